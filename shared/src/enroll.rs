@@ -1,0 +1,64 @@
+//! `POST /api/v1/agent/enroll`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::token::Token;
+use crate::{EnvironmentId, NodeId};
+
+/// The protocol's version that this code speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// A host asks to become a node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrollRequest {
+    /// An enrolment token.
+    pub token: Token,
+    /// The host's name, for people.
+    pub hostname: String,
+    /// Like `linux/amd64`.
+    pub os: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// The user's labels and the automatic ones.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What stays the same when the host is installed anew; the same one is the same node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_id: Option<String>,
+}
+
+/// The host is a node now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrollResponse {
+    /// The node.
+    pub node_id: NodeId,
+    /// The token of all its later requests. It is told here and never again.
+    pub node_token: Token,
+    /// The environment that the enrolment token is for.
+    pub environment_id: EnvironmentId,
+    /// Its name.
+    pub environment_name: String,
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enrolment_has_the_names_of_the_protocol() {
+        let json = r#"{"token":"t","hostname":"web-1","os":"linux/amd64","agentVersion":"0.1.0","labels":{"a":"b"},"machineId":"m"}"#;
+        let request: EnrollRequest = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_value(&request).unwrap(), serde_json::from_str::<serde_json::Value>(json).unwrap());
+
+        let json = r#"{"nodeId":"01890a5d-ac96-774b-bcce-b302099a8057","nodeToken":"n",
+            "environmentId":"01890a5d-ac96-774b-bcce-b302099a8058","environmentName":"default","protocol":1}"#;
+        let response: EnrollResponse = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_value(&response).unwrap(), serde_json::from_str::<serde_json::Value>(json).unwrap());
+    }
+}

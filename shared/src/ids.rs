@@ -1,0 +1,203 @@
+//! Typed identifiers, so that a node cannot be taken for a pipeline.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::limits::MAX_ID_BYTES;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text).map(Self)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// A node: one host with one agent. Given by the collector at enrolment.
+    NodeId
+}
+uuid_id! {
+    /// An environment: the border that no token of another environment sees across.
+    EnvironmentId
+}
+uuid_id! {
+    /// One life of an agent process: a UUID v7, new at each start.
+    BootId
+}
+uuid_id! {
+    /// A token's public name, for lists and for revoking it. Not the secret.
+    TokenId
+}
+
+/// Why a text is no id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdFault {
+    /// Nothing in it.
+    Empty,
+    /// Longer than [`MAX_ID_BYTES`].
+    TooLong,
+    /// A control character, NUL among them: it would break frames and log lines.
+    ControlCharacter,
+}
+
+impl fmt::Display for IdFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IdFault::Empty => f.write_str("is empty"),
+            IdFault::TooLong => write!(f, "is longer than {MAX_ID_BYTES} bytes"),
+            IdFault::ControlCharacter => f.write_str("has a control character"),
+        }
+    }
+}
+
+impl std::error::Error for IdFault {}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes a text that is 1 to [`MAX_ID_BYTES`] bytes long without control characters.
+            pub fn parse(text: &str) -> Result<Self, IdFault> {
+                if text.is_empty() {
+                    Err(IdFault::Empty)
+                } else if text.len() > MAX_ID_BYTES {
+                    Err(IdFault::TooLong)
+                } else if text.chars().any(char::is_control) {
+                    Err(IdFault::ControlCharacter)
+                } else {
+                    Ok(Self(text.into()))
+                }
+            }
+
+            /// The id as it is written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// A pipeline, named by the user; unique in its environment.
+    PipelineId
+}
+text_id! {
+    /// A component of a pipeline, as the engine names it.
+    ComponentId
+}
+
+/// The id of an event of the feed: `<epoch>-<seq>`.
+///
+/// The epoch is made with the database, seq is the order of commit. Events of one epoch are
+/// ordered by seq; ids of different epochs have no order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventId {
+    /// Lower-case letters and digits; changes when the database is wiped or restored.
+    pub epoch: Arc<str>,
+    /// The order of commit, from 1.
+    pub seq: u64,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.seq)
+    }
+}
+
+/// A text that is not `<epoch>-<seq>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventIdFault;
+
+impl fmt::Display for EventIdFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("is not of the form <epoch>-<seq>")
+    }
+}
+
+impl std::error::Error for EventIdFault {}
+
+impl FromStr for EventId {
+    type Err = EventIdFault;
+
+    fn from_str(text: &str) -> Result<Self, EventIdFault> {
+        let (epoch, seq) = text.split_once('-').ok_or(EventIdFault)?;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        if epoch.is_empty() || epoch.len() > 32 || !epoch.chars().all(plain) {
+            return Err(EventIdFault);
+        }
+        if seq.is_empty() || !seq.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(EventIdFault);
+        }
+        let seq = seq.parse().map_err(|_| EventIdFault)?;
+        Ok(EventId { epoch: epoch.into(), seq })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_id_reads_back_what_it_wrote() {
+        let id = EventId { epoch: "k3x9".into(), seq: 41 };
+        assert_eq!(id.to_string(), "k3x9-41");
+        assert_eq!("k3x9-41".parse(), Ok(id));
+    }
+
+    #[test]
+    fn an_event_id_refuses_everything_else() {
+        for text in ["", "-", "41", "k3x9-", "-41", "K3-1", "k3--1", "k3-1\n", "k3-99999999999999999999", "k3-+1"] {
+            assert_eq!(text.parse::<EventId>(), Err(EventIdFault), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_no_control_characters_and_a_bounded_length() {
+        assert_eq!(PipelineId::parse("orders").unwrap().as_str(), "orders");
+        assert_eq!(PipelineId::parse(""), Err(IdFault::Empty));
+        assert_eq!(PipelineId::parse("a\0b"), Err(IdFault::ControlCharacter));
+        assert_eq!(PipelineId::parse(&"x".repeat(MAX_ID_BYTES + 1)), Err(IdFault::TooLong));
+    }
+}

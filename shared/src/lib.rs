@@ -1,0 +1,39 @@
+//! What agent and collector say to each other and to dashboards: reports, statuses, samples,
+//! events, tokens and limits.
+//!
+//! Wire types only: no I/O, no clock, no randomness. Both programs use the same structs, so that a
+//! field cannot be spelled two ways. Text is borrowed from the received buffer where it can be
+//! ([`Text`]), because reading JSON is most of what a report costs the collector.
+
+#![forbid(unsafe_code)]
+
+pub mod ack;
+pub mod counter;
+pub mod enroll;
+pub mod events;
+pub mod host;
+pub mod ids;
+pub mod limits;
+pub mod log;
+pub mod report;
+pub mod sample;
+pub mod status;
+pub mod text;
+pub mod token;
+
+pub use ack::{RefusalCode, Refused, ReportAck, SeqRange};
+pub use counter::{Counter, CounterFault};
+pub use enroll::{EnrollRequest, EnrollResponse};
+pub use host::HostMetrics;
+pub use ids::{BootId, ComponentId, EnvironmentId, EventId, NodeId, PipelineId, TokenId};
+pub use log::{LogLevel, LogLine, LogStream};
+pub use report::{
+    AgentHealth, AgentInfo, ComponentKind, ComponentReport, PipelineReport, PipelineSample, Report, ReportRequest,
+};
+pub use sample::RateSample;
+pub use status::{NodeStatus, PipelineStatus};
+pub use text::Text;
+pub use token::{Token, TokenHash, TokenKind};
+
+/// Milliseconds since the Unix epoch, the only form of time on the wire.
+pub type UnixMillis = i64;
