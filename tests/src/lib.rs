@@ -1,3 +1,9 @@
-//! The end-to-end tests' harness.
+//! The end-to-end tests' harness, the stand-in for Vector, and the load generator.
+//!
+//! The tests run the real programs as processes and speak to them through sockets; nothing in here
+//! links against the agent or the collector. Only the wire types are shared with them.
 
 #![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod stub;

@@ -1,0 +1,110 @@
+//! The stub's command line: Vector's, and the stub's own flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What `vector` takes, as far as an agent uses it.
+#[derive(Debug, Parser)]
+#[command(name = "vector", version = "0.58.0 (x86_64-unknown-linux-gnu stub)", about = "A stand-in for Vector")]
+pub struct Cli {
+    /// Configuration files; all together make the topology.
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as the help of the whole command")]
+    pub flags: Flags,
+    /// Something else than running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Something else than running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check configuration files and exit 0 or 78.
+    Validate {
+        /// Do not run the health checks.
+        #[arg(long)]
+        no_environment: bool,
+        /// The files.
+        files: Vec<PathBuf>,
+    },
+}
+
+/// The stub's own flags; each may also stand in a configuration file as `# stub: name=value`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Flags {
+    /// Where /metrics and /control answer; port 0 takes a free one.
+    #[arg(long, env = "STUB_METRICS_ADDRESS", value_name = "HOST:PORT")]
+    pub metrics_address: Option<SocketAddr>,
+    /// File for the true totals, over all lives of the process.
+    #[arg(long, env = "STUB_TOTALS", value_name = "FILE")]
+    pub totals: Option<PathBuf>,
+    /// Events per second. Default 50.
+    #[arg(long, env = "STUB_RATE", value_name = "EVENTS_PER_SECOND")]
+    pub rate: Option<f64>,
+    /// Components: a source, transforms (the second one routes to three outputs), a sink. Default 4,
+    /// at least 3.
+    #[arg(long, value_name = "N")]
+    pub components: Option<usize>,
+    /// Every so many events one fails in the first transform. Default 0, never.
+    #[arg(long, value_name = "EVENTS")]
+    pub errors_every: Option<u64>,
+    /// Every so many events one is discarded on purpose in the first transform. Default 0, never.
+    #[arg(long, value_name = "EVENTS")]
+    pub discard_every: Option<u64>,
+    /// Form of the log: text on standard error, JSON on standard output. Default text.
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// Numbered log lines per second. Default 0.2.
+    #[arg(long, value_name = "LINES_PER_SECOND")]
+    pub log_rate: Option<f64>,
+    /// Milliseconds before the metrics port opens. Default 0.
+    #[arg(long, value_name = "MS")]
+    pub start_delay_ms: Option<u64>,
+    /// Crash so many milliseconds after the start.
+    #[arg(long, value_name = "MS")]
+    pub crash_after_ms: Option<u64>,
+    /// Expose the pseudo component `_tap` as well.
+    #[arg(long)]
+    pub tap: bool,
+    /// Count nothing until `/control/resume`.
+    #[arg(long)]
+    pub paused: bool,
+    /// Live on at SIGTERM.
+    #[arg(long)]
+    pub ignore_sigterm: bool,
+}
+
+impl Flags {
+    /// These flags, and where one is not given, the other's.
+    pub fn or(self, other: Flags) -> Flags {
+        Flags {
+            metrics_address: self.metrics_address.or(other.metrics_address),
+            totals: self.totals.or(other.totals),
+            rate: self.rate.or(other.rate),
+            components: self.components.or(other.components),
+            errors_every: self.errors_every.or(other.errors_every),
+            discard_every: self.discard_every.or(other.discard_every),
+            log_format: self.log_format.or(other.log_format),
+            log_rate: self.log_rate.or(other.log_rate),
+            start_delay_ms: self.start_delay_ms.or(other.start_delay_ms),
+            crash_after_ms: self.crash_after_ms.or(other.crash_after_ms),
+            tap: self.tap || other.tap,
+            paused: self.paused || other.paused,
+            ignore_sigterm: self.ignore_sigterm || other.ignore_sigterm,
+        }
+    }
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines on standard error.
+    #[default]
+    Text,
+    /// Objects on standard output.
+    Json,
+}

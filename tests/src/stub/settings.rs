@@ -1,0 +1,127 @@
+//! The settings of one run: flags, and what the configuration files say.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+
+use super::args::{Cli, Flags, LogFormat};
+
+/// Exit code of a configuration that cannot be used, as Vector has it (`EX_CONFIG`).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Everything that a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where /metrics and /control answer.
+    pub metrics_address: SocketAddr,
+    /// File for the true totals.
+    pub totals: Option<PathBuf>,
+    /// Events per second.
+    pub rate: f64,
+    /// How many components there are.
+    pub components: usize,
+    /// Every so many events one fails; 0 is never.
+    pub errors_every: u64,
+    /// Every so many events one is discarded; 0 is never.
+    pub discard_every: u64,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// Numbered lines per second.
+    pub log_rate: f64,
+    /// Milliseconds before the metrics port opens.
+    pub start_delay_ms: u64,
+    /// Milliseconds until a crash.
+    pub crash_after_ms: Option<u64>,
+    /// Whether `_tap` is exposed.
+    pub tap: bool,
+    /// Whether it starts without counting.
+    pub paused: bool,
+    /// Whether SIGTERM does nothing.
+    pub ignore_sigterm: bool,
+}
+
+impl Settings {
+    /// Puts the flags over what the configuration files say.
+    pub fn load(cli: Cli) -> anyhow::Result<Self> {
+        let mut flags = cli.flags;
+        for path in &cli.config {
+            let text = read_config(path)?;
+            let address = exporter_address(&text);
+            flags = flags.or(directives(&text).with_context(|| format!("{}: `# stub:`", path.display()))?);
+            flags.metrics_address = flags.metrics_address.or(address);
+        }
+        let components = flags.components.unwrap_or(4);
+        if components < 3 {
+            bail!("--components {components}: at least a source, a transform and a sink");
+        }
+        Ok(Settings {
+            metrics_address: flags.metrics_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9598))),
+            totals: flags.totals,
+            rate: flags.rate.unwrap_or(50.0),
+            components,
+            errors_every: flags.errors_every.unwrap_or(0),
+            discard_every: flags.discard_every.unwrap_or(0),
+            log_format: flags.log_format.unwrap_or_default(),
+            log_rate: flags.log_rate.unwrap_or(0.2),
+            start_delay_ms: flags.start_delay_ms.unwrap_or(0),
+            crash_after_ms: flags.crash_after_ms,
+            tap: flags.tap,
+            paused: flags.paused,
+            ignore_sigterm: flags.ignore_sigterm,
+        })
+    }
+}
+
+/// Reads a configuration file and refuses one that says it is invalid.
+pub fn read_config(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    if stub_comments(&text).any(|comment| comment == "invalid") {
+        bail!("{}: unknown variant `nonsense` in `sources.demo_in`", path.display());
+    }
+    Ok(text)
+}
+
+fn stub_comments(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.trim().strip_prefix("# stub:")).map(str::trim)
+}
+
+/// The flags that stand in a configuration as `# stub: name=value` or `# stub: name`.
+fn directives(text: &str) -> Result<Flags, clap::Error> {
+    let flags = stub_comments(text).map(|comment| format!("--{comment}"));
+    Ok(Cli::try_parse_from(std::iter::once("vector".to_owned()).chain(flags))?.flags)
+}
+
+/// The address of the Prometheus exporter: the first `address:` after its name. A search by lines
+/// is enough for the files that an agent writes.
+fn exporter_address(text: &str) -> Option<SocketAddr> {
+    ["vf_metrics_exporter", "prometheus_exporter"].into_iter().find_map(|name| {
+        let after = &text[text.find(name)?..];
+        let line = after.lines().find_map(|line| line.trim().strip_prefix("address:"))?;
+        line.trim().trim_matches(['"', '\'']).parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exporters_address_is_found_and_not_the_apis() {
+        let sidecar = "api:\n  enabled: true\n  address: 127.0.0.1:8688\nsinks:\n  vf_metrics_exporter:\n    \
+                       type: prometheus_exporter\n    address: \"127.0.0.1:8689\"\n";
+        assert_eq!(exporter_address(sidecar), Some("127.0.0.1:8689".parse().unwrap()));
+        assert_eq!(exporter_address("api:\n  address: 127.0.0.1:8688\n"), None);
+    }
+
+    #[test]
+    fn a_comment_sets_a_flag_that_the_command_line_leaves_open() {
+        let file = directives("sources: {}\n# stub: rate=7.5\n  # stub: paused\n# stub: components=9\n").unwrap();
+        assert!(file.paused);
+        let line = Flags { components: Some(5), ..Flags::default() };
+        let both = line.or(file);
+        assert_eq!((both.rate, both.components), (Some(7.5), Some(5)));
+        assert!(directives("# stub: no-such-flag=1\n").is_err());
+    }
+}
