@@ -6,4 +6,5 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod harness;
 pub mod stub;

@@ -67,6 +67,9 @@ pub struct Flags {
     /// Crash so many milliseconds after the start.
     #[arg(long, value_name = "MS")]
     pub crash_after_ms: Option<u64>,
+    /// End when this process is gone, so that a killed test leaves nothing behind.
+    #[arg(long, env = "STUB_LEASE_PID", value_name = "PID")]
+    pub lease_pid: Option<u32>,
     /// Expose the pseudo component `_tap` as well.
     #[arg(long)]
     pub tap: bool,
@@ -92,6 +95,7 @@ impl Flags {
             log_rate: self.log_rate.or(other.log_rate),
             start_delay_ms: self.start_delay_ms.or(other.start_delay_ms),
             crash_after_ms: self.crash_after_ms.or(other.crash_after_ms),
+            lease_pid: self.lease_pid.or(other.lease_pid),
             tap: self.tap || other.tap,
             paused: self.paused || other.paused,
             ignore_sigterm: self.ignore_sigterm || other.ignore_sigterm,

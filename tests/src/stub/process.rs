@@ -1,6 +1,7 @@
 //! The stub as a process: its one loop, its signals, its end.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,8 @@ use crate::clock;
 const TICK: Duration = Duration::from_millis(50);
 /// Ends that wait to be carried out: one is enough, the first ends the process.
 const ENDS: usize = 1;
+/// How often the stub looks whether the holder of its lease lives.
+const LEASE: Duration = Duration::from_secs(1);
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +69,7 @@ pub async fn main() -> ExitCode {
     }
 }
 
-fn validate(files: &[std::path::PathBuf]) -> ExitCode {
+fn validate(files: &[PathBuf]) -> ExitCode {
     let log = Logger::new(Default::default(), "");
     for file in files {
         match read_config(file) {
@@ -252,6 +255,8 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
     let mut listener: Option<TcpListener> = None;
     let crash = sleep(Duration::from_millis(settings.crash_after_ms.unwrap_or(u64::from(u32::MAX))));
     tokio::pin!(crash);
+    let lease = lease_ends(settings.lease_pid);
+    tokio::pin!(lease);
 
     loop {
         tokio::select! {
@@ -260,6 +265,7 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
                 tokio::spawn(Arc::clone(&stub).serve(accepted.context("accept")?));
             }
             _ = tick.tick() => advance(&stub, settings.log_rate),
+            () = &mut lease => return Ok(End::Exit(0)),
             Some(end) = ends.recv() => return Ok(end),
             () = &mut crash => {
                 stub.lock().command(Command::Crash(1));
@@ -288,6 +294,16 @@ async fn open(stub: &Stub, settings: &Settings) -> anyhow::Result<TcpListener> {
     let text = format!("Building HTTP server. address={}", listener.local_addr()?);
     state.log.line("INFO", "vector::sinks::prometheus::exporter", &text);
     Ok(listener)
+}
+
+/// Resolves when the holder of the lease is gone.
+async fn lease_ends(holder: Option<u32>) {
+    let Some(pid) = holder else { return std::future::pending().await };
+    let holder = PathBuf::from(format!("/proc/{pid}"));
+    // Where there is no /proc nothing can be said.
+    while holder.exists() || !Path::new("/proc/self").exists() {
+        sleep(LEASE).await;
+    }
 }
 
 async fn accept(listener: Option<&TcpListener>) -> std::io::Result<TcpStream> {

@@ -34,6 +34,8 @@ pub struct Settings {
     pub start_delay_ms: u64,
     /// Milliseconds until a crash.
     pub crash_after_ms: Option<u64>,
+    /// The process that the stub must not outlive.
+    pub lease_pid: Option<u32>,
     /// Whether `_tap` is exposed.
     pub tap: bool,
     /// Whether it starts without counting.
@@ -67,6 +69,7 @@ impl Settings {
             log_rate: flags.log_rate.unwrap_or(0.2),
             start_delay_ms: flags.start_delay_ms.unwrap_or(0),
             crash_after_ms: flags.crash_after_ms,
+            lease_pid: flags.lease_pid,
             tap: flags.tap,
             paused: flags.paused,
             ignore_sigterm: flags.ignore_sigterm,

@@ -1,0 +1,134 @@
+//! A client of the collector's HTTP interface.
+
+use std::sync::{Once, OnceLock};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Longest time that any answer may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The HTTP client of the whole process.
+pub fn http() -> reqwest::Client {
+    static CLIENT: OnceLock<()> = OnceLock::new();
+    CLIENT.get_or_init(install_crypto);
+    // A client belongs to the runtime that made it, and every test has its own runtime.
+    reqwest::Client::builder().connect_timeout(TIMEOUT).build().expect("a plain client can be built")
+}
+
+/// reqwest wants to know whose cryptography to use, even where there is no TLS.
+pub fn install_crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Fails only when one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// Asks the collector things in somebody's name.
+#[derive(Clone, Debug)]
+pub struct ApiClient {
+    http: reqwest::Client,
+    base: String,
+    token: Option<String>,
+}
+
+impl ApiClient {
+    /// A client for `http://host:port`, without a token.
+    pub fn new(base: &str) -> Self {
+        ApiClient { http: http(), base: base.to_owned(), token: None }
+    }
+
+    /// The same with a token.
+    pub fn with_token(&self, token: &str) -> Self {
+        ApiClient { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// A request to be refined and sent.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// GET, whatever the answer is.
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(reqwest::Method::GET, path)).await
+    }
+
+    /// GET of JSON that must be there.
+    pub async fn get_json(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "GET {path}: {answer:?}");
+        answer.json()
+    }
+
+    /// All items of a list, page after page.
+    pub async fn list(&self, path: &str) -> Vec<Value> {
+        let mut items = Vec::new();
+        let mut next = path.to_owned();
+        loop {
+            let mut page = self.get_json(&next).await;
+            let Value::Array(more) = page["items"].take() else { panic!("GET {next}: no items") };
+            items.extend(more);
+            let cursor = match &page["next"] {
+                Value::Null => return items,
+                Value::String(cursor) => cursor.clone(),
+                cursor => cursor.to_string(),
+            };
+            next = format!("{path}{}cursor={cursor}", if path.contains('?') { '&' } else { '?' });
+        }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Clone)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Content-Type, empty when there is none.
+    pub content_type: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(600).collect();
+        write!(f, "{} {} {body}", self.status, self.content_type)
+    }
+}
+
+impl Answer {
+    /// Sends a request and reads the answer; panics when there is none.
+    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+        Self::try_of(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
+    }
+
+    /// Sends a request and reads the answer.
+    pub async fn try_of(request: reqwest::RequestBuilder) -> Result<Self, reqwest::Error> {
+        let response = request.timeout(TIMEOUT).send().await?;
+        let status = response.status().as_u16();
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        Ok(Answer { status, content_type, body: response.bytes().await?.to_vec() })
+    }
+
+    /// The body as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// Asserts that this is a refusal in the form of RFC 9457 and gives its body.
+    pub fn problem(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.content_type.starts_with("application/problem+json"), "{self:?}");
+        let problem: Value = self.json();
+        assert_eq!(problem["status"], status, "{self:?}");
+        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{self:?}");
+        problem
+    }
+}

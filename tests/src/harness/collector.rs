@@ -1,0 +1,224 @@
+//! A collector of its own for each test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde::Deserialize;
+use serde_json::Value;
+use systole_shared::Token;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::binaries::binary;
+use super::client::ApiClient;
+use super::feed::Feed;
+use super::process::Process;
+use super::wait::eventually;
+use crate::stub::totals::Counts;
+
+/// Longest time for a start, on a machine that builds and tests at once.
+const START: Duration = Duration::from_secs(20);
+/// Longest time for a graceful end.
+const STOP: Duration = Duration::from_secs(20);
+/// Longest time for a command.
+const COMMAND: Duration = Duration::from_secs(20);
+
+/// A running collector with its own database.
+#[derive(Debug)]
+pub struct TestCollector {
+    process: Option<Process>,
+    address: SocketAddr,
+    directory: TempDir,
+    options: Vec<String>,
+    viewer: Option<String>,
+}
+
+/// What `token create --json` prints.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewToken {
+    /// For `token revoke`.
+    pub id: String,
+    /// The secret.
+    pub token: Token,
+    /// What it is for.
+    pub kind: String,
+    /// Its environment; none for all.
+    pub environment: Option<String>,
+    /// When it ends, Unix milliseconds or RFC 3339.
+    pub expires_at: Option<Value>,
+}
+
+impl TestCollector {
+    /// Starts a collector on a free port with an empty database.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more options of `serve`.
+    pub async fn start_with(options: &[&str]) -> Self {
+        let mut collector = TestCollector {
+            process: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            directory: tempfile::Builder::new().prefix("systole-collector-").tempdir().expect("a directory"),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            viewer: None,
+        };
+        std::fs::create_dir_all(collector.data_dir()).expect("a directory");
+        collector.run().await;
+        collector
+    }
+
+    /// Starts the process again on the same port with the same data.
+    pub async fn run(&mut self) {
+        assert!(self.process.is_none(), "the collector runs already");
+        let address_file = self.data_dir().join("listen-address");
+        // A killed process leaves it behind.
+        let _ = std::fs::remove_file(&address_file);
+        let mut command = Command::new(binary("systole-collector"));
+        command.args(["serve", "--listen", &self.address.to_string(), "--data-dir"]).arg(self.data_dir());
+        let log = self.directory.path().join("collector.log");
+        let mut process = Process::start("collector", command.args(&self.options), &log);
+        self.address = eventually("the collector listens", START, async || {
+            let ended = process.exit_status();
+            assert!(ended.is_none(), "the collector ended at its start: {ended:?}");
+            std::fs::read_to_string(&address_file).ok()?.trim().parse().ok()
+        })
+        .await;
+        self.process = Some(process);
+        let client = self.client();
+        eventually("the collector is ready", START, async || {
+            let answer = super::client::Answer::try_of(client.request(reqwest::Method::GET, "/readyz")).await;
+            (answer.ok()?.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGKILL: no goodbye, no flush.
+    pub async fn kill(&mut self) {
+        self.process.take().expect("the collector runs").kill().await;
+    }
+
+    /// SIGTERM; asserts that it ends in time and with 0.
+    pub async fn stop(&mut self) {
+        let mut process = self.process.take().expect("the collector runs");
+        process.signal(Signal::SIGTERM);
+        let status = process.wait(STOP).await;
+        assert_eq!(status.code(), Some(0), "the collector stopped with {status}");
+    }
+
+    /// Whether the process lives.
+    pub fn is_alive(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.exit_status().is_none())
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the collector runs").pid()
+    }
+
+    /// Where the data are.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The database's file.
+    pub fn database(&self) -> PathBuf {
+        self.data_dir().join("collector.db")
+    }
+
+    /// Room for the agents and stubs of the test.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client without a token.
+    pub fn client(&self) -> ApiClient {
+        ApiClient::new(&self.url())
+    }
+
+    /// A client that sees all environments.
+    pub async fn viewer(&mut self) -> ApiClient {
+        if self.viewer.is_none() {
+            self.viewer = Some(self.create_token("viewer", None).await.token.reveal().to_owned());
+        }
+        self.client().with_token(self.viewer.as_deref().expect("it was made above"))
+    }
+
+    /// A client that sees one environment.
+    pub async fn viewer_of(&self, environment: &str) -> ApiClient {
+        let token = self.create_token("viewer", Some(environment)).await;
+        self.client().with_token(token.token.reveal())
+    }
+
+    /// A subscription in the name of the one who sees everything.
+    pub async fn feed(&mut self, query: &str) -> Feed {
+        Feed::open(&self.viewer().await, query).await
+    }
+
+    /// Runs a command of the real program on this collector's data; asserts success, gives standard
+    /// output.
+    pub async fn cli(&self, args: &[&str]) -> String {
+        let mut command = Command::new(binary("systole-collector"));
+        command.args(args).arg("--data-dir").arg(self.data_dir()).kill_on_drop(true);
+        let output = tokio::time::timeout(COMMAND, command.output()).await;
+        let output = output.unwrap_or_else(|_| panic!("{args:?} takes too long")).expect("the program starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {} {error}", output.status);
+        String::from_utf8(output.stdout).expect("a command prints text")
+    }
+
+    /// `token create`.
+    pub async fn create_token(&self, kind: &str, environment: Option<&str>) -> NewToken {
+        self.create_token_with(kind, environment, &[]).await
+    }
+
+    /// `token create` with more options.
+    pub async fn create_token_with(&self, kind: &str, environment: Option<&str>, options: &[&str]) -> NewToken {
+        let mut args = vec!["token", "create", "--kind", kind, "--json"];
+        args.extend(environment.iter().flat_map(|name| ["--environment", name]));
+        args.extend(options);
+        let text = self.cli(&args).await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?} printed {text:?}: {error}"))
+    }
+
+    /// `token revoke`.
+    pub async fn revoke_token(&self, id: &str) {
+        self.cli(&["token", "revoke", id]).await;
+    }
+
+    /// `environment create`.
+    pub async fn create_environment(&self, name: &str) {
+        self.cli(&["environment", "create", name]).await;
+    }
+
+    /// Sums of a pipeline's minutes, as the query API tells them.
+    pub async fn minute_sums(&mut self, pipeline: &str) -> Counts {
+        let hour = 3_600_000;
+        let now = crate::clock::now_ms();
+        let path =
+            format!("/api/v1/pipelines/{pipeline}/minutes?from={}&to={}&step=minute", now - 6 * hour, now + 2 * hour);
+        let viewer = self.viewer().await;
+        viewer.list(&path).await.iter().map(counts).sum()
+    }
+}
+
+/// The counters of one item of `/minutes`.
+pub fn counts(item: &Value) -> Counts {
+    let field = |name: &str| item[name].as_u64().unwrap_or_else(|| panic!("no {name} in {item}"));
+    Counts {
+        events_in: field("eventsIn"),
+        events_out: field("eventsOut"),
+        errors: field("errors"),
+        discarded: field("discarded"),
+        bytes_in: field("bytesIn"),
+        bytes_out: field("bytesOut"),
+    }
+}

@@ -1,0 +1,27 @@
+//! Runs the real programs on free ports with their own data, and takes them away again.
+//!
+//! A failed expectation panics: this code is for tests. Every process is killed when its handle is
+//! dropped, and what it said is printed when that happens in a panic. Waits look at the state again
+//! and again until it is as expected or the time is over; nothing sleeps and hopes.
+
+pub mod agent;
+pub mod binaries;
+pub mod client;
+pub mod collector;
+pub mod database;
+pub mod feed;
+pub mod node;
+pub mod ports;
+pub mod process;
+pub mod reports;
+pub mod sse;
+pub mod stub_vector;
+pub mod wait;
+
+pub use agent::{AgentPipeline, TestAgent};
+pub use client::{Answer, ApiClient};
+pub use collector::{NewToken, TestCollector};
+pub use feed::{Feed, FeedEvent};
+pub use node::NodeClient;
+pub use stub_vector::StubVector;
+pub use wait::{eventually, eventually_true};
