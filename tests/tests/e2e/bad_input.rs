@@ -1,0 +1,335 @@
+//! Bad input costs itself and nothing else.
+
+use serde_json::{Value, json};
+use systole_shared::limits::{MAX_BODY_BYTES, MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST};
+use systole_shared::{RefusalCode, ReportAck};
+use systole_tests::clock;
+use systole_tests::harness::collector::counts;
+use systole_tests::harness::database::Database;
+use systole_tests::harness::node::{Encoding, to_json};
+use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
+use systole_tests::harness::{Answer, NodeClient, TestCollector};
+use systole_tests::stub::totals::Counts;
+
+/// A collector with a node that has reported once.
+async fn setup() -> (TestCollector, NodeClient) {
+    let collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![running("good", distinct_counts(1))]).await;
+    (collector, node)
+}
+
+/// A good request as JSON, to be spoilt.
+fn good(node: &NodeClient) -> Value {
+    let pipelines = vec![running("good", distinct_counts(1)), running("victim", distinct_counts(1))];
+    let request = node.request_of(vec![report(node.next_seq, clock::now_ms(), pipelines)]);
+    serde_json::to_value(request).expect("a request is JSON")
+}
+
+/// The refusal of a whole request: a clear 4xx that is not about identity or the pace.
+fn assert_refused(name: &str, answer: &Answer) {
+    let clear = matches!(answer.status, 400 | 413 | 415 | 422);
+    assert!(clear, "{name}: {answer:?}");
+    answer.problem(answer.status);
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_is_refused_whole_and_the_next_good_one_is_taken() {
+    let (mut collector, mut node) = setup().await;
+    let before = Database::open(&collector.database()).footprint();
+    let spoilt = |path: &str, value: Value| {
+        let mut request = good(&node);
+        *request.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
+        request.to_string().into_bytes()
+    };
+    let without = |name: &str| {
+        let mut request = good(&node);
+        request.as_object_mut().unwrap().remove(name);
+        request.to_string().into_bytes()
+    };
+    let text = good(&node).to_string();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("nothing", vec![]),
+        ("no JSON", b"hello".to_vec()),
+        ("JSON cut off", text.as_bytes()[..text.len() / 2].to_vec()),
+        ("something behind the JSON", format!("{text}x").into_bytes()),
+        ("another top level", b"[1,2,3]".to_vec()),
+        ("not UTF-8", [b"{\"bootId\":\"\xff\xfe\"".as_slice(), b"}"].concat()),
+        ("too deep", b"[".repeat(100_000)),
+        ("reports of the wrong type", spoilt("/reports", json!("many"))),
+        ("seq of the wrong type", spoilt("/reports/0/seq", json!("first"))),
+        ("seq below zero", spoilt("/reports/0/seq", json!(-1))),
+        ("a report of the wrong type", spoilt("/reports/0", json!(null))),
+        ("a bad bootId", spoilt("/bootId", json!("yesterday"))),
+        ("no bootId", without("bootId")),
+        ("no reports", without("reports")),
+        ("sentAt of the wrong type", spoilt("/sentAt", json!("now"))),
+    ];
+    for (name, body) in cases {
+        assert_refused(name, &node.post_bytes(body.clone(), Encoding::Plain).await);
+        assert_refused(name, &node.post_bytes(body, Encoding::Zstd).await);
+    }
+    assert_eq!(Database::open(&collector.database()).footprint(), before, "nothing was written");
+    assert!(collector.is_alive());
+    node.report(vec![running("good", distinct_counts(2))]).await;
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(3));
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_or_explodes_or_is_torn_is_refused() {
+    let (mut collector, mut node) = setup().await;
+    let before = Database::open(&collector.database()).footprint();
+    let body = to_json(&good(&node));
+    let padded = [b" ".repeat(9 * 1024 * 1024), body.clone()].concat();
+    let zeros = vec![0; 256 * 1024 * 1024];
+    for (name, body, encoding) in [
+        ("9 MiB, plain", padded.clone(), None),
+        ("9 MiB, zstd", Encoding::Zstd.pack(&padded), Some("zstd")),
+        ("9 MiB, gzip", Encoding::Gzip.pack(&padded), Some("gzip")),
+        ("a zstd bomb", Encoding::Zstd.pack(&zeros), Some("zstd")),
+        ("a gzip bomb", Encoding::Gzip.pack(&zeros), Some("gzip")),
+    ] {
+        // The server may close while the body is still on its way; with an answer it is 413.
+        match Answer::try_of(node.raw_request(body, encoding)).await {
+            Ok(answer) => drop(answer.problem(413)),
+            Err(error) => assert_eq!(name, "9 MiB, plain", "{error:?}"),
+        }
+    }
+    let zstd = Encoding::Zstd.pack(&body);
+    let gzip = Encoding::Gzip.pack(&body);
+    for (name, body, encoding) in [
+        ("torn zstd", zstd[..zstd.len() / 2].to_vec(), "zstd"),
+        ("torn gzip", gzip[..gzip.len() / 2].to_vec(), "gzip"),
+        ("plain, said to be zstd", body.clone(), "zstd"),
+        ("gzip, said to be zstd", gzip.clone(), "zstd"),
+        ("plain, said to be gzip", body.clone(), "gzip"),
+        ("an unknown encoding", body.clone(), "br"),
+        ("a nonsensical encoding", body.clone(), "zstd, zstd, zstd"),
+    ] {
+        assert_refused(name, &node.post_raw(body, Some(encoding)).await);
+    }
+    assert_eq!(Database::open(&collector.database()).footprint(), before, "nothing was written");
+    assert!(collector.is_alive());
+    node.report(vec![running("good", distinct_counts(2))]).await;
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(3));
+}
+
+#[tokio::test]
+async fn a_body_just_below_the_limit_is_taken() {
+    let (mut collector, mut node) = setup().await;
+    let body = to_json(&node.next_request(vec![running("good", distinct_counts(2))]));
+    let padded = [b" ".repeat(MAX_BODY_BYTES - body.len()), body].concat();
+    for encoding in [Encoding::Plain, Encoding::Gzip, Encoding::Zstd] {
+        let answer = node.post_bytes(padded.clone(), encoding).await;
+        assert_eq!(answer.status, 200, "{encoding:?}: {answer:?}");
+    }
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(3));
+}
+
+#[tokio::test]
+async fn more_reports_than_a_request_may_have_are_refused_and_100_are_taken() {
+    let (mut collector, node) = setup().await;
+    let now = clock::now_ms();
+    let request = |count: u64| {
+        let one = |seq: u64| report(seq, now - 1_000 * (count - seq) as i64, vec![running("good", distinct_counts(1))]);
+        to_json(&node.request_of((2..2 + count).map(one).collect()))
+    };
+    let most = MAX_REPORTS_PER_REQUEST as u64;
+    assert_refused("101 reports", &node.post_bytes(request(most + 1), Encoding::Zstd).await);
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(1));
+    let answer = node.post_bytes(request(most), Encoding::Zstd).await;
+    assert_eq!(answer.json::<ReportAck>().durable_seq, most + 1);
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(1 + most));
+}
+
+#[tokio::test]
+async fn a_bad_item_is_refused_with_its_reason_and_its_neighbour_is_taken() {
+    let (mut collector, mut node) = setup().await;
+    use RefusalCode::*;
+    let victim = "/reports/0/pipelines/1";
+    let cases: Vec<(&str, Value, RefusalCode)> = vec![
+        ("sample/eventsIn", json!(-1), NegativeCounter),
+        ("sample/bytesOut", json!(i64::MIN), NegativeCounter),
+        ("sample/eventsOut", json!(u64::MAX), CounterTooLarge),
+        ("sample/errors", json!(1e30), CounterTooLarge),
+        ("components/0/receivedEvents", json!(-5), NegativeCounter),
+        ("components/1/sentBytes", json!(9_223_372_036_854_775_808_u64), CounterTooLarge),
+        ("id", json!(""), InvalidId),
+        ("id", json!("x".repeat(300)), InvalidId),
+        ("id", json!("vic\u{0}tim"), InvalidId),
+        ("id", json!("vic\ntim"), InvalidId),
+        ("components/0/id", json!(""), InvalidId),
+        ("id", json!("good"), DuplicateId),
+    ];
+    let mut taken = 1;
+    for (field, value, code) in cases {
+        let mut request = good(&node);
+        *request.pointer_mut(&format!("{victim}/{field}")).unwrap() = value.clone();
+        let answer = node.post_bytes(to_json(&request), Encoding::Zstd).await;
+        assert_eq!(answer.status, 200, "{field} = {value}: {answer:?}");
+        let ack: ReportAck = answer.json();
+        assert_eq!(ack.durable_seq, node.next_seq, "{field} = {value}");
+        let codes: Vec<RefusalCode> = ack.refused.iter().map(|refused| refused.code).collect();
+        assert_eq!(codes, [code], "{field} = {value}: {answer:?}");
+        assert_eq!((ack.refused[0].seq, ack.refused_count), (node.next_seq, 1));
+        assert!(!ack.refused[0].detail.is_empty());
+        node.next_seq += 1;
+        taken += 1;
+        assert_eq!(collector.minute_sums("good").await, distinct_counts(taken), "{field} = {value}");
+    }
+    assert!(collector.is_alive());
+}
+
+#[tokio::test]
+async fn a_field_of_the_wrong_type_costs_at_most_its_request_and_nothing_is_half_written() {
+    let (mut collector, mut node) = setup().await;
+    let mut taken = 1;
+    for (field, value) in [
+        ("sample/eventsIn", json!("five")),
+        ("sample/eventsIn", json!(1.5)),
+        ("sample", json!([])),
+        ("status", json!(7)),
+        ("status", json!(null)),
+        ("id", json!({})),
+        ("components", json!("none")),
+        ("components/0/kind", json!(3)),
+    ] {
+        let mut request = good(&node);
+        *request.pointer_mut(&format!("/reports/0/pipelines/1/{field}")).unwrap() = value.clone();
+        let answer = node.post_bytes(to_json(&request), Encoding::Plain).await;
+        if answer.status == 200 {
+            let ack: ReportAck = answer.json();
+            assert_eq!(ack.refused_count, 1, "{field} = {value}: {answer:?}");
+            node.next_seq += 1;
+            taken += 1;
+        } else {
+            assert_refused(field, &answer);
+            let problem: Value = answer.json();
+            let name = field.rsplit('/').next().unwrap();
+            assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(name)), "{field}: {problem}");
+        }
+        assert_eq!(collector.minute_sums("good").await, distinct_counts(taken), "{field} = {value}");
+    }
+    node.report(vec![running("good", distinct_counts(1))]).await;
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(taken + 1));
+}
+
+#[tokio::test]
+async fn an_unknown_status_is_kept_with_its_text_and_unknown_fields_are_passed_over() {
+    let (mut collector, mut node) = setup().await;
+    let mut request = good(&node);
+    for place in [
+        "",
+        "/reports/0",
+        "/reports/0/pipelines/1",
+        "/reports/0/pipelines/1/sample",
+        "/reports/0/pipelines/1/components/0",
+    ] {
+        request.pointer_mut(place).unwrap()["novelty"] = json!({"deep": [1, {"x": null}], "text": "\u{1F980}"});
+    }
+    request["reports"][0]["pipelines"][1]["status"] = json!("PAUSED_BY_MOON");
+    let answer = node.post_bytes(to_json(&request), Encoding::Gzip).await;
+    assert_eq!(answer.json::<ReportAck>().refused, [], "{answer:?}");
+    node.next_seq += 1;
+    assert_eq!(collector.minute_sums("victim").await, distinct_counts(1));
+    let text = collector.viewer().await.get_json("/api/v1/pipelines/victim").await.to_string();
+    assert!(text.contains("\"UNKNOWN\"") && text.contains("PAUSED_BY_MOON"), "{text}");
+    node.report(vec![running("victim", distinct_counts(1))]).await;
+}
+
+#[tokio::test]
+async fn of_10000_pipelines_the_first_1000_are_taken_and_the_others_refused() {
+    let (collector, mut node) = setup().await;
+    let pipelines = (0..10_000).map(|number| pipeline(&format!("p{number}"), "RUNNING")).collect();
+    let request = node.next_request(pipelines);
+    let ack = node.post_packed(&request, Encoding::Zstd).await;
+    let beyond = 10_000 - MAX_PIPELINES_PER_REPORT as u64;
+    assert_eq!(ack.refused_count, beyond);
+    assert!(ack.refused.iter().all(|refused| refused.code == RefusalCode::TooManyPipelines), "{:?}", ack.refused);
+    assert_eq!(Database::open(&collector.database()).rows("pipelines"), 1 + MAX_PIPELINES_PER_REPORT as u64);
+    node.report(vec![running("good", distinct_counts(1))]).await;
+}
+
+#[tokio::test]
+async fn nul_and_line_ends_in_texts_break_no_frame_and_no_row() {
+    let (mut collector, mut node) = setup().await;
+    let mut feed = collector.feed("types=log_entry,status_change").await;
+    let nasty = "a\u{0}b\r\nevent: forged\ndata: {}\n\nid: forged-1\u{2028}\u{feff}c";
+    let mut victim = with_lines(pipeline("victim", "DEGRADED"), clock::now_ms(), [nasty.to_owned()]);
+    victim.reason = Some(nasty.to_owned().into());
+    victim.name = Some(nasty.to_owned().into());
+    let request = node.next_request(vec![victim, running("good", distinct_counts(2))]);
+    let ack = node.post(&request).await;
+    assert_eq!((ack.durable_seq, ack.refused_count), (2, 0));
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(3));
+    let second = std::time::Duration::from_secs(5);
+    let entry = feed.wait_for("the line", second, |event| event.kind == "log_entry").await;
+    assert_eq!(entry.data["entries"].as_array().map(Vec::len), Some(1));
+    let line = &entry.lines()[0];
+    assert!(line.starts_with('a') && line.ends_with('c') && line.contains("event: forged"), "{line:?}");
+    let change = feed.wait_for("the change", second, |event| event.is_change(Some("victim"), "DEGRADED")).await;
+    assert!(change.data["reason"].as_str().is_some_and(|reason| reason.contains("forged")));
+    let logs = collector.viewer().await.list("/api/v1/logs?pipeline=victim").await;
+    assert_eq!(logs.len(), 1);
+    assert_eq!(logs[0]["line"].as_str(), Some(line.as_str()), "the feed and the query tell the same");
+}
+
+#[tokio::test]
+async fn reports_of_impossible_times_are_refused_and_their_neighbours_are_taken() {
+    let (mut collector, node) = setup().await;
+    let now = clock::now_ms();
+    let hour = 3_600_000;
+    let at = |seq: u64, end: i64| report(seq, end, vec![running("good", distinct_counts(1))]);
+    let mut backwards = at(4, now);
+    backwards.start = now + 1_000;
+    let request = node.request_of(vec![
+        at(2, now + 2 * hour),
+        at(3, now - 400 * 24 * hour),
+        backwards,
+        at(5, i64::MAX),
+        at(6, i64::MIN + 10_000),
+        at(7, now),
+    ]);
+    let ack = node.post(&request).await;
+    assert_eq!(ack.durable_seq, 7);
+    let codes: Vec<(u64, RefusalCode)> = ack.refused.iter().map(|refused| (refused.seq, refused.code)).collect();
+    use RefusalCode::*;
+    assert_eq!(codes, [(2, InFuture), (3, TooOld), (4, InvalidInterval), (5, InFuture), (6, TooOld)]);
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(2));
+}
+
+#[tokio::test]
+async fn sums_beyond_the_largest_number_neither_stop_the_collector_nor_its_other_pipelines() {
+    let (mut collector, mut node) = setup().await;
+    let most = i64::MAX as u64;
+    let huge =
+        Counts { events_in: most, events_out: most, errors: most, discarded: most, bytes_in: most, bytes_out: most };
+    for _ in 0..3 {
+        let request = node.next_request(vec![running("huge", huge), running("good", distinct_counts(1))]);
+        let answer = node.post_bytes(to_json(&request), Encoding::Plain).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json::<ReportAck>().durable_seq, node.next_seq - 1);
+    }
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(4));
+    // Whatever the sum is, it can be asked for, and it did not wrap around.
+    let path = "/api/v1/pipelines/huge/minutes?from=0&to=9999999999999&step=minute";
+    let items = collector.viewer().await.list(path).await;
+    assert!(items.iter().all(|item| counts(item).events_in >= most / 2), "{items:?}");
+}
+
+#[tokio::test]
+async fn a_line_that_is_too_long_is_cut_and_too_many_lines_are_refused_as_such() {
+    let (mut collector, mut node) = setup().await;
+    let long = "x".repeat(200_000);
+    let victim = with_lines(pipeline("long", "RUNNING"), clock::now_ms(), [long]);
+    let many = with_lines(pipeline("many", "RUNNING"), clock::now_ms(), (0..6_000).map(|number| number.to_string()));
+    let request = node.next_request(vec![victim, many, running("good", distinct_counts(2))]);
+    let ack = node.post_packed(&request, Encoding::Zstd).await;
+    assert!(ack.refused_count > 0);
+    assert!(ack.refused.iter().all(|refused| refused.code == RefusalCode::TooManyLogLines), "{:?}", ack.refused);
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(3));
+    let viewer = collector.viewer().await;
+    let logs = viewer.list("/api/v1/logs?pipeline=long").await;
+    let line = logs[0]["line"].as_str().unwrap();
+    assert!(line.len() <= 64 * 1024 && line.ends_with(systole_shared::limits::CUT_MARK), "{} bytes", line.len());
+}

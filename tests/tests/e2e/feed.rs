@@ -1,0 +1,227 @@
+//! The feed's manners: greeting, pings, filters, snapshots, resets, refusals.
+
+use std::time::Duration;
+
+use systole_shared::EventId;
+use systole_tests::clock;
+use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
+use systole_tests::harness::sse::Item;
+use systole_tests::harness::{Feed, FeedEvent, NodeClient, TestCollector};
+
+/// What is there already, or comes with the next commit.
+const SOON: Duration = Duration::from_secs(5);
+/// Pings come every 10 s.
+const PING: Duration = Duration::from_secs(12);
+
+fn is(kind: &'static str) -> impl Fn(&FeedEvent) -> bool {
+    move |event| event.kind == kind
+}
+
+/// Reports a running pipeline with one line.
+async fn report_line(node: &mut NodeClient, id: &str, line: &str) {
+    let report = with_lines(running(id, distinct_counts(1)), clock::now_ms(), [line.to_owned()]);
+    node.report(vec![report]).await;
+}
+
+#[tokio::test]
+async fn a_subscriber_is_greeted_first_and_then_hears_of_everything_in_the_order_of_commit() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    report_line(&mut node, "orders", "before").await;
+    let mut feed = collector.feed("every=0").await;
+    let hello = feed.wait_for("hello", SOON, |_| true).await;
+    assert_eq!(hello.kind, "hello");
+    assert_eq!((hello.id, hello.data["resumed"].as_bool()), (None, Some(false)));
+    assert!(hello.data["pingMs"].as_u64().is_some_and(|ms| ms <= 15_000));
+    match feed.first_items().as_slice() {
+        [Item::Retry(ms), Item::Event { kind, .. }] => {
+            assert!((2_000..=8_000).contains(ms), "retry: {ms}");
+            assert_eq!(kind, "hello");
+        }
+        other => panic!("the stream begins with {other:?}"),
+    }
+    let head = hello.data["head"].as_u64().unwrap();
+
+    report_line(&mut node, "orders", "after").await;
+    let metric = feed.wait_for("metric_update", SOON, is("metric_update")).await;
+    assert_eq!(metric.data["pipelineId"], "orders");
+    assert_eq!(metric.data["nodeId"], node.id.to_string());
+    assert_eq!(metric.data["sample"]["receivedEventsRate"], 100.0, "500 events in 5 s");
+    assert_eq!(metric.data["sample"]["sentBytesRate"], 10_020.0);
+    assert_eq!(metric.data["sample"]["errorCount"], 3.0);
+    assert_eq!(metric.data["components"].as_array().map(Vec::len), Some(2));
+    let fleet = feed.wait_for("fleet_status", SOON, is("fleet_status")).await;
+    assert_eq!((&fleet.data["status"], &fleet.data["pipelinesRunning"]), (&"HEALTHY".into(), &1.into()));
+    let log = feed.wait_for("log_entry", SOON, is("log_entry")).await;
+    assert_eq!(log.lines(), ["after"]);
+    assert!(log.id.unwrap().seq > head, "what was before the subscription is not news");
+    node.report(vec![pipeline("orders", "STOPPED")]).await;
+    let change = feed.wait_for("status_change", SOON, is("status_change")).await;
+    assert_eq!((&change.data["fromStatus"], &change.data["toStatus"]), (&"RUNNING".into(), &"STOPPED".into()));
+    feed.assert_ids_grow();
+}
+
+#[tokio::test]
+async fn a_silent_stream_pings_and_a_filtered_one_moves_its_cursor_within_12_s() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let mut filtered = collector.feed("types=log_entry").await;
+    let hello = filtered.wait_for("hello", SOON, is("hello")).await;
+    let head = hello.data["head"].as_u64().unwrap();
+    // Events that this subscriber does not see.
+    node.report(vec![running("orders", distinct_counts(1))]).await;
+    let ping = filtered.wait_for("ping", PING, is("ping")).await;
+    assert!(ping.id.is_none() && ping.data["now"].is_i64());
+    filtered
+        .wait_until("a second ping", PING, |events| {
+            (events.iter().filter(|event| event.kind == "ping").count() > 1).then_some(())
+        })
+        .await;
+    let ids = filtered.ids_without_event();
+    assert!(ids.last().is_some_and(|id| id.seq > head), "no id moved the cursor beyond {head}: {ids:?}");
+    let kinds: Vec<String> = filtered.events().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["hello", "ping", "ping"]);
+}
+
+#[tokio::test]
+async fn filters_let_through_what_was_asked_for_and_nothing_else() {
+    let mut collector = TestCollector::start().await;
+    collector.create_environment("red").await;
+    collector.create_environment("blue").await;
+    let mut red = NodeClient::enroll(&collector, Some("red"), "red-host").await;
+    let mut blue = NodeClient::enroll(&collector, Some("blue"), "blue-host").await;
+    let mut by_types = collector.feed("types=log_entry,status_change&every=0").await;
+    let mut by_environment = collector.feed("environment=red&every=0").await;
+    let mut by_node = collector.feed(&format!("node={}&every=0", red.id)).await;
+    let mut by_pipeline = collector.feed("pipeline=orders&pipeline=bills&every=0&types=log_entry").await;
+    for (node, name) in [(&mut blue, "blue"), (&mut red, "red")] {
+        for id in ["orders", "bills", "other"] {
+            report_line(node, id, &format!("{name} {id}")).await;
+        }
+    }
+    let last = |event: &FeedEvent| event.lines().contains(&"red other".to_owned());
+    let ids = [red.id, blue.id].map(|id| id.to_string());
+    let not_control = |event: &FeedEvent| event.id.is_some();
+
+    by_types.wait_for("the last line", SOON, last).await;
+    let events: Vec<_> = by_types.events().into_iter().filter(not_control).collect();
+    assert!(events.iter().all(|event| event.kind == "log_entry" || event.kind == "status_change"));
+    assert_eq!(events.iter().filter(|event| event.kind == "log_entry").count(), 6);
+
+    for feed in [&mut by_environment, &mut by_node] {
+        feed.wait_for("the last line", SOON, last).await;
+        let events: Vec<_> = feed.events().into_iter().filter(not_control).collect();
+        assert!(events.iter().all(|event| event.data["nodeId"] == ids[0]), "{events:?}");
+        assert!(events.iter().any(|event| event.kind == "metric_update"));
+    }
+
+    by_pipeline.wait_for("the last line", SOON, |event| event.lines().contains(&"red bills".to_owned())).await;
+    let lines: Vec<String> = by_pipeline.events().iter().flat_map(FeedEvent::lines).collect();
+    assert_eq!(lines, ["blue orders", "blue bills", "red orders", "red bills"]);
+}
+
+#[tokio::test]
+async fn a_snapshot_shows_the_state_and_ends_with_its_watermark() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let pipelines = (0..100).map(|number| running(&format!("p{number}"), distinct_counts(1))).collect();
+    node.report(pipelines).await;
+    let mut feed = collector.feed("snapshot=1").await;
+    let done = feed.wait_for("the last part", SOON, |event| event.data["done"] == true).await;
+    let parts: Vec<FeedEvent> = feed.events_of("snapshot");
+    let all = |key: &str| -> Vec<serde_json::Value> {
+        parts.iter().filter_map(|part| part.data[key].as_array()).flatten().cloned().collect()
+    };
+    assert_eq!(all("nodes").len(), 1);
+    assert_eq!(
+        (&all("nodes")[0]["nodeId"], &all("nodes")[0]["status"]),
+        (&node.id.to_string().into(), &"HEALTHY".into())
+    );
+    assert_eq!(all("pipelines").len(), 100);
+    assert!(all("pipelines").iter().all(|pipeline| pipeline["status"] == "RUNNING"));
+    assert_eq!(all("samples").len(), 100);
+    for part in &parts {
+        assert!(part.data.to_string().len() <= 16 * 1024, "a part of {} bytes", part.data.to_string().len());
+        assert_eq!(part.id.is_some(), part.data["done"] == true, "only the last part has an id");
+    }
+    // What comes after the snapshot is behind its watermark.
+    node.report(vec![pipeline("p1", "STOPPED")]).await;
+    let change = feed.wait_for("the change", SOON, |event| event.is_change(Some("p1"), "STOPPED")).await;
+    assert!(change.id.unwrap().seq > done.id.unwrap().seq);
+    feed.assert_ids_grow();
+}
+
+#[tokio::test]
+async fn an_id_of_another_epoch_or_ahead_of_the_head_is_answered_with_a_reset_and_a_snapshot() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    report_line(&mut node, "orders", "one").await;
+    let viewer = collector.viewer().await;
+    let mut probe = Feed::open(&viewer, "").await;
+    let hello = probe.wait_for("hello", SOON, is("hello")).await;
+    let epoch = hello.data["epoch"].as_str().unwrap();
+    let ahead = format!("{epoch}-{}", hello.data["head"].as_u64().unwrap() + 1_000_000);
+    for (id, reason) in [("otherepoch-1", "epoch"), (ahead.as_str(), "ahead")] {
+        let mut feed = Feed::open_after(&viewer, "", Some(id)).await;
+        let reset = feed.wait_for("reset", SOON, is("reset")).await;
+        assert_eq!(reset.data["reason"], reason);
+        let done = feed.wait_for("the snapshot", SOON, |event| event.data["done"] == true).await;
+        assert_eq!(done.id.unwrap().epoch.as_ref(), epoch);
+        assert_eq!(feed.events()[0].data["resumed"], false);
+        assert_eq!(feed.events_of("log_entry").len(), 0, "nothing is replayed");
+    }
+}
+
+#[tokio::test]
+async fn the_header_wins_over_the_parameter_and_both_resume() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let mut first = collector.feed("types=log_entry").await;
+    for line in ["one", "two", "three"] {
+        report_line(&mut node, "orders", line).await;
+    }
+    first.wait_for("three", SOON, |event| event.lines() == ["three"]).await;
+    let ids: Vec<EventId> = first.events_of("log_entry").into_iter().filter_map(|event| event.id).collect();
+    let viewer = collector.viewer().await;
+    let query = format!("types=log_entry&after={}", ids[0]);
+    for (header, expected) in [(None, vec!["two", "three"]), (Some(ids[1].to_string()), vec!["three"])] {
+        let mut feed = Feed::open_after(&viewer, &query, header.as_deref()).await;
+        feed.wait_for("three", SOON, |event| event.lines() == ["three"]).await;
+        let lines: Vec<String> = feed.events().iter().flat_map(FeedEvent::lines).collect();
+        assert_eq!(lines, expected);
+        assert_eq!(feed.events()[0].data["resumed"], true);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_parameter_is_refused_by_its_name() {
+    let mut collector = TestCollector::start().await;
+    let viewer = collector.viewer().await;
+    for (parameter, query) in [
+        ("types", "types=log_entry,nonsense"),
+        ("types", "types="),
+        ("every", "every=-1"),
+        ("every", "every=60001"),
+        ("every", "every=soon"),
+        ("node", "node=not-a-uuid"),
+        ("after", "after=nonsense"),
+        ("after", "after=k3x9-99999999999999999999"),
+        ("snapshot", "snapshot=perhaps"),
+    ] {
+        let problem = Feed::refusal(&viewer, query).await.problem(400);
+        assert!(problem.to_string().contains(parameter), "{query}: {problem}");
+    }
+    Feed::refusal(&collector.client(), "").await.problem(401);
+}
+
+#[tokio::test]
+async fn a_stopping_collector_says_goodbye() {
+    let mut collector = TestCollector::start().await;
+    let mut feed = collector.feed("").await;
+    feed.wait_for("hello", SOON, is("hello")).await;
+    collector.stop().await;
+    let goodbye = feed.wait_for("goodbye", SOON, is("goodbye")).await;
+    assert_eq!(goodbye.data["reason"], "shutdown");
+    assert!(goodbye.data["retryMs"].as_u64().is_some());
+    feed.wait_for_end(SOON).await;
+}

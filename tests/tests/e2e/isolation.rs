@@ -1,0 +1,200 @@
+//! A token of one environment sees nothing of another, in no route and in no event.
+
+use std::time::Duration;
+
+use systole_shared::PipelineReport;
+use systole_tests::clock;
+use systole_tests::harness::collector::counts;
+use systole_tests::harness::reports::{distinct_counts, running, with_lines};
+use systole_tests::harness::{ApiClient, Feed, FeedEvent, NodeClient, TestCollector};
+use systole_tests::stub::totals::Counts;
+
+const SOON: Duration = Duration::from_secs(5);
+/// A pipeline id that both environments have.
+const SHARED: &str = "orders";
+
+/// One environment, with a node, a pipeline of the shared id and one of its own.
+struct World {
+    name: &'static str,
+    node: NodeClient,
+    viewer: ApiClient,
+    counts: Counts,
+}
+
+impl World {
+    async fn create(collector: &TestCollector, name: &'static str, counts: Counts) -> Self {
+        collector.create_environment(name).await;
+        let node = NodeClient::enroll(collector, Some(name), &format!("{name}-host")).await;
+        let viewer = collector.viewer_of(name).await;
+        World { name, node, viewer, counts }
+    }
+
+    fn own_pipeline(&self) -> String {
+        format!("only-{}", self.name)
+    }
+
+    async fn report(&mut self) {
+        let line = || [format!("secret of {}", self.name)];
+        let both = [SHARED.to_owned(), self.own_pipeline()];
+        let pipelines: Vec<PipelineReport<'static>> =
+            both.iter().map(|id| with_lines(running(id, self.counts), clock::now_ms(), line())).collect();
+        self.node.report(pipelines).await;
+    }
+
+    /// Texts that nobody outside may ever read.
+    fn marks(&self) -> [String; 4] {
+        [
+            self.node.id.to_string(),
+            format!("{}-host", self.name),
+            self.own_pipeline(),
+            format!("secret of {}", self.name),
+        ]
+    }
+
+    /// Every route that reads, as a subscriber of this environment would ask.
+    fn routes(&self) -> Vec<String> {
+        let id = self.node.id;
+        let range = "from=0&to=9999999999999&step=minute";
+        let mut routes: Vec<String> = ["nodes", "pipelines", "logs", "status-changes", "logs?q=secret"]
+            .iter()
+            .map(|route| format!("/api/v1/{route}"))
+            .collect();
+        routes.push(format!("/api/v1/nodes/{id}"));
+        routes.push(format!("/api/v1/nodes/{id}/minutes?{range}"));
+        routes.push(format!("/api/v1/logs?node={id}"));
+        routes.push(format!("/api/v1/status-changes?node={id}"));
+        for pipeline in [SHARED, &self.own_pipeline()] {
+            routes.push(format!("/api/v1/pipelines/{pipeline}"));
+            routes.push(format!("/api/v1/pipelines/{pipeline}/minutes?{range}"));
+            routes.push(format!("/api/v1/pipelines/{pipeline}/minutes?{range}&node={id}"));
+            routes.push(format!("/api/v1/samples?node={id}&pipeline={pipeline}"));
+            routes.push(format!("/api/v1/logs?pipeline={pipeline}"));
+            routes.push(format!("/api/v1/status-changes?pipeline={pipeline}"));
+        }
+        routes
+    }
+}
+
+async fn two_worlds(collector: &TestCollector) -> [World; 2] {
+    let mut red = World::create(collector, "red", distinct_counts(1)).await;
+    let mut blue = World::create(collector, "blue", distinct_counts(1_000)).await;
+    red.report().await;
+    blue.report().await;
+    [red, blue]
+}
+
+#[tokio::test]
+async fn no_route_shows_anything_of_another_environment() {
+    let collector = TestCollector::start().await;
+    let [red, blue] = two_worlds(&collector).await;
+    for (own, foreign) in [(&red, &blue), (&blue, &red)] {
+        for route in own.routes() {
+            let answer = own.viewer.get(&route).await;
+            assert_eq!(answer.status, 200, "{route}: {answer:?}");
+            let text = String::from_utf8(answer.body).unwrap();
+            for mark in foreign.marks() {
+                assert!(!text.contains(&mark), "{} sees {mark:?} in {route}: {text}", own.name);
+            }
+        }
+        // The same questions about the other's things: they are not there.
+        for route in foreign.routes() {
+            if !foreign.marks().iter().any(|mark| route.contains(mark)) {
+                continue;
+            }
+            let answer = own.viewer.get(&route).await;
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            let nothing = answer.status == 404 || text.contains(r#""items":[]"#);
+            assert!(nothing, "{} asks {route}: {answer:?}", own.name);
+            let secret = format!("secret of {}", foreign.name);
+            assert!(!text.contains(&secret) && !text.contains(&format!("{}-host", foreign.name)), "{route}: {text}");
+        }
+        // A thing that is named by its path is 404, not an empty list.
+        for path in [
+            format!("/api/v1/nodes/{}", foreign.node.id),
+            format!("/api/v1/nodes/{}/minutes?from=0&to=1&step=minute", foreign.node.id),
+            format!("/api/v1/pipelines/{}", foreign.own_pipeline()),
+            format!("/api/v1/pipelines/{}/minutes?from=0&to=1&step=minute", foreign.own_pipeline()),
+        ] {
+            own.viewer.get(&path).await.problem(404);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_id_that_two_environments_share_is_two_pipelines() {
+    let mut collector = TestCollector::start().await;
+    let [red, blue] = two_worlds(&collector).await;
+    let path = format!("/api/v1/pipelines/{SHARED}/minutes?from=0&to=9999999999999&step=minute");
+    for world in [&red, &blue] {
+        let sums: Counts = world.viewer.list(&path).await.iter().map(counts).sum();
+        assert_eq!(sums, world.counts);
+        assert_eq!(world.viewer.list("/api/v1/nodes").await.len(), 1);
+        assert_eq!(world.viewer.list("/api/v1/pipelines").await.len(), 2);
+    }
+    // One who sees both must say which.
+    let all = collector.viewer().await;
+    all.get(&path).await.problem(409);
+    let sums: Counts = all.list(&format!("{path}&environment=blue")).await.iter().map(counts).sum();
+    assert_eq!(sums, blue.counts);
+    assert_eq!(all.list("/api/v1/nodes").await.len(), 2);
+    assert_eq!(all.list("/api/v1/nodes?environment=red").await.len(), 1);
+}
+
+#[tokio::test]
+async fn naming_a_foreign_environment_is_forbidden_everywhere() {
+    let collector = TestCollector::start().await;
+    let [red, _] = two_worlds(&collector).await;
+    for route in red.routes() {
+        let separator = if route.contains('?') { '&' } else { '?' };
+        red.viewer.get(&format!("{route}{separator}environment=blue")).await.problem(403);
+    }
+    Feed::refusal(&red.viewer, "environment=blue").await.problem(403);
+    let answer = red.viewer.get("/metrics").await;
+    assert_eq!(answer.status, 403, "the process's own figures are of all environments: {answer:?}");
+}
+
+#[tokio::test]
+async fn no_event_of_another_environment_comes_live_by_snapshot_or_by_replay() {
+    let collector = TestCollector::start().await;
+    let [mut red, mut blue] = two_worlds(&collector).await;
+    let mut live = Feed::open(&red.viewer, "snapshot=1&every=0").await;
+    let hello = live.wait_for("hello", SOON, |event| event.kind == "hello").await;
+    live.wait_for("the snapshot", SOON, |event| event.data["done"] == true).await;
+    // The other one's events come first, so that red's own ones close the wait.
+    blue.report().await;
+    red.report().await;
+    let own = |event: &FeedEvent| event.kind == "metric_update" && event.data["pipelineId"] == red.own_pipeline();
+    live.wait_for("red's own metrics", SOON, own).await;
+
+    let start = format!("{}-0", hello.data["epoch"].as_str().unwrap());
+    let mut replay = Feed::open_after(&red.viewer, "", Some(&start)).await;
+    replay
+        .wait_until("both of red's reports", SOON, |events| {
+            let lines = events.iter().flat_map(FeedEvent::lines).filter(|line| line == "secret of red").count();
+            (lines >= 4).then_some(())
+        })
+        .await;
+    for feed in [&live, &replay] {
+        for event in feed.events() {
+            let text = event.data.to_string();
+            for mark in blue.marks() {
+                assert!(!text.contains(&mark), "red hears {mark:?}: {text}");
+            }
+        }
+        feed.assert_ids_grow();
+    }
+}
+
+#[tokio::test]
+async fn a_node_writes_into_its_own_environment_only() {
+    let mut collector = TestCollector::start().await;
+    let [red, mut blue] = two_worlds(&collector).await;
+    // A pipeline of red's id, sent by a node of blue, is blue's.
+    blue.node.report(vec![running(&red.own_pipeline(), distinct_counts(5))]).await;
+    let path = format!("/api/v1/pipelines/{}/minutes?from=0&to=9999999999999&step=minute", red.own_pipeline());
+    let sums: Counts = red.viewer.list(&path).await.iter().map(counts).sum();
+    assert_eq!(sums, red.counts);
+    let all = collector.viewer().await;
+    let sums: Counts = all.list(&format!("{path}&environment=blue")).await.iter().map(counts).sum();
+    assert_eq!(sums, distinct_counts(5));
+}

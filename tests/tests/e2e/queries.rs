@@ -1,0 +1,238 @@
+//! What the query API tells of good reports.
+
+use systole_shared::{HostMetrics, RateSample};
+use systole_tests::clock;
+use systole_tests::harness::collector::counts;
+use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
+use systole_tests::harness::{NodeClient, TestCollector};
+use systole_tests::stub::totals::Counts;
+
+const MINUTE_MS: i64 = 60_000;
+
+fn minutes(pipeline: &str, from: i64, to: i64) -> String {
+    format!("/api/v1/pipelines/{pipeline}/minutes?from={from}&to={to}&step=minute")
+}
+
+#[tokio::test]
+async fn a_node_is_listed_with_its_name_environment_and_state() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "web-1").await;
+    node.report(vec![running("orders", distinct_counts(1)), pipeline("bills", "CRASHED")]).await;
+    let viewer = collector.viewer().await;
+    let nodes = viewer.list("/api/v1/nodes").await;
+    assert_eq!(nodes.len(), 1);
+    let detail = viewer.get_json(&format!("/api/v1/nodes/{}", node.id)).await;
+    for item in [&nodes[0], &detail] {
+        assert_eq!(item["id"], node.id.to_string());
+        assert_eq!(item["name"], "web-1");
+        assert_eq!(item["environmentName"], "default");
+        assert_eq!(item["status"], "DEGRADED", "a pipeline is down");
+    }
+    let pipelines = viewer.list("/api/v1/pipelines").await;
+    let mut ids: Vec<_> = pipelines.iter().filter_map(|item| item["id"].as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["bills", "orders"]);
+    let text = viewer.get_json("/api/v1/pipelines/bills").await.to_string();
+    assert!(text.contains("CRASHED") && text.contains(&node.id.to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn a_report_of_the_past_lands_in_the_minute_in_which_it_happened() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    let minute = (clock::now_ms() / MINUTE_MS - 10) * MINUTE_MS;
+    let reports = vec![
+        report(1, minute + 4_000, vec![running("orders", distinct_counts(1))]),
+        report(2, minute + 59_999, vec![running("orders", distinct_counts(2))]),
+        report(3, minute + MINUTE_MS, vec![running("orders", distinct_counts(4))]),
+    ];
+    assert_eq!(node.post(&node.request_of(reports)).await.refused, []);
+    let viewer = collector.viewer().await;
+    let items = viewer.list(&minutes("orders", minute, minute + 2 * MINUTE_MS)).await;
+    let got: Vec<(Option<i64>, Counts)> = items.iter().map(|item| (item["at"].as_i64(), counts(item))).collect();
+    assert_eq!(got, [(Some(minute), distinct_counts(3)), (Some(minute + MINUTE_MS), distinct_counts(4))]);
+    assert_eq!(items[0]["samples"], 2);
+    // `to` is exclusive, `from` is not.
+    let first = viewer.list(&minutes("orders", minute, minute + MINUTE_MS)).await;
+    assert_eq!(first.iter().map(counts).collect::<Vec<_>>(), [distinct_counts(3)]);
+}
+
+#[tokio::test]
+async fn the_times_of_an_agent_with_a_wrong_clock_are_corrected() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    let slow = 20 * MINUTE_MS;
+    let now = clock::now_ms();
+    let mut request = node.request_of(vec![report(1, now - slow, vec![running("orders", distinct_counts(1))])]);
+    request.sent_at = now - slow;
+    assert_eq!(node.post(&request).await.refused, []);
+    let items = collector.viewer().await.list(&minutes("orders", now - 2 * MINUTE_MS, now + 2 * MINUTE_MS)).await;
+    assert_eq!(items.iter().map(counts).sum::<Counts>(), distinct_counts(1));
+}
+
+#[tokio::test]
+async fn minutes_are_summed_over_nodes_unless_one_is_named() {
+    let mut collector = TestCollector::start().await;
+    let now = clock::now_ms();
+    let mut ids = Vec::new();
+    for (name, factor) in [("n1", 1), ("n2", 10)] {
+        let node = NodeClient::enroll(&collector, None, name).await;
+        node.post(&node.request_of(vec![report(1, now, vec![running("orders", distinct_counts(factor))])])).await;
+        ids.push((node.id, factor));
+    }
+    let viewer = collector.viewer().await;
+    let path = minutes("orders", now - MINUTE_MS, now + MINUTE_MS);
+    let all = viewer.list(&path).await;
+    assert_eq!(all.len(), 1, "one minute, one item: {all:?}");
+    assert_eq!(counts(&all[0]), distinct_counts(11));
+    assert_eq!(all[0]["samples"], 2);
+    assert!((all[0]["utilization"].as_f64().unwrap() - 0.43).abs() < 1e-6, "a mean, not a sum: {}", all[0]);
+    assert!((all[0]["latencyMs"].as_f64().unwrap() - 1.2).abs() < 1e-6, "a mean, not a sum: {}", all[0]);
+    for (id, factor) in ids {
+        let one = viewer.list(&format!("{path}&node={id}")).await;
+        assert_eq!(one.iter().map(counts).collect::<Vec<_>>(), [distinct_counts(factor)]);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_scrape_is_a_gap_and_no_sample() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    let now = clock::now_ms();
+    let mut failed = pipeline("orders", "RUNNING");
+    failed.scrape_error = Some("connection refused".into());
+    node.post(&node.request_of(vec![report(1, now, vec![failed])])).await;
+    let viewer = collector.viewer().await;
+    let items = viewer.list(&minutes("orders", now - MINUTE_MS, now + MINUTE_MS)).await;
+    assert_eq!(items.len(), 1);
+    assert_eq!((&items[0]["samples"], &items[0]["gaps"]), (&0.into(), &1.into()));
+    let ring = viewer.list(&format!("/api/v1/samples?node={}&pipeline=orders", node.id)).await;
+    assert_eq!(ring, [] as [serde_json::Value; 0]);
+}
+
+#[tokio::test]
+async fn the_ring_has_the_rates_of_a_pipeline_and_of_its_components() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    for factor in 1..=3 {
+        node.report(vec![running("orders", distinct_counts(factor))]).await;
+    }
+    let viewer = collector.viewer().await;
+    let path = format!("/api/v1/samples?node={}&pipeline=orders", node.id);
+    let samples: Vec<RateSample> =
+        viewer.list(&path).await.into_iter().map(|item| serde_json::from_value(item).unwrap()).collect();
+    let rates: Vec<f64> = samples.iter().map(|sample| sample.received_events_rate).collect();
+    assert_eq!(rates, [100.0, 200.0, 300.0], "events over 5 s");
+    let since = samples[1].timestamp;
+    let later = viewer.list(&format!("{path}&since={since}")).await;
+    assert!((1..=2).contains(&later.len()), "{later:?}");
+    let sink = viewer.list(&format!("{path}&component=out")).await;
+    let sink: Vec<RateSample> = sink.into_iter().map(|item| serde_json::from_value(item).unwrap()).collect();
+    assert_eq!(sink[0].sent_events_rate, 98.0);
+    assert_eq!(sink[0].received_bytes_rate, 0.0);
+}
+
+#[tokio::test]
+async fn logs_are_found_by_text_level_pipeline_and_time_page_by_page() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let now = clock::now_ms();
+    let lines = (0..25).map(|number| format!("order {number:02} 100%_done"));
+    let mut orders = with_lines(running("orders", distinct_counts(1)), now, lines);
+    orders.logs[7].level = Some(systole_shared::LogLevel::Error);
+    orders.logs[8].level = None;
+    orders.logs[9].at = now - 30_000;
+    let bills = with_lines(running("bills", distinct_counts(1)), now, ["a bill".to_owned()]);
+    node.report(vec![orders, bills]).await;
+    let viewer = collector.viewer().await;
+
+    let all = viewer.list("/api/v1/logs?pipeline=orders&limit=10").await;
+    let mut lines: Vec<_> = all.iter().filter_map(|item| item["line"].as_str()).collect();
+    let mut seqs: Vec<_> = all.iter().filter_map(|item| item["seq"].as_u64()).collect();
+    lines.sort_unstable();
+    seqs.sort_unstable();
+    seqs.dedup();
+    assert_eq!((lines.len(), seqs.len()), (25, 25), "every line once, over three pages");
+    assert_eq!((lines[0], lines[24]), ("order 00 100%_done", "order 24 100%_done"));
+    assert_eq!(all[0]["nodeId"], node.id.to_string());
+    assert_eq!((&all[0]["pipelineId"], &all[0]["stream"]), (&"orders".into(), &"stderr".into()));
+    assert_eq!(
+        viewer.get_json("/api/v1/logs?pipeline=orders&limit=10").await["items"].as_array().map(Vec::len),
+        Some(10)
+    );
+
+    let found = async |query: String| viewer.list(&format!("/api/v1/logs?{query}")).await.len();
+    assert_eq!(found("q=order%2007".into()).await, 1);
+    assert_eq!(found("q=100%25_d".into()).await, 25, "percent and underscore are text");
+    assert_eq!(found("q=100_".into()).await, 0, "an underscore is not any character");
+    assert_eq!(found("level=error".into()).await, 1);
+    assert_eq!(found("pipeline=bills".into()).await, 1);
+    assert_eq!(found(format!("node={}", node.id)).await, 26);
+    assert_eq!(found(format!("from={}&to={}", now - 31_000, now - 29_000)).await, 1);
+    assert_eq!(found(format!("pipeline=orders&from={now}")).await, 24);
+    assert_eq!(found(format!("pipeline=orders&to={now}")).await, 1, "to is exclusive");
+}
+
+#[tokio::test]
+async fn the_host_has_its_minutes() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    let now = clock::now_ms();
+    let mut one = report(1, now, vec![]);
+    one.host = Some(HostMetrics { memory_total_bytes: Some(1_000), load_avg_1: Some(0.5), ..HostMetrics::default() });
+    node.post(&node.request_of(vec![one])).await;
+    let path = format!("/api/v1/nodes/{}/minutes?from={}&to={}&step=minute", node.id, now - MINUTE_MS, now + MINUTE_MS);
+    let items = collector.viewer().await.list(&path).await;
+    assert_eq!(items.len(), 1);
+    assert_eq!((&items[0]["memoryTotalBytes"], &items[0]["loadAvg1"]), (&1_000.into(), &0.5.into()));
+    assert!(items[0]["memoryUsedBytes"].is_null(), "what was not read is not zero: {}", items[0]);
+}
+
+#[tokio::test]
+async fn a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![running("orders", distinct_counts(1))]).await;
+    let viewer = collector.viewer().await;
+    for (parameter, path) in [
+        ("from", "pipelines/orders/minutes?from=yesterday&to=1&step=minute"),
+        ("to", "pipelines/orders/minutes?from=1&to=x&step=minute"),
+        ("step", "pipelines/orders/minutes?from=1&to=2&step=decade"),
+        ("node", "pipelines/orders/minutes?from=1&to=2&step=minute&node=x"),
+        ("limit", "logs?limit=-1"),
+        ("limit", "logs?limit=many"),
+        ("cursor", "logs?cursor=nonsense"),
+        ("level", "logs?level=loud"),
+        ("node", "logs?node=x"),
+        ("node", "samples?pipeline=orders"),
+    ] {
+        let problem = viewer.get(&format!("/api/v1/{path}")).await.problem(400);
+        assert!(problem.to_string().contains(parameter), "{path}: {problem}");
+    }
+    viewer.get("/api/v1/nonsense").await.problem(404);
+    viewer.get("/api/v1/pipelines/nonsense").await.problem(404);
+}
+
+#[tokio::test]
+async fn the_collectors_own_metrics_count_what_it_took() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let viewer = collector.viewer().await;
+    let page = async || String::from_utf8(viewer.get("/metrics").await.body).unwrap();
+    let before = page().await;
+    assert!(before.lines().any(|line| line.starts_with("# TYPE systole_")), "{before}");
+    for _ in 0..7 {
+        node.report(vec![running("orders", distinct_counts(1))]).await;
+    }
+    // Whatever the counter of reports is called, one of them went up by seven.
+    let value = |page: &str, series: &str| -> Option<f64> {
+        page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok())
+    };
+    let after = page().await;
+    let by_seven = after.lines().filter(|line| !line.starts_with('#')).any(|line| {
+        let Some((series, _)) = line.rsplit_once(' ') else { return false };
+        let grown = value(&after, series).unwrap_or(0.0) - value(&before, series).unwrap_or(0.0);
+        series.contains("report") && grown == 7.0
+    });
+    assert!(by_seven, "{after}");
+}

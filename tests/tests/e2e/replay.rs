@@ -1,0 +1,176 @@
+//! A subscriber that comes back misses nothing and hears nothing twice.
+
+use std::time::Duration;
+
+use systole_tests::clock;
+use systole_tests::harness::node::to_json;
+use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
+use systole_tests::harness::{Answer, Feed, FeedEvent, NodeClient, TestCollector};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+const SOON: Duration = Duration::from_secs(10);
+/// The pace of the imagined agent.
+const PACE: Duration = Duration::from_millis(100);
+
+/// A node that reports ceaselessly: a numbered line each time, and a pipeline that starts and stops
+/// in turn. What has no answer is sent again.
+struct Reporter {
+    task: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    acknowledged: watch::Receiver<u64>,
+}
+
+impl Reporter {
+    fn start(mut node: NodeClient) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (count, acknowledged) = watch::channel(0);
+        let task = tokio::spawn(async move {
+            while !*stopped.borrow() {
+                let number = node.next_seq;
+                let status = if number.is_multiple_of(2) { "RUNNING" } else { "STOPPED" };
+                let lines = with_lines(pipeline("flips", status), clock::now_ms(), [format!("line {number}")]);
+                let request = to_json(&node.next_request(vec![lines]));
+                while !matches!(Answer::try_of(node.raw_request(request.clone(), None)).await, Ok(answer) if answer.status == 200)
+                {
+                    tokio::time::sleep(PACE).await;
+                }
+                count.send_replace(number);
+                tokio::time::sleep(PACE).await;
+            }
+        });
+        Reporter { task, stop, acknowledged }
+    }
+
+    /// Waits until so many more reports are acknowledged.
+    async fn reports(&mut self, more: u64) {
+        let target = *self.acknowledged.borrow() + more;
+        let wait = self.acknowledged.wait_for(|count| *count >= target);
+        tokio::time::timeout(Duration::from_secs(60), wait)
+            .await
+            .expect("reports are taken")
+            .expect("the reporter lives");
+    }
+
+    /// Ends it; gives how many reports there were.
+    async fn finish(self) -> u64 {
+        self.stop.send_replace(true);
+        self.task.await.expect("the reporter does not panic");
+        *self.acknowledged.borrow()
+    }
+}
+
+/// Asserts that the feed has every line and every change of `reports` reports, once and in order,
+/// and the same ones as the query API.
+async fn assert_complete(collector: &mut TestCollector, feed: &mut Feed, reports: u64) {
+    let last = format!("line {reports}");
+    feed.wait_for("the last line", SOON, |event| event.lines().contains(&last)).await;
+    let lines: Vec<String> = feed.events().iter().flat_map(FeedEvent::lines).collect();
+    let expected: Vec<String> = (1..=reports).map(|number| format!("line {number}")).collect();
+    assert_eq!(lines, expected);
+    let changes: Vec<FeedEvent> =
+        feed.events_of("status_change").into_iter().filter(|event| event.data["pipelineId"] == "flips").collect();
+    assert_eq!(changes.len() as u64, reports, "one change with each report");
+    for (index, change) in changes.iter().enumerate() {
+        let expected = if index % 2 == 0 { "STOPPED" } else { "RUNNING" };
+        assert_eq!(change.data["toStatus"], expected);
+    }
+    feed.assert_ids_grow();
+    assert_eq!(feed.events_of("gap").len(), 0);
+    assert_eq!(feed.events_of("reset").len(), 0);
+    let stored = collector.viewer().await.list("/api/v1/status-changes?pipeline=flips").await;
+    let mut stored: Vec<u64> = stored.iter().map(|change| change["seq"].as_u64().expect("a seq")).collect();
+    stored.sort_unstable();
+    let heard: Vec<u64> = changes.into_iter().filter_map(|change| change.id.map(|id| id.seq)).collect();
+    assert_eq!(stored, heard);
+}
+
+#[tokio::test]
+async fn a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order() {
+    let mut collector = TestCollector::start().await;
+    let mut feed = collector.feed("").await;
+    let mut reporter = Reporter::start(NodeClient::enroll(&collector, None, "n1").await);
+    reporter.reports(10).await;
+    feed.disconnect();
+    let before = feed.last_id();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    reporter.reports(1).await;
+    feed.resume().await;
+    reporter.reports(10).await;
+    let reports = reporter.finish().await;
+    assert!(before.is_some() && reports > 50);
+    assert_complete(&mut collector, &mut feed, reports).await;
+}
+
+#[tokio::test]
+async fn resuming_is_complete_over_a_sigkill_and_a_graceful_restart_of_the_collector() {
+    let mut collector = TestCollector::start().await;
+    let mut feed = collector.feed("types=status_change,log_entry").await;
+    let mut reporter = Reporter::start(NodeClient::enroll(&collector, None, "n1").await);
+    for graceful in [false, true, false] {
+        reporter.reports(15).await;
+        if graceful {
+            collector.stop().await;
+        } else {
+            collector.kill().await;
+        }
+        feed.wait_for_end(SOON).await;
+        collector.run().await;
+        reporter.reports(5).await;
+        feed.resume().await;
+    }
+    let reports = reporter.finish().await;
+    assert_complete(&mut collector, &mut feed, reports).await;
+}
+
+#[tokio::test]
+async fn many_short_connections_lose_and_double_nothing() {
+    let mut collector = TestCollector::start().await;
+    let mut feed = collector.feed("types=status_change,log_entry").await;
+    let mut reporter = Reporter::start(NodeClient::enroll(&collector, None, "n1").await);
+    for number in 0..25 {
+        reporter.reports(1 + number % 3).await;
+        feed.resume().await;
+    }
+    let reports = reporter.finish().await;
+    assert_complete(&mut collector, &mut feed, reports).await;
+}
+
+#[tokio::test]
+async fn a_replay_of_more_than_10000_events_names_the_gap_and_gives_the_rest() {
+    const PIPELINES: u64 = 1_000;
+    const REPORTS: u64 = 11;
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let mut probe = collector.feed("types=fleet_status").await;
+    let hello = probe.wait_for("hello", SOON, |event| event.kind == "hello").await;
+    let start = format!("{}-{}", hello.data["epoch"].as_str().unwrap(), hello.data["head"]);
+    for report in 0..REPORTS {
+        let at = clock::now_ms();
+        let pipelines = (0..PIPELINES)
+            .map(|number| {
+                with_lines(running(&format!("p{number}"), distinct_counts(1)), at, [format!("{report} {number}")])
+            })
+            .collect();
+        node.report(pipelines).await;
+    }
+    let viewer = collector.viewer().await;
+    let mut feed = Feed::open_after(&viewer, "types=log_entry,status_change", Some(&start)).await;
+    let last = format!("{} {}", REPORTS - 1, PIPELINES - 1);
+    feed.wait_for("the last line", Duration::from_secs(30), |event| event.lines().contains(&last)).await;
+    let gaps = feed.events_of("gap");
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0].data["reason"], "limit");
+    let start: systole_shared::EventId = start.parse().unwrap();
+    assert_eq!(gaps[0].data["from"].as_u64(), Some(start.seq + 1));
+    let to = gaps[0].data["to"].as_u64().unwrap();
+    let events: Vec<FeedEvent> = feed.events().into_iter().filter(|event| event.id.is_some()).collect();
+    assert!(events.len() <= 10_000, "{}", events.len());
+    assert!(events.iter().all(|event| event.id.as_ref().unwrap().seq > to), "nothing of the gap comes all the same");
+    // Behind the gap nothing is missing: the lines are numbered.
+    let lines: Vec<String> = events.iter().flat_map(FeedEvent::lines).collect();
+    let all = (0..REPORTS).flat_map(|report| (0..PIPELINES).map(move |number| format!("{report} {number}")));
+    let expected: Vec<String> = all.skip((REPORTS * PIPELINES) as usize - lines.len()).collect();
+    assert_eq!(lines, expected);
+    feed.assert_ids_grow();
+}

@@ -1,0 +1,193 @@
+//! What happens when processes die: pipelines, and the agent itself.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use systole_tests::harness::database::Database;
+use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector, eventually_true};
+use tokio::time::Instant;
+
+const PIPELINE: &str = "orders";
+/// A start, a connection and a report.
+const SOON: Duration = Duration::from_secs(20);
+/// From the death of a pipeline to its being up again in the feed.
+const RECOVERY: Duration = Duration::from_secs(8);
+/// From the death of an agent to its node's being UNREACHABLE.
+const UNREACHABLE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_crash_is_in_the_feed_and_over_within_8_s_and_its_last_words_are_kept() {
+    let mut collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
+    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    let mut feed = collector.feed("").await;
+    feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
+    feed.wait_for("the node is healthy", SOON, |event| event.is_change(None, "HEALTHY")).await;
+
+    let life = stub.life();
+    let start = Instant::now();
+    stub.control("crash").await;
+    let crashed = feed
+        .wait_for("CRASHED", RECOVERY, |event| event.is_change(Some(PIPELINE), "CRASHED") && event.at > start)
+        .await;
+    let back = feed
+        .wait_for("RUNNING again", RECOVERY, |event| {
+            event.is_change(Some(PIPELINE), "RUNNING") && event.at > crashed.at
+        })
+        .await;
+    assert!(back.at - start < RECOVERY, "{:?}", back.at - start);
+    assert!(crashed.data["reason"].as_str().is_some_and(|reason| reason.contains('1')), "exit 1: {crashed:?}");
+    assert_ne!(stub.life().life, life.life);
+
+    let last_words = format!("last words life={}", life.life);
+    feed.wait_for("the last words in the feed", RECOVERY, |event| event.lines().contains(&last_words)).await;
+    let viewer = collector.viewer().await;
+    let logs = viewer.list(&format!("/api/v1/logs?pipeline={PIPELINE}&q=last%20words")).await;
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    assert_eq!((logs[0]["line"].as_str(), logs[0]["stream"].as_str()), (Some(last_words.as_str()), Some("stderr")));
+
+    // The node is DEGRADED for as long as the pipeline is down.
+    let degraded = feed.wait_for("the node", SOON, |event| event.is_change(None, "DEGRADED")).await;
+    feed.wait_for("the node", SOON, |event| event.is_change(None, "HEALTHY") && event.at >= degraded.at).await;
+    feed.assert_ids_grow();
+}
+
+#[tokio::test]
+async fn a_pipeline_killed_by_a_signal_comes_back_within_8_s() {
+    let mut collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
+    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    let mut feed = collector.feed("types=status_change").await;
+    feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
+    let start = Instant::now();
+    stub.signal(Signal::SIGKILL);
+    let crashed = feed.wait_for("CRASHED", RECOVERY, |event| event.is_change(Some(PIPELINE), "CRASHED")).await;
+    let back = feed
+        .wait_for("RUNNING again", RECOVERY, |event| {
+            event.is_change(Some(PIPELINE), "RUNNING") && event.at > crashed.at
+        })
+        .await;
+    assert!(back.at - start < RECOVERY, "{:?}", back.at - start);
+}
+
+#[tokio::test]
+async fn a_pipeline_that_exits_0_unasked_is_started_again() {
+    let collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
+    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    stub.wait_for("the stub lives", |totals| totals.current()?.address).await;
+    stub.control("exit0").await;
+    stub.wait_for("a second life", |totals| (totals.lives.len() == 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_killed_agent_makes_its_node_unreachable_within_20_s_and_its_return_makes_it_healthy() {
+    let mut collector = TestCollector::start().await;
+    let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
+    stub.start().await;
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::watched(PIPELINE, &stub)]).await;
+    let mut feed = collector.feed("types=status_change,fleet_status").await;
+    feed.wait_for("HEALTHY", SOON, |event| event.is_change(None, "HEALTHY")).await;
+    let killed = Instant::now();
+    agent.kill().await;
+    let lost = feed.wait_for("UNREACHABLE", UNREACHABLE, |event| event.is_change(None, "UNREACHABLE")).await;
+    assert!(lost.at - killed < UNREACHABLE);
+    let viewer = collector.viewer().await;
+    assert_eq!(viewer.list("/api/v1/nodes").await[0]["status"], "UNREACHABLE");
+    agent.run();
+    let after = |event: &systole_tests::harness::FeedEvent| event.at > lost.at;
+    feed.wait_for("HEALTHY again", SOON, |event| event.is_change(None, "HEALTHY") && after(event)).await;
+    let healthy = |event: &systole_tests::harness::FeedEvent| event.data["status"] == "HEALTHY" && after(event);
+    feed.wait_for("fleet_status", SOON, |event| event.kind == "fleet_status" && healthy(event)).await;
+    assert_eq!(viewer.list("/api/v1/nodes").await.len(), 1, "the same node, no ghost");
+}
+
+#[tokio::test]
+async fn a_restart_of_the_collector_marks_no_node_that_reports() {
+    let mut collector = TestCollector::start().await;
+    let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
+    stub.start().await;
+    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::watched(PIPELINE, &stub)]).await;
+    let mut feed = collector.feed("types=status_change,fleet_status").await;
+    feed.wait_for("HEALTHY", SOON, |event| event.is_change(None, "HEALTHY")).await;
+    collector.stop().await;
+    collector.run().await;
+    feed.resume().await;
+    // Two reports after the restart, and no word of UNREACHABLE or of a new first sight.
+    feed.wait_until("two reports", SOON, |events| {
+        let reports = events.iter().filter(|event| event.kind == "fleet_status" && event.connection == 2);
+        (reports.count() >= 2).then_some(())
+    })
+    .await;
+    let changes = feed.events_of("status_change");
+    assert!(changes.iter().all(|event| event.connection == 1), "{changes:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_counts_to_the_last_event_and_takes_its_pipelines_with_it() {
+    let mut collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    let mut feed = collector.feed("types=status_change").await;
+    feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
+    stub.control("burst?events=777").await;
+    let pid = stub.life().pid;
+    agent.stop().await;
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the pipeline's process is still there");
+    // The last report was sent before the agent ended, so there is nothing to wait for.
+    assert_eq!(stub.totals().total.events_in, 777);
+    assert_eq!(collector.minute_sums(PIPELINE).await, stub.totals().total);
+    feed.wait_for("STOPPED", SOON, |event| event.is_change(Some(PIPELINE), "STOPPED")).await;
+    let mut database = Database::open(&collector.database());
+    assert!(database.rows("logs") >= 4, "the lines of a graceful stop are kept");
+    let viewer = collector.viewer().await;
+    assert_eq!(viewer.list("/api/v1/logs?q=Vector%20has%20stopped").await.len(), 1);
+}
+
+#[tokio::test]
+async fn numbered_lines_of_a_pipeline_arrive_once_and_in_order() {
+    let mut collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &["--log-rate", "40"]);
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    let mut feed = collector.feed("types=log_entry").await;
+    let numbered = |line: &String| line.contains(" line=");
+    feed.wait_until("200 lines", SOON, |events| {
+        let lines = events.iter().flat_map(|event| event.lines()).filter(numbered).count();
+        (lines >= 200).then_some(())
+    })
+    .await;
+    agent.stop().await;
+    let life = stub.life();
+    eventually_true("every line is in the feed", SOON, async || {
+        let lines = feed.events().iter().flat_map(|event| event.lines()).filter(numbered).count() as u64;
+        lines >= life.log_lines
+    })
+    .await;
+    let lines: Vec<String> = feed.events().iter().flat_map(|event| event.lines()).filter(numbered).collect();
+    for (index, line) in lines.iter().enumerate() {
+        let expected = format!(" line={:06} life={} ", index + 1, life.life);
+        assert!(line.contains(&expected), "{expected:?} is not in {line:?}");
+    }
+    let stored = collector.viewer().await.list(&format!("/api/v1/logs?pipeline={PIPELINE}&q=line%3D&limit=100")).await;
+    assert_eq!(stored.len(), lines.len());
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf8_and_a_flood_of_lines_leave_the_pair_well() {
+    let mut collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &["--log-rate", "1"]);
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    let mut feed = collector.feed("types=log_entry").await;
+    stub.wait_for("the stub lives", |totals| totals.current()?.address).await;
+    stub.control("torn-utf8").await;
+    feed.wait_for("the torn line", SOON, |event| {
+        event.lines().iter().any(|line| line.starts_with("torn ") && line.ends_with(" bytes"))
+    })
+    .await;
+    feed.wait_for("the whole line", SOON, |event| event.lines().contains(&"whole \u{1F980} crab".to_owned())).await;
+    stub.control("flood?lines=30000").await;
+    // The newest line of a flood is kept, the oldest ones may go.
+    let last = format!(" line={:06} ", stub.life().log_lines);
+    feed.wait_for("the flood's last line", SOON, |event| event.lines().iter().any(|line| line.contains(&last))).await;
+    assert!(agent.is_alive() && collector.is_alive());
+}
