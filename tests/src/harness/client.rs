@@ -1,6 +1,6 @@
 //! A client of the collector's HTTP interface.
 
-use std::sync::{Once, OnceLock};
+use std::sync::Once;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -9,16 +9,14 @@ use serde_json::Value;
 /// Longest time that any answer may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The HTTP client of the whole process.
+/// An HTTP client. Each belongs to the runtime that made it, and every test has its own runtime.
 pub fn http() -> reqwest::Client {
-    static CLIENT: OnceLock<()> = OnceLock::new();
-    CLIENT.get_or_init(install_crypto);
-    // A client belongs to the runtime that made it, and every test has its own runtime.
+    install_crypto();
     reqwest::Client::builder().connect_timeout(TIMEOUT).build().expect("a plain client can be built")
 }
 
 /// reqwest wants to know whose cryptography to use, even where there is no TLS.
-pub fn install_crypto() {
+fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // Fails only when one is installed already.

@@ -84,11 +84,18 @@ impl Database {
         rows.iter().map(|row| (row.name.clone(), component(counts(row)))).collect()
     }
 
+    /// Sum of the events that all pipelines took in.
+    pub fn events_in(&mut self) -> u64 {
+        self.number("SELECT coalesce(sum(events_in), 0) AS number FROM pipeline_minutes")
+    }
+
     /// How many rows a table has.
     pub fn rows(&mut self, table: &str) -> u64 {
-        let rows: Vec<Number> = sql_query(format!("SELECT count(*) AS number FROM {table}"))
-            .load(&mut self.0)
-            .unwrap_or_else(|error| panic!("rows of {table}: {error}"));
+        self.number(&format!("SELECT count(*) AS number FROM {table}"))
+    }
+
+    fn number(&mut self, query: &str) -> u64 {
+        let rows: Vec<Number> = sql_query(query).load(&mut self.0).unwrap_or_else(|error| panic!("{query}: {error}"));
         rows[0].number.unsigned_abs()
     }
 

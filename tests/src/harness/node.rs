@@ -39,7 +39,8 @@ impl Encoding {
         }
     }
 
-    fn name(self) -> Option<&'static str> {
+    /// As Content-Encoding names it.
+    pub fn name(self) -> Option<&'static str> {
         match self {
             Encoding::Plain => None,
             Encoding::Gzip => Some("gzip"),

@@ -58,6 +58,11 @@ impl StubVector {
         self.wait_for("the stub listens", |totals| totals.current()?.address).await;
     }
 
+    /// The exit code of the test's own child, when it ends in time.
+    pub async fn exit_code(&mut self, limit: Duration) -> Option<i32> {
+        self.process.as_mut().expect("the stub was started by the test").wait(limit).await.code()
+    }
+
     /// What it counted; panics before its first start.
     pub fn totals(&self) -> Totals {
         self.try_totals().expect("the stub has written its totals")

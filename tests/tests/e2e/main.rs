@@ -9,5 +9,6 @@ mod isolation;
 mod pair;
 mod queries;
 mod replay;
+mod stub;
 mod supervision;
 mod tokens;

@@ -1,0 +1,12 @@
+//! A load generator: a fleet of imagined nodes in one process against a running collector.
+//!
+//! Closed loop: each node sends its next report as soon as the last one is acknowledged, which finds
+//! the collector's limit. Open loop: each node reports by the clock, as agents do, and a latency is
+//! counted from the moment at which the report was due, so that a stall is not hidden by requests
+//! that were never sent.
+
+pub mod args;
+pub mod fleet;
+pub mod outcome;
+pub mod process;
+pub mod run;
