@@ -1,0 +1,187 @@
+//! The agent as a whole: its parts, their start, and their end in order.
+//!
+//! One thread runs all of it. That is enough for hundreds of pipelines, keeps the memory of a second
+//! one, and the kernel's signal at the parent's death, which is at the thread's death, stays true.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+use systole_shared::BootId;
+use systole_shared::limits::DEFAULT_INTERVAL_MS;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::heartbeat::Heartbeat;
+use crate::host::Host;
+use crate::identity::machine::Machine;
+use crate::identity::{labels, node_token, vector};
+use crate::outbox::Outbox;
+use crate::pipelines::supervisor::Supervisor;
+use crate::pipelines::{Pipeline, process};
+use crate::report::{AgentFacts, Reporter};
+use crate::scrape::fetch::Scraper;
+use crate::selfcount::SelfCounters;
+use crate::signals::Signals;
+use crate::uplink::{CollectorClient, Credentials, Uplink};
+use crate::{clock, http};
+
+/// How long the last reports may take to reach the collector when the agent ends.
+const LAST_REPORTS_CEILING: Duration = Duration::from_secs(5);
+
+/// How long the last report may take to be made: one reading of the host.
+const LAST_WORDS_CEILING: Duration = Duration::from_secs(2);
+
+/// A running agent.
+struct App {
+    pipelines: Vec<Arc<Pipeline>>,
+    supervisors: TaskTracker,
+    heartbeat: JoinHandle<()>,
+    uplink: JoinHandle<()>,
+    /// Ends the supervisors' processes.
+    stop: CancellationToken,
+    /// Ends the heartbeat, with a last report.
+    finish: CancellationToken,
+    /// Ends the uplink, when everything is sent.
+    close: CancellationToken,
+}
+
+/// Runs the agent until a signal ends it.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let result = runtime.block_on(async {
+        let signals = Signals::listen().context("cannot listen to signals")?;
+        App::start(config)?.run(signals).await
+    });
+    // A reading of the host that hangs must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+impl App {
+    fn start(config: Config) -> anyhow::Result<App> {
+        if let Err(error) = node_token::make_data_dir(&config.data_dir) {
+            tracing::error!(%error, data_dir = %config.data_dir.display(), "data_dir cannot be made; the agent runs on, but will have to enrol again at its next start");
+        }
+        let is_tls = |url: &reqwest::Url| url.scheme() == "https";
+        let scrapes_tls =
+            config.pipelines.iter().filter_map(|p| p.metrics.as_ref()).any(|metrics| is_tls(&metrics.url));
+        http::install_tls();
+        let scraper = Arc::new(Scraper::new(http::for_scrapes(scrapes_tls).context("cannot make ready for scraping")?));
+        let collector = http::for_collector(is_tls(&config.url))
+            .context("cannot make ready for the collector (are there root certificates?)")?;
+
+        let machine = Machine::look(config.machine_id.as_deref());
+        let labels = labels::labels_of(&machine, &config.labels);
+        let counters = Arc::new(SelfCounters::default());
+        let changed = Arc::new(Notify::new());
+        let vector_version = Arc::new(OnceLock::new());
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), url = %config.url, pipelines = config.pipelines.len(),
+            host = machine.hostname, data_dir = %config.data_dir.display(), "systole-agent started");
+
+        tokio::spawn(learn_vector_version(config.pipelines.clone(), vector_version.clone()));
+        let pipelines: Vec<Arc<Pipeline>> = config
+            .pipelines
+            .into_iter()
+            .map(|pipeline| Arc::new(Pipeline::new(pipeline, changed.clone(), counters.clone())))
+            .collect();
+        let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let supervisors = TaskTracker::new();
+        for pipeline in pipelines.iter().filter(|pipeline| pipeline.config.command.is_some()) {
+            supervisors.spawn(Supervisor::new(pipeline.clone(), scraper.clone(), stop.clone()).run());
+        }
+        supervisors.close();
+
+        let outbox = Arc::new(Outbox::new(counters.clone()));
+        let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
+        let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
+        let heartbeat = Heartbeat {
+            pipelines: pipelines.clone(),
+            reporter: Reporter::new(facts, pipelines.clone(), clock::unix_millis()),
+            scraper,
+            host: Host::default(),
+            outbox: outbox.clone(),
+            changed,
+            interval,
+            counters: counters.clone(),
+            born: Instant::now(),
+        };
+        let uplink = Uplink {
+            client: CollectorClient::new(collector, config.url),
+            outbox,
+            boot_id: BootId(Uuid::now_v7()),
+            credentials: Credentials { data_dir: config.data_dir, enroll_token: config.token, machine, labels },
+            interval: interval_sender,
+            counters,
+            closing: close.clone(),
+        };
+        Ok(App {
+            pipelines,
+            supervisors,
+            heartbeat: tokio::spawn(heartbeat.run(finish.clone())),
+            uplink: tokio::spawn(uplink.run()),
+            stop,
+            finish,
+            close,
+        })
+    }
+
+    async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
+        let failure = tokio::select! {
+            name = signals.next() => {
+                tracing::info!(signal = name, "ending: pipelines are stopped, then the last report is sent; a second signal ends at once");
+                None
+            }
+            ended = &mut self.heartbeat => Some(anyhow::anyhow!("the heartbeat ended unexpectedly: {ended:?}")),
+            ended = &mut self.uplink => Some(anyhow::anyhow!("the uplink ended unexpectedly: {ended:?}")),
+        };
+        let pipelines = self.pipelines.clone();
+        let is_broken = failure.is_some();
+        let in_order = async {
+            tokio::select! {
+                () = self.end_in_order(is_broken) => true,
+                _ = signals.next() => false,
+            }
+        };
+        if !in_order.await {
+            kill(&pipelines);
+            anyhow::bail!("ended at once by a second signal; processes were killed, the last report may be lost");
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Sources first: processes, then the last report, then the way out of it.
+    async fn end_in_order(self, is_broken: bool) {
+        self.stop.cancel();
+        self.supervisors.wait().await;
+        if is_broken {
+            return;
+        }
+        self.finish.cancel();
+        let _ = timeout(LAST_WORDS_CEILING, self.heartbeat).await;
+        self.close.cancel();
+        match timeout(LAST_REPORTS_CEILING, self.uplink).await {
+            Ok(_) => tracing::info!("ended"),
+            Err(_) => tracing::warn!("ended; the collector did not take the last reports in time"),
+        }
+    }
+}
+
+fn kill(pipelines: &[Arc<Pipeline>]) {
+    for pid in pipelines.iter().filter_map(|pipeline| pipeline.state().pid) {
+        process::signal_group(pid, Signal::SIGKILL);
+    }
+}
+
+async fn learn_vector_version(pipelines: Vec<crate::config::PipelineConfig>, known: Arc<OnceLock<String>>) {
+    if let Some(version) = vector::version(&pipelines).await {
+        let _ = known.set(version);
+    }
+}

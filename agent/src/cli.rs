@@ -1,0 +1,122 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::Overrides;
+
+/// Keeps the data pipelines of this host running, and reports to a Systole collector every 5 seconds how they and
+/// the host do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "systole-agent",
+    version,
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = false,
+    after_help = AFTER_HELP
+)]
+pub(crate) struct Cli {
+    /// What to do; run when left out.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
+
+    /// Print the version
+    #[arg(short = 'V', short_alias = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+const AFTER_HELP: &str = "\
+Begin like this:
+  systole-collector token create --kind enroll        # on the collector's host
+  SYSTOLE_TOKEN=… systole-agent --config agent.toml
+
+agent.toml:
+  url = \"http://collector.example:8080\"
+
+  [[pipeline]]
+  id = \"orders\"
+  command = [\"vector\", \"--config\", \"/etc/vector/orders.yaml\"]   # leave out to only watch
+  metrics_url = \"http://127.0.0.1:9598/metrics\"
+
+Every option can also be a variable (SYSTOLE_URL, SYSTOLE_TOKEN, SYSTOLE_DATA_DIR, SYSTOLE_CONFIG,
+SYSTOLE_LOG_LEVEL, SYSTOLE_LOG_FORMAT, SYSTOLE_LABELS=k=v,k2=v2, SYSTOLE_MACHINE_ID) or a key of the
+file. Options win over variables, variables over the file. VF_URL, VF_TOKEN, VF_DATA_DIR, VF_LOG_LEVEL
+and VF_NODE_LABELS of the VectorFlow agent are understood, too.
+
+Exit codes: 0 done, 1 failed, 78 the configuration has mistakes.";
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    /// Run the agent in the foreground until SIGTERM or Ctrl-C (the default)
+    Run,
+    /// Print the effective configuration, or every mistake in it, and exit
+    CheckConfig,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Options {
+    /// The configuration file [default: /etc/systole/agent.toml if it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+
+    /// The collector's address, like http://collector.example:8080
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
+
+    /// The enrolment token; other users can see it in the process list, so prefer SYSTOLE_TOKEN or token_file
+    #[arg(long, value_name = "TOKEN", global = true)]
+    token: Option<String>,
+
+    /// Where the agent keeps its node token [default: /var/lib/systole-agent]
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<String>,
+
+    /// trace, debug, info, warn or error [default: info]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    log_level: Option<String>,
+
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT", global = true)]
+    log_format: Option<String>,
+}
+
+impl From<Options> for Overrides {
+    fn from(options: Options) -> Self {
+        let Options { config, url, token, data_dir, log_level, log_format } = options;
+        Overrides { config, url, token, data_dir, log_level, log_format }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_behind_the_command() {
+        for args in [["systole-agent", "--url=x", "check-config"], ["systole-agent", "check-config", "--url=x"]] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert_eq!((cli.command, cli.options.url.as_deref()), (Some(Command::CheckConfig), Some("x")));
+        }
+    }
+
+    #[test]
+    fn the_version_has_a_short_form_of_either_case() {
+        for flag in ["--version", "-V", "-v"] {
+            let error = Cli::try_parse_from(["systole-agent", flag]).unwrap_err();
+            assert_eq!(error.to_string(), concat!("systole-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+    }
+}

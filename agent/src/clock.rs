@@ -1,0 +1,12 @@
+//! The wall clock, in one place.
+//!
+//! Logic takes `now` as a value, and intervals are measured with tokio's monotonic clock; only the
+//! edges ask this module.
+
+use systole_shared::UnixMillis;
+
+/// The time now.
+#[expect(clippy::disallowed_methods, reason = "this is the process's clock module")]
+pub(crate) fn unix_millis() -> UnixMillis {
+    chrono::Utc::now().timestamp_millis()
+}

@@ -1,0 +1,192 @@
+//! Puts the configuration together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use reqwest::Url;
+use systole_shared::Token;
+use toml::Table;
+
+use super::mistakes::Mistakes;
+use super::section::Section;
+use super::settings::{self, Found, Lookup};
+use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, mappings, pipelines};
+use crate::identity::node_token;
+
+/// What the command line says; it wins over everything else.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overrides {
+    /// `--config`.
+    pub(crate) config: Option<PathBuf>,
+    /// `--url`.
+    pub(crate) url: Option<String>,
+    /// `--token`.
+    pub(crate) token: Option<String>,
+    /// `--data-dir`.
+    pub(crate) data_dir: Option<String>,
+    /// `--log-level`.
+    pub(crate) log_level: Option<String>,
+    /// `--log-format`.
+    pub(crate) log_format: Option<String>,
+}
+
+/// Reads the configuration, or all its mistakes.
+pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let named =
+        flags.config.clone().or_else(|| env("SYSTOLE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+    let path = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
+    let table = path.as_ref().map_or_else(Table::new, |path| file::read_table(path, &mut mistakes));
+    let unreadable = !mistakes.is_empty();
+
+    let mut root = Section::new("", table, &mut mistakes);
+    let settings = Settings::take(&mut root, flags, env);
+    let machine_id = settings::first(("", None), &["SYSTOLE_MACHINE_ID"], env, ("machine_id", root.text("machine_id")));
+    let user_mappings = mappings::read(&mut root);
+    let pipelines = pipelines::read(&mut root, &user_mappings);
+    root.finish();
+
+    let url = settings.url(unreadable, &mut mistakes);
+    let data_dir = PathBuf::from(settings.data_dir.map_or_else(|| DEFAULT_DATA_DIR.to_owned(), |found| found.value));
+    if settings.token.is_none() && !settings.token_is_broken && !unreadable && !node_token::exists(&data_dir) {
+        mistakes.add(
+            "token",
+            format!(
+                "is missing, and {} holds no node token yet; make one with `systole-collector token create --kind enroll` \
+                 and give it as `token`, `token_file`, SYSTOLE_TOKEN or --token",
+                data_dir.display()
+            ),
+        );
+    }
+    settings::check_labels("labels", &settings.labels, &mut mistakes);
+    match url {
+        Some(url) if mistakes.is_empty() => Ok(Config {
+            url,
+            token: settings.token,
+            data_dir,
+            labels: settings.labels,
+            machine_id: machine_id.map(|found| found.value),
+            log: settings.log,
+            pipelines,
+            file: path,
+        }),
+        _ => Err(mistakes),
+    }
+}
+
+/// The settings that flags and variables can give, too.
+struct Settings {
+    url: Option<Found>,
+    token: Option<Token>,
+    token_is_broken: bool,
+    data_dir: Option<Found>,
+    labels: BTreeMap<String, String>,
+    log: LogConfig,
+}
+
+impl Settings {
+    fn take(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> Self {
+        let url = settings::first(
+            ("--url", flags.url.as_deref()),
+            &["SYSTOLE_URL", "VF_URL"],
+            env,
+            ("url", root.text("url")),
+        );
+        let data_dir = settings::first(
+            ("--data-dir", flags.data_dir.as_deref()),
+            &["SYSTOLE_DATA_DIR", "VF_DATA_DIR"],
+            env,
+            ("data_dir", root.text("data_dir")),
+        );
+        let (token, token_is_broken) = Self::take_token(root, flags, env);
+        let labels = Self::take_labels(root, env);
+        let log = Self::take_log(root, flags, env);
+        Settings { url, token, token_is_broken, data_dir, labels, log }
+    }
+
+    fn take_token(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> (Option<Token>, bool) {
+        let in_file = root.text("token");
+        let token_file = root.text("token_file");
+        if in_file.is_some() && token_file.is_some() {
+            root.mistake("token_file", "stands beside `token`; keep one of them");
+        }
+        let found = settings::first(
+            ("--token", flags.token.as_deref()),
+            &["SYSTOLE_TOKEN", "VF_TOKEN"],
+            env,
+            ("token", in_file),
+        );
+        match (found, token_file) {
+            (Some(found), _) => (Some(Token::new(&found.value)).filter(|token| !token.is_empty()), false),
+            (None, Some(path)) => {
+                let token = file::read_secret(&path, "token_file", root.mistakes());
+                let broken = token.is_none();
+                (token, broken)
+            }
+            (None, None) => (None, false),
+        }
+    }
+
+    fn take_labels(root: &mut Section<'_>, env: Lookup<'_>) -> BTreeMap<String, String> {
+        let mut labels = root.text_table("labels");
+        if let Some(text) = env("SYSTOLE_LABELS") {
+            labels.extend(settings::labels_of(&text, Some(("SYSTOLE_LABELS", root.mistakes()))));
+        } else if let Some(text) = env("VF_NODE_LABELS").or_else(|| env("VF_LABELS")) {
+            labels.extend(settings::labels_of(&text, None));
+        }
+        labels
+    }
+
+    fn take_log(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> LogConfig {
+        let mut log = LogConfig { level: tracing::Level::INFO, format: LogFormat::Text };
+        let level = settings::first(
+            ("--log-level", flags.log_level.as_deref()),
+            &["SYSTOLE_LOG_LEVEL", "VF_LOG_LEVEL"],
+            env,
+            ("log_level", root.text("log_level")),
+        );
+        if let Some(found) = level {
+            match settings::log_level(&found.value) {
+                Ok(level) => log.level = level,
+                // The VectorFlow agent takes an unknown level as info.
+                Err(_) if found.place == "VF_LOG_LEVEL" => {}
+                Err(what) => root.mistakes().add(found.place, what),
+            }
+        }
+        let format = settings::first(
+            ("--log-format", flags.log_format.as_deref()),
+            &["SYSTOLE_LOG_FORMAT"],
+            env,
+            ("log_format", root.text("log_format")),
+        );
+        if let Some(found) = format {
+            match settings::log_format(&found.value) {
+                Ok(format) => log.format = format,
+                Err(what) => root.mistakes().add(found.place, what),
+            }
+        }
+        log
+    }
+
+    fn url(&self, file_is_broken: bool, mistakes: &mut Mistakes) -> Option<Url> {
+        match &self.url {
+            Some(found) => match settings::collector_url(&found.value) {
+                Ok(url) => Some(url),
+                Err(what) => {
+                    mistakes.add(&found.place, what);
+                    None
+                }
+            },
+            None => {
+                // A file that cannot be read may hold it.
+                if !file_is_broken {
+                    mistakes.add(
+                        "url",
+                        "is missing; give the collector's address as `url`, SYSTOLE_URL or --url, like http://collector.example:8080",
+                    );
+                }
+                None
+            }
+        }
+    }
+}

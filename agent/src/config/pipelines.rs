@@ -1,0 +1,174 @@
+//! Reads the `[[pipeline]]` tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use systole_shared::limits::{MAX_PIPELINES_PER_REPORT, MAX_SHORT_TEXT_BYTES};
+use systole_shared::{PipelineId, Token};
+
+use super::mappings::UserMappings;
+use super::section::Section;
+use super::{CommandConfig, MetricsConfig, PipelineConfig, file, settings};
+use crate::scrape::mapping::Mapping;
+
+/// Reads every pipeline; those with mistakes are left out, their mistakes noted.
+pub(crate) fn read(root: &mut Section<'_>, mappings: &UserMappings) -> Vec<PipelineConfig> {
+    let tables = root.tables("pipeline");
+    if tables.len() > MAX_PIPELINES_PER_REPORT {
+        root.mistake("pipeline", format!("there are {}; at most {MAX_PIPELINES_PER_REPORT}", tables.len()));
+    }
+    let mut seen = BTreeSet::new();
+    let mut pipelines = Vec::with_capacity(tables.len());
+    for (index, table) in tables.into_iter().enumerate() {
+        let section = Section::new(format!("pipeline {}", index + 1), table, root.mistakes());
+        let Some(pipeline) = read_one(section, mappings) else { continue };
+        if !seen.insert(pipeline.id.clone()) {
+            root.mistake(
+                &format!("pipeline \"{}\": id", pipeline.id),
+                "stands twice; every pipeline needs an id of its own",
+            );
+            continue;
+        }
+        pipelines.push(pipeline);
+    }
+    pipelines
+}
+
+fn read_one(mut section: Section<'_>, mappings: &UserMappings) -> Option<PipelineConfig> {
+    let id = read_id(&mut section);
+    if let Some(id) = &id {
+        section.rename(format!("pipeline \"{id}\""));
+    }
+    let name = section.text("name");
+    if name.as_ref().is_some_and(|name| name.len() > MAX_SHORT_TEXT_BYTES) {
+        section.mistake("name", format!("is longer than {MAX_SHORT_TEXT_BYTES} bytes"));
+    }
+    let labels = section.text_table("labels");
+    let labels_key = section.name("labels");
+    settings::check_labels(&labels_key, &labels, section.mistakes());
+    if section.take("log_files").is_some() {
+        section.mistake(
+            "log_files",
+            "is not supported yet in this version; leave it out (a command's stdout and stderr are taken without it)",
+        );
+    }
+    let has_command = section.has("command");
+    let command = read_command(&mut section);
+    let has_metrics = section.has("metrics_url");
+    let metrics = read_metrics(&mut section, mappings);
+    if !has_command && !has_metrics {
+        section.mistake(
+            "command",
+            "is missing, and so is metrics_url; give a command to keep running, a metrics_url to watch, or both",
+        );
+    }
+    section.finish();
+    Some(PipelineConfig { id: id?, name, labels, command, metrics })
+}
+
+fn read_id(section: &mut Section<'_>) -> Option<PipelineId> {
+    if !section.has("id") {
+        section.take("id");
+        section.mistake("id", "is missing; every pipeline needs one, like id = \"orders\"");
+        return None;
+    }
+    let text = section.text("id")?;
+    match PipelineId::parse(&text) {
+        Ok(id) => Some(id),
+        Err(fault) => {
+            section.mistake("id", fault.to_string());
+            None
+        }
+    }
+}
+
+fn read_command(section: &mut Section<'_>) -> Option<CommandConfig> {
+    let command = section.texts("command");
+    let env = section.text_table("env");
+    let working_dir = section.text("working_dir").map(PathBuf::from);
+    if let Some(dir) = working_dir.as_ref().filter(|dir| !dir.is_absolute()) {
+        section.mistake("working_dir", format!("`{}` must be an absolute path", dir.display()));
+    }
+    check_env(section, &env);
+    let command = command?;
+    if command.iter().any(|part| part.contains('\0')) {
+        section.mistake("command", "holds a NUL character");
+        return None;
+    }
+    match command.split_first() {
+        Some((program, args)) if !program.trim().is_empty() => {
+            Some(CommandConfig { program: program.clone(), args: args.to_vec(), env, working_dir })
+        }
+        _ => {
+            section.mistake(
+                "command",
+                "is empty; write the program and its arguments, like [\"vector\", \"--config\", \"x.yaml\"]",
+            );
+            None
+        }
+    }
+}
+
+fn check_env(section: &mut Section<'_>, env: &BTreeMap<String, String>) {
+    for (name, value) in env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            section.mistake("env", format!("`{name}` is no variable: names have no `=`, and nothing holds NUL"));
+        }
+    }
+}
+
+fn read_metrics(section: &mut Section<'_>, mappings: &UserMappings) -> Option<MetricsConfig> {
+    let has_url = section.has("metrics_url");
+    let url = section.text("metrics_url").and_then(|text| match settings::http_url(&text) {
+        Ok(url) => Some(url),
+        Err(what) => {
+            section.mistake("metrics_url", what);
+            None
+        }
+    });
+    let bearer_token = read_bearer(section);
+    let mapping = read_mapping_name(section, mappings);
+    if !has_url {
+        for key in [("metrics", mapping.1), ("metrics_bearer_token", bearer_token.is_some())] {
+            if key.1 {
+                section.mistake(key.0, "is of no use without metrics_url");
+            }
+        }
+    }
+    Some(MetricsConfig { url: url?, bearer_token, mapping: mapping.0? })
+}
+
+fn read_bearer(section: &mut Section<'_>) -> Option<Token> {
+    let token = section.text("metrics_bearer_token");
+    let path = section.text("metrics_bearer_token_file");
+    match (token, path) {
+        (Some(_), Some(_)) => {
+            section.mistake("metrics_bearer_token_file", "stands beside metrics_bearer_token; keep one of them");
+            None
+        }
+        (Some(token), None) => {
+            let token = Token::new(&token);
+            if !token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
+                section.mistake("metrics_bearer_token", "has characters that no header can carry");
+                return None;
+            }
+            Some(token)
+        }
+        (None, Some(path)) => {
+            let key = section.name("metrics_bearer_token_file");
+            file::read_secret(&path, &key, section.mistakes())
+        }
+        (None, None) => None,
+    }
+}
+
+/// The mapping, and whether one was named.
+fn read_mapping_name(section: &mut Section<'_>, mappings: &UserMappings) -> (Option<Arc<Mapping>>, bool) {
+    let Some(name) = section.text("metrics") else { return (Some(mappings.vector()), false) };
+    let mapping = mappings.get(&name);
+    if mapping.is_none() {
+        section.mistake("metrics", format!("`{name}` is no mapping; there are: {}", mappings.names().join(", ")));
+    }
+    (mapping, true)
+}

@@ -1,0 +1,223 @@
+//! Reads one TOML table key by key and notes every mistake in it.
+//!
+//! Not serde: a deserializer stops at the first mistake, and a person who mends a file wants to see
+//! all of them at once.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::mistakes::Mistakes;
+
+/// A table that is being read. What is left at [`Section::finish`] was not asked for by anyone.
+pub(crate) struct Section<'m> {
+    path: String,
+    rest: Table,
+    known: Vec<&'static str>,
+    mistakes: &'m mut Mistakes,
+}
+
+impl<'m> Section<'m> {
+    /// Begins to read `table`. `path` stands before its keys in mistakes; empty for the root.
+    pub(crate) fn new(path: impl Into<String>, table: Table, mistakes: &'m mut Mistakes) -> Self {
+        Section { path: path.into(), rest: table, known: Vec::new(), mistakes }
+    }
+
+    /// How mistakes name `key`.
+    pub(crate) fn name(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}: {key}", self.path) }
+    }
+
+    /// Names this section differently from here on, once its id is known.
+    pub(crate) fn rename(&mut self, path: String) {
+        self.path = path;
+    }
+
+    /// Notes a mistake of `key`.
+    pub(crate) fn mistake(&mut self, key: &str, what: impl Into<String>) {
+        let name = self.name(key);
+        self.mistakes.add(name, what);
+    }
+
+    /// The mistakes, for parts that are read by someone else.
+    pub(crate) fn mistakes(&mut self) -> &mut Mistakes {
+        self.mistakes
+    }
+
+    /// Takes the value of `key`, whatever it is.
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.rest.remove(key)
+    }
+
+    /// Takes a text.
+    pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
+        match self.take(key)? {
+            Value::String(text) if text.trim().is_empty() => {
+                self.mistake(key, "is empty; give it a value or leave it out");
+                None
+            }
+            Value::String(text) => Some(text),
+            other => self.wrong_type(key, "a text in quotes", &other),
+        }
+    }
+
+    /// Takes a list of texts.
+    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        match self.take(key)? {
+            Value::Array(values) => {
+                let mut texts = Vec::with_capacity(values.len());
+                for value in values {
+                    match value {
+                        Value::String(text) => texts.push(text),
+                        other => return self.wrong_type(key, "a list of texts in quotes", &other),
+                    }
+                }
+                Some(texts)
+            }
+            other => self.wrong_type(key, "a list of texts, like [\"a\", \"b\"]", &other),
+        }
+    }
+
+    /// Takes a text or a list of texts.
+    pub(crate) fn text_or_texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        if let Some(Value::String(_)) = self.rest.get(key) {
+            return self.text(key).map(|text| vec![text]);
+        }
+        self.texts(key)
+    }
+
+    /// Takes a table of texts; numbers and booleans count as their text.
+    pub(crate) fn text_table(&mut self, key: &'static str) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
+        match self.take(key) {
+            None => {}
+            Some(Value::Table(table)) => {
+                for (name, value) in table {
+                    match value {
+                        Value::String(text) => drop(texts.insert(name, text)),
+                        Value::Integer(number) => drop(texts.insert(name, number.to_string())),
+                        Value::Float(number) => drop(texts.insert(name, number.to_string())),
+                        Value::Boolean(flag) => drop(texts.insert(name, flag.to_string())),
+                        other => {
+                            let whole = format!("{key}.{name}");
+                            self.mistake(&whole, format!("must be a text in quotes, not {}", kind_of(&other)));
+                        }
+                    }
+                }
+            }
+            Some(other) => self.note_type(key, "a table, like { key = \"value\" }", &other),
+        }
+        texts
+    }
+
+    /// Takes a table.
+    pub(crate) fn table(&mut self, key: &'static str) -> Option<Table> {
+        match self.take(key)? {
+            Value::Table(table) => Some(table),
+            other => self.wrong_type(key, "a table", &other),
+        }
+    }
+
+    /// Takes a list of tables, written as `[[key]]`.
+    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Table> {
+        let values = match self.take(key) {
+            None => return Vec::new(),
+            Some(Value::Array(values)) => values,
+            Some(other) => {
+                return self.wrong_type(key, &format!("written as [[{key}]]"), &other).unwrap_or_default();
+            }
+        };
+        let mut tables = Vec::with_capacity(values.len());
+        for value in values {
+            match value {
+                Value::Table(table) => tables.push(table),
+                other => self.note_type(key, &format!("written as [[{key}]]"), &other),
+            }
+        }
+        tables
+    }
+
+    /// Whether `key` is there and not taken yet.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.rest.contains_key(key)
+    }
+
+    /// Notes every key that nobody asked for.
+    pub(crate) fn finish(mut self) {
+        for key in std::mem::take(&mut self.rest).keys() {
+            let hint = match nearest(key, &self.known) {
+                Some(known) => format!("is not known; did you mean `{known}`?"),
+                None => format!("is not known; known here: {}", self.known.join(", ")),
+            };
+            self.mistake(key, hint);
+        }
+    }
+
+    fn wrong_type<T>(&mut self, key: &str, wanted: &str, found: &Value) -> Option<T> {
+        self.note_type(key, wanted, found);
+        None
+    }
+
+    fn note_type(&mut self, key: &str, wanted: &str, found: &Value) {
+        self.mistake(key, format!("must be {wanted}, not {}", kind_of(found)));
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) | Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}
+
+/// The known key that is at most two edits away.
+fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let best = known.iter().map(|candidate| (distance(key, candidate), *candidate)).min()?;
+    (best.0 <= 2 && best.0 < key.len()).then_some(best.1)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+        assert_eq!(nearest("metric_url", &["command", "metrics_url"]), Some("metrics_url"));
+        assert_eq!(nearest("colour", &["command", "metrics_url"]), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn every_wrong_type_is_noted_and_the_right_ones_are_taken() {
+        let table = "a = 1\nb = \"x\"\nc = [1]\nd = { k = 2 }\nzz = 1".parse().unwrap();
+        let mut mistakes = Mistakes::default();
+        let mut section = Section::new("", table, &mut mistakes);
+        assert_eq!(section.text("a"), None);
+        assert_eq!(section.text("b").as_deref(), Some("x"));
+        assert_eq!(section.texts("c"), None);
+        assert_eq!(section.text_table("d")["k"], "2");
+        section.finish();
+        assert_eq!(mistakes.keys(), ["a", "c", "zz"]);
+    }
+}

@@ -1,0 +1,118 @@
+//! Single settings: reads each from the first place that has it, and judges it.
+
+use std::collections::BTreeMap;
+
+use reqwest::Url;
+use systole_shared::limits::{MAX_LABELS, MAX_SHORT_TEXT_BYTES};
+
+use super::LogFormat;
+use super::mistakes::Mistakes;
+
+/// A value and the place it came from, as mistakes name it.
+pub(crate) struct Found {
+    /// The value as it was written.
+    pub(crate) value: String,
+    /// Such as `--url`, `SYSTOLE_URL` or `url`.
+    pub(crate) place: String,
+}
+
+/// Where variables come from: the environment, or a map in tests.
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Takes the first of flag, variables (in order) and file. Empty variables count as absent.
+pub(crate) fn first(
+    flag: (&str, Option<&str>),
+    variables: &[&str],
+    env: Lookup<'_>,
+    file: (&str, Option<String>),
+) -> Option<Found> {
+    if let (name, Some(value)) = flag {
+        return Some(Found { value: value.to_owned(), place: name.to_owned() });
+    }
+    for name in variables {
+        if let Some(value) = env(name).filter(|value| !value.trim().is_empty()) {
+            return Some(Found { value, place: (*name).to_owned() });
+        }
+    }
+    file.1.map(|value| Found { value, place: file.0.to_owned() })
+}
+
+/// Reads an http or https address that requests may go to.
+pub(crate) fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim()).map_err(|error| format!("is no URL ({error}); write http://HOST:PORT"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("must begin with http:// or https:// and name a host".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or password: URLs are shown in logs; use a token".to_owned());
+    }
+    Ok(url)
+}
+
+/// Reads the collector's address: the prefix of every request.
+pub(crate) fn collector_url(text: &str) -> Result<Url, String> {
+    let mut url = http_url(text)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must have neither a query (?) nor a fragment (#)".to_owned());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// Reads a level of the agent's own log.
+pub(crate) fn log_level(text: &str) -> Result<tracing::Level, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "trace" => Ok(tracing::Level::TRACE),
+        "debug" => Ok(tracing::Level::DEBUG),
+        "info" => Ok(tracing::Level::INFO),
+        "warn" | "warning" => Ok(tracing::Level::WARN),
+        "error" => Ok(tracing::Level::ERROR),
+        other => Err(format!("`{other}` is no level; one of trace, debug, info, warn, error")),
+    }
+}
+
+/// Reads a format of the agent's own log.
+pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(format!("`{other}` is no format; text or json")),
+    }
+}
+
+/// Reads `k=v,k2=v2`. Values may be empty or hold `=`.
+///
+/// `strict` entries without `=` or key are mistakes; otherwise they are passed over, as the
+/// VectorFlow agent does with its own variables.
+pub(crate) fn labels_of(text: &str, strict: Option<(&str, &mut Mistakes)>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let mut broken = Vec::new();
+    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        match entry.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                labels.insert(key.trim().to_owned(), value.trim().to_owned());
+            }
+            _ => broken.push(entry),
+        }
+    }
+    if let (Some((place, mistakes)), false) = (strict, broken.is_empty()) {
+        mistakes.add(place, format!("`{}` is no label; write key=value,key2=value2", broken.join(",")));
+    }
+    labels
+}
+
+/// Notes labels that the protocol would cut or leave out.
+pub(crate) fn check_labels(key: &str, labels: &BTreeMap<String, String>, mistakes: &mut Mistakes) {
+    if labels.len() > MAX_LABELS {
+        mistakes.add(key, format!("has {} labels; at most {MAX_LABELS}", labels.len()));
+    }
+    for (name, value) in labels {
+        if name.trim().is_empty() {
+            mistakes.add(key, "has a label without a name");
+        }
+        if name.len() > MAX_SHORT_TEXT_BYTES || value.len() > MAX_SHORT_TEXT_BYTES {
+            mistakes.add(key, format!("label `{name:.40}` is longer than {MAX_SHORT_TEXT_BYTES} bytes"));
+        }
+    }
+}

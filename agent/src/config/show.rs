@@ -1,0 +1,78 @@
+//! The effective configuration as `check-config` prints it: TOML-like, and never a secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use systole_shared::Token;
+
+use super::{Config, LogFormat, PipelineConfig};
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(path) => writeln!(f, "# read from {}", path.display())?,
+            None => writeln!(f, "# no file was read")?,
+        }
+        writeln!(f, "url = {:?}", self.url.as_str())?;
+        writeln!(f, "token = {}", secret(self.token.as_ref()))?;
+        writeln!(f, "data_dir = {:?}", self.data_dir.display().to_string())?;
+        if let Some(id) = &self.machine_id {
+            writeln!(f, "machine_id = {id:?}")?;
+        }
+        let format = if self.log.format == LogFormat::Json { "json" } else { "text" };
+        writeln!(f, "log_level = {:?}", self.log.level.as_str().to_lowercase())?;
+        writeln!(f, "log_format = {format:?}")?;
+        table(f, "labels", &self.labels)?;
+        for pipeline in &self.pipelines {
+            writeln!(f)?;
+            show_pipeline(f, pipeline)?;
+        }
+        Ok(())
+    }
+}
+
+fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::Result {
+    writeln!(f, "[[pipeline]]")?;
+    writeln!(f, "id = {:?}", pipeline.id.as_str())?;
+    if let Some(name) = &pipeline.name {
+        writeln!(f, "name = {name:?}")?;
+    }
+    table(f, "labels", &pipeline.labels)?;
+    match &pipeline.command {
+        Some(command) => {
+            let whole: Vec<&str> =
+                std::iter::once(command.program.as_str()).chain(command.args.iter().map(String::as_str)).collect();
+            writeln!(f, "command = {whole:?}")?;
+            if !command.env.is_empty() {
+                // Values of variables are often secrets.
+                let names: Vec<&str> = command.env.keys().map(String::as_str).collect();
+                writeln!(f, "env = {{ {} }}  # values not shown", names.join(" = …, ") + " = …")?;
+            }
+            if let Some(dir) = &command.working_dir {
+                writeln!(f, "working_dir = {:?}", dir.display().to_string())?;
+            }
+        }
+        None => writeln!(f, "# only watched: no command")?,
+    }
+    if let Some(metrics) = &pipeline.metrics {
+        writeln!(f, "metrics_url = {:?}", metrics.url.as_str())?;
+        writeln!(f, "metrics = {:?}", metrics.mapping.name())?;
+        if metrics.bearer_token.is_some() {
+            writeln!(f, "metrics_bearer_token = {}", secret(metrics.bearer_token.as_ref()))?;
+        }
+    }
+    Ok(())
+}
+
+fn secret(token: Option<&Token>) -> String {
+    // No hint of it either: a short token would be shown whole.
+    if token.is_some() { "\"…\"  # set, not shown".to_owned() } else { "\"\"  # none".to_owned() }
+}
+
+fn table(f: &mut fmt::Formatter<'_>, key: &str, values: &BTreeMap<String, String>) -> fmt::Result {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let entries: Vec<String> = values.iter().map(|(name, value)| format!("{name:?} = {value:?}")).collect();
+    writeln!(f, "{key} = {{ {} }}", entries.join(", "))
+}

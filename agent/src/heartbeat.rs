@@ -1,0 +1,142 @@
+//! The heartbeat: a report every few seconds, and at once when a pipeline changed its state.
+//!
+//! A task of its own that waits for nobody: scrapes and host readings get a moment before each
+//! report, and what comes later is in the next one; sending is the uplink's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use systole_shared::AgentHealth;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::host::Host;
+use crate::outbox::Outbox;
+use crate::pipelines::Pipeline;
+use crate::report::Reporter;
+use crate::scrape::fetch::Scraper;
+use crate::selfcount::SelfCounters;
+
+/// Least time between two reports that changes of state ask for.
+const DEBOUNCE: Duration = Duration::from_secs(1);
+
+/// Changes that come together (all pipelines starting) go out together.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// How long a report waits for the scrapes that it began.
+const SCRAPE_GRACE: Duration = Duration::from_millis(500);
+
+/// The first report comes within this, for someone is waiting for it.
+const FIRST_WITHIN: Duration = Duration::from_millis(500);
+
+/// Makes the reports.
+pub(crate) struct Heartbeat {
+    /// Every pipeline of the node.
+    pub(crate) pipelines: Vec<Arc<Pipeline>>,
+    /// Puts reports together.
+    pub(crate) reporter: Reporter,
+    /// Asks the pipelines' endpoints.
+    pub(crate) scraper: Arc<Scraper>,
+    /// Asks the host.
+    pub(crate) host: Host,
+    /// Where reports go.
+    pub(crate) outbox: Arc<Outbox>,
+    /// Told of changes of state.
+    pub(crate) changed: Arc<Notify>,
+    /// How often to report.
+    pub(crate) interval: watch::Receiver<Duration>,
+    /// What the agent counts of itself.
+    pub(crate) counters: Arc<SelfCounters>,
+    /// Start of the agent.
+    pub(crate) born: Instant,
+}
+
+impl Heartbeat {
+    /// Reports until `finish`, and once more then.
+    pub(crate) async fn run(mut self, finish: CancellationToken) {
+        sleep(FIRST_WITHIN.mul_f64(rand::random())).await;
+        self.beat().await;
+        let mut reported = Instant::now();
+        // Nodes that start together must not report together for ever.
+        let mut phase = rand::random::<f64>();
+        'interval: loop {
+            let period = *self.interval.borrow_and_update();
+            let mut ticks = interval_at(Instant::now() + period.mul_f64(phase), period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            phase = 1.0;
+            loop {
+                tokio::select! {
+                    () = finish.cancelled() => break 'interval,
+                    Ok(()) = self.interval.changed() => continue 'interval,
+                    _ = ticks.tick() => {}
+                    () = news(&self.pipelines, &self.changed, reported) => {}
+                }
+                self.beat().await;
+                reported = Instant::now();
+            }
+        }
+        self.last_words().await;
+    }
+
+    async fn beat(&mut self) {
+        let ((), host) = tokio::join!(self.scrape(), self.host.read());
+        self.report(host);
+    }
+
+    /// Scrapes all pipelines at once. Those that are late go on by themselves.
+    async fn scrape(&self) {
+        let mut scrapes = JoinSet::new();
+        for pipeline in self.pipelines.iter().filter(|pipeline| pipeline.is_scraped()) {
+            let (pipeline, scraper) = (pipeline.clone(), self.scraper.clone());
+            scrapes.spawn(async move { pipeline.scrape_if_idle(&scraper).await });
+        }
+        let all = async { while scrapes.join_next().await.is_some() {} };
+        if timeout(SCRAPE_GRACE, all).await.is_err() {
+            scrapes.detach_all();
+        }
+    }
+
+    /// At the end nothing is scraped any more, and every state that waits is shown.
+    async fn last_words(&mut self) {
+        let host = self.host.read().await;
+        self.report(host);
+        while have_news(&self.pipelines) {
+            self.report(host);
+        }
+    }
+
+    fn report(&mut self, host: Option<systole_shared::HostMetrics>) {
+        let (spool_reports, spool_bytes) = self.outbox.size();
+        let health = AgentHealth {
+            spool_reports,
+            spool_bytes,
+            lost_reports: self.counters.lost_reports.get(),
+            lost_log_lines: self.counters.lost_log_lines.get(),
+            refused_items: self.counters.refused_items.get(),
+            send_errors: self.counters.send_errors.get(),
+            scrape_errors: self.counters.scrape_errors.get(),
+            garbage_metric_lines: self.counters.garbage_metric_lines.get(),
+            uptime_seconds: self.born.elapsed().as_secs(),
+        };
+        let report = self.reporter.make(clock::unix_millis(), host, health);
+        let dropped = report.pipelines.iter().map(|pipeline| pipeline.logs_dropped).sum();
+        self.counters.lost_log_lines.add(dropped);
+        self.outbox.post(&report);
+    }
+}
+
+/// Waits until there is a change to report, and until it may be.
+async fn news(pipelines: &[Arc<Pipeline>], changed: &Notify, reported: Instant) {
+    while !have_news(pipelines) {
+        changed.notified().await;
+    }
+    sleep(GATHER).await;
+    sleep_until(reported + DEBOUNCE).await;
+}
+
+fn have_news(pipelines: &[Arc<Pipeline>]) -> bool {
+    pipelines.iter().any(|pipeline| pipeline.has_unshown_states())
+}

@@ -1,0 +1,41 @@
+//! The HTTP clients, with every time-out set.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder};
+
+/// Longest wait for a connection.
+const CONNECT_CEILING: Duration = Duration::from_secs(5);
+
+/// Longest wait for the collector's whole answer.
+const REQUEST_CEILING: Duration = Duration::from_secs(30);
+
+/// Idle connections are closed after this: longer than the usual interval, so that they are used again.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Makes TLS ready; a second call has no effect.
+pub(crate) fn install_tls() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// The client for the collector.
+pub(crate) fn for_collector(uses_tls: bool) -> reqwest::Result<Client> {
+    base(uses_tls).timeout(REQUEST_CEILING).build()
+}
+
+/// The client for metrics endpoints. The ceiling of a scrape is the scraper's; proxies are for the
+/// way to the collector, not for this host's own processes.
+pub(crate) fn for_scrapes(uses_tls: bool) -> reqwest::Result<Client> {
+    base(uses_tls).no_proxy().build()
+}
+
+/// Without TLS no roots are read: a host may have none, and they would only cost memory.
+fn base(uses_tls: bool) -> ClientBuilder {
+    let builder = Client::builder()
+        .connect_timeout(CONNECT_CEILING)
+        .pool_idle_timeout(IDLE)
+        .redirect(Policy::none())
+        .user_agent(concat!("systole-agent/", env!("CARGO_PKG_VERSION")));
+    if uses_tls { builder } else { builder.tls_certs_only([]) }
+}

@@ -1,0 +1,45 @@
+//! The version of the Vector on this node, asked once.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::config::PipelineConfig;
+use crate::pipelines::process::SECRET_VARIABLES;
+
+/// How long `vector --version` may take.
+const CEILING: Duration = Duration::from_secs(5);
+
+/// Asks the first program of the pipelines that is named like Vector.
+pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
+    let program = pipelines.iter().filter_map(|pipeline| pipeline.command.as_ref()).find_map(|command| {
+        let name = command.program.rsplit('/').next()?;
+        name.contains("vector").then_some(&command.program)
+    })?;
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    for name in SECRET_VARIABLES {
+        command.env_remove(name);
+    }
+    let output = tokio::time::timeout(CEILING, command.output()).await.ok()?.ok()?;
+    parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Reads `vector 0.58.0 (x86_64-unknown-linux-gnu …)`.
+fn parse(text: &str) -> Option<String> {
+    let version = text.lines().next()?.split_ascii_whitespace().nth(1)?;
+    version.starts_with(|letter: char| letter.is_ascii_digit()).then(|| version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_second_word() {
+        assert_eq!(parse("vector 0.58.0 (x86_64-unknown-linux-gnu abc 2026-01-01)\n").as_deref(), Some("0.58.0"));
+        assert_eq!(parse("usage: vector"), None);
+        assert_eq!(parse(""), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! The agent of Systole: keeps the data pipelines of a node running, or watches ones that run
+//! already, and reports every few seconds how they and the host do.
+//!
+//! The way of a report: [`pipelines`] (states, lines) and [`scrape`] (counters) and [`host`] fill what
+//! [`report`] puts together whenever the [`heartbeat`] asks; the [`outbox`] keeps it until the
+//! [`uplink`] has heard from the collector that it is committed.
+//!
+//! A library beside the binary, so that benchmarks and fuzzers can come to the parts; its interface
+//! is one function.
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod cli;
+mod clock;
+mod config;
+mod heartbeat;
+mod host;
+mod http;
+mod identity;
+mod logging;
+mod logs;
+mod outbox;
+mod pipelines;
+mod queue;
+mod report;
+mod scrape;
+mod selfcount;
+mod signals;
+mod uplink;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// Exit code for a configuration with mistakes, from sysexits.h; systemd does not restart on it.
+const BAD_CONFIGURATION: u8 = 78;
+
+/// Does what the command line says.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line's own answer")]
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    if args.get(1).is_some_and(|arg| arg == pipelines::exec::SUBCOMMAND) {
+        return pipelines::exec::run(args.into_iter().skip(2));
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            let _ = answer.print();
+            return if answer.use_stderr() { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
+        }
+    };
+    let config = match config::load(&cli.options.into(), &|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("systole-agent: {mistakes}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    match cli.command.unwrap_or(Command::Run) {
+        Command::CheckConfig => {
+            print!("{config}");
+            ExitCode::SUCCESS
+        }
+        Command::Run => {
+            logging::begin(config.log);
+            match app::run(config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!("systole-agent failed: {error:#}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Where the heartbeat leaves reports and the uplink finds them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use systole_shared::Report;
+use tokio::sync::Notify;
+
+use crate::queue::{Queued, ReportQueue};
+use crate::selfcount::SelfCounters;
+
+/// The queue of reports, shared.
+pub(crate) struct Outbox {
+    queue: Mutex<ReportQueue>,
+    posted: Notify,
+    counters: Arc<SelfCounters>,
+}
+
+impl Outbox {
+    /// An empty one.
+    pub(crate) fn new(counters: Arc<SelfCounters>) -> Self {
+        Outbox { queue: Mutex::default(), posted: Notify::new(), counters }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, ReportQueue> {
+        // The queue is whole after every call.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a report. It is written as JSON here, once, however often it is sent.
+    pub(crate) fn post(&self, report: &Report<'_>) {
+        let body = match serde_json::to_vec(report) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(%error, seq = report.seq, "a report cannot be written as JSON and is lost; please report this as a bug");
+                self.counters.lost_reports.add(1);
+                return;
+            }
+        };
+        let lost = self.queue().push(Queued { seq: report.seq, body: body.into() });
+        if lost > 0 {
+            self.counters.lost_reports.add(lost);
+            tracing::warn!(lost, "too many reports wait for the collector; the oldest were dropped");
+        }
+        self.posted.notify_one();
+    }
+
+    /// Waits for a report, and gives the oldest; see [`ReportQueue::oldest`].
+    pub(crate) async fn oldest(&self, max_reports: usize, max_bytes: usize) -> Vec<Queued> {
+        loop {
+            let posted = self.posted.notified();
+            let oldest = self.queue().oldest(max_reports, max_bytes);
+            if !oldest.is_empty() {
+                return oldest;
+            }
+            posted.await;
+        }
+    }
+
+    /// See [`ReportQueue::forget`].
+    pub(crate) fn forget(&self, seq: u64) -> usize {
+        self.queue().forget(seq)
+    }
+
+    /// See [`ReportQueue::size`].
+    pub(crate) fn size(&self) -> (u64, u64) {
+        self.queue().size()
+    }
+}

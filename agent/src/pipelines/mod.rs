@@ -1,0 +1,191 @@
+//! The pipelines of this node: their processes, states, lines and counters.
+//!
+//! A [`Pipeline`] is the place where a pipeline's supervisor, its output readers and its scrapes
+//! leave what they know, and where the heartbeat takes it from. None of them waits for another: every
+//! lock is held for a few instructions, and never across an await, but for the one that keeps two
+//! scrapes of one endpoint apart.
+
+pub(crate) mod exec;
+mod output;
+mod port;
+pub(crate) mod process;
+pub(crate) mod program;
+mod restart;
+mod state;
+pub(crate) mod supervisor;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use systole_shared::{LogStream, PipelineStatus};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::config::PipelineConfig;
+use crate::logs::budget::LogBuffer;
+use crate::logs::{Line, level};
+use crate::scrape::fetch::{ScrapeError, Scraper};
+use crate::scrape::meter::{Meter, Metered};
+use crate::selfcount::SelfCounters;
+
+pub(crate) use state::PipelineState;
+use state::StateBook;
+
+/// One pipeline as all parts of the agent share it.
+pub(crate) struct Pipeline {
+    /// What the configuration says of it.
+    pub(crate) config: PipelineConfig,
+    state: Mutex<StateBook>,
+    logs: Mutex<LogBuffer>,
+    meter: Mutex<Meter>,
+    /// Held for the length of a scrape: answers that overtake each other would look like resets.
+    scraping: tokio::sync::Mutex<()>,
+    changed: Arc<Notify>,
+    counters: Arc<SelfCounters>,
+}
+
+/// Failed scrapes in a row after which a watched pipeline is not RUNNING any more: one may be a hiccup.
+const FAILURES_OF_WATCHED: u32 = 2;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pipeline {
+    /// A pipeline that nothing is known of yet. `changed` is told of every change of its state.
+    pub(crate) fn new(config: PipelineConfig, changed: Arc<Notify>, counters: Arc<SelfCounters>) -> Self {
+        let meter = if config.command.is_some() { Meter::of_supervised() } else { Meter::of_watched() };
+        Pipeline {
+            config,
+            state: Mutex::new(StateBook::new()),
+            logs: Mutex::new(LogBuffer::new(Instant::now())),
+            meter: Mutex::new(meter),
+            scraping: tokio::sync::Mutex::new(()),
+            changed,
+            counters,
+        }
+    }
+
+    /// The state now.
+    pub(crate) fn state(&self) -> PipelineState {
+        lock(&self.state).current().clone()
+    }
+
+    /// The state that the next report shows.
+    pub(crate) fn show_state(&self) -> PipelineState {
+        lock(&self.state).show()
+    }
+
+    /// Whether states wait that no report has shown.
+    pub(crate) fn has_unshown_states(&self) -> bool {
+        lock(&self.state).has_more()
+    }
+
+    /// Goes to a new state and tells the heartbeat.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut PipelineState)) {
+        let news = lock(&self.state).change(change);
+        if news {
+            let state = self.state();
+            let reason = state.reason.as_deref().unwrap_or("");
+            tracing::info!(pipeline = %self.config.id, status = %state.status, reason, pid = state.pid, "pipeline changed its state");
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes a line of the process.
+    fn take_line(&self, stream: LogStream, text: String) {
+        let line = Line { at: clock::unix_millis(), stream, level: level::find(&text), text };
+        lock(&self.logs).push(line, Instant::now());
+    }
+
+    /// Works on the waiting lines.
+    pub(crate) fn with_logs<T>(&self, work: impl FnOnce(&mut LogBuffer) -> T) -> T {
+        work(&mut lock(&self.logs))
+    }
+
+    /// What was counted since the last call.
+    pub(crate) fn take_metered(&self) -> Metered {
+        self.with_meter(Meter::take)
+    }
+
+    /// Whether a scrape makes sense now: the pipeline has an endpoint, and a process may answer there.
+    pub(crate) fn is_scraped(&self) -> bool {
+        // While a process starts, its supervisor asks.
+        self.config.metrics.is_some() && (self.config.command.is_none() || self.state().status.is_running())
+    }
+
+    /// Whether a scrape is under way.
+    pub(crate) fn is_being_scraped(&self) -> bool {
+        self.scraping.try_lock().is_err()
+    }
+
+    /// Scrapes once, unless a scrape is under way already.
+    pub(crate) async fn scrape_if_idle(&self, scraper: &Scraper) {
+        if let Ok(_gate) = self.scraping.try_lock() {
+            let _ = self.scrape_now(scraper).await;
+        }
+    }
+
+    /// Scrapes once, after the scrape that is under way, if any.
+    pub(crate) async fn scrape(&self, scraper: &Scraper) -> Result<(), String> {
+        let _gate = self.scraping.lock().await;
+        self.scrape_now(scraper).await
+    }
+
+    async fn scrape_now(&self, scraper: &Scraper) -> Result<(), String> {
+        let Some(endpoint) = &self.config.metrics else { return Ok(()) };
+        let before = self.state();
+        let result = scraper.scrape(endpoint).await;
+        // The answer of a process that has ended meanwhile says nothing of its successor.
+        let after = self.state();
+        if (before.pid, before.started_at) != (after.pid, after.started_at) {
+            return Err("the process ended".to_owned());
+        }
+        match result {
+            Ok(reading) => {
+                self.counters.garbage_metric_lines.add(reading.garbage_lines);
+                self.with_meter(|meter| meter.record(&reading));
+                self.answered(None);
+                Ok(())
+            }
+            Err(error) => {
+                if before.status != PipelineStatus::Starting {
+                    self.counters.scrape_errors.add(1);
+                }
+                self.with_meter(|meter| meter.fail(error.to_string()));
+                self.answered(Some(&error));
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Works on the counters.
+    fn with_meter<T>(&self, work: impl FnOnce(&mut Meter) -> T) -> T {
+        work(&mut lock(&self.meter))
+    }
+
+    /// A watched pipeline is as its endpoint is; a supervised one is as its process is.
+    fn answered(&self, error: Option<&ScrapeError>) {
+        if self.config.command.is_some() {
+            return;
+        }
+        match error {
+            None => self.change(|state| {
+                state.status = PipelineStatus::Running;
+                state.reason = None;
+            }),
+            Some(error) => {
+                let failures = self.with_meter(|meter| meter.failures());
+                let was_up = self.state().status.is_running();
+                if was_up && failures < FAILURES_OF_WATCHED {
+                    return;
+                }
+                self.change(|state| {
+                    state.status = if was_up { PipelineStatus::Degraded } else { PipelineStatus::Pending };
+                    state.reason = Some(format!("the metrics endpoint does not answer: {error}"));
+                });
+            }
+        }
+    }
+}

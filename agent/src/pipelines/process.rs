@@ -1,0 +1,106 @@
+//! One process of a pipeline: its start, its signals, its end.
+
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+use super::exec;
+use super::program::{self, ProgramError};
+use crate::config::CommandConfig;
+
+/// Variables that hold the agent's secrets; no child may see them.
+pub(crate) const SECRET_VARIABLES: [&str; 2] = ["SYSTOLE_TOKEN", "VF_TOKEN"];
+
+/// Why a process was not started. The text is the `reason` of the crash.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpawnError {
+    /// The program cannot be executed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The working directory is no directory.
+    #[error("working_dir {0} is no directory")]
+    WorkingDir(String),
+    /// The system refused.
+    #[error("cannot start {program}: {source}")]
+    System {
+        /// What was to be started.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Starts the command in a process group of its own, with its output to be read.
+///
+/// Must be called on the thread that lives as long as the agent: the kernel's signal at the
+/// parent's death is one at the death of the thread that called.
+pub(crate) fn spawn(config: &CommandConfig) -> Result<Child, SpawnError> {
+    if let Some(dir) = config.working_dir.as_ref().filter(|dir| !dir.is_dir()) {
+        return Err(SpawnError::WorkingDir(dir.display().to_string()));
+    }
+    let own_path = std::env::var("PATH").unwrap_or_default();
+    let search_path = config.env.get("PATH").unwrap_or(&own_path);
+    let program = program::find(&config.program, search_path, config.working_dir.as_deref())?;
+    let mut command = command_of(program.as_os_str());
+    command.args(&config.args);
+    for name in SECRET_VARIABLES {
+        command.env_remove(name);
+    }
+    command.envs(&config.env);
+    if let Some(dir) = &config.working_dir {
+        command.current_dir(dir);
+    }
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().map_err(|source| SpawnError::System { program: config.program.clone(), source })
+}
+
+/// Through the agent itself; `/proc/self/exe` stays right when the file was replaced meanwhile.
+#[cfg(target_os = "linux")]
+fn command_of(program: &OsStr) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("systole-agent").arg(exec::SUBCOMMAND).arg(std::process::id().to_string()).arg(program);
+    command
+}
+
+#[cfg(not(target_os = "linux"))]
+fn command_of(program: &OsStr) -> Command {
+    Command::new(program)
+}
+
+/// Signals the process and all it started that is still in its group. Whether anyone was there.
+pub(crate) fn signal_group(pid: u32, signal: Signal) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| killpg(Pid::from_raw(pid), signal).is_ok())
+}
+
+/// Whether anything of the process's group still lives.
+pub(crate) fn group_lives(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(|pid| killpg(Pid::from_raw(pid), None).is_ok())
+}
+
+/// How a process ended, as a `reason`.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("killed by signal {number} ({})", signal.as_str()),
+            Err(_) => format!("killed by signal {number}"),
+        },
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_names_code_or_signal() {
+        assert_eq!(describe(ExitStatus::from_raw(1 << 8)), "exit code 1");
+        assert_eq!(describe(ExitStatus::from_raw(0)), "exit code 0");
+        assert_eq!(describe(ExitStatus::from_raw(9)), "killed by signal 9 (SIGKILL)");
+    }
+}

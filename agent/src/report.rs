@@ -1,0 +1,167 @@
+//! Puts a report together out of what pipelines, host and agent have to say.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use systole_shared::limits::{MAX_LOG_LINES_PER_REPORT, MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::{
+    AgentHealth, AgentInfo, HostMetrics, LogLine, PipelineReport, PipelineStatus, Report, Text, UnixMillis,
+};
+use tokio::time::Instant;
+
+use crate::identity::machine::Machine;
+use crate::logs::Line;
+use crate::pipelines::{Pipeline, PipelineState};
+use crate::scrape::meter::Metered;
+
+/// Log text in one report, as JSON: a quarter of what the collector takes in one body.
+const MAX_LOG_BYTES: usize = 2 * 1024 * 1024;
+
+/// What JSON adds to a line: its time, stream and level, and the names of all four.
+const LINE_OVERHEAD_BYTES: usize = 80;
+
+/// What the agent says of itself in every report.
+pub(crate) struct AgentFacts {
+    /// The machine it runs on.
+    pub(crate) machine: Machine,
+    /// The node's labels.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The version of the Vector on this node, once it is known.
+    pub(crate) vector_version: Arc<OnceLock<String>>,
+}
+
+/// Makes reports: numbers them, and sees that their intervals join.
+pub(crate) struct Reporter {
+    facts: AgentFacts,
+    pipelines: Vec<Arc<Pipeline>>,
+    seq: u64,
+    end: UnixMillis,
+    made: Instant,
+    /// Whose lines come first in the next report, so that a noisy one cannot keep the others out.
+    turn: usize,
+}
+
+/// Room for lines in one report.
+struct LogRoom {
+    lines: usize,
+    bytes: usize,
+}
+
+impl Reporter {
+    /// Begins; the first report's interval starts at `now`.
+    pub(crate) fn new(facts: AgentFacts, pipelines: Vec<Arc<Pipeline>>, now: UnixMillis) -> Self {
+        Reporter { facts, pipelines, seq: 0, end: now, made: Instant::now(), turn: 0 }
+    }
+
+    /// Makes the next report. Takes counters, states and lines out of the pipelines.
+    pub(crate) fn make(&mut self, now: UnixMillis, host: Option<HostMetrics>, mut health: AgentHealth) -> Report<'_> {
+        let made = Instant::now();
+        let start = self.start_of(now, made.duration_since(self.made));
+        self.seq += 1;
+        self.end = now;
+        self.made = made;
+        self.turn = (self.turn + 1) % self.pipelines.len().max(1);
+
+        let mut pipelines: Vec<_> =
+            self.pipelines.iter().map(|pipeline| report_of(pipeline, pipeline.show_state())).collect();
+        health.lost_log_lines += fill_logs(&self.pipelines, &mut pipelines, self.turn);
+        Report { seq: self.seq, start, end: now, agent: Some(self.agent_info(health)), host, pipelines, covers: None }
+    }
+
+    /// Intervals join, unless the clock was set back: then the length counts, for a report must not
+    /// end before it starts.
+    fn start_of(&self, now: UnixMillis, length: Duration) -> UnixMillis {
+        if self.end <= now { self.end } else { now - i64::try_from(length.as_millis()).unwrap_or(0) }
+    }
+
+    fn agent_info(&self, health: AgentHealth) -> AgentInfo<'_> {
+        let text = |text| Text(cut(text, MAX_SHORT_TEXT_BYTES));
+        AgentInfo {
+            version: Some(env!("CARGO_PKG_VERSION").into()),
+            vector_version: self.facts.vector_version.get().map(|version| text(version)),
+            deployment_mode: Some(self.facts.machine.deployment_mode.into()),
+            running_as: Some(text(&self.facts.machine.running_as)),
+            labels: self.facts.labels.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            health,
+        }
+    }
+}
+
+/// Gives the pipelines' lines to their reports, those of ended processes first: what a process
+/// said last belongs into the report that tells of its end. Returns how many were dropped.
+fn fill_logs(pipelines: &[Arc<Pipeline>], reports: &mut [PipelineReport<'_>], turn: usize) -> u64 {
+    let count = pipelines.len();
+    let mut room = LogRoom { lines: MAX_LOG_LINES_PER_REPORT, bytes: MAX_LOG_BYTES };
+    let turns = (0..count).map(|index| (index + turn) % count);
+    let (ended, others): (Vec<_>, Vec<_>) = turns.partition(|index| tells_of_end(reports[*index].status.as_str()));
+    let mut dropped = 0;
+    for index in ended.into_iter().chain(others) {
+        pipelines[index].with_logs(|logs| {
+            while logs.first().is_some_and(|line| room.take(line)) {
+                reports[index].logs.extend(logs.take_first().map(wire_line));
+            }
+            reports[index].logs_dropped = logs.take_dropped();
+        });
+        dropped += reports[index].logs_dropped;
+    }
+    dropped
+}
+
+fn tells_of_end(status: &str) -> bool {
+    use PipelineStatus::{CrashLoop, Crashed, Stopped};
+    matches!(PipelineStatus::from_wire(status), Crashed | CrashLoop | Stopped)
+}
+
+impl LogRoom {
+    fn take(&mut self, line: &Line) -> bool {
+        let bytes = LINE_OVERHEAD_BYTES + json_bytes(&line.text);
+        if self.lines == 0 || self.bytes < bytes {
+            return false;
+        }
+        self.lines -= 1;
+        self.bytes -= bytes;
+        true
+    }
+}
+
+/// The bytes of a text in JSON: a control character takes six.
+fn json_bytes(text: &str) -> usize {
+    let cost = |byte| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(cost).sum()
+}
+
+fn wire_line(line: Line) -> LogLine<'static> {
+    LogLine { at: line.at, stream: line.stream, level: line.level, line: line.text.into() }
+}
+
+fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport<'p> {
+    let Metered { sample, components, error } = pipeline.take_metered();
+    let no_answer_yet = sample.is_none() && error.is_none() && pipeline.is_being_scraped();
+    let scrape_error = error.or_else(|| no_answer_yet.then(|| "the metrics endpoint has not answered yet".to_owned()));
+    let short = |text: String| Text(cut(&text, MAX_SHORT_TEXT_BYTES).into_owned().into());
+    PipelineReport {
+        id: pipeline.config.id.as_str().into(),
+        name: pipeline.config.name.as_deref().map(Text::from),
+        version: None,
+        status: state.status.as_str().into(),
+        reason: state.reason.map(short),
+        pid: state.pid,
+        started_at: state.started_at,
+        restarts: state.restarts,
+        config_checksum: None,
+        sample,
+        scrape_error: scrape_error.map(short),
+        components,
+        logs: Vec::new(),
+        logs_dropped: 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

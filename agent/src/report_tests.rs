@@ -1,0 +1,85 @@
+use systole_shared::{LogStream, PipelineId};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::config::PipelineConfig;
+use crate::selfcount::SelfCounters;
+
+fn pipeline(id: &str) -> Arc<Pipeline> {
+    let config = PipelineConfig {
+        id: PipelineId::parse(id).unwrap(),
+        name: None,
+        labels: BTreeMap::new(),
+        command: None,
+        metrics: None,
+    };
+    Arc::new(Pipeline::new(config, Arc::new(Notify::new()), Arc::new(SelfCounters::default())))
+}
+
+fn reporter(pipelines: &[Arc<Pipeline>]) -> Reporter {
+    let facts = AgentFacts {
+        machine: Machine::look(Some("m")),
+        labels: BTreeMap::from([("site".to_owned(), "b".to_owned())]),
+        vector_version: Arc::default(),
+    };
+    Reporter::new(facts, pipelines.to_vec(), 1_000)
+}
+
+fn say(pipeline: &Pipeline, count: usize, text: &str) {
+    let line = Line { at: 5, stream: LogStream::Stderr, level: None, text: text.to_owned() };
+    // Spread in time, so that the budget of lines takes nothing.
+    let begin = Instant::now();
+    pipeline.with_logs(|logs| {
+        for number in 0..count {
+            logs.push(line.clone(), begin + Duration::from_millis(10) * u32::try_from(number).unwrap());
+        }
+    });
+}
+
+#[test]
+fn reports_are_numbered_and_their_intervals_join() {
+    let mut reporter = reporter(&[pipeline("a")]);
+    let first = reporter.make(6_000, None, AgentHealth::default());
+    assert_eq!((first.seq, first.start, first.end), (1, 1_000, 6_000));
+    assert_eq!(first.agent.unwrap().labels[&Text::from("site")].as_str(), "b");
+    let second = reporter.make(11_000, None, AgentHealth::default());
+    assert_eq!((second.seq, second.start, second.end), (2, 6_000, 11_000));
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_report_that_ends_before_it_starts() {
+    let mut reporter = reporter(&[]);
+    reporter.make(6_000, None, AgentHealth::default());
+    let report = reporter.make(3_000, None, AgentHealth::default());
+    assert!(report.start <= report.end && report.end == 3_000, "{} {}", report.start, report.end);
+}
+
+#[test]
+fn lines_of_a_report_are_bounded_over_all_pipelines_and_the_rest_comes_next() {
+    let pipelines = [pipeline("a"), pipeline("b")];
+    pipelines.iter().for_each(|pipeline| say(pipeline, 3_000, "x"));
+    let mut reporter = reporter(&pipelines);
+    let count = |report: Report<'_>| report.pipelines.iter().map(|pipeline| pipeline.logs.len()).sum::<usize>();
+    assert_eq!(count(reporter.make(2_000, None, AgentHealth::default())), MAX_LOG_LINES_PER_REPORT);
+    assert_eq!(count(reporter.make(3_000, None, AgentHealth::default())), 1_000);
+}
+
+#[test]
+fn lines_of_a_report_are_bounded_in_bytes_as_json_has_them() {
+    let pipelines: Vec<_> = (0..6).map(|number| pipeline(&number.to_string())).collect();
+    pipelines.iter().for_each(|pipeline| say(pipeline, 15, &"\u{1}".repeat(60_000)));
+    let mut reporter = reporter(&pipelines);
+    let report = reporter.make(2_000, None, AgentHealth::default());
+    let bytes = serde_json::to_vec(&report).unwrap().len();
+    assert!(bytes > MAX_LOG_BYTES / 2 && bytes < MAX_LOG_BYTES + 100_000, "{bytes}");
+}
+
+#[test]
+fn the_last_lines_of_a_crash_are_in_the_report_that_tells_it() {
+    let pipelines: Vec<_> = (0..8).map(|number| pipeline(&number.to_string())).collect();
+    pipelines.iter().for_each(|pipeline| say(pipeline, 900, "noise"));
+    pipelines[5].change(|state| state.status = PipelineStatus::Crashed);
+    let mut reporter = reporter(&pipelines);
+    let report = reporter.make(2_000, None, AgentHealth::default());
+    assert_eq!((report.pipelines[5].status.as_str(), report.pipelines[5].logs.len()), ("CRASHED", 900));
+}

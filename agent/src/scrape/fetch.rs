@@ -1,0 +1,103 @@
+//! Fetches the body of a metrics endpoint, with a ceiling on time, size and number.
+
+use std::time::Duration;
+
+use reqwest::header::AUTHORIZATION;
+use tokio::sync::Semaphore;
+
+use super::reading::Reading;
+use crate::config::MetricsConfig;
+
+/// Longest that one scrape may take.
+pub(crate) const SCRAPE_CEILING: Duration = Duration::from_secs(4);
+
+/// Largest body: a Vector of a hundred components writes some 3 MB.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Scrapes at once: bounds the bodies in memory, and more would wait for two cores anyway.
+const SCRAPES_AT_ONCE: usize = 32;
+
+/// Fetches metrics for every pipeline.
+pub(crate) struct Scraper {
+    client: reqwest::Client,
+    permits: Semaphore,
+}
+
+/// Why a scrape gave nothing. The text goes to the collector as `scrapeError`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScrapeError {
+    /// No whole answer in time.
+    #[error("no answer within {} s", SCRAPE_CEILING.as_secs())]
+    TooSlow,
+    /// Nobody there, or the connection broke.
+    #[error("{}", root_cause(.0))]
+    Connection(#[source] reqwest::Error),
+    /// An answer other than 200.
+    #[error("the endpoint answered {0}")]
+    Status(reqwest::StatusCode),
+    /// The body is too large.
+    #[error("the answer is larger than {MAX_BODY_BYTES} bytes")]
+    TooLarge,
+    /// The body ended in the middle of a line, and nothing said how long it was to be.
+    #[error("the answer was cut off")]
+    CutOff,
+    /// A body without any sample is another page than a metrics endpoint's.
+    #[error("the answer holds no metrics")]
+    NoMetrics,
+}
+
+/// The innermost cause: "connection refused" says more than "error sending request".
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+impl Scraper {
+    /// Makes the one that all pipelines share.
+    pub(crate) fn new(client: reqwest::Client) -> Self {
+        Scraper { client, permits: Semaphore::new(SCRAPES_AT_ONCE) }
+    }
+
+    /// Scrapes one endpoint.
+    pub(crate) async fn scrape(&self, endpoint: &MetricsConfig) -> Result<Reading, ScrapeError> {
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        match tokio::time::timeout(SCRAPE_CEILING, self.fetch(endpoint)).await {
+            Ok(body) => {
+                let reading = Reading::of(&body?, &endpoint.mapping);
+                if reading.samples == 0 && reading.garbage_lines > 0 {
+                    return Err(ScrapeError::NoMetrics);
+                }
+                Ok(reading)
+            }
+            Err(_) => Err(ScrapeError::TooSlow),
+        }
+    }
+
+    async fn fetch(&self, endpoint: &MetricsConfig) -> Result<Vec<u8>, ScrapeError> {
+        let mut request = self.client.get(endpoint.url.clone());
+        if let Some(token) = &endpoint.bearer_token {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        let mut response = request.send().await.map_err(ScrapeError::Connection)?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(ScrapeError::Status(response.status()));
+        }
+        let length_is_known =
+            response.content_length().is_some() || response.headers().contains_key("transfer-encoding");
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(ScrapeError::Connection)? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(ScrapeError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        // Half a body would look as if series had vanished, and count them whole when they return.
+        if !length_is_known && !body.ends_with(b"\n") {
+            return Err(ScrapeError::CutOff);
+        }
+        Ok(body)
+    }
+}

@@ -1,0 +1,152 @@
+//! The counters of one pipeline between its process and its reports.
+//!
+//! Scrapes come when they come (regular ones, probes while a process starts, a last one before it
+//! is stopped) and add up here; a report takes what there is. So no scrape has to be in time for a
+//! report, and none is lost.
+
+use systole_shared::{ComponentReport, PipelineSample};
+
+use super::deltas::Baselines;
+use super::reading::Reading;
+use super::totals::{Deltas, Intakes, Totals};
+
+/// The meter of one pipeline.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    baselines: Baselines,
+    intakes: Intakes,
+    uptime_seconds: Option<f64>,
+    start_time_seconds: Option<f64>,
+    had_process: bool,
+    pending: Option<Totals>,
+    reset: bool,
+    error: Option<String>,
+    failures: u32,
+}
+
+/// What a report says of a pipeline's metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Metered {
+    /// What was counted since the last report, if anything was.
+    pub(crate) sample: Option<PipelineSample>,
+    /// The components' part of it.
+    pub(crate) components: Vec<ComponentReport<'static>>,
+    /// Why there is no sample.
+    pub(crate) error: Option<String>,
+}
+
+/// Start times that differ by less are the same: some engines compute theirs anew at each scrape.
+const START_TIME_NOISE_SECONDS: f64 = 1.0;
+
+impl Meter {
+    /// Of a pipeline that is only watched: its process ran before.
+    pub(crate) fn of_watched() -> Self {
+        Meter::new(Baselines::of_running_process())
+    }
+
+    /// Of a pipeline whose processes the agent starts.
+    pub(crate) fn of_supervised() -> Self {
+        Meter::new(Baselines::of_new_process())
+    }
+
+    fn new(baselines: Baselines) -> Self {
+        Meter {
+            baselines,
+            intakes: Intakes::default(),
+            uptime_seconds: None,
+            start_time_seconds: None,
+            had_process: false,
+            pending: None,
+            reset: false,
+            error: None,
+            failures: 0,
+        }
+    }
+
+    /// The agent started a process: all of its counters are at zero.
+    pub(crate) fn process_started(&mut self) {
+        self.begin_anew(Baselines::of_new_process());
+    }
+
+    /// The agent started a process, but something else answers at its endpoint already.
+    pub(crate) fn process_started_beside_another(&mut self) {
+        self.begin_anew(Baselines::of_running_process());
+    }
+
+    fn begin_anew(&mut self, baselines: Baselines) {
+        self.reset |= self.had_process;
+        self.had_process = true;
+        self.baselines = baselines;
+        self.intakes = Intakes::default();
+        self.uptime_seconds = None;
+        self.start_time_seconds = None;
+        self.error = None;
+        if let Some(pending) = &mut self.pending {
+            pending.clear_gauges();
+        }
+    }
+
+    /// Takes a scrape.
+    pub(crate) fn record(&mut self, reading: &Reading) {
+        self.error = None;
+        self.failures = 0;
+        if self.is_another_process(reading) {
+            self.begin_anew(Baselines::of_new_process());
+        }
+        self.uptime_seconds = reading.uptime_seconds.or(self.uptime_seconds);
+        self.start_time_seconds = reading.start_time_seconds.or(self.start_time_seconds);
+        self.had_process = true;
+
+        let counts = self.baselines.counts();
+        let mut round = self.baselines.begin();
+        let mut totals = self.pending.take().unwrap_or_default();
+        totals.clear_gauges();
+        for component in &reading.components {
+            let mut deltas = Deltas::default();
+            for counter in &component.counters {
+                let delta = round.delta(counter.series, counter.total);
+                let sum = deltas.slot(counter.field);
+                *sum = Some(sum.unwrap_or(0).saturating_add(delta));
+            }
+            totals.add(component, deltas, &mut self.intakes);
+        }
+        round.end();
+        self.pending = counts.then_some(totals);
+    }
+
+    fn is_another_process(&self, reading: &Reading) -> bool {
+        let younger = match (self.uptime_seconds, reading.uptime_seconds) {
+            (Some(before), Some(now)) => now < before,
+            _ => false,
+        };
+        let started_again = match (self.start_time_seconds, reading.start_time_seconds) {
+            (Some(before), Some(now)) => (now - before).abs() > START_TIME_NOISE_SECONDS,
+            _ => false,
+        };
+        younger || started_again
+    }
+
+    /// Notes that a scrape failed. The baselines stay, so the next one covers this interval, too.
+    pub(crate) fn fail(&mut self, reason: String) {
+        self.error = Some(reason);
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Scrapes that failed since the last good one.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Gives what was counted since the last call.
+    pub(crate) fn take(&mut self) -> Metered {
+        let Some(totals) = self.pending.take() else {
+            return Metered { error: self.error.clone(), ..Metered::default() };
+        };
+        let sample = totals.sample(std::mem::take(&mut self.reset));
+        Metered { sample: Some(sample), components: totals.into_components(), error: None }
+    }
+}
+
+#[cfg(test)]
+#[path = "meter_tests.rs"]
+mod tests;

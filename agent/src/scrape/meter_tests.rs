@@ -1,0 +1,212 @@
+//! Proven on what a real Vector said: see testdata/vector-0.58/README.md.
+
+use systole_shared::{ComponentKind, Counter};
+
+use super::*;
+use crate::scrape::mapping::Mapping;
+
+const DEMO: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics.txt");
+const WITH_TAP: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics-with-tap.txt");
+const RICH: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics-errors-buffers.txt");
+
+fn reading(body: &[u8]) -> Reading {
+    Reading::of(body, &Mapping::vector())
+}
+
+fn first_report(body: &[u8]) -> Metered {
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&reading(body));
+    meter.take()
+}
+
+fn component<'m>(metered: &'m Metered, id: &str) -> &'m ComponentReport<'static> {
+    metered.components.iter().find(|component| component.id.as_str() == id).unwrap()
+}
+
+fn count(value: u64) -> Counter {
+    Counter::new(value)
+}
+
+/// A Vector of one source and one sink.
+fn body(received: u64, sent: u64, out: u64, uptime: u64) -> Vec<u8> {
+    format!(
+        "vector_component_received_events_total{{component_id=\"in\",component_kind=\"source\"}} {received}\n\
+         vector_component_sent_events_total{{component_id=\"in\",component_kind=\"source\"}} {sent}\n\
+         vector_component_sent_events_total{{component_id=\"out\",component_kind=\"sink\"}} {out}\n\
+         vector_uptime_seconds {uptime}\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_components_value_is_the_sum_of_its_series() {
+    let metered = first_report(RICH);
+    assert_eq!(component(&metered, "router").sent_events, count(49 + 50 + 281));
+    assert_eq!(component(&metered, "parse").sent_events, count(384));
+    assert_eq!(component(&metered, "parse").received_events, count(385));
+    assert_eq!(component(&metered, "web").errors, count(8));
+    assert_eq!(component(&metered, "only_errors").discarded, count(270));
+    assert_eq!(component(&metered, "down").discarded, count(48));
+}
+
+#[test]
+fn a_pipelines_totals_are_those_of_its_sources_and_sinks() {
+    let sample = first_report(RICH).sample.unwrap();
+    assert_eq!(sample.events_in, count(88 + 381 + 3886 + 4));
+    assert_eq!(sample.events_out, count(88 + 330 + 37));
+    assert_eq!(sample.errors, count(11 + 4 + 4));
+    assert_eq!(sample.discarded, count(270 + 48));
+    // `demo` has received no bytes, and sources have no sent bytes.
+    assert_eq!(sample.bytes_in, count(37283 + 3_142_416 + 116));
+    assert_eq!(sample.bytes_out, count(9202 + 42187 + 82217));
+    assert!(!sample.reset);
+}
+
+#[test]
+fn gauges_are_taken_as_seen() {
+    let metered = first_report(RICH);
+    let hole = component(&metered, "hole");
+    assert_eq!((hole.buffer_events, hole.buffer_max_events), (Some(count(7)), Some(count(8))));
+    assert_eq!(hole.buffer_bytes, Some(count(6418)));
+    assert_eq!(component(&metered, "files").buffer_max_bytes, Some(count(268_435_488)));
+    let latency = component(&metered, "parse").latency_ms.unwrap();
+    assert!((latency - 0.284_905_704).abs() < 1e-9, "{latency}");
+    let sample = metered.sample.unwrap();
+    let most = metered.components.iter().filter_map(|component| component.utilization).fold(0.0, f64::max);
+    assert!(most > 0.0 && most <= 1.0, "{most}");
+    assert_eq!(sample.utilization, Some(most));
+    // parse 385, only_errors 380 and router 380 events.
+    let expected = (0.000_284_905_704_190_038_65 * 385.0
+        + 0.000_235_711_671_447_434_2 * 380.0
+        + 0.000_102_702_619_323_384_13 * 380.0)
+        / 1145.0
+        * 1_000.0;
+    assert!((sample.latency_ms.unwrap() - expected).abs() < 1e-9);
+}
+
+#[test]
+fn the_tap_counts_nowhere() {
+    let metered = first_report(WITH_TAP);
+    assert!(std::str::from_utf8(WITH_TAP).unwrap().contains("component_id=\"_tap\""));
+    assert!(metered.components.iter().all(|component| !component.id.as_str().starts_with('_')));
+    let sinks = metered.components.iter().filter(|component| component.kind == ComponentKind::Sink);
+    let out: i64 = sinks.map(|component| component.sent_events.get().unwrap()).sum();
+    assert_eq!(metered.sample.unwrap().events_out.get().unwrap(), out);
+}
+
+#[test]
+fn names_read_alike_without_the_prefix() {
+    let plain = String::from_utf8(DEMO.to_vec()).unwrap().replace("vector_", "");
+    let (with, without) = (first_report(DEMO), first_report(plain.as_bytes()));
+    assert!(with.sample.unwrap().events_in.get().unwrap() > 0);
+    assert_eq!(with.sample, without.sample);
+    assert_eq!(with.components, without.components);
+}
+
+#[test]
+fn the_same_scrape_again_counts_nothing() {
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&reading(RICH));
+    meter.take();
+    meter.record(&reading(RICH));
+    let again = meter.take();
+    assert_eq!(again.sample.unwrap().events_in, count(0));
+    assert!(again.components.iter().all(|component| component.sent_events == count(0)));
+}
+
+#[test]
+fn scrapes_between_two_reports_add_up() {
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&reading(&body(10, 10, 8, 1)));
+    meter.record(&reading(&body(30, 30, 20, 2)));
+    let sample = meter.take().sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out), (count(30), count(20)));
+    assert!(meter.take().sample.is_none());
+}
+
+#[test]
+fn a_failed_scrape_is_no_sample_and_the_next_one_covers_both_intervals() {
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&reading(&body(10, 10, 8, 1)));
+    meter.take();
+    meter.fail("connection refused".to_owned());
+    let failed = meter.take();
+    assert_eq!((failed.sample, failed.error.as_deref()), (None, Some("connection refused")));
+    meter.record(&reading(&body(50, 50, 48, 11)));
+    let sample = meter.take().sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(40), count(40), false));
+}
+
+#[test]
+fn a_watched_process_has_a_sample_from_its_second_scrape_on() {
+    let mut meter = Meter::of_watched();
+    meter.record(&reading(&body(1000, 1000, 900, 100)));
+    let first = meter.take();
+    assert_eq!((first.sample, first.error), (None, None));
+    meter.record(&reading(&body(1010, 1010, 905, 105)));
+    let second = meter.take().sample.unwrap();
+    assert_eq!((second.events_in, second.events_out), (count(10), count(5)));
+}
+
+#[test]
+fn a_watched_process_that_was_restarted_counts_whole_even_above_its_old_values() {
+    let mut meter = Meter::of_watched();
+    meter.record(&reading(&body(100, 100, 100, 500)));
+    meter.record(&reading(&body(120, 120, 130, 3)));
+    let sample = meter.take().sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(120), count(130), true));
+    meter.record(&reading(&body(121, 121, 130, 8)));
+    assert!(!meter.take().sample.unwrap().reset);
+}
+
+#[test]
+fn a_new_process_of_a_supervised_pipeline_counts_from_zero_again() {
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&reading(&body(10, 10, 10, 5)));
+    meter.process_started();
+    meter.record(&reading(&body(25, 25, 24, 7)));
+    let sample = meter.take().sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(35), count(34), true));
+}
+
+#[test]
+fn a_source_that_never_receives_counts_what_it_sends_and_stays_with_it() {
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&reading(&body(0, 10, 10, 5)));
+    assert_eq!(meter.take().sample.unwrap().events_in, count(10));
+    // It begins to count what it receives: still the sent ones, or these 10 would count twice.
+    meter.record(&reading(&body(15, 15, 15, 10)));
+    assert_eq!(meter.take().sample.unwrap().events_in, count(5));
+}
+
+#[test]
+fn a_users_own_mapping_names_components_itself() {
+    let table = r#"
+        [[component]]
+        id = "reports"
+        kind = "source"
+        received_events = "applied_total"
+        [[component]]
+        id = "events"
+        kind = "sink"
+        sent_events = ["published_total", "replayed_total"]
+        labels = { kind = "a" }
+    "#;
+    let mut mistakes = crate::config::Mistakes::default();
+    let mapping = crate::config::read_mapping("own", table.parse().unwrap(), &mut mistakes).unwrap();
+    let body = b"applied_total{node=\"1\"} 3\napplied_total{node=\"2\"} 4\npublished_total{kind=\"a\"} 5\n\
+                 published_total{kind=\"b\"} 100\nreplayed_total{kind=\"a\"} 6\n";
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&Reading::of(body, &mapping));
+    let metered = meter.take();
+    assert_eq!(component(&metered, "reports").received_events, count(7));
+    assert_eq!(component(&metered, "events").sent_events, count(11));
+    assert_eq!(metered.sample.unwrap().events_out, count(11));
+}

@@ -1,0 +1,99 @@
+use proptest::prelude::*;
+
+use super::*;
+
+type Owned = (String, Vec<(String, String)>, f64);
+
+fn all(body: &[u8]) -> (Vec<Owned>, u64) {
+    let mut samples = Vec::new();
+    let garbage = read(body, |sample| {
+        let labels = sample.labels.iter().map(|(name, value)| (name.to_owned(), value.into_owned())).collect();
+        samples.push((sample.name.to_owned(), labels, sample.value));
+    });
+    (samples, garbage)
+}
+
+fn one(line: &str) -> Owned {
+    let (mut samples, garbage) = all(line.as_bytes());
+    assert_eq!((samples.len(), garbage), (1, 0), "{line}");
+    samples.remove(0)
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn a_sample_reads_with_and_without_labels_and_timestamp() {
+    assert_eq!(one("up 1"), ("up".into(), vec![], 1.0));
+    assert_eq!(one("up{} 1 1795198968000"), ("up".into(), vec![], 1.0));
+    assert_eq!(one("a_total{x=\"1\",y=\"\"} 2.5e3 -5"), ("a_total".into(), labels(&[("x", "1"), ("y", "")]), 2500.0));
+    assert_eq!(one("  a { x = \"1\" , } 7  "), ("a".into(), labels(&[("x", "1")]), 7.0));
+    assert_eq!(one("a_bucket{le=\"+Inf\"} 3 # {trace=\"x\"} 0.5").2, 3.0);
+}
+
+#[test]
+fn escapes_in_labels_are_resolved_and_braces_in_them_are_text() {
+    let (_, found, _) = one(r#"a{path="C:\\x",say="\"hi\"",two="a\nb",odd="\d",brace="}{,="} 1"#);
+    let expected = [("path", "C:\\x"), ("say", "\"hi\""), ("two", "a\nb"), ("odd", "\\d"), ("brace", "}{,=")];
+    assert_eq!(found, labels(&expected));
+}
+
+#[test]
+fn infinities_and_nan_are_values() {
+    assert_eq!(one("a +Inf").2, f64::INFINITY);
+    assert_eq!(one("a -Inf").2, f64::NEG_INFINITY);
+    assert!(one("a NaN").2.is_nan());
+}
+
+#[test]
+fn garbage_is_counted_and_its_neighbours_are_read() {
+    let body = b"# HELP a b\r\n# TYPE a counter\r\na 1\r\n<html>\nb\nc{x=\"1\" 2\nd{x=1} 2\ne 1 2 3\nf x\n{a=\"b\"} 1\n1g 4\n\nh 5\n";
+    let (samples, garbage) = all(body);
+    assert_eq!(samples.iter().map(|sample| sample.0.as_str()).collect::<Vec<_>>(), ["a", "h"]);
+    assert_eq!(garbage, 8);
+}
+
+#[test]
+fn a_line_beyond_64_kib_is_garbage_and_one_of_64_kib_is_not() {
+    let line = |bytes: usize| format!("a{{x=\"{}\"}} 1", "y".repeat(bytes - 9));
+    assert_eq!(line(100).len(), 100);
+    assert_eq!(all(line(MAX_LINE_BYTES).as_bytes()).1, 0);
+    assert_eq!(all(line(MAX_LINE_BYTES + 1).as_bytes()), (vec![], 1));
+}
+
+#[test]
+fn torn_utf_8_costs_a_letter_and_not_the_sample() {
+    let (samples, garbage) = all(b"a{x=\"\xc3\"} 4");
+    assert_eq!(samples, [("a".to_owned(), labels(&[("x", "\u{fffd}")]), 4.0)]);
+    assert_eq!(garbage, 0);
+}
+
+fn write(samples: &[Owned]) -> String {
+    let mut text = String::new();
+    for (name, labels, value) in samples {
+        let escape = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
+        text.push_str(&format!("{name}{{{}}} {value:?}\n", labels.join(",")));
+    }
+    text
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+        all(&body);
+    }
+
+    #[test]
+    fn no_line_of_the_formats_own_signs_makes_it_panic(line in "[a{}=\",\\\\ \\n0-9#é]{0,60}") {
+        all(line.as_bytes());
+    }
+
+    #[test]
+    fn what_was_written_is_read(samples in prop::collection::vec(
+        ("[a-zA-Z_:][a-zA-Z0-9_:]{0,20}", prop::collection::vec(("[a-z_]{1,8}", "[^\\r]{0,20}"), 0..4),
+         any::<f64>().prop_filter("NaN equals nothing", |value| !value.is_nan())), 0..8)) {
+        prop_assert_eq!(all(write(&samples).as_bytes()), (samples, 0));
+    }
+}

@@ -1,0 +1,205 @@
+//! Deltas of components between two reports, and the pipeline's totals out of them.
+
+use std::collections::HashMap;
+
+use systole_shared::{ComponentKind, ComponentReport, Counter as WireCounter, PipelineSample};
+
+use super::mapping::Counter;
+use super::reading::{ComponentReading, Gauges};
+
+/// What was counted since the last report.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    components: Vec<Component>,
+    events_in: u64,
+    bytes_in: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Component {
+    id: String,
+    kind: ComponentKind,
+    deltas: Deltas,
+    gauges: Gauges,
+}
+
+/// Deltas of a component's counters; `None` where the engine has no such counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deltas {
+    received_events: Option<u64>,
+    sent_events: Option<u64>,
+    received_bytes: Option<u64>,
+    sent_bytes: Option<u64>,
+    errors: Option<u64>,
+    discarded: Option<u64>,
+}
+
+impl Deltas {
+    /// The delta of one counter.
+    pub(crate) fn slot(&mut self, counter: Counter) -> &mut Option<u64> {
+        match counter {
+            Counter::ReceivedEvents => &mut self.received_events,
+            Counter::SentEvents => &mut self.sent_events,
+            Counter::ReceivedBytes => &mut self.received_bytes,
+            Counter::SentBytes => &mut self.sent_bytes,
+            Counter::Errors => &mut self.errors,
+            Counter::Discarded => &mut self.discarded,
+        }
+    }
+
+    fn add(&mut self, other: Deltas) {
+        for counter in Counter::ALL {
+            let mut other = other;
+            if let Some(more) = *other.slot(counter) {
+                let sum = self.slot(counter);
+                *sum = Some(sum.unwrap_or(0).saturating_add(more));
+            }
+        }
+    }
+}
+
+/// Which counter of a source tells what came in.
+///
+/// Some sources never count what they receive, only what they send on. Once decided it stays for
+/// the process's life: a change in the middle would count the same events twice.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Intakes(HashMap<String, Intake>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Intake {
+    events: Option<Side>,
+    bytes: Option<Side>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Received,
+    Sent,
+}
+
+fn decide(known: &mut Option<Side>, received: u64, sent: u64) -> Side {
+    if known.is_none() {
+        *known = match (received, sent) {
+            (0, 0) => None,
+            (0, _) => Some(Side::Sent),
+            _ => Some(Side::Received),
+        };
+    }
+    known.unwrap_or(Side::Received)
+}
+
+impl Intakes {
+    fn sides(&mut self, component: &ComponentReading) -> (Side, Side) {
+        let total = |field| -> u64 {
+            component.counters.iter().filter(|counter| counter.field == field).filter_map(|counter| counter.total).sum()
+        };
+        let intake = self.0.entry(component.id.clone()).or_default();
+        let events = decide(&mut intake.events, total(Counter::ReceivedEvents), total(Counter::SentEvents));
+        let bytes = decide(&mut intake.bytes, total(Counter::ReceivedBytes), total(Counter::SentBytes));
+        (events, bytes)
+    }
+}
+
+impl Totals {
+    /// Adds what a component counted, as `deltas`, and takes its gauges.
+    pub(crate) fn add(&mut self, reading: &ComponentReading, deltas: Deltas, intakes: &mut Intakes) {
+        if reading.kind == ComponentKind::Source {
+            let (events, bytes) = intakes.sides(reading);
+            let pick = |side, received: Option<u64>, sent: Option<u64>| {
+                if side == Side::Received { received } else { sent }.unwrap_or(0)
+            };
+            self.events_in += pick(events, deltas.received_events, deltas.sent_events);
+            self.bytes_in += pick(bytes, deltas.received_bytes, deltas.sent_bytes);
+        }
+        match self.components.iter_mut().find(|component| component.id == reading.id) {
+            Some(component) => {
+                component.deltas.add(deltas);
+                component.gauges = reading.gauges;
+            }
+            None => self.components.push(Component {
+                id: reading.id.clone(),
+                kind: reading.kind,
+                deltas,
+                gauges: reading.gauges,
+            }),
+        }
+    }
+
+    /// Forgets gauges, which are of a process that is no more or of a scrape long ago.
+    pub(crate) fn clear_gauges(&mut self) {
+        self.components.iter_mut().for_each(|component| component.gauges = Gauges::default());
+    }
+
+    /// The pipeline as a whole.
+    pub(crate) fn sample(&self, reset: bool) -> PipelineSample {
+        let sum = |of: fn(&Component) -> Option<u64>| -> u64 { self.components.iter().filter_map(of).sum() };
+        let sinks = |of: fn(&Deltas) -> Option<u64>| -> u64 {
+            let sinks = self.components.iter().filter(|component| component.kind == ComponentKind::Sink);
+            sinks.filter_map(|component| of(&component.deltas)).sum()
+        };
+        PipelineSample {
+            events_in: WireCounter::new(self.events_in),
+            events_out: WireCounter::new(sinks(|deltas| deltas.sent_events)),
+            errors: WireCounter::new(sum(|component| component.deltas.errors)),
+            discarded: WireCounter::new(sum(|component| component.deltas.discarded)),
+            bytes_in: WireCounter::new(self.bytes_in),
+            bytes_out: WireCounter::new(sinks(|deltas| deltas.sent_bytes)),
+            utilization: self.components.iter().filter_map(|component| component.gauges.utilization).reduce(f64::max),
+            latency_ms: self.latency_ms(),
+            reset,
+        }
+    }
+
+    /// The mean over components, each weighted by the events it took in; unweighted when none did.
+    fn latency_ms(&self) -> Option<f64> {
+        let told: Vec<(f64, f64)> = self
+            .components
+            .iter()
+            .filter_map(|component| {
+                let events = component.deltas.received_events.or(component.deltas.sent_events).unwrap_or(0);
+                #[expect(clippy::cast_precision_loss, reason = "a weight")]
+                component.gauges.latency_seconds.map(|seconds| (seconds, events as f64))
+            })
+            .collect();
+        if told.is_empty() {
+            return None;
+        }
+        let weight: f64 = told.iter().map(|(_, events)| events).sum();
+        let seconds = if weight > 0.0 {
+            told.iter().map(|(seconds, events)| seconds * events).sum::<f64>() / weight
+        } else {
+            #[expect(clippy::cast_precision_loss, reason = "a handful of components")]
+            let count = told.len() as f64;
+            told.iter().map(|(seconds, _)| seconds).sum::<f64>() / count
+        };
+        Some(seconds * 1_000.0)
+    }
+
+    /// The components.
+    pub(crate) fn into_components(self) -> Vec<ComponentReport<'static>> {
+        self.components.into_iter().map(Component::into_report).collect()
+    }
+}
+
+impl Component {
+    fn into_report(self) -> ComponentReport<'static> {
+        let Component { id, kind, deltas, gauges } = self;
+        let counter = |value: Option<u64>| WireCounter::new(value.unwrap_or(0));
+        ComponentReport {
+            id: id.into(),
+            kind,
+            received_events: counter(deltas.received_events),
+            sent_events: counter(deltas.sent_events),
+            received_bytes: deltas.received_bytes.map(WireCounter::new),
+            sent_bytes: deltas.sent_bytes.map(WireCounter::new),
+            errors: counter(deltas.errors),
+            discarded: counter(deltas.discarded),
+            latency_ms: gauges.latency_seconds.map(|seconds| seconds * 1_000.0),
+            utilization: gauges.utilization,
+            buffer_events: gauges.buffer_events.map(WireCounter::new),
+            buffer_max_events: gauges.buffer_max_events.map(WireCounter::new),
+            buffer_bytes: gauges.buffer_bytes.map(WireCounter::new),
+            buffer_max_bytes: gauges.buffer_max_bytes.map(WireCounter::new),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The uplink's task: who the node is, what is sent next, and what an answer means.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use systole_shared::limits::{MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::{BootId, EnrollRequest, ReportAck, Token};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::client::CollectorClient;
+use super::fault::Fault;
+use crate::clock;
+use crate::identity::machine::Machine;
+use crate::identity::node_token;
+use crate::outbox::Outbox;
+use crate::queue::Queued;
+use crate::selfcount::SelfCounters;
+
+/// Reports in one request, in bytes before compression.
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// Between two tries to enrol that the collector refused: only a person can change that.
+const REFUSED_ENROLMENT_WAIT: Duration = Duration::from_secs(60);
+
+/// Between two tries while the agent ends; the whole end has its own ceiling.
+const CLOSING_WAIT: Duration = Duration::from_millis(200);
+
+/// Refused items that are written to the log per answer.
+const MAX_REFUSED_LOGGED: usize = 5;
+
+/// Intervals that a collector may ask for.
+const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(300));
+
+/// What the node needs to prove who it is.
+pub(crate) struct Credentials {
+    /// Where the node's token is kept.
+    pub(crate) data_dir: PathBuf,
+    /// The enrolment token, if one is configured.
+    pub(crate) enroll_token: Option<Token>,
+    /// The host.
+    pub(crate) machine: Machine,
+    /// The node's labels.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// Sends what the outbox holds.
+pub(crate) struct Uplink {
+    /// Speaks to the collector.
+    pub(crate) client: CollectorClient,
+    /// Where reports come from.
+    pub(crate) outbox: Arc<Outbox>,
+    /// This life of the agent.
+    pub(crate) boot_id: BootId,
+    /// Who the node is.
+    pub(crate) credentials: Credentials,
+    /// How often the collector wants reports.
+    pub(crate) interval: watch::Sender<Duration>,
+    /// What the agent counts of itself.
+    pub(crate) counters: Arc<SelfCounters>,
+    /// The agent ends: send what there is, and return.
+    pub(crate) closing: CancellationToken,
+}
+
+/// What changes while sending.
+struct Progress {
+    backoff: Backoff,
+    /// Reports in the next request; halves on a refusal, to find the one that is refused.
+    limit: usize,
+    failing: bool,
+}
+
+impl Uplink {
+    /// Sends reports, until the agent ends and everything is sent.
+    pub(crate) async fn run(self) {
+        let mut progress = Progress { backoff: Backoff::default(), limit: MAX_REPORTS_PER_REQUEST, failing: false };
+        let mut token = node_token::read(&self.credentials.data_dir);
+        loop {
+            let Some(node_token) = &token else {
+                match self.enroll(&mut progress).await {
+                    Some(new) => token = Some(new),
+                    None => return self.stay_silent().await,
+                }
+                continue;
+            };
+            let reports = tokio::select! {
+                biased;
+                reports = self.outbox.oldest(progress.limit, MAX_REQUEST_BYTES) => reports,
+                () = self.closing.cancelled() => return,
+            };
+            let sent = self.client.report(node_token, self.boot_id, clock::unix_millis(), &reports).await;
+            match sent {
+                Ok(ack) => self.take_ack(&ack, &reports, &mut progress).await,
+                Err(fault) => {
+                    self.counters.send_errors.add(1);
+                    if let Fault::Unauthorized(detail) = &fault {
+                        self.forget_token(detail);
+                        token = None;
+                        // A token that is refused right after each enrolment must not make a storm.
+                        self.wait(progress.backoff.failed(rand::random(), None)).await;
+                    } else {
+                        self.take_fault(&fault, &reports, &mut progress).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take_ack(&self, ack: &ReportAck, sent: &[Queued], progress: &mut Progress) {
+        let last = sent.last().map_or(0, |report| report.seq);
+        if progress.failing {
+            tracing::info!(waiting = self.outbox.size().0, "the collector answers again");
+            progress.failing = false;
+        }
+        self.take_interval(ack.interval_ms);
+        if let Some(missing) = ack.missing {
+            tracing::warn!(
+                from = missing.from,
+                to = missing.to,
+                "the collector misses reports that the agent does not have any more"
+            );
+        }
+        let refused = ack.refused_count.max(ack.refused.len() as u64);
+        self.counters.refused_items.add(refused);
+        for item in ack.refused.iter().take(MAX_REFUSED_LOGGED) {
+            tracing::warn!(seq = item.seq, pipeline = item.pipeline_id, component = item.component_id, code = ?item.code,
+                detail = %cut(&item.detail, MAX_SHORT_TEXT_BYTES), refused, "the collector refused an item of a report");
+        }
+        // What it claims beyond what was sent is not ours to forget.
+        if self.outbox.forget(ack.durable_seq.min(last)) > 0 {
+            progress.backoff.succeeded();
+            progress.limit = (progress.limit * 2).min(MAX_REPORTS_PER_REQUEST);
+        } else {
+            tracing::debug!(
+                durable = ack.durable_seq,
+                last,
+                "the collector took the reports, but has not kept them yet"
+            );
+            self.wait(progress.backoff.failed(rand::random(), None)).await;
+        }
+    }
+
+    fn take_interval(&self, interval_ms: u64) {
+        let interval = Duration::from_millis(interval_ms).clamp(INTERVAL_BOUNDS.0, INTERVAL_BOUNDS.1);
+        self.interval.send_if_modified(|current| {
+            let is_new = *current != interval;
+            *current = interval;
+            is_new
+        });
+    }
+
+    async fn take_fault(&self, fault: &Fault, sent: &[Queued], progress: &mut Progress) {
+        match fault {
+            Fault::TooLarge | Fault::Refused { .. } if sent.len() > 1 => {
+                tracing::debug!(%fault, reports = sent.len(), "the request is split to find the report that is refused");
+                progress.limit = sent.len() / 2;
+            }
+            Fault::TooLarge | Fault::Refused { .. } => {
+                let culprit = &sent[0];
+                tracing::warn!(%fault, seq = culprit.seq, bytes = culprit.body.len(), "a report was refused and is dropped");
+                self.counters.lost_reports.add(1);
+                self.outbox.forget(culprit.seq);
+                progress.limit = MAX_REPORTS_PER_REQUEST;
+            }
+            Fault::Network(_) | Fault::NotNow { .. } | Fault::Unreadable(_) | Fault::Unauthorized(_) => {
+                let retry_after = if let Fault::NotNow { retry_after, .. } = fault { *retry_after } else { None };
+                let wait = progress.backoff.failed(rand::random(), retry_after);
+                if progress.failing {
+                    tracing::debug!(%fault, wait_ms = wait.as_millis(), "reports wait");
+                } else {
+                    tracing::warn!(%fault, wait_ms = wait.as_millis(), "reports wait; the agent tries again by itself, pipelines go on");
+                    progress.failing = true;
+                }
+                self.wait(wait).await;
+            }
+        }
+    }
+
+    fn forget_token(&self, detail: &str) {
+        if self.credentials.enroll_token.is_none() {
+            return;
+        }
+        tracing::warn!(detail, "the collector does not know this node's token any more; the agent enrols again");
+        if let Err(error) = node_token::remove(&self.credentials.data_dir) {
+            tracing::warn!(%error, "the old node token cannot be removed");
+        }
+    }
+
+    /// Enrols, however long that takes; `None` if that is impossible without a person.
+    async fn enroll(&self, progress: &mut Progress) -> Option<Token> {
+        let Credentials { data_dir, enroll_token, machine, labels } = &self.credentials;
+        let request = EnrollRequest {
+            token: enroll_token.clone()?,
+            hostname: cut(&machine.hostname, MAX_SHORT_TEXT_BYTES).into_owned(),
+            os: format!("{}/{}", machine.os, machine.arch),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            labels: labels.clone(),
+            machine_id: machine.id.clone(),
+        };
+        let mut refusal_told = false;
+        loop {
+            let fault = match self.client.enroll(&request).await {
+                Ok(node) => {
+                    tracing::info!(node = %node.node_id, environment = %node.environment_name, "enrolled");
+                    if let Err(error) = node_token::write(data_dir, &node.node_token) {
+                        tracing::error!(%error, data_dir = %data_dir.display(), "the node token cannot be kept: without it the agent must enrol again at its next start; make data_dir writable");
+                    }
+                    progress.failing = false;
+                    return Some(node.node_token);
+                }
+                Err(fault) => fault,
+            };
+            self.counters.send_errors.add(1);
+            let wait = match &fault {
+                Fault::Unauthorized(_) | Fault::Refused { .. } | Fault::TooLarge => {
+                    if !refusal_told {
+                        tracing::error!(%fault, "the collector refuses to enrol this node: give the agent a valid enrolment token; pipelines run on without reports");
+                        refusal_told = true;
+                    }
+                    REFUSED_ENROLMENT_WAIT
+                }
+                Fault::Network(_) | Fault::NotNow { .. } | Fault::Unreadable(_) => {
+                    let retry_after = if let Fault::NotNow { retry_after, .. } = fault { retry_after } else { None };
+                    let wait = progress.backoff.failed(rand::random(), retry_after);
+                    if !progress.failing {
+                        tracing::warn!(%fault, wait_ms = wait.as_millis(), "cannot enrol yet; the agent tries again by itself, pipelines go on");
+                        progress.failing = true;
+                    }
+                    wait
+                }
+            };
+            self.wait(wait).await;
+        }
+    }
+
+    /// Nobody takes this node's reports; pipelines are none of the uplink's business.
+    async fn stay_silent(&self) {
+        tracing::error!(
+            "the collector does not accept this node's token and no enrolment token is configured: \
+            reporting has stopped, pipelines run on; give the agent an enrolment token (SYSTOLE_TOKEN) and restart it"
+        );
+        self.closing.cancelled().await;
+    }
+
+    async fn wait(&self, wait: Duration) {
+        if self.closing.is_cancelled() {
+            return sleep(CLOSING_WAIT).await;
+        }
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+}
