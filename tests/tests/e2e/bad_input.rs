@@ -299,6 +299,39 @@ async fn reports_of_impossible_times_are_refused_and_their_neighbours_are_taken(
 }
 
 #[tokio::test]
+async fn times_at_the_ends_of_the_range_stop_nothing() {
+    let (mut collector, mut node) = setup().await;
+    let mut taken = 1;
+    for extreme in [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX] {
+        for place in [
+            "/sentAt",
+            "/reports/0/start",
+            "/reports/0/end",
+            "/reports/0/pipelines/1/logs/0/at",
+            "/reports/0/pipelines/1/startedAt",
+        ] {
+            let victim = with_lines(running("victim", distinct_counts(1)), clock::now_ms(), ["a line".to_owned()]);
+            let request = node.next_request(vec![running("good", distinct_counts(1)), victim]);
+            let mut request = serde_json::to_value(request).unwrap();
+            request["reports"][0]["pipelines"][1]["startedAt"] = json!(0);
+            *request.pointer_mut(place).unwrap() = json!(extreme);
+            let answer = node.post_bytes(to_json(&request), Encoding::Plain).await;
+            assert_eq!(answer.status, 200, "{place} = {extreme}: {answer:?}");
+            let ack: ReportAck = answer.json();
+            assert_eq!(ack.durable_seq, node.next_seq - 1, "{place} = {extreme}");
+            // Taken whole or refused whole; an item's own time costs at most the item.
+            taken += u64::from(ack.refused.iter().all(|refused| refused.pipeline_id.is_some()));
+        }
+    }
+    node.report(vec![running("good", distinct_counts(1))]).await;
+    let sums = collector.minute_sums("good").await;
+    let older = Database::open(&collector.database()).minute_sums("good");
+    assert_eq!(older, distinct_counts(taken + 1));
+    assert!(sums.events_in <= older.events_in);
+    assert!(collector.is_alive());
+}
+
+#[tokio::test]
 async fn sums_beyond_the_largest_number_neither_stop_the_collector_nor_its_other_pipelines() {
     let (mut collector, mut node) = setup().await;
     let most = i64::MAX as u64;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use systole_shared::EventId;
+use systole_shared::{EventId, PipelineReport};
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
 use systole_tests::harness::sse::Item;
@@ -124,8 +124,9 @@ async fn filters_let_through_what_was_asked_for_and_nothing_else() {
 async fn a_snapshot_shows_the_state_and_ends_with_its_watermark() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
-    let pipelines = (0..100).map(|number| running(&format!("p{number}"), distinct_counts(1))).collect();
-    node.report(pipelines).await;
+    let long = || Some("because ".repeat(100).into());
+    let pipelines = (0..100).map(|number| running(&format!("p{number}"), distinct_counts(1)));
+    node.report(pipelines.map(|pipeline| PipelineReport { reason: long(), name: long(), ..pipeline }).collect()).await;
     let mut feed = collector.feed("snapshot=1").await;
     let done = feed.wait_for("the last part", SOON, |event| event.data["done"] == true).await;
     let parts: Vec<FeedEvent> = feed.events_of("snapshot");
