@@ -337,13 +337,16 @@ async fn sums_beyond_the_largest_number_neither_stop_the_collector_nor_its_other
     let most = i64::MAX as u64;
     let huge =
         Counts { events_in: most, events_out: most, errors: most, discarded: most, bytes_in: most, bytes_out: most };
-    for _ in 0..3 {
-        let request = node.next_request(vec![running("huge", huge), running("good", distinct_counts(1))]);
-        let answer = node.post_bytes(to_json(&request), Encoding::Plain).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.json::<ReportAck>().durable_seq, node.next_seq - 1);
+    let mut other = NodeClient::enroll(&collector, None, "n2").await;
+    for node in [&mut node, &mut other] {
+        for _ in 0..3 {
+            let request = node.next_request(vec![running("huge", huge), running("good", distinct_counts(1))]);
+            let answer = node.post_bytes(to_json(&request), Encoding::Plain).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert_eq!(answer.json::<ReportAck>().durable_seq, node.next_seq - 1);
+        }
     }
-    assert_eq!(collector.minute_sums("good").await, distinct_counts(4));
+    assert_eq!(collector.minute_sums("good").await, distinct_counts(7));
     // Whatever the sum is, it can be asked for, and it did not wrap around.
     let path = "/api/v1/pipelines/huge/minutes?from=0&to=9999999999999&step=minute";
     let items = collector.viewer().await.list(path).await;
