@@ -86,10 +86,18 @@ impl Pipeline {
     pub(crate) fn change(&self, change: impl FnOnce(&mut PipelineState)) {
         let news = lock(&self.state).change(change);
         if news {
-            let state = self.state();
-            let reason = state.reason.as_deref().unwrap_or("");
-            tracing::info!(pipeline = %self.config.id, status = %state.status, reason, pid = state.pid, "pipeline changed its state");
+            self.log_state();
             self.changed.notify_one();
+        }
+    }
+
+    fn log_state(&self) {
+        let PipelineState { status, reason, pid, .. } = self.state();
+        let (id, reason) = (&self.config.id, reason.as_deref());
+        if status.degrades_node() {
+            tracing::warn!(pipeline = %id, %status, reason, "pipeline is in trouble");
+        } else {
+            tracing::info!(pipeline = %id, %status, reason, pid, "pipeline changed its state");
         }
     }
 
@@ -157,6 +165,13 @@ impl Pipeline {
                 self.answered(Some(&error));
                 Err(error.to_string())
             }
+        }
+    }
+
+    /// There is no process that could be scraped.
+    fn has_no_process(&self, reason: &str) {
+        if self.config.metrics.is_some() {
+            self.with_meter(|meter| meter.fail(reason.to_owned()));
         }
     }
 

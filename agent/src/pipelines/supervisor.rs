@@ -120,7 +120,7 @@ impl Supervisor {
             Ok(child) => child,
             Err(error) => {
                 let reason = error.to_string();
-                self.pipeline.with_meter(|meter| meter.fail(reason.clone()));
+                self.pipeline.has_no_process(&reason);
                 return End::Crashed { reason, life: Duration::ZERO };
             }
         };
@@ -150,7 +150,7 @@ impl Supervisor {
         let life = born.elapsed();
         let reason = ended.map_or_else(|error| format!("cannot wait for it: {error}"), process::describe);
         self.clear_away(pid, LEFTOVER_CEILING, &output).await;
-        self.pipeline.with_meter(|meter| meter.fail("the process is not running".to_owned()));
+        self.pipeline.has_no_process("the process is not running");
         if self.stop.is_cancelled() { End::Asked } else { End::Crashed { reason, life } }
     }
 
