@@ -103,6 +103,27 @@ async fn a_killed_agent_makes_its_node_unreachable_within_20_s_and_its_return_ma
 }
 
 #[tokio::test]
+async fn a_killed_agent_leaves_no_process_behind_and_its_return_counts_on() {
+    let mut collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    for (life, events) in [(1, 300), (2, 70), (3, 5)] {
+        stub.wait_for("the stub lives", |totals| (totals.lives.len() == life).then(|| totals.current()?.address)?)
+            .await;
+        stub.control(&format!("burst?events={events}")).await;
+        let expected = stub.pause_and_let_scrape().await.exposed;
+        eventually_true("the minutes sum up", SOON, async || collector.minute_sums(PIPELINE).await == expected).await;
+        let process = format!("/proc/{}/cmdline", stub.life().pid);
+        agent.kill().await;
+        eventually_true("the pipeline is gone", SOON, async || std::fs::read(&process).unwrap_or_default().is_empty())
+            .await;
+        agent.run();
+    }
+    assert_eq!(stub.totals().exposed.events_in, 375);
+    assert_eq!(collector.minute_sums(PIPELINE).await, stub.totals().exposed);
+}
+
+#[tokio::test]
 async fn a_restart_of_the_collector_marks_no_node_that_reports() {
     let mut collector = TestCollector::start().await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
