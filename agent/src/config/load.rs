@@ -190,3 +190,7 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

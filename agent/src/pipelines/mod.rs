@@ -143,12 +143,12 @@ impl Pipeline {
 
     async fn scrape_now(&self, scraper: &Scraper) -> Result<(), String> {
         let Some(endpoint) = &self.config.metrics else { return Ok(()) };
-        let before = self.state();
+        let life = self.with_meter(|meter| meter.life());
+        let is_starting = self.state().status == PipelineStatus::Starting;
         let result = scraper.scrape(endpoint).await;
-        // The answer of a process that has ended meanwhile says nothing of its successor.
-        let after = self.state();
-        if (before.pid, before.started_at) != (after.pid, after.started_at) {
-            return Err("the process ended".to_owned());
+        // What a process said before its end counts, but not against its successor.
+        if self.with_meter(|meter| meter.life()) != life {
+            return Err("the process was replaced".to_owned());
         }
         match result {
             Ok(reading) => {
@@ -158,7 +158,7 @@ impl Pipeline {
                 Ok(())
             }
             Err(error) => {
-                if before.status != PipelineStatus::Starting {
+                if !is_starting {
                     self.counters.scrape_errors.add(1);
                 }
                 self.with_meter(|meter| meter.fail(error.to_string()));

@@ -22,6 +22,7 @@ pub(crate) struct Meter {
     reset: bool,
     error: Option<String>,
     failures: u32,
+    life: u64,
 }
 
 /// What a report says of a pipeline's metrics.
@@ -60,16 +61,24 @@ impl Meter {
             reset: false,
             error: None,
             failures: 0,
+            life: 0,
         }
     }
 
-    /// The agent started a process: all of its counters are at zero.
+    /// Which of the pipeline's processes this counts: a scrape that began in another life is void.
+    pub(crate) fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// The agent starts a process: all of its counters are at zero.
     pub(crate) fn process_started(&mut self) {
+        self.life += 1;
         self.begin_anew(Baselines::of_new_process());
     }
 
-    /// The agent started a process, but something else answers at its endpoint already.
+    /// The agent starts a process, but something else answers at its endpoint already.
     pub(crate) fn process_started_beside_another(&mut self) {
+        self.life += 1;
         self.begin_anew(Baselines::of_running_process());
     }
 

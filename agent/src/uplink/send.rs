@@ -256,3 +256,7 @@ impl Uplink {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;

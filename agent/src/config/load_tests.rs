@@ -1,0 +1,181 @@
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::*;
+
+/// A configuration out of a file's text and variables; the token is there unless taken away.
+fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, Mistakes> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.toml");
+    std::fs::write(&path, file).unwrap();
+    let mut variables: HashMap<&str, &str> = variables.iter().copied().collect();
+    variables.entry("SYSTOLE_TOKEN").or_insert("secret-of-the-environment");
+    let flags = Overrides { config: Some(path), ..flags };
+    load(&flags, &|name| variables.get(name).map(|value| (*value).to_owned()))
+}
+
+fn good(file: &str) -> Config {
+    load_with(file, &[("SYSTOLE_URL", "http://c:1")], Overrides::default()).unwrap()
+}
+
+fn mistakes(file: &str) -> Mistakes {
+    load_with(file, &[("SYSTOLE_URL", "http://c:1")], Overrides::default()).unwrap_err()
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file_over_defaults() {
+    let file = "url = \"http://file:1\"\ndata_dir = \"/file\"\nlog_level = \"warn\"";
+    let variables = [("SYSTOLE_URL", "http://env:1"), ("VF_URL", "http://vf:1"), ("VF_DATA_DIR", "/vf")];
+    let flags = Overrides { url: Some("http://flag:1/".to_owned()), ..Overrides::default() };
+    let config = load_with(file, &variables, flags).unwrap();
+    assert_eq!(config.url.as_str(), "http://flag:1/");
+    assert_eq!(config.data_dir, Path::new("/vf"));
+    assert_eq!(config.log, LogConfig { level: tracing::Level::WARN, format: LogFormat::Text });
+    assert_eq!(load_with(file, &variables, Overrides::default()).unwrap().url.host_str(), Some("env"));
+    assert_eq!(load_with("", &variables[1..], Overrides::default()).unwrap().url.host_str(), Some("vf"));
+    assert_eq!(good("").data_dir, Path::new(DEFAULT_DATA_DIR));
+}
+
+#[test]
+fn the_variables_of_the_vectorflow_agent_mean_the_same_and_are_as_lenient() {
+    let variables = [
+        ("VF_URL", "http://vf:1/"),
+        ("VF_LOG_LEVEL", "loud"),
+        ("VF_NODE_LABELS", " a = b=c , broken, =x, d="),
+        ("VF_TOKEN", "t"),
+    ];
+    let config = load_with("[labels]\na = \"file\"\nsite = \"x\"", &variables, Overrides::default()).unwrap();
+    assert_eq!(config.log.level, tracing::Level::INFO);
+    let labels: Vec<_> = config.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels, ["a=b=c", "d=", "site=x"]);
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = good(
+        r#"
+        machine_id = "m-1"
+        [[pipeline]]
+        id = "orders"
+        name = "Orders"
+        labels = { team = "a" }
+        command = ["vector", "--config", "x.yaml"]
+        env = { VECTOR_LOG = "info", N = 3 }
+        working_dir = "/tmp"
+        metrics_url = "http://127.0.0.1:9598/metrics"
+        [[pipeline]]
+        id = "watched"
+        metrics_url = "https://[::1]:9598/metrics"
+        metrics = "own"
+        metrics_bearer_token = "b"
+        [metrics.own]
+        component_label = "plugin"
+        sent_events = ["out_total", "out_retried_total"]
+        "#,
+    );
+    let [orders, watched] = &config.pipelines[..] else { panic!("two pipelines") };
+    let command = orders.command.as_ref().unwrap();
+    assert_eq!((command.program.as_str(), command.args.len(), command.env["N"].as_str()), ("vector", 2, "3"));
+    assert_eq!(orders.metrics.as_ref().unwrap().mapping.name(), "vector");
+    let metrics = watched.metrics.as_ref().unwrap();
+    assert_eq!((metrics.mapping.name(), metrics.bearer_token.as_ref().unwrap().reveal()), ("own", "b"));
+    assert!(watched.command.is_none());
+    assert_eq!(config.machine_id.as_deref(), Some("m-1"));
+}
+
+#[test]
+fn every_mistake_is_found_in_one_run_and_names_its_key() {
+    let found = mistakes(
+        r#"
+        colour = "red"
+        log_level = "loud"
+        log_format = 7
+        [[pipeline]]
+        id = "a"
+        [[pipeline]]
+        id = "b"
+        command = "vector"
+        log_files = ["/x"]
+        working_dir = "here"
+        metrics = "nope"
+        metrics_url = "127.0.0.1:9598"
+        [[pipeline]]
+        id = "b"
+        command = []
+        [[pipeline]]
+        metric_url = "http://h"
+        [metrics.x]
+        received_events = "a"
+        "#,
+    );
+    let mut keys = found.keys();
+    keys.sort_unstable();
+    let expected = [
+        "colour",
+        "log_format",
+        "log_level",
+        "metrics.x: component_label",
+        "pipeline \"a\": command",
+        "pipeline \"b\": command",
+        "pipeline \"b\": command",
+        "pipeline \"b\": id",
+        "pipeline \"b\": log_files",
+        "pipeline \"b\": metrics",
+        "pipeline \"b\": metrics_url",
+        "pipeline \"b\": working_dir",
+        "pipeline 4: command",
+        "pipeline 4: id",
+        "pipeline 4: metric_url",
+    ];
+    assert_eq!(keys, expected, "{found}");
+    assert!(found.to_string().contains("did you mean `metrics_url`?"));
+}
+
+#[test]
+fn a_missing_url_and_a_missing_token_are_mistakes_unless_the_node_has_its_own() {
+    let variables = [("SYSTOLE_TOKEN", "")];
+    let dir = tempfile::tempdir().unwrap();
+    let file = format!("data_dir = {:?}", dir.path().display().to_string());
+    assert_eq!(load_with(&file, &variables, Overrides::default()).unwrap_err().keys(), ["url", "token"]);
+    node_token::write(dir.path(), &Token::new("n")).unwrap();
+    assert_eq!(load_with(&file, &variables, Overrides::default()).unwrap_err().keys(), ["url"]);
+}
+
+#[test]
+fn a_token_can_be_in_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    let file = format!("url = \"http://c:1\"\ntoken_file = {:?}", path.display().to_string());
+    let variables = [("SYSTOLE_TOKEN", "")];
+    assert_eq!(load_with(&file, &variables, Overrides::default()).unwrap_err().keys(), ["token_file"]);
+    std::fs::write(&path, "  in-a-file\n").unwrap();
+    let config = load_with(&file, &variables, Overrides::default()).unwrap();
+    assert_eq!(config.token.unwrap().reveal(), "in-a-file");
+}
+
+#[test]
+fn a_broken_file_is_one_mistake_and_its_text_is_not_shown() {
+    let found = load_with("a = 1\ntoken = \"hunter2", &[("SYSTOLE_TOKEN", "")], Overrides::default()).unwrap_err();
+    assert_eq!(found.keys().len(), 1, "{found}");
+    assert!(found.to_string().contains("line 2") && !found.to_string().contains("hunter2"), "{found}");
+}
+
+#[test]
+fn the_shown_configuration_holds_no_secret() {
+    let file = r#"
+        token = "enrol-secret"
+        [[pipeline]]
+        id = "a"
+        command = ["x"]
+        env = { PASSWORD = "env-secret" }
+        metrics_url = "http://h"
+        metrics_bearer_token = "bearer-secret"
+        "#;
+    let config = good(file);
+    let shown = format!("{config} {config:?}");
+    assert!(shown.contains("PASSWORD") && shown.contains("metrics_bearer_token"));
+    for secret in ["enrol-secret", "bearer-secret", "secret-of-the-environment"] {
+        assert!(!shown.contains(secret), "{secret}");
+    }
+    assert!(!config.to_string().contains("env-secret"));
+}

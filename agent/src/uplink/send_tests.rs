@@ -1,0 +1,221 @@
+//! The uplink against a collector of a few lines, over real sockets.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use systole_shared::{Report, ReportRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::*;
+
+/// A request as the collector saw it.
+#[derive(Clone, Debug, PartialEq)]
+enum Seen {
+    Enroll,
+    Reports { token: String, seqs: Vec<u64> },
+}
+
+/// How a collector answers the reports with these numbers.
+type Answer = Box<dyn FnMut(&[u64]) -> (u16, String) + Send>;
+
+struct FakeCollector {
+    url: reqwest::Url,
+    seen: Arc<Mutex<VecDeque<Seen>>>,
+}
+
+impl FakeCollector {
+    async fn start(mut answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/prefix/", listener.local_addr().unwrap()).parse().unwrap();
+        let seen = Arc::new(Mutex::new(VecDeque::new()));
+        let log = seen.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (head, body) = read_request(&mut stream).await;
+                let (status, answer) = if head.starts_with("POST /prefix/api/v1/agent/enroll ") {
+                    log.lock().unwrap().push_back(Seen::Enroll);
+                    (200, ENROLLED.to_owned())
+                } else {
+                    assert!(head.starts_with("POST /prefix/api/v1/agent/reports "), "{head}");
+                    assert!(head.contains("content-encoding: zstd") && head.contains("content-type: application/json"));
+                    let plain = zstd::stream::decode_all(&body[..]).unwrap();
+                    let request: ReportRequest<'_> = serde_json::from_slice(&plain).unwrap();
+                    let seqs: Vec<u64> = request.reports.iter().map(|report| report.seq).collect();
+                    let token = head.split("Bearer ").nth(1).unwrap().lines().next().unwrap().to_owned();
+                    log.lock().unwrap().push_back(Seen::Reports { token, seqs: seqs.clone() });
+                    answer(&seqs)
+                };
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+                    answer.len()
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        FakeCollector { url, seen }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().iter().cloned().collect()
+    }
+}
+
+const ENROLLED: &str = r#"{"nodeId":"01890a5d-ac96-774b-bcce-b302099a8057","nodeToken":"node-2",
+    "environmentId":"01890a5d-ac96-774b-bcce-b302099a8058","environmentName":"default","protocol":1}"#;
+
+async fn read_request(stream: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut bytes = Vec::new();
+    loop {
+        stream.read_buf(&mut bytes).await.unwrap();
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if bytes.len() - end - 4 >= length.parse().unwrap() {
+            return (head, bytes[end + 4..].to_vec());
+        }
+    }
+}
+
+fn ack(seqs: &[u64]) -> (u16, String) {
+    let last = seqs.last().unwrap();
+    (200, format!(r#"{{"receivedSeq":{last},"durableSeq":{last},"refused":[],"intervalMs":1234,"now":0}}"#))
+}
+
+struct Fixture {
+    collector: FakeCollector,
+    outbox: Arc<Outbox>,
+    counters: Arc<SelfCounters>,
+    interval: watch::Receiver<Duration>,
+    closing: CancellationToken,
+    uplink: tokio::task::JoinHandle<()>,
+    data_dir: tempfile::TempDir,
+}
+
+/// Starts an uplink with `reports` waiting.
+async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str>, answer: Answer) -> Fixture {
+    let collector = FakeCollector::start(answer).await;
+    let counters = Arc::new(SelfCounters::default());
+    let outbox = Arc::new(Outbox::new(counters.clone()));
+    for seq in 1..=reports {
+        outbox.post(&Report { seq, start: 0, end: 1, agent: None, host: None, pipelines: vec![], covers: None });
+    }
+    let data_dir = tempfile::tempdir().unwrap();
+    if let Some(token) = node_token {
+        node_token::write(data_dir.path(), &Token::new(token)).unwrap();
+    }
+    let (sender, interval) = watch::channel(Duration::from_secs(5));
+    let closing = CancellationToken::new();
+    crate::http::install_tls();
+    let uplink = Uplink {
+        client: CollectorClient::new(crate::http::for_collector(false).unwrap(), collector.url.clone()),
+        outbox: outbox.clone(),
+        boot_id: BootId(Uuid::from_u128(1)),
+        credentials: Credentials {
+            data_dir: data_dir.path().to_owned(),
+            enroll_token: enroll_token.map(Token::new),
+            machine: Machine::look(Some("m")),
+            labels: BTreeMap::new(),
+        },
+        interval: sender,
+        counters: counters.clone(),
+        closing: closing.clone(),
+    };
+    let uplink = tokio::spawn(uplink.run());
+    Fixture { collector, outbox, counters, interval, closing, uplink, data_dir }
+}
+
+impl Fixture {
+    /// Lets the uplink send everything and end.
+    async fn finish(self) -> (Vec<Seen>, Arc<SelfCounters>) {
+        // Level-triggered: the uplink returns when nothing waits and the agent closes.
+        self.closing.cancel();
+        timeout(Duration::from_secs(20), self.uplink).await.unwrap().unwrap();
+        assert_eq!(self.outbox.size(), (0, 0));
+        (self.collector.seen(), self.counters)
+    }
+}
+
+fn sent(token: &str, seqs: &[u64]) -> Seen {
+    Seen::Reports { token: token.to_owned(), seqs: seqs.to_vec() }
+}
+
+#[tokio::test]
+async fn a_node_without_a_token_enrols_and_then_sends_in_order() {
+    let mut fixture = start(3, Some("enrol"), None, Box::new(ack)).await;
+    fixture.interval.changed().await.unwrap();
+    assert_eq!(*fixture.interval.borrow(), Duration::from_millis(1234));
+    assert_eq!(node_token::read(fixture.data_dir.path()).unwrap().reveal(), "node-2");
+    let (seen, _) = fixture.finish().await;
+    assert_eq!(seen, [Seen::Enroll, sent("node-2", &[1, 2, 3])]);
+}
+
+#[tokio::test]
+async fn a_node_whose_token_is_refused_enrols_again_and_loses_nothing() {
+    let mut first = true;
+    let answer = move |seqs: &[u64]| if std::mem::take(&mut first) { (401, String::new()) } else { ack(seqs) };
+    let (seen, _) = start(2, Some("enrol"), Some("node-1"), Box::new(answer)).await.finish().await;
+    assert_eq!(seen, [sent("node-1", &[1, 2]), Seen::Enroll, sent("node-2", &[1, 2])]);
+}
+
+#[tokio::test]
+async fn without_an_enrolment_token_a_refused_node_says_no_more() {
+    let fixture = start(2, None, Some("node-1"), Box::new(|_| (401, String::new()))).await;
+    fixture.closing.cancel();
+    timeout(Duration::from_secs(20), fixture.uplink).await.unwrap().unwrap();
+    assert_eq!(fixture.collector.seen(), [sent("node-1", &[1, 2])]);
+    assert_eq!(node_token::read(fixture.data_dir.path()).unwrap().reveal(), "node-1");
+}
+
+#[tokio::test]
+async fn the_one_report_that_is_refused_is_found_and_dropped_and_its_neighbours_arrive() {
+    for status in [400, 413] {
+        let answer = move |seqs: &[u64]| if seqs.contains(&5) { (status, String::new()) } else { ack(seqs) };
+        let (seen, counters) = start(8, None, Some("n"), Box::new(answer)).await.finish().await;
+        let arrived: Vec<u64> = seen
+            .iter()
+            .filter_map(|seen| match seen {
+                Seen::Reports { seqs, .. } if !seqs.contains(&5) => Some(seqs.clone()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        assert_eq!(arrived, [1, 2, 3, 4, 6, 7, 8]);
+        assert_eq!(counters.lost_reports.get(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_collector_cannot_take_now_is_sent_again() {
+    let mut failures = VecDeque::from([503, 429, 500, 408]);
+    let answer = move |seqs: &[u64]| match failures.pop_front() {
+        Some(status) => (status, String::new()),
+        None => ack(seqs),
+    };
+    let (seen, counters) = start(2, None, Some("n"), Box::new(answer)).await.finish().await;
+    assert_eq!(seen, vec![sent("n", &[1, 2]); 5]);
+    assert_eq!((counters.send_errors.get(), counters.lost_reports.get()), (4, 0));
+}
+
+#[tokio::test]
+async fn only_what_is_durable_is_forgotten_and_refused_items_are_counted() {
+    let mut first = true;
+    let answer = move |seqs: &[u64]| {
+        if std::mem::take(&mut first) {
+            let refused = r#"[{"seq":1,"pipelineId":"x","code":"negative_counter","detail":"d"}]"#;
+            return (
+                200,
+                format!(
+                    r#"{{"receivedSeq":3,"durableSeq":1,"refused":{refused},"refusedCount":7,"intervalMs":5000,"now":0}}"#
+                ),
+            );
+        }
+        ack(seqs)
+    };
+    let (seen, counters) = start(3, None, Some("n"), Box::new(answer)).await.finish().await;
+    assert_eq!(seen, [sent("n", &[1, 2, 3]), sent("n", &[2, 3])]);
+    assert_eq!(counters.refused_items.get(), 7);
+}
