@@ -1,0 +1,124 @@
+//! The collector put together: one [`App`] behind an `Arc`, and one [`configure`] that production
+//! and tests share.
+
+use std::sync::Arc;
+
+use actix_web::web;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{self, Authenticator};
+use crate::config::{Config, Database};
+use crate::feed::Feed;
+use crate::fleet::{self, Fleet};
+use crate::ingest::committer::{Committer, CommitterParts};
+use crate::ingest::state::IngestState;
+use crate::retention;
+use crate::rings::Rings;
+use crate::routes;
+use crate::store::sqlite::{Access, SqliteStore};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Telemetry;
+
+/// Everything that a request may need.
+pub(crate) struct App {
+    pub config: Config,
+    pub store: Arc<dyn Store>,
+    pub auth: Arc<Authenticator>,
+    pub committer: Committer,
+    pub fleet: Arc<Fleet>,
+    pub rings: Arc<Rings>,
+    pub feed: Arc<Feed>,
+    pub telemetry: Arc<Telemetry>,
+    pub started_at: systole_shared::UnixMillis,
+}
+
+/// What runs beside the requests, and how it is stopped, in this order.
+pub(crate) struct Background {
+    /// Watchdog, token follower, retention.
+    pub sources: CancellationToken,
+    pub source_tasks: Vec<JoinHandle<()>>,
+    /// Takes no more reports and finishes those that wait.
+    pub committer: CancellationToken,
+    pub committer_task: JoinHandle<()>,
+    /// Says goodbye to subscribers.
+    pub feed: CancellationToken,
+}
+
+/// Opens the store that the configuration names.
+pub(crate) fn open_store(config: &Config, access: Access) -> Result<Arc<dyn Store>, StoreError> {
+    match &config.database {
+        Database::Sqlite(path) => {
+            if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+                create_private_dir(dir)
+                    .map_err(|source| StoreError::Open { url: path.display().to_string(), source: source.into() })?;
+            }
+            Ok(Arc::new(SqliteStore::open(path, access)?))
+        }
+    }
+}
+
+/// Makes a directory that only its owner can read: it holds hashes of tokens and log lines.
+fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+/// Loads what the database holds and starts everything that runs beside the requests.
+pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), StoreError> {
+    let store = open_store(&config, Access::Exclusive)?;
+    let telemetry = Arc::new(Telemetry::new());
+    let auth = Arc::new(Authenticator::load(&*store).await?);
+    let snapshot = store.load_ingest().await?;
+    let rings = Arc::new(Rings::new(config.ring_budget_bytes));
+    let stop_feed = CancellationToken::new();
+    let feed = Arc::new(Feed::new(
+        &snapshot.position,
+        Arc::clone(&store),
+        Arc::clone(&rings),
+        Arc::clone(&auth),
+        Arc::clone(&telemetry),
+        stop_feed.clone(),
+    ));
+    let state = IngestState::load(snapshot);
+    let known = state.nodes.values().map(|node| (node.key, node.status));
+    let now = tokio::time::Instant::now();
+    let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
+    let stop_committer = CancellationToken::new();
+    let parts = CommitterParts {
+        store: Arc::clone(&store),
+        fleet: Arc::clone(&fleet),
+        rings: Arc::clone(&rings),
+        feed: Arc::clone(&feed),
+        telemetry: Arc::clone(&telemetry),
+        interval_ms: config.interval.as_millis() as u64,
+        minutes_retention: config.retention.minutes,
+    };
+    let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
+    let sources = CancellationToken::new();
+    let source_tasks = vec![
+        tokio::spawn(fleet::watch(Arc::clone(&fleet), committer.clone(), sources.clone())),
+        tokio::spawn(auth::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
+        tokio::spawn(retention::expire_regularly(
+            Arc::clone(&store),
+            config.retention,
+            Arc::clone(&telemetry),
+            sources.clone(),
+        )),
+    ];
+    let started_at = crate::clock::now_ms();
+    let app = Arc::new(App { config, store, auth, committer, fleet, rings, feed, telemetry, started_at });
+    let background = Background { sources, source_tasks, committer: stop_committer, committer_task, feed: stop_feed };
+    Ok((app, background))
+}
+
+/// All routes over one app.
+pub(crate) fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |config| {
+        config.app_data(web::Data::from(app));
+        routes::configure(config);
+    }
+}

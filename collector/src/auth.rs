@@ -1,0 +1,200 @@
+//! Who may do what.
+//!
+//! Tokens live in memory by their SHA-256, so that a report costs one hash and one look-up. The
+//! database is asked every half second whether tokens or environments have changed, because the
+//! command line works on the database and not on this process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use rand::TryRng;
+use systole_shared::{Token, TokenHash, TokenId, TokenKind, UnixMillis};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{AccessSnapshot, EnvironmentKey, NodeKey, Store, StoreError, StoredEnvironment, StoredToken};
+
+/// How often the database is asked for changes; the promise is two seconds.
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the last use of tokens is written down.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// Which environments a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    All,
+    One(EnvironmentKey),
+}
+
+impl Scope {
+    /// Whether something of an environment is inside.
+    pub(crate) fn includes(self, environment: EnvironmentKey) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::One(own) => own == environment,
+        }
+    }
+
+    /// As the store's queries take it.
+    pub(crate) fn environments(self) -> Option<Vec<EnvironmentKey>> {
+        match self {
+            Scope::All => None,
+            Scope::One(environment) => Some(vec![environment]),
+        }
+    }
+}
+
+/// Whoever sent a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub token: TokenId,
+    pub kind: TokenKind,
+    pub scope: Scope,
+    pub node: Option<NodeKey>,
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl Identity {
+    fn new(token: &StoredToken) -> Self {
+        Identity {
+            token: token.id,
+            kind: token.kind,
+            scope: token.environment.map_or(Scope::All, Scope::One),
+            node: token.node,
+            expires_at: token.expires_at,
+        }
+    }
+
+    /// Whether it may read.
+    pub(crate) fn is_reader(&self) -> bool {
+        matches!(self.kind, TokenKind::Viewer | TokenKind::Admin | TokenKind::Session)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    version: Option<i64>,
+    by_hash: HashMap<TokenHash, StoredToken>,
+    by_id: HashMap<TokenId, Option<UnixMillis>>,
+    environments: Vec<StoredEnvironment>,
+}
+
+/// Tokens and environments as last read.
+pub(crate) struct Authenticator {
+    known: RwLock<Known>,
+    changed: watch::Sender<u64>,
+    used: Mutex<HashMap<TokenId, UnixMillis>>,
+}
+
+impl Authenticator {
+    /// With what the database holds now.
+    pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let auth = Authenticator { known: RwLock::default(), changed: watch::Sender::new(0), used: Mutex::default() };
+        auth.refresh(store).await?;
+        Ok(auth)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what has changed in the database.
+    pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let version = self.read().version;
+        if let Some(snapshot) = store.load_access(version).await? {
+            let AccessSnapshot { version, environments, tokens } = snapshot;
+            let by_id = tokens.iter().map(|token| (token.id, token.expires_at)).collect();
+            let by_hash = tokens.into_iter().map(|token| (token.hash, token)).collect();
+            *self.known.write().unwrap_or_else(PoisonError::into_inner) =
+                Known { version: Some(version), by_hash, by_id, environments };
+            self.changed.send_modify(|changes| *changes += 1);
+        }
+        Ok(())
+    }
+
+    /// Makes a token valid at once that this process has just written.
+    pub(crate) fn learn(&self, tokens: impl IntoIterator<Item = StoredToken>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for token in tokens {
+            known.by_id.insert(token.id, token.expires_at);
+            known.by_hash.insert(token.hash, token);
+        }
+    }
+
+    /// Who a token belongs to; `None` when it is unknown, revoked or expired.
+    pub(crate) fn identify(&self, token: &Token, now: UnixMillis) -> Option<Identity> {
+        let hash = token.hash();
+        let identity = {
+            let known = self.read();
+            let stored = known.by_hash.get(&hash).filter(|stored| stored.hash.matches(&hash))?;
+            Identity::new(stored)
+        };
+        if identity.expires_at.is_some_and(|end| end <= now) {
+            return None;
+        }
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.token, now);
+        Some(identity)
+    }
+
+    /// Whether an identity that was valid still is.
+    pub(crate) fn is_valid(&self, identity: &Identity, now: UnixMillis) -> bool {
+        self.read().by_id.get(&identity.token).is_some_and(|end| end.is_none_or(|end| now < end))
+    }
+
+    /// Changes whenever tokens may have changed.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// An environment by its name or id.
+    pub(crate) fn environment(&self, name_or_id: &str) -> Option<StoredEnvironment> {
+        let known = self.read();
+        let matches = |environment: &&StoredEnvironment| {
+            environment.name == name_or_id || environment.id.to_string() == name_or_id
+        };
+        known.environments.iter().find(matches).cloned()
+    }
+
+    /// An environment by its key.
+    pub(crate) fn environment_by_key(&self, key: EnvironmentKey) -> Option<StoredEnvironment> {
+        self.read().environments.iter().find(|environment| environment.key == key).cloned()
+    }
+
+    /// Every environment, by name.
+    pub(crate) fn environments(&self) -> Vec<StoredEnvironment> {
+        self.read().environments.clone()
+    }
+
+    fn take_used(&self) -> Vec<(TokenId, UnixMillis)> {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+}
+
+/// Follows the database, and writes down when tokens were used.
+pub(crate) async fn follow(auth: Arc<Authenticator>, store: Arc<dyn Store>, stop: CancellationToken) {
+    let mut refresh = tokio::time::interval(REFRESH_EVERY);
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut touch = tokio::time::interval(TOUCH_EVERY);
+    touch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let result = tokio::select! {
+            () = stop.cancelled() => return,
+            _ = refresh.tick() => auth.refresh(&*store).await,
+            _ = touch.tick() => store.touch_tokens(auth.take_used()).await,
+        };
+        if let Err(error) = result {
+            let error = crate::ingest::committer::chain(&error);
+            tracing::error!(error, "tokens and environments could not be read, the last known ones stay");
+        }
+    }
+}
+
+/// A new secret out of the system's randomness.
+pub(crate) fn new_token(kind: TokenKind) -> Token {
+    let mut random = [0; 32];
+    rand::rngs::SysRng.try_fill_bytes(&mut random).expect("the system gives random bytes");
+    Token::from_random(kind, &random)
+}

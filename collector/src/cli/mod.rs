@@ -1,0 +1,180 @@
+//! The command line: what people type, and what they read back.
+//!
+//! Exit codes: 0 ok, 1 failure, 78 (EX_CONFIG) bad configuration.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what people read")]
+
+mod access;
+mod demo;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::open_store;
+use crate::config::{Config, Database, Mistakes, Sources};
+use crate::ingest::committer::chain;
+use crate::store::Store;
+use crate::store::sqlite::Access;
+use crate::{logging, server};
+
+/// EX_CONFIG of sysexits.h.
+const EXIT_BAD_CONFIGURATION: u8 = 78;
+
+/// Takes the reports of systole agents exactly once, keeps them, and streams what happens to
+/// dashboards.
+#[derive(Parser)]
+#[command(name = "systole-collector", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  systole-collector serve --listen 0.0.0.0:8080 --data-dir /var/lib/systole
+  systole-collector token create --kind enroll --expires 24h    give this to agents
+  systole-collector token create --kind viewer                  give this to dashboards
+
+Every setting is a flag, an environment variable (SYSTOLE_LISTEN, SYSTOLE_DATA_DIR, …) or a line of
+the file that --config names, in this order. The commands work beside a running collector, which
+notices within 2 seconds.";
+
+/// Settings that go with every command.
+#[derive(Args)]
+struct Settings {
+    /// File with settings (TOML) [env: SYSTOLE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the data lives [env: SYSTOLE_DATA_DIR] [default: ./systole-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Database [env: SYSTOLE_DATABASE_URL] [default: sqlite://<data-dir>/collector.db]
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the collector
+    Serve(ServeArgs),
+    /// Make, list and revoke tokens
+    #[command(subcommand)]
+    Token(access::TokenCommand),
+    /// Make and list environments: no token of one sees anything of another
+    #[command(subcommand)]
+    Environment(access::EnvironmentCommand),
+    /// Read the configuration, tell every mistake, and print what would be used
+    CheckConfig(ServeArgs),
+    /// Show the whole system on this host: a collector, an agent and two pipelines
+    Demo(demo::DemoArgs),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// Address to listen on; port 0 takes a free one [env: SYSTOLE_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// How often agents report [env: SYSTOLE_INTERVAL] [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    interval: Option<String>,
+    /// error, warn, info, debug or trace [env: SYSTOLE_LOG_LEVEL] [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// text or json [env: SYSTOLE_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Settings {
+    fn read(&self, more: [(&'static str, &Option<String>); 4]) -> Result<Config, Mistakes> {
+        let own = [("data_dir", &self.data_dir), ("database_url", &self.database_url)];
+        let flags: BTreeMap<_, _> =
+            own.into_iter().chain(more).filter_map(|(key, value)| value.clone().map(|value| (key, value))).collect();
+        Config::read(&Sources::from_process(flags, self.config.as_deref())?)
+    }
+}
+
+impl ServeArgs {
+    fn flags(&self) -> [(&'static str, &Option<String>); 4] {
+        [
+            ("listen", &self.listen),
+            ("interval", &self.interval),
+            ("log_level", &self.log_level),
+            ("log_format", &self.log_format),
+        ]
+    }
+}
+
+/// Runs the command that was typed.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let none = None;
+    let flags = match &cli.command {
+        Command::Serve(args) | Command::CheckConfig(args) => args.flags(),
+        _ => [("listen", &none), ("interval", &none), ("log_level", &none), ("log_format", &none)],
+    };
+    let config = match cli.settings.read(flags) {
+        Ok(config) => config,
+        Err(Mistakes(mistakes)) => {
+            eprintln!("systole-collector: the configuration has {}:", count(mistakes.len(), "mistake"));
+            mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
+            return ExitCode::from(EXIT_BAD_CONFIGURATION);
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let result = match cli.command {
+        Command::Serve(_) => {
+            logging::init(config.log);
+            runtime.block_on(server::serve(config))
+        }
+        Command::CheckConfig(_) => {
+            print_config(&config);
+            Ok(())
+        }
+        Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
+        Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
+        Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("systole-collector: {}", chain(error.as_ref()));
+    ExitCode::FAILURE
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("one {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// The store, beside a collector that may be running on it.
+fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(open_store(config, Access::Shared)?)
+}
+
+fn print_config(config: &Config) {
+    let Database::Sqlite(path) = &config.database;
+    println!("listen = \"{}\"", config.listen);
+    println!("data_dir = \"{}\"", config.data_dir.display());
+    println!("database_url = \"sqlite://{}\"", path.display());
+    println!("interval = \"{}ms\"", config.interval.as_millis());
+    println!("startup_grace = \"{}ms\"", config.startup_grace.as_millis());
+    println!("ring_budget = {}", config.ring_budget_bytes);
+    println!("retention_minutes = \"{}h\"", config.retention.minutes.as_secs() / 3_600);
+    println!("retention_logs = \"{}h\"", config.retention.logs.as_secs() / 3_600);
+    println!("retention_events = \"{}h\"", config.retention.events.as_secs() / 3_600);
+    println!("log_level = \"{}\"", config.log.level.to_string().to_lowercase());
+    println!("log_format = \"{:?}\"", config.log.format);
+}

@@ -1,0 +1,290 @@
+//! Configuration: flags over environment over file (TOML) over defaults.
+//!
+//! Everything is read through one look-up, and every mistake is reported in one run, each with the
+//! place that it came from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the collector runs with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// `listen`: address and port. Default 127.0.0.1:8080; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `data_dir`: made if it is missing. Default ./systole-data.
+    pub data_dir: PathBuf,
+    /// `database_url`: default `sqlite://<data_dir>/collector.db`.
+    pub database: Database,
+    /// `interval`: how often agents report, 1s to 5m. Default 5s.
+    pub interval: Duration,
+    /// `startup_grace`: how long after the start silence of nodes does not count. Default 60s.
+    pub startup_grace: Duration,
+    /// `ring_budget`: memory of the sample rings in bytes, from 1 MiB. Default 512 MiB.
+    pub ring_budget_bytes: usize,
+    pub retention: Retention,
+    pub log: LogConfig,
+}
+
+/// Where the data is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// `sqlite://<path>`.
+    Sqlite(PathBuf),
+}
+
+/// How long data is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// `retention_minutes`: default 7d.
+    pub minutes: Duration,
+    /// `retention_logs`: default 3d.
+    pub logs: Duration,
+    /// `retention_events`: default 7d.
+    pub events: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    /// `log_level`: error, warn, info, debug or trace. Default info.
+    pub level: tracing::Level,
+    /// `log_format`: text or json. Default text.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistakes(pub Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Where values come from. Keys are those of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// Values of flags.
+    pub flags: BTreeMap<&'static str, String>,
+    /// Values of the environment, by the name of the variable.
+    pub environment: BTreeMap<String, String>,
+    /// The file, and its name for messages.
+    pub file: Option<(PathBuf, String)>,
+}
+
+impl Sources {
+    /// With the environment of this process.
+    pub(crate) fn from_process(flags: BTreeMap<&'static str, String>, file: Option<&Path>) -> Result<Self, Mistakes> {
+        let environment: BTreeMap<_, _> = std::env::vars().filter(|(name, _)| name.starts_with("SYSTOLE_")).collect();
+        let named = file.map(Path::to_owned).or_else(|| environment.get("SYSTOLE_CONFIG").map(PathBuf::from));
+        let file = match named {
+            Some(path) => {
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|error| Mistakes(vec![format!("config: cannot read {}: {error}", path.display())]))?;
+                Some((path, text))
+            }
+            None => None,
+        };
+        Ok(Sources { flags, environment, file })
+    }
+}
+
+impl Config {
+    /// Reads every setting and tells every mistake.
+    pub(crate) fn read(sources: &Sources) -> Result<Self, Mistakes> {
+        let mut lookup = Lookup::new(sources);
+        let listen = lookup.get("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| {
+            text.parse().map_err(|_| "is no address like 127.0.0.1:8080".to_owned())
+        });
+        let data_dir = lookup.get("data_dir", PathBuf::from("./systole-data"), |text| match text {
+            "" => Err("is empty".to_owned()),
+            text => Ok(PathBuf::from(text)),
+        });
+        let database = lookup.get("database_url", Database::Sqlite(data_dir.join("collector.db")), parse_database);
+        let interval = lookup.get("interval", Duration::from_secs(5), |text| {
+            parse_duration_in(text, Duration::from_secs(1), Duration::from_secs(300))
+        });
+        let startup_grace = lookup.get("startup_grace", Duration::from_secs(60), |text| {
+            parse_duration_in(text, Duration::ZERO, Duration::from_secs(3_600))
+        });
+        let ring_budget_bytes = lookup.get("ring_budget", 512 << 20, parse_ring_budget);
+        let day = Duration::from_secs(86_400);
+        let retention = |text: &str| parse_duration_in(text, Duration::from_secs(3_600), day * 3_650);
+        let retention = Retention {
+            minutes: lookup.get("retention_minutes", day * 7, retention),
+            logs: lookup.get("retention_logs", day * 3, retention),
+            events: lookup.get("retention_events", day * 7, retention),
+        };
+        let log = LogConfig {
+            level: lookup.get("log_level", tracing::Level::INFO, |text| {
+                text.parse().map_err(|_| "is none of error, warn, info, debug, trace".to_owned())
+            }),
+            format: lookup.get("log_format", LogFormat::Text, |text| match text {
+                "text" => Ok(LogFormat::Text),
+                "json" => Ok(LogFormat::Json),
+                _ => Err("is neither text nor json".to_owned()),
+            }),
+        };
+        lookup.finish()?;
+        Ok(Config { listen, data_dir, database, interval, startup_grace, ring_budget_bytes, retention, log })
+    }
+}
+
+struct Lookup<'a> {
+    sources: &'a Sources,
+    file: toml::Table,
+    known: BTreeSet<&'static str>,
+    mistakes: Vec<String>,
+}
+
+impl<'a> Lookup<'a> {
+    fn new(sources: &'a Sources) -> Self {
+        let mut mistakes = Vec::new();
+        let file = match &sources.file {
+            Some((path, text)) => text.parse::<toml::Table>().unwrap_or_else(|error| {
+                mistakes.push(format!("{}: {}", path.display(), error.to_string().trim_end()));
+                toml::Table::new()
+            }),
+            None => toml::Table::new(),
+        };
+        Lookup { sources, file, known: BTreeSet::new(), mistakes }
+    }
+
+    /// The value of a key from the first source that has it.
+    fn get<T>(&mut self, key: &'static str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.known.insert(key);
+        let variable = variable(key);
+        let (text, place) = if let Some(text) = self.sources.flags.get(key) {
+            (text.clone(), format!("--{}", key.replace('_', "-")))
+        } else if let Some(text) = self.sources.environment.get(&variable) {
+            (text.clone(), variable)
+        } else if let Some(value) = self.file.get(key) {
+            match value {
+                toml::Value::String(text) => (text.clone(), key.to_owned()),
+                toml::Value::Integer(number) => (number.to_string(), key.to_owned()),
+                other => {
+                    self.mistakes.push(format!("{key}: must be a string or a number, is a {}", other.type_str()));
+                    return default;
+                }
+            }
+        } else {
+            return default;
+        };
+        parse(text.trim()).unwrap_or_else(|fault| {
+            self.mistakes.push(format!("{place}: {text:?} {fault}"));
+            default
+        })
+    }
+
+    fn finish(mut self) -> Result<(), Mistakes> {
+        for key in self.file.keys().filter(|key| !self.known.contains(key.as_str())) {
+            let known: Vec<_> = self.known.iter().copied().collect();
+            self.mistakes.push(format!("{key}: there is no such setting; known are {}", known.join(", ")));
+        }
+        if self.mistakes.is_empty() { Ok(()) } else { Err(Mistakes(self.mistakes)) }
+    }
+}
+
+fn variable(key: &str) -> String {
+    format!("SYSTOLE_{}", key.to_uppercase())
+}
+
+fn parse_database(url: &str) -> Result<Database, String> {
+    match url.strip_prefix("sqlite://") {
+        Some("") => Err("names no file; write sqlite:///path/to/collector.db".to_owned()),
+        Some(path) => Ok(Database::Sqlite(PathBuf::from(path))),
+        None => Err("is no sqlite:// address; other databases are not supported yet".to_owned()),
+    }
+}
+
+fn parse_ring_budget(text: &str) -> Result<usize, String> {
+    let bytes: usize = text.parse().map_err(|_| "is no number of bytes".to_owned())?;
+    if bytes < 1 << 20 { Err("is less than 1 MiB (1048576)".to_owned()) } else { Ok(bytes) }
+}
+
+fn parse_duration_in(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let value = parse_duration(text).ok_or_else(|| "is no duration like 500ms, 5s, 10m, 24h or 7d".to_owned())?;
+    if value < least || value > most {
+        return Err(format!("is not between {least:?} and {most:?}"));
+    }
+    Ok(value)
+}
+
+/// `500ms`, `5s`, `10m`, `24h`, `7d`.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit_ms: u64 = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: &str) -> Sources {
+        Sources {
+            flags: flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect(),
+            environment: environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            file: Some((PathBuf::from("collector.toml"), file.to_owned())),
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let file = "listen = '127.0.0.1:1'\ndata_dir = '/file'\ninterval = '10s'\n";
+        let environment = [("SYSTOLE_LISTEN", "127.0.0.1:2"), ("SYSTOLE_DATA_DIR", "/env")];
+        let config = Config::read(&sources(&[("listen", "127.0.0.1:3")], &environment, file)).unwrap();
+        assert_eq!(config.listen.port(), 3);
+        assert_eq!(config.data_dir, PathBuf::from("/env"));
+        assert_eq!(config.interval, Duration::from_secs(10));
+        assert_eq!(config.database, Database::Sqlite("/env/collector.db".into()));
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_place() {
+        let file = "interval = '7 parsecs'\nretention_logs = true\nlisten_on = 1\n";
+        let environment = [("SYSTOLE_LOG_FORMAT", "xml"), ("SYSTOLE_DATABASE_URL", "mysql://x")];
+        let Mistakes(mistakes) = Config::read(&sources(&[("listen", "nowhere")], &environment, file)).unwrap_err();
+        let places: Vec<_> = mistakes.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(
+            places,
+            ["--listen", "SYSTOLE_DATABASE_URL", "interval", "retention_logs", "SYSTOLE_LOG_FORMAT", "listen_on"]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_with_its_line() {
+        let Mistakes(mistakes) = Config::read(&sources(&[], &[], "listen = \n")).unwrap_err();
+        assert!(mistakes[0].contains("collector.toml") && mistakes[0].contains("line 1"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(parse_duration("24h"), Some(Duration::from_secs(86_400)));
+        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        for text in ["", "5", "h", "-5s", "5 s", "99999999999999999999d", "1.5h"] {
+            assert_eq!(parse_duration(text), None, "{text:?}");
+        }
+    }
+}

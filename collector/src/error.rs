@@ -1,0 +1,172 @@
+//! Errors at the HTTP edge.
+//!
+//! The policy: inside, every module has an error of its own with its cause; here it becomes one
+//! [`ApiError`] with a detail for the caller and, when the fault is ours, a cause for the log. The
+//! caller sees `application/problem+json` (RFC 9457) and nothing of our insides. Faults of the
+//! caller are not logged as errors: nobody has to act on them.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+use crate::feed::Overloaded;
+use crate::ingest::body::BodyError;
+use crate::ingest::committer::{SubmitError, chain};
+use crate::ingest::decode::DecodeError;
+use crate::store::StoreError;
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    detail: String,
+    /// Seconds until it makes sense to try again.
+    retry_after: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        ApiError { status, detail: detail.into(), retry_after: None }
+    }
+
+    /// 400: a parameter has a value that it cannot have.
+    pub(crate) fn bad_parameter(name: &str, detail: impl fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("{name}: {detail}"))
+    }
+
+    /// 400: the request as a whole.
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 401: no valid token.
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// 403: a valid token without the right.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 404: nothing there, or nothing that the caller may see.
+    pub(crate) fn not_found(what: impl fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("{what} does not exist"))
+    }
+
+    /// 405: the resource exists, the method does not.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "this resource does not have this method")
+    }
+
+    /// 409: the question has several answers.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// 413: the body is larger than the cap as it was sent.
+    pub(crate) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// 503: try again later.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        ApiError { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// The status, for counting.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let problem = Problem {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+        };
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
+        response.body(serde_json::to_string(&problem).unwrap_or_default())
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::UnknownEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Broken { .. } => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<DecodeError> for ApiError {
+    fn from(error: DecodeError) -> Self {
+        let status = match error {
+            DecodeError::Malformed(_) | DecodeError::SeqOutOfOrder { .. } => StatusCode::BAD_REQUEST,
+            DecodeError::TooManyReports(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            // Logged where it happened.
+            SubmitError::Busy | SubmitError::Stopping | SubmitError::Store(_) => Self::unavailable(error.to_string()),
+            SubmitError::UnknownNode => Self::unauthorized(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::SumOverflow => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+            StoreError::Closed => Self::unavailable("the collector is stopping"),
+            error => {
+                tracing::error!(error = %chain(&error), "a query failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database could not be read")
+            }
+        }
+    }
+}
+
+impl From<Overloaded> for ApiError {
+    fn from(error: Overloaded) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading back from the database what the rings have no more.
+
+use bytes::Bytes;
+use systole_shared::events::{Control, EventType, GapReason};
+
+use super::frame;
+use super::{Feed, Subscription};
+use crate::auth::Scope;
+use crate::store::{ReplayQuery, StoreError};
+use crate::telemetry::ReasonLabel;
+
+/// Events that one replay gives at most; beyond it a gap is told.
+pub(super) const MAX_EVENTS: usize = 10_000;
+
+/// Status changes read at once.
+const PAGE_EVENTS: u32 = 512;
+
+/// A replay under way: durable events behind the cursor up to `to`.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// Head when the replay began; from there on the rings take over.
+    pub to: u64,
+    /// Events given so far.
+    pub given: usize,
+    /// Whether the range was checked against what is still kept.
+    pub checked: bool,
+}
+
+/// One step of a replay.
+pub(super) struct Step {
+    pub frames: Vec<Bytes>,
+    pub events: usize,
+    pub cursor: u64,
+}
+
+impl Replay {
+    pub(super) fn new(to: u64) -> Self {
+        Replay { to, given: 0, checked: false }
+    }
+}
+
+/// The next page behind `cursor`. Never fails: what cannot be read is told as a gap.
+pub(super) async fn step(feed: &Feed, subscription: &Subscription, cursor: u64, replay: &mut Replay) -> Step {
+    let durable: Vec<_> = subscription.types.iter().copied().filter(|kind| kind.is_durable()).collect();
+    if cursor >= replay.to || durable.is_empty() {
+        return Step { frames: Vec::new(), events: 0, cursor: replay.to.max(cursor) };
+    }
+    match try_step(feed, subscription, cursor, replay, &durable).await {
+        Ok(step) => step,
+        Err(error) => {
+            let error = crate::ingest::committer::chain(&error);
+            tracing::error!(error, cursor, to = replay.to, "a replay could not be read, its range is told as a gap");
+            gap(feed, durable, cursor + 1, replay.to, GapReason::Restart)
+        }
+    }
+}
+
+async fn try_step(
+    feed: &Feed,
+    subscription: &Subscription,
+    cursor: u64,
+    replay: &mut Replay,
+    durable: &[EventType],
+) -> Result<Step, StoreError> {
+    if !replay.checked {
+        replay.checked = true;
+        let oldest = feed.store.feed_position().await?.oldest;
+        if cursor + 1 < oldest {
+            let to = replay.to.min(oldest - 1);
+            return Ok(gap(feed, durable.to_vec(), cursor + 1, to, GapReason::Retention));
+        }
+    }
+    if replay.given >= MAX_EVENTS {
+        return Ok(gap(feed, durable.to_vec(), cursor + 1, replay.to, GapReason::Limit));
+    }
+    let environments = match subscription.scope {
+        Scope::All => None,
+        Scope::One(environment) => Some(vec![environment]),
+    };
+    let page = feed
+        .store
+        .replay_page(ReplayQuery {
+            environments,
+            types: durable.to_vec(),
+            nodes: subscription.nodes.clone(),
+            pipelines: subscription.pipelines.iter().map(ToString::to_string).collect(),
+            after: cursor,
+            to: replay.to,
+            limit: PAGE_EVENTS,
+        })
+        .await?;
+    let room = MAX_EVENTS - replay.given;
+    let cut = page.events.get(room).map(|_| page.events[room - 1].seq);
+    let events = page.events.len().min(room);
+    let frames = page.events[..events]
+        .iter()
+        .map(|event| frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload))
+        .collect();
+    replay.given += events;
+    Ok(Step { frames, events, cursor: cut.unwrap_or(page.cursor) })
+}
+
+fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason) -> Step {
+    let label = match reason {
+        GapReason::Retention => "retention",
+        GapReason::Limit => "limit",
+        GapReason::Slow => "slow",
+        GapReason::Restart => "restart",
+    };
+    feed.telemetry.feed_gaps.get_or_create(&ReasonLabel { reason: label }).inc();
+    // The id behind it moves the client past the gap, so that it is not told again.
+    let frames = vec![frame::control(&Control::Gap { from, to, types, reason }), frame::cursor(&feed.epoch, to)];
+    Step { frames, events: 0, cursor: to }
+}

@@ -1,0 +1,619 @@
+//! What one report changes. Pure: it takes `now` and touches only the state that it is given.
+
+use std::collections::HashSet;
+
+use systole_shared::events::{
+    ComponentSample, Event, EventType, FleetStatus, LogEntry, LogEntryLine, MetricUpdate, StatusChange,
+};
+use systole_shared::limits::{BACKFILL_AFTER_MS, MAX_FUTURE_MS, SKEW_TOLERANCE_MS};
+use systole_shared::{
+    BootId, HostMetrics, NodeStatus, PipelineId, PipelineStatus, RateSample, RefusalCode, Refused, SeqRange, UnixMillis,
+};
+
+use super::changes::{Changes, PendingSample, signed};
+use super::report::{ComponentFacts, LogFact, NodeReport, PipelineDeltas, PipelineFacts, Refusals};
+use super::state::{Dimensions, NodeState, PipelineState};
+use crate::store::{LogRow, NodeGapRow, NodeMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow};
+
+/// Lines that go out in one log_entry event at most, and their bytes: an event is to fit into one
+/// write of the feed.
+const LINES_PER_ENTRY: usize = 100;
+const BYTES_PER_ENTRY: usize = 12 * 1024;
+
+/// Two machines with one identity are told by boots that come back in turn: this often within
+/// [`DUPLICATE_WINDOW_MS`]. Once can be a request of a dead agent that arrived late.
+const DUPLICATE_RETURNS: usize = 2;
+const DUPLICATE_WINDOW_MS: i64 = 60_000;
+
+/// What a report is applied against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    pub boot: BootId,
+    /// The agent's clock when it sent the request.
+    pub sent_at: UnixMillis,
+    /// Ours when it came.
+    pub received_at: UnixMillis,
+    /// Taken for the interval of a report that has none.
+    pub interval_ms: i64,
+    /// Reports that ended before are refused.
+    pub oldest: UnixMillis,
+}
+
+impl Context {
+    /// What is added to the agent's times: nothing while the clocks agree well enough.
+    fn correction(&self) -> i64 {
+        let skew = self.received_at.saturating_sub(self.sent_at);
+        if skew.abs() > SKEW_TOLERANCE_MS { skew } else { 0 }
+    }
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Applied before, acknowledged again.
+    Duplicate,
+    /// Applied now. `missing`: reports before it that never came.
+    Applied { missing: Option<SeqRange> },
+    /// Left out as a whole; it counts as received, and is never to be sent again.
+    Refused { missing: Option<SeqRange> },
+}
+
+/// Applies one report of a node.
+pub(crate) fn apply(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    report: NodeReport,
+    context: &Context,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) -> Outcome {
+    let progress = node.progress(context.boot);
+    if progress.is_some_and(|applied| report.seq <= applied) {
+        return Outcome::Duplicate;
+    }
+    let missing = progress
+        .filter(|applied| report.covers_from > applied + 1)
+        .map(|applied| SeqRange { from: applied + 1, to: report.covers_from - 1 });
+    move_progress(node, report.seq, missing, context, changes);
+
+    let correction = context.correction();
+    let start = report.start.saturating_add(correction);
+    let end = report.end.saturating_add(correction);
+    let overlap = progress.filter(|applied| report.covers_from <= *applied);
+    if let Some((code, detail)) = judge(start, end, overlap, context) {
+        refusals.push(Refused { seq: report.seq, pipeline_id: None, component_id: None, code, detail });
+        set_status(node, end.min(context.received_at), context, changes);
+        return Outcome::Refused { missing };
+    }
+
+    let at = Interval {
+        end,
+        seconds: if end > start { (end - start) as f64 } else { context.interval_ms as f64 } / 1_000.0,
+        minute: end.div_euclid(60_000),
+        correction,
+        is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
+    };
+    note_agent(node, &report, context, changes);
+    if let Some(host) = report.host {
+        changes.set_host(node_minute(&host, at.minute, node.key.0));
+    }
+    let mut reported = HashSet::with_capacity(report.pipelines.len());
+    for pipeline in report.pipelines {
+        reported.insert(pipeline.id.clone());
+        apply_pipeline(node, dimensions, pipeline, &at, changes);
+    }
+    if report.complete {
+        retire_absent(node, dimensions, &reported, &at, changes);
+    }
+    set_status(node, end, context, changes);
+    if at.is_news {
+        add_fleet_status(node, end, changes);
+    }
+    Outcome::Applied { missing }
+}
+
+/// The node did not report for three intervals.
+pub(crate) fn mark_unreachable(node: &mut NodeState, reason: &str, now: UnixMillis, changes: &mut Changes) {
+    change_node_status(node, NodeStatus::Unreachable, reason, now, changes);
+    add_fleet_status(node, now, changes);
+}
+
+/// Where and when a report counts.
+struct Interval {
+    /// Its end by the collector's clock.
+    end: UnixMillis,
+    seconds: f64,
+    /// Unix minute of the end.
+    minute: i64,
+    correction: i64,
+    /// Whether it is shown as it comes; a back-fill is not.
+    is_news: bool,
+}
+
+/// Why a report is refused as a whole.
+fn judge(start: UnixMillis, end: UnixMillis, overlap: Option<u64>, context: &Context) -> Option<(RefusalCode, String)> {
+    if end < start {
+        Some((RefusalCode::InvalidInterval, "end is before start".to_owned()))
+    } else if end > context.received_at.saturating_add(MAX_FUTURE_MS) {
+        Some((RefusalCode::InFuture, format!("ends {} s in the future", (end - context.received_at) / 1_000)))
+    } else if end < context.oldest {
+        Some((RefusalCode::TooOld, format!("ended {} s ago", (context.received_at - end) / 1_000)))
+    } else {
+        // Part of a merged report was applied before: it can not be taken apart any more, and a
+        // second time would count it double.
+        overlap.map(|applied| (RefusalCode::InvalidInterval, format!("covers reports up to {applied}, applied before")))
+    }
+}
+
+fn move_progress(node: &mut NodeState, seq: u64, missing: Option<SeqRange>, context: &Context, changes: &mut Changes) {
+    if let Some(missing) = missing {
+        changes.add_gap(NodeGapRow {
+            node: node.key.0,
+            boot: context.boot.to_string(),
+            from_seq: signed(missing.from),
+            to_seq: signed(missing.to),
+            recorded_at: context.received_at,
+        });
+    }
+    let is_latest = node.boots.last().is_none_or(|(boot, _)| *boot == context.boot);
+    if !is_latest && node.progress(context.boot).is_some() {
+        node.boot_returns.push(context.received_at);
+    }
+    node.boot_returns.retain(|at| context.received_at.saturating_sub(*at) <= DUPLICATE_WINDOW_MS);
+    if let Some(forgotten) = node.advance(context.boot, seq) {
+        changes.forget_boot(node.key, forgotten);
+    }
+    changes.advance(node.key, context.boot, seq, context.received_at);
+}
+
+fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Context, changes: &mut Changes) {
+    let change = changes.node(node.key);
+    change.last_seen_at = Some(context.received_at);
+    // Structs of numbers and strings: they always serialise.
+    if let Some(health) = &report.health {
+        change.health = serde_json::to_string(health).ok();
+    }
+    if let Some(host) = &report.host {
+        change.host = serde_json::to_string(host).ok();
+    }
+    if let Some(agent) = &report.agent
+        && node.agent.as_ref() != Some(agent)
+    {
+        change.agent_version = agent.version.clone();
+        change.vector_version = agent.vector_version.clone();
+        change.deployment_mode = agent.deployment_mode.clone();
+        change.running_as = agent.running_as.clone();
+        change.labels = serde_json::to_string(&agent.labels).ok();
+        node.agent = Some(agent.clone());
+    }
+}
+
+fn node_minute(host: &HostMetrics, minute: i64, node: i64) -> NodeMinuteRow {
+    let bytes = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+    NodeMinuteRow {
+        minute,
+        node,
+        memory_total_bytes: bytes(host.memory_total_bytes),
+        memory_used_bytes: bytes(host.memory_used_bytes),
+        memory_free_bytes: bytes(host.memory_free_bytes),
+        cpu_seconds_total: finite(host.cpu_seconds_total),
+        cpu_seconds_idle: finite(host.cpu_seconds_idle),
+        load_avg_1: finite(host.load_avg_1),
+        load_avg_5: finite(host.load_avg_5),
+        load_avg_15: finite(host.load_avg_15),
+        fs_total_bytes: bytes(host.fs_total_bytes),
+        fs_used_bytes: bytes(host.fs_used_bytes),
+        fs_free_bytes: bytes(host.fs_free_bytes),
+        disk_read_bytes: bytes(host.disk_read_bytes),
+        disk_written_bytes: bytes(host.disk_written_bytes),
+        net_rx_bytes: bytes(host.net_rx_bytes),
+        net_tx_bytes: bytes(host.net_tx_bytes),
+        samples: 1,
+    }
+}
+
+fn apply_pipeline(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    facts: PipelineFacts,
+    at: &Interval,
+    changes: &mut Changes,
+) {
+    let name = register(node, dimensions, &facts, at, changes);
+    let identity = (node.key, node.id, node.environment);
+    let Some(pipeline) = node.pipelines.get_mut(&facts.id) else { return };
+    let key = pipeline.row.pipeline;
+
+    add_logs(identity, (key, &facts.id), &facts.logs, at, changes);
+    update_status(identity, pipeline, &facts, &name, at, changes);
+
+    if facts.sample.is_some() || facts.scrape_error.is_some() || facts.logs_dropped > 0 {
+        let row = changes.pipeline_minute(at.minute, pipeline.series);
+        row.logs_dropped = row.logs_dropped.saturating_add(facts.logs_dropped);
+        match &facts.sample {
+            Some(sample) => add_sample(row, sample, at),
+            None => row.gaps += i64::from(facts.scrape_error.is_some()),
+        }
+    }
+    let Some(sample) = &facts.sample else { return };
+    let mut components = Vec::with_capacity(facts.components.len());
+    for component in &facts.components {
+        let series = component_series(node.key.0, pipeline, component, dimensions, changes);
+        add_component_sample(changes, series, component, at);
+        components.push((component.id.clone(), component.kind, component_rates(component, at)));
+    }
+    let rates = pipeline_rates(sample, at);
+    if at.is_news {
+        let update = MetricUpdate {
+            node_id: node.id,
+            pipeline_id: facts.id.clone(),
+            timestamp: at.end,
+            sample: rates,
+            components: components
+                .iter()
+                .map(|(id, kind, sample)| ComponentSample {
+                    component_id: id.to_string(),
+                    kind: *kind,
+                    sample: *sample,
+                })
+                .collect(),
+        };
+        let event = Event::MetricUpdate(update);
+        changes.add_event(at.end, identity, Some((key, &facts.id)), EventType::MetricUpdate, &event);
+    }
+    changes.samples.push(PendingSample {
+        node: node.key,
+        pipeline: facts.id,
+        sample: rates,
+        components: components.into_iter().map(|(id, _, sample)| (id, sample)).collect(),
+    });
+}
+
+/// Makes sure that the pipeline has keys on this node, and returns its name.
+fn register(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    facts: &PipelineFacts,
+    at: &Interval,
+    changes: &mut Changes,
+) -> String {
+    let (key, name) = match dimensions.pipeline(node.environment, &facts.id) {
+        Some(known) => {
+            if let Some(name) = facts.name.as_ref().filter(|name| **name != known.name) {
+                known.name.clone_from(name);
+                changes.pipeline_names.insert(known.key, name.clone());
+            }
+            (known.key, known.name.clone())
+        }
+        None => {
+            let name = facts.name.clone().unwrap_or_else(|| facts.id.to_string());
+            let id = dimensions.add_pipeline(node.environment, &facts.id, &name);
+            changes.pipelines.push(PipelineRow {
+                id,
+                environment: node.environment.0,
+                slug: facts.id.to_string(),
+                name: name.clone(),
+            });
+            (id, name)
+        }
+    };
+    if !node.pipelines.contains_key(&facts.id) {
+        let series = dimensions.next_series();
+        changes.series.push(SeriesRow {
+            id: series,
+            node: node.key.0,
+            pipeline: key,
+            component: String::new(),
+            kind: "pipeline".to_owned(),
+        });
+        let row = PipelineStatusRow {
+            node: node.key.0,
+            pipeline: key,
+            status: PipelineStatus::Unknown.as_str().to_owned(),
+            status_text: None,
+            reason: String::new(),
+            since: at.end,
+            version: None,
+            pid: None,
+            started_at: None,
+            restarts: 0,
+            config_checksum: None,
+            scrape_error: None,
+            present: 0,
+            reported_at: at.end,
+        };
+        let state = PipelineState { series, status: PipelineStatus::Unknown, row, components: Default::default() };
+        node.pipelines.insert(facts.id.clone(), state);
+    }
+    name
+}
+
+type NodeIdentity = (crate::store::NodeKey, systole_shared::NodeId, crate::store::EnvironmentKey);
+
+fn add_logs(
+    identity: NodeIdentity,
+    (key, id): (i64, &PipelineId),
+    logs: &[LogFact],
+    at: &Interval,
+    changes: &mut Changes,
+) {
+    let mut rest = logs;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |log: &&LogFact| {
+            bytes += log.line.len();
+            bytes <= BYTES_PER_ENTRY
+        };
+        let count = rest.iter().take(LINES_PER_ENTRY).take_while(fits).count().max(1);
+        let (lines, behind) = rest.split_at(count);
+        rest = behind;
+        let seqs: Vec<u64> = lines.iter().map(|_| changes.next_seq()).collect();
+        let entry_seq = changes.head_seq();
+        let mut entries = Vec::with_capacity(lines.len());
+        for (log, seq) in lines.iter().zip(seqs) {
+            let line_at = log.at.saturating_add(at.correction);
+            changes.logs.push(LogRow {
+                seq: signed(seq),
+                entry_seq: signed(entry_seq),
+                at: line_at,
+                node: identity.0.0,
+                pipeline: key,
+                stream: log.stream.as_str().to_owned(),
+                level: log.level.map(|level| level.as_str().to_owned()),
+                line: log.line.clone(),
+            });
+            entries.push(LogEntryLine { at: line_at, stream: log.stream, level: log.level, line: log.line.clone() });
+        }
+        let event = Event::LogEntry(LogEntry { node_id: identity.1, pipeline_id: id.clone(), entries });
+        changes.add_event_at(entry_seq, at.end, identity, Some((key, id)), EventType::LogEntry, &event);
+    }
+}
+
+fn update_status(
+    identity: NodeIdentity,
+    pipeline: &mut PipelineState,
+    facts: &PipelineFacts,
+    name: &str,
+    at: &Interval,
+    changes: &mut Changes,
+) {
+    let changed =
+        pipeline.status != facts.status || pipeline.row.status_text != facts.status_text || !pipeline.is_present();
+    let row = PipelineStatusRow {
+        node: pipeline.row.node,
+        pipeline: pipeline.row.pipeline,
+        status: facts.status.as_str().to_owned(),
+        status_text: facts.status_text.clone(),
+        reason: facts.reason.clone(),
+        since: if changed { at.end } else { pipeline.row.since },
+        version: facts.version,
+        pid: facts.pid.map(i64::from),
+        started_at: facts.started_at.map(|started| started.saturating_add(at.correction)),
+        restarts: i64::try_from(facts.restarts).unwrap_or(i64::MAX),
+        config_checksum: facts.config_checksum.clone(),
+        scrape_error: facts.scrape_error.clone(),
+        present: 1,
+        reported_at: pipeline.row.reported_at,
+    };
+    if changed {
+        let reason = match &facts.status_text {
+            Some(text) => format!("reported as {text:?}. {}", facts.reason).trim_end().to_owned(),
+            None => facts.reason.clone(),
+        };
+        let event = Event::StatusChange(StatusChange {
+            node_id: identity.1,
+            pipeline_id: Some(facts.id.clone()),
+            pipeline_name: Some(name.to_owned()),
+            from_status: pipeline.status.as_str().to_owned(),
+            to_status: facts.status.as_str().to_owned(),
+            reason,
+            timestamp: at.end,
+        });
+        let key = pipeline.row.pipeline;
+        changes.add_event(at.end, identity, Some((key, &facts.id)), EventType::StatusChange, &event);
+        pipeline.status = facts.status;
+    }
+    // Most reports change nothing here; then nothing is written.
+    if row != pipeline.row {
+        pipeline.row = PipelineStatusRow { reported_at: at.end, ..row };
+        changes.set_status(pipeline.row.clone());
+    }
+}
+
+/// Pipelines that the node has no more are stopped, as far as anybody can tell.
+fn retire_absent(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    reported: &HashSet<PipelineId>,
+    at: &Interval,
+    changes: &mut Changes,
+) {
+    let identity = (node.key, node.id, node.environment);
+    for (id, pipeline) in &mut node.pipelines {
+        if !pipeline.is_present() || reported.contains(id) {
+            continue;
+        }
+        let reason = "no longer configured on the node";
+        if pipeline.status != PipelineStatus::Stopped {
+            let event = Event::StatusChange(StatusChange {
+                node_id: identity.1,
+                pipeline_id: Some(id.clone()),
+                pipeline_name: dimensions.pipeline(identity.2, id).map(|known| known.name.clone()),
+                from_status: pipeline.status.as_str().to_owned(),
+                to_status: PipelineStatus::Stopped.as_str().to_owned(),
+                reason: reason.to_owned(),
+                timestamp: at.end,
+            });
+            let key = pipeline.row.pipeline;
+            changes.add_event(at.end, identity, Some((key, id)), EventType::StatusChange, &event);
+        }
+        pipeline.status = PipelineStatus::Stopped;
+        pipeline.row.status = PipelineStatus::Stopped.as_str().to_owned();
+        pipeline.row.reason = reason.to_owned();
+        pipeline.row.since = at.end;
+        pipeline.row.present = 0;
+        pipeline.row.pid = None;
+        pipeline.row.reported_at = at.end;
+        changes.set_status(pipeline.row.clone());
+    }
+}
+
+fn add_sample(row: &mut crate::store::PipelineMinuteRow, sample: &PipelineDeltas, at: &Interval) {
+    row.events_in = row.events_in.saturating_add(sample.events_in);
+    row.events_out = row.events_out.saturating_add(sample.events_out);
+    row.errors = row.errors.saturating_add(sample.errors);
+    row.discarded = row.discarded.saturating_add(sample.discarded);
+    row.bytes_in = row.bytes_in.saturating_add(sample.bytes_in);
+    row.bytes_out = row.bytes_out.saturating_add(sample.bytes_out);
+    if let Some(utilization) = sample.utilization {
+        row.utilization_sum += utilization * at.seconds;
+        row.utilization_weight += at.seconds;
+    }
+    if let Some(latency) = sample.latency_ms {
+        let weight = latency_weight(sample.events_in.max(sample.events_out));
+        row.latency_sum += latency * weight;
+        row.latency_weight += weight;
+    }
+    row.samples += 1;
+    row.resets += i64::from(sample.reset);
+}
+
+/// A mean over events is weighted by their number; an idle interval counts as one event, so that
+/// a pipeline without traffic still shows what it last measured.
+fn latency_weight(events: i64) -> f64 {
+    events.max(1) as f64
+}
+
+fn add_component_sample(changes: &mut Changes, series: i64, component: &ComponentFacts, at: &Interval) {
+    let row = changes.component_minute(at.minute, series);
+    row.received_events = row.received_events.saturating_add(component.received_events);
+    row.sent_events = row.sent_events.saturating_add(component.sent_events);
+    row.errors = row.errors.saturating_add(component.errors);
+    row.discarded = row.discarded.saturating_add(component.discarded);
+    row.received_bytes = row.received_bytes.saturating_add(component.received_bytes);
+    row.sent_bytes = row.sent_bytes.saturating_add(component.sent_bytes);
+    if let Some(utilization) = component.utilization {
+        row.utilization_sum += utilization * at.seconds;
+        row.utilization_weight += at.seconds;
+    }
+    if let Some(latency) = component.latency_ms {
+        let weight = latency_weight(component.received_events.max(component.sent_events));
+        row.latency_sum += latency * weight;
+        row.latency_weight += weight;
+    }
+    row.buffer_events = component.buffer_events.or(row.buffer_events);
+    row.buffer_max_events = component.buffer_max_events.or(row.buffer_max_events);
+    row.buffer_bytes = component.buffer_bytes.or(row.buffer_bytes);
+    row.buffer_max_bytes = component.buffer_max_bytes.or(row.buffer_max_bytes);
+    row.samples += 1;
+}
+
+fn component_series(
+    node: i64,
+    pipeline: &mut PipelineState,
+    component: &ComponentFacts,
+    dimensions: &mut Dimensions,
+    changes: &mut Changes,
+) -> i64 {
+    if let Some(series) = pipeline.components.get(&component.id) {
+        return *series;
+    }
+    let series = dimensions.next_series();
+    pipeline.components.insert(component.id.clone(), series);
+    changes.series.push(SeriesRow {
+        id: series,
+        node,
+        pipeline: pipeline.row.pipeline,
+        component: component.id.to_string(),
+        kind: component.kind.as_str().to_owned(),
+    });
+    series
+}
+
+/// Three decimals are finer than any chart, and half the bytes of a float written out.
+fn per_second(delta: i64, at: &Interval) -> f64 {
+    (delta as f64 / at.seconds * 1_000.0).round() / 1_000.0
+}
+
+fn pipeline_rates(sample: &PipelineDeltas, at: &Interval) -> RateSample {
+    RateSample {
+        timestamp: at.end,
+        received_events_rate: per_second(sample.events_in, at),
+        sent_events_rate: per_second(sample.events_out, at),
+        received_bytes_rate: per_second(sample.bytes_in, at),
+        sent_bytes_rate: per_second(sample.bytes_out, at),
+        error_count: sample.errors as f64,
+        errors_rate: per_second(sample.errors, at),
+        discarded_rate: per_second(sample.discarded, at),
+        latency_mean_ms: sample.latency_ms,
+    }
+}
+
+fn component_rates(component: &ComponentFacts, at: &Interval) -> RateSample {
+    RateSample {
+        timestamp: at.end,
+        received_events_rate: per_second(component.received_events, at),
+        sent_events_rate: per_second(component.sent_events, at),
+        received_bytes_rate: per_second(component.received_bytes, at),
+        sent_bytes_rate: per_second(component.sent_bytes, at),
+        error_count: component.errors as f64,
+        errors_rate: per_second(component.errors, at),
+        discarded_rate: per_second(component.discarded, at),
+        latency_mean_ms: component.latency_ms,
+    }
+}
+
+/// The node's own state after a report.
+fn set_status(node: &mut NodeState, at: UnixMillis, context: &Context, changes: &mut Changes) {
+    changes.node(node.key).last_seen_at = Some(context.received_at);
+    let unwell = node
+        .pipelines
+        .iter()
+        .filter(|(_, pipeline)| pipeline.is_present() && pipeline.status.degrades_node())
+        .min_by_key(|(id, _)| *id);
+    let (status, reason) = if node.boot_returns.len() >= DUPLICATE_RETURNS {
+        (NodeStatus::Degraded, "duplicate identity".to_owned())
+    } else if let Some((id, pipeline)) = unwell {
+        (NodeStatus::Degraded, format!("pipeline {id} is {}", pipeline.status))
+    } else {
+        let reason = match node.status {
+            NodeStatus::Unknown => "first report",
+            NodeStatus::Unreachable => "reports again",
+            NodeStatus::Healthy | NodeStatus::Degraded => "every pipeline is well",
+        };
+        (NodeStatus::Healthy, reason.to_owned())
+    };
+    change_node_status(node, status, &reason, at, changes);
+}
+
+fn change_node_status(node: &mut NodeState, to: NodeStatus, reason: &str, at: UnixMillis, changes: &mut Changes) {
+    if node.status == to {
+        return;
+    }
+    let event = Event::StatusChange(StatusChange {
+        node_id: node.id,
+        pipeline_id: None,
+        pipeline_name: None,
+        from_status: node.status.as_str().to_owned(),
+        to_status: to.as_str().to_owned(),
+        reason: reason.to_owned(),
+        timestamp: at,
+    });
+    changes.add_event(at, (node.key, node.id, node.environment), None, EventType::StatusChange, &event);
+    let change = changes.node(node.key);
+    change.status = Some(to.as_str().to_owned());
+    change.status_reason = Some(reason.to_owned());
+    change.status_since = Some(at);
+    node.status = to;
+}
+
+fn add_fleet_status(node: &NodeState, at: UnixMillis, changes: &mut Changes) {
+    let event = Event::FleetStatus(FleetStatus {
+        node_id: node.id,
+        status: node.status,
+        timestamp: at,
+        pipelines_running: node.pipelines_running(),
+    });
+    changes.add_event(at, (node.key, node.id, node.environment), None, EventType::FleetStatus, &event);
+}

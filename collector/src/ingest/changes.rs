@@ -1,0 +1,198 @@
+//! What a batch of reports changes: rows folded by key, events in order.
+//!
+//! Several reports of one node-minute become one upsert, and everything is sorted by key, so that
+//! the database touches each page once.
+
+use std::collections::BTreeMap;
+
+use systole_shared::events::{Event, EventType};
+use systole_shared::{BootId, ComponentId, NodeId, PipelineId, RateSample, UnixMillis};
+
+use crate::store::{
+    CommitBatch, ComponentMinuteRow, EnvironmentKey, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeKey,
+    NodeMinuteRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
+};
+
+/// An event that goes to subscribers once the batch is committed.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingEvent {
+    pub seq: u64,
+    pub environment: EnvironmentKey,
+    pub node: NodeId,
+    pub pipeline: Option<PipelineId>,
+    pub kind: EventType,
+    /// JSON of the event.
+    pub payload: String,
+}
+
+/// A sample that goes into the rings once the batch is committed.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingSample {
+    pub node: NodeKey,
+    pub pipeline: PipelineId,
+    pub sample: RateSample,
+    pub components: Vec<(ComponentId, RateSample)>,
+}
+
+/// The changes of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub pipelines: Vec<PipelineRow>,
+    pub pipeline_names: BTreeMap<i64, String>,
+    pub series: Vec<SeriesRow>,
+    boots: BTreeMap<(NodeKey, BootId), (u64, UnixMillis)>,
+    forgotten_boots: Vec<(NodeKey, BootId)>,
+    gaps: Vec<NodeGapRow>,
+    nodes: BTreeMap<NodeKey, NodeChange>,
+    statuses: BTreeMap<(i64, i64), PipelineStatusRow>,
+    pipeline_minutes: BTreeMap<(i64, i64), PipelineMinuteRow>,
+    component_minutes: BTreeMap<(i64, i64), ComponentMinuteRow>,
+    node_minutes: BTreeMap<(i64, i64), NodeMinuteRow>,
+    pub logs: Vec<LogRow>,
+    event_rows: Vec<EventRow>,
+    pub events: Vec<PendingEvent>,
+    pub samples: Vec<PendingSample>,
+    head_seq: u64,
+}
+
+impl Changes {
+    /// No changes yet; sequence numbers go on behind `head_seq`.
+    pub(crate) fn new(head_seq: u64) -> Self {
+        Changes { head_seq, ..Changes::default() }
+    }
+
+    /// The next sequence number.
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.head_seq += 1;
+        self.head_seq
+    }
+
+    /// Highest sequence number that was given out.
+    pub(crate) fn head_seq(&self) -> u64 {
+        self.head_seq
+    }
+
+    /// Moves the progress of a boot.
+    pub(crate) fn advance(&mut self, node: NodeKey, boot: BootId, seq: u64, at: UnixMillis) {
+        self.boots.insert((node, boot), (seq, at));
+    }
+
+    /// Forgets a boot of a node.
+    pub(crate) fn forget_boot(&mut self, node: NodeKey, boot: BootId) {
+        self.boots.remove(&(node, boot));
+        self.forgotten_boots.push((node, boot));
+    }
+
+    /// Writes down reports that never came.
+    pub(crate) fn add_gap(&mut self, gap: NodeGapRow) {
+        self.gaps.push(gap);
+    }
+
+    /// The changes of a node's own row.
+    pub(crate) fn node(&mut self, node: NodeKey) -> &mut NodeChange {
+        self.nodes.entry(node).or_default()
+    }
+
+    /// The last state of a pipeline on a node.
+    pub(crate) fn set_status(&mut self, row: PipelineStatusRow) {
+        self.statuses.insert((row.node, row.pipeline), row);
+    }
+
+    /// The row of a pipeline's minute, to add to.
+    pub(crate) fn pipeline_minute(&mut self, minute: i64, series: i64) -> &mut PipelineMinuteRow {
+        self.pipeline_minutes.entry((minute, series)).or_insert_with(|| PipelineMinuteRow {
+            minute,
+            series,
+            ..PipelineMinuteRow::default()
+        })
+    }
+
+    /// The row of a component's minute, to add to.
+    pub(crate) fn component_minute(&mut self, minute: i64, series: i64) -> &mut ComponentMinuteRow {
+        self.component_minutes.entry((minute, series)).or_insert_with(|| ComponentMinuteRow {
+            minute,
+            series,
+            ..ComponentMinuteRow::default()
+        })
+    }
+
+    /// The host of a minute: the last one in the batch stays, the samples are counted.
+    pub(crate) fn set_host(&mut self, mut row: NodeMinuteRow) {
+        let key = (row.minute, row.node);
+        row.samples += self.node_minutes.get(&key).map_or(0, |known| known.samples);
+        self.node_minutes.insert(key, row);
+    }
+
+    /// Adds an event under the next sequence number, and keeps it when it is a status change.
+    pub(crate) fn add_event(
+        &mut self,
+        at: UnixMillis,
+        node: (NodeKey, NodeId, EnvironmentKey),
+        pipeline: Option<(i64, &PipelineId)>,
+        kind: EventType,
+        event: &Event,
+    ) {
+        let seq = self.next_seq();
+        self.add_event_at(seq, at, node, pipeline, kind, event);
+    }
+
+    /// Adds an event under a sequence number that was taken before.
+    pub(crate) fn add_event_at(
+        &mut self,
+        seq: u64,
+        at: UnixMillis,
+        (node_key, node, environment): (NodeKey, NodeId, EnvironmentKey),
+        pipeline: Option<(i64, &PipelineId)>,
+        kind: EventType,
+        event: &Event,
+    ) {
+        let payload = serde_json::to_string(event).expect("events have string keys and finite numbers only");
+        if kind == EventType::StatusChange {
+            self.event_rows.push(EventRow {
+                seq: signed(seq),
+                at,
+                environment: environment.0,
+                node: node_key.0,
+                pipeline: pipeline.map(|(key, _)| key),
+                kind: kind.as_str().to_owned(),
+                payload: payload.clone(),
+            });
+        }
+        let pipeline = pipeline.map(|(_, id)| id.clone());
+        self.events.push(PendingEvent { seq, environment, node, pipeline, kind, payload });
+    }
+
+    /// The rows for the transaction; events and samples stay for after it.
+    pub(crate) fn take_batch(&mut self) -> CommitBatch {
+        let boot_row = |((node, boot), (seq, last_seen_at)): ((NodeKey, BootId), (u64, UnixMillis))| NodeBootRow {
+            node: node.0,
+            boot: boot.to_string(),
+            seq: signed(seq),
+            last_seen_at,
+        };
+        CommitBatch {
+            pipelines: std::mem::take(&mut self.pipelines),
+            pipeline_names: std::mem::take(&mut self.pipeline_names).into_iter().collect(),
+            series: std::mem::take(&mut self.series),
+            boots: std::mem::take(&mut self.boots).into_iter().map(boot_row).collect(),
+            forgotten_boots: std::mem::take(&mut self.forgotten_boots)
+                .into_iter()
+                .map(|(node, boot)| (node.0, boot.to_string()))
+                .collect(),
+            gaps: std::mem::take(&mut self.gaps),
+            nodes: std::mem::take(&mut self.nodes).into_iter().map(|(node, change)| (node.0, change)).collect(),
+            statuses: std::mem::take(&mut self.statuses).into_values().collect(),
+            pipeline_minutes: std::mem::take(&mut self.pipeline_minutes).into_values().collect(),
+            component_minutes: std::mem::take(&mut self.component_minutes).into_values().collect(),
+            node_minutes: std::mem::take(&mut self.node_minutes).into_values().collect(),
+            logs: std::mem::take(&mut self.logs),
+            events: std::mem::take(&mut self.event_rows),
+            head_seq: self.head_seq,
+        }
+    }
+}
+
+/// A sequence number as the database has it.
+pub(crate) fn signed(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

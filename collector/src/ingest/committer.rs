@@ -1,0 +1,389 @@
+//! The only writer of the hot tables: takes what waits, applies it, commits once, and only then
+//! answers, fills the rings and publishes.
+//!
+//! One task, so that "committed", "acknowledged" and "published" have one order. While a
+//! transaction runs, requests gather; the next one takes them all, so that the disk's latency sets
+//! the size of a batch and an idle collector answers at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use systole_shared::{SeqRange, UnixMillis};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{self, Context, Outcome};
+use super::changes::Changes;
+use super::report::{Refusals, Submission};
+use super::state::{IngestState, NodeState};
+use crate::clock;
+use crate::feed::Feed;
+use crate::fleet::Fleet;
+use crate::rings::Rings;
+use crate::store::{NodeKey, Store, StoreError};
+use crate::telemetry::{Telemetry, TypeLabel};
+
+/// Requests that may wait for the committer. At 10,000 reports a second that is a tenth of a second;
+/// who comes later is told to come back, which is better than to wait without an end.
+const QUEUE_LEN: usize = 1_024;
+
+/// Reports in one transaction: beyond 32 a larger one gains nothing.
+const BATCH_REPORTS: usize = 32;
+
+/// How long a batch may gather while requests keep coming.
+const BATCH_TIME: Duration = Duration::from_millis(20);
+
+/// After a failed transaction this many submissions are committed one by one, so that one that the
+/// database refuses takes no others along: everybody is asked to send again, and then only it fails.
+const ALONE_AFTER_FAILURE: usize = 128;
+
+/// How long a failing database is left alone before it is asked again.
+const FAILURE_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the committer works with.
+pub(crate) struct CommitterParts {
+    pub store: Arc<dyn Store>,
+    pub fleet: Arc<Fleet>,
+    pub rings: Arc<Rings>,
+    pub feed: Arc<Feed>,
+    pub telemetry: Arc<Telemetry>,
+    pub interval_ms: u64,
+    pub minutes_retention: Duration,
+}
+
+/// The way to the committer, cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Committer {
+    work: mpsc::Sender<Work>,
+}
+
+/// What a submission came to.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// Highest report of the boot that is committed.
+    pub durable_seq: u64,
+    pub refusals: Refusals,
+    pub missing: Option<SeqRange>,
+}
+
+/// Why a submission was not committed. None of it was written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SubmitError {
+    /// Too much waits already.
+    #[error("too many reports wait for the database")]
+    Busy,
+    /// The collector is stopping.
+    #[error("the collector is stopping")]
+    Stopping,
+    /// The node is not in the database any more.
+    #[error("this node is not known any more")]
+    UnknownNode,
+    /// The database failed.
+    #[error("the database could not be written")]
+    Store(#[source] Arc<StoreError>),
+}
+
+enum Work {
+    Submission(Submission, oneshot::Sender<Result<Committed, SubmitError>>),
+    Silent(NodeKey),
+    /// Answered when everything before is done.
+    Settle(oneshot::Sender<()>),
+}
+
+impl Committer {
+    /// Starts the task with the state that was loaded. At `stop` it takes nothing new, finishes what
+    /// waits, and ends.
+    pub(crate) fn start(
+        state: IngestState,
+        parts: CommitterParts,
+        stop: CancellationToken,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (work, receiver) = mpsc::channel(QUEUE_LEN);
+        let task = tokio::spawn(CommitterTask { state, parts, alone: 0 }.run(receiver, stop));
+        (Committer { work }, task)
+    }
+
+    /// Commits a submission. Never waits for a place in the queue.
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<Committed, SubmitError> {
+        let (answer, receiver) = oneshot::channel();
+        self.work.try_send(Work::Submission(submission, answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Busy,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Stopping,
+        })?;
+        receiver.await.map_err(|_| SubmitError::Stopping)?
+    }
+
+    /// Has a node looked at that seems silent. False when the committer has ended.
+    pub(crate) async fn mark_silent(&self, node: NodeKey) -> bool {
+        self.work.send(Work::Silent(node)).await.is_ok()
+    }
+
+    /// Waits until everything that was handed in before is done. False when the committer has ended.
+    pub(crate) async fn settle(&self) -> bool {
+        let (done, receiver) = oneshot::channel();
+        self.work.send(Work::Settle(done)).await.is_ok() && receiver.await.is_ok()
+    }
+
+    /// Requests that wait.
+    pub(crate) fn queue_len(&self) -> usize {
+        self.work.max_capacity() - self.work.capacity()
+    }
+}
+
+type Answer = oneshot::Sender<Result<Committed, SubmitError>>;
+
+/// What an applied submission waits for.
+struct Waiting {
+    node: NodeKey,
+    answer: Answer,
+    committed: Committed,
+}
+
+struct CommitterTask {
+    state: IngestState,
+    parts: CommitterParts,
+    /// Submissions that are still to be committed one by one.
+    alone: usize,
+}
+
+impl CommitterTask {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Work>, stop: CancellationToken) {
+        loop {
+            let first = tokio::select! {
+                biased;
+                work = receiver.recv() => work,
+                // No new work from here on; what waits is still handed out.
+                () = stop.cancelled(), if !receiver.is_closed() => {
+                    receiver.close();
+                    continue;
+                }
+            };
+            let Some(first) = first else { return };
+            let batch = if self.alone > 0 { vec![first] } else { gather(first, &mut receiver) };
+            self.alone = self.alone.saturating_sub(1);
+            self.commit_batch(batch).await;
+        }
+    }
+
+    async fn commit_batch(&mut self, batch: Vec<Work>) {
+        let mut changes = Changes::new(self.state.head_seq);
+        let mut waiting = Vec::with_capacity(batch.len());
+        let mut counts = Counts::default();
+        for work in batch {
+            self.apply_work(work, &mut changes, &mut waiting, &mut counts).await;
+        }
+        match self.write(&mut changes, &counts).await {
+            Ok(()) => self.answer(waiting),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a transaction failed, nothing of it was written");
+                self.alone = ALONE_AFTER_FAILURE;
+                self.reload().await;
+                tokio::time::sleep(FAILURE_PAUSE).await;
+                let error = Arc::new(error);
+                for waiting in waiting {
+                    let _ = waiting.answer.send(Err(SubmitError::Store(Arc::clone(&error))));
+                }
+            }
+        }
+    }
+
+    async fn apply_work(&mut self, work: Work, changes: &mut Changes, waiting: &mut Vec<Waiting>, counts: &mut Counts) {
+        match work {
+            Work::Submission(submission, answer) => {
+                let node = submission.node;
+                match self.apply_submission(submission, changes, counts).await {
+                    Ok(committed) => waiting.push(Waiting { node, answer, committed }),
+                    Err(error) => {
+                        let _ = answer.send(Err(error));
+                    }
+                }
+            }
+            Work::Settle(done) => {
+                let _ = done.send(());
+            }
+            Work::Silent(key) => {
+                // A report may have come while this waited.
+                if !self.parts.fleet.is_overdue(key, Instant::now()) || self.ensure_node(key).await.is_err() {
+                    return;
+                }
+                if let Some(node) = self.state.nodes.get_mut(&key) {
+                    let reason = format!("no report for {} s", self.parts.fleet.silence().as_secs());
+                    apply::mark_unreachable(node, &reason, clock::now_ms(), changes);
+                    counts.silent.push(key);
+                }
+            }
+        }
+    }
+
+    /// Makes sure that a node is in the state: one that was just enrolled is not yet.
+    async fn ensure_node(&mut self, key: NodeKey) -> Result<(), SubmitError> {
+        if !self.state.nodes.contains_key(&key) {
+            let stored = self.parts.store.load_node(key).await.map_err(|error| SubmitError::Store(Arc::new(error)))?;
+            let stored = stored.ok_or(SubmitError::UnknownNode)?;
+            self.state.nodes.insert(key, NodeState::load(stored, &self.state.dimensions));
+        }
+        Ok(())
+    }
+
+    async fn apply_submission(
+        &mut self,
+        mut submission: Submission,
+        changes: &mut Changes,
+        counts: &mut Counts,
+    ) -> Result<Committed, SubmitError> {
+        self.ensure_node(submission.node).await?;
+        let node = self.state.nodes.get_mut(&submission.node).ok_or(SubmitError::UnknownNode)?;
+        let context = Context {
+            boot: submission.boot,
+            sent_at: submission.sent_at,
+            received_at: submission.received_at,
+            interval_ms: i64::try_from(self.parts.interval_ms).unwrap_or(i64::MAX),
+            oldest: oldest(submission.received_at, self.parts.minutes_retention),
+        };
+        let mut first_missing = None;
+        for report in submission.reports {
+            counts.events_in += report
+                .pipelines
+                .iter()
+                .filter_map(|pipeline| pipeline.sample)
+                .fold(0_u64, |sum, sample| sum.saturating_add(sample.events_in.unsigned_abs()));
+            let dimensions = &mut self.state.dimensions;
+            match apply::apply(node, dimensions, report, &context, changes, &mut submission.refusals) {
+                Outcome::Duplicate => counts.duplicate += 1,
+                Outcome::Applied { missing } => {
+                    counts.applied += 1;
+                    first_missing = first_missing.or(missing);
+                    counts.missing += missing.map_or(0, |missing| missing.to - missing.from + 1);
+                }
+                Outcome::Refused { missing } => {
+                    counts.refused += 1;
+                    first_missing = first_missing.or(missing);
+                    counts.missing += missing.map_or(0, |missing| missing.to - missing.from + 1);
+                }
+            }
+        }
+        counts.items_refused += submission.refusals.count;
+        Ok(Committed {
+            durable_seq: node.progress(submission.boot).unwrap_or(0),
+            refusals: submission.refusals,
+            missing: first_missing,
+        })
+    }
+
+    /// Writes the changes, then fills the rings and publishes.
+    async fn write(&mut self, changes: &mut Changes, counts: &Counts) -> Result<(), StoreError> {
+        let batch = changes.take_batch();
+        let (rows, lines) = (batch.row_count(), batch.logs.len());
+        let telemetry = &self.parts.telemetry;
+        if rows > 0 {
+            let begin = Instant::now();
+            if let Err(error) = self.parts.store.commit(batch).await {
+                telemetry.commit_failures.inc();
+                return Err(error);
+            }
+            telemetry.commit_seconds.observe(begin.elapsed().as_secs_f64());
+            telemetry.commits.inc();
+        }
+        self.state.head_seq = changes.head_seq();
+        telemetry.rows_written.inc_by(rows as u64);
+        telemetry.log_lines.inc_by(lines as u64);
+        telemetry.reports_applied.inc_by(counts.applied);
+        telemetry.reports_duplicate.inc_by(counts.duplicate);
+        telemetry.reports_refused.inc_by(counts.refused);
+        telemetry.reports_missing.inc_by(counts.missing);
+        telemetry.items_refused.inc_by(counts.items_refused);
+        telemetry.events_reported.inc_by(counts.events_in);
+        for event in &changes.events {
+            telemetry.events_published.get_or_create(&TypeLabel { r#type: event.kind.as_str() }).inc();
+        }
+        for node in &counts.silent {
+            self.parts.fleet.marked(*node, systole_shared::NodeStatus::Unreachable);
+        }
+        self.parts.rings.push(std::mem::take(&mut changes.samples));
+        self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
+        Ok(())
+    }
+
+    fn answer(&self, waiting: Vec<Waiting>) {
+        let now = Instant::now();
+        for waiting in waiting {
+            if let Some(node) = self.state.nodes.get(&waiting.node) {
+                self.parts.fleet.heard(waiting.node, node.status, now);
+            }
+            // Whoever has gone in the meantime sends again and is told that it is a duplicate.
+            let _ = waiting.answer.send(Ok(waiting.committed));
+        }
+    }
+
+    /// Brings the state back to what is committed. Until the database can be read again there is
+    /// nothing to apply reports to, so this waits.
+    async fn reload(&mut self) {
+        loop {
+            match self.parts.store.load_ingest().await {
+                Ok(snapshot) => {
+                    self.state = IngestState::load(snapshot);
+                    return;
+                }
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "the database can not be read, trying again");
+                    tokio::time::sleep(FAILURE_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// What a batch was made of, counted once it is committed.
+#[derive(Default)]
+struct Counts {
+    applied: u64,
+    duplicate: u64,
+    refused: u64,
+    missing: u64,
+    items_refused: u64,
+    events_in: u64,
+    silent: Vec<NodeKey>,
+}
+
+impl Work {
+    fn reports(&self) -> usize {
+        match self {
+            Work::Submission(submission, _) => submission.reports.len().max(1),
+            Work::Silent(_) => 1,
+            // Ends the batch before it, see `gather`.
+            Work::Settle(_) => 0,
+        }
+    }
+}
+
+/// Takes what waits, up to 32 reports or 20 ms.
+fn gather(first: Work, receiver: &mut mpsc::Receiver<Work>) -> Vec<Work> {
+    let begin = Instant::now();
+    let mut reports = first.reports();
+    let mut batch = vec![first];
+    while reports < BATCH_REPORTS && begin.elapsed() < BATCH_TIME {
+        let Ok(work) = receiver.try_recv() else { break };
+        reports += work.reports();
+        batch.push(work);
+    }
+    batch
+}
+
+/// Reports that ended before are refused: their minutes are expired.
+fn oldest(now: UnixMillis, retention: Duration) -> UnixMillis {
+    now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// An error with everything that caused it, for one log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

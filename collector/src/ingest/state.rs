@@ -1,0 +1,163 @@
+//! What the committer knows of nodes and names: it answers every look-up of the hot path without
+//! the database.
+//!
+//! Only the committer changes it, ahead of the transaction that writes the same; when a transaction
+//! fails the state is loaded anew.
+
+use std::collections::HashMap;
+
+use systole_shared::limits::REMEMBERED_BOOTS;
+use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
+
+use super::report::AgentFacts;
+use crate::store::{EnvironmentKey, IngestSnapshot, NodeKey, PipelineStatusRow, StoredNode};
+
+/// Everything the committer knows.
+#[derive(Debug)]
+pub(crate) struct IngestState {
+    pub nodes: HashMap<NodeKey, NodeState>,
+    pub dimensions: Dimensions,
+    /// Highest sequence number that was given out.
+    pub head_seq: u64,
+}
+
+/// Names and their keys.
+#[derive(Debug, Default)]
+pub(crate) struct Dimensions {
+    pipelines: HashMap<EnvironmentKey, HashMap<PipelineId, PipelineDimension>>,
+    ids: HashMap<i64, PipelineId>,
+    last_pipeline: i64,
+    last_series: i64,
+}
+
+/// A pipeline of an environment.
+#[derive(Clone, Debug)]
+pub(crate) struct PipelineDimension {
+    pub key: i64,
+    pub name: String,
+}
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct NodeState {
+    pub key: NodeKey,
+    pub id: NodeId,
+    pub environment: EnvironmentKey,
+    pub status: NodeStatus,
+    /// Lives of the agent and how far they are applied; the last one reported last.
+    pub boots: Vec<(BootId, u64)>,
+    /// When a boot came back after another one had reported: two machines in turn.
+    pub boot_returns: Vec<UnixMillis>,
+    pub pipelines: HashMap<PipelineId, PipelineState>,
+    /// As last written; `None` before this collector's first report of the node.
+    pub agent: Option<AgentFacts>,
+}
+
+/// A pipeline on a node.
+#[derive(Debug)]
+pub(crate) struct PipelineState {
+    pub series: i64,
+    pub status: PipelineStatus,
+    pub row: PipelineStatusRow,
+    pub components: HashMap<ComponentId, i64>,
+}
+
+impl PipelineState {
+    /// Whether the node's reports still have it.
+    pub(crate) fn is_present(&self) -> bool {
+        self.row.present != 0
+    }
+}
+
+impl IngestState {
+    /// The state as the database has it.
+    pub(crate) fn load(snapshot: IngestSnapshot) -> Self {
+        let mut dimensions = Dimensions { last_series: snapshot.last_series, ..Dimensions::default() };
+        for (key, environment, id, name) in snapshot.pipelines {
+            dimensions.last_pipeline = dimensions.last_pipeline.max(key);
+            if let Ok(id) = PipelineId::parse(&id) {
+                dimensions.insert(environment, id, PipelineDimension { key, name });
+            }
+        }
+        let nodes = snapshot.nodes.into_iter().map(|node| (node.key, NodeState::load(node, &dimensions))).collect();
+        IngestState { nodes, dimensions, head_seq: snapshot.position.head }
+    }
+}
+
+impl Dimensions {
+    fn insert(&mut self, environment: EnvironmentKey, id: PipelineId, dimension: PipelineDimension) {
+        self.ids.insert(dimension.key, id.clone());
+        self.pipelines.entry(environment).or_default().insert(id, dimension);
+    }
+
+    /// A pipeline of an environment, if it is known.
+    pub(crate) fn pipeline(&mut self, environment: EnvironmentKey, id: &PipelineId) -> Option<&mut PipelineDimension> {
+        self.pipelines.get_mut(&environment)?.get_mut(id)
+    }
+
+    /// Makes a pipeline known and returns its key.
+    pub(crate) fn add_pipeline(&mut self, environment: EnvironmentKey, id: &PipelineId, name: &str) -> i64 {
+        self.last_pipeline += 1;
+        let dimension = PipelineDimension { key: self.last_pipeline, name: name.to_owned() };
+        self.insert(environment, id.clone(), dimension);
+        self.last_pipeline
+    }
+
+    /// The next free key of a series. Those of one node come one after the other with its first
+    /// report, so that its rows lie together in every minute.
+    pub(crate) fn next_series(&mut self) -> i64 {
+        self.last_series += 1;
+        self.last_series
+    }
+}
+
+impl NodeState {
+    /// A node as the database has it.
+    pub(crate) fn load(stored: StoredNode, dimensions: &Dimensions) -> Self {
+        let mut own = HashMap::new();
+        let mut components: HashMap<i64, HashMap<ComponentId, i64>> = HashMap::new();
+        for (pipeline, component, series) in stored.series {
+            if component.is_empty() {
+                own.insert(pipeline, series);
+            } else if let Ok(component) = ComponentId::parse(&component) {
+                components.entry(pipeline).or_default().insert(component, series);
+            }
+        }
+        let mut pipelines = HashMap::new();
+        for (status, row) in stored.statuses {
+            if let (Some(id), Some(series)) = (dimensions.ids.get(&row.pipeline), own.get(&row.pipeline)) {
+                let components = components.remove(&row.pipeline).unwrap_or_default();
+                pipelines.insert(id.clone(), PipelineState { series: *series, status, row, components });
+            }
+        }
+        NodeState {
+            key: stored.key,
+            id: stored.id,
+            environment: stored.environment,
+            status: stored.status,
+            boots: stored.boots,
+            boot_returns: Vec::new(),
+            pipelines,
+            agent: None,
+        }
+    }
+
+    /// How far a life of the agent is applied.
+    pub(crate) fn progress(&self, boot: BootId) -> Option<u64> {
+        self.boots.iter().find(|(known, _)| *known == boot).map(|(_, seq)| *seq)
+    }
+
+    /// Moves the progress of a boot, makes it the latest, and returns the boot that is forgotten
+    /// for it.
+    pub(crate) fn advance(&mut self, boot: BootId, seq: u64) -> Option<BootId> {
+        self.boots.retain(|(known, _)| *known != boot);
+        self.boots.push((boot, seq));
+        (self.boots.len() > REMEMBERED_BOOTS).then(|| self.boots.remove(0).0)
+    }
+
+    /// Pipelines whose process lives.
+    pub(crate) fn pipelines_running(&self) -> u32 {
+        let running = self.pipelines.values().filter(|pipeline| pipeline.is_present() && pipeline.status.is_running());
+        u32::try_from(running.count()).unwrap_or(u32::MAX)
+    }
+}

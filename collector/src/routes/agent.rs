@@ -1,0 +1,119 @@
+//! What agents call: enrolment and reports.
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+use actix_web::web::{Data, Json, Payload};
+use systole_shared::enroll::PROTOCOL;
+use systole_shared::limits::{MAX_BODY_BYTES, MAX_LABELS, MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, TokenKind};
+
+use super::extract::{Node, read_body, read_json};
+use crate::app::App;
+use crate::auth;
+use crate::clock;
+use crate::error::ApiError;
+use crate::ingest::report::Submission;
+use crate::ingest::{body, decode};
+use crate::store::NewEnrolment;
+use crate::telemetry::ReasonLabel;
+
+/// How long a node's earlier token is good for after it has enrolled again: a request that is under
+/// way with it still arrives.
+const OLD_TOKEN_GRACE_MS: i64 = 3_600_000;
+
+/// `POST /api/v1/agent/enroll`
+pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json<EnrollResponse>, ApiError> {
+    let request: EnrollRequest = read_json(payload).await?;
+    let now = clock::now_ms();
+    let refused = || ApiError::unauthorized("the enrolment token is unknown, revoked or expired");
+    let identity = app.auth.identify(&request.token, now).ok_or_else(refused)?;
+    let (TokenKind::Enroll, auth::Scope::One(environment)) = (identity.kind, identity.scope) else {
+        return Err(ApiError::forbidden(format!("a token of kind {} can not enrol nodes", identity.kind)));
+    };
+    let environment = app.auth.environment_by_key(environment).ok_or_else(refused)?;
+    let clean = |text: &str| cut(text.trim(), MAX_SHORT_TEXT_BYTES).replace('\0', "\u{FFFD}");
+    if request.hostname.trim().is_empty() {
+        return Err(ApiError::bad_parameter("hostname", "is empty"));
+    }
+    let token = auth::new_token(TokenKind::Node);
+    let labels = request.labels.iter().take(MAX_LABELS);
+    let enrolled = app
+        .store
+        .enroll_node(NewEnrolment {
+            environment: environment.key,
+            name: clean(&request.hostname),
+            machine_id: request.machine_id.as_deref().map(clean).filter(|id| !id.is_empty()),
+            os: clean(&request.os),
+            agent_version: clean(&request.agent_version),
+            labels: labels.map(|(key, value)| (clean(key), clean(value))).collect(),
+            hash: token.hash(),
+            hint: token.hint(),
+            now,
+            old_tokens_until: now + OLD_TOKEN_GRACE_MS,
+        })
+        .await?;
+    app.auth.learn(enrolled.old_tokens.into_iter().chain([enrolled.token]));
+    app.fleet.enrolled(enrolled.key, tokio::time::Instant::now());
+    tracing::info!(node = %enrolled.id, name = %request.hostname, environment = %environment.name, "node enrolled");
+    Ok(Json(EnrollResponse {
+        node_id: enrolled.id,
+        node_token: token,
+        environment_id: environment.id,
+        environment_name: environment.name,
+        protocol: PROTOCOL,
+    }))
+}
+
+/// `POST /api/v1/agent/reports`
+pub(crate) async fn submit_reports(
+    app: Data<App>,
+    node: Node,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<Json<ReportAck>, ApiError> {
+    let result = try_submit(&app, node, &request, payload).await;
+    if let Err(error) = &result {
+        let reason = match error.status().as_u16() {
+            413 => "too_large",
+            503 => "unavailable",
+            _ => "malformed",
+        };
+        app.telemetry.requests_rejected.get_or_create(&ReasonLabel { reason }).inc();
+    }
+    result.map(Json)
+}
+
+async fn try_submit(
+    app: &App,
+    Node(node): Node,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<ReportAck, ApiError> {
+    let raw = read_body(payload, MAX_BODY_BYTES).await?;
+    app.telemetry.body_bytes.inc_by(raw.len() as u64);
+    let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
+    let opened = body::open(&raw, encoding)?;
+    let decoded = decode::decode(&opened)?;
+    let received_at = clock::now_ms();
+    let last_seq = decoded.reports.last().map(|report| report.seq);
+    let committed = app
+        .committer
+        .submit(Submission {
+            node,
+            boot: decoded.boot,
+            sent_at: decoded.sent_at,
+            received_at,
+            reports: decoded.reports,
+            refusals: decoded.refusals,
+        })
+        .await?;
+    Ok(ReportAck {
+        received_seq: last_seq.unwrap_or(0).max(committed.durable_seq),
+        durable_seq: committed.durable_seq,
+        refused_count: committed.refusals.count,
+        refused: committed.refusals.listed,
+        interval_ms: app.config.interval.as_millis() as u64,
+        now: received_at,
+        missing: committed.missing,
+    })
+}

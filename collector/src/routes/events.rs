@@ -1,0 +1,119 @@
+//! `GET /api/v1/events`: the feed as Server-Sent Events.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use futures_util::stream;
+use systole_shared::events::{Control, EventType, GoodbyeReason};
+use systole_shared::{EventId, NodeId, PipelineId};
+
+use super::extract::Reader;
+use super::params::Params;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::feed::{Resume, Subscription, control};
+
+/// Default of `every`.
+const DEFAULT_EVERY_MS: u64 = 250;
+
+/// Bound of `every`.
+const MAX_EVERY_MS: u64 = 60_000;
+
+/// When an overloaded collector wants a browser back.
+const OVERLOADED_RETRY_MS: u64 = 15_000;
+
+/// `GET /api/v1/events?types&environment&node&pipeline&snapshot&after&every`
+pub(crate) async fn stream_events(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let subscription = read_subscription(&app, &reader, &request)?;
+    match app.feed.subscribe(reader.0, subscription) {
+        Ok(subscriber) => {
+            let writes = stream::unfold(subscriber, |mut subscriber| async {
+                subscriber.next_write().await.map(|write| (Ok::<Bytes, Infallible>(write), subscriber))
+            });
+            Ok(event_stream().streaming(Box::pin(writes)))
+        }
+        // A native EventSource gives up for ever at any status but 200.
+        Err(_) if is_browser(request.headers()) => {
+            let goodbye = Control::Goodbye { reason: GoodbyeReason::Overloaded, retry_ms: OVERLOADED_RETRY_MS };
+            let retry = format!("retry: {OVERLOADED_RETRY_MS}\n\n");
+            Ok(event_stream().body([Bytes::from(retry), control(&goodbye)].concat()))
+        }
+        Err(overloaded) => Err(overloaded.into()),
+    }
+}
+
+fn event_stream() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+        .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
+        .insert_header((header::CONTENT_ENCODING, "identity"))
+        .insert_header(("X-Accel-Buffering", "no"));
+    response
+}
+
+fn is_browser(headers: &HeaderMap) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accepts.is_some_and(|accept| accept.contains("text/event-stream")) && !headers.contains_key("X-Systole-Client")
+}
+
+fn read_subscription(app: &App, reader: &Reader, request: &HttpRequest) -> Result<Subscription, ApiError> {
+    let params = Params::read(request)?;
+    let every = match params.get("every")?.unwrap_or(DEFAULT_EVERY_MS) {
+        every @ 0..=MAX_EVERY_MS => Duration::from_millis(every),
+        every => return Err(ApiError::bad_parameter("every", format!("{every} is above {MAX_EVERY_MS}"))),
+    };
+    let snapshot = match params.text("snapshot") {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(text) => return Err(ApiError::bad_parameter("snapshot", format!("{text:?} is neither 0 nor 1"))),
+    };
+    let pipelines = params
+        .all("pipeline")
+        .map(|id| PipelineId::parse(id).map_err(|fault| ApiError::bad_parameter("pipeline", fault)))
+        .collect::<Result<_, _>>()?;
+    let nodes = params
+        .all("node")
+        .map(|id| {
+            id.parse::<NodeId>().map_err(|_| ApiError::bad_parameter("node", format!("{id:?} is no id of a node")))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Subscription {
+        types: read_types(&params)?,
+        nodes,
+        pipelines,
+        scope: params.scope(app, &reader.0)?,
+        every,
+        snapshot,
+        resume: read_resume(&params, request.headers())?,
+    })
+}
+
+fn read_types(params: &Params) -> Result<BTreeSet<EventType>, ApiError> {
+    let mut types = BTreeSet::new();
+    for name in params.all("types").flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
+        let known = || EventType::ALL.map(EventType::as_str).join(", ");
+        let kind = EventType::from_wire(name)
+            .ok_or_else(|| ApiError::bad_parameter("types", format!("{name:?} is none of {}", known())))?;
+        types.insert(kind);
+    }
+    Ok(if types.is_empty() { EventType::ALL.into() } else { types })
+}
+
+/// The header wins over `after`. A browser cannot change the header and would be lost with a 400, so
+/// an id in it that nobody can read is answered by a reset; a wrong parameter is a mistake to tell.
+fn read_resume(params: &Params, headers: &HeaderMap) -> Result<Resume, ApiError> {
+    if let Some(value) = headers.get("Last-Event-ID").filter(|value| !value.is_empty()) {
+        let id = value.to_str().ok().and_then(|text| text.parse::<EventId>().ok());
+        return Ok(id.map_or(Resume::Unreadable, Resume::After));
+    }
+    Ok(params.get::<EventId>("after")?.map_or(Resume::Live, Resume::After))
+}

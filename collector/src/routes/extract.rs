@@ -1,0 +1,119 @@
+//! Who sent a request, and its body within a bound.
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::{Bytes, BytesMut, Data};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt;
+use std::future::{Ready, ready};
+use systole_shared::{Token, TokenKind};
+
+use crate::app::App;
+use crate::auth::{Identity, Scope};
+use crate::clock;
+use crate::error::ApiError;
+use crate::store::NodeKey;
+
+/// The cookie of a browser's session.
+pub(crate) const SESSION_COOKIE: &str = "systole_session";
+
+/// What is read and thrown away of a body that is too large, so that the client can read why.
+const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
+
+/// The token of a request: the Authorization header, else the session cookie.
+fn token(request: &HttpRequest) -> Option<Token> {
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| Token::new(token));
+    }
+    request.cookie(SESSION_COOKIE).map(|cookie| Token::new(cookie.value()))
+}
+
+fn identify(request: &HttpRequest) -> Result<Identity, ApiError> {
+    let app = request.app_data::<Data<App>>().expect("every route is configured with the app");
+    let token =
+        token(request).ok_or_else(|| ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))?;
+    app.auth
+        .identify(&token, clock::now_ms())
+        .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))
+}
+
+/// A request of a viewer, an admin or a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader(pub Identity);
+
+impl FromRequest for Reader {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identify(request).and_then(|identity| {
+            if identity.is_reader() {
+                Ok(Reader(identity))
+            } else {
+                Err(ApiError::forbidden(format!("a token of kind {} can not read", identity.kind)))
+            }
+        }))
+    }
+}
+
+/// A request of somebody who may see every environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operator;
+
+impl FromRequest for Operator {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identify(request).and_then(|identity| match identity.scope {
+            Scope::All if identity.is_reader() => Ok(Operator),
+            _ => Err(ApiError::forbidden("this needs a viewer or admin token of every environment")),
+        }))
+    }
+}
+
+/// A request of a node's agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node(pub NodeKey);
+
+impl FromRequest for Node {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identify(request).and_then(|identity| match (identity.kind, identity.node) {
+            (TokenKind::Node, Some(node)) => Ok(Node(node)),
+            (kind, _) => Err(ApiError::forbidden(format!("a token of kind {kind} can not report; enrol first"))),
+        }))
+    }
+}
+
+/// The body as it was sent, at most `cap` bytes.
+pub(crate) async fn read_body(mut payload: actix_web::web::Payload, cap: usize) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    let mut total = 0;
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| ApiError::bad_request(format!("the body could not be read: {error}")))?;
+        total += chunk.len();
+        if total <= cap {
+            body.extend_from_slice(&chunk);
+        } else if total > MAX_DRAINED_BYTES {
+            break;
+        }
+    }
+    if total > cap {
+        return Err(ApiError::too_large(format!("the body is larger than {cap} bytes; split it")));
+    }
+    Ok(body.freeze())
+}
+
+/// A small JSON body.
+pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(payload: actix_web::web::Payload) -> Result<T, ApiError> {
+    /// Bodies of people and of enrolments; labels are the largest part.
+    const MAX_JSON_BYTES: usize = 64 * 1024;
+
+    let body = read_body(payload, MAX_JSON_BYTES).await?;
+    let mut deserializer = serde_json::Deserializer::from_slice(&body);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ApiError::bad_request(error.to_string()))
+}

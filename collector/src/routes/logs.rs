@@ -1,0 +1,48 @@
+//! Log lines.
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json};
+use systole_shared::LogLevel;
+
+use super::extract::Reader;
+use super::params::Params;
+use super::views::{LogLine, Page};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::store::LogQuery;
+
+/// `GET /api/v1/logs?environment&node&pipeline&level&q&from&to&limit&cursor`: oldest first; `level`
+/// takes that level and above.
+pub(crate) async fn list_logs(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<Json<Page<LogLine>>, ApiError> {
+    let params = Params::read(&request)?;
+    let scope = params.scope(&app, &reader.0)?;
+    let limit = params.limit(500)?;
+    let min_level = params
+        .text("level")
+        .map(|text| {
+            LogLevel::parse(text).ok_or_else(|| {
+                ApiError::bad_parameter("level", format!("{text:?} is none of trace, debug, info, warn, error"))
+            })
+        })
+        .transpose()?;
+    let query = LogQuery {
+        environments: scope.environments(),
+        node: params.node(&app, scope).await?,
+        pipelines: params.pipelines(&app, scope).await?,
+        min_level,
+        text: params.text("q").map(str::to_owned),
+        from: params.get("from")?,
+        to: params.get("to")?,
+        after: params.get("cursor")?.unwrap_or(0),
+        limit: limit + 1,
+    };
+    let mut lines = app.store.list_logs(query).await?;
+    let more = lines.len() as i64 > limit;
+    lines.truncate(limit as usize);
+    let next = lines.last().filter(|_| more).map(|line| line.seq.to_string());
+    Ok(Json(Page { items: lines.into_iter().map(LogLine::from).collect(), next }))
+}

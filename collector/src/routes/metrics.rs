@@ -1,0 +1,48 @@
+//! `GET /metrics`: what the collector counts of itself, over all environments.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
+
+use super::extract::Operator;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::telemetry::ReasonLabel;
+
+/// `GET /metrics`
+pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpResponse, ApiError> {
+    let telemetry = &app.telemetry;
+    let usage = app.rings.usage();
+    telemetry.ring_bytes.set(signed(usage.bytes));
+    telemetry.ring_pipelines.set(signed(usage.pipelines));
+    telemetry.ring_components.set(signed(usage.components));
+    for (reason, count) in [
+        ("component_shrunk", usage.shed.shrunk_components),
+        ("component_dropped", usage.shed.dropped_components),
+        ("pipeline_dropped", usage.shed.dropped_pipelines),
+    ] {
+        telemetry.rings_shed.get_or_create(&ReasonLabel { reason }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    for (status, count) in app.fleet.count_by_status() {
+        telemetry.nodes.get_or_create(&ReasonLabel { reason: status.as_str() }).set(count);
+    }
+    telemetry.ingest_queue.set(signed(app.committer.queue_len()));
+    note_process(&app);
+    let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;
+    Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
+}
+
+fn signed(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn note_process(app: &App) {
+    let (Ok(pid), Ok(mut system)) = (get_current_pid(), System::new()) else { return };
+    let what = ProcessRefreshKind::nothing().with_memory().with_cpu();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
+    if let Some(process) = system.process(pid) {
+        app.telemetry.resident_bytes.set(i64::try_from(process.memory()).unwrap_or(i64::MAX));
+        app.telemetry.cpu_seconds.set(process.accumulated_cpu_time() as f64 / 1_000.0);
+    }
+    app.telemetry.start_time_seconds.set(app.started_at as f64 / 1_000.0);
+}

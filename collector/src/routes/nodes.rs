@@ -1,0 +1,82 @@
+//! Nodes and environments.
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json, Path};
+
+use super::extract::Reader;
+use super::params::{Params, find_node_named};
+use super::views::{Environment, Node, NodeMinute, Page};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::store::NodeQuery;
+
+/// `GET /api/v1/environments`: those that the token sees.
+pub(crate) async fn list_environments(app: Data<App>, reader: Reader) -> Json<Page<Environment>> {
+    let visible = app.auth.environments().into_iter().filter(|environment| reader.0.scope.includes(environment.key));
+    Json(Page::complete(
+        visible
+            .map(|environment| Environment {
+                id: environment.id.to_string(),
+                name: environment.name,
+                created_at: environment.created_at,
+            })
+            .collect(),
+    ))
+}
+
+/// `GET /api/v1/nodes?environment&status&limit&cursor`
+pub(crate) async fn list_nodes(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<Json<Page<Node>>, ApiError> {
+    let params = Params::read(&request)?;
+    let limit = params.limit(100)?;
+    let query = NodeQuery {
+        environments: params.scope(&app, &reader.0)?.environments(),
+        id: None,
+        status: params.text("status").map(str::to_uppercase),
+        after: params.text("cursor").map(read_cursor).transpose()?,
+        limit: limit + 1,
+    };
+    let mut nodes = app.store.list_nodes(query).await?;
+    let more = nodes.len() as i64 > limit;
+    nodes.truncate(limit as usize);
+    let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
+    Ok(Json(Page { items: nodes.into_iter().map(|node| Node::new(&app, node)).collect(), next }))
+}
+
+/// A cursor is the key and the name of the last item.
+pub(super) fn read_cursor(text: &str) -> Result<(String, i64), ApiError> {
+    let fault = || ApiError::bad_parameter("cursor", "is none that a list has given");
+    let (key, name) = text.split_once('.').ok_or_else(fault)?;
+    Ok((name.to_owned(), key.parse().map_err(|_| fault())?))
+}
+
+/// `GET /api/v1/nodes/{id}`
+pub(crate) async fn get_node(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<Json<Node>, ApiError> {
+    let scope = Params::read(&request)?.scope(&app, &reader.0)?;
+    let node = find_node_named(&app, scope, &id).await?;
+    let gaps = app.store.node_gaps(node.key).await?;
+    Ok(Json(Node::new(&app, node).with_gaps(gaps)))
+}
+
+/// `GET /api/v1/nodes/{id}/minutes?from&to`
+pub(crate) async fn list_node_minutes(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<Json<Page<NodeMinute>>, ApiError> {
+    let params = Params::read(&request)?;
+    let scope = params.scope(&app, &reader.0)?;
+    let range = params.minutes()?;
+    let node = find_node_named(&app, scope, &id).await?;
+    let minutes = app.store.node_minutes(node.key, range).await?;
+    Ok(Json(Page::complete(minutes.into_iter().map(NodeMinute::from).collect())))
+}

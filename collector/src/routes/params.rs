@@ -1,0 +1,145 @@
+//! Query parameters: every bad value is a 400 that names its parameter.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use actix_web::HttpRequest;
+use actix_web::web::Query;
+use systole_shared::{NodeId, UnixMillis};
+
+use crate::app::App;
+use crate::auth::{Identity, Scope};
+use crate::clock;
+use crate::error::ApiError;
+use crate::store::{MinuteRange, NodeKey, NodeQuery, NodeView, PipelineQuery, PipelineView};
+
+/// Most rows that one answer has.
+const MAX_LIMIT: i64 = 1_000;
+
+/// Longest range of minutes in one answer: a week.
+const MAX_MINUTES: i64 = 7 * 24 * 60;
+
+/// The parameters of a request, as they came.
+#[derive(Debug)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Reads the query string.
+    pub(crate) fn read(request: &HttpRequest) -> Result<Self, ApiError> {
+        Query::<Vec<(String, String)>>::from_query(request.query_string())
+            .map(|query| Params(query.into_inner()))
+            .map_err(|error| ApiError::bad_request(format!("the query string can not be read: {error}")))
+    }
+
+    /// A parameter's text; empty counts as absent.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a parameter that may be repeated.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter of some type.
+    pub(crate) fn get<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, ApiError> {
+        self.text(name)
+            .map(|text| text.parse().map_err(|fault| ApiError::bad_parameter(name, format!("{text:?}: {fault}"))))
+            .transpose()
+    }
+
+    /// `limit`, from 1 to 1000.
+    pub(crate) fn limit(&self, default: i64) -> Result<i64, ApiError> {
+        match self.get("limit")?.unwrap_or(default) {
+            limit @ 1..=MAX_LIMIT => Ok(limit),
+            limit => Err(ApiError::bad_parameter("limit", format!("{limit} is not between 1 and {MAX_LIMIT}"))),
+        }
+    }
+
+    /// `from` and `to`, by default the last hour.
+    pub(crate) fn minutes(&self) -> Result<MinuteRange, ApiError> {
+        let to: UnixMillis = self.get("to")?.unwrap_or_else(clock::now_ms);
+        let from: UnixMillis = self.get("from")?.unwrap_or(to.saturating_sub(3_600_000));
+        if let Some(step) = self.text("step").filter(|step| *step != "minute") {
+            return Err(ApiError::bad_parameter("step", format!("{step:?}: only minute is available")));
+        }
+        // The minute that from falls into is part of the range, and the one that to falls into.
+        let range = MinuteRange { from: from.div_euclid(60_000), to: to.saturating_add(59_999).div_euclid(60_000) };
+        if from > to {
+            return Err(ApiError::bad_parameter("from", "is after to"));
+        }
+        if range.to - range.from > MAX_MINUTES {
+            return Err(ApiError::bad_parameter("from", format!("more than {MAX_MINUTES} minutes before to")));
+        }
+        Ok(range)
+    }
+
+    /// What the caller may see, narrowed to `environment` (a name or an id) when it is given.
+    pub(crate) fn scope(&self, app: &App, identity: &Identity) -> Result<Scope, ApiError> {
+        let Some(name) = self.text("environment") else { return Ok(identity.scope) };
+        match app.auth.environment(name) {
+            Some(environment) if identity.scope.includes(environment.key) => Ok(Scope::One(environment.key)),
+            None if identity.scope == Scope::All => {
+                Err(ApiError::bad_parameter("environment", format!("there is no environment {name:?}")))
+            }
+            // One answer for foreign and unknown names: it tells nothing of what exists.
+            _ => Err(ApiError::forbidden(format!("environment: the token has no right to {name:?}"))),
+        }
+    }
+
+    /// The node that `node` names, which must be in the scope.
+    pub(crate) async fn node(&self, app: &App, scope: Scope) -> Result<Option<NodeKey>, ApiError> {
+        match self.get::<NodeId>("node")? {
+            Some(id) => Ok(Some(find_node(app, scope, id).await?.key)),
+            None => Ok(None),
+        }
+    }
+
+    /// The pipelines that `pipeline` names: one per environment in the scope.
+    pub(crate) async fn pipelines(&self, app: &App, scope: Scope) -> Result<Option<Vec<i64>>, ApiError> {
+        match self.text("pipeline") {
+            Some(id) => {
+                let found = pipelines_named(app, scope, id).await?;
+                if found.is_empty() {
+                    return Err(ApiError::not_found(format!("pipeline {id:?}")));
+                }
+                Ok(Some(found.into_iter().map(|pipeline| pipeline.key).collect()))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// A node in the scope; what is outside does not exist.
+pub(crate) async fn find_node(app: &App, scope: Scope, id: NodeId) -> Result<NodeView, ApiError> {
+    let query = NodeQuery { environments: scope.environments(), id: Some(id), limit: 1, ..NodeQuery::default() };
+    app.store.list_nodes(query).await?.pop().ok_or_else(|| ApiError::not_found(format!("node {id}")))
+}
+
+/// A node by the text of its id.
+pub(crate) async fn find_node_named(app: &App, scope: Scope, id: &str) -> Result<NodeView, ApiError> {
+    let parsed = id.parse().map_err(|_| ApiError::not_found(format!("node {id:?}")))?;
+    find_node(app, scope, parsed).await
+}
+
+async fn pipelines_named(app: &App, scope: Scope, id: &str) -> Result<Vec<PipelineView>, ApiError> {
+    let query = PipelineQuery {
+        environments: scope.environments(),
+        id: Some(id.to_owned()),
+        limit: MAX_LIMIT,
+        ..PipelineQuery::default()
+    };
+    Ok(app.store.list_pipelines(query).await?)
+}
+
+/// The one pipeline of this id in the scope.
+pub(crate) async fn find_pipeline(app: &App, scope: Scope, id: &str) -> Result<PipelineView, ApiError> {
+    let mut found = pipelines_named(app, scope, id).await?;
+    match (found.pop(), found.is_empty()) {
+        (Some(pipeline), true) => Ok(pipeline),
+        (Some(_), false) => {
+            Err(ApiError::conflict(format!("several environments have a pipeline {id:?}: name one with environment=")))
+        }
+        (None, _) => Err(ApiError::not_found(format!("pipeline {id:?}"))),
+    }
+}

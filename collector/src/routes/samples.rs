@@ -1,0 +1,52 @@
+//! The ring of a pipeline or a component.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json};
+use systole_shared::{ComponentId, NodeId, PipelineId, RateSample};
+use tokio::time::Instant;
+
+use super::extract::Reader;
+use super::params::{Params, find_node};
+use super::views::Page;
+use crate::app::App;
+use crate::error::ApiError;
+
+/// Longest wait for a new sample.
+const MAX_WAIT_MS: u64 = 30_000;
+
+/// `GET /api/v1/samples?node&pipeline&component&since&wait`: samples after `since`, oldest first.
+/// With `wait` (milliseconds) an empty answer waits that long for a sample to come.
+pub(crate) async fn list_samples(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<Json<Page<RateSample>>, ApiError> {
+    let params = Params::read(&request)?;
+    let scope = params.scope(&app, &reader.0)?;
+    let missing = |name: &str| ApiError::bad_parameter(name, "is missing");
+    let node: NodeId = params.get("node")?.ok_or_else(|| missing("node"))?;
+    let pipeline = params.text("pipeline").ok_or_else(|| missing("pipeline"))?;
+    let pipeline = PipelineId::parse(pipeline).map_err(|fault| ApiError::bad_parameter("pipeline", fault))?;
+    let component = params
+        .text("component")
+        .map(|id| ComponentId::parse(id).map_err(|fault| ApiError::bad_parameter("component", fault)))
+        .transpose()?;
+    let since = params.get("since")?.unwrap_or(0);
+    let wait = match params.get("wait")?.unwrap_or(0) {
+        wait @ 0..=MAX_WAIT_MS => Duration::from_millis(wait),
+        wait => return Err(ApiError::bad_parameter("wait", format!("{wait} is above {MAX_WAIT_MS}"))),
+    };
+    let node = find_node(&app, scope, node).await?.key;
+    let until = Instant::now() + wait;
+    let mut pushed = app.rings.subscribe();
+    loop {
+        pushed.borrow_and_update();
+        let samples = app.rings.since(node, &pipeline, component.as_ref(), since);
+        let waited = tokio::time::timeout_at(until, pushed.changed());
+        if !samples.is_empty() || wait.is_zero() || !matches!(waited.await, Ok(Ok(()))) {
+            return Ok(Json(Page::complete(samples)));
+        }
+    }
+}

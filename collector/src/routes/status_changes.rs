@@ -1,0 +1,54 @@
+//! When nodes and pipelines changed their state.
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use systole_shared::events::Event;
+
+use super::extract::Reader;
+use super::params::Params;
+use super::views::Page;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::store::{StatusChangeQuery, StoreError};
+
+/// A status change: the event of the feed with its sequence number.
+#[derive(Debug, Serialize)]
+pub(crate) struct NumberedEvent {
+    seq: u64,
+    #[serde(flatten)]
+    event: Event,
+}
+
+/// `GET /api/v1/status-changes?environment&node&pipeline&from&to&limit&cursor`: oldest first.
+pub(crate) async fn list_status_changes(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<Json<Page<NumberedEvent>>, ApiError> {
+    let params = Params::read(&request)?;
+    let scope = params.scope(&app, &reader.0)?;
+    let limit = params.limit(500)?;
+    let query = StatusChangeQuery {
+        environments: scope.environments(),
+        node: params.node(&app, scope).await?,
+        pipelines: params.pipelines(&app, scope).await?,
+        from: params.get("from")?,
+        to: params.get("to")?,
+        after: params.get("cursor")?.unwrap_or(0),
+        limit: limit + 1,
+    };
+    let mut changes = app.store.list_status_changes(query).await?;
+    let more = changes.len() as i64 > limit;
+    changes.truncate(limit as usize);
+    let next = changes.last().filter(|_| more).map(|change| change.seq.to_string());
+    let items = changes
+        .into_iter()
+        .map(|change| {
+            let event = serde_json::from_str(&change.payload)
+                .map_err(|error| StoreError::Corrupt(format!("event {}: {error}", change.seq)))?;
+            Ok(NumberedEvent { seq: change.seq, event })
+        })
+        .collect::<Result<_, StoreError>>()?;
+    Ok(Json(Page { items, next }))
+}

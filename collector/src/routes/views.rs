@@ -1,0 +1,336 @@
+//! The JSON of answers: camelCase, times in Unix milliseconds, null where nothing is known.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use systole_shared::UnixMillis;
+
+use crate::app::App;
+use crate::store::{
+    ComponentMinuteView, LogView, NodeGapRow, NodeMinuteRow, NodeView, PipelineMinuteView, PipelineStatusView,
+    PipelineView,
+};
+
+/// A page of a list; `next` is the cursor of the page behind it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A list that is complete.
+    pub(crate) fn complete(items: Vec<T>) -> Self {
+        Page { items, next: None }
+    }
+}
+
+/// An environment.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Environment {
+    pub id: String,
+    pub name: String,
+    pub created_at: UnixMillis,
+}
+
+/// A node.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Node {
+    id: String,
+    name: String,
+    environment_id: Option<String>,
+    environment_name: Option<String>,
+    status: String,
+    status_reason: String,
+    status_since: UnixMillis,
+    last_seen_at: Option<UnixMillis>,
+    enrolled_at: UnixMillis,
+    os: String,
+    agent_version: Option<String>,
+    vector_version: Option<String>,
+    deployment_mode: Option<String>,
+    running_as: Option<String>,
+    labels: Option<Box<RawValue>>,
+    health: Option<Box<RawValue>>,
+    host: Option<Box<RawValue>>,
+    pipelines_running: usize,
+    pipelines: Vec<PipelineOnNode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gaps: Option<Vec<Gap>>,
+}
+
+impl Node {
+    /// A node as lists have it.
+    pub(crate) fn new(app: &App, view: NodeView) -> Self {
+        let environment = app.auth.environment_by_key(view.environment);
+        let pipelines: Vec<_> = view.pipelines.into_iter().map(PipelineOnNode::new).collect();
+        let running =
+            |pipeline: &&PipelineOnNode| systole_shared::PipelineStatus::from_wire(&pipeline.status).is_running();
+        Node {
+            id: view.id,
+            name: view.name,
+            environment_id: environment.as_ref().map(|environment| environment.id.to_string()),
+            environment_name: environment.map(|environment| environment.name),
+            status: view.status,
+            status_reason: view.status_reason,
+            status_since: view.status_since,
+            last_seen_at: view.last_seen_at,
+            enrolled_at: view.enrolled_at,
+            os: view.os,
+            agent_version: view.agent_version,
+            vector_version: view.vector_version,
+            deployment_mode: view.deployment_mode,
+            running_as: view.running_as,
+            labels: RawValue::from_string(view.labels).ok(),
+            health: view.health.and_then(|json| RawValue::from_string(json).ok()),
+            host: view.host.and_then(|json| RawValue::from_string(json).ok()),
+            pipelines_running: pipelines.iter().filter(running).count(),
+            pipelines,
+            gaps: None,
+        }
+    }
+
+    /// The node with its holes, as its own page has it.
+    pub(crate) fn with_gaps(self, gaps: Vec<NodeGapRow>) -> Self {
+        let gaps = gaps.into_iter().map(|row| Gap {
+            boot_id: row.boot,
+            from_seq: row.from_seq,
+            to_seq: row.to_seq,
+            recorded_at: row.recorded_at,
+        });
+        Node { gaps: Some(gaps.collect()), ..self }
+    }
+}
+
+/// Reports of a node that never came.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Gap {
+    boot_id: String,
+    from_seq: i64,
+    to_seq: i64,
+    recorded_at: UnixMillis,
+}
+
+/// A pipeline's last state on a node.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PipelineOnNode {
+    node_id: String,
+    node_name: String,
+    pipeline_id: String,
+    pipeline_name: String,
+    status: String,
+    /// The status as reported, when this version does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_text: Option<String>,
+    reason: String,
+    since: UnixMillis,
+    version: Option<i64>,
+    pid: Option<i64>,
+    started_at: Option<UnixMillis>,
+    restarts: i64,
+    config_checksum: Option<String>,
+    scrape_error: Option<String>,
+}
+
+impl PipelineOnNode {
+    /// From the store's view.
+    pub(crate) fn new(view: PipelineStatusView) -> Self {
+        PipelineOnNode {
+            node_id: view.node,
+            node_name: view.node_name,
+            pipeline_id: view.pipeline,
+            pipeline_name: view.pipeline_name,
+            status: view.row.status,
+            status_text: view.row.status_text,
+            reason: view.row.reason,
+            since: view.row.since,
+            version: view.row.version,
+            pid: view.row.pid,
+            started_at: view.row.started_at,
+            restarts: view.row.restarts,
+            config_checksum: view.row.config_checksum,
+            scrape_error: view.row.scrape_error,
+        }
+    }
+}
+
+/// A pipeline with its state on each node.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Pipeline {
+    id: String,
+    name: String,
+    environment_id: Option<String>,
+    environment_name: Option<String>,
+    nodes: Vec<PipelineOnNode>,
+}
+
+impl Pipeline {
+    /// From the store's view.
+    pub(crate) fn new(app: &App, view: PipelineView) -> Self {
+        let environment = app.auth.environment_by_key(view.environment);
+        Pipeline {
+            id: view.id,
+            name: view.name,
+            environment_id: environment.as_ref().map(|environment| environment.id.to_string()),
+            environment_name: environment.map(|environment| environment.name),
+            nodes: view.nodes.into_iter().map(PipelineOnNode::new).collect(),
+        }
+    }
+}
+
+/// A pipeline's minute.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PipelineMinute {
+    at: UnixMillis,
+    events_in: i64,
+    events_out: i64,
+    errors: i64,
+    discarded: i64,
+    bytes_in: i64,
+    bytes_out: i64,
+    utilization: Option<f64>,
+    latency_ms: Option<f64>,
+    samples: i64,
+    gaps: i64,
+    resets: i64,
+    logs_dropped: i64,
+}
+
+impl From<PipelineMinuteView> for PipelineMinute {
+    fn from(view: PipelineMinuteView) -> Self {
+        PipelineMinute {
+            at: view.minute * 60_000,
+            events_in: view.events_in,
+            events_out: view.events_out,
+            errors: view.errors,
+            discarded: view.discarded,
+            bytes_in: view.bytes_in,
+            bytes_out: view.bytes_out,
+            utilization: view.utilization,
+            latency_ms: view.latency_ms,
+            samples: view.samples,
+            gaps: view.gaps,
+            resets: view.resets,
+            logs_dropped: view.logs_dropped,
+        }
+    }
+}
+
+/// A component's minute.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ComponentMinute {
+    at: UnixMillis,
+    component_id: String,
+    kind: String,
+    received_events: i64,
+    sent_events: i64,
+    errors: i64,
+    discarded: i64,
+    received_bytes: i64,
+    sent_bytes: i64,
+    utilization: Option<f64>,
+    latency_ms: Option<f64>,
+    samples: i64,
+}
+
+impl From<ComponentMinuteView> for ComponentMinute {
+    fn from(view: ComponentMinuteView) -> Self {
+        ComponentMinute {
+            at: view.minute * 60_000,
+            component_id: view.component,
+            kind: view.kind,
+            received_events: view.received_events,
+            sent_events: view.sent_events,
+            errors: view.errors,
+            discarded: view.discarded,
+            received_bytes: view.received_bytes,
+            sent_bytes: view.sent_bytes,
+            utilization: view.utilization,
+            latency_ms: view.latency_ms,
+            samples: view.samples,
+        }
+    }
+}
+
+/// A host's minute: gauges as last seen in it, counters since the host's boot.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeMinute {
+    at: UnixMillis,
+    memory_total_bytes: Option<i64>,
+    memory_used_bytes: Option<i64>,
+    memory_free_bytes: Option<i64>,
+    cpu_seconds_total: Option<f64>,
+    cpu_seconds_idle: Option<f64>,
+    #[serde(rename = "loadAvg1")]
+    load_avg_1: Option<f64>,
+    #[serde(rename = "loadAvg5")]
+    load_avg_5: Option<f64>,
+    #[serde(rename = "loadAvg15")]
+    load_avg_15: Option<f64>,
+    fs_total_bytes: Option<i64>,
+    fs_used_bytes: Option<i64>,
+    fs_free_bytes: Option<i64>,
+    disk_read_bytes: Option<i64>,
+    disk_written_bytes: Option<i64>,
+    net_rx_bytes: Option<i64>,
+    net_tx_bytes: Option<i64>,
+    samples: i64,
+}
+
+impl From<NodeMinuteRow> for NodeMinute {
+    fn from(row: NodeMinuteRow) -> Self {
+        NodeMinute {
+            at: row.minute * 60_000,
+            memory_total_bytes: row.memory_total_bytes,
+            memory_used_bytes: row.memory_used_bytes,
+            memory_free_bytes: row.memory_free_bytes,
+            cpu_seconds_total: row.cpu_seconds_total,
+            cpu_seconds_idle: row.cpu_seconds_idle,
+            load_avg_1: row.load_avg_1,
+            load_avg_5: row.load_avg_5,
+            load_avg_15: row.load_avg_15,
+            fs_total_bytes: row.fs_total_bytes,
+            fs_used_bytes: row.fs_used_bytes,
+            fs_free_bytes: row.fs_free_bytes,
+            disk_read_bytes: row.disk_read_bytes,
+            disk_written_bytes: row.disk_written_bytes,
+            net_rx_bytes: row.net_rx_bytes,
+            net_tx_bytes: row.net_tx_bytes,
+            samples: row.samples,
+        }
+    }
+}
+
+/// A log line.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LogLine {
+    seq: i64,
+    at: UnixMillis,
+    node_id: String,
+    pipeline_id: String,
+    stream: String,
+    level: Option<String>,
+    line: String,
+}
+
+impl From<LogView> for LogLine {
+    fn from(view: LogView) -> Self {
+        LogLine {
+            seq: view.seq,
+            at: view.at,
+            node_id: view.node,
+            pipeline_id: view.pipeline,
+            stream: view.stream,
+            level: view.level,
+            line: view.line,
+        }
+    }
+}

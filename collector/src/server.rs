@@ -1,0 +1,144 @@
+//! The life of `serve`: bind, run, and stop in the order that loses nothing.
+//!
+//! Sources stop first (watchdog, token follower, retention), then the committer takes no more
+//! reports and finishes those that wait, then subscribers get their goodbye, then the listener
+//! closes. Every part has a deadline, so that a stop always ends.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix_web::middleware::DefaultHeaders;
+use actix_web::{App as ActixApp, HttpServer};
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{self, Background};
+use crate::config::Config;
+
+/// How long the sources may take to stop.
+const SOURCES_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long the committer may take to finish what waits.
+const COMMITTER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long streams and requests may take to end.
+const CONNECTIONS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Time for a request's head: a client that sends none is closed.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an idle connection is kept: agents report every 5 s and stay.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once.
+pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_at_signal(stop.clone()));
+    run(config, stop, |_| ()).await
+}
+
+/// Serves until `stop`. `ready` gets the address once requests are taken.
+pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+    // Bound before anything else is touched: an address in use is the most common mistake.
+    let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    let data_dir = config.data_dir.clone();
+    let database = config.database.clone();
+    let (app, background) = app::create_app(config).await?;
+    let factory = {
+        let app = app.clone();
+        move || {
+            ActixApp::new()
+                .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
+                .configure(app::configure(app.clone()))
+        }
+    };
+    let server = HttpServer::new(factory)
+        .disable_signals()
+        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(CONNECTIONS_DEADLINE.as_secs())
+        .listen(listener)
+        .context("cannot start the server")?
+        .run();
+    let handle = server.handle();
+    let mut server = tokio::spawn(server);
+    let address_file = AddressFile::write(data_dir.join("listen-address"), address);
+    let crate::config::Database::Sqlite(path) = &database;
+    tracing::info!(url = %format!("http://{address}"), database = %path.display(), "collector is listening");
+    ready(address);
+
+    tokio::select! {
+        () = stop.cancelled() => tracing::info!("collector is stopping"),
+        ended = &mut server => {
+            ended.context("the server failed")?.context("the server failed")?;
+            anyhow::bail!("the server ended by itself");
+        }
+    }
+    let store = app.store.clone();
+    stop_background(background).await;
+    handle.stop(true).await;
+    let _ = server.await;
+    drop(app);
+    store.close().await;
+    drop(address_file);
+    tracing::info!("collector has stopped");
+    Ok(())
+}
+
+async fn stop_background(background: Background) {
+    background.sources.cancel();
+    for task in background.source_tasks {
+        if tokio::time::timeout(SOURCES_DEADLINE, task).await.is_err() {
+            tracing::warn!("a background task did not stop in time");
+        }
+    }
+    background.committer.cancel();
+    if tokio::time::timeout(COMMITTER_DEADLINE, background.committer_task).await.is_err() {
+        tracing::error!("the last reports were not committed in time; their agents send them again");
+    }
+    background.feed.cancel();
+}
+
+/// Tells programs on this host where the collector listens, for as long as it does.
+struct AddressFile(PathBuf);
+
+impl AddressFile {
+    fn write(path: PathBuf, address: SocketAddr) -> Self {
+        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            let unfinished = path.with_extension("tmp");
+            std::fs::write(&unfinished, address.to_string())?;
+            std::fs::rename(&unfinished, &path)
+        });
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "the address could not be written down");
+        }
+        AddressFile(path)
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+async fn stop_at_signal(stop: CancellationToken) {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
+        tracing::error!("signals can not be received; only SIGKILL will end this process");
+        return;
+    };
+    for round in 0.. {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if round > 0 {
+            std::process::exit(1);
+        }
+        stop.cancel();
+    }
+}

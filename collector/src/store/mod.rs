@@ -1,0 +1,135 @@
+//! What is kept, behind one trait.
+//!
+//! Only this module knows SQL. The trait is coarse (a method is a whole transaction or a whole
+//! query), because diesel's `MultiConnection` refuses `on_conflict` and a fine-grained one would
+//! have to hide every difference between the databases.
+
+pub(crate) mod access;
+pub(crate) mod queries;
+pub(crate) mod rows;
+pub(crate) mod schema;
+pub(crate) mod sqlite;
+
+use async_trait::async_trait;
+use systole_shared::{EnvironmentId, TokenId, UnixMillis};
+
+pub(crate) use access::*;
+pub(crate) use queries::*;
+pub(crate) use rows::*;
+
+/// Surrogate key of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct EnvironmentKey(pub i64);
+
+/// Surrogate key of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeKey(pub i64);
+
+/// Why a store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The database answered with an error.
+    #[error("the database refused a query")]
+    Query(#[from] diesel::result::Error),
+    /// The database could not be opened.
+    #[error("cannot open the database {url}")]
+    Open {
+        url: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A migration failed.
+    #[error("cannot migrate the database")]
+    Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another collector holds the database.
+    #[error("another collector is running on {0}")]
+    Locked(String),
+    /// A sum over the chosen range does not fit into 2^63-1.
+    #[error("the sum over this range exceeds 9223372036854775807")]
+    SumOverflow,
+    /// A name that must be unique is taken.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// A row holds what this program never writes.
+    #[error("the database holds an unreadable value: {0}")]
+    Corrupt(String),
+    /// The store has been closed, or its thread has ended.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Everything that is kept. Methods fail whole: nothing is half-written.
+#[async_trait]
+pub(crate) trait Store: Send + Sync {
+    /// The feed's epoch and the ends of its sequence.
+    async fn feed_position(&self) -> Result<FeedPosition, StoreError>;
+    /// What the committer must know before its first report.
+    async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError>;
+    /// The same for one node: one that was just enrolled, or whose transaction failed.
+    async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError>;
+    /// Writes a batch in one transaction. The batch comes back for what is done after.
+    async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError>;
+
+    /// Tokens and environments, unless they are still of this version.
+    async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError>;
+    /// Makes a token.
+    async fn create_token(&self, token: NewToken) -> Result<StoredToken, StoreError>;
+    /// Every token that was not made for a node or a session.
+    async fn list_tokens(&self) -> Result<Vec<StoredToken>, StoreError>;
+    /// Revokes a token and what was made from it. False when there is none with this id.
+    async fn revoke_token(&self, id: TokenId, now: UnixMillis) -> Result<bool, StoreError>;
+    /// Notes when tokens were last used.
+    async fn touch_tokens(&self, used: Vec<(TokenId, UnixMillis)>) -> Result<(), StoreError>;
+    /// Makes an environment; [`StoreError::Exists`] when the name is taken.
+    async fn create_environment(&self, name: String, now: UnixMillis) -> Result<StoredEnvironment, StoreError>;
+    /// Makes a host a node, or finds it again by its machine id, and gives it a token.
+    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError>;
+
+    /// Nodes, by name.
+    async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError>;
+    /// One node's holes, newest first.
+    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError>;
+    /// One node's host by minute.
+    async fn node_minutes(&self, node: NodeKey, range: MinuteRange) -> Result<Vec<NodeMinuteRow>, StoreError>;
+    /// Pipelines of environments, by id, with their state on each node.
+    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
+    /// A pipeline by minute, summed over nodes unless one is named.
+    async fn pipeline_minutes(
+        &self,
+        pipeline: i64,
+        node: Option<NodeKey>,
+        range: MinuteRange,
+    ) -> Result<Vec<PipelineMinuteView>, StoreError>;
+    /// A pipeline's components by minute, summed over nodes unless one is named.
+    async fn component_minutes(
+        &self,
+        pipeline: i64,
+        node: Option<NodeKey>,
+        range: MinuteRange,
+    ) -> Result<Vec<ComponentMinuteView>, StoreError>;
+    /// Log lines, oldest first.
+    async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError>;
+    /// Status changes, oldest first.
+    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError>;
+    /// A page of durable events after a sequence number, for a replay.
+    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError>;
+    /// The state of nodes and pipelines at one point of the sequence.
+    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError>;
+    /// Removes up to `limit` of the oldest rows of each kind that is older than its retention.
+    /// Returns how many went.
+    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError>;
+    /// Finishes what is under way and gives the database's own logs back to its file.
+    async fn close(&self);
+}
+
+/// Names of environments that exist from the start.
+pub(crate) const DEFAULT_ENVIRONMENT: &str = "default";
+
+/// An environment as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredEnvironment {
+    pub key: EnvironmentKey,
+    pub id: EnvironmentId,
+    pub name: String,
+    pub created_at: UnixMillis,
+}

@@ -1,0 +1,224 @@
+//! Rows of the hot tables, shared by every store. Keys are the small integers of the dimension
+//! tables; times are Unix milliseconds; minutes are Unix minutes.
+
+use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
+
+use super::schema::*;
+
+/// A new pipeline of an environment.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = pipelines, treat_none_as_default_value = false)]
+pub(crate) struct PipelineRow {
+    pub id: i64,
+    pub environment: i64,
+    /// The user's id of the pipeline.
+    pub slug: String,
+    pub name: String,
+}
+
+/// A new series: a pipeline on a node (component "") or one of its components.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = series, treat_none_as_default_value = false)]
+pub(crate) struct SeriesRow {
+    pub id: i64,
+    pub node: i64,
+    pub pipeline: i64,
+    pub component: String,
+    pub kind: String,
+}
+
+/// How far one life of an agent has been applied.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = node_boots, treat_none_as_default_value = false)]
+pub(crate) struct NodeBootRow {
+    pub node: i64,
+    pub boot: String,
+    pub seq: i64,
+    pub last_seen_at: i64,
+}
+
+/// Reports that an agent can not send any more.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = node_gaps, treat_none_as_default_value = false)]
+pub(crate) struct NodeGapRow {
+    pub node: i64,
+    pub boot: String,
+    pub from_seq: i64,
+    pub to_seq: i64,
+    pub recorded_at: i64,
+}
+
+/// What a report changes of its node. `None` leaves a column as it is.
+#[derive(Clone, Debug, Default, AsChangeset)]
+#[diesel(table_name = nodes)]
+pub(crate) struct NodeChange {
+    pub agent_version: Option<String>,
+    pub vector_version: Option<String>,
+    pub deployment_mode: Option<String>,
+    pub running_as: Option<String>,
+    pub labels: Option<String>,
+    pub health: Option<String>,
+    pub host: Option<String>,
+    pub status: Option<String>,
+    pub status_reason: Option<String>,
+    pub status_since: Option<i64>,
+    pub last_seen_at: Option<i64>,
+}
+
+/// The last state of a pipeline on a node.
+#[derive(Clone, Debug, PartialEq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = pipeline_status, treat_none_as_default_value = false)]
+pub(crate) struct PipelineStatusRow {
+    pub node: i64,
+    pub pipeline: i64,
+    pub status: String,
+    /// The status as reported, when this version does not know it.
+    pub status_text: Option<String>,
+    pub reason: String,
+    pub since: i64,
+    pub version: Option<i64>,
+    pub pid: Option<i64>,
+    pub started_at: Option<i64>,
+    pub restarts: i64,
+    pub config_checksum: Option<String>,
+    pub scrape_error: Option<String>,
+    /// 1 while the node's reports have the pipeline.
+    pub present: i64,
+    pub reported_at: i64,
+}
+
+/// Deltas of a pipeline on a node, added to the row of the minute.
+#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = pipeline_minutes, treat_none_as_default_value = false)]
+pub(crate) struct PipelineMinuteRow {
+    pub minute: i64,
+    pub series: i64,
+    pub events_in: i64,
+    pub events_out: i64,
+    pub errors: i64,
+    pub discarded: i64,
+    pub bytes_in: i64,
+    pub bytes_out: i64,
+    pub utilization_sum: f64,
+    pub utilization_weight: f64,
+    pub latency_sum: f64,
+    pub latency_weight: f64,
+    pub samples: i64,
+    pub gaps: i64,
+    pub resets: i64,
+    pub logs_dropped: i64,
+}
+
+/// Deltas of a component on a node, added to the row of the minute.
+#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = component_minutes, treat_none_as_default_value = false)]
+pub(crate) struct ComponentMinuteRow {
+    pub minute: i64,
+    pub series: i64,
+    pub received_events: i64,
+    pub sent_events: i64,
+    pub errors: i64,
+    pub discarded: i64,
+    pub received_bytes: i64,
+    pub sent_bytes: i64,
+    pub utilization_sum: f64,
+    pub utilization_weight: f64,
+    pub latency_sum: f64,
+    pub latency_weight: f64,
+    pub buffer_events: Option<i64>,
+    pub buffer_max_events: Option<i64>,
+    pub buffer_bytes: Option<i64>,
+    pub buffer_max_bytes: Option<i64>,
+    pub samples: i64,
+}
+
+/// The host as last seen in the minute.
+#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = node_minutes, treat_none_as_default_value = false)]
+pub(crate) struct NodeMinuteRow {
+    pub minute: i64,
+    pub node: i64,
+    pub memory_total_bytes: Option<i64>,
+    pub memory_used_bytes: Option<i64>,
+    pub memory_free_bytes: Option<i64>,
+    pub cpu_seconds_total: Option<f64>,
+    pub cpu_seconds_idle: Option<f64>,
+    pub load_avg_1: Option<f64>,
+    pub load_avg_5: Option<f64>,
+    pub load_avg_15: Option<f64>,
+    pub fs_total_bytes: Option<i64>,
+    pub fs_used_bytes: Option<i64>,
+    pub fs_free_bytes: Option<i64>,
+    pub disk_read_bytes: Option<i64>,
+    pub disk_written_bytes: Option<i64>,
+    pub net_rx_bytes: Option<i64>,
+    pub net_tx_bytes: Option<i64>,
+    pub samples: i64,
+}
+
+/// One line of a pipeline.
+#[derive(Clone, Debug, PartialEq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = logs, treat_none_as_default_value = false)]
+pub(crate) struct LogRow {
+    pub seq: i64,
+    /// The id of the log_entry event that the line went out with.
+    pub entry_seq: i64,
+    pub at: i64,
+    pub node: i64,
+    pub pipeline: i64,
+    pub stream: String,
+    pub level: Option<String>,
+    pub line: String,
+}
+
+/// A durable event that is no log line.
+#[derive(Clone, Debug, PartialEq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = events, treat_none_as_default_value = false)]
+pub(crate) struct EventRow {
+    pub seq: i64,
+    pub at: i64,
+    pub environment: i64,
+    pub node: i64,
+    pub pipeline: Option<i64>,
+    pub kind: String,
+    pub payload: String,
+}
+
+/// Everything that one transaction of the committer writes.
+#[derive(Debug, Default)]
+pub(crate) struct CommitBatch {
+    pub pipelines: Vec<PipelineRow>,
+    /// Pipelines that were renamed: key and new name.
+    pub pipeline_names: Vec<(i64, String)>,
+    pub series: Vec<SeriesRow>,
+    pub boots: Vec<NodeBootRow>,
+    /// Boots that a node has too many of.
+    pub forgotten_boots: Vec<(i64, String)>,
+    pub gaps: Vec<NodeGapRow>,
+    pub nodes: Vec<(i64, NodeChange)>,
+    pub statuses: Vec<PipelineStatusRow>,
+    pub pipeline_minutes: Vec<PipelineMinuteRow>,
+    pub component_minutes: Vec<ComponentMinuteRow>,
+    pub node_minutes: Vec<NodeMinuteRow>,
+    pub logs: Vec<LogRow>,
+    pub events: Vec<EventRow>,
+    /// Highest sequence number that was given out.
+    pub head_seq: u64,
+}
+
+impl CommitBatch {
+    /// Rows in all, for the metric of rows written.
+    pub(crate) fn row_count(&self) -> usize {
+        self.pipelines.len()
+            + self.series.len()
+            + self.boots.len()
+            + self.gaps.len()
+            + self.nodes.len()
+            + self.statuses.len()
+            + self.pipeline_minutes.len()
+            + self.component_minutes.len()
+            + self.node_minutes.len()
+            + self.logs.len()
+            + self.events.len()
+    }
+}

@@ -1,0 +1,342 @@
+//! Environments, tokens, nodes, and what the committer loads at its start.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use systole_shared::{EnvironmentId, NodeId, NodeStatus, PipelineStatus, TokenHash, TokenId, TokenKind, UnixMillis};
+use uuid::Uuid;
+
+use crate::store::schema::*;
+use crate::store::*;
+
+/// Reads an id that this program wrote.
+pub(super) fn parse_id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt(format!("id {text:?}")))
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPosition, StoreError> {
+    let (epoch, head, oldest): (String, i64, i64) =
+        meta::table.find(1).select((meta::epoch, meta::head_seq, meta::oldest_seq)).first(connection)?;
+    Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest: unsigned(oldest) })
+}
+
+type NodeColumns = (i64, String, i64, String, Option<i64>);
+
+pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSnapshot, StoreError> {
+    connection.transaction(|connection| {
+        let position = feed_position(connection)?;
+        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status, nodes::last_seen_at);
+        let rows: Vec<NodeColumns> = nodes::table.select(columns).order(nodes::id).load(connection)?;
+        let mut by_key: HashMap<i64, StoredNode> =
+            rows.into_iter().map(|row| Ok((row.0, stored_node(row)?))).collect::<Result<_, StoreError>>()?;
+        let boots: Vec<NodeBootRow> =
+            node_boots::table.order(node_boots::last_seen_at).select(NodeBootRow::as_select()).load(connection)?;
+        let statuses: Vec<PipelineStatusRow> =
+            pipeline_status::table.select(PipelineStatusRow::as_select()).load(connection)?;
+        let series: Vec<SeriesRow> = series::table.select(SeriesRow::as_select()).load(connection)?;
+        let last_series = series.iter().map(|row| row.id).max().unwrap_or(0);
+        fill(&mut by_key, boots, statuses, series)?;
+        let pipelines = pipelines::table
+            .select(PipelineRow::as_select())
+            .load(connection)?
+            .into_iter()
+            .map(|row| (row.id, EnvironmentKey(row.environment), row.slug, row.name))
+            .collect();
+        Ok(IngestSnapshot { position, nodes: by_key.into_values().collect(), pipelines, last_series })
+    })
+}
+
+pub(super) fn load_node(connection: &mut SqliteConnection, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
+    connection.transaction(|connection| {
+        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status, nodes::last_seen_at);
+        let row: Option<NodeColumns> = nodes::table.find(node.0).select(columns).first(connection).optional()?;
+        let Some(row) = row else { return Ok(None) };
+        let mut by_key = HashMap::from([(node.0, stored_node(row)?)]);
+        let boots = node_boots::table
+            .filter(node_boots::node.eq(node.0))
+            .order(node_boots::last_seen_at)
+            .select(NodeBootRow::as_select())
+            .load(connection)?;
+        let statuses = pipeline_status::table
+            .filter(pipeline_status::node.eq(node.0))
+            .select(PipelineStatusRow::as_select())
+            .load(connection)?;
+        let series = series::table.filter(series::node.eq(node.0)).select(SeriesRow::as_select()).load(connection)?;
+        fill(&mut by_key, boots, statuses, series)?;
+        Ok(by_key.remove(&node.0))
+    })
+}
+
+fn stored_node((key, uuid, environment, status, last_seen_at): NodeColumns) -> Result<StoredNode, StoreError> {
+    Ok(StoredNode {
+        key: NodeKey(key),
+        id: parse_id(&uuid)?,
+        environment: EnvironmentKey(environment),
+        status: NodeStatus::from_wire(&status),
+        last_seen_at,
+        boots: Vec::new(),
+        statuses: Vec::new(),
+        series: Vec::new(),
+    })
+}
+
+fn fill(
+    nodes: &mut HashMap<i64, StoredNode>,
+    boots: Vec<NodeBootRow>,
+    statuses: Vec<PipelineStatusRow>,
+    series: Vec<SeriesRow>,
+) -> Result<(), StoreError> {
+    for row in boots {
+        if let Some(node) = nodes.get_mut(&row.node) {
+            node.boots.push((parse_id(&row.boot)?, unsigned(row.seq)));
+        }
+    }
+    for row in statuses {
+        if let Some(node) = nodes.get_mut(&row.node) {
+            node.statuses.push((PipelineStatus::from_wire(&row.status), row));
+        }
+    }
+    for row in series {
+        if let Some(node) = nodes.get_mut(&row.node) {
+            node.series.push((row.pipeline, row.component, row.id));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = tokens, treat_none_as_default_value = false)]
+struct TokenRow {
+    uuid: String,
+    kind: String,
+    environment: Option<i64>,
+    node: Option<i64>,
+    parent: Option<String>,
+    sha256: String,
+    hint: String,
+    created_at: i64,
+    expires_at: Option<i64>,
+    revoked_at: Option<i64>,
+    last_used_at: Option<i64>,
+}
+
+impl TokenRow {
+    fn into_stored(self) -> Result<StoredToken, StoreError> {
+        Ok(StoredToken {
+            id: parse_id(&self.uuid)?,
+            kind: TokenKind::from_wire(&self.kind)
+                .ok_or_else(|| StoreError::Corrupt(format!("token kind {:?}", self.kind)))?,
+            environment: self.environment.map(EnvironmentKey),
+            node: self.node.map(NodeKey),
+            hash: TokenHash::from_hex(&self.sha256)
+                .ok_or_else(|| StoreError::Corrupt(format!("hash of token {}", self.uuid)))?,
+            hint: self.hint,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            revoked_at: self.revoked_at,
+            last_used_at: self.last_used_at,
+        })
+    }
+}
+
+pub(super) fn load_access(
+    connection: &mut SqliteConnection,
+    known_version: Option<i64>,
+) -> Result<Option<AccessSnapshot>, StoreError> {
+    connection.transaction(|connection| {
+        let version: i64 = meta::table.find(1).select(meta::access_version).first(connection)?;
+        if known_version == Some(version) {
+            return Ok(None);
+        }
+        let environments: Vec<(i64, String, String, i64)> = environments::table
+            .order(environments::name)
+            .select((environments::id, environments::uuid, environments::name, environments::created_at))
+            .load(connection)?;
+        let environments = environments.into_iter().map(stored_environment).collect::<Result<_, _>>()?;
+        let tokens = tokens::table
+            .filter(tokens::revoked_at.is_null())
+            .select(TokenRow::as_select())
+            .load(connection)?
+            .into_iter()
+            .map(TokenRow::into_stored)
+            .collect::<Result<_, _>>()?;
+        Ok(Some(AccessSnapshot { version, environments, tokens }))
+    })
+}
+
+fn stored_environment(
+    (key, uuid, name, created_at): (i64, String, String, i64),
+) -> Result<StoredEnvironment, StoreError> {
+    Ok(StoredEnvironment { key: EnvironmentKey(key), id: parse_id(&uuid)?, name, created_at })
+}
+
+/// Tells a running collector that tokens or environments have changed.
+fn bump_access_version(connection: &mut SqliteConnection) -> QueryResult<usize> {
+    diesel::update(meta::table.find(1)).set(meta::access_version.eq(meta::access_version + 1)).execute(connection)
+}
+
+pub(super) fn create_token(connection: &mut SqliteConnection, token: NewToken) -> Result<StoredToken, StoreError> {
+    let row = TokenRow {
+        uuid: TokenId(Uuid::now_v7()).to_string(),
+        kind: token.kind.to_string(),
+        environment: token.environment.map(|key| key.0),
+        node: None,
+        parent: token.parent.map(|id| id.to_string()),
+        sha256: token.hash.to_hex(),
+        hint: token.hint,
+        created_at: token.created_at,
+        expires_at: token.expires_at,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    diesel::insert_into(tokens::table).values(&row).execute(connection)?;
+    bump_access_version(connection)?;
+    row.into_stored()
+}
+
+pub(super) fn list_tokens(connection: &mut SqliteConnection) -> Result<Vec<StoredToken>, StoreError> {
+    let kinds = [TokenKind::Enroll.as_str(), TokenKind::Viewer.as_str(), TokenKind::Admin.as_str()];
+    tokens::table
+        .filter(tokens::kind.eq_any(kinds))
+        .order(tokens::created_at)
+        .select(TokenRow::as_select())
+        .load(connection)?
+        .into_iter()
+        .map(TokenRow::into_stored)
+        .collect()
+}
+
+pub(super) fn revoke_token(
+    connection: &mut SqliteConnection,
+    id: TokenId,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    let id = id.to_string();
+    let found = diesel::update(tokens::table.filter(tokens::uuid.eq(&id).or(tokens::parent.eq(&id))))
+        .set(tokens::revoked_at.eq(now))
+        .execute(connection)?;
+    bump_access_version(connection)?;
+    Ok(found > 0)
+}
+
+pub(super) fn touch_tokens(
+    connection: &mut SqliteConnection,
+    used: &[(TokenId, UnixMillis)],
+) -> Result<(), StoreError> {
+    for (id, at) in used {
+        diesel::update(tokens::table.find(id.to_string())).set(tokens::last_used_at.eq(at)).execute(connection)?;
+    }
+    Ok(())
+}
+
+pub(super) fn create_environment(
+    connection: &mut SqliteConnection,
+    name: &str,
+    now: UnixMillis,
+) -> Result<StoredEnvironment, StoreError> {
+    let taken: i64 = environments::table.filter(environments::name.eq(name)).count().get_result(connection)?;
+    if taken > 0 {
+        return Err(StoreError::Exists(format!("environment {name:?}")));
+    }
+    let id = EnvironmentId(Uuid::now_v7());
+    let key: i64 = diesel::insert_into(environments::table)
+        .values((environments::uuid.eq(id.to_string()), environments::name.eq(name), environments::created_at.eq(now)))
+        .returning(environments::id)
+        .get_result(connection)?;
+    bump_access_version(connection)?;
+    Ok(StoredEnvironment { key: EnvironmentKey(key), id, name: name.to_owned(), created_at: now })
+}
+
+pub(super) fn enroll_node(
+    connection: &mut SqliteConnection,
+    enrolment: &NewEnrolment,
+) -> Result<EnrolledNode, StoreError> {
+    let known: Option<(i64, String)> = match &enrolment.machine_id {
+        Some(machine_id) => nodes::table
+            .filter(nodes::environment.eq(enrolment.environment.0).and(nodes::machine_id.eq(machine_id)))
+            .select((nodes::id, nodes::uuid))
+            .first(connection)
+            .optional()?,
+        None => None,
+    };
+    let labels = serde_json::to_string(&enrolment.labels).unwrap_or_else(|_| "{}".to_owned());
+    let (key, id) = match known {
+        Some((key, uuid)) => {
+            diesel::update(nodes::table.find(key))
+                .set((
+                    nodes::name.eq(&enrolment.name),
+                    nodes::os.eq(&enrolment.os),
+                    nodes::agent_version.eq(&enrolment.agent_version),
+                    nodes::labels.eq(labels),
+                ))
+                .execute(connection)?;
+            (key, parse_id(&uuid)?)
+        }
+        None => insert_node(connection, enrolment, labels)?,
+    };
+    let old_tokens = shorten_tokens(connection, key, enrolment.old_tokens_until)?;
+    let row = TokenRow {
+        uuid: TokenId(Uuid::now_v7()).to_string(),
+        kind: TokenKind::Node.to_string(),
+        environment: Some(enrolment.environment.0),
+        node: Some(key),
+        parent: None,
+        sha256: enrolment.hash.to_hex(),
+        hint: enrolment.hint.clone(),
+        created_at: enrolment.now,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    diesel::insert_into(tokens::table).values(&row).execute(connection)?;
+    bump_access_version(connection)?;
+    Ok(EnrolledNode { key: NodeKey(key), id, token: row.into_stored()?, old_tokens })
+}
+
+fn insert_node(
+    connection: &mut SqliteConnection,
+    enrolment: &NewEnrolment,
+    labels: String,
+) -> Result<(i64, NodeId), StoreError> {
+    let id = NodeId(Uuid::now_v7());
+    let key: i64 = diesel::insert_into(nodes::table)
+        .values((
+            nodes::uuid.eq(id.to_string()),
+            nodes::environment.eq(enrolment.environment.0),
+            nodes::name.eq(&enrolment.name),
+            nodes::machine_id.eq(&enrolment.machine_id),
+            nodes::os.eq(&enrolment.os),
+            nodes::agent_version.eq(&enrolment.agent_version),
+            nodes::labels.eq(labels),
+            nodes::status.eq(NodeStatus::Unknown.as_str()),
+            nodes::status_reason.eq("enrolled"),
+            nodes::status_since.eq(enrolment.now),
+            nodes::enrolled_at.eq(enrolment.now),
+        ))
+        .returning(nodes::id)
+        .get_result(connection)?;
+    Ok((key, id))
+}
+
+/// Lets a node's earlier tokens end at `until`, unless they end before.
+fn shorten_tokens(
+    connection: &mut SqliteConnection,
+    node: i64,
+    until: UnixMillis,
+) -> Result<Vec<StoredToken>, StoreError> {
+    diesel::update(
+        tokens::table
+            .filter(tokens::node.eq(node).and(tokens::revoked_at.is_null()))
+            .filter(tokens::expires_at.is_null().or(tokens::expires_at.gt(until))),
+    )
+    .set(tokens::expires_at.eq(until))
+    .returning(TokenRow::as_returning())
+    .get_results(connection)?
+    .into_iter()
+    .map(TokenRow::into_stored)
+    .collect()
+}

@@ -1,0 +1,176 @@
+//! The committer's transaction: multi-row upserts in a few prepared shapes.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable};
+use diesel::upsert::excluded;
+
+use crate::store::schema::*;
+use crate::store::{
+    CommitBatch, ComponentMinuteRow, NodeBootRow, NodeMinuteRow, PipelineMinuteRow, PipelineStatusRow, StoreError,
+};
+
+#[declare_sql_function]
+extern "SQL" {
+    /// SQLite's scalar `min`. A sum beyond 2^63-1 becomes a float there, and this brings it back.
+    #[sql_name = "min"]
+    fn least(a: BigInt, b: BigInt) -> BigInt;
+
+    #[sql_name = "coalesce"]
+    fn coalesce(a: Nullable<BigInt>, b: Nullable<BigInt>) -> Nullable<BigInt>;
+}
+
+/// Rows per statement. Few shapes, so that each stays prepared; 100 rows is where more rows gain
+/// no more.
+const SHAPES: [usize; 3] = [100, 10, 1];
+
+/// Calls `write` with slices of 100, 10 and 1 rows until all are written.
+fn in_shapes<T>(mut rows: &[T], mut write: impl FnMut(&[T]) -> QueryResult<usize>) -> QueryResult<()> {
+    for shape in SHAPES {
+        while rows.len() >= shape {
+            let (chunk, rest) = rows.split_at(shape);
+            write(chunk)?;
+            rows = rest;
+        }
+    }
+    Ok(())
+}
+
+/// Writes everything of the batch. The caller has begun the transaction.
+pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> Result<(), StoreError> {
+    in_shapes(&batch.pipelines, |rows| diesel::insert_into(pipelines::table).values(rows).execute(connection))?;
+    for (key, name) in &batch.pipeline_names {
+        diesel::update(pipelines::table.find(key)).set(pipelines::name.eq(name)).execute(connection)?;
+    }
+    in_shapes(&batch.series, |rows| diesel::insert_into(series::table).values(rows).execute(connection))?;
+    in_shapes(&batch.boots, |rows| upsert_boots(connection, rows))?;
+    for (node, boot) in &batch.forgotten_boots {
+        diesel::delete(node_boots::table.find((node, boot))).execute(connection)?;
+    }
+    in_shapes(&batch.gaps, |rows| {
+        diesel::insert_into(node_gaps::table).values(rows).on_conflict_do_nothing().execute(connection)
+    })?;
+    for (node, change) in &batch.nodes {
+        diesel::update(nodes::table.find(node)).set(change).execute(connection)?;
+    }
+    in_shapes(&batch.statuses, |rows| upsert_statuses(connection, rows))?;
+    in_shapes(&batch.pipeline_minutes, |rows| add_pipeline_minutes(connection, rows))?;
+    in_shapes(&batch.component_minutes, |rows| add_component_minutes(connection, rows))?;
+    in_shapes(&batch.node_minutes, |rows| upsert_node_minutes(connection, rows))?;
+    in_shapes(&batch.logs, |rows| diesel::insert_into(logs::table).values(rows).execute(connection))?;
+    in_shapes(&batch.events, |rows| diesel::insert_into(events::table).values(rows).execute(connection))?;
+    diesel::update(meta::table.find(1))
+        .set(meta::head_seq.eq(i64::try_from(batch.head_seq).unwrap_or(i64::MAX)))
+        .execute(connection)?;
+    Ok(())
+}
+
+fn upsert_boots(connection: &mut SqliteConnection, rows: &[NodeBootRow]) -> QueryResult<usize> {
+    use node_boots::*;
+    diesel::insert_into(table)
+        .values(rows)
+        .on_conflict((node, boot))
+        .do_update()
+        .set((seq.eq(excluded(seq)), last_seen_at.eq(excluded(last_seen_at))))
+        .execute(connection)
+}
+
+fn upsert_statuses(connection: &mut SqliteConnection, rows: &[PipelineStatusRow]) -> QueryResult<usize> {
+    use pipeline_status::*;
+    diesel::insert_into(table)
+        .values(rows)
+        .on_conflict((node, pipeline))
+        .do_update()
+        .set((
+            status.eq(excluded(status)),
+            status_text.eq(excluded(status_text)),
+            reason.eq(excluded(reason)),
+            since.eq(excluded(since)),
+            version.eq(excluded(version)),
+            pid.eq(excluded(pid)),
+            started_at.eq(excluded(started_at)),
+            restarts.eq(excluded(restarts)),
+            config_checksum.eq(excluded(config_checksum)),
+            scrape_error.eq(excluded(scrape_error)),
+            present.eq(excluded(present)),
+            reported_at.eq(excluded(reported_at)),
+        ))
+        .execute(connection)
+}
+
+fn add_pipeline_minutes(connection: &mut SqliteConnection, rows: &[PipelineMinuteRow]) -> QueryResult<usize> {
+    use pipeline_minutes::*;
+    diesel::insert_into(table)
+        .values(rows)
+        .on_conflict((minute, series))
+        .do_update()
+        .set((
+            events_in.eq(least(events_in + excluded(events_in), i64::MAX)),
+            events_out.eq(least(events_out + excluded(events_out), i64::MAX)),
+            errors.eq(least(errors + excluded(errors), i64::MAX)),
+            discarded.eq(least(discarded + excluded(discarded), i64::MAX)),
+            bytes_in.eq(least(bytes_in + excluded(bytes_in), i64::MAX)),
+            bytes_out.eq(least(bytes_out + excluded(bytes_out), i64::MAX)),
+            utilization_sum.eq(utilization_sum + excluded(utilization_sum)),
+            utilization_weight.eq(utilization_weight + excluded(utilization_weight)),
+            latency_sum.eq(latency_sum + excluded(latency_sum)),
+            latency_weight.eq(latency_weight + excluded(latency_weight)),
+            samples.eq(samples + excluded(samples)),
+            gaps.eq(gaps + excluded(gaps)),
+            resets.eq(resets + excluded(resets)),
+            logs_dropped.eq(least(logs_dropped + excluded(logs_dropped), i64::MAX)),
+        ))
+        .execute(connection)
+}
+
+fn add_component_minutes(connection: &mut SqliteConnection, rows: &[ComponentMinuteRow]) -> QueryResult<usize> {
+    use component_minutes::*;
+    diesel::insert_into(table)
+        .values(rows)
+        .on_conflict((minute, series))
+        .do_update()
+        .set((
+            received_events.eq(least(received_events + excluded(received_events), i64::MAX)),
+            sent_events.eq(least(sent_events + excluded(sent_events), i64::MAX)),
+            errors.eq(least(errors + excluded(errors), i64::MAX)),
+            discarded.eq(least(discarded + excluded(discarded), i64::MAX)),
+            received_bytes.eq(least(received_bytes + excluded(received_bytes), i64::MAX)),
+            sent_bytes.eq(least(sent_bytes + excluded(sent_bytes), i64::MAX)),
+            utilization_sum.eq(utilization_sum + excluded(utilization_sum)),
+            utilization_weight.eq(utilization_weight + excluded(utilization_weight)),
+            latency_sum.eq(latency_sum + excluded(latency_sum)),
+            latency_weight.eq(latency_weight + excluded(latency_weight)),
+            buffer_events.eq(coalesce(excluded(buffer_events), buffer_events)),
+            buffer_max_events.eq(coalesce(excluded(buffer_max_events), buffer_max_events)),
+            buffer_bytes.eq(coalesce(excluded(buffer_bytes), buffer_bytes)),
+            buffer_max_bytes.eq(coalesce(excluded(buffer_max_bytes), buffer_max_bytes)),
+            samples.eq(samples + excluded(samples)),
+        ))
+        .execute(connection)
+}
+
+fn upsert_node_minutes(connection: &mut SqliteConnection, rows: &[NodeMinuteRow]) -> QueryResult<usize> {
+    use node_minutes::*;
+    diesel::insert_into(table)
+        .values(rows)
+        .on_conflict((minute, node))
+        .do_update()
+        .set((
+            memory_total_bytes.eq(excluded(memory_total_bytes)),
+            memory_used_bytes.eq(excluded(memory_used_bytes)),
+            memory_free_bytes.eq(excluded(memory_free_bytes)),
+            cpu_seconds_total.eq(excluded(cpu_seconds_total)),
+            cpu_seconds_idle.eq(excluded(cpu_seconds_idle)),
+            load_avg_1.eq(excluded(load_avg_1)),
+            load_avg_5.eq(excluded(load_avg_5)),
+            load_avg_15.eq(excluded(load_avg_15)),
+            fs_total_bytes.eq(excluded(fs_total_bytes)),
+            fs_used_bytes.eq(excluded(fs_used_bytes)),
+            fs_free_bytes.eq(excluded(fs_free_bytes)),
+            disk_read_bytes.eq(excluded(disk_read_bytes)),
+            disk_written_bytes.eq(excluded(disk_written_bytes)),
+            net_rx_bytes.eq(excluded(net_rx_bytes)),
+            net_tx_bytes.eq(excluded(net_tx_bytes)),
+            samples.eq(samples + excluded(samples)),
+        ))
+        .execute(connection)
+}

@@ -1,0 +1,58 @@
+//! Removing what is older than its retention, a few rows at a time.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::BigInt;
+
+use crate::store::{Cutoffs, StoreError};
+
+/// Removes up to `limit` rows of each table. Lines and events go in order of their sequence, so
+/// that `oldest_seq` can say from where on nothing is missing.
+pub(super) fn expire(connection: &mut SqliteConnection, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
+    let limit = i64::from(limit);
+    let mut removed = 0;
+    for table in ["pipeline_minutes", "component_minutes", "node_minutes"] {
+        let key = if table == "node_minutes" { "node" } else { "series" };
+        removed += sql_query(format!(
+            "DELETE FROM {table} WHERE (minute, {key}) IN \
+             (SELECT minute, {key} FROM {table} WHERE minute < ? ORDER BY minute, {key} LIMIT ?)"
+        ))
+        .bind::<BigInt, _>(cutoffs.minutes_before)
+        .bind::<BigInt, _>(limit)
+        .execute(connection)?;
+    }
+    for (table, before) in [("logs", cutoffs.logs_before), ("events", cutoffs.events_before)] {
+        let end = last_expired(connection, table, before, limit)?;
+        if end > 0 {
+            removed +=
+                sql_query(format!("DELETE FROM {table} WHERE seq <= ?")).bind::<BigInt, _>(end).execute(connection)?;
+            sql_query("UPDATE meta SET oldest_seq = max(oldest_seq, ? + 1) WHERE id = 1")
+                .bind::<BigInt, _>(end)
+                .execute(connection)?;
+        }
+    }
+    Ok(removed as u64)
+}
+
+#[derive(QueryableByName)]
+struct Seq {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+}
+
+/// The end of the oldest run of rows that are all expired, at most `limit` rows long; 0 when the
+/// oldest row is still to be kept. A back-filled row holds up the newer ones behind it only until
+/// these expire too.
+fn last_expired(connection: &mut SqliteConnection, table: &str, before: i64, limit: i64) -> Result<i64, StoreError> {
+    let cut = if table == "logs" { "entry_seq" } else { "seq" };
+    let row: Seq = sql_query(format!(
+        "WITH oldest AS (SELECT seq, {cut} AS cut, at FROM {table} ORDER BY seq LIMIT ?), \
+         kept AS (SELECT min(seq) AS seq FROM oldest WHERE at >= ?) \
+         SELECT coalesce(max(oldest.cut), 0) AS seq FROM oldest, kept \
+         WHERE oldest.cut < coalesce(kept.seq, 9223372036854775807)"
+    ))
+    .bind::<BigInt, _>(limit)
+    .bind::<BigInt, _>(before)
+    .get_result(connection)?;
+    Ok(row.seq)
+}

@@ -1,0 +1,179 @@
+//! The store on SQLite: bundled, write-ahead log, `synchronous=FULL`.
+//!
+//! `synchronous=FULL` makes every commit wait for the disk, which is what lets an acknowledgement
+//! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
+
+mod access;
+mod commit;
+mod executor;
+mod expire;
+mod open;
+mod read;
+mod replay;
+
+use async_trait::async_trait;
+use diesel::{Connection, SqliteConnection};
+use systole_shared::{TokenId, UnixMillis};
+
+use self::executor::Executor;
+use super::*;
+
+/// Threads for queries. Two, like the cores of the smallest machine this runs on: queries must not
+/// keep the writer from its core.
+const READERS: usize = 2;
+
+/// SQLite in one file.
+pub(crate) struct SqliteStore {
+    writer: Executor,
+    readers: Executor,
+    /// Held for as long as the store is open for serving; see [`open::lock`].
+    _lock: Option<std::fs::File>,
+}
+
+/// Who else may use the database at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The collector's own: a second one is refused.
+    Exclusive,
+    /// A command beside a running collector.
+    Shared,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if needed, and brings it to this version.
+    pub(crate) fn open(path: &std::path::Path, access: Access) -> Result<Self, StoreError> {
+        let lock = match access {
+            Access::Exclusive => Some(open::lock(path)?),
+            Access::Shared => None,
+        };
+        let writer = open::writer(path)?;
+        let readers = (0..READERS).map(|_| open::reader(path)).collect::<Result<Vec<_>, _>>()?;
+        let threads =
+            |source: std::io::Error| StoreError::Open { url: path.display().to_string(), source: source.into() };
+        Ok(SqliteStore {
+            writer: Executor::start("store-writer", vec![writer]).map_err(threads)?,
+            readers: Executor::start("store-reader", readers).map_err(threads)?,
+            _lock: lock,
+        })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.readers.run(job).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.run(move |connection| connection.immediate_transaction(job)).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
+        self.read(access::feed_position).await
+    }
+
+    async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
+        self.read(access::load_ingest).await
+    }
+
+    async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
+        self.read(move |connection| access::load_node(connection, node)).await
+    }
+
+    async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError> {
+        self.write(move |connection| commit::commit(connection, &batch).map(|()| batch)).await
+    }
+
+    async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
+        self.read(move |connection| access::load_access(connection, known_version)).await
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<StoredToken, StoreError> {
+        self.write(move |connection| access::create_token(connection, token)).await
+    }
+
+    async fn list_tokens(&self) -> Result<Vec<StoredToken>, StoreError> {
+        self.read(access::list_tokens).await
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: UnixMillis) -> Result<bool, StoreError> {
+        self.write(move |connection| access::revoke_token(connection, id, now)).await
+    }
+
+    async fn touch_tokens(&self, used: Vec<(TokenId, UnixMillis)>) -> Result<(), StoreError> {
+        self.write(move |connection| access::touch_tokens(connection, &used)).await
+    }
+
+    async fn create_environment(&self, name: String, now: UnixMillis) -> Result<StoredEnvironment, StoreError> {
+        self.write(move |connection| access::create_environment(connection, &name, now)).await
+    }
+
+    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
+        self.write(move |connection| access::enroll_node(connection, &enrolment)).await
+    }
+
+    async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
+        self.read(move |connection| read::list_nodes(connection, &query)).await
+    }
+
+    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
+        self.read(move |connection| read::node_gaps(connection, node)).await
+    }
+
+    async fn node_minutes(&self, node: NodeKey, range: MinuteRange) -> Result<Vec<NodeMinuteRow>, StoreError> {
+        self.read(move |connection| read::node_minutes(connection, node, range)).await
+    }
+
+    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
+        self.read(move |connection| read::list_pipelines(connection, &query)).await
+    }
+
+    async fn pipeline_minutes(
+        &self,
+        pipeline: i64,
+        node: Option<NodeKey>,
+        range: MinuteRange,
+    ) -> Result<Vec<PipelineMinuteView>, StoreError> {
+        self.read(move |connection| read::pipeline_minutes(connection, pipeline, node, range)).await
+    }
+
+    async fn component_minutes(
+        &self,
+        pipeline: i64,
+        node: Option<NodeKey>,
+        range: MinuteRange,
+    ) -> Result<Vec<ComponentMinuteView>, StoreError> {
+        self.read(move |connection| read::component_minutes(connection, pipeline, node, range)).await
+    }
+
+    async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
+        self.read(move |connection| read::list_logs(connection, &query)).await
+    }
+
+    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(move |connection| read::list_status_changes(connection, &query)).await
+    }
+
+    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
+        self.read(move |connection| connection.transaction(|connection| replay::page(connection, &query))).await
+    }
+
+    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
+        self.read(move |connection| connection.transaction(|connection| read::snapshot(connection, environments))).await
+    }
+
+    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
+        self.write(move |connection| expire::expire(connection, cutoffs, limit)).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}

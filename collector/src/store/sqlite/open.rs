@@ -1,0 +1,77 @@
+//! Opening the file: lock, settings, migrations.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::clock;
+use crate::store::{DEFAULT_ENVIRONMENT, StoreError};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
+
+/// Keeps a second collector off the database: two would hand out the same sequence numbers. The
+/// system gives the lock back when the process ends, however it ends.
+pub(super) fn lock(database: &Path) -> Result<File, StoreError> {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let failed = |source: std::io::Error| StoreError::Open { url: path.display().to_string(), source: source.into() };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(database.display().to_string())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// The connection that writes: brings the file to this version first.
+pub(super) fn writer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let mut connection = connect(
+        path,
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; \
+         PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;",
+    )?;
+    // Under the write lock, because a command and a collector may open a new file at once.
+    connection.immediate_transaction(|connection| {
+        connection.run_pending_migrations(MIGRATIONS).map_err(StoreError::Migrate)?;
+        ensure_defaults(connection)
+    })?;
+    Ok(connection)
+}
+
+/// A connection that can not write.
+pub(super) fn reader(path: &Path) -> Result<SqliteConnection, StoreError> {
+    connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;")
+}
+
+fn connect(path: &Path, settings: &str) -> Result<SqliteConnection, StoreError> {
+    let url = path.display().to_string();
+    let mut connection = SqliteConnection::establish(&url)
+        .map_err(|source| StoreError::Open { url: url.clone(), source: source.into() })?;
+    // First of all, so that the other settings wait for a busy neighbour too.
+    connection
+        .batch_execute("PRAGMA busy_timeout = 10000;")
+        .and_then(|()| connection.batch_execute(settings))
+        .map_err(|source| StoreError::Open { url, source: source.into() })?;
+    Ok(connection)
+}
+
+/// The epoch of the feed and the default environment, made once with the database.
+fn ensure_defaults(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let epoch = uuid::Uuid::new_v4().simple().to_string();
+    sql_query("INSERT OR IGNORE INTO meta (id, epoch, head_seq, oldest_seq, access_version) VALUES (1, ?, 0, 1, 1)")
+        .bind::<diesel::sql_types::Text, _>(&epoch[..12])
+        .execute(connection)?;
+    sql_query(
+        "INSERT INTO environments (uuid, name, created_at) SELECT ?, ?, ? \
+         WHERE NOT EXISTS (SELECT 1 FROM environments)",
+    )
+    .bind::<diesel::sql_types::Text, _>(uuid::Uuid::now_v7().to_string())
+    .bind::<diesel::sql_types::Text, _>(DEFAULT_ENVIRONMENT)
+    .bind::<diesel::sql_types::BigInt, _>(clock::now_ms())
+    .execute(connection)?;
+    Ok(())
+}

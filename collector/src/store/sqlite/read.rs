@@ -1,0 +1,437 @@
+//! The queries of the API.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Double, Nullable, Text};
+use diesel::sqlite::Sqlite;
+use systole_shared::LogLevel;
+use systole_shared::events::EventType;
+
+use super::access::feed_position;
+use crate::store::schema::*;
+use crate::store::*;
+
+fn keys(environments: &[EnvironmentKey]) -> Vec<i64> {
+    environments.iter().map(|key| key.0).collect()
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = nodes)]
+struct NodeColumns {
+    id: i64,
+    uuid: String,
+    environment: i64,
+    name: String,
+    os: String,
+    agent_version: Option<String>,
+    vector_version: Option<String>,
+    deployment_mode: Option<String>,
+    running_as: Option<String>,
+    labels: String,
+    health: Option<String>,
+    host: Option<String>,
+    status: String,
+    status_reason: String,
+    status_since: i64,
+    last_seen_at: Option<i64>,
+    enrolled_at: i64,
+}
+
+pub(super) fn list_nodes(connection: &mut SqliteConnection, query: &NodeQuery) -> Result<Vec<NodeView>, StoreError> {
+    let mut select = nodes::table
+        .select(NodeColumns::as_select())
+        .order((nodes::name, nodes::id))
+        .limit(query.limit)
+        .into_boxed::<Sqlite>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(nodes::environment.eq_any(keys(environments)));
+    }
+    if let Some(id) = query.id {
+        select = select.filter(nodes::uuid.eq(id.to_string()));
+    }
+    if let Some(status) = &query.status {
+        select = select.filter(nodes::status.eq(status.clone()));
+    }
+    if let Some((name, key)) = &query.after {
+        select = select.filter(nodes::name.gt(name.clone()).or(nodes::name.eq(name.clone()).and(nodes::id.gt(*key))));
+    }
+    let rows = select.load(connection)?;
+    let statuses = statuses_of_nodes(connection, &rows.iter().map(|row| row.id).collect::<Vec<_>>())?;
+    Ok(with_pipelines(rows, statuses))
+}
+
+fn with_pipelines(rows: Vec<NodeColumns>, statuses: Vec<PipelineStatusView>) -> Vec<NodeView> {
+    let mut by_node: HashMap<i64, Vec<PipelineStatusView>> = HashMap::new();
+    for status in statuses {
+        by_node.entry(status.row.node).or_default().push(status);
+    }
+    rows.into_iter()
+        .map(|row| NodeView {
+            pipelines: by_node.remove(&row.id).unwrap_or_default(),
+            key: NodeKey(row.id),
+            id: row.uuid,
+            environment: EnvironmentKey(row.environment),
+            name: row.name,
+            os: row.os,
+            agent_version: row.agent_version,
+            vector_version: row.vector_version,
+            deployment_mode: row.deployment_mode,
+            running_as: row.running_as,
+            labels: row.labels,
+            health: row.health,
+            host: row.host,
+            status: row.status,
+            status_reason: row.status_reason,
+            status_since: row.status_since,
+            last_seen_at: row.last_seen_at,
+            enrolled_at: row.enrolled_at,
+        })
+        .collect()
+}
+
+type StatusColumns = (PipelineStatusRow, String, String, String, String);
+
+fn status_views(rows: Vec<StatusColumns>) -> Vec<PipelineStatusView> {
+    rows.into_iter()
+        .map(|(row, pipeline, pipeline_name, node, node_name)| PipelineStatusView {
+            pipeline,
+            pipeline_name,
+            node,
+            node_name,
+            row,
+        })
+        .collect()
+}
+
+macro_rules! status_join {
+    () => {
+        pipeline_status::table
+            .inner_join(pipelines::table.on(pipelines::id.eq(pipeline_status::pipeline)))
+            .inner_join(nodes::table.on(nodes::id.eq(pipeline_status::node)))
+            .select((PipelineStatusRow::as_select(), pipelines::slug, pipelines::name, nodes::uuid, nodes::name))
+    };
+}
+
+fn statuses_of_nodes(connection: &mut SqliteConnection, nodes: &[i64]) -> Result<Vec<PipelineStatusView>, StoreError> {
+    let rows: Vec<StatusColumns> = status_join!()
+        .filter(pipeline_status::node.eq_any(nodes))
+        .filter(pipeline_status::present.eq(1))
+        .order((pipeline_status::node, pipelines::slug))
+        .load(connection)?;
+    Ok(status_views(rows))
+}
+
+pub(super) fn node_gaps(connection: &mut SqliteConnection, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
+    Ok(node_gaps::table
+        .filter(node_gaps::node.eq(node.0))
+        .order(node_gaps::recorded_at.desc())
+        .limit(100)
+        .select(NodeGapRow::as_select())
+        .load(connection)?)
+}
+
+pub(super) fn node_minutes(
+    connection: &mut SqliteConnection,
+    node: NodeKey,
+    range: MinuteRange,
+) -> Result<Vec<NodeMinuteRow>, StoreError> {
+    Ok(node_minutes::table
+        .filter(node_minutes::node.eq(node.0))
+        .filter(node_minutes::minute.ge(range.from).and(node_minutes::minute.lt(range.to)))
+        .order(node_minutes::minute)
+        .select(NodeMinuteRow::as_select())
+        .load(connection)?)
+}
+
+pub(super) fn list_pipelines(
+    connection: &mut SqliteConnection,
+    query: &PipelineQuery,
+) -> Result<Vec<PipelineView>, StoreError> {
+    let mut select = pipelines::table
+        .select(PipelineRow::as_select())
+        .order((pipelines::slug, pipelines::id))
+        .limit(query.limit)
+        .into_boxed::<Sqlite>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(pipelines::environment.eq_any(keys(environments)));
+    }
+    if let Some(id) = &query.id {
+        select = select.filter(pipelines::slug.eq(id.clone()));
+    }
+    if let Some((slug, key)) = &query.after {
+        select = select
+            .filter(pipelines::slug.gt(slug.clone()).or(pipelines::slug.eq(slug.clone()).and(pipelines::id.gt(*key))));
+    }
+    let rows = select.load(connection)?;
+    let statuses: Vec<StatusColumns> = status_join!()
+        .filter(pipeline_status::pipeline.eq_any(rows.iter().map(|row| row.id).collect::<Vec<_>>()))
+        .filter(pipeline_status::present.eq(1))
+        .order((pipeline_status::pipeline, nodes::name))
+        .load(connection)?;
+    let mut by_pipeline: HashMap<i64, Vec<PipelineStatusView>> = HashMap::new();
+    for status in status_views(statuses) {
+        by_pipeline.entry(status.row.pipeline).or_default().push(status);
+    }
+    Ok(rows
+        .into_iter()
+        .map(|row| PipelineView {
+            nodes: by_pipeline.remove(&row.id).unwrap_or_default(),
+            key: row.id,
+            environment: EnvironmentKey(row.environment),
+            id: row.slug,
+            name: row.name,
+        })
+        .collect())
+}
+
+/// The minutes of a range, so that a pipeline's rows are looked up by their key (minute, series)
+/// instead of reading everybody's rows of these minutes.
+const MINUTES: &str = "WITH RECURSIVE minutes(minute) AS \
+     (SELECT ?1 WHERE ?1 < ?2 UNION ALL SELECT minute + 1 FROM minutes WHERE minute + 1 < ?2) ";
+
+/// An average out of a sum and a weight; null without weight.
+fn mean(name: &str) -> String {
+    format!("CASE WHEN sum({name}_weight) > 0 THEN sum({name}_sum) / sum({name}_weight) END")
+}
+
+#[derive(QueryableByName)]
+struct PipelineMinuteColumns {
+    #[diesel(sql_type = BigInt)]
+    minute: i64,
+    #[diesel(sql_type = BigInt)]
+    events_in: i64,
+    #[diesel(sql_type = BigInt)]
+    events_out: i64,
+    #[diesel(sql_type = BigInt)]
+    errors: i64,
+    #[diesel(sql_type = BigInt)]
+    discarded: i64,
+    #[diesel(sql_type = BigInt)]
+    bytes_in: i64,
+    #[diesel(sql_type = BigInt)]
+    bytes_out: i64,
+    #[diesel(sql_type = Nullable<Double>)]
+    utilization: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    latency_ms: Option<f64>,
+    #[diesel(sql_type = BigInt)]
+    samples: i64,
+    #[diesel(sql_type = BigInt)]
+    gaps: i64,
+    #[diesel(sql_type = BigInt)]
+    resets: i64,
+    #[diesel(sql_type = BigInt)]
+    logs_dropped: i64,
+}
+
+/// SQLite refuses a sum beyond its integers; that is the question's fault, not the database's.
+fn overflow(error: diesel::result::Error) -> StoreError {
+    if error.to_string().contains("integer overflow") { StoreError::SumOverflow } else { error.into() }
+}
+
+pub(super) fn pipeline_minutes(
+    connection: &mut SqliteConnection,
+    pipeline: i64,
+    node: Option<NodeKey>,
+    range: MinuteRange,
+) -> Result<Vec<PipelineMinuteView>, StoreError> {
+    let rows: Vec<PipelineMinuteColumns> = sql_query(format!(
+        "{MINUTES} SELECT rows.minute AS minute, sum(events_in) AS events_in, sum(events_out) AS events_out, \
+         sum(errors) AS errors, sum(discarded) AS discarded, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out, \
+         {} AS utilization, {} AS latency_ms, sum(samples) AS samples, sum(gaps) AS gaps, sum(resets) AS resets, \
+         sum(logs_dropped) AS logs_dropped \
+         FROM minutes CROSS JOIN series CROSS JOIN pipeline_minutes AS rows \
+         WHERE series.pipeline = ?3 AND series.component = '' AND (?4 IS NULL OR series.node = ?4) \
+         AND rows.minute = minutes.minute AND rows.series = series.id \
+         GROUP BY rows.minute ORDER BY rows.minute",
+        mean("utilization"),
+        mean("latency"),
+    ))
+    .bind::<BigInt, _>(range.from)
+    .bind::<BigInt, _>(range.to)
+    .bind::<BigInt, _>(pipeline)
+    .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+    .load(connection)
+    .map_err(overflow)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| PipelineMinuteView {
+            minute: row.minute,
+            events_in: row.events_in,
+            events_out: row.events_out,
+            errors: row.errors,
+            discarded: row.discarded,
+            bytes_in: row.bytes_in,
+            bytes_out: row.bytes_out,
+            utilization: row.utilization,
+            latency_ms: row.latency_ms,
+            samples: row.samples,
+            gaps: row.gaps,
+            resets: row.resets,
+            logs_dropped: row.logs_dropped,
+        })
+        .collect())
+}
+
+#[derive(QueryableByName)]
+struct ComponentMinuteColumns {
+    #[diesel(sql_type = BigInt)]
+    minute: i64,
+    #[diesel(sql_type = Text)]
+    component: String,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = BigInt)]
+    received_events: i64,
+    #[diesel(sql_type = BigInt)]
+    sent_events: i64,
+    #[diesel(sql_type = BigInt)]
+    errors: i64,
+    #[diesel(sql_type = BigInt)]
+    discarded: i64,
+    #[diesel(sql_type = BigInt)]
+    received_bytes: i64,
+    #[diesel(sql_type = BigInt)]
+    sent_bytes: i64,
+    #[diesel(sql_type = Nullable<Double>)]
+    utilization: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    latency_ms: Option<f64>,
+    #[diesel(sql_type = BigInt)]
+    samples: i64,
+}
+
+pub(super) fn component_minutes(
+    connection: &mut SqliteConnection,
+    pipeline: i64,
+    node: Option<NodeKey>,
+    range: MinuteRange,
+) -> Result<Vec<ComponentMinuteView>, StoreError> {
+    let rows: Vec<ComponentMinuteColumns> = sql_query(format!(
+        "{MINUTES} SELECT rows.minute AS minute, series.component AS component, max(series.kind) AS kind, \
+         sum(received_events) AS received_events, sum(sent_events) AS sent_events, sum(errors) AS errors, \
+         sum(discarded) AS discarded, sum(received_bytes) AS received_bytes, sum(sent_bytes) AS sent_bytes, \
+         {} AS utilization, {} AS latency_ms, sum(samples) AS samples \
+         FROM minutes CROSS JOIN series CROSS JOIN component_minutes AS rows \
+         WHERE series.pipeline = ?3 AND series.component <> '' AND (?4 IS NULL OR series.node = ?4) \
+         AND rows.minute = minutes.minute AND rows.series = series.id \
+         GROUP BY rows.minute, series.component ORDER BY rows.minute, series.component",
+        mean("utilization"),
+        mean("latency"),
+    ))
+    .bind::<BigInt, _>(range.from)
+    .bind::<BigInt, _>(range.to)
+    .bind::<BigInt, _>(pipeline)
+    .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+    .load(connection)
+    .map_err(overflow)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ComponentMinuteView {
+            minute: row.minute,
+            component: row.component,
+            kind: row.kind,
+            received_events: row.received_events,
+            sent_events: row.sent_events,
+            errors: row.errors,
+            discarded: row.discarded,
+            received_bytes: row.received_bytes,
+            sent_bytes: row.sent_bytes,
+            utilization: row.utilization,
+            latency_ms: row.latency_ms,
+            samples: row.samples,
+        })
+        .collect())
+}
+
+pub(super) fn list_logs(connection: &mut SqliteConnection, query: &LogQuery) -> Result<Vec<LogView>, StoreError> {
+    let mut select = logs::table
+        .inner_join(nodes::table.on(nodes::id.eq(logs::node)))
+        .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
+        .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
+        .filter(logs::seq.gt(query.after))
+        .order(logs::seq)
+        .limit(query.limit)
+        .into_boxed::<Sqlite>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(nodes::environment.eq_any(keys(environments)));
+    }
+    if let Some(node) = query.node {
+        select = select.filter(logs::node.eq(node.0));
+    }
+    if let Some(pipelines) = &query.pipelines {
+        select = select.filter(logs::pipeline.eq_any(pipelines.clone()));
+    }
+    if let Some(min_level) = query.min_level {
+        let levels = [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];
+        let wanted = levels.into_iter().filter(|level| *level >= min_level).map(|level| Some(level.as_str()));
+        select = select.filter(logs::level.eq_any(wanted.collect::<Vec<_>>()));
+    }
+    if let Some(text) = &query.text {
+        let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        select = select.filter(logs::line.like(format!("%{escaped}%")).escape('\\'));
+    }
+    if let Some(from) = query.from {
+        select = select.filter(logs::at.ge(from));
+    }
+    if let Some(to) = query.to {
+        select = select.filter(logs::at.lt(to));
+    }
+    let rows: Vec<(LogRow, String, String)> = select.load(connection)?;
+    Ok(rows
+        .into_iter()
+        .map(|(row, node, pipeline)| LogView {
+            seq: row.seq,
+            at: row.at,
+            node,
+            pipeline,
+            stream: row.stream,
+            level: row.level,
+            line: row.line,
+        })
+        .collect())
+}
+
+pub(super) fn list_status_changes(
+    connection: &mut SqliteConnection,
+    query: &StatusChangeQuery,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let mut select = events::table
+        .select(EventRow::as_select())
+        .filter(events::kind.eq(EventType::StatusChange.as_str()))
+        .filter(events::seq.gt(query.after))
+        .order(events::seq)
+        .limit(query.limit)
+        .into_boxed::<Sqlite>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(events::environment.eq_any(keys(environments)));
+    }
+    if let Some(node) = query.node {
+        select = select.filter(events::node.eq(node.0));
+    }
+    if let Some(pipelines) = &query.pipelines {
+        select = select.filter(events::pipeline.eq_any(pipelines.iter().copied().map(Some).collect::<Vec<_>>()));
+    }
+    if let Some(from) = query.from {
+        select = select.filter(events::at.ge(from));
+    }
+    if let Some(to) = query.to {
+        select = select.filter(events::at.lt(to));
+    }
+    let rows = select.load(connection)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| StoredEvent { seq: row.seq.unsigned_abs(), kind: EventType::StatusChange, payload: row.payload })
+        .collect())
+}
+
+pub(super) fn snapshot(
+    connection: &mut SqliteConnection,
+    environments: Option<Vec<EnvironmentKey>>,
+) -> Result<StateSnapshot, StoreError> {
+    let watermark = feed_position(connection)?.head;
+    let query = NodeQuery { environments, limit: i64::MAX, ..NodeQuery::default() };
+    Ok(StateSnapshot { watermark, nodes: list_nodes(connection, &query)? })
+}

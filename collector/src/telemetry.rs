@@ -1,0 +1,138 @@
+//! What the collector counts of itself, for /metrics.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// A label that says which event type.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct TypeLabel {
+    pub r#type: &'static str,
+}
+
+/// A label that says why.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ReasonLabel {
+    pub reason: &'static str,
+}
+
+/// Counters and histograms, cheap to clone and to count with.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    registry: Registry,
+    pub reports_applied: Counter,
+    pub reports_duplicate: Counter,
+    pub reports_refused: Counter,
+    pub reports_missing: Counter,
+    pub items_refused: Counter,
+    pub requests_rejected: Family<ReasonLabel, Counter>,
+    pub body_bytes: Counter,
+    pub events_reported: Counter,
+    pub rows_written: Counter,
+    pub log_lines: Counter,
+    pub commits: Counter,
+    pub commit_failures: Counter,
+    pub commit_seconds: Histogram,
+    pub rows_expired: Counter,
+    pub events_published: Family<TypeLabel, Counter>,
+    pub feed_subscribers: Gauge,
+    pub feed_bytes: Counter,
+    pub feed_deliveries: Counter,
+    pub feed_replays: Counter,
+    pub feed_gaps: Family<ReasonLabel, Counter>,
+    pub feed_closes: Family<ReasonLabel, Counter>,
+    pub ring_bytes: Gauge,
+    pub ring_pipelines: Gauge,
+    pub ring_components: Gauge,
+    pub rings_shed: Family<ReasonLabel, Gauge>,
+    pub nodes: Family<ReasonLabel, Gauge>,
+    pub ingest_queue: Gauge,
+    pub resident_bytes: Gauge,
+    pub cpu_seconds: Gauge<f64, AtomicU64>,
+    pub start_time_seconds: Gauge<f64, AtomicU64>,
+}
+
+impl Telemetry {
+    /// Everything at zero.
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::default();
+        let systole = registry.sub_registry_with_prefix("systole");
+        macro_rules! metric {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                systole.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        let seconds = || Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]);
+        let commit_seconds = seconds();
+        systole.register_with_unit("commit", "Time of one transaction", Unit::Seconds, commit_seconds.clone());
+        let mut telemetry = Telemetry {
+            reports_applied: metric!("reports_applied", "Reports committed", Counter::default()),
+            reports_duplicate: metric!(
+                "reports_duplicate",
+                "Reports acknowledged again, not applied",
+                Counter::default()
+            ),
+            reports_refused: metric!("reports_refused", "Reports refused as a whole", Counter::default()),
+            reports_missing: metric!(
+                "reports_missing",
+                "Reports that agents can not send any more",
+                Counter::default()
+            ),
+            items_refused: metric!(
+                "items_refused",
+                "Items refused, the rest of their report taken",
+                Counter::default()
+            ),
+            requests_rejected: metric!("requests_rejected", "Requests of agents rejected", Family::default()),
+            body_bytes: metric!("report_body_bytes", "Bytes of report bodies as received", Counter::default()),
+            events_reported: metric!(
+                "pipeline_events_in",
+                "Events that pipelines took in, as reported",
+                Counter::default()
+            ),
+            rows_written: metric!("rows_written", "Rows written to the database", Counter::default()),
+            log_lines: metric!("log_lines_stored", "Log lines written to the database", Counter::default()),
+            commits: metric!("commits", "Transactions committed", Counter::default()),
+            commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
+            commit_seconds,
+            rows_expired: metric!("rows_expired", "Rows removed after their retention", Counter::default()),
+            events_published: metric!("events_published", "Events published to the feed", Family::default()),
+            feed_subscribers: metric!("feed_subscribers", "Open streams of the feed", Gauge::default()),
+            feed_bytes: metric!("feed_sent_bytes", "Bytes handed to subscribers", Counter::default()),
+            feed_deliveries: metric!("feed_deliveries", "Events handed to subscribers", Counter::default()),
+            feed_replays: metric!("feed_replays", "Replays served from the database", Counter::default()),
+            feed_gaps: metric!("feed_gaps", "Gaps announced to subscribers", Family::default()),
+            feed_closes: metric!("feed_closes", "Streams closed by the collector", Family::default()),
+            ring_bytes: metric!("ring_bytes", "Memory of the sample rings", Gauge::default()),
+            ring_pipelines: metric!("ring_pipelines", "Rings of pipelines", Gauge::default()),
+            ring_components: metric!("ring_components", "Rings of components", Gauge::default()),
+            rings_shed: metric!("rings_shed", "Rings shrunk or dropped for the budget", Family::default()),
+            nodes: metric!("nodes", "Nodes by state", Family::default()),
+            ingest_queue: metric!("ingest_queue_length", "Requests that wait for the committer", Gauge::default()),
+            resident_bytes: Gauge::default(),
+            cpu_seconds: Gauge::default(),
+            start_time_seconds: Gauge::default(),
+            registry: Registry::default(),
+        };
+        let process = registry.sub_registry_with_prefix("process");
+        process.register("resident_memory_bytes", "Resident memory", telemetry.resident_bytes.clone());
+        process.register("cpu_seconds", "CPU time used so far", telemetry.cpu_seconds.clone());
+        process.register("start_time_seconds", "Start, in Unix seconds", telemetry.start_time_seconds.clone());
+        telemetry.registry = registry;
+        telemetry
+    }
+
+    /// The text that Prometheus reads.
+    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
