@@ -11,7 +11,7 @@ use systole_shared::{
 use tokio::time::Instant;
 
 use crate::identity::machine::Machine;
-use crate::logs::Line;
+use crate::logs::{Line, level};
 use crate::pipelines::{Pipeline, PipelineState};
 use crate::scrape::meter::Metered;
 
@@ -136,7 +136,7 @@ fn json_bytes(text: &str) -> usize {
 }
 
 fn wire_line(line: Line) -> LogLine<'static> {
-    LogLine { at: line.at, stream: line.stream, level: line.level, line: line.text.into() }
+    LogLine { at: line.at, stream: line.stream, level: level::find(&line.text), line: line.text.into() }
 }
 
 fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport<'p> {

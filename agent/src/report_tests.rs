@@ -26,7 +26,7 @@ fn reporter(pipelines: &[Arc<Pipeline>]) -> Reporter {
 }
 
 fn say(pipeline: &Pipeline, count: usize, text: &str) {
-    let line = Line { at: 5, stream: LogStream::Stderr, level: None, text: text.to_owned() };
+    let line = Line { at: 5, stream: LogStream::Stderr, text: text.to_owned() };
     // Spread in time, so that the budget of lines takes nothing.
     let begin = Instant::now();
     pipeline.with_logs(|logs| {

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> Line {
-        Line { at: 0, stream: LogStream::Stdout, level: None, text: text.to_owned() }
+        Line { at: 0, stream: LogStream::Stdout, text: text.to_owned() }
     }
 
     fn drain(buffer: &mut LogBuffer) -> Vec<String> {

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::PipelineConfig;
+use crate::logs::Line;
 use crate::logs::budget::LogBuffer;
-use crate::logs::{Line, level};
 use crate::scrape::fetch::{ScrapeError, Scraper};
 use crate::scrape::meter::{Meter, Metered};
 use crate::selfcount::SelfCounters;
@@ -101,10 +101,11 @@ impl Pipeline {
         }
     }
 
-    /// Takes a line of the process.
-    fn take_line(&self, stream: LogStream, text: String) {
-        let line = Line { at: clock::unix_millis(), stream, level: level::find(&text), text };
-        lock(&self.logs).push(line, Instant::now());
+    /// Takes lines of the process: all that `read` gives.
+    fn take_lines(&self, stream: LogStream, read: impl FnOnce(&mut dyn FnMut(String))) {
+        let (at, now) = (clock::unix_millis(), Instant::now());
+        let mut logs = lock(&self.logs);
+        read(&mut |text| logs.push(Line { at, stream, text }, now));
     }
 
     /// Works on the waiting lines.

@@ -65,10 +65,8 @@ async fn read(
         };
         match read {
             Ok(0) | Err(_) => break,
-            Ok(length) => splitter.push(&buffer[..length], |line| pipeline.take_line(stream, line)),
+            Ok(length) => pipeline.take_lines(stream, |emit| splitter.push(&buffer[..length], emit)),
         }
     }
-    if let Some(line) = splitter.finish() {
-        pipeline.take_line(stream, line);
-    }
+    pipeline.take_lines(stream, |emit| splitter.finish().into_iter().for_each(emit));
 }

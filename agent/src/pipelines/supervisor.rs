@@ -204,13 +204,29 @@ impl Supervisor {
         let Some(pid) = pid else { return };
         let begin = Instant::now();
         process::signal_group(pid, Signal::SIGTERM);
-        if timeout(STOP_CEILING, child.wait()).await.is_err() {
+        let ended = async {
+            tokio::select! {
+                _ = child.wait() => {}
+                () = self.count_to_the_end() => {}
+            }
+        };
+        if timeout(STOP_CEILING, ended).await.is_err() {
             tracing::warn!(pipeline = %self.pipeline.config.id, pid, "the process did not end within {} s of SIGTERM; it gets SIGKILL", STOP_CEILING.as_secs());
             process::signal_group(pid, Signal::SIGKILL);
             let _ = child.wait().await;
         }
         let left = STOP_CEILING.saturating_sub(begin.elapsed());
         self.clear_away(Some(pid), left, output).await;
+    }
+
+    /// A process that was told to end may still empty its buffers: counts that. Never ends.
+    async fn count_to_the_end(&self) {
+        if self.pipeline.config.metrics.is_some() {
+            while self.pipeline.scrape(&self.scraper).await.is_ok() {
+                sleep(PROBE_EVERY).await;
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     /// The process is gone: ends what it left in its group, and takes its last lines.

@@ -72,12 +72,16 @@ struct Progress {
     /// Reports in the next request; halves on a refusal, to find the one that is refused.
     limit: usize,
     failing: bool,
+    /// Failures in a row. The first of them may be no more than a connection that the collector
+    /// closed while it was idle, and is not worth a line.
+    failures: u32,
 }
 
 impl Uplink {
     /// Sends reports, until the agent ends and everything is sent.
     pub(crate) async fn run(self) {
-        let mut progress = Progress { backoff: Backoff::default(), limit: MAX_REPORTS_PER_REQUEST, failing: false };
+        let mut progress =
+            Progress { backoff: Backoff::default(), limit: MAX_REPORTS_PER_REQUEST, failing: false, failures: 0 };
         let mut token = node_token::read(&self.credentials.data_dir);
         loop {
             let Some(node_token) = &token else {
@@ -116,6 +120,7 @@ impl Uplink {
             tracing::info!(waiting = self.outbox.size().0, "the collector answers again");
             progress.failing = false;
         }
+        progress.failures = 0;
         self.take_interval(ack.interval_ms);
         if let Some(missing) = ack.missing {
             tracing::warn!(
@@ -169,7 +174,8 @@ impl Uplink {
             Fault::Network(_) | Fault::NotNow { .. } | Fault::Unreadable(_) | Fault::Unauthorized(_) => {
                 let retry_after = if let Fault::NotNow { retry_after, .. } = fault { *retry_after } else { None };
                 let wait = progress.backoff.failed(rand::random(), retry_after);
-                if progress.failing {
+                progress.failures += 1;
+                if progress.failing || progress.failures < 2 {
                     tracing::debug!(%fault, wait_ms = wait.as_millis(), "reports wait");
                 } else {
                     tracing::warn!(%fault, wait_ms = wait.as_millis(), "reports wait; the agent tries again by itself, pipelines go on");
