@@ -1,5 +1,7 @@
 //! The real binary and real processes, without any collector: pipelines do not need one.
 
+#![expect(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
