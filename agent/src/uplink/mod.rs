@@ -2,8 +2,10 @@
 
 mod backoff;
 mod client;
+mod enroll;
 mod fault;
 mod send;
 
 pub(crate) use client::CollectorClient;
-pub(crate) use send::{Credentials, Uplink};
+pub(crate) use enroll::Credentials;
+pub(crate) use send::Uplink;

@@ -1,21 +1,19 @@
-//! The uplink's task: who the node is, what is sent next, and what an answer means.
+//! The uplink's task: what is sent next, and what an answer means.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use systole_shared::limits::{MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut};
-use systole_shared::{BootId, EnrollRequest, ReportAck, Token};
+use systole_shared::{BootId, ReportAck};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::client::CollectorClient;
+use super::enroll::Credentials;
 use super::fault::Fault;
 use crate::clock;
-use crate::identity::machine::Machine;
 use crate::identity::node_token;
 use crate::outbox::Outbox;
 use crate::queue::Queued;
@@ -23,9 +21,6 @@ use crate::selfcount::SelfCounters;
 
 /// Reports in one request, in bytes before compression.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-
-/// Between two tries to enrol that the collector refused: only a person can change that.
-const REFUSED_ENROLMENT_WAIT: Duration = Duration::from_secs(60);
 
 /// Between two tries while the agent ends; the whole end has its own ceiling.
 const CLOSING_WAIT: Duration = Duration::from_millis(200);
@@ -35,18 +30,6 @@ const MAX_REFUSED_LOGGED: usize = 5;
 
 /// Intervals that a collector may ask for.
 const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(300));
-
-/// What the node needs to prove who it is.
-pub(crate) struct Credentials {
-    /// Where the node's token is kept.
-    pub(crate) data_dir: PathBuf,
-    /// The enrolment token, if one is configured.
-    pub(crate) enroll_token: Option<Token>,
-    /// The host.
-    pub(crate) machine: Machine,
-    /// The node's labels.
-    pub(crate) labels: BTreeMap<String, String>,
-}
 
 /// Sends what the outbox holds.
 pub(crate) struct Uplink {
@@ -67,11 +50,11 @@ pub(crate) struct Uplink {
 }
 
 /// What changes while sending.
-struct Progress {
-    backoff: Backoff,
+pub(super) struct Progress {
+    pub(super) backoff: Backoff,
     /// Reports in the next request; halves on a refusal, to find the one that is refused.
     limit: usize,
-    failing: bool,
+    pub(super) failing: bool,
     /// Failures in a row. The first of them may be no more than a connection that the collector
     /// closed while it was idle, and is not worth a line.
     failures: u32,
@@ -186,63 +169,6 @@ impl Uplink {
         }
     }
 
-    fn forget_token(&self, detail: &str) {
-        if self.credentials.enroll_token.is_none() {
-            return;
-        }
-        tracing::warn!(detail, "the collector does not know this node's token any more; the agent enrols again");
-        if let Err(error) = node_token::remove(&self.credentials.data_dir) {
-            tracing::warn!(%error, "the old node token cannot be removed");
-        }
-    }
-
-    /// Enrols, however long that takes; `None` if that is impossible without a person.
-    async fn enroll(&self, progress: &mut Progress) -> Option<Token> {
-        let Credentials { data_dir, enroll_token, machine, labels } = &self.credentials;
-        let request = EnrollRequest {
-            token: enroll_token.clone()?,
-            hostname: cut(&machine.hostname, MAX_SHORT_TEXT_BYTES).into_owned(),
-            os: format!("{}/{}", machine.os, machine.arch),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            labels: labels.clone(),
-            machine_id: machine.id.clone(),
-        };
-        let mut refusal_told = false;
-        loop {
-            let fault = match self.client.enroll(&request).await {
-                Ok(node) => {
-                    tracing::info!(node = %node.node_id, environment = %node.environment_name, "enrolled");
-                    if let Err(error) = node_token::write(data_dir, &node.node_token) {
-                        tracing::error!(%error, data_dir = %data_dir.display(), "the node token cannot be kept: without it the agent must enrol again at its next start; make data_dir writable");
-                    }
-                    progress.failing = false;
-                    return Some(node.node_token);
-                }
-                Err(fault) => fault,
-            };
-            self.counters.send_errors.add(1);
-            let wait = match &fault {
-                Fault::Unauthorized(_) | Fault::Refused { .. } | Fault::TooLarge => {
-                    if !refusal_told {
-                        tracing::error!(%fault, "the collector refuses to enrol this node: give the agent a valid enrolment token; pipelines run on without reports");
-                        refusal_told = true;
-                    }
-                    REFUSED_ENROLMENT_WAIT
-                }
-                Fault::Network(_) | Fault::NotNow { .. } | Fault::Unreadable(_) => {
-                    let retry_after = if let Fault::NotNow { retry_after, .. } = fault { retry_after } else { None };
-                    let wait = progress.backoff.failed(rand::random(), retry_after);
-                    if !progress.failing {
-                        tracing::warn!(%fault, wait_ms = wait.as_millis(), "cannot enrol yet; the agent tries again by itself, pipelines go on");
-                        progress.failing = true;
-                    }
-                    wait
-                }
-            };
-            self.wait(wait).await;
-        }
-    }
-
     /// Nobody takes this node's reports; pipelines are none of the uplink's business.
     async fn stay_silent(&self) {
         tracing::error!(
@@ -252,7 +178,7 @@ impl Uplink {
         self.closing.cancelled().await;
     }
 
-    async fn wait(&self, wait: Duration) {
+    pub(super) async fn wait(&self, wait: Duration) {
         if self.closing.is_cancelled() {
             return sleep(CLOSING_WAIT).await;
         }

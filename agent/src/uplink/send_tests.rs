@@ -1,15 +1,16 @@
 //! The uplink against a collector of a few lines, over real sockets.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-use systole_shared::{Report, ReportRequest};
+use systole_shared::{Report, ReportRequest, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::*;
+use crate::identity::machine::Machine;
 
 /// A request as the collector saw it.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,92 @@
+//! How the node comes to its token: enrolment, for as long as it takes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::{EnrollRequest, Token};
+
+use super::fault::Fault;
+use super::send::{Progress, Uplink};
+use crate::identity::machine::Machine;
+use crate::identity::node_token;
+
+/// Least time between two tries to enrol that the collector refused.
+const REFUSED_ENROLMENT_WAIT: Duration = Duration::from_secs(1);
+
+/// Refusals in a row before a person is called: a token that was made a moment ago may not be known
+/// to a running collector for some two seconds.
+const REFUSALS_TOLERATED: u32 = 3;
+
+/// What the node needs to prove who it is.
+pub(crate) struct Credentials {
+    /// Where the node's token is kept.
+    pub(crate) data_dir: PathBuf,
+    /// The enrolment token, if one is configured.
+    pub(crate) enroll_token: Option<Token>,
+    /// The host.
+    pub(crate) machine: Machine,
+    /// The node's labels.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+impl Uplink {
+    /// The collector refused the node's token: a new one is needed, if it can be had.
+    pub(super) fn forget_token(&self, detail: &str) {
+        if self.credentials.enroll_token.is_none() {
+            return;
+        }
+        tracing::warn!(detail, "the collector does not know this node's token any more; the agent enrols again");
+        if let Err(error) = node_token::remove(&self.credentials.data_dir) {
+            tracing::warn!(%error, "the old node token cannot be removed");
+        }
+    }
+
+    /// Enrols, however long that takes; `None` if that is impossible without a person.
+    pub(super) async fn enroll(&self, progress: &mut Progress) -> Option<Token> {
+        let Credentials { data_dir, enroll_token, machine, labels } = &self.credentials;
+        let request = EnrollRequest {
+            token: enroll_token.clone()?,
+            hostname: cut(&machine.hostname, MAX_SHORT_TEXT_BYTES).into_owned(),
+            os: format!("{}/{}", machine.os, machine.arch),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            labels: labels.clone(),
+            machine_id: machine.id.clone(),
+        };
+        let mut refusals = 0_u32;
+        loop {
+            let fault = match self.client.enroll(&request).await {
+                Ok(node) => {
+                    tracing::info!(node = %node.node_id, environment = %node.environment_name, "enrolled");
+                    if let Err(error) = node_token::write(data_dir, &node.node_token) {
+                        tracing::error!(%error, data_dir = %data_dir.display(), "the node token cannot be kept: without it the agent must enrol again at its next start; make data_dir writable");
+                    }
+                    progress.failing = false;
+                    return Some(node.node_token);
+                }
+                Err(fault) => fault,
+            };
+            self.counters.send_errors.add(1);
+            let wait = match &fault {
+                Fault::Unauthorized(_) | Fault::Refused { .. } | Fault::TooLarge => {
+                    refusals += 1;
+                    if refusals == REFUSALS_TOLERATED + 1 {
+                        tracing::error!(%fault, "the collector refuses to enrol this node: give the agent a valid enrolment token; pipelines run on without reports");
+                    }
+                    REFUSED_ENROLMENT_WAIT.max(progress.backoff.failed(rand::random(), None))
+                }
+                Fault::Network(_) | Fault::NotNow { .. } | Fault::Unreadable(_) => {
+                    let retry_after = if let Fault::NotNow { retry_after, .. } = fault { retry_after } else { None };
+                    let wait = progress.backoff.failed(rand::random(), retry_after);
+                    if !progress.failing {
+                        tracing::warn!(%fault, wait_ms = wait.as_millis(), "cannot enrol yet; the agent tries again by itself, pipelines go on");
+                        progress.failing = true;
+                    }
+                    wait
+                }
+            };
+            self.wait(wait).await;
+        }
+    }
+}
