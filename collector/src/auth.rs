@@ -1,8 +1,9 @@
 //! Who may do what.
 //!
 //! Tokens live in memory by their SHA-256, so that a report costs one hash and one look-up. The
-//! database is asked every half second whether tokens or environments have changed, because the
-//! command line works on the database and not on this process.
+//! command line works on the database and not on this process: so the database is asked every half
+//! second whether tokens or environments have changed, and at once when an unknown token comes, so
+//! that a new one works as soon as it is printed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -87,12 +88,19 @@ pub(crate) struct Authenticator {
     known: RwLock<Known>,
     changed: watch::Sender<u64>,
     used: Mutex<HashMap<TokenId, UnixMillis>>,
+    /// Lets one unknown token at a time ask the database, so that a flood of them costs one thread.
+    unknown: tokio::sync::Mutex<()>,
 }
 
 impl Authenticator {
     /// With what the database holds now.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let auth = Authenticator { known: RwLock::default(), changed: watch::Sender::new(0), used: Mutex::default() };
+        let auth = Authenticator {
+            known: RwLock::default(),
+            changed: watch::Sender::new(0),
+            used: Mutex::default(),
+            unknown: tokio::sync::Mutex::default(),
+        };
         auth.refresh(store).await?;
         Ok(auth)
     }
@@ -124,8 +132,21 @@ impl Authenticator {
         }
     }
 
-    /// Who a token belongs to; `None` when it is unknown, revoked or expired.
-    pub(crate) fn identify(&self, token: &Token, now: UnixMillis) -> Option<Identity> {
+    /// Who a token belongs to; `None` when it is unknown, revoked or expired. An unknown one may have
+    /// been made a moment ago, so the database is asked before the answer is no.
+    pub(crate) async fn identify(&self, store: &dyn Store, token: &Token, now: UnixMillis) -> Option<Identity> {
+        if let Some(identity) = self.identify_known(token, now) {
+            return Some(identity);
+        }
+        let _turn = self.unknown.lock().await;
+        if let Err(error) = self.refresh(store).await {
+            let error = crate::ingest::committer::chain(&error);
+            tracing::error!(error, "tokens could not be read, the last known ones stay");
+        }
+        self.identify_known(token, now)
+    }
+
+    fn identify_known(&self, token: &Token, now: UnixMillis) -> Option<Identity> {
         let hash = token.hash();
         let identity = {
             let known = self.read();

@@ -5,7 +5,7 @@ use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt;
-use std::future::{Ready, ready};
+use futures_util::future::LocalBoxFuture;
 use systole_shared::{Token, TokenKind};
 
 use crate::app::App;
@@ -29,13 +29,20 @@ fn token(request: &HttpRequest) -> Option<Token> {
     request.cookie(SESSION_COOKIE).map(|cookie| Token::new(cookie.value()))
 }
 
-fn identify(request: &HttpRequest) -> Result<Identity, ApiError> {
-    let app = request.app_data::<Data<App>>().expect("every route is configured with the app");
-    let token =
-        token(request).ok_or_else(|| ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))?;
-    app.auth
-        .identify(&token, clock::now_ms())
-        .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))
+type Extracted<T> = LocalBoxFuture<'static, Result<T, ApiError>>;
+
+/// Identifies the sender and lets `check` decide whether that is enough.
+fn identify<T: 'static>(
+    request: &HttpRequest,
+    check: impl FnOnce(Identity) -> Result<T, ApiError> + 'static,
+) -> Extracted<T> {
+    let app = request.app_data::<Data<App>>().expect("every route is configured with the app").clone();
+    let token = token(request);
+    Box::pin(async move {
+        let token = token.ok_or_else(|| ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))?;
+        let identity = app.auth.identify(&*app.store, &token, clock::now_ms()).await;
+        check(identity.ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?)
+    })
 }
 
 /// A request of a viewer, an admin or a session.
@@ -44,16 +51,16 @@ pub(crate) struct Reader(pub Identity);
 
 impl FromRequest for Reader {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identify(request).and_then(|identity| {
+        identify(request, |identity| {
             if identity.is_reader() {
                 Ok(Reader(identity))
             } else {
                 Err(ApiError::forbidden(format!("a token of kind {} can not read", identity.kind)))
             }
-        }))
+        })
     }
 }
 
@@ -63,13 +70,13 @@ pub(crate) struct Operator;
 
 impl FromRequest for Operator {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identify(request).and_then(|identity| match identity.scope {
+        identify(request, |identity| match identity.scope {
             Scope::All if identity.is_reader() => Ok(Operator),
             _ => Err(ApiError::forbidden("this needs a viewer or admin token of every environment")),
-        }))
+        })
     }
 }
 
@@ -79,13 +86,13 @@ pub(crate) struct Node(pub NodeKey);
 
 impl FromRequest for Node {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identify(request).and_then(|identity| match (identity.kind, identity.node) {
+        identify(request, |identity| match (identity.kind, identity.node) {
             (TokenKind::Node, Some(node)) => Ok(Node(node)),
             (kind, _) => Err(ApiError::forbidden(format!("a token of kind {kind} can not report; enrol first"))),
-        }))
+        })
     }
 }
 

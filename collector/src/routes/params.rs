@@ -16,9 +16,6 @@ use crate::store::{MinuteRange, NodeKey, NodeQuery, NodeView, PipelineQuery, Pip
 /// Most rows that one answer has.
 const MAX_LIMIT: i64 = 1_000;
 
-/// Longest range of minutes in one answer: a week.
-const MAX_MINUTES: i64 = 7 * 24 * 60;
-
 /// The parameters of a request, as they came.
 #[derive(Debug)]
 pub(crate) struct Params(Vec<(String, String)>);
@@ -67,9 +64,6 @@ impl Params {
         let range = MinuteRange { from: from.div_euclid(60_000), to: to.saturating_add(59_999).div_euclid(60_000) };
         if from > to {
             return Err(ApiError::bad_parameter("from", "is after to"));
-        }
-        if range.to - range.from > MAX_MINUTES {
-            return Err(ApiError::bad_parameter("from", format!("more than {MAX_MINUTES} minutes before to")));
         }
         Ok(range)
     }

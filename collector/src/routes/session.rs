@@ -34,7 +34,8 @@ pub(crate) async fn create_session(
     let now = clock::now_ms();
     let identity = app
         .auth
-        .identify(&token, now)
+        .identify(&*app.store, &token, now)
+        .await
         .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
         return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));

@@ -98,7 +98,6 @@ pub(crate) struct StoredNode {
     pub id: NodeId,
     pub environment: EnvironmentKey,
     pub status: NodeStatus,
-    pub last_seen_at: Option<UnixMillis>,
     /// Least recently seen first.
     pub boots: Vec<(BootId, u64)>,
     pub statuses: Vec<(PipelineStatus, PipelineStatusRow)>,

@@ -24,12 +24,12 @@ pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPos
     Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest: unsigned(oldest) })
 }
 
-type NodeColumns = (i64, String, i64, String, Option<i64>);
+type NodeColumns = (i64, String, i64, String);
 
 pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSnapshot, StoreError> {
     connection.transaction(|connection| {
         let position = feed_position(connection)?;
-        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status, nodes::last_seen_at);
+        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status);
         let rows: Vec<NodeColumns> = nodes::table.select(columns).order(nodes::id).load(connection)?;
         let mut by_key: HashMap<i64, StoredNode> =
             rows.into_iter().map(|row| Ok((row.0, stored_node(row)?))).collect::<Result<_, StoreError>>()?;
@@ -52,7 +52,7 @@ pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSna
 
 pub(super) fn load_node(connection: &mut SqliteConnection, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
     connection.transaction(|connection| {
-        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status, nodes::last_seen_at);
+        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status);
         let row: Option<NodeColumns> = nodes::table.find(node.0).select(columns).first(connection).optional()?;
         let Some(row) = row else { return Ok(None) };
         let mut by_key = HashMap::from([(node.0, stored_node(row)?)]);
@@ -71,13 +71,12 @@ pub(super) fn load_node(connection: &mut SqliteConnection, node: NodeKey) -> Res
     })
 }
 
-fn stored_node((key, uuid, environment, status, last_seen_at): NodeColumns) -> Result<StoredNode, StoreError> {
+fn stored_node((key, uuid, environment, status): NodeColumns) -> Result<StoredNode, StoreError> {
     Ok(StoredNode {
         key: NodeKey(key),
         id: parse_id(&uuid)?,
         environment: EnvironmentKey(environment),
         status: NodeStatus::from_wire(&status),
-        last_seen_at,
         boots: Vec::new(),
         statuses: Vec::new(),
         series: Vec::new(),

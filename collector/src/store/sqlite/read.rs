@@ -186,6 +186,25 @@ pub(super) fn list_pipelines(
         .collect())
 }
 
+/// The part of a range in which a table has rows: never longer than its retention, however long the
+/// question is.
+fn within(connection: &mut SqliteConnection, table: &str, range: MinuteRange) -> Result<MinuteRange, StoreError> {
+    #[derive(QueryableByName)]
+    struct Ends {
+        #[diesel(sql_type = Nullable<BigInt>)]
+        first: Option<i64>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        last: Option<i64>,
+    }
+    // Two sub-selects, because SQLite answers each from an end of the key.
+    let ends: Ends = sql_query(format!(
+        "SELECT (SELECT min(minute) FROM {table}) AS first, (SELECT max(minute) FROM {table}) AS last"
+    ))
+    .get_result(connection)?;
+    let (first, last) = (ends.first.unwrap_or(0), ends.last.unwrap_or(0));
+    Ok(MinuteRange { from: range.from.max(first), to: range.to.min(last + 1) })
+}
+
 /// The minutes of a range, so that a pipeline's rows are looked up by their key (minute, series)
 /// instead of reading everybody's rows of these minutes.
 const MINUTES: &str = "WITH RECURSIVE minutes(minute) AS \
@@ -237,6 +256,7 @@ pub(super) fn pipeline_minutes(
     node: Option<NodeKey>,
     range: MinuteRange,
 ) -> Result<Vec<PipelineMinuteView>, StoreError> {
+    let range = within(connection, "pipeline_minutes", range)?;
     let rows: Vec<PipelineMinuteColumns> = sql_query(format!(
         "{MINUTES} SELECT rows.minute AS minute, sum(events_in) AS events_in, sum(events_out) AS events_out, \
          sum(errors) AS errors, sum(discarded) AS discarded, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out, \
@@ -309,6 +329,7 @@ pub(super) fn component_minutes(
     node: Option<NodeKey>,
     range: MinuteRange,
 ) -> Result<Vec<ComponentMinuteView>, StoreError> {
+    let range = within(connection, "component_minutes", range)?;
     let rows: Vec<ComponentMinuteColumns> = sql_query(format!(
         "{MINUTES} SELECT rows.minute AS minute, series.component AS component, max(series.kind) AS kind, \
          sum(received_events) AS received_events, sum(sent_events) AS sent_events, sum(errors) AS errors, \
