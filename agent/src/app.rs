@@ -38,6 +38,9 @@ const LAST_REPORTS_CEILING: Duration = Duration::from_secs(5);
 /// How long the last report may take to be made: one reading of the host.
 const LAST_WORDS_CEILING: Duration = Duration::from_secs(2);
 
+/// A signal this soon after the first is the same one: `timeout`, and shells, signal the process and its group.
+const ECHO: Duration = Duration::from_millis(500);
+
 /// A running agent.
 struct App {
     pipelines: Vec<Arc<Pipeline>>,
@@ -75,8 +78,7 @@ impl App {
             config.pipelines.iter().filter_map(|p| p.metrics.as_ref()).any(|metrics| is_tls(&metrics.url));
         http::install_tls();
         let scraper = Arc::new(Scraper::new(http::for_scrapes(scrapes_tls).context("cannot make ready for scraping")?));
-        let collector = http::for_collector(is_tls(&config.url))
-            .context("cannot make ready for the collector (are there root certificates?)")?;
+        let collector = http::for_collector(is_tls(&config.url)).context("cannot make ready for the collector")?;
 
         let machine = Machine::look(config.machine_id.as_deref());
         let labels = labels::labels_of(&machine, &config.labels);
@@ -147,7 +149,7 @@ impl App {
         let in_order = async {
             tokio::select! {
                 () = self.end_in_order(is_broken) => true,
-                _ = signals.next() => false,
+                () = second_signal(&mut signals) => false,
             }
         };
         if !in_order.await {
@@ -170,6 +172,17 @@ impl App {
         match timeout(LAST_REPORTS_CEILING, self.uplink).await {
             Ok(_) => tracing::info!("ended"),
             Err(_) => tracing::warn!("ended; the collector did not take the last reports in time"),
+        }
+    }
+}
+
+/// Waits for a signal that is no echo of the first.
+async fn second_signal(signals: &mut Signals) {
+    let first = Instant::now();
+    loop {
+        signals.next().await;
+        if first.elapsed() > ECHO {
+            return;
         }
     }
 }

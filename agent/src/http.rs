@@ -21,14 +21,29 @@ pub(crate) fn install_tls() {
 
 /// The client for the collector.
 pub(crate) fn for_collector(uses_tls: bool) -> reqwest::Result<Client> {
-    base(uses_tls).timeout(REQUEST_CEILING).build()
+    build(uses_tls, |builder| builder.timeout(REQUEST_CEILING))
 }
 
 /// The client for metrics endpoints. The ceiling of a scrape is the scraper's; proxies are for the
 /// way to the collector, not for this host's own processes. No connection is kept: many servers
 /// close an idle one after 5 s, which is just when the next scrape would use it.
 pub(crate) fn for_scrapes(uses_tls: bool) -> reqwest::Result<Client> {
-    base(uses_tls).no_proxy().pool_max_idle_per_host(0).build()
+    build(uses_tls, |builder| builder.no_proxy().pool_max_idle_per_host(0))
+}
+
+/// A host without root certificates cannot speak TLS, but its pipelines must run all the same.
+fn build(uses_tls: bool, with: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Client> {
+    match with(base(uses_tls)).build() {
+        Err(error) if uses_tls => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(
+                cause,
+                "no https request can succeed: install root certificates (ca-certificates) or set SSL_CERT_FILE"
+            );
+            with(base(false)).build()
+        }
+        built => built,
+    }
 }
 
 /// Without TLS no roots are read: a host may have none, and they would only cost memory.
