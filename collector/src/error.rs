@@ -155,7 +155,6 @@ impl From<SubmitError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::SumOverflow => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
             StoreError::Closed => Self::unavailable("the collector is stopping"),
             error => {
                 tracing::error!(error = %chain(&error), "a query failed");

@@ -46,7 +46,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     let address = listener.local_addr().context("cannot tell the address")?;
     let data_dir = config.data_dir.clone();
     let database = config.database.clone();
-    let (app, background) = app::create_app(config).await?;
+    let (app, mut background) = app::create_app(config).await?;
     let factory = {
         let app = app.clone();
         move || {
@@ -76,6 +76,8 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
             ended.context("the server failed")?.context("the server failed")?;
             anyhow::bail!("the server ended by itself");
         }
+        // Without it nothing is acknowledged any more: better to be started anew.
+        _ = &mut background.committer_task => anyhow::bail!("the committer ended by itself"),
     }
     let store = app.store.clone();
     stop_background(background).await;

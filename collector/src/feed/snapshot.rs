@@ -1,6 +1,7 @@
 //! The state of nodes and pipelines at one point of the sequence, in parts that fit into a write.
 
 use bytes::Bytes;
+use serde::Serialize;
 use systole_shared::events::{Control, EventType, MetricUpdate, SnapshotNode, SnapshotPipeline};
 use systole_shared::{NodeId, NodeStatus, PipelineId, PipelineStatus};
 
@@ -9,8 +10,8 @@ use super::{Feed, Subscription};
 use crate::auth::Scope;
 use crate::store::{NodeView, StoreError};
 
-/// Items in one part: of about 200 bytes each, they stay under 16 KB.
-const ITEMS_PER_PART: usize = 40;
+/// Room in a part for the event's own words around its items.
+const ENVELOPE_BYTES: usize = 256;
 
 /// The snapshot's frames and its watermark: the stream goes on behind it.
 pub(super) async fn take(feed: &Feed, subscription: &Subscription) -> Result<(Vec<Bytes>, u64), StoreError> {
@@ -54,21 +55,35 @@ pub(super) async fn take(feed: &Feed, subscription: &Subscription) -> Result<(Ve
             });
         }
     }
-    let part = |nodes: &[SnapshotNode], pipelines: &[SnapshotPipeline], samples: &[MetricUpdate]| {
-        frame::control(&Control::Snapshot {
-            nodes: nodes.to_vec(),
-            pipelines: pipelines.to_vec(),
-            samples: samples.to_vec(),
-            done: false,
-        })
-    };
-    let mut frames: Vec<Bytes> = nodes.chunks(ITEMS_PER_PART).map(|nodes| part(nodes, &[], &[])).collect();
-    frames.extend(pipelines.chunks(ITEMS_PER_PART).map(|pipelines| part(&[], pipelines, &[])));
-    frames.extend(samples.chunks(ITEMS_PER_PART).map(|samples| part(&[], &[], samples)));
+    let part = |nodes, pipelines, samples| Control::Snapshot { nodes, pipelines, samples, done: false };
+    let mut frames = parts(nodes, |nodes| part(nodes, Vec::new(), Vec::new()));
+    frames.extend(parts(pipelines, |pipelines| part(Vec::new(), pipelines, Vec::new())));
+    frames.extend(parts(samples, |samples| part(Vec::new(), Vec::new(), samples)));
     let done = Control::Snapshot { nodes: Vec::new(), pipelines: Vec::new(), samples: Vec::new(), done: true };
     let done = serde_json::to_string(&done).unwrap_or_else(|_| r#"{"type":"snapshot","done":true}"#.to_owned());
     frames.push(frame::render(&feed.epoch, state.watermark, "snapshot", &done));
     Ok((frames, state.watermark))
+}
+
+/// Items in as few parts as the bound allows.
+fn parts<T: Serialize>(items: Vec<T>, part: impl Fn(Vec<T>) -> Control) -> Vec<Bytes> {
+    let mut frames = Vec::new();
+    let mut open = Vec::new();
+    let mut bytes = ENVELOPE_BYTES;
+    for item in items {
+        // Serialised twice, which a snapshot can afford; its size is not to be guessed.
+        let size = serde_json::to_vec(&item).map_or(0, |json| json.len() + 1);
+        if !open.is_empty() && bytes + size > frame::MAX_WRITE_BYTES {
+            frames.push(frame::control(&part(std::mem::take(&mut open))));
+            bytes = ENVELOPE_BYTES;
+        }
+        bytes += size;
+        open.push(item);
+    }
+    if !open.is_empty() {
+        frames.push(frame::control(&part(open)));
+    }
+    frames
 }
 
 fn snapshot_node(node_id: NodeId, view: &NodeView) -> SnapshotNode {

@@ -42,6 +42,8 @@ pub(crate) struct Subscriber {
     access: watch::Receiver<u64>,
     next_ping: Instant,
     next_flush: Instant,
+    /// When the token ends.
+    expires: Option<Instant>,
     _guard: ConnectionGuard,
 }
 
@@ -62,7 +64,6 @@ impl Subscriber {
             head: feed.hub.watch(),
             access: feed.auth.watch(),
             feed,
-            identity,
             subscription,
             stage: Stage::Open,
             cursor: 0,
@@ -70,6 +71,10 @@ impl Subscriber {
             ready: VecDeque::new(),
             next_ping: now + PING_EVERY,
             next_flush: now,
+            expires: identity.expires_at.map(|end| {
+                now + Duration::from_millis(u64::try_from(end.saturating_sub(clock::now_ms())).unwrap_or(0))
+            }),
+            identity,
             _guard: guard,
         }
     }
@@ -125,8 +130,13 @@ impl Subscriber {
             server: concat!("systole-collector/", env!("CARGO_PKG_VERSION")).to_owned(),
             resumed,
         };
-        let reset_frame = reset.map(|reason| frame::control(&Control::Reset { reason }));
-        self.push([Bytes::from(retry), frame::control(&hello)].into_iter().chain(reset_frame));
+        let then = match reset {
+            Some(reason) => frame::control(&Control::Reset { reason }),
+            // The client knows from the start where it is, and misses nothing when it is cut off
+            // before its first event.
+            None => frame::cursor(&self.feed.epoch, self.cursor),
+        };
+        self.push([Bytes::from(retry), frame::control(&hello), then]);
         // Who goes on from an id has the state already; everybody else may want it.
         self.stage =
             if reset.is_some() || (self.subscription.snapshot && !resumed) { Stage::Snapshot } else { Stage::Live };
@@ -211,7 +221,7 @@ impl Subscriber {
                     flush_at = Some(self.next_flush);
                 }
             }
-            let wake_at = flush_at.unwrap_or(self.next_ping).min(self.next_ping);
+            let wake_at = [flush_at, self.expires].into_iter().flatten().fold(self.next_ping, Instant::min);
             tokio::select! {
                 _ = self.head.changed() => {}
                 _ = self.access.changed() => {}

@@ -88,7 +88,7 @@ pub(crate) fn apply(
 
     let at = Interval {
         end,
-        seconds: if end > start { (end - start) as f64 } else { context.interval_ms as f64 } / 1_000.0,
+        seconds: if end > start { end.saturating_sub(start) as f64 } else { context.interval_ms as f64 } / 1_000.0,
         minute: end.div_euclid(60_000),
         correction,
         is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
@@ -135,9 +135,12 @@ fn judge(start: UnixMillis, end: UnixMillis, overlap: Option<u64>, context: &Con
     if end < start {
         Some((RefusalCode::InvalidInterval, "end is before start".to_owned()))
     } else if end > context.received_at.saturating_add(MAX_FUTURE_MS) {
-        Some((RefusalCode::InFuture, format!("ends {} s in the future", (end - context.received_at) / 1_000)))
+        Some((
+            RefusalCode::InFuture,
+            format!("ends {} s in the future", end.saturating_sub(context.received_at) / 1_000),
+        ))
     } else if end < context.oldest {
-        Some((RefusalCode::TooOld, format!("ended {} s ago", (context.received_at - end) / 1_000)))
+        Some((RefusalCode::TooOld, format!("ended {} s ago", context.received_at.saturating_sub(end) / 1_000)))
     } else {
         // Part of a merged report was applied before: it can not be taken apart any more, and a
         // second time would count it double.

@@ -105,7 +105,11 @@ fn read_types(params: &Params) -> Result<BTreeSet<EventType>, ApiError> {
             .ok_or_else(|| ApiError::bad_parameter("types", format!("{name:?} is none of {}", known())))?;
         types.insert(kind);
     }
-    Ok(if types.is_empty() { EventType::ALL.into() } else { types })
+    match (types.is_empty(), params.has("types")) {
+        (true, true) => Err(ApiError::bad_parameter("types", "is empty; leave it out for every type")),
+        (true, false) => Ok(EventType::ALL.into()),
+        (false, _) => Ok(types),
+    }
 }
 
 /// The header wins over `after`. A browser cannot change the header and would be lost with a 400, so

@@ -28,6 +28,11 @@ impl Params {
             .map_err(|error| ApiError::bad_request(format!("the query string can not be read: {error}")))
     }
 
+    /// Whether a parameter was given, be it empty.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
     /// A parameter's text; empty counts as absent.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())

@@ -44,9 +44,6 @@ pub(crate) enum StoreError {
     /// Another collector holds the database.
     #[error("another collector is running on {0}")]
     Locked(String),
-    /// A sum over the chosen range does not fit into 2^63-1.
-    #[error("the sum over this range exceeds 9223372036854775807")]
-    SumOverflow,
     /// A name that must be unique is taken.
     #[error("{0} exists already")]
     Exists(String),

@@ -245,9 +245,34 @@ struct PipelineMinuteColumns {
     logs_dropped: i64,
 }
 
-/// SQLite refuses a sum beyond its integers; that is the question's fault, not the database's.
-fn overflow(error: diesel::result::Error) -> StoreError {
-    if error.to_string().contains("integer overflow") { StoreError::SumOverflow } else { error.into() }
+/// How counters are summed.
+#[derive(Clone, Copy)]
+enum Sum {
+    /// To the last event, as long as the sum is below 2^63; SQLite refuses it beyond.
+    Exact,
+    /// In floating point up to 2^63-1, for sums that are beyond any sense.
+    Saturating,
+}
+
+impl Sum {
+    fn of(self, column: &str) -> String {
+        match self {
+            Sum::Exact => format!("sum({column}) AS {column}"),
+            Sum::Saturating => format!("CAST(min(total({column}), 9223372036854775807.0) AS INTEGER) AS {column}"),
+        }
+    }
+
+    fn of_all(self, columns: &[&str]) -> String {
+        columns.iter().map(|column| self.of(column)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Runs a query with exact sums, and again without where one does not fit.
+fn summed<T>(mut query: impl FnMut(Sum) -> QueryResult<Vec<T>>) -> Result<Vec<T>, StoreError> {
+    match query(Sum::Exact) {
+        Err(error) if error.to_string().contains("integer overflow") => Ok(query(Sum::Saturating)?),
+        result => Ok(result?),
+    }
 }
 
 pub(super) fn pipeline_minutes(
@@ -257,24 +282,35 @@ pub(super) fn pipeline_minutes(
     range: MinuteRange,
 ) -> Result<Vec<PipelineMinuteView>, StoreError> {
     let range = within(connection, "pipeline_minutes", range)?;
-    let rows: Vec<PipelineMinuteColumns> = sql_query(format!(
-        "{MINUTES} SELECT rows.minute AS minute, sum(events_in) AS events_in, sum(events_out) AS events_out, \
-         sum(errors) AS errors, sum(discarded) AS discarded, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out, \
-         {} AS utilization, {} AS latency_ms, sum(samples) AS samples, sum(gaps) AS gaps, sum(resets) AS resets, \
-         sum(logs_dropped) AS logs_dropped \
-         FROM minutes CROSS JOIN series CROSS JOIN pipeline_minutes AS rows \
-         WHERE series.pipeline = ?3 AND series.component = '' AND (?4 IS NULL OR series.node = ?4) \
-         AND rows.minute = minutes.minute AND rows.series = series.id \
-         GROUP BY rows.minute ORDER BY rows.minute",
-        mean("utilization"),
-        mean("latency"),
-    ))
-    .bind::<BigInt, _>(range.from)
-    .bind::<BigInt, _>(range.to)
-    .bind::<BigInt, _>(pipeline)
-    .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-    .load(connection)
-    .map_err(overflow)?;
+    let counters = [
+        "events_in",
+        "events_out",
+        "errors",
+        "discarded",
+        "bytes_in",
+        "bytes_out",
+        "samples",
+        "gaps",
+        "resets",
+        "logs_dropped",
+    ];
+    let rows: Vec<PipelineMinuteColumns> = summed(|sum| {
+        sql_query(format!(
+            "{MINUTES} SELECT rows.minute AS minute, {}, {} AS utilization, {} AS latency_ms \
+             FROM minutes CROSS JOIN series CROSS JOIN pipeline_minutes AS rows \
+             WHERE series.pipeline = ?3 AND series.component = '' AND (?4 IS NULL OR series.node = ?4) \
+             AND rows.minute = minutes.minute AND rows.series = series.id \
+             GROUP BY rows.minute ORDER BY rows.minute",
+            sum.of_all(&counters),
+            mean("utilization"),
+            mean("latency"),
+        ))
+        .bind::<BigInt, _>(range.from)
+        .bind::<BigInt, _>(range.to)
+        .bind::<BigInt, _>(pipeline)
+        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+        .load(connection)
+    })?;
     Ok(rows
         .into_iter()
         .map(|row| PipelineMinuteView {
@@ -330,24 +366,25 @@ pub(super) fn component_minutes(
     range: MinuteRange,
 ) -> Result<Vec<ComponentMinuteView>, StoreError> {
     let range = within(connection, "component_minutes", range)?;
-    let rows: Vec<ComponentMinuteColumns> = sql_query(format!(
-        "{MINUTES} SELECT rows.minute AS minute, series.component AS component, max(series.kind) AS kind, \
-         sum(received_events) AS received_events, sum(sent_events) AS sent_events, sum(errors) AS errors, \
-         sum(discarded) AS discarded, sum(received_bytes) AS received_bytes, sum(sent_bytes) AS sent_bytes, \
-         {} AS utilization, {} AS latency_ms, sum(samples) AS samples \
-         FROM minutes CROSS JOIN series CROSS JOIN component_minutes AS rows \
-         WHERE series.pipeline = ?3 AND series.component <> '' AND (?4 IS NULL OR series.node = ?4) \
-         AND rows.minute = minutes.minute AND rows.series = series.id \
-         GROUP BY rows.minute, series.component ORDER BY rows.minute, series.component",
-        mean("utilization"),
-        mean("latency"),
-    ))
-    .bind::<BigInt, _>(range.from)
-    .bind::<BigInt, _>(range.to)
-    .bind::<BigInt, _>(pipeline)
-    .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-    .load(connection)
-    .map_err(overflow)?;
+    let counters = ["received_events", "sent_events", "errors", "discarded", "received_bytes", "sent_bytes", "samples"];
+    let rows: Vec<ComponentMinuteColumns> = summed(|sum| {
+        sql_query(format!(
+            "{MINUTES} SELECT rows.minute AS minute, series.component AS component, max(series.kind) AS kind, \
+             {}, {} AS utilization, {} AS latency_ms \
+             FROM minutes CROSS JOIN series CROSS JOIN component_minutes AS rows \
+             WHERE series.pipeline = ?3 AND series.component <> '' AND (?4 IS NULL OR series.node = ?4) \
+             AND rows.minute = minutes.minute AND rows.series = series.id \
+             GROUP BY rows.minute, series.component ORDER BY rows.minute, series.component",
+            sum.of_all(&counters),
+            mean("utilization"),
+            mean("latency"),
+        ))
+        .bind::<BigInt, _>(range.from)
+        .bind::<BigInt, _>(range.to)
+        .bind::<BigInt, _>(pipeline)
+        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+        .load(connection)
+    })?;
     Ok(rows
         .into_iter()
         .map(|row| ComponentMinuteView {
