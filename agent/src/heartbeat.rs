@@ -140,3 +140,41 @@ async fn news(pipelines: &[Arc<Pipeline>], changed: &Notify, reported: Instant) 
 fn have_news(pipelines: &[Arc<Pipeline>]) -> bool {
     pipelines.iter().any(|pipeline| pipeline.has_unshown_states())
 }
+
+#[cfg(test)]
+mod tests {
+    use systole_shared::{PipelineId, PipelineStatus};
+
+    use super::*;
+    use crate::config::PipelineConfig;
+
+    fn pipeline(changed: &Arc<Notify>) -> Arc<Pipeline> {
+        let id = PipelineId::parse("p").unwrap();
+        let config = PipelineConfig { id, name: None, labels: [].into(), command: None, metrics: None };
+        Arc::new(Pipeline::new(config, changed.clone(), Arc::default()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_reported_at_once_and_the_next_one_a_second_after_that() {
+        let changed = Arc::new(Notify::new());
+        let pipelines = [pipeline(&changed)];
+        let begin = Instant::now();
+        let mut reported = begin;
+        sleep(Duration::from_secs(3)).await;
+        for (status, expected) in [(PipelineStatus::Crashed, 3_050), (PipelineStatus::Running, 4_050)] {
+            pipelines[0].change(|state| state.status = status);
+            news(&pipelines, &changed, reported).await;
+            reported = Instant::now();
+            assert_eq!((reported - begin).as_millis(), expected);
+            assert_eq!(pipelines[0].show_state().status, status);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_change_there_is_no_news() {
+        let changed = Arc::new(Notify::new());
+        let pipelines = [pipeline(&changed)];
+        changed.notify_one();
+        assert!(timeout(Duration::from_secs(60), news(&pipelines, &changed, Instant::now())).await.is_err());
+    }
+}

@@ -1,5 +1,6 @@
 //! Where the heartbeat leaves reports and the uplink finds them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use systole_shared::Report;
@@ -13,12 +14,14 @@ pub(crate) struct Outbox {
     queue: Mutex<ReportQueue>,
     posted: Notify,
     counters: Arc<SelfCounters>,
+    /// Whether a loss was told since the last success; a full queue loses with every report.
+    loss_told: AtomicBool,
 }
 
 impl Outbox {
     /// An empty one.
     pub(crate) fn new(counters: Arc<SelfCounters>) -> Self {
-        Outbox { queue: Mutex::default(), posted: Notify::new(), counters }
+        Outbox { queue: Mutex::default(), posted: Notify::new(), counters, loss_told: AtomicBool::new(false) }
     }
 
     fn queue(&self) -> MutexGuard<'_, ReportQueue> {
@@ -39,7 +42,9 @@ impl Outbox {
         let lost = self.queue().push(Queued { seq: report.seq, body: body.into() });
         if lost > 0 {
             self.counters.lost_reports.add(lost);
-            tracing::warn!(lost, "too many reports wait for the collector; the oldest were dropped");
+            if !self.loss_told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(lost, "too many reports wait for the collector; from here on the oldest are dropped");
+            }
         }
         self.posted.notify_one();
     }
@@ -58,7 +63,11 @@ impl Outbox {
 
     /// See [`ReportQueue::forget`].
     pub(crate) fn forget(&self, seq: u64) -> usize {
-        self.queue().forget(seq)
+        let forgotten = self.queue().forget(seq);
+        if forgotten > 0 {
+            self.loss_told.store(false, Ordering::Relaxed);
+        }
+        forgotten
     }
 
     /// See [`ReportQueue::size`].

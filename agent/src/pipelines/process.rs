@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
+#[cfg(target_os = "linux")]
 use super::exec;
 use super::program::{self, ProgramError};
 use crate::config::CommandConfig;

@@ -74,11 +74,14 @@ impl Supervisor {
         let mut policy = RestartPolicy::default();
         while let End::Crashed { reason, life } = self.live(&command).await {
             let verdict = policy.ended(life);
+            let (status, reason) = match verdict {
+                Verdict::StartAfter(_) => (PipelineStatus::Crashed, reason),
+                Verdict::GiveUp => {
+                    (PipelineStatus::CrashLoop, format!("{reason}; too many crashes in a row, not started again"))
+                }
+            };
             self.pipeline.change(|state| {
-                state.status = match verdict {
-                    Verdict::StartAfter(_) => PipelineStatus::Crashed,
-                    Verdict::GiveUp => PipelineStatus::CrashLoop,
-                };
+                state.status = status;
                 state.reason = Some(reason);
                 state.pid = None;
                 state.started_at = None;

@@ -41,7 +41,8 @@ pub(crate) enum ScrapeError {
     /// The body ended in the middle of a line, and nothing said how long it was to be.
     #[error("the answer was cut off")]
     CutOff,
-    /// A body without any sample is another page than a metrics endpoint's.
+    /// A body without any sample: another page than a metrics endpoint's, or an endpoint that has
+    /// nothing yet. Taken as a reading it would say that every series has vanished.
     #[error("the answer holds no metrics")]
     NoMetrics,
 }
@@ -67,7 +68,7 @@ impl Scraper {
         match tokio::time::timeout(SCRAPE_CEILING, self.fetch(endpoint)).await {
             Ok(body) => {
                 let reading = Reading::of(&body?, &endpoint.mapping);
-                if reading.samples == 0 && reading.garbage_lines > 0 {
+                if reading.samples == 0 {
                     return Err(ScrapeError::NoMetrics);
                 }
                 Ok(reading)

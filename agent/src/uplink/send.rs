@@ -58,13 +58,20 @@ pub(super) struct Progress {
     /// Failures in a row. The first of them may be no more than a connection that the collector
     /// closed while it was idle, and is not worth a line.
     failures: u32,
+    /// Whether a dropped report was told since the last success: a wrong address drops them all.
+    drop_told: bool,
 }
 
 impl Uplink {
     /// Sends reports, until the agent ends and everything is sent.
     pub(crate) async fn run(self) {
-        let mut progress =
-            Progress { backoff: Backoff::default(), limit: MAX_REPORTS_PER_REQUEST, failing: false, failures: 0 };
+        let mut progress = Progress {
+            backoff: Backoff::default(),
+            limit: MAX_REPORTS_PER_REQUEST,
+            failing: false,
+            failures: 0,
+            drop_told: false,
+        };
         let mut token = node_token::read(&self.credentials.data_dir);
         loop {
             let Some(node_token) = &token else {
@@ -121,6 +128,7 @@ impl Uplink {
         // What it claims beyond what was sent is not ours to forget.
         if self.outbox.forget(ack.durable_seq.min(last)) > 0 {
             progress.backoff.succeeded();
+            progress.drop_told = false;
             progress.limit = (progress.limit * 2).min(MAX_REPORTS_PER_REQUEST);
         } else {
             tracing::debug!(
@@ -149,7 +157,9 @@ impl Uplink {
             }
             Fault::TooLarge | Fault::Refused { .. } => {
                 let culprit = &sent[0];
-                tracing::warn!(%fault, seq = culprit.seq, bytes = culprit.body.len(), "a report was refused and is dropped");
+                if !std::mem::replace(&mut progress.drop_told, true) {
+                    tracing::warn!(%fault, seq = culprit.seq, bytes = culprit.body.len(), "a report was refused and is dropped");
+                }
                 self.counters.lost_reports.add(1);
                 self.outbox.forget(culprit.seq);
                 progress.limit = MAX_REPORTS_PER_REQUEST;
