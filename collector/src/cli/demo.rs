@@ -1,8 +1,190 @@
-//! `demo`
-use crate::config::Config;
+//! `demo`: the whole system on this host, with figures of real programs.
+//!
+//! A collector on SQLite, and an agent that supervises one pipeline (`vector` when it is on the
+//! PATH, else the stand-in of the tests) and watches the collector itself as a second one, through
+//! its /metrics and a mapping of its own. What is printed comes from the feed over HTTP, as any
+//! dashboard would read it.
+
+#![expect(clippy::print_stdout, reason = "this is what people read")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
 use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use systole_shared::TokenKind;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{demo_pipeline, narrator, open_shared};
+use crate::auth;
+use crate::clock::now_ms;
+use crate::config::{Config, Database, LogConfig, LogFormat};
+use crate::store::{DEFAULT_ENVIRONMENT, NewToken};
+use crate::{logging, server};
+
+/// How long the agent may take to stop its pipelines: they have 30 s themselves.
+const AGENT_DEADLINE: Duration = Duration::from_secs(35);
+
 #[derive(Args)]
-pub(super) struct DemoArgs {}
-pub(super) async fn run(_: DemoArgs, _: Config, _: bool) -> anyhow::Result<()> {
-    anyhow::bail!("later")
+pub(super) struct DemoArgs {
+    /// Address of the collector; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// End by itself after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<u64>,
+}
+
+/// Runs the demo until Ctrl-C. Without a named data directory nothing of it stays.
+pub(super) async fn run(args: DemoArgs, mut config: Config, keep_data: bool) -> anyhow::Result<()> {
+    let agent_binary = find_program("systole-agent").context(
+        "there is no systole-agent beside this program or on the PATH; build it with `cargo build --workspace`",
+    )?;
+    let temporary = if keep_data { None } else { Some(tempfile::Builder::new().prefix("systole-demo-").tempdir()?) };
+    if let Some(dir) = &temporary {
+        config.data_dir = dir.path().to_owned();
+        config.database = Database::Sqlite(dir.path().join("collector.db"));
+    }
+    config.listen = args.listen;
+    // The demo tells its story itself; the collector speaks up when something is wrong.
+    logging::init(LogConfig { level: tracing::Level::WARN, format: LogFormat::Text });
+
+    let stop = CancellationToken::new();
+    let (ready, address) = oneshot::channel();
+    let collector = tokio::spawn(server::run(config.clone(), stop.clone(), |address| {
+        let _ = ready.send(address);
+    }));
+    let Ok(address) = address.await else { return collector.await.context("the collector failed")? };
+    let url = format!("http://{address}");
+    let result = with_collector(&config, &url, &agent_binary, args.seconds).await;
+    stop.cancel();
+    let stopped = collector.await.context("the collector failed")?;
+    match &temporary {
+        Some(_) => println!("Stopped. Nothing of it is left."),
+        None => println!("Stopped. The data is in {}.", config.data_dir.display()),
+    }
+    result.and(stopped)
+}
+
+async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds: Option<u64>) -> anyhow::Result<()> {
+    let viewer = new_token(config, TokenKind::Viewer).await?;
+    let enroll = new_token(config, TokenKind::Enroll).await?;
+    let dir = config.data_dir.join("agent");
+    std::fs::create_dir_all(&dir)?;
+    let pipeline = demo_pipeline::prepare(&dir)?;
+    let file = dir.join("agent.toml");
+    std::fs::write(&file, pipeline.agent_file(url, &dir, &viewer))?;
+    let mut agent = start_agent(agent_binary, &file, &enroll)?;
+
+    println!("Systole demo: one collector, one agent, two pipelines on this host.");
+    println!();
+    println!("  Collector  {url}   (database in {})", config.data_dir.display());
+    println!("  Agent      supervises \"demo\": {}", pipeline.description);
+    println!("             watches \"collector\": this collector, through its own /metrics");
+    println!("  Its log    {}", agent_log(&file).display());
+    println!();
+    println!("  The feed, for another terminal:");
+    println!("    curl -N -H 'Authorization: Bearer {viewer}' '{url}/api/v1/events?snapshot=1'");
+    println!("  What is stored:");
+    println!("    curl -H 'Authorization: Bearer {viewer}' '{url}/api/v1/pipelines/demo/minutes'");
+    println!();
+    println!("  Ctrl-C ends all of it. Try `kill -9` on the pipeline's process meanwhile.");
+    println!();
+
+    let ended = tokio::select! {
+        () = ended(seconds) => Ok(()),
+        result = narrator::narrate(url, &viewer) => result,
+        status = agent.wait() => {
+            let log = std::fs::read_to_string(agent_log(&file)).unwrap_or_default();
+            let last: Vec<_> = log.lines().rev().take(5).collect();
+            let last: Vec<_> = last.into_iter().rev().collect();
+            bail!("the agent ended by itself ({}); its last words:\n{}", status?, last.join("\n"));
+        }
+    };
+    println!();
+    println!("Stopping the agent and its pipelines …");
+    stop_agent(&mut agent).await?;
+    ended
+}
+
+async fn new_token(config: &Config, kind: TokenKind) -> anyhow::Result<String> {
+    let store = open_shared(config)?;
+    let secret = auth::new_token(kind);
+    let access = store.load_access(None).await?.context("the database has no environments")?;
+    let default = access.environments.iter().find(|environment| environment.name == DEFAULT_ENVIRONMENT);
+    let token = NewToken {
+        kind,
+        environment: default.filter(|_| kind == TokenKind::Enroll).map(|environment| environment.key),
+        parent: None,
+        hash: secret.hash(),
+        hint: secret.hint(),
+        created_at: now_ms(),
+        expires_at: None,
+    };
+    store.create_token(token).await?;
+    store.close().await;
+    Ok(secret.reveal().to_owned())
+}
+
+/// A program beside this one, else on the PATH.
+pub(super) fn find_program(name: &str) -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    beside.into_iter().chain(std::env::split_paths(&path).map(|dir| dir.join(name))).find(|file| file.is_file())
+}
+
+fn agent_log(file: &Path) -> PathBuf {
+    file.with_extension("log")
+}
+
+fn start_agent(binary: &Path, file: &Path, enroll: &str) -> anyhow::Result<Child> {
+    let log = std::fs::File::create(agent_log(file))?;
+    Command::new(binary)
+        .arg("--config")
+        .arg(file)
+        .env("SYSTOLE_TOKEN", enroll)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        // Ctrl-C goes to this process alone, which then stops the agent in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", binary.display()))
+}
+
+async fn stop_agent(agent: &mut Child) -> anyhow::Result<()> {
+    if let Some(pid) = agent.id().and_then(|pid| i32::try_from(pid).ok()) {
+        kill(Pid::from_raw(pid), Signal::SIGTERM).context("cannot stop the agent")?;
+    }
+    if tokio::time::timeout(AGENT_DEADLINE, agent.wait()).await.is_err() {
+        agent.kill().await.context("cannot kill the agent")?;
+        bail!("the agent did not stop within {} s and was killed", AGENT_DEADLINE.as_secs());
+    }
+    Ok(())
+}
+
+/// Ctrl-C, SIGTERM, a closed terminal, or the time that was asked for.
+async fn ended(seconds: Option<u64>) {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds else { return };
+    let time = async {
+        match seconds {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+        () = time => {}
+    }
 }

@@ -6,6 +6,9 @@
 
 mod access;
 mod demo;
+mod demo_pipeline;
+mod narrator;
+mod sse;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
