@@ -167,6 +167,7 @@ impl Supervisor {
                     "something else answers at the metrics endpoint; the pipeline is started all the same, its first figures are left out");
                 return false;
             }
+            self.pipeline.has_no_process("the process is not started yet");
             self.pipeline.change(|state| {
                 state.status = PipelineStatus::Starting;
                 state.reason = Some("waiting: another process answers at the metrics endpoint".to_owned());
