@@ -64,6 +64,14 @@ impl ApiClient {
         answer.json()
     }
 
+    /// All items of a list, or none when the thing that is listed is not known yet.
+    pub async fn list_if_known(&self, path: &str) -> Vec<Value> {
+        if self.get(path).await.status == 404 {
+            return Vec::new();
+        }
+        self.list(path).await
+    }
+
     /// All items of a list, page after page.
     pub async fn list(&self, path: &str) -> Vec<Value> {
         let mut items = Vec::new();

@@ -131,7 +131,8 @@ async fn more_reports_than_a_request_may_have_are_refused_and_100_are_taken() {
     let (mut collector, node) = setup().await;
     let now = clock::now_ms();
     let request = |count: u64| {
-        let one = |seq: u64| report(seq, now - 1_000 * (count - seq) as i64, vec![running("good", distinct_counts(1))]);
+        let one =
+            |seq: u64| report(seq, now - 1_000 * (2 + count - seq) as i64, vec![running("good", distinct_counts(1))]);
         to_json(&node.request_of((2..2 + count).map(one).collect()))
     };
     let most = MAX_REPORTS_PER_REQUEST as u64;

@@ -19,8 +19,8 @@ const UNREACHABLE: Duration = Duration::from_secs(20);
 async fn a_crash_is_in_the_feed_and_over_within_8_s_and_its_last_words_are_kept() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
-    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     let mut feed = collector.feed("").await;
+    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
     feed.wait_for("the node is healthy", SOON, |event| event.is_change(None, "HEALTHY")).await;
 
@@ -56,8 +56,8 @@ async fn a_crash_is_in_the_feed_and_over_within_8_s_and_its_last_words_are_kept(
 async fn a_pipeline_killed_by_a_signal_comes_back_within_8_s() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
-    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     let mut feed = collector.feed("types=status_change").await;
+    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
     let start = Instant::now();
     stub.signal(Signal::SIGKILL);
@@ -85,8 +85,8 @@ async fn a_killed_agent_makes_its_node_unreachable_within_20_s_and_its_return_ma
     let mut collector = TestCollector::start().await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     stub.start().await;
-    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::watched(PIPELINE, &stub)]).await;
     let mut feed = collector.feed("types=status_change,fleet_status").await;
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::watched(PIPELINE, &stub)]).await;
     feed.wait_for("HEALTHY", SOON, |event| event.is_change(None, "HEALTHY")).await;
     let killed = Instant::now();
     agent.kill().await;
@@ -128,8 +128,8 @@ async fn a_restart_of_the_collector_marks_no_node_that_reports() {
     let mut collector = TestCollector::start().await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     stub.start().await;
-    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::watched(PIPELINE, &stub)]).await;
     let mut feed = collector.feed("types=status_change,fleet_status").await;
+    let _agent = TestAgent::start(&collector, None, &[AgentPipeline::watched(PIPELINE, &stub)]).await;
     feed.wait_for("HEALTHY", SOON, |event| event.is_change(None, "HEALTHY")).await;
     collector.stop().await;
     collector.run().await;
@@ -148,8 +148,8 @@ async fn a_restart_of_the_collector_marks_no_node_that_reports() {
 async fn an_agent_that_stops_counts_to_the_last_event_and_takes_its_pipelines_with_it() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
-    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     let mut feed = collector.feed("types=status_change").await;
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
     stub.control("burst?events=777").await;
     let pid = stub.life().pid;
@@ -169,8 +169,8 @@ async fn an_agent_that_stops_counts_to_the_last_event_and_takes_its_pipelines_wi
 async fn numbered_lines_of_a_pipeline_arrive_once_and_in_order() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--log-rate", "40"]);
-    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     let mut feed = collector.feed("types=log_entry").await;
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     let numbered = |line: &String| line.contains(" line=");
     feed.wait_until("200 lines", SOON, |events| {
         let lines = events.iter().flat_map(|event| event.lines()).filter(numbered).count();
@@ -197,8 +197,8 @@ async fn numbered_lines_of_a_pipeline_arrive_once_and_in_order() {
 async fn text_that_is_not_utf8_and_a_flood_of_lines_leave_the_pair_well() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--log-rate", "1"]);
-    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     let mut feed = collector.feed("types=log_entry").await;
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     stub.wait_for("the stub lives", |totals| totals.current()?.address).await;
     stub.control("torn-utf8").await;
     feed.wait_for("the torn line", SOON, |event| {
