@@ -49,8 +49,9 @@ pub(super) struct Hub {
 /// What lies behind a cursor.
 #[derive(Debug)]
 pub(super) enum Look {
-    /// Frames that the subscriber wants, and how far it has looked with them.
-    Frames { frames: Vec<Arc<Frame>>, cursor: u64 },
+    /// Frames that the subscriber wants, how far it has looked with them, and whether there may be
+    /// more behind.
+    Frames { frames: Vec<Arc<Frame>>, cursor: u64, more: bool },
     /// The cursor has fallen off the ring.
     Behind,
 }
@@ -102,7 +103,7 @@ impl Hub {
         match subscription.scope {
             Scope::One(environment) => match inner.rings.get(&environment) {
                 Some(ring) => look_at(&[ring], subscription, cursor, inner.head),
-                None => Look::Frames { frames: Vec::new(), cursor: inner.head },
+                None => Look::Frames { frames: Vec::new(), cursor: inner.head, more: false },
             },
             Scope::All => {
                 let rings: Vec<_> = inner.rings.values().collect();
@@ -141,12 +142,114 @@ fn look_at(rings: &[&Ring], subscription: &Subscription, cursor: u64, head: u64)
             .filter_map(|(index, place)| place.peek().map(|frame| (frame.seq, index)))
             .min()
             .and_then(|(_, index)| places[index].next());
-        let Some(frame) = next else { return Look::Frames { frames, cursor: head } };
+        let Some(frame) = next else { return Look::Frames { frames, cursor: head, more: false } };
         if subscription.wants(frame.kind, frame.node, frame.pipeline.as_ref()) {
             frames.push(Arc::clone(frame));
             if frames.len() == LOOK_FRAMES {
-                return Look::Frames { frames, cursor: frame.seq };
+                return Look::Frames { frames, cursor: frame.seq, more: true };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use systole_shared::NodeId;
+    use systole_shared::events::EventType;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::feed::Resume;
+
+    fn frame(seq: u64, environment: i64, kind: EventType) -> Frame {
+        let node = NodeId(Uuid::from_u128(u128::from(seq % 3)));
+        Frame { seq, environment: EnvironmentKey(environment), kind, node, pipeline: None, bytes: Bytes::new() }
+    }
+
+    fn subscription(scope: Scope, types: &[EventType]) -> Subscription {
+        Subscription {
+            types: types.iter().copied().collect(),
+            nodes: Vec::new(),
+            pipelines: Vec::new(),
+            scope,
+            every: Duration::ZERO,
+            snapshot: false,
+            resume: Resume::Live,
+        }
+    }
+
+    /// Everything behind a cursor, look by look.
+    fn read_all(hub: &Hub, subscription: &Subscription, mut cursor: u64) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        loop {
+            match hub.look(subscription, cursor) {
+                Look::Behind => panic!("nothing fell off"),
+                Look::Frames { frames, cursor: next, more } => {
+                    seqs.extend(frames.iter().map(|frame| frame.seq));
+                    cursor = next;
+                    if !more {
+                        return seqs;
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_subscriber_sees_what_it_may_and_wants_once_and_in_order(
+            events in prop::collection::vec((0_i64..4, 0_usize..4), 0..1_200),
+            scope in prop::option::of(0_i64..4),
+            wanted in prop::collection::btree_set(0_usize..4, 1..4),
+            cursor in 0_u64..1_300,
+        ) {
+            let hub = Hub::new(0);
+            let head = events.len() as u64;
+            for (index, batch) in events.chunks(7).enumerate() {
+                let first = index as u64 * 7 + 1;
+                let frames: Vec<_> =
+                    (first..).zip(batch).map(|(seq, (env, kind))| frame(seq, *env, EventType::ALL[*kind])).collect();
+                let published = first + frames.len() as u64 - 1;
+                hub.publish(frames, published);
+            }
+            let types: Vec<_> = wanted.iter().map(|index| EventType::ALL[*index]).collect();
+            let seen_by = scope.map_or(Scope::All, |key| Scope::One(EnvironmentKey(key)));
+            let cursor = cursor.min(head);
+            let seen = read_all(&hub, &subscription(seen_by, &types), cursor);
+            let expected: Vec<u64> = (1..)
+                .zip(&events)
+                .filter(|(seq, (env, kind))| {
+                    *seq > cursor && scope.is_none_or(|own| own == *env) && wanted.contains(kind)
+                })
+                .map(|(seq, _)| seq)
+                .collect();
+            prop_assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn who_falls_off_the_ring_of_its_environment_is_told_so() {
+        let hub = Hub::new(0);
+        let seqs = 1..=RING_FRAMES as u64 + 10;
+        hub.publish(seqs.clone().map(|seq| frame(seq, 1, EventType::LogEntry)).collect(), *seqs.end());
+        hub.publish(vec![frame(seqs.end() + 1, 2, EventType::LogEntry)], seqs.end() + 1);
+        let one = subscription(Scope::One(EnvironmentKey(1)), &EventType::ALL);
+        assert!(matches!(hub.look(&one, 9), Look::Behind));
+        assert!(matches!(hub.look(&one, 10), Look::Frames { .. }));
+        let two = subscription(Scope::One(EnvironmentKey(2)), &EventType::ALL);
+        assert_eq!(read_all(&hub, &two, 0), [seqs.end() + 1], "a loud neighbour pushes nobody off");
+        assert!(matches!(hub.look(&subscription(Scope::All, &EventType::ALL), 9), Look::Behind));
+    }
+
+    #[test]
+    fn what_was_before_the_start_is_only_in_the_database() {
+        let hub = Hub::new(100);
+        let all = subscription(Scope::All, &EventType::ALL);
+        assert!(matches!(hub.look(&all, 99), Look::Behind));
+        assert!(matches!(hub.look(&all, 100), Look::Frames { cursor: 100, .. }));
     }
 }

@@ -30,7 +30,10 @@ pub(super) struct Replay {
 pub(super) struct Step {
     pub frames: Vec<Bytes>,
     pub events: usize,
+    /// Everything up to here was looked at.
     pub cursor: u64,
+    /// The last id among the frames.
+    pub told: Option<u64>,
 }
 
 impl Replay {
@@ -43,7 +46,7 @@ impl Replay {
 pub(super) async fn step(feed: &Feed, subscription: &Subscription, cursor: u64, replay: &mut Replay) -> Step {
     let durable: Vec<_> = subscription.types.iter().copied().filter(|kind| kind.is_durable()).collect();
     if cursor >= replay.to || durable.is_empty() {
-        return Step { frames: Vec::new(), events: 0, cursor: replay.to.max(cursor) };
+        return Step { frames: Vec::new(), events: 0, cursor: replay.to.max(cursor), told: None };
     }
     match try_step(feed, subscription, cursor, replay, &durable).await {
         Ok(step) => step,
@@ -97,7 +100,8 @@ async fn try_step(
         .map(|event| frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload))
         .collect();
     replay.given += events;
-    Ok(Step { frames, events, cursor: cut.unwrap_or(page.cursor) })
+    let told = page.events[..events].last().map(|event| event.seq);
+    Ok(Step { frames, events, cursor: cut.unwrap_or(page.cursor), told })
 }
 
 fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason) -> Step {
@@ -110,5 +114,5 @@ fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason
     feed.telemetry.feed_gaps.get_or_create(&ReasonLabel { reason: label }).inc();
     // The id behind it moves the client past the gap, so that it is not told again.
     let frames = vec![frame::control(&Control::Gap { from, to, types, reason }), frame::cursor(&feed.epoch, to)];
-    Step { frames, events: 0, cursor: to }
+    Step { frames, events: 0, cursor: to, told: Some(to) }
 }

@@ -86,6 +86,16 @@ impl Subscriber {
                 self.feed.telemetry.feed_bytes.inc_by(write.len() as u64);
                 return Some(write);
             }
+            if self.feed.stop.is_cancelled() && !matches!(self.stage, Stage::Closed) {
+                let spread = Duration::from_millis(rand::rng().random_range(0..=GOODBYE_SPREAD_MS));
+                tokio::time::sleep(spread).await;
+                self.goodbye(GoodbyeReason::Shutdown);
+                continue;
+            }
+            if !self.feed.auth.is_valid(&self.identity, clock::now_ms()) && !matches!(self.stage, Stage::Closed) {
+                self.goodbye(GoodbyeReason::Revoked);
+                continue;
+            }
             match &mut self.stage {
                 Stage::Open => self.open().await,
                 Stage::Snapshot => self.take_snapshot().await,
@@ -161,14 +171,9 @@ impl Subscriber {
     /// Reads on from the database; while the others have their turn, pings keep the stream alive.
     async fn replay(&mut self) {
         let feed = Arc::clone(&self.feed);
-        let permit = loop {
-            tokio::select! {
-                permit = feed.replays.acquire() => break permit,
-                () = tokio::time::sleep_until(self.next_ping) => {
-                    self.ping();
-                    return;
-                }
-            }
+        let permit = tokio::select! {
+            permit = feed.replays.acquire() => permit,
+            () = tokio::time::sleep_until(self.next_ping) => return self.ping(),
         };
         let Stage::Replay(replay) = &mut self.stage else { return };
         let step = replay::step(&feed, &self.subscription, self.cursor, replay).await;
@@ -176,9 +181,7 @@ impl Subscriber {
         drop(permit);
         self.feed.telemetry.feed_deliveries.inc_by(step.events as u64);
         self.cursor = step.cursor;
-        if !step.frames.is_empty() {
-            self.told = step.cursor;
-        }
+        self.told = step.told.unwrap_or(self.told);
         self.push(step.frames);
         if finished {
             self.stage = Stage::Live;
@@ -188,50 +191,39 @@ impl Subscriber {
         }
     }
 
-    /// Waits for something to write, and readies it.
+    /// Readies what the rings have, or waits for something to happen.
     async fn go_on_live(&mut self) {
-        loop {
-            if self.feed.stop.is_cancelled() {
-                let spread = Duration::from_millis(rand::rng().random_range(0..=GOODBYE_SPREAD_MS));
-                tokio::time::sleep(spread).await;
-                return self.goodbye(GoodbyeReason::Shutdown);
+        if Instant::now() >= self.next_ping {
+            return self.ping();
+        }
+        let head = *self.head.borrow_and_update();
+        let mut flush_at = None;
+        match self.feed.hub.look(&self.subscription, self.cursor) {
+            Look::Behind => {
+                self.feed.telemetry.feed_replays.inc();
+                self.stage = Stage::Replay(Replay::new(head.max(self.feed.hub.head())));
+                return;
             }
-            if !self.feed.auth.is_valid(&self.identity, clock::now_ms()) {
-                return self.goodbye(GoodbyeReason::Revoked);
-            }
-            let head = *self.head.borrow_and_update();
-            let mut flush_at = None;
-            match self.feed.hub.look(&self.subscription, self.cursor) {
-                Look::Behind => {
-                    self.feed.telemetry.feed_replays.inc();
-                    self.stage = Stage::Replay(Replay::new(head.max(self.feed.hub.head())));
-                    return;
+            // Never back: a snapshot's watermark may be ahead of what is published.
+            Look::Frames { frames, cursor, .. } if frames.is_empty() => self.cursor = self.cursor.max(cursor),
+            Look::Frames { frames, cursor, more } => {
+                // Durable events go at once and take along what waits; the others may wait for
+                // newer ones of their kind, unless more of them wait than one look takes.
+                let now = Instant::now();
+                if more || now >= self.next_flush || frames.iter().any(|frame| frame.kind.is_durable()) {
+                    self.cursor = cursor;
+                    self.next_flush = if more { now } else { now + self.subscription.every };
+                    return self.deliver(frames);
                 }
-                // Never back: a snapshot's watermark may be ahead of what is published.
-                Look::Frames { frames, cursor } if frames.is_empty() => self.cursor = self.cursor.max(cursor),
-                Look::Frames { frames, cursor } => {
-                    // Durable events go at once and take along what waits; the others may wait for
-                    // newer ones of their kind.
-                    let now = Instant::now();
-                    if now >= self.next_flush || frames.iter().any(|frame| frame.kind.is_durable()) {
-                        self.cursor = cursor;
-                        self.next_flush = now + self.subscription.every;
-                        return self.deliver(frames);
-                    }
-                    flush_at = Some(self.next_flush);
-                }
+                flush_at = Some(self.next_flush);
             }
-            let wake_at = [flush_at, self.expires].into_iter().flatten().fold(self.next_ping, Instant::min);
-            tokio::select! {
-                _ = self.head.changed() => {}
-                _ = self.access.changed() => {}
-                () = self.feed.stop.cancelled() => {}
-                () = tokio::time::sleep_until(wake_at) => {
-                    if Instant::now() >= self.next_ping {
-                        return self.ping();
-                    }
-                }
-            }
+        }
+        let wake_at = [flush_at, self.expires].into_iter().flatten().fold(self.next_ping, Instant::min);
+        tokio::select! {
+            _ = self.head.changed() => {}
+            _ = self.access.changed() => {}
+            () = self.feed.stop.cancelled() => {}
+            () = tokio::time::sleep_until(wake_at) => {}
         }
     }
 

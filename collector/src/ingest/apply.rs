@@ -620,3 +620,7 @@ fn add_fleet_status(node: &NodeState, at: UnixMillis, changes: &mut Changes) {
     });
     changes.add_event(at, (node.key, node.id, node.environment), None, EventType::FleetStatus, &event);
 }
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

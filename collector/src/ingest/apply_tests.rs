@@ -1,0 +1,332 @@
+//! Tests of what a report changes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::prelude::*;
+use systole_shared::events::{Event, EventType};
+use systole_shared::{LogStream, NodeId};
+use uuid::Uuid;
+
+use super::*;
+use crate::store::{CommitBatch, EnvironmentKey, NodeKey};
+
+const NOW: UnixMillis = 1_790_000_000_000;
+
+fn boot(number: u128) -> BootId {
+    BootId(Uuid::from_u128(number))
+}
+
+fn node() -> NodeState {
+    NodeState {
+        key: NodeKey(1),
+        id: NodeId(Uuid::from_u128(1)),
+        environment: EnvironmentKey(1),
+        status: NodeStatus::Unknown,
+        boots: Vec::new(),
+        boot_returns: Vec::new(),
+        pipelines: HashMap::new(),
+        agent: None,
+    }
+}
+
+fn context(boot_number: u128, received_at: UnixMillis) -> Context {
+    Context {
+        boot: boot(boot_number),
+        sent_at: received_at,
+        received_at,
+        interval_ms: 5_000,
+        oldest: received_at - 7 * 86_400_000,
+    }
+}
+
+fn pipeline(id: &str, status: PipelineStatus, events_in: Option<i64>) -> PipelineFacts {
+    PipelineFacts {
+        id: PipelineId::parse(id).unwrap(),
+        name: None,
+        version: None,
+        status,
+        status_text: None,
+        reason: String::new(),
+        pid: None,
+        started_at: None,
+        restarts: 0,
+        config_checksum: None,
+        sample: events_in.map(|events_in| PipelineDeltas { events_in, ..PipelineDeltas::default() }),
+        scrape_error: events_in.is_none().then(|| "connection refused".to_owned()),
+        components: Vec::new(),
+        logs: Vec::new(),
+        logs_dropped: 0,
+    }
+}
+
+fn report(seq: u64, end: UnixMillis, pipelines: Vec<PipelineFacts>) -> NodeReport {
+    NodeReport {
+        seq,
+        start: end - 5_000,
+        end,
+        covers_from: seq,
+        agent: None,
+        health: None,
+        host: None,
+        pipelines,
+        complete: true,
+    }
+}
+
+/// A node with its names, and the changes of the report that was applied last.
+struct Bench {
+    node: NodeState,
+    dimensions: Dimensions,
+    changes: Changes,
+    refusals: Refusals,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Bench {
+            node: node(),
+            dimensions: Dimensions::default(),
+            changes: Changes::new(0),
+            refusals: Refusals::default(),
+        }
+    }
+
+    fn apply(&mut self, context: Context, report: NodeReport) -> Outcome {
+        self.changes = Changes::new(self.changes.head_seq());
+        apply(&mut self.node, &mut self.dimensions, report, &context, &mut self.changes, &mut self.refusals)
+    }
+
+    fn batch(&mut self) -> CommitBatch {
+        self.changes.take_batch()
+    }
+
+    /// `subject from>to` of the last report's status changes.
+    fn transitions(&self) -> Vec<String> {
+        let changes = self.changes.events.iter().filter(|event| event.kind == EventType::StatusChange);
+        changes
+            .map(|event| match serde_json::from_str(&event.payload).unwrap() {
+                Event::StatusChange(change) => {
+                    let subject = change.pipeline_id.map_or("node".to_owned(), |id| id.to_string());
+                    format!("{subject} {}>{}", change.from_status, change.to_status)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn a_report_counts_in_the_minute_in_which_it_ended() {
+    let mut bench = Bench::new();
+    let end = NOW - 3 * 60_000;
+    bench.apply(context(1, NOW), report(1, end, vec![pipeline("a", PipelineStatus::Running, Some(7))]));
+    let batch = bench.batch();
+    assert_eq!((batch.pipeline_minutes[0].minute, batch.pipeline_minutes[0].events_in), (end / 60_000, 7));
+    assert_eq!(batch.pipeline_minutes[0].samples, 1);
+}
+
+#[test]
+fn a_failed_scrape_is_a_gap_and_not_a_zero() {
+    let mut bench = Bench::new();
+    bench.apply(context(1, NOW), report(1, NOW, vec![pipeline("a", PipelineStatus::Running, None)]));
+    let row = &bench.batch().pipeline_minutes[0];
+    assert_eq!((row.samples, row.gaps, row.events_in), (0, 1, 0));
+    assert!(bench.changes.samples.is_empty(), "nothing in the ring");
+    assert!(bench.changes.events.iter().all(|event| event.kind != EventType::MetricUpdate), "nothing in the feed");
+}
+
+#[test]
+fn a_wrong_clock_is_corrected_and_a_little_skew_is_not() {
+    for (skew, corrected) in [(1_500, 0), (-1_500, 0), (3_600_000, 3_600_000), (-90_000, -90_000)] {
+        let mut bench = Bench::new();
+        let context = Context { sent_at: NOW - skew, ..context(1, NOW) };
+        let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
+        facts.logs.push(LogFact { at: NOW - skew, stream: LogStream::Stdout, level: None, line: "x".into() });
+        bench.apply(context, report(1, NOW - skew, vec![facts]));
+        let batch = bench.batch();
+        assert_eq!(batch.logs[0].at, NOW - skew + corrected, "skew {skew}");
+        assert_eq!(batch.pipeline_minutes[0].minute, (NOW - skew + corrected) / 60_000, "skew {skew}");
+    }
+}
+
+#[test]
+fn a_back_fill_is_stored_but_is_no_news() {
+    let mut bench = Bench::new();
+    let kinds = |bench: &Bench| -> Vec<_> { bench.changes.events.iter().map(|event| event.kind).collect() };
+    bench.apply(context(1, NOW), report(1, NOW - 61_000, vec![pipeline("a", PipelineStatus::Running, Some(1))]));
+    assert_eq!(kinds(&bench), [EventType::StatusChange, EventType::StatusChange]);
+    assert_eq!((bench.batch().pipeline_minutes.len(), bench.changes.samples.len()), (1, 1));
+    bench.apply(context(1, NOW), report(2, NOW - 60_000, vec![pipeline("a", PipelineStatus::Running, Some(1))]));
+    assert_eq!(kinds(&bench), [EventType::MetricUpdate, EventType::FleetStatus]);
+}
+
+#[test]
+fn a_hole_is_told_and_written_down_once() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.apply(context(1, NOW), report(5, NOW, vec![])), Outcome::Applied { missing: None });
+    let missing = Some(SeqRange { from: 6, to: 8 });
+    assert_eq!(bench.apply(context(1, NOW), report(9, NOW, vec![])), Outcome::Applied { missing });
+    let gaps = bench.batch().gaps;
+    assert_eq!((gaps[0].from_seq, gaps[0].to_seq), (6, 8));
+    assert_eq!(bench.apply(context(1, NOW), report(9, NOW, vec![])), Outcome::Duplicate);
+}
+
+#[test]
+fn a_merged_report_fills_what_it_covers_and_never_counts_twice() {
+    let mut bench = Bench::new();
+    bench.apply(context(1, NOW), report(1, NOW, vec![]));
+    let merged = NodeReport { covers_from: 2, ..report(4, NOW, vec![pipeline("a", PipelineStatus::Running, Some(3))]) };
+    assert_eq!(bench.apply(context(1, NOW), merged.clone()), Outcome::Applied { missing: None });
+    let overlapping = NodeReport { seq: 6, covers_from: 4, ..merged };
+    assert_eq!(bench.apply(context(1, NOW), overlapping), Outcome::Refused { missing: None });
+    assert!(bench.batch().pipeline_minutes.is_empty());
+}
+
+#[test]
+fn impossible_times_are_refused_and_never_asked_for_again() {
+    let mut bench = Bench::new();
+    let too_new = report(1, NOW + MAX_FUTURE_MS + 1, vec![pipeline("a", PipelineStatus::Running, Some(1))]);
+    let too_old = report(2, NOW - 8 * 86_400_000, vec![]);
+    let backwards = NodeReport { start: NOW + 1, ..report(3, NOW, vec![]) };
+    for report in [too_new, too_old, backwards] {
+        let seq = report.seq;
+        assert_eq!(bench.apply(context(1, NOW), report), Outcome::Refused { missing: None });
+        assert_eq!(bench.node.progress(boot(1)), Some(seq));
+        assert!(bench.batch().pipeline_minutes.is_empty());
+    }
+    let codes: Vec<_> = bench.refusals.listed.iter().map(|refused| refused.code).collect();
+    assert_eq!(codes, [RefusalCode::InFuture, RefusalCode::TooOld, RefusalCode::InvalidInterval]);
+}
+
+#[test]
+fn times_at_the_ends_of_their_range_do_not_overflow() {
+    for time in [i64::MIN, i64::MAX] {
+        for report in [
+            NodeReport { start: time, ..report(1, NOW, vec![]) },
+            NodeReport { start: time, end: time, ..report(1, NOW, vec![]) },
+        ] {
+            let mut bench = Bench::new();
+            for sent_at in [NOW, i64::MIN, i64::MAX] {
+                bench.apply(Context { sent_at, ..context(1, NOW) }, report.clone());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_follows_its_pipelines_and_says_which() {
+    let mut bench = Bench::new();
+    let both = |status| vec![pipeline("a", PipelineStatus::Running, Some(1)), pipeline("b", status, Some(1))];
+    bench.apply(context(1, NOW), report(1, NOW, both(PipelineStatus::Running)));
+    assert_eq!(bench.transitions(), ["a UNKNOWN>RUNNING", "b UNKNOWN>RUNNING", "node UNKNOWN>HEALTHY"]);
+    bench.apply(context(1, NOW), report(2, NOW, both(PipelineStatus::Crashed)));
+    assert_eq!(bench.transitions(), ["b RUNNING>CRASHED", "node HEALTHY>DEGRADED"]);
+    let change = bench.batch().nodes.remove(0).1;
+    assert_eq!(change.status_reason.as_deref(), Some("pipeline b is CRASHED"));
+    bench.apply(context(1, NOW), report(3, NOW, both(PipelineStatus::Running)));
+    assert_eq!(bench.transitions(), ["b CRASHED>RUNNING", "node DEGRADED>HEALTHY"]);
+    bench.apply(context(1, NOW), report(4, NOW, both(PipelineStatus::Running)));
+    assert_eq!(bench.transitions(), [""; 0]);
+}
+
+#[test]
+fn an_unreachable_node_is_healthy_again_with_its_next_report() {
+    let mut bench = Bench::new();
+    bench.apply(context(1, NOW), report(1, NOW, vec![]));
+    bench.changes = Changes::new(bench.changes.head_seq());
+    mark_unreachable(&mut bench.node, "no report for 15 s", NOW + 15_000, &mut bench.changes);
+    assert_eq!(bench.transitions(), ["node HEALTHY>UNREACHABLE"]);
+    bench.apply(context(1, NOW + 20_000), report(2, NOW + 20_000, vec![]));
+    assert_eq!(bench.transitions(), ["node UNREACHABLE>HEALTHY"]);
+}
+
+#[test]
+fn a_pipeline_that_is_reported_no_more_is_stopped_unless_it_was_refused() {
+    let mut bench = Bench::new();
+    bench.apply(context(1, NOW), report(1, NOW, vec![pipeline("a", PipelineStatus::Crashed, Some(1))]));
+    let refused = NodeReport { complete: false, ..report(2, NOW, vec![]) };
+    bench.apply(context(1, NOW), refused);
+    assert_eq!(bench.transitions(), [""; 0], "a refused pipeline has not vanished");
+    bench.apply(context(1, NOW), report(3, NOW, vec![]));
+    assert_eq!(bench.transitions(), ["a CRASHED>STOPPED", "node DEGRADED>HEALTHY"]);
+    let row = bench.batch().statuses.remove(0);
+    assert_eq!((row.present, row.status.as_str()), (0, "STOPPED"));
+}
+
+#[test]
+fn two_machines_with_one_identity_are_told_and_a_restart_is_not() {
+    let mut bench = Bench::new();
+    for (number, boot) in [1, 1, 2, 2, 3, 3].into_iter().enumerate() {
+        bench.apply(context(boot, NOW), report(number as u64 + 1, NOW, vec![]));
+        assert_ne!(bench.node.status, NodeStatus::Degraded, "restarts are no duplicates");
+    }
+    let mut seq = 10;
+    for boot in [4, 3, 4, 3] {
+        seq += 1;
+        bench.apply(context(boot, NOW), report(seq, NOW, vec![]));
+    }
+    assert_eq!(bench.node.status, NodeStatus::Degraded);
+    let later = NOW + DUPLICATE_WINDOW_MS + 1;
+    bench.apply(context(3, later), report(20, later, vec![]));
+    assert_eq!(bench.node.status, NodeStatus::Healthy, "over when only one of them is left");
+}
+
+#[test]
+fn the_eight_last_boots_are_remembered() {
+    let mut bench = Bench::new();
+    for number in 1..=9 {
+        bench.apply(context(number, NOW), report(1, NOW, vec![]));
+    }
+    assert_eq!(bench.batch().forgotten_boots, [(1, boot(1).to_string())]);
+    assert_eq!((bench.node.progress(boot(1)), bench.node.progress(boot(2))), (None, Some(1)));
+}
+
+#[test]
+fn lines_are_numbered_one_by_one_and_events_stay_within_a_write() {
+    let mut bench = Bench::new();
+    let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
+    let line = |text: String| LogFact { at: NOW, stream: LogStream::Stdout, level: None, line: text };
+    facts.logs = (0..250).map(|number| line(format!("line {number}"))).collect();
+    facts.logs.push(line("x".repeat(40_000)));
+    facts.logs.push(line("last".into()));
+    bench.apply(context(1, NOW), report(1, NOW, vec![facts]));
+    let entries: Vec<_> = bench.changes.events.iter().filter(|event| event.kind == EventType::LogEntry).collect();
+    assert_eq!(entries.iter().map(|event| event.seq).collect::<Vec<_>>(), [100, 200, 250, 251, 252]);
+    let ends: Vec<_> = entries.iter().map(|event| event.seq as i64).collect();
+    let batch = bench.batch();
+    assert_eq!(batch.logs.iter().map(|row| row.seq).collect::<Vec<_>>(), (1..=252).collect::<Vec<_>>());
+    for row in &batch.logs {
+        assert_eq!(row.entry_seq, *ends.iter().find(|end| **end >= row.seq).unwrap());
+    }
+}
+
+proptest! {
+    /// Whatever order, repetition and batching reports come in: what is stored is each report's
+    /// delta once, in its own minute.
+    #[test]
+    fn sums_by_minute_are_those_of_each_report_once(
+        sends in prop::collection::vec((1_u128..4, 1_u64..20, 0_i64..1_000), 1..120),
+    ) {
+        let mut bench = Bench::new();
+        let mut stored: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut progress: HashMap<u128, u64> = HashMap::new();
+        let mut expected: BTreeMap<i64, i64> = BTreeMap::new();
+        for (boot, seq, value) in sends {
+            let end = NOW - seq as i64 * 30_000;
+            let facts = vec![pipeline("a", PipelineStatus::Running, Some(value))];
+            let outcome = bench.apply(context(boot, NOW), report(seq, end, facts));
+            let applied = progress.entry(boot).or_default();
+            if seq > *applied {
+                *applied = seq;
+                *expected.entry(end / 60_000).or_default() += value;
+                prop_assert!(matches!(outcome, Outcome::Applied { .. }), "{:?}", outcome);
+            } else {
+                prop_assert_eq!(outcome, Outcome::Duplicate);
+            }
+            for row in bench.batch().pipeline_minutes {
+                *stored.entry(row.minute).or_default() += row.events_in;
+            }
+        }
+        prop_assert_eq!(stored, expected);
+    }
+}
