@@ -95,7 +95,7 @@ async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds
     println!("  What is stored:");
     println!("    curl -H 'Authorization: Bearer {viewer}' '{url}/api/v1/pipelines/demo/minutes'");
     println!();
-    println!("  Ctrl-C ends all of it. Try `kill -9` on the pipeline's process meanwhile.");
+    println!("  Ctrl-C ends all of it. Meanwhile try: pkill -9 -x {}", pipeline.program);
     println!();
 
     let ended = tokio::select! {
@@ -146,7 +146,13 @@ fn agent_log(file: &Path) -> PathBuf {
 
 fn start_agent(binary: &Path, file: &Path, enroll: &str) -> anyhow::Result<Child> {
     let log = std::fs::File::create(agent_log(file))?;
-    Command::new(binary)
+    let mut command = Command::new(binary);
+    // The demo's file is to be the agent's only source: a variable would win over it.
+    let foreign = |name: &str| name.starts_with("SYSTOLE_") || name.starts_with("VF_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(foreign)) {
+        command.env_remove(name);
+    }
+    command
         .arg("--config")
         .arg(file)
         .env("SYSTOLE_TOKEN", enroll)

@@ -11,6 +11,8 @@ use super::demo::find_program;
 pub(super) struct DemoPipeline {
     /// What it is, for people.
     pub description: String,
+    /// The name of its process.
+    pub program: &'static str,
     command: Vec<String>,
     metrics_port: u16,
 }
@@ -23,6 +25,7 @@ pub(super) fn prepare(dir: &Path) -> anyhow::Result<DemoPipeline> {
     let text = |path: &Path| path.display().to_string();
     if let Some(vector) = find_program("vector") {
         return Ok(DemoPipeline {
+            program: "vector",
             description: format!("{} with a demo configuration", vector.display()),
             command: vec![text(&vector), "--config".into(), text(&config)],
             metrics_port,
@@ -48,6 +51,7 @@ pub(super) fn prepare(dir: &Path) -> anyhow::Result<DemoPipeline> {
         "25".into(),
     ];
     Ok(DemoPipeline {
+        program: "stub-vector",
         description: "stub-vector, which stands in for vector: there is none on the PATH".into(),
         command: command.into(),
         metrics_port,

@@ -1,0 +1,57 @@
+# The project's own commands. `make help` lists them.
+
+CARGO ?= cargo
+# Where cargo builds; a CARGO_TARGET_DIR of the environment is obeyed.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+MACHETE_VERSION := 0.9.2
+
+.PHONY: help
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: build ## Run a collector and an agent on this host until Ctrl-C (DATA_DIR=… keeps the data)
+	@exec $(TARGET)/debug/systole-collector demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+.PHONY: test
+test: build ## Run every test
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace --locked; \
+	else \
+		$(CARGO) test --workspace --locked; \
+	fi
+
+.PHONY: lint
+lint: setup ## Check formatting, lints, unused dependencies and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@command -v cargo-machete >/dev/null 2>&1 || [ -x $(TARGET)/tools/bin/cargo-machete ] || \
+		$(CARGO) install --quiet cargo-machete --version $(MACHETE_VERSION) --locked --root $(TARGET)/tools
+	PATH="$(abspath $(TARGET))/tools/bin:$$PATH" cargo machete
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+.PHONY: bench
+bench: setup ## Measure the path of a report (SECONDS_PER_RUN=…, default 15)
+	$(CARGO) build --workspace --release --locked
+	$(TARGET)/release/systole-bench --spawn --nodes 200 --pipelines 10 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
+	$(TARGET)/release/systole-bench --spawn --nodes 50 --pipelines 100 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
+
+.PHONY: build
+build: setup ## Build everything, unoptimised
+	$(CARGO) build --workspace --locked
+
+# What a fresh machine may lack. SQLite and zstd are compiled in, which takes a C compiler.
+.PHONY: setup
+setup:
+	@command -v $(CARGO) >/dev/null 2>&1 || { echo "cargo is missing: install Rust 1.95 or later (rustup)" >&2; exit 1; }
+	@command -v cc >/dev/null 2>&1 || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "installing a C compiler (gcc, libc6-dev)"; \
+			apt-get update -qq && apt-get install -y -qq gcc libc6-dev >/dev/null; \
+		else \
+			echo "a C compiler is missing: install gcc and libc6-dev" >&2; exit 1; \
+		fi; }
