@@ -14,8 +14,8 @@ use crate::harness::node::{Encoding, NodeClient, to_json};
 use crate::harness::reports::{distinct_counts, running, with_lines};
 use crate::harness::{Answer, ApiClient};
 
-/// Events that every pipeline counts in every report.
-pub const EVENTS_PER_PIPELINE: u64 = 500;
+/// Counts vary by this factor at most, so that bodies are not all alike to the packer.
+const MAX_FACTOR: u64 = 1_000;
 /// What a node waits after a failure.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
@@ -41,7 +41,9 @@ pub async fn drive(mut node: NodeClient, args: Args, end: Instant, acknowledged:
     }
     while due < end {
         sleep_until(due).await;
-        let request = to_json(&node.next_request(pipelines(&args)));
+        let pipelines = pipelines(&args);
+        let events = pipelines.iter().filter_map(|pipeline| pipeline.sample?.events_in.get().ok()).sum::<i64>();
+        let request = to_json(&node.next_request(pipelines));
         tally.reports += 1;
         loop {
             let start = Instant::now();
@@ -52,6 +54,7 @@ pub async fn drive(mut node: NodeClient, args: Args, end: Instant, acknowledged:
                 Ok(answer) if answer.status == 200 => {
                     let ack: ReportAck = answer.json();
                     tally.refused += ack.refused_count;
+                    tally.events_in += events.unsigned_abs();
                     tally.record(if args.mode == Loop::Open { due } else { start }.elapsed());
                     acknowledged.fetch_add(1, Ordering::Relaxed);
                     break;
@@ -76,12 +79,15 @@ fn pipelines(args: &Args) -> Vec<PipelineReport<'static>> {
     let now = clock::now_ms();
     (0..args.pipelines)
         .map(|number| {
-            let mut pipeline = running(&format!("pipeline-{number}"), distinct_counts(1));
+            let counts = distinct_counts(rand::random_range(1..=MAX_FACTOR));
+            let mut pipeline = running(&format!("pipeline-{number}"), counts);
             let pattern = pipeline.components[0].clone();
             for component in pipeline.components.len()..args.components {
                 let mut transform = pattern.clone();
                 transform.id = format!("transform_{component}").into();
                 transform.kind = systole_shared::ComponentKind::Transform;
+                transform.utilization = Some(rand::random());
+                transform.latency_ms = Some(rand::random());
                 pipeline.components.push(transform);
             }
             pipeline.components.truncate(args.components);

@@ -19,6 +19,8 @@ pub struct Tally {
     pub bytes_plain: u64,
     /// Bytes of the bodies as sent, repetitions included.
     pub bytes_sent: u64,
+    /// Events in all acknowledged reports.
+    pub events_in: u64,
     /// Items that the collector refused.
     pub refused: u64,
     /// Requests without a good answer, by status or kind.
@@ -29,7 +31,15 @@ impl Tally {
     /// Nothing yet.
     pub fn new() -> Self {
         let latencies_us = Histogram::new_with_bounds(1, MAX_LATENCY_US, 3).expect("the bounds are in order");
-        Tally { latencies_us, reports: 0, bytes_plain: 0, bytes_sent: 0, refused: 0, failures: BTreeMap::new() }
+        Tally {
+            latencies_us,
+            reports: 0,
+            bytes_plain: 0,
+            bytes_sent: 0,
+            events_in: 0,
+            refused: 0,
+            failures: BTreeMap::new(),
+        }
     }
 
     /// Notes an acknowledgement.
@@ -48,6 +58,7 @@ impl Tally {
         self.reports += other.reports;
         self.bytes_plain += other.bytes_plain;
         self.bytes_sent += other.bytes_sent;
+        self.events_in += other.events_in;
         self.refused += other.refused;
         for (kind, count) in &other.failures {
             *self.failures.entry(kind.clone()).or_default() += count;

@@ -14,7 +14,7 @@ use super::process::Process;
 use super::stub_vector::StubVector;
 
 /// Longest time for a graceful end: pipelines stop, the last report goes out.
-const STOP: Duration = Duration::from_secs(40);
+const STOP: Duration = Duration::from_secs(50);
 
 /// A `[[pipeline]]` of the agent's configuration.
 #[derive(Clone, Debug)]

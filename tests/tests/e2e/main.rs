@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod commands;
 mod exactly_once;
 mod feed;
+mod identity;
 mod isolation;
 mod pair;
 mod queries;
 mod replay;
+mod sessions;
 mod stub;
 mod supervision;
 mod tokens;

@@ -212,3 +212,22 @@ async fn text_that_is_not_utf8_and_a_flood_of_lines_leave_the_pair_well() {
     feed.wait_for("the flood's last line", SOON, |event| event.lines().iter().any(|line| line.contains(&last))).await;
     assert!(agent.is_alive() && collector.is_alive());
 }
+
+#[tokio::test]
+async fn a_pipeline_that_ignores_sigterm_is_killed_after_30_s_and_what_it_counted_till_then_is_kept() {
+    let mut collector = TestCollector::start().await;
+    let flags = ["--ignore-sigterm", "--paused"];
+    let stub = StubVector::new(collector.directory(), PIPELINE, &flags);
+    let mut feed = collector.feed("types=status_change").await;
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
+    stub.control("burst?events=99").await;
+    let pid = stub.life().pid;
+    let start = Instant::now();
+    agent.stop().await;
+    assert!(start.elapsed() > Duration::from_secs(25), "it had its time: {:?}", start.elapsed());
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the pipeline's process is still there");
+    assert_eq!(collector.minute_sums(PIPELINE).await, stub.totals().total);
+    let unreachable = feed.events().iter().any(|event| event.is_change(None, "UNREACHABLE"));
+    assert!(!unreachable, "a slow stop is no silence");
+}
