@@ -50,7 +50,8 @@ async fn an_agent_whose_token_is_revoked_enrols_again_and_goes_on_as_the_same_no
     let before = stub.pause_and_let_scrape().await.total;
     eventually_true("the first events", SOON, async || collector.minute_sums(PIPELINE).await == before).await;
 
-    let tokens: serde_json::Value = serde_json::from_str(&collector.cli(&["token", "list", "--all", "--json"]).await).unwrap();
+    let tokens: serde_json::Value =
+        serde_json::from_str(&collector.cli(&["token", "list", "--all", "--json"]).await).unwrap();
     let tokens = tokens.as_array().cloned().unwrap_or_else(|| tokens["items"].as_array().unwrap().clone());
     let node_token = tokens.iter().find(|token| token["kind"] == "node").expect("the agent has a token");
     collector.revoke_token(node_token["id"].as_str().unwrap()).await;

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod commands;
+mod demo;
 mod exactly_once;
 mod feed;
 mod identity;

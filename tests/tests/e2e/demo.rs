@@ -1,0 +1,67 @@
+//! `make demo`: what it prints works when pasted, and it leaves nothing behind.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use systole_tests::harness::binaries::binary;
+use systole_tests::harness::process::Process;
+use systole_tests::harness::{ApiClient, Feed, eventually, eventually_true};
+use tokio::process::Command;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// The text between two others.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    Some(rest.split_once(after)?.0)
+}
+
+#[tokio::test]
+async fn the_printed_line_shows_every_type_of_event_and_ctrl_c_ends_all_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("demo.log");
+    let mut command = Command::new(binary("systole-collector"));
+    // Its temporary directories go into ours, so that nothing else's are looked at.
+    command.args(["demo", "--listen", "127.0.0.1:0"]).env("TMPDIR", directory.path());
+    let mut demo = Process::start("demo", &mut command, &log);
+    let (token, url) = eventually("the line to paste", SOON, async || {
+        let text = demo.output();
+        let token = between(&text, "Authorization: Bearer ", "'")?.to_owned();
+        Some((token, between(&text, "' '", "'")?.to_owned()))
+    })
+    .await;
+    let (base, query) = url.split_once("/api/v1/events").expect("the line is for the feed");
+    let client = ApiClient::new(base).with_token(&token);
+    let mut feed = Feed::open(&client, query.trim_start_matches('?')).await;
+    for kind in ["hello", "fleet_status", "metric_update", "log_entry"] {
+        feed.wait_for(kind, SOON, |event| event.kind == kind).await;
+    }
+    let pipeline = |id: &'static str| {
+        move |event: &systole_tests::harness::FeedEvent| {
+            let busy = event.data["sample"]["receivedEventsRate"].as_f64() > Some(0.0);
+            event.kind == "metric_update" && event.data["pipelineId"] == id && busy
+        }
+    };
+    feed.wait_for("events of the demo pipeline", SOON, pipeline("demo")).await;
+    feed.wait_for("reports of the collector itself", SOON, pipeline("collector")).await;
+
+    let processes = processes_with(directory.path());
+    assert!(processes.len() >= 2, "an agent and a pipeline: {processes:?}");
+    demo.signal(Signal::SIGINT);
+    assert_eq!(demo.wait(SOON).await.code(), Some(0));
+    feed.wait_for_end(SOON).await;
+    feed.assert_ids_grow();
+    eventually_true("every process is gone", SOON, async || processes_with(directory.path()).is_empty()).await;
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [log], "only this test's own log is left");
+}
+
+/// Command lines of all processes that name this directory.
+fn processes_with(directory: &Path) -> Vec<String> {
+    let name = directory.to_string_lossy().into_owned();
+    let entries = std::fs::read_dir("/proc").expect("Linux").filter_map(Result::ok);
+    let commands = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let commands = commands.map(|command| String::from_utf8_lossy(&command).replace('\0', " "));
+    commands.filter(|command| command.contains(&name)).collect()
+}
