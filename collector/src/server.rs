@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::{App as ActixApp, HttpServer};
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// Serves until `stop`. `ready` gets the address once requests are taken.
 pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+    raise_open_files();
     // Bound before anything else is touched: an address in use is the most common mistake.
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr().context("cannot tell the address")?;
@@ -88,6 +90,16 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     drop(address_file);
     tracing::info!("collector has stopped");
     Ok(())
+}
+
+/// Every agent and every subscriber is an open file, and the usual soft limit of 1,024 is there for
+/// programs that use select(2).
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files could not be raised; agents beyond it are refused");
+    }
 }
 
 async fn stop_background(background: Background) {

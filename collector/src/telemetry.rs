@@ -21,6 +21,18 @@ pub(crate) struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// A label that says in which state.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct StatusLabel {
+    pub status: &'static str,
+}
+
+/// A label that says what was done.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ActionLabel {
+    pub action: &'static str,
+}
+
 /// Counters and histograms, cheap to clone and to count with.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -49,8 +61,8 @@ pub(crate) struct Telemetry {
     pub ring_bytes: Gauge,
     pub ring_pipelines: Gauge,
     pub ring_components: Gauge,
-    pub rings_shed: Family<ReasonLabel, Gauge>,
-    pub nodes: Family<ReasonLabel, Gauge>,
+    pub rings_shed: Family<ActionLabel, Gauge>,
+    pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
     pub resident_bytes: Gauge,
     pub cpu_seconds: Gauge<f64, AtomicU64>,

@@ -19,6 +19,9 @@ pub(super) enum TokenCommand {
     Create(CreateToken),
     /// List tokens, without their secrets
     List {
+        /// Also those of nodes and of browsers' sessions
+        #[arg(long)]
+        all: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -73,7 +76,7 @@ pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow:
     let store = open_shared(config)?;
     match command {
         TokenCommand::Create(args) => create_token(&*store, args).await?,
-        TokenCommand::List { json } => list_tokens(&*store, json).await?,
+        TokenCommand::List { all, json } => list_tokens(&*store, kinds_to_list(all), json).await?,
         TokenCommand::Revoke { id } => {
             if !store.revoke_token(id, now_ms()).await? {
                 bail!("there is no token {id}");
@@ -147,10 +150,16 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
     Ok(())
 }
 
-async fn list_tokens(store: &dyn Store, as_json: bool) -> anyhow::Result<()> {
+fn kinds_to_list(all: bool) -> Vec<TokenKind> {
+    let made_by_people = [TokenKind::Enroll, TokenKind::Viewer, TokenKind::Admin];
+    let made_by_programs = [TokenKind::Node, TokenKind::Session];
+    made_by_people.into_iter().chain(made_by_programs.into_iter().filter(|_| all)).collect()
+}
+
+async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) -> anyhow::Result<()> {
     let environments = environments(store).await?;
     let name_of = |key| environments.iter().find(|known| Some(known.key) == key).map(|known| known.name.clone());
-    let tokens = store.list_tokens().await?;
+    let tokens = store.list_tokens(kinds).await?;
     if as_json {
         let items: Vec<_> = tokens
             .iter()
@@ -170,7 +179,7 @@ async fn list_tokens(store: &dyn Store, as_json: bool) -> anyhow::Result<()> {
         println!("{}", json!({ "items": items }));
         return Ok(());
     }
-    println!("{:36}  {:6}  {:16}  {:8}  {:20}  STATE", "ID", "KIND", "ENVIRONMENT", "HINT", "LAST USED");
+    println!("{:36}  {:7}  {:16}  {:8}  {:20}  STATE", "ID", "KIND", "ENVIRONMENT", "HINT", "LAST USED");
     let now = now_ms();
     for token in tokens {
         let state = match (token.revoked_at, token.expires_at) {
@@ -182,7 +191,7 @@ async fn list_tokens(store: &dyn Store, as_json: bool) -> anyhow::Result<()> {
         let environment = name_of(token.environment).unwrap_or_else(|| "(all)".to_owned());
         let used = token.last_used_at.map_or_else(|| "never".to_owned(), to_rfc3339);
         let (id, kind, hint) = (token.id, token.kind.as_str(), token.hint);
-        println!("{id}  {kind:6}  {environment:16}  {hint:8}  {used:20}  {state}");
+        println!("{id}  {kind:7}  {environment:16}  {hint:8}  {used:20}  {state}");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 use super::extract::Operator;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::telemetry::ReasonLabel;
+use crate::telemetry::{ActionLabel, StatusLabel};
 
 /// `GET /metrics`
 pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpResponse, ApiError> {
@@ -16,15 +16,15 @@ pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpRespo
     telemetry.ring_bytes.set(signed(usage.bytes));
     telemetry.ring_pipelines.set(signed(usage.pipelines));
     telemetry.ring_components.set(signed(usage.components));
-    for (reason, count) in [
+    for (action, count) in [
         ("component_shrunk", usage.shed.shrunk_components),
         ("component_dropped", usage.shed.dropped_components),
         ("pipeline_dropped", usage.shed.dropped_pipelines),
     ] {
-        telemetry.rings_shed.get_or_create(&ReasonLabel { reason }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        telemetry.rings_shed.get_or_create(&ActionLabel { action }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
     for (status, count) in app.fleet.count_by_status() {
-        telemetry.nodes.get_or_create(&ReasonLabel { reason: status.as_str() }).set(count);
+        telemetry.nodes.get_or_create(&StatusLabel { status: status.as_str() }).set(count);
     }
     telemetry.ingest_queue.set(signed(app.committer.queue_len()));
     note_process(&app);

@@ -9,9 +9,11 @@ pub(crate) mod queries;
 pub(crate) mod rows;
 pub(crate) mod schema;
 pub(crate) mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use async_trait::async_trait;
-use systole_shared::{EnvironmentId, TokenId, UnixMillis};
+use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 
 pub(crate) use access::*;
 pub(crate) use queries::*;
@@ -71,8 +73,8 @@ pub(crate) trait Store: Send + Sync {
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError>;
     /// Makes a token.
     async fn create_token(&self, token: NewToken) -> Result<StoredToken, StoreError>;
-    /// Every token that was not made for a node or a session.
-    async fn list_tokens(&self) -> Result<Vec<StoredToken>, StoreError>;
+    /// Tokens of these kinds, oldest first.
+    async fn list_tokens(&self, kinds: Vec<TokenKind>) -> Result<Vec<StoredToken>, StoreError>;
     /// Revokes a token and what was made from it. False when there is none with this id.
     async fn revoke_token(&self, id: TokenId, now: UnixMillis) -> Result<bool, StoreError>;
     /// Notes when tokens were last used.

@@ -197,10 +197,12 @@ pub(super) fn create_token(connection: &mut SqliteConnection, token: NewToken) -
     row.into_stored()
 }
 
-pub(super) fn list_tokens(connection: &mut SqliteConnection) -> Result<Vec<StoredToken>, StoreError> {
-    let kinds = [TokenKind::Enroll.as_str(), TokenKind::Viewer.as_str(), TokenKind::Admin.as_str()];
+pub(super) fn list_tokens(
+    connection: &mut SqliteConnection,
+    kinds: &[TokenKind],
+) -> Result<Vec<StoredToken>, StoreError> {
     tokens::table
-        .filter(tokens::kind.eq_any(kinds))
+        .filter(tokens::kind.eq_any(kinds.iter().map(|kind| kind.as_str())))
         .order(tokens::created_at)
         .select(TokenRow::as_select())
         .load(connection)?

@@ -13,7 +13,7 @@ mod replay;
 
 use async_trait::async_trait;
 use diesel::{Connection, SqliteConnection};
-use systole_shared::{TokenId, UnixMillis};
+use systole_shared::{TokenId, TokenKind, UnixMillis};
 
 use self::executor::Executor;
 use super::*;
@@ -98,8 +98,8 @@ impl Store for SqliteStore {
         self.write(move |connection| access::create_token(connection, token)).await
     }
 
-    async fn list_tokens(&self) -> Result<Vec<StoredToken>, StoreError> {
-        self.read(access::list_tokens).await
+    async fn list_tokens(&self, kinds: Vec<TokenKind>) -> Result<Vec<StoredToken>, StoreError> {
+        self.read(move |connection| access::list_tokens(connection, &kinds)).await
     }
 
     async fn revoke_token(&self, id: TokenId, now: UnixMillis) -> Result<bool, StoreError> {

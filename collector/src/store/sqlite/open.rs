@@ -75,3 +75,52 @@ fn ensure_defaults(connection: &mut SqliteConnection) -> Result<(), StoreError> 
     .execute(connection)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::sql_types::Text;
+    use diesel::{QueryableByName, RunQueryDsl};
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, QueryableByName)]
+    struct Table {
+        #[diesel(sql_type = Text)]
+        sql: String,
+    }
+
+    fn schema(connection: &mut SqliteConnection) -> Vec<Table> {
+        let query =
+            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE '\\_\\_%' ESCAPE '\\' ORDER BY name";
+        sql_query(query).load(connection).unwrap()
+    }
+
+    #[test]
+    fn migrations_go_up_once_and_down_and_up_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("test.db");
+        let mut connection = writer(&path).unwrap();
+        let up = schema(&mut connection);
+        assert!(!up.is_empty());
+        assert!(
+            connection.run_pending_migrations(MIGRATIONS).unwrap().is_empty(),
+            "a second time there is nothing to do"
+        );
+        connection.revert_all_migrations(MIGRATIONS).unwrap();
+        assert_eq!(schema(&mut connection), []);
+        connection.run_pending_migrations(MIGRATIONS).unwrap();
+        assert_eq!(schema(&mut connection), up);
+    }
+
+    #[test]
+    fn a_second_collector_is_refused_and_the_epoch_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("test.db");
+        let held = lock(&path).unwrap();
+        assert!(matches!(lock(&path), Err(StoreError::Locked(_))));
+        drop(held);
+        lock(&path).unwrap();
+        let epoch = |path| super::super::access::feed_position(&mut writer(path).unwrap()).unwrap().epoch;
+        assert_eq!(epoch(&path), epoch(&path));
+    }
+}
