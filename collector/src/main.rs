@@ -20,6 +20,11 @@ mod server;
 mod store;
 mod telemetry;
 
+/// Reports are many small texts that are made on one thread and freed on another, which is what the
+/// system's allocator keeps most memory for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

@@ -6,7 +6,8 @@ use diesel::upsert::excluded;
 
 use crate::store::schema::*;
 use crate::store::{
-    CommitBatch, ComponentMinuteRow, NodeBootRow, NodeMinuteRow, PipelineMinuteRow, PipelineStatusRow, StoreError,
+    CommitBatch, ComponentMinuteRow, EventRow, LogRow, NodeBootRow, NodeGapRow, NodeMinuteRow, PipelineMinuteRow,
+    PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
 };
 
 #[declare_sql_function]
@@ -19,52 +20,73 @@ extern "SQL" {
     fn coalesce(a: Nullable<BigInt>, b: Nullable<BigInt>) -> Nullable<BigInt>;
 }
 
-/// Rows per statement. Few shapes, so that each stays prepared; 100 rows is where more rows gain
-/// no more.
-const SHAPES: [usize; 3] = [100, 10, 1];
-
-/// Calls `write` with slices of 100, 10 and 1 rows until all are written.
-fn in_shapes<T>(mut rows: &[T], mut write: impl FnMut(&[T]) -> QueryResult<usize>) -> QueryResult<()> {
-    for shape in SHAPES {
-        while rows.len() >= shape {
-            let (chunk, rest) = rows.split_at(shape);
-            write(chunk)?;
-            rows = rest;
+/// Writes rows a hundred, ten and one at a time. diesel keeps a statement prepared only when its
+/// number of rows is part of its type, so these are arrays; and a hundred rows is where more gain no
+/// more.
+macro_rules! write_rows {
+    ($connection:expr, $rows:expr, $write:ident) => {{
+        let (hundreds, rest) = $rows.as_chunks::<100>();
+        let (tens, ones) = rest.as_chunks::<10>();
+        for rows in hundreds {
+            $write($connection, rows)?;
         }
-    }
-    Ok(())
+        for rows in tens {
+            $write($connection, rows)?;
+        }
+        for row in ones {
+            $write($connection, std::array::from_ref(row))?;
+        }
+    }};
 }
 
 /// Writes everything of the batch. The caller has begun the transaction.
 pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> Result<(), StoreError> {
-    in_shapes(&batch.pipelines, |rows| diesel::insert_into(pipelines::table).values(rows).execute(connection))?;
+    write_rows!(connection, batch.pipelines, insert_pipelines);
     for (key, name) in &batch.pipeline_names {
         diesel::update(pipelines::table.find(key)).set(pipelines::name.eq(name)).execute(connection)?;
     }
-    in_shapes(&batch.series, |rows| diesel::insert_into(series::table).values(rows).execute(connection))?;
-    in_shapes(&batch.boots, |rows| upsert_boots(connection, rows))?;
+    write_rows!(connection, batch.series, insert_series);
+    write_rows!(connection, batch.boots, upsert_boots);
     for (node, boot) in &batch.forgotten_boots {
         diesel::delete(node_boots::table.find((node, boot))).execute(connection)?;
     }
-    in_shapes(&batch.gaps, |rows| {
-        diesel::insert_into(node_gaps::table).values(rows).on_conflict_do_nothing().execute(connection)
-    })?;
+    write_rows!(connection, batch.gaps, insert_gaps);
     for (node, change) in &batch.nodes {
         diesel::update(nodes::table.find(node)).set(change).execute(connection)?;
     }
-    in_shapes(&batch.statuses, |rows| upsert_statuses(connection, rows))?;
-    in_shapes(&batch.pipeline_minutes, |rows| add_pipeline_minutes(connection, rows))?;
-    in_shapes(&batch.component_minutes, |rows| add_component_minutes(connection, rows))?;
-    in_shapes(&batch.node_minutes, |rows| upsert_node_minutes(connection, rows))?;
-    in_shapes(&batch.logs, |rows| diesel::insert_into(logs::table).values(rows).execute(connection))?;
-    in_shapes(&batch.events, |rows| diesel::insert_into(events::table).values(rows).execute(connection))?;
+    write_rows!(connection, batch.statuses, upsert_statuses);
+    write_rows!(connection, batch.pipeline_minutes, add_pipeline_minutes);
+    write_rows!(connection, batch.component_minutes, add_component_minutes);
+    write_rows!(connection, batch.node_minutes, upsert_node_minutes);
+    write_rows!(connection, batch.logs, insert_logs);
+    write_rows!(connection, batch.events, insert_events);
     diesel::update(meta::table.find(1))
         .set(meta::head_seq.eq(i64::try_from(batch.head_seq).unwrap_or(i64::MAX)))
         .execute(connection)?;
     Ok(())
 }
 
-fn upsert_boots(connection: &mut SqliteConnection, rows: &[NodeBootRow]) -> QueryResult<usize> {
+fn insert_pipelines<const N: usize>(connection: &mut SqliteConnection, rows: &[PipelineRow; N]) -> QueryResult<usize> {
+    diesel::insert_into(pipelines::table).values(rows).execute(connection)
+}
+
+fn insert_series<const N: usize>(connection: &mut SqliteConnection, rows: &[SeriesRow; N]) -> QueryResult<usize> {
+    diesel::insert_into(series::table).values(rows).execute(connection)
+}
+
+fn insert_gaps<const N: usize>(connection: &mut SqliteConnection, rows: &[NodeGapRow; N]) -> QueryResult<usize> {
+    diesel::insert_into(node_gaps::table).values(rows).on_conflict_do_nothing().execute(connection)
+}
+
+fn insert_logs<const N: usize>(connection: &mut SqliteConnection, rows: &[LogRow; N]) -> QueryResult<usize> {
+    diesel::insert_into(logs::table).values(rows).execute(connection)
+}
+
+fn insert_events<const N: usize>(connection: &mut SqliteConnection, rows: &[EventRow; N]) -> QueryResult<usize> {
+    diesel::insert_into(events::table).values(rows).execute(connection)
+}
+
+fn upsert_boots<const N: usize>(connection: &mut SqliteConnection, rows: &[NodeBootRow; N]) -> QueryResult<usize> {
     use node_boots::*;
     diesel::insert_into(table)
         .values(rows)
@@ -74,7 +96,10 @@ fn upsert_boots(connection: &mut SqliteConnection, rows: &[NodeBootRow]) -> Quer
         .execute(connection)
 }
 
-fn upsert_statuses(connection: &mut SqliteConnection, rows: &[PipelineStatusRow]) -> QueryResult<usize> {
+fn upsert_statuses<const N: usize>(
+    connection: &mut SqliteConnection,
+    rows: &[PipelineStatusRow; N],
+) -> QueryResult<usize> {
     use pipeline_status::*;
     diesel::insert_into(table)
         .values(rows)
@@ -97,7 +122,10 @@ fn upsert_statuses(connection: &mut SqliteConnection, rows: &[PipelineStatusRow]
         .execute(connection)
 }
 
-fn add_pipeline_minutes(connection: &mut SqliteConnection, rows: &[PipelineMinuteRow]) -> QueryResult<usize> {
+fn add_pipeline_minutes<const N: usize>(
+    connection: &mut SqliteConnection,
+    rows: &[PipelineMinuteRow; N],
+) -> QueryResult<usize> {
     use pipeline_minutes::*;
     diesel::insert_into(table)
         .values(rows)
@@ -122,7 +150,10 @@ fn add_pipeline_minutes(connection: &mut SqliteConnection, rows: &[PipelineMinut
         .execute(connection)
 }
 
-fn add_component_minutes(connection: &mut SqliteConnection, rows: &[ComponentMinuteRow]) -> QueryResult<usize> {
+fn add_component_minutes<const N: usize>(
+    connection: &mut SqliteConnection,
+    rows: &[ComponentMinuteRow; N],
+) -> QueryResult<usize> {
     use component_minutes::*;
     diesel::insert_into(table)
         .values(rows)
@@ -148,7 +179,10 @@ fn add_component_minutes(connection: &mut SqliteConnection, rows: &[ComponentMin
         .execute(connection)
 }
 
-fn upsert_node_minutes(connection: &mut SqliteConnection, rows: &[NodeMinuteRow]) -> QueryResult<usize> {
+fn upsert_node_minutes<const N: usize>(
+    connection: &mut SqliteConnection,
+    rows: &[NodeMinuteRow; N],
+) -> QueryResult<usize> {
     use node_minutes::*;
     diesel::insert_into(table)
         .values(rows)
