@@ -64,6 +64,9 @@ pub struct Flags {
     /// Milliseconds before the metrics port opens. Default 0.
     #[arg(long, value_name = "MS")]
     pub start_delay_ms: Option<u64>,
+    /// Milliseconds for which it still works after SIGTERM, as Vector does with full buffers. Default 0.
+    #[arg(long, value_name = "MS")]
+    pub drain_ms: Option<u64>,
     /// Crash so many milliseconds after the start.
     #[arg(long, value_name = "MS")]
     pub crash_after_ms: Option<u64>,
@@ -94,6 +97,7 @@ impl Flags {
             log_format: self.log_format.or(other.log_format),
             log_rate: self.log_rate.or(other.log_rate),
             start_delay_ms: self.start_delay_ms.or(other.start_delay_ms),
+            drain_ms: self.drain_ms.or(other.drain_ms),
             crash_after_ms: self.crash_after_ms.or(other.crash_after_ms),
             lease_pid: self.lease_pid.or(other.lease_pid),
             tap: self.tap || other.tap,

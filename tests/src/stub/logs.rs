@@ -65,10 +65,14 @@ impl Logger {
         self.line("INFO", "vector", text);
     }
 
-    /// Vector's last lines after SIGTERM.
-    pub fn stopped(&self) {
+    /// Vector's lines at SIGTERM.
+    pub fn stopping(&self) {
         self.line("INFO", "vector::signal", "Signal received. signal=\"SIGTERM\"");
         self.line("INFO", "vector", "Vector is stopping.");
+    }
+
+    /// Vector's last lines.
+    pub fn stopped(&self) {
         self.line("INFO", "vector", "Vector has stopped.");
         self.line("INFO", "vector::app", "All components shut down gracefully.");
     }

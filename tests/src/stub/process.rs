@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, raise};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::args::{Cli, Command as Subcommand};
 use super::control::Command;
@@ -258,26 +258,35 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
     let lease = lease_ends(settings.lease_pid);
     tokio::pin!(lease);
 
+    let mut end_at: Option<Instant> = None;
     loop {
+        let drained = sleep_until(end_at.unwrap_or(started));
         tokio::select! {
-            opened = &mut opening, if listener.is_none() => listener = Some(opened?),
-            accepted = accept(listener.as_ref()) => {
-                tokio::spawn(Arc::clone(&stub).serve(accepted.context("accept")?));
+            // SIGTERM first: what comes at the same moment comes too late.
+            biased;
+            _ = terminations.recv() => {
+                let state = stub.lock();
+                if state.heeds_sigterm && end_at.is_none() {
+                    state.log.stopping();
+                    end_at = Some(Instant::now() + Duration::from_millis(settings.drain_ms));
+                }
             }
-            _ = tick.tick() => advance(&stub, settings.log_rate),
-            () = &mut lease => return Ok(End::Exit(0)),
+            () = drained, if end_at.is_some() => {
+                let state = stub.lock();
+                state.log.stopped();
+                state.write_totals();
+                return Ok(End::Exit(0));
+            }
             Some(end) = ends.recv() => return Ok(end),
+            () = &mut lease => return Ok(End::Exit(0)),
             () = &mut crash => {
                 stub.lock().command(Command::Crash(1));
                 return Ok(End::Exit(1));
             }
-            _ = terminations.recv() => {
-                let state = stub.lock();
-                if state.heeds_sigterm {
-                    state.log.stopped();
-                    state.write_totals();
-                    return Ok(End::Exit(0));
-                }
+            opened = &mut opening, if listener.is_none() => listener = Some(opened?),
+            _ = tick.tick() => advance(&stub, settings.log_rate),
+            accepted = accept(listener.as_ref()) => {
+                tokio::spawn(Arc::clone(&stub).serve(accepted.context("accept")?));
             }
         }
     }

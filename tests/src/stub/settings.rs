@@ -32,6 +32,8 @@ pub struct Settings {
     pub log_rate: f64,
     /// Milliseconds before the metrics port opens.
     pub start_delay_ms: u64,
+    /// Milliseconds between SIGTERM and the end.
+    pub drain_ms: u64,
     /// Milliseconds until a crash.
     pub crash_after_ms: Option<u64>,
     /// The process that the stub must not outlive.
@@ -68,6 +70,7 @@ impl Settings {
             log_format: flags.log_format.unwrap_or_default(),
             log_rate: flags.log_rate.unwrap_or(0.2),
             start_delay_ms: flags.start_delay_ms.unwrap_or(0),
+            drain_ms: flags.drain_ms.unwrap_or(0),
             crash_after_ms: flags.crash_after_ms,
             lease_pid: flags.lease_pid,
             tap: flags.tap,

@@ -155,7 +155,7 @@ async fn naming_a_foreign_environment_is_forbidden_everywhere() {
 
 #[tokio::test]
 async fn no_event_of_another_environment_comes_live_by_snapshot_or_by_replay() {
-    let collector = TestCollector::start().await;
+    let mut collector = TestCollector::start().await;
     let [mut red, mut blue] = two_worlds(&collector).await;
     let mut live = Feed::open(&red.viewer, "snapshot=1&every=0").await;
     let hello = live.wait_for("hello", SOON, |event| event.kind == "hello").await;
@@ -166,15 +166,24 @@ async fn no_event_of_another_environment_comes_live_by_snapshot_or_by_replay() {
     let own = |event: &FeedEvent| event.kind == "metric_update" && event.data["pipelineId"] == red.own_pipeline();
     live.wait_for("red's own metrics", SOON, own).await;
 
-    let start = format!("{}-0", hello.data["epoch"].as_str().unwrap());
-    let mut replay = Feed::open_after(&red.viewer, "", Some(&start)).await;
-    replay
-        .wait_until("both of red's reports", SOON, |events| {
-            let lines = events.iter().flat_map(FeedEvent::lines).filter(|line| line == "secret of red").count();
-            (lines >= 4).then_some(())
-        })
-        .await;
-    for feed in [&live, &replay] {
+    // Out of memory, and out of the database.
+    let mut feeds = vec![live];
+    for restarted in [false, true] {
+        if restarted {
+            collector.stop().await;
+            collector.run().await;
+        }
+        let start = format!("{}-0", hello.data["epoch"].as_str().unwrap());
+        let mut replay = Feed::open_after(&red.viewer, "", Some(&start)).await;
+        replay
+            .wait_until("both of red's reports", SOON, |events| {
+                let lines = events.iter().flat_map(FeedEvent::lines).filter(|line| line == "secret of red").count();
+                (lines >= 4).then_some(())
+            })
+            .await;
+        feeds.push(replay);
+    }
+    for feed in &feeds {
         for event in feed.events() {
             let text = event.data.to_string();
             for mark in blue.marks() {

@@ -166,6 +166,20 @@ async fn an_agent_that_stops_counts_to_the_last_event_and_takes_its_pipelines_wi
 }
 
 #[tokio::test]
+async fn what_a_pipeline_counts_while_it_stops_is_counted_too() {
+    let mut collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &["--rate", "200", "--drain-ms", "2500"]);
+    let mut feed = collector.feed("types=status_change").await;
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
+    feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
+    let before = stub.life().total.events_in;
+    agent.stop().await;
+    let totals = stub.totals();
+    assert!(totals.exposed.events_in > before + 300, "scraped while it stopped: {totals:?}");
+    assert_eq!(collector.minute_sums(PIPELINE).await, totals.exposed);
+}
+
+#[tokio::test]
 async fn numbered_lines_of_a_pipeline_arrive_once_and_in_order() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--log-rate", "40"]);
