@@ -65,7 +65,7 @@ pub(crate) struct Telemetry {
     pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
     pub resident_bytes: Gauge,
-    pub cpu_seconds: Gauge<f64, AtomicU64>,
+    pub cpu_seconds: Counter<f64, AtomicU64>,
     pub start_time_seconds: Gauge<f64, AtomicU64>,
 }
 
@@ -129,7 +129,7 @@ impl Telemetry {
             nodes: metric!("nodes", "Nodes by state", Family::default()),
             ingest_queue: metric!("ingest_queue_length", "Requests that wait for the committer", Gauge::default()),
             resident_bytes: Gauge::default(),
-            cpu_seconds: Gauge::default(),
+            cpu_seconds: Counter::default(),
             start_time_seconds: Gauge::default(),
             registry: Registry::default(),
         };

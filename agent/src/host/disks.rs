@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sysinfo::Disks;
+use sysinfo::{Disk, Disks};
 use systole_shared::HostMetrics;
 
 /// File systems without a device of their own: layers over others, memory, read-only images.
@@ -12,6 +12,7 @@ const NOT_ON_DEVICES: [&str; 6] = ["overlay", "tmpfs", "devtmpfs", "ramfs", "squ
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Device {
     total: u64,
+    used: u64,
     free: u64,
     read: u64,
     written: u64,
@@ -29,6 +30,7 @@ pub(super) fn read(metrics: &mut HostMetrics) {
         let usage = disk.usage();
         let device = Device {
             total: disk.total_space(),
+            used: used_bytes(disk),
             free: disk.available_space(),
             read: usage.total_read_bytes,
             written: usage.total_written_bytes,
@@ -40,10 +42,20 @@ pub(super) fn read(metrics: &mut HostMetrics) {
     }
     let sum = |of: fn(&Device) -> u64| Some(devices.values().map(of).sum());
     metrics.fs_total_bytes = sum(|device| device.total);
-    metrics.fs_used_bytes = sum(|device| device.total.saturating_sub(device.free));
+    metrics.fs_used_bytes = sum(|device| device.used);
     metrics.fs_free_bytes = sum(|device| device.free);
     metrics.disk_read_bytes = sum(|device| device.read);
     metrics.disk_written_bytes = sum(|device| device.written);
+}
+
+/// Bytes in use, as df counts them: what is reserved for root is neither used nor free for users, so
+/// the difference of the two would say too much.
+fn used_bytes(disk: &Disk) -> u64 {
+    #[cfg(target_os = "linux")]
+    if let Ok(system) = nix::sys::statvfs::statvfs(disk.mount_point()) {
+        return system.blocks().saturating_sub(system.blocks_free()) * system.fragment_size();
+    }
+    disk.total_space().saturating_sub(disk.available_space())
 }
 
 /// A device that is there already is the same one mounted again; of ZFS, the pool is the device.

@@ -140,16 +140,19 @@ impl Subscriber {
             server: concat!("systole-collector/", env!("CARGO_PKG_VERSION")).to_owned(),
             resumed,
         };
-        let then = match reset {
-            Some(reason) => frame::control(&Control::Reset { reason }),
-            // The client knows from the start where it is, and misses nothing when it is cut off
-            // before its first event.
-            None => frame::cursor(&self.feed.epoch, self.cursor),
-        };
-        self.push([Bytes::from(retry), frame::control(&hello), then]);
+        self.push([Bytes::from(retry), frame::control(&hello)]);
+        if let Some(reason) = reset {
+            self.push([frame::control(&Control::Reset { reason })]);
+        }
         // Who goes on from an id has the state already; everybody else may want it.
-        self.stage =
-            if reset.is_some() || (self.subscription.snapshot && !resumed) { Stage::Snapshot } else { Stage::Live };
+        if reset.is_some() || (self.subscription.snapshot && !resumed) {
+            self.stage = Stage::Snapshot;
+        } else {
+            // The client knows from the start where it is, and misses nothing when it is cut off
+            // before its first event. With a snapshot it is nowhere before that is complete.
+            self.push([frame::cursor(&self.feed.epoch, self.cursor)]);
+            self.stage = Stage::Live;
+        }
     }
 
     async fn take_snapshot(&mut self) {

@@ -494,8 +494,8 @@ fn add_component_sample(changes: &mut Changes, series: i64, component: &Componen
     row.sent_events = row.sent_events.saturating_add(component.sent_events);
     row.errors = row.errors.saturating_add(component.errors);
     row.discarded = row.discarded.saturating_add(component.discarded);
-    row.received_bytes = row.received_bytes.saturating_add(component.received_bytes);
-    row.sent_bytes = row.sent_bytes.saturating_add(component.sent_bytes);
+    row.received_bytes = add_known(row.received_bytes, component.received_bytes);
+    row.sent_bytes = add_known(row.sent_bytes, component.sent_bytes);
     if let Some(utilization) = component.utilization {
         row.utilization_sum += utilization * at.seconds;
         row.utilization_weight += at.seconds;
@@ -510,6 +510,14 @@ fn add_component_sample(changes: &mut Changes, series: i64, component: &Componen
     row.buffer_bytes = component.buffer_bytes.or(row.buffer_bytes);
     row.buffer_max_bytes = component.buffer_max_bytes.or(row.buffer_max_bytes);
     row.samples += 1;
+}
+
+/// A sum is unknown only as long as nothing of it is known.
+fn add_known(sum: Option<i64>, more: Option<i64>) -> Option<i64> {
+    match (sum, more) {
+        (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+        (known, None) | (None, known) => known,
+    }
 }
 
 fn component_series(
@@ -558,8 +566,8 @@ fn component_rates(component: &ComponentFacts, at: &Interval) -> RateSample {
         timestamp: at.end,
         received_events_rate: per_second(component.received_events, at),
         sent_events_rate: per_second(component.sent_events, at),
-        received_bytes_rate: per_second(component.received_bytes, at),
-        sent_bytes_rate: per_second(component.sent_bytes, at),
+        received_bytes_rate: per_second(component.received_bytes.unwrap_or(0), at),
+        sent_bytes_rate: per_second(component.sent_bytes.unwrap_or(0), at),
         error_count: component.errors as f64,
         errors_rate: per_second(component.errors, at),
         discarded_rate: per_second(component.discarded, at),

@@ -42,7 +42,8 @@ fn note_process(app: &App) {
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
     if let Some(process) = system.process(pid) {
         app.telemetry.resident_bytes.set(i64::try_from(process.memory()).unwrap_or(i64::MAX));
-        app.telemetry.cpu_seconds.set(process.accumulated_cpu_time() as f64 / 1_000.0);
+        let used = process.accumulated_cpu_time() as f64 / 1_000.0;
+        app.telemetry.cpu_seconds.inc_by((used - app.telemetry.cpu_seconds.get()).max(0.0));
     }
     app.telemetry.start_time_seconds.set(app.started_at as f64 / 1_000.0);
 }

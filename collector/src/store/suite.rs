@@ -140,6 +140,26 @@ async fn means_are_weighted_and_null_without_weight(store: Arc<dyn Store>) {
     assert_eq!((minutes[0].utilization, minutes[1].utilization), (Some(0.45), None));
 }
 
+async fn bytes_that_nobody_counts_are_unknown_and_not_zero(store: Arc<dyn Store>) {
+    with_pipeline(&*store).await;
+    let row = |received_bytes, received_events| ComponentMinuteRow {
+        minute: MINUTE,
+        series: 2,
+        received_bytes,
+        received_events,
+        ..ComponentMinuteRow::default()
+    };
+    let commit = async |row| {
+        store.commit(CommitBatch { component_minutes: vec![row], ..Default::default() }).await.unwrap();
+        let minutes = store.component_minutes(1, None, ALL_MINUTES).await.unwrap();
+        (minutes[0].received_events, minutes[0].received_bytes, minutes[0].sent_bytes)
+    };
+    assert_eq!(commit(row(None, 1)).await, (1, None, None));
+    assert_eq!(commit(row(Some(10), 1)).await, (2, Some(10), None));
+    assert_eq!(commit(row(None, 1)).await, (3, Some(10), None));
+    assert_eq!(commit(row(Some(5), i64::MAX)).await, (i64::MAX, Some(15), None));
+}
+
 async fn a_failed_batch_leaves_nothing(store: Arc<dyn Store>) {
     let (environment, node) = with_pipeline(&*store).await;
     let bad = CommitBatch {
@@ -348,6 +368,7 @@ suite! {
     minutes_add_up_by_key,
     counters_stay_at_the_largest_number,
     means_are_weighted_and_null_without_weight,
+    bytes_that_nobody_counts_are_unknown_and_not_zero,
     a_failed_batch_leaves_nothing,
     what_was_committed_is_loaded_again,
     the_same_machine_is_the_same_node,

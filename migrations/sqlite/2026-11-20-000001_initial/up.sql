@@ -140,6 +140,7 @@ CREATE TABLE pipeline_minutes (
     PRIMARY KEY (minute, series)
 ) STRICT, WITHOUT ROWID;
 
+-- Bytes are NULL where the engine does not count them for this kind of component.
 CREATE TABLE component_minutes (
     minute             INTEGER NOT NULL,
     series             INTEGER NOT NULL,
@@ -147,8 +148,8 @@ CREATE TABLE component_minutes (
     sent_events        INTEGER NOT NULL,
     errors             INTEGER NOT NULL,
     discarded          INTEGER NOT NULL,
-    received_bytes     INTEGER NOT NULL,
-    sent_bytes         INTEGER NOT NULL,
+    received_bytes     INTEGER,
+    sent_bytes         INTEGER,
     utilization_sum    REAL    NOT NULL,
     utilization_weight REAL    NOT NULL,
     latency_sum        REAL    NOT NULL,

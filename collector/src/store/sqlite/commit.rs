@@ -16,7 +16,15 @@ extern "SQL" {
     #[sql_name = "min"]
     fn least(a: BigInt, b: BigInt) -> BigInt;
 
+    /// The same for a sum that may be unknown.
+    #[sql_name = "min"]
+    fn least_known(a: Nullable<BigInt>, b: Nullable<BigInt>) -> Nullable<BigInt>;
+
+    /// The first that is known.
     #[sql_name = "coalesce"]
+    fn coalesce3(a: Nullable<BigInt>, b: Nullable<BigInt>, c: Nullable<BigInt>) -> Nullable<BigInt>;
+
+    /// The first that is known.
     fn coalesce(a: Nullable<BigInt>, b: Nullable<BigInt>) -> Nullable<BigInt>;
 }
 
@@ -164,8 +172,14 @@ fn add_component_minutes<const N: usize>(
             sent_events.eq(least(sent_events + excluded(sent_events), i64::MAX)),
             errors.eq(least(errors + excluded(errors), i64::MAX)),
             discarded.eq(least(discarded + excluded(discarded), i64::MAX)),
-            received_bytes.eq(least(received_bytes + excluded(received_bytes), i64::MAX)),
-            sent_bytes.eq(least(sent_bytes + excluded(sent_bytes), i64::MAX)),
+            received_bytes.eq(least_known(
+                coalesce3(received_bytes + excluded(received_bytes), received_bytes, excluded(received_bytes)),
+                i64::MAX,
+            )),
+            sent_bytes.eq(least_known(
+                coalesce3(sent_bytes + excluded(sent_bytes), sent_bytes, excluded(sent_bytes)),
+                i64::MAX,
+            )),
             utilization_sum.eq(utilization_sum + excluded(utilization_sum)),
             utilization_weight.eq(utilization_weight + excluded(utilization_weight)),
             latency_sum.eq(latency_sum + excluded(latency_sum)),

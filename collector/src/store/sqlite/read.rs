@@ -258,7 +258,11 @@ impl Sum {
     fn of(self, column: &str) -> String {
         match self {
             Sum::Exact => format!("sum({column}) AS {column}"),
-            Sum::Saturating => format!("CAST(min(total({column}), 9223372036854775807.0) AS INTEGER) AS {column}"),
+            // sum() of nothing known is NULL, total() would be 0.
+            Sum::Saturating => format!(
+                "CASE WHEN count({column}) > 0 \
+                 THEN CAST(min(total({column}), 9223372036854775807.0) AS INTEGER) END AS {column}"
+            ),
         }
     }
 
@@ -347,10 +351,10 @@ struct ComponentMinuteColumns {
     errors: i64,
     #[diesel(sql_type = BigInt)]
     discarded: i64,
-    #[diesel(sql_type = BigInt)]
-    received_bytes: i64,
-    #[diesel(sql_type = BigInt)]
-    sent_bytes: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    received_bytes: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    sent_bytes: Option<i64>,
     #[diesel(sql_type = Nullable<Double>)]
     utilization: Option<f64>,
     #[diesel(sql_type = Nullable<Double>)]
