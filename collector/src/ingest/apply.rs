@@ -170,18 +170,19 @@ fn move_progress(node: &mut NodeState, seq: u64, missing: Option<SeqRange>, cont
 }
 
 fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Context, changes: &mut Changes) {
-    let change = changes.node(node.key);
-    change.last_seen_at = Some(context.received_at);
+    let pulse = changes.pulse(node.key);
+    pulse.last_seen_at = Some(context.received_at);
     // Structs of numbers and strings: they always serialise.
     if let Some(health) = &report.health {
-        change.health = serde_json::to_string(health).ok();
+        pulse.health = serde_json::to_string(health).ok();
     }
     if let Some(host) = &report.host {
-        change.host = serde_json::to_string(host).ok();
+        pulse.host = serde_json::to_string(host).ok();
     }
     if let Some(agent) = &report.agent
         && node.agent.as_ref() != Some(agent)
     {
+        let change = changes.node(node.key);
         change.agent_version = agent.version.clone();
         change.vector_version = agent.vector_version.clone();
         change.deployment_mode = agent.deployment_mode.clone();
@@ -577,7 +578,7 @@ fn component_rates(component: &ComponentFacts, at: &Interval) -> RateSample {
 
 /// The node's own state after a report.
 fn set_status(node: &mut NodeState, at: UnixMillis, context: &Context, changes: &mut Changes) {
-    changes.node(node.key).last_seen_at = Some(context.received_at);
+    changes.pulse(node.key).last_seen_at = Some(context.received_at);
     let unwell = node
         .pipelines
         .iter()

@@ -10,7 +10,7 @@ use systole_shared::{BootId, ComponentId, NodeId, PipelineId, RateSample, UnixMi
 
 use crate::store::{
     CommitBatch, ComponentMinuteRow, EnvironmentKey, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeKey,
-    NodeMinuteRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
+    NodeMinuteRow, NodePulse, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
 };
 
 /// An event that goes to subscribers once the batch is committed.
@@ -43,6 +43,7 @@ pub(crate) struct Changes {
     boots: BTreeMap<(NodeKey, BootId), (u64, UnixMillis)>,
     forgotten_boots: Vec<(NodeKey, BootId)>,
     gaps: Vec<NodeGapRow>,
+    pulses: BTreeMap<NodeKey, NodePulse>,
     nodes: BTreeMap<NodeKey, NodeChange>,
     statuses: BTreeMap<(i64, i64), PipelineStatusRow>,
     pipeline_minutes: BTreeMap<(i64, i64), PipelineMinuteRow>,
@@ -88,7 +89,12 @@ impl Changes {
         self.gaps.push(gap);
     }
 
-    /// The changes of a node's own row.
+    /// What every report changes of its node.
+    pub(crate) fn pulse(&mut self, node: NodeKey) -> &mut NodePulse {
+        self.pulses.entry(node).or_default()
+    }
+
+    /// What seldom changes of a node.
     pub(crate) fn node(&mut self, node: NodeKey) -> &mut NodeChange {
         self.nodes.entry(node).or_default()
     }
@@ -180,6 +186,7 @@ impl Changes {
                 .map(|(node, boot)| (node.0, boot.to_string()))
                 .collect(),
             gaps: std::mem::take(&mut self.gaps),
+            pulses: std::mem::take(&mut self.pulses).into_iter().map(|(node, pulse)| (node.0, pulse)).collect(),
             nodes: std::mem::take(&mut self.nodes).into_iter().map(|(node, change)| (node.0, change)).collect(),
             statuses: std::mem::take(&mut self.statuses).into_values().collect(),
             pipeline_minutes: std::mem::take(&mut self.pipeline_minutes).into_values().collect(),

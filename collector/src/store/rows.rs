@@ -48,7 +48,15 @@ pub(crate) struct NodeGapRow {
     pub recorded_at: i64,
 }
 
-/// What a report changes of its node. `None` leaves a column as it is.
+/// What every report changes of its node. `None` leaves a column as it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodePulse {
+    pub health: Option<String>,
+    pub host: Option<String>,
+    pub last_seen_at: Option<i64>,
+}
+
+/// What seldom changes of a node. `None` leaves a column as it is.
 #[derive(Clone, Debug, Default, AsChangeset)]
 #[diesel(table_name = nodes)]
 pub(crate) struct NodeChange {
@@ -57,12 +65,9 @@ pub(crate) struct NodeChange {
     pub deployment_mode: Option<String>,
     pub running_as: Option<String>,
     pub labels: Option<String>,
-    pub health: Option<String>,
-    pub host: Option<String>,
     pub status: Option<String>,
     pub status_reason: Option<String>,
     pub status_since: Option<i64>,
-    pub last_seen_at: Option<i64>,
 }
 
 /// The last state of a pipeline on a node.
@@ -195,6 +200,7 @@ pub(crate) struct CommitBatch {
     /// Boots that a node has too many of.
     pub forgotten_boots: Vec<(i64, String)>,
     pub gaps: Vec<NodeGapRow>,
+    pub pulses: Vec<(i64, NodePulse)>,
     pub nodes: Vec<(i64, NodeChange)>,
     pub statuses: Vec<PipelineStatusRow>,
     pub pipeline_minutes: Vec<PipelineMinuteRow>,
@@ -213,6 +219,7 @@ impl CommitBatch {
             + self.series.len()
             + self.boots.len()
             + self.gaps.len()
+            + self.pulses.len()
             + self.nodes.len()
             + self.statuses.len()
             + self.pipeline_minutes.len()

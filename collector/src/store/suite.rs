@@ -182,9 +182,11 @@ async fn what_was_committed_is_loaded_again(store: Arc<dyn Store>) {
         seq,
         last_seen_at,
     };
-    let change = NodeChange { status: Some("HEALTHY".into()), last_seen_at: Some(NOW), ..NodeChange::default() };
+    let change = NodeChange { status: Some("HEALTHY".into()), ..NodeChange::default() };
+    let pulse = |health: Option<&str>| NodePulse { health: health.map(Into::into), ..NodePulse::default() };
     let batch = CommitBatch {
         boots: vec![boot(0, 5, NOW), boot(1, 9, NOW - 1)],
+        pulses: vec![(node.key.0, pulse(Some("{}"))), (node.key.0, pulse(None))],
         nodes: vec![(node.key.0, change)],
         head_seq: 41,
         ..CommitBatch::default()
@@ -196,6 +198,8 @@ async fn what_was_committed_is_loaded_again(store: Arc<dyn Store>) {
     assert_eq!(loaded.status.as_str(), "HEALTHY");
     let seqs: Vec<_> = loaded.boots.iter().map(|(boot, seq)| (boot.to_string(), *seq)).collect();
     assert_eq!(seqs, [(boots[1].to_owned(), 9), (boots[0].to_owned(), 5)], "least recently seen first");
+    let view = store.list_nodes(NodeQuery { limit: 1, ..NodeQuery::default() }).await.unwrap().remove(0);
+    assert_eq!(view.health.as_deref(), Some("{}"), "a pulse without health leaves it as it is");
     let one = store.load_node(node.key).await.unwrap().unwrap();
     assert_eq!((one.boots, one.series), (loaded.boots.clone(), loaded.series.clone()));
     assert!(store.load_node(NodeKey(99)).await.unwrap().is_none());

@@ -1,13 +1,13 @@
 //! The committer's transaction: multi-row upserts in a few prepared shapes.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::upsert::excluded;
 
 use crate::store::schema::*;
 use crate::store::{
-    CommitBatch, ComponentMinuteRow, EventRow, LogRow, NodeBootRow, NodeGapRow, NodeMinuteRow, PipelineMinuteRow,
-    PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
+    CommitBatch, ComponentMinuteRow, EventRow, LogRow, NodeBootRow, NodeGapRow, NodeMinuteRow, NodePulse,
+    PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
 };
 
 #[declare_sql_function]
@@ -23,6 +23,10 @@ extern "SQL" {
     /// The first that is known.
     #[sql_name = "coalesce"]
     fn coalesce3(a: Nullable<BigInt>, b: Nullable<BigInt>, c: Nullable<BigInt>) -> Nullable<BigInt>;
+
+    /// The first that is known.
+    #[sql_name = "coalesce"]
+    fn known_text(a: Nullable<Text>, b: Nullable<Text>) -> Nullable<Text>;
 
     /// The first that is known.
     fn coalesce(a: Nullable<BigInt>, b: Nullable<BigInt>) -> Nullable<BigInt>;
@@ -59,6 +63,9 @@ pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> 
         diesel::delete(node_boots::table.find((node, boot))).execute(connection)?;
     }
     write_rows!(connection, batch.gaps, insert_gaps);
+    for (node, pulse) in &batch.pulses {
+        update_pulse(connection, *node, pulse)?;
+    }
     for (node, change) in &batch.nodes {
         diesel::update(nodes::table.find(node)).set(change).execute(connection)?;
     }
@@ -92,6 +99,18 @@ fn insert_logs<const N: usize>(connection: &mut SqliteConnection, rows: &[LogRow
 
 fn insert_events<const N: usize>(connection: &mut SqliteConnection, rows: &[EventRow; N]) -> QueryResult<usize> {
     diesel::insert_into(events::table).values(rows).execute(connection)
+}
+
+/// One fixed shape, unlike the update of a changeset, which is written anew each time.
+fn update_pulse(connection: &mut SqliteConnection, node: i64, pulse: &NodePulse) -> QueryResult<usize> {
+    use nodes::{health, host, last_seen_at};
+    diesel::update(nodes::table.find(node))
+        .set((
+            health.eq(known_text(&pulse.health, health)),
+            host.eq(known_text(&pulse.host, host)),
+            last_seen_at.eq(coalesce(pulse.last_seen_at, last_seen_at)),
+        ))
+        .execute(connection)
 }
 
 fn upsert_boots<const N: usize>(connection: &mut SqliteConnection, rows: &[NodeBootRow; N]) -> QueryResult<usize> {
