@@ -1,5 +1,7 @@
 //! Questions to the store and their answers.
 
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use systole_shared::events::EventType;
 use systole_shared::{LogLevel, NodeId, UnixMillis};
 
@@ -79,37 +81,62 @@ pub(crate) struct PipelineView {
 }
 
 /// A pipeline's minute, summed over nodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, QueryableByName)]
 pub(crate) struct PipelineMinuteView {
+    #[diesel(sql_type = BigInt)]
     pub minute: i64,
+    #[diesel(sql_type = BigInt)]
     pub events_in: i64,
+    #[diesel(sql_type = BigInt)]
     pub events_out: i64,
+    #[diesel(sql_type = BigInt)]
     pub errors: i64,
+    #[diesel(sql_type = BigInt)]
     pub discarded: i64,
+    #[diesel(sql_type = BigInt)]
     pub bytes_in: i64,
+    #[diesel(sql_type = BigInt)]
     pub bytes_out: i64,
+    #[diesel(sql_type = Nullable<Double>)]
     pub utilization: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
     pub latency_ms: Option<f64>,
+    #[diesel(sql_type = BigInt)]
     pub samples: i64,
+    #[diesel(sql_type = BigInt)]
     pub gaps: i64,
+    #[diesel(sql_type = BigInt)]
     pub resets: i64,
+    #[diesel(sql_type = BigInt)]
     pub logs_dropped: i64,
 }
 
 /// A component's minute, summed over nodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, QueryableByName)]
 pub(crate) struct ComponentMinuteView {
+    #[diesel(sql_type = BigInt)]
     pub minute: i64,
+    #[diesel(sql_type = Text)]
     pub component: String,
+    #[diesel(sql_type = Text)]
     pub kind: String,
+    #[diesel(sql_type = BigInt)]
     pub received_events: i64,
+    #[diesel(sql_type = BigInt)]
     pub sent_events: i64,
+    #[diesel(sql_type = BigInt)]
     pub errors: i64,
+    #[diesel(sql_type = BigInt)]
     pub discarded: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
     pub received_bytes: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
     pub sent_bytes: Option<i64>,
+    #[diesel(sql_type = Nullable<Double>)]
     pub utilization: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
     pub latency_ms: Option<f64>,
+    #[diesel(sql_type = BigInt)]
     pub samples: i64,
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Double, Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable};
 use diesel::sqlite::Sqlite;
 use systole_shared::LogLevel;
 use systole_shared::events::EventType;
@@ -215,36 +215,6 @@ fn mean(name: &str) -> String {
     format!("CASE WHEN sum({name}_weight) > 0 THEN sum({name}_sum) / sum({name}_weight) END")
 }
 
-#[derive(QueryableByName)]
-struct PipelineMinuteColumns {
-    #[diesel(sql_type = BigInt)]
-    minute: i64,
-    #[diesel(sql_type = BigInt)]
-    events_in: i64,
-    #[diesel(sql_type = BigInt)]
-    events_out: i64,
-    #[diesel(sql_type = BigInt)]
-    errors: i64,
-    #[diesel(sql_type = BigInt)]
-    discarded: i64,
-    #[diesel(sql_type = BigInt)]
-    bytes_in: i64,
-    #[diesel(sql_type = BigInt)]
-    bytes_out: i64,
-    #[diesel(sql_type = Nullable<Double>)]
-    utilization: Option<f64>,
-    #[diesel(sql_type = Nullable<Double>)]
-    latency_ms: Option<f64>,
-    #[diesel(sql_type = BigInt)]
-    samples: i64,
-    #[diesel(sql_type = BigInt)]
-    gaps: i64,
-    #[diesel(sql_type = BigInt)]
-    resets: i64,
-    #[diesel(sql_type = BigInt)]
-    logs_dropped: i64,
-}
-
 /// How counters are summed.
 #[derive(Clone, Copy)]
 enum Sum {
@@ -298,7 +268,7 @@ pub(super) fn pipeline_minutes(
         "resets",
         "logs_dropped",
     ];
-    let rows: Vec<PipelineMinuteColumns> = summed(|sum| {
+    summed(|sum| {
         sql_query(format!(
             "{MINUTES} SELECT rows.minute AS minute, {}, {} AS utilization, {} AS latency_ms \
              FROM minutes CROSS JOIN series CROSS JOIN pipeline_minutes AS rows \
@@ -314,53 +284,7 @@ pub(super) fn pipeline_minutes(
         .bind::<BigInt, _>(pipeline)
         .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
         .load(connection)
-    })?;
-    Ok(rows
-        .into_iter()
-        .map(|row| PipelineMinuteView {
-            minute: row.minute,
-            events_in: row.events_in,
-            events_out: row.events_out,
-            errors: row.errors,
-            discarded: row.discarded,
-            bytes_in: row.bytes_in,
-            bytes_out: row.bytes_out,
-            utilization: row.utilization,
-            latency_ms: row.latency_ms,
-            samples: row.samples,
-            gaps: row.gaps,
-            resets: row.resets,
-            logs_dropped: row.logs_dropped,
-        })
-        .collect())
-}
-
-#[derive(QueryableByName)]
-struct ComponentMinuteColumns {
-    #[diesel(sql_type = BigInt)]
-    minute: i64,
-    #[diesel(sql_type = Text)]
-    component: String,
-    #[diesel(sql_type = Text)]
-    kind: String,
-    #[diesel(sql_type = BigInt)]
-    received_events: i64,
-    #[diesel(sql_type = BigInt)]
-    sent_events: i64,
-    #[diesel(sql_type = BigInt)]
-    errors: i64,
-    #[diesel(sql_type = BigInt)]
-    discarded: i64,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    received_bytes: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    sent_bytes: Option<i64>,
-    #[diesel(sql_type = Nullable<Double>)]
-    utilization: Option<f64>,
-    #[diesel(sql_type = Nullable<Double>)]
-    latency_ms: Option<f64>,
-    #[diesel(sql_type = BigInt)]
-    samples: i64,
+    })
 }
 
 pub(super) fn component_minutes(
@@ -371,7 +295,7 @@ pub(super) fn component_minutes(
 ) -> Result<Vec<ComponentMinuteView>, StoreError> {
     let range = within(connection, "component_minutes", range)?;
     let counters = ["received_events", "sent_events", "errors", "discarded", "received_bytes", "sent_bytes", "samples"];
-    let rows: Vec<ComponentMinuteColumns> = summed(|sum| {
+    summed(|sum| {
         sql_query(format!(
             "{MINUTES} SELECT rows.minute AS minute, series.component AS component, max(series.kind) AS kind, \
              {}, {} AS utilization, {} AS latency_ms \
@@ -388,24 +312,7 @@ pub(super) fn component_minutes(
         .bind::<BigInt, _>(pipeline)
         .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
         .load(connection)
-    })?;
-    Ok(rows
-        .into_iter()
-        .map(|row| ComponentMinuteView {
-            minute: row.minute,
-            component: row.component,
-            kind: row.kind,
-            received_events: row.received_events,
-            sent_events: row.sent_events,
-            errors: row.errors,
-            discarded: row.discarded,
-            received_bytes: row.received_bytes,
-            sent_bytes: row.sent_bytes,
-            utilization: row.utilization,
-            latency_ms: row.latency_ms,
-            samples: row.samples,
-        })
-        .collect())
+    })
 }
 
 pub(super) fn list_logs(connection: &mut SqliteConnection, query: &LogQuery) -> Result<Vec<LogView>, StoreError> {
