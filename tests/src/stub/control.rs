@@ -14,8 +14,8 @@ pub enum Command {
     Resume,
     /// `burst?events=1000`: so many events at once.
     Burst(u64),
-    /// `crash?code=1`: last words on standard error, then exit with the code.
-    Crash(u8),
+    /// `crash?code=1&lines=0`: numbered lines and last words on standard error, then exit with the code.
+    Crash(u8, u64),
     /// `exit0`: exit 0 without a word.
     Exit0,
     /// `abort?signal=6`: end by a signal.
@@ -64,7 +64,7 @@ impl Command {
             "pause" => Command::Pause,
             "resume" => Command::Resume,
             "burst" => Command::Burst(number("events", 1_000)?),
-            "crash" => Command::Crash(number("code", 1)?.try_into().ok()?),
+            "crash" => Command::Crash(number("code", 1)?.try_into().ok()?, number("lines", 0)?),
             "exit0" => Command::Exit0,
             "abort" => Command::Abort(number("signal", 6)?.try_into().ok()?),
             "hang" => Command::Hang,
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_request_has_defaults_and_refuses_what_it_does_not_know() {
         assert_eq!(Command::parse("flood?lines=7"), Some(Command::Flood(7)));
-        assert_eq!(Command::parse("crash"), Some(Command::Crash(1)));
+        assert_eq!(Command::parse("crash"), Some(Command::Crash(1, 0)));
         assert_eq!(
             Command::parse("drop-series?component=router&metric=received_events"),
             Some(Command::DropSeries("router".to_owned(), Metric::ReceivedEvents))

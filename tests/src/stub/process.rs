@@ -160,7 +160,8 @@ impl State {
             Command::Pause => self.engine.pause(now),
             Command::Resume => self.engine.resume(now),
             Command::Burst(events) => self.engine.burst(events),
-            Command::Crash(code) => {
+            Command::Crash(code, lines) => {
+                (0..lines).for_each(|_| self.log.numbered(self.engine.events));
                 self.log.last_words();
                 self.write_totals();
                 return Some(End::Exit(code));
@@ -280,7 +281,7 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
             Some(end) = ends.recv() => return Ok(end),
             () = &mut lease => return Ok(End::Exit(0)),
             () = &mut crash => {
-                stub.lock().command(Command::Crash(1));
+                stub.lock().command(Command::Crash(1, 0));
                 return Ok(End::Exit(1));
             }
             opened = &mut opening, if listener.is_none() => listener = Some(opened?),

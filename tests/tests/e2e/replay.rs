@@ -10,36 +10,40 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 const SOON: Duration = Duration::from_secs(10);
-/// The pace of the imagined agent.
+/// The pace of an imagined agent, and of one that leaves the collector no moment of rest.
 const PACE: Duration = Duration::from_millis(100);
+const HURRY: Duration = Duration::from_millis(10);
 
-/// A node that reports ceaselessly: a numbered line each time, and a pipeline that starts and stops
-/// in turn. What has no answer is sent again.
+/// A node that reports ceaselessly: a numbered line each time, and a pipeline, named as the node,
+/// that starts and stops in turn. What has no answer is sent again.
 struct Reporter {
+    name: String,
     task: JoinHandle<()>,
     stop: watch::Sender<bool>,
     acknowledged: watch::Receiver<u64>,
 }
 
 impl Reporter {
-    fn start(mut node: NodeClient) -> Self {
+    async fn start(collector: &TestCollector, name: &str, pace: Duration) -> Self {
+        let mut node = NodeClient::enroll(collector, None, name).await;
+        let id = name.to_owned();
         let (stop, stopped) = watch::channel(false);
         let (count, acknowledged) = watch::channel(0);
         let task = tokio::spawn(async move {
             while !*stopped.borrow() {
                 let number = node.next_seq;
                 let status = if number.is_multiple_of(2) { "RUNNING" } else { "STOPPED" };
-                let lines = with_lines(pipeline("flips", status), clock::now_ms(), [format!("line {number}")]);
+                let lines = with_lines(pipeline(&id, status), clock::now_ms(), [format!("{id} {number}")]);
                 let request = to_json(&node.next_request(vec![lines]));
                 while !matches!(Answer::try_of(node.raw_request(request.clone(), None)).await, Ok(answer) if answer.status == 200)
                 {
-                    tokio::time::sleep(PACE).await;
+                    tokio::time::sleep(pace).await;
                 }
                 count.send_replace(number);
-                tokio::time::sleep(PACE).await;
+                tokio::time::sleep(pace).await;
             }
         });
-        Reporter { task, stop, acknowledged }
+        Reporter { name: name.to_owned(), task, stop, acknowledged }
     }
 
     /// Waits until so many more reports are acknowledged.
@@ -52,24 +56,25 @@ impl Reporter {
             .expect("the reporter lives");
     }
 
-    /// Ends it; gives how many reports there were.
-    async fn finish(self) -> u64 {
+    /// Ends it; gives its name and how many reports there were.
+    async fn finish(self) -> (String, u64) {
         self.stop.send_replace(true);
         self.task.await.expect("the reporter does not panic");
-        *self.acknowledged.borrow()
+        let reports = *self.acknowledged.borrow();
+        (self.name, reports)
     }
 }
 
-/// Asserts that the feed has every line and every change of `reports` reports, once and in order,
-/// and the same ones as the query API.
-async fn assert_complete(collector: &mut TestCollector, feed: &mut Feed, reports: u64) {
-    let last = format!("line {reports}");
+/// Asserts that the feed has every line and every change of a reporter, once and in order, and the
+/// same ones as the query API.
+async fn assert_complete(collector: &mut TestCollector, feed: &mut Feed, (name, reports): (String, u64)) {
+    let last = format!("{name} {reports}");
     feed.wait_for("the last line", SOON, |event| event.lines().contains(&last)).await;
-    let lines: Vec<String> = feed.events().iter().flat_map(FeedEvent::lines).collect();
-    let expected: Vec<String> = (1..=reports).map(|number| format!("line {number}")).collect();
+    let own = |event: &FeedEvent| event.data["pipelineId"] == name.as_str();
+    let lines: Vec<String> = feed.events().iter().filter(|event| own(event)).flat_map(FeedEvent::lines).collect();
+    let expected: Vec<String> = (1..=reports).map(|number| format!("{name} {number}")).collect();
     assert_eq!(lines, expected);
-    let changes: Vec<FeedEvent> =
-        feed.events_of("status_change").into_iter().filter(|event| event.data["pipelineId"] == "flips").collect();
+    let changes: Vec<FeedEvent> = feed.events_of("status_change").into_iter().filter(own).collect();
     assert_eq!(changes.len() as u64, reports, "one change with each report");
     for (index, change) in changes.iter().enumerate() {
         let expected = if index % 2 == 0 { "STOPPED" } else { "RUNNING" };
@@ -78,7 +83,7 @@ async fn assert_complete(collector: &mut TestCollector, feed: &mut Feed, reports
     feed.assert_ids_grow();
     assert_eq!(feed.events_of("gap").len(), 0);
     assert_eq!(feed.events_of("reset").len(), 0);
-    let stored = collector.viewer().await.list("/api/v1/status-changes?pipeline=flips").await;
+    let stored = collector.viewer().await.list(&format!("/api/v1/status-changes?pipeline={name}")).await;
     let mut stored: Vec<u64> = stored.iter().map(|change| change["seq"].as_u64().expect("a seq")).collect();
     stored.sort_unstable();
     let heard: Vec<u64> = changes.into_iter().filter_map(|change| change.id.map(|id| id.seq)).collect();
@@ -89,7 +94,7 @@ async fn assert_complete(collector: &mut TestCollector, feed: &mut Feed, reports
 async fn a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order() {
     let mut collector = TestCollector::start().await;
     let mut feed = collector.feed("").await;
-    let mut reporter = Reporter::start(NodeClient::enroll(&collector, None, "n1").await);
+    let mut reporter = Reporter::start(&collector, "n1", PACE).await;
     reporter.reports(10).await;
     feed.disconnect();
     let before = feed.last_id();
@@ -98,17 +103,20 @@ async fn a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order() 
     feed.resume().await;
     reporter.reports(10).await;
     let reports = reporter.finish().await;
-    assert!(before.is_some() && reports > 50);
+    assert!(before.is_some() && reports.1 > 50);
     assert_complete(&mut collector, &mut feed, reports).await;
 }
 
-#[tokio::test]
-async fn resuming_is_complete_over_a_sigkill_and_a_graceful_restart_of_the_collector() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resuming_is_complete_over_sigkills_and_graceful_restarts_of_a_busy_collector() {
     let mut collector = TestCollector::start().await;
     let mut feed = collector.feed("types=status_change,log_entry").await;
-    let mut reporter = Reporter::start(NodeClient::enroll(&collector, None, "n1").await);
-    for graceful in [false, true, false] {
-        reporter.reports(15).await;
+    let mut reporters = Vec::new();
+    for name in ["n1", "n2", "n3", "n4"] {
+        reporters.push(Reporter::start(&collector, name, HURRY).await);
+    }
+    for graceful in [false, true, false, false] {
+        reporters[0].reports(30).await;
         if graceful {
             collector.stop().await;
         } else {
@@ -116,18 +124,20 @@ async fn resuming_is_complete_over_a_sigkill_and_a_graceful_restart_of_the_colle
         }
         feed.wait_for_end(SOON).await;
         collector.run().await;
-        reporter.reports(5).await;
+        reporters[0].reports(5).await;
         feed.resume().await;
     }
-    let reports = reporter.finish().await;
-    assert_complete(&mut collector, &mut feed, reports).await;
+    for reporter in reporters {
+        let finished = reporter.finish().await;
+        assert_complete(&mut collector, &mut feed, finished).await;
+    }
 }
 
 #[tokio::test]
 async fn many_short_connections_lose_and_double_nothing() {
     let mut collector = TestCollector::start().await;
     let mut feed = collector.feed("types=status_change,log_entry").await;
-    let mut reporter = Reporter::start(NodeClient::enroll(&collector, None, "n1").await);
+    let mut reporter = Reporter::start(&collector, "n1", PACE).await;
     for number in 0..25 {
         reporter.reports(1 + number % 3).await;
         feed.resume().await;

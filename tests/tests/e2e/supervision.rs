@@ -26,7 +26,7 @@ async fn a_crash_is_in_the_feed_and_over_within_8_s_and_its_last_words_are_kept(
 
     let life = stub.life();
     let start = Instant::now();
-    stub.control("crash").await;
+    stub.control("crash?lines=300").await;
     let crashed = feed
         .wait_for("CRASHED", RECOVERY, |event| event.is_change(Some(PIPELINE), "CRASHED") && event.at > start)
         .await;
@@ -45,6 +45,10 @@ async fn a_crash_is_in_the_feed_and_over_within_8_s_and_its_last_words_are_kept(
     let logs = viewer.list(&format!("/api/v1/logs?pipeline={PIPELINE}&q=last%20words")).await;
     assert_eq!(logs.len(), 1, "{logs:?}");
     assert_eq!((logs[0]["line"].as_str(), logs[0]["stream"].as_str()), (Some(last_words.as_str()), Some("stderr")));
+    let before_it = viewer.list(&format!("/api/v1/logs?pipeline={PIPELINE}&q=line%3D")).await;
+    let own = format!("life={} ", life.life);
+    let own = before_it.iter().filter(|item| item["line"].as_str().is_some_and(|line| line.contains(&own))).count();
+    assert!(own >= 300, "{own} of the 300 lines that came in one rush with the crash");
 
     // The node is DEGRADED for as long as the pipeline is down.
     let degraded = feed.wait_for("the node", SOON, |event| event.is_change(None, "DEGRADED")).await;
