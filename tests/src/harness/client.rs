@@ -43,6 +43,11 @@ impl ApiClient {
         ApiClient { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// The token, if there is one.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// A request to be refined and sent.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));

@@ -94,6 +94,11 @@ impl NodeClient {
         Answer::of(request.header("content-type", "application/json").body(body.to_string())).await
     }
 
+    /// The node's secret, to speak in its name without this client.
+    pub fn token(&self) -> &str {
+        self.client.token().expect("an enrolled node has a token")
+    }
+
     /// This node's own right to speak, to try it elsewhere.
     pub fn client(&self) -> &ApiClient {
         &self.client

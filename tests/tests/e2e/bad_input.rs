@@ -1,5 +1,7 @@
 //! Bad input costs itself and nothing else.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use systole_shared::limits::{MAX_BODY_BYTES, MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST};
 use systole_shared::{RefusalCode, ReportAck};
@@ -263,7 +265,7 @@ async fn nul_and_line_ends_in_texts_break_no_frame_and_no_row() {
     let ack = node.post(&request).await;
     assert_eq!((ack.durable_seq, ack.refused_count), (2, 0));
     assert_eq!(collector.minute_sums("good").await, distinct_counts(3));
-    let second = std::time::Duration::from_secs(5);
+    let second = Duration::from_secs(5);
     let entry = feed.wait_for("the line", second, |event| event.kind == "log_entry").await;
     assert_eq!(entry.data["entries"].as_array().map(Vec::len), Some(1));
     let line = &entry.lines()[0];
@@ -369,4 +371,65 @@ async fn a_line_that_is_too_long_is_cut_and_too_many_lines_are_refused_as_such()
     let logs = viewer.list("/api/v1/logs?pipeline=long").await;
     let line = logs[0]["line"].as_str().unwrap();
     assert!(line.len() <= 64 * 1024 && line.ends_with(systole_shared::limits::CUT_MARK), "{} bytes", line.len());
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_is_answered_with_413_while_it_still_comes() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut collector, mut node) = setup().await;
+    let enroll = collector.create_token("enroll", None).await;
+    for (path, token) in [("/api/v1/agent/reports", node.token()), ("/api/v1/agent/enroll", enroll.token.reveal())] {
+        let address = collector.url().trim_start_matches("http://").to_owned();
+        let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let (mut answers, mut body) = stream.into_split();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        body.write_all(head.as_bytes()).await.unwrap();
+        let chunk = [b"10000\r\n".to_vec(), vec![b' '; 0x10000], b"\r\n".to_vec()].concat();
+        let endless = tokio::spawn(async move { while body.write_all(&chunk).await.is_ok() {} });
+        let mut answer = [0; 13];
+        let read = tokio::time::timeout(Duration::from_secs(20), answers.read_exact(&mut answer)).await;
+        read.expect("an answer in time").expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 413 ", "{path}");
+        endless.abort();
+    }
+    assert!(collector.is_alive());
+    node.report(vec![running("good", distinct_counts(1))]).await;
+}
+
+#[tokio::test]
+async fn bad_enrolments_are_refused_or_cut_and_make_no_strange_nodes() {
+    let mut collector = TestCollector::start().await;
+    let token = collector.create_token("enroll", None).await;
+    let client = collector.client();
+    let post = |body: String| {
+        let request = client.request(reqwest::Method::POST, "/api/v1/agent/enroll");
+        Answer::of(request.header("content-type", "application/json").body(body))
+    };
+    let good =
+        json!({"token": token.token.reveal(), "hostname": "h", "os": "linux/amd64", "agentVersion": "1", "labels": {}});
+    for (field, value) in
+        [("token", json!(7)), ("hostname", json!(null)), ("labels", json!("many")), ("labels", json!({"a": 1}))]
+    {
+        let mut body = good.clone();
+        body[field] = value;
+        assert_refused(field, &post(body.to_string()).await);
+    }
+    for body in ["", "{", "[]", "null"] {
+        assert_refused(body, &post(body.to_owned()).await);
+    }
+    assert_eq!(collector.viewer().await.list("/api/v1/nodes").await.len(), 0);
+    let mut strange = good;
+    strange["hostname"] = json!("h\u{0}\r\n".to_owned() + &"x".repeat(100_000));
+    strange["labels"] =
+        (0..1_000).map(|number| (format!("l{number}"), json!("v\u{0}"))).collect::<serde_json::Map<_, _>>().into();
+    let answer = post(strange.to_string()).await;
+    assert!(matches!(answer.status, 200 | 400 | 413 | 422), "{answer:?}");
+    for node in collector.viewer().await.list("/api/v1/nodes").await {
+        assert!(!node.to_string().contains("\\u0000"), "NUL is kept");
+        assert!(node["name"].as_str().unwrap().len() <= 1_024);
+    }
+    assert!(collector.is_alive());
 }

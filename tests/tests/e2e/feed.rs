@@ -226,3 +226,31 @@ async fn a_stopping_collector_says_goodbye() {
     assert!(goodbye.data["retryMs"].as_u64().is_some());
     feed.wait_for_end(SOON).await;
 }
+
+#[tokio::test]
+async fn beyond_50_streams_of_a_token_a_browser_is_told_goodbye_and_others_get_503() {
+    let mut collector = TestCollector::start().await;
+    let viewer = collector.viewer().await;
+    let mut open = Vec::new();
+    for _ in 0..50 {
+        open.push(Feed::open(&viewer, "types=log_entry").await);
+    }
+    let mut browser = Feed::open(&viewer, "").await;
+    let goodbye = browser.wait_for("goodbye", SOON, is("goodbye")).await;
+    assert_eq!(goodbye.data["reason"], "overloaded");
+    browser.wait_for_end(SOON).await;
+    let request = viewer.request(reqwest::Method::GET, "/api/v1/events").header("x-systole-client", "test");
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    // Another token is not concerned, and a stream that closes makes room.
+    let other = collector.create_token("viewer", None).await;
+    let mut other = Feed::open(&collector.client().with_token(other.token.reveal()), "").await;
+    other.wait_for("hello", SOON, is("hello")).await;
+    drop(open);
+    systole_tests::harness::eventually_true("there is room again", Duration::from_secs(30), async || {
+        let mut feed = Feed::open(&viewer, "").await;
+        feed.wait_for("an answer", SOON, |_| true).await.kind == "hello"
+    })
+    .await;
+}
