@@ -33,14 +33,6 @@ pub(crate) fn write(data_dir: &Path, token: &Token) -> io::Result<()> {
     fs::File::open(data_dir)?.sync_all()
 }
 
-/// Forgets the token, for the collector does not know it any more.
-pub(crate) fn remove(data_dir: &Path) -> io::Result<()> {
-    match fs::remove_file(data_dir.join(FILE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Makes the data directory, for the agent alone.
 pub(crate) fn make_data_dir(data_dir: &Path) -> io::Result<()> {
     if data_dir.is_dir() {
@@ -54,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_kept_for_the_agent_alone_and_can_be_forgotten() {
+    fn a_token_is_kept_for_the_agent_alone_and_can_be_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("deep/data");
         assert!(!exists(&data_dir));
@@ -63,9 +55,6 @@ mod tests {
         assert_eq!(read(&data_dir).unwrap().reveal(), "second");
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&data_dir), mode(&data_dir.join(FILE))), (0o700, 0o600));
-        remove(&data_dir).unwrap();
-        remove(&data_dir).unwrap();
-        assert!(!exists(&data_dir));
     }
 
     #[test]

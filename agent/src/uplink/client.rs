@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use systole_shared::{BootId, EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
 
 use super::fault::Fault;
+use crate::clock;
 use crate::queue::Queued;
 
 /// Answers are small; whoever sends more is not the collector.
@@ -80,7 +81,7 @@ fn body_of(boot_id: BootId, sent_at: UnixMillis, reports: &[Queued]) -> Vec<u8> 
 async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
     let mut response = request.send().await.map_err(|error| Fault::Network(chain(&error)))?;
     let status = response.status();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = retry_after(response.headers(), clock::unix_millis());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| Fault::Network(chain(&error)))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -88,11 +89,20 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
         }
         body.extend_from_slice(&chunk);
     }
-    if status == StatusCode::OK {
-        Ok(body)
-    } else {
-        Err(Fault::of_status(status, retry_after.map(Duration::from_secs), &body))
+    if status == StatusCode::OK { Ok(body) } else { Err(Fault::of_status(status, retry_after, &body)) }
+}
+
+/// How long the answer asks to wait, in either form that HTTP has: seconds, or a date. A date is
+/// measured against the answer's own, for this host's clock may be wrong.
+fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text| Some(chrono::DateTime::parse_from_rfc2822(text).ok()?.timestamp_millis());
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
     }
+    let answered = text(DATE).and_then(date).unwrap_or(now);
+    Some(Duration::from_millis(u64::try_from(date(asked)? - answered).unwrap_or(0)))
 }
 
 /// The innermost cause, which says what to do; the outer ones say that a request failed.
@@ -112,6 +122,21 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date_by_the_collectors_own_clock() {
+        let wait = |pairs: &[(reqwest::header::HeaderName, &str)]| {
+            let headers: HeaderMap = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+            retry_after(&headers, 784_111_777_000).map(|wait| wait.as_secs())
+        };
+        let date = (RETRY_AFTER, "Sun, 06 Nov 1994 08:50:07 GMT");
+        assert_eq!(wait(&[(RETRY_AFTER, " 120 ")]), Some(120));
+        assert_eq!(wait(std::slice::from_ref(&date)), Some(30));
+        assert_eq!(wait(&[date.clone(), (DATE, "Sun, 06 Nov 1994 08:50:00 GMT")]), Some(7));
+        assert_eq!(wait(&[date, (DATE, "Sun, 06 Nov 1994 09:00:00 GMT")]), Some(0));
+        assert_eq!(wait(&[(RETRY_AFTER, "soon")]), None);
+        assert_eq!(wait(&[]), None);
+    }
 
     #[test]
     fn a_body_that_is_put_together_reads_as_the_protocols_request() {

@@ -32,19 +32,13 @@ pub(crate) struct Credentials {
 }
 
 impl Uplink {
-    /// The collector refused the node's token: a new one is needed, if it can be had.
-    pub(super) fn forget_token(&self, detail: &str) {
-        if self.credentials.enroll_token.is_none() {
-            return;
-        }
-        tracing::warn!(detail, "the collector does not know this node's token any more; the agent enrols again");
-        if let Err(error) = node_token::remove(&self.credentials.data_dir) {
-            tracing::warn!(%error, "the old node token cannot be removed");
-        }
-    }
-
     /// Enrols, however long that takes; `None` if that is impossible without a person.
-    pub(super) async fn enroll(&self, progress: &mut Progress) -> Option<Token> {
+    ///
+    /// `refused` is the node's token that the collector did not accept. It stays on disk until there
+    /// is a new one, and is given back for another try when enrolment is refused, too: a collector
+    /// that knew nobody for a while (a proxy, a wrong database) must not cost every node whose
+    /// enrolment token has expired since.
+    pub(super) async fn enroll(&self, progress: &mut Progress, refused: Option<&Token>) -> Option<Token> {
         let Credentials { data_dir, enroll_token, machine, labels } = &self.credentials;
         let request = EnrollRequest {
             token: enroll_token.clone()?,
@@ -54,7 +48,6 @@ impl Uplink {
             labels: labels.clone(),
             machine_id: machine.id.clone(),
         };
-        let mut refusals = 0_u32;
         loop {
             let fault = match self.client.enroll(&request).await {
                 Ok(node) => {
@@ -63,6 +56,7 @@ impl Uplink {
                         tracing::error!(%error, data_dir = %data_dir.display(), "the node token cannot be kept: without it the agent must enrol again at its next start; make data_dir writable");
                     }
                     progress.failing = false;
+                    progress.refusals = 0;
                     return Some(node.node_token);
                 }
                 Err(fault) => fault,
@@ -70,8 +64,8 @@ impl Uplink {
             self.counters.send_errors.add(1);
             let wait = match &fault {
                 Fault::Unauthorized(_) | Fault::Refused { .. } | Fault::TooLarge => {
-                    refusals += 1;
-                    if refusals == REFUSALS_TOLERATED + 1 {
+                    progress.refusals = progress.refusals.saturating_add(1);
+                    if progress.refusals == REFUSALS_TOLERATED + 1 {
                         tracing::error!(%fault, "the collector refuses to enrol this node: give the agent a valid enrolment token; pipelines run on without reports");
                     }
                     REFUSED_ENROLMENT_WAIT.max(progress.backoff.failed(rand::random(), None))
@@ -87,6 +81,9 @@ impl Uplink {
                 }
             };
             self.wait(wait).await;
+            if let (Fault::Unauthorized(_) | Fault::Refused { .. }, Some(refused)) = (&fault, refused) {
+                return Some(refused.clone());
+            }
         }
     }
 }

@@ -58,7 +58,9 @@ pub(super) struct Progress {
     /// Failures in a row. The first of them may be no more than a connection that the collector
     /// closed while it was idle, and is not worth a line.
     failures: u32,
-    /// Whether a dropped report was told since the last success: a wrong address drops them all.
+    /// Refused enrolments in a row.
+    pub(super) refusals: u32,
+    /// Whether a report was dropped since the last success, and that was told.
     drop_told: bool,
 }
 
@@ -70,12 +72,14 @@ impl Uplink {
             limit: MAX_REPORTS_PER_REQUEST,
             failing: false,
             failures: 0,
+            refusals: 0,
             drop_told: false,
         };
         let mut token = node_token::read(&self.credentials.data_dir);
+        let mut refused = None;
         loop {
             let Some(node_token) = &token else {
-                match self.enroll(&mut progress).await {
+                match self.enroll(&mut progress, refused.as_ref()).await {
                     Some(new) => token = Some(new),
                     None => return self.stay_silent().await,
                 }
@@ -88,12 +92,20 @@ impl Uplink {
             };
             let sent = self.client.report(node_token, self.boot_id, clock::unix_millis(), &reports).await;
             match sent {
-                Ok(ack) => self.take_ack(&ack, &reports, &mut progress).await,
+                Ok(ack) => {
+                    refused = None;
+                    self.take_ack(&ack, &reports, &mut progress).await;
+                }
                 Err(fault) => {
                     self.counters.send_errors.add(1);
                     if let Fault::Unauthorized(detail) = &fault {
-                        self.forget_token(detail);
-                        token = None;
+                        if refused.is_none() && self.credentials.enroll_token.is_some() {
+                            tracing::warn!(
+                                detail,
+                                "the collector does not know this node's token any more; the agent enrols again"
+                            );
+                        }
+                        refused = token.take();
                         // A token that is refused right after each enrolment must not make a storm.
                         self.wait(progress.backoff.failed(rand::random(), None)).await;
                     } else {
@@ -111,6 +123,7 @@ impl Uplink {
             progress.failing = false;
         }
         progress.failures = 0;
+        progress.refusals = 0;
         self.take_interval(ack.interval_ms);
         if let Some(missing) = ack.missing {
             tracing::warn!(
@@ -157,12 +170,18 @@ impl Uplink {
             }
             Fault::TooLarge | Fault::Refused { .. } => {
                 let culprit = &sent[0];
-                if !std::mem::replace(&mut progress.drop_told, true) {
+                let is_first = !std::mem::replace(&mut progress.drop_told, true);
+                if is_first {
                     tracing::warn!(%fault, seq = culprit.seq, bytes = culprit.body.len(), "a report was refused and is dropped");
                 }
                 self.counters.lost_reports.add(1);
                 self.outbox.forget(culprit.seq);
-                progress.limit = MAX_REPORTS_PER_REQUEST;
+                // Whether it was this one alone, the next one tells. If that is refused, too, it is
+                // rather the address or a proxy, which must not cost the whole backlog at once.
+                progress.limit = 1;
+                if !is_first {
+                    self.wait(progress.backoff.failed(rand::random(), None)).await;
+                }
             }
             Fault::Network(_) | Fault::NotNow { .. } | Fault::Unreadable(_) | Fault::Unauthorized(_) => {
                 let retry_after = if let Fault::NotNow { retry_after, .. } = fault { *retry_after } else { None };

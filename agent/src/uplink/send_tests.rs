@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-use systole_shared::{Report, ReportRequest, Token};
+use systole_shared::{EnrollRequest, Report, ReportRequest, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -18,6 +18,9 @@ enum Seen {
     Enroll,
     Reports { token: String, seqs: Vec<u64> },
 }
+
+/// What the collectors of these tests say to this enrolment token: 401.
+const EXPIRED: &str = "expired";
 
 /// How a collector answers the reports with these numbers.
 type Answer = Box<dyn FnMut(&[u64]) -> (u16, String) + Send>;
@@ -39,7 +42,8 @@ impl FakeCollector {
                 let (head, body) = read_request(&mut stream).await;
                 let (status, answer) = if head.starts_with("POST /prefix/api/v1/agent/enroll ") {
                     log.lock().unwrap().push_back(Seen::Enroll);
-                    (200, ENROLLED.to_owned())
+                    let request: EnrollRequest = serde_json::from_slice(&body).unwrap();
+                    if request.token.reveal() == EXPIRED { (401, String::new()) } else { (200, ENROLLED.to_owned()) }
                 } else {
                     assert!(head.starts_with("POST /prefix/api/v1/agent/reports "), "{head}");
                     assert!(head.contains("content-encoding: zstd") && head.contains("content-type: application/json"));
@@ -160,6 +164,27 @@ async fn a_node_whose_token_is_refused_enrols_again_and_loses_nothing() {
     let answer = move |seqs: &[u64]| if std::mem::take(&mut first) { (401, String::new()) } else { ack(seqs) };
     let (seen, _) = start(2, Some("enrol"), Some("node-1"), Box::new(answer)).await.finish().await;
     assert_eq!(seen, [sent("node-1", &[1, 2]), Seen::Enroll, sent("node-2", &[1, 2])]);
+}
+
+#[tokio::test]
+async fn a_token_that_was_refused_is_tried_again_when_the_node_cannot_enrol_any_more() {
+    let mut first = true;
+    let answer = move |seqs: &[u64]| if std::mem::take(&mut first) { (401, String::new()) } else { ack(seqs) };
+    let fixture = start(2, Some(EXPIRED), Some("node-1"), Box::new(answer)).await;
+    let data_dir = fixture.data_dir.path().to_owned();
+    fixture.closing.cancel();
+    timeout(Duration::from_secs(20), fixture.uplink).await.unwrap().unwrap();
+    assert_eq!(fixture.collector.seen(), [sent("node-1", &[1, 2]), Seen::Enroll, sent("node-1", &[1, 2])]);
+    assert_eq!(node_token::read(&data_dir).unwrap().reveal(), "node-1");
+}
+
+#[tokio::test]
+async fn an_address_that_refuses_everything_does_not_cost_the_whole_backlog_at_once() {
+    let fixture = start(100, None, Some("n"), Box::new(|_| (404, String::new()))).await;
+    // Level-triggered: the waits between later drops grow, so few are lost in this time.
+    let _ = timeout(Duration::from_secs(2), fixture.uplink).await;
+    assert!((1..50).contains(&fixture.counters.lost_reports.get()), "{}", fixture.counters.lost_reports.get());
+    assert_eq!(fixture.outbox.size().0 + fixture.counters.lost_reports.get(), 100);
 }
 
 #[tokio::test]
