@@ -121,7 +121,16 @@ impl Heartbeat {
             garbage_metric_lines: self.counters.garbage_metric_lines.get(),
             uptime_seconds: self.born.elapsed().as_secs(),
         };
+        let refused_before = health.refused_items;
         let report = self.reporter.make(clock::unix_millis(), host, health);
+        let refused = report.agent.as_ref().map_or(0, |agent| agent.health.refused_items - refused_before);
+        if refused > 0 && refused_before == 0 {
+            tracing::warn!(
+                refused,
+                "the pipelines have more components than a report may have, or ids that are too long; those beyond are left out of the reports"
+            );
+        }
+        self.counters.refused_items.add(refused);
         let dropped = report.pipelines.iter().map(|pipeline| pipeline.logs_dropped).sum();
         self.counters.lost_log_lines.add(dropped);
         self.outbox.post(&report);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use systole_shared::limits::{MAX_LOG_LINES_PER_REPORT, MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::limits::{
+    MAX_COMPONENTS_PER_REPORT, MAX_ID_BYTES, MAX_LOG_LINES_PER_REPORT, MAX_SHORT_TEXT_BYTES, cut,
+};
 use systole_shared::{
     AgentHealth, AgentInfo, HostMetrics, LogLine, PipelineReport, PipelineStatus, Report, Text, UnixMillis,
 };
@@ -65,6 +67,7 @@ impl Reporter {
 
         let mut pipelines: Vec<_> =
             self.pipelines.iter().map(|pipeline| report_of(pipeline, pipeline.show_state())).collect();
+        health.refused_items += bound_components(&mut pipelines);
         health.lost_log_lines += fill_logs(&self.pipelines, &mut pipelines, self.turn);
         Report { seq: self.seq, start, end: now, agent: Some(self.agent_info(health)), host, pipelines, covers: None }
     }
@@ -86,6 +89,25 @@ impl Reporter {
             health,
         }
     }
+}
+
+/// Leaves out the components that the collector would refuse one by one, for with them the report
+/// may be larger than a request may be, and that would cost all of it. Their counts stay in their
+/// pipeline's sample. The pipelines with the most give way. Returns how many were left out.
+fn bound_components(reports: &mut [PipelineReport<'_>]) -> u64 {
+    let before: usize = reports.iter().map(|report| report.components.len()).sum();
+    let mut by_size: Vec<_> = reports.iter_mut().map(|report| &mut report.components).collect();
+    for components in &mut by_size {
+        components.retain(|component| component.id.as_str().len() <= MAX_ID_BYTES);
+    }
+    by_size.sort_by_key(|components| components.len());
+    let (mut room, mut sharers) = (MAX_COMPONENTS_PER_REPORT, by_size.len());
+    for components in by_size {
+        components.truncate(room / sharers);
+        room -= components.len();
+        sharers -= 1;
+    }
+    (before + room - MAX_COMPONENTS_PER_REPORT) as u64
 }
 
 /// Gives the pipelines' lines to their reports, those of ended processes first: what a process

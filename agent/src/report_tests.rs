@@ -75,6 +75,30 @@ fn lines_of_a_report_are_bounded_in_bytes_as_json_has_them() {
 }
 
 #[test]
+fn components_beyond_the_bound_are_left_out_of_the_pipelines_with_the_most() {
+    let mapping = crate::scrape::mapping::Mapping::vector();
+    let pipelines: Vec<_> = (0..3).map(|number| pipeline(&number.to_string())).collect();
+    for (pipeline, count) in pipelines.iter().zip([30_000, 5, 20_000]) {
+        let mut text = String::new();
+        for number in 0..count {
+            let id = if number == 3 { "long".repeat(MAX_ID_BYTES) } else { number.to_string() };
+            text.push_str(&format!(
+                "component_received_events_total{{component_id=\"{id}\",component_kind=\"source\"}} 1\n"
+            ));
+        }
+        let reading = crate::scrape::reading::Reading::of(text.as_bytes(), &mapping);
+        pipeline.with_meter(crate::scrape::meter::Meter::process_started);
+        pipeline.with_meter(|meter| meter.record(&reading));
+    }
+    let mut reporter = reporter(&pipelines);
+    let report = reporter.make(2_000, None, AgentHealth::default());
+    let counts: Vec<_> = report.pipelines.iter().map(|pipeline| pipeline.components.len()).collect();
+    assert_eq!(counts, [4_998, 4, 4_998]);
+    assert_eq!(report.agent.unwrap().health.refused_items, 50_005 - 10_000);
+    assert_eq!(report.pipelines[0].sample.unwrap().events_in.get(), Ok(30_000));
+}
+
+#[test]
 fn the_last_lines_of_a_crash_are_in_the_report_that_tells_it() {
     let pipelines: Vec<_> = (0..8).map(|number| pipeline(&number.to_string())).collect();
     pipelines.iter().for_each(|pipeline| say(pipeline, 900, "noise"));

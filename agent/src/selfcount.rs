@@ -25,7 +25,7 @@ pub(crate) struct SelfCounters {
     pub(crate) lost_reports: SelfCounter,
     /// Log lines that had to be dropped.
     pub(crate) lost_log_lines: SelfCounter,
-    /// Items that the collector refused.
+    /// Items that the collector refused, or that were left out because it would.
     pub(crate) refused_items: SelfCounter,
     /// Requests that failed.
     pub(crate) send_errors: SelfCounter,

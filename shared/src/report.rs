@@ -80,7 +80,7 @@ pub struct AgentHealth {
     pub lost_reports: u64,
     /// Log lines that had to be dropped.
     pub lost_log_lines: u64,
-    /// Items that the collector refused.
+    /// Items that the collector refused, or that the agent left out because it would.
     pub refused_items: u64,
     /// Requests that failed.
     pub send_errors: u64,

@@ -177,7 +177,7 @@ impl Pipeline {
     }
 
     /// Works on the counters.
-    fn with_meter<T>(&self, work: impl FnOnce(&mut Meter) -> T) -> T {
+    pub(crate) fn with_meter<T>(&self, work: impl FnOnce(&mut Meter) -> T) -> T {
         work(&mut lock(&self.meter))
     }
 

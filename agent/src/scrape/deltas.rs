@@ -44,6 +44,11 @@ impl Baselines {
         self.from_zero
     }
 
+    /// Whether there is a baseline of anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
     /// Begins a scrape.
     pub(crate) fn begin(&mut self) -> Round<'_> {
         self.round = self.round.wrapping_add(1);

@@ -97,16 +97,21 @@ impl Meter {
 
     /// Takes a scrape.
     pub(crate) fn record(&mut self, reading: &Reading) {
-        self.error = None;
-        self.failures = 0;
         if self.is_another_process(reading) {
             self.begin_anew(Baselines::of_new_process());
         }
+        // An exporter that lost its engine answers, too. Taken as a reading, everything would have
+        // vanished, and would count whole when it returns.
+        if reading.components.is_empty() && !self.baselines.is_empty() {
+            return self.fail("the answer holds none of the metrics that were there before".to_owned());
+        }
+        self.error = None;
+        self.failures = 0;
         self.uptime_seconds = reading.uptime_seconds.or(self.uptime_seconds);
         self.start_time_seconds = reading.start_time_seconds.or(self.start_time_seconds);
         self.had_process = true;
 
-        let counts = self.baselines.counts();
+        let counts = self.baselines.counts() || self.pending.is_some();
         let mut round = self.baselines.begin();
         let mut totals = self.pending.take().unwrap_or_default();
         totals.clear_gauges();
@@ -120,6 +125,7 @@ impl Meter {
             totals.add(component, deltas, &mut self.intakes);
         }
         round.end();
+        self.intakes.keep(reading);
         self.pending = counts.then_some(totals);
     }
 

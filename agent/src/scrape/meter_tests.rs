@@ -186,6 +186,59 @@ fn a_source_that_never_receives_counts_what_it_sends_and_stays_with_it() {
 }
 
 #[test]
+fn what_was_counted_before_a_process_started_beside_another_is_reported() {
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&reading(&body(10, 10, 8, 1)));
+    meter.process_started_beside_another();
+    meter.record(&reading(&body(1000, 1000, 1000, 2)));
+    let sample = meter.take().sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out), (count(10), count(8)));
+}
+
+#[test]
+fn an_answer_that_lost_every_component_is_a_failed_scrape_and_nothing_counts_twice() {
+    let mut meter = Meter::of_watched();
+    meter.record(&reading(&body(1000, 1000, 900, 100)));
+    meter.take();
+    meter.record(&reading(b"exporter_up 0\n"));
+    let lost = meter.take();
+    assert!(lost.sample.is_none() && lost.error.is_some());
+    meter.record(&reading(&body(1010, 1010, 905, 110)));
+    let sample = meter.take().sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out), (count(10), count(5)));
+}
+
+#[test]
+fn counters_beyond_all_bounds_are_as_large_as_can_be() {
+    let mut text = String::new();
+    for number in 0..4 {
+        for (id, kind) in [("a", "source"), ("b", "source"), ("c", "sink"), ("d", "sink")] {
+            for name in ["component_received_events_total", "component_sent_events_total", "component_errors_total"] {
+                text.push_str(&format!(
+                    "{name}{{component_id=\"{id}\",component_kind=\"{kind}\",n=\"{number}\"}} 9.1e18\n"
+                ));
+            }
+        }
+    }
+    let metered = first_report(text.as_bytes());
+    let sample = metered.sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out, sample.errors), (Counter::MAX, Counter::MAX, Counter::MAX));
+}
+
+#[test]
+fn sources_that_come_and_go_leave_nothing_behind() {
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    for number in 0..10 {
+        let text =
+            format!("component_received_events_total{{component_id=\"{number}\",component_kind=\"source\"}} 1\n");
+        meter.record(&reading(text.as_bytes()));
+    }
+    assert_eq!(meter.intakes.len(), 1);
+}
+
+#[test]
 fn a_users_own_mapping_names_components_itself() {
     let table = r#"
         [[component]]

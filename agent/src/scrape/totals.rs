@@ -1,16 +1,18 @@
 //! Deltas of components between two reports, and the pipeline's totals out of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use systole_shared::{ComponentKind, ComponentReport, Counter as WireCounter, PipelineSample};
 
 use super::mapping::Counter;
-use super::reading::{ComponentReading, Gauges};
+use super::reading::{ComponentReading, Gauges, Reading};
 
 /// What was counted since the last report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals {
     components: Vec<Component>,
+    /// Where in `components` each id is.
+    index: HashMap<String, usize>,
     events_in: u64,
     bytes_in: u64,
 }
@@ -89,9 +91,24 @@ fn decide(known: &mut Option<Side>, received: u64, sent: u64) -> Side {
 }
 
 impl Intakes {
+    /// How many sources are known.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets the sources that a scrape does not have: labels that come and go must not pile up.
+    pub(crate) fn keep(&mut self, reading: &Reading) {
+        let is_source = |component: &&ComponentReading| component.kind == ComponentKind::Source;
+        let sources: HashSet<&str> =
+            reading.components.iter().filter(is_source).map(|component| component.id.as_str()).collect();
+        self.0.retain(|id, _| sources.contains(id.as_str()));
+    }
+
     fn sides(&mut self, component: &ComponentReading) -> (Side, Side) {
         let total = |field| -> u64 {
-            component.counters.iter().filter(|counter| counter.field == field).filter_map(|counter| counter.total).sum()
+            let series = component.counters.iter().filter(|counter| counter.field == field);
+            series.filter_map(|counter| counter.total).fold(0, u64::saturating_add)
         };
         let intake = self.0.entry(component.id.clone()).or_default();
         let events = decide(&mut intake.events, total(Counter::ReceivedEvents), total(Counter::SentEvents));
@@ -108,20 +125,22 @@ impl Totals {
             let pick = |side, received: Option<u64>, sent: Option<u64>| {
                 if side == Side::Received { received } else { sent }.unwrap_or(0)
             };
-            self.events_in += pick(events, deltas.received_events, deltas.sent_events);
-            self.bytes_in += pick(bytes, deltas.received_bytes, deltas.sent_bytes);
+            let events = pick(events, deltas.received_events, deltas.sent_events);
+            let bytes = pick(bytes, deltas.received_bytes, deltas.sent_bytes);
+            self.events_in = self.events_in.saturating_add(events);
+            self.bytes_in = self.bytes_in.saturating_add(bytes);
         }
-        match self.components.iter_mut().find(|component| component.id == reading.id) {
-            Some(component) => {
+        match self.index.get(&reading.id) {
+            Some(at) => {
+                let component = &mut self.components[*at];
                 component.deltas.add(deltas);
                 component.gauges = reading.gauges;
             }
-            None => self.components.push(Component {
-                id: reading.id.clone(),
-                kind: reading.kind,
-                deltas,
-                gauges: reading.gauges,
-            }),
+            None => {
+                self.index.insert(reading.id.clone(), self.components.len());
+                let (id, gauges) = (reading.id.clone(), reading.gauges);
+                self.components.push(Component { id, kind: reading.kind, deltas, gauges });
+            }
         }
     }
 
@@ -132,10 +151,12 @@ impl Totals {
 
     /// The pipeline as a whole.
     pub(crate) fn sample(&self, reset: bool) -> PipelineSample {
-        let sum = |of: fn(&Component) -> Option<u64>| -> u64 { self.components.iter().filter_map(of).sum() };
+        let sum = |of: fn(&Component) -> Option<u64>| -> u64 {
+            self.components.iter().filter_map(of).fold(0, u64::saturating_add)
+        };
         let sinks = |of: fn(&Deltas) -> Option<u64>| -> u64 {
             let sinks = self.components.iter().filter(|component| component.kind == ComponentKind::Sink);
-            sinks.filter_map(|component| of(&component.deltas)).sum()
+            sinks.filter_map(|component| of(&component.deltas)).fold(0, u64::saturating_add)
         };
         PipelineSample {
             events_in: WireCounter::new(self.events_in),
