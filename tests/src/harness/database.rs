@@ -61,12 +61,12 @@ impl Database {
         rows.iter().map(counts).sum()
     }
 
-    /// Sums of the minutes of a pipeline's components.
+    /// Sums of the minutes of a pipeline's components; bytes that nobody told are none.
     pub fn component_sums(&mut self, pipeline: &str) -> BTreeMap<String, ComponentCounts> {
         let rows: Vec<Sums> = sql_query(
             "SELECT s.component AS name, sum(m.received_events) AS events_in, sum(m.sent_events) AS events_out,
                     sum(m.errors) AS errors, sum(m.discarded) AS discarded,
-                    sum(m.received_bytes) AS bytes_in, sum(m.sent_bytes) AS bytes_out
+                    coalesce(sum(m.received_bytes), 0) AS bytes_in, coalesce(sum(m.sent_bytes), 0) AS bytes_out
              FROM component_minutes m JOIN series s ON s.id = m.series JOIN pipelines p ON p.id = s.pipeline
              WHERE p.slug = ? GROUP BY s.component",
         )
