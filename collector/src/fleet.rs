@@ -2,7 +2,7 @@
 //!
 //! Silence is measured by the monotonic clock: a clock that jumps must not mark a fleet. A node
 //! that this process has not heard yet is given the grace period after the start, because agents
-//! back off up to a minute while the collector is away.
+//! back off up to a minute while the collector is away; so are all while nothing can be committed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +33,8 @@ struct Presence {
 pub(crate) struct Fleet {
     nodes: Mutex<HashMap<NodeKey, Presence>>,
     silence: Duration,
+    /// How long agents may need to come back to a collector that was away.
+    grace: Duration,
 }
 
 impl Fleet {
@@ -44,8 +46,9 @@ impl Fleet {
         now: Instant,
     ) -> Self {
         let silence = interval * SILENT_INTERVALS;
-        let nodes = known.map(|(key, status)| (key, Presence { alive_until: now + grace.max(silence), status }));
-        Fleet { nodes: Mutex::new(nodes.collect()), silence }
+        let grace = grace.max(silence);
+        let nodes = known.map(|(key, status)| (key, Presence { alive_until: now + grace, status }));
+        Fleet { nodes: Mutex::new(nodes.collect()), silence, grace }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeKey, Presence>> {
@@ -67,6 +70,21 @@ impl Fleet {
     pub(crate) fn marked(&self, node: NodeKey, status: NodeStatus) {
         if let Some(presence) = self.lock().get_mut(&node) {
             presence.status = status;
+        }
+    }
+
+    /// A report of the node could not be committed: its agent backs off now, and is given the grace
+    /// period of a start.
+    pub(crate) fn excuse(&self, node: NodeKey, now: Instant) {
+        if let Some(presence) = self.lock().get_mut(&node) {
+            presence.alive_until = presence.alive_until.max(now + self.grace);
+        }
+    }
+
+    /// Nothing can be committed: the same for every node.
+    pub(crate) fn excuse_all(&self, now: Instant) {
+        for presence in self.lock().values_mut() {
+            presence.alive_until = presence.alive_until.max(now + self.grace);
         }
     }
 
@@ -137,6 +155,19 @@ mod tests {
         assert!(fleet.overdue(Instant::now()).is_empty(), "marked once, not every second");
         fleet.heard(NodeKey(1), NodeStatus::Healthy, Instant::now());
         assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_silent_while_the_database_fails() {
+        let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::from_secs(60), Instant::now());
+        fleet.heard(NodeKey(1), NodeStatus::Healthy, Instant::now());
+        tokio::time::advance(Duration::from_secs(20)).await;
+        fleet.excuse_all(Instant::now());
+        assert!(!fleet.is_overdue(NodeKey(1), Instant::now()), "its report may have been in the failed transaction");
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(fleet.is_overdue(NodeKey(1), Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]

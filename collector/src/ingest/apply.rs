@@ -82,7 +82,8 @@ pub(crate) fn apply(
     let overlap = progress.filter(|applied| report.covers_from <= *applied);
     if let Some((code, detail)) = judge(start, end, overlap, context) {
         refusals.push(Refused { seq: report.seq, pipeline_id: None, component_id: None, code, detail });
-        set_status(node, end.min(context.received_at), context, changes);
+        // Its own times are what is wrong with it; that the node lives is true now.
+        set_status(node, context.received_at, context, changes);
         return Outcome::Refused { missing };
     }
 
@@ -91,6 +92,7 @@ pub(crate) fn apply(
         seconds: if end > start { end.saturating_sub(start) as f64 } else { context.interval_ms as f64 } / 1_000.0,
         minute: end.div_euclid(60_000),
         correction,
+        latest_line: end.max(context.received_at),
         is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
     };
     note_agent(node, &report, context, changes);
@@ -114,6 +116,10 @@ pub(crate) fn apply(
 
 /// The node did not report for three intervals.
 pub(crate) fn mark_unreachable(node: &mut NodeState, reason: &str, now: UnixMillis, changes: &mut Changes) {
+    // The watchdog looks every second, and a batch may have waited longer than that.
+    if node.status == NodeStatus::Unreachable {
+        return;
+    }
     change_node_status(node, NodeStatus::Unreachable, reason, now, changes);
     add_fleet_status(node, now, changes);
 }
@@ -126,6 +132,8 @@ struct Interval {
     /// Unix minute of the end.
     minute: i64,
     correction: i64,
+    /// No line was read later: one from the future would never expire, and hold up all behind it.
+    latest_line: UnixMillis,
     /// Whether it is shown as it comes; a back-fill is not.
     is_news: bool,
 }
@@ -356,7 +364,7 @@ fn add_logs(
         let entry_seq = changes.head_seq();
         let mut entries = Vec::with_capacity(lines.len());
         for (log, seq) in lines.iter().zip(seqs) {
-            let line_at = log.at.saturating_add(at.correction);
+            let line_at = log.at.saturating_add(at.correction).min(at.latest_line);
             changes.logs.push(LogRow {
                 seq: signed(seq),
                 entry_seq: signed(entry_seq),

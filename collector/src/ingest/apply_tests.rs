@@ -282,6 +282,47 @@ fn the_eight_last_boots_are_remembered() {
 }
 
 #[test]
+fn a_boot_that_comes_back_in_the_batch_that_forgot_it_keeps_its_progress() {
+    let mut bench = Bench::new();
+    let mut changes = Changes::new(0);
+    for (number, seq) in (1..=9).map(|number| (number, 1)).chain([(1, 2)]) {
+        let report = report(seq, NOW, vec![]);
+        apply(&mut bench.node, &mut bench.dimensions, report, &context(number, NOW), &mut changes, &mut bench.refusals);
+    }
+    let batch = changes.take_batch();
+    assert_eq!(batch.forgotten_boots, [(1, boot(2).to_string())]);
+    assert_eq!(batch.boots.iter().find(|row| row.boot == boot(1).to_string()).map(|row| row.seq), Some(2));
+}
+
+#[test]
+fn a_line_from_the_future_is_stored_as_of_now_so_that_it_expires() {
+    let mut bench = Bench::new();
+    let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
+    let line = |at| LogFact { at, stream: LogStream::Stdout, level: None, line: String::new() };
+    facts.logs = vec![line(NOW - 1), line(NOW + 365 * 86_400_000), line(i64::MAX)];
+    bench.apply(context(1, NOW), report(1, NOW - 10, vec![facts]));
+    assert_eq!(bench.batch().logs.iter().map(|row| row.at).collect::<Vec<_>>(), [NOW - 1, NOW, NOW]);
+}
+
+#[test]
+fn a_refused_report_says_now_that_its_node_lives() {
+    let mut bench = Bench::new();
+    bench.apply(context(1, NOW), report(1, NOW - 30 * 86_400_000, vec![]));
+    assert_eq!(bench.transitions(), ["node UNKNOWN>HEALTHY"]);
+    assert_eq!(bench.batch().events[0].at, NOW);
+}
+
+#[test]
+fn a_silent_node_is_marked_once() {
+    let mut bench = Bench::new();
+    for _ in 0..2 {
+        mark_unreachable(&mut bench.node, "no report for 15 s", NOW, &mut bench.changes);
+    }
+    let kinds: Vec<_> = bench.changes.events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventType::StatusChange, EventType::FleetStatus]);
+}
+
+#[test]
 fn lines_are_numbered_one_by_one_and_events_stay_within_a_write() {
     let mut bench = Bench::new();
     let mut facts = pipeline("a", PipelineStatus::Running, Some(1));

@@ -73,8 +73,9 @@ impl Changes {
         self.head_seq
     }
 
-    /// Moves the progress of a boot.
+    /// Moves the progress of a boot, also of one that the same batch has forgotten.
     pub(crate) fn advance(&mut self, node: NodeKey, boot: BootId, seq: u64, at: UnixMillis) {
+        self.forgotten_boots.retain(|forgotten| *forgotten != (node, boot));
         self.boots.insert((node, boot), (seq, at));
     }
 

@@ -100,7 +100,7 @@ impl Committer {
         stop: CancellationToken,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (work, receiver) = mpsc::channel(QUEUE_LEN);
-        let task = tokio::spawn(CommitterTask { state, parts, alone: 0 }.run(receiver, stop));
+        let task = tokio::spawn(CommitterTask { state, parts, alone: 0, failures_in_row: 0 }.run(receiver, stop));
         (Committer { work }, task)
     }
 
@@ -119,7 +119,8 @@ impl Committer {
         self.work.send(Work::Silent(node)).await.is_ok()
     }
 
-    /// Waits until everything that was handed in before is done. False when the committer has ended.
+    /// Waits until everything that was handed in before is done. False when it failed, or when the
+    /// committer has ended.
     pub(crate) async fn settle(&self) -> bool {
         let (done, receiver) = oneshot::channel();
         self.work.send(Work::Settle(done)).await.is_ok() && receiver.await.is_ok()
@@ -133,11 +134,26 @@ impl Committer {
 
 type Answer = oneshot::Sender<Result<Committed, SubmitError>>;
 
-/// What an applied submission waits for.
+/// Who waits for the transaction. Whoever waits for things to settle is told by the drop of its
+/// sender when it fails.
+#[derive(Default)]
 struct Waiting {
+    submissions: Vec<Applied>,
+    settled: Vec<oneshot::Sender<()>>,
+}
+
+/// A submission that is applied and not committed yet.
+struct Applied {
     node: NodeKey,
     answer: Answer,
     committed: Committed,
+}
+
+/// What the committer does after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    End,
 }
 
 struct CommitterTask {
@@ -145,6 +161,8 @@ struct CommitterTask {
     parts: CommitterParts,
     /// Submissions that are still to be committed one by one.
     alone: usize,
+    /// Transactions that failed since the last one that did not.
+    failures_in_row: usize,
 }
 
 impl CommitterTask {
@@ -152,56 +170,67 @@ impl CommitterTask {
         loop {
             let first = tokio::select! {
                 biased;
-                work = receiver.recv() => work,
-                // No new work from here on; what waits is still handed out.
+                // No new work from here on; what waits is still handed out. Looked at first: under
+                // load there is always work.
                 () = stop.cancelled(), if !receiver.is_closed() => {
                     receiver.close();
                     continue;
                 }
+                work = receiver.recv() => work,
             };
             let Some(first) = first else { return };
             let batch = if self.alone > 0 { vec![first] } else { gather(first, &mut receiver) };
             self.alone = self.alone.saturating_sub(1);
-            self.commit_batch(batch).await;
-        }
-    }
-
-    async fn commit_batch(&mut self, batch: Vec<Work>) {
-        let mut changes = Changes::new(self.state.head_seq);
-        let mut waiting = Vec::with_capacity(batch.len());
-        let mut counts = Counts::default();
-        for work in batch {
-            self.apply_work(work, &mut changes, &mut waiting, &mut counts).await;
-        }
-        match self.write(&mut changes, &counts).await {
-            Ok(()) => self.answer(waiting),
-            Err(error) => {
-                tracing::error!(error = %chain(&error), "a transaction failed, nothing of it was written");
-                self.alone = ALONE_AFTER_FAILURE;
-                self.reload().await;
-                tokio::time::sleep(FAILURE_PAUSE).await;
-                let error = Arc::new(error);
-                for waiting in waiting {
-                    let _ = waiting.answer.send(Err(SubmitError::Store(Arc::clone(&error))));
-                }
+            if self.commit_batch(batch).await == Next::End {
+                return;
             }
         }
     }
 
-    async fn apply_work(&mut self, work: Work, changes: &mut Changes, waiting: &mut Vec<Waiting>, counts: &mut Counts) {
+    async fn commit_batch(&mut self, batch: Vec<Work>) -> Next {
+        let mut changes = Changes::new(self.state.head_seq);
+        let mut waiting = Waiting::default();
+        let mut counts = Counts::default();
+        for work in batch {
+            self.apply_work(work, &mut changes, &mut waiting, &mut counts).await;
+        }
+        let Err(error) = self.write(&mut changes, &counts).await else {
+            self.failures_in_row = 0;
+            self.answer(waiting);
+            return Next::GoOn;
+        };
+        tracing::error!(error = %chain(&error), "a transaction failed, nothing of it was written");
+        self.alone = ALONE_AFTER_FAILURE;
+        // A store that is closed, or whose writer has died, does not come back in this process.
+        let next = if matches!(error, StoreError::Closed) { Next::End } else { self.reload().await };
+        tokio::time::sleep(FAILURE_PAUSE).await;
+        // Agents that were told to come back are not silent. One failure can be a submission that
+        // the database refuses; after the second in a row it is the database that nobody gets into.
+        let now = Instant::now();
+        waiting.submissions.iter().for_each(|submission| self.parts.fleet.excuse(submission.node, now));
+        self.failures_in_row += 1;
+        if self.failures_in_row > 1 {
+            self.parts.fleet.excuse_all(now);
+        }
+        let error = Arc::new(error);
+        for submission in waiting.submissions {
+            let _ = submission.answer.send(Err(SubmitError::Store(Arc::clone(&error))));
+        }
+        next
+    }
+
+    async fn apply_work(&mut self, work: Work, changes: &mut Changes, waiting: &mut Waiting, counts: &mut Counts) {
         match work {
             Work::Submission(submission, answer) => {
                 let node = submission.node;
                 match self.apply_submission(submission, changes, counts).await {
-                    Ok(committed) => waiting.push(Waiting { node, answer, committed }),
+                    Ok(committed) => waiting.submissions.push(Applied { node, answer, committed }),
                     Err(error) => {
                         let _ = answer.send(Err(error));
                     }
                 }
             }
-            Work::Settle(done) => {
-                let _ = done.send(());
-            }
+            Work::Settle(done) => waiting.settled.push(done),
             Work::Silent(key) => {
                 // A report may have come while this waited.
                 if !self.parts.fleet.is_overdue(key, Instant::now()) || self.ensure_node(key).await.is_err() {
@@ -243,7 +272,7 @@ impl CommitterTask {
         };
         let mut first_missing = None;
         for report in submission.reports {
-            counts.events_in += report
+            let events_in = report
                 .pipelines
                 .iter()
                 .filter_map(|pipeline| pipeline.sample)
@@ -253,6 +282,7 @@ impl CommitterTask {
                 Outcome::Duplicate => counts.duplicate += 1,
                 Outcome::Applied { missing } => {
                     counts.applied += 1;
+                    counts.events_in = counts.events_in.saturating_add(events_in);
                     first_missing = first_missing.or(missing);
                     counts.missing += missing.map_or(0, |missing| missing.to - missing.from + 1);
                 }
@@ -305,27 +335,30 @@ impl CommitterTask {
         Ok(())
     }
 
-    fn answer(&self, waiting: Vec<Waiting>) {
+    fn answer(&self, waiting: Waiting) {
         let now = Instant::now();
-        for waiting in waiting {
-            if let Some(node) = self.state.nodes.get(&waiting.node) {
-                self.parts.fleet.heard(waiting.node, node.status, now);
+        for submission in waiting.submissions {
+            if let Some(node) = self.state.nodes.get(&submission.node) {
+                self.parts.fleet.heard(submission.node, node.status, now);
             }
             // Whoever has gone in the meantime sends again and is told that it is a duplicate.
-            let _ = waiting.answer.send(Ok(waiting.committed));
+            let _ = submission.answer.send(Ok(submission.committed));
+        }
+        for done in waiting.settled {
+            let _ = done.send(());
         }
     }
 
     /// Brings the state back to what is committed. Until the database can be read again there is
     /// nothing to apply reports to, so this waits.
-    async fn reload(&mut self) {
+    async fn reload(&mut self) -> Next {
         loop {
             match self.parts.store.load_ingest().await {
                 Ok(snapshot) => {
                     self.state = IngestState::load(snapshot);
-                    return;
+                    return Next::GoOn;
                 }
-                Err(StoreError::Closed) => return,
+                Err(StoreError::Closed) => return Next::End,
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "the database can not be read, trying again");
                     tokio::time::sleep(FAILURE_PAUSE).await;
@@ -352,7 +385,6 @@ impl Work {
         match self {
             Work::Submission(submission, _) => submission.reports.len().max(1),
             Work::Silent(_) => 1,
-            // Ends the batch before it, see `gather`.
             Work::Settle(_) => 0,
         }
     }
@@ -387,3 +419,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "committer_tests.rs"]
+mod tests;

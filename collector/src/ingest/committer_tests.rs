@@ -1,0 +1,196 @@
+//! Tests of the committer over a database that fails when it is told to.
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use systole_shared::{BootId, NodeStatus, PipelineId, PipelineStatus, Token, TokenKind};
+use uuid::Uuid;
+
+use super::*;
+use crate::auth::Authenticator;
+use crate::ingest::report::{NodeReport, PipelineDeltas, PipelineFacts};
+use crate::store::sqlite::{Access, SqliteStore};
+use crate::store::{EnrolledNode, MinuteRange, NewEnrolment};
+
+struct Bench {
+    dir: tempfile::TempDir,
+    store: Arc<dyn Store>,
+    fleet: Arc<Fleet>,
+    feed: Arc<Feed>,
+    committer: Committer,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
+        let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
+        let telemetry = Arc::new(Telemetry::new());
+        let rings = Arc::new(Rings::new(1 << 20));
+        let snapshot = store.load_ingest().await.unwrap();
+        let feed = Arc::new(Feed::new(
+            &snapshot.position,
+            Arc::clone(&store),
+            Arc::clone(&rings),
+            auth,
+            Arc::clone(&telemetry),
+            CancellationToken::new(),
+        ));
+        let interval = Duration::from_secs(5);
+        let fleet = Arc::new(Fleet::new(std::iter::empty(), interval, Duration::ZERO, Instant::now()));
+        let parts = CommitterParts {
+            store: Arc::clone(&store),
+            fleet: Arc::clone(&fleet),
+            rings,
+            feed: Arc::clone(&feed),
+            telemetry,
+            interval_ms: 5_000,
+            minutes_retention: Duration::from_secs(86_400),
+        };
+        let (committer, task) = Committer::start(IngestState::load(snapshot), parts, CancellationToken::new());
+        Bench { dir, store, fleet, feed, committer, task }
+    }
+
+    async fn enroll(&self, machine_id: &str) -> EnrolledNode {
+        let environment = self.store.load_access(None).await.unwrap().unwrap().environments[0].key;
+        let enrolment = NewEnrolment {
+            environment,
+            name: machine_id.into(),
+            machine_id: Some(machine_id.into()),
+            os: String::new(),
+            agent_version: String::new(),
+            labels: Default::default(),
+            hash: Token::new(machine_id).hash(),
+            hint: TokenKind::Node.to_string(),
+            now: clock::now_ms(),
+            old_tokens_until: clock::now_ms(),
+        };
+        let node = self.store.enroll_node(enrolment).await.unwrap();
+        self.fleet.enrolled(node.key, Instant::now());
+        node
+    }
+
+    /// SQL from beside, as if the disk had done it.
+    fn interfere(&self, sql: &str) {
+        let url = self.dir.path().join("test.db").display().to_string();
+        let mut connection = SqliteConnection::establish(&url).unwrap();
+        connection.batch_execute(&format!("PRAGMA busy_timeout = 10000; {sql}")).unwrap();
+    }
+
+    /// From now on every transaction with samples fails.
+    fn fail(&self) {
+        self.interfere(
+            "CREATE TRIGGER fail BEFORE INSERT ON pipeline_minutes BEGIN SELECT RAISE(ABORT, 'disk full'); END;",
+        );
+    }
+
+    async fn submit(&self, node: NodeKey, seq: u64) -> Result<Committed, SubmitError> {
+        self.committer.submit(submission(node, seq)).await
+    }
+
+    /// Events in of the pipeline over all minutes.
+    async fn stored_events(&self) -> i64 {
+        let range = MinuteRange { from: 0, to: i64::MAX };
+        self.store.pipeline_minutes(1, None, range).await.unwrap().iter().map(|minute| minute.events_in).sum()
+    }
+}
+
+/// Report `seq` of a node's only boot, with ten events.
+fn submission(node: NodeKey, seq: u64) -> Submission {
+    let now = clock::now_ms();
+    let pipeline = PipelineFacts {
+        id: PipelineId::parse("orders").unwrap(),
+        name: None,
+        version: None,
+        status: PipelineStatus::Running,
+        status_text: None,
+        reason: String::new(),
+        pid: None,
+        started_at: None,
+        restarts: 0,
+        config_checksum: None,
+        sample: Some(PipelineDeltas { events_in: 10, ..PipelineDeltas::default() }),
+        scrape_error: None,
+        components: Vec::new(),
+        logs: Vec::new(),
+        logs_dropped: 0,
+    };
+    let report = NodeReport {
+        seq,
+        start: now - 5_000,
+        end: now,
+        covers_from: seq,
+        agent: None,
+        health: None,
+        host: None,
+        pipelines: vec![pipeline],
+        complete: true,
+    };
+    Submission {
+        node,
+        boot: BootId(Uuid::from_u128(1)),
+        sent_at: now,
+        received_at: now,
+        reports: vec![report],
+        refusals: Refusals::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_failed_transaction_acknowledges_nothing_and_its_reports_count_once_later() {
+    let bench = Bench::start().await;
+    let node = bench.enroll("one").await.key;
+    assert_eq!(bench.submit(node, 1).await.unwrap().durable_seq, 1);
+    let head = bench.feed.head();
+    bench.fail();
+    for _ in 0..2 {
+        // The second time is no duplicate: the first was never written.
+        assert!(matches!(bench.submit(node, 2).await, Err(SubmitError::Store(_))));
+    }
+    assert_eq!(bench.feed.head(), head, "nothing is published that was not committed");
+    bench.interfere("DROP TRIGGER fail;");
+    for _ in 0..2 {
+        assert_eq!(bench.submit(node, 2).await.unwrap().durable_seq, 2);
+    }
+    assert_eq!(bench.stored_events().await, 20);
+    assert_eq!(bench.feed.head(), bench.store.feed_position().await.unwrap().head);
+}
+
+#[tokio::test]
+async fn agents_that_can_not_be_heard_are_not_silent() {
+    let bench = Bench::start().await;
+    let (one, two) = (bench.enroll("one").await.key, bench.enroll("two").await.key);
+    bench.submit(one, 1).await.unwrap();
+    bench.fleet.heard(two, NodeStatus::Healthy, Instant::now());
+    // A node that was heard now is silent in three intervals.
+    let silent = Instant::now() + Duration::from_millis(15_050);
+    bench.fail();
+    assert!(bench.submit(one, 2).await.is_err());
+    assert_eq!(bench.fleet.overdue(silent), [two], "one failure may be the fault of one submission");
+    assert!(bench.submit(one, 2).await.is_err());
+    assert_eq!(bench.fleet.overdue(silent), []);
+}
+
+#[tokio::test]
+async fn to_settle_is_to_be_committed() {
+    let bench = Bench::start().await;
+    let node = bench.enroll("one").await.key;
+    // Both are in the queue before the committer looks: one batch.
+    let (submitted, head) = tokio::join!(bench.submit(node, 1), async {
+        assert!(bench.committer.settle().await);
+        bench.store.feed_position().await.unwrap().head
+    });
+    submitted.unwrap();
+    assert!(head > 0);
+}
+
+#[tokio::test]
+async fn without_its_store_the_committer_ends() {
+    let bench = Bench::start().await;
+    let node = bench.enroll("one").await.key;
+    bench.submit(node, 1).await.unwrap();
+    bench.store.close().await;
+    assert!(bench.submit(node, 2).await.is_err());
+    bench.task.await.unwrap();
+}
