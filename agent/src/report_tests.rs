@@ -88,7 +88,7 @@ fn components_beyond_the_bound_are_left_out_of_the_pipelines_with_the_most() {
         }
         let reading = crate::scrape::reading::Reading::of(text.as_bytes(), &mapping);
         pipeline.with_meter(crate::scrape::meter::Meter::process_started);
-        pipeline.with_meter(|meter| meter.record(&reading));
+        pipeline.with_meter(|meter| meter.record(&reading, 0));
     }
     let mut reporter = reporter(&pipelines);
     let report = reporter.make(2_000, None, AgentHealth::default());

@@ -154,7 +154,7 @@ impl Pipeline {
         match result {
             Ok(reading) => {
                 self.counters.garbage_metric_lines.add(reading.garbage_lines);
-                self.with_meter(|meter| meter.record(&reading));
+                self.with_meter(|meter| meter.record(&reading, clock::unix_millis()));
                 self.answered(None);
                 Ok(())
             }

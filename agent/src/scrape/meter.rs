@@ -4,7 +4,7 @@
 //! is stopped) and add up here; a report takes what there is. So no scrape has to be in time for a
 //! report, and none is lost.
 
-use systole_shared::{ComponentReport, PipelineSample};
+use systole_shared::{ComponentReport, PipelineSample, UnixMillis};
 
 use super::deltas::Baselines;
 use super::reading::Reading;
@@ -17,6 +17,7 @@ pub(crate) struct Meter {
     intakes: Intakes,
     uptime_seconds: Option<f64>,
     start_time_seconds: Option<f64>,
+    answered_at: Option<UnixMillis>,
     had_process: bool,
     pending: Option<Totals>,
     reset: bool,
@@ -39,6 +40,9 @@ pub(crate) struct Metered {
 /// Start times that differ by less are the same: some engines compute theirs anew at each scrape.
 const START_TIME_NOISE_SECONDS: f64 = 1.0;
 
+/// How far the clocks of agent and process may differ when a start is compared with an answer.
+const CLOCK_NOISE_SECONDS: f64 = 5.0;
+
 impl Meter {
     /// Of a pipeline that is only watched: its process ran before.
     pub(crate) fn of_watched() -> Self {
@@ -56,6 +60,7 @@ impl Meter {
             intakes: Intakes::default(),
             uptime_seconds: None,
             start_time_seconds: None,
+            answered_at: None,
             had_process: false,
             pending: None,
             reset: false,
@@ -95,8 +100,8 @@ impl Meter {
         }
     }
 
-    /// Takes a scrape.
-    pub(crate) fn record(&mut self, reading: &Reading) {
+    /// Takes a scrape that was answered at `now`.
+    pub(crate) fn record(&mut self, reading: &Reading, now: UnixMillis) {
         if self.is_another_process(reading) {
             self.begin_anew(Baselines::of_new_process());
         }
@@ -109,6 +114,7 @@ impl Meter {
         self.failures = 0;
         self.uptime_seconds = reading.uptime_seconds.or(self.uptime_seconds);
         self.start_time_seconds = reading.start_time_seconds.or(self.start_time_seconds);
+        self.answered_at = Some(now);
         self.had_process = true;
 
         let counts = self.baselines.counts() || self.pending.is_some();
@@ -134,8 +140,12 @@ impl Meter {
             (Some(before), Some(now)) => now < before,
             _ => false,
         };
+        // Some engines reckon their start from the wall clock at each scrape. When that clock is set,
+        // the start moves, too, but to a time at which the process answered already.
+        #[expect(clippy::cast_precision_loss, reason = "a time, compared with seconds of tolerance")]
+        let answered = self.answered_at.map_or(f64::NEG_INFINITY, |at| at as f64 / 1_000.0 - CLOCK_NOISE_SECONDS);
         let started_again = match (self.start_time_seconds, reading.start_time_seconds) {
-            (Some(before), Some(now)) => (now - before).abs() > START_TIME_NOISE_SECONDS,
+            (Some(before), Some(now)) => now - before > START_TIME_NOISE_SECONDS && now > answered,
             _ => false,
         };
         younger || started_again

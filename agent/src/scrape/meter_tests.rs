@@ -16,7 +16,7 @@ fn reading(body: &[u8]) -> Reading {
 fn first_report(body: &[u8]) -> Metered {
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    meter.record(&reading(body));
+    meter.record(&reading(body), 0);
     meter.take()
 }
 
@@ -108,9 +108,9 @@ fn names_read_alike_without_the_prefix() {
 fn the_same_scrape_again_counts_nothing() {
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    meter.record(&reading(RICH));
+    meter.record(&reading(RICH), 0);
     meter.take();
-    meter.record(&reading(RICH));
+    meter.record(&reading(RICH), 0);
     let again = meter.take();
     assert_eq!(again.sample.unwrap().events_in, count(0));
     assert!(again.components.iter().all(|component| component.sent_events == count(0)));
@@ -120,8 +120,8 @@ fn the_same_scrape_again_counts_nothing() {
 fn scrapes_between_two_reports_add_up() {
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    meter.record(&reading(&body(10, 10, 8, 1)));
-    meter.record(&reading(&body(30, 30, 20, 2)));
+    meter.record(&reading(&body(10, 10, 8, 1)), 0);
+    meter.record(&reading(&body(30, 30, 20, 2)), 0);
     let sample = meter.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out), (count(30), count(20)));
     assert!(meter.take().sample.is_none());
@@ -131,12 +131,12 @@ fn scrapes_between_two_reports_add_up() {
 fn a_failed_scrape_is_no_sample_and_the_next_one_covers_both_intervals() {
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    meter.record(&reading(&body(10, 10, 8, 1)));
+    meter.record(&reading(&body(10, 10, 8, 1)), 0);
     meter.take();
     meter.fail("connection refused".to_owned());
     let failed = meter.take();
     assert_eq!((failed.sample, failed.error.as_deref()), (None, Some("connection refused")));
-    meter.record(&reading(&body(50, 50, 48, 11)));
+    meter.record(&reading(&body(50, 50, 48, 11)), 0);
     let sample = meter.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(40), count(40), false));
 }
@@ -144,10 +144,10 @@ fn a_failed_scrape_is_no_sample_and_the_next_one_covers_both_intervals() {
 #[test]
 fn a_watched_process_has_a_sample_from_its_second_scrape_on() {
     let mut meter = Meter::of_watched();
-    meter.record(&reading(&body(1000, 1000, 900, 100)));
+    meter.record(&reading(&body(1000, 1000, 900, 100)), 0);
     let first = meter.take();
     assert_eq!((first.sample, first.error), (None, None));
-    meter.record(&reading(&body(1010, 1010, 905, 105)));
+    meter.record(&reading(&body(1010, 1010, 905, 105)), 0);
     let second = meter.take().sample.unwrap();
     assert_eq!((second.events_in, second.events_out), (count(10), count(5)));
 }
@@ -155,11 +155,11 @@ fn a_watched_process_has_a_sample_from_its_second_scrape_on() {
 #[test]
 fn a_watched_process_that_was_restarted_counts_whole_even_above_its_old_values() {
     let mut meter = Meter::of_watched();
-    meter.record(&reading(&body(100, 100, 100, 500)));
-    meter.record(&reading(&body(120, 120, 130, 3)));
+    meter.record(&reading(&body(100, 100, 100, 500)), 0);
+    meter.record(&reading(&body(120, 120, 130, 3)), 0);
     let sample = meter.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(120), count(130), true));
-    meter.record(&reading(&body(121, 121, 130, 8)));
+    meter.record(&reading(&body(121, 121, 130, 8)), 0);
     assert!(!meter.take().sample.unwrap().reset);
 }
 
@@ -167,9 +167,9 @@ fn a_watched_process_that_was_restarted_counts_whole_even_above_its_old_values()
 fn a_new_process_of_a_supervised_pipeline_counts_from_zero_again() {
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    meter.record(&reading(&body(10, 10, 10, 5)));
+    meter.record(&reading(&body(10, 10, 10, 5)), 0);
     meter.process_started();
-    meter.record(&reading(&body(25, 25, 24, 7)));
+    meter.record(&reading(&body(25, 25, 24, 7)), 0);
     let sample = meter.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(35), count(34), true));
 }
@@ -178,20 +178,42 @@ fn a_new_process_of_a_supervised_pipeline_counts_from_zero_again() {
 fn a_source_that_never_receives_counts_what_it_sends_and_stays_with_it() {
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    meter.record(&reading(&body(0, 10, 10, 5)));
+    meter.record(&reading(&body(0, 10, 10, 5)), 0);
     assert_eq!(meter.take().sample.unwrap().events_in, count(10));
     // It begins to count what it receives: still the sent ones, or these 10 would count twice.
-    meter.record(&reading(&body(15, 15, 15, 10)));
+    meter.record(&reading(&body(15, 15, 15, 10)), 0);
     assert_eq!(meter.take().sample.unwrap().events_in, count(5));
+}
+
+#[test]
+fn a_clock_that_is_set_moves_the_start_of_a_process_and_makes_it_no_other_one() {
+    let reading = |received: u64, start: u64| {
+        let text = format!(
+            "component_received_events_total{{component_id=\"in\",component_kind=\"source\"}} {received}\n\
+             process_start_time_seconds {start}\n"
+        );
+        reading(text.as_bytes())
+    };
+    let mut meter = Meter::of_watched();
+    meter.record(&reading(1000, 100_000), 103_600_000);
+    // The clock goes 10 minutes on, then an hour back, then the process is a new one indeed.
+    let mut events = |received, start, now| {
+        meter.record(&reading(received, start), now);
+        let sample = meter.take().sample.unwrap();
+        (sample.events_in.get().unwrap(), sample.reset)
+    };
+    assert_eq!(events(1010, 100_600, 104_205_000), (10, false));
+    assert_eq!(events(1020, 97_000, 100_610_000), (10, false));
+    assert_eq!(events(1500, 100_612, 100_615_000), (1500, true));
 }
 
 #[test]
 fn what_was_counted_before_a_process_started_beside_another_is_reported() {
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    meter.record(&reading(&body(10, 10, 8, 1)));
+    meter.record(&reading(&body(10, 10, 8, 1)), 0);
     meter.process_started_beside_another();
-    meter.record(&reading(&body(1000, 1000, 1000, 2)));
+    meter.record(&reading(&body(1000, 1000, 1000, 2)), 0);
     let sample = meter.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out), (count(10), count(8)));
 }
@@ -199,12 +221,12 @@ fn what_was_counted_before_a_process_started_beside_another_is_reported() {
 #[test]
 fn an_answer_that_lost_every_component_is_a_failed_scrape_and_nothing_counts_twice() {
     let mut meter = Meter::of_watched();
-    meter.record(&reading(&body(1000, 1000, 900, 100)));
+    meter.record(&reading(&body(1000, 1000, 900, 100)), 0);
     meter.take();
-    meter.record(&reading(b"exporter_up 0\n"));
+    meter.record(&reading(b"exporter_up 0\n"), 0);
     let lost = meter.take();
     assert!(lost.sample.is_none() && lost.error.is_some());
-    meter.record(&reading(&body(1010, 1010, 905, 110)));
+    meter.record(&reading(&body(1010, 1010, 905, 110)), 0);
     let sample = meter.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out), (count(10), count(5)));
 }
@@ -233,7 +255,7 @@ fn sources_that_come_and_go_leave_nothing_behind() {
     for number in 0..10 {
         let text =
             format!("component_received_events_total{{component_id=\"{number}\",component_kind=\"source\"}} 1\n");
-        meter.record(&reading(text.as_bytes()));
+        meter.record(&reading(text.as_bytes()), 0);
     }
     assert_eq!(meter.intakes.len(), 1);
 }
@@ -257,7 +279,7 @@ fn a_users_own_mapping_names_components_itself() {
                  published_total{kind=\"b\"} 100\nreplayed_total{kind=\"a\"} 6\n";
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    meter.record(&Reading::of(body, &mapping));
+    meter.record(&Reading::of(body, &mapping), 0);
     let metered = meter.take();
     assert_eq!(component(&metered, "reports").received_events, count(7));
     assert_eq!(component(&metered, "events").sent_events, count(11));
