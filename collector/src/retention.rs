@@ -53,5 +53,6 @@ fn cutoffs(retention: Retention, now: i64) -> Cutoffs {
         minutes_before: before(retention.minutes).div_euclid(60_000),
         logs_before: before(retention.logs),
         events_before: before(retention.events),
+        tokens_before: now,
     }
 }

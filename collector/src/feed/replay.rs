@@ -22,8 +22,6 @@ pub(super) struct Replay {
     pub to: u64,
     /// Events given so far.
     pub given: usize,
-    /// Whether the range was checked against what is still kept.
-    pub checked: bool,
 }
 
 /// One step of a replay.
@@ -38,7 +36,7 @@ pub(super) struct Step {
 
 impl Replay {
     pub(super) fn new(to: u64) -> Self {
-        Replay { to, given: 0, checked: false }
+        Replay { to, given: 0 }
     }
 }
 
@@ -65,14 +63,6 @@ async fn try_step(
     replay: &mut Replay,
     durable: &[EventType],
 ) -> Result<Step, StoreError> {
-    if !replay.checked {
-        replay.checked = true;
-        let oldest = feed.store.feed_position().await?.oldest;
-        if cursor + 1 < oldest {
-            let to = replay.to.min(oldest - 1);
-            return Ok(gap(feed, durable.to_vec(), cursor + 1, to, GapReason::Retention));
-        }
-    }
     if replay.given >= MAX_EVENTS {
         return Ok(gap(feed, durable.to_vec(), cursor + 1, replay.to, GapReason::Limit));
     }
@@ -92,6 +82,11 @@ async fn try_step(
             limit: PAGE_EVENTS,
         })
         .await?;
+    // Asked with every page: what was kept when the replay began may have expired since.
+    if cursor + 1 < page.oldest {
+        let to = replay.to.min(page.oldest - 1);
+        return Ok(gap(feed, durable.to_vec(), cursor + 1, to, GapReason::Retention));
+    }
     let room = MAX_EVENTS - replay.given;
     let cut = page.events.get(room).map(|_| page.events[room - 1].seq);
     let events = page.events.len().min(room);

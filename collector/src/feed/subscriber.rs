@@ -176,6 +176,9 @@ impl Subscriber {
         let feed = Arc::clone(&self.feed);
         let permit = tokio::select! {
             permit = feed.replays.acquire() => permit,
+            // The caller sees what of these it is.
+            _ = self.access.changed() => return,
+            () = feed.stop.cancelled() => return,
             () = tokio::time::sleep_until(self.next_ping) => return self.ping(),
         };
         let Stage::Replay(replay) = &mut self.stage else { return };

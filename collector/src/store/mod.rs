@@ -43,6 +43,11 @@ pub(crate) enum StoreError {
     /// A migration failed.
     #[error("cannot migrate the database")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A later version has changed the database.
+    #[error(
+        "the database {database} was written by a later version (migration {migration}); use that version or newer"
+    )]
+    Newer { database: String, migration: String },
     /// Another collector holds the database.
     #[error("another collector is running on {0}")]
     Locked(String),

@@ -212,6 +212,8 @@ pub(crate) struct ReplayPage {
     pub events: Vec<StoredEvent>,
     /// Everything up to here was looked at.
     pub cursor: u64,
+    /// Lowest sequence number from which on everything was still kept when the page was read.
+    pub oldest: u64,
 }
 
 /// The state of nodes and pipelines at one point of the sequence.
@@ -228,4 +230,6 @@ pub(crate) struct Cutoffs {
     pub minutes_before: i64,
     pub logs_before: UnixMillis,
     pub events_before: UnixMillis,
+    /// Tokens of nodes and sessions that ended before; those of people stay in the list.
+    pub tokens_before: UnixMillis,
 }

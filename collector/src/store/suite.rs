@@ -232,6 +232,9 @@ async fn a_change_of_tokens_is_a_new_version(store: Arc<dyn Store>) {
     assert!(store.revoke_token(viewer.id, NOW).await.unwrap());
     let revoked = store.load_access(Some(changed.version)).await.unwrap().unwrap();
     assert!(revoked.tokens.is_empty(), "a token takes its sessions along");
+    assert!(store.revoke_token(viewer.id, NOW + 1).await.unwrap());
+    let listed = store.list_tokens(vec![TokenKind::Viewer]).await.unwrap();
+    assert_eq!(listed[0].revoked_at, Some(NOW), "the first time stays");
     assert!(!store.revoke_token(TokenId(Uuid::now_v7()), NOW).await.unwrap());
     let twice = store.create_environment("default".into(), NOW).await;
     assert!(matches!(twice, Err(StoreError::Exists(_))));
@@ -333,7 +336,7 @@ async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: A
     };
     store.commit(batch).await.unwrap();
     assert_eq!(store.feed_position().await.unwrap().oldest, 1);
-    let cutoffs = Cutoffs { minutes_before: MINUTE, logs_before: NOW, events_before: NOW };
+    let cutoffs = Cutoffs { minutes_before: MINUTE, logs_before: NOW, events_before: NOW, tokens_before: NOW };
     // A batch never cuts an event in two, however small it is.
     assert_eq!(store.expire(cutoffs, 2).await.unwrap(), 5);
     assert_eq!(store.expire(cutoffs, 2).await.unwrap(), 0);
@@ -341,6 +344,45 @@ async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: A
     let kept = store.list_logs(LogQuery { limit: 10, ..LogQuery::default() }).await.unwrap();
     assert_eq!(kept.iter().map(|line| line.seq).collect::<Vec<_>>(), [5]);
     assert_eq!(store.pipeline_minutes(1, None, ALL_MINUTES).await.unwrap().len(), 1);
+}
+
+async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn Store>) {
+    let (environment, node) = with_pipeline(&*store).await;
+    let events = (1..=9).map(|seq| EventRow { at: NOW + seq, ..change(seq, environment, node.key.0) }).collect();
+    store.commit(CommitBatch { events, head_seq: 9, ..CommitBatch::default() }).await.unwrap();
+    let query = ReplayQuery {
+        environments: None,
+        types: vec![EventType::StatusChange],
+        nodes: Vec::new(),
+        pipelines: Vec::new(),
+        after: 0,
+        to: 9,
+        limit: 2,
+    };
+    let first = store.replay_page(query.clone()).await.unwrap();
+    assert_eq!((first.cursor, first.oldest), (2, 1));
+    let cutoffs = Cutoffs { minutes_before: 0, logs_before: 0, events_before: NOW + 6, tokens_before: 0 };
+    store.expire(cutoffs, 100).await.unwrap();
+    let second = store.replay_page(ReplayQuery { after: first.cursor, ..query }).await.unwrap();
+    assert_eq!(second.oldest, 6, "3 to 5 went between two pages");
+}
+
+async fn ended_tokens_of_programs_go_and_those_of_people_stay(store: Arc<dyn Store>) {
+    let environment = default_environment(&*store).await;
+    let ended = |token: NewToken| NewToken { expires_at: Some(NOW - 1), ..token };
+    let viewer = store.create_token(ended(token(TokenKind::Viewer, "viewer", None))).await.unwrap();
+    store.create_token(ended(token(TokenKind::Session, "ended", Some(viewer.id)))).await.unwrap();
+    store.create_token(token(TokenKind::Session, "alive", Some(viewer.id))).await.unwrap();
+    for (secret, old_tokens_until) in [("first", NOW), ("again", NOW - 1)] {
+        let enrolment = NewEnrolment { old_tokens_until, ..enrolment(environment, Some("m"), secret) };
+        store.enroll_node(enrolment).await.unwrap();
+    }
+    let cutoffs = Cutoffs { minutes_before: 0, logs_before: 0, events_before: 0, tokens_before: NOW };
+    assert_eq!(store.expire(cutoffs, 100).await.unwrap(), 2);
+    let kinds = vec![TokenKind::Viewer, TokenKind::Session, TokenKind::Node];
+    let left: Vec<_> = store.list_tokens(kinds).await.unwrap().into_iter().map(|token| token.kind).collect();
+    assert_eq!(left.len(), 3);
+    assert!([TokenKind::Viewer, TokenKind::Session, TokenKind::Node].iter().all(|kind| left.contains(kind)));
 }
 
 async fn a_snapshot_names_its_place_in_the_sequence(store: Arc<dyn Store>) {
@@ -380,5 +422,7 @@ suite! {
     a_replay_merges_lines_and_changes_and_keeps_events_whole,
     logs_are_found_by_what_is_asked_for,
     expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept,
+    a_page_of_a_replay_tells_from_where_on_all_is_kept,
+    ended_tokens_of_programs_go_and_those_of_people_stay,
     a_snapshot_names_its_place_in_the_sequence,
 }

@@ -217,11 +217,14 @@ pub(super) fn revoke_token(
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
     let id = id.to_string();
-    let found = diesel::update(tokens::table.filter(tokens::uuid.eq(&id).or(tokens::parent.eq(&id))))
+    let known: i64 = tokens::table.filter(tokens::uuid.eq(&id)).count().get_result(connection)?;
+    // The first time counts: it is what a person looks for afterwards.
+    let with_sessions = tokens::uuid.eq(&id).or(tokens::parent.eq(&id));
+    diesel::update(tokens::table.filter(tokens::revoked_at.is_null().and(with_sessions.assume_not_null())))
         .set(tokens::revoked_at.eq(now))
         .execute(connection)?;
     bump_access_version(connection)?;
-    Ok(found > 0)
+    Ok(known > 0)
 }
 
 pub(super) fn touch_tokens(

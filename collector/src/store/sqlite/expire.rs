@@ -31,6 +31,13 @@ pub(super) fn expire(connection: &mut SqliteConnection, cutoffs: Cutoffs, limit:
                 .execute(connection)?;
         }
     }
+    removed += sql_query(
+        "DELETE FROM tokens WHERE uuid IN \
+         (SELECT uuid FROM tokens WHERE kind IN ('node', 'session') AND expires_at < ? LIMIT ?)",
+    )
+    .bind::<BigInt, _>(cutoffs.tokens_before)
+    .bind::<BigInt, _>(limit)
+    .execute(connection)?;
     Ok(removed as u64)
 }
 

@@ -79,11 +79,13 @@ impl Store for SqliteStore {
     }
 
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
-        self.read(access::load_ingest).await
+        // By the writer, like the committer's other work: a slow query of a person must not hold
+        // up reports.
+        self.write(access::load_ingest).await
     }
 
     async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
-        self.read(move |connection| access::load_node(connection, node)).await
+        self.write(move |connection| access::load_node(connection, node)).await
     }
 
     async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError> {
@@ -175,5 +177,43 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::RunQueryDsl;
+    use diesel::sql_query;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn slow_queries_do_not_hold_up_the_committer() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+        let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+        let slow = || {
+            let held = std::sync::Arc::clone(&held);
+            store.read(move |_| Ok(held.lock().unwrap().recv().unwrap_or(())))
+        };
+        let committer = async {
+            assert!(store.load_node(NodeKey(1)).await.unwrap().is_none());
+            store.load_ingest().await.unwrap();
+            drop(release);
+        };
+        let (one, two, ()) = tokio::join!(slow(), slow(), committer);
+        one.and(two).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_has_more_nodes_than_a_statement_takes_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
+        let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 33000) \
+            INSERT INTO nodes (uuid, environment, name, os, labels, status, status_reason, status_since, enrolled_at) \
+            SELECT 'node ' || n, 1, 'name', '', '{}', 'UNKNOWN', '', 0, 0 FROM n";
+        store.write(move |connection| Ok(sql_query(many).execute(connection)?)).await.unwrap();
+        assert_eq!(store.snapshot(None).await.unwrap().nodes.len(), 33_000);
     }
 }

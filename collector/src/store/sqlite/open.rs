@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
+use diesel::migration::MigrationSource;
+use diesel::sqlite::Sqlite;
 use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
@@ -36,10 +38,23 @@ pub(super) fn writer(path: &Path) -> Result<SqliteConnection, StoreError> {
     )?;
     // Under the write lock, because a command and a collector may open a new file at once.
     connection.immediate_transaction(|connection| {
+        refuse_newer(connection, path)?;
         connection.run_pending_migrations(MIGRATIONS).map_err(StoreError::Migrate)?;
         ensure_defaults(connection)
     })?;
     Ok(connection)
+}
+
+/// A later version may have changed what this one reads and writes; diesel would pass over it.
+fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let known = MigrationSource::<Sqlite>::migrations(&MIGRATIONS).map_err(StoreError::Migrate)?;
+    let applied = connection.applied_migrations().map_err(StoreError::Migrate)?;
+    match applied.iter().find(|version| !known.iter().any(|known| known.name().version() == **version)) {
+        Some(version) => {
+            Err(StoreError::Newer { database: path.display().to_string(), migration: version.to_string() })
+        }
+        None => Ok(()),
+    }
 }
 
 /// A connection that can not write.
@@ -110,6 +125,16 @@ mod tests {
         assert_eq!(schema(&mut connection), []);
         connection.run_pending_migrations(MIGRATIONS).unwrap();
         assert_eq!(schema(&mut connection), up);
+    }
+
+    #[test]
+    fn a_database_of_a_later_version_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("test.db");
+        let mut connection = writer(&path).unwrap();
+        connection.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')").unwrap();
+        let Err(error) = writer(&path) else { panic!("it was opened") };
+        assert!(matches!(&error, StoreError::Newer { migration, .. } if migration == "99991231000000"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::access::feed_position;
 use crate::store::schema::*;
 use crate::store::*;
 
+/// Values in one statement: SQLite takes 32,766, and a snapshot has all nodes.
+const MAX_VARIABLES: usize = 10_000;
+
 fn keys(environments: &[EnvironmentKey]) -> Vec<i64> {
     environments.iter().map(|key| key.0).collect()
 }
@@ -58,7 +61,10 @@ pub(super) fn list_nodes(connection: &mut SqliteConnection, query: &NodeQuery) -
         select = select.filter(nodes::name.gt(name.clone()).or(nodes::name.eq(name.clone()).and(nodes::id.gt(*key))));
     }
     let rows = select.load(connection)?;
-    let statuses = statuses_of_nodes(connection, &rows.iter().map(|row| row.id).collect::<Vec<_>>())?;
+    let mut statuses = Vec::new();
+    for nodes in rows.iter().map(|row| row.id).collect::<Vec<_>>().chunks(MAX_VARIABLES) {
+        statuses.extend(statuses_of_nodes(connection, nodes)?);
+    }
     Ok(with_pipelines(rows, statuses))
 }
 

@@ -5,7 +5,7 @@ use diesel::sqlite::Sqlite;
 use systole_shared::events::{Event, EventType, LogEntry, LogEntryLine};
 use systole_shared::{LogLevel, LogStream, PipelineId};
 
-use super::access::parse_id;
+use super::access::{feed_position, parse_id};
 use crate::store::schema::*;
 use crate::store::{EventRow, LogRow, ReplayPage, ReplayQuery, StoreError, StoredEvent};
 
@@ -26,7 +26,8 @@ pub(super) fn page(connection: &mut SqliteConnection, query: &ReplayQuery) -> Re
     let cursor = changes_end.min(entries_end);
     let mut events: Vec<_> = changes.into_iter().chain(entries).filter(|event| event.seq <= cursor).collect();
     events.sort_by_key(|event| event.seq);
-    Ok(ReplayPage { events, cursor })
+    let oldest = feed_position(connection)?.oldest;
+    Ok(ReplayPage { events, cursor, oldest })
 }
 
 fn bounds(query: &ReplayQuery) -> (i64, i64) {
