@@ -60,13 +60,12 @@ impl Heartbeat {
         sleep(FIRST_WITHIN.mul_f64(rand::random())).await;
         self.beat().await;
         let mut reported = Instant::now();
-        // Nodes that start together must not report together for ever.
-        let mut phase = rand::random::<f64>();
         'interval: loop {
             let period = *self.interval.borrow_and_update();
-            let mut ticks = interval_at(Instant::now() + period.mul_f64(phase), period);
+            // Nodes that start together, or hear of a new interval together, must not report together
+            // for ever.
+            let mut ticks = interval_at(Instant::now() + period.mul_f64(rand::random()), period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            phase = 1.0;
             loop {
                 tokio::select! {
                     () = finish.cancelled() => break 'interval,

@@ -65,14 +65,19 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run => {
-            logging::begin(config.log);
-            match app::run(config) {
-                Ok(()) => ExitCode::SUCCESS,
+            let log = match logging::begin(config.log) {
+                Ok(log) => log,
                 Err(error) => {
-                    tracing::error!("systole-agent failed: {error:#}");
-                    ExitCode::FAILURE
+                    eprintln!("systole-agent: cannot begin to log: {error}");
+                    return ExitCode::FAILURE;
                 }
+            };
+            let result = app::run(config);
+            if let Err(error) = &result {
+                tracing::error!("systole-agent failed: {error:#}");
             }
+            log.flush();
+            if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
     }
 }

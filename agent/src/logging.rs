@@ -1,16 +1,154 @@
 //! The agent's own log, on standard error.
+//!
+//! A thread of its own writes it: whoever reads standard error may be slow or stuck, and a full pipe
+//! must not hold up the heartbeat. What does not fit meanwhile is dropped, and how much that was is
+//! written as soon as there is room.
 
-use std::io::IsTerminal;
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// Lines that wait to be written: minutes of a busy agent, and less than a megabyte.
+const MAX_WAITING: usize = 2_048;
+
+/// How long the last lines may take to be written when the agent ends.
+const FLUSH_CEILING: Duration = Duration::from_secs(1);
+
 /// Begins to log. A second call has no effect.
-pub(crate) fn begin(config: LogConfig) {
-    let builder =
-        tracing_subscriber::fmt().with_max_level(config.level).with_writer(std::io::stderr).with_target(false);
+pub(crate) fn begin(config: LogConfig) -> io::Result<Log> {
+    let log = Log::to(io::stderr())?;
+    let builder = tracing_subscriber::fmt().with_max_level(config.level).with_writer(log.clone()).with_target(false);
     let begun = match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
     };
     drop(begun);
+    Ok(log)
+}
+
+/// Lines on their way to the writing thread.
+#[derive(Clone)]
+pub(crate) struct Log(Arc<Shared>);
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    dropped: u64,
+    is_writing: bool,
+}
+
+impl Log {
+    fn to(sink: impl Write + Send + 'static) -> io::Result<Log> {
+        let log = Log(Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new() }));
+        let shared = log.0.clone();
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(sink))?;
+        Ok(log)
+    }
+
+    /// Waits until everything is written, but not long.
+    pub(crate) fn flush(&self) {
+        let waits = |waiting: &mut Waiting| waiting.is_writing || !waiting.lines.is_empty();
+        drop(self.0.changed.wait_timeout_while(self.0.waiting(), FLUSH_CEILING, waits));
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // What is behind it is whole after every statement.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_to(&self, mut sink: impl Write) {
+        loop {
+            let (line, dropped) = self.next();
+            // There is nowhere to tell of a failure.
+            let _ = sink.write_all(&line);
+            if dropped > 0 {
+                let _ =
+                    writeln!(sink, "systole-agent: {dropped} lines of this log were dropped: nobody read them in time");
+            }
+        }
+    }
+
+    fn next(&self) -> (Vec<u8>, u64) {
+        let mut waiting = self.waiting();
+        waiting.is_writing = false;
+        self.changed.notify_all();
+        loop {
+            if let Some(line) = waiting.lines.pop_front() {
+                waiting.is_writing = true;
+                return (line, std::mem::take(&mut waiting.dropped));
+            }
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Write for Log {
+    /// Takes one whole line, as the formatter gives it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut waiting = self.0.waiting();
+        if waiting.lines.len() < MAX_WAITING {
+            waiting.lines.push_back(line.to_vec());
+            self.0.changed.notify_all();
+        } else {
+            waiting.dropped += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Log;
+
+    fn make_writer(&'w self) -> Log {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_nobody_up_and_the_loss_is_told() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut log = Log::to(writer).unwrap();
+        let line = format!("{}\n", "x".repeat(1_000));
+        for _ in 0..2 * MAX_WAITING {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+        Log::flush(&log);
+        let lines = BufReader::new(reader).lines().map(Result::unwrap);
+        let told = lines.take(2 * MAX_WAITING).find(|line| line.contains("lines of this log were dropped"));
+        assert!(told.is_some());
+    }
+
+    #[test]
+    fn a_flush_returns_when_everything_is_written() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut log = Log::to(writer).unwrap();
+        (0..100).for_each(|number| writeln!(log, "{number}").unwrap());
+        Log::flush(&log);
+        assert!(log.0.waiting().lines.is_empty());
+        // `writeln!` hands over a number and its line end apart.
+        let lines: Vec<_> = BufReader::new(reader).lines().take(100).map(Result::unwrap).collect();
+        assert_eq!(lines[99], "99");
+    }
 }

@@ -29,6 +29,11 @@ fn command(dir: &Path) -> Command {
 impl Agent {
     /// Starts an agent with one pipeline: a shell script that runs in the test's directory.
     fn start(script: &str) -> Agent {
+        Agent::start_by(None, script)
+    }
+
+    /// Starts it by a shell that does something before it becomes the agent.
+    fn start_by(before: Option<&str>, script: &str) -> Agent {
         let dir = tempfile::tempdir().unwrap();
         let shown = dir.path().display();
         let config = format!(
@@ -36,7 +41,13 @@ impl Agent {
              command = [\"sh\", \"-c\", '{script}']\nworking_dir = \"{shown}\"\n"
         );
         fs::write(dir.path().join("agent.toml"), config).unwrap();
-        let process = command(dir.path())
+        let mut command = command(dir.path());
+        if let Some(before) = before {
+            let agent = std::mem::replace(&mut command, Command::new("sh"));
+            command.current_dir(dir.path()).env_clear().env("PATH", "/usr/bin:/bin");
+            command.args(["-c", &format!("{before}; exec \"$0\" \"$@\"")]).arg(agent.get_program());
+        }
+        let process = command
             .args(["--config", "agent.toml"])
             .env("SYSTOLE_TOKEN", "secret")
             .env("VF_TOKEN", "secret")
@@ -107,6 +118,19 @@ async fn a_stopped_agent_ends_everything_in_its_pipelines_groups_and_exits_with_
     let status = eventually("the end of the agent", || agent.process.try_wait().unwrap()).await;
     assert_eq!(status.code(), Some(0));
     assert!(!lives(&child));
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn an_agent_that_was_started_with_nohup_survives_the_hang_up_of_its_terminal() {
+    let mut agent = Agent::start_by(Some("trap \"\" HUP"), "echo $$ > pid; exec sleep 300");
+    let pid = agent.line_of("pid").await;
+    agent.signal(Signal::SIGHUP);
+    // Its pipeline is killed now, and comes back: so the agent lives on.
+    fs::remove_file(agent.dir.path().join("pid")).unwrap();
+    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    assert_ne!(agent.line_of("pid").await, pid);
+    assert!(agent.process.try_wait().unwrap().is_none());
 }
 
 #[tokio::test]

@@ -132,6 +132,16 @@ fn every_mistake_is_found_in_one_run_and_names_its_key() {
 }
 
 #[test]
+fn two_commands_with_the_same_endpoint_are_a_mistake_and_two_that_only_watch_it_are_not() {
+    let pipeline =
+        |id: &str, more: &str| format!("[[pipeline]]\nid = \"{id}\"\nmetrics_url = \"http://h:1/m\"\n{more}\n");
+    let command = "command = [\"x\"]";
+    let found = mistakes(&format!("{}{}", pipeline("a", command), pipeline("b", command)));
+    assert_eq!(found.keys(), ["pipeline \"b\": metrics_url"], "{found}");
+    assert_eq!(good(&format!("{}{}", pipeline("a", ""), pipeline("b", ""))).pipelines.len(), 2);
+}
+
+#[test]
 fn a_missing_url_and_a_missing_token_are_mistakes_unless_the_node_has_its_own() {
     let variables = [("SYSTOLE_TOKEN", "")];
     let dir = tempfile::tempdir().unwrap();

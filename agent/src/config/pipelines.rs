@@ -19,6 +19,7 @@ pub(crate) fn read(root: &mut Section<'_>, mappings: &UserMappings) -> Vec<Pipel
         root.mistake("pipeline", format!("there are {}; at most {MAX_PIPELINES_PER_REPORT}", tables.len()));
     }
     let mut seen = BTreeSet::new();
+    let mut served = BTreeMap::new();
     let mut pipelines = Vec::with_capacity(tables.len());
     for (index, table) in tables.into_iter().enumerate() {
         let section = Section::new(format!("pipeline {}", index + 1), table, root.mistakes());
@@ -29,6 +30,14 @@ pub(crate) fn read(root: &mut Section<'_>, mappings: &UserMappings) -> Vec<Pipel
                 "stands twice; every pipeline needs an id of its own",
             );
             continue;
+        }
+        if let (Some(_), Some(metrics)) = (&pipeline.command, &pipeline.metrics)
+            && let Some(other) = served.insert(metrics.url.clone(), pipeline.id.clone())
+        {
+            root.mistake(
+                &format!("pipeline \"{}\": metrics_url", pipeline.id),
+                format!("is that of pipeline \"{other}\", too; two commands cannot serve the same address"),
+            );
         }
         pipelines.push(pipeline);
     }

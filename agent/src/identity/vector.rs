@@ -11,12 +11,10 @@ use crate::pipelines::process::SECRET_VARIABLES;
 /// How long `vector --version` may take.
 const CEILING: Duration = Duration::from_secs(5);
 
-/// Asks the first program of the pipelines that is named like Vector.
+/// Asks the first program of the pipelines that is Vector.
 pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
-    let program = pipelines.iter().filter_map(|pipeline| pipeline.command.as_ref()).find_map(|command| {
-        let name = command.program.rsplit('/').next()?;
-        name.contains("vector").then_some(&command.program)
-    })?;
+    let commands = pipelines.iter().filter_map(|pipeline| pipeline.command.as_ref());
+    let program = commands.map(|command| &command.program).find(|program| is_vector(program))?;
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     for name in SECRET_VARIABLES {
@@ -24,6 +22,11 @@ pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
     }
     let output = tokio::time::timeout(CEILING, command.output()).await.ok()?.ok()?;
     parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Only by its very name: a script around it may start a second Vector, whatever it is asked.
+fn is_vector(program: &str) -> bool {
+    program.rsplit('/').next() == Some("vector")
 }
 
 /// Reads `vector 0.58.0 (x86_64-unknown-linux-gnu …)`.
@@ -35,6 +38,12 @@ fn parse(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_around_vector_is_never_asked() {
+        assert!(is_vector("vector") && is_vector("/usr/bin/vector"));
+        assert!(!is_vector("/opt/run-vector.sh") && !is_vector("vector.sh") && !is_vector("/opt/vector/run"));
+    }
 
     #[test]
     fn the_version_is_the_second_word() {

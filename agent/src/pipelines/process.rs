@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
@@ -77,9 +78,14 @@ pub(crate) fn signal_group(pid: u32, signal: Signal) -> bool {
     i32::try_from(pid).is_ok_and(|pid| killpg(Pid::from_raw(pid), signal).is_ok())
 }
 
-/// Whether anything of the process's group still lives.
+/// Whether anything of the group of a process that has ended still lives.
 pub(crate) fn group_lives(pid: u32) -> bool {
-    i32::try_from(pid).is_ok_and(|pid| killpg(Pid::from_raw(pid), None).is_ok())
+    let Ok(pid) = i32::try_from(pid) else { return false };
+    // In a container the agent is often the first process, which inherits the orphans: those that
+    // nobody collects would look alive for ever.
+    let collect = || waitpid(Pid::from_raw(-pid), Some(WaitPidFlag::WNOHANG));
+    while collect().is_ok_and(|status| status != WaitStatus::StillAlive) {}
+    killpg(Pid::from_raw(pid), None).is_ok()
 }
 
 /// How a process ended, as a `reason`.
@@ -97,6 +103,25 @@ pub(crate) fn describe(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn orphans_that_the_agent_inherits_are_collected_and_do_not_look_alive() {
+        nix::sys::prctl::set_child_subreaper(true).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 300 & sleep 300 & exit 0"]).process_group(0);
+        let mut child = command.spawn().unwrap();
+        let pid = child.id().unwrap();
+        child.wait().await.unwrap();
+        assert!(group_lives(pid));
+        signal_group(pid, Signal::SIGKILL);
+        let gone = async {
+            while group_lives(pid) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), gone).await.unwrap();
+    }
 
     #[test]
     fn the_reason_names_code_or_signal() {
