@@ -6,7 +6,7 @@
 //! that a new one works as soon as it is printed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use rand::TryRng;
@@ -81,6 +81,32 @@ struct Known {
     by_hash: HashMap<TokenHash, StoredToken>,
     by_id: HashMap<TokenId, Option<UnixMillis>>,
     environments: Vec<StoredEnvironment>,
+    /// Tokens that were learned since the last reading began: it may be of before them.
+    learned: Vec<StoredToken>,
+}
+
+impl Known {
+    fn insert(&mut self, token: StoredToken) {
+        self.by_id.insert(token.id, token.expires_at);
+        self.by_hash.insert(token.hash, token);
+    }
+
+    fn learn(&mut self, token: StoredToken) {
+        self.learned.push(token.clone());
+        self.insert(token);
+    }
+
+    /// Takes over what was read, and keeps what was learned while it was being read.
+    fn replace(&mut self, snapshot: AccessSnapshot) {
+        let AccessSnapshot { version, environments, tokens } = snapshot;
+        *self = Known {
+            version: Some(version),
+            environments,
+            learned: std::mem::take(&mut self.learned),
+            ..Known::default()
+        };
+        tokens.into_iter().chain(self.learned.clone()).for_each(|token| self.insert(token));
+    }
 }
 
 /// Tokens and environments as last read.
@@ -88,8 +114,9 @@ pub(crate) struct Authenticator {
     known: RwLock<Known>,
     changed: watch::Sender<u64>,
     used: Mutex<HashMap<TokenId, UnixMillis>>,
-    /// Lets one unknown token at a time ask the database, so that a flood of them costs one thread.
-    unknown: tokio::sync::Mutex<()>,
+    /// One reading at a time: an earlier one must not replace a later one, and a flood of unknown
+    /// tokens must not cost more than one thread.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl Authenticator {
@@ -99,7 +126,7 @@ impl Authenticator {
             known: RwLock::default(),
             changed: watch::Sender::new(0),
             used: Mutex::default(),
-            unknown: tokio::sync::Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         };
         auth.refresh(store).await?;
         Ok(auth)
@@ -109,15 +136,20 @@ impl Authenticator {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes over what has changed in the database.
     pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let version = self.read().version;
+        let _turn = self.reading.lock().await;
+        let version = {
+            let mut known = self.write();
+            known.learned.clear();
+            known.version
+        };
         if let Some(snapshot) = store.load_access(version).await? {
-            let AccessSnapshot { version, environments, tokens } = snapshot;
-            let by_id = tokens.iter().map(|token| (token.id, token.expires_at)).collect();
-            let by_hash = tokens.into_iter().map(|token| (token.hash, token)).collect();
-            *self.known.write().unwrap_or_else(PoisonError::into_inner) =
-                Known { version: Some(version), by_hash, by_id, environments };
+            self.write().replace(snapshot);
             self.changed.send_modify(|changes| *changes += 1);
         }
         Ok(())
@@ -125,11 +157,8 @@ impl Authenticator {
 
     /// Makes a token valid at once that this process has just written.
     pub(crate) fn learn(&self, tokens: impl IntoIterator<Item = StoredToken>) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        for token in tokens {
-            known.by_id.insert(token.id, token.expires_at);
-            known.by_hash.insert(token.hash, token);
-        }
+        let mut known = self.write();
+        tokens.into_iter().for_each(|token| known.learn(token));
     }
 
     /// Who a token belongs to; `None` when it is unknown, revoked or expired. An unknown one may have
@@ -138,7 +167,6 @@ impl Authenticator {
         if let Some(identity) = self.identify_known(token, now) {
             return Some(identity);
         }
-        let _turn = self.unknown.lock().await;
         if let Err(error) = self.refresh(store).await {
             let error = crate::ingest::committer::chain(&error);
             tracing::error!(error, "tokens could not be read, the last known ones stay");
@@ -218,4 +246,39 @@ pub(crate) fn new_token(kind: TokenKind) -> Token {
     let mut random = [0; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut random).expect("the system gives random bytes");
     Token::from_random(kind, &random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NewToken;
+    use crate::store::sqlite::{Access, SqliteStore};
+
+    async fn create(store: &dyn Store, secret: &str) -> StoredToken {
+        let token = NewToken {
+            kind: TokenKind::Viewer,
+            environment: None,
+            parent: None,
+            hash: Token::new(secret).hash(),
+            hint: String::new(),
+            created_at: 0,
+            expires_at: None,
+        };
+        store.create_token(token).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_token_that_was_learned_while_the_database_was_read_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
+        let auth = Authenticator::load(&store).await.unwrap();
+        let before = store.load_access(None).await.unwrap().unwrap();
+        auth.learn([create(&store, "learned").await]);
+        auth.write().replace(before);
+        let identity = auth.identify_known(&Token::new("learned"), 0).unwrap();
+        assert!(auth.is_valid(&identity, 0), "its streams go on");
+        store.revoke_token(identity.token, 1).await.unwrap();
+        auth.refresh(&store).await.unwrap();
+        assert!(!auth.is_valid(&identity, 0), "and it can be revoked like any other");
+    }
 }

@@ -4,6 +4,7 @@
 //! place that it came from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,7 @@ pub(crate) struct Sources {
 impl Sources {
     /// With the environment of this process.
     pub(crate) fn from_process(flags: BTreeMap<&'static str, String>, file: Option<&Path>) -> Result<Self, Mistakes> {
-        let environment: BTreeMap<_, _> = std::env::vars().filter(|(name, _)| name.starts_with("SYSTOLE_")).collect();
+        let environment = own_variables(std::env::vars_os())?;
         let named = file.map(Path::to_owned).or_else(|| environment.get("SYSTOLE_CONFIG").map(PathBuf::from));
         let file = match named {
             Some(path) => {
@@ -100,6 +101,22 @@ impl Sources {
         };
         Ok(Sources { flags, environment, file })
     }
+}
+
+/// Variables that may be settings. The others are none of our business, whatever they hold.
+fn own_variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<BTreeMap<String, String>, Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut own = BTreeMap::new();
+    for (name, value) in all {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("SYSTOLE_")) else { continue };
+        match value.into_string() {
+            Ok(value) => {
+                own.insert(name.to_owned(), value);
+            }
+            Err(value) => mistakes.push(format!("{name}: {value:?} is not UTF-8")),
+        }
+    }
+    if mistakes.is_empty() { Ok(own) } else { Err(Mistakes(mistakes)) }
 }
 
 impl Config {
@@ -140,6 +157,26 @@ impl Config {
         };
         lookup.finish()?;
         Ok(Config { listen, data_dir, database, interval, startup_grace, ring_budget_bytes, retention, log })
+    }
+}
+
+impl fmt::Display for Config {
+    /// As a file that reads back to the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Database::Sqlite(path) = &self.database;
+        // Strings of JSON are strings of TOML.
+        let mut text = |key: &str, value: String| writeln!(f, "{key} = {}", serde_json::Value::String(value));
+        text("listen", self.listen.to_string())?;
+        text("data_dir", self.data_dir.display().to_string())?;
+        text("database_url", format!("sqlite://{}", path.display()))?;
+        text("interval", write_duration(self.interval))?;
+        text("startup_grace", write_duration(self.startup_grace))?;
+        text("retention_minutes", write_duration(self.retention.minutes))?;
+        text("retention_logs", write_duration(self.retention.logs))?;
+        text("retention_events", write_duration(self.retention.events))?;
+        text("log_level", self.log.level.to_string().to_lowercase())?;
+        text("log_format", if self.log.format == LogFormat::Text { "text" } else { "json" }.to_owned())?;
+        writeln!(f, "ring_budget = {}", self.ring_budget_bytes)
     }
 }
 
@@ -205,6 +242,9 @@ fn variable(key: &str) -> String {
 fn parse_database(url: &str) -> Result<Database, String> {
     match url.strip_prefix("sqlite://") {
         Some("") => Err("names no file; write sqlite:///path/to/collector.db".to_owned()),
+        Some(path) if path.contains(":memory:") || path.starts_with("file:") => {
+            Err("is no path; the database must be a file that several connections open".to_owned())
+        }
         Some(path) => Ok(Database::Sqlite(PathBuf::from(path))),
         None => Err("is no sqlite:// address; other databases are not supported yet".to_owned()),
     }
@@ -221,6 +261,16 @@ fn parse_duration_in(text: &str, least: Duration, most: Duration) -> Result<Dura
         return Err(format!("is not between {least:?} and {most:?}"));
     }
     Ok(value)
+}
+
+/// In the largest unit that has it whole.
+fn write_duration(value: Duration) -> String {
+    let ms = value.as_millis();
+    let (unit, unit_ms) = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
+        .into_iter()
+        .find(|(_, unit_ms)| ms > 0 && ms.is_multiple_of(*unit_ms))
+        .unwrap_or(("ms", 1));
+    format!("{}{unit}", ms / unit_ms)
 }
 
 /// `500ms`, `5s`, `10m`, `24h`, `7d`.
@@ -277,6 +327,36 @@ mod tests {
     fn a_file_that_is_no_toml_is_told_with_its_line() {
         let Mistakes(mistakes) = Config::read(&sources(&[], &[], "listen = \n")).unwrap_err();
         assert!(mistakes[0].contains("collector.toml") && mistakes[0].contains("line 1"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_to_the_same() {
+        let odd = "data_dir = 'C:\\with \"quotes\"'\ninterval = '1500ms'\nstartup_grace = '0s'\n\
+            retention_logs = '90m'\nretention_events = '36h'\nlog_level = 'debug'\nlog_format = 'json'\n";
+        for file in ["", odd] {
+            let config = Config::read(&sources(&[], &[], file)).unwrap();
+            let printed = config.to_string();
+            assert_eq!(Config::read(&sources(&[], &[], &printed)).unwrap(), config, "{printed}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_is_a_mistake_only_if_it_is_ours() {
+        use std::os::unix::ffi::OsStringExt;
+        let broken = || OsString::from_vec(vec![0xff]);
+        let foreign = own_variables([(broken(), broken()), ("HOME".into(), broken())].into_iter());
+        assert_eq!(foreign, Ok(BTreeMap::new()));
+        let Mistakes(mistakes) = own_variables([("SYSTOLE_LISTEN".into(), broken())].into_iter()).unwrap_err();
+        assert!(mistakes[0].starts_with("SYSTOLE_LISTEN: "), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_database_is_a_file() {
+        for url in ["sqlite://", "sqlite://:memory:", "sqlite://file:x?mode=memory"] {
+            assert!(parse_database(url).is_err(), "{url}");
+        }
+        assert_eq!(parse_database("sqlite:///var/x.db"), Ok(Database::Sqlite("/var/x.db".into())));
     }
 
     #[test]

@@ -27,6 +27,9 @@ const COMMITTER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long streams and requests may take to end.
 const CONNECTIONS_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long queries that are under way may take to end.
+const STORE_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Time for a request's head: a client that sends none is closed.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -86,7 +89,9 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     handle.stop(true).await;
     let _ = server.await;
     drop(app);
-    store.close().await;
+    if tokio::time::timeout(STORE_DEADLINE, store.close()).await.is_err() {
+        tracing::warn!("a query did not end in time; the database is left to recover at the next start");
+    }
     drop(address_file);
     tracing::info!("collector has stopped");
     Ok(())

@@ -118,6 +118,7 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
     let expires_at = match &args.expires {
         Some(text) => {
             let span = parse_duration(text)
+                .filter(|span| !span.is_zero())
                 .with_context(|| format!("--expires: {text:?} is no duration like 30m, 24h or 7d"))?;
             Some(now.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
         }

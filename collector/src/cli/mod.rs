@@ -18,7 +18,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::open_store;
-use crate::config::{Config, Database, Mistakes, Sources};
+use crate::config::{Config, Mistakes, Sources};
 use crate::ingest::committer::chain;
 use crate::store::Store;
 use crate::store::sqlite::Access;
@@ -140,13 +140,15 @@ pub(crate) fn main() -> ExitCode {
             runtime.block_on(server::serve(config))
         }
         Command::CheckConfig(_) => {
-            print_config(&config);
+            print!("{config}");
             Ok(())
         }
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
     };
+    // What still runs on a thread of its own (a query that takes minutes) has had its deadline.
+    runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
@@ -165,19 +167,4 @@ fn count(number: usize, noun: &str) -> String {
 /// The store, beside a collector that may be running on it.
 fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(open_store(config, Access::Shared)?)
-}
-
-fn print_config(config: &Config) {
-    let Database::Sqlite(path) = &config.database;
-    println!("listen = \"{}\"", config.listen);
-    println!("data_dir = \"{}\"", config.data_dir.display());
-    println!("database_url = \"sqlite://{}\"", path.display());
-    println!("interval = \"{}ms\"", config.interval.as_millis());
-    println!("startup_grace = \"{}ms\"", config.startup_grace.as_millis());
-    println!("ring_budget = {}", config.ring_budget_bytes);
-    println!("retention_minutes = \"{}h\"", config.retention.minutes.as_secs() / 3_600);
-    println!("retention_logs = \"{}h\"", config.retention.logs.as_secs() / 3_600);
-    println!("retention_events = \"{}h\"", config.retention.events.as_secs() / 3_600);
-    println!("log_level = \"{}\"", config.log.level.to_string().to_lowercase());
-    println!("log_format = \"{:?}\"", config.log.format);
 }

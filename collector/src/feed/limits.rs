@@ -38,11 +38,11 @@ impl Connections {
     pub(crate) fn enter(self: &Arc<Self>, token: TokenId) -> Result<ConnectionGuard, Overloaded> {
         let mut by_token = self.lock();
         let all: usize = by_token.values().sum();
-        let own = by_token.entry(token).or_default();
-        if all >= MAX_STREAMS || *own >= MAX_STREAMS_PER_TOKEN {
+        let own = by_token.get(&token).copied().unwrap_or(0);
+        if all >= MAX_STREAMS || own >= MAX_STREAMS_PER_TOKEN {
             return Err(Overloaded);
         }
-        *own += 1;
+        by_token.insert(token, own + 1);
         Ok(ConnectionGuard { connections: Arc::clone(self), token })
     }
 }
