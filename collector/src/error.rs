@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -25,6 +25,8 @@ pub(crate) struct ApiError {
     detail: String,
     /// Seconds until it makes sense to try again.
     retry_after: Option<u32>,
+    /// Methods that the resource has.
+    allow: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -37,7 +39,7 @@ struct Problem<'a> {
 
 impl ApiError {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        ApiError { status, detail: detail.into(), retry_after: None }
+        ApiError { status, detail: detail.into(), retry_after: None, allow: None }
     }
 
     /// 400: a parameter has a value that it cannot have.
@@ -66,8 +68,15 @@ impl ApiError {
     }
 
     /// 405: the resource exists, the method does not.
-    pub(crate) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "this resource does not have this method")
+    pub(crate) fn method_not_allowed(methods: &[Method]) -> Self {
+        let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let detail = format!("this resource has only {allow}");
+        ApiError { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// 408: the client was too slow.
+    pub(crate) fn timed_out(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
     /// 409: the question has several answers.
@@ -113,6 +122,9 @@ impl ResponseError for ApiError {
         response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if let Some(methods) = &self.allow {
+            response.insert_header((header::ALLOW, methods.as_str()));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));

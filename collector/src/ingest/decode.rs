@@ -101,7 +101,8 @@ fn parse<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, String> {
         let path = error.path().to_string();
         // Where in the item, not where in the body: line and column of an item mislead.
         let cause = error.inner().to_string();
-        if path == "." { cause } else { format!("{path}: {cause}") }
+        // It quotes what it found, which may be megabytes.
+        short(&if path == "." { cause } else { format!("{path}: {cause}") })
     })?;
     deserializer.end().map_err(|error| error.to_string())?;
     Ok(value)
@@ -420,6 +421,13 @@ mod tests {
         assert_eq!(decoded.refusals.listed[0].code, RefusalCode::InvalidId);
         let pipeline = &decoded.reports[0].pipelines[0];
         assert_eq!((pipeline.reason.as_str(), pipeline.logs[0].line.as_str()), ("x\u{FFFD}y", "n\u{FFFD}l"));
+    }
+
+    #[test]
+    fn a_fault_quotes_no_more_than_a_line() {
+        let decoded =
+            decode(&body(&format!(r#"{{"id":"a","status":"RUNNING","restarts":"{}"}}"#, "x".repeat(100_000))));
+        assert!(decoded.unwrap().refusals.listed[0].detail.len() <= MAX_SHORT_TEXT_BYTES);
     }
 
     #[test]

@@ -31,8 +31,10 @@ pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json
         return Err(ApiError::forbidden(format!("a token of kind {} can not enrol nodes", identity.kind)));
     };
     let environment = app.auth.environment_by_key(environment).ok_or_else(refused)?;
-    let clean = |text: &str| cut(text.trim(), MAX_SHORT_TEXT_BYTES).replace('\0', "\u{FFFD}");
-    if request.hostname.trim().is_empty() {
+    // Names stand in log lines and tables.
+    let clean = |text: &str| cut(text.trim(), MAX_SHORT_TEXT_BYTES).replace(char::is_control, "\u{FFFD}");
+    let name = clean(&request.hostname);
+    if name.is_empty() {
         return Err(ApiError::bad_parameter("hostname", "is empty"));
     }
     let token = auth::new_token(TokenKind::Node);
@@ -41,7 +43,7 @@ pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json
         .store
         .enroll_node(NewEnrolment {
             environment: environment.key,
-            name: clean(&request.hostname),
+            name: name.clone(),
             machine_id: request.machine_id.as_deref().map(clean).filter(|id| !id.is_empty()),
             os: clean(&request.os),
             agent_version: clean(&request.agent_version),
@@ -54,7 +56,7 @@ pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json
         .await?;
     app.auth.learn(enrolled.old_tokens.into_iter().chain([enrolled.token]));
     app.fleet.enrolled(enrolled.key, tokio::time::Instant::now());
-    tracing::info!(node = %enrolled.id, name = %request.hostname, environment = %environment.name, "node enrolled");
+    tracing::info!(node = %enrolled.id, %name, environment = %environment.name, "node enrolled");
     Ok(Json(EnrollResponse {
         node_id: enrolled.id,
         node_token: token,
@@ -74,6 +76,7 @@ pub(crate) async fn submit_reports(
     let result = try_submit(&app, node, &request, payload).await;
     if let Err(error) = &result {
         let reason = match error.status().as_u16() {
+            408 => "too_slow",
             413 => "too_large",
             503 => "unavailable",
             _ => "malformed",

@@ -1,11 +1,14 @@
 //! Who sent a request, and its body within a bound.
 
+use std::time::Duration;
+
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::header;
 use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
+use futures_util::{Stream, StreamExt};
 use systole_shared::{Token, TokenKind};
 
 use crate::app::App;
@@ -19,6 +22,14 @@ pub(crate) const SESSION_COOKIE: &str = "systole_session";
 
 /// What is read and thrown away of a body that is too large, so that the client can read why.
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Time for a whole body: a client that sends a byte now and then must not hold its memory for ever.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A body as it comes in.
+pub(crate) trait BodyStream: Stream<Item = Result<Bytes, PayloadError>> + Unpin {}
+
+impl<T: Stream<Item = Result<Bytes, PayloadError>> + Unpin> BodyStream for T {}
 
 /// The token of a request: the Authorization header, else the session cookie.
 fn token(request: &HttpRequest) -> Option<Token> {
@@ -97,7 +108,12 @@ impl FromRequest for Node {
 }
 
 /// The body as it was sent, at most `cap` bytes.
-pub(crate) async fn read_body(mut payload: actix_web::web::Payload, cap: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read_body(payload: impl BodyStream, cap: usize) -> Result<Bytes, ApiError> {
+    let late = |_| ApiError::timed_out(format!("the body did not come within {} s", BODY_DEADLINE.as_secs()));
+    tokio::time::timeout(BODY_DEADLINE, collect_body(payload, cap)).await.map_err(late)?
+}
+
+async fn collect_body(mut payload: impl BodyStream, cap: usize) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     let mut total = 0;
     while let Some(chunk) = payload.next().await {
@@ -116,11 +132,27 @@ pub(crate) async fn read_body(mut payload: actix_web::web::Payload, cap: usize) 
 }
 
 /// A small JSON body.
-pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(payload: actix_web::web::Payload) -> Result<T, ApiError> {
+pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(payload: impl BodyStream) -> Result<T, ApiError> {
     /// Bodies of people and of enrolments; labels are the largest part.
     const MAX_JSON_BYTES: usize = 64 * 1024;
 
     let body = read_body(payload, MAX_JSON_BYTES).await?;
     let mut deserializer = serde_json::Deserializer::from_slice(&body);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let begun = stream::iter([Ok(Bytes::from_static(b"{"))]).chain(stream::pending());
+        let refused = read_body(begun, 10).await.unwrap_err();
+        assert_eq!(refused.status(), actix_web::http::StatusCode::REQUEST_TIMEOUT);
+        let whole = stream::iter([Ok(Bytes::from_static(b"{")), Ok(Bytes::from_static(b"}"))]);
+        assert_eq!(read_body(whole, 10).await.unwrap(), "{}");
+    }
 }

@@ -11,6 +11,18 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::store::LogQuery;
 
+/// Bytes of `q`: every line is searched for it, and the database takes no pattern of any length.
+const MAX_TEXT_BYTES: usize = 1_024;
+
+fn read_text(params: &Params) -> Result<Option<String>, ApiError> {
+    match params.text("q") {
+        Some(text) if text.len() > MAX_TEXT_BYTES => {
+            Err(ApiError::bad_parameter("q", format!("is longer than {MAX_TEXT_BYTES} bytes")))
+        }
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
 /// `GET /api/v1/logs?environment&node&pipeline&level&q&from&to&limit&cursor`: oldest first; `level`
 /// takes that level and above.
 pub(crate) async fn list_logs(
@@ -29,14 +41,15 @@ pub(crate) async fn list_logs(
             })
         })
         .transpose()?;
+    let (from, to) = params.times()?;
     let query = LogQuery {
         environments: scope.environments(),
         node: params.node(&app, scope).await?,
         pipelines: params.pipelines(&app, scope).await?,
         min_level,
-        text: params.text("q").map(str::to_owned),
-        from: params.get("from")?,
-        to: params.get("to")?,
+        text: read_text(&params)?,
+        from,
+        to,
         after: params.get("cursor")?.unwrap_or(0),
         limit: limit + 1,
     };

@@ -15,47 +15,69 @@ mod session;
 mod status_changes;
 mod views;
 
+use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{Resource, Route};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use crate::error::ApiError;
 
 /// Every route. A path without the method asked for is 405, everything else 404, both as problems.
 pub(crate) fn configure(config: &mut ServiceConfig) {
     config
-        .service(at("/healthz", [web::get().to(health::get_health)]))
-        .service(at("/readyz", [web::get().to(health::get_readiness)]))
-        .service(at("/metrics", [web::get().to(metrics::get_metrics)]))
-        .service(at("/api/v1/agent/enroll", [web::post().to(agent::enroll_node)]))
-        .service(at("/api/v1/agent/reports", [web::post().to(agent::submit_reports)]))
-        .service(at("/api/v1/events", [web::get().to(events::stream_events)]))
+        .service(at("/healthz", [get(health::get_health), on(Method::HEAD, health::get_health)]))
+        .service(at("/readyz", [get(health::get_readiness), on(Method::HEAD, health::get_readiness)]))
+        .service(at("/metrics", [get(metrics::get_metrics)]))
+        .service(at("/api/v1/agent/enroll", [on(Method::POST, agent::enroll_node)]))
+        .service(at("/api/v1/agent/reports", [on(Method::POST, agent::submit_reports)]))
+        .service(at("/api/v1/events", [get(events::stream_events)]))
         .service(at(
             "/api/v1/session",
-            [web::post().to(session::create_session), web::delete().to(session::end_session)],
+            [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)],
         ))
-        .service(at("/api/v1/environments", [web::get().to(nodes::list_environments)]))
-        .service(at("/api/v1/nodes", [web::get().to(nodes::list_nodes)]))
-        .service(at("/api/v1/nodes/{id}", [web::get().to(nodes::get_node)]))
-        .service(at("/api/v1/nodes/{id}/minutes", [web::get().to(nodes::list_node_minutes)]))
-        .service(at("/api/v1/pipelines", [web::get().to(pipelines::list_pipelines)]))
-        .service(at("/api/v1/pipelines/{id}", [web::get().to(pipelines::get_pipeline)]))
-        .service(at("/api/v1/pipelines/{id}/minutes", [web::get().to(pipelines::list_pipeline_minutes)]))
-        .service(at("/api/v1/pipelines/{id}/components/minutes", [web::get().to(pipelines::list_component_minutes)]))
-        .service(at("/api/v1/samples", [web::get().to(samples::list_samples)]))
-        .service(at("/api/v1/logs", [web::get().to(logs::list_logs)]))
-        .service(at("/api/v1/status-changes", [web::get().to(status_changes::list_status_changes)]))
+        .service(at("/api/v1/environments", [get(nodes::list_environments)]))
+        .service(at("/api/v1/nodes", [get(nodes::list_nodes)]))
+        .service(at("/api/v1/nodes/{id}", [get(nodes::get_node)]))
+        .service(at("/api/v1/nodes/{id}/minutes", [get(nodes::list_node_minutes)]))
+        .service(at("/api/v1/pipelines", [get(pipelines::list_pipelines)]))
+        .service(at("/api/v1/pipelines/{id}", [get(pipelines::get_pipeline)]))
+        .service(at("/api/v1/pipelines/{id}/minutes", [get(pipelines::list_pipeline_minutes)]))
+        .service(at("/api/v1/pipelines/{id}/components/minutes", [get(pipelines::list_component_minutes)]))
+        .service(at("/api/v1/samples", [get(samples::list_samples)]))
+        .service(at("/api/v1/logs", [get(logs::list_logs)]))
+        .service(at("/api/v1/status-changes", [get(status_changes::list_status_changes)]))
         .default_service(web::to(no_such_path));
 }
 
-fn at<const N: usize>(path: &str, routes: [Route; N]) -> Resource {
-    let resource = routes.into_iter().fold(web::resource(path), Resource::route);
-    resource.default_service(web::to(no_such_method))
+/// A method and what answers it.
+type MethodRoute = (Method, Route);
+
+fn on<F, Args>(method: Method, handler: F) -> MethodRoute
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    (method.clone(), web::method(method).to(handler))
 }
 
-async fn no_such_path(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, ApiError> {
+fn get<F, Args>(handler: F) -> MethodRoute
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    on(Method::GET, handler)
+}
+
+fn at<const N: usize>(path: &str, routes: [MethodRoute; N]) -> Resource {
+    let methods = routes.each_ref().map(|(method, _)| method.clone());
+    let resource = routes.into_iter().map(|(_, route)| route).fold(web::resource(path), Resource::route);
+    resource.default_service(web::to(move || {
+        let refused = ApiError::method_not_allowed(&methods);
+        async { Err::<HttpResponse, _>(refused) }
+    }))
+}
+
+async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Err(ApiError::not_found(format!("the path {}", request.path())))
-}
-
-async fn no_such_method() -> Result<actix_web::HttpResponse, ApiError> {
-    Err(ApiError::method_not_allowed())
 }

@@ -3,6 +3,8 @@
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Path};
 
+use systole_shared::NodeStatus;
+
 use super::extract::Reader;
 use super::params::{Params, find_node_named};
 use super::views::{Environment, Node, NodeMinute, Page};
@@ -35,7 +37,7 @@ pub(crate) async fn list_nodes(
     let query = NodeQuery {
         environments: params.scope(&app, &reader.0)?.environments(),
         id: None,
-        status: params.text("status").map(str::to_uppercase),
+        status: params.text("status").map(read_status).transpose()?,
         after: params.text("cursor").map(read_cursor).transpose()?,
         limit: limit + 1,
     };
@@ -44,6 +46,14 @@ pub(crate) async fn list_nodes(
     nodes.truncate(limit as usize);
     let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
     Ok(Json(Page { items: nodes.into_iter().map(|node| Node::new(&app, node)).collect(), next }))
+}
+
+fn read_status(text: &str) -> Result<String, ApiError> {
+    let known = [NodeStatus::Healthy, NodeStatus::Degraded, NodeStatus::Unreachable, NodeStatus::Unknown];
+    let known = known.map(NodeStatus::as_str);
+    let found = known.into_iter().find(|status| status.eq_ignore_ascii_case(text));
+    let fault = || ApiError::bad_parameter("status", format!("{text:?} is none of {}", known.join(", ")));
+    found.map(str::to_owned).ok_or_else(fault)
 }
 
 /// A cursor is the key and the name of the last item.

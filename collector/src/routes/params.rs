@@ -58,10 +58,19 @@ impl Params {
         }
     }
 
+    /// `from` (inclusive) and `to` (exclusive), each open when it is not given.
+    pub(crate) fn times(&self) -> Result<(Option<UnixMillis>, Option<UnixMillis>), ApiError> {
+        match (self.get("from")?, self.get("to")?) {
+            (Some(from), Some(to)) if from > to => Err(ApiError::bad_parameter("from", "is after to")),
+            times => Ok(times),
+        }
+    }
+
     /// `from` and `to`, by default the last hour.
     pub(crate) fn minutes(&self) -> Result<MinuteRange, ApiError> {
-        let to: UnixMillis = self.get("to")?.unwrap_or_else(clock::now_ms);
-        let from: UnixMillis = self.get("from")?.unwrap_or(to.saturating_sub(3_600_000));
+        let (from, to) = self.times()?;
+        let to = to.unwrap_or_else(clock::now_ms);
+        let from = from.unwrap_or(to.saturating_sub(3_600_000));
         if let Some(step) = self.text("step").filter(|step| *step != "minute") {
             return Err(ApiError::bad_parameter("step", format!("{step:?}: only minute is available")));
         }
@@ -75,6 +84,9 @@ impl Params {
 
     /// What the caller may see, narrowed to `environment` (a name or an id) when it is given.
     pub(crate) fn scope(&self, app: &App, identity: &Identity) -> Result<Scope, ApiError> {
+        if self.all("environment").count() > 1 {
+            return Err(ApiError::bad_parameter("environment", "can be named once; leave it out for every one"));
+        }
         let Some(name) = self.text("environment") else { return Ok(identity.scope) };
         match app.auth.environment(name) {
             Some(environment) if identity.scope.includes(environment.key) => Ok(Scope::One(environment.key)),

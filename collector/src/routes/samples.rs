@@ -11,6 +11,7 @@ use super::extract::Reader;
 use super::params::{Params, find_node};
 use super::views::Page;
 use crate::app::App;
+use crate::clock;
 use crate::error::ApiError;
 
 /// Longest wait for a new sample.
@@ -45,6 +46,10 @@ pub(crate) async fn list_samples(
         pushed.borrow_and_update();
         let samples = app.rings.since(node, &pipeline, component.as_ref(), since);
         let waited = tokio::time::timeout_at(until, pushed.changed());
+        // A token may have ended in the meantime.
+        if !app.auth.is_valid(&reader.0, clock::now_ms()) {
+            return Err(ApiError::unauthorized("the token is unknown, revoked or expired"));
+        }
         if !samples.is_empty() || wait.is_zero() || !matches!(waited.await, Ok(Ok(()))) {
             return Ok(Json(Page::complete(samples)));
         }

@@ -29,12 +29,13 @@ pub(crate) async fn list_status_changes(
     let params = Params::read(&request)?;
     let scope = params.scope(&app, &reader.0)?;
     let limit = params.limit(500)?;
+    let (from, to) = params.times()?;
     let query = StatusChangeQuery {
         environments: scope.environments(),
         node: params.node(&app, scope).await?,
         pipelines: params.pipelines(&app, scope).await?,
-        from: params.get("from")?,
-        to: params.get("to")?,
+        from,
+        to,
         after: params.get("cursor")?.unwrap_or(0),
         limit: limit + 1,
     };

@@ -195,7 +195,11 @@ mod tests {
         let held = std::sync::Arc::new(std::sync::Mutex::new(held));
         let slow = || {
             let held = std::sync::Arc::clone(&held);
-            store.read(move |_| Ok(held.lock().unwrap().recv().unwrap_or(())))
+            store.read(move |_| {
+                // Until the other end is dropped.
+                let _ = held.lock().unwrap().recv();
+                Ok(())
+            })
         };
         let committer = async {
             assert!(store.load_node(NodeKey(1)).await.unwrap().is_none());
