@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use systole_shared::Report;
 use tokio::sync::Notify;
 
-use crate::queue::{Queued, ReportQueue};
+use crate::queue::{Lost, Queued, ReportQueue};
 use crate::selfcount::SelfCounters;
 
 /// The queue of reports, shared.
@@ -39,11 +39,15 @@ impl Outbox {
                 return;
             }
         };
-        let lost = self.queue().push(Queued { seq: report.seq, body: body.into() });
-        if lost > 0 {
-            self.counters.lost_reports.add(lost);
+        let log_lines = report.pipelines.iter().map(|pipeline| pipeline.logs.len() as u64).sum();
+        let lost = self.queue().push(Queued { seq: report.seq, body: body.into(), log_lines });
+        if lost.reports > 0 {
+            self.count(lost);
             if !self.loss_told.swap(true, Ordering::Relaxed) {
-                tracing::warn!(lost, "too many reports wait for the collector; from here on the oldest are dropped");
+                tracing::warn!(
+                    lost = lost.reports,
+                    "too many reports wait for the collector; from here on the oldest are dropped"
+                );
             }
         }
         self.posted.notify_one();
@@ -59,6 +63,18 @@ impl Outbox {
             }
             posted.await;
         }
+    }
+
+    /// Drops a report that the collector will never take.
+    pub(crate) fn drop_refused(&self, report: &Queued) {
+        if self.queue().forget(report.seq) > 0 {
+            self.count(Lost { reports: 1, log_lines: report.log_lines });
+        }
+    }
+
+    fn count(&self, lost: Lost) {
+        self.counters.lost_reports.add(lost.reports);
+        self.counters.lost_log_lines.add(lost.log_lines);
     }
 
     /// See [`ReportQueue::forget`].

@@ -19,6 +19,17 @@ pub(crate) struct Queued {
     pub(crate) seq: u64,
     /// Its JSON.
     pub(crate) body: Arc<[u8]>,
+    /// Log lines in it, which are lost with it.
+    pub(crate) log_lines: u64,
+}
+
+/// What had to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Reports.
+    pub(crate) reports: u64,
+    /// Log lines in them.
+    pub(crate) log_lines: u64,
 }
 
 /// The reports that wait.
@@ -29,23 +40,25 @@ pub(crate) struct ReportQueue {
 }
 
 impl ReportQueue {
-    /// Adds a report; returns how many of the oldest had to go for it. Numbers stay as they are, so
+    /// Adds a report; returns what of the oldest had to go for it. Numbers stay as they are, so
     /// the collector sees the hole.
-    pub(crate) fn push(&mut self, report: Queued) -> u64 {
+    pub(crate) fn push(&mut self, report: Queued) -> Lost {
         self.bytes += report.body.len();
         self.reports.push_back(report);
-        let mut lost = 0;
+        let mut lost = Lost::default();
         while (self.bytes > MAX_BYTES || self.reports.len() > MAX_REPORTS) && self.reports.len() > 1 {
-            self.drop_first();
-            lost += 1;
+            lost.log_lines += self.drop_first();
+            lost.reports += 1;
         }
         lost
     }
 
-    fn drop_first(&mut self) {
-        if let Some(first) = self.reports.pop_front() {
+    /// Returns how many log lines went.
+    fn drop_first(&mut self) -> u64 {
+        self.reports.pop_front().map_or(0, |first| {
             self.bytes -= first.body.len();
-        }
+            first.log_lines
+        })
     }
 
     /// The oldest reports, at most `max_reports` and `max_bytes` of them, but at least one.
@@ -78,7 +91,7 @@ mod tests {
     use super::*;
 
     fn report(seq: u64, bytes: usize) -> Queued {
-        Queued { seq, body: vec![b'x'; bytes].into() }
+        Queued { seq, body: vec![b'x'; bytes].into(), log_lines: 10 }
     }
 
     fn seqs(reports: &[Queued]) -> Vec<u64> {
@@ -88,7 +101,7 @@ mod tests {
     #[test]
     fn the_oldest_come_first_within_both_bounds_and_at_least_one() {
         let mut queue = ReportQueue::default();
-        (1..=5).for_each(|seq| assert_eq!(queue.push(report(seq, 100)), 0));
+        (1..=5).for_each(|seq| assert_eq!(queue.push(report(seq, 100)), Lost::default()));
         assert_eq!(seqs(&queue.oldest(100, 1_000)), [1, 2, 3, 4, 5]);
         assert_eq!(seqs(&queue.oldest(2, 1_000)), [1, 2]);
         assert_eq!(seqs(&queue.oldest(100, 250)), [1, 2]);
@@ -98,7 +111,7 @@ mod tests {
     #[test]
     fn what_is_durable_is_forgotten_and_no_more() {
         let mut queue = ReportQueue::default();
-        (1..=5).for_each(|seq| assert_eq!(queue.push(report(seq, 100)), 0));
+        (1..=5).for_each(|seq| assert_eq!(queue.push(report(seq, 100)), Lost::default()));
         assert_eq!(queue.forget(3), 3);
         assert_eq!(queue.forget(3), 0);
         assert_eq!((seqs(&queue.oldest(9, 999)), queue.size()), (vec![4, 5], (2, 200)));
@@ -108,10 +121,10 @@ mod tests {
     fn beyond_the_bound_the_oldest_go_and_are_counted() {
         let mut queue = ReportQueue::default();
         let third = MAX_BYTES / 3;
-        (1..=3).for_each(|seq| assert_eq!(queue.push(report(seq, third)), 0));
-        assert_eq!(queue.push(report(4, third)), 1);
+        (1..=3).for_each(|seq| assert_eq!(queue.push(report(seq, third)), Lost::default()));
+        assert_eq!(queue.push(report(4, third)), Lost { reports: 1, log_lines: 10 });
         assert_eq!(seqs(&queue.oldest(9, usize::MAX)), [2, 3, 4]);
-        assert_eq!(queue.push(report(5, 2 * MAX_BYTES)), 3);
+        assert_eq!(queue.push(report(5, 2 * MAX_BYTES)), Lost { reports: 3, log_lines: 30 });
         assert_eq!(seqs(&queue.oldest(9, usize::MAX)), [5]);
     }
 }

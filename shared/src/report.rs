@@ -78,7 +78,7 @@ pub struct AgentHealth {
     pub spool_bytes: u64,
     /// Reports that had to be dropped.
     pub lost_reports: u64,
-    /// Log lines that had to be dropped.
+    /// Log lines that had to be dropped, by a pipeline's budget or with their report.
     pub lost_log_lines: u64,
     /// Items that the collector refused, or that the agent left out because it would.
     pub refused_items: u64,

@@ -140,8 +140,11 @@ mod tests {
 
     #[test]
     fn a_body_that_is_put_together_reads_as_the_protocols_request() {
-        let report =
-            |seq| Queued { seq, body: Arc::from(format!(r#"{{"seq":{seq},"start":1,"end":2}}"#).into_bytes()) };
+        let report = |seq| Queued {
+            seq,
+            body: Arc::from(format!(r#"{{"seq":{seq},"start":1,"end":2}}"#).into_bytes()),
+            log_lines: 0,
+        };
         let boot_id = BootId(Uuid::from_u128(7));
         let body = body_of(boot_id, 9, &[report(1), report(2)]);
         let request: ReportRequest<'_> = serde_json::from_slice(&body).unwrap();

@@ -174,8 +174,7 @@ impl Uplink {
                 if is_first {
                     tracing::warn!(%fault, seq = culprit.seq, bytes = culprit.body.len(), "a report was refused and is dropped");
                 }
-                self.counters.lost_reports.add(1);
-                self.outbox.forget(culprit.seq);
+                self.outbox.drop_refused(culprit);
                 // Whether it was this one alone, the next one tells. If that is refused, too, it is
                 // rather the address or a proxy, which must not cost the whole backlog at once.
                 progress.limit = 1;
