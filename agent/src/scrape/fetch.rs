@@ -14,8 +14,9 @@ pub(crate) const SCRAPE_CEILING: Duration = Duration::from_secs(4);
 /// Largest body: a Vector of a hundred components writes some 3 MB.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
-/// Scrapes at once: bounds the bodies in memory, and more would wait for two cores anyway.
-const SCRAPES_AT_ONCE: usize = 32;
+/// Bodies that are read at once: bounds them in memory, and more would wait for two cores anyway.
+/// Endpoints that do not answer at all take nobody's turn.
+const BODIES_AT_ONCE: usize = 32;
 
 /// Fetches metrics for every pipeline.
 pub(crate) struct Scraper {
@@ -59,12 +60,11 @@ fn root_cause(error: &reqwest::Error) -> String {
 impl Scraper {
     /// Makes the one that all pipelines share.
     pub(crate) fn new(client: reqwest::Client) -> Self {
-        Scraper { client, permits: Semaphore::new(SCRAPES_AT_ONCE) }
+        Scraper { client, permits: Semaphore::new(BODIES_AT_ONCE) }
     }
 
     /// Scrapes one endpoint.
     pub(crate) async fn scrape(&self, endpoint: &MetricsConfig) -> Result<Reading, ScrapeError> {
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         match tokio::time::timeout(SCRAPE_CEILING, self.fetch(endpoint)).await {
             Ok(body) => {
                 let reading = Reading::of(&body?, &endpoint.mapping);
@@ -88,6 +88,7 @@ impl Scraper {
         }
         let length_is_known =
             response.content_length().is_some() || response.headers().contains_key("transfer-encoding");
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(ScrapeError::Connection)? {
             if body.len() + chunk.len() > MAX_BODY_BYTES {
@@ -100,5 +101,43 @@ impl Scraper {
             return Err(ScrapeError::CutOff);
         }
         Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::scrape::mapping::Mapping;
+
+    async fn endpoint() -> (TcpListener, MetricsConfig) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap()).parse().unwrap();
+        (listener, MetricsConfig { url, bearer_token: None, mapping: Arc::new(Mapping::vector()) })
+    }
+
+    #[tokio::test]
+    async fn endpoints_that_never_answer_do_not_hold_up_one_that_does() {
+        crate::http::install_tls();
+        let scraper = Arc::new(Scraper::new(crate::http::for_scrapes(false).unwrap()));
+        let (_silent, hanging) = endpoint().await;
+        for _ in 0..2 * BODIES_AT_ONCE {
+            let (scraper, hanging) = (scraper.clone(), hanging.clone());
+            tokio::spawn(async move { scraper.scrape(&hanging).await.map(|_| ()) });
+        }
+        let (listener, good) = endpoint().await;
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nup 1\n").await.unwrap();
+        });
+        // Those before it have begun, and would hold it up for the whole ceiling.
+        tokio::task::yield_now().await;
+        let reading = tokio::time::timeout(SCRAPE_CEILING / 2, scraper.scrape(&good)).await.unwrap();
+        assert_eq!(reading.unwrap().samples, 1);
     }
 }
