@@ -23,6 +23,9 @@ const MAX_LOG_BYTES: usize = 2 * 1024 * 1024;
 /// What JSON adds to a line: its time, stream and level, and the names of all four.
 const LINE_OVERHEAD_BYTES: usize = 80;
 
+/// When the clock went on by this much more than the time that passed, somebody set it.
+const CLOCK_SET_MS: i64 = 2_000;
+
 /// What the agent says of itself in every report.
 pub(crate) struct AgentFacts {
     /// The machine it runs on.
@@ -72,10 +75,11 @@ impl Reporter {
         Report { seq: self.seq, start, end: now, agent: Some(self.agent_info(health)), host, pipelines, covers: None }
     }
 
-    /// Intervals join, unless the clock was set back: then the length counts, for a report must not
-    /// end before it starts.
+    /// Intervals join, unless the clock was set: then the length counts, for a report must not end
+    /// before it starts, nor spread what was counted over a time that never was.
     fn start_of(&self, now: UnixMillis, length: Duration) -> UnixMillis {
-        if self.end <= now { self.end } else { now - i64::try_from(length.as_millis()).unwrap_or(0) }
+        let length = i64::try_from(length.as_millis()).unwrap_or(0);
+        if (0..=length + CLOCK_SET_MS).contains(&(now - self.end)) { self.end } else { now - length }
     }
 
     fn agent_info(&self, health: AgentHealth) -> AgentInfo<'_> {
