@@ -230,7 +230,11 @@ pub(crate) async fn follow(auth: Arc<Authenticator>, store: Arc<dyn Store>, stop
     touch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let result = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => {
+                // The last minute's uses; nobody may wait long for them.
+                let _ = store.touch_tokens(auth.take_used()).await;
+                return;
+            }
             _ = refresh.tick() => auth.refresh(&*store).await,
             _ = touch.tick() => store.touch_tokens(auth.take_used()).await,
         };

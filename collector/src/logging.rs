@@ -11,8 +11,12 @@ use crate::config::{LogConfig, LogFormat};
 /// Starts logging; later calls change nothing.
 pub(crate) fn init(config: LogConfig) {
     let level = LevelFilter::from_level(config.level);
-    // Libraries speak up when something is wrong.
-    let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("systole_collector", level);
+    // Libraries speak up when something is wrong with us; for actix that is every request that
+    // nobody can read, which anybody can send.
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("actix_http", LevelFilter::OFF)
+        .with_target("systole_collector", level);
     let registry = tracing_subscriber::registry().with(filter);
     let _ = match config.format {
         LogFormat::Text => {

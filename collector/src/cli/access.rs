@@ -1,6 +1,6 @@
 //! `token` and `environment`.
 
-#![expect(clippy::print_stdout, reason = "this is what people read")]
+use std::io::{Write, stdout};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -81,7 +81,7 @@ pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow:
             if !store.revoke_token(id, now_ms()).await? {
                 bail!("there is no token {id}");
             }
-            println!("revoked {id}");
+            writeln!(stdout(), "revoked {id}")?;
         }
     }
     store.close().await;
@@ -144,9 +144,9 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
             "environment": environment.map(|environment| environment.name),
             "expiresAt": expires_at,
         });
-        println!("{token}");
+        writeln!(stdout(), "{token}")?;
     } else {
-        println!("{}", secret.reveal());
+        writeln!(stdout(), "{}", secret.reveal())?;
     }
     Ok(())
 }
@@ -177,10 +177,10 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
                 })
             })
             .collect();
-        println!("{}", json!({ "items": items }));
+        writeln!(stdout(), "{}", json!({ "items": items }))?;
         return Ok(());
     }
-    println!("{:36}  {:7}  {:16}  {:8}  {:20}  STATE", "ID", "KIND", "ENVIRONMENT", "HINT", "LAST USED");
+    writeln!(stdout(), "{:36}  {:7}  {:16}  {:8}  {:20}  STATE", "ID", "KIND", "ENVIRONMENT", "HINT", "LAST USED")?;
     let now = now_ms();
     for token in tokens {
         let state = match (token.revoked_at, token.expires_at) {
@@ -192,7 +192,7 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
         let environment = name_of(token.environment).unwrap_or_else(|| "(all)".to_owned());
         let used = token.last_used_at.map_or_else(|| "never".to_owned(), to_rfc3339);
         let (id, kind, hint) = (token.id, token.kind.as_str(), token.hint);
-        println!("{id}  {kind:7}  {environment:16}  {hint:8}  {used:20}  {state}");
+        writeln!(stdout(), "{id}  {kind:7}  {environment:16}  {hint:8}  {used:20}  {state}")?;
     }
     Ok(())
 }
@@ -207,7 +207,7 @@ pub(super) async fn run_environment(command: EnvironmentCommand, config: &Config
                 bail!("{name:?} is no name: 1 to 64 letters, digits, dots, dashes and underscores");
             }
             let environment = store.create_environment(name, now_ms()).await?;
-            println!("created environment {} ({})", environment.name, environment.id);
+            writeln!(stdout(), "created environment {} ({})", environment.name, environment.id)?;
         }
         EnvironmentCommand::List { json: true } => {
             let items: Vec<_> = environments(&*store)
@@ -215,12 +215,12 @@ pub(super) async fn run_environment(command: EnvironmentCommand, config: &Config
                 .into_iter()
                 .map(|known| json!({"id": known.id, "name": known.name, "createdAt": known.created_at}))
                 .collect();
-            println!("{}", json!({ "items": items }));
+            writeln!(stdout(), "{}", json!({ "items": items }))?;
         }
         EnvironmentCommand::List { json: false } => {
-            println!("{:36}  {:20}  NAME", "ID", "CREATED");
+            writeln!(stdout(), "{:36}  {:20}  NAME", "ID", "CREATED")?;
             for known in environments(&*store).await? {
-                println!("{}  {:20}  {}", known.id, to_rfc3339(known.created_at), known.name);
+                writeln!(stdout(), "{}  {:20}  {}", known.id, to_rfc3339(known.created_at), known.name)?;
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 ok, 1 failure, 78 (EX_CONFIG) bad configuration.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is what people read")]
+#![expect(clippy::print_stderr, reason = "this is what people read")]
 
 mod access;
 mod demo;
@@ -11,6 +11,7 @@ mod narrator;
 mod sse;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -139,10 +140,7 @@ pub(crate) fn main() -> ExitCode {
             logging::init(config.log);
             runtime.block_on(server::serve(config))
         }
-        Command::CheckConfig(_) => {
-            print!("{config}");
-            Ok(())
-        }
+        Command::CheckConfig(_) => write!(std::io::stdout(), "{config}").map_err(anyhow::Error::from),
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
@@ -151,8 +149,14 @@ pub(crate) fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads has read enough: `token list | head`.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

@@ -35,7 +35,8 @@ struct Ring {
 struct Inner {
     rings: HashMap<EnvironmentKey, Ring>,
     head: u64,
-    /// Head at the start of this process; before it there is only the database.
+    /// Head at the start of this process, or where it had to begin anew; before it there is only the
+    /// database.
     start: u64,
 }
 
@@ -91,6 +92,19 @@ impl Hub {
             inner.head = inner.head.max(head);
         }
         self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
+    }
+
+    /// Goes on behind `head`, whose events were committed without having been published: up to there
+    /// only the database has everything.
+    pub(super) fn skip_to(&self, head: u64) {
+        {
+            let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+            if head <= inner.head {
+                return;
+            }
+            *inner = Inner { rings: HashMap::new(), head, start: head };
+        }
+        self.head.send_replace(head);
     }
 
     /// What the subscriber wants of the frames behind its cursor, in order, with the head that was
@@ -243,6 +257,21 @@ mod tests {
         let two = subscription(Scope::One(EnvironmentKey(2)), &EventType::ALL);
         assert_eq!(read_all(&hub, &two, 0), [seqs.end() + 1], "a loud neighbour pushes nobody off");
         assert!(matches!(hub.look(&subscription(Scope::All, &EventType::ALL), 9), Look::Behind));
+    }
+
+    #[test]
+    fn what_was_committed_unpublished_is_only_in_the_database() {
+        let hub = Hub::new(0);
+        hub.publish(vec![frame(1, 1, EventType::LogEntry)], 1);
+        hub.skip_to(1);
+        let all = subscription(Scope::All, &EventType::ALL);
+        assert_eq!(read_all(&hub, &all, 0), [1], "nothing is missing here");
+        hub.skip_to(5);
+        for scope in [Scope::All, Scope::One(EnvironmentKey(1))] {
+            assert!(matches!(hub.look(&subscription(scope, &EventType::ALL), 4), Look::Behind));
+        }
+        hub.publish(vec![frame(6, 1, EventType::LogEntry)], 6);
+        assert_eq!(read_all(&hub, &all, 5), [6]);
     }
 
     #[test]

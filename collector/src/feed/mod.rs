@@ -117,6 +117,11 @@ impl Feed {
         self.hub.publish(frames, head);
     }
 
+    /// Goes on behind what is committed, when that is more than what was published.
+    pub(crate) fn skip_to(&self, head: u64) {
+        self.hub.skip_to(head);
+    }
+
     /// Highest sequence number that was published.
     pub(crate) fn head(&self) -> u64 {
         self.hub.head()

@@ -356,6 +356,9 @@ impl CommitterTask {
             match self.parts.store.load_ingest().await {
                 Ok(snapshot) => {
                     self.state = IngestState::load(snapshot);
+                    // A commit can fail after it has reached the disk: then its reports are
+                    // duplicates from now on, and its events are still to be handed out.
+                    self.parts.feed.skip_to(self.state.head_seq);
                     return Next::GoOn;
                 }
                 Err(StoreError::Closed) => return Next::End,
