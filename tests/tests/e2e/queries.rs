@@ -1,10 +1,12 @@
 //! What the query API tells of good reports.
 
+use std::time::Duration;
+
 use systole_shared::{HostMetrics, RateSample};
 use systole_tests::clock;
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
-use systole_tests::harness::{NodeClient, TestCollector};
+use systole_tests::harness::{NodeClient, TestCollector, eventually_true};
 use systole_tests::stub::totals::Counts;
 
 const MINUTE_MS: i64 = 60_000;
@@ -205,12 +207,57 @@ async fn a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404() {
         ("level", "logs?level=loud"),
         ("node", "logs?node=x"),
         ("node", "samples?pipeline=orders"),
+        ("from", "logs?from=2&to=1"),
+        ("from", "status-changes?from=2&to=1"),
+        ("status", "nodes?status=tired"),
+        ("environment", "nodes?environment=default&environment=default"),
+        ("environment", "events?environment=default&environment=default"),
+        // The database takes no pattern of this length.
+        ("q", &format!("logs?q={}", "x".repeat(60_000))),
     ] {
         let problem = viewer.get(&format!("/api/v1/{path}")).await.problem(400);
         assert!(problem.to_string().contains(parameter), "{path}: {problem}");
     }
     viewer.get("/api/v1/nonsense").await.problem(404);
     viewer.get("/api/v1/pipelines/nonsense").await.problem(404);
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_have_is_405_with_those_that_it_has() {
+    let mut collector = TestCollector::start().await;
+    let viewer = collector.viewer().await;
+    for (path, methods) in [("/api/v1/nodes", "GET"), ("/api/v1/session", "POST, DELETE"), ("/healthz", "GET, HEAD")] {
+        for method in [reqwest::Method::PUT, reqwest::Method::OPTIONS] {
+            let answer = viewer.request(method, path).send().await.unwrap();
+            assert_eq!(answer.status(), 405, "{path}");
+            assert_eq!(answer.headers()["allow"], methods, "{path}");
+            assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+        }
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(viewer.request(reqwest::Method::HEAD, path).send().await.unwrap().status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_samples_gets_none_with_a_token_that_was_revoked() {
+    let collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let token = collector.create_token("viewer", None).await;
+    let viewer = collector.client().with_token(token.token.reveal());
+    let path = format!("/api/v1/samples?node={}&pipeline=orders&wait=30000", node.id);
+    let waiting = tokio::spawn(async move { viewer.get(&path).await });
+    let own = collector.client().with_token(token.token.reveal());
+    eventually_true("the token counts", Duration::from_secs(5), async || own.get("/api/v1/nodes").await.status == 200)
+        .await;
+    collector.revoke_token(&token.id).await;
+    eventually_true("the token is revoked", Duration::from_secs(5), async || {
+        own.get("/api/v1/nodes").await.status == 401
+    })
+    .await;
+    assert!(!waiting.is_finished());
+    node.report(vec![running("orders", distinct_counts(1))]).await;
+    waiting.await.unwrap().problem(401);
 }
 
 #[tokio::test]
