@@ -13,6 +13,7 @@ mod settings;
 mod show;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ pub(crate) struct PipelineConfig {
 }
 
 /// A command that the agent runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct CommandConfig {
     /// The program: a path, or a name that is looked up in `PATH`.
     pub(crate) program: String,
@@ -96,6 +97,20 @@ pub(crate) struct CommandConfig {
     pub(crate) env: BTreeMap<String, String>,
     /// Where it runs; the agent's own directory by default.
     pub(crate) working_dir: Option<PathBuf>,
+}
+
+impl fmt::Debug for CommandConfig {
+    /// Without the values of variables, which are often secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CommandConfig { program, args, env, working_dir } = self;
+        let names: Vec<_> = env.keys().collect();
+        f.debug_struct("CommandConfig")
+            .field("program", program)
+            .field("args", args)
+            .field("env", &names)
+            .field("working_dir", working_dir)
+            .finish()
+    }
 }
 
 /// A Prometheus text endpoint.

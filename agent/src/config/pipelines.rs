@@ -151,25 +151,23 @@ fn read_metrics(section: &mut Section<'_>, mappings: &UserMappings) -> Option<Me
 fn read_bearer(section: &mut Section<'_>) -> Option<Token> {
     let token = section.text("metrics_bearer_token");
     let path = section.text("metrics_bearer_token_file");
-    match (token, path) {
+    let (token, key) = match (token, path) {
         (Some(_), Some(_)) => {
             section.mistake("metrics_bearer_token_file", "stands beside metrics_bearer_token; keep one of them");
-            None
+            return None;
         }
-        (Some(token), None) => {
-            let token = Token::new(&token);
-            if !token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
-                section.mistake("metrics_bearer_token", "has characters that no header can carry");
-                return None;
-            }
-            Some(token)
-        }
+        (Some(token), None) => (Token::new(&token), "metrics_bearer_token"),
         (None, Some(path)) => {
             let key = section.name("metrics_bearer_token_file");
-            file::read_secret(&path, &key, section.mistakes())
+            (file::read_secret(&path, &key, section.mistakes())?, "metrics_bearer_token_file")
         }
-        (None, None) => None,
+        (None, None) => return None,
+    };
+    if !token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
+        section.mistake(key, "has characters that no header can carry");
+        return None;
     }
+    Some(token)
 }
 
 /// The mapping, and whether one was named.
