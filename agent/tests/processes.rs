@@ -135,7 +135,7 @@ async fn an_agent_that_was_started_with_nohup_survives_the_hang_up_of_its_termin
 
 #[tokio::test]
 async fn a_pipeline_does_not_see_the_agents_tokens() {
-    let agent = Agent::start("env | grep -c TOKEN > tokens; sleep 300");
+    let agent = Agent::start("env | grep -c TOKEN > tokens; exec sleep 300");
     assert_eq!(agent.line_of("tokens").await, "0");
 }
 
