@@ -168,7 +168,7 @@ impl Authenticator {
             return Some(identity);
         }
         if let Err(error) = self.refresh(store).await {
-            let error = crate::ingest::committer::chain(&error);
+            let error = crate::logging::chain(&error);
             tracing::error!(error, "tokens could not be read, the last known ones stay");
         }
         self.identify_known(token, now)
@@ -239,7 +239,7 @@ pub(crate) async fn follow(auth: Arc<Authenticator>, store: Arc<dyn Store>, stop
             _ = touch.tick() => store.touch_tokens(auth.take_used()).await,
         };
         if let Err(error) = result {
-            let error = crate::ingest::committer::chain(&error);
+            let error = crate::logging::chain(&error);
             tracing::error!(error, "tokens and environments could not be read, the last known ones stay");
         }
     }

@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use crate::feed::Overloaded;
 use crate::ingest::body::BodyError;
-use crate::ingest::committer::{SubmitError, chain};
+use crate::ingest::committer::SubmitError;
 use crate::ingest::decode::DecodeError;
+use crate::logging::chain;
 use crate::store::StoreError;
 
 /// An answer that is not a success.
@@ -168,6 +169,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Closed => Self::unavailable("the collector is stopping"),
+            StoreError::Revoked => Self::unauthorized(error.to_string()),
             error => {
                 tracing::error!(error = %chain(&error), "a query failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database could not be read")

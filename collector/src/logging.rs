@@ -30,3 +30,15 @@ pub(crate) fn init(config: LogConfig) {
         }
     };
 }
+
+/// An error with everything that caused it, for one log line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

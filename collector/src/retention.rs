@@ -39,7 +39,7 @@ pub(crate) async fn expire_regularly(
                 BATCH_PAUSE
             }
             Err(error) => {
-                let error = crate::ingest::committer::chain(&error);
+                let error = crate::logging::chain(&error);
                 tracing::error!(error, "expired rows could not be removed, trying again in a minute");
                 ROUND_PAUSE
             }

@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::open_store;
 use crate::config::{Config, Mistakes, Sources};
-use crate::ingest::committer::chain;
+use crate::logging::chain;
 use crate::store::Store;
 use crate::store::sqlite::Access;
 use crate::{logging, server};

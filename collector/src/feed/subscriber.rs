@@ -164,7 +164,7 @@ impl Subscriber {
                 self.stage = Stage::Live;
             }
             Err(error) => {
-                let error = crate::ingest::committer::chain(&error);
+                let error = crate::logging::chain(&error);
                 tracing::error!(error, "a snapshot could not be read, the stream is closed");
                 self.goodbye(GoodbyeReason::Overloaded);
             }

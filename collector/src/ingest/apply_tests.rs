@@ -8,6 +8,7 @@ use systole_shared::{LogStream, NodeId};
 use uuid::Uuid;
 
 use super::*;
+use crate::ingest::report::PipelineDeltas;
 use crate::store::{CommitBatch, EnvironmentKey, NodeKey};
 
 const NOW: UnixMillis = 1_790_000_000_000;

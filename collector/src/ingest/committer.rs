@@ -20,6 +20,7 @@ use super::state::{IngestState, NodeState};
 use crate::clock;
 use crate::feed::Feed;
 use crate::fleet::Fleet;
+use crate::logging::chain;
 use crate::rings::Rings;
 use crate::store::{NodeKey, Store, StoreError};
 use crate::telemetry::{Telemetry, TypeLabel};
@@ -409,18 +410,6 @@ fn gather(first: Work, receiver: &mut mpsc::Receiver<Work>) -> Vec<Work> {
 /// Reports that ended before are refused: their minutes are expired.
 fn oldest(now: UnixMillis, retention: Duration) -> UnixMillis {
     now.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// An error with everything that caused it, for one log line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub(crate) enum StoreError {
     /// A name that must be unique is taken.
     #[error("{0} exists already")]
     Exists(String),
+    /// The token that a session was to be made from is not valid any more.
+    #[error("the token was revoked")]
+    Revoked,
     /// A row holds what this program never writes.
     #[error("the database holds an unreadable value: {0}")]
     Corrupt(String),
@@ -76,7 +79,7 @@ pub(crate) trait Store: Send + Sync {
 
     /// Tokens and environments, unless they are still of this version.
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError>;
-    /// Makes a token.
+    /// Makes a token; [`StoreError::Revoked`] when its parent was revoked in the meantime.
     async fn create_token(&self, token: NewToken) -> Result<StoredToken, StoreError>;
     /// Tokens of these kinds, oldest first.
     async fn list_tokens(&self, kinds: Vec<TokenKind>) -> Result<Vec<StoredToken>, StoreError>;

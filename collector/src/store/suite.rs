@@ -233,6 +233,8 @@ async fn a_change_of_tokens_is_a_new_version(store: Arc<dyn Store>) {
     let revoked = store.load_access(Some(changed.version)).await.unwrap().unwrap();
     assert!(revoked.tokens.is_empty(), "a token takes its sessions along");
     assert!(store.revoke_token(viewer.id, NOW + 1).await.unwrap());
+    let late = store.create_token(token(TokenKind::Session, "late", Some(viewer.id))).await;
+    assert!(matches!(late, Err(StoreError::Revoked)), "a session that outlives its token: {late:?}");
     let listed = store.list_tokens(vec![TokenKind::Viewer]).await.unwrap();
     assert_eq!(listed[0].revoked_at, Some(NOW), "the first time stays");
     assert!(!store.revoke_token(TokenId(Uuid::now_v7()), NOW).await.unwrap());

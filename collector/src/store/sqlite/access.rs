@@ -179,6 +179,12 @@ fn bump_access_version(connection: &mut SqliteConnection) -> QueryResult<usize> 
 }
 
 pub(super) fn create_token(connection: &mut SqliteConnection, token: NewToken) -> Result<StoredToken, StoreError> {
+    if let Some(parent) = token.parent {
+        let valid = tokens::table.filter(tokens::uuid.eq(parent.to_string()).and(tokens::revoked_at.is_null()));
+        if valid.count().get_result::<i64>(connection)? == 0 {
+            return Err(StoreError::Revoked);
+        }
+    }
     let row = TokenRow {
         uuid: TokenId(Uuid::now_v7()).to_string(),
         kind: token.kind.to_string(),

@@ -26,6 +26,9 @@ const READERS: usize = 2;
 pub(crate) struct SqliteStore {
     writer: Executor,
     readers: Executor,
+    /// For look-ups of one row that nobody's query may hold up: whether tokens have changed, and
+    /// where the feed is.
+    lookups: Executor,
     /// Held for as long as the store is open for serving; see [`open::lock`].
     _lock: Option<std::fs::File>,
 }
@@ -53,6 +56,7 @@ impl SqliteStore {
         Ok(SqliteStore {
             writer: Executor::start("store-writer", vec![writer]).map_err(threads)?,
             readers: Executor::start("store-reader", readers).map_err(threads)?,
+            lookups: Executor::start("store-lookup", vec![open::reader(path)?]).map_err(threads)?,
             _lock: lock,
         })
     }
@@ -75,7 +79,7 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
-        self.read(access::feed_position).await
+        self.lookups.run(access::feed_position).await
     }
 
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
@@ -93,7 +97,7 @@ impl Store for SqliteStore {
     }
 
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
-        self.read(move |connection| access::load_access(connection, known_version)).await
+        self.lookups.run(move |connection| access::load_access(connection, known_version)).await
     }
 
     async fn create_token(&self, token: NewToken) -> Result<StoredToken, StoreError> {
@@ -176,6 +180,7 @@ impl Store for SqliteStore {
 
     async fn close(&self) {
         self.readers.close().await;
+        self.lookups.close().await;
         self.writer.close().await;
     }
 }
@@ -188,7 +193,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn slow_queries_do_not_hold_up_the_committer() {
+    async fn slow_queries_do_not_hold_up_the_committer_nor_tokens() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
         let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
@@ -204,6 +209,8 @@ mod tests {
         let committer = async {
             assert!(store.load_node(NodeKey(1)).await.unwrap().is_none());
             store.load_ingest().await.unwrap();
+            store.load_access(None).await.unwrap();
+            store.feed_position().await.unwrap();
             drop(release);
         };
         let (one, two, ()) = tokio::join!(slow(), slow(), committer);

@@ -1,0 +1,127 @@
+//! What a sample adds to its minute, and the rates that are shown of it.
+
+use systole_shared::RateSample;
+
+use super::apply::Interval;
+use super::changes::Changes;
+use super::report::{ComponentFacts, PipelineDeltas};
+use super::state::{Dimensions, PipelineState};
+use crate::store::{PipelineMinuteRow, SeriesRow};
+
+/// Adds a pipeline's deltas to its minute.
+pub(super) fn add_sample(row: &mut PipelineMinuteRow, sample: &PipelineDeltas, at: &Interval) {
+    row.events_in = row.events_in.saturating_add(sample.events_in);
+    row.events_out = row.events_out.saturating_add(sample.events_out);
+    row.errors = row.errors.saturating_add(sample.errors);
+    row.discarded = row.discarded.saturating_add(sample.discarded);
+    row.bytes_in = row.bytes_in.saturating_add(sample.bytes_in);
+    row.bytes_out = row.bytes_out.saturating_add(sample.bytes_out);
+    if let Some(utilization) = sample.utilization {
+        row.utilization_sum += utilization * at.seconds;
+        row.utilization_weight += at.seconds;
+    }
+    if let Some(latency) = sample.latency_ms {
+        let weight = latency_weight(sample.events_in.max(sample.events_out));
+        row.latency_sum += latency * weight;
+        row.latency_weight += weight;
+    }
+    row.samples += 1;
+    row.resets += i64::from(sample.reset);
+}
+
+/// A mean over events is weighted by their number; an idle interval counts as one event, so that
+/// a pipeline without traffic still shows what it last measured.
+fn latency_weight(events: i64) -> f64 {
+    events.max(1) as f64
+}
+
+/// Adds a component's deltas to its minute.
+pub(super) fn add_component_sample(changes: &mut Changes, series: i64, component: &ComponentFacts, at: &Interval) {
+    let row = changes.component_minute(at.minute, series);
+    row.received_events = row.received_events.saturating_add(component.received_events);
+    row.sent_events = row.sent_events.saturating_add(component.sent_events);
+    row.errors = row.errors.saturating_add(component.errors);
+    row.discarded = row.discarded.saturating_add(component.discarded);
+    row.received_bytes = add_known(row.received_bytes, component.received_bytes);
+    row.sent_bytes = add_known(row.sent_bytes, component.sent_bytes);
+    if let Some(utilization) = component.utilization {
+        row.utilization_sum += utilization * at.seconds;
+        row.utilization_weight += at.seconds;
+    }
+    if let Some(latency) = component.latency_ms {
+        let weight = latency_weight(component.received_events.max(component.sent_events));
+        row.latency_sum += latency * weight;
+        row.latency_weight += weight;
+    }
+    row.buffer_events = component.buffer_events.or(row.buffer_events);
+    row.buffer_max_events = component.buffer_max_events.or(row.buffer_max_events);
+    row.buffer_bytes = component.buffer_bytes.or(row.buffer_bytes);
+    row.buffer_max_bytes = component.buffer_max_bytes.or(row.buffer_max_bytes);
+    row.samples += 1;
+}
+
+/// A sum is unknown only as long as nothing of it is known.
+fn add_known(sum: Option<i64>, more: Option<i64>) -> Option<i64> {
+    match (sum, more) {
+        (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+        (known, None) | (None, known) => known,
+    }
+}
+
+/// The key of a component's series; a new one is made known.
+pub(super) fn component_series(
+    node: i64,
+    pipeline: &mut PipelineState,
+    component: &ComponentFacts,
+    dimensions: &mut Dimensions,
+    changes: &mut Changes,
+) -> i64 {
+    if let Some(series) = pipeline.components.get(&component.id) {
+        return *series;
+    }
+    let series = dimensions.next_series();
+    pipeline.components.insert(component.id.clone(), series);
+    changes.series.push(SeriesRow {
+        id: series,
+        node,
+        pipeline: pipeline.row.pipeline,
+        component: component.id.to_string(),
+        kind: component.kind.as_str().to_owned(),
+    });
+    series
+}
+
+/// Three decimals are finer than any chart, and half the bytes of a float written out.
+fn per_second(delta: i64, at: &Interval) -> f64 {
+    (delta as f64 / at.seconds * 1_000.0).round() / 1_000.0
+}
+
+/// A pipeline's sample per second.
+pub(super) fn pipeline_rates(sample: &PipelineDeltas, at: &Interval) -> RateSample {
+    RateSample {
+        timestamp: at.end,
+        received_events_rate: per_second(sample.events_in, at),
+        sent_events_rate: per_second(sample.events_out, at),
+        received_bytes_rate: per_second(sample.bytes_in, at),
+        sent_bytes_rate: per_second(sample.bytes_out, at),
+        error_count: sample.errors as f64,
+        errors_rate: per_second(sample.errors, at),
+        discarded_rate: per_second(sample.discarded, at),
+        latency_mean_ms: sample.latency_ms,
+    }
+}
+
+/// A component's sample per second.
+pub(super) fn component_rates(component: &ComponentFacts, at: &Interval) -> RateSample {
+    RateSample {
+        timestamp: at.end,
+        received_events_rate: per_second(component.received_events, at),
+        sent_events_rate: per_second(component.sent_events, at),
+        received_bytes_rate: per_second(component.received_bytes.unwrap_or(0), at),
+        sent_bytes_rate: per_second(component.sent_bytes.unwrap_or(0), at),
+        error_count: component.errors as f64,
+        errors_rate: per_second(component.errors, at),
+        discarded_rate: per_second(component.discarded, at),
+        latency_mean_ms: component.latency_ms,
+    }
+}
