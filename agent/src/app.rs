@@ -29,6 +29,7 @@ use crate::report::{AgentFacts, Reporter};
 use crate::scrape::fetch::Scraper;
 use crate::selfcount::SelfCounters;
 use crate::signals::Signals;
+use crate::spool::Spool;
 use crate::uplink::{CollectorClient, Credentials, Uplink};
 use crate::{clock, http};
 
@@ -47,6 +48,7 @@ struct App {
     supervisors: TaskTracker,
     heartbeat: JoinHandle<()>,
     uplink: JoinHandle<()>,
+    outbox: Arc<Outbox>,
     /// Ends the supervisors' processes.
     stop: CancellationToken,
     /// Ends the heartbeat, with a last report.
@@ -101,7 +103,17 @@ impl App {
         }
         supervisors.close();
 
-        let outbox = Arc::new(Outbox::new(counters.clone()));
+        let boot = BootId(Uuid::now_v7());
+        let spool = Spool::open(&config.data_dir.join("spool"), boot, config.spool);
+        let (waiting, bytes) = spool.size();
+        if waiting > 0 {
+            tracing::info!(
+                reports = waiting,
+                bytes,
+                "reports of earlier lives of the agent wait in the spool and are sent first"
+            );
+        }
+        let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
         let heartbeat = Heartbeat {
@@ -117,8 +129,7 @@ impl App {
         };
         let uplink = Uplink {
             client: CollectorClient::new(collector, config.url),
-            outbox,
-            boot_id: BootId(Uuid::now_v7()),
+            outbox: outbox.clone(),
             credentials: Credentials { data_dir: config.data_dir, enroll_token: config.token, machine, labels },
             interval: interval_sender,
             counters,
@@ -129,6 +140,7 @@ impl App {
             supervisors,
             heartbeat: tokio::spawn(heartbeat.run(finish.clone())),
             uplink: tokio::spawn(uplink.run()),
+            outbox,
             stop,
             finish,
             close,
@@ -169,9 +181,14 @@ impl App {
         self.finish.cancel();
         let _ = timeout(LAST_WORDS_CEILING, self.heartbeat).await;
         self.close.cancel();
+        // Before they are sent, for a power cut does not wait.
+        self.outbox.sync();
         match timeout(LAST_REPORTS_CEILING, self.uplink).await {
             Ok(_) => tracing::info!("ended"),
-            Err(_) => tracing::warn!("ended; the collector did not take the last reports in time"),
+            Err(_) => tracing::warn!(
+                reports = self.outbox.size().0,
+                "ended; the collector did not take the last reports in time, they are sent at the next start"
+            ),
         }
     }
 }

@@ -22,11 +22,11 @@ mod logging;
 mod logs;
 mod outbox;
 mod pipelines;
-mod queue;
 mod report;
 mod scrape;
 mod selfcount;
 mod signals;
+mod spool;
 mod uplink;
 
 use std::ffi::OsString;

@@ -3,15 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use systole_shared::Report;
+use systole_shared::{BootId, Report};
 use tokio::sync::Notify;
 
-use crate::queue::{Lost, Queued, ReportQueue};
+use crate::clock;
 use crate::selfcount::SelfCounters;
+use crate::spool::{DiskNews, Lost, Queued, Spool};
 
-/// The queue of reports, shared.
+/// The spool of reports, shared.
 pub(crate) struct Outbox {
-    queue: Mutex<ReportQueue>,
+    spool: Mutex<Spool>,
     posted: Notify,
     counters: Arc<SelfCounters>,
     /// Whether a loss was told since the last success; a full queue loses with every report.
@@ -19,14 +20,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// An empty one.
-    pub(crate) fn new(counters: Arc<SelfCounters>) -> Self {
-        Outbox { queue: Mutex::default(), posted: Notify::new(), counters, loss_told: AtomicBool::new(false) }
+    /// With what the spool holds.
+    pub(crate) fn new(spool: Spool, counters: Arc<SelfCounters>) -> Self {
+        Outbox { spool: Mutex::new(spool), posted: Notify::new(), counters, loss_told: AtomicBool::new(false) }
     }
 
-    fn queue(&self) -> MutexGuard<'_, ReportQueue> {
-        // The queue is whole after every call.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn spool(&self) -> MutexGuard<'_, Spool> {
+        // The spool is whole after every call.
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves a report. It is written as JSON here, once, however often it is sent.
@@ -40,7 +41,16 @@ impl Outbox {
             }
         };
         let log_lines = report.pipelines.iter().map(|pipeline| pipeline.logs.len() as u64).sum();
-        let lost = self.queue().push(Queued { seq: report.seq, body: body.into(), log_lines });
+        let pushed = self.spool().push(report.seq, body.into(), log_lines, clock::unix_millis());
+        match pushed.disk {
+            DiskNews::None => {}
+            DiskNews::Lost(reason) => tracing::warn!(
+                %reason,
+                "reports cannot be written to the spool in data_dir: they wait in memory, where a restart loses them, until the disk takes them again"
+            ),
+            DiskNews::Back => tracing::info!("reports are written to the spool again"),
+        }
+        let lost = pushed.lost;
         if lost.reports > 0 {
             self.count(lost);
             if !self.loss_told.swap(true, Ordering::Relaxed) {
@@ -53,11 +63,11 @@ impl Outbox {
         self.posted.notify_one();
     }
 
-    /// Waits for a report, and gives the oldest; see [`ReportQueue::oldest`].
+    /// Waits for a report, and gives the oldest; see [`Spool::oldest`].
     pub(crate) async fn oldest(&self, max_reports: usize, max_bytes: usize) -> Vec<Queued> {
         loop {
             let posted = self.posted.notified();
-            let oldest = self.queue().oldest(max_reports, max_bytes);
+            let oldest = self.spool().oldest(max_reports, max_bytes);
             if !oldest.is_empty() {
                 return oldest;
             }
@@ -67,7 +77,7 @@ impl Outbox {
 
     /// Drops a report that the collector will never take.
     pub(crate) fn drop_refused(&self, report: &Queued) {
-        if self.queue().forget(report.seq) > 0 {
+        if self.spool().forget(report.boot, report.seq) > 0 {
             self.count(Lost { reports: 1, log_lines: report.log_lines });
         }
     }
@@ -77,17 +87,24 @@ impl Outbox {
         self.counters.lost_log_lines.add(lost.log_lines);
     }
 
-    /// See [`ReportQueue::forget`].
-    pub(crate) fn forget(&self, seq: u64) -> usize {
-        let forgotten = self.queue().forget(seq);
+    /// See [`Spool::forget`].
+    pub(crate) fn forget(&self, boot: BootId, seq: u64) -> usize {
+        let forgotten = self.spool().forget(boot, seq);
         if forgotten > 0 {
             self.loss_told.store(false, Ordering::Relaxed);
         }
         forgotten
     }
 
-    /// See [`ReportQueue::size`].
+    /// See [`Spool::size`].
     pub(crate) fn size(&self) -> (u64, u64) {
-        self.queue().size()
+        self.spool().size()
+    }
+
+    /// Writes down to the disk what waits, for the end of the agent.
+    pub(crate) fn sync(&self) {
+        if let Err(error) = self.spool().sync() {
+            tracing::warn!(%error, "the spool could not be written down to the disk; a power cut may lose its end");
+        }
     }
 }

@@ -42,6 +42,13 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
     let mut root = Section::new("", table, &mut mistakes);
     let settings = Settings::take(&mut root, flags, env);
     let machine_id = settings::first(("", None), &["SYSTOLE_MACHINE_ID"], env, ("machine_id", root.text("machine_id")));
+    let spool_bytes = settings::first(
+        ("", None),
+        &["SYSTOLE_SPOOL_MAX_BYTES"],
+        env,
+        ("spool_max_bytes", root.number("spool_max_bytes").map(|bytes| bytes.to_string())),
+    );
+    let spool = settings::spool(spool_bytes, root.mistakes());
     let user_mappings = mappings::read(&mut root);
     let pipelines = pipelines::read(&mut root, &user_mappings);
     root.finish();
@@ -67,6 +74,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             labels: settings.labels,
             machine_id: machine_id.map(|found| found.value),
             log: settings.log,
+            spool,
             pipelines,
             file: path,
         }),

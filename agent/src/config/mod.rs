@@ -21,6 +21,7 @@ use reqwest::Url;
 use systole_shared::{PipelineId, Token};
 
 use crate::scrape::mapping::Mapping;
+use crate::spool::Bounds;
 
 pub(crate) use load::{Overrides, load};
 pub(crate) use mappings::read_one as read_mapping;
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) machine_id: Option<String>,
     /// The agent's own log.
     pub(crate) log: LogConfig,
+    /// How much may wait for the collector. Default 64 MiB and 24 hours.
+    pub(crate) spool: Bounds,
     /// The pipelines, in the file's order.
     pub(crate) pipelines: Vec<PipelineConfig>,
     /// The file that was read, if any.

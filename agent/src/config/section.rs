@@ -62,6 +62,14 @@ impl<'m> Section<'m> {
         }
     }
 
+    /// Takes a whole number.
+    pub(crate) fn number(&mut self, key: &'static str) -> Option<i64> {
+        match self.take(key)? {
+            Value::Integer(number) => Some(number),
+            other => self.wrong_type(key, "a whole number", &other),
+        }
+    }
+
     /// Takes a list of texts.
     pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         match self.take(key)? {

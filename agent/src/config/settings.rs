@@ -7,6 +7,7 @@ use systole_shared::limits::{MAX_LABELS, MAX_SHORT_TEXT_BYTES};
 
 use super::LogFormat;
 use super::mistakes::Mistakes;
+use crate::spool::Bounds;
 
 /// A value and the place it came from, as mistakes name it.
 pub(crate) struct Found {
@@ -79,6 +80,21 @@ pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
         "json" => Ok(LogFormat::Json),
         other => Err(format!("`{other}` is no format; text or json")),
     }
+}
+
+/// The least spool: some reports of a node with many pipelines.
+const MIN_SPOOL_BYTES: u64 = 64 * 1024;
+
+/// Reads how much may wait for the collector.
+pub(crate) fn spool(found: Option<Found>, mistakes: &mut Mistakes) -> Bounds {
+    let mut bounds = Bounds::default();
+    if let Some(found) = found {
+        match found.value.trim().parse() {
+            Ok(bytes) if bytes >= MIN_SPOOL_BYTES => bounds.bytes = bytes,
+            _ => mistakes.add(found.place, format!("`{}` is no number of bytes from {MIN_SPOOL_BYTES}", found.value)),
+        }
+    }
+    bounds
 }
 
 /// Reads `k=v,k2=v2`. Values may be empty or hold `=`.

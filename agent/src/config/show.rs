@@ -19,6 +19,7 @@ impl fmt::Display for Config {
         if let Some(id) = &self.machine_id {
             writeln!(f, "machine_id = {id:?}")?;
         }
+        writeln!(f, "spool_max_bytes = {}", self.spool.bytes)?;
         let format = if self.log.format == LogFormat::Json { "json" } else { "text" };
         writeln!(f, "log_level = {:?}", self.log.level.as_str().to_lowercase())?;
         writeln!(f, "log_format = {format:?}")?;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode, Url};
-use systole_shared::{BootId, EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
+use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
 
 use super::fault::Fault;
 use crate::clock;
-use crate::queue::Queued;
+use crate::spool::Queued;
 
 /// Answers are small; whoever sends more is not the collector.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -37,15 +37,14 @@ impl CollectorClient {
         serde_json::from_slice(&answer).map_err(Fault::Unreadable)
     }
 
-    /// Sends reports of one boot.
+    /// Sends reports, all of one boot.
     pub(crate) async fn report(
         &self,
         token: &Token,
-        boot_id: BootId,
         sent_at: UnixMillis,
         reports: &[Queued],
     ) -> Result<ReportAck, Fault> {
-        let plain = body_of(boot_id, sent_at, reports);
+        let plain = body_of(sent_at, reports);
         let request = self.post("api/v1/agent/reports").header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
         let request = match zstd::bulk::compress(&plain, ZSTD_LEVEL) {
             Ok(body) => request.header(CONTENT_ENCODING, "zstd").body(body),
@@ -64,10 +63,11 @@ impl CollectorClient {
 }
 
 /// The request's JSON, put together out of reports that are JSON already.
-fn body_of(boot_id: BootId, sent_at: UnixMillis, reports: &[Queued]) -> Vec<u8> {
+fn body_of(sent_at: UnixMillis, reports: &[Queued]) -> Vec<u8> {
     let bytes: usize = reports.iter().map(|report| report.body.len() + 1).sum();
     let mut body = Vec::with_capacity(bytes + 128);
-    body.extend_from_slice(format!(r#"{{"bootId":"{boot_id}","sentAt":{sent_at},"reports":["#).as_bytes());
+    let boot = reports.first().map(|report| report.boot.to_string()).unwrap_or_default();
+    body.extend_from_slice(format!(r#"{{"bootId":"{boot}","sentAt":{sent_at},"reports":["#).as_bytes());
     for (index, report) in reports.iter().enumerate() {
         if index > 0 {
             body.push(b',');
@@ -118,7 +118,7 @@ fn chain(error: &reqwest::Error) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use systole_shared::ReportRequest;
+    use systole_shared::{BootId, ReportRequest};
     use uuid::Uuid;
 
     use super::*;
@@ -140,15 +140,16 @@ mod tests {
 
     #[test]
     fn a_body_that_is_put_together_reads_as_the_protocols_request() {
+        let boot = BootId(Uuid::from_u128(7));
         let report = |seq| Queued {
+            boot,
             seq,
             body: Arc::from(format!(r#"{{"seq":{seq},"start":1,"end":2}}"#).into_bytes()),
             log_lines: 0,
         };
-        let boot_id = BootId(Uuid::from_u128(7));
-        let body = body_of(boot_id, 9, &[report(1), report(2)]);
+        let body = body_of(9, &[report(1), report(2)]);
         let request: ReportRequest<'_> = serde_json::from_slice(&body).unwrap();
-        assert_eq!((request.boot_id, request.sent_at), (boot_id, 9));
+        assert_eq!((request.boot_id, request.sent_at), (boot, 9));
         assert_eq!(request.reports.iter().map(|report| report.seq).collect::<Vec<_>>(), [1, 2]);
     }
 }

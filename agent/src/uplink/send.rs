@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use systole_shared::ReportAck;
 use systole_shared::limits::{MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut};
-use systole_shared::{BootId, ReportAck};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +16,8 @@ use super::fault::Fault;
 use crate::clock;
 use crate::identity::node_token;
 use crate::outbox::Outbox;
-use crate::queue::Queued;
 use crate::selfcount::SelfCounters;
+use crate::spool::Queued;
 
 /// Reports in one request, in bytes before compression.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
@@ -37,8 +37,6 @@ pub(crate) struct Uplink {
     pub(crate) client: CollectorClient,
     /// Where reports come from.
     pub(crate) outbox: Arc<Outbox>,
-    /// This life of the agent.
-    pub(crate) boot_id: BootId,
     /// Who the node is.
     pub(crate) credentials: Credentials,
     /// How often the collector wants reports.
@@ -90,7 +88,7 @@ impl Uplink {
                 reports = self.outbox.oldest(progress.limit, MAX_REQUEST_BYTES) => reports,
                 () = self.closing.cancelled() => return,
             };
-            let sent = self.client.report(node_token, self.boot_id, clock::unix_millis(), &reports).await;
+            let sent = self.client.report(node_token, clock::unix_millis(), &reports).await;
             match sent {
                 Ok(ack) => {
                     refused = None;
@@ -139,7 +137,7 @@ impl Uplink {
                 detail = %cut(&item.detail, MAX_SHORT_TEXT_BYTES), refused, "the collector refused an item of a report");
         }
         // What it claims beyond what was sent is not ours to forget.
-        if self.outbox.forget(ack.durable_seq.min(last)) > 0 {
+        if sent.first().map_or(0, |first| self.outbox.forget(first.boot, ack.durable_seq.min(last))) > 0 {
             progress.backoff.succeeded();
             progress.drop_told = false;
             progress.limit = (progress.limit * 2).min(MAX_REPORTS_PER_REQUEST);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-use systole_shared::{EnrollRequest, Report, ReportRequest, Token};
+use systole_shared::{BootId, EnrollRequest, Report, ReportRequest, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::identity::machine::Machine;
+use crate::spool::{Bounds, Spool};
 
 /// A request as the collector saw it.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,11 +105,13 @@ struct Fixture {
 async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str>, answer: Answer) -> Fixture {
     let collector = FakeCollector::start(answer).await;
     let counters = Arc::new(SelfCounters::default());
-    let outbox = Arc::new(Outbox::new(counters.clone()));
-    for seq in 1..=reports {
-        outbox.post(&Report { seq, start: 0, end: 1, agent: None, host: None, pipelines: vec![], covers: None });
-    }
     let data_dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&data_dir.path().join("spool"), BootId(Uuid::from_u128(1)), Bounds::default());
+    let outbox = Arc::new(Outbox::new(spool, counters.clone()));
+    let end = clock::unix_millis();
+    for seq in 1..=reports {
+        outbox.post(&Report { seq, start: end, end, agent: None, host: None, pipelines: vec![], covers: None });
+    }
     if let Some(token) = node_token {
         node_token::write(data_dir.path(), &Token::new(token)).unwrap();
     }
@@ -118,7 +121,6 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
     let uplink = Uplink {
         client: CollectorClient::new(crate::http::for_collector(false).unwrap(), collector.url.clone()),
         outbox: outbox.clone(),
-        boot_id: BootId(Uuid::from_u128(1)),
         credentials: Credentials {
             data_dir: data_dir.path().to_owned(),
             enroll_token: enroll_token.map(Token::new),

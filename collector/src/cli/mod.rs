@@ -58,7 +58,7 @@ struct Settings {
     /// Where the data lives [env: SYSTOLE_DATA_DIR] [default: ./systole-data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,
-    /// Database [env: SYSTOLE_DATABASE_URL] [default: sqlite://<data-dir>/collector.db]
+    /// Database [env: SYSTOLE_DATABASE_URL] [default: sqlite://DATA_DIR/collector.db]
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
 }

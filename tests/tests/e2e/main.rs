@@ -9,6 +9,7 @@ mod exactly_once;
 mod feed;
 mod identity;
 mod isolation;
+mod outage;
 mod pair;
 mod queries;
 mod replay;

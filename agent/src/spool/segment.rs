@@ -1,0 +1,192 @@
+//! One file of the spool: reports of one boot, in order.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use systole_shared::{BootId, Report, SeqRange, UnixMillis};
+
+use super::{merge, record};
+
+/// What is remembered of a report that lies on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) seq: u64,
+    pub(super) end: UnixMillis,
+    pub(super) log_lines: u64,
+    covers: Option<SeqRange>,
+    at: u64,
+    pub(super) length: usize,
+}
+
+impl Entry {
+    /// What is to be remembered of a report whose body lies at `at`.
+    fn of(body: &[u8], at: u64) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            seq: u64,
+            end: UnixMillis,
+            #[serde(default)]
+            covers: Option<SeqRange>,
+            #[serde(default)]
+            pipelines: Vec<Lines>,
+        }
+        #[derive(Deserialize)]
+        struct Lines {
+            #[serde(default)]
+            logs: Vec<IgnoredAny>,
+        }
+        let head: Head = serde_json::from_slice(body)?;
+        let log_lines = head.pipelines.iter().map(|pipeline| pipeline.logs.len() as u64).sum();
+        Ok(Entry { seq: head.seq, end: head.end, log_lines, covers: head.covers, at, length: body.len() })
+    }
+
+    /// How many reports it stands for.
+    pub(super) fn reports(&self) -> u64 {
+        self.covers.map_or(1, |covers| covers.to.saturating_sub(covers.from).saturating_add(1))
+    }
+}
+
+/// A file of records.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) boot: BootId,
+    path: PathBuf,
+    file: File,
+    /// Reports that the collector does not have yet.
+    pub(super) entries: VecDeque<Entry>,
+    /// Length of the file.
+    pub(super) bytes: u64,
+    /// Whether its reports were merged.
+    pub(super) is_merged: bool,
+}
+
+const EXTENSION: &str = "reports";
+
+impl Segment {
+    /// A new file. Names sort by boot (a UUID v7 begins with its time) and number.
+    pub(super) fn create(dir: &Path, boot: BootId, first_seq: u64) -> io::Result<Self> {
+        let path = dir.join(format!("{boot}-{first_seq:020}.{EXTENSION}"));
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        Ok(Segment { boot, path, file, entries: VecDeque::new(), bytes: 0, is_merged: false })
+    }
+
+    /// The files that earlier lives of the agent left, oldest first.
+    pub(super) fn find(dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(dir)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
+            .collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Opens such a file. What is torn at its end is cut off.
+    pub(super) fn open(path: PathBuf) -> io::Result<Option<Self>> {
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(boot) = name.get(..36).and_then(|boot| boot.parse().ok()) else { return Ok(None) };
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let bytes = std::fs::read(&path)?;
+        let mut segment = Segment { boot, path, file, entries: VecDeque::new(), bytes: 0, is_merged: false };
+        for body in record::scan(&bytes) {
+            let Ok(entry) = Entry::of(&bytes[body.clone()], body.start as u64) else { break };
+            segment.bytes = body.end as u64;
+            segment.entries.push_back(entry);
+        }
+        segment.file.set_len(segment.bytes)?;
+        Ok(Some(segment))
+    }
+
+    /// Writes a report behind the others. On failure the file is as it was.
+    pub(super) fn append(&mut self, body: &[u8]) -> io::Result<()> {
+        let entry = Entry::of(body, self.bytes + record::HEADER_BYTES as u64)?;
+        let record = record::encode(body);
+        if let Err(error) = self.file.write_all_at(&record, self.bytes) {
+            // A full disk leaves half a record; without it the next one would be unreadable.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.entries.push_back(entry);
+        self.bytes += record.len() as u64;
+        Ok(())
+    }
+
+    /// The body of a report; `None` if the disk gives back something else than was written.
+    pub(super) fn read(&self, entry: &Entry) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; record::HEADER_BYTES + entry.length];
+        self.file.read_exact_at(&mut bytes, entry.at - record::HEADER_BYTES as u64).ok()?;
+        record::scan(&bytes).into_iter().next().map(|body| bytes[body].to_vec())
+    }
+
+    /// Forgets reports up to `seq`; returns how many there were.
+    pub(super) fn forget(&mut self, seq: u64) -> usize {
+        let before = self.entries.len();
+        while self.entries.front().is_some_and(|entry| entry.seq <= seq) {
+            self.entries.pop_front();
+        }
+        before - self.entries.len()
+    }
+
+    /// Gives the whole file back once nothing in it is needed.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.bytes = 0;
+        self.entries.clear();
+        Ok(())
+    }
+
+    /// Another handle, to write the file down to the disk elsewhere than here.
+    pub(super) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Deletes the file.
+    pub(super) fn remove(self) -> io::Result<()> {
+        std::fs::remove_file(self.path)
+    }
+
+    /// Merges reports of one minute, those up to `sent` left out: the collector may have them. The
+    /// new file takes the old one's place in one step.
+    pub(super) fn merge(&mut self, sent: u64) -> io::Result<()> {
+        self.is_merged = true;
+        let bodies: Vec<Vec<u8>> = self.entries.iter().filter_map(|entry| self.read(entry)).collect();
+        let mut merged: Vec<Vec<u8>> = Vec::new();
+        let mut open: Option<Report<'_>> = None;
+        for body in &bodies {
+            let next: Report<'_> = serde_json::from_slice(body)?;
+            open = Some(match open {
+                Some(first) if first.seq > sent && merge::can_merge(&first, &next) => merge::merge(first, next),
+                Some(first) => {
+                    merged.push(serde_json::to_vec(&first)?);
+                    next
+                }
+                None => next,
+            });
+        }
+        if let Some(last) = open {
+            merged.push(serde_json::to_vec(&last)?);
+        }
+        let unfinished = self.path.with_extension("merging");
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut smaller = Segment {
+            boot: self.boot,
+            path: self.path.clone(),
+            file,
+            entries: VecDeque::new(),
+            bytes: 0,
+            is_merged: true,
+        };
+        let written = merged.iter().try_for_each(|body| smaller.append(body));
+        if let Err(error) = written.and_then(|()| std::fs::rename(&unfinished, &self.path)) {
+            let _ = std::fs::remove_file(&unfinished);
+            return Err(error);
+        }
+        *self = smaller;
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! Up to where reports have been sent at least once.
+//!
+//! A report that was sent may be in the collector although no answer came; merged with one that was
+//! not, it would be refused together with it, because a part of it would count twice. So the mark
+//! outlives the agent, in a file beside the reports.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use systole_shared::BootId;
+
+use super::segment::Segment;
+
+/// The mark, in memory and in its file.
+#[derive(Debug)]
+pub(super) struct SentMark {
+    path: PathBuf,
+    /// Life and number up to which was sent; everything of earlier lives was.
+    mark: Option<(BootId, u64)>,
+}
+
+impl SentMark {
+    /// Reads the file. Without one, everything that was left may have been sent.
+    pub(super) fn open(dir: &Path, left: &VecDeque<Segment>) -> Self {
+        let path = dir.join("sent");
+        let read = std::fs::read_to_string(&path).ok().and_then(|text| {
+            let (boot, seq) = text.trim().split_once(' ')?;
+            Some((boot.parse().ok()?, seq.parse().ok()?))
+        });
+        let last = left.back().map(|segment| (segment.boot, u64::MAX));
+        SentMark { path, mark: read.or(last) }
+    }
+
+    /// Up to which number reports of a life may be in the collector.
+    pub(super) fn upto(&self, boot: BootId) -> u64 {
+        match self.mark {
+            Some((marked, seq)) if marked == boot => seq,
+            // Lives are sent in order, and a UUID v7 sorts by time.
+            Some((marked, _)) if boot < marked => u64::MAX,
+            _ => 0,
+        }
+    }
+
+    /// Reports up to here are being sent.
+    pub(super) fn raise(&mut self, boot: BootId, seq: u64) {
+        let is_higher = self.mark.is_none_or(|(marked, highest)| boot > marked || (boot == marked && seq > highest));
+        if is_higher {
+            self.mark = Some((boot, seq));
+            // Not to be had without a disk; then the mark in memory has to do.
+            let _ = std::fs::write(&self.path, format!("{boot} {seq}\n"));
+        }
+    }
+}
