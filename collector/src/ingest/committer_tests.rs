@@ -192,5 +192,5 @@ async fn without_its_store_the_committer_ends() {
     bench.submit(node, 1).await.unwrap();
     bench.store.close().await;
     assert!(bench.submit(node, 2).await.is_err());
-    bench.task.await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), bench.task).await.expect("it ends").unwrap();
 }

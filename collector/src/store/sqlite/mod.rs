@@ -213,7 +213,9 @@ mod tests {
             store.feed_position().await.unwrap();
             drop(release);
         };
-        let (one, two, ()) = tokio::join!(slow(), slow(), committer);
+        let all = async { tokio::join!(slow(), slow(), committer) };
+        let within = std::time::Duration::from_secs(10);
+        let (one, two, ()) = tokio::time::timeout(within, all).await.expect("nobody waits for slow queries");
         one.and(two).unwrap();
     }
 
