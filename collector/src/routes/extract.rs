@@ -138,7 +138,10 @@ pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(payload: impl Body
 
     let body = read_body(payload, MAX_JSON_BYTES).await?;
     let mut deserializer = serde_json::Deserializer::from_slice(&body);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ApiError::bad_request(error.to_string()))
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    deserializer.end().map_err(|error| ApiError::bad_request(error.to_string()))?;
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -146,6 +149,13 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+
+    #[tokio::test]
+    async fn something_behind_the_json_is_refused() {
+        let body = |text: &'static str| stream::iter([Ok(Bytes::from_static(text.as_bytes()))]);
+        assert_eq!(read_json::<Vec<u8>>(body("[1] ")).await.unwrap(), [1]);
+        assert_eq!(read_json::<Vec<u8>>(body("[1]x")).await.unwrap_err().status().as_u16(), 400);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
