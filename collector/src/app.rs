@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use actix_web::web;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +31,14 @@ pub(crate) struct App {
     pub rings: Arc<Rings>,
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
+    /// Room for opened reports on their way to the database, in KiB.
+    pub report_room: Semaphore,
     pub started_at: systole_shared::UnixMillis,
 }
+
+/// KiB of opened bodies that may be on their way at once. Read into structs they take several times
+/// as much, so this is what bounds the memory of a flood; the largest single body is an eighth of it.
+const REPORT_ROOM_KIB: usize = 64 * 1024;
 
 /// What runs beside the requests, and how it is stopped, in this order.
 pub(crate) struct Background {
@@ -110,7 +117,18 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         )),
     ];
     let started_at = crate::clock::now_ms();
-    let app = Arc::new(App { config, store, auth, committer, fleet, rings, feed, telemetry, started_at });
+    let app = Arc::new(App {
+        config,
+        store,
+        auth,
+        committer,
+        fleet,
+        rings,
+        feed,
+        telemetry,
+        report_room: Semaphore::new(REPORT_ROOM_KIB),
+        started_at,
+    });
     let background = Background { sources, source_tasks, committer: stop_committer, committer_task, feed: stop_feed };
     Ok((app, background))
 }

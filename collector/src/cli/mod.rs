@@ -19,7 +19,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::open_store;
-use crate::config::{Config, Mistakes, Sources};
+use crate::config::{Config, Database, Mistakes, Sources};
 use crate::logging::chain;
 use crate::store::Store;
 use crate::store::sqlite::Access;
@@ -117,7 +117,14 @@ impl ServeArgs {
 
 /// Runs the command that was typed.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            let _ = answer.print();
+            let is_mistake = answer.use_stderr();
+            return if is_mistake { ExitCode::from(EXIT_BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
+        }
+    };
     let none = None;
     let flags = match &cli.command {
         Command::Serve(args) | Command::CheckConfig(args) => args.flags(),
@@ -170,5 +177,12 @@ fn count(number: usize, noun: &str) -> String {
 
 /// The store, beside a collector that may be running on it.
 fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(open_store(config, Access::Shared)?)
+    let Database::Sqlite(path) = &config.database;
+    let is_new = !path.exists();
+    let store = open_store(config, Access::Shared)?;
+    if is_new {
+        // Right before the first `serve`, and a sign of a mistyped directory at any other time.
+        eprintln!("systole-collector: made a new database, {}", path.display());
+    }
+    Ok(store)
 }

@@ -1,5 +1,7 @@
 //! Reading back from the database what the rings have no more.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use systole_shared::events::{Control, EventType, GapReason};
 
@@ -22,6 +24,8 @@ pub(super) struct Replay {
     pub to: u64,
     /// Events given so far.
     pub given: usize,
+    /// Up to where each type was told to be missing.
+    told_missing: HashMap<EventType, u64>,
 }
 
 /// One step of a replay.
@@ -36,7 +40,7 @@ pub(super) struct Step {
 
 impl Replay {
     pub(super) fn new(to: u64) -> Self {
-        Replay { to, given: 0 }
+        Replay { to, given: 0, told_missing: HashMap::new() }
     }
 }
 
@@ -82,24 +86,31 @@ async fn try_step(
             limit: PAGE_EVENTS,
         })
         .await?;
-    // Asked with every page: what was kept when the replay began may have expired since.
-    if cursor + 1 < page.oldest {
-        let to = replay.to.min(page.oldest - 1);
-        return Ok(gap(feed, durable.to_vec(), cursor + 1, to, GapReason::Retention));
+    // Asked with every page: what was kept when the replay began may have expired since. What is
+    // kept longer than the other type is given all the same.
+    let mut frames = Vec::new();
+    for kind in durable {
+        let from = cursor.max(replay.told_missing.get(kind).copied().unwrap_or(0)) + 1;
+        let to = replay.to.min(page.oldest.of(*kind).saturating_sub(1));
+        if from <= to {
+            frames.push(tell_gap(feed, vec![*kind], from, to, GapReason::Retention));
+            replay.told_missing.insert(*kind, to);
+        }
     }
     let room = MAX_EVENTS - replay.given;
     let cut = page.events.get(room).map(|_| page.events[room - 1].seq);
     let events = page.events.len().min(room);
-    let frames = page.events[..events]
+    let rendered = page.events[..events]
         .iter()
-        .map(|event| frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload))
-        .collect();
+        .map(|event| frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload));
+    frames.extend(rendered);
     replay.given += events;
     let told = page.events[..events].last().map(|event| event.seq);
     Ok(Step { frames, events, cursor: cut.unwrap_or(page.cursor), told })
 }
 
-fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason) -> Step {
+/// The frame of a gap, counted.
+fn tell_gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason) -> Bytes {
     let label = match reason {
         GapReason::Retention => "retention",
         GapReason::Limit => "limit",
@@ -107,7 +118,16 @@ fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason
         GapReason::Restart => "restart",
     };
     feed.telemetry.feed_gaps.get_or_create(&ReasonLabel { reason: label }).inc();
+    frame::control(&Control::Gap { from, to, types, reason })
+}
+
+/// A gap that ends the replay.
+fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason) -> Step {
     // The id behind it moves the client past the gap, so that it is not told again.
-    let frames = vec![frame::control(&Control::Gap { from, to, types, reason }), frame::cursor(&feed.epoch, to)];
+    let frames = vec![tell_gap(feed, types, from, to, reason), frame::cursor(&feed.epoch, to)];
     Step { frames, events: 0, cursor: to, told: Some(to) }
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

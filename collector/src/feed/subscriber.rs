@@ -128,7 +128,7 @@ impl Subscriber {
         }
         self.told = self.cursor;
         let oldest = match self.feed.store.feed_position().await {
-            Ok(position) => position.oldest,
+            Ok(position) => position.oldest.of_all(),
             Err(_) => head,
         };
         let retry = format!("retry: {}\n\n", rand::rng().random_range(RETRY_MS));

@@ -96,6 +96,12 @@ async fn try_submit(
     app.telemetry.body_bytes.inc_by(raw.len() as u64);
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
     let opened = body::open(&raw, encoding)?;
+    let kib = u32::try_from(opened.len() / 1_024 + 1).unwrap_or(u32::MAX);
+    // Held until the reports are committed.
+    let _room = app
+        .report_room
+        .try_acquire_many(kib)
+        .map_err(|_| ApiError::unavailable("too many bytes of reports wait for the database"))?;
     let decoded = decode::decode(&opened)?;
     let received_at = clock::now_ms();
     let last_seq = decoded.reports.last().map(|report| report.seq);

@@ -3,9 +3,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use systole_shared::events::EventType;
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineStatus, TokenHash, TokenId, TokenKind, UnixMillis};
 
 use super::{EnvironmentKey, NodeKey, PipelineStatusRow, StoredEnvironment};
+
+/// From where on nothing is missing: lines and status changes are kept for different times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Oldest {
+    pub log: u64,
+    pub event: u64,
+}
+
+impl Oldest {
+    /// Lowest sequence number from which on every event of a type is still kept.
+    pub(crate) fn of(self, kind: EventType) -> u64 {
+        match kind {
+            EventType::LogEntry => self.log,
+            _ => self.event,
+        }
+    }
+
+    /// The same for every type.
+    pub(crate) fn of_all(self) -> u64 {
+        self.log.max(self.event)
+    }
+}
 
 /// The feed's epoch and the ends of its sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +36,7 @@ pub(crate) struct FeedPosition {
     pub epoch: Arc<str>,
     /// Highest sequence number that is committed.
     pub head: u64,
-    /// Lowest sequence number from which on every durable event is still kept.
-    pub oldest: u64,
+    pub oldest: Oldest,
 }
 
 /// A token without its secret.

@@ -5,7 +5,7 @@ use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use systole_shared::events::EventType;
 use systole_shared::{LogLevel, NodeId, UnixMillis};
 
-use super::{EnvironmentKey, NodeKey, PipelineStatusRow};
+use super::{EnvironmentKey, NodeKey, Oldest, PipelineStatusRow};
 
 /// Minutes from (inclusive) to (exclusive), in Unix minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +213,7 @@ pub(crate) struct ReplayPage {
     /// Everything up to here was looked at.
     pub cursor: u64,
     /// Lowest sequence number from which on everything was still kept when the page was read.
-    pub oldest: u64,
+    pub oldest: Oldest,
 }
 
 /// The state of nodes and pipelines at one point of the sequence.

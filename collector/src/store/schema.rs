@@ -7,7 +7,8 @@ table! {
         id -> BigInt,
         epoch -> Text,
         head_seq -> BigInt,
-        oldest_seq -> BigInt,
+        oldest_log -> BigInt,
+        oldest_event -> BigInt,
         access_version -> BigInt,
     }
 }

@@ -337,12 +337,12 @@ async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: A
         ..CommitBatch::default()
     };
     store.commit(batch).await.unwrap();
-    assert_eq!(store.feed_position().await.unwrap().oldest, 1);
+    assert_eq!(store.feed_position().await.unwrap().oldest, Oldest { log: 1, event: 1 });
     let cutoffs = Cutoffs { minutes_before: MINUTE, logs_before: NOW, events_before: NOW, tokens_before: NOW };
     // A batch never cuts an event in two, however small it is.
     assert_eq!(store.expire(cutoffs, 2).await.unwrap(), 5);
     assert_eq!(store.expire(cutoffs, 2).await.unwrap(), 0);
-    assert_eq!(store.feed_position().await.unwrap().oldest, 5);
+    assert_eq!(store.feed_position().await.unwrap().oldest, Oldest { log: 4, event: 5 });
     let kept = store.list_logs(LogQuery { limit: 10, ..LogQuery::default() }).await.unwrap();
     assert_eq!(kept.iter().map(|line| line.seq).collect::<Vec<_>>(), [5]);
     assert_eq!(store.pipeline_minutes(1, None, ALL_MINUTES).await.unwrap().len(), 1);
@@ -362,11 +362,11 @@ async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn Store
         limit: 2,
     };
     let first = store.replay_page(query.clone()).await.unwrap();
-    assert_eq!((first.cursor, first.oldest), (2, 1));
+    assert_eq!((first.cursor, first.oldest), (2, Oldest { log: 1, event: 1 }));
     let cutoffs = Cutoffs { minutes_before: 0, logs_before: 0, events_before: NOW + 6, tokens_before: 0 };
     store.expire(cutoffs, 100).await.unwrap();
     let second = store.replay_page(ReplayQuery { after: first.cursor, ..query }).await.unwrap();
-    assert_eq!(second.oldest, 6, "3 to 5 went between two pages");
+    assert_eq!(second.oldest, Oldest { log: 1, event: 6 }, "3 to 5 went between two pages");
 }
 
 async fn ended_tokens_of_programs_go_and_those_of_people_stay(store: Arc<dyn Store>) {

@@ -1,13 +1,14 @@
 -- Times are Unix milliseconds, minutes are Unix minutes. Dimension tables carry the public UUIDs;
 -- hot tables are keyed by small integers only, which keeps their pages dense.
 
--- One row: the feed's epoch and head, and a number that grows with every change of tokens or
+-- One row: the feed's epoch and head, from where on lines and events are complete, and a number that grows with every change of tokens or
 -- environments, so that a running collector notices what the command line did.
 CREATE TABLE meta (
     id             INTEGER PRIMARY KEY CHECK (id = 1),
     epoch          TEXT    NOT NULL,
     head_seq       INTEGER NOT NULL,
-    oldest_seq     INTEGER NOT NULL,
+    oldest_log     INTEGER NOT NULL,
+    oldest_event   INTEGER NOT NULL,
     access_version INTEGER NOT NULL
 ) STRICT;
 

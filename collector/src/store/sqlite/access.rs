@@ -19,9 +19,12 @@ fn unsigned(value: i64) -> u64 {
 }
 
 pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPosition, StoreError> {
-    let (epoch, head, oldest): (String, i64, i64) =
-        meta::table.find(1).select((meta::epoch, meta::head_seq, meta::oldest_seq)).first(connection)?;
-    Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest: unsigned(oldest) })
+    let (epoch, head, log, event): (String, i64, i64, i64) = meta::table
+        .find(1)
+        .select((meta::epoch, meta::head_seq, meta::oldest_log, meta::oldest_event))
+        .first(connection)?;
+    let oldest = Oldest { log: unsigned(log), event: unsigned(event) };
+    Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest })
 }
 
 type NodeColumns = (i64, String, i64, String);

@@ -7,7 +7,7 @@ use diesel::sql_types::BigInt;
 use crate::store::{Cutoffs, StoreError};
 
 /// Removes up to `limit` rows of each table. Lines and events go in order of their sequence, so
-/// that `oldest_seq` can say from where on nothing is missing.
+/// that `oldest_log` and `oldest_event` can say from where on nothing is missing.
 pub(super) fn expire(connection: &mut SqliteConnection, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
     let limit = i64::from(limit);
     let mut removed = 0;
@@ -21,12 +21,13 @@ pub(super) fn expire(connection: &mut SqliteConnection, cutoffs: Cutoffs, limit:
         .bind::<BigInt, _>(limit)
         .execute(connection)?;
     }
-    for (table, before) in [("logs", cutoffs.logs_before), ("events", cutoffs.events_before)] {
+    let numbered = [("logs", "oldest_log", cutoffs.logs_before), ("events", "oldest_event", cutoffs.events_before)];
+    for (table, oldest, before) in numbered {
         let end = last_expired(connection, table, before, limit)?;
         if end > 0 {
             removed +=
                 sql_query(format!("DELETE FROM {table} WHERE seq <= ?")).bind::<BigInt, _>(end).execute(connection)?;
-            sql_query("UPDATE meta SET oldest_seq = max(oldest_seq, ? + 1) WHERE id = 1")
+            sql_query(format!("UPDATE meta SET {oldest} = max({oldest}, ? + 1) WHERE id = 1"))
                 .bind::<BigInt, _>(end)
                 .execute(connection)?;
         }

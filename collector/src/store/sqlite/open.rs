@@ -77,7 +77,7 @@ fn connect(path: &Path, settings: &str) -> Result<SqliteConnection, StoreError> 
 /// The epoch of the feed and the default environment, made once with the database.
 fn ensure_defaults(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let epoch = uuid::Uuid::new_v4().simple().to_string();
-    sql_query("INSERT OR IGNORE INTO meta (id, epoch, head_seq, oldest_seq, access_version) VALUES (1, ?, 0, 1, 1)")
+    sql_query("INSERT OR IGNORE INTO meta (id, epoch, head_seq, oldest_log, oldest_event, access_version) VALUES (1, ?, 0, 1, 1, 1)")
         .bind::<diesel::sql_types::Text, _>(&epoch[..12])
         .execute(connection)?;
     sql_query(
