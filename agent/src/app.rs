@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::baselines::BaselineFiles;
 use crate::config::Config;
 use crate::heartbeat::Heartbeat;
 use crate::host::Host;
@@ -113,6 +114,12 @@ impl App {
                 "reports of earlier lives of the agent wait in the spool and are sent first"
             );
         }
+        let baselines = BaselineFiles::new(&config.data_dir, boot);
+        for (id, saved) in baselines.load(&spool) {
+            if let Some(pipeline) = pipelines.iter().find(|pipeline| pipeline.config.id.as_str() == id) {
+                pipeline.resume_meter(&saved);
+            }
+        }
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
@@ -122,6 +129,7 @@ impl App {
             scraper,
             host: Host::default(),
             outbox: outbox.clone(),
+            baselines,
             changed,
             interval,
             counters: counters.clone(),

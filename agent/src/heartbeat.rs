@@ -3,6 +3,7 @@
 //! A task of its own that waits for nobody: scrapes and host readings get a moment before each
 //! report, and what comes later is in the next one; sending is the uplink's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::baselines::BaselineFiles;
 use crate::clock;
 use crate::host::Host;
 use crate::outbox::Outbox;
@@ -44,6 +46,8 @@ pub(crate) struct Heartbeat {
     pub(crate) host: Host,
     /// Where reports go.
     pub(crate) outbox: Arc<Outbox>,
+    /// Where the counters' baselines are kept.
+    pub(crate) baselines: BaselineFiles,
     /// Told of changes of state.
     pub(crate) changed: Arc<Notify>,
     /// How often to report.
@@ -132,7 +136,16 @@ impl Heartbeat {
         self.counters.refused_items.add(refused);
         let dropped = report.pipelines.iter().map(|pipeline| pipeline.logs_dropped).sum();
         self.counters.lost_log_lines.add(dropped);
+        // No scrape can come between: it would run on this very thread.
+        let meters =
+            self.pipelines.iter().filter_map(|pipeline| Some((pipeline.config.id.to_string(), pipeline.save_meter()?)));
+        let meters: BTreeMap<_, _> = meters.collect();
+        if meters.is_empty() {
+            return self.outbox.post(&report);
+        }
+        self.baselines.prepare(report.seq, meters);
         self.outbox.post(&report);
+        self.baselines.commit();
     }
 }
 

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod baselines;
 mod cli;
 mod clock;
 mod config;

@@ -14,6 +14,7 @@ mod restart;
 mod state;
 pub(crate) mod supervisor;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use systole_shared::{LogStream, PipelineStatus};
@@ -25,7 +26,7 @@ use crate::config::PipelineConfig;
 use crate::logs::Line;
 use crate::logs::budget::LogBuffer;
 use crate::scrape::fetch::{ScrapeError, Scraper};
-use crate::scrape::meter::{Meter, Metered};
+use crate::scrape::meter::{Meter, Metered, SavedMeter};
 use crate::selfcount::SelfCounters;
 
 pub(crate) use state::PipelineState;
@@ -116,6 +117,27 @@ impl Pipeline {
     /// What was counted since the last call.
     pub(crate) fn take_metered(&self) -> Metered {
         self.with_meter(Meter::take)
+    }
+
+    /// What is to be kept of the counters; nothing of a process that ends with the agent.
+    pub(crate) fn save_meter(&self) -> Option<SavedMeter> {
+        let source = self.watched_source()?;
+        self.with_meter(|meter| meter.save(source))
+    }
+
+    /// Goes on from what an earlier life of the agent kept.
+    pub(crate) fn resume_meter(&self, saved: &SavedMeter) {
+        if let Some(source) = self.watched_source() {
+            self.with_meter(|meter| meter.resume(saved, source));
+        }
+    }
+
+    /// The endpoint and mapping of a watched pipeline, as a hash.
+    fn watched_source(&self) -> Option<u64> {
+        let metrics = self.config.metrics.as_ref().filter(|_| self.config.command.is_none())?;
+        let mut hasher = DefaultHasher::new();
+        (metrics.url.as_str(), metrics.mapping.fingerprint()).hash(&mut hasher);
+        Some(hasher.finish())
     }
 
     /// Whether a scrape makes sense now: the pipeline has an endpoint, and a process may answer there.

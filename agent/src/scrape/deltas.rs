@@ -49,6 +49,17 @@ impl Baselines {
         self.last.is_empty()
     }
 
+    /// What every series counted last, to be kept.
+    pub(crate) fn totals(&self) -> Vec<(u64, u64)> {
+        self.last.iter().map(|(series, last)| (series.0, last.total)).collect()
+    }
+
+    /// Of a process that was known before, with what its series counted then.
+    pub(crate) fn of_known_process(totals: &[(u64, u64)]) -> Self {
+        let last = totals.iter().map(|(series, total)| (SeriesKey(*series), Last { total: *total, round: 0 }));
+        Baselines { from_zero: true, last: last.collect(), round: 0 }
+    }
+
     /// Begins a scrape.
     pub(crate) fn begin(&mut self) -> Round<'_> {
         self.round = self.round.wrapping_add(1);

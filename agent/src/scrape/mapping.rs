@@ -192,6 +192,11 @@ impl Mapping {
         crate::config::read_mapping("vector", table, &mut mistakes).expect("the built-in table has no mistakes")
     }
 
+    /// The whole table as text: the same for the same table, in every life of the agent.
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:?}", self.parts)
+    }
+
     /// What pipelines call it.
     pub(crate) fn name(&self) -> &str {
         &self.parts.name

@@ -4,10 +4,11 @@
 //! is stopped) and add up here; a report takes what there is. So no scrape has to be in time for a
 //! report, and none is lost.
 
+use serde::{Deserialize, Serialize};
 use systole_shared::{ComponentReport, PipelineSample, UnixMillis};
 
 use super::deltas::Baselines;
-use super::reading::Reading;
+use super::reading::{self, Reading};
 use super::totals::{Deltas, Intakes, Totals};
 
 /// The meter of one pipeline.
@@ -18,6 +19,8 @@ pub(crate) struct Meter {
     uptime_seconds: Option<f64>,
     start_time_seconds: Option<f64>,
     answered_at: Option<UnixMillis>,
+    /// Last answer to the life before, until the first one to this.
+    resumed_at: Option<UnixMillis>,
     had_process: bool,
     pending: Option<Totals>,
     reset: bool,
@@ -35,6 +38,21 @@ pub(crate) struct Metered {
     pub(crate) components: Vec<ComponentReport<'static>>,
     /// Why there is no sample.
     pub(crate) error: Option<String>,
+}
+
+/// What is kept of a meter over the agent's end.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub(crate) struct SavedMeter {
+    /// The endpoint and its mapping, as a hash: other ones count other things.
+    source: u64,
+    /// See [`reading::keys_check`].
+    keys: u64,
+    uptime_seconds: Option<f64>,
+    start_time_seconds: Option<f64>,
+    answered_at: UnixMillis,
+    /// Key and total of each series.
+    totals: Vec<(u64, u64)>,
 }
 
 /// Start times that differ by less are the same: some engines compute theirs anew at each scrape.
@@ -61,12 +79,38 @@ impl Meter {
             uptime_seconds: None,
             start_time_seconds: None,
             answered_at: None,
+            resumed_at: None,
             had_process: false,
             pending: None,
             reset: false,
             error: None,
             failures: 0,
             life: 0,
+        }
+    }
+
+    /// What is to be kept for the next life of the agent; nothing before the first answer. To be
+    /// asked right after [`Meter::take`], so that it belongs to what was taken.
+    pub(crate) fn save(&self, source: u64) -> Option<SavedMeter> {
+        Some(SavedMeter {
+            source,
+            keys: reading::keys_check(),
+            uptime_seconds: self.uptime_seconds,
+            start_time_seconds: self.start_time_seconds,
+            answered_at: self.answered_at?,
+            totals: self.baselines.totals(),
+        })
+    }
+
+    /// Goes on from what was kept, if it is of this endpoint and mapping.
+    pub(crate) fn resume(&mut self, saved: &SavedMeter, source: u64) {
+        if saved.source == source && saved.keys == reading::keys_check() {
+            self.baselines = Baselines::of_known_process(&saved.totals);
+            self.uptime_seconds = saved.uptime_seconds;
+            self.start_time_seconds = saved.start_time_seconds;
+            self.answered_at = Some(saved.answered_at);
+            self.resumed_at = Some(saved.answered_at);
+            self.had_process = true;
         }
     }
 
@@ -102,9 +146,10 @@ impl Meter {
 
     /// Takes a scrape that was answered at `now`.
     pub(crate) fn record(&mut self, reading: &Reading, now: UnixMillis) {
-        if self.is_another_process(reading) {
+        if self.is_another_process(reading, now) {
             self.begin_anew(Baselines::of_new_process());
         }
+        self.resumed_at = None;
         // An exporter that lost its engine answers, too. Taken as a reading, everything would have
         // vanished, and would count whole when it returns.
         if reading.components.is_empty() && !self.baselines.is_empty() {
@@ -135,9 +180,15 @@ impl Meter {
         self.pending = counts.then_some(totals);
     }
 
-    fn is_another_process(&self, reading: &Reading) -> bool {
+    fn is_another_process(&self, reading: &Reading, now: UnixMillis) -> bool {
+        // Between two scrapes a process cannot grow older than it was and be another one. Between two
+        // lives of the agent it can, so then its age must have grown with the clock.
+        #[expect(clippy::cast_precision_loss, reason = "a span of time, compared with seconds of tolerance")]
+        let away = self
+            .resumed_at
+            .map_or(0.0, |at| (now.saturating_sub(at).max(0) as f64 / 1_000.0 - CLOCK_NOISE_SECONDS).max(0.0));
         let younger = match (self.uptime_seconds, reading.uptime_seconds) {
-            (Some(before), Some(now)) => now < before,
+            (Some(before), Some(now)) => now < before + away,
             _ => false,
         };
         // Some engines reckon their start from the wall clock at each scrape. When that clock is set,

@@ -285,3 +285,53 @@ fn a_users_own_mapping_names_components_itself() {
     assert_eq!(component(&metered, "events").sent_events, count(11));
     assert_eq!(metered.sample.unwrap().events_out, count(11));
 }
+
+/// A meter of a watched process that was scraped at the time 0 with 100 events at an age of 60 s,
+/// and what its agent kept of it.
+fn kept() -> SavedMeter {
+    let mut before = Meter::of_watched();
+    before.record(&reading(&body(100, 100, 90, 60)), 0);
+    before.take();
+    before.save(7).unwrap()
+}
+
+fn resumed(source: u64) -> Meter {
+    let json = serde_json::to_string(&kept()).unwrap();
+    let mut meter = Meter::of_watched();
+    meter.resume(&serde_json::from_str(&json).unwrap(), source);
+    meter
+}
+
+#[test]
+fn a_restarted_agent_counts_on_where_the_last_one_ended() {
+    let mut meter = resumed(7);
+    meter.record(&reading(&body(140, 140, 125, 100)), 40_000);
+    let sample = meter.take().sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(40), count(35), false));
+}
+
+#[test]
+fn a_process_that_began_while_the_agent_was_away_counts_whole() {
+    // Its counters and its age are beyond those of the one before, but not by the time between.
+    let mut meter = resumed(7);
+    meter.record(&reading(&body(140, 140, 125, 90)), 100_000);
+    let sample = meter.take().sample.unwrap();
+    assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(140), count(125), true));
+}
+
+#[test]
+fn baselines_of_another_endpoint_or_other_keys_are_not_taken() {
+    let mut other_keys = kept();
+    other_keys.keys ^= 1;
+    let mut of_other_keys = Meter::of_watched();
+    of_other_keys.resume(&other_keys, 7);
+    for mut meter in [resumed(8), of_other_keys] {
+        meter.record(&reading(&body(140, 140, 125, 100)), 40_000);
+        assert_eq!(meter.take().sample, None, "the first scrape of a running process is a baseline only");
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_an_endpoint_that_never_answered() {
+    assert_eq!(Meter::of_watched().save(7), None);
+}

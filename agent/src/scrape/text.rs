@@ -120,6 +120,11 @@ fn label(text: &str) -> Option<(&str, &str, usize)> {
 }
 
 impl<'a> Labels<'a> {
+    /// No labels.
+    pub(crate) fn none() -> Self {
+        Labels("")
+    }
+
     /// Every label, in the order in which it was written.
     pub(crate) fn iter(self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
         let mut rest = self.0;

@@ -298,6 +298,12 @@ impl Spool {
         }
     }
 
+    /// Whether a report of an earlier life has come into the spool: it is there, or was sent.
+    pub(crate) fn has_seen(&self, boot: BootId, seq: u64) -> bool {
+        let waits = |segment: &Segment| segment.boot == boot && segment.entries.iter().any(|entry| entry.seq >= seq);
+        self.segments.iter().any(waits) || self.sent.has_mark(boot, seq)
+    }
+
     /// How many reports wait, and their bytes.
     pub(crate) fn size(&self) -> (u64, u64) {
         let on_disk = self.segments.iter().flat_map(|segment| &segment.entries);

@@ -17,6 +17,8 @@ pub(super) struct SentMark {
     path: PathBuf,
     /// Life and number up to which was sent; everything of earlier lives was.
     mark: Option<(BootId, u64)>,
+    /// The mark is a guess: there was no file, and to take too much for sent does no harm.
+    is_assumed: bool,
 }
 
 impl SentMark {
@@ -28,7 +30,7 @@ impl SentMark {
             Some((boot.parse().ok()?, seq.parse().ok()?))
         });
         let last = left.back().map(|segment| (segment.boot, u64::MAX));
-        SentMark { path, mark: read.or(last) }
+        SentMark { path, mark: read.or(last), is_assumed: read.is_none() }
     }
 
     /// Up to which number reports of a life may be in the collector.
@@ -41,11 +43,17 @@ impl SentMark {
         }
     }
 
+    /// Whether it is certain that a report was sent.
+    pub(super) fn has_mark(&self, boot: BootId, seq: u64) -> bool {
+        !self.is_assumed && self.mark.is_some_and(|(marked, highest)| marked == boot && highest >= seq)
+    }
+
     /// Reports up to here are being sent.
     pub(super) fn raise(&mut self, boot: BootId, seq: u64) {
         let is_higher = self.mark.is_none_or(|(marked, highest)| boot > marked || (boot == marked && seq > highest));
         if is_higher {
             self.mark = Some((boot, seq));
+            self.is_assumed = false;
             // Not to be had without a disk; then the mark in memory has to do.
             let _ = std::fs::write(&self.path, format!("{boot} {seq}\n"));
         }

@@ -39,3 +39,32 @@ async fn an_outage_with_an_agent_killed_twice_loses_no_count_that_was_reported()
     assert_eq!(exposed, stub.totals().total, "the stub was paused before each kill");
     eventually_true("the minutes sum up", SOON, async || collector.minute_sums(PIPELINE).await == exposed).await;
 }
+
+#[tokio::test]
+async fn a_watched_process_is_counted_on_over_a_killed_and_a_stopped_agent() {
+    let mut collector = TestCollector::start().await;
+    let mut stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
+    stub.start().await;
+    stub.control("burst?events=1000").await;
+    let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::watched(PIPELINE, &stub)]).await;
+    settle(&stub).await;
+    // What it counted before anybody watched is a baseline.
+    let mut expected = 0;
+    for (round, events) in [300, 70, 5].into_iter().enumerate() {
+        stub.control(&format!("burst?events={events}")).await;
+        expected += events;
+        settle(&stub).await;
+        match round % 2 {
+            0 => agent.kill().await,
+            _ => agent.stop().await,
+        }
+        // Nobody sees these come, but the process lives and still counts them.
+        stub.control("burst?events=11").await;
+        expected += 11;
+        agent.run();
+        settle(&stub).await;
+    }
+    eventually_true("the minutes sum up", SOON, async || collector.minute_sums(PIPELINE).await.events_in == expected)
+        .await;
+    assert_eq!(stub.totals().lives.len(), 1);
+}
