@@ -17,7 +17,7 @@ async fn settle(stub: &StubVector) {
 
 #[tokio::test]
 async fn an_outage_with_an_agent_killed_twice_loses_no_count_that_was_reported() {
-    let mut collector = TestCollector::start().await;
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--rate", "97", "--errors-every", "10"]);
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     eventually_true("the first events are in the minutes", SOON, async || {
@@ -42,7 +42,7 @@ async fn an_outage_with_an_agent_killed_twice_loses_no_count_that_was_reported()
 
 #[tokio::test]
 async fn a_watched_process_is_counted_on_over_a_killed_and_a_stopped_agent() {
-    let mut collector = TestCollector::start().await;
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     stub.start().await;
     stub.control("burst?events=1000").await;
