@@ -25,6 +25,10 @@ const BLOCK_SAMPLES: usize = 60;
 /// After shedding, this share of the budget is free, so that it is not needed again at once.
 const HEADROOM: f64 = 0.1;
 
+/// Below this share of the budget component rings may grow again. Well below what shedding leaves, so
+/// that they do not shrink and grow in turn.
+const RELIEF: f64 = 0.5;
+
 /// One sample: its time and eight rates; latency is NaN when unknown.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -176,6 +180,8 @@ impl Rings {
                 inner.push(sample);
                 if inner.bytes > self.budget_bytes {
                     inner.shed(self.budget_bytes);
+                } else if inner.under_pressure && (inner.bytes as f64) < self.budget_bytes as f64 * RELIEF {
+                    inner.under_pressure = false;
                 }
             }
             inner.pushes
@@ -334,6 +340,26 @@ mod tests {
         assert!(of(&rings, 1, Some("in")).len() <= SHRUNK_SAMPLES);
         assert!(usage.shed.shrunk_components > 0);
         assert_eq!(usage.shed.dropped_pipelines, 0);
+    }
+
+    #[test]
+    fn components_grow_again_when_there_is_room() {
+        let full = RING_SAMPLES * SLOT_BYTES;
+        let rings = Rings::new(full * 5 / 2);
+        for node in 1..=2 {
+            rings.push((1..=720).map(|at| pending(node, at)).collect());
+        }
+        assert!(rings.usage().under_pressure);
+        // One of the two pipelines is gone, as the budget would have it; then there is room.
+        {
+            let mut inner = rings.lock();
+            let key = (NodeKey(1), PipelineId::parse("orders").unwrap());
+            let gone = inner.pipelines.remove(&key).unwrap();
+            inner.bytes -= gone.own.bytes() + gone.components.values().map(Ring::bytes).sum::<usize>();
+        }
+        rings.push((721..=1_000).map(|at| pending(2, at)).collect());
+        assert!(!rings.usage().under_pressure);
+        assert!(of(&rings, 2, Some("in")).len() > SHRUNK_SAMPLES);
     }
 
     #[test]

@@ -395,6 +395,23 @@ async fn a_snapshot_names_its_place_in_the_sequence(store: Arc<dyn Store>) {
     assert!(store.snapshot(Some(vec![EnvironmentKey(99)])).await.unwrap().nodes.is_empty());
 }
 
+async fn holes_go_with_the_minutes_that_they_explain(store: Arc<dyn Store>) {
+    let (_, node) = with_pipeline(&*store).await;
+    let gap = |from_seq, recorded_at| NodeGapRow {
+        node: node.key.0,
+        boot: "01890a5d-ac96-774b-bcce-b302099a8057".into(),
+        from_seq,
+        to_seq: from_seq,
+        recorded_at,
+    };
+    let gaps = vec![gap(1, MINUTE * 60_000 - 1), gap(2, MINUTE * 60_000)];
+    store.commit(CommitBatch { gaps, ..CommitBatch::default() }).await.unwrap();
+    let cutoffs = Cutoffs { minutes_before: MINUTE, logs_before: 0, events_before: 0, tokens_before: 0 };
+    assert_eq!(store.expire(cutoffs, 100).await.unwrap(), 1);
+    let kept: Vec<_> = store.node_gaps(node.key).await.unwrap().iter().map(|gap| gap.from_seq).collect();
+    assert_eq!(kept, [2]);
+}
+
 macro_rules! suite {
     ($($test:ident),+ $(,)?) => {
         mod on_sqlite {
@@ -427,4 +444,5 @@ suite! {
     a_page_of_a_replay_tells_from_where_on_all_is_kept,
     ended_tokens_of_programs_go_and_those_of_people_stay,
     a_snapshot_names_its_place_in_the_sequence,
+    holes_go_with_the_minutes_that_they_explain,
 }

@@ -21,6 +21,10 @@ pub(super) fn expire(connection: &mut SqliteConnection, cutoffs: Cutoffs, limit:
         .bind::<BigInt, _>(limit)
         .execute(connection)?;
     }
+    // Few and small; they go with the minutes that they explain.
+    removed += sql_query("DELETE FROM node_gaps WHERE recorded_at < ?")
+        .bind::<BigInt, _>(cutoffs.minutes_before.saturating_mul(60_000))
+        .execute(connection)?;
     let numbered = [("logs", "oldest_log", cutoffs.logs_before), ("events", "oldest_event", cutoffs.events_before)];
     for (table, oldest, before) in numbered {
         let end = last_expired(connection, table, before, limit)?;
