@@ -67,6 +67,9 @@ pub(super) struct Segment {
 
 const EXTENSION: &str = "reports";
 
+/// Of a file that is being merged; one that a killed agent left is of no use.
+const UNFINISHED: &str = "merging";
+
 impl Segment {
     /// A new file. Names sort by boot (a UUID v7 begins with its time) and number.
     pub(super) fn create(dir: &Path, boot: BootId, first_seq: u64) -> io::Result<Self> {
@@ -77,10 +80,13 @@ impl Segment {
 
     /// The files that earlier lives of the agent left, oldest first.
     pub(super) fn find(dir: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(dir)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
-            .collect();
+        let all = std::fs::read_dir(dir)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let (unfinished, mut paths): (Vec<PathBuf>, Vec<PathBuf>) = all
+            .filter(|path| path.extension().is_some_and(|found| found == EXTENSION || found == UNFINISHED))
+            .partition(|path| path.extension().is_some_and(|found| found == UNFINISHED));
+        for path in unfinished {
+            let _ = std::fs::remove_file(path);
+        }
         paths.sort();
         Ok(paths)
     }
@@ -153,7 +159,9 @@ impl Segment {
     /// new file takes the old one's place in one step.
     pub(super) fn merge(&mut self, sent: u64) -> io::Result<()> {
         self.is_merged = true;
-        let bodies: Vec<Vec<u8>> = self.entries.iter().filter_map(|entry| self.read(entry)).collect();
+        // One that the disk does not give back is not to vanish here: who sends it counts it.
+        let bodies: Option<Vec<Vec<u8>>> = self.entries.iter().map(|entry| self.read(entry)).collect();
+        let bodies = bodies.ok_or(io::ErrorKind::InvalidData)?;
         let mut merged: Vec<Vec<u8>> = Vec::new();
         let mut open: Option<Report<'_>> = None;
         for body in &bodies {
@@ -170,7 +178,7 @@ impl Segment {
         if let Some(last) = open {
             merged.push(serde_json::to_vec(&last)?);
         }
-        let unfinished = self.path.with_extension("merging");
+        let unfinished = self.path.with_extension(UNFINISHED);
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         let mut smaller = Segment {

@@ -208,6 +208,33 @@ fn a_report_that_the_disk_spoils_is_counted_and_costs_no_other() {
 }
 
 #[test]
+fn merging_counts_what_the_disk_spoilt_and_loses_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(&dir, 1, 256 * 1024);
+    (1..=40).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 1)).lost.reports, 0));
+    let path = Segment::find(&dir.path().join("spool")).unwrap().remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[20] ^= 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    let count = 900;
+    (41..=count).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 1)).lost.reports, 0));
+    let stored = drain(&mut spool, count);
+    assert_eq!((stored.holes, stored.lines.len() as u64), (1, count - 1));
+    assert_eq!(push(&mut spool, &report(count + 1, "RUNNING", 1, 0)).lost, Lost { reports: 1, log_lines: 1 });
+}
+
+#[test]
+fn what_a_killed_agent_left_half_merged_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir, 1, MAX_BYTES));
+    let left = dir.path().join("spool").join(format!("{}-1.merging", boot(1)));
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, "half").unwrap();
+    open(&dir, 2, MAX_BYTES);
+    assert!(!left.exists());
+}
+
+#[test]
 fn old_reports_go_with_their_count() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);

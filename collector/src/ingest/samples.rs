@@ -16,17 +16,19 @@ pub(super) fn add_sample(row: &mut PipelineMinuteRow, sample: &PipelineDeltas, a
     row.discarded = row.discarded.saturating_add(sample.discarded);
     row.bytes_in = row.bytes_in.saturating_add(sample.bytes_in);
     row.bytes_out = row.bytes_out.saturating_add(sample.bytes_out);
-    if let Some(utilization) = sample.utilization {
-        row.utilization_sum += utilization * at.seconds;
-        row.utilization_weight += at.seconds;
-    }
-    if let Some(latency) = sample.latency_ms {
-        let weight = latency_weight(sample.events_in.max(sample.events_out));
-        row.latency_sum += latency * weight;
-        row.latency_weight += weight;
-    }
+    add_mean(&mut row.utilization_sum, &mut row.utilization_weight, sample.utilization, at.seconds);
+    let events = latency_weight(sample.events_in.max(sample.events_out));
+    add_mean(&mut row.latency_sum, &mut row.latency_weight, sample.latency_ms, events);
     row.samples += 1;
     row.resets += i64::from(sample.reset);
+}
+
+/// Adds a value to a weighted mean, if there is one.
+fn add_mean(sum: &mut f64, weight: &mut f64, value: Option<f64>, by: f64) {
+    if let Some(value) = value {
+        *sum += value * by;
+        *weight += by;
+    }
 }
 
 /// A mean over events is weighted by their number; an idle interval counts as one event, so that
@@ -44,15 +46,9 @@ pub(super) fn add_component_sample(changes: &mut Changes, series: i64, component
     row.discarded = row.discarded.saturating_add(component.discarded);
     row.received_bytes = add_known(row.received_bytes, component.received_bytes);
     row.sent_bytes = add_known(row.sent_bytes, component.sent_bytes);
-    if let Some(utilization) = component.utilization {
-        row.utilization_sum += utilization * at.seconds;
-        row.utilization_weight += at.seconds;
-    }
-    if let Some(latency) = component.latency_ms {
-        let weight = latency_weight(component.received_events.max(component.sent_events));
-        row.latency_sum += latency * weight;
-        row.latency_weight += weight;
-    }
+    add_mean(&mut row.utilization_sum, &mut row.utilization_weight, component.utilization, at.seconds);
+    let events = latency_weight(component.received_events.max(component.sent_events));
+    add_mean(&mut row.latency_sum, &mut row.latency_weight, component.latency_ms, events);
     row.buffer_events = component.buffer_events.or(row.buffer_events);
     row.buffer_max_events = component.buffer_max_events.or(row.buffer_max_events);
     row.buffer_bytes = component.buffer_bytes.or(row.buffer_bytes);

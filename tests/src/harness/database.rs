@@ -46,6 +46,15 @@ impl Database {
         Database(connection)
     }
 
+    /// Keeps every other connection from writing, until what this gives is dropped.
+    pub fn hold_writes(path: &Path) -> SqliteConnection {
+        let mut connection = SqliteConnection::establish(&path.display().to_string()).expect("the database opens");
+        connection
+            .batch_execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE;")
+            .expect("nobody else holds it for long");
+        connection
+    }
+
     /// Sums of a pipeline's minutes.
     pub fn minute_sums(&mut self, pipeline: &str) -> Counts {
         let rows: Vec<Sums> = sql_query(

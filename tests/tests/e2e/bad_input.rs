@@ -129,6 +129,34 @@ async fn a_body_just_below_the_limit_is_taken() {
 }
 
 #[tokio::test]
+async fn bodies_that_wait_for_the_database_are_bounded_in_bytes_and_the_rest_is_told_to_come_back() {
+    let (mut collector, node) = setup().await;
+    let mut body = to_json(&good(&node));
+    body.resize(MAX_BODY_BYTES, b' ');
+    let packed = Encoding::Zstd.pack(&body);
+    let held = Database::hold_writes(&collector.database());
+    // The same report each time: whichever is first counts, the others are duplicates.
+    let (answers, mut answered) = tokio::sync::mpsc::channel(12);
+    for _ in 0..12 {
+        let request = node.raw_request(packed.clone(), Encoding::Zstd.name());
+        let answers = answers.clone();
+        tokio::spawn(async move { answers.send(Answer::of(request).await).await });
+    }
+    drop(answers);
+    let first = tokio::time::timeout(Duration::from_secs(8), answered.recv()).await;
+    let first = first.expect("one too many is told at once").expect("an answer");
+    first.problem(503);
+    drop(held);
+    let mut taken = 0;
+    while let Some(answer) = answered.recv().await {
+        assert!([200, 503].contains(&answer.status), "{answer:?}");
+        taken += usize::from(answer.status == 200);
+    }
+    assert!(taken > 0, "those that had room are taken");
+    assert_eq!(collector.minute_sums("victim").await, distinct_counts(1), "once");
+}
+
+#[tokio::test]
 async fn more_reports_than_a_request_may_have_are_refused_and_100_are_taken() {
     let (mut collector, node) = setup().await;
     let now = clock::now_ms();

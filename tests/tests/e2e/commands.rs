@@ -30,6 +30,8 @@ async fn a_bad_configuration_is_told_whole_and_exits_with_78() {
             assert!(text(&output.stderr).contains(key), "{key} is not named: {}", text(&output.stderr));
         }
     }
+    let mistyped = run("systole-collector", &["serve", "--no-such-flag"]).await;
+    assert_eq!(mistyped.status.code(), Some(78), "{mistyped:?}");
     std::fs::write(&file, "url = \"not a url\"\nno_such_key = 1\n[[pipeline]]\nname = \"without an id\"\n").unwrap();
     for command in [vec!["check-config", "--config", &file], vec!["run", "--config", &file], vec!["--config", &file]] {
         let output = run("systole-agent", &command).await;
