@@ -24,6 +24,7 @@ use crate::host::Host;
 use crate::identity::machine::Machine;
 use crate::identity::{labels, node_token, vector};
 use crate::outbox::Outbox;
+use crate::pipelines::set::PipelineSet;
 use crate::pipelines::supervisor::Supervisor;
 use crate::pipelines::{Pipeline, process};
 use crate::report::{AgentFacts, Reporter};
@@ -45,7 +46,7 @@ const ECHO: Duration = Duration::from_millis(500);
 
 /// A running agent.
 struct App {
-    pipelines: Vec<Arc<Pipeline>>,
+    pipelines: Arc<PipelineSet>,
     supervisors: TaskTracker,
     heartbeat: JoinHandle<()>,
     uplink: JoinHandle<()>,
@@ -99,7 +100,7 @@ impl App {
             .collect();
         let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let supervisors = TaskTracker::new();
-        for pipeline in pipelines.iter().filter(|pipeline| pipeline.config.command.is_some()) {
+        for pipeline in pipelines.iter().filter(|pipeline| pipeline.config().is_supervised()) {
             supervisors.spawn(Supervisor::new(pipeline.clone(), scraper.clone(), stop.clone()).run());
         }
         supervisors.close();
@@ -116,16 +117,19 @@ impl App {
         }
         let baselines = BaselineFiles::new(&config.data_dir, boot);
         for (id, saved) in baselines.load(&spool) {
-            if let Some(pipeline) = pipelines.iter().find(|pipeline| pipeline.config.id.as_str() == id) {
+            if let Some(pipeline) = pipelines.iter().find(|pipeline| pipeline.id().as_str() == id) {
                 pipeline.resume_meter(&saved);
             }
         }
+        let set = Arc::new(PipelineSet::default());
+        set.replace(pipelines);
+        let pipelines = set;
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
-            reporter: Reporter::new(facts, pipelines.clone(), clock::unix_millis()),
+            reporter: Reporter::new(facts, clock::unix_millis()),
             scraper,
             host: Host::default(),
             outbox: outbox.clone(),
@@ -212,8 +216,8 @@ async fn second_signal(signals: &mut Signals) {
     }
 }
 
-fn kill(pipelines: &[Arc<Pipeline>]) {
-    for pid in pipelines.iter().filter_map(|pipeline| pipeline.state().pid) {
+fn kill(pipelines: &PipelineSet) {
+    for pid in pipelines.all().iter().filter_map(|pipeline| pipeline.state().pid) {
         process::signal_group(pid, Signal::SIGKILL);
     }
 }

@@ -17,7 +17,7 @@ use crate::baselines::BaselineFiles;
 use crate::clock;
 use crate::host::Host;
 use crate::outbox::Outbox;
-use crate::pipelines::Pipeline;
+use crate::pipelines::set::PipelineSet;
 use crate::report::Reporter;
 use crate::scrape::fetch::Scraper;
 use crate::selfcount::SelfCounters;
@@ -37,7 +37,7 @@ const FIRST_WITHIN: Duration = Duration::from_millis(500);
 /// Makes the reports.
 pub(crate) struct Heartbeat {
     /// Every pipeline of the node.
-    pub(crate) pipelines: Vec<Arc<Pipeline>>,
+    pub(crate) pipelines: Arc<PipelineSet>,
     /// Puts reports together.
     pub(crate) reporter: Reporter,
     /// Asks the pipelines' endpoints.
@@ -92,7 +92,7 @@ impl Heartbeat {
     /// Scrapes all pipelines at once. Those that are late go on by themselves.
     async fn scrape(&self) {
         let mut scrapes = JoinSet::new();
-        for pipeline in self.pipelines.iter().filter(|pipeline| pipeline.is_scraped()) {
+        for pipeline in self.pipelines.all().iter().filter(|pipeline| pipeline.is_scraped()) {
             let (pipeline, scraper) = (pipeline.clone(), self.scraper.clone());
             scrapes.spawn(async move { pipeline.scrape_if_idle(&scraper).await });
         }
@@ -125,7 +125,8 @@ impl Heartbeat {
             uptime_seconds: self.born.elapsed().as_secs(),
         };
         let refused_before = health.refused_items;
-        let report = self.reporter.make(clock::unix_millis(), host, health);
+        let pipelines = self.pipelines.all();
+        let report = self.reporter.make(&pipelines, clock::unix_millis(), host, health);
         let refused = report.agent.as_ref().map_or(0, |agent| agent.health.refused_items - refused_before);
         if refused > 0 && refused_before == 0 {
             tracing::warn!(
@@ -137,8 +138,7 @@ impl Heartbeat {
         let dropped = report.pipelines.iter().map(|pipeline| pipeline.logs_dropped).sum();
         self.counters.lost_log_lines.add(dropped);
         // No scrape can come between: it would run on this very thread.
-        let meters =
-            self.pipelines.iter().filter_map(|pipeline| Some((pipeline.config.id.to_string(), pipeline.save_meter()?)));
+        let meters = pipelines.iter().filter_map(|pipeline| Some((pipeline.id().to_string(), pipeline.save_meter()?)));
         let meters: BTreeMap<_, _> = meters.collect();
         if meters.is_empty() {
             return self.outbox.post(&report);
@@ -150,7 +150,7 @@ impl Heartbeat {
 }
 
 /// Waits until there is a change to report, and until it may be.
-async fn news(pipelines: &[Arc<Pipeline>], changed: &Notify, reported: Instant) {
+async fn news(pipelines: &PipelineSet, changed: &Notify, reported: Instant) {
     while !have_news(pipelines) {
         changed.notified().await;
     }
@@ -158,8 +158,8 @@ async fn news(pipelines: &[Arc<Pipeline>], changed: &Notify, reported: Instant) 
     sleep_until(reported + DEBOUNCE).await;
 }
 
-fn have_news(pipelines: &[Arc<Pipeline>]) -> bool {
-    pipelines.iter().any(|pipeline| pipeline.has_unshown_states())
+fn have_news(pipelines: &PipelineSet) -> bool {
+    pipelines.all().iter().any(|pipeline| pipeline.has_unshown_states())
 }
 
 #[cfg(test)]
@@ -168,33 +168,36 @@ mod tests {
 
     use super::*;
     use crate::config::PipelineConfig;
+    use crate::pipelines::Pipeline;
 
-    fn pipeline(changed: &Arc<Notify>) -> Arc<Pipeline> {
+    fn set_of_one(changed: &Arc<Notify>) -> PipelineSet {
         let id = PipelineId::parse("p").unwrap();
         let config = PipelineConfig { id, name: None, labels: [].into(), command: None, metrics: None };
-        Arc::new(Pipeline::new(config, changed.clone(), Arc::default()))
+        let set = PipelineSet::default();
+        set.replace(vec![Arc::new(Pipeline::new(config, changed.clone(), Arc::default()))]);
+        set
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_change_is_reported_at_once_and_the_next_one_a_second_after_that() {
         let changed = Arc::new(Notify::new());
-        let pipelines = [pipeline(&changed)];
+        let pipelines = set_of_one(&changed);
         let begin = Instant::now();
         let mut reported = begin;
         sleep(Duration::from_secs(3)).await;
         for (status, expected) in [(PipelineStatus::Crashed, 3_050), (PipelineStatus::Running, 4_050)] {
-            pipelines[0].change(|state| state.status = status);
+            pipelines.all()[0].change(|state| state.status = status);
             news(&pipelines, &changed, reported).await;
             reported = Instant::now();
             assert_eq!((reported - begin).as_millis(), expected);
-            assert_eq!(pipelines[0].show_state().status, status);
+            assert_eq!(pipelines.all()[0].show_state().status, status);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_a_change_there_is_no_news() {
         let changed = Arc::new(Notify::new());
-        let pipelines = [pipeline(&changed)];
+        let pipelines = set_of_one(&changed);
         changed.notify_one();
         assert!(timeout(Duration::from_secs(60), news(&pipelines, &changed, Instant::now())).await.is_err());
     }

@@ -39,7 +39,6 @@ pub(crate) struct AgentFacts {
 /// Makes reports: numbers them, and sees that their intervals join.
 pub(crate) struct Reporter {
     facts: AgentFacts,
-    pipelines: Vec<Arc<Pipeline>>,
     seq: u64,
     end: UnixMillis,
     made: Instant,
@@ -55,23 +54,28 @@ struct LogRoom {
 
 impl Reporter {
     /// Begins; the first report's interval starts at `now`.
-    pub(crate) fn new(facts: AgentFacts, pipelines: Vec<Arc<Pipeline>>, now: UnixMillis) -> Self {
-        Reporter { facts, pipelines, seq: 0, end: now, made: Instant::now(), turn: 0 }
+    pub(crate) fn new(facts: AgentFacts, now: UnixMillis) -> Self {
+        Reporter { facts, seq: 0, end: now, made: Instant::now(), turn: 0 }
     }
 
     /// Makes the next report. Takes counters, states and lines out of the pipelines.
-    pub(crate) fn make(&mut self, now: UnixMillis, host: Option<HostMetrics>, mut health: AgentHealth) -> Report<'_> {
+    pub(crate) fn make<'r>(
+        &'r mut self,
+        of: &'r [Arc<Pipeline>],
+        now: UnixMillis,
+        host: Option<HostMetrics>,
+        mut health: AgentHealth,
+    ) -> Report<'r> {
         let made = Instant::now();
         let start = self.start_of(now, made.duration_since(self.made));
         self.seq += 1;
         self.end = now;
         self.made = made;
-        self.turn = (self.turn + 1) % self.pipelines.len().max(1);
+        self.turn = (self.turn + 1) % of.len().max(1);
 
-        let mut pipelines: Vec<_> =
-            self.pipelines.iter().map(|pipeline| report_of(pipeline, pipeline.show_state())).collect();
+        let mut pipelines: Vec<_> = of.iter().map(|pipeline| report_of(pipeline, pipeline.show_state())).collect();
         health.refused_items += bound_components(&mut pipelines);
-        health.lost_log_lines += fill_logs(&self.pipelines, &mut pipelines, self.turn);
+        health.lost_log_lines += fill_logs(of, &mut pipelines, self.turn);
         Report { seq: self.seq, start, end: now, agent: Some(self.agent_info(health)), host, pipelines, covers: None }
     }
 
@@ -171,8 +175,8 @@ fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport
     let scrape_error = error.or_else(|| no_answer_yet.then(|| "the metrics endpoint has not answered yet".to_owned()));
     let short = |text: String| Text(cut(&text, MAX_SHORT_TEXT_BYTES).into_owned().into());
     PipelineReport {
-        id: pipeline.config.id.as_str().into(),
-        name: pipeline.config.name.as_deref().map(Text::from),
+        id: pipeline.id().as_str().into(),
+        name: pipeline.config().name.clone().map(|name| Text(name.into())),
         version: None,
         status: state.status.as_str().into(),
         reason: state.reason.map(short),

@@ -17,13 +17,13 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
     Arc::new(Pipeline::new(config, Arc::new(Notify::new()), Arc::new(SelfCounters::default())))
 }
 
-fn reporter(pipelines: &[Arc<Pipeline>]) -> Reporter {
+fn reporter() -> Reporter {
     let facts = AgentFacts {
         machine: Machine::look(Some("m")),
         labels: BTreeMap::from([("site".to_owned(), "b".to_owned())]),
         vector_version: Arc::default(),
     };
-    Reporter::new(facts, pipelines.to_vec(), 1_000)
+    Reporter::new(facts, 1_000)
 }
 
 fn say(pipeline: &Pipeline, count: usize, text: &str) {
@@ -39,22 +39,23 @@ fn say(pipeline: &Pipeline, count: usize, text: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn reports_are_numbered_and_their_intervals_join() {
-    let mut reporter = reporter(&[pipeline("a")]);
+    let pipelines = [pipeline("a")];
+    let mut reporter = reporter();
     advance(Duration::from_secs(5)).await;
-    let first = reporter.make(6_000, None, AgentHealth::default());
+    let first = reporter.make(&pipelines, 6_000, None, AgentHealth::default());
     assert_eq!((first.seq, first.start, first.end), (1, 1_000, 6_000));
     assert_eq!(first.agent.unwrap().labels[&Text::from("site")].as_str(), "b");
     advance(Duration::from_secs(5)).await;
-    let second = reporter.make(11_000, None, AgentHealth::default());
+    let second = reporter.make(&pipelines, 11_000, None, AgentHealth::default());
     assert_eq!((second.seq, second.start, second.end), (2, 6_000, 11_000));
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_clock_that_was_set_the_length_of_the_interval_stays_true() {
-    let mut reporter = reporter(&[]);
+    let mut reporter = reporter();
     for now in [86_400_000, 3_000] {
         advance(Duration::from_secs(5)).await;
-        let report = reporter.make(now, None, AgentHealth::default());
+        let report = reporter.make(&[], now, None, AgentHealth::default());
         assert_eq!((report.start, report.end), (now - 5_000, now));
     }
 }
@@ -63,18 +64,18 @@ async fn of_a_clock_that_was_set_the_length_of_the_interval_stays_true() {
 fn lines_of_a_report_are_bounded_over_all_pipelines_and_the_rest_comes_next() {
     let pipelines = [pipeline("a"), pipeline("b")];
     pipelines.iter().for_each(|pipeline| say(pipeline, 3_000, "x"));
-    let mut reporter = reporter(&pipelines);
+    let mut reporter = reporter();
     let count = |report: Report<'_>| report.pipelines.iter().map(|pipeline| pipeline.logs.len()).sum::<usize>();
-    assert_eq!(count(reporter.make(2_000, None, AgentHealth::default())), MAX_LOG_LINES_PER_REPORT);
-    assert_eq!(count(reporter.make(3_000, None, AgentHealth::default())), 1_000);
+    assert_eq!(count(reporter.make(&pipelines, 2_000, None, AgentHealth::default())), MAX_LOG_LINES_PER_REPORT);
+    assert_eq!(count(reporter.make(&pipelines, 3_000, None, AgentHealth::default())), 1_000);
 }
 
 #[test]
 fn lines_of_a_report_are_bounded_in_bytes_as_json_has_them() {
     let pipelines: Vec<_> = (0..6).map(|number| pipeline(&number.to_string())).collect();
     pipelines.iter().for_each(|pipeline| say(pipeline, 15, &"\u{1}".repeat(60_000)));
-    let mut reporter = reporter(&pipelines);
-    let report = reporter.make(2_000, None, AgentHealth::default());
+    let mut reporter = reporter();
+    let report = reporter.make(&pipelines, 2_000, None, AgentHealth::default());
     let bytes = serde_json::to_vec(&report).unwrap().len();
     assert!(bytes > MAX_LOG_BYTES / 2 && bytes < MAX_LOG_BYTES + 100_000, "{bytes}");
 }
@@ -95,8 +96,8 @@ fn components_beyond_the_bound_are_left_out_of_the_pipelines_with_the_most() {
         pipeline.with_meter(crate::scrape::meter::Meter::process_started);
         pipeline.with_meter(|meter| meter.record(&reading, 0));
     }
-    let mut reporter = reporter(&pipelines);
-    let report = reporter.make(2_000, None, AgentHealth::default());
+    let mut reporter = reporter();
+    let report = reporter.make(&pipelines, 2_000, None, AgentHealth::default());
     let counts: Vec<_> = report.pipelines.iter().map(|pipeline| pipeline.components.len()).collect();
     assert_eq!(counts, [4_998, 4, 4_998]);
     assert_eq!(report.agent.unwrap().health.refused_items, 50_005 - 10_000);
@@ -108,7 +109,7 @@ fn the_last_lines_of_a_crash_are_in_the_report_that_tells_it() {
     let pipelines: Vec<_> = (0..8).map(|number| pipeline(&number.to_string())).collect();
     pipelines.iter().for_each(|pipeline| say(pipeline, 900, "noise"));
     pipelines[5].change(|state| state.status = PipelineStatus::Crashed);
-    let mut reporter = reporter(&pipelines);
-    let report = reporter.make(2_000, None, AgentHealth::default());
+    let mut reporter = reporter();
+    let report = reporter.make(&pipelines, 2_000, None, AgentHealth::default());
     assert_eq!((report.pipelines[5].status.as_str(), report.pipelines[5].logs.len()), ("CRASHED", 900));
 }

@@ -89,6 +89,13 @@ pub(crate) struct PipelineConfig {
     pub(crate) metrics: Option<MetricsConfig>,
 }
 
+impl PipelineConfig {
+    /// Whether the agent runs the pipeline, or only watches it.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.command.is_some()
+    }
+}
+
 /// A command that the agent runs.
 #[derive(Clone)]
 pub(crate) struct CommandConfig {

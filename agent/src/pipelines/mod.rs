@@ -11,13 +11,14 @@ mod port;
 pub(crate) mod process;
 pub(crate) mod program;
 mod restart;
+pub(crate) mod set;
 mod state;
 pub(crate) mod supervisor;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use systole_shared::{LogStream, PipelineStatus};
+use systole_shared::{LogStream, PipelineId, PipelineStatus};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -34,8 +35,8 @@ use state::StateBook;
 
 /// One pipeline as all parts of the agent share it.
 pub(crate) struct Pipeline {
-    /// What the configuration says of it.
-    pub(crate) config: PipelineConfig,
+    id: PipelineId,
+    config: Mutex<Arc<PipelineConfig>>,
     state: Mutex<StateBook>,
     logs: Mutex<LogBuffer>,
     meter: Mutex<Meter>,
@@ -56,9 +57,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Pipeline {
     /// A pipeline that nothing is known of yet. `changed` is told of every change of its state.
     pub(crate) fn new(config: PipelineConfig, changed: Arc<Notify>, counters: Arc<SelfCounters>) -> Self {
-        let meter = if config.command.is_some() { Meter::of_supervised() } else { Meter::of_watched() };
+        let meter = if config.is_supervised() { Meter::of_supervised() } else { Meter::of_watched() };
         Pipeline {
-            config,
+            id: config.id.clone(),
+            config: Mutex::new(Arc::new(config)),
             state: Mutex::new(StateBook::new()),
             logs: Mutex::new(LogBuffer::new(Instant::now())),
             meter: Mutex::new(meter),
@@ -66,6 +68,16 @@ impl Pipeline {
             changed,
             counters,
         }
+    }
+
+    /// Unique in the environment, and the same for the pipeline's whole life.
+    pub(crate) fn id(&self) -> &PipelineId {
+        &self.id
+    }
+
+    /// What the configuration says of what runs now.
+    pub(crate) fn config(&self) -> Arc<PipelineConfig> {
+        lock(&self.config).clone()
     }
 
     /// The state now.
@@ -94,7 +106,7 @@ impl Pipeline {
 
     fn log_state(&self) {
         let PipelineState { status, reason, pid, .. } = self.state();
-        let (id, reason) = (&self.config.id, reason.as_deref());
+        let (id, reason) = (&self.id, reason.as_deref());
         if status.degrades_node() {
             tracing::warn!(pipeline = %id, %status, reason, "pipeline is in trouble");
         } else {
@@ -134,7 +146,8 @@ impl Pipeline {
 
     /// The endpoint and mapping of a watched pipeline, as a hash.
     fn watched_source(&self) -> Option<u64> {
-        let metrics = self.config.metrics.as_ref().filter(|_| self.config.command.is_none())?;
+        let config = self.config();
+        let metrics = config.metrics.as_ref().filter(|_| !config.is_supervised())?;
         let mut hasher = DefaultHasher::new();
         (metrics.url.as_str(), metrics.mapping.fingerprint()).hash(&mut hasher);
         Some(hasher.finish())
@@ -143,7 +156,8 @@ impl Pipeline {
     /// Whether a scrape makes sense now: the pipeline has an endpoint, and a process may answer there.
     pub(crate) fn is_scraped(&self) -> bool {
         // While a process starts, its supervisor asks.
-        self.config.metrics.is_some() && (self.config.command.is_none() || self.state().status.is_running())
+        let config = self.config();
+        config.metrics.is_some() && (!config.is_supervised() || self.state().status.is_running())
     }
 
     /// Whether a scrape is under way.
@@ -165,7 +179,8 @@ impl Pipeline {
     }
 
     async fn scrape_now(&self, scraper: &Scraper) -> Result<(), String> {
-        let Some(endpoint) = &self.config.metrics else { return Ok(()) };
+        let config = self.config();
+        let Some(endpoint) = &config.metrics else { return Ok(()) };
         let life = self.with_meter(|meter| meter.life());
         let is_starting = self.state().status == PipelineStatus::Starting;
         let result = scraper.scrape(endpoint).await;
@@ -193,7 +208,7 @@ impl Pipeline {
 
     /// There is no process that could be scraped.
     fn has_no_process(&self, reason: &str) {
-        if self.config.metrics.is_some() {
+        if self.config().metrics.is_some() {
             self.with_meter(|meter| meter.fail(reason.to_owned()));
         }
     }
@@ -205,7 +220,7 @@ impl Pipeline {
 
     /// A watched pipeline is as its endpoint is; a supervised one is as its process is.
     fn answered(&self, error: Option<&ScrapeError>) {
-        if self.config.command.is_some() {
+        if self.config().is_supervised() {
             return;
         }
         match error {

@@ -69,7 +69,7 @@ impl Supervisor {
 
     /// Runs the command, again and again, until `stop`; then ends it.
     pub(crate) async fn run(self) {
-        let Some(command) = self.pipeline.config.command.clone() else { return };
+        let Some(command) = self.pipeline.config().command.clone() else { return };
         let stop = self.stop.clone();
         let mut policy = RestartPolicy::default();
         while let End::Crashed { reason, life } = self.live(&command).await {
@@ -92,7 +92,7 @@ impl Supervisor {
                     () = stop.cancelled() => break,
                 },
                 Verdict::GiveUp => {
-                    tracing::error!(pipeline = %self.pipeline.config.id, "the pipeline does not stay up and is not started any more; mend its command and restart the agent");
+                    tracing::error!(pipeline = %self.pipeline.id(), "the pipeline does not stay up and is not started any more; mend its command and restart the agent");
                     stop.cancelled().await;
                     break;
                 }
@@ -159,11 +159,12 @@ impl Supervisor {
 
     /// Waits until nothing answers at the metrics endpoint; false if something still does.
     async fn wait_for_port(&self) -> bool {
-        let Some(metrics) = &self.pipeline.config.metrics else { return true };
+        let config = self.pipeline.config();
+        let Some(metrics) = &config.metrics else { return true };
         let begin = Instant::now();
         while port::is_taken(&metrics.url).await {
             if begin.elapsed() > PORT_CEILING {
-                tracing::warn!(pipeline = %self.pipeline.config.id, url = %metrics.url,
+                tracing::warn!(pipeline = %self.pipeline.id(), url = %metrics.url,
                     "something else answers at the metrics endpoint; the pipeline is started all the same, its first figures are left out");
                 return false;
             }
@@ -179,7 +180,7 @@ impl Supervisor {
 
     /// Waits for the process to be ready and says so. Never ends otherwise; the process does.
     async fn become_ready(&self) {
-        if self.pipeline.config.metrics.is_none() {
+        if self.pipeline.config().metrics.is_none() {
             sleep(READY_WITHOUT_METRICS).await;
         } else {
             let begin = Instant::now();
@@ -202,7 +203,7 @@ impl Supervisor {
 
     /// Ends the process: last scrape, SIGTERM, a wait, SIGKILL.
     async fn end(&self, child: &mut Child, pid: Option<u32>, output: &Output) {
-        if self.pipeline.config.metrics.is_some() {
+        if self.pipeline.config().metrics.is_some() {
             let _ = timeout(LAST_SCRAPE_CEILING, self.pipeline.scrape(&self.scraper)).await;
         }
         let Some(pid) = pid else { return };
@@ -215,7 +216,7 @@ impl Supervisor {
             }
         };
         if timeout(STOP_CEILING, ended).await.is_err() {
-            tracing::warn!(pipeline = %self.pipeline.config.id, pid, "the process did not end within {} s of SIGTERM; it gets SIGKILL", STOP_CEILING.as_secs());
+            tracing::warn!(pipeline = %self.pipeline.id(), pid, "the process did not end within {} s of SIGTERM; it gets SIGKILL", STOP_CEILING.as_secs());
             process::signal_group(pid, Signal::SIGKILL);
             let _ = child.wait().await;
         }
@@ -225,7 +226,7 @@ impl Supervisor {
 
     /// A process that was told to end may still empty its buffers: counts that. Never ends.
     async fn count_to_the_end(&self) {
-        if self.pipeline.config.metrics.is_some() {
+        if self.pipeline.config().metrics.is_some() {
             while self.pipeline.scrape(&self.scraper).await.is_ok() {
                 sleep(PROBE_EVERY).await;
             }
