@@ -1,6 +1,6 @@
-//! Reads the `[metrics.NAME]` tables: mappings of the user's own.
+//! Reads the `[metrics.NAME]` tables: mappings of the user's own, and the built-in ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use systole_shared::{ComponentId, ComponentKind};
@@ -8,44 +8,43 @@ use toml::{Table, Value};
 
 use super::mistakes::Mistakes;
 use super::section::Section;
-use crate::scrape::mapping::{Field, Mapping, MappingParts, Rule};
+use crate::scrape::mapping::{Alternatives, Field, Kind, Mapping, MappingParts, Naming, Rule};
 
 /// Every mapping that a pipeline may name.
-pub(crate) struct UserMappings {
-    by_name: BTreeMap<String, Option<Arc<Mapping>>>,
-    vector: Arc<Mapping>,
+pub(crate) struct Mappings {
+    /// The default first.
+    built_in: Vec<Arc<Mapping>>,
+    own: BTreeMap<String, Option<Arc<Mapping>>>,
 }
 
-/// The name of the built-in mapping.
-const VECTOR: &str = "vector";
-
-impl UserMappings {
-    /// The mapping of that name. One with mistakes reads as the built-in, for its mistakes are
+impl Mappings {
+    /// The mapping of that name. One with mistakes reads as the default, for its mistakes are
     /// noted already and need no second note at each pipeline that names it.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Mapping>> {
-        match self.by_name.get(name) {
-            Some(mapping) => Some(mapping.clone().unwrap_or_else(|| self.vector())),
-            None => (name == VECTOR).then(|| self.vector()),
+        match self.own.get(name) {
+            Some(mapping) => Some(mapping.clone().unwrap_or_else(|| self.default())),
+            None => self.built_in.iter().find(|mapping| mapping.name() == name).cloned(),
         }
     }
 
-    /// The built-in one.
-    pub(crate) fn vector(&self) -> Arc<Mapping> {
-        self.vector.clone()
+    /// The one for pipelines that name none.
+    pub(crate) fn default(&self) -> Arc<Mapping> {
+        self.built_in[0].clone()
     }
 
     /// Every name, for mistakes.
     pub(crate) fn names(&self) -> Vec<&str> {
-        std::iter::once(VECTOR).chain(self.by_name.keys().map(String::as_str)).collect()
+        self.built_in.iter().map(|mapping| mapping.name()).chain(self.own.keys().map(String::as_str)).collect()
     }
 }
 
 /// Reads the tables of `metrics`.
-pub(crate) fn read(root: &mut Section<'_>) -> UserMappings {
-    let mut by_name = BTreeMap::new();
+pub(crate) fn read(root: &mut Section<'_>) -> Mappings {
+    let built_in: Vec<_> = Mapping::built_in().map(Arc::new).collect();
+    let mut own = BTreeMap::new();
     for (name, value) in root.table("metrics").unwrap_or_default() {
-        if name == VECTOR {
-            root.mistake("metrics.vector", "is built in; give your own mapping another name");
+        if built_in.iter().any(|mapping| mapping.name() == name) {
+            root.mistake(&format!("metrics.{name}"), "is built in; give your own mapping another name");
             continue;
         }
         let Value::Table(table) = value else {
@@ -53,9 +52,9 @@ pub(crate) fn read(root: &mut Section<'_>) -> UserMappings {
             continue;
         };
         let mapping = read_one(&name, table, root.mistakes());
-        by_name.insert(name, mapping.map(Arc::new));
+        own.insert(name, mapping.map(Arc::new));
     }
-    UserMappings { by_name, vector: Arc::new(Mapping::vector()) }
+    Mappings { built_in, own }
 }
 
 /// Reads one mapping; `None` if it has mistakes, which are noted.
@@ -66,35 +65,27 @@ pub(crate) fn read_one(name: &str, table: Table, mistakes: &mut Mistakes) -> Opt
     let mut parts = MappingParts {
         name: name.to_owned(),
         prefix: section.text("prefix").unwrap_or_default(),
-        component_label: section.text("component_label"),
-        kind_label: section.text("kind_label"),
+        suffixes: section.texts("suffixes").unwrap_or_default(),
         ignore: section.texts("ignore").unwrap_or_default(),
         uptime: section.text("uptime"),
         start_time: section.text("start_time"),
-        labelled: read_fields(&mut section),
-        fixed: Vec::new(),
+        rules: read_labelled(&mut section).into_iter().collect(),
     };
-    match (&parts.component_label, parts.labelled.is_empty()) {
-        (None, false) => section.mistake(
-            "component_label",
-            "is missing; fields of the table itself need the label that names the component (or put them under [[metrics.NAME.component]])",
-        ),
-        (Some(_), true) => section.mistake("component_label", "is of no use without fields such as received_events"),
-        _ => {}
-    }
     let components = section.tables("component");
-    if components.is_empty() && parts.labelled.is_empty() {
+    if components.is_empty() && parts.rules.is_empty() {
         section
             .mistake("component", format!("is missing; a mapping needs fields, or one or more [[{path}.component]]"));
     }
     for (index, table) in components.into_iter().enumerate() {
         let section = Section::new(format!("{path}.component {}", index + 1), table, section.mistakes());
-        parts.fixed.extend(read_component(&path, section));
+        parts.rules.extend(read_component(&path, section));
     }
-    let mut seen = std::collections::BTreeSet::new();
-    for rule in &parts.fixed {
-        if !seen.insert(&rule.component) {
-            section.mistake("component", format!("id \"{}\" stands twice", rule.component));
+    let mut seen = BTreeSet::new();
+    for rule in &parts.rules {
+        if let Naming::Fixed(id) = &rule.component
+            && !seen.insert(id)
+        {
+            section.mistake("component", format!("id \"{id}\" stands twice"));
         }
     }
     section.finish();
@@ -103,26 +94,27 @@ pub(crate) fn read_one(name: &str, table: Table, mistakes: &mut Mistakes) -> Opt
     good.then(|| Mapping::new(parts))
 }
 
-fn read_component(path: &str, mut section: Section<'_>) -> Option<Rule> {
-    let has_id = section.has("id");
-    let id = section.text("id");
-    if let Some(id) = &id {
-        section.rename(format!("{path}.component \"{id}\""));
-        if let Err(fault) = ComponentId::parse(id) {
-            section.mistake("id", fault.to_string());
-        }
-    } else if !has_id {
-        section.mistake("id", "is missing; every component needs one");
+/// The fields of the table itself.
+fn read_labelled(section: &mut Section<'_>) -> Option<Rule> {
+    let label = section.text("component_label");
+    let kind = section.text("kind_label").map_or(Kind::Fixed(ComponentKind::Transform), Kind::Label);
+    let fields = read_fields(section);
+    match (&label, fields.is_empty()) {
+        (None, false) => section.mistake(
+            "component_label",
+            "is missing; fields of the table itself need the label that names the component (or put them under [[metrics.NAME.component]])",
+        ),
+        (Some(_), true) => section.mistake("component_label", "is of no use without fields such as received_events"),
+        _ => {}
     }
-    let kind = match section.text("kind").as_deref() {
-        Some("source") => ComponentKind::Source,
-        Some("sink") => ComponentKind::Sink,
-        Some("transform") | None => ComponentKind::Transform,
-        Some(other) => {
-            section.mistake("kind", format!("`{other}` is no kind; source, transform or sink"));
-            ComponentKind::Transform
-        }
-    };
+    let is_there = label.is_some() || !fields.is_empty();
+    let component = Naming::Label { label: label.unwrap_or_default(), prefix: String::new() };
+    is_there.then_some(Rule { component, kind, labels: Vec::new(), fields })
+}
+
+fn read_component(path: &str, mut section: Section<'_>) -> Option<Rule> {
+    let component = read_naming(path, &mut section);
+    let kind = read_kind(&mut section);
     let labels = section.text_table("labels").into_iter().collect();
     let fields = read_fields(&mut section);
     if fields.is_empty() {
@@ -133,18 +125,94 @@ fn read_component(path: &str, mut section: Section<'_>) -> Option<Rule> {
         );
     }
     section.finish();
-    Some(Rule { component: id?, kind, labels, fields })
+    Some(Rule { component: component?, kind, labels, fields })
 }
 
-fn read_fields(section: &mut Section<'_>) -> Vec<(Field, Vec<String>)> {
+fn read_naming(path: &str, section: &mut Section<'_>) -> Option<Naming> {
+    let (has_id, has_label) = (section.has("id"), section.has("component_label"));
+    let (id, label) = (section.text("id"), section.text("component_label"));
+    let prefix = section.text("id_prefix");
+    if let Some(id) = &id {
+        section.rename(format!("{path}.component \"{id}\""));
+        if let Err(fault) = ComponentId::parse(id) {
+            section.mistake("id", fault.to_string());
+        }
+        if prefix.is_some() {
+            section.mistake("id_prefix", "stands beside id; it goes before ids that a component_label gives");
+        }
+    } else if let Some(label) = &label {
+        section.rename(format!("{path}.component by \"{label}\""));
+    }
+    if has_id == has_label {
+        section.mistake(
+            "id",
+            if has_id {
+                "stands beside component_label; keep one of them"
+            } else {
+                "is missing; every component needs one, or a component_label that names it"
+            },
+        );
+    }
+    match (id, label) {
+        (Some(id), None) => Some(Naming::Fixed(id)),
+        (None, Some(label)) => Some(Naming::Label { label, prefix: prefix.unwrap_or_default() }),
+        _ => None,
+    }
+}
+
+fn read_kind(section: &mut Section<'_>) -> Kind {
+    let kind = section.text("kind");
+    let label = section.text("kind_label");
+    if kind.is_some() && label.is_some() {
+        section.mistake("kind_label", "stands beside kind; keep one of them");
+    }
+    match (kind.as_deref(), label) {
+        (_, Some(label)) => Kind::Label(label),
+        (Some("source"), _) => Kind::Fixed(ComponentKind::Source),
+        (Some("sink"), _) => Kind::Fixed(ComponentKind::Sink),
+        (Some("transform") | None, _) => Kind::Fixed(ComponentKind::Transform),
+        (Some(other), _) => {
+            section.mistake("kind", format!("`{other}` is no kind; source, transform or sink"));
+            Kind::Fixed(ComponentKind::Transform)
+        }
+    }
+}
+
+fn read_fields(section: &mut Section<'_>) -> Vec<(Field, Alternatives)> {
     let mut fields = Vec::new();
     for field in Field::ALL {
-        if let Some(names) = section.text_or_texts(field.name()) {
-            if names.is_empty() || names.iter().any(|name| name.trim().is_empty()) {
-                section.mistake(field.name(), "needs the name of a metric, or a list of names");
+        if let Some(alternatives) = read_alternatives(section, field) {
+            let is_blank = |names: &Vec<String>| names.is_empty() || names.iter().any(|name| name.trim().is_empty());
+            if alternatives.is_empty() || alternatives.len() > MAX_ALTERNATIVES || alternatives.iter().any(is_blank) {
+                section.mistake(
+                    field.name(),
+                    "needs the name of a metric, a list of names, or { first_of = [ … ] } with some of these",
+                );
             }
-            fields.push((field, names));
+            fields.push((field, alternatives));
         }
     }
     fields
+}
+
+/// More than an engine ever renames a metric.
+const MAX_ALTERNATIVES: usize = 16;
+
+/// A name, a list of names that are summed, or `{ first_of = [ … ] }` of such.
+fn read_alternatives(section: &mut Section<'_>, field: Field) -> Option<Alternatives> {
+    let key = field.name();
+    if !section.has_table(key) {
+        return section.text_or_texts(key).map(|names| vec![names]);
+    }
+    let table = section.table(key)?;
+    if matches!(field, Field::Gauge(_)) {
+        section.mistake(key, "is a gauge; first_of is for counters");
+    }
+    let mut inner = Section::new(section.name(key), table, section.mistakes());
+    let alternatives = inner.texts_or_lists("first_of");
+    if alternatives.is_none() {
+        inner.mistake("first_of", "is missing; a list of names, or of lists of names");
+    }
+    inner.finish();
+    alternatives
 }

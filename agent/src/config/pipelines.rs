@@ -7,13 +7,13 @@ use std::sync::Arc;
 use systole_shared::limits::{MAX_PIPELINES_PER_REPORT, MAX_SHORT_TEXT_BYTES};
 use systole_shared::{PipelineId, Token};
 
-use super::mappings::UserMappings;
+use super::mappings::Mappings;
 use super::section::Section;
 use super::{CommandConfig, MetricsConfig, PipelineConfig, file, settings};
 use crate::scrape::mapping::Mapping;
 
 /// Reads every pipeline; those with mistakes are left out, their mistakes noted.
-pub(crate) fn read(root: &mut Section<'_>, mappings: &UserMappings) -> Vec<PipelineConfig> {
+pub(crate) fn read(root: &mut Section<'_>, mappings: &Mappings) -> Vec<PipelineConfig> {
     let tables = root.tables("pipeline");
     if tables.len() > MAX_PIPELINES_PER_REPORT {
         root.mistake("pipeline", format!("there are {}; at most {MAX_PIPELINES_PER_REPORT}", tables.len()));
@@ -44,7 +44,7 @@ pub(crate) fn read(root: &mut Section<'_>, mappings: &UserMappings) -> Vec<Pipel
     pipelines
 }
 
-fn read_one(mut section: Section<'_>, mappings: &UserMappings) -> Option<PipelineConfig> {
+fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineConfig> {
     let id = read_id(&mut section);
     if let Some(id) = &id {
         section.rename(format!("pipeline \"{id}\""));
@@ -127,7 +127,7 @@ fn check_env(section: &mut Section<'_>, env: &BTreeMap<String, String>) {
     }
 }
 
-fn read_metrics(section: &mut Section<'_>, mappings: &UserMappings) -> Option<MetricsConfig> {
+fn read_metrics(section: &mut Section<'_>, mappings: &Mappings) -> Option<MetricsConfig> {
     let has_url = section.has("metrics_url");
     let url = section.text("metrics_url").and_then(|text| match settings::http_url(&text) {
         Ok(url) => Some(url),
@@ -171,8 +171,8 @@ fn read_bearer(section: &mut Section<'_>) -> Option<Token> {
 }
 
 /// The mapping, and whether one was named.
-fn read_mapping_name(section: &mut Section<'_>, mappings: &UserMappings) -> (Option<Arc<Mapping>>, bool) {
-    let Some(name) = section.text("metrics") else { return (Some(mappings.vector()), false) };
+fn read_mapping_name(section: &mut Section<'_>, mappings: &Mappings) -> (Option<Arc<Mapping>>, bool) {
+    let Some(name) = section.text("metrics") else { return (Some(mappings.default()), false) };
     let mapping = mappings.get(&name);
     if mapping.is_none() {
         section.mistake("metrics", format!("`{name}` is no mapping; there are: {}", mappings.names().join(", ")));

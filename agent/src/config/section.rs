@@ -95,6 +95,17 @@ impl<'m> Section<'m> {
         self.texts(key)
     }
 
+    /// Takes a list whose items are texts or lists of texts.
+    pub(crate) fn texts_or_lists(&mut self, key: &'static str) -> Option<Vec<Vec<String>>> {
+        let Value::Array(values) = self.take(key)? else { return None };
+        let text = |value: Value| if let Value::String(text) = value { Some(text) } else { None };
+        let lists = values.into_iter().map(|value| match value {
+            Value::Array(texts) => texts.into_iter().map(text).collect(),
+            other => Some(vec![text(other)?]),
+        });
+        lists.collect()
+    }
+
     /// Takes a table of texts; numbers and booleans count as their text.
     pub(crate) fn text_table(&mut self, key: &'static str) -> BTreeMap<String, String> {
         let mut texts = BTreeMap::new();
@@ -149,6 +160,11 @@ impl<'m> Section<'m> {
     /// Whether `key` is there and not taken yet.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.rest.contains_key(key)
+    }
+
+    /// Whether `key` holds a table.
+    pub(crate) fn has_table(&self, key: &str) -> bool {
+        matches!(self.rest.get(key), Some(Value::Table(_)))
     }
 
     /// Notes every key that nobody asked for.

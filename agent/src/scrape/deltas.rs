@@ -68,6 +68,11 @@ impl Baselines {
 }
 
 impl Round<'_> {
+    /// Whether the last scrape had the series.
+    pub(crate) fn knows(&self, series: SeriesKey) -> bool {
+        self.baselines.last.contains_key(&series)
+    }
+
     /// The delta of a series that now counts `total`.
     ///
     /// `None` is a series that is there without a value that could be counted: it keeps its

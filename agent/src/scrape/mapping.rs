@@ -1,7 +1,7 @@
 //! What the metrics of an engine mean, as data: which metric is which field of which component.
 //!
-//! Vector's table is a TOML file like a user's own, read by the same code; a further engine is a
-//! further file and no code.
+//! The tables of the engines that are built in are TOML files like a user's own, read by the same
+//! code; a further engine is a further file and no code.
 
 use std::collections::HashMap;
 
@@ -103,44 +103,72 @@ impl Field {
 pub(crate) struct MappingParts {
     /// What pipelines call it.
     pub(crate) name: String,
-    /// Metrics have their names with and without this.
+    /// Metrics have their names with and without this before them.
     pub(crate) prefix: String,
-    /// The label that names the component; needed by `labelled`.
-    pub(crate) component_label: Option<String>,
-    /// The label that holds the component's kind.
-    pub(crate) kind_label: Option<String>,
-    /// Components that are left out; a `*` at the end stands for anything.
+    /// Metrics have their names with and without each of these behind them.
+    pub(crate) suffixes: Vec<String>,
+    /// Components that labels name and that are left out; a `*` at the end stands for anything.
     pub(crate) ignore: Vec<String>,
     /// The metric that holds the seconds since the process's start.
     pub(crate) uptime: Option<String>,
     /// The metric that holds the process's start; `process_start_time_seconds` by default.
     pub(crate) start_time: Option<String>,
-    /// Fields whose metrics name their component in a label.
-    pub(crate) labelled: Vec<(Field, Vec<String>)>,
-    /// Components that the table names itself.
-    pub(crate) fixed: Vec<Rule>,
+    /// Which metrics are which fields of which components.
+    pub(crate) rules: Vec<Rule>,
 }
 
-/// A component that a mapping names itself, and the metrics that are its fields.
+/// One component, or the components that a label names, and the metrics that are their fields.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
-    /// The component.
-    pub(crate) component: String,
-    /// What it does.
-    pub(crate) kind: ComponentKind,
+    /// Whose fields these are.
+    pub(crate) component: Naming,
+    /// What they do.
+    pub(crate) kind: Kind,
     /// Only series with all of these labels count.
     pub(crate) labels: Vec<(String, String)>,
-    /// Its fields, each the sum over these metrics.
-    pub(crate) fields: Vec<(Field, Vec<String>)>,
+    /// The fields.
+    pub(crate) fields: Vec<(Field, Alternatives)>,
 }
+
+/// How a component gets its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// It has this one.
+    Fixed(String),
+    /// The value of a label, with something before it: engines give a source and a sink the same name.
+    Label {
+        /// The label.
+        label: String,
+        /// What stands before its value.
+        prefix: String,
+    },
+}
+
+/// How a component's kind is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It is this one.
+    Fixed(ComponentKind),
+    /// A label holds it.
+    Label(String),
+}
+
+/// Sets of metrics, each of which tells the same: a component's field is the sum over the first set
+/// that it has any series of. Engines rename their metrics, and write both for a while.
+pub(crate) type Alternatives = Vec<Vec<String>>;
 
 /// What one metric stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// A field of the component that a label names.
-    Labelled(Field),
-    /// A field of the component of [`Mapping::rule`].
-    Fixed(usize, Field),
+    /// A field.
+    Field {
+        /// Its rule, for [`Mapping::rule`].
+        rule: usize,
+        /// Which one.
+        field: Field,
+        /// Which of the [`Alternatives`] the metric belongs to.
+        rank: u8,
+    },
     /// Seconds since the process's start.
     Uptime,
     /// The process's start, in seconds since the epoch.
@@ -157,25 +185,33 @@ pub(crate) struct Mapping {
 /// What Prometheus' own client libraries call the start of their process.
 const START_TIME: &str = "process_start_time_seconds";
 
+/// Name and table of each engine that is built in; the first is the default.
+const BUILT_IN: [(&str, &str); 3] = [
+    ("vector", include_str!("vector.toml")),
+    ("otelcol", include_str!("otelcol.toml")),
+    ("fluentbit", include_str!("fluentbit.toml")),
+];
+
 impl Mapping {
     /// Makes a table ready.
     pub(crate) fn new(parts: MappingParts) -> Self {
         let mut targets: HashMap<String, Vec<Target>> = HashMap::new();
         let mut add = |name: &str, target: Target| {
-            let long = format!("{}{name}", parts.prefix);
-            for name in [name.to_owned(), long] {
-                let targets = targets.entry(name).or_default();
-                if !targets.contains(&target) {
-                    targets.push(target);
+            let plain = std::iter::once("").chain(parts.suffixes.iter().map(String::as_str));
+            for suffix in plain {
+                for prefix in ["", &parts.prefix] {
+                    let targets = targets.entry(format!("{prefix}{name}{suffix}")).or_default();
+                    if !targets.contains(&target) {
+                        targets.push(target);
+                    }
                 }
             }
         };
-        for (field, names) in &parts.labelled {
-            names.iter().for_each(|name| add(name, Target::Labelled(*field)));
-        }
-        for (index, rule) in parts.fixed.iter().enumerate() {
-            for (field, names) in &rule.fields {
-                names.iter().for_each(|name| add(name, Target::Fixed(index, *field)));
+        for (rule, Rule { fields, .. }) in parts.rules.iter().enumerate() {
+            for (field, alternatives) in fields {
+                for (rank, names) in (0_u8..).zip(alternatives) {
+                    names.iter().for_each(|name| add(name, Target::Field { rule, field: *field, rank }));
+                }
             }
         }
         if let Some(name) = &parts.uptime {
@@ -185,11 +221,19 @@ impl Mapping {
         Mapping { parts, targets }
     }
 
+    /// Every table that is built in, the default first.
+    pub(crate) fn built_in() -> impl Iterator<Item = Mapping> {
+        BUILT_IN.into_iter().map(|(name, table)| {
+            let table = table.parse().expect("the built-in tables are TOML");
+            let mut mistakes = crate::config::Mistakes::default();
+            crate::config::read_mapping(name, table, &mut mistakes).expect("the built-in tables have no mistakes")
+        })
+    }
+
     /// Vector's table.
+    #[cfg(test)]
     pub(crate) fn vector() -> Self {
-        let table = include_str!("vector.toml").parse().expect("the built-in table is TOML");
-        let mut mistakes = crate::config::Mistakes::default();
-        crate::config::read_mapping("vector", table, &mut mistakes).expect("the built-in table has no mistakes")
+        Mapping::built_in().next().expect("there is a default")
     }
 
     /// The whole table as text: the same for the same table, in every life of the agent.
@@ -207,22 +251,12 @@ impl Mapping {
         self.targets.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The component of [`Target::Fixed`].
+    /// The rule of [`Target::Field`].
     pub(crate) fn rule(&self, index: usize) -> &Rule {
-        &self.parts.fixed[index]
+        &self.parts.rules[index]
     }
 
-    /// The label that names the component.
-    pub(crate) fn component_label(&self) -> Option<&str> {
-        self.parts.component_label.as_deref()
-    }
-
-    /// The label that holds the component's kind.
-    pub(crate) fn kind_label(&self) -> Option<&str> {
-        self.parts.kind_label.as_deref()
-    }
-
-    /// Whether the component is left out.
+    /// Whether the component that a label names so is left out.
     pub(crate) fn ignores(&self, component: &str) -> bool {
         self.parts.ignore.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => component.starts_with(prefix),
@@ -230,3 +264,7 @@ impl Mapping {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "mapping_tests.rs"]
+mod tests;

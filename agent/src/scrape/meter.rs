@@ -168,8 +168,13 @@ impl Meter {
         totals.clear_gauges();
         for component in &reading.components {
             let mut deltas = Deltas::default();
+            let ranks = component.ranks(|series| round.knows(series));
             for counter in &component.counters {
+                // Those that do not count now have a baseline all the same, for when they do.
                 let delta = round.delta(counter.series, counter.total);
+                if counter.rank != ranks.of(counter.field) {
+                    continue;
+                }
                 let sum = deltas.slot(counter.field);
                 *sum = Some(sum.unwrap_or(0).saturating_add(delta));
             }

@@ -1,12 +1,13 @@
 //! What one scrape said, in the terms of a mapping.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use systole_shared::ComponentKind;
 
-use super::mapping::{Counter, Field, Gauge, Mapping, Target};
+use super::mapping::{Counter, Field, Gauge, Kind, Mapping, Naming, Target};
 use super::text::{self, Labels, Sample};
 
 /// Everything that a scrape said of a process.
@@ -42,6 +43,8 @@ pub(crate) struct ComponentReading {
 pub(crate) struct CounterReading {
     /// The field it adds to.
     pub(crate) field: Counter,
+    /// Which of the field's alternative sets of metrics it is of; the lowest that is there counts.
+    pub(crate) rank: u8,
     /// What tells it apart from every other series of the process.
     pub(crate) series: SeriesKey,
     /// The count since the process's start, without its fraction; `None` for a value that no
@@ -91,24 +94,22 @@ impl Reading {
             match *target {
                 Target::Uptime => self.uptime_seconds = Some(sample.value).filter(|value| value.is_finite()),
                 Target::StartTime => self.start_time_seconds = Some(sample.value).filter(|value| value.is_finite()),
-                Target::Labelled(field) => {
-                    let Some(id) = mapping.component_label().and_then(|label| sample.labels.get(label)) else {
-                        continue;
-                    };
-                    if id.is_empty() || mapping.ignores(&id) {
-                        continue;
-                    }
-                    let kind = mapping.kind_label().and_then(|label| sample.labels.get(label));
-                    let kind = kind.map_or(ComponentKind::Transform, |kind| ComponentKind::from_wire(&kind));
-                    self.component(&id, kind, index).add(field, sample);
-                }
-                Target::Fixed(rule, field) => {
+                Target::Field { rule, field, rank } => {
                     let rule = mapping.rule(rule);
                     let matches =
                         |(name, value): &(String, String)| sample.labels.get(name).is_some_and(|v| v == *value);
-                    if rule.labels.iter().all(matches) {
-                        self.component(&rule.component, rule.kind, index).add(field, sample);
+                    if !rule.labels.iter().all(matches) {
+                        continue;
                     }
+                    let Some(id) = component_id(&rule.component, sample, mapping) else { continue };
+                    let kind = match &rule.kind {
+                        Kind::Fixed(kind) => *kind,
+                        Kind::Label(label) => {
+                            let kind = sample.labels.get(label);
+                            kind.map_or(ComponentKind::Transform, |kind| ComponentKind::from_wire(&kind))
+                        }
+                    };
+                    self.component(&id, kind, index).add(field, rank, sample);
                 }
             }
         }
@@ -133,15 +134,52 @@ impl Reading {
     }
 }
 
+/// The id of the component that a series is of; none if it is of no component, or of one that is left out.
+fn component_id<'a>(naming: &'a Naming, sample: &Sample<'a>, mapping: &Mapping) -> Option<Cow<'a, str>> {
+    match naming {
+        Naming::Fixed(id) => Some(Cow::Borrowed(id)),
+        Naming::Label { label, prefix } => {
+            let name = sample.labels.get(label).filter(|name| !name.is_empty() && !mapping.ignores(name))?;
+            Some(if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) })
+        }
+    }
+}
+
+/// Which of a component's alternative sets of metrics count, field by field.
+#[derive(Debug, Default)]
+pub(crate) struct Ranks(Vec<(Counter, u8)>);
+
+impl Ranks {
+    /// The rank that counts.
+    pub(crate) fn of(&self, field: Counter) -> u8 {
+        self.0.iter().find(|(known, _)| *known == field).map_or(0, |(_, rank)| *rank)
+    }
+}
+
 impl ComponentReading {
-    fn add(&mut self, field: Field, sample: &Sample<'_>) {
+    /// Which ranks count: the lowest that is there, but one that the last scrape had, so that what one
+    /// set told before is not told again by another that appears only now.
+    pub(crate) fn ranks(&self, is_known: impl Fn(SeriesKey) -> bool) -> Ranks {
+        let mut ranks = Vec::new();
+        for field in Counter::ALL {
+            let of_field = || self.counters.iter().filter(move |counter| counter.field == field);
+            if of_field().any(|counter| counter.rank > 0) {
+                let known = of_field().filter(|counter| is_known(counter.series)).map(|counter| counter.rank).min();
+                let rank = known.or_else(|| of_field().map(|counter| counter.rank).min());
+                ranks.push((field, rank.unwrap_or(0)));
+            }
+        }
+        Ranks(ranks)
+    }
+
+    fn add(&mut self, field: Field, rank: u8, sample: &Sample<'_>) {
         match field {
             Field::Counter(field) => {
                 let valid = sample.value >= 0.0 && sample.value < LARGEST_TOTAL;
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
                 let total = valid.then_some(sample.value as u64);
                 let series = series_key(&self.id, field, sample.name, sample.labels);
-                self.counters.push(CounterReading { field, series, total });
+                self.counters.push(CounterReading { field, rank, series, total });
             }
             Field::Gauge(gauge) if sample.value.is_finite() && sample.value >= 0.0 => {
                 self.gauges.add(gauge, sample.value);
