@@ -12,7 +12,7 @@ use super::client::ApiClient;
 use super::ports::free_address;
 use super::process::{Process, pid};
 use super::wait::eventually;
-use crate::stub::totals::{Life, Totals};
+use crate::stub::totals::{Life, Scrape, Totals};
 
 /// Longest time until the stub does what it is told.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,6 +70,11 @@ impl StubVector {
 
     fn try_totals(&self) -> Option<Totals> {
         Totals::read(&self.totals).expect("the totals can be read")
+    }
+
+    /// What each scrape was shown, oldest first.
+    pub fn scrapes(&self) -> Vec<Scrape> {
+        Scrape::read(&self.totals).expect("the scrapes can be read")
     }
 
     /// The present life of the process.

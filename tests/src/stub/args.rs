@@ -39,9 +39,17 @@ pub struct Flags {
     /// Where /metrics and /control answer; port 0 takes a free one.
     #[arg(long, env = "STUB_METRICS_ADDRESS", value_name = "HOST:PORT")]
     pub metrics_address: Option<SocketAddr>,
-    /// File for the true totals, over all lives of the process.
+    /// File for the true totals, over all lives of the process; beside it, with the extension
+    /// `scrapes`, what each scrape was shown.
     #[arg(long, env = "STUB_TOTALS", value_name = "FILE")]
     pub totals: Option<PathBuf>,
+    /// Milliseconds between two moves of the counters. Default 50; more where many stubs run at once.
+    #[arg(long, value_name = "MS")]
+    pub tick_ms: Option<u64>,
+    /// Events that come with each scrape, right before its answer, on top of those by the clock.
+    /// Default 0.
+    #[arg(long, value_name = "EVENTS")]
+    pub events_per_scrape: Option<u64>,
     /// Events per second. Default 50.
     #[arg(long, env = "STUB_RATE", value_name = "EVENTS_PER_SECOND")]
     pub rate: Option<f64>,
@@ -90,6 +98,8 @@ impl Flags {
         Flags {
             metrics_address: self.metrics_address.or(other.metrics_address),
             totals: self.totals.or(other.totals),
+            tick_ms: self.tick_ms.or(other.tick_ms),
+            events_per_scrape: self.events_per_scrape.or(other.events_per_scrape),
             rate: self.rate.or(other.rate),
             components: self.components.or(other.components),
             errors_every: self.errors_every.or(other.errors_every),

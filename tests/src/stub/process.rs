@@ -21,11 +21,9 @@ use super::exposition::{self, Context};
 use super::http;
 use super::logs::Logger;
 use super::settings::{EXIT_CONFIG, Settings, read_config};
-use super::totals::{Life, TotalsFile};
+use super::totals::{Life, Scrape, TotalsFile};
 use crate::clock;
 
-/// How often the counters move and the totals are written.
-const TICK: Duration = Duration::from_millis(50);
 /// Ends that wait to be carried out: one is enough, the first ends the process.
 const ENDS: usize = 1;
 /// How often the stub looks whether the holder of its lease lives.
@@ -99,6 +97,7 @@ struct State {
     started_at: i64,
     address: Option<SocketAddr>,
     scrapes: u64,
+    events_per_scrape: u64,
     /// Numbered lines that came by the clock; those of a flood come on top.
     paced_lines: u64,
     tap: bool,
@@ -132,6 +131,14 @@ impl State {
         }
     }
 
+    fn write_scrape(&self) {
+        let Some(file) = &self.totals else { return };
+        let exposed = self.engine.counts(|series| series.exposed);
+        if let Err(error) = file.write_scrape(&Scrape { at: clock::now_ms(), life: self.life.clone(), exposed }) {
+            self.log.line("ERROR", "stub", &format!("{error:#}"));
+        }
+    }
+
     /// The page of a scrape; noted as exposed before anybody can have read it.
     fn scrape(&mut self, started: Instant) -> String {
         if let Some(page) = &self.frozen {
@@ -139,6 +146,7 @@ impl State {
         }
         let now = Instant::now();
         self.engine.advance(now);
+        self.engine.burst(self.events_per_scrape);
         let context = Context {
             now: clock::now_ms(),
             uptime_seconds: now.duration_since(started).as_secs(),
@@ -149,6 +157,7 @@ impl State {
         self.scrapes += 1;
         self.engine.expose();
         self.write_totals();
+        self.write_scrape();
         self.last_page.clone_from(&page);
         page
     }
@@ -236,6 +245,7 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
             started_at: clock::now_ms(),
             address: None,
             scrapes: 0,
+            events_per_scrape: settings.events_per_scrape,
             paced_lines: 0,
             tap: settings.tap,
             hangs: false,
@@ -249,7 +259,7 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
     stub.lock().write_totals();
 
     let mut terminations = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut tick = interval(TICK);
+    let mut tick = interval(Duration::from_millis(settings.tick_ms));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let opening = open(&stub, &settings);
     tokio::pin!(opening);

@@ -18,6 +18,10 @@ pub struct Settings {
     pub metrics_address: SocketAddr,
     /// File for the true totals.
     pub totals: Option<PathBuf>,
+    /// Milliseconds between two moves of the counters.
+    pub tick_ms: u64,
+    /// Events that come with each scrape.
+    pub events_per_scrape: u64,
     /// Events per second.
     pub rate: f64,
     /// How many components there are.
@@ -63,6 +67,8 @@ impl Settings {
         Ok(Settings {
             metrics_address: flags.metrics_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9598))),
             totals: flags.totals,
+            tick_ms: flags.tick_ms.unwrap_or(50).max(1),
+            events_per_scrape: flags.events_per_scrape.unwrap_or(0),
             rate: flags.rate.unwrap_or(50.0),
             components,
             errors_every: flags.errors_every.unwrap_or(0),

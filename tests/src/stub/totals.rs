@@ -1,6 +1,8 @@
 //! The file that tells what the stub truly counted.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -83,6 +85,32 @@ pub struct Life {
     pub exposed_components: BTreeMap<String, ComponentCounts>,
 }
 
+/// What one scrape was shown: a line of the file beside the totals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scrape {
+    /// When the page was made, before the scraper can have it.
+    pub at: UnixMillis,
+    /// The life of the process.
+    pub life: String,
+    /// [`Life::exposed`] with this scrape.
+    pub exposed: Counts,
+}
+
+impl Scrape {
+    /// Every scrape that a stub with these totals has answered, oldest first.
+    pub fn read(totals: &Path) -> anyhow::Result<Vec<Self>> {
+        let path = totals.with_extension(SCRAPES);
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text.with_context(|| path.display().to_string())?,
+        };
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    }
+}
+
 /// The whole file: every life of the process that wrote to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +139,9 @@ impl Totals {
     }
 }
 
+/// Extension of the file of scrapes.
+const SCRAPES: &str = "scrapes";
+
 /// Keeps the file up to date.
 #[derive(Debug)]
 pub struct TotalsFile {
@@ -136,6 +167,14 @@ impl TotalsFile {
         let temporary = self.path.with_extension("tmp");
         std::fs::write(&temporary, serde_json::to_vec(&totals)?).context("write the totals")?;
         std::fs::rename(&temporary, &self.path).context("replace the totals")
+    }
+
+    /// Writes down what a scrape was shown.
+    pub fn write_scrape(&self, scrape: &Scrape) -> anyhow::Result<()> {
+        let path = self.path.with_extension(SCRAPES);
+        let mut file = File::options().create(true).append(true).open(&path).context("open the file of scrapes")?;
+        let line = format!("{}\n", serde_json::to_string(scrape)?);
+        file.write_all(line.as_bytes()).context("write a scrape")
     }
 }
 
@@ -170,5 +209,22 @@ mod tests {
         let totals = Totals::read(&path).unwrap().unwrap();
         assert_eq!((totals.total.events_in, totals.exposed.events_in), (14, 7));
         assert_eq!(totals.lives.len(), 2);
+    }
+
+    #[test]
+    fn scrapes_are_read_up_to_the_one_that_is_being_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("totals.json");
+        assert_eq!(Scrape::read(&path).unwrap(), []);
+        let file = TotalsFile::open(path.clone()).unwrap();
+        let scrapes = [1, 2].map(|at| Scrape { at, life: "a".to_owned(), exposed: Counts::default() });
+        scrapes.iter().for_each(|scrape| file.write_scrape(scrape).unwrap());
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(path.with_extension(SCRAPES))
+            .unwrap()
+            .write_all(b"{\"at")
+            .unwrap();
+        assert_eq!(Scrape::read(&path).unwrap(), scrapes);
     }
 }
