@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::baselines::BaselineFiles;
 use crate::config::Config;
+use crate::data_dir_lock::{DataDirLock, LockError};
 use crate::heartbeat::Heartbeat;
 use crate::host::Host;
 use crate::identity::machine::Machine;
@@ -61,6 +62,12 @@ struct App {
 
 /// Runs the agent until a signal ends it.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    let _lock = match DataDirLock::take(&config.data_dir) {
+        Ok(lock) => Some(lock),
+        Err(held @ LockError::Held(_)) => return Err(held.into()),
+        // Pipelines run without a disk, too, and what is wrong with it is told below.
+        Err(LockError::Unusable(_)) => None,
+    };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let result = runtime.block_on(async {

@@ -15,6 +15,7 @@ mod baselines;
 mod cli;
 mod clock;
 mod config;
+mod data_dir_lock;
 mod heartbeat;
 mod host;
 mod http;

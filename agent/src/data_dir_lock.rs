@@ -1,0 +1,64 @@
+//! One agent per data directory: two would tear each other's spool, and report as one node in turn.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::identity::node_token;
+
+const FILE: &str = "lock";
+
+/// Held while the agent lives. The system gives it back when the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct DataDirLock {
+    _file: File,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    /// Somebody else has it.
+    #[error("another agent runs with data_dir {}: stop it, or give this one a directory of its own", .0.display())]
+    Held(PathBuf),
+    /// The directory or the file cannot be had, so nobody else has them either.
+    #[error("the data directory cannot be locked")]
+    Unusable(#[source] io::Error),
+}
+
+impl DataDirLock {
+    /// Takes the lock of a directory, which is made where it is missing.
+    pub(crate) fn take(data_dir: &Path) -> Result<Self, LockError> {
+        node_token::make_data_dir(data_dir).map_err(LockError::Unusable)?;
+        let path = data_dir.join(FILE);
+        let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = options.map_err(LockError::Unusable)?;
+        match file.try_lock() {
+            Ok(()) => Ok(DataDirLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held(data_dir.to_owned())),
+            Err(TryLockError::Error(error)) => Err(LockError::Unusable(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_held_by_one_until_it_lets_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDirLock::take(dir.path()).unwrap();
+        assert!(matches!(DataDirLock::take(dir.path()), Err(LockError::Held(_))));
+        drop(first);
+        DataDirLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_nobodys() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(matches!(DataDirLock::take(&file.join("data")), Err(LockError::Unusable(_))));
+    }
+}
