@@ -92,6 +92,8 @@ async fn try_submit(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<ReportAck, ApiError> {
+    // Before the body: what is slow on its way up must not look like an agent's wrong clock.
+    let received_at = clock::now_ms();
     let raw = read_body(payload, MAX_BODY_BYTES).await?;
     app.telemetry.body_bytes.inc_by(raw.len() as u64);
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
@@ -103,7 +105,6 @@ async fn try_submit(
         .try_acquire_many(kib)
         .map_err(|_| ApiError::unavailable("too many bytes of reports wait for the database"))?;
     let decoded = decode::decode(&opened)?;
-    let received_at = clock::now_ms();
     let last_seq = decoded.reports.last().map(|report| report.seq);
     let committed = app
         .committer
@@ -122,7 +123,7 @@ async fn try_submit(
         refused_count: committed.refusals.count,
         refused: committed.refusals.listed,
         interval_ms: app.config.interval.as_millis() as u64,
-        now: received_at,
+        now: clock::now_ms(),
         missing: committed.missing,
     })
 }
