@@ -1,10 +1,12 @@
 //! An agent of its own, as one node among several on this host.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde::Serialize;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -27,6 +29,8 @@ pub struct AgentPipeline {
     pub command: Option<Vec<String>>,
     /// Where its metrics are.
     pub metrics_url: Option<String>,
+    /// More keys with their values.
+    pub settings: Vec<(&'static str, Value)>,
 }
 
 impl AgentPipeline {
@@ -37,32 +41,46 @@ impl AgentPipeline {
 
     /// A stub that somebody else runs.
     pub fn watched(id: &str, stub: &StubVector) -> Self {
-        AgentPipeline { id: id.to_owned(), name: None, command: None, metrics_url: Some(stub.metrics_url()) }
+        let metrics_url = Some(stub.metrics_url());
+        AgentPipeline { id: id.to_owned(), name: None, command: None, metrics_url, settings: Vec::new() }
+    }
+
+    /// The same with one more key.
+    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.settings.push((key, value.into()));
+        self
     }
 }
 
-/// The agent's configuration file. A JSON string, or list of them, is one in TOML as well.
-fn config(
-    collector: &TestCollector,
-    token: &str,
-    data_dir: &Path,
-    machine_id: &str,
-    pipelines: &[AgentPipeline],
-) -> String {
-    let mut lines = vec![
-        line("url", &collector.url()),
-        line("token", token),
-        line("data_dir", data_dir),
-        line("machine_id", machine_id),
-    ];
-    for pipeline in pipelines {
-        lines.push("[[pipeline]]".to_owned());
-        lines.push(line("id", &pipeline.id));
-        lines.extend(pipeline.name.as_ref().map(|name| line("name", name)));
-        lines.extend(pipeline.command.as_ref().map(|command| line("command", command)));
-        lines.extend(pipeline.metrics_url.as_ref().map(|url| line("metrics_url", url)));
-    }
+/// How an agent differs from the usual one.
+#[derive(Clone, Debug, Default)]
+pub struct AgentSetup<'a> {
+    /// The environment of its node; none is `default`.
+    pub environment: Option<&'a str>,
+    /// Where it finds the collector, such as through a proxy; none is the collector itself.
+    pub url: Option<String>,
+    /// More keys of its configuration with their values.
+    pub settings: Vec<(&'static str, Value)>,
+}
+
+/// The keys of the agent's configuration file that stand before its pipelines. A JSON string, or list
+/// of them, is one in TOML as well.
+fn head(collector: &TestCollector, setup: &AgentSetup<'_>, token: &str, data_dir: &Path) -> String {
+    let machine_id = uuid::Uuid::new_v4().simple().to_string();
+    let url = setup.url.clone().unwrap_or_else(|| collector.url());
+    let mut lines =
+        vec![line("url", &url), line("token", token), line("data_dir", data_dir), line("machine_id", &machine_id)];
+    lines.extend(setup.settings.iter().map(|(key, value)| line(key, value)));
     lines.join("\n")
+}
+
+fn pipeline_lines(pipeline: &AgentPipeline) -> Vec<String> {
+    let mut lines = vec!["[[pipeline]]".to_owned(), line("id", &pipeline.id)];
+    lines.extend(pipeline.name.as_ref().map(|name| line("name", name)));
+    lines.extend(pipeline.command.as_ref().map(|command| line("command", command)));
+    lines.extend(pipeline.metrics_url.as_ref().map(|url| line("metrics_url", url)));
+    lines.extend(pipeline.settings.iter().map(|(key, value)| line(key, value)));
+    lines
 }
 
 fn line(key: &str, value: &(impl Serialize + ?Sized)) -> String {
@@ -74,25 +92,72 @@ fn line(key: &str, value: &(impl Serialize + ?Sized)) -> String {
 pub struct TestAgent {
     process: Option<Process>,
     directory: TempDir,
+    /// The configuration without its pipelines.
+    head: String,
 }
 
 impl TestAgent {
     /// Writes a configuration and starts the agent, as a node of the environment (`default` when
     /// there is none).
     pub async fn start(collector: &TestCollector, environment: Option<&str>, pipelines: &[AgentPipeline]) -> Self {
-        let token = collector.create_token("enroll", environment).await;
-        let directory = tempfile::Builder::new().prefix("systole-agent-").tempdir().expect("a directory");
-        let machine_id = uuid::Uuid::new_v4().simple().to_string();
-        let data_dir = directory.path().join("data");
-        let text = config(collector, token.token.reveal(), &data_dir, &machine_id, pipelines);
-        let mut agent = TestAgent { process: None, directory };
-        std::fs::write(agent.config_path(), text).expect("the configuration is written");
+        Self::start_with(collector, AgentSetup { environment, ..AgentSetup::default() }, pipelines).await
+    }
+
+    /// The same with settings of its own.
+    pub async fn start_with(collector: &TestCollector, setup: AgentSetup<'_>, pipelines: &[AgentPipeline]) -> Self {
+        let mut agent = Self::prepare(collector, setup, pipelines).await;
         agent.run();
         agent
     }
 
-    fn config_path(&self) -> PathBuf {
+    /// Only writes the configuration.
+    pub async fn prepare(collector: &TestCollector, setup: AgentSetup<'_>, pipelines: &[AgentPipeline]) -> Self {
+        let token = collector.create_token("enroll", setup.environment).await;
+        let directory = tempfile::Builder::new().prefix("systole-agent-").tempdir().expect("a directory");
+        let head = head(collector, &setup, token.token.reveal(), &directory.path().join("data"));
+        let agent = TestAgent { process: None, directory, head };
+        agent.write_config(pipelines);
+        agent
+    }
+
+    /// Puts another configuration, with these pipelines, in the place of the present one, in one step.
+    pub fn write_config(&self, pipelines: &[AgentPipeline]) {
+        let lines = pipelines.iter().flat_map(pipeline_lines);
+        let text = std::iter::once(self.head.clone()).chain(lines).collect::<Vec<_>>().join("\n");
+        let unfinished = self.config_path().with_extension("unfinished");
+        std::fs::write(&unfinished, text).expect("the configuration is written");
+        std::fs::rename(unfinished, self.config_path()).expect("the configuration takes its place");
+    }
+
+    /// The configuration's file.
+    pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("agent.toml")
+    }
+
+    /// Where the data are.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.running().pid()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.running().signal(signal);
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let status = self.process.as_mut().expect("the agent runs").wait(limit).await;
+        self.process = None;
+        status
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("the agent runs")
     }
 
     /// Starts the process again with the same data.
@@ -102,6 +167,13 @@ impl TestAgent {
         command.arg("--config").arg(self.config_path());
         let log = self.directory.path().join("agent.log");
         self.process = Some(Process::start("agent", &mut command, &log));
+    }
+
+    /// A second process with the same configuration, and so with the same data.
+    pub fn run_twin(&self) -> Process {
+        let mut command = Command::new(binary("systole-agent"));
+        command.arg("--config").arg(self.config_path());
+        Process::start("second agent", &mut command, &self.directory.path().join("second-agent.log"))
     }
 
     /// SIGKILL.

@@ -38,6 +38,11 @@ impl ApiClient {
         ApiClient { http: http(), base: base.to_owned(), token: None }
     }
 
+    /// The same with connections of its own.
+    pub fn reconnected(&self) -> Self {
+        ApiClient { http: http(), ..self.clone() }
+    }
+
     /// The same with a token.
     pub fn with_token(&self, token: &str) -> Self {
         ApiClient { token: Some(token.to_owned()), ..self.clone() }

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod binaries;
+pub mod chaos;
 pub mod client;
 pub mod collector;
 pub mod database;
@@ -16,9 +17,11 @@ pub mod process;
 pub mod reports;
 pub mod sse;
 pub mod stub_vector;
+pub mod truth;
 pub mod wait;
 
-pub use agent::{AgentPipeline, TestAgent};
+pub use agent::{AgentPipeline, AgentSetup, TestAgent};
+pub use chaos::{ChaosProxy, Fate, Fates};
 pub use client::{Answer, ApiClient};
 pub use collector::{NewToken, TestCollector};
 pub use feed::{Feed, FeedEvent};

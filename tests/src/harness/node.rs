@@ -94,6 +94,11 @@ impl NodeClient {
         Answer::of(request.header("content-type", "application/json").body(body.to_string())).await
     }
 
+    /// The same node with connections of its own.
+    pub fn reconnected(&self) -> Self {
+        NodeClient { client: self.client.reconnected(), ..self.clone() }
+    }
+
     /// The node's secret, to speak in its name without this client.
     pub fn token(&self) -> &str {
         self.client.token().expect("an enrolled node has a token")

@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod chaos;
 mod commands;
 mod demo;
+mod disk;
 mod exactly_once;
 mod feed;
 mod identity;

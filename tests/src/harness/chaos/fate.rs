@@ -1,0 +1,167 @@
+//! What can happen to a connection, and who decides it.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// Environment variable with the seed of [`Fates::random`].
+const SEED: &str = "SYSTOLE_CHAOS_SEED";
+
+/// What happens to a connection. Exchanges are turns (bytes up, then bytes down), from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Carried as it is for so many exchanges, and closed when the next one begins.
+    Pass {
+        /// 0: for ever.
+        exchanges: u64,
+    },
+    /// Bytes wait. A request that waits for over 2 s looks to a collector like a wrong clock.
+    Delay {
+        /// Before the first bytes of each request.
+        request: Duration,
+        /// Before the first bytes of each answer.
+        answer: Duration,
+    },
+    /// Cut within a request, or right before it.
+    CutRequest {
+        /// In this exchange.
+        exchange: u64,
+        /// When so many bytes of it have been carried.
+        after: usize,
+    },
+    /// Cut within an answer, or right before it: what was asked for has happened all the same.
+    CutAnswer {
+        /// In this exchange.
+        exchange: u64,
+        /// When so many bytes of it have been carried.
+        after: usize,
+    },
+    /// Bytes come in small pieces.
+    Trickle {
+        /// Bytes of a piece.
+        piece: usize,
+        /// Between two pieces.
+        pause: Duration,
+    },
+    /// Taken, and reset at once.
+    Reset,
+    /// Taken, never answered, reset in the end.
+    BlackHole {
+        /// Until then.
+        held: Duration,
+    },
+    /// Reset, and nobody listens for a while.
+    Refuse {
+        /// For so long.
+        gone: Duration,
+    },
+    /// A request is sent twice, each on a connection of its own.
+    Duplicate(Twin),
+}
+
+/// How a request is sent twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Twin {
+    /// Both at once; else the second when the first is answered.
+    pub together: bool,
+    /// The second's answer is given; else the first's.
+    pub second_answers: bool,
+}
+
+impl Fate {
+    /// For counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Fate::Pass { .. } => "pass",
+            Fate::Delay { .. } => "delay",
+            Fate::CutRequest { .. } => "cut request",
+            Fate::CutAnswer { .. } => "cut answer",
+            Fate::Trickle { .. } => "trickle",
+            Fate::Reset => "reset",
+            Fate::BlackHole { .. } => "black hole",
+            Fate::Refuse { .. } => "refuse",
+            Fate::Duplicate(_) => "duplicate",
+        }
+    }
+
+    /// Any of them, in measures that an agent which reports every second outlives: no request waits
+    /// long enough to look like a wrong clock.
+    fn random(random: &mut StdRng) -> Self {
+        let ms = |random: &mut StdRng, most| Duration::from_millis(random.random_range(10..=most));
+        let exchange = random.random_range(1..=3);
+        match random.random_range(0..100) {
+            0..20 => Fate::Pass { exchanges: exchange },
+            20..32 => Fate::Delay { request: ms(random, 800), answer: ms(random, 1_500) },
+            32..46 => Fate::CutRequest { exchange, after: random.random_range(0..3_000) },
+            46..54 => Fate::CutAnswer { exchange, after: 0 },
+            54..64 => Fate::CutAnswer { exchange, after: random.random_range(1..400) },
+            64..72 => Fate::Trickle { piece: random.random_range(300..4_000), pause: ms(random, 30) },
+            72..76 => Fate::Reset,
+            76..80 => Fate::BlackHole { held: ms(random, 2_000) },
+            80..84 => Fate::Refuse { gone: ms(random, 700) },
+            _ => Fate::Duplicate(Twin { together: random.random(), second_answers: random.random() }),
+        }
+    }
+}
+
+/// Who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fates {
+    /// A seed.
+    Random {
+        /// It.
+        seed: u64,
+    },
+    /// The same for all.
+    Always(Fate),
+}
+
+impl Fates {
+    /// Nothing happens.
+    pub const CALM: Fates = Fates::Always(Fate::Pass { exchanges: 0 });
+
+    /// By the seed of the environment, or else by a new one; a failing test tells which it was.
+    pub fn random() -> Self {
+        let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
+        Fates::Random { seed: given.unwrap_or_else(rand::random) }
+    }
+
+    /// The fate of the n-th connection.
+    pub fn of_connection(self, number: u64) -> Fate {
+        match self {
+            Fates::Random { seed } => {
+                // An odd factor keeps neighbouring numbers of neighbouring seeds apart.
+                let own = seed ^ (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                Fate::random(&mut StdRng::seed_from_u64(own))
+            }
+            Fates::Always(fate) => fate,
+        }
+    }
+}
+
+impl fmt::Display for Fates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fates::Random { seed } => write!(f, "{SEED}={seed} meets the same fates"),
+            Fates::Always(fate) => write!(f, "{fate:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything_and_two_seeds_differ() {
+        let fates = |seed| -> Vec<Fate> { (0..200).map(|n| Fates::Random { seed }.of_connection(n)).collect() };
+        assert_eq!(fates(7), fates(7));
+        assert_ne!(fates(7), fates(8));
+        let kinds: HashSet<&str> = fates(7).iter().map(Fate::name).collect();
+        assert_eq!(kinds.len(), 9, "every fate comes: {kinds:?}");
+    }
+}

@@ -1,0 +1,177 @@
+//! A proxy that does to connections what bad networks do.
+//!
+//! It stands between agents, or subscribers, and a collector. It knows bytes and turns, not HTTP; only
+//! to send a request twice it has to know where one ends. What happens to the n-th connection is
+//! decided by the seed and n alone, so a run with the same seed meets the same fates in the same
+//! order, whatever the timing is.
+
+mod duplicate;
+mod fate;
+mod tunnel;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+pub use fate::{Fate, Fates, Twin};
+
+use super::ports::free_address;
+
+/// Connections at once; more of them wait to be accepted.
+const MAX_CONNECTIONS: usize = 256;
+
+/// Longest that a connection to the other end may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Between two tries to listen again.
+const LISTEN_AGAIN: Duration = Duration::from_millis(20);
+
+/// A running proxy; it ends, and cuts what it carries, when this is dropped.
+#[derive(Debug)]
+pub struct ChaosProxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: SocketAddr,
+    fates: Mutex<Fates>,
+    /// How often each fate came true; one that was to come true at a later exchange may not have.
+    struck: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl ChaosProxy {
+    /// Listens on a port of its own and carries connections to `target` (`http://host:port`).
+    pub async fn start(target: &str, fates: Fates) -> Self {
+        let target = target.trim_start_matches("http://").parse().expect("a target is host:port");
+        let shared = Arc::new(Shared { target, fates: Mutex::new(fates), struck: Mutex::default() });
+        let (address, listener) = loop {
+            // A refusal gives the port back for a moment, so it must be one that nobody else is given.
+            let address = free_address();
+            if let Ok(listener) = TcpListener::bind(address).await {
+                break (address, listener);
+            }
+        };
+        let task = tokio::spawn(serve(Arc::clone(&shared), address, listener));
+        ChaosProxy { address, shared, task }
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("http://{}:{}", Ipv4Addr::LOCALHOST, self.address.port())
+    }
+
+    /// What happens to connections from now on. Those that are under way meet their old fate.
+    pub fn set_fates(&self, fates: Fates) {
+        *lock(&self.shared.fates) = fates;
+    }
+
+    /// How often each fate came true so far.
+    pub fn struck(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.shared.struck).clone()
+    }
+}
+
+impl Drop for ChaosProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+        if std::thread::panicking() {
+            print(&format!("---- chaos: {}, {:?} ----\n", lock(&self.shared.fates), self.struck()));
+        }
+    }
+}
+
+impl Shared {
+    fn strike(&self, fate: &Fate) {
+        *lock(&self.struck).entry(fate.name()).or_default() += 1;
+    }
+}
+
+async fn serve(shared: Arc<Shared>, address: SocketAddr, mut listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    for number in 0.. {
+        while connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
+        while connections.try_join_next().is_some() {}
+        let Ok((client, _)) = listener.accept().await else { continue };
+        let fate = lock(&shared.fates).of_connection(number);
+        if let Fate::Refuse { gone } = fate {
+            shared.strike(&fate);
+            reset(client);
+            drop(listener);
+            sleep(gone).await;
+            listener = listen_again(address).await;
+            continue;
+        }
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            // A connection that breaks is what this is for.
+            let _ = carry(&shared, client, fate).await;
+        });
+    }
+}
+
+async fn listen_again(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(_) => sleep(LISTEN_AGAIN).await,
+        }
+    }
+}
+
+async fn carry(shared: &Shared, client: TcpStream, fate: Fate) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    match fate {
+        Fate::Refuse { .. } => Ok(()),
+        Fate::Reset => {
+            shared.strike(&fate);
+            reset(client);
+            Ok(())
+        }
+        Fate::BlackHole { held } => {
+            shared.strike(&fate);
+            sleep(held).await;
+            reset(client);
+            Ok(())
+        }
+        Fate::Duplicate(twin) => duplicate::carry(shared, client, twin).await,
+        _ => match connect(shared.target).await {
+            Ok(upstream) => tunnel::carry(shared, client, upstream, fate, Vec::new()).await,
+            Err(error) => {
+                reset(client);
+                Err(error)
+            }
+        },
+    }
+}
+
+async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+    let stream = timeout(CONNECT, TcpStream::connect(target)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Closes so that the peer gets an error and not an end.
+fn reset(stream: TcpStream) {
+    let _ = stream.set_zero_linger();
+    drop(stream);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::print_stderr, reason = "the output of a failing test")]
+fn print(text: &str) {
+    eprint!("{text}");
+}
