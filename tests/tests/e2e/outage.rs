@@ -1,18 +1,150 @@
-//! The centre is away, and the agent dies meanwhile: the spool keeps what was counted.
+//! The centre is away, and the agent dies meanwhile: the spool keeps what was counted and said.
 
 use std::time::Duration;
 
-use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::truth::{Shown, assert_lines};
+use systole_tests::harness::{
+    AgentPipeline, AgentSetup, ApiClient, ChaosProxy, Fates, StubVector, TestAgent, TestCollector, eventually_true,
+};
 
 const PIPELINE: &str = "orders";
 const SOON: Duration = Duration::from_secs(30);
+/// How long the collector is away: at least one whole minute has its end in it.
+const AWAY: Duration = Duration::from_secs(60);
+/// The agent's longest wait between two tries, and the time to send what has gathered.
+const CAUGHT_UP: Duration = Duration::from_secs(90);
+/// How many pipelines the node has.
+const PIPELINES: usize = 10;
 
 /// Waits until everything that the stub has counted so far is in a report: the second scrape from
 /// here on begins after the report of the first.
 async fn settle(stub: &StubVector) {
-    stub.pause_and_let_scrape().await;
-    let before = stub.life().scrapes;
-    eventually_true("two more scrapes", SOON, async || stub.life().scrapes >= before + 2).await;
+    settle_all(std::slice::from_ref(stub)).await;
+}
+
+/// [`settle`] for several at once.
+async fn settle_all(stubs: &[StubVector]) {
+    let mut paused = Vec::new();
+    for stub in stubs {
+        stub.control("pause").await;
+        paused.push(stub.life().scrapes);
+    }
+    for (stub, before) in stubs.iter().zip(paused) {
+        eventually_true("three more scrapes", SOON, async || stub.life().scrapes >= before + 3).await;
+    }
+}
+
+/// Ten pipelines of different paces, each with two lines a second.
+fn stubs(collector: &TestCollector) -> Vec<StubVector> {
+    let stub = |number: usize| {
+        let (rate, errors) = (format!("{}", 20 + 7 * number), format!("{}", 5 + number));
+        let flags = ["--rate", &rate, "--errors-every", &errors, "--discard-every", "7", "--log-rate", "2"];
+        // Moves that are rare enough for ten at once.
+        StubVector::new(collector.directory(), &id(number), &[&flags[..], &["--tick-ms", "250"]].concat())
+    };
+    (0..PIPELINES).map(stub).collect()
+}
+
+fn id(number: usize) -> String {
+    format!("{PIPELINE}-{number}")
+}
+
+fn supervised(stubs: &[StubVector]) -> Vec<AgentPipeline> {
+    stubs.iter().enumerate().map(|(number, stub)| AgentPipeline::supervised(&id(number), stub)).collect()
+}
+
+async fn wait_for_counts(collector: &mut TestCollector) {
+    for number in 0..PIPELINES {
+        eventually_true("the first events are in the minutes", SOON, async || {
+            collector.minute_sums(&id(number)).await.events_in > 0
+        })
+        .await;
+    }
+}
+
+/// Asserts that each pipeline's minutes are what it showed, `shown` being how it is asked.
+async fn assert_minutes(collector: &mut TestCollector, stubs: &[StubVector], shown: impl Fn(&StubVector) -> Shown) {
+    let viewer = collector.viewer().await;
+    for (number, stub) in stubs.iter().enumerate() {
+        let (id, shown) = (id(number), shown(stub));
+        assert!(shown.total().events_in > 0);
+        eventually_true("all that was counted is in the minutes", CAUGHT_UP, async || {
+            let sums = collector.minute_sums(&id).await;
+            assert!(sums.events_in <= shown.total().events_in, "{id}: {sums:?} of {:?}", shown.total());
+            sums == shown.total()
+        })
+        .await;
+        let path = format!("/api/v1/pipelines/{id}/minutes?from=0&to=9999999999999&step=minute");
+        shown.assert_minutes(&id, &viewer.list(&path).await);
+    }
+}
+
+async fn assert_all_lines(viewer: &ApiClient, stubs: &[StubVector]) {
+    for (number, stub) in stubs.iter().enumerate() {
+        let path = format!("/api/v1/logs?pipeline={}&q=line%3D&limit=1000", id(number));
+        assert_lines(&id(number), &stub.totals(), &viewer.list(&path).await);
+    }
+}
+
+#[tokio::test]
+async fn after_a_minute_without_a_collector_every_minute_is_true_and_every_line_is_stored_once() {
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
+    let stubs = stubs(&collector);
+    let mut agent = TestAgent::start(&collector, None, &supervised(&stubs)).await;
+    wait_for_counts(&mut collector).await;
+    collector.kill().await;
+    tokio::time::sleep(AWAY).await;
+    collector.run().await;
+    settle_all(&stubs).await;
+    assert_minutes(&mut collector, &stubs, Shown::by).await;
+    agent.stop().await;
+    assert_all_lines(&collector.viewer().await, &stubs).await;
+}
+
+#[tokio::test]
+async fn an_outage_with_an_agent_killed_twice_leaves_the_minutes_of_watched_pipelines_true() {
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
+    let mut stubs = stubs(&collector);
+    let mut pipelines = Vec::new();
+    for (number, stub) in stubs.iter_mut().enumerate() {
+        stub.start().await;
+        pipelines.push(AgentPipeline::watched(&id(number), stub));
+    }
+    let mut agent = TestAgent::start(&collector, None, &pipelines).await;
+    wait_for_counts(&mut collector).await;
+    collector.kill().await;
+    for _ in 0..2 {
+        tokio::time::sleep(AWAY / 3).await;
+        // In the middle of whatever it does: nothing was paused.
+        agent.kill().await;
+        agent.run();
+    }
+    tokio::time::sleep(AWAY / 3).await;
+    collector.run().await;
+    settle_all(&stubs).await;
+    assert_minutes(&mut collector, &stubs, Shown::since_first_scrape_by).await;
+    assert!(stubs.iter().all(|stub| stub.totals().lives.len() == 1));
+}
+
+#[tokio::test]
+async fn an_outage_in_a_network_that_cuts_delays_and_repeats_loses_nothing_and_repeats_nothing() {
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
+    let stubs = stubs(&collector);
+    let proxy = ChaosProxy::start(&collector.url(), Fates::random()).await;
+    let setup = AgentSetup { url: Some(proxy.url()), ..AgentSetup::default() };
+    let mut agent = TestAgent::start_with(&collector, setup, &supervised(&stubs)).await;
+    wait_for_counts(&mut collector).await;
+    tokio::time::sleep(AWAY / 4).await;
+    collector.kill().await;
+    tokio::time::sleep(AWAY).await;
+    collector.run().await;
+    // What has gathered goes through the same network.
+    tokio::time::sleep(AWAY / 4).await;
+    settle_all(&stubs).await;
+    proxy.set_fates(Fates::CALM);
+    assert_minutes(&mut collector, &stubs, Shown::by).await;
+    agent.stop().await;
+    assert_all_lines(&collector.viewer().await, &stubs).await;
 }
 
 #[tokio::test]
