@@ -3,6 +3,7 @@
 //! One thread runs all of it. That is enough for hundreds of pipelines, keeps the memory of a second
 //! one, and the kernel's signal at the parent's death, which is at the thread's death, stays true.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,27 +15,27 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::baselines::BaselineFiles;
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
 use crate::heartbeat::Heartbeat;
 use crate::host::Host;
 use crate::identity::machine::Machine;
-use crate::identity::{labels, node_token, vector};
+use crate::identity::{labels, vector};
 use crate::outbox::Outbox;
+use crate::pipelines::keeper::{Keeper, KeeperParts};
+use crate::pipelines::process;
 use crate::pipelines::set::PipelineSet;
-use crate::pipelines::supervisor::Supervisor;
-use crate::pipelines::{Pipeline, process};
+use crate::reload::Reloader;
 use crate::report::{AgentFacts, Reporter};
 use crate::scrape::fetch::Scraper;
 use crate::selfcount::SelfCounters;
-use crate::signals::Signals;
+use crate::signals::{Signals, Wish};
 use crate::spool::Spool;
 use crate::uplink::{CollectorClient, Credentials, Uplink};
-use crate::{clock, http};
+use crate::{clock, files, http};
 
 /// How long the last reports may take to reach the collector when the agent ends.
 const LAST_REPORTS_CEILING: Duration = Duration::from_secs(5);
@@ -48,11 +49,14 @@ const ECHO: Duration = Duration::from_millis(500);
 /// A running agent.
 struct App {
     pipelines: Arc<PipelineSet>,
-    supervisors: TaskTracker,
+    /// Ends when all pipelines have.
+    reloader: JoinHandle<()>,
+    /// Asks the reloader to read the configuration anew.
+    asked: Arc<Notify>,
     heartbeat: JoinHandle<()>,
     uplink: JoinHandle<()>,
     outbox: Arc<Outbox>,
-    /// Ends the supervisors' processes.
+    /// Ends the pipelines' processes.
     stop: CancellationToken,
     /// Ends the heartbeat, with a last report.
     finish: CancellationToken,
@@ -61,7 +65,7 @@ struct App {
 }
 
 /// Runs the agent until a signal ends it.
-pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, overrides: Overrides) -> anyhow::Result<()> {
     let _lock = match DataDirLock::take(&config.data_dir) {
         Ok(lock) => Some(lock),
         Err(held @ LockError::Held(_)) => return Err(held.into()),
@@ -72,7 +76,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let result = runtime.block_on(async {
         let signals = Signals::listen().context("cannot listen to signals")?;
-        App::start(config)?.run(signals).await
+        App::start(config, overrides)?.run(signals).await
     });
     // A reading of the host that hangs must not hold up the end.
     runtime.shutdown_background();
@@ -80,8 +84,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
 }
 
 impl App {
-    fn start(config: Config) -> anyhow::Result<App> {
-        if let Err(error) = node_token::make_data_dir(&config.data_dir) {
+    fn start(config: Config, overrides: Overrides) -> anyhow::Result<App> {
+        if let Err(error) = files::make_dir(&config.data_dir) {
             tracing::error!(%error, data_dir = %config.data_dir.display(), "data_dir cannot be made; the agent runs on, but will have to enrol again at its next start");
         }
         let is_tls = |url: &reqwest::Url| url.scheme() == "https";
@@ -98,19 +102,26 @@ impl App {
         let vector_version = Arc::new(OnceLock::new());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), url = %config.url, pipelines = config.pipelines.len(),
             host = machine.hostname, data_dir = %config.data_dir.display(), "systole-agent started");
+        if let Some(mistakes) = &config.mistakes {
+            tracing::error!(
+                "the configuration file is not taken, the agent runs with its last valid state: {mistakes}"
+            );
+        }
+        config.remember();
 
         tokio::spawn(learn_vector_version(config.pipelines.clone(), vector_version.clone()));
-        let pipelines: Vec<Arc<Pipeline>> = config
-            .pipelines
-            .into_iter()
-            .map(|pipeline| Arc::new(Pipeline::new(pipeline, changed.clone(), counters.clone())))
-            .collect();
         let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let supervisors = TaskTracker::new();
-        for pipeline in pipelines.iter().filter(|pipeline| pipeline.config().is_supervised()) {
-            supervisors.spawn(Supervisor::new(pipeline.clone(), scraper.clone(), stop.clone()).run());
-        }
-        supervisors.close();
+        let pipelines = Arc::new(PipelineSet::default());
+        let mut keeper = Keeper::new(KeeperParts {
+            set: pipelines.clone(),
+            scraper: scraper.clone(),
+            changed: changed.clone(),
+            counters: counters.clone(),
+            data_dir: config.data_dir.clone(),
+            stop: stop.clone(),
+        });
+        keeper.apply(config.pipelines.clone(), &BTreeSet::new(), false);
+        let (asked, shown) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
 
         let boot = BootId(Uuid::now_v7());
         let spool = Spool::open(&config.data_dir.join("spool"), boot, config.spool);
@@ -124,13 +135,10 @@ impl App {
         }
         let baselines = BaselineFiles::new(&config.data_dir, boot);
         for (id, saved) in baselines.load(&spool) {
-            if let Some(pipeline) = pipelines.iter().find(|pipeline| pipeline.id().as_str() == id) {
+            if let Some(pipeline) = pipelines.all().iter().find(|pipeline| pipeline.id().as_str() == id) {
                 pipeline.resume_meter(&saved);
             }
         }
-        let set = Arc::new(PipelineSet::default());
-        set.replace(pipelines);
-        let pipelines = set;
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
@@ -142,21 +150,29 @@ impl App {
             outbox: outbox.clone(),
             baselines,
             changed,
+            shown: shown.clone(),
             interval,
             counters: counters.clone(),
             born: Instant::now(),
         };
         let uplink = Uplink {
-            client: CollectorClient::new(collector, config.url),
+            client: CollectorClient::new(collector, config.url.clone()),
             outbox: outbox.clone(),
-            credentials: Credentials { data_dir: config.data_dir, enroll_token: config.token, machine, labels },
+            credentials: Credentials {
+                data_dir: config.data_dir.clone(),
+                enroll_token: config.token.clone(),
+                machine,
+                labels,
+            },
             interval: interval_sender,
             counters,
             closing: close.clone(),
         };
+        let reloader = Reloader { overrides, config, keeper, asked: asked.clone(), shown, stop: stop.clone() };
         Ok(App {
             pipelines,
-            supervisors,
+            reloader: tokio::spawn(reloader.run()),
+            asked,
             heartbeat: tokio::spawn(heartbeat.run(finish.clone())),
             uplink: tokio::spawn(uplink.run()),
             outbox,
@@ -168,10 +184,11 @@ impl App {
 
     async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         let failure = tokio::select! {
-            name = signals.next() => {
+            name = end_signal(&mut signals, &self.asked) => {
                 tracing::info!(signal = name, "ending: pipelines are stopped, then the last report is sent; a second signal ends at once");
                 None
             }
+            ended = &mut self.reloader => Some(anyhow::anyhow!("the keeper of the pipelines ended unexpectedly: {ended:?}")),
             ended = &mut self.heartbeat => Some(anyhow::anyhow!("the heartbeat ended unexpectedly: {ended:?}")),
             ended = &mut self.uplink => Some(anyhow::anyhow!("the uplink ended unexpectedly: {ended:?}")),
         };
@@ -193,7 +210,9 @@ impl App {
     /// Sources first: processes, then the last report, then the way out of it.
     async fn end_in_order(self, is_broken: bool) {
         self.stop.cancel();
-        self.supervisors.wait().await;
+        if !self.reloader.is_finished() {
+            let _ = self.reloader.await;
+        }
         if is_broken {
             return;
         }
@@ -212,11 +231,23 @@ impl App {
     }
 }
 
+/// Waits for the signal that ends the agent; passes on those that ask for a reload.
+async fn end_signal(signals: &mut Signals, asked: &Notify) -> &'static str {
+    loop {
+        match signals.next().await {
+            Wish::End(name) => return name,
+            Wish::Reload => asked.notify_one(),
+        }
+    }
+}
+
 /// Waits for a signal that is no echo of the first.
 async fn second_signal(signals: &mut Signals) {
     let first = Instant::now();
     loop {
-        signals.next().await;
+        if signals.next().await == Wish::Reload {
+            continue;
+        }
         if first.elapsed() > ECHO {
             return;
         }

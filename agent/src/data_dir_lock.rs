@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::identity::node_token;
+use crate::files;
 
 const FILE: &str = "lock";
 
@@ -29,7 +29,7 @@ pub(crate) enum LockError {
 impl DataDirLock {
     /// Takes the lock of a directory, which is made where it is missing.
     pub(crate) fn take(data_dir: &Path) -> Result<Self, LockError> {
-        node_token::make_data_dir(data_dir).map_err(LockError::Unusable)?;
+        files::make_dir(data_dir).map_err(LockError::Unusable)?;
         let path = data_dir.join(FILE);
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = options.map_err(LockError::Unusable)?;

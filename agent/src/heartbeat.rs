@@ -50,6 +50,8 @@ pub(crate) struct Heartbeat {
     pub(crate) baselines: BaselineFiles,
     /// Told of changes of state.
     pub(crate) changed: Arc<Notify>,
+    /// To be told of every report.
+    pub(crate) shown: Arc<Notify>,
     /// How often to report.
     pub(crate) interval: watch::Receiver<Duration>,
     /// What the agent counts of itself.
@@ -112,6 +114,11 @@ impl Heartbeat {
     }
 
     fn report(&mut self, host: Option<systole_shared::HostMetrics>) {
+        self.post(host);
+        self.shown.notify_one();
+    }
+
+    fn post(&mut self, host: Option<systole_shared::HostMetrics>) {
         let (spool_reports, spool_bytes) = self.outbox.size();
         let health = AgentHealth {
             spool_reports,

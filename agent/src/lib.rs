@@ -16,6 +16,7 @@ mod cli;
 mod clock;
 mod config;
 mod data_dir_lock;
+mod files;
 mod heartbeat;
 mod host;
 mod http;
@@ -24,6 +25,7 @@ mod logging;
 mod logs;
 mod outbox;
 mod pipelines;
+mod reload;
 mod report;
 mod scrape;
 mod selfcount;
@@ -37,6 +39,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::config::Overrides;
 
 /// Exit code for a configuration with mistakes, from sysexits.h; systemd does not restart on it.
 const BAD_CONFIGURATION: u8 = 78;
@@ -54,14 +57,23 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return if answer.use_stderr() { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
         }
     };
-    let config = match config::load(&cli.options.into(), &|name| std::env::var(name).ok()) {
+    let overrides = Overrides::from(cli.options);
+    let env = |name: &str| std::env::var(name).ok();
+    let command = cli.command.unwrap_or(Command::Run);
+    let config = config::load(&overrides, &env);
+    let config = match command {
+        // Pipelines are not to stand still because somebody broke the file before a restart.
+        Command::Run => config.or_else(|mistakes| config::last_valid(&overrides, &env, mistakes)),
+        Command::CheckConfig => config,
+    };
+    let config = match config {
         Ok(config) => config,
         Err(mistakes) => {
             eprintln!("systole-agent: {mistakes}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    match cli.command.unwrap_or(Command::Run) {
+    match command {
         Command::CheckConfig => {
             print!("{config}");
             ExitCode::SUCCESS
@@ -74,7 +86,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
                     return ExitCode::FAILURE;
                 }
             };
-            let result = app::run(config);
+            let result = app::run(config, overrides);
             if let Err(error) = &result {
                 tracing::error!("systole-agent failed: {error:#}");
             }

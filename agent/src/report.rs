@@ -183,7 +183,7 @@ fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport
         pid: state.pid,
         started_at: state.started_at,
         restarts: state.restarts,
-        config_checksum: None,
+        config_checksum: pipeline.config_checksum().map(|sum| Text(sum.into())),
         sample,
         scrape_error: scrape_error.map(short),
         components,

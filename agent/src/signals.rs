@@ -1,28 +1,41 @@
-//! The signals that end the agent.
+//! The signals that end the agent, or have it read its configuration anew.
+
+use std::io::{self, IsTerminal};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT; the hang-up of a terminal ends the agent as orderly, unless it was started
-/// to survive that.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To end, for this signal.
+    End(&'static str),
+    /// To read the configuration anew.
+    Reload,
+}
+
+/// SIGTERM and SIGINT end the agent. SIGHUP has it read its configuration anew; but for an agent on a
+/// terminal it is the terminal's end, and so the agent's, unless it was started to survive that.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Option<Signal>,
+    has_terminal: bool,
 }
 
 impl Signals {
     /// Begins to listen; from here on no signal ends the process by itself.
-    pub(crate) fn listen() -> std::io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         let hang_up = SignalKind::hangup();
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: if is_ignored(hang_up) { None } else { Some(signal(hang_up)?) },
+            has_terminal: io::stdin().is_terminal() || io::stderr().is_terminal(),
         })
     }
 
-    /// Waits for the next one, and names it.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) -> Wish {
         let hang_up = async {
             match &mut self.hang_up {
                 Some(hang_up) => hang_up.recv().await,
@@ -30,9 +43,9 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = hang_up => "SIGHUP",
+            _ = self.terminate.recv() => Wish::End("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::End("SIGINT"),
+            _ = hang_up => if self.has_terminal { Wish::End("SIGHUP") } else { Wish::Reload },
         }
     }
 }

@@ -6,25 +6,26 @@ use systole_shared::Token;
 use toml::Table;
 
 use super::mistakes::Mistakes;
+use super::valid::SourceText;
 
 /// Reads and parses the TOML file at `path`; an unreadable or broken one is a mistake.
-pub(crate) fn read_table(path: &Path, mistakes: &mut Mistakes) -> Table {
+pub(crate) fn read_table(path: &Path, mistakes: &mut Mistakes) -> (Table, SourceText) {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
             mistakes.add(path.display().to_string(), format!("cannot be read: {error}"));
-            return Table::new();
+            return Default::default();
         }
     };
     match text.parse() {
-        Ok(table) => table,
+        Ok(table) => (table, SourceText(text)),
         Err(error) => {
             let error: toml::de::Error = error;
             // The error's own display quotes the line, which may hold a secret.
             let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             let message = error.message().lines().next().unwrap_or("not TOML");
             mistakes.add(format!("{}, line {line}", path.display()), message);
-            Table::new()
+            Default::default()
         }
     }
 }

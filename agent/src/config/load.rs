@@ -33,10 +33,8 @@ pub(crate) struct Overrides {
 /// Reads the configuration, or all its mistakes.
 pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistakes> {
     let mut mistakes = Mistakes::default();
-    let named =
-        flags.config.clone().or_else(|| env("SYSTOLE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
-    let path = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
-    let table = path.as_ref().map_or_else(Table::new, |path| file::read_table(path, &mut mistakes));
+    let path = file_of(flags, env);
+    let (table, text) = path.as_ref().map(|path| file::read_table(path, &mut mistakes)).unwrap_or_default();
     let unreadable = !mistakes.is_empty();
 
     let mut root = Section::new("", table, &mut mistakes);
@@ -77,9 +75,36 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             spool,
             pipelines,
             file: path,
+            text,
+            mistakes: None,
         }),
         _ => Err(mistakes),
     }
+}
+
+/// The file that is read, if any.
+fn file_of(flags: &Overrides, env: Lookup<'_>) -> Option<PathBuf> {
+    let named =
+        flags.config.clone().or_else(|| env("SYSTOLE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+    named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()))
+}
+
+/// The configuration file, if it can be read, and the data directory, whatever mistakes there are.
+pub(super) fn places(flags: &Overrides, env: Lookup<'_>) -> Option<(PathBuf, PathBuf)> {
+    let path = file_of(flags, env)?;
+    let table: Table = std::fs::read_to_string(&path).ok()?.parse().unwrap_or_default();
+    let mut ignored = Mistakes::default();
+    let found = data_dir_of(&mut Section::new("", table, &mut ignored), flags, env);
+    Some((path, found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value))))
+}
+
+fn data_dir_of(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> Option<Found> {
+    settings::first(
+        ("--data-dir", flags.data_dir.as_deref()),
+        &["SYSTOLE_DATA_DIR", "VF_DATA_DIR"],
+        env,
+        ("data_dir", root.text("data_dir")),
+    )
 }
 
 /// The settings that flags and variables can give, too.
@@ -100,12 +125,7 @@ impl Settings {
             env,
             ("url", root.text("url")),
         );
-        let data_dir = settings::first(
-            ("--data-dir", flags.data_dir.as_deref()),
-            &["SYSTOLE_DATA_DIR", "VF_DATA_DIR"],
-            env,
-            ("data_dir", root.text("data_dir")),
-        );
+        let data_dir = data_dir_of(root, flags, env);
         let (token, token_is_broken) = Self::take_token(root, flags, env);
         let labels = Self::take_labels(root, env);
         let log = Self::take_log(root, flags, env);

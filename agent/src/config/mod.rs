@@ -3,6 +3,7 @@
 //! Everything is read once at start, through look-ups that tests fill with maps, and every mistake
 //! is collected, so that one run shows all there is to mend.
 
+mod command;
 mod file;
 mod load;
 mod mappings;
@@ -11,6 +12,7 @@ mod pipelines;
 mod section;
 mod settings;
 mod show;
+mod valid;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,14 +20,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reqwest::Url;
+use serde::{Deserialize, Serialize};
 use systole_shared::{PipelineId, Token};
 
 use crate::scrape::mapping::Mapping;
 use crate::spool::Bounds;
 
+pub(crate) use command::CONFIG_PLACEHOLDER;
 pub(crate) use load::{Overrides, load};
 pub(crate) use mappings::read_one as read_mapping;
 pub(crate) use mistakes::Mistakes;
+pub(crate) use valid::{SourceText, last_valid};
 
 /// The configuration of an agent, checked.
 #[derive(Clone, Debug)]
@@ -48,6 +53,26 @@ pub(crate) struct Config {
     pub(crate) pipelines: Vec<PipelineConfig>,
     /// The file that was read, if any.
     pub(crate) file: Option<PathBuf>,
+    /// What was read from it.
+    pub(crate) text: SourceText,
+    /// What is wrong with the file, when this is the last valid configuration instead.
+    pub(crate) mistakes: Option<Mistakes>,
+}
+
+impl Config {
+    /// The settings that differ in `new` and take effect at the next start of the agent only.
+    pub(crate) fn changes_for_a_restart(&self, new: &Config) -> Vec<&'static str> {
+        let differs = [
+            ("url", self.url != new.url),
+            ("token", self.token != new.token),
+            ("data_dir", self.data_dir != new.data_dir),
+            ("labels", self.labels != new.labels),
+            ("machine_id", self.machine_id != new.machine_id),
+            ("log_level, log_format", self.log != new.log),
+            ("spool_max_bytes", self.spool != new.spool),
+        ];
+        differs.into_iter().filter_map(|(setting, differs)| differs.then_some(setting)).collect()
+    }
 }
 
 /// Where an agent keeps its data unless told otherwise.
@@ -75,7 +100,7 @@ pub(crate) enum LogFormat {
 }
 
 /// One pipeline of this node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PipelineConfig {
     /// Unique in the environment.
     pub(crate) id: PipelineId,
@@ -96,8 +121,10 @@ impl PipelineConfig {
     }
 }
 
-/// A command that the agent runs.
-#[derive(Clone)]
+/// A command that the agent runs. Serialized it is what two revisions are compared by, and what is
+/// kept of one that was good.
+#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct CommandConfig {
     /// The program: a path, or a name that is looked up in `PATH`.
     pub(crate) program: String,
@@ -107,24 +134,31 @@ pub(crate) struct CommandConfig {
     pub(crate) env: BTreeMap<String, String>,
     /// Where it runs; the agent's own directory by default.
     pub(crate) working_dir: Option<PathBuf>,
+    /// The file that holds the pipeline's configuration. The command gets a copy that the agent keeps.
+    pub(crate) config_file: Option<PathBuf>,
+    /// What judges a new configuration before it is used: program and arguments; none for no judge.
+    #[serde(skip)]
+    pub(crate) validate: Option<Vec<String>>,
 }
 
 impl fmt::Debug for CommandConfig {
     /// Without the values of variables, which are often secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CommandConfig { program, args, env, working_dir } = self;
+        let CommandConfig { program, args, env, working_dir, config_file, validate } = self;
         let names: Vec<_> = env.keys().collect();
         f.debug_struct("CommandConfig")
             .field("program", program)
             .field("args", args)
             .field("env", &names)
             .field("working_dir", working_dir)
+            .field("config_file", config_file)
+            .field("validate", validate)
             .finish()
     }
 }
 
 /// A Prometheus text endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MetricsConfig {
     /// The whole address.
     pub(crate) url: Url,

@@ -1,7 +1,6 @@
 //! Reads the `[[pipeline]]` tables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use systole_shared::limits::{MAX_PIPELINES_PER_REPORT, MAX_SHORT_TEXT_BYTES};
@@ -9,7 +8,7 @@ use systole_shared::{PipelineId, Token};
 
 use super::mappings::Mappings;
 use super::section::Section;
-use super::{CommandConfig, MetricsConfig, PipelineConfig, file, settings};
+use super::{MetricsConfig, PipelineConfig, command, file, settings};
 use crate::scrape::mapping::Mapping;
 
 /// Reads every pipeline; those with mistakes are left out, their mistakes noted.
@@ -63,7 +62,7 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
         );
     }
     let has_command = section.has("command");
-    let command = read_command(&mut section);
+    let command = command::read(&mut section);
     let has_metrics = section.has("metrics_url");
     let metrics = read_metrics(&mut section, mappings);
     if !has_command && !has_metrics {
@@ -88,41 +87,6 @@ fn read_id(section: &mut Section<'_>) -> Option<PipelineId> {
         Err(fault) => {
             section.mistake("id", fault.to_string());
             None
-        }
-    }
-}
-
-fn read_command(section: &mut Section<'_>) -> Option<CommandConfig> {
-    let command = section.texts("command");
-    let env = section.text_table("env");
-    let working_dir = section.text("working_dir").map(PathBuf::from);
-    if let Some(dir) = working_dir.as_ref().filter(|dir| !dir.is_absolute()) {
-        section.mistake("working_dir", format!("`{}` must be an absolute path", dir.display()));
-    }
-    check_env(section, &env);
-    let command = command?;
-    if command.iter().any(|part| part.contains('\0')) {
-        section.mistake("command", "holds a NUL character");
-        return None;
-    }
-    match command.split_first() {
-        Some((program, args)) if !program.trim().is_empty() => {
-            Some(CommandConfig { program: program.clone(), args: args.to_vec(), env, working_dir })
-        }
-        _ => {
-            section.mistake(
-                "command",
-                "is empty; write the program and its arguments, like [\"vector\", \"--config\", \"x.yaml\"]",
-            );
-            None
-        }
-    }
-}
-
-fn check_env(section: &mut Section<'_>, env: &BTreeMap<String, String>) {
-    for (name, value) in env {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            section.mistake("env", format!("`{name}` is no variable: names have no `=`, and nothing holds NUL"));
         }
     }
 }

@@ -52,6 +52,10 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
             if let Some(dir) = &command.working_dir {
                 writeln!(f, "working_dir = {:?}", dir.display().to_string())?;
             }
+            if let Some(file) = &command.config_file {
+                writeln!(f, "config_file = {:?}  # the command gets a copy", file.display().to_string())?;
+                writeln!(f, "validate = {:?}", command.validate.as_deref().unwrap_or_default())?;
+            }
         }
         None => writeln!(f, "# only watched: no command")?,
     }

@@ -1,11 +1,11 @@
 //! The node's token on disk: `<data-dir>/node-token`, readable by the agent alone.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::{fs, io};
 
 use systole_shared::Token;
+
+use crate::files;
 
 const FILE: &str = "node-token";
 
@@ -22,27 +22,14 @@ pub(crate) fn read(data_dir: &Path) -> Option<Token> {
 
 /// Keeps the token. A crash in the middle leaves the old one or the new one, never half of one.
 pub(crate) fn write(data_dir: &Path, token: &Token) -> io::Result<()> {
-    make_data_dir(data_dir)?;
-    let whole: PathBuf = data_dir.join(FILE);
-    let part = data_dir.join(format!("{FILE}.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    file.write_all(token.reveal().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&part, &whole)?;
-    fs::File::open(data_dir)?.sync_all()
-}
-
-/// Makes the data directory, for the agent alone.
-pub(crate) fn make_data_dir(data_dir: &Path) -> io::Result<()> {
-    if data_dir.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
+    files::make_dir(data_dir)?;
+    files::replace(&data_dir.join(FILE), token.reveal().as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -5,15 +5,22 @@
 //! lock is held for a few instructions, and never across an await, but for the one that keeps two
 //! scrapes of one endpoint apart.
 
+pub(crate) mod changes;
+mod endpoint;
 pub(crate) mod exec;
+pub(crate) mod keeper;
+mod life;
 mod output;
 mod port;
 pub(crate) mod process;
 pub(crate) mod program;
 mod restart;
+mod revision;
+pub(crate) mod revisions;
 pub(crate) mod set;
 mod state;
 pub(crate) mod supervisor;
+mod validate;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,13 +37,14 @@ use crate::scrape::fetch::{ScrapeError, Scraper};
 use crate::scrape::meter::{Meter, Metered, SavedMeter};
 use crate::selfcount::SelfCounters;
 
+use self::revision::Revision;
 pub(crate) use state::PipelineState;
 use state::StateBook;
 
 /// One pipeline as all parts of the agent share it.
 pub(crate) struct Pipeline {
     id: PipelineId,
-    config: Mutex<Arc<PipelineConfig>>,
+    running: Mutex<Running>,
     state: Mutex<StateBook>,
     logs: Mutex<LogBuffer>,
     meter: Mutex<Meter>,
@@ -44,6 +52,18 @@ pub(crate) struct Pipeline {
     scraping: tokio::sync::Mutex<()>,
     changed: Arc<Notify>,
     counters: Arc<SelfCounters>,
+}
+
+/// What a pipeline runs now, and whether it should run something else.
+struct Running {
+    config: Arc<PipelineConfig>,
+    checksum: Option<String>,
+    /// Why the wanted configuration does not run.
+    refusal: Option<String>,
+    /// It was taken out of the configuration.
+    is_leaving: bool,
+    /// Nothing of it lives any more.
+    is_gone: bool,
 }
 
 /// Failed scrapes in a row after which a watched pipeline is not RUNNING any more: one may be a hiccup.
@@ -60,7 +80,13 @@ impl Pipeline {
         let meter = if config.is_supervised() { Meter::of_supervised() } else { Meter::of_watched() };
         Pipeline {
             id: config.id.clone(),
-            config: Mutex::new(Arc::new(config)),
+            running: Mutex::new(Running {
+                config: Arc::new(config),
+                checksum: None,
+                refusal: None,
+                is_leaving: false,
+                is_gone: false,
+            }),
             state: Mutex::new(StateBook::new()),
             logs: Mutex::new(LogBuffer::new(Instant::now())),
             meter: Mutex::new(meter),
@@ -77,7 +103,98 @@ impl Pipeline {
 
     /// What the configuration says of what runs now.
     pub(crate) fn config(&self) -> Arc<PipelineConfig> {
-        lock(&self.config).clone()
+        lock(&self.running).config.clone()
+    }
+
+    /// SHA-256 of the configuration file that the process has.
+    pub(crate) fn config_checksum(&self) -> Option<String> {
+        lock(&self.running).checksum.clone()
+    }
+
+    /// A revision is about to be run.
+    fn run_as(&self, revision: &Revision) {
+        let mut running = lock(&self.running);
+        running.config = revision.config.clone();
+        running.checksum.clone_from(&revision.checksum);
+    }
+
+    /// Takes what a new definition says beyond the process: the process stays.
+    pub(crate) fn adopt(&self, config: Arc<PipelineConfig>) {
+        let source = self.metrics_source();
+        lock(&self.running).config = config;
+        if self.metrics_source() != source {
+            self.with_meter(Meter::look_elsewhere);
+        }
+    }
+
+    /// Why the wanted configuration does not run, when it does not.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        lock(&self.running).refusal.clone()
+    }
+
+    /// Whether it runs, and runs what is wanted.
+    fn is_as_wanted(&self) -> bool {
+        self.refusal().is_none() && self.state().status.is_running()
+    }
+
+    /// What is wanted is not run; what runs, runs on.
+    fn refuse(&self, reason: String) {
+        tracing::warn!(pipeline = %self.id, reason, "the wanted configuration is not used");
+        lock(&self.running).refusal = Some(reason);
+        self.show_refusal();
+    }
+
+    /// What is wanted is about to be run.
+    fn accept(&self) {
+        lock(&self.running).refusal = None;
+    }
+
+    /// What runs is what is wanted.
+    fn accept_running(&self) {
+        if lock(&self.running).refusal.take().is_some() {
+            self.show_refusal();
+        }
+    }
+
+    fn show_refusal(&self) {
+        if self.state().status.is_running() {
+            self.is_up();
+        }
+    }
+
+    /// The process is ready. It is DEGRADED as long as another configuration than its own is wanted.
+    fn is_up(&self) {
+        let refusal = self.refusal();
+        self.change(|state| {
+            state.status = if refusal.is_some() { PipelineStatus::Degraded } else { PipelineStatus::Running };
+            state.reason = refusal;
+        });
+    }
+
+    /// The pipeline is taken out of the configuration.
+    pub(crate) fn leave(&self) {
+        lock(&self.running).is_leaving = true;
+    }
+
+    /// Nothing of the pipeline lives any more.
+    pub(crate) fn stopped(&self) {
+        let is_leaving = lock(&self.running).is_leaving;
+        self.change(|state| {
+            state.status = PipelineStatus::Stopped;
+            let reason = if is_leaving { "removed from the configuration" } else { "the agent stops" };
+            state.reason = Some(reason.to_owned());
+            state.pid = None;
+            state.started_at = None;
+        });
+        lock(&self.running).is_gone = is_leaving;
+    }
+
+    /// Whether reports need not show the pipeline any more: it is gone, and everything was told.
+    pub(crate) fn is_over(&self) -> bool {
+        lock(&self.running).is_gone
+            && !self.has_unshown_states()
+            && self.with_logs(|logs| logs.first().is_none())
+            && self.with_meter(|meter| !meter.has_pending())
     }
 
     /// The state now.
@@ -146,8 +263,13 @@ impl Pipeline {
 
     /// The endpoint and mapping of a watched pipeline, as a hash.
     fn watched_source(&self) -> Option<u64> {
+        self.metrics_source().filter(|_| !self.config().is_supervised())
+    }
+
+    /// The endpoint and mapping, as a hash.
+    fn metrics_source(&self) -> Option<u64> {
         let config = self.config();
-        let metrics = config.metrics.as_ref().filter(|_| !config.is_supervised())?;
+        let metrics = config.metrics.as_ref()?;
         let mut hasher = DefaultHasher::new();
         (metrics.url.as_str(), metrics.mapping.fingerprint()).hash(&mut hasher);
         Some(hasher.finish())

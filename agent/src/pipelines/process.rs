@@ -41,6 +41,11 @@ pub(crate) enum SpawnError {
 /// Must be called on the thread that lives as long as the agent: the kernel's signal at the
 /// parent's death is one at the death of the thread that called.
 pub(crate) fn spawn(config: &CommandConfig) -> Result<Child, SpawnError> {
+    command(config)?.spawn().map_err(|source| SpawnError::System { program: config.program.clone(), source })
+}
+
+/// The command, ready to be started: found, without the agent's secrets, its output to be read.
+pub(super) fn command(config: &CommandConfig) -> Result<Command, SpawnError> {
     if let Some(dir) = config.working_dir.as_ref().filter(|dir| !dir.is_dir()) {
         return Err(SpawnError::WorkingDir(dir.display().to_string()));
     }
@@ -57,7 +62,7 @@ pub(crate) fn spawn(config: &CommandConfig) -> Result<Child, SpawnError> {
         command.current_dir(dir);
     }
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().map_err(|source| SpawnError::System { program: config.program.clone(), source })
+    Ok(command)
 }
 
 /// Through the agent itself; `/proc/self/exe` stays right when the file was replaced meanwhile.

@@ -99,7 +99,7 @@ impl Field {
 }
 
 /// What a mapping table says, before it is made ready for look-ups.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct MappingParts {
     /// What pipelines call it.
     pub(crate) name: String,
@@ -118,7 +118,7 @@ pub(crate) struct MappingParts {
 }
 
 /// One component, or the components that a label names, and the metrics that are their fields.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rule {
     /// Whose fields these are.
     pub(crate) component: Naming,
@@ -176,7 +176,7 @@ pub(crate) enum Target {
 }
 
 /// A mapping, ready for look-ups.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Mapping {
     parts: MappingParts,
     targets: HashMap<String, Vec<Target>>,

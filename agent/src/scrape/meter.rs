@@ -207,6 +207,21 @@ impl Meter {
         younger || started_again
     }
 
+    /// What is scraped from here on is another endpoint or has another meaning: the process has
+    /// counted before, so the first answer counts nothing.
+    pub(crate) fn look_elsewhere(&mut self) {
+        self.life += 1;
+        self.baselines = Baselines::of_running_process();
+        self.intakes = Intakes::default();
+        self.uptime_seconds = None;
+        self.start_time_seconds = None;
+    }
+
+    /// Whether something was counted that no report has taken.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Notes that a scrape failed. The baselines stay, so the next one covers this interval, too.
     pub(crate) fn fail(&mut self, reason: String) {
         self.error = Some(reason);

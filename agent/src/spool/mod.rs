@@ -36,7 +36,7 @@ const MAX_MEMORY_BYTES: usize = 2 * 1024 * 1024;
 const SEGMENTS: u64 = 64;
 
 /// Bounds of the spool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) bytes: u64,
     pub(crate) age: Duration,

@@ -1,0 +1,104 @@
+//! Reads what a `[[pipeline]]` says of its command.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::CommandConfig;
+use super::section::Section;
+
+/// Stands for the path of the agent's copy of `config_file` in a command.
+pub(crate) const CONFIG_PLACEHOLDER: &str = "{config}";
+
+/// Vector's options that name a configuration file.
+const VECTOR_CONFIG_OPTIONS: [&str; 5] = ["--config", "-c", "--config-yaml", "--config-toml", "--config-json"];
+
+/// Reads the command of a pipeline and all that goes with it.
+pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
+    let has_command = section.has("command");
+    let command = section.texts("command");
+    let env = section.text_table("env");
+    let working_dir = absolute(section, "working_dir");
+    let config_file = absolute(section, "config_file");
+    let validate = section.texts("validate");
+    if !has_command {
+        for (key, is_there) in [("config_file", config_file.is_some()), ("validate", validate.is_some())] {
+            if is_there {
+                section.mistake(key, "is of no use without command");
+            }
+        }
+    }
+    check_env(section, &env);
+    let command = command?;
+    if command.iter().chain(validate.iter().flatten()).any(|part| part.contains('\0')) {
+        section.mistake("command", "holds a NUL character");
+        return None;
+    }
+    let Some((program, args)) = command.split_first().filter(|(program, _)| !program.trim().is_empty()) else {
+        section.mistake(
+            "command",
+            "is empty; write the program and its arguments, like [\"vector\", \"--config\", \"x.yaml\"]",
+        );
+        return None;
+    };
+    if let Some(file) = config_file.as_ref().filter(|file| !names(args, file)) {
+        section.mistake(
+            "config_file",
+            format!(
+                "does not occur in command; write `{}` or {CONFIG_PLACEHOLDER} where the file belongs",
+                file.display()
+            ),
+        );
+    }
+    let config_file = config_file.or_else(|| vector_config(program, args, working_dir.as_deref()));
+    let validate = match validate {
+        Some(validate) => Some(validate).filter(|validate| !validate.is_empty()),
+        None => config_file.as_ref().and_then(|_| vector_validate(program)),
+    };
+    Some(CommandConfig { program: program.clone(), args: args.to_vec(), env, working_dir, config_file, validate })
+}
+
+fn absolute(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
+    let path = section.text(key).map(PathBuf::from);
+    if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+        section.mistake(key, format!("`{}` must be an absolute path", path.display()));
+    }
+    path
+}
+
+fn check_env(section: &mut Section<'_>, env: &BTreeMap<String, String>) {
+    for (name, value) in env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            section.mistake("env", format!("`{name}` is no variable: names have no `=`, and nothing holds NUL"));
+        }
+    }
+}
+
+/// Whether the arguments name the file.
+fn names(args: &[String], file: &Path) -> bool {
+    args.iter().any(|arg| Path::new(arg) == file || arg.contains(CONFIG_PLACEHOLDER))
+}
+
+fn is_vector(program: &str) -> bool {
+    Path::new(program).file_name().is_some_and(|name| name == "vector")
+}
+
+/// The file of a Vector that has just one, so that it need not be named twice.
+fn vector_config(program: &str, args: &[String], working_dir: Option<&Path>) -> Option<PathBuf> {
+    if !is_vector(program) {
+        return None;
+    }
+    let mut files =
+        args.iter().zip(args.iter().skip(1)).filter(|(option, _)| VECTOR_CONFIG_OPTIONS.contains(&option.as_str()));
+    let (_, file) = files.next().filter(|_| files.next().is_none())?;
+    if file.contains(['*', '?', '[']) || args.iter().any(|arg| arg == "--config-dir" || arg == "-C") {
+        return None;
+    }
+    let path = working_dir.map_or_else(|| PathBuf::from(file), |dir| dir.join(file));
+    (path.is_absolute() && !path.is_dir()).then_some(path)
+}
+
+/// Without the environment: health checks would need what the running process holds.
+fn vector_validate(program: &str) -> Option<Vec<String>> {
+    let words = [program, "validate", "--no-environment", CONFIG_PLACEHOLDER];
+    is_vector(program).then(|| words.map(str::to_owned).to_vec())
+}

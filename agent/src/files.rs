@@ -1,0 +1,89 @@
+//! Files that the agent keeps for itself alone, written so that a crash leaves the old one or the
+//! new one and never half of one.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// Longest name of a file made out of an id: with all that is appended, below the 255 bytes of file systems.
+const MAX_NAME_BYTES: usize = 160;
+
+/// Puts `content` in the place of the file at `path`, readable by the agent alone.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    rename(&unfinished, path)
+}
+
+/// Gives the file another name, lasting over a power cut.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    match to.parent() {
+        Some(dir) => fs::File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Makes a directory, and those above it, for the agent alone.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A file's name out of an id: without dots, so that whatever is appended cannot make another id's.
+pub(crate) fn name_of(id: &str) -> String {
+    let mut name = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            other => name.push_str(&format!("%{other:02X}")),
+        }
+    }
+    if name.len() > MAX_NAME_BYTES {
+        name.truncate(MAX_NAME_BYTES / 2);
+        name.push('%');
+        name.extend(hex(&Sha256::digest(id)).chars().take(MAX_NAME_BYTES / 2 - 1));
+    }
+    name
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_differ_have_names_that_differ_and_stay_in_their_directory() {
+        let long = |end| format!("{}{end}", "ü".repeat(120));
+        let ids = ["orders", "orders.next", "orders%2Enext", "../orders", "a/b", "a b", &long("a"), &long("b"), "."];
+        let names: std::collections::BTreeSet<_> = ids.iter().map(|id| name_of(id)).collect();
+        assert_eq!(names.len(), ids.len());
+        assert!(names.iter().all(|name| name.len() <= MAX_NAME_BYTES && !name.contains(['/', '.'])));
+        assert_eq!(name_of("orders"), "orders");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_for_the_agent_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        replace(&path, b"a longer text").unwrap();
+        replace(&path, b"short").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"short");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,158 @@
+//! Which revision a pipeline is to run: takes the configuration's wishes, has them judged, and
+//! knows what to go back to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Pipeline;
+use super::revision::Revision;
+use super::revisions::Revisions;
+use super::validate::validate;
+use crate::config::PipelineConfig;
+
+/// A revision that stays up this long is one to go back to.
+pub(super) const TRIAL: Duration = Duration::from_secs(30);
+
+/// What the configuration wants of a pipeline.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    /// The definition.
+    pub(crate) config: Arc<PipelineConfig>,
+    /// Grows with every order, so that the same definition can be looked at anew.
+    pub(crate) number: u64,
+    /// A person asks: what was refused or given up is tried again.
+    pub(crate) insists: bool,
+}
+
+/// The changes of one pipeline.
+pub(super) struct Changes {
+    pipeline: Arc<Pipeline>,
+    orders: watch::Receiver<Order>,
+    revisions: Revisions,
+    /// Number of the last order that was dealt with to the end.
+    done: u64,
+    good: Option<Revision>,
+    /// The revision that is wanted, but was refused.
+    refused: Option<Revision>,
+}
+
+impl Changes {
+    /// Begins with the first order, which is there already.
+    pub(super) fn new(pipeline: Arc<Pipeline>, orders: watch::Receiver<Order>, revisions: Revisions) -> Self {
+        let good = revisions.good(&orders.borrow().config);
+        Changes { pipeline, orders, revisions, done: 0, good, refused: None }
+    }
+
+    /// What to run first: what is wanted, or else what was good.
+    pub(super) async fn first(&mut self) -> Option<Revision> {
+        let order = self.orders.borrow_and_update().clone();
+        let wanted = self.examine(&order, None).await;
+        self.done = order.number;
+        wanted.or_else(|| self.good.clone())
+    }
+
+    /// Waits for an order that asks for something else than `running`, and is fit to be run. Without
+    /// a process an insisting order asks for the same again. May be dropped and called again at any
+    /// time: an order is done only when it was dealt with.
+    pub(super) async fn next(&mut self, running: Option<&Revision>, last: Option<&Revision>) -> Revision {
+        loop {
+            let order = self.orders.borrow_and_update().clone();
+            if order.number > self.done {
+                let found = self.examine(&order, running.or(last.filter(|_| !order.insists))).await;
+                self.done = order.number;
+                if let Some(revision) = found {
+                    return revision;
+                }
+            }
+            if self.orders.changed().await.is_err() {
+                // Nobody gives orders any more: the agent ends.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The revision that the order asks for, if it is another one than `running` and fit to be run.
+    async fn examine(&mut self, order: &Order, running: Option<&Revision>) -> Option<Revision> {
+        let Some(command) = &order.config.command else { return None };
+        let wanted = match self.revisions.stage(&order.config, command) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                self.refuse(None, format!("the new configuration cannot be used: {error}"));
+                return None;
+            }
+        };
+        if running.is_some_and(|running| running.runs_as(&wanted)) {
+            self.revisions.discard(&wanted);
+            self.refused = None;
+            self.pipeline.accept_running();
+            // What does not touch the process: name, labels, the meaning of metrics.
+            self.pipeline.adopt(order.config.clone());
+            return None;
+        }
+        if !order.insists && self.refused.as_ref().is_some_and(|refused| refused.runs_as(&wanted)) {
+            self.revisions.discard(&wanted);
+            return None;
+        }
+        // What stayed up before needs no judge; at the start of a host there may be no time for one.
+        let is_known = self.good.as_ref().is_some_and(|good| good.runs_as(&wanted));
+        if !is_known && let Err(reason) = validate(&wanted).await {
+            self.revisions.discard(&wanted);
+            self.refuse(Some(wanted.clone()), format!("configuration {} is not used: {reason}", wanted.short()));
+            return None;
+        }
+        self.refused = None;
+        self.pipeline.accept();
+        Some(wanted)
+    }
+
+    /// Makes the revision the one that is run.
+    pub(super) fn promote(&mut self, revision: &Revision) -> Revision {
+        let promoted = self.revisions.promote(revision).unwrap_or_else(|error| {
+            tracing::warn!(pipeline = %self.pipeline.id(), %error, "the pipeline's configuration cannot be moved to its place; it runs from where it is");
+            revision.clone()
+        });
+        self.pipeline.run_as(&promoted);
+        promoted
+    }
+
+    /// Whether the revision has still to show that it stays up.
+    pub(super) fn is_on_trial(&self, revision: &Revision) -> bool {
+        self.good.is_none() || self.has_better_than(revision)
+    }
+
+    /// The revision stayed up.
+    pub(super) fn prove(&mut self, revision: &Revision) {
+        match self.revisions.keep_good(revision) {
+            Ok(good) => self.good = Some(good),
+            Err(error) => {
+                tracing::warn!(pipeline = %self.pipeline.id(), %error, "the pipeline's configuration cannot be kept as one to go back to");
+            }
+        }
+    }
+
+    /// Whether there is another revision than this one to go back to.
+    pub(super) fn has_better_than(&self, revision: &Revision) -> bool {
+        self.good.as_ref().is_some_and(|good| !good.runs_as(revision))
+    }
+
+    /// The revision to go back to when this one ended by itself while it was on trial.
+    pub(super) fn fall_back(&mut self, from: &Revision, reason: &str) -> Option<Revision> {
+        let good = self.good.clone().filter(|good| !good.runs_as(from))?;
+        let text = format!(
+            "configuration {} did not stay up for {} s ({reason}); back on {}",
+            from.short(),
+            TRIAL.as_secs(),
+            good.short()
+        );
+        tracing::error!(pipeline = %self.pipeline.id(), "{text}");
+        self.refuse(Some(from.clone()), text);
+        Some(good)
+    }
+
+    fn refuse(&mut self, wanted: Option<Revision>, reason: String) {
+        self.refused = wanted;
+        self.pipeline.refuse(reason);
+    }
+}

@@ -1,0 +1,99 @@
+//! One life of a pipeline's process, from its start to the end of all that it left behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Pipeline;
+use super::endpoint::Endpoint;
+use super::output::Output;
+use super::process::{self, SpawnError};
+use crate::clock;
+use crate::config::CommandConfig;
+
+/// How long a process may take to end after SIGTERM, before SIGKILL.
+pub(crate) const STOP_CEILING: Duration = Duration::from_secs(30);
+
+/// How long what a crashed process left behind in its group may take to end, before SIGKILL.
+const LEFTOVER_CEILING: Duration = Duration::from_secs(5);
+
+/// How long the pipes of a process that has ended are read on, in case something else holds them.
+const DRAIN_CEILING: Duration = Duration::from_millis(500);
+
+/// Between two looks at a process group.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A process that was started.
+pub(super) struct Life {
+    child: Child,
+    pid: Option<u32>,
+    output: Output,
+    /// When it was started.
+    pub(super) born: Instant,
+}
+
+impl Life {
+    /// Starts the process.
+    pub(super) fn begin(pipeline: &Arc<Pipeline>, command: &CommandConfig) -> Result<Life, SpawnError> {
+        let born = Instant::now();
+        let mut child = process::spawn(command)?;
+        let pid = child.id();
+        pipeline.change(|state| {
+            state.pid = pid;
+            state.started_at = Some(clock::unix_millis());
+        });
+        let output = Output::follow(pipeline, child.stdout.take(), child.stderr.take());
+        Ok(Life { child, pid, output, born })
+    }
+
+    /// Waits for its end, and says how it was. May be dropped and called again.
+    pub(super) async fn ended(&mut self) -> String {
+        self.child.wait().await.map_or_else(|error| format!("cannot wait for it: {error}"), process::describe)
+    }
+
+    /// It has ended by itself: sees to what it left.
+    pub(super) async fn bury(self) {
+        clear_away(self.pid, LEFTOVER_CEILING, &self.output).await;
+    }
+
+    /// Ends it: last scrape, SIGTERM, a wait, SIGKILL.
+    pub(super) async fn end(mut self, endpoint: &Endpoint) {
+        endpoint.scrape_before_the_end().await;
+        let Some(pid) = self.pid else { return };
+        let begin = Instant::now();
+        process::signal_group(pid, Signal::SIGTERM);
+        let ended = async {
+            tokio::select! {
+                _ = self.child.wait() => {}
+                () = endpoint.count_to_the_end() => {}
+            }
+        };
+        if timeout(STOP_CEILING, ended).await.is_err() {
+            tracing::warn!(pipeline = %endpoint.pipeline.id(), pid, "the process did not end within {} s of SIGTERM; it gets SIGKILL", STOP_CEILING.as_secs());
+            process::signal_group(pid, Signal::SIGKILL);
+            let _ = self.child.wait().await;
+        }
+        let left = STOP_CEILING.saturating_sub(begin.elapsed());
+        clear_away(Some(pid), left, &self.output).await;
+    }
+}
+
+/// The process is gone: ends what it left in its group, and takes its last lines.
+async fn clear_away(pid: Option<u32>, ceiling: Duration, output: &Output) {
+    if let Some(pid) = pid.filter(|pid| process::signal_group(*pid, Signal::SIGTERM)) {
+        let begin = Instant::now();
+        while process::group_lives(pid) {
+            if begin.elapsed() >= ceiling {
+                process::signal_group(pid, Signal::SIGKILL);
+                break;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+    if timeout(DRAIN_CEILING, output.ended()).await.is_err() {
+        output.give_up().await;
+    }
+}
