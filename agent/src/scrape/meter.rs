@@ -246,3 +246,7 @@ impl Meter {
 #[cfg(test)]
 #[path = "meter_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "meter_model_tests.rs"]
+mod model_tests;
