@@ -4,6 +4,7 @@ CARGO ?= cargo
 # Where cargo builds; a CARGO_TARGET_DIR of the environment is obeyed.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MACHETE_VERSION := 0.9.2
+FUZZ_VERSION := 0.13.2
 
 .PHONY: help
 help: ## Show this list
@@ -39,6 +40,18 @@ bench: setup ## Measure the path of a report (SECONDS_PER_RUN=…, default 15)
 	$(CARGO) build --workspace --release --locked
 	$(TARGET)/release/systole-bench --spawn --nodes 200 --pipelines 10 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
 	$(TARGET)/release/systole-bench --spawn --nodes 50 --pipelines 100 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
+
+# Sanitizers are not stable yet; RUSTC_BOOTSTRAP has the stable compiler take their flags.
+.PHONY: fuzz
+fuzz: setup ## Fuzz the agent's readers (SECONDS=… for each, default 60; needs a C++ compiler)
+	@command -v cargo-fuzz >/dev/null 2>&1 || [ -x $(TARGET)/tools/bin/cargo-fuzz ] || \
+		$(CARGO) install --quiet cargo-fuzz --version $(FUZZ_VERSION) --locked --root $(TARGET)/tools
+	cd agent && for target in metrics segment lines; do \
+		mkdir -p fuzz/corpus/$$target && \
+		PATH="$(abspath $(TARGET))/tools/bin:$$PATH" RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target fuzz/corpus/$$target \
+			$$([ $$target = segment ] || echo testdata/vector-0.58 testdata/otelcol testdata/fluentbit) \
+			-- -max_total_time=$(or $(SECONDS),60) -max_len=65536 -timeout=10 -rss_limit_mb=2048 || exit 1; \
+	done
 
 .PHONY: build
 build: setup ## Build everything, unoptimised

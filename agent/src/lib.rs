@@ -5,8 +5,7 @@
 //! [`report`] puts together whenever the [`heartbeat`] asks; the [`outbox`] keeps it until the
 //! [`uplink`] has heard from the collector that it is committed.
 //!
-//! A library beside the binary, so that benchmarks and fuzzers can come to the parts; its interface
-//! is one function.
+//! A library beside the binary, so that fuzzers can come to the parts; its interface is one function.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +16,8 @@ mod clock;
 mod config;
 mod data_dir_lock;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod heartbeat;
 mod host;
 mod http;

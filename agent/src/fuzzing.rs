@@ -1,0 +1,152 @@
+//! What fuzzers feed: the parts of the agent that read bytes of others, and what must hold of them
+//! whatever these bytes are. A function returns, or panics with what does not hold.
+//!
+//! Not part of the agent's interface. In the library and not in the fuzzers' own crate, so that
+//! `make test` runs the same functions on mutated recordings.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use systole_shared::BootId;
+use systole_shared::limits::MAX_LOG_LINE_BYTES;
+use uuid::Uuid;
+
+use crate::logs::level;
+use crate::logs::lines::LineSplitter;
+use crate::scrape::mapping::Mapping;
+use crate::scrape::meter::{Meter, Metered};
+use crate::scrape::reading::Reading;
+use crate::spool::{Bounds, Spool};
+
+/// Bodies in one input stand between these.
+const BODY_END: u8 = 0;
+
+/// A metrics endpoint's answers, one after another, read with each built-in mapping and counted.
+pub fn metrics(data: &[u8]) {
+    static MAPPINGS: OnceLock<Vec<Mapping>> = OnceLock::new();
+    for mapping in MAPPINGS.get_or_init(|| Mapping::built_in().collect()) {
+        let mut meter = Meter::of_supervised();
+        meter.process_started();
+        for (body, at) in data.split(|byte| *byte == BODY_END).zip(0_i64..) {
+            let reading = Reading::of(body, mapping);
+            let lines = body.split(|byte| *byte == b'\n').count() as u64;
+            assert!(reading.samples + reading.garbage_lines <= lines, "more samples than lines");
+            meter.record(&reading, at);
+            let before = meter.take();
+            check_metered(&before);
+            meter.record(&reading, at);
+            let nothing = meter.take();
+            for component in &nothing.components {
+                let counted = [component.received_events, component.sent_events, component.errors, component.discarded];
+                assert!(counted.iter().all(|count| count.get() == Ok(0)), "the same answer counted twice");
+            }
+            check_resumed(&mut meter, &reading, at);
+        }
+    }
+}
+
+fn check_metered(metered: &Metered) {
+    let json = serde_json::to_vec(&(&metered.sample, &metered.components)).expect("a report is JSON");
+    let back: serde_json::Value = serde_json::from_slice(&json).expect("and reads as such");
+    assert!(back.is_array());
+    if let Some(sample) = &metered.sample {
+        for count in [sample.events_in, sample.events_out, sample.errors, sample.discarded] {
+            assert!(count.get().is_ok(), "a counter that no collector takes");
+        }
+    }
+}
+
+/// The next life of the agent goes on from what this one saves.
+fn check_resumed(meter: &mut Meter, reading: &Reading, at: i64) {
+    let Some(saved) = meter.save(1) else { return };
+    let json = serde_json::to_vec(&saved).expect("baselines are JSON");
+    let read = serde_json::from_slice(&json).expect("and read as such");
+    let mut next = Meter::of_watched();
+    next.resume(&read, 1);
+    next.record(reading, at);
+    let sums = next.take().sample.map(|sample| [sample.events_in, sample.events_out, sample.errors]);
+    assert!(sums.is_none_or(|sums| sums.iter().all(|count| count.get() == Ok(0))), "counted again after a restart");
+}
+
+/// A file of the spool that a crash, or a disk, left behind; in a folder of the caller's.
+///
+/// The input: how many reports were written, then three bytes for each spoilt place (where, as a
+/// fraction, and how), at last what stands behind them.
+pub fn segment(data: &[u8], dir: &Path) {
+    let boot = BootId(Uuid::from_u128(1));
+    let _ = std::fs::remove_dir_all(dir);
+    let Some((&reports, data)) = data.split_first() else { return };
+    let reports = u64::from(reports % 16);
+    let mut spool = Spool::open(dir, boot, Bounds::default());
+    let now = i64::MAX / 2;
+    let bodies: Vec<Vec<u8>> = (1..=reports).map(|seq| body(seq, now)).collect();
+    for (seq, body) in (1..).zip(&bodies) {
+        spool.push(seq, body.clone().into(), 0, now);
+    }
+    drop(spool);
+    let path = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let path = path.into_iter().find(|path| path.extension().is_some_and(|found| found == "reports"));
+    let path = path.unwrap_or_else(|| dir.join(format!("{}-{:020}.reports", boot, 1)));
+    let mut bytes = std::fs::read(&path).unwrap_or_default();
+    let (spoilt, behind) = data.split_at(data.len().min(9) / 3 * 3);
+    let mut whole = bytes.len();
+    for place in spoilt.chunks_exact(3).filter(|place| place[2] != 0) {
+        let at = usize::from(u16::from_le_bytes([place[0], place[1]])) * bytes.len() / 0x1_0000;
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= place[2];
+            whole = whole.min(at);
+        }
+    }
+    bytes.extend_from_slice(behind);
+    std::fs::create_dir_all(dir).expect("the folder can be made");
+    std::fs::write(&path, &bytes).expect("the file can be written");
+
+    let mut spool = Spool::open(dir, BootId(Uuid::from_u128(2)), Bounds::default());
+    let found = spool.oldest(usize::MAX, usize::MAX);
+    let mut end = 0;
+    let intact = bodies.iter().take_while(|body| {
+        end += body.len() + 8;
+        end <= whole
+    });
+    assert!(found.len() >= intact.count(), "a report before the first spoilt place is lost");
+    for queued in &found {
+        let value: serde_json::Value = serde_json::from_slice(&queued.body).expect("what is found is whole");
+        assert_eq!(value["seq"], queued.seq);
+        assert!(queued.boot == boot);
+    }
+    spool.push(1, body(1, now).into(), 0, now);
+    spool.forget(boot, u64::MAX);
+    assert_eq!(spool.oldest(usize::MAX, usize::MAX).len(), 1, "the spool takes reports after all that");
+}
+
+fn body(seq: u64, end: i64) -> Vec<u8> {
+    format!(r#"{{"seq":{seq},"start":{end},"end":{end},"pipelines":[{{"id":"p","status":"RUNNING"}}]}}"#).into_bytes()
+}
+
+/// What a process writes, in pieces whose lengths the first bytes give.
+pub fn lines(data: &[u8]) {
+    let (lengths, text) = data.split_at(data.len().min(4));
+    let mut whole = LineSplitter::default();
+    let mut expected = Vec::new();
+    whole.push(text, |line| expected.push(line));
+    expected.extend(whole.finish());
+
+    let mut splitter = LineSplitter::default();
+    let mut found = Vec::new();
+    let (mut rest, mut lengths) = (text, lengths.iter().cycle());
+    while let (false, Some(length)) = (rest.is_empty(), lengths.next()) {
+        let (piece, behind) = rest.split_at(rest.len().min(1 + usize::from(*length)));
+        splitter.push(piece, |line| found.push(line));
+        rest = behind;
+    }
+    found.extend(splitter.finish());
+    assert!(found == expected, "where the pieces end makes a difference");
+    for line in &found {
+        assert!(line.len() <= MAX_LOG_LINE_BYTES && !line.contains(['\n', '\0']));
+        let _ = level::find(line);
+    }
+}
+
+#[cfg(test)]
+#[path = "fuzzing_tests.rs"]
+mod tests;
