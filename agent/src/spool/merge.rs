@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use systole_shared::limits::MAX_LOG_LINES_PER_REPORT;
 use systole_shared::{ComponentReport, Counter, LogLine, PipelineReport, PipelineSample, Report, SeqRange, Text};
 
+/// What a line takes in JSON beside its text.
+const LINE_OVERHEAD_BYTES: usize = 72;
+
 /// Two reports of one boot as one, `next` being the one behind `first`; see [`can_merge`].
 pub(super) fn merge<'a>(first: Report<'a>, next: Report<'a>) -> Report<'a> {
     let from = first.covers.map_or(first.seq, |covers| covers.from);
@@ -35,15 +38,21 @@ pub(super) fn merge<'a>(first: Report<'a>, next: Report<'a>) -> Report<'a> {
 }
 
 /// Whether two reports can be one: in one minute, with the same pipelines in the same states (a
-/// change of state keeps its own time), and with lines that one report may carry.
-pub(super) fn can_merge(one: &Report<'_>, other: &Report<'_>) -> bool {
+/// change of state keeps its own time), and with lines that one report may carry, in number and bytes.
+/// Without lines they can always: a report must not stay alone because the first one has many.
+pub(super) fn can_merge(one: &Report<'_>, other: &Report<'_>, max_line_bytes: usize) -> bool {
     let states = |report: &Report<'_>| -> Vec<(String, String)> {
         let state =
             |pipeline: &PipelineReport<'_>| (pipeline.id.as_str().to_owned(), pipeline.status.as_str().to_owned());
         report.pipelines.iter().map(state).collect()
     };
     let lines = |report: &Report<'_>| report.pipelines.iter().map(|pipeline| pipeline.logs.len()).sum::<usize>();
-    one.end.div_euclid(60_000) == other.end.div_euclid(60_000)
+    let line_bytes = |report: &Report<'_>| -> usize {
+        let of_pipelines = report.pipelines.iter().flat_map(|pipeline| &pipeline.logs);
+        of_pipelines.map(|line| line.line.as_str().len() + LINE_OVERHEAD_BYTES).sum()
+    };
+    let fits = lines(other) == 0 || line_bytes(one) + line_bytes(other) <= max_line_bytes;
+    fits && one.end.div_euclid(60_000) == other.end.div_euclid(60_000)
         && lines(one) + lines(other) <= MAX_LOG_LINES_PER_REPORT
         && states(one) == states(other)
 }

@@ -35,6 +35,12 @@ const MAX_MEMORY_BYTES: usize = 2 * 1024 * 1024;
 /// The spool is made of about this many files; the oldest one is what goes when it is full.
 const SEGMENTS: u64 = 64;
 
+/// Bytes of lines in a merged report: it must fit into a request, with what else is in it.
+const MAX_MERGED_LINES: usize = 1024 * 1024;
+
+/// Nor may they be more than this part of the spool, which drops whole reports when it is full.
+const MERGED_SHARE: u64 = 16;
+
 /// Bounds of the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
@@ -204,11 +210,9 @@ impl Spool {
         let bytes = |spool: &Self| spool.segments.iter().map(|segment| segment.bytes).sum::<u64>();
         if bytes(self) > self.bounds.bytes / 2 {
             let closed = self.segments.len().saturating_sub(1);
-            if let Some(segment) = self.segments.iter_mut().take(closed).find(|segment| !segment.is_merged) {
-                let sent = self.sent.upto(segment.boot);
-                if let Err(error) = segment.merge(sent) {
-                    tracing::debug!(%error, "reports of the spool could not be merged; they stay as they are");
-                }
+            let next = self.segments.iter().take(closed).position(|segment| !segment.is_merged);
+            if let Some(Err(error)) = next.map(|index| self.merge(index)) {
+                tracing::debug!(%error, "reports of the spool could not be merged; they stay as they are");
             }
         }
         while bytes(self) > self.bounds.bytes && self.segments.len() > 1 {
@@ -217,6 +221,33 @@ impl Spool {
                 remove(oldest);
             }
         }
+    }
+
+    /// Merges the reports of a file. Their first minute may have begun in the file before: then what
+    /// that one has of it comes along, or large reports, a file each, would never be merged.
+    fn merge(&mut self, index: usize) -> io::Result<()> {
+        let segment = &self.segments[index];
+        let sent = self.sent.upto(segment.boot);
+        let before = index.checked_sub(1).map(|before| &self.segments[before]);
+        let before = before.filter(|before| before.boot == segment.boot);
+        let earlier = before.zip(segment.entries.front()).and_then(|(before, first)| {
+            let last = before.entries.back().filter(|last| last.seq > sent && last.is_same_minute(first))?;
+            before.read(last)
+        });
+        let comes_along = earlier.is_some();
+        let max_line_bytes = usize::try_from(self.bounds.bytes / MERGED_SHARE)
+            .map_or(MAX_MERGED_LINES, |bytes| bytes.min(MAX_MERGED_LINES));
+        self.segments[index].merge(earlier, sent, max_line_bytes)?;
+        if comes_along {
+            let before = &mut self.segments[index - 1];
+            before.drop_last()?;
+            if before.entries.is_empty()
+                && let Some(empty) = self.segments.remove(index - 1)
+            {
+                remove(empty);
+            }
+        }
+        Ok(())
     }
 
     /// The oldest reports of one life, at most `max_reports` and `max_bytes` of them, but at least
@@ -327,7 +358,10 @@ fn load(dir: &Path) -> io::Result<VecDeque<Segment>> {
     for path in Segment::find(dir)? {
         match Segment::open(path.clone()) {
             Ok(Some(segment)) if segment.entries.is_empty() => remove(segment),
-            Ok(Some(segment)) => segments.push_back(segment),
+            Ok(Some(segment)) => {
+                drop_twins(&mut segments, &segment);
+                segments.push_back(segment);
+            }
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a file of the spool cannot be read and is left out");
@@ -335,6 +369,25 @@ fn load(dir: &Path) -> io::Result<VecDeque<Segment>> {
         }
     }
     Ok(segments)
+}
+
+/// A report that was merged into the next file, and that a killed agent had no time to take out of
+/// its own.
+fn drop_twins(segments: &mut VecDeque<Segment>, next: &Segment) {
+    let is_twin = |before: &Segment| {
+        let (Some(last), Some(first)) = (before.entries.back(), next.entries.front()) else { return false };
+        before.boot == next.boot && last.seq >= first.from()
+    };
+    while let Some(before) = segments.back_mut().filter(|before| is_twin(before)) {
+        if let Err(error) = before.drop_last() {
+            tracing::debug!(%error, "a file of the spool could not be cut");
+        }
+        if before.entries.is_empty()
+            && let Some(empty) = segments.pop_back()
+        {
+            remove(empty);
+        }
+    }
 }
 
 fn remove(segment: Segment) {

@@ -45,6 +45,16 @@ impl Entry {
         Ok(Entry { seq: head.seq, end: head.end, log_lines, covers: head.covers, at, length: body.len() })
     }
 
+    /// The first report that it stands for.
+    pub(super) fn from(&self) -> u64 {
+        self.covers.map_or(self.seq, |covers| covers.from)
+    }
+
+    /// Whether both end in one minute.
+    pub(super) fn is_same_minute(&self, other: &Entry) -> bool {
+        self.end.div_euclid(60_000) == other.end.div_euclid(60_000)
+    }
+
     /// How many reports it stands for.
     pub(super) fn reports(&self) -> u64 {
         self.covers.map_or(1, |covers| covers.to.saturating_sub(covers.from).saturating_add(1))
@@ -155,19 +165,31 @@ impl Segment {
         std::fs::remove_file(self.path)
     }
 
-    /// Merges reports of one minute, those up to `sent` left out: the collector may have them. The
-    /// new file takes the old one's place in one step.
-    pub(super) fn merge(&mut self, sent: u64) -> io::Result<()> {
+    /// Takes the last report out of the file.
+    pub(super) fn drop_last(&mut self) -> io::Result<()> {
+        let Some(last) = self.entries.pop_back() else { return Ok(()) };
+        self.bytes = last.at - record::HEADER_BYTES as u64;
+        self.file.set_len(self.bytes)
+    }
+
+    /// Merges reports of one minute, `earlier` and the file's own, those up to `sent` left out: the
+    /// collector may have them. Counters add up to no more bytes than one report has, but lines do:
+    /// at most `max_line_bytes` of them come together. The new file takes the old one's place in one
+    /// step.
+    pub(super) fn merge(&mut self, earlier: Option<Vec<u8>>, sent: u64, max_line_bytes: usize) -> io::Result<()> {
         self.is_merged = true;
         // One that the disk does not give back is not to vanish here: who sends it counts it.
         let bodies: Option<Vec<Vec<u8>>> = self.entries.iter().map(|entry| self.read(entry)).collect();
-        let bodies = bodies.ok_or(io::ErrorKind::InvalidData)?;
+        let own = bodies.ok_or(io::ErrorKind::InvalidData)?;
+        let bodies: Vec<Vec<u8>> = earlier.into_iter().chain(own).collect();
         let mut merged: Vec<Vec<u8>> = Vec::new();
         let mut open: Option<Report<'_>> = None;
         for body in &bodies {
             let next: Report<'_> = serde_json::from_slice(body)?;
             open = Some(match open {
-                Some(first) if first.seq > sent && merge::can_merge(&first, &next) => merge::merge(first, next),
+                Some(first) if first.seq > sent && merge::can_merge(&first, &next, max_line_bytes) => {
+                    merge::merge(first, next)
+                }
                 Some(first) => {
                     merged.push(serde_json::to_vec(&first)?);
                     next

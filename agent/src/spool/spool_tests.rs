@@ -164,6 +164,45 @@ fn a_long_outage_stays_in_its_bound_and_merging_keeps_every_sum_line_and_change(
     assert_eq!(drain(&mut spool, count), expected);
 }
 
+/// A report of a node with many pipelines: larger than a file of a small spool.
+fn large_report(seq: u64) -> Report<'static> {
+    let mut report = report(seq, "RUNNING", seq, 0);
+    report.pipelines[0].reason = Some(Text::from("x".repeat(10_000)));
+    report
+}
+
+#[test]
+fn reports_that_fill_a_file_each_are_merged_over_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(&dir, 1, 256 * 1024);
+    let count = 150;
+    let mut expected = Stored::default();
+    for seq in 1..=count {
+        *expected.events.entry(large_report(seq).end.div_euclid(60_000)).or_default() += seq as i64;
+        assert_eq!(push(&mut spool, &large_report(seq)).lost.reports, 0, "{seq}");
+    }
+    // A minute each, and those that came since the spool was half full.
+    assert!(spool.size().0 < 26, "{:?}", spool.size());
+    assert_eq!(drain(&mut spool, count), expected);
+}
+
+#[test]
+fn a_report_merged_into_the_next_file_is_taken_once_when_the_agent_was_killed_before_it_left_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(&dir, 1, 256 * 1024);
+    (1..=40).for_each(|seq| assert_eq!(push(&mut spool, &large_report(seq)).lost.reports, 0));
+    let index = spool.segments.iter().position(|segment| !segment.is_merged).unwrap();
+    let before = Segment::find(&dir.path().join("spool")).unwrap().remove(index - 1);
+    let kept = std::fs::read(&before).unwrap();
+    spool.merge(index).unwrap();
+    let left = std::fs::metadata(&before).map_or(0, |file| file.len());
+    assert!(left < kept.len() as u64, "its last report went to the next file");
+    std::fs::write(&before, kept).unwrap();
+    drop(spool);
+    let mut spool = open(&dir, 2, 256 * 1024);
+    assert_eq!(drain(&mut spool, 40).events.values().sum::<i64>(), (1..=40).sum::<i64>());
+}
+
 #[test]
 fn what_is_lost_is_what_the_hole_says() {
     let dir = tempfile::tempdir().unwrap();
