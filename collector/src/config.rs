@@ -19,7 +19,7 @@ pub(crate) struct Config {
     pub data_dir: PathBuf,
     /// `database_url`: default `sqlite://<data_dir>/collector.db`.
     pub database: Database,
-    /// `interval`: how often agents report, 1s to 5m. Default 5s.
+    /// `interval`: how often agents report, 100ms to 5m. Default 5s.
     pub interval: Duration,
     /// `startup_grace`: how long after the start silence of nodes does not count. Default 60s.
     pub startup_grace: Duration,
@@ -132,7 +132,7 @@ impl Config {
         });
         let database = lookup.get("database_url", Database::Sqlite(data_dir.join("collector.db")), parse_database);
         let interval = lookup.get("interval", Duration::from_secs(5), |text| {
-            parse_duration_in(text, Duration::from_secs(1), Duration::from_secs(300))
+            parse_duration_in(text, Duration::from_millis(100), Duration::from_secs(300))
         });
         let startup_grace = lookup.get("startup_grace", Duration::from_secs(60), |text| {
             parse_duration_in(text, Duration::ZERO, Duration::from_secs(3_600))
