@@ -98,6 +98,11 @@ impl Database {
         self.number("SELECT coalesce(sum(events_in), 0) AS number FROM pipeline_minutes")
     }
 
+    /// Reports that nodes had to give up, by the holes in their numbers.
+    pub fn lost_reports(&mut self) -> u64 {
+        self.number("SELECT coalesce(sum(to_seq - from_seq + 1), 0) AS number FROM node_gaps")
+    }
+
     /// How many rows a table has.
     pub fn rows(&mut self, table: &str) -> u64 {
         self.number(&format!("SELECT count(*) AS number FROM {table}"))

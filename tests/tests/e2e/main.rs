@@ -16,6 +16,7 @@ mod pair;
 mod queries;
 mod replay;
 mod sessions;
+mod spool;
 mod stub;
 mod supervision;
 mod tokens;
