@@ -92,7 +92,10 @@ fn file_of(flags: &Overrides, env: Lookup<'_>) -> Option<PathBuf> {
 /// The configuration file, if it can be read, and the data directory, whatever mistakes there are.
 pub(super) fn places(flags: &Overrides, env: Lookup<'_>) -> Option<(PathBuf, PathBuf)> {
     let path = file_of(flags, env)?;
-    let table: Table = std::fs::read_to_string(&path).ok()?.parse().unwrap_or_default();
+    let text = std::fs::read_to_string(&path).ok()?;
+    // A file that is no TOML as a whole may still have the one line that counts.
+    let line = || text.lines().find(|line| line.trim_start().starts_with("data_dir")).unwrap_or_default().parse();
+    let table: Table = text.parse().or_else(|_| line()).unwrap_or_default();
     let mut ignored = Mistakes::default();
     let found = data_dir_of(&mut Section::new("", table, &mut ignored), flags, env);
     Some((path, found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value))))

@@ -199,3 +199,62 @@ fn the_shown_configuration_holds_no_secret() {
         assert!(!shown.contains(secret), "{secret}");
     }
 }
+
+#[test]
+fn the_file_of_a_vector_is_found_in_its_command_and_judged_by_vector_itself() {
+    let of = |command: &str| {
+        let config = good(&format!("[[pipeline]]\nid = \"p\"\ncommand = {command}\n"));
+        config.pipelines[0].command.clone().unwrap()
+    };
+    let command = of(r#"["/opt/vector", "--config", "/etc/p.yaml"]"#);
+    assert_eq!(command.config_file.as_deref(), Some(Path::new("/etc/p.yaml")));
+    assert_eq!(command.validate.unwrap(), ["/opt/vector", "validate", "--no-environment", "{config}"]);
+    for several_or_none in [
+        r#"["vector", "-c", "/a.yaml", "-c", "/b.yaml"]"#,
+        r#"["vector", "-c", "/etc/*.yaml"]"#,
+        r#"["vector", "--config-dir", "/etc", "-c", "/a.yaml"]"#,
+        r#"["vector"]"#,
+        r#"["not-vector", "--config", "/a.yaml"]"#,
+    ] {
+        let command = of(several_or_none);
+        assert_eq!((command.config_file, command.validate), (None, None), "{several_or_none}");
+    }
+    let off = good("[[pipeline]]\nid = \"p\"\ncommand = [\"vector\", \"-c\", \"/a\"]\nvalidate = []\n");
+    assert_eq!(off.pipelines[0].command.as_ref().unwrap().validate, None);
+}
+
+#[test]
+fn a_configuration_file_that_the_command_does_not_name_is_a_mistake() {
+    let file = "[[pipeline]]\nid = \"p\"\ncommand = [\"run\", \"/b\"]\nconfig_file = \"/a\"\n\
+                [[pipeline]]\nid = \"q\"\nmetrics_url = \"http://h:1\"\nvalidate = [\"x\"]\n";
+    let mistakes = mistakes(file);
+    assert_eq!(mistakes.keys(), ["pipeline \"p\": config_file", "pipeline \"q\": validate"]);
+}
+
+#[test]
+fn the_last_valid_file_is_used_for_its_own_original_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("agent.toml"), dir.path().join("data"));
+    let line = format!("data_dir = \"{}\"\n", data.display());
+    let flags = |file: &Path| Overrides { config: Some(file.to_owned()), ..Overrides::default() };
+    let env = |name: &str| (name == "SYSTOLE_TOKEN").then(|| "t".to_owned());
+    let last_valid = |file: &Path| super::super::last_valid(&flags(file), &env, Mistakes::default());
+    std::fs::write(
+        &file,
+        format!("{line}url = \"http://c:1\"\n[[pipeline]]\nid = \"p\"\nmetrics_url = \"http://h:1\"\n"),
+    )
+    .unwrap();
+    let config = load(&flags(&file), &env).unwrap();
+    config.remember();
+    for broken in [format!("{line}url = [broken"), format!("{line}nonsense = 1")] {
+        std::fs::write(&file, broken).unwrap();
+        let valid = last_valid(&file).unwrap();
+        assert_eq!((valid.pipelines, valid.file.as_deref()), (config.pipelines.clone(), Some(file.as_path())));
+        assert!(valid.mistakes.is_some());
+    }
+    let other = dir.path().join("other.toml");
+    std::fs::write(&other, &line).unwrap();
+    assert!(last_valid(&other).is_err());
+    std::fs::remove_file(&file).unwrap();
+    assert!(last_valid(&file).is_err(), "a file that is not there at all is rather a wrong path");
+}

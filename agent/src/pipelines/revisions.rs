@@ -187,3 +187,7 @@ fn read(path: &Path) -> Result<Vec<u8>, StageError> {
     }
     Ok(content)
 }
+
+#[cfg(test)]
+#[path = "revisions_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@ mod isolation;
 mod outage;
 mod pair;
 mod queries;
+mod reload;
 mod replay;
 mod sessions;
 mod spool;

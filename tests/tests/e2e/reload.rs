@@ -1,0 +1,174 @@
+//! Configurations change while pipelines run: good ones, bad ones, and ones that only look good.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use systole_tests::harness::feed::Feed;
+use systole_tests::harness::{AgentPipeline, AgentSetup, StubVector, TestAgent, TestCollector, eventually_true};
+
+const PIPELINE: &str = "orders";
+const SOON: Duration = Duration::from_secs(30);
+/// From the change of a file to its effect: the agent looks every second, and twice.
+const ROLLBACK: Duration = Duration::from_secs(60);
+/// How long a revision must stay up to be one to go back to.
+const TRIAL: Duration = Duration::from_secs(30);
+
+/// A pipeline whose configuration file is a shell script, judged by the shell's own look at it.
+fn scripted(stub: &StubVector, script: &Path) -> AgentPipeline {
+    AgentPipeline { command: None, ..AgentPipeline::watched(PIPELINE, stub) }
+        .with("command", json!(["sh", "{config}"]))
+        .with("config_file", script.to_string_lossy().as_ref())
+        .with("validate", json!(["sh", "-n", "{config}"]))
+}
+
+fn script_of(stub: &StubVector) -> String {
+    format!("exec {}\n", stub.command().join(" "))
+}
+
+fn checksum_of(pipeline: &serde_json::Value) -> Option<String> {
+    pipeline["nodes"][0]["configChecksum"].as_str().map(str::to_owned)
+}
+
+async fn wait_for(feed: &mut Feed, status: &str, limit: Duration) -> serde_json::Value {
+    feed.wait_for(status, limit, |event| event.is_change(Some(PIPELINE), status)).await.data
+}
+
+struct Scene {
+    collector: TestCollector,
+    stub: StubVector,
+    script: PathBuf,
+    agent: TestAgent,
+    feed: Feed,
+}
+
+/// A pipeline that runs as its script says.
+async fn begin() -> Scene {
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &["--rate", "50"]);
+    let script = collector.directory().join("orders.sh");
+    std::fs::write(&script, script_of(&stub)).expect("the script is written");
+    let mut feed = collector.feed("").await;
+    let agent = TestAgent::start(&collector, None, &[scripted(&stub, &script)]).await;
+    wait_for(&mut feed, "RUNNING", SOON).await;
+    Scene { collector, stub, script, agent, feed }
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_refused_never_stops_the_healthy_pipeline() {
+    let Scene { mut collector, stub, script, agent: _agent, mut feed } = begin().await;
+    std::fs::write(&script, "if then nonsense").unwrap();
+    let degraded = wait_for(&mut feed, "DEGRADED", SOON).await;
+    let reason = degraded["reason"].as_str().unwrap();
+    assert!(reason.contains("sh refuses it") && reason.to_lowercase().contains("syntax error"), "{reason}");
+
+    std::fs::write(&script, format!("# better\n{}", script_of(&stub))).unwrap();
+    feed.wait_for("the better one", SOON, |event| {
+        event.is_change(Some(PIPELINE), "RUNNING") && stub.totals().lives.len() == 2
+    })
+    .await;
+    let expected = stub.pause_and_let_scrape().await;
+    assert_eq!(expected.lives.len(), 2, "the refused one never ran, the better one took over from the first");
+    eventually_true("the minutes sum up", SOON, async || collector.minute_sums(PIPELINE).await == expected.total).await;
+}
+
+#[tokio::test]
+async fn one_that_is_accepted_but_crashes_is_taken_back_within_a_minute() {
+    let Scene { mut collector, stub, script, mut agent, mut feed } = begin().await;
+    let viewer = collector.viewer().await;
+    let good = agent.data_dir().join("pipelines").join("orders.good.sh");
+    eventually_true("the first one has stayed up", 2 * TRIAL, async || good.is_file()).await;
+    let first = checksum_of(&viewer.get_json("/api/v1/pipelines/orders").await);
+
+    std::fs::write(&script, "sleep 1; exit 3").unwrap();
+    let crashed = wait_for(&mut feed, "CRASHED", ROLLBACK).await;
+    assert_eq!(crashed["reason"], "exit code 3");
+    let back = wait_for(&mut feed, "DEGRADED", ROLLBACK).await;
+    let reason = back["reason"].as_str().unwrap();
+    assert!(reason.contains("did not stay up for 30 s (exit code 3); back on"), "{reason}");
+    assert_eq!(stub.totals().lives.len(), 2);
+    assert_eq!(checksum_of(&viewer.get_json("/api/v1/pipelines/orders").await), first);
+
+    // The same after a restart of the agent: the new one is tried, and taken back.
+    agent.stop().await;
+    agent.run();
+    stub.wait_for("the good one runs again", |totals| (totals.lives.len() == 3).then_some(())).await;
+    // And when nobody judges it well any more, the good one runs at once.
+    agent.stop().await;
+    std::fs::write(&script, "if then nonsense").unwrap();
+    agent.run();
+    stub.wait_for("the good one runs once more", |totals| (totals.lives.len() == 4).then_some(())).await;
+    let expected = stub.pause_and_let_scrape().await;
+    eventually_true("the minutes sum up", SOON, async || collector.minute_sums(PIPELINE).await == expected.total).await;
+}
+
+#[tokio::test]
+async fn a_reload_touches_what_has_changed_only_and_a_bad_file_changes_nothing() {
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
+    let stubs =
+        ["stays", "goes", "comes"].map(|id| (id, StubVector::new(collector.directory(), id, &["--rate", "20"])));
+    let [stays, goes, comes] = stubs.each_ref().map(|(id, stub)| AgentPipeline::supervised(id, stub));
+    let mut feed = collector.feed("").await;
+    let mut agent = TestAgent::start(&collector, None, &[stays.clone(), goes]).await;
+    for id in ["stays", "goes"] {
+        feed.wait_for(id, SOON, |event| event.is_change(Some(id), "RUNNING")).await;
+    }
+    let good = std::fs::read_to_string(agent.config_path()).unwrap();
+
+    std::fs::write(agent.config_path(), format!("{good}\nnonsense = 1\n")).unwrap();
+    agent.signal(Signal::SIGHUP);
+    // Removed and added in one step, with a new name for the one that stays.
+    let renamed = AgentPipeline { name: Some("A new name".to_owned()), ..stays };
+    agent.write_config(&[comes, renamed]);
+    agent.signal(Signal::SIGHUP);
+    let gone = feed.wait_for("goes", SOON, |event| event.is_change(Some("goes"), "STOPPED")).await;
+    assert_eq!(gone.data["reason"], "removed from the configuration");
+    feed.wait_for("comes", SOON, |event| event.is_change(Some("comes"), "RUNNING")).await;
+    let viewer = collector.viewer().await;
+    eventually_true("the new name is known", SOON, async || {
+        viewer.get_json("/api/v1/pipelines/stays").await["name"] == "A new name"
+    })
+    .await;
+    assert!(agent.is_alive(), "SIGHUP is no reason to end");
+    for (id, stub) in &stubs {
+        assert_eq!(stub.totals().lives.len(), 1, "{id}");
+        let expected = if *id == "goes" { stub.totals().exposed } else { stub.pause_and_let_scrape().await.total };
+        eventually_true("the minutes sum up", SOON, async || collector.minute_sums(id).await == expected).await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_with_a_broken_file_runs_what_it_ran_before() {
+    let collector = TestCollector::start_with(&["--interval", "1s"]).await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
+    let pipelines = [AgentPipeline::supervised(PIPELINE, &stub)];
+    let mut agent = TestAgent::start(&collector, None, &pipelines).await;
+    stub.wait_for("the first life", |totals| totals.current()?.address).await;
+    agent.stop().await;
+    let good = std::fs::read_to_string(agent.config_path()).unwrap();
+    std::fs::write(agent.config_path(), format!("{good}\n[broken")).unwrap();
+    agent.run();
+    stub.wait_for("the second life", |totals| (totals.lives.len() == 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_tried_again_when_somebody_asks() {
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
+    let flag = collector.directory().join("flag");
+    let command = format!("test -e {} && exec sleep 1000; exit 7", flag.display());
+    let pipeline = AgentPipeline {
+        command: Some(vec!["sh".into(), "-c".into(), command]),
+        id: PIPELINE.into(),
+        name: None,
+        metrics_url: None,
+        settings: vec![],
+    };
+    let mut feed = collector.feed("").await;
+    let agent = TestAgent::start_with(&collector, AgentSetup::default(), &[pipeline]).await;
+    wait_for(&mut feed, "CRASHED", SOON).await;
+    // The third crash waits for 4 s; a person who has mended the cause need not.
+    std::fs::write(&flag, "").unwrap();
+    agent.signal(Signal::SIGHUP);
+    wait_for(&mut feed, "RUNNING", SOON).await;
+}
