@@ -32,7 +32,7 @@ impl Scene {
     }
 
     fn stage(&self, content: &str) -> Revision {
-        std::fs::write(self.source(), content).unwrap();
+        fs::write(self.source(), content).unwrap();
         let config = self.config(&["--config", self.source().to_str().unwrap(), "--dir={config}.d"]);
         self.revisions.stage(&config, config.command.as_ref().unwrap()).unwrap()
     }
@@ -51,7 +51,7 @@ fn the_command_and_its_judge_get_the_copy_wherever_they_name_the_file() {
     let promoted = scene.revisions.promote(&staged).unwrap();
     let current = scene.path("orders.yaml");
     assert_eq!(promoted.command().unwrap().args, ["--config", &current, &format!("--dir={current}.d")]);
-    assert_eq!(std::fs::read_to_string(current).unwrap(), "a: 1");
+    assert_eq!(fs::read_to_string(current).unwrap(), "a: 1");
     // As `printf 'a: 1' | sha256sum` has it.
     assert_eq!(promoted.checksum.as_deref(), Some("16c3c6d78678d53d39ab2c7a5a7bc4596567b46a1a57000a2d707334f779b824"));
 }
@@ -62,7 +62,7 @@ fn revisions_differ_by_command_or_content_and_by_nothing_else() {
     let first = scene.stage("a: 1");
     assert!(scene.stage("a: 1").runs_as(&first));
     assert!(!scene.stage("a: 2").runs_as(&first));
-    std::fs::write(scene.source(), "a: 1").unwrap();
+    fs::write(scene.source(), "a: 1").unwrap();
     let named = PipelineConfig { name: Some("Orders".to_owned()), ..PipelineConfig::clone(&first.config) };
     assert!(scene.revisions.stage(&Arc::new(named), first.config.command.as_ref().unwrap()).unwrap().runs_as(&first));
     let other = scene.config(&["--quiet", "{config}"]);
@@ -80,14 +80,14 @@ fn the_good_one_outlives_the_agent_and_what_comes_after_it() {
     assert_eq!(found.checksum, good.checksum);
     let back = scene.revisions.promote(&found).unwrap();
     assert_eq!(back.command().unwrap().args[1], scene.path("orders.yaml"));
-    assert_eq!(std::fs::read_to_string(scene.path("orders.yaml")).unwrap(), "a: 1");
+    assert_eq!(fs::read_to_string(scene.path("orders.yaml")).unwrap(), "a: 1");
     assert!(scene.revisions.good(&scene.config(&["{config}"])).is_some(), "it can be gone back to again");
 }
 
 #[test]
 fn without_a_disk_the_process_reads_the_original() {
     let scene = Scene::new();
-    std::fs::write(scene.dir.path().join("data"), "in the way").unwrap();
+    fs::write(scene.dir.path().join("data"), "in the way").unwrap();
     let staged = scene.stage("a: 1");
     let source = scene.source().display().to_string();
     assert_eq!(scene.revisions.promote(&staged).unwrap().command().unwrap().args[1], source);
@@ -101,7 +101,7 @@ fn files_of_pipelines_that_are_gone_are_removed() {
     scene.stage("a: 2");
     let ids = [PipelineId::parse("orders").unwrap(), PipelineId::parse("orders.next").unwrap()];
     let data_dir = scene.dir.path().join("data");
-    let count = || std::fs::read_dir(data_dir.join("pipelines")).unwrap().count();
+    let count = || fs::read_dir(data_dir.join("pipelines")).unwrap().count();
     sweep(&data_dir, ids[..1].iter());
     assert_eq!(count(), 4, "current, next, good and its record");
     sweep(&data_dir, ids[1..].iter());
