@@ -17,8 +17,9 @@ use crate::ingest::state::IngestState;
 use crate::retention;
 use crate::rings::Rings;
 use crate::routes;
-use crate::store::sqlite::{Access, SqliteStore};
-use crate::store::{Store, StoreError};
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Access, Store, StoreError};
 use crate::telemetry::Telemetry;
 
 /// Everything that a request may need.
@@ -53,8 +54,8 @@ pub(crate) struct Background {
 }
 
 /// Opens the store that the configuration names.
-pub(crate) fn open_store(config: &Config, access: Access) -> Result<Arc<dyn Store>, StoreError> {
-    match &config.database {
+pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Arc<dyn Store>, StoreError> {
+    match database {
         Database::Sqlite(path) => {
             if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
                 create_private_dir(dir)
@@ -62,6 +63,7 @@ pub(crate) fn open_store(config: &Config, access: Access) -> Result<Arc<dyn Stor
             }
             Ok(Arc::new(SqliteStore::open(path, access)?))
         }
+        Database::Postgres(url) => Ok(Arc::new(PostgresStore::open(url, access).await?)),
     }
 }
 
@@ -76,7 +78,7 @@ fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
 
 /// Loads what the database holds and starts everything that runs beside the requests.
 pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), StoreError> {
-    let store = open_store(&config, Access::Exclusive)?;
+    let store = open_store(&config.database, Access::Exclusive).await?;
     let telemetry = Arc::new(Telemetry::new());
     let auth = Arc::new(Authenticator::load(&*store).await?);
     let snapshot = store.load_ingest().await?;

@@ -255,8 +255,9 @@ pub(crate) fn new_token(kind: TokenKind) -> Token {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Access;
     use crate::store::NewToken;
-    use crate::store::sqlite::{Access, SqliteStore};
+    use crate::store::sqlite::SqliteStore;
 
     async fn create(store: &dyn Store, secret: &str) -> StoredToken {
         let token = NewToken {

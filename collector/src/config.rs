@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::store::postgres::{PostgresUrl, without_password};
+
 /// What the collector runs with.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
@@ -34,6 +36,18 @@ pub(crate) struct Config {
 pub(crate) enum Database {
     /// `sqlite://<path>`.
     Sqlite(PathBuf),
+    /// `postgres://…` or `postgresql://…`.
+    Postgres(Box<PostgresUrl>),
+}
+
+impl fmt::Display for Database {
+    /// The address, without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Database::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Database::Postgres(url) => url.fmt(f),
+        }
+    }
 }
 
 /// How long data is kept.
@@ -161,14 +175,13 @@ impl Config {
 }
 
 impl fmt::Display for Config {
-    /// As a file that reads back to the same.
+    /// As a file that reads back to the same, but for the password of a database, which is not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Database::Sqlite(path) = &self.database;
         // Strings of JSON are strings of TOML.
         let mut text = |key: &str, value: String| writeln!(f, "{key} = {}", serde_json::Value::String(value));
         text("listen", self.listen.to_string())?;
         text("data_dir", self.data_dir.display().to_string())?;
-        text("database_url", format!("sqlite://{}", path.display()))?;
+        text("database_url", self.database.to_string())?;
         text("interval", write_duration(self.interval))?;
         text("startup_grace", write_duration(self.startup_grace))?;
         text("retention_minutes", write_duration(self.retention.minutes))?;
@@ -221,7 +234,8 @@ impl<'a> Lookup<'a> {
             return default;
         };
         parse(text.trim()).unwrap_or_else(|fault| {
-            self.mistakes.push(format!("{place}: {text:?} {fault}"));
+            let shown = without_password(&text);
+            self.mistakes.push(format!("{place}: {shown:?} {fault}"));
             default
         })
     }
@@ -239,14 +253,18 @@ fn variable(key: &str) -> String {
     format!("SYSTOLE_{}", key.to_uppercase())
 }
 
-fn parse_database(url: &str) -> Result<Database, String> {
+/// Reads the address of a database.
+pub(crate) fn parse_database(url: &str) -> Result<Database, String> {
+    if PostgresUrl::is_meant(url) {
+        return url.parse().map(|url| Database::Postgres(Box::new(url)));
+    }
     match url.strip_prefix("sqlite://") {
         Some("") => Err("names no file; write sqlite:///path/to/collector.db".to_owned()),
         Some(path) if path.contains(":memory:") || path.starts_with("file:") => {
             Err("is no path; the database must be a file that several connections open".to_owned())
         }
         Some(path) => Ok(Database::Sqlite(PathBuf::from(path))),
-        None => Err("is no sqlite:// address; other databases are not supported yet".to_owned()),
+        None => Err("is neither a sqlite:// nor a postgres:// address".to_owned()),
     }
 }
 
@@ -357,6 +375,17 @@ mod tests {
             assert!(parse_database(url).is_err(), "{url}");
         }
         assert_eq!(parse_database("sqlite:///var/x.db"), Ok(Database::Sqlite("/var/x.db".into())));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url = "postgres://me:secret@db/fleet?sslmode=verify-full";
+        let config = Config::read(&sources(&[("database_url", url)], &[], "")).unwrap();
+        let shown = "postgres://me:***@db/fleet?sslmode=verify-full";
+        assert!(config.to_string().contains(shown) && !format!("{config:?}").contains("secret"));
+        let broken = Config::read(&sources(&[("database_url", &url.replace("sslmode", "ssl"))], &[], ""));
+        let Mistakes(mistakes) = broken.unwrap_err();
+        assert!(mistakes[0].starts_with("--database-url: ") && !mistakes[0].contains("secret"), "{mistakes:?}");
     }
 
     #[test]

@@ -169,6 +169,10 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Closed => Self::unavailable("the collector is stopping"),
+            StoreError::Unreachable(_) => {
+                tracing::error!(error = %chain(&error), "a query failed");
+                Self::unavailable(error.to_string())
+            }
             StoreError::Revoked => Self::unauthorized(error.to_string()),
             error => {
                 tracing::error!(error = %chain(&error), "a query failed");

@@ -71,8 +71,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     let handle = server.handle();
     let mut server = tokio::spawn(server);
     let address_file = AddressFile::write(data_dir.join("listen-address"), address);
-    let crate::config::Database::Sqlite(path) = &database;
-    tracing::info!(url = %format!("http://{address}"), database = %path.display(), "collector is listening");
+    tracing::info!(url = %format!("http://{address}"), %database, "collector is listening");
     ready(address);
 
     tokio::select! {

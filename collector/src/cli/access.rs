@@ -73,7 +73,7 @@ pub(super) enum EnvironmentCommand {
 
 /// Runs `token …`.
 pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow::Result<()> {
-    let store = open_shared(config)?;
+    let store = open_shared(config).await?;
     match command {
         TokenCommand::Create(args) => create_token(&*store, args).await?,
         TokenCommand::List { all, json } => list_tokens(&*store, kinds_to_list(all), json).await?,
@@ -199,7 +199,7 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
 
 /// Runs `environment …`.
 pub(super) async fn run_environment(command: EnvironmentCommand, config: &Config) -> anyhow::Result<()> {
-    let store = open_shared(config)?;
+    let store = open_shared(config).await?;
     match command {
         EnvironmentCommand::Create { name } => {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

@@ -115,7 +115,7 @@ async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds
 }
 
 async fn new_token(config: &Config, kind: TokenKind) -> anyhow::Result<String> {
-    let store = open_shared(config)?;
+    let store = open_shared(config).await?;
     let secret = auth::new_token(kind);
     let access = store.load_access(None).await?.context("the database has no environments")?;
     let default = access.environments.iter().find(|environment| environment.name == DEFAULT_ENVIRONMENT);

@@ -21,8 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::open_store;
 use crate::config::{Config, Database, Mistakes, Sources};
 use crate::logging::chain;
-use crate::store::Store;
-use crate::store::sqlite::Access;
+use crate::store::{Access, Store};
 use crate::{logging, server};
 
 /// EX_CONFIG of sysexits.h.
@@ -176,13 +175,12 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 /// The store, beside a collector that may be running on it.
-fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let Database::Sqlite(path) = &config.database;
-    let is_new = !path.exists();
-    let store = open_store(config, Access::Shared)?;
+async fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let is_new = matches!(&config.database, Database::Sqlite(path) if !path.exists());
+    let store = open_store(&config.database, Access::Shared).await?;
     if is_new {
         // Right before the first `serve`, and a sign of a mistyped directory at any other time.
-        eprintln!("systole-collector: made a new database, {}", path.display());
+        eprintln!("systole-collector: made a new database, {}", config.database);
     }
     Ok(store)
 }

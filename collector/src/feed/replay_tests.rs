@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Authenticator, Scope};
 use crate::feed::{Feed, Resume, Subscription};
 use crate::rings::Rings;
-use crate::store::sqlite::{Access, SqliteStore};
+use crate::store::Access;
+use crate::store::sqlite::SqliteStore;
 use crate::store::{CommitBatch, Cutoffs, EventRow, LogRow, NewEnrolment, NewToken, PipelineRow, Store};
 use crate::telemetry::Telemetry;
 

@@ -42,6 +42,9 @@ const ALONE_AFTER_FAILURE: usize = 128;
 /// How long a failing database is left alone before it is asked again.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
+/// The same for one that has failed again and again. Agents back off for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// What the committer works with.
 pub(crate) struct CommitterParts {
     pub store: Arc<dyn Store>,
@@ -202,8 +205,7 @@ impl CommitterTask {
         };
         tracing::error!(error = %chain(&error), "a transaction failed, nothing of it was written");
         self.alone = ALONE_AFTER_FAILURE;
-        // A store that is closed, or whose writer has died, does not come back in this process.
-        let next = if matches!(error, StoreError::Closed) { Next::End } else { self.reload().await };
+        let next = if is_final(&error) { Next::End } else { self.reload().await };
         tokio::time::sleep(FAILURE_PAUSE).await;
         // Agents that were told to come back are not silent. One failure can be a submission that
         // the database refuses; after the second in a row it is the database that nobody gets into.
@@ -353,6 +355,7 @@ impl CommitterTask {
     /// Brings the state back to what is committed. Until the database can be read again there is
     /// nothing to apply reports to, so this waits.
     async fn reload(&mut self) -> Next {
+        let mut pause = FAILURE_PAUSE;
         loop {
             match self.parts.store.load_ingest().await {
                 Ok(snapshot) => {
@@ -362,14 +365,24 @@ impl CommitterTask {
                     self.parts.feed.skip_to(self.state.head_seq);
                     return Next::GoOn;
                 }
-                Err(StoreError::Closed) => return Next::End,
                 Err(error) => {
-                    tracing::error!(error = %chain(&error), "the database can not be read, trying again");
-                    tokio::time::sleep(FAILURE_PAUSE).await;
+                    tracing::error!(error = %chain(&error), "the database can not be read");
+                    if is_final(&error) {
+                        return Next::End;
+                    }
+                    self.failures_in_row += 1;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
     }
+}
+
+/// A store that is closed, whose writer has died, or that another collector has taken over, does not
+/// come back in this process.
+fn is_final(error: &StoreError) -> bool {
+    matches!(error, StoreError::Closed | StoreError::Superseded)
 }
 
 /// What a batch was made of, counted once it is committed.

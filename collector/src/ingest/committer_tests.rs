@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::*;
 use crate::auth::Authenticator;
 use crate::ingest::report::{NodeReport, PipelineDeltas, PipelineFacts};
-use crate::store::sqlite::{Access, SqliteStore};
+use crate::store::Access;
+use crate::store::sqlite::SqliteStore;
 use crate::store::{EnrolledNode, MinuteRange, NewEnrolment};
 
 struct Bench {

@@ -5,9 +5,12 @@
 //! have to hide every difference between the databases.
 
 pub(crate) mod access;
+pub(crate) mod postgres;
 pub(crate) mod queries;
+mod replay;
 pub(crate) mod rows;
 pub(crate) mod schema;
+mod shapes;
 pub(crate) mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -32,7 +35,17 @@ pub(crate) struct NodeKey(pub i64);
 pub(crate) enum StoreError {
     /// The database answered with an error.
     #[error("the database refused a query")]
-    Query(#[from] diesel::result::Error),
+    Query(#[source] diesel::result::Error),
+    /// The database does not answer, or a connection to it was lost. What was asked for may have
+    /// been done all the same.
+    #[error("the database can not be reached")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The committer's connection was lost before; its state must be loaded again.
+    #[error("the connection to the database was lost")]
+    Disconnected,
+    /// Another collector has taken the database over while this one had lost its connection.
+    #[error("another collector has taken over the database")]
+    Superseded,
     /// The database could not be opened.
     #[error("cannot open the database {url}")]
     Open {
@@ -63,6 +76,32 @@ pub(crate) enum StoreError {
     /// The store has been closed, or its thread has ended.
     #[error("the store is closed")]
     Closed,
+}
+
+impl From<diesel::result::Error> for StoreError {
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+        use diesel::result::Error::{BrokenTransactionManager, DatabaseError, RollbackErrorOnCommit};
+        match &error {
+            DatabaseError(UnableToSendCommand | ClosedConnection, _)
+            | BrokenTransactionManager
+            | RollbackErrorOnCommit { .. } => StoreError::Unreachable(error.into()),
+            // What PostgreSQL says to its clients when it stops or crashes.
+            DatabaseError(_, told) if told.message().starts_with("terminating connection") => {
+                StoreError::Unreachable(error.into())
+            }
+            _ => StoreError::Query(error),
+        }
+    }
+}
+
+/// Who else may use the database at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The collector's own: a second one is refused.
+    Exclusive,
+    /// A command beside a running collector.
+    Shared,
 }
 
 /// Everything that is kept. Methods fail whole: nothing is half-written.

@@ -415,13 +415,30 @@ async fn holes_go_with_the_minutes_that_they_explain(store: Arc<dyn Store>) {
 macro_rules! suite {
     ($($test:ident),+ $(,)?) => {
         mod on_sqlite {
-            use crate::store::sqlite::{Access, SqliteStore};
+            use crate::store::Access;
+use crate::store::sqlite::SqliteStore;
 
             $(
                 #[tokio::test]
                 async fn $test() {
                     let dir = tempfile::tempdir().unwrap();
                     let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
+                    super::$test(std::sync::Arc::new(store)).await;
+                }
+            )+
+        }
+
+        mod on_postgres {
+            use crate::store::Access;
+            use crate::store::postgres::PostgresStore;
+            use systole_tests::harness::TestPostgres;
+
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let server = TestPostgres::start();
+                    let url = server.url().parse().unwrap();
+                    let store = PostgresStore::open(&url, Access::Exclusive).await.unwrap();
                     super::$test(std::sync::Arc::new(store)).await;
                 }
             )+

@@ -20,7 +20,7 @@ pub fn binary(name: &str) -> PathBuf {
 }
 
 /// `target/<profile>`: tests run from `deps` in it, programs from it.
-fn beside_this_program() -> PathBuf {
+pub(super) fn beside_this_program() -> PathBuf {
     let program = std::env::current_exe().expect("the running program has a path");
     let directory = program.parent().expect("a program lies in a directory");
     match directory.file_name() {

@@ -3,20 +3,12 @@
 use std::collections::HashMap;
 
 use diesel::prelude::*;
-use systole_shared::{EnvironmentId, NodeId, NodeStatus, PipelineStatus, TokenHash, TokenId, TokenKind, UnixMillis};
+use systole_shared::{EnvironmentId, NodeId, NodeStatus, TokenId, TokenKind, UnixMillis};
 use uuid::Uuid;
 
 use crate::store::schema::*;
+use crate::store::shapes::*;
 use crate::store::*;
-
-/// Reads an id that this program wrote.
-pub(super) fn parse_id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
-    text.parse().map_err(|_| StoreError::Corrupt(format!("id {text:?}")))
-}
-
-fn unsigned(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
 
 pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPosition, StoreError> {
     let (epoch, head, log, event): (String, i64, i64, i64) = meta::table
@@ -27,13 +19,11 @@ pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPos
     Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest })
 }
 
-type NodeColumns = (i64, String, i64, String);
-
 pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSnapshot, StoreError> {
     connection.transaction(|connection| {
         let position = feed_position(connection)?;
         let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status);
-        let rows: Vec<NodeColumns> = nodes::table.select(columns).order(nodes::id).load(connection)?;
+        let rows: Vec<NodeIdentity> = nodes::table.select(columns).order(nodes::id).load(connection)?;
         let mut by_key: HashMap<i64, StoredNode> =
             rows.into_iter().map(|row| Ok((row.0, stored_node(row)?))).collect::<Result<_, StoreError>>()?;
         let boots: Vec<NodeBootRow> =
@@ -56,7 +46,7 @@ pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSna
 pub(super) fn load_node(connection: &mut SqliteConnection, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
     connection.transaction(|connection| {
         let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status);
-        let row: Option<NodeColumns> = nodes::table.find(node.0).select(columns).first(connection).optional()?;
+        let row: Option<NodeIdentity> = nodes::table.find(node.0).select(columns).first(connection).optional()?;
         let Some(row) = row else { return Ok(None) };
         let mut by_key = HashMap::from([(node.0, stored_node(row)?)]);
         let boots = node_boots::table
@@ -74,77 +64,6 @@ pub(super) fn load_node(connection: &mut SqliteConnection, node: NodeKey) -> Res
     })
 }
 
-fn stored_node((key, uuid, environment, status): NodeColumns) -> Result<StoredNode, StoreError> {
-    Ok(StoredNode {
-        key: NodeKey(key),
-        id: parse_id(&uuid)?,
-        environment: EnvironmentKey(environment),
-        status: NodeStatus::from_wire(&status),
-        boots: Vec::new(),
-        statuses: Vec::new(),
-        series: Vec::new(),
-    })
-}
-
-fn fill(
-    nodes: &mut HashMap<i64, StoredNode>,
-    boots: Vec<NodeBootRow>,
-    statuses: Vec<PipelineStatusRow>,
-    series: Vec<SeriesRow>,
-) -> Result<(), StoreError> {
-    for row in boots {
-        if let Some(node) = nodes.get_mut(&row.node) {
-            node.boots.push((parse_id(&row.boot)?, unsigned(row.seq)));
-        }
-    }
-    for row in statuses {
-        if let Some(node) = nodes.get_mut(&row.node) {
-            node.statuses.push((PipelineStatus::from_wire(&row.status), row));
-        }
-    }
-    for row in series {
-        if let Some(node) = nodes.get_mut(&row.node) {
-            node.series.push((row.pipeline, row.component, row.id));
-        }
-    }
-    Ok(())
-}
-
-#[derive(Queryable, Selectable, Insertable)]
-#[diesel(table_name = tokens, treat_none_as_default_value = false)]
-struct TokenRow {
-    uuid: String,
-    kind: String,
-    environment: Option<i64>,
-    node: Option<i64>,
-    parent: Option<String>,
-    sha256: String,
-    hint: String,
-    created_at: i64,
-    expires_at: Option<i64>,
-    revoked_at: Option<i64>,
-    last_used_at: Option<i64>,
-}
-
-impl TokenRow {
-    fn into_stored(self) -> Result<StoredToken, StoreError> {
-        Ok(StoredToken {
-            id: parse_id(&self.uuid)?,
-            kind: TokenKind::from_wire(&self.kind)
-                .ok_or_else(|| StoreError::Corrupt(format!("token kind {:?}", self.kind)))?,
-            environment: self.environment.map(EnvironmentKey),
-            node: self.node.map(NodeKey),
-            hash: TokenHash::from_hex(&self.sha256)
-                .ok_or_else(|| StoreError::Corrupt(format!("hash of token {}", self.uuid)))?,
-            hint: self.hint,
-            created_at: self.created_at,
-            expires_at: self.expires_at,
-            revoked_at: self.revoked_at,
-            last_used_at: self.last_used_at,
-        })
-    }
-}
-
 pub(super) fn load_access(
     connection: &mut SqliteConnection,
     known_version: Option<i64>,
@@ -154,7 +73,7 @@ pub(super) fn load_access(
         if known_version == Some(version) {
             return Ok(None);
         }
-        let environments: Vec<(i64, String, String, i64)> = environments::table
+        let environments: Vec<EnvironmentColumns> = environments::table
             .order(environments::name)
             .select((environments::id, environments::uuid, environments::name, environments::created_at))
             .load(connection)?;
@@ -170,12 +89,6 @@ pub(super) fn load_access(
     })
 }
 
-fn stored_environment(
-    (key, uuid, name, created_at): (i64, String, String, i64),
-) -> Result<StoredEnvironment, StoreError> {
-    Ok(StoredEnvironment { key: EnvironmentKey(key), id: parse_id(&uuid)?, name, created_at })
-}
-
 /// Tells a running collector that tokens or environments have changed.
 fn bump_access_version(connection: &mut SqliteConnection) -> QueryResult<usize> {
     diesel::update(meta::table.find(1)).set(meta::access_version.eq(meta::access_version + 1)).execute(connection)
@@ -188,19 +101,7 @@ pub(super) fn create_token(connection: &mut SqliteConnection, token: NewToken) -
             return Err(StoreError::Revoked);
         }
     }
-    let row = TokenRow {
-        uuid: TokenId(Uuid::now_v7()).to_string(),
-        kind: token.kind.to_string(),
-        environment: token.environment.map(|key| key.0),
-        node: None,
-        parent: token.parent.map(|id| id.to_string()),
-        sha256: token.hash.to_hex(),
-        hint: token.hint,
-        created_at: token.created_at,
-        expires_at: token.expires_at,
-        revoked_at: None,
-        last_used_at: None,
-    };
+    let row = TokenRow::new(token);
     diesel::insert_into(tokens::table).values(&row).execute(connection)?;
     bump_access_version(connection)?;
     row.into_stored()
@@ -276,7 +177,7 @@ pub(super) fn enroll_node(
             .optional()?,
         None => None,
     };
-    let labels = serde_json::to_string(&enrolment.labels).unwrap_or_else(|_| "{}".to_owned());
+    let labels = labels_json(enrolment);
     let (key, id) = match known {
         Some((key, uuid)) => {
             diesel::update(nodes::table.find(key))
@@ -292,19 +193,7 @@ pub(super) fn enroll_node(
         None => insert_node(connection, enrolment, labels)?,
     };
     let old_tokens = shorten_tokens(connection, key, enrolment.old_tokens_until)?;
-    let row = TokenRow {
-        uuid: TokenId(Uuid::now_v7()).to_string(),
-        kind: TokenKind::Node.to_string(),
-        environment: Some(enrolment.environment.0),
-        node: Some(key),
-        parent: None,
-        sha256: enrolment.hash.to_hex(),
-        hint: enrolment.hint.clone(),
-        created_at: enrolment.now,
-        expires_at: None,
-        revoked_at: None,
-        last_used_at: None,
-    };
+    let row = TokenRow::of_node(key, enrolment);
     diesel::insert_into(tokens::table).values(&row).execute(connection)?;
     bump_access_version(connection)?;
     Ok(EnrolledNode { key: NodeKey(key), id, token: row.into_stored()?, old_tokens })

@@ -16,6 +16,8 @@ use diesel::{Connection, SqliteConnection};
 use systole_shared::{TokenId, TokenKind, UnixMillis};
 
 use self::executor::Executor;
+#[cfg(test)]
+pub(super) use self::open::MIGRATIONS;
 use super::*;
 
 /// Threads for queries. Two, like the cores of the smallest machine this runs on: queries must not
@@ -31,15 +33,6 @@ pub(crate) struct SqliteStore {
     lookups: Executor,
     /// Held for as long as the store is open for serving; see [`open::lock`].
     _lock: Option<std::fs::File>,
-}
-
-/// Who else may use the database at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// The collector's own: a second one is refused.
-    Exclusive,
-    /// A command beside a running collector.
-    Shared,
 }
 
 impl SqliteStore {

@@ -12,7 +12,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use crate::clock;
 use crate::store::{DEFAULT_ENVIRONMENT, StoreError};
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
+pub(in crate::store) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
 
 /// Keeps a second collector off the database: two would hand out the same sequence numbers. The
 /// system gives the lock back when the process ends, however it ends.

@@ -1,46 +1,18 @@
 //! The queries of the API.
 
-use std::collections::HashMap;
-
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable};
 use diesel::sqlite::Sqlite;
-use systole_shared::LogLevel;
 use systole_shared::events::EventType;
 
 use super::access::feed_position;
 use crate::store::schema::*;
+use crate::store::shapes::*;
 use crate::store::*;
 
 /// Values in one statement: SQLite takes 32,766, and a snapshot has all nodes.
 const MAX_VARIABLES: usize = 10_000;
-
-fn keys(environments: &[EnvironmentKey]) -> Vec<i64> {
-    environments.iter().map(|key| key.0).collect()
-}
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = nodes)]
-struct NodeColumns {
-    id: i64,
-    uuid: String,
-    environment: i64,
-    name: String,
-    os: String,
-    agent_version: Option<String>,
-    vector_version: Option<String>,
-    deployment_mode: Option<String>,
-    running_as: Option<String>,
-    labels: String,
-    health: Option<String>,
-    host: Option<String>,
-    status: String,
-    status_reason: String,
-    status_since: i64,
-    last_seen_at: Option<i64>,
-    enrolled_at: i64,
-}
 
 pub(super) fn list_nodes(connection: &mut SqliteConnection, query: &NodeQuery) -> Result<Vec<NodeView>, StoreError> {
     let mut select = nodes::table
@@ -66,58 +38,6 @@ pub(super) fn list_nodes(connection: &mut SqliteConnection, query: &NodeQuery) -
         statuses.extend(statuses_of_nodes(connection, nodes)?);
     }
     Ok(with_pipelines(rows, statuses))
-}
-
-fn with_pipelines(rows: Vec<NodeColumns>, statuses: Vec<PipelineStatusView>) -> Vec<NodeView> {
-    let mut by_node: HashMap<i64, Vec<PipelineStatusView>> = HashMap::new();
-    for status in statuses {
-        by_node.entry(status.row.node).or_default().push(status);
-    }
-    rows.into_iter()
-        .map(|row| NodeView {
-            pipelines: by_node.remove(&row.id).unwrap_or_default(),
-            key: NodeKey(row.id),
-            id: row.uuid,
-            environment: EnvironmentKey(row.environment),
-            name: row.name,
-            os: row.os,
-            agent_version: row.agent_version,
-            vector_version: row.vector_version,
-            deployment_mode: row.deployment_mode,
-            running_as: row.running_as,
-            labels: row.labels,
-            health: row.health,
-            host: row.host,
-            status: row.status,
-            status_reason: row.status_reason,
-            status_since: row.status_since,
-            last_seen_at: row.last_seen_at,
-            enrolled_at: row.enrolled_at,
-        })
-        .collect()
-}
-
-type StatusColumns = (PipelineStatusRow, String, String, String, String);
-
-fn status_views(rows: Vec<StatusColumns>) -> Vec<PipelineStatusView> {
-    rows.into_iter()
-        .map(|(row, pipeline, pipeline_name, node, node_name)| PipelineStatusView {
-            pipeline,
-            pipeline_name,
-            node,
-            node_name,
-            row,
-        })
-        .collect()
-}
-
-macro_rules! status_join {
-    () => {
-        pipeline_status::table
-            .inner_join(pipelines::table.on(pipelines::id.eq(pipeline_status::pipeline)))
-            .inner_join(nodes::table.on(nodes::id.eq(pipeline_status::node)))
-            .select((PipelineStatusRow::as_select(), pipelines::slug, pipelines::name, nodes::uuid, nodes::name))
-    };
 }
 
 fn statuses_of_nodes(connection: &mut SqliteConnection, nodes: &[i64]) -> Result<Vec<PipelineStatusView>, StoreError> {
@@ -176,20 +96,7 @@ pub(super) fn list_pipelines(
         .filter(pipeline_status::present.eq(1))
         .order((pipeline_status::pipeline, nodes::name))
         .load(connection)?;
-    let mut by_pipeline: HashMap<i64, Vec<PipelineStatusView>> = HashMap::new();
-    for status in status_views(statuses) {
-        by_pipeline.entry(status.row.pipeline).or_default().push(status);
-    }
-    Ok(rows
-        .into_iter()
-        .map(|row| PipelineView {
-            nodes: by_pipeline.remove(&row.id).unwrap_or_default(),
-            key: row.id,
-            environment: EnvironmentKey(row.environment),
-            id: row.slug,
-            name: row.name,
-        })
-        .collect())
+    Ok(with_nodes(rows, statuses))
 }
 
 /// The part of a range in which a table has rows: never longer than its retention, however long the
@@ -340,13 +247,10 @@ pub(super) fn list_logs(connection: &mut SqliteConnection, query: &LogQuery) -> 
         select = select.filter(logs::pipeline.eq_any(pipelines.clone()));
     }
     if let Some(min_level) = query.min_level {
-        let levels = [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];
-        let wanted = levels.into_iter().filter(|level| *level >= min_level).map(|level| Some(level.as_str()));
-        select = select.filter(logs::level.eq_any(wanted.collect::<Vec<_>>()));
+        select = select.filter(logs::level.eq_any(levels_from(min_level)));
     }
     if let Some(text) = &query.text {
-        let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        select = select.filter(logs::line.like(format!("%{escaped}%")).escape('\\'));
+        select = select.filter(logs::line.like(like_pattern(text)).escape('\\'));
     }
     if let Some(from) = query.from {
         select = select.filter(logs::at.ge(from));
@@ -354,19 +258,7 @@ pub(super) fn list_logs(connection: &mut SqliteConnection, query: &LogQuery) -> 
     if let Some(to) = query.to {
         select = select.filter(logs::at.lt(to));
     }
-    let rows: Vec<(LogRow, String, String)> = select.load(connection)?;
-    Ok(rows
-        .into_iter()
-        .map(|(row, node, pipeline)| LogView {
-            seq: row.seq,
-            at: row.at,
-            node,
-            pipeline,
-            stream: row.stream,
-            level: row.level,
-            line: row.line,
-        })
-        .collect())
+    Ok(log_views(select.load(connection)?))
 }
 
 pub(super) fn list_status_changes(
@@ -395,11 +287,7 @@ pub(super) fn list_status_changes(
     if let Some(to) = query.to {
         select = select.filter(events::at.lt(to));
     }
-    let rows = select.load(connection)?;
-    Ok(rows
-        .into_iter()
-        .map(|row| StoredEvent { seq: row.seq.unsigned_abs(), kind: EventType::StatusChange, payload: row.payload })
-        .collect())
+    Ok(status_change_events(select.load(connection)?))
 }
 
 pub(super) fn snapshot(

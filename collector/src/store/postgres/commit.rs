@@ -1,0 +1,72 @@
+//! The committer's transaction: one statement per table, all of them on their way at once.
+
+use diesel_async::{AsyncConnection, AsyncPgConnection};
+use futures_util::future::try_join_all;
+
+use super::rows::{Columns, Statement};
+use super::tables;
+use crate::store::shapes::signed;
+use crate::store::{CommitBatch, StoreError};
+
+/// Writes everything of the batch, if `writer` is still the connection that may.
+pub(super) async fn commit(
+    connection: &mut AsyncPgConnection,
+    batch: &CommitBatch,
+    writer: &str,
+) -> Result<(), StoreError> {
+    connection
+        .transaction(async |connection: &mut AsyncPgConnection| {
+            let mut moved = 0;
+            for round in rounds(batch, writer) {
+                let changed = try_join_all(round.into_iter().map(|statement| statement.run(connection))).await?;
+                // The head is the last statement of the last round.
+                moved = changed.last().copied().unwrap_or(0);
+            }
+            if moved == 0 { Err(StoreError::Superseded) } else { Ok(()) }
+        })
+        .await
+}
+
+/// The statements of a batch. Those of one round concern different rows; more than one round is
+/// needed only for rows that come again. The row of `meta` is taken last, as everywhere, so that two
+/// transactions never wait for each other.
+fn rounds<'a>(batch: &'a CommitBatch, writer: &'a str) -> Vec<Vec<Statement<'a>>> {
+    let mut rounds = Rounds(vec![Vec::new()]);
+    rounds.add(&batch.pipelines, |a, b| a.id < b.id, tables::pipelines);
+    rounds.add(&batch.pipeline_names, |a, b| a.0 < b.0, tables::pipeline_names);
+    rounds.add(&batch.series, |a, b| a.id < b.id, tables::series);
+    rounds.add(&batch.boots, |a, b| (a.node, &a.boot) < (b.node, &b.boot), tables::boots);
+    rounds.add(&batch.forgotten_boots, |_, _| true, tables::forgotten_boots);
+    rounds.add(&batch.gaps, |_, _| true, tables::gaps);
+    rounds.add(&batch.pulses, |a, b| a.0 < b.0, tables::pulses);
+    rounds.add(&batch.nodes, |a, b| a.0 < b.0, tables::nodes);
+    rounds.add(&batch.statuses, |a, b| (a.node, a.pipeline) < (b.node, b.pipeline), tables::statuses);
+    rounds.add(&batch.pipeline_minutes, |a, b| (a.minute, a.series) < (b.minute, b.series), tables::pipeline_minutes);
+    rounds.add(&batch.component_minutes, |a, b| (a.minute, a.series) < (b.minute, b.series), tables::component_minutes);
+    rounds.add(&batch.node_minutes, |a, b| (a.minute, a.node) < (b.minute, b.node), tables::node_minutes);
+    rounds.add(&batch.logs, |_, _| true, tables::logs);
+    rounds.add(&batch.events, |_, _| true, tables::events);
+    let last = rounds.0.len() - 1;
+    rounds.0[last].push(tables::head(signed(batch.head_seq), writer));
+    rounds.0
+}
+
+struct Rounds<'a>(Vec<Vec<Statement<'a>>>);
+
+impl<'a> Rounds<'a> {
+    /// Adds rows, cut where the order breaks: a statement takes no key twice. The committer hands
+    /// them in sorted, so that this is one statement.
+    fn add<R>(
+        &mut self,
+        rows: &'a [R],
+        in_order: impl FnMut(&R, &R) -> bool,
+        statement: impl Fn(&Columns<'a, R>) -> Statement<'a>,
+    ) {
+        for (round, run) in rows.chunk_by(in_order).enumerate() {
+            if round == self.0.len() {
+                self.0.push(Vec::new());
+            }
+            self.0[round].push(statement(&Columns(run)));
+        }
+    }
+}

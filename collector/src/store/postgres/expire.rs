@@ -1,0 +1,87 @@
+//! Removing what is older than its retention, a few rows at a time.
+
+use diesel::sql_types::BigInt;
+use diesel::{QueryResult, QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+use crate::store::{Cutoffs, StoreError};
+
+/// Removes up to `limit` rows of each table. Lines and events go in order of their sequence, so
+/// that `oldest_log` and `oldest_event` can say from where on nothing is missing.
+pub(super) async fn expire(
+    connection: &mut AsyncPgConnection,
+    cutoffs: Cutoffs,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let limit = i64::from(limit);
+    let mut removed = 0;
+    for table in ["pipeline_minutes", "component_minutes", "node_minutes"] {
+        let key = if table == "node_minutes" { "node" } else { "series" };
+        let sql = format!(
+            "DELETE FROM {table} WHERE (minute, {key}) IN \
+             (SELECT minute, {key} FROM {table} WHERE minute < $1 ORDER BY minute, {key} LIMIT $2)"
+        );
+        removed += delete(connection, sql, &[cutoffs.minutes_before, limit]).await?;
+    }
+    // Few and small; they go with the minutes that they explain.
+    let gaps_before = cutoffs.minutes_before.saturating_mul(60_000);
+    removed += delete(connection, "DELETE FROM node_gaps WHERE recorded_at < $1".to_owned(), &[gaps_before]).await?;
+    let sql = "DELETE FROM tokens WHERE uuid IN \
+        (SELECT uuid FROM tokens WHERE kind IN ('node', 'session') AND expires_at < $1 LIMIT $2)";
+    removed += delete(connection, sql.to_owned(), &[cutoffs.tokens_before, limit]).await?;
+    let numbered = [("logs", "oldest_log", cutoffs.logs_before), ("events", "oldest_event", cutoffs.events_before)];
+    for (table, oldest, before) in numbered {
+        removed += connection
+            .transaction(async |connection: &mut AsyncPgConnection| {
+                let end = last_expired(connection, table, before, limit).await?;
+                if end == 0 {
+                    return Ok(0);
+                }
+                let removed = delete(connection, format!("DELETE FROM {table} WHERE seq <= $1"), &[end]).await?;
+                sql_query(format!("UPDATE meta SET {oldest} = greatest({oldest}, $1 + 1) WHERE id = 1"))
+                    .bind::<BigInt, _>(end)
+                    .execute(connection)
+                    .await?;
+                Ok::<_, StoreError>(removed)
+            })
+            .await?;
+    }
+    Ok(removed as u64)
+}
+
+async fn delete(connection: &mut AsyncPgConnection, sql: String, values: &[i64]) -> QueryResult<usize> {
+    let mut query = sql_query(sql).into_boxed();
+    for value in values {
+        query = query.bind::<BigInt, _>(*value);
+    }
+    query.execute(connection).await
+}
+
+#[derive(QueryableByName)]
+struct Seq {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+}
+
+/// The end of the oldest run of rows that are all expired, at most `limit` rows long; 0 when the
+/// oldest row is still to be kept. A back-filled row holds up the newer ones behind it only until
+/// these expire too.
+async fn last_expired(
+    connection: &mut AsyncPgConnection,
+    table: &str,
+    before: i64,
+    limit: i64,
+) -> Result<i64, StoreError> {
+    let cut = if table == "logs" { "entry_seq" } else { "seq" };
+    let row: Seq = sql_query(format!(
+        "WITH oldest AS (SELECT seq, {cut} AS cut, at FROM {table} ORDER BY seq LIMIT $1), \
+         kept AS (SELECT min(seq) AS seq FROM oldest WHERE at >= $2) \
+         SELECT coalesce(max(oldest.cut), 0) AS seq FROM oldest, kept \
+         WHERE oldest.cut < coalesce(kept.seq, 9223372036854775807)"
+    ))
+    .bind::<BigInt, _>(limit)
+    .bind::<BigInt, _>(before)
+    .get_result(connection)
+    .await?;
+    Ok(row.seq)
+}

@@ -1,0 +1,205 @@
+//! The store on PostgreSQL: one connection that writes what the committer hands in, and a few for
+//! everything else.
+//!
+//! Plain SQL and no extension, so that engines which speak its protocol will do. The driver is
+//! written in Rust; there is no client library to install.
+
+mod access;
+mod commit;
+mod connect;
+mod expire;
+mod open;
+mod read;
+mod replay;
+mod rows;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod url;
+mod writer;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel_async::AsyncPgConnection;
+use systole_shared::{TokenId, TokenKind, UnixMillis};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use self::connect::{ConnectionPool, Connector};
+pub(crate) use self::url::{PostgresUrl, without_password};
+use self::writer::Writer;
+use super::*;
+
+/// Connections for queries: more of them at once gain nothing on the few cores that a database has.
+const QUERY_CONNECTIONS: usize = 8;
+
+/// Connections for short work that nobody's query may hold up: tokens, enrolment, expiry, and where
+/// the feed is.
+const SHORT_CONNECTIONS: usize = 4;
+
+/// A query that takes longer is given up.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a start waits for the lock: the server may not have noticed yet that the last collector
+/// is gone.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// One schema of a PostgreSQL database.
+pub(crate) struct PostgresStore {
+    /// `None` beside a running collector.
+    writer: Option<Mutex<Writer>>,
+    queries: ConnectionPool,
+    short: ConnectionPool,
+}
+
+impl PostgresStore {
+    /// Connects, brings the database to this version, and takes the lock if the collector serves.
+    pub(crate) async fn open(url: &PostgresUrl, access: Access) -> Result<Self, StoreError> {
+        let connector = Connector::new(url)?;
+        let mut connection = connector.connect().await?;
+        if access == Access::Exclusive {
+            lock(&mut connection, &connector).await?;
+        }
+        let connection = open::migrate(connection, connector.shown()).await?;
+        let writer = match access {
+            Access::Exclusive => Some(Mutex::new(Writer::start(connector.clone(), connection).await?)),
+            Access::Shared => None,
+        };
+        let timeout = format!("SET statement_timeout = {};", QUERY_TIMEOUT.as_millis());
+        Ok(PostgresStore {
+            writer,
+            queries: connector.pool(QUERY_CONNECTIONS, timeout.clone())?,
+            short: connector.pool(SHORT_CONNECTIONS, timeout)?,
+        })
+    }
+
+    fn writer(&self) -> Result<&Mutex<Writer>, StoreError> {
+        self.writer.as_ref().ok_or(StoreError::Closed)
+    }
+}
+
+async fn lock(connection: &mut AsyncPgConnection, connector: &Connector) -> Result<(), StoreError> {
+    let begin = Instant::now();
+    while !writer::try_lock(connection).await? {
+        if begin.elapsed() > LOCK_TIMEOUT {
+            return Err(StoreError::Locked(connector.shown().to_owned()));
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
+        access::feed_position(&mut *self.short.get().await?).await
+    }
+
+    async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
+        self.writer()?.lock().await.load().await
+    }
+
+    async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
+        access::load_node(&mut *self.short.get().await?, node).await
+    }
+
+    async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError> {
+        self.writer()?.lock().await.commit(&batch).await?;
+        Ok(batch)
+    }
+
+    async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
+        access::load_access(&mut *self.short.get().await?, known_version).await
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<StoredToken, StoreError> {
+        access::create_token(&mut *self.short.get().await?, token).await
+    }
+
+    async fn list_tokens(&self, kinds: Vec<TokenKind>) -> Result<Vec<StoredToken>, StoreError> {
+        access::list_tokens(&mut *self.queries.get().await?, &kinds).await
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: UnixMillis) -> Result<bool, StoreError> {
+        access::revoke_token(&mut *self.short.get().await?, id, now).await
+    }
+
+    async fn touch_tokens(&self, used: Vec<(TokenId, UnixMillis)>) -> Result<(), StoreError> {
+        access::touch_tokens(&mut *self.short.get().await?, used).await
+    }
+
+    async fn create_environment(&self, name: String, now: UnixMillis) -> Result<StoredEnvironment, StoreError> {
+        access::create_environment(&mut *self.short.get().await?, &name, now).await
+    }
+
+    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
+        access::enroll_node(&mut *self.short.get().await?, &enrolment).await
+    }
+
+    async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
+        read::list_nodes(&mut *self.queries.get().await?, &query).await
+    }
+
+    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
+        read::node_gaps(&mut *self.queries.get().await?, node).await
+    }
+
+    async fn node_minutes(&self, node: NodeKey, range: MinuteRange) -> Result<Vec<NodeMinuteRow>, StoreError> {
+        read::node_minutes(&mut *self.queries.get().await?, node, range).await
+    }
+
+    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
+        read::list_pipelines(&mut *self.queries.get().await?, &query).await
+    }
+
+    async fn pipeline_minutes(
+        &self,
+        pipeline: i64,
+        node: Option<NodeKey>,
+        range: MinuteRange,
+    ) -> Result<Vec<PipelineMinuteView>, StoreError> {
+        read::pipeline_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
+    }
+
+    async fn component_minutes(
+        &self,
+        pipeline: i64,
+        node: Option<NodeKey>,
+        range: MinuteRange,
+    ) -> Result<Vec<ComponentMinuteView>, StoreError> {
+        read::component_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
+    }
+
+    async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
+        read::list_logs(&mut *self.queries.get().await?, &query).await
+    }
+
+    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        read::list_status_changes(&mut *self.queries.get().await?, &query).await
+    }
+
+    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
+        replay::page(&mut *self.queries.get().await?, &query).await
+    }
+
+    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
+        read::snapshot(&mut *self.queries.get().await?, environments).await
+    }
+
+    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
+        expire::expire(&mut *self.short.get().await?, cutoffs, limit).await
+    }
+
+    async fn close(&self) {
+        self.queries.close();
+        self.short.close();
+        if let Some(writer) = &self.writer {
+            writer.lock().await.close();
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The queries of the API.
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use systole_shared::events::EventType;
+
+use super::access::feed_position;
+use super::rows::storable;
+use crate::store::schema::*;
+use crate::store::shapes::*;
+use crate::store::*;
+
+pub(super) async fn list_nodes(
+    connection: &mut AsyncPgConnection,
+    query: &NodeQuery,
+) -> Result<Vec<NodeView>, StoreError> {
+    let mut select = nodes::table
+        .select(NodeColumns::as_select())
+        .order((nodes::name, nodes::id))
+        .limit(query.limit)
+        .into_boxed::<Pg>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(nodes::environment.eq_any(keys(environments)));
+    }
+    if let Some(id) = query.id {
+        select = select.filter(nodes::uuid.eq(id.to_string()));
+    }
+    if let Some(status) = &query.status {
+        select = select.filter(nodes::status.eq(storable(status).into_owned()));
+    }
+    if let Some((name, key)) = &query.after {
+        let name = storable(name).into_owned();
+        select = select.filter(nodes::name.gt(name.clone()).or(nodes::name.eq(name).and(nodes::id.gt(*key))));
+    }
+    let rows: Vec<NodeColumns> = select.load(connection).await?;
+    let statuses: Vec<StatusColumns> = status_join!()
+        .filter(pipeline_status::node.eq_any(rows.iter().map(|row| row.id).collect::<Vec<_>>()))
+        .filter(pipeline_status::present.eq(1))
+        .order((pipeline_status::node, pipelines::slug))
+        .load(connection)
+        .await?;
+    Ok(with_pipelines(rows, status_views(statuses)))
+}
+
+pub(super) async fn node_gaps(
+    connection: &mut AsyncPgConnection,
+    node: NodeKey,
+) -> Result<Vec<NodeGapRow>, StoreError> {
+    Ok(node_gaps::table
+        .filter(node_gaps::node.eq(node.0))
+        .order(node_gaps::recorded_at.desc())
+        .limit(100)
+        .select(NodeGapRow::as_select())
+        .load(connection)
+        .await?)
+}
+
+/// One look-up per minute by the key (minute, node): a scan of the minutes would read every node's.
+pub(super) async fn node_minutes(
+    connection: &mut AsyncPgConnection,
+    node: NodeKey,
+    range: MinuteRange,
+) -> Result<Vec<NodeMinuteRow>, StoreError> {
+    let range = within(connection, "node_minutes", range).await?;
+    let minutes: Vec<i64> = (range.from..range.to).collect();
+    Ok(node_minutes::table
+        .filter(node_minutes::minute.eq_any(minutes))
+        .filter(node_minutes::node.eq(node.0))
+        .order(node_minutes::minute)
+        .select(NodeMinuteRow::as_select())
+        .load(connection)
+        .await?)
+}
+
+pub(super) async fn list_pipelines(
+    connection: &mut AsyncPgConnection,
+    query: &PipelineQuery,
+) -> Result<Vec<PipelineView>, StoreError> {
+    let mut select = pipelines::table
+        .select(PipelineRow::as_select())
+        .order((pipelines::slug, pipelines::id))
+        .limit(query.limit)
+        .into_boxed::<Pg>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(pipelines::environment.eq_any(keys(environments)));
+    }
+    if let Some(id) = &query.id {
+        select = select.filter(pipelines::slug.eq(storable(id).into_owned()));
+    }
+    if let Some((slug, key)) = &query.after {
+        let slug = storable(slug).into_owned();
+        select =
+            select.filter(pipelines::slug.gt(slug.clone()).or(pipelines::slug.eq(slug).and(pipelines::id.gt(*key))));
+    }
+    let rows: Vec<PipelineRow> = select.load(connection).await?;
+    let statuses: Vec<StatusColumns> = status_join!()
+        .filter(pipeline_status::pipeline.eq_any(rows.iter().map(|row| row.id).collect::<Vec<_>>()))
+        .filter(pipeline_status::present.eq(1))
+        .order((pipeline_status::pipeline, nodes::name))
+        .load(connection)
+        .await?;
+    Ok(with_nodes(rows, statuses))
+}
+
+/// The part of a range in which a table has rows: never longer than its retention, however long the
+/// question is.
+async fn within(
+    connection: &mut AsyncPgConnection,
+    table: &str,
+    range: MinuteRange,
+) -> Result<MinuteRange, StoreError> {
+    #[derive(diesel::QueryableByName)]
+    struct Ends {
+        #[diesel(sql_type = Nullable<BigInt>)]
+        first: Option<i64>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        last: Option<i64>,
+    }
+    let ends: Ends = sql_query(format!("SELECT min(minute) AS first, max(minute) AS last FROM {table}"))
+        .get_result(connection)
+        .await?;
+    let (first, last) = (ends.first.unwrap_or(0), ends.last.unwrap_or(0));
+    Ok(MinuteRange { from: range.from.max(first), to: range.to.min(last + 1) })
+}
+
+/// An average out of a sum and a weight; null without weight.
+fn mean(name: &str) -> String {
+    format!("CASE WHEN sum({name}_weight) > 0 THEN sum({name}_sum) / sum({name}_weight) END AS {name}")
+}
+
+/// Exact sums, which never overflow on the way, up to 2^63-1. Nothing known stays unknown.
+fn sums(columns: &[&str]) -> String {
+    const MAX: i64 = i64::MAX;
+    let sum = |column: &&str| {
+        format!("(CASE WHEN sum({column}) > {MAX} THEN {MAX} ELSE sum({column}) END)::bigint AS {column}")
+    };
+    columns.iter().map(sum).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows of series $3 (of node $4, if it is not null) from minute $1 to before $2. Each is looked up by
+/// its key (minute, series): a scan of the minutes would read everybody's. OFFSET 0 keeps it so.
+fn rows_of_series(table: &str, component: &str) -> String {
+    format!(
+        "FROM generate_series($1, $2 - 1) AS minutes(minute) CROSS JOIN \
+         (SELECT id, component, kind FROM series \
+         WHERE pipeline = $3 AND component {component} AND ($4 IS NULL OR node = $4)) AS series \
+         CROSS JOIN LATERAL (SELECT * FROM {table} AS found \
+         WHERE found.minute = minutes.minute AND found.series = series.id OFFSET 0) AS rows"
+    )
+}
+
+pub(super) async fn pipeline_minutes(
+    connection: &mut AsyncPgConnection,
+    pipeline: i64,
+    node: Option<NodeKey>,
+    range: MinuteRange,
+) -> Result<Vec<PipelineMinuteView>, StoreError> {
+    let range = within(connection, "pipeline_minutes", range).await?;
+    let counters = [
+        "events_in",
+        "events_out",
+        "errors",
+        "discarded",
+        "bytes_in",
+        "bytes_out",
+        "samples",
+        "gaps",
+        "resets",
+        "logs_dropped",
+    ];
+    let (sums, utilization, latency) = (sums(&counters), mean("utilization"), mean("latency"));
+    let from = rows_of_series("pipeline_minutes", "= ''");
+    Ok(sql_query(format!(
+        "SELECT rows.minute AS minute, {sums}, {utilization}, {latency}_ms {from} \
+         GROUP BY rows.minute ORDER BY rows.minute"
+    ))
+    .bind::<BigInt, _>(range.from)
+    .bind::<BigInt, _>(range.to)
+    .bind::<BigInt, _>(pipeline)
+    .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+    .load(connection)
+    .await?)
+}
+
+pub(super) async fn component_minutes(
+    connection: &mut AsyncPgConnection,
+    pipeline: i64,
+    node: Option<NodeKey>,
+    range: MinuteRange,
+) -> Result<Vec<ComponentMinuteView>, StoreError> {
+    let range = within(connection, "component_minutes", range).await?;
+    let counters = ["received_events", "sent_events", "errors", "discarded", "received_bytes", "sent_bytes", "samples"];
+    let (sums, utilization, latency) = (sums(&counters), mean("utilization"), mean("latency"));
+    let from = rows_of_series("component_minutes", "<> ''");
+    Ok(sql_query(format!(
+        "SELECT rows.minute AS minute, series.component AS component, max(series.kind) AS kind, \
+         {sums}, {utilization}, {latency}_ms {from} \
+         GROUP BY rows.minute, series.component ORDER BY rows.minute, series.component"
+    ))
+    .bind::<BigInt, _>(range.from)
+    .bind::<BigInt, _>(range.to)
+    .bind::<BigInt, _>(pipeline)
+    .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+    .load(connection)
+    .await?)
+}
+
+pub(super) async fn list_logs(
+    connection: &mut AsyncPgConnection,
+    query: &LogQuery,
+) -> Result<Vec<LogView>, StoreError> {
+    let mut select = logs::table
+        .inner_join(nodes::table.on(nodes::id.eq(logs::node)))
+        .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
+        .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
+        .filter(logs::seq.gt(query.after))
+        .order(logs::seq)
+        .limit(query.limit)
+        .into_boxed::<Pg>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(nodes::environment.eq_any(keys(environments)));
+    }
+    if let Some(node) = query.node {
+        select = select.filter(logs::node.eq(node.0));
+    }
+    if let Some(pipelines) = &query.pipelines {
+        select = select.filter(logs::pipeline.eq_any(pipelines.clone()));
+    }
+    if let Some(min_level) = query.min_level {
+        select = select.filter(logs::level.eq_any(levels_from(min_level)));
+    }
+    if let Some(text) = &query.text {
+        select = select.filter(logs::line.ilike(like_pattern(&storable(text))).escape('\\'));
+    }
+    if let Some(from) = query.from {
+        select = select.filter(logs::at.ge(from));
+    }
+    if let Some(to) = query.to {
+        select = select.filter(logs::at.lt(to));
+    }
+    Ok(log_views(select.load(connection).await?))
+}
+
+pub(super) async fn list_status_changes(
+    connection: &mut AsyncPgConnection,
+    query: &StatusChangeQuery,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let mut select = events::table
+        .select(EventRow::as_select())
+        .filter(events::kind.eq(EventType::StatusChange.as_str()))
+        .filter(events::seq.gt(query.after))
+        .order(events::seq)
+        .limit(query.limit)
+        .into_boxed::<Pg>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(events::environment.eq_any(keys(environments)));
+    }
+    if let Some(node) = query.node {
+        select = select.filter(events::node.eq(node.0));
+    }
+    if let Some(pipelines) = &query.pipelines {
+        select = select.filter(events::pipeline.eq_any(pipelines.iter().copied().map(Some).collect::<Vec<_>>()));
+    }
+    if let Some(from) = query.from {
+        select = select.filter(events::at.ge(from));
+    }
+    if let Some(to) = query.to {
+        select = select.filter(events::at.lt(to));
+    }
+    Ok(status_change_events(select.load(connection).await?))
+}
+
+pub(super) async fn snapshot(
+    connection: &mut AsyncPgConnection,
+    environments: Option<Vec<EnvironmentKey>>,
+) -> Result<StateSnapshot, StoreError> {
+    let query = NodeQuery { environments, limit: i64::MAX, ..NodeQuery::default() };
+    connection
+        .build_transaction()
+        .read_only()
+        .repeatable_read()
+        .run(async |connection: &mut AsyncPgConnection| {
+            let watermark = feed_position(connection).await?.head;
+            Ok(StateSnapshot { watermark, nodes: list_nodes(connection, &query).await? })
+        })
+        .await
+}

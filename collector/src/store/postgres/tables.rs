@@ -1,0 +1,332 @@
+//! The statements of the committer's transaction, table by table.
+
+use std::sync::LazyLock;
+
+use super::rows::Merge::{Add, Count, CountKnown, Keep, Key, Replace};
+use super::rows::{Column, Columns, Statement, Template};
+use crate::store::{
+    ComponentMinuteRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeMinuteRow, NodePulse,
+    PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
+};
+
+/// Moves the head of the sequence. Changes no row when another connection is the writer.
+pub(super) fn head(head_seq: i64, writer: &str) -> Statement<'_> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        Template::over(
+            "UPDATE meta SET head_seq = new.head FROM",
+            "head, writer",
+            "WHERE meta.id = 1 AND meta.writer = new.writer",
+        )
+    });
+    TEMPLATE.with(vec![Column::Int(vec![head_seq]), Column::Text(vec![writer.into()])])
+}
+
+pub(super) fn pipelines<'a>(rows: &Columns<'a, PipelineRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> =
+        LazyLock::new(|| Template::insert("pipelines", &["id", "environment", "slug", "name"]));
+    TEMPLATE.with(vec![
+        rows.int(|row| row.id),
+        rows.int(|row| row.environment),
+        rows.text(|row| &row.slug),
+        rows.text(|row| &row.name),
+    ])
+}
+
+pub(super) fn pipeline_names<'a>(rows: &Columns<'a, (i64, String)>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        Template::over("UPDATE pipelines SET name = new.name FROM", "id, name", "WHERE pipelines.id = new.id")
+    });
+    TEMPLATE.with(vec![rows.int(|row| row.0), rows.text(|row| &row.1)])
+}
+
+pub(super) fn series<'a>(rows: &Columns<'a, SeriesRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> =
+        LazyLock::new(|| Template::insert("series", &["id", "node", "pipeline", "component", "kind"]));
+    TEMPLATE.with(vec![
+        rows.int(|row| row.id),
+        rows.int(|row| row.node),
+        rows.int(|row| row.pipeline),
+        rows.text(|row| &row.component),
+        rows.text(|row| &row.kind),
+    ])
+}
+
+pub(super) fn boots<'a>(rows: &Columns<'a, NodeBootRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        Template::upsert("node_boots", &[("node", Key), ("boot", Key), ("seq", Replace), ("last_seen_at", Replace)])
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.node),
+        rows.text(|row| &row.boot),
+        rows.int(|row| row.seq),
+        rows.int(|row| row.last_seen_at),
+    ])
+}
+
+pub(super) fn forgotten_boots<'a>(rows: &Columns<'a, (i64, String)>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let same = "WHERE node_boots.node = new.node AND node_boots.boot = new.boot";
+        Template::over("DELETE FROM node_boots USING", "node, boot", same)
+    });
+    TEMPLATE.with(vec![rows.int(|row| row.0), rows.text(|row| &row.1)])
+}
+
+pub(super) fn gaps<'a>(rows: &Columns<'a, NodeGapRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> =
+        LazyLock::new(|| Template::insert_new("node_gaps", &["node", "boot", "from_seq", "to_seq", "recorded_at"]));
+    TEMPLATE.with(vec![
+        rows.int(|row| row.node),
+        rows.text(|row| &row.boot),
+        rows.int(|row| row.from_seq),
+        rows.int(|row| row.to_seq),
+        rows.int(|row| row.recorded_at),
+    ])
+}
+
+pub(super) fn pulses<'a>(rows: &Columns<'a, (i64, NodePulse)>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| known_columns(&["health", "host", "last_seen_at"]));
+    TEMPLATE.with(vec![
+        rows.int(|row| row.0),
+        rows.maybe_text(|row| row.1.health.as_ref()),
+        rows.maybe_text(|row| row.1.host.as_ref()),
+        rows.maybe_int(|row| row.1.last_seen_at),
+    ])
+}
+
+pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        known_columns(&[
+            "agent_version",
+            "vector_version",
+            "deployment_mode",
+            "running_as",
+            "labels",
+            "status",
+            "status_reason",
+            "status_since",
+        ])
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.0),
+        rows.maybe_text(|row| row.1.agent_version.as_ref()),
+        rows.maybe_text(|row| row.1.vector_version.as_ref()),
+        rows.maybe_text(|row| row.1.deployment_mode.as_ref()),
+        rows.maybe_text(|row| row.1.running_as.as_ref()),
+        rows.maybe_text(|row| row.1.labels.as_ref()),
+        rows.maybe_text(|row| row.1.status.as_ref()),
+        rows.maybe_text(|row| row.1.status_reason.as_ref()),
+        rows.maybe_int(|row| row.1.status_since),
+    ])
+}
+
+/// Changes what is known of these columns of nodes, and leaves the others.
+fn known_columns(columns: &[&str]) -> Template {
+    let assignments: Vec<_> =
+        columns.iter().map(|column| format!("{column} = coalesce(new.{column}, nodes.{column})")).collect();
+    Template::over(
+        &format!("UPDATE nodes SET {} FROM", assignments.join(", ")),
+        &format!("id, {}", columns.join(", ")),
+        "WHERE nodes.id = new.id",
+    )
+}
+
+pub(super) fn statuses<'a>(rows: &Columns<'a, PipelineStatusRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let columns = [
+            ("node", Key),
+            ("pipeline", Key),
+            ("status", Replace),
+            ("status_text", Replace),
+            ("reason", Replace),
+            ("since", Replace),
+            ("version", Replace),
+            ("pid", Replace),
+            ("started_at", Replace),
+            ("restarts", Replace),
+            ("config_checksum", Replace),
+            ("scrape_error", Replace),
+            ("present", Replace),
+            ("reported_at", Replace),
+        ];
+        Template::upsert("pipeline_status", &columns)
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.node),
+        rows.int(|row| row.pipeline),
+        rows.text(|row| &row.status),
+        rows.maybe_text(|row| row.status_text.as_ref()),
+        rows.text(|row| &row.reason),
+        rows.int(|row| row.since),
+        rows.maybe_int(|row| row.version),
+        rows.maybe_int(|row| row.pid),
+        rows.maybe_int(|row| row.started_at),
+        rows.int(|row| row.restarts),
+        rows.maybe_text(|row| row.config_checksum.as_ref()),
+        rows.maybe_text(|row| row.scrape_error.as_ref()),
+        rows.int(|row| row.present),
+        rows.int(|row| row.reported_at),
+    ])
+}
+
+pub(super) fn pipeline_minutes<'a>(rows: &Columns<'a, PipelineMinuteRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let columns = [
+            ("minute", Key),
+            ("series", Key),
+            ("events_in", Count),
+            ("events_out", Count),
+            ("errors", Count),
+            ("discarded", Count),
+            ("bytes_in", Count),
+            ("bytes_out", Count),
+            ("utilization_sum", Add),
+            ("utilization_weight", Add),
+            ("latency_sum", Add),
+            ("latency_weight", Add),
+            ("samples", Add),
+            ("gaps", Add),
+            ("resets", Add),
+            ("logs_dropped", Count),
+        ];
+        Template::upsert("pipeline_minutes", &columns)
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.minute),
+        rows.int(|row| row.series),
+        rows.int(|row| row.events_in),
+        rows.int(|row| row.events_out),
+        rows.int(|row| row.errors),
+        rows.int(|row| row.discarded),
+        rows.int(|row| row.bytes_in),
+        rows.int(|row| row.bytes_out),
+        rows.float(|row| row.utilization_sum),
+        rows.float(|row| row.utilization_weight),
+        rows.float(|row| row.latency_sum),
+        rows.float(|row| row.latency_weight),
+        rows.int(|row| row.samples),
+        rows.int(|row| row.gaps),
+        rows.int(|row| row.resets),
+        rows.int(|row| row.logs_dropped),
+    ])
+}
+
+pub(super) fn component_minutes<'a>(rows: &Columns<'a, ComponentMinuteRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let columns = [
+            ("minute", Key),
+            ("series", Key),
+            ("received_events", Count),
+            ("sent_events", Count),
+            ("errors", Count),
+            ("discarded", Count),
+            ("received_bytes", CountKnown),
+            ("sent_bytes", CountKnown),
+            ("utilization_sum", Add),
+            ("utilization_weight", Add),
+            ("latency_sum", Add),
+            ("latency_weight", Add),
+            ("buffer_events", Keep),
+            ("buffer_max_events", Keep),
+            ("buffer_bytes", Keep),
+            ("buffer_max_bytes", Keep),
+            ("samples", Add),
+        ];
+        Template::upsert("component_minutes", &columns)
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.minute),
+        rows.int(|row| row.series),
+        rows.int(|row| row.received_events),
+        rows.int(|row| row.sent_events),
+        rows.int(|row| row.errors),
+        rows.int(|row| row.discarded),
+        rows.maybe_int(|row| row.received_bytes),
+        rows.maybe_int(|row| row.sent_bytes),
+        rows.float(|row| row.utilization_sum),
+        rows.float(|row| row.utilization_weight),
+        rows.float(|row| row.latency_sum),
+        rows.float(|row| row.latency_weight),
+        rows.maybe_int(|row| row.buffer_events),
+        rows.maybe_int(|row| row.buffer_max_events),
+        rows.maybe_int(|row| row.buffer_bytes),
+        rows.maybe_int(|row| row.buffer_max_bytes),
+        rows.int(|row| row.samples),
+    ])
+}
+
+pub(super) fn node_minutes<'a>(rows: &Columns<'a, NodeMinuteRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let columns = [
+            ("minute", Key),
+            ("node", Key),
+            ("memory_total_bytes", Replace),
+            ("memory_used_bytes", Replace),
+            ("memory_free_bytes", Replace),
+            ("cpu_seconds_total", Replace),
+            ("cpu_seconds_idle", Replace),
+            ("load_avg_1", Replace),
+            ("load_avg_5", Replace),
+            ("load_avg_15", Replace),
+            ("fs_total_bytes", Replace),
+            ("fs_used_bytes", Replace),
+            ("fs_free_bytes", Replace),
+            ("disk_read_bytes", Replace),
+            ("disk_written_bytes", Replace),
+            ("net_rx_bytes", Replace),
+            ("net_tx_bytes", Replace),
+            ("samples", Add),
+        ];
+        Template::upsert("node_minutes", &columns)
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.minute),
+        rows.int(|row| row.node),
+        rows.maybe_int(|row| row.memory_total_bytes),
+        rows.maybe_int(|row| row.memory_used_bytes),
+        rows.maybe_int(|row| row.memory_free_bytes),
+        rows.maybe_float(|row| row.cpu_seconds_total),
+        rows.maybe_float(|row| row.cpu_seconds_idle),
+        rows.maybe_float(|row| row.load_avg_1),
+        rows.maybe_float(|row| row.load_avg_5),
+        rows.maybe_float(|row| row.load_avg_15),
+        rows.maybe_int(|row| row.fs_total_bytes),
+        rows.maybe_int(|row| row.fs_used_bytes),
+        rows.maybe_int(|row| row.fs_free_bytes),
+        rows.maybe_int(|row| row.disk_read_bytes),
+        rows.maybe_int(|row| row.disk_written_bytes),
+        rows.maybe_int(|row| row.net_rx_bytes),
+        rows.maybe_int(|row| row.net_tx_bytes),
+        rows.int(|row| row.samples),
+    ])
+}
+
+pub(super) fn logs<'a>(rows: &Columns<'a, LogRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        Template::insert("logs", &["seq", "entry_seq", "at", "node", "pipeline", "stream", "level", "line"])
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.seq),
+        rows.int(|row| row.entry_seq),
+        rows.int(|row| row.at),
+        rows.int(|row| row.node),
+        rows.int(|row| row.pipeline),
+        rows.text(|row| &row.stream),
+        rows.maybe_text(|row| row.level.as_ref()),
+        rows.text(|row| &row.line),
+    ])
+}
+
+pub(super) fn events<'a>(rows: &Columns<'a, EventRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        Template::insert("events", &["seq", "at", "environment", "node", "pipeline", "kind", "payload"])
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.seq),
+        rows.int(|row| row.at),
+        rows.int(|row| row.environment),
+        rows.int(|row| row.node),
+        rows.maybe_int(|row| row.pipeline),
+        rows.text(|row| &row.kind),
+        rows.text(|row| &row.payload),
+    ])
+}

@@ -1,0 +1,153 @@
+//! The committer's connection, and what makes sure that there is only one.
+//!
+//! The lock belongs to the connection's session, and the same connection commits: what ends one ends
+//! the other. A connection that was lost is made anew only by [`Writer::load`], so that everything
+//! that is written follows from what was read over the same connection. And the lock is free again
+//! only when the server has done with the lost connection, so that a commit whose answer never came
+//! is either there or will never be.
+//!
+//! Some engines that speak PostgreSQL's protocol have no such locks and grant every one of them. For
+//! them every connection also writes its own mark into `meta`, and a commit that does not find it
+//! there any more fails.
+
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::pooled_connection::PoolableConnection;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::connect::Connector;
+use super::{access, commit};
+use crate::store::{CommitBatch, IngestSnapshot, StoreError};
+
+/// The committer's way to the database.
+pub(super) struct Writer {
+    connector: Connector,
+    /// `None` after a failure, until the state is loaded again.
+    connection: Option<AsyncPgConnection>,
+    /// What this connection has written into `meta`.
+    mark: String,
+    is_closed: bool,
+}
+
+impl Writer {
+    /// Takes a connection that is locked already, and marks it as the one that writes.
+    pub(super) async fn start(connector: Connector, mut connection: AsyncPgConnection) -> Result<Self, StoreError> {
+        let mark = new_mark();
+        sql_query("UPDATE meta SET writer = $1 WHERE id = 1").bind::<Text, _>(&mark).execute(&mut connection).await?;
+        Ok(Writer { connector, connection: Some(connection), mark, is_closed: false })
+    }
+
+    /// What the committer must know, over a connection that may write. Makes a new one if needed.
+    pub(super) async fn load(&mut self) -> Result<IngestSnapshot, StoreError> {
+        let mut connection = self.take_or_reconnect().await?;
+        let snapshot = access::load_ingest(&mut connection).await?;
+        self.connection = Some(connection);
+        Ok(snapshot)
+    }
+
+    /// Writes a batch. After a failure of the connection nothing is written until the state is loaded.
+    pub(super) async fn commit(&mut self, batch: &CommitBatch) -> Result<(), StoreError> {
+        // Taken out: if this is given up half-way, the connection goes, and with it the transaction.
+        let Some(mut connection) = self.connection.take() else {
+            return Err(if self.is_closed { StoreError::Closed } else { StoreError::Disconnected });
+        };
+        let result = commit::commit(&mut connection, batch, &self.mark).await;
+        if !connection.is_broken() && !matches!(result, Err(StoreError::Unreachable(_) | StoreError::Superseded)) {
+            self.connection = Some(connection);
+        }
+        result
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&mut self) -> &mut AsyncPgConnection {
+        self.connection.as_mut().expect("it was not lost")
+    }
+
+    /// Gives the lock back.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+        self.connection = None;
+    }
+
+    async fn take_or_reconnect(&mut self) -> Result<AsyncPgConnection, StoreError> {
+        if self.is_closed {
+            return Err(StoreError::Closed);
+        }
+        if let Some(mut connection) = self.connection.take()
+            && !connection.is_broken()
+        {
+            return Ok(connection);
+        }
+        let mut connection = self.connector.connect().await?;
+        if !try_lock(&mut connection).await? {
+            // Either the server has not noticed yet that the old connection is gone, or another
+            // collector has come in between.
+            let writer = current_writer(&mut connection).await?;
+            let is_own = writer == self.mark;
+            return Err(if is_own {
+                StoreError::Locked(self.connector.shown().to_owned())
+            } else {
+                StoreError::Superseded
+            });
+        }
+        // Waits for a transaction of the old connection that may still be under way.
+        let mark = new_mark();
+        let marked = sql_query("UPDATE meta SET writer = $1 WHERE id = 1 AND writer = $2")
+            .bind::<Text, _>(&mark)
+            .bind::<Text, _>(&self.mark)
+            .execute(&mut connection)
+            .await?;
+        if marked == 0 {
+            return Err(StoreError::Superseded);
+        }
+        self.mark = mark;
+        Ok(connection)
+    }
+}
+
+fn new_mark() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+#[derive(QueryableByName)]
+struct Schema {
+    #[diesel(sql_type = Nullable<Text>)]
+    name: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Granted {
+    #[diesel(sql_type = Bool)]
+    granted: bool,
+}
+
+#[derive(QueryableByName)]
+struct Mark {
+    #[diesel(sql_type = Text)]
+    writer: String,
+}
+
+async fn current_writer(connection: &mut AsyncPgConnection) -> Result<String, StoreError> {
+    let row: Mark = sql_query("SELECT writer FROM meta WHERE id = 1").get_result(connection).await?;
+    Ok(row.writer)
+}
+
+/// Takes the lock of the collector that serves, for as long as the connection lives. False when
+/// somebody else has it.
+pub(super) async fn try_lock(connection: &mut AsyncPgConnection) -> Result<bool, StoreError> {
+    let key = lock_key(connection, "serve").await?;
+    let row: Granted =
+        sql_query("SELECT pg_try_advisory_lock($1) AS granted").bind::<BigInt, _>(key).get_result(connection).await?;
+    Ok(row.granted)
+}
+
+/// The number of a lock: another one for each purpose, and for each schema of the database.
+pub(super) async fn lock_key(connection: &mut AsyncPgConnection, purpose: &str) -> Result<i64, StoreError> {
+    let schema: Schema = sql_query("SELECT current_schema()::text AS name").get_result(connection).await?;
+    // FNV-1a.
+    let text = format!("systole-collector/{}/{purpose}", schema.name.unwrap_or_default());
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    Ok(i64::from_ne_bytes(hash.to_ne_bytes()))
+}

@@ -1,0 +1,14 @@
+DROP TABLE events;
+DROP TABLE logs;
+DROP TABLE node_minutes;
+DROP TABLE component_minutes;
+DROP TABLE pipeline_minutes;
+DROP TABLE pipeline_status;
+DROP TABLE series;
+DROP TABLE pipelines;
+DROP TABLE node_gaps;
+DROP TABLE node_boots;
+DROP TABLE tokens;
+DROP TABLE nodes;
+DROP TABLE environments;
+DROP TABLE meta;
