@@ -1,10 +1,13 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::Overrides;
+use crate::version::BUILD;
 
 /// Keeps the data pipelines of this host running, and reports to a Systole collector every 5 seconds how they and
 /// the host do.
@@ -25,8 +28,12 @@ pub(crate) struct Cli {
     pub(crate) options: Options,
 
     /// Print the version
-    #[arg(short = 'V', short_alias = 'v', long, action = ArgAction::Version)]
-    version: Option<bool>,
+    #[arg(short = 'V', short_alias = 'v', long)]
+    pub(crate) version: bool,
+
+    /// With --version: as JSON, with commit, target and compiler
+    #[arg(long, requires = "version")]
+    pub(crate) json: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -43,9 +50,9 @@ agent.toml:
   metrics_url = \"http://127.0.0.1:9598/metrics\"
 
 Every option can also be a variable (SYSTOLE_URL, SYSTOLE_TOKEN, SYSTOLE_DATA_DIR, SYSTOLE_CONFIG,
-SYSTOLE_LOG_LEVEL, SYSTOLE_LOG_FORMAT, SYSTOLE_LABELS=k=v,k2=v2, SYSTOLE_MACHINE_ID) or a key of the
-file. Options win over variables, variables over the file. VF_URL, VF_TOKEN, VF_DATA_DIR, VF_LOG_LEVEL
-and VF_NODE_LABELS of the VectorFlow agent are understood, too.
+SYSTOLE_LOG_LEVEL, SYSTOLE_LOG_FORMAT, SYSTOLE_LABELS=k=v,k2=v2, SYSTOLE_MACHINE_ID) or a key of
+the file. Options win over variables, variables over the file. VF_URL, VF_TOKEN, VF_DATA_DIR,
+VF_LOG_LEVEL and VF_NODE_LABELS of the VectorFlow agent are understood, too.
 
 Exit codes: 0 done, 1 failed, 78 the configuration has mistakes.";
 
@@ -56,6 +63,14 @@ pub(crate) enum Command {
     Run,
     /// Print the effective configuration, or every mistake in it, and exit
     CheckConfig,
+    /// Print what makes a shell complete this program's commands and options
+    ///
+    /// bash: systole-agent completions bash > /etc/bash_completion.d/systole-agent
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// Of which shell
+        shell: Shell,
+    },
 }
 
 /// Options of every command.
@@ -93,10 +108,23 @@ impl From<Options> for Overrides {
     }
 }
 
+/// Prints the version as `<name> <version>`, or all that is known of the build as JSON.
+pub(crate) fn print_version(as_json: bool) -> io::Result<()> {
+    if as_json {
+        return writeln!(io::stdout(), "{}", serde_json::to_string(&BUILD)?);
+    }
+    writeln!(io::stdout(), "{} {}", BUILD.name, BUILD.version)
+}
+
+/// Prints the completions for `shell`.
+pub(crate) fn print_completions(shell: Shell) -> io::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), BUILD.name, &mut script);
+    io::stdout().write_all(&script)
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -115,8 +143,10 @@ mod tests {
     #[test]
     fn the_version_has_a_short_form_of_either_case() {
         for flag in ["--version", "-V", "-v"] {
-            let error = Cli::try_parse_from(["systole-agent", flag]).unwrap_err();
-            assert_eq!(error.to_string(), concat!("systole-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+            let cli = Cli::try_parse_from(["systole-agent", flag]).unwrap();
+            assert!(cli.version && !cli.json, "{flag}");
         }
+        assert!(Cli::try_parse_from(["systole-agent", "--version", "--json"]).unwrap().json);
+        assert!(Cli::try_parse_from(["systole-agent", "--json"]).is_err(), "JSON of what?");
     }
 }

@@ -33,8 +33,10 @@ mod selfcount;
 mod signals;
 mod spool;
 mod uplink;
+mod version;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -46,7 +48,7 @@ use crate::config::Overrides;
 const BAD_CONFIGURATION: u8 = 78;
 
 /// Does what the command line says.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line's own answer")]
+#[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
 pub fn main(args: Vec<OsString>) -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == pipelines::exec::SUBCOMMAND) {
         return pipelines::exec::run(args.into_iter().skip(2));
@@ -58,14 +60,18 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return if answer.use_stderr() { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
         }
     };
+    if cli.version {
+        return exit_code(cli::print_version(cli.json));
+    }
     let overrides = Overrides::from(cli.options);
     let env = |name: &str| std::env::var(name).ok();
     let command = cli.command.unwrap_or(Command::Run);
-    let config = config::load(&overrides, &env);
+    let load = || config::load(&overrides, &env);
     let config = match command {
         // Pipelines are not to stand still because somebody broke the file before a restart.
-        Command::Run => config.or_else(|mistakes| config::last_valid(&overrides, &env, mistakes)),
-        Command::CheckConfig => config,
+        Command::Run => load().or_else(|mistakes| config::last_valid(&overrides, &env, mistakes)),
+        Command::CheckConfig => load(),
+        Command::Completions { shell } => return exit_code(cli::print_completions(shell)),
     };
     let config = match config {
         Ok(config) => config,
@@ -74,25 +80,28 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    match command {
-        Command::CheckConfig => {
-            print!("{config}");
-            ExitCode::SUCCESS
+    if command == Command::CheckConfig {
+        return exit_code(write!(io::stdout(), "{config}"));
+    }
+    let log = match logging::begin(config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("systole-agent: cannot begin to log: {error}");
+            return ExitCode::FAILURE;
         }
-        Command::Run => {
-            let log = match logging::begin(config.log) {
-                Ok(log) => log,
-                Err(error) => {
-                    eprintln!("systole-agent: cannot begin to log: {error}");
-                    return ExitCode::FAILURE;
-                }
-            };
-            let result = app::run(config, overrides);
-            if let Err(error) = &result {
-                tracing::error!("systole-agent failed: {error:#}");
-            }
-            log.flush();
-            if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+    };
+    let result = app::run(config, overrides);
+    if let Err(error) = &result {
+        tracing::error!("systole-agent failed: {error:#}");
+    }
+    log.flush();
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How printing went; who reads may have read enough: `systole-agent check-config | head -1`.
+fn exit_code(printed: io::Result<()>) -> ExitCode {
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }

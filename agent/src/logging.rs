@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::clock;
 use crate::config::{LogConfig, LogFormat};
 
 /// Lines that wait to be written: minutes of a busy agent, and less than a megabyte.
@@ -21,7 +22,7 @@ const FLUSH_CEILING: Duration = Duration::from_secs(1);
 
 /// Begins to log. A second call has no effect.
 pub(crate) fn begin(config: LogConfig) -> io::Result<Log> {
-    let log = Log::to(io::stderr())?;
+    let log = Log::to(io::stderr(), config.format)?;
     let builder = tracing_subscriber::fmt().with_max_level(config.level).with_writer(log.clone()).with_target(false);
     let begun = match config.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
@@ -48,10 +49,10 @@ struct Waiting {
 }
 
 impl Log {
-    fn to(sink: impl Write + Send + 'static) -> io::Result<Log> {
+    fn to(sink: impl Write + Send + 'static, format: LogFormat) -> io::Result<Log> {
         let log = Log(Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new() }));
         let shared = log.0.clone();
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(sink))?;
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(sink, format))?;
         Ok(log)
     }
 
@@ -68,14 +69,13 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_to(&self, mut sink: impl Write) {
+    fn write_to(&self, mut sink: impl Write, format: LogFormat) {
         loop {
             let (line, dropped) = self.next();
             // There is nowhere to tell of a failure.
             let _ = sink.write_all(&line);
             if dropped > 0 {
-                let _ =
-                    writeln!(sink, "systole-agent: {dropped} lines of this log were dropped: nobody read them in time");
+                let _ = writeln!(sink, "{}", notice(dropped, format));
             }
         }
     }
@@ -90,6 +90,19 @@ impl Shared {
                 return (line, std::mem::take(&mut waiting.dropped));
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// What stands in the log for lines that were dropped, in the log's own format.
+fn notice(dropped: u64, format: LogFormat) -> String {
+    let message = "lines of this log were dropped: nobody read them in time";
+    let at = chrono::DateTime::from_timestamp_millis(clock::unix_millis()).unwrap_or_default();
+    let at = at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    match format {
+        LogFormat::Text => format!("{at}  WARN {message} dropped={dropped}"),
+        LogFormat::Json => {
+            serde_json::json!({ "timestamp": at, "level": "WARN", "message": message, "dropped": dropped }).to_string()
         }
     }
 }
@@ -126,24 +139,39 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_pipe_that_nobody_reads_holds_nobody_up_and_the_loss_is_told() {
+    /// What is read of a log that was flooded while nobody read.
+    fn flooded(format: LogFormat, line: &str) -> impl Iterator<Item = String> {
         let (reader, writer) = io::pipe().unwrap();
-        let mut log = Log::to(writer).unwrap();
-        let line = format!("{}\n", "x".repeat(1_000));
+        let mut log = Log::to(writer, format).unwrap();
         for _ in 0..2 * MAX_WAITING {
             log.write_all(line.as_bytes()).unwrap();
         }
         Log::flush(&log);
-        let lines = BufReader::new(reader).lines().map(Result::unwrap);
-        let told = lines.take(2 * MAX_WAITING).find(|line| line.contains("lines of this log were dropped"));
+        BufReader::new(reader).lines().map(Result::unwrap).take(2 * MAX_WAITING)
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_nobody_up_and_the_loss_is_told() {
+        let line = format!("{}\n", "x".repeat(1_000));
+        let told = flooded(LogFormat::Text, &line).find(|line| line.contains("lines of this log were dropped"));
         assert!(told.is_some());
+    }
+
+    #[test]
+    fn a_log_of_json_tells_of_its_loss_in_json() {
+        let line = format!("{{\"message\":\"{}\"}}\n", "x".repeat(1_000));
+        let told = flooded(LogFormat::Json, &line)
+            .map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap())
+            .find(|line| line["dropped"].as_u64().is_some_and(|dropped| dropped > 0));
+        let told = told.unwrap();
+        assert_eq!(told["level"], "WARN");
+        assert!(chrono::DateTime::parse_from_rfc3339(told["timestamp"].as_str().unwrap()).is_ok());
     }
 
     #[test]
     fn a_flush_returns_when_everything_is_written() {
         let (reader, writer) = io::pipe().unwrap();
-        let mut log = Log::to(writer).unwrap();
+        let mut log = Log::to(writer, LogFormat::Text).unwrap();
         (0..100).for_each(|number| writeln!(log, "{number}").unwrap());
         Log::flush(&log);
         assert!(log.0.waiting().lines.is_empty());

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::app::open_store;
 use crate::config::{Config, Database, Mistakes, Sources};
@@ -76,6 +77,11 @@ enum Command {
     CheckConfig(ServeArgs),
     /// Show the whole system on this host: a collector, an agent and two pipelines
     Demo(demo::DemoArgs),
+    /// Print what makes a shell complete this program's commands and options
+    Completions {
+        /// Of which shell
+        shell: Shell,
+    },
 }
 
 #[derive(Args)]
@@ -124,6 +130,11 @@ pub(crate) fn main() -> ExitCode {
             return if is_mistake { ExitCode::from(EXIT_BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
         }
     };
+    if let Command::Completions { shell } = cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "systole-collector", &mut script);
+        return finish(std::io::stdout().write_all(&script).map_err(anyhow::Error::from));
+    }
     let none = None;
     let flags = match &cli.command {
         Command::Serve(args) | Command::CheckConfig(args) => args.flags(),
@@ -150,9 +161,14 @@ pub(crate) fn main() -> ExitCode {
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
+        Command::Completions { .. } => Ok(()),
     };
     // What still runs on a thread of its own (a query that takes minutes) has had its deadline.
     runtime.shutdown_background();
+    finish(result)
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         // Who reads has read enough: `token list | head`.
