@@ -23,7 +23,7 @@ use crate::data_dir_lock::{DataDirLock, LockError};
 use crate::heartbeat::Heartbeat;
 use crate::host::Host;
 use crate::identity::machine::Machine;
-use crate::identity::{labels, vector};
+use crate::identity::{labels, node_file, vector};
 use crate::outbox::Outbox;
 use crate::pipelines::keeper::{Keeper, KeeperParts};
 use crate::pipelines::process;
@@ -34,7 +34,7 @@ use crate::scrape::fetch::Scraper;
 use crate::selfcount::SelfCounters;
 use crate::signals::{Signals, Wish};
 use crate::spool::Spool;
-use crate::uplink::{CollectorClient, Credentials, Uplink};
+use crate::uplink::{CollectorClient, Credentials, Link, Uplink};
 use crate::{clock, files, http};
 
 /// How long the last reports may take to reach the collector when the agent ends.
@@ -142,6 +142,7 @@ impl App {
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
+        let link = Arc::new(Link::new(node_file::read(&config.data_dir)));
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
             reporter: Reporter::new(facts, clock::unix_millis()),
@@ -153,10 +154,11 @@ impl App {
             shown: shown.clone(),
             interval,
             counters: counters.clone(),
+            link: link.clone(),
             born: Instant::now(),
         };
         let uplink = Uplink {
-            client: CollectorClient::new(collector, config.url.clone()),
+            client: CollectorClient::new(collector, config.url.clone(), counters.clone()),
             outbox: outbox.clone(),
             credentials: Credentials {
                 data_dir: config.data_dir.clone(),
@@ -166,6 +168,7 @@ impl App {
             },
             interval: interval_sender,
             counters,
+            link,
             closing: close.clone(),
         };
         let reloader = Reloader { overrides, config, keeper, asked: asked.clone(), shown, stop: stop.clone() };

@@ -7,20 +7,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use systole_shared::AgentHealth;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::baselines::BaselineFiles;
-use crate::clock;
 use crate::host::Host;
 use crate::outbox::Outbox;
 use crate::pipelines::set::PipelineSet;
 use crate::report::Reporter;
 use crate::scrape::fetch::Scraper;
 use crate::selfcount::SelfCounters;
+use crate::uplink::Link;
+use crate::{clock, health};
 
 /// Least time between two reports that changes of state ask for.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -56,6 +56,8 @@ pub(crate) struct Heartbeat {
     pub(crate) interval: watch::Receiver<Duration>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<SelfCounters>,
+    /// How the way to the collector does.
+    pub(crate) link: Arc<Link>,
     /// Start of the agent.
     pub(crate) born: Instant,
 }
@@ -87,8 +89,10 @@ impl Heartbeat {
     }
 
     async fn beat(&mut self) {
+        let begin = Instant::now();
         let ((), host) = tokio::join!(self.scrape(), self.host.read());
         self.report(host);
+        self.counters.reports.observe(begin.elapsed());
     }
 
     /// Scrapes all pipelines at once. Those that are late go on by themselves.
@@ -119,18 +123,7 @@ impl Heartbeat {
     }
 
     fn post(&mut self, host: Option<systole_shared::HostMetrics>) {
-        let (spool_reports, spool_bytes) = self.outbox.size();
-        let health = AgentHealth {
-            spool_reports,
-            spool_bytes,
-            lost_reports: self.counters.lost_reports.get(),
-            lost_log_lines: self.counters.lost_log_lines.get(),
-            refused_items: self.counters.refused_items.get(),
-            send_errors: self.counters.send_errors.get(),
-            scrape_errors: self.counters.scrape_errors.get(),
-            garbage_metric_lines: self.counters.garbage_metric_lines.get(),
-            uptime_seconds: self.born.elapsed().as_secs(),
-        };
+        let health = health::health_of(&self.counters, &self.outbox, &self.link, self.born);
         let refused_before = health.refused_items;
         let pipelines = self.pipelines.all();
         let report = self.reporter.make(&pipelines, clock::unix_millis(), host, health);

@@ -18,6 +18,7 @@ mod data_dir_lock;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
 mod heartbeat;
 mod host;
 mod http;

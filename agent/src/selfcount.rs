@@ -1,6 +1,7 @@
-//! What the agent counts of itself, for the `health` of its reports.
+//! What the agent counts of itself, for the `health` of its reports and for whoever asks it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A counter since the agent's start.
 #[derive(Debug, Default)]
@@ -15,6 +16,39 @@ impl SelfCounter {
     /// The count.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How often something was done since the agent's start, and how long that took.
+#[derive(Debug, Default)]
+pub(crate) struct SelfTimer {
+    count: AtomicU64,
+    sum_micros: AtomicU64,
+    last_micros: AtomicU64,
+}
+
+impl SelfTimer {
+    /// It was done once more, and took this long.
+    pub(crate) fn observe(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+        self.last_micros.store(micros, Ordering::Relaxed);
+    }
+
+    /// How often.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// How long all of them took.
+    pub(crate) fn sum(&self) -> Duration {
+        Duration::from_micros(self.sum_micros.load(Ordering::Relaxed))
+    }
+
+    /// How long the last one took; zero before the first.
+    pub(crate) fn last(&self) -> Duration {
+        Duration::from_micros(self.last_micros.load(Ordering::Relaxed))
     }
 }
 
@@ -33,4 +67,16 @@ pub(crate) struct SelfCounters {
     pub(crate) scrape_errors: SelfCounter,
     /// Lines of metrics endpoints that were no samples.
     pub(crate) garbage_metric_lines: SelfCounter,
+    /// How often the collector answered again after it had not.
+    pub(crate) reconnects: SelfCounter,
+    /// Bytes of requests' bodies, as they went over the wire.
+    pub(crate) sent_bytes: SelfCounter,
+    /// Reports that the collector has committed.
+    pub(crate) committed_reports: SelfCounter,
+    /// Reports made: the scrapes they waited for, and the reading of the host.
+    pub(crate) reports: SelfTimer,
+    /// Scrapes that gave an answer.
+    pub(crate) scrapes: SelfTimer,
+    /// Requests with reports that the collector answered: the way there, the commit, the way back.
+    pub(crate) acks: SelfTimer,
 }

@@ -69,7 +69,7 @@ pub struct AgentInfo<'a> {
 }
 
 /// How an agent itself does: what waits, and what it had to drop. Counters are since its boot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentHealth {
     /// Reports that wait for the collector.
@@ -90,6 +90,19 @@ pub struct AgentHealth {
     pub garbage_metric_lines: u64,
     /// Seconds since the agent's start.
     pub uptime_seconds: u64,
+    /// How often the collector answered again after it had not.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reconnects: u64,
+    /// How far the agent's clock is ahead of the collector's, as the last answer showed; absent
+    /// before the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_skew_ms: Option<i64>,
+    /// Why the last failed request failed, at most [`crate::limits::MAX_SHORT_TEXT_BYTES`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_send_error: Option<String>,
+    /// When that was, by the agent's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_send_error_at: Option<UnixMillis>,
 }
 
 /// One pipeline over the report's interval.
@@ -288,6 +301,15 @@ mod tests {
         let written = serde_json::to_value(&request).unwrap();
         let expected: serde_json::Value = serde_json::from_str(EXAMPLE).unwrap();
         assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn the_health_of_an_agent_has_the_same_names_whichever_version_reads_it() {
+        let later = r#"{"spoolReports":1,"reconnects":2,"clockSkewMs":-3,"lastSendError":"e","lastSendErrorAt":4}"#;
+        let health: AgentHealth = serde_json::from_str(later).unwrap();
+        assert_eq!((health.reconnects, health.clock_skew_ms, health.last_send_error_at), (2, Some(-3), Some(4)));
+        let earlier: AgentHealth = serde_json::from_str(r#"{"uptimeSeconds":60}"#).unwrap();
+        assert_eq!((earlier.clock_skew_ms, earlier.last_send_error), (None, None));
     }
 
     #[test]

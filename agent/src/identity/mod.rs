@@ -2,5 +2,6 @@
 
 pub(crate) mod labels;
 pub(crate) mod machine;
+pub(crate) mod node_file;
 pub(crate) mod node_token;
 pub(crate) mod vector;

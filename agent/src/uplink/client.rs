@@ -1,5 +1,6 @@
 //! The native protocol's two requests: enrolment and reports.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
@@ -8,6 +9,7 @@ use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis
 
 use super::fault::Fault;
 use crate::clock;
+use crate::selfcount::SelfCounters;
 use crate::spool::Queued;
 
 /// Answers are small; whoever sends more is not the collector.
@@ -21,12 +23,13 @@ const ZSTD_LEVEL: i32 = 1;
 pub(crate) struct CollectorClient {
     http: reqwest::Client,
     base: Url,
+    counters: Arc<SelfCounters>,
 }
 
 impl CollectorClient {
     /// A client for the collector at `base`.
-    pub(crate) fn new(http: reqwest::Client, base: Url) -> Self {
-        CollectorClient { http, base }
+    pub(crate) fn new(http: reqwest::Client, base: Url, counters: Arc<SelfCounters>) -> Self {
+        CollectorClient { http, base, counters }
     }
 
     /// Asks for the host to become a node.
@@ -46,11 +49,13 @@ impl CollectorClient {
     ) -> Result<ReportAck, Fault> {
         let plain = body_of(sent_at, reports);
         let request = self.post("api/v1/agent/reports").header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
-        let request = match zstd::bulk::compress(&plain, ZSTD_LEVEL) {
-            Ok(body) => request.header(CONTENT_ENCODING, "zstd").body(body),
+        let (request, body) = match zstd::bulk::compress(&plain, ZSTD_LEVEL) {
+            Ok(body) => (request.header(CONTENT_ENCODING, "zstd"), body),
             // Out of memory is the only way here; the plain body needs none.
-            Err(_) => request.body(plain),
+            Err(_) => (request, plain),
         };
+        self.counters.sent_bytes.add(body.len() as u64);
+        let request = request.body(body);
         let answer = perform(request).await?;
         serde_json::from_slice(&answer).map_err(Fault::Unreadable)
     }
@@ -116,8 +121,6 @@ fn chain(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use systole_shared::{BootId, ReportRequest};
     use uuid::Uuid;
 

@@ -8,16 +8,18 @@ use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
 use systole_shared::{EnrollRequest, Token};
 
 use super::fault::Fault;
+use super::link::NodeIdentity;
 use super::send::{Progress, Uplink};
+use crate::clock;
 use crate::identity::machine::Machine;
-use crate::identity::node_token;
+use crate::identity::{node_file, node_token};
 
 /// Least time between two tries to enrol that the collector refused.
 const REFUSED_ENROLMENT_WAIT: Duration = Duration::from_secs(1);
 
 /// Refusals in a row before a person is called: a token that was made a moment ago may not be known
 /// to a running collector for some two seconds.
-const REFUSALS_TOLERATED: u32 = 3;
+pub(super) const REFUSALS_TOLERATED: u32 = 3;
 
 /// What the node needs to prove who it is.
 pub(crate) struct Credentials {
@@ -55,6 +57,13 @@ impl Uplink {
                     if let Err(error) = node_token::write(data_dir, &node.node_token) {
                         tracing::error!(%error, data_dir = %data_dir.display(), "the node token cannot be kept: without it the agent must enrol again at its next start; make data_dir writable");
                     }
+                    let identity = NodeIdentity {
+                        node_id: node.node_id,
+                        environment_id: node.environment_id,
+                        environment_name: node.environment_name,
+                    };
+                    node_file::write(data_dir, &identity);
+                    self.link.enrolled(identity);
                     progress.failing = false;
                     progress.refusals = 0;
                     return Some(node.node_token);
@@ -62,10 +71,12 @@ impl Uplink {
                 Err(fault) => fault,
             };
             self.counters.send_errors.add(1);
+            self.link.failed(&fault, clock::unix_millis());
             let wait = match &fault {
                 Fault::Unauthorized(_) | Fault::Refused { .. } | Fault::TooLarge => {
                     progress.refusals = progress.refusals.saturating_add(1);
                     if progress.refusals == REFUSALS_TOLERATED + 1 {
+                        self.link.refused();
                         tracing::error!(%fault, "the collector refuses to enrol this node: give the agent a valid enrolment token; pipelines run on without reports");
                     }
                     REFUSED_ENROLMENT_WAIT.max(progress.backoff.failed(rand::random(), None))

@@ -4,8 +4,10 @@ mod backoff;
 mod client;
 mod enroll;
 mod fault;
+mod link;
 mod send;
 
 pub(crate) use client::CollectorClient;
 pub(crate) use enroll::Credentials;
+pub(crate) use link::{Link, NodeIdentity};
 pub(crate) use send::Uplink;

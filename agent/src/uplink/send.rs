@@ -6,13 +6,14 @@ use std::time::Duration;
 use systole_shared::ReportAck;
 use systole_shared::limits::{MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::client::CollectorClient;
-use super::enroll::Credentials;
+use super::enroll::{Credentials, REFUSALS_TOLERATED};
 use super::fault::Fault;
+use super::link::Link;
 use crate::clock;
 use crate::identity::node_token;
 use crate::outbox::Outbox;
@@ -24,6 +25,10 @@ const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// Between two tries while the agent ends; the whole end has its own ceiling.
 const CLOSING_WAIT: Duration = Duration::from_millis(200);
+
+/// Between two tries of a node that nobody accepts and that cannot enrol. Whoever mends that at the
+/// collector (a database brought back, a proxy set right) does not go to every node afterwards.
+const REFUSED_WAIT: Duration = Duration::from_secs(300);
 
 /// Refused items that are written to the log per answer.
 const MAX_REFUSED_LOGGED: usize = 5;
@@ -43,6 +48,8 @@ pub(crate) struct Uplink {
     pub(crate) interval: watch::Sender<Duration>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<SelfCounters>,
+    /// Where others learn how the way to the collector does.
+    pub(crate) link: Arc<Link>,
     /// The agent ends: send what there is, and return.
     pub(crate) closing: CancellationToken,
 }
@@ -77,10 +84,17 @@ impl Uplink {
         let mut refused = None;
         loop {
             let Some(node_token) = &token else {
-                match self.enroll(&mut progress, refused.as_ref()).await {
-                    Some(new) => token = Some(new),
-                    None => return self.stay_silent().await,
-                }
+                token = match self.enroll(&mut progress, refused.as_ref()).await {
+                    Some(new) => Some(new),
+                    None => {
+                        self.stay_silent(&mut progress).await;
+                        if self.closing.is_cancelled() {
+                            return;
+                        }
+                        // Somebody may have put another one there meanwhile.
+                        node_token::read(&self.credentials.data_dir).or(refused.take())
+                    }
+                };
                 continue;
             };
             let reports = tokio::select! {
@@ -88,14 +102,21 @@ impl Uplink {
                 reports = self.outbox.oldest(progress.limit, MAX_REQUEST_BYTES) => reports,
                 () = self.closing.cancelled() => return,
             };
-            let sent = self.client.report(node_token, clock::unix_millis(), &reports).await;
+            let (sent_at, began) = (clock::unix_millis(), Instant::now());
+            let sent = self.client.report(node_token, sent_at, &reports).await;
             match sent {
                 Ok(ack) => {
                     refused = None;
+                    let took = began.elapsed();
+                    self.counters.acks.observe(took);
+                    if self.link.acknowledged(sent_at, took, ack.now) {
+                        self.counters.reconnects.add(1);
+                    }
                     self.take_ack(&ack, &reports, &mut progress).await;
                 }
                 Err(fault) => {
                     self.counters.send_errors.add(1);
+                    self.link.failed(&fault, clock::unix_millis());
                     if let Fault::Unauthorized(detail) = &fault {
                         if refused.is_none() && self.credentials.enroll_token.is_some() {
                             tracing::warn!(
@@ -137,7 +158,9 @@ impl Uplink {
                 detail = %cut(&item.detail, MAX_SHORT_TEXT_BYTES), refused, "the collector refused an item of a report");
         }
         // What it claims beyond what was sent is not ours to forget.
-        if sent.first().map_or(0, |first| self.outbox.forget(first.boot, ack.durable_seq.min(last))) > 0 {
+        let committed = sent.first().map_or(0, |first| self.outbox.forget(first.boot, ack.durable_seq.min(last)));
+        self.counters.committed_reports.add(committed as u64);
+        if committed > 0 {
             progress.backoff.succeeded();
             progress.drop_told = false;
             progress.limit = (progress.limit * 2).min(MAX_REPORTS_PER_REQUEST);
@@ -196,12 +219,18 @@ impl Uplink {
     }
 
     /// Nobody takes this node's reports; pipelines are none of the uplink's business.
-    async fn stay_silent(&self) {
-        tracing::error!(
-            "the collector does not accept this node's token and no enrolment token is configured: \
-            reporting has stopped, pipelines run on; give the agent an enrolment token (SYSTOLE_TOKEN) and restart it"
-        );
-        self.closing.cancelled().await;
+    async fn stay_silent(&self, progress: &mut Progress) {
+        progress.refusals = progress.refusals.saturating_add(1);
+        if progress.refusals == REFUSALS_TOLERATED + 1 {
+            self.link.refused();
+            progress.failing = true;
+            tracing::error!(
+                "the collector does not accept this node's token and no enrolment token is configured: reports wait, \
+                pipelines run on; give the agent an enrolment token (SYSTOLE_TOKEN) and restart it. It asks again every {} minutes",
+                REFUSED_WAIT.as_secs() / 60
+            );
+        }
+        self.wait(refused_wait(progress.refusals, rand::random())).await;
     }
 
     pub(super) async fn wait(&self, wait: Duration) {
@@ -213,6 +242,12 @@ impl Uplink {
             () = self.closing.cancelled() => {}
         }
     }
+}
+
+/// How long a node that was refused so often, and cannot enrol, stays silent on top of its back-off.
+/// `random` is from 0 to 1: a fleet that was refused must not ask in one moment.
+fn refused_wait(refusals: u32, random: f64) -> Duration {
+    if refusals <= REFUSALS_TOLERATED { Duration::ZERO } else { REFUSED_WAIT.mul_f64(0.5 + random) }
 }
 
 #[cfg(test)]

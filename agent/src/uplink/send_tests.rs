@@ -9,8 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::super::link::LinkState;
 use super::*;
 use crate::identity::machine::Machine;
+use crate::identity::node_file;
 use crate::spool::{Bounds, Spool};
 
 /// A request as the collector saw it.
@@ -96,6 +98,7 @@ struct Fixture {
     outbox: Arc<Outbox>,
     counters: Arc<SelfCounters>,
     interval: watch::Receiver<Duration>,
+    link: Arc<Link>,
     closing: CancellationToken,
     uplink: tokio::task::JoinHandle<()>,
     data_dir: tempfile::TempDir,
@@ -117,9 +120,14 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
     }
     let (sender, interval) = watch::channel(Duration::from_secs(5));
     let closing = CancellationToken::new();
+    let link = Arc::new(Link::new(None));
     crate::http::install_tls();
     let uplink = Uplink {
-        client: CollectorClient::new(crate::http::for_collector(false).unwrap(), collector.url.clone()),
+        client: CollectorClient::new(
+            crate::http::for_collector(false).unwrap(),
+            collector.url.clone(),
+            counters.clone(),
+        ),
         outbox: outbox.clone(),
         credentials: Credentials {
             data_dir: data_dir.path().to_owned(),
@@ -129,10 +137,11 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
         },
         interval: sender,
         counters: counters.clone(),
+        link: link.clone(),
         closing: closing.clone(),
     };
     let uplink = tokio::spawn(uplink.run());
-    Fixture { collector, outbox, counters, interval, closing, uplink, data_dir }
+    Fixture { collector, outbox, counters, interval, link, closing, uplink, data_dir }
 }
 
 impl Fixture {
@@ -156,8 +165,14 @@ async fn a_node_without_a_token_enrols_and_then_sends_in_order() {
     fixture.interval.changed().await.unwrap();
     assert_eq!(*fixture.interval.borrow(), Duration::from_millis(1234));
     assert_eq!(node_token::read(fixture.data_dir.path()).unwrap().reveal(), "node-2");
-    let (seen, _) = fixture.finish().await;
+    let node = node_file::read(fixture.data_dir.path());
+    assert_eq!(node.as_ref().map(|node| node.environment_name.as_str()), Some("default"));
+    let link = fixture.link.clone();
+    let (seen, counters) = fixture.finish().await;
     assert_eq!(seen, [Seen::Enroll, sent("node-2", &[1, 2, 3])]);
+    assert_eq!((link.facts().node, link.facts().state), (node, LinkState::Connected));
+    assert_eq!((counters.committed_reports.get(), counters.acks.count(), counters.reconnects.get()), (3, 1, 0));
+    assert!(counters.sent_bytes.get() > 0);
 }
 
 #[tokio::test]
@@ -196,6 +211,27 @@ async fn without_an_enrolment_token_a_refused_node_says_no_more() {
     timeout(Duration::from_secs(20), fixture.uplink).await.unwrap().unwrap();
     assert_eq!(fixture.collector.seen(), [sent("node-1", &[1, 2])]);
     assert_eq!(node_token::read(fixture.data_dir.path()).unwrap().reveal(), "node-1");
+}
+
+#[tokio::test]
+async fn without_an_enrolment_token_a_refused_node_asks_again_and_is_told_of_until_it_is_accepted() {
+    let mut refusals = VecDeque::from([401, 401]);
+    let answer = move |seqs: &[u64]| refusals.pop_front().map_or_else(|| ack(seqs), |status| (status, String::new()));
+    let fixture = start(2, None, Some("node-1"), Box::new(answer)).await;
+    let mut state = fixture.link.watch();
+    timeout(Duration::from_secs(20), state.wait_for(|state| *state == LinkState::Connected)).await.unwrap().unwrap();
+    let link = fixture.link.clone();
+    let (seen, counters) = fixture.finish().await;
+    assert_eq!(seen, vec![sent("node-1", &[1, 2]); 3]);
+    assert!(link.facts().last_error.unwrap().0.contains("401"));
+    assert_eq!(counters.reconnects.get(), 1);
+}
+
+#[test]
+fn a_node_that_stays_refused_asks_about_every_five_minutes() {
+    assert_eq!(refused_wait(REFUSALS_TOLERATED, 1.0), Duration::ZERO);
+    assert_eq!(refused_wait(REFUSALS_TOLERATED + 1, 0.0), Duration::from_secs(150));
+    assert_eq!(refused_wait(u32::MAX, 1.0), Duration::from_secs(450));
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use systole_shared::limits::{
     MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut,
 };
 use systole_shared::{
-    AgentInfo, BootId, ComponentId, ComponentReport, Counter, CounterFault, HostMetrics, PipelineId, PipelineReport,
-    PipelineStatus, RefusalCode, Refused, Report, ReportRequest, SeqRange, Text, UnixMillis,
+    AgentHealth, AgentInfo, BootId, ComponentId, ComponentReport, Counter, CounterFault, HostMetrics, PipelineId,
+    PipelineReport, PipelineStatus, RefusalCode, Refused, Report, ReportRequest, SeqRange, Text, UnixMillis,
 };
 
 use super::report::{AgentFacts, ComponentFacts, LogFact, NodeReport, PipelineDeltas, PipelineFacts, Refusals};
@@ -197,7 +197,10 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
         complete = false;
         refusals.push(Refused { seq, pipeline_id: Some(named), component_id: None, code: fault.0, detail: fault.1 });
     }
-    let health = report.agent.as_ref().map(|agent| agent.health);
+    let health = report.agent.as_ref().map(|agent| AgentHealth {
+        last_send_error: agent.health.last_send_error.as_deref().map(short),
+        ..agent.health.clone()
+    });
     NodeReport {
         seq,
         start: report.start,
