@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::baselines::BaselineFiles;
@@ -24,10 +25,13 @@ use crate::heartbeat::Heartbeat;
 use crate::host::Host;
 use crate::identity::machine::Machine;
 use crate::identity::{labels, node_file, vector};
+use crate::monitor::{Monitor, Origin};
+use crate::notify::ServiceManager;
 use crate::outbox::Outbox;
 use crate::pipelines::keeper::{Keeper, KeeperParts};
 use crate::pipelines::process;
 use crate::pipelines::set::PipelineSet;
+use crate::pulse::Pulse;
 use crate::reload::Reloader;
 use crate::report::{AgentFacts, Reporter};
 use crate::scrape::fetch::Scraper;
@@ -35,7 +39,7 @@ use crate::selfcount::SelfCounters;
 use crate::signals::{Signals, Wish};
 use crate::spool::Spool;
 use crate::uplink::{CollectorClient, Credentials, Link, Uplink};
-use crate::{clock, files, http};
+use crate::{clock, files, http, notify, openfiles, selfmetrics};
 
 /// How long the last reports may take to reach the collector when the agent ends.
 const LAST_REPORTS_CEILING: Duration = Duration::from_secs(5);
@@ -56,6 +60,8 @@ struct App {
     heartbeat: JoinHandle<()>,
     uplink: JoinHandle<()>,
     outbox: Arc<Outbox>,
+    /// Who answers those who ask the agent itself.
+    servers: TaskTracker,
     /// Ends the pipelines' processes.
     stop: CancellationToken,
     /// Ends the heartbeat, with a last report.
@@ -88,6 +94,7 @@ impl App {
         if let Err(error) = files::make_dir(&config.data_dir) {
             tracing::error!(%error, data_dir = %config.data_dir.display(), "data_dir cannot be made; the agent runs on, but will have to enrol again at its next start");
         }
+        openfiles::raise();
         let is_tls = |url: &reqwest::Url| url.scheme() == "https";
         let scrapes_tls =
             config.pipelines.iter().filter_map(|p| p.metrics.as_ref()).any(|metrics| is_tls(&metrics.url));
@@ -143,6 +150,14 @@ impl App {
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
         let link = Arc::new(Link::new(node_file::read(&config.data_dir)));
+        let (pulse, manager) = (Arc::new(Pulse::new()), Arc::new(ServiceManager::from_environment()));
+        let origin = Origin {
+            url: config.url.to_string(),
+            data_dir: config.data_dir.clone(),
+            config_file: config.file.clone(),
+            running_as: machine.running_as.clone(),
+            born: (Instant::now(), clock::unix_millis()),
+        };
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
             reporter: Reporter::new(facts, clock::unix_millis()),
@@ -152,11 +167,25 @@ impl App {
             baselines,
             changed,
             shown: shown.clone(),
-            interval,
+            interval: interval.clone(),
             counters: counters.clone(),
             link: link.clone(),
-            born: Instant::now(),
+            pulse: pulse.clone(),
+            watchdog: manager.watchdog(),
+            born: origin.born.0,
         };
+        let monitor = Arc::new(Monitor {
+            origin,
+            pipelines: pipelines.clone(),
+            outbox: outbox.clone(),
+            counters: counters.clone(),
+            link: link.clone(),
+            pulse,
+            interval,
+            metrics_address: OnceLock::new(),
+        });
+        let servers = selfmetrics::serve(&monitor, &config.data_dir, config.metrics_listen, &close);
+        tokio::spawn(notify::follow(manager.clone(), monitor, stop.clone()));
         let uplink = Uplink {
             client: CollectorClient::new(collector, config.url.clone(), counters.clone()),
             outbox: outbox.clone(),
@@ -171,7 +200,7 @@ impl App {
             link,
             closing: close.clone(),
         };
-        let reloader = Reloader { overrides, config, keeper, asked: asked.clone(), shown, stop: stop.clone() };
+        let reloader = Reloader { overrides, config, keeper, manager, asked: asked.clone(), shown, stop: stop.clone() };
         Ok(App {
             pipelines,
             reloader: tokio::spawn(reloader.run()),
@@ -179,6 +208,7 @@ impl App {
             heartbeat: tokio::spawn(heartbeat.run(finish.clone())),
             uplink: tokio::spawn(uplink.run()),
             outbox,
+            servers,
             stop,
             finish,
             close,
@@ -224,6 +254,7 @@ impl App {
         self.close.cancel();
         // Before they are sent, for a power cut does not wait.
         self.outbox.sync();
+        self.servers.wait().await;
         match timeout(LAST_REPORTS_CEILING, self.uplink).await {
             Ok(_) => tracing::info!("ended"),
             Err(_) => tracing::warn!(

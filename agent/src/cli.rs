@@ -49,10 +49,15 @@ agent.toml:
   command = [\"vector\", \"--config\", \"/etc/vector/orders.yaml\"]   # leave out to only watch
   metrics_url = \"http://127.0.0.1:9598/metrics\"
 
+While it runs:
+  systole-agent status                                # --json for programs
+  curl http://127.0.0.1:9090/metrics                  # also /healthz, /readyz, /status
+
 Every option can also be a variable (SYSTOLE_URL, SYSTOLE_TOKEN, SYSTOLE_DATA_DIR, SYSTOLE_CONFIG,
-SYSTOLE_LOG_LEVEL, SYSTOLE_LOG_FORMAT, SYSTOLE_LABELS=k=v,k2=v2, SYSTOLE_MACHINE_ID) or a key of
-the file. Options win over variables, variables over the file. VF_URL, VF_TOKEN, VF_DATA_DIR,
-VF_LOG_LEVEL and VF_NODE_LABELS of the VectorFlow agent are understood, too.
+SYSTOLE_METRICS_LISTEN, SYSTOLE_LOG_LEVEL, SYSTOLE_LOG_FORMAT, SYSTOLE_LABELS=k=v,k2=v2,
+SYSTOLE_MACHINE_ID) or a key of the file. Options win over variables, variables over the file.
+VF_URL, VF_TOKEN, VF_DATA_DIR, VF_METRICS_PORT, VF_LOG_LEVEL and VF_NODE_LABELS of the VectorFlow
+agent are understood, too.
 
 Exit codes: 0 done, 1 failed, 78 the configuration has mistakes.";
 
@@ -63,6 +68,14 @@ pub(crate) enum Command {
     Run,
     /// Print the effective configuration, or every mistake in it, and exit
     CheckConfig,
+    /// Ask the running agent how it, its pipelines and the way to the collector do
+    ///
+    /// Needs nothing but its data directory. Exits with 1 when no agent runs there.
+    Status {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what makes a shell complete this program's commands and options
     ///
     /// bash: systole-agent completions bash > /etc/bash_completion.d/systole-agent
@@ -92,6 +105,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<String>,
 
+    /// Where the agent's own metrics are served, as ADDR:PORT, or off [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDR", global = true)]
+    metrics_listen: Option<String>,
+
     /// trace, debug, info, warn or error [default: info]
     #[arg(long, value_name = "LEVEL", global = true)]
     log_level: Option<String>,
@@ -103,8 +120,8 @@ pub(crate) struct Options {
 
 impl From<Options> for Overrides {
     fn from(options: Options) -> Self {
-        let Options { config, url, token, data_dir, log_level, log_format } = options;
-        Overrides { config, url, token, data_dir, log_level, log_format }
+        let Options { config, url, token, data_dir, metrics_listen, log_level, log_format } = options;
+        Overrides { config, url, token, data_dir, metrics_listen, log_level, log_format }
     }
 }
 

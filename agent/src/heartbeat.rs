@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::baselines::BaselineFiles;
 use crate::host::Host;
+use crate::notify::Watchdog;
 use crate::outbox::Outbox;
 use crate::pipelines::set::PipelineSet;
+use crate::pulse::Pulse;
 use crate::report::Reporter;
 use crate::scrape::fetch::Scraper;
 use crate::selfcount::SelfCounters;
@@ -58,6 +60,10 @@ pub(crate) struct Heartbeat {
     pub(crate) counters: Arc<SelfCounters>,
     /// How the way to the collector does.
     pub(crate) link: Arc<Link>,
+    /// Where others see that reports are made.
+    pub(crate) pulse: Arc<Pulse>,
+    /// Where systemd hears that this task lives.
+    pub(crate) watchdog: Watchdog,
     /// Start of the agent.
     pub(crate) born: Instant,
 }
@@ -78,6 +84,10 @@ impl Heartbeat {
                 tokio::select! {
                     () = finish.cancelled() => break 'interval,
                     Ok(()) = self.interval.changed() => continue 'interval,
+                    () = self.watchdog.hungry() => {
+                        self.watchdog.feed();
+                        continue;
+                    }
                     _ = ticks.tick() => {}
                     () = news(&self.pipelines, &self.changed, reported) => {}
                 }
@@ -93,6 +103,7 @@ impl Heartbeat {
         let ((), host) = tokio::join!(self.scrape(), self.host.read());
         self.report(host);
         self.counters.reports.observe(begin.elapsed());
+        self.pulse.beat();
     }
 
     /// Scrapes all pipelines at once. Those that are late go on by themselves.

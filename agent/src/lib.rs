@@ -25,19 +25,26 @@ mod http;
 mod identity;
 mod logging;
 mod logs;
+mod monitor;
+mod notify;
+mod openfiles;
 mod outbox;
 mod pipelines;
+mod pulse;
 mod reload;
 mod report;
 mod scrape;
 mod selfcount;
+mod selfmetrics;
 mod signals;
 mod spool;
+mod status;
 mod uplink;
 mod version;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -72,6 +79,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         // Pipelines are not to stand still because somebody broke the file before a restart.
         Command::Run => load().or_else(|mistakes| config::last_valid(&overrides, &env, mistakes)),
         Command::CheckConfig => load(),
+        Command::Status { json } => match config::find_data_dir(&overrides, &env) {
+            Ok(data_dir) => return status(&data_dir, json),
+            Err(mistakes) => Err(mistakes),
+        },
         Command::Completions { shell } => return exit_code(cli::print_completions(shell)),
     };
     let config = match config {
@@ -97,6 +108,17 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
     log.flush();
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
+fn status(data_dir: &Path, as_json: bool) -> ExitCode {
+    match status::ask::print(data_dir, as_json) {
+        Ok(printed) => exit_code(printed),
+        Err(error) => {
+            eprintln!("systole-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// How printing went; who reads may have read enough: `systole-agent check-config | head -1`.

@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Overrides};
+use crate::notify::ServiceManager;
 use crate::pipelines::keeper::Keeper;
 
 /// Between two looks at the files. A change is taken when it has stood still for one look: an
@@ -33,6 +34,8 @@ pub(crate) struct Reloader {
     pub(crate) config: Config,
     /// Carries it out.
     pub(crate) keeper: Keeper,
+    /// Told of reloads that somebody waits for.
+    pub(crate) manager: Arc<ServiceManager>,
     /// Asked by SIGHUP.
     pub(crate) asked: Arc<Notify>,
     /// Told when a pipeline that was taken out has been told of.
@@ -60,7 +63,9 @@ impl Reloader {
                 () = self.stop.cancelled() => break,
                 () = self.asked.notified() => {
                     tracing::info!("SIGHUP: the configuration is read anew");
+                    self.manager.reloading();
                     self.reload(&BTreeSet::new(), true).await;
+                    self.manager.ready();
                 }
                 () = self.shown.notified(), if !self.keeper.is_settled() => self.keeper.settle(),
                 _ = looks.tick() => {

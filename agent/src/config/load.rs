@@ -24,10 +24,27 @@ pub(crate) struct Overrides {
     pub(crate) token: Option<String>,
     /// `--data-dir`.
     pub(crate) data_dir: Option<String>,
+    /// `--metrics-listen`.
+    pub(crate) metrics_listen: Option<String>,
     /// `--log-level`.
     pub(crate) log_level: Option<String>,
     /// `--log-format`.
     pub(crate) log_format: Option<String>,
+}
+
+/// Where the data are, for commands that need nothing else: the rest of the configuration may be
+/// missing, wrong, or, with its secrets, not readable for the one who asks.
+pub(crate) fn find_data_dir(flags: &Overrides, env: Lookup<'_>) -> Result<PathBuf, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let mut found = data_dir_of(&mut Section::new("", Table::new(), &mut mistakes), flags, env);
+    if let (None, Some(path)) = (&found, file_of(flags, env)) {
+        let (table, _) = file::read_table(&path, &mut mistakes);
+        if flags.config.is_some() && !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        found = data_dir_of(&mut Section::new("", table, &mut mistakes), flags, env);
+    }
+    Ok(found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value)))
 }
 
 /// Reads the configuration, or all its mistakes.
@@ -47,6 +64,13 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
         ("spool_max_bytes", root.number("spool_max_bytes").map(|bytes| bytes.to_string())),
     );
     let spool = settings::spool(spool_bytes, root.mistakes());
+    let metrics_listen = settings::first(
+        ("--metrics-listen", flags.metrics_listen.as_deref()),
+        &["SYSTOLE_METRICS_LISTEN", "VF_METRICS_PORT"],
+        env,
+        ("metrics_listen", root.text("metrics_listen")),
+    );
+    let metrics_listen = settings::metrics_listen(metrics_listen, root.mistakes());
     let user_mappings = mappings::read(&mut root);
     let pipelines = pipelines::read(&mut root, &user_mappings);
     root.finish();
@@ -71,6 +95,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             data_dir,
             labels: settings.labels,
             machine_id: machine_id.map(|found| found.value),
+            metrics_listen,
             log: settings.log,
             spool,
             pipelines,

@@ -258,3 +258,32 @@ fn the_last_valid_file_is_used_for_its_own_original_only() {
     std::fs::remove_file(&file).unwrap();
     assert!(last_valid(&file).is_err(), "a file that is not there at all is rather a wrong path");
 }
+
+#[test]
+fn own_metrics_are_served_on_the_loopback_unless_told_otherwise() {
+    let listen = |file: &str, variables: &[(&str, &str)]| {
+        let variables: Vec<_> = variables.iter().copied().chain([("SYSTOLE_URL", "http://c:1")]).collect();
+        load_with(file, &variables, Overrides::default()).map(|config| config.metrics_listen.map(|at| at.to_string()))
+    };
+    assert_eq!(listen("", &[]).unwrap().as_deref(), Some("127.0.0.1:9090"));
+    assert_eq!(listen("", &[("VF_METRICS_PORT", "9100")]).unwrap().as_deref(), Some("127.0.0.1:9100"));
+    assert_eq!(listen("", &[("VF_METRICS_PORT", "0")]).unwrap(), None);
+    assert_eq!(listen("metrics_listen = \"[::]:1\"", &[]).unwrap().as_deref(), Some("[::]:1"));
+    assert_eq!(listen("metrics_listen = \"[::]:1\"", &[("SYSTOLE_METRICS_LISTEN", "off")]).unwrap(), None);
+    assert_eq!(listen("metrics_listen = \"9090\"", &[]).unwrap_err().keys(), ["metrics_listen"]);
+    assert_eq!(listen("", &[("VF_METRICS_PORT", "65536")]).unwrap_err().keys(), ["VF_METRICS_PORT"]);
+}
+
+#[test]
+fn the_data_directory_is_found_without_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.toml");
+    std::fs::write(&path, "data_dir = \"/in-the-file\"\nurl = 7\nno_such_key = 1").unwrap();
+    let flags = |config: &Path| Overrides { config: Some(config.to_owned()), ..Overrides::default() };
+    let find = |flags: &Overrides, variable: Option<&str>| {
+        find_data_dir(flags, &|name| variable.filter(|_| name == "SYSTOLE_DATA_DIR").map(str::to_owned))
+    };
+    assert_eq!(find(&flags(&path), None).unwrap(), Path::new("/in-the-file"));
+    assert_eq!(find(&flags(&path), Some("/env")).unwrap(), Path::new("/env"));
+    assert!(find(&flags(&dir.path().join("none")), None).is_err(), "a file that was named must be there");
+}

@@ -16,6 +16,7 @@ mod valid;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::scrape::mapping::Mapping;
 use crate::spool::Bounds;
 
 pub(crate) use command::CONFIG_PLACEHOLDER;
-pub(crate) use load::{Overrides, load};
+pub(crate) use load::{Overrides, find_data_dir, load};
 pub(crate) use mappings::read_one as read_mapping;
 pub(crate) use mistakes::Mistakes;
 pub(crate) use valid::{SourceText, last_valid};
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) labels: BTreeMap<String, String>,
     /// What identifies the host at enrolment instead of `/etc/machine-id`.
     pub(crate) machine_id: Option<String>,
+    /// Where the agent's own metrics are served; none for off. Default [`DEFAULT_METRICS_LISTEN`].
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// The agent's own log.
     pub(crate) log: LogConfig,
     /// How much may wait for the collector. Default 64 MiB and 24 hours.
@@ -70,6 +73,7 @@ impl Config {
             ("machine_id", self.machine_id != new.machine_id),
             ("log_level, log_format", self.log != new.log),
             ("spool_max_bytes", self.spool != new.spool),
+            ("metrics_listen", self.metrics_listen != new.metrics_listen),
         ];
         differs.into_iter().filter_map(|(setting, differs)| differs.then_some(setting)).collect()
     }
@@ -77,6 +81,9 @@ impl Config {
 
 /// Where an agent keeps its data unless told otherwise.
 pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/systole-agent";
+
+/// Where an agent serves its own metrics unless told otherwise: the VectorFlow agent's port.
+pub(crate) const DEFAULT_METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// The file that is read when none is named and this one exists.
 pub(crate) const DEFAULT_FILE: &str = "/etc/systole/agent.toml";

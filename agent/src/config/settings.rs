@@ -1,12 +1,13 @@
 //! Single settings: reads each from the first place that has it, and judges it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use reqwest::Url;
 use systole_shared::limits::{MAX_LABELS, MAX_SHORT_TEXT_BYTES};
 
-use super::LogFormat;
 use super::mistakes::Mistakes;
+use super::{DEFAULT_METRICS_LISTEN, LogFormat};
 use crate::spool::Bounds;
 
 /// A value and the place it came from, as mistakes name it.
@@ -95,6 +96,34 @@ pub(crate) fn spool(found: Option<Found>, mistakes: &mut Mistakes) -> Bounds {
         }
     }
     bounds
+}
+
+/// Reads where the agent's own metrics are served. The VectorFlow agent's variable is a port of the
+/// loopback, 0 for off.
+pub(crate) fn metrics_listen(found: Option<Found>, mistakes: &mut Mistakes) -> Option<SocketAddr> {
+    let Some(Found { value, place }) = found else { return Some(DEFAULT_METRICS_LISTEN) };
+    let text = value.trim();
+    if place == "VF_METRICS_PORT" {
+        return match text.parse() {
+            Ok(0) => None,
+            Ok(port) => Some(SocketAddr::new(DEFAULT_METRICS_LISTEN.ip(), port)),
+            Err(_) => {
+                mistakes.add(place, format!("`{text}` is no port; 0 to 65535, 0 for off"));
+                None
+            }
+        };
+    }
+    if text == "off" {
+        return None;
+    }
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            mistakes
+                .add(place, format!("`{text}` is no address; write ADDR:PORT, like {DEFAULT_METRICS_LISTEN}, or off"));
+            None
+        }
+    }
 }
 
 /// Reads `k=v,k2=v2`. Values may be empty or hold `=`.

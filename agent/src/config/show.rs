@@ -20,6 +20,10 @@ impl fmt::Display for Config {
             writeln!(f, "machine_id = {id:?}")?;
         }
         writeln!(f, "spool_max_bytes = {}", self.spool.bytes)?;
+        match self.metrics_listen {
+            Some(address) => writeln!(f, "metrics_listen = \"{address}\"")?,
+            None => writeln!(f, "metrics_listen = \"off\"")?,
+        }
         let format = if self.log.format == LogFormat::Json { "json" } else { "text" };
         writeln!(f, "log_level = {:?}", self.log.level.as_str().to_lowercase())?;
         writeln!(f, "log_format = {format:?}")?;

@@ -7,8 +7,12 @@
 
 use std::process::ExitCode;
 
-/// The subcommand's name. Its arguments: the agent's process id, the program, the program's arguments.
+/// The subcommand's name. Its arguments: the agent's process id, the limit of open files or
+/// [`AS_IT_IS`], the program, the program's arguments.
 pub(crate) const SUBCOMMAND: &str = "__exec";
+
+/// Leaves the limit of open files alone.
+pub(crate) const AS_IT_IS: &str = "-";
 
 /// Exit code when the program cannot be executed, as shells have it.
 const CANNOT_EXECUTE: u8 = 126;
@@ -22,9 +26,11 @@ pub(crate) fn run(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     use nix::sys::signal::Signal;
     use nix::unistd::getppid;
 
+    use crate::openfiles;
+
     let mut args = args;
     let agent = args.next().and_then(|pid| pid.to_str()?.parse::<i32>().ok());
-    let (Some(agent), Some(program)) = (agent, args.next()) else {
+    let (Some(agent), Some(open_files), Some(program)) = (agent, args.next(), args.next()) else {
         complain("this subcommand is the agent's own; it is not for people");
         return ExitCode::from(CANNOT_EXECUTE);
     };
@@ -34,6 +40,9 @@ pub(crate) fn run(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     if getppid().as_raw() != agent {
         // It died before the kernel was asked, so no signal will come.
         return ExitCode::FAILURE;
+    }
+    if let Some(Err(error)) = open_files.to_str().and_then(|limit| limit.parse().ok()).map(openfiles::lower) {
+        complain(&format!("cannot set the limit of open files back: {error}"));
     }
     let error = std::process::Command::new(&program).args(args).exec();
     complain(&format!("cannot execute {}: {error}", program.display()));

@@ -305,6 +305,7 @@ impl Pipeline {
         let Some(endpoint) = &config.metrics else { return Ok(()) };
         let life = self.with_meter(|meter| meter.life());
         let is_starting = self.state().status == PipelineStatus::Starting;
+        let begin = Instant::now();
         let result = scraper.scrape(endpoint).await;
         // What a process said before its end counts, but not against its successor.
         if self.with_meter(|meter| meter.life()) != life {
@@ -312,6 +313,7 @@ impl Pipeline {
         }
         match result {
             Ok(reading) => {
+                self.counters.scrapes.observe(begin.elapsed());
                 self.counters.garbage_metric_lines.add(reading.garbage_lines);
                 self.with_meter(|meter| meter.record(&reading, clock::unix_millis()));
                 self.answered(None);

@@ -13,6 +13,9 @@ use tokio::process::{Child, Command};
 use super::exec;
 use super::program::{self, ProgramError};
 use crate::config::CommandConfig;
+use crate::notify;
+#[cfg(target_os = "linux")]
+use crate::openfiles;
 
 /// Variables that hold the agent's secrets; no child may see them.
 pub(crate) const SECRET_VARIABLES: [&str; 2] = ["SYSTOLE_TOKEN", "VF_TOKEN"];
@@ -54,7 +57,7 @@ pub(super) fn command(config: &CommandConfig) -> Result<Command, SpawnError> {
     let program = program::find(&config.program, search_path, config.working_dir.as_deref())?;
     let mut command = command_of(program.as_os_str());
     command.args(&config.args);
-    for name in SECRET_VARIABLES {
+    for name in SECRET_VARIABLES.into_iter().chain(notify::VARIABLES) {
         command.env_remove(name);
     }
     command.envs(&config.env);
@@ -69,7 +72,13 @@ pub(super) fn command(config: &CommandConfig) -> Result<Command, SpawnError> {
 #[cfg(target_os = "linux")]
 fn command_of(program: &OsStr) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("systole-agent").arg(exec::SUBCOMMAND).arg(std::process::id().to_string()).arg(program);
+    let open_files = openfiles::original().map_or_else(|| exec::AS_IT_IS.to_owned(), |limit| limit.to_string());
+    command
+        .arg0("systole-agent")
+        .arg(exec::SUBCOMMAND)
+        .arg(std::process::id().to_string())
+        .arg(open_files)
+        .arg(program);
     command
 }
 

@@ -228,6 +228,16 @@ impl Meter {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// When the endpoint answered last, if it has.
+    pub(crate) fn answered_at(&self) -> Option<UnixMillis> {
+        self.answered_at
+    }
+
+    /// Why the last scrape gave nothing, if it gave nothing.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.error.clone()
+    }
+
     /// Scrapes that failed since the last good one.
     pub(crate) fn failures(&self) -> u32 {
         self.failures

@@ -9,5 +9,5 @@ mod send;
 
 pub(crate) use client::CollectorClient;
 pub(crate) use enroll::Credentials;
-pub(crate) use link::{Link, NodeIdentity};
+pub(crate) use link::{Link, LinkState, NodeIdentity};
 pub(crate) use send::Uplink;

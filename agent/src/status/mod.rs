@@ -1,0 +1,99 @@
+//! `systole-agent status`: what the running agent says of itself over its socket.
+
+pub(crate) mod ask;
+mod table;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use systole_shared::{AgentHealth, PipelineStatus, UnixMillis};
+
+use crate::uplink::{LinkState, NodeIdentity};
+
+/// The agent, as `--json` prints it. Later versions add fields.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Status {
+    /// The agent's clock.
+    pub(crate) now: UnixMillis,
+    /// The process.
+    pub(crate) agent: AgentView,
+    /// The node, once it is enrolled.
+    #[serde(default)]
+    pub(crate) node: Option<NodeIdentity>,
+    /// The way to the collector.
+    pub(crate) collector: CollectorView,
+    /// What waits and what was lost, as reports have it.
+    pub(crate) health: AgentHealth,
+    /// In the configuration's order.
+    pub(crate) pipelines: Vec<PipelineView>,
+}
+
+/// The agent's process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AgentView {
+    /// Its version.
+    pub(crate) version: String,
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// Its start.
+    pub(crate) started_at: UnixMillis,
+    /// Its user.
+    pub(crate) running_as: String,
+    /// Where it keeps its data.
+    pub(crate) data_dir: PathBuf,
+    /// What it has read, if anything.
+    pub(crate) config_file: Option<PathBuf>,
+    /// Where its metrics are served, unless they are off or the port is taken.
+    #[serde(default)]
+    pub(crate) metrics_address: Option<SocketAddr>,
+    /// Whether it makes its reports.
+    pub(crate) ready: bool,
+}
+
+/// The way to the collector.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CollectorView {
+    /// Its address.
+    pub(crate) url: String,
+    /// Where it stands.
+    pub(crate) state: LinkState,
+    /// When it answered last.
+    pub(crate) last_acknowledged_at: Option<UnixMillis>,
+    /// How often it wants reports.
+    pub(crate) interval_ms: u64,
+}
+
+/// A pipeline.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PipelineView {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its name, if it has one.
+    pub(crate) name: Option<String>,
+    /// Where it stands.
+    pub(crate) status: PipelineStatus,
+    /// Why.
+    pub(crate) reason: Option<String>,
+    /// Its process, while there is one.
+    pub(crate) pid: Option<u32>,
+    /// Start of that process.
+    pub(crate) started_at: Option<UnixMillis>,
+    /// How long it has lived.
+    pub(crate) uptime_seconds: Option<u64>,
+    /// How often the agent started it anew.
+    pub(crate) restarts: u64,
+    /// Whether it is scraped at all.
+    pub(crate) has_metrics: bool,
+    /// When its metrics were read last.
+    pub(crate) last_scraped_at: Option<UnixMillis>,
+    /// Why the last scrape gave nothing, if it gave nothing.
+    pub(crate) scrape_error: Option<String>,
+    /// Checksum of the configuration that runs, where the agent manages one.
+    #[serde(default)]
+    pub(crate) config_checksum: Option<String>,
+}
