@@ -88,6 +88,7 @@ async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds
     println!("  Collector  {url}   (database in {})", config.data_dir.display());
     println!("  Agent      supervises \"demo\": {}", pipeline.description);
     println!("             watches \"collector\": this collector, through its own /metrics");
+    println!("             {} status --data-dir {}", agent_binary.display(), dir.display());
     println!("  Its log    {}", agent_log(&file).display());
     println!();
     println!("  The feed, for another terminal:");

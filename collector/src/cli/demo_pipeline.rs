@@ -104,6 +104,7 @@ impl DemoPipeline {
             r#"url = "{url}"
 data_dir = "{data_dir}"
 machine_id = "systole-demo"
+metrics_listen = "127.0.0.1:0"
 
 [[pipeline]]
 id = "demo"

@@ -18,6 +18,8 @@ use super::stub_vector::StubVector;
 /// Longest time for a graceful end: pipelines stop, the last report goes out.
 const STOP: Duration = Duration::from_secs(50);
 
+const METRICS_LISTEN: &str = "metrics_listen";
+
 /// A `[[pipeline]]` of the agent's configuration.
 #[derive(Clone, Debug)]
 pub struct AgentPipeline {
@@ -71,6 +73,10 @@ fn head(collector: &TestCollector, setup: &AgentSetup<'_>, token: &str, data_dir
     let mut lines =
         vec![line("url", &url), line("token", token), line("data_dir", data_dir), line("machine_id", &machine_id)];
     lines.extend(setup.settings.iter().map(|(key, value)| line(key, value)));
+    // Agents of tests that run at once would fight for the usual port.
+    if !setup.settings.iter().any(|(key, _)| *key == METRICS_LISTEN) {
+        lines.push(line(METRICS_LISTEN, "off"));
+    }
     lines.join("\n")
 }
 

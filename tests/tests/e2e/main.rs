@@ -11,6 +11,7 @@ mod exactly_once;
 mod feed;
 mod identity;
 mod isolation;
+mod operations;
 mod outage;
 mod pair;
 mod queries;
