@@ -36,8 +36,8 @@ fmt: ## Format the code
 	$(CARGO) fmt --all
 
 .PHONY: bench
-bench: setup ## Measure the path of a report (SECONDS_PER_RUN=…, default 15)
-	$(CARGO) build --workspace --release --locked
+bench: release ## Measure the path of a report (SECONDS_PER_RUN=…, default 15)
+	$(CARGO) build --package systole-tests --release --locked
 	$(TARGET)/release/systole-bench --spawn --nodes 200 --pipelines 10 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
 	$(TARGET)/release/systole-bench --spawn --nodes 50 --pipelines 100 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
 
@@ -52,6 +52,11 @@ fuzz: setup ## Fuzz the agent's readers (SECONDS=… for each, default 60; needs
 			$$([ $$target = segment ] || echo testdata/vector-0.58 testdata/otelcol testdata/fluentbit) \
 			-- -max_total_time=$(or $(SECONDS),60) -max_len=65536 -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done
+
+.PHONY: release
+release: setup ## Build both programs for use: the collector for speed, the agent for size
+	$(CARGO) build --package systole-collector --release --locked
+	$(CARGO) build --package systole-agent --profile agent --locked
 
 .PHONY: build
 build: setup ## Build everything, unoptimised
