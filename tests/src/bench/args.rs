@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Parser, ValueEnum};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use crate::harness::node::Encoding;
 
 /// Measures how many reports a collector takes, and how long it takes to acknowledge them.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "systole-bench", version, group = ArgGroup::new("target").required(true).args(["url", "spawn"]))]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Something else than a fleet.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// The collector to send to.
     #[arg(long, requires = "enroll_token")]
     pub url: Option<String>,
@@ -47,6 +51,48 @@ pub struct Args {
     /// Write the outcome as JSON into this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Draw no progress bar.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Something else than a fleet.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Measures what an agent costs: a real one with stub pipelines that it supervises.
+    Agent(AgentArgs),
+}
+
+/// Settings of a run with an agent.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AgentArgs {
+    /// The agent's program; else the one beside this program.
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
+    /// Pipelines.
+    #[arg(long, default_value_t = 10)]
+    pub pipelines: usize,
+    /// Components of each pipeline, at least 3.
+    #[arg(long, default_value_t = 5)]
+    pub components: usize,
+    /// Log lines a second, over all pipelines.
+    #[arg(long, default_value_t = 20.0)]
+    pub lines: f64,
+    /// How often the agent is to report.
+    #[arg(long, default_value_t = 5_000, value_name = "MS")]
+    pub interval_ms: u64,
+    /// How long to measure, after the warm-up.
+    #[arg(long, default_value_t = 300)]
+    pub seconds: u64,
+    /// How long the agent runs before it is measured.
+    #[arg(long, default_value_t = 10)]
+    pub warm_up: u64,
+    /// Write the outcome as JSON into this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Print a table in Markdown.
+    #[arg(long)]
+    pub markdown: bool,
     /// Draw no progress bar.
     #[arg(long)]
     pub quiet: bool,

@@ -1,10 +1,11 @@
-//! A load generator: a fleet of imagined nodes in one process against a running collector.
+//! Measurements: of a collector under the load of a fleet, and of what an agent costs ([`agent`]).
 //!
-//! Closed loop: each node sends its next report as soon as the last one is acknowledged, which finds
-//! the collector's limit. Open loop: each node reports by the clock, as agents do, and a latency is
-//! counted from the moment at which the report was due, so that a stall is not hidden by requests
-//! that were never sent.
+//! The fleet is one of imagined nodes in one process against a running collector. Closed loop: each
+//! node sends its next report as soon as the last one is acknowledged, which finds the collector's
+//! limit. Open loop: each node reports by the clock, as agents do, and a latency is counted from the
+//! moment at which the report was due, so that a stall is not hidden by requests that were never sent.
 
+pub mod agent;
 pub mod args;
 pub mod fleet;
 pub mod outcome;

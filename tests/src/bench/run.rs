@@ -1,6 +1,7 @@
 //! One run: enrol, send, measure, tell.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +10,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::args::Args;
+use super::args::{Args, Command};
 use super::fleet::{drive, enroll};
 use super::outcome::{CollectorCost, Outcome, Tally};
 use super::process;
@@ -24,7 +26,12 @@ const PROGRESS: Duration = Duration::from_millis(200);
 
 /// Runs the program.
 pub async fn main() -> ExitCode {
-    match run(Args::parse()).await {
+    let args = Args::parse();
+    let done = match &args.command {
+        Some(Command::Agent(agent)) => super::agent::run(agent).await,
+        None => run(args).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "systole-bench: {error:#}");
@@ -75,7 +82,7 @@ async fn load(url: &str, token: &str, args: &Args) -> anyhow::Result<(Tally, Dur
     for node in nodes {
         fleet.spawn(drive(node, args.clone(), end, Arc::clone(&acknowledged)));
     }
-    let bar = progress_bar(args)?;
+    let bar = progress_bar(args.seconds, args.quiet)?;
     let mut tick = interval(PROGRESS);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tally = Tally::new();
@@ -97,23 +104,29 @@ async fn load(url: &str, token: &str, args: &Args) -> anyhow::Result<(Tally, Dur
     Ok((tally, start.elapsed()))
 }
 
-fn progress_bar(args: &Args) -> anyhow::Result<ProgressBar> {
-    if args.quiet {
+/// A bar of seconds.
+pub(super) fn progress_bar(seconds: u64, quiet: bool) -> anyhow::Result<ProgressBar> {
+    if quiet {
         return Ok(ProgressBar::hidden());
     }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} s  {msg}").context("the bar's template")?;
-    Ok(ProgressBar::new(args.seconds).with_style(style))
+    Ok(ProgressBar::new(seconds).with_style(style))
 }
 
 fn tell(args: &Args, outcome: &Outcome) -> anyhow::Result<()> {
-    let json = serde_json::to_string_pretty(outcome)?;
-    match args.json.as_deref() {
-        Some(path) if path.as_os_str() == "-" => writeln!(std::io::stdout(), "{json}")?,
+    write_outcome(args.json.as_deref(), outcome, &outcome.table())
+}
+
+/// JSON into the file, where one is named, and the table for people unless JSON has its place.
+pub(super) fn write_outcome(json: Option<&Path>, outcome: &impl Serialize, table: &str) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(outcome)?;
+    match json {
+        Some(path) if path.as_os_str() == "-" => writeln!(std::io::stdout(), "{text}")?,
         Some(path) => {
-            std::fs::write(path, format!("{json}\n")).with_context(|| path.display().to_string())?;
-            write!(std::io::stdout(), "{}", outcome.table())?;
+            std::fs::write(path, format!("{text}\n")).with_context(|| path.display().to_string())?;
+            write!(std::io::stdout(), "{table}")?;
         }
-        None => write!(std::io::stdout(), "{}", outcome.table())?,
+        None => write!(std::io::stdout(), "{table}")?,
     }
     Ok(())
 }

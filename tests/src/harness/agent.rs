@@ -67,14 +67,13 @@ pub struct AgentSetup<'a> {
 
 /// The keys of the agent's configuration file that stand before its pipelines. A JSON string, or list
 /// of them, is one in TOML as well.
-fn head(collector: &TestCollector, setup: &AgentSetup<'_>, token: &str, data_dir: &Path) -> String {
+fn head(url: &str, token: &str, settings: &[(&'static str, Value)], data_dir: &Path) -> String {
     let machine_id = uuid::Uuid::new_v4().simple().to_string();
-    let url = setup.url.clone().unwrap_or_else(|| collector.url());
     let mut lines =
-        vec![line("url", &url), line("token", token), line("data_dir", data_dir), line("machine_id", &machine_id)];
-    lines.extend(setup.settings.iter().map(|(key, value)| line(key, value)));
+        vec![line("url", url), line("token", token), line("data_dir", data_dir), line("machine_id", &machine_id)];
+    lines.extend(settings.iter().map(|(key, value)| line(key, value)));
     // Agents of tests that run at once would fight for the usual port.
-    if !setup.settings.iter().any(|(key, _)| *key == METRICS_LISTEN) {
+    if !settings.iter().any(|(key, _)| *key == METRICS_LISTEN) {
         lines.push(line(METRICS_LISTEN, "off"));
     }
     lines.join("\n")
@@ -119,8 +118,14 @@ impl TestAgent {
     /// Only writes the configuration.
     pub async fn prepare(collector: &TestCollector, setup: AgentSetup<'_>, pipelines: &[AgentPipeline]) -> Self {
         let token = collector.create_token("enroll", setup.environment).await;
+        let url = setup.url.unwrap_or_else(|| collector.url());
+        Self::of(&url, token.token.reveal(), &setup.settings, pipelines)
+    }
+
+    /// Only writes the configuration, for whatever collector there is.
+    pub fn of(url: &str, token: &str, settings: &[(&'static str, Value)], pipelines: &[AgentPipeline]) -> Self {
         let directory = tempfile::Builder::new().prefix("systole-agent-").tempdir().expect("a directory");
-        let head = head(collector, &setup, token.token.reveal(), &directory.path().join("data"));
+        let head = head(url, token, settings, &directory.path().join("data"));
         let agent = TestAgent { process: None, directory, head };
         agent.write_config(pipelines);
         agent

@@ -11,6 +11,7 @@ pub mod client;
 pub mod collector;
 pub mod database;
 pub mod feed;
+pub mod message;
 pub mod node;
 pub mod ports;
 pub mod postgres;

@@ -4,14 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Fate, Shared, Twin, connect, reset, tunnel};
-
-/// Longest message that is kept to be sent again.
-const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+use crate::harness::message::{read_message, read_some};
 
 /// Longest that a message may take.
 const MESSAGE: Duration = Duration::from_secs(30);
@@ -55,43 +53,4 @@ async fn exchange(target: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     })
     .await??;
     Ok(answer)
-}
-
-/// Reads to the end of the message that `message` begins with.
-async fn read_message(stream: &mut TcpStream, message: &mut Vec<u8>) -> io::Result<()> {
-    while length(message).is_none_or(|length| message.len() < length) {
-        if message.len() > MAX_MESSAGE_BYTES {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
-        read_some(stream, message).await?;
-    }
-    Ok(())
-}
-
-async fn read_some(stream: &mut TcpStream, message: &mut Vec<u8>) -> io::Result<()> {
-    match stream.read_buf(message).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Length of the whole message, once its head is there. Agents and collectors say how long their
-/// bodies are.
-fn length(message: &[u8]) -> Option<usize> {
-    let head = message.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let text = String::from_utf8_lossy(&message[..head]).to_ascii_lowercase();
-    let body = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-    Some(head + 4 + body.unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_ends_where_its_head_says() {
-        assert_eq!(length(b"POST / HTTP/1.1\r\nContent-Le"), None);
-        assert_eq!(length(b"POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\n{}"), Some(51));
-        assert_eq!(length(b"GET / HTTP/1.1\r\n\r\n"), Some(18));
-    }
 }
