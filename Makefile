@@ -36,10 +36,19 @@ fmt: ## Format the code
 	$(CARGO) fmt --all
 
 .PHONY: bench
-bench: release ## Measure the path of a report (SECONDS_PER_RUN=…, default 15)
-	$(CARGO) build --package systole-tests --release --locked
+bench: bench-agent ## Measure the path of a report (SECONDS_PER_RUN=…, default 15), and what an agent costs
 	$(TARGET)/release/systole-bench --spawn --nodes 200 --pipelines 10 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
 	$(TARGET)/release/systole-bench --spawn --nodes 50 --pipelines 100 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
+
+# The agent alone is measured, not the pipelines that it supervises. AGENT=… names another program.
+AGENT ?= $(TARGET)/agent/systole-agent
+SECONDS_PER_AGENT_RUN ?= 300
+
+.PHONY: bench-agent
+bench-agent: release ## Measure what an agent costs (SECONDS_PER_AGENT_RUN=…, default 300; AGENT=program)
+	$(CARGO) build --package systole-tests --release --locked
+	$(TARGET)/release/systole-bench agent --agent $(AGENT) --pipelines 10 --components 5 --lines 20 --seconds $(SECONDS_PER_AGENT_RUN)
+	$(TARGET)/release/systole-bench agent --agent $(AGENT) --pipelines 100 --components 5 --lines 20 --seconds $$(($(SECONDS_PER_AGENT_RUN) / 5))
 
 # Sanitizers are not stable yet; RUSTC_BOOTSTRAP has the stable compiler take their flags.
 .PHONY: fuzz
