@@ -9,6 +9,7 @@ mod demo;
 mod disk;
 mod exactly_once;
 mod feed;
+mod heartbeat;
 mod identity;
 mod isolation;
 mod operations;
