@@ -44,7 +44,9 @@ pub async fn run(args: &AgentArgs) -> anyhow::Result<()> {
 
 async fn measure(args: &AgentArgs, program: &Path) -> anyhow::Result<AgentOutcome> {
     let receiver = Receiver::start(args.interval_ms).await?;
-    let agent = TestAgent::of(&receiver.url(), receiver::ENROLL_TOKEN, &[], &pipelines(args));
+    // With the endpoint of its own that an agent has unless it is told otherwise.
+    let settings = [("metrics_listen", free_address().to_string().into())];
+    let agent = TestAgent::of(&receiver.url(), receiver::ENROLL_TOKEN, &settings, &pipelines(args));
     let log = agent.config_path().with_extension("log");
     let mut command = Command::new(program);
     let process = Process::start("agent", command.arg("--config").arg(agent.config_path()), &log);
