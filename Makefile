@@ -15,7 +15,7 @@ demo: build ## Run a collector and an agent on this host until Ctrl-C (DATA_DIR=
 	@exec $(TARGET)/debug/systole-collector demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 .PHONY: test
-test: build ## Run every test
+test: setup-test build ## Run every test
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --locked; \
 	else \
@@ -81,4 +81,15 @@ setup:
 			apt-get update -qq && apt-get install -y -qq gcc libc6-dev >/dev/null; \
 		else \
 			echo "a C compiler is missing: install gcc and libc6-dev" >&2; exit 1; \
+		fi; }
+
+# What tests need beside: PostgreSQL's programs, of which they start servers of their own.
+.PHONY: setup-test
+setup-test: setup
+	@command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "installing PostgreSQL (postgresql)"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
+		else \
+			echo "PostgreSQL is missing: install its server (the package postgresql)" >&2; exit 1; \
 		fi; }

@@ -1,7 +1,5 @@
 //! What a process costs, read from Linux's /proc; zero elsewhere.
 
-use std::path::Path;
-
 /// Linux's unit of processor time in /proc, `USER_HZ`, is fixed.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -28,12 +26,6 @@ fn status_bytes(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-/// Bytes of a SQLite database with its write-ahead log.
-pub fn database_bytes(database: &Path) -> u64 {
-    let log = database.with_extension("db-wal");
-    [database, &log].iter().filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
     let cost = CollectorCost {
         cpu_seconds: process::cpu_seconds(pid) - before,
         peak_memory_bytes: process::peak_memory_bytes(pid),
-        database_bytes: process::database_bytes(&collector.database()),
+        database_bytes: Database::bytes(&collector.database()),
         sums_are_exact: Database::open(&collector.database()).events_in() == tally.events_in,
     };
     collector.stop().await;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -13,7 +14,9 @@ use tokio::process::Command;
 
 use super::binaries::binary;
 use super::client::ApiClient;
+use super::database::Place;
 use super::feed::Feed;
+use super::postgres::TestPostgres;
 use super::process::Process;
 use super::wait::eventually;
 use crate::stub::totals::Counts;
@@ -31,6 +34,8 @@ pub struct TestCollector {
     process: Option<Process>,
     address: SocketAddr,
     directory: TempDir,
+    /// Its database, unless that is SQLite's.
+    server: Option<Arc<TestPostgres>>,
     options: Vec<String>,
     viewer: Option<String>,
 }
@@ -57,12 +62,24 @@ impl TestCollector {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with more options of `serve`.
+    /// Starts one with more options of `serve`. In the test program for PostgreSQL it has a database
+    /// there, in all others a file.
     pub async fn start_with(options: &[&str]) -> Self {
+        let server = this_program_is_for_postgres().then(|| Arc::new(TestPostgres::start()));
+        Self::start_on(server, options).await
+    }
+
+    /// Starts one on a database of PostgreSQL.
+    pub async fn start_on_postgres(server: &Arc<TestPostgres>) -> Self {
+        Self::start_on(Some(Arc::clone(server)), &[]).await
+    }
+
+    async fn start_on(server: Option<Arc<TestPostgres>>, options: &[&str]) -> Self {
         let mut collector = TestCollector {
             process: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             directory: tempfile::Builder::new().prefix("systole-collector-").tempdir().expect("a directory"),
+            server,
             options: options.iter().map(|&option| option.to_owned()).collect(),
             viewer: None,
         };
@@ -80,7 +97,7 @@ impl TestCollector {
         let mut command = Command::new(binary("systole-collector"));
         command.args(["serve", "--listen", &self.address.to_string(), "--data-dir"]).arg(self.data_dir());
         let log = self.directory.path().join("collector.log");
-        let mut process = Process::start("collector", command.args(&self.options), &log);
+        let mut process = Process::start("collector", command.args(self.database_options()).args(&self.options), &log);
         self.address = eventually("the collector listens", START, async || {
             let ended = process.exit_status();
             assert!(ended.is_none(), "the collector ended at its start: {ended:?}");
@@ -124,9 +141,16 @@ impl TestCollector {
         self.directory.path().join("data")
     }
 
-    /// The database's file.
-    pub fn database(&self) -> PathBuf {
-        self.data_dir().join("collector.db")
+    /// Where the database is.
+    pub fn database(&self) -> Place {
+        match &self.server {
+            Some(server) => Place::Server(Arc::clone(server)),
+            None => Place::File(self.data_dir().join("collector.db")),
+        }
+    }
+
+    fn database_options(&self) -> Vec<String> {
+        self.server.iter().flat_map(|server| ["--database-url".to_owned(), server.url()]).collect()
     }
 
     /// Room for the agents and stubs of the test.
@@ -167,7 +191,7 @@ impl TestCollector {
     /// output.
     pub async fn cli(&self, args: &[&str]) -> String {
         let mut command = Command::new(binary("systole-collector"));
-        command.args(args).arg("--data-dir").arg(self.data_dir()).kill_on_drop(true);
+        command.args(args).arg("--data-dir").arg(self.data_dir()).args(self.database_options()).kill_on_drop(true);
         let output = tokio::time::timeout(COMMAND, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("{args:?} takes too long")).expect("the program starts");
         let error = String::from_utf8_lossy(&output.stderr);
@@ -209,6 +233,13 @@ impl TestCollector {
         let viewer = self.viewer().await;
         viewer.list_if_known(&path).await.iter().map(counts).sum()
     }
+}
+
+/// Whether this is the test program `postgres`, whose tests are the same as those of `e2e`.
+fn this_program_is_for_postgres() -> bool {
+    let program = std::env::current_exe().ok();
+    let name = program.as_deref().and_then(Path::file_name).and_then(std::ffi::OsStr::to_str);
+    name.is_some_and(|name| name.starts_with("postgres-"))
 }
 
 /// The counters of one item of `/minutes`.

@@ -1,87 +1,91 @@
 //! Looks straight into a collector's database, past everything that the collector says of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use diesel::connection::SimpleConnection;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::Text;
 use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 
+use super::postgres::TestPostgres;
 use crate::stub::totals::{ComponentCounts, Counts};
 
-/// A reader beside the collector.
-pub struct Database(SqliteConnection);
-
-#[derive(QueryableByName)]
-struct Number {
-    #[diesel(sql_type = BigInt)]
-    number: i64,
+/// Where a collector has its data.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A SQLite database.
+    File(PathBuf),
+    /// A PostgreSQL database.
+    Server(Arc<TestPostgres>),
 }
 
+/// A reader beside the collector.
+pub enum Database {
+    /// Of a file.
+    Sqlite(SqliteConnection),
+    /// Of a server.
+    Postgres(Arc<TestPostgres>),
+}
+
+/// Queries here give one text a row, so that both databases answer in the same form.
 #[derive(QueryableByName)]
-struct Sums {
+struct Line {
     #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = BigInt)]
-    events_in: i64,
-    #[diesel(sql_type = BigInt)]
-    events_out: i64,
-    #[diesel(sql_type = BigInt)]
-    errors: i64,
-    #[diesel(sql_type = BigInt)]
-    discarded: i64,
-    #[diesel(sql_type = BigInt)]
-    bytes_in: i64,
-    #[diesel(sql_type = BigInt)]
-    bytes_out: i64,
+    line: String,
+}
+
+/// The six sums of a row of minutes, in one text.
+fn sums(columns: [&str; 6]) -> String {
+    columns.map(|column| format!("coalesce(sum({column}), 0)")).join(" || '|' || ")
 }
 
 impl Database {
-    /// Opens a collector's file, which may be in use.
-    pub fn open(path: &Path) -> Self {
-        let mut connection = SqliteConnection::establish(&path.display().to_string()).expect("the database opens");
-        connection
-            .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;")
-            .expect("a connection takes its settings");
-        Database(connection)
+    /// Opens a collector's database, which may be in use.
+    pub fn open(place: &Place) -> Self {
+        match place {
+            Place::File(path) => Database::Sqlite(connect(path, "PRAGMA query_only = ON;")),
+            Place::Server(server) => Database::Postgres(Arc::clone(server)),
+        }
     }
 
-    /// Keeps every other connection from writing, until what this gives is dropped.
-    pub fn hold_writes(path: &Path) -> SqliteConnection {
-        let mut connection = SqliteConnection::establish(&path.display().to_string()).expect("the database opens");
-        connection
-            .batch_execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE;")
-            .expect("nobody else holds it for long");
-        connection
+    /// Keeps every other connection from writing, until what this gives is dropped. SQLite only.
+    pub fn hold_writes(place: &Place) -> SqliteConnection {
+        match place {
+            Place::File(path) => connect(path, "BEGIN IMMEDIATE;"),
+            Place::Server(_) => panic!("on PostgreSQL nobody can hold up every other writer"),
+        }
+    }
+
+    /// Bytes on disk, with what is not in its final place yet.
+    pub fn bytes(place: &Place) -> u64 {
+        let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        match place {
+            Place::File(path) => size(path.clone()) + size(path.with_extension("db-wal")),
+            Place::Server(server) => number(&server.sql("SELECT pg_database_size(current_database())")),
+        }
     }
 
     /// Sums of a pipeline's minutes.
     pub fn minute_sums(&mut self, pipeline: &str) -> Counts {
-        let rows: Vec<Sums> = sql_query(
-            "SELECT p.slug AS name, sum(m.events_in) AS events_in, sum(m.events_out) AS events_out,
-                    sum(m.errors) AS errors, sum(m.discarded) AS discarded,
-                    sum(m.bytes_in) AS bytes_in, sum(m.bytes_out) AS bytes_out
+        let sums = sums(["m.events_in", "m.events_out", "m.errors", "m.discarded", "m.bytes_in", "m.bytes_out"]);
+        let lines = self.lines(&format!(
+            "SELECT '|' || {sums} AS line
              FROM pipeline_minutes m JOIN series s ON s.id = m.series JOIN pipelines p ON p.id = s.pipeline
-             WHERE p.slug = ? GROUP BY p.slug",
-        )
-        .bind::<Text, _>(pipeline)
-        .load(&mut self.0)
-        .expect("the sums of pipeline_minutes");
-        rows.iter().map(counts).sum()
+             WHERE p.slug = '{pipeline}'"
+        ));
+        lines.iter().map(|line| counts(line).1).sum()
     }
 
     /// Sums of the minutes of a pipeline's components; bytes that nobody told are none.
     pub fn component_sums(&mut self, pipeline: &str) -> BTreeMap<String, ComponentCounts> {
-        let rows: Vec<Sums> = sql_query(
-            "SELECT s.component AS name, sum(m.received_events) AS events_in, sum(m.sent_events) AS events_out,
-                    sum(m.errors) AS errors, sum(m.discarded) AS discarded,
-                    coalesce(sum(m.received_bytes), 0) AS bytes_in, coalesce(sum(m.sent_bytes), 0) AS bytes_out
+        let sums =
+            sums(["m.received_events", "m.sent_events", "m.errors", "m.discarded", "m.received_bytes", "m.sent_bytes"]);
+        let lines = self.lines(&format!(
+            "SELECT s.component || '|' || {sums} AS line
              FROM component_minutes m JOIN series s ON s.id = m.series JOIN pipelines p ON p.id = s.pipeline
-             WHERE p.slug = ? GROUP BY s.component",
-        )
-        .bind::<Text, _>(pipeline)
-        .load(&mut self.0)
-        .expect("the sums of component_minutes");
+             WHERE p.slug = '{pipeline}' GROUP BY s.component"
+        ));
         let component = |counts: Counts| ComponentCounts {
             received_events: counts.events_in,
             sent_events: counts.events_out,
@@ -90,27 +94,37 @@ impl Database {
             errors: counts.errors,
             discarded: counts.discarded,
         };
-        rows.iter().map(|row| (row.name.clone(), component(counts(row)))).collect()
+        lines.iter().map(|line| counts(line)).map(|(name, counts)| (name, component(counts))).collect()
     }
 
     /// Sum of the events that all pipelines took in.
     pub fn events_in(&mut self) -> u64 {
-        self.number("SELECT coalesce(sum(events_in), 0) AS number FROM pipeline_minutes")
+        self.number("coalesce(sum(events_in), 0) || '' AS line FROM pipeline_minutes")
     }
 
     /// Reports that nodes had to give up, by the holes in their numbers.
     pub fn lost_reports(&mut self) -> u64 {
-        self.number("SELECT coalesce(sum(to_seq - from_seq + 1), 0) AS number FROM node_gaps")
+        self.number("coalesce(sum(to_seq - from_seq + 1), 0) || '' AS line FROM node_gaps")
     }
 
     /// How many rows a table has.
     pub fn rows(&mut self, table: &str) -> u64 {
-        self.number(&format!("SELECT count(*) AS number FROM {table}"))
+        self.number(&format!("count(*) || '' AS line FROM {table}"))
     }
 
-    fn number(&mut self, query: &str) -> u64 {
-        let rows: Vec<Number> = sql_query(query).load(&mut self.0).unwrap_or_else(|error| panic!("{query}: {error}"));
-        rows[0].number.unsigned_abs()
+    fn number(&mut self, selected: &str) -> u64 {
+        number(&self.lines(&format!("SELECT {selected}"))[0])
+    }
+
+    fn lines(&mut self, query: &str) -> Vec<String> {
+        match self {
+            Database::Sqlite(connection) => {
+                let rows: Vec<Line> =
+                    sql_query(query).load(connection).unwrap_or_else(|error| panic!("{query}: {error}"));
+                rows.into_iter().map(|row| row.line).collect()
+            }
+            Database::Postgres(server) => server.sql(query).lines().map(str::to_owned).collect(),
+        }
     }
 
     /// Rows of every table that a report writes to. Equal before and after: nothing was written.
@@ -130,14 +144,23 @@ impl Database {
     }
 }
 
-fn counts(row: &Sums) -> Counts {
-    let number = |value: i64| u64::try_from(value).expect("a sum of deltas is not negative");
-    Counts {
-        events_in: number(row.events_in),
-        events_out: number(row.events_out),
-        errors: number(row.errors),
-        discarded: number(row.discarded),
-        bytes_in: number(row.bytes_in),
-        bytes_out: number(row.bytes_out),
-    }
+fn connect(path: &std::path::Path, settings: &str) -> SqliteConnection {
+    let mut connection = SqliteConnection::establish(&path.display().to_string()).expect("the database opens");
+    connection
+        .batch_execute(&format!("PRAGMA busy_timeout = 5000; {settings}"))
+        .expect("a connection takes its settings");
+    connection
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number, or negative"))
+}
+
+/// A name and six sums.
+fn counts(line: &str) -> (String, Counts) {
+    let fields: Vec<_> = line.split('|').collect();
+    let [name, sums @ ..] = fields.as_slice() else { panic!("an empty line") };
+    let [events_in, events_out, errors, discarded, bytes_in, bytes_out] =
+        sums.iter().map(|text| number(text)).collect::<Vec<_>>().try_into().expect("six sums");
+    ((*name).to_owned(), Counts { events_in, events_out, errors, discarded, bytes_in, bytes_out })
 }

@@ -5,8 +5,8 @@
 //! process that waits for the exclusive one takes the server away after the last of them, however
 //! that ended. A test that does harm to its server has one for itself.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::chown;
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,12 +15,12 @@ use nix::unistd::{Gid, Uid, User};
 use tempfile::TempDir;
 
 use super::binaries::beside_this_program;
+use super::ports::free_address;
 
 /// The role that owns everything.
 const ROLE: &str = "systole";
 
-/// Waits until nobody holds the lock, and once more a moment later: the next test may be about to
-/// start. Then ends the server at once and removes its files.
+/// Waits until nobody holds the lock, and looks once more a moment later. Then ends the server at once and removes its files.
 const GUARDIAN: &str = r#"
 while :; do
     flock -x "$LOCK" true
@@ -32,6 +32,9 @@ while :; do
     ' && exit
 done
 "#;
+
+/// Port of the server of all tests, which is only part of the name of its socket.
+const SHARED_PORT: u16 = 5_432;
 
 /// Settings of a server whose data nobody wants to keep.
 const SETTINGS: &str = "
@@ -51,6 +54,7 @@ pub struct TestPostgres {
 #[derive(Debug)]
 struct Server {
     directory: PathBuf,
+    port: u16,
     /// Lets the guardian wait.
     _in_use: File,
 }
@@ -68,33 +72,44 @@ impl TestPostgres {
         let place = directory.join("place");
         let running = std::fs::read_to_string(&place).map(PathBuf::from).ok().filter(|directory| is_running(directory));
         let directory = running.unwrap_or_else(|| {
-            let made = start_server(&lock, 1, "");
+            let directory = TempDir::with_prefix("systole-postgres-").expect("a directory");
+            let made = start_server(directory, Some(&lock), SHARED_PORT, &[]);
             std::fs::write(&place, made.display().to_string()).expect("a file can be written");
             made
         });
-        Self::with_database(Server { directory, _in_use: in_use })
+        Self::with_database(Server { directory, port: SHARED_PORT, _in_use: in_use })
     }
 
-    /// A new database on a server of its own, with more lines of its configuration.
-    pub fn alone(settings: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory").keep();
-        let lock = directory.join("users");
-        let in_use = lock_file(&lock);
+    /// A new database on a server of its own.
+    pub fn alone() -> Self {
+        Self::alone_with(&[])
+    }
+
+    /// The same with more files in the server's directory. Lines of `postgresql.conf` are added to it.
+    pub fn alone_with(files: &[(&str, &str)]) -> Self {
+        let directory = TempDir::with_prefix("systole-postgres-").expect("a directory");
+        let in_use = lock_file(&directory.path().join("users"));
         in_use.lock_shared().expect("a file can be locked");
-        let server = start_server(&lock, 0, settings);
-        // The lock lives on in the guardian, which looks at nothing but the open file.
-        Self::with_database(Server { directory: server, _in_use: in_use })
+        let port = free_address().port();
+        let directory = start_server(directory, None, port, files);
+        Self::with_database(Server { directory, port, _in_use: in_use })
     }
 
     fn with_database(server: Server) -> Self {
         let database = format!("test_{}", uuid::Uuid::now_v7().simple());
-        psql(&server.directory, "postgres", &format!("CREATE DATABASE {database}"));
+        psql(&server, "postgres", &format!("CREATE DATABASE {database}"));
         TestPostgres { server, database }
     }
 
     /// Where the database is, for `--database-url`.
     pub fn url(&self) -> String {
-        format!("postgres:///{}?host={}&user={ROLE}", self.database, self.server.directory.display())
+        let Server { directory, port, .. } = &self.server;
+        format!("postgres:///{}?host={}&port={port}&user={ROLE}", self.database, directory.display())
+    }
+
+    /// The same over the network, if the server's files let it listen there.
+    pub fn network_url(&self, host: &str) -> String {
+        format!("postgres://{ROLE}@{host}:{}/{}", self.server.port, self.database)
     }
 
     /// The directory of the server's socket and data.
@@ -104,7 +119,7 @@ impl TestPostgres {
 
     /// Runs SQL, and gives what it prints: a row a line, columns between bars.
     pub fn sql(&self, sql: &str) -> String {
-        psql(&self.server.directory, &self.database, sql)
+        psql(&self.server, &self.database, sql)
     }
 
     /// Stops the server without letting it finish anything, and starts it again.
@@ -126,7 +141,7 @@ impl TestPostgres {
 impl Drop for TestPostgres {
     fn drop(&mut self) {
         if is_running(&self.server.directory) && !std::thread::panicking() {
-            psql(&self.server.directory, "postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.database));
+            psql(&self.server, "postgres", &format!("DROP DATABASE {} WITH (FORCE)", self.database));
         }
     }
 }
@@ -135,25 +150,33 @@ fn lock_file(path: &Path) -> File {
     OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a lock file opens")
 }
 
-/// Makes a server and starts it, and the guardian that ends it once `lock` is free.
-fn start_server(lock: &Path, linger_seconds: u32, settings: &str) -> PathBuf {
-    let directory = TempDir::with_prefix("systole-postgres-").expect("a directory");
+/// Makes a server in a directory and starts it, and the guardian that ends it once the lock is free:
+/// the one of all tests, or the file `users` in the directory.
+fn start_server(directory: TempDir, shared_lock: Option<&Path>, port: u16, files: &[(&str, &str)]) -> PathBuf {
     let (user, group) = server_user();
-    chown(directory.path(), Some(user.as_raw()), Some(group.as_raw())).expect("a directory can be given away");
+    let give = |path: &Path| chown(path, Some(user.as_raw()), Some(group.as_raw())).expect("a file can be given away");
+    give(directory.path());
     let data = directory.path().join("data");
     run(as_server(&program("initdb"))
         .args(["--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync", "-D"])
         .arg(&data));
-    let socket = format!("listen_addresses = ''\nunix_socket_directories = '{}'\n", directory.path().display());
-    let configuration = data.join("postgresql.conf");
-    let text = std::fs::read_to_string(&configuration).expect("initdb writes it");
-    std::fs::write(&configuration, text + &socket + SETTINGS + settings).expect("a file can be written");
+    let socket = directory.path().display();
+    let socket = format!("listen_addresses = ''\nunix_socket_directories = '{socket}'\nport = {port}\n");
+    for (name, text) in [("postgresql.conf", socket.as_str()), ("postgresql.conf", SETTINGS)].iter().chain(files) {
+        let path = data.join(name);
+        let before =
+            if *name == "postgresql.conf" { std::fs::read_to_string(&path).expect("a file") } else { String::new() };
+        std::fs::write(&path, before + text).expect("a file can be written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file has permissions");
+        give(&path);
+    }
     let directory = directory.keep();
     run(Command::new("sh")
         .args(["-c", &format!("({GUARDIAN}) </dev/null >/dev/null 2>&1 &")])
-        .env("LOCK", lock)
+        .env("LOCK", shared_lock.map_or_else(|| directory.join("users"), Path::to_owned))
         .env("DIR", &directory)
-        .env("LINGER", linger_seconds.to_string())
+        // The next test may be about to start.
+        .env("LINGER", if shared_lock.is_some() { "1" } else { "0" })
         // Not ended together with the test.
         .process_group(0));
     pg_ctl(&directory, &["-w", "start"]);
@@ -171,10 +194,11 @@ fn pg_ctl(directory: &Path, args: &[&str]) {
     run(as_server(&program("pg_ctl")).arg("-D").arg(directory.join("data")).arg("-l").arg(log).args(args));
 }
 
-fn psql(directory: &Path, database: &str, sql: &str) -> String {
+fn psql(server: &Server, database: &str, sql: &str) -> String {
     run(Command::new(program("psql"))
-        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", ROLE, "-d", database, "-c", sql, "-h"])
-        .arg(directory))
+        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", ROLE, "-d", database, "-c", sql])
+        .args(["-p", &server.port.to_string(), "-h"])
+        .arg(&server.directory))
 }
 
 /// PostgreSQL refuses to serve as root.
@@ -229,6 +253,6 @@ fn program(name: &str) -> PathBuf {
         // A directory with the client only is of no use.
         .find(|path| path.is_file() && path.with_file_name("initdb").is_file())
         .unwrap_or_else(|| {
-            panic!("{name} is missing: install PostgreSQL's server (the package postgresql), as `make setup` does")
+            panic!("{name} is missing: install PostgreSQL's server (the package postgresql), as `make test` does")
         })
 }

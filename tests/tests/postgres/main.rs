@@ -1,0 +1,21 @@
+//! The tests of `e2e` that depend on what the database does, on PostgreSQL: the harness gives every
+//! collector of this program a database there. And those that are about PostgreSQL itself.
+
+#![forbid(unsafe_code)]
+
+#[path = "../e2e/exactly_once.rs"]
+mod exactly_once;
+#[path = "../e2e/isolation.rs"]
+mod isolation;
+#[path = "../e2e/pair.rs"]
+mod pair;
+#[path = "../e2e/queries.rs"]
+mod queries;
+#[path = "../e2e/replay.rs"]
+mod replay;
+mod restart;
+#[path = "../e2e/sessions.rs"]
+mod sessions;
+mod tls;
+#[path = "../e2e/tokens.rs"]
+mod tokens;

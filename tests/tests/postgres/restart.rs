@@ -1,0 +1,112 @@
+//! PostgreSQL goes away and comes back: nothing is lost, nothing is counted twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use systole_tests::clock;
+use systole_tests::harness::database::Database;
+use systole_tests::harness::node::to_json;
+use systole_tests::harness::reports::{distinct_counts, running, with_lines};
+use systole_tests::harness::{Answer, NodeClient, TestCollector, TestPostgres, eventually_true};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const PIPELINE: &str = "orders";
+const SOON: Duration = Duration::from_secs(60);
+
+/// Reports without a pause until told to stop, as an agent does: what has no answer, or is told to
+/// come back, is sent again as it is. Gives the sum of the factors.
+async fn report_until_told(mut node: NodeClient, stop: watch::Receiver<bool>, acknowledged: watch::Sender<u64>) -> u64 {
+    let mut sum = 0;
+    while !*stop.borrow() {
+        let factor = node.next_seq;
+        let line = format!("{} {factor}", node.id);
+        let pipeline = with_lines(running(PIPELINE, distinct_counts(factor)), clock::now_ms(), [line]);
+        let body = to_json(&node.next_request(vec![pipeline]));
+        loop {
+            match Answer::try_of(node.raw_request(body.clone(), None)).await {
+                Ok(answer) if answer.status == 200 => break,
+                Ok(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
+                Err(error) => panic!("the collector itself stays: {error}"),
+            }
+            // The pace of the imagined agent.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        sum += factor;
+        acknowledged.send_modify(|count| *count += 1);
+    }
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_are_exact_over_crashes_of_the_database_in_the_middle_of_a_stream_of_reports() {
+    const NODES: usize = 4;
+    const CRASHES: u64 = 4;
+    const REPORTS_BETWEEN: u64 = 80;
+    let server = Arc::new(TestPostgres::alone());
+    let mut collector = TestCollector::start_on_postgres(&server).await;
+    let (stop, stopped) = watch::channel(false);
+    let (count, mut counted) = watch::channel(0);
+    let mut nodes = JoinSet::new();
+    for number in 0..NODES {
+        let node = NodeClient::enroll(&collector, None, &format!("n{number}")).await;
+        nodes.spawn(report_until_told(node, stopped.clone(), count.clone()));
+    }
+    for crash in 1..=CRASHES {
+        let enough = counted.wait_for(|count| *count >= crash * REPORTS_BETWEEN);
+        tokio::time::timeout(SOON, enough).await.expect("reports are taken").unwrap();
+        let server = Arc::clone(&server);
+        tokio::task::spawn_blocking(move || server.crash_and_restart()).await.unwrap();
+    }
+    let enough = counted.wait_for(|count| *count >= (CRASHES + 1) * REPORTS_BETWEEN);
+    tokio::time::timeout(SOON, enough).await.expect("reports are taken").unwrap();
+    stop.send_replace(true);
+    let factors: u64 = nodes.join_all().await.into_iter().sum();
+
+    assert!(collector.is_alive(), "a crash of the database is none of the collector");
+    let mut database = Database::open(&collector.database());
+    assert_eq!(database.minute_sums(PIPELINE), distinct_counts(factors));
+    assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(factors));
+    assert_eq!(database.rows("logs"), *counted.borrow(), "one line for each report");
+    let twice = server.sql("SELECT line FROM logs GROUP BY line HAVING count(*) > 1");
+    assert_eq!(twice, "", "every line once");
+}
+
+#[tokio::test]
+async fn without_its_database_the_collector_tells_to_come_back_and_goes_on_when_it_is_there_again() {
+    let server = Arc::new(TestPostgres::alone());
+    let mut collector = TestCollector::start_on_postgres(&server).await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
+    let viewer = collector.viewer().await;
+    server.crash();
+    let answer = viewer.get("/api/v1/nodes").await;
+    answer.problem(503);
+    server.restart();
+    eventually_true("queries are answered again", SOON, async || viewer.get("/api/v1/nodes").await.status == 200).await;
+    let request = node.next_request(vec![running(PIPELINE, distinct_counts(2))]);
+    eventually_true("reports are taken again", SOON, async || {
+        let answer = node.post_bytes(to_json(&request), systole_tests::harness::node::Encoding::Plain).await;
+        answer.status == 200
+    })
+    .await;
+    assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(3));
+}
+
+#[tokio::test]
+async fn a_collector_that_was_replaced_ends() {
+    let server = Arc::new(TestPostgres::start());
+    let mut old = TestCollector::start_on_postgres(&server).await;
+    let mut node = NodeClient::enroll(&old, None, "n1").await;
+    // As if its host had gone to sleep: the server has given its lock away.
+    server.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    );
+    let mut new = TestCollector::start_on_postgres(&server).await;
+    let body = to_json(&node.next_request(vec![running(PIPELINE, distinct_counts(1))]));
+    let _ = Answer::try_of(node.raw_request(body, None)).await;
+    eventually_true("the old collector ends", SOON, async || !old.is_alive()).await;
+    assert!(new.is_alive());
+    assert_eq!(new.minute_sums(PIPELINE).await, distinct_counts(0), "it has written nothing");
+}
