@@ -31,6 +31,7 @@ use crate::outbox::Outbox;
 use crate::pipelines::keeper::{Keeper, KeeperParts};
 use crate::pipelines::process;
 use crate::pipelines::set::PipelineSet;
+use crate::pipelines::watch::run as watch_processes;
 use crate::pulse::Pulse;
 use crate::reload::Reloader;
 use crate::report::{AgentFacts, Reporter};
@@ -128,6 +129,7 @@ impl App {
             stop: stop.clone(),
         });
         keeper.apply(config.pipelines.clone(), &BTreeSet::new(), false);
+        tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
         let (asked, shown) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
 
         let boot = BootId(Uuid::now_v7());

@@ -183,7 +183,7 @@ mod tests {
 
     fn set_of_one(changed: &Arc<Notify>) -> PipelineSet {
         let id = PipelineId::parse("p").unwrap();
-        let config = PipelineConfig { id, name: None, labels: [].into(), command: None, metrics: None };
+        let config = PipelineConfig { id, name: None, labels: [].into(), command: None, metrics: None, process: None };
         let set = PipelineSet::default();
         set.replace(vec![Arc::new(Pipeline::new(config, changed.clone(), Arc::default()))]);
         set

@@ -13,6 +13,7 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
         labels: BTreeMap::new(),
         command: None,
         metrics: None,
+        process: None,
     };
     Arc::new(Pipeline::new(config, Arc::new(Notify::new()), Arc::new(SelfCounters::default())))
 }

@@ -9,6 +9,7 @@ mod load;
 mod mappings;
 mod mistakes;
 mod pipelines;
+mod process;
 mod section;
 mod settings;
 mod show;
@@ -119,6 +120,17 @@ pub(crate) struct PipelineConfig {
     pub(crate) command: Option<CommandConfig>,
     /// Where its metrics are read; absent for one without metrics.
     pub(crate) metrics: Option<MetricsConfig>,
+    /// The process behind a pipeline that is only watched, if it is to be followed.
+    pub(crate) process: Option<ProcessConfig>,
+}
+
+/// How the process of a watched pipeline is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProcessConfig {
+    /// By the file that holds its id.
+    PidFile(PathBuf),
+    /// By its systemd unit; the whole name, like `vector.service`.
+    SystemdUnit(String),
 }
 
 impl PipelineConfig {

@@ -8,7 +8,7 @@ use systole_shared::{PipelineId, Token};
 
 use super::mappings::Mappings;
 use super::section::Section;
-use super::{MetricsConfig, PipelineConfig, command, file, settings};
+use super::{MetricsConfig, PipelineConfig, command, file, process, settings};
 use crate::scrape::mapping::Mapping;
 
 /// Reads every pipeline; those with mistakes are left out, their mistakes noted.
@@ -65,14 +65,16 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
     let command = command::read(&mut section);
     let has_metrics = section.has("metrics_url");
     let metrics = read_metrics(&mut section, mappings);
-    if !has_command && !has_metrics {
+    let has_process = section.has("pid_file") || section.has("systemd_unit");
+    let process = process::read(&mut section, has_command);
+    if !has_command && !has_metrics && !has_process {
         section.mistake(
             "command",
-            "is missing, and so is metrics_url; give a command to keep running, a metrics_url to watch, or both",
+            "is missing, and so are metrics_url, pid_file and systemd_unit; give a command to keep running, or one or more of the others to watch",
         );
     }
     section.finish();
-    Some(PipelineConfig { id: id?, name, labels, command, metrics })
+    Some(PipelineConfig { id: id?, name, labels, command, metrics, process })
 }
 
 fn read_id(section: &mut Section<'_>) -> Option<PipelineId> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use systole_shared::Token;
 
-use super::{Config, LogFormat, PipelineConfig};
+use super::{Config, LogFormat, PipelineConfig, ProcessConfig};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,6 +62,11 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
             }
         }
         None => writeln!(f, "# only watched: no command")?,
+    }
+    match &pipeline.process {
+        Some(ProcessConfig::PidFile(path)) => writeln!(f, "pid_file = {:?}", path.display().to_string())?,
+        Some(ProcessConfig::SystemdUnit(name)) => writeln!(f, "systemd_unit = {name:?}")?,
+        None => {}
     }
     if let Some(metrics) = &pipeline.metrics {
         writeln!(f, "metrics_url = {:?}", metrics.url.as_str())?;

@@ -21,6 +21,7 @@ pub(crate) mod set;
 mod state;
 pub(crate) mod supervisor;
 mod validate;
+pub(crate) mod watch;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,13 +34,14 @@ use crate::clock;
 use crate::config::PipelineConfig;
 use crate::logs::Line;
 use crate::logs::budget::LogBuffer;
-use crate::scrape::fetch::{ScrapeError, Scraper};
+use crate::scrape::fetch::Scraper;
 use crate::scrape::meter::{Meter, Metered, SavedMeter};
 use crate::selfcount::SelfCounters;
 
 use self::revision::Revision;
 pub(crate) use state::PipelineState;
 use state::StateBook;
+use watch::WatchBook;
 
 /// One pipeline as all parts of the agent share it.
 pub(crate) struct Pipeline {
@@ -48,6 +50,8 @@ pub(crate) struct Pipeline {
     state: Mutex<StateBook>,
     logs: Mutex<LogBuffer>,
     meter: Mutex<Meter>,
+    /// What is known of a pipeline that somebody else runs.
+    watch: Mutex<WatchBook>,
     /// Held for the length of a scrape: answers that overtake each other would look like resets.
     scraping: tokio::sync::Mutex<()>,
     changed: Arc<Notify>,
@@ -66,8 +70,8 @@ struct Running {
     is_gone: bool,
 }
 
-/// Failed scrapes in a row after which a watched pipeline is not RUNNING any more: one may be a hiccup.
-const FAILURES_OF_WATCHED: u32 = 2;
+/// Why a watched pipeline is not scraped when its process is gone, and no other one is known yet.
+const ENDED: &str = "the process has ended";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is whole after every statement.
@@ -90,6 +94,7 @@ impl Pipeline {
             state: Mutex::new(StateBook::new()),
             logs: Mutex::new(LogBuffer::new(Instant::now())),
             meter: Mutex::new(meter),
+            watch: Mutex::default(),
             scraping: tokio::sync::Mutex::new(()),
             changed,
             counters,
@@ -176,6 +181,11 @@ impl Pipeline {
         lock(&self.running).is_leaving = true;
     }
 
+    /// Whether it was taken out, and nothing of it lives any more.
+    fn is_gone(&self) -> bool {
+        lock(&self.running).is_gone
+    }
+
     /// Nothing of the pipeline lives any more.
     pub(crate) fn stopped(&self) {
         let is_leaving = lock(&self.running).is_leaving;
@@ -191,7 +201,7 @@ impl Pipeline {
 
     /// Whether reports need not show the pipeline any more: it is gone, and everything was told.
     pub(crate) fn is_over(&self) -> bool {
-        lock(&self.running).is_gone
+        self.is_gone()
             && !self.has_unshown_states()
             && self.with_logs(|logs| logs.first().is_none())
             && self.with_meter(|meter| !meter.has_pending())
@@ -303,6 +313,11 @@ impl Pipeline {
     async fn scrape_now(&self, scraper: &Scraper) -> Result<(), String> {
         let config = self.config();
         let Some(endpoint) = &config.metrics else { return Ok(()) };
+        let is_watched = !config.is_supervised();
+        if is_watched && !self.may_be_scraped() {
+            self.with_meter(|meter| meter.fail(ENDED.to_owned()));
+            return Err(ENDED.to_owned());
+        }
         let life = self.with_meter(|meter| meter.life());
         let is_starting = self.state().status == PipelineStatus::Starting;
         let begin = Instant::now();
@@ -316,7 +331,9 @@ impl Pipeline {
                 self.counters.scrapes.observe(begin.elapsed());
                 self.counters.garbage_metric_lines.add(reading.garbage_lines);
                 self.with_meter(|meter| meter.record(&reading, clock::unix_millis()));
-                self.answered(None);
+                if is_watched {
+                    self.heard(None);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -324,7 +341,9 @@ impl Pipeline {
                     self.counters.scrape_errors.add(1);
                 }
                 self.with_meter(|meter| meter.fail(error.to_string()));
-                self.answered(Some(&error));
+                if is_watched {
+                    self.heard(Some(error.to_string()));
+                }
                 Err(error.to_string())
             }
         }
@@ -340,29 +359,5 @@ impl Pipeline {
     /// Works on the counters.
     pub(crate) fn with_meter<T>(&self, work: impl FnOnce(&mut Meter) -> T) -> T {
         work(&mut lock(&self.meter))
-    }
-
-    /// A watched pipeline is as its endpoint is; a supervised one is as its process is.
-    fn answered(&self, error: Option<&ScrapeError>) {
-        if self.config().is_supervised() {
-            return;
-        }
-        match error {
-            None => self.change(|state| {
-                state.status = PipelineStatus::Running;
-                state.reason = None;
-            }),
-            Some(error) => {
-                let failures = self.with_meter(|meter| meter.failures());
-                let was_up = self.state().status.is_running();
-                if was_up && failures < FAILURES_OF_WATCHED {
-                    return;
-                }
-                self.change(|state| {
-                    state.status = if was_up { PipelineStatus::Degraded } else { PipelineStatus::Pending };
-                    state.reason = Some(format!("the metrics endpoint does not answer: {error}"));
-                });
-            }
-        }
     }
 }

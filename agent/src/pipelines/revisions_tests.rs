@@ -28,7 +28,14 @@ impl Scene {
             validate: Some(vec!["judge".to_owned(), "{config}".to_owned()]),
         };
         let id = PipelineId::parse("orders").unwrap();
-        Arc::new(PipelineConfig { id, name: None, labels: BTreeMap::new(), command: Some(command), metrics: None })
+        Arc::new(PipelineConfig {
+            id,
+            name: None,
+            labels: BTreeMap::new(),
+            command: Some(command),
+            metrics: None,
+            process: None,
+        })
     }
 
     fn stage(&self, content: &str) -> Revision {

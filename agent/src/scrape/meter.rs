@@ -22,10 +22,11 @@ pub(crate) struct Meter {
     /// Last answer to the life before, until the first one to this.
     resumed_at: Option<UnixMillis>,
     had_process: bool,
+    /// The process that was counted is gone; who answers next is another one.
+    has_ended: bool,
     pending: Option<Totals>,
     reset: bool,
     error: Option<String>,
-    failures: u32,
     life: u64,
 }
 
@@ -61,6 +62,9 @@ const START_TIME_NOISE_SECONDS: f64 = 1.0;
 /// How far the clocks of agent and process may differ when a start is compared with an answer.
 const CLOCK_NOISE_SECONDS: f64 = 5.0;
 
+/// How exactly the kernel tells the start of a process.
+const TICK_MS: i64 = 20;
+
 impl Meter {
     /// Of a pipeline that is only watched: its process ran before.
     pub(crate) fn of_watched() -> Self {
@@ -81,10 +85,10 @@ impl Meter {
             answered_at: None,
             resumed_at: None,
             had_process: false,
+            has_ended: false,
             pending: None,
             reset: false,
             error: None,
-            failures: 0,
             life: 0,
         }
     }
@@ -131,7 +135,23 @@ impl Meter {
         self.begin_anew(Baselines::of_running_process());
     }
 
+    /// A process that somebody else started is known to have begun at `at`. If that is after the
+    /// last answer, or after `since` when there was none, all it counts is to be reported.
+    pub(crate) fn process_began(&mut self, at: UnixMillis, since: UnixMillis) {
+        if at > self.answered_at.unwrap_or(since) - TICK_MS {
+            self.life += 1;
+            self.begin_anew(Baselines::of_new_process());
+        }
+    }
+
+    /// The process that somebody else started is gone: whoever answers next is another one.
+    pub(crate) fn process_ended(&mut self) {
+        self.life += 1;
+        self.has_ended = true;
+    }
+
     fn begin_anew(&mut self, baselines: Baselines) {
+        self.has_ended = false;
         self.reset |= self.had_process;
         self.had_process = true;
         self.baselines = baselines;
@@ -146,7 +166,7 @@ impl Meter {
 
     /// Takes a scrape that was answered at `now`.
     pub(crate) fn record(&mut self, reading: &Reading, now: UnixMillis) {
-        if self.is_another_process(reading, now) {
+        if self.has_ended || self.is_another_process(reading, now) {
             self.begin_anew(Baselines::of_new_process());
         }
         self.resumed_at = None;
@@ -156,7 +176,6 @@ impl Meter {
             return self.fail("the answer holds none of the metrics that were there before".to_owned());
         }
         self.error = None;
-        self.failures = 0;
         self.uptime_seconds = reading.uptime_seconds.or(self.uptime_seconds);
         self.start_time_seconds = reading.start_time_seconds.or(self.start_time_seconds);
         self.answered_at = Some(now);
@@ -225,7 +244,6 @@ impl Meter {
     /// Notes that a scrape failed. The baselines stay, so the next one covers this interval, too.
     pub(crate) fn fail(&mut self, reason: String) {
         self.error = Some(reason);
-        self.failures = self.failures.saturating_add(1);
     }
 
     /// When the endpoint answered last, if it has.
@@ -236,11 +254,6 @@ impl Meter {
     /// Why the last scrape gave nothing, if it gave nothing.
     pub(crate) fn error(&self) -> Option<String> {
         self.error.clone()
-    }
-
-    /// Scrapes that failed since the last good one.
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
     }
 
     /// Gives what was counted since the last call.

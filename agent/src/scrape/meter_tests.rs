@@ -335,3 +335,46 @@ fn baselines_of_another_endpoint_or_other_keys_are_not_taken() {
 fn nothing_is_kept_of_an_endpoint_that_never_answered() {
     assert_eq!(Meter::of_watched().save(7), None);
 }
+
+#[test]
+fn a_watched_process_that_is_known_to_have_begun_after_the_last_answer_counts_whole() {
+    let sums = |at: UnixMillis| {
+        // Without uptime or start time, and with more than its predecessor had.
+        let body = |count: u64| {
+            format!("component_received_events_total{{component_id=\"in\",component_kind=\"source\"}} {count}\n")
+        };
+        let mut meter = Meter::of_watched();
+        meter.record(&reading(body(100).as_bytes()), 5_000);
+        meter.process_began(at, 0);
+        meter.record(&reading(body(130).as_bytes()), 10_000);
+        let sample = meter.take().sample.unwrap();
+        (sample.events_in, sample.reset)
+    };
+    assert_eq!(sums(5_001), (count(130), true));
+    assert_eq!(sums(1_000), (count(30), false), "it is the one that answered");
+}
+
+#[test]
+fn the_first_process_of_a_watched_pipeline_counts_whole_if_it_began_under_the_agents_eyes() {
+    for (began, expected) in [(7_000, Some(count(10))), (2_000, None)] {
+        let mut meter = Meter::of_watched();
+        meter.process_began(began, 6_000);
+        meter.record(&reading(&body(10, 10, 10, 1)), 8_000);
+        assert_eq!(meter.take().sample.map(|sample| sample.events_in), expected);
+    }
+}
+
+#[test]
+fn who_answers_after_the_end_of_a_watched_process_is_another_one() {
+    let mut meter = Meter::of_watched();
+    meter.record(&reading(&body(100, 100, 100, 50)), 0);
+    let life = meter.life();
+    meter.process_ended();
+    assert_ne!(meter.life(), life, "an answer on its way may be of either");
+    meter.record(&reading(&body(130, 130, 130, 60)), 10_000);
+    assert_eq!(meter.take().sample.unwrap().events_in, count(130));
+    // Seen only now, and counted already.
+    meter.process_began(5_000, 0);
+    meter.record(&reading(&body(140, 140, 140, 70)), 20_000);
+    assert_eq!(meter.take().sample.unwrap().events_in, count(10));
+}

@@ -63,6 +63,8 @@ pub struct AgentSetup<'a> {
     pub url: Option<String>,
     /// More keys of its configuration with their values.
     pub settings: Vec<(&'static str, Value)>,
+    /// The folder in which the agent finds programs; none is the test's own `PATH`.
+    pub programs: Option<PathBuf>,
 }
 
 /// The keys of the agent's configuration file that stand before its pipelines. A JSON string, or list
@@ -99,6 +101,7 @@ pub struct TestAgent {
     directory: TempDir,
     /// The configuration without its pipelines.
     head: String,
+    programs: Option<PathBuf>,
 }
 
 impl TestAgent {
@@ -119,14 +122,15 @@ impl TestAgent {
     pub async fn prepare(collector: &TestCollector, setup: AgentSetup<'_>, pipelines: &[AgentPipeline]) -> Self {
         let token = collector.create_token("enroll", setup.environment).await;
         let url = setup.url.unwrap_or_else(|| collector.url());
-        Self::of(&url, token.token.reveal(), &setup.settings, pipelines)
+        let agent = Self::of(&url, token.token.reveal(), &setup.settings, pipelines);
+        TestAgent { programs: setup.programs, ..agent }
     }
 
     /// Only writes the configuration, for whatever collector there is.
     pub fn of(url: &str, token: &str, settings: &[(&'static str, Value)], pipelines: &[AgentPipeline]) -> Self {
         let directory = tempfile::Builder::new().prefix("systole-agent-").tempdir().expect("a directory");
         let head = head(url, token, settings, &directory.path().join("data"));
-        let agent = TestAgent { process: None, directory, head };
+        let agent = TestAgent { process: None, directory, head, programs: None };
         agent.write_config(pipelines);
         agent
     }
@@ -176,6 +180,9 @@ impl TestAgent {
         assert!(self.process.is_none(), "the agent runs already");
         let mut command = Command::new(binary("systole-agent"));
         command.arg("--config").arg(self.config_path());
+        if let Some(programs) = &self.programs {
+            command.env("PATH", programs);
+        }
         let log = self.directory.path().join("agent.log");
         self.process = Some(Process::start("agent", &mut command, &log));
     }

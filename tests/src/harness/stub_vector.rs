@@ -52,10 +52,20 @@ impl StubVector {
 
     /// Starts it as the test's own child, for pipelines that are only watched.
     pub async fn start(&mut self) {
+        let lives = self.try_totals().map_or(0, |totals| totals.lives.len());
         let command = self.command();
         let log = self.totals.with_extension("log");
         self.process = Some(Process::start("stub-vector", Command::new(&command[0]).args(&command[1..]), &log));
-        self.wait_for("the stub listens", |totals| totals.current()?.address).await;
+        self.wait_for("the stub listens", |totals| {
+            let life = totals.current().filter(|_| totals.lives.len() > lives)?;
+            life.address
+        })
+        .await;
+    }
+
+    /// SIGKILL to the test's own child.
+    pub async fn kill(&mut self) {
+        self.process.take().expect("the stub was started by the test").kill().await;
     }
 
     /// The exit code of the test's own child, when it ends in time.

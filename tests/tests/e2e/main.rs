@@ -23,3 +23,4 @@ mod spool;
 mod stub;
 mod supervision;
 mod tokens;
+mod watching;

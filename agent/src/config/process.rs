@@ -1,0 +1,66 @@
+//! Reads what a `[[pipeline]]` says of a process that somebody else runs.
+
+use std::path::PathBuf;
+
+use super::ProcessConfig;
+use super::section::Section;
+
+/// Kinds of units that have a process.
+const UNIT_KINDS: [&str; 2] = [".service", ".scope"];
+
+/// Reads `pid_file` and `systemd_unit`.
+pub(super) fn read(section: &mut Section<'_>, has_command: bool) -> Option<ProcessConfig> {
+    let pid_file = section.text("pid_file").map(PathBuf::from);
+    let unit = section.text("systemd_unit");
+    for (key, is_there) in [("pid_file", pid_file.is_some()), ("systemd_unit", unit.is_some())] {
+        if is_there && has_command {
+            section.mistake(key, "stands beside command; the agent knows the process that it runs");
+        }
+    }
+    match (pid_file, unit) {
+        (Some(_), Some(_)) => {
+            section.mistake("systemd_unit", "stands beside pid_file; keep one of them");
+            None
+        }
+        (Some(path), None) if !path.is_absolute() => {
+            section.mistake("pid_file", format!("`{}` must be an absolute path", path.display()));
+            None
+        }
+        (Some(path), None) => Some(ProcessConfig::PidFile(path)),
+        (None, Some(unit)) => match unit_name(&unit) {
+            Some(name) => Some(ProcessConfig::SystemdUnit(name)),
+            None => {
+                section.mistake("systemd_unit", format!("`{unit}` is no name of a unit, like vector.service"));
+                None
+            }
+        },
+        (None, None) => None,
+    }
+}
+
+/// The whole name of a unit.
+fn unit_name(text: &str) -> Option<String> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'@' | b'\\' | b'-');
+    if !text.bytes().all(is_name) || text.starts_with(['-', '.']) || text.len() > 255 {
+        return None;
+    }
+    if UNIT_KINDS.iter().any(|kind| text.ends_with(kind)) {
+        return Some(text.to_owned());
+    }
+    // As systemctl has it: a name without a kind is a service.
+    (!text.contains('.')).then(|| format!("{text}.service"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_has_its_whole_name_and_nothing_that_a_program_could_take_for_an_option() {
+        assert_eq!(unit_name("vector").as_deref(), Some("vector.service"));
+        assert_eq!(unit_name("vector@eu-1.service").as_deref(), Some("vector@eu-1.service"));
+        for wrong in ["--all", "vector.timer", "a b", "*", ".service"] {
+            assert_eq!(unit_name(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The file in which a program leaves its process id.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use systole_shared::PipelineStatus;
+
+use super::book::Sight;
+use super::process::Process;
+
+/// An id, a line end, and more white space than anybody writes.
+const MAX_BYTES: u64 = 64;
+
+/// What the file says of the process. `known` is the one that was there before.
+pub(super) fn look(path: &Path, known: Option<Process>) -> Sight {
+    let shown = path.display();
+    let pid = read(path);
+    if let Some(process) = pid.as_ref().ok().and_then(|pid| Process::find((*pid)?)) {
+        return Sight::running(process);
+    }
+    // Files are removed too early, and written in two steps: as long as it lives, it lives.
+    if let Some(process) = known.filter(|known| known.is_alive()) {
+        return Sight::running(process);
+    }
+    match pid {
+        // Whoever ends in order takes the file away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && known.is_some() => {
+            Sight::Ended { status: PipelineStatus::Stopped, reason: format!("the process is gone, and so is {shown}") }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Sight::Absent { reason: format!("there is no process: {shown} does not exist") }
+        }
+        Err(error) => Sight::Unknown { reason: format!("{shown} cannot be read: {error}") },
+        Ok(None) => Sight::Unknown { reason: format!("{shown} holds no process id") },
+        Ok(Some(pid)) => Sight::Ended {
+            status: PipelineStatus::Crashed,
+            reason: format!("the process is gone: {shown} names {pid}, which does not run"),
+        },
+    }
+}
+
+/// The id in the file; `None` if it holds none.
+fn read(path: &Path) -> io::Result<Option<u32>> {
+    // Anything else than a file, such as a pipe, could make the reader wait.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(sight: &Sight) -> Option<PipelineStatus> {
+        match sight {
+            Sight::Ended { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_tells_whether_its_process_runs_crashed_or_ended_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pid");
+        assert!(matches!(look(&path, None), Sight::Absent { .. }));
+        std::fs::write(&path, "not a number\n").unwrap();
+        assert!(matches!(look(&path, None), Sight::Unknown { .. }));
+
+        let mut child = std::process::Command::new("sleep").arg("300").spawn().unwrap();
+        std::fs::write(&path, format!(" {}\n", child.id())).unwrap();
+        let running = look(&path, None);
+        let process = Process::find(child.id()).unwrap();
+        assert_eq!(running, Sight::running(process));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(look(&path, Some(process)), running, "a file that is being written is no end");
+
+        std::fs::write(&path, child.id().to_string()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(status(&look(&path, Some(process))), Some(PipelineStatus::Crashed));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(status(&look(&path, Some(process))), Some(PipelineStatus::Stopped));
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_makes_nobody_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pid");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(look(&path, None), Sight::Unknown { .. }));
+    }
+}
