@@ -111,6 +111,7 @@ impl App {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), url = %config.url, pipelines = config.pipelines.len(),
             host = machine.hostname, data_dir = %config.data_dir.display(), "systole-agent started");
         if let Some(mistakes) = &config.mistakes {
+            counters.config_error.set(Some(&mistakes.to_string()));
             tracing::error!(
                 "the configuration file is not taken, the agent runs with its last valid state: {mistakes}"
             );
@@ -198,11 +199,12 @@ impl App {
                 labels,
             },
             interval: interval_sender,
-            counters,
+            counters: counters.clone(),
             link,
             closing: close.clone(),
         };
-        let reloader = Reloader { overrides, config, keeper, manager, asked: asked.clone(), shown, stop: stop.clone() };
+        let reloader =
+            Reloader { overrides, config, keeper, manager, counters, asked: asked.clone(), shown, stop: stop.clone() };
         Ok(App {
             pipelines,
             reloader: tokio::spawn(reloader.run()),

@@ -26,5 +26,6 @@ pub(crate) fn health_of(counters: &SelfCounters, outbox: &Outbox, link: &Link, b
         clock_skew_ms: link.clock_skew_ms,
         last_send_error,
         last_send_error_at,
+        config_error: counters.config_error.get(),
     }
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, Overrides};
 use crate::notify::ServiceManager;
 use crate::pipelines::keeper::Keeper;
+use crate::selfcount::SelfCounters;
 
 /// Between two looks at the files. A change is taken when it has stood still for one look: an
 /// editor may write a file in several steps.
@@ -36,6 +37,8 @@ pub(crate) struct Reloader {
     pub(crate) keeper: Keeper,
     /// Told of reloads that somebody waits for.
     pub(crate) manager: Arc<ServiceManager>,
+    /// Where the agent's health says that the file is not taken.
+    pub(crate) counters: Arc<SelfCounters>,
     /// Asked by SIGHUP.
     pub(crate) asked: Arc<Notify>,
     /// Told when a pipeline that was taken out has been told of.
@@ -64,7 +67,8 @@ impl Reloader {
                 () = self.asked.notified() => {
                     tracing::info!("SIGHUP: the configuration is read anew");
                     self.manager.reloading();
-                    self.reload(&BTreeSet::new(), true).await;
+                    let all = self.config.pipelines.iter().map(|pipeline| pipeline.id.clone()).collect();
+                    self.reload(&all, true).await;
                     self.manager.ready();
                 }
                 () = self.shown.notified(), if !self.keeper.is_settled() => self.keeper.settle(),
@@ -125,11 +129,13 @@ impl Reloader {
                         "settings have changed that need a restart of the agent; pipelines are taken over now"
                     );
                 }
+                self.counters.config_error.set(None);
                 self.config = config;
                 self.keeper.apply(self.config.pipelines.clone(), touched, insists);
             }
             Err(mistakes) => {
                 tracing::error!("the configuration is not taken, the last valid one stays: {mistakes}");
+                self.counters.config_error.set(Some(&mistakes.to_string()));
             }
         }
     }

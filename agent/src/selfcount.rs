@@ -1,7 +1,10 @@
 //! What the agent counts of itself, for the `health` of its reports and for whoever asks it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
 
 /// A counter since the agent's start.
 #[derive(Debug, Default)]
@@ -52,9 +55,28 @@ impl SelfTimer {
     }
 }
 
+/// Something in words, while it is so.
+#[derive(Debug, Default)]
+pub(crate) struct SelfNote(Mutex<Option<String>>);
+
+impl SelfNote {
+    /// It is so, or not any more.
+    pub(crate) fn set(&self, text: Option<&str>) {
+        let text = text.map(|text| cut(text, MAX_SHORT_TEXT_BYTES).into_owned());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// What is so.
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// All of them; see [`systole_shared::AgentHealth`] for their meaning.
 #[derive(Debug, Default)]
 pub(crate) struct SelfCounters {
+    /// What is wrong with the configuration file, while the last valid one is in force.
+    pub(crate) config_error: SelfNote,
     /// Reports that had to be dropped.
     pub(crate) lost_reports: SelfCounter,
     /// Log lines that had to be dropped.

@@ -103,6 +103,10 @@ pub struct AgentHealth {
     /// When that was, by the agent's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_send_error_at: Option<UnixMillis>,
+    /// What is wrong with the configuration file, while the agent runs with its last valid state; at
+    /// most [`crate::limits::MAX_SHORT_TEXT_BYTES`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_error: Option<String>,
 }
 
 /// One pipeline over the report's interval.

@@ -73,8 +73,14 @@ fn head(status: &Status) -> Vec<(&'static str, String)> {
     if let Some(address) = agent.metrics_address {
         lines.push(("metrics", format!("http://{address}/metrics")));
     }
+    if let Some(error) = &health.config_error {
+        lines.push(("config", format!("NOT TAKEN, the last valid one is in force: {}", one_line(error))));
+    }
     let file = agent.config_file.as_ref().map_or("no file".to_owned(), |path| path.display().to_string());
-    lines.push(("config", format!("{file}, data in {}", agent.data_dir.display())));
+    lines.push((
+        if health.config_error.is_some() { "" } else { "config" },
+        format!("{file}, data in {}", agent.data_dir.display()),
+    ));
     lines
 }
 

@@ -199,6 +199,7 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
     }
     let health = report.agent.as_ref().map(|agent| AgentHealth {
         last_send_error: agent.health.last_send_error.as_deref().map(short),
+        config_error: agent.health.config_error.as_deref().map(short),
         ..agent.health.clone()
     });
     NodeReport {

@@ -118,6 +118,12 @@ async fn a_reload_touches_what_has_changed_only_and_a_bad_file_changes_nothing()
 
     std::fs::write(agent.config_path(), format!("{good}\nnonsense = 1\n")).unwrap();
     agent.signal(Signal::SIGHUP);
+    let viewer = collector.viewer().await;
+    eventually_true("the node's health tells of it", SOON, async || {
+        let nodes = viewer.list("/api/v1/nodes").await;
+        nodes[0]["health"]["configError"].as_str().is_some_and(|error| error.contains("nonsense"))
+    })
+    .await;
     // Removed and added in one step, with a new name for the one that stays.
     let renamed = AgentPipeline { name: Some("A new name".to_owned()), ..stays };
     agent.write_config(&[comes, renamed]);
@@ -125,11 +131,12 @@ async fn a_reload_touches_what_has_changed_only_and_a_bad_file_changes_nothing()
     let gone = feed.wait_for("goes", SOON, |event| event.is_change(Some("goes"), "STOPPED")).await;
     assert_eq!(gone.data["reason"], "removed from the configuration");
     feed.wait_for("comes", SOON, |event| event.is_change(Some("comes"), "RUNNING")).await;
-    let viewer = collector.viewer().await;
     eventually_true("the new name is known", SOON, async || {
         viewer.get_json("/api/v1/pipelines/stays").await["name"] == "A new name"
     })
     .await;
+    let health = viewer.list("/api/v1/nodes").await[0]["health"].clone();
+    assert!(health["configError"].is_null(), "it is over: {health}");
     assert!(agent.is_alive(), "SIGHUP is no reason to end");
     for (id, stub) in &stubs {
         assert_eq!(stub.totals().lives.len(), 1, "{id}");
