@@ -94,6 +94,15 @@ fn line(key: &str, value: &(impl Serialize + ?Sized)) -> String {
     format!("{key} = {}", serde_json::to_string(value).expect("text is JSON"))
 }
 
+/// Options of unshare(1) for a process with disks of its own.
+const IN_NAMESPACES: [&str; 3] = ["--user", "--map-root-user", "--mount"];
+
+/// Whether this machine lets a process have disks of its own.
+pub async fn can_mount() -> bool {
+    let status = Command::new("unshare").args(IN_NAMESPACES).arg("true").kill_on_drop(true).status().await;
+    status.is_ok_and(|status| status.success())
+}
+
 /// A running agent with its own data.
 #[derive(Debug)]
 pub struct TestAgent {
@@ -177,14 +186,34 @@ impl TestAgent {
 
     /// Starts the process again with the same data.
     pub fn run(&mut self) {
+        self.run_as(Command::new(binary("systole-agent")));
+    }
+
+    /// The same with a data directory on a disk of its own, of so many bytes. Nobody else sees that
+    /// disk, but for [`Self::seen_by_agent`], and it goes with the process. Works where
+    /// [`can_mount`] says so.
+    pub fn run_on_disk_of(&mut self, bytes: u64) {
+        std::fs::create_dir_all(self.data_dir()).expect("a directory");
+        let mount = format!(r#"mount -t tmpfs -o size={bytes} none "$0" && exec "$@""#);
+        let mut command = Command::new("unshare");
+        command.args(IN_NAMESPACES).args(["sh", "-c", &mount]).arg(self.data_dir()).arg(binary("systole-agent"));
+        self.run_as(command);
+    }
+
+    fn run_as(&mut self, mut command: Command) {
         assert!(self.process.is_none(), "the agent runs already");
-        let mut command = Command::new(binary("systole-agent"));
         command.arg("--config").arg(self.config_path());
         if let Some(programs) = &self.programs {
             command.env("PATH", programs);
         }
         let log = self.directory.path().join("agent.log");
         self.process = Some(Process::start("agent", &mut command, &log));
+    }
+
+    /// A path as the agent sees it.
+    pub fn seen_by_agent(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        root.join(path.strip_prefix("/").expect("an absolute path"))
     }
 
     /// A second process with the same configuration, and so with the same data.

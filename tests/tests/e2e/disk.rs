@@ -1,7 +1,10 @@
 //! What an agent does when its disk does not do its part.
 
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
+use systole_tests::harness::agent::can_mount;
 use systole_tests::harness::{AgentPipeline, AgentSetup, StubVector, TestAgent, TestCollector, eventually_true};
 
 const PIPELINE: &str = "orders";
@@ -69,4 +72,59 @@ async fn an_agent_whose_spool_cannot_be_made_keeps_reports_in_memory_and_comes_b
         collector.minute_sums(PIPELINE).await.events_in == 370
     })
     .await;
+}
+
+/// Bytes of the reports in a spool.
+fn report_bytes(spool: &Path) -> u64 {
+    let files = std::fs::read_dir(spool).into_iter().flatten().flatten();
+    let reports = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "reports"));
+    reports.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// Waits for reports of what is there now.
+async fn two_more_scrapes(stub: &StubVector) {
+    let before = stub.life().scrapes;
+    eventually_true("two more scrapes", SOON, async || stub.life().scrapes >= before + 2).await;
+}
+
+/// Shows nothing on machines where a process can have no disk of its own.
+#[tokio::test]
+async fn on_a_full_disk_reports_wait_in_memory_and_return_to_it_when_there_is_room() {
+    if !can_mount().await {
+        return;
+    }
+    let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
+    let mut stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
+    stub.start().await;
+    let pipelines = [AgentPipeline::watched(PIPELINE, &stub)];
+    let mut agent = TestAgent::prepare(&collector, AgentSetup::default(), &pipelines).await;
+    agent.run_on_disk_of(256 * 1024);
+    two_more_scrapes(&stub).await;
+    let (spool, filler) = (agent.data_dir().join("spool"), agent.data_dir().join("filler"));
+    let (spool, filler) = (agent.seen_by_agent(&spool), agent.seen_by_agent(&filler));
+
+    collector.kill().await;
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 512]).is_ok() {}
+    // The last block of the spool's file may still have room for a report.
+    two_more_scrapes(&stub).await;
+    let full = report_bytes(&spool);
+    stub.control("burst?events=300").await;
+    two_more_scrapes(&stub).await;
+    assert_eq!(report_bytes(&spool), full, "there is no room for reports");
+    collector.run().await;
+    eventually_true("what waited in memory is in the minutes", SOON, async || {
+        collector.minute_sums(PIPELINE).await.events_in == 300
+    })
+    .await;
+
+    collector.kill().await;
+    std::fs::remove_file(&filler).unwrap();
+    drop(file);
+    stub.control("burst?events=70").await;
+    eventually_true("reports are on the disk", SOON, async || report_bytes(&spool) > full + 4_000).await;
+    collector.run().await;
+    eventually_true("they are in the minutes", SOON, async || collector.minute_sums(PIPELINE).await.events_in == 370)
+        .await;
+    assert!(agent.is_alive());
 }
