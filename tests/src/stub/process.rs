@@ -11,8 +11,8 @@ use clap::Parser;
 use nix::sys::signal::{Signal, raise};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::args::{Cli, Command as Subcommand};
 use super::control::Command;
@@ -26,6 +26,9 @@ use crate::clock;
 
 /// Ends that wait to be carried out: one is enough, the first ends the process.
 const ENDS: usize = 1;
+/// Longest time for the answers that are under way at the end: what stands in the totals as shown
+/// must have been.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// How often the stub looks whether the holder of its lease lives.
 const LEASE: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,8 @@ struct Stub {
     state: Mutex<State>,
     started: Instant,
     end: mpsc::Sender<End>,
+    /// Scrapes whose page is made and not written yet.
+    answering: watch::Sender<usize>,
 }
 
 struct State {
@@ -213,8 +218,10 @@ impl Stub {
                     // Holds the connection open until the process ends.
                     return std::future::pending().await;
                 }
+                self.answering.send_modify(|count| *count += 1);
                 let page = self.lock().scrape(self.started);
                 http::respond(stream, "200 OK", &page).await;
+                self.answering.send_modify(|count| *count -= 1);
             }
             ("POST", target) => match target.strip_prefix("/control/").and_then(Command::parse) {
                 Some(command) => {
@@ -255,6 +262,7 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
         }),
         started,
         end,
+        answering: watch::Sender::new(0),
     });
     stub.lock().write_totals();
 
@@ -270,7 +278,7 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
     tokio::pin!(lease);
 
     let mut end_at: Option<Instant> = None;
-    loop {
+    let end = loop {
         let drained = sleep_until(end_at.unwrap_or(started));
         tokio::select! {
             // SIGTERM first: what comes at the same moment comes too late.
@@ -286,13 +294,13 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
                 let state = stub.lock();
                 state.log.stopped();
                 state.write_totals();
-                return Ok(End::Exit(0));
+                break End::Exit(0);
             }
-            Some(end) = ends.recv() => return Ok(end),
-            () = &mut lease => return Ok(End::Exit(0)),
+            Some(end) = ends.recv() => break end,
+            () = &mut lease => break End::Exit(0),
             () = &mut crash => {
                 stub.lock().command(Command::Crash(1, 0));
-                return Ok(End::Exit(1));
+                break End::Exit(1);
             }
             opened = &mut opening, if listener.is_none() => listener = Some(opened?),
             _ = tick.tick() => advance(&stub, settings.log_rate),
@@ -300,7 +308,10 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
                 tokio::spawn(Arc::clone(&stub).serve(accepted.context("accept")?));
             }
         }
-    }
+    };
+    let mut answering = stub.answering.subscribe();
+    let _ = timeout(LAST_ANSWERS, answering.wait_for(|count| *count == 0)).await;
+    Ok(end)
 }
 
 async fn open(stub: &Stub, settings: &Settings) -> anyhow::Result<TcpListener> {
