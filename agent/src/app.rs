@@ -101,11 +101,12 @@ impl App {
             config.pipelines.iter().filter_map(|p| p.metrics.as_ref()).any(|metrics| is_tls(&metrics.url));
         http::install_tls();
         let scraper = Arc::new(Scraper::new(http::for_scrapes(scrapes_tls).context("cannot make ready for scraping")?));
-        let collector = http::for_collector(is_tls(&config.url)).context("cannot make ready for the collector")?;
+        let counters = Arc::new(SelfCounters::default());
+        let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
+            .context("cannot make ready for the collector")?;
 
         let machine = Machine::look(config.machine_id.as_deref());
         let labels = labels::labels_of(&machine, &config.labels);
-        let counters = Arc::new(SelfCounters::default());
         let changed = Arc::new(Notify::new());
         let vector_version = Arc::new(OnceLock::new());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), url = %config.url, pipelines = config.pipelines.len(),
@@ -190,7 +191,7 @@ impl App {
         let servers = selfmetrics::serve(&monitor, &config.data_dir, config.metrics_listen, &close);
         tokio::spawn(notify::follow(manager.clone(), monitor, stop.clone()));
         let uplink = Uplink {
-            client: CollectorClient::new(collector, config.url.clone(), counters.clone()),
+            client,
             outbox: outbox.clone(),
             credentials: Credentials {
                 data_dir: config.data_dir.clone(),

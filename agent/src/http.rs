@@ -1,9 +1,10 @@
 //! The HTTP clients, with every time-out set.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder, Identity};
 
 /// Longest wait for a connection.
 const CONNECT_CEILING: Duration = Duration::from_secs(5);
@@ -19,9 +20,100 @@ pub(crate) fn install_tls() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
-/// The client for the collector.
-pub(crate) fn for_collector(uses_tls: bool) -> reqwest::Result<Client> {
-    build(uses_tls, |builder| builder.timeout(REQUEST_CEILING))
+/// Files for the way to the collector: who it must be, and who we are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    /// Certificates (PEM) of the authorities that are trusted instead of the system's.
+    pub(crate) ca: Option<PathBuf>,
+    /// Our certificate with those between it and its authority, and its key (PEM).
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why there is no client for the collector.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// The authorities.
+    #[error("{}: {why}", .path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Our certificate or its key.
+    #[error("{}: {why}", .path.display())]
+    Client {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, or with both.
+        why: String,
+    },
+    /// Neither; this should not happen.
+    #[error("no client can be made")]
+    Build(#[source] reqwest::Error),
+}
+
+impl TlsFiles {
+    /// Whether there is nothing to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == TlsFiles::default()
+    }
+
+    fn read_ca(&self) -> Result<Option<Vec<Certificate>>, TlsError> {
+        let Some(path) = &self.ca else { return Ok(None) };
+        let fault = |why| TlsError::Ca { path: path.clone(), why };
+        let pem = std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| fault(innermost(&error)))?;
+        if certificates.is_empty() {
+            return Err(fault("holds no certificate in PEM form".to_owned()));
+        }
+        Ok(Some(certificates))
+    }
+
+    fn read_client(&self) -> Result<Option<Identity>, TlsError> {
+        let Some((certificate, key)) = &self.client else { return Ok(None) };
+        let mut pem = Vec::new();
+        for path in [certificate, key] {
+            let fault = |why| TlsError::Client { path: path.clone(), why };
+            pem.extend(std::fs::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?);
+            pem.push(b'\n');
+        }
+        let fault = |error| TlsError::Client { path: certificate.clone(), why: innermost(&error) };
+        Identity::from_pem(&pem).map(Some).map_err(fault)
+    }
+}
+
+/// The client for the collector. Proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`) are used.
+pub(crate) fn for_collector(uses_tls: bool, files: &TlsFiles) -> Result<Client, TlsError> {
+    let (ca, identity) = (files.read_ca()?, files.read_client()?);
+    let has_identity = identity.is_some();
+    let with = move |builder: ClientBuilder| {
+        let builder = match &ca {
+            Some(ca) => builder.tls_certs_only(ca.clone()),
+            None => builder,
+        };
+        let builder = match &identity {
+            Some(identity) => builder.identity(identity.clone()),
+            None => builder,
+        };
+        builder.timeout(REQUEST_CEILING)
+    };
+    // With authorities of one's own the system's are not read, so nothing else can be missing.
+    let built = if files.is_empty() { build(uses_tls, with) } else { with(base(uses_tls)).build() };
+    built.map_err(|error| match (&files.client, &files.ca) {
+        (Some((path, _)), _) if has_identity => TlsError::Client { path: path.clone(), why: innermost(&error) },
+        (_, Some(path)) => TlsError::Ca { path: path.clone(), why: innermost(&error) },
+        _ => TlsError::Build(error),
+    })
+}
+
+/// The innermost cause, which says what to do; the outer ones say that a request failed.
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// The client for metrics endpoints. The ceiling of a scrape is the scraper's; proxies are for the

@@ -11,6 +11,7 @@ use super::mistakes::Mistakes;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
 use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, mappings, pipelines};
+use crate::http::{self, TlsError, TlsFiles};
 use crate::identity::node_token;
 
 /// What the command line says; it wins over everything else.
@@ -71,6 +72,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
         ("metrics_listen", root.text("metrics_listen")),
     );
     let metrics_listen = settings::metrics_listen(metrics_listen, root.mistakes());
+    let tls = tls_files(&mut root, env);
     let user_mappings = mappings::read(&mut root);
     let pipelines = pipelines::read(&mut root, &user_mappings);
     root.finish();
@@ -95,6 +97,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             data_dir,
             labels: settings.labels,
             machine_id: machine_id.map(|found| found.value),
+            tls,
             metrics_listen,
             log: settings.log,
             spool,
@@ -133,6 +136,37 @@ fn data_dir_of(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> Op
         env,
         ("data_dir", root.text("data_dir")),
     )
+}
+
+/// The files for TLS; they are read here once, so that a mistake in them is found before it matters.
+fn tls_files(root: &mut Section<'_>, env: Lookup<'_>) -> TlsFiles {
+    let mut file = |key, variable| settings::first(("", None), &[variable], env, (key, root.text(key)));
+    let ca = file("ca_file", "SYSTOLE_CA_FILE");
+    let certificate = file("client_cert_file", "SYSTOLE_CLIENT_CERT_FILE");
+    let key = file("client_key_file", "SYSTOLE_CLIENT_KEY_FILE");
+    let path = |found: &Found| PathBuf::from(found.value.trim());
+    let places = [&ca, &certificate].map(|found| found.as_ref().map(|found| found.place.clone()).unwrap_or_default());
+    let client = match (&certificate, &key) {
+        (Some(certificate), Some(key)) => Some((path(certificate), path(key))),
+        (None, None) => None,
+        (Some(alone), None) => {
+            root.mistakes().add(&alone.place, "needs its key: client_key_file");
+            None
+        }
+        (None, Some(alone)) => {
+            root.mistakes().add(&alone.place, "needs its certificate: client_cert_file");
+            None
+        }
+    };
+    let files = TlsFiles { ca: ca.as_ref().map(path), client };
+    if !files.is_empty() {
+        http::install_tls();
+        if let Err(error) = http::for_collector(true, &files) {
+            let place = if matches!(error, TlsError::Ca { .. }) { &places[0] } else { &places[1] };
+            root.mistakes().add(place, error.to_string());
+        }
+    }
+    files
 }
 
 /// The settings that flags and variables can give, too.

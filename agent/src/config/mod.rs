@@ -25,6 +25,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use systole_shared::{PipelineId, Token};
 
+use crate::http::TlsFiles;
 use crate::scrape::mapping::Mapping;
 use crate::spool::Bounds;
 
@@ -47,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) labels: BTreeMap<String, String>,
     /// What identifies the host at enrolment instead of `/etc/machine-id`.
     pub(crate) machine_id: Option<String>,
+    /// Certificates for the way to the collector.
+    pub(crate) tls: TlsFiles,
     /// Where the agent's own metrics are served; none for off. Default [`DEFAULT_METRICS_LISTEN`].
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// The agent's own log.
@@ -75,6 +78,7 @@ impl Config {
             ("log_level, log_format", self.log != new.log),
             ("spool_max_bytes", self.spool != new.spool),
             ("metrics_listen", self.metrics_listen != new.metrics_listen),
+            ("ca_file, client_cert_file, client_key_file", self.tls != new.tls),
         ];
         differs.into_iter().filter_map(|(setting, differs)| differs.then_some(setting)).collect()
     }

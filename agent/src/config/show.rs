@@ -20,6 +20,14 @@ impl fmt::Display for Config {
             writeln!(f, "machine_id = {id:?}")?;
         }
         writeln!(f, "spool_max_bytes = {}", self.spool.bytes)?;
+        let (certificate, key) = self.tls.client.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
+        for (name, path) in
+            [("ca_file", self.tls.ca.as_ref()), ("client_cert_file", certificate), ("client_key_file", key)]
+        {
+            if let Some(path) = path {
+                writeln!(f, "{name} = {:?}", path.display().to_string())?;
+            }
+        }
         match self.metrics_listen {
             Some(address) => writeln!(f, "metrics_listen = \"{address}\"")?,
             None => writeln!(f, "metrics_listen = \"off\"")?,

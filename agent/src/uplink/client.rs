@@ -1,6 +1,6 @@
 //! The native protocol's two requests: enrolment and reports.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
@@ -9,6 +9,7 @@ use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis
 
 use super::fault::Fault;
 use crate::clock;
+use crate::http::{self, TlsError, TlsFiles};
 use crate::selfcount::SelfCounters;
 use crate::spool::Queued;
 
@@ -19,24 +20,26 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 const ZSTD_LEVEL: i32 = 1;
 
 /// Speaks to the collector.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct CollectorClient {
-    http: reqwest::Client,
+    http: Mutex<reqwest::Client>,
+    tls: TlsFiles,
     base: Url,
     counters: Arc<SelfCounters>,
 }
 
 impl CollectorClient {
     /// A client for the collector at `base`.
-    pub(crate) fn new(http: reqwest::Client, base: Url, counters: Arc<SelfCounters>) -> Self {
-        CollectorClient { http, base, counters }
+    pub(crate) fn new(base: Url, tls: TlsFiles, counters: Arc<SelfCounters>) -> Result<Self, TlsError> {
+        let http = Mutex::new(http::for_collector(base.scheme() == "https", &tls)?);
+        Ok(CollectorClient { http, tls, base, counters })
     }
 
     /// Asks for the host to become a node.
     pub(crate) async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, Fault> {
         let body = serde_json::to_vec(request).map_err(Fault::Unreadable)?;
         let request = self.post("api/v1/agent/enroll").body(body);
-        let answer = perform(request).await?;
+        let answer = self.perform(request).await?;
         serde_json::from_slice(&answer).map_err(Fault::Unreadable)
     }
 
@@ -56,14 +59,41 @@ impl CollectorClient {
         };
         self.counters.sent_bytes.add(body.len() as u64);
         let request = request.body(body);
-        let answer = perform(request).await?;
+        let answer = self.perform(request).await?;
         serde_json::from_slice(&answer).map_err(Fault::Unreadable)
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
-        self.http.post(url).header(CONTENT_TYPE, "application/json")
+        self.http().post(url).header(CONTENT_TYPE, "application/json")
+    }
+
+    async fn perform(&self, request: RequestBuilder) -> Result<Vec<u8>, Fault> {
+        let answer = perform(request).await;
+        if let Err(Fault::Network(_)) = answer {
+            self.read_certificates_again().await;
+        }
+        answer
+    }
+
+    /// Certificates are replaced while the agent runs, and the first sign of it is that the old ones
+    /// do not work any more.
+    async fn read_certificates_again(&self) {
+        if self.tls.is_empty() {
+            return;
+        }
+        let (uses_tls, tls) = (self.base.scheme() == "https", self.tls.clone());
+        match tokio::task::spawn_blocking(move || http::for_collector(uses_tls, &tls)).await {
+            Ok(Ok(client)) => *self.http.lock().unwrap_or_else(PoisonError::into_inner) = client,
+            Ok(Err(error)) => tracing::warn!(%error, "certificates cannot be read again; those from before stay"),
+            Err(_) => {}
+        }
+    }
+
+    fn http(&self) -> reqwest::Client {
+        // A clone is another handle of the same client.
+        self.http.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -110,13 +140,19 @@ fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(date(asked)? - answered).unwrap_or(0)))
 }
 
-/// The innermost cause, which says what to do; the outer ones say that a request failed.
+/// What went wrong, as a person can act on it.
 fn chain(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
     }
-    if error.is_timeout() { "no answer in time".to_owned() } else { cause.to_string() }
+    let cause = http::innermost(error);
+    // The second: an authority of the same name has another key.
+    if cause.contains("UnknownIssuer") || cause.contains("BadSignature") {
+        return format!(
+            "{cause}: its certificate was not signed by an authority that is trusted here; name that one as ca_file"
+        );
+    }
+    cause
 }
 
 #[cfg(test)]

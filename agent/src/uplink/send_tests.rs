@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::super::link::LinkState;
 use super::*;
+use crate::http::TlsFiles;
 use crate::identity::machine::Machine;
 use crate::identity::node_file;
 use crate::spool::{Bounds, Spool};
@@ -123,11 +124,7 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
     let link = Arc::new(Link::new(None));
     crate::http::install_tls();
     let uplink = Uplink {
-        client: CollectorClient::new(
-            crate::http::for_collector(false).unwrap(),
-            collector.url.clone(),
-            counters.clone(),
-        ),
+        client: CollectorClient::new(collector.url.clone(), TlsFiles::default(), counters.clone()).unwrap(),
         outbox: outbox.clone(),
         credentials: Credentials {
             data_dir: data_dir.path().to_owned(),

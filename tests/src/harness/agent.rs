@@ -65,6 +65,8 @@ pub struct AgentSetup<'a> {
     pub settings: Vec<(&'static str, Value)>,
     /// The folder in which the agent finds programs; none is the test's own `PATH`.
     pub programs: Option<PathBuf>,
+    /// Variables of its environment.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// The keys of the agent's configuration file that stand before its pipelines. A JSON string, or list
@@ -111,6 +113,7 @@ pub struct TestAgent {
     /// The configuration without its pipelines.
     head: String,
     programs: Option<PathBuf>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl TestAgent {
@@ -132,14 +135,14 @@ impl TestAgent {
         let token = collector.create_token("enroll", setup.environment).await;
         let url = setup.url.unwrap_or_else(|| collector.url());
         let agent = Self::of(&url, token.token.reveal(), &setup.settings, pipelines);
-        TestAgent { programs: setup.programs, ..agent }
+        TestAgent { programs: setup.programs, variables: setup.variables, ..agent }
     }
 
     /// Only writes the configuration, for whatever collector there is.
     pub fn of(url: &str, token: &str, settings: &[(&'static str, Value)], pipelines: &[AgentPipeline]) -> Self {
         let directory = tempfile::Builder::new().prefix("systole-agent-").tempdir().expect("a directory");
         let head = head(url, token, settings, &directory.path().join("data"));
-        let agent = TestAgent { process: None, directory, head, programs: None };
+        let agent = TestAgent { process: None, directory, head, programs: None, variables: Vec::new() };
         agent.write_config(pipelines);
         agent
     }
@@ -202,7 +205,7 @@ impl TestAgent {
 
     fn run_as(&mut self, mut command: Command) {
         assert!(self.process.is_none(), "the agent runs already");
-        command.arg("--config").arg(self.config_path());
+        command.arg("--config").arg(self.config_path()).envs(self.variables.iter().cloned());
         if let Some(programs) = &self.programs {
             command.env("PATH", programs);
         }

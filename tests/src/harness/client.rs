@@ -16,7 +16,7 @@ pub fn http() -> reqwest::Client {
 }
 
 /// reqwest wants to know whose cryptography to use, even where there is no TLS.
-fn install_crypto() {
+pub(super) fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // Fails only when one is installed already.

@@ -19,6 +19,7 @@ pub mod process;
 pub mod reports;
 pub mod sse;
 pub mod stub_vector;
+pub mod tls;
 pub mod truth;
 pub mod wait;
 

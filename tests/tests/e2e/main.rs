@@ -22,5 +22,6 @@ mod sessions;
 mod spool;
 mod stub;
 mod supervision;
+mod tls;
 mod tokens;
 mod watching;
