@@ -29,6 +29,13 @@ lint: setup ## Check formatting, lints, unused dependencies and documentation
 	@command -v cargo-machete >/dev/null 2>&1 || [ -x $(TARGET)/tools/bin/cargo-machete ] || \
 		$(CARGO) install --quiet cargo-machete --version $(MACHETE_VERSION) --locked --root $(TARGET)/tools
 	PATH="$(abspath $(TARGET))/tools/bin:$$PATH" cargo machete
+	@command -v shellcheck >/dev/null 2>&1 || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			apt-get update -qq && apt-get install -y -qq shellcheck >/dev/null; \
+		fi; }
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck deploy/install.sh; \
+		elif [ -n "$(CI)" ]; then echo "shellcheck is missing" >&2; exit 1; \
+		else echo "shellcheck is missing: deploy/install.sh is not checked" >&2; fi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 
 .PHONY: fmt

@@ -11,6 +11,7 @@ mod exactly_once;
 mod feed;
 mod heartbeat;
 mod identity;
+mod install;
 mod isolation;
 mod operations;
 mod outage;

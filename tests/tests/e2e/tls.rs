@@ -24,7 +24,8 @@ async fn agent_through(collector: &TestCollector, front: &TlsFront, settings: Ve
 async fn status_when(agent: &TestAgent, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     eventually(what, SOON, async || {
         let mut command = Command::new(binary("systole-agent"));
-        let output = command.args(["status", "--json", "--data-dir"]).arg(agent.data_dir()).output().await.unwrap();
+        let output =
+            command.args(["status", "--json", "--data-dir"]).arg(agent.data_dir()).output().await.expect("it starts");
         serde_json::from_slice(&output.stdout).ok().filter(|status| is_so(status))
     })
     .await

@@ -1,0 +1,234 @@
+#!/bin/sh
+# Installs, upgrades or removes systole-agent on this Linux host. See --help.
+set -eu
+
+usage() {
+    cat <<'EOF'
+Installs or upgrades systole-agent on this host.
+
+  install.sh --from DIR|URL [options]     install or upgrade
+  install.sh --uninstall [--purge]        remove; configuration and data stay without --purge
+
+What --from names must hold the program (systole-agent), its systemd unit (systole-agent.service) and
+SHA256SUMS, a file as sha256sum makes it, which must name both.
+
+  --force        also an older version than the installed one
+  --prefix DIR   program to DIR/bin                     [default: /usr/local]
+  --root DIR     everything below DIR, as for an image; no user is made, systemd is not asked
+  --no-start     do not (re)start the service
+  --dry-run      only say what would be done
+  --help
+
+Configuration (/etc/systole/agent.toml) and data (/var/lib/systole-agent) are kept by upgrades. Run it
+again at any time: what is as it should be stays as it is. Exit codes: 0 done, 1 failed, 2 wrong usage.
+EOF
+}
+
+NAME=systole-agent
+USER_NAME=systole-agent
+from='' prefix=/usr/local root='' force=no dry_run=no uninstall=no purge=no start=yes
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
+misuse() { printf 'install.sh: %s; see --help\n' "$*" >&2; exit 2; }
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --from | --prefix | --root)
+            if [ $# -lt 2 ] || [ -z "$2" ]; then misuse "$1 needs a value"; fi
+            case $1 in
+                --from) from=$2 ;;
+                --prefix) prefix=${2%/} ;;
+                --root) root=${2%/} ;;
+            esac
+            shift
+            ;;
+        --force) force=yes ;;
+        --dry-run) dry_run=yes ;;
+        --uninstall) uninstall=yes ;;
+        --purge) purge=yes ;;
+        --no-start) start=no ;;
+        --help | -h) usage; exit 0 ;;
+        *) misuse "$1 is not known" ;;
+    esac
+    shift
+done
+
+case $prefix in /*) ;; *) misuse "--prefix must be absolute" ;; esac
+[ "$uninstall" = yes ] || [ -n "$from" ] || misuse "say what to install with --from, or --uninstall"
+[ "$uninstall" = no ] || [ -z "$from" ] || misuse "--from and --uninstall exclude each other"
+[ "$purge" = no ] || [ "$uninstall" = yes ] || misuse "--purge goes with --uninstall"
+[ "$(uname -s)" = Linux ] || fail "this installer is for Linux"
+
+binary=$root$prefix/bin/$NAME
+unit=$root/etc/systemd/system/$NAME.service
+etc=$root/etc/systole
+config=$etc/agent.toml
+data=$root/var/lib/$NAME
+
+# Runs a command, or says that it would.
+run() {
+    if [ "$dry_run" = yes ]; then
+        say "would run: $*"
+    else
+        "$@"
+    fi
+}
+
+# Whether the host's own users and services are concerned.
+is_host() { [ -z "$root" ]; }
+has_systemd() { is_host && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
+
+if is_host && [ "$dry_run" = no ] && [ "$(id -u)" != 0 ]; then
+    fail "must run as root; try sudo, or --root DIR"
+fi
+
+uninstall() {
+    if has_systemd && [ -f "$unit" ]; then
+        run systemctl disable --now "$NAME.service"
+    fi
+    for file in "$unit" "$binary"; do
+        [ ! -e "$file" ] || run rm -f "$file"
+    done
+    if has_systemd; then run systemctl daemon-reload; fi
+    if [ "$purge" = yes ]; then
+        # Other programs of Systole keep their files in the same directory.
+        for path in "$config" "$etc/agent.env" "$data"; do
+            [ ! -e "$path" ] || run rm -rf "$path"
+        done
+        if [ -d "$etc" ] && [ -z "$(ls -A "$etc")" ]; then run rmdir "$etc"; fi
+        if is_host && id "$USER_NAME" >/dev/null 2>&1; then run userdel "$USER_NAME"; fi
+        say "$NAME is removed, with its configuration and data"
+    else
+        say "$NAME is removed; $config and $data stay (--purge removes them)"
+    fi
+}
+
+# Gets a file of --from into the work directory.
+fetch() {
+    case $from in
+        http://* | https://*)
+            if command -v curl >/dev/null 2>&1; then
+                curl -fsSL --retry 3 --connect-timeout 10 -o "$work/$1" "${from%/}/$1" || fail "cannot fetch ${from%/}/$1"
+            elif command -v wget >/dev/null 2>&1; then
+                wget -q -O "$work/$1" "${from%/}/$1" || fail "cannot fetch ${from%/}/$1"
+            else
+                fail "neither curl nor wget is there to fetch ${from%/}/$1"
+            fi
+            ;;
+        *)
+            [ -f "$from/$1" ] || fail "$from/$1 is missing"
+            cp "$from/$1" "$work/$1" || fail "cannot read $from/$1"
+            ;;
+    esac
+}
+
+# Compares a fetched file with SHA256SUMS.
+verify() {
+    wanted=$(awk -v name="$1" '{ file = $2; sub(/^\*/, "", file); sub(/^\.\//, "", file) } file == name { print $1; exit }' "$work/SHA256SUMS")
+    [ -n "$wanted" ] || fail "SHA256SUMS does not name $1"
+    found=$(sha256sum "$work/$1" | cut -d ' ' -f 1)
+    [ "$wanted" = "$found" ] || fail "$1 is not what SHA256SUMS says (it is $found, not $wanted): nothing was installed"
+}
+
+version_of() { "$1" --version 2>/dev/null | awk -v name="$NAME" '$1 == name { print $2; exit }'; }
+
+# Whether version $1 is older than $2. A pre-release (1.2.0-rc1) is older than its release.
+is_older() {
+    [ "$1" != "$2" ] || return 1
+    case $1 in "$2"-*) return 0 ;; esac
+    case $2 in "$1"-*) return 1 ;; esac
+    [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
+# Puts a file in its place in one step, unless the same one is there. Tells in $changed.
+place() {
+    if [ -f "$2" ] && cmp -s "$1" "$2"; then
+        return
+    fi
+    changed=yes
+    run mkdir -p "$(dirname "$2")"
+    run cp "$1" "$2.new"
+    run chmod "$3" "$2.new"
+    run mv -f "$2.new" "$2"
+}
+
+example_config() {
+    cat <<'EOF'
+# See `systole-agent --help` and `systole-agent check-config`. The enrolment token is best put into
+# agent.env beside this file, as SYSTOLE_TOKEN=systole_enroll_…; it is needed only once.
+url = "http://collector.example:8080"
+
+# [[pipeline]]
+# id = "orders"
+# command = ["vector", "--config", "/etc/vector/orders.yaml"]    # leave out to only watch
+# metrics_url = "http://127.0.0.1:9598/metrics"
+EOF
+}
+
+install_agent() {
+    command -v sha256sum >/dev/null 2>&1 || fail "sha256sum is missing (coreutils)"
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    trap 'exit 1' HUP INT TERM
+    for file in SHA256SUMS "$NAME" "$NAME.service"; do fetch "$file"; done
+    for file in "$NAME" "$NAME.service"; do verify "$file"; done
+    chmod 755 "$work/$NAME"
+    new=$(version_of "$work/$NAME")
+    [ -n "$new" ] || fail "the program of $from does not run on this host ($(uname -m)): nothing was installed"
+    old=''
+    if [ -x "$binary" ]; then old=$(version_of "$binary"); fi
+    if [ -n "$old" ] && is_older "$new" "$old" && [ "$force" = no ]; then
+        fail "$NAME $old is installed and $new is older; --force installs it all the same"
+    fi
+
+    if is_host && ! id "$USER_NAME" >/dev/null 2>&1; then
+        shell=/usr/sbin/nologin
+        [ -x "$shell" ] || shell=/bin/false
+        run useradd --system --user-group --home-dir "$data" --no-create-home --shell "$shell" "$USER_NAME"
+    fi
+    # The unit says where the program is; with another prefix that is another place.
+    sed "s|^ExecStart=/usr/local/bin/|ExecStart=$prefix/bin/|" "$work/$NAME.service" >"$work/unit"
+    changed=no
+    place "$work/$NAME" "$binary" 755
+    place "$work/unit" "$unit" 644
+    is_new_config=no
+    if [ ! -e "$config" ]; then
+        is_new_config=yes
+        example_config >"$work/agent.toml"
+        place "$work/agent.toml" "$config" 640
+        if is_host; then run chgrp "$USER_NAME" "$config"; fi
+    fi
+    if [ ! -d "$data" ]; then
+        run mkdir -p "$data"
+        run chmod 700 "$data"
+        if is_host; then run chown "$USER_NAME:$USER_NAME" "$data"; fi
+    fi
+
+    if has_systemd; then
+        run systemctl daemon-reload
+        if [ "$is_new_config" = yes ]; then
+            say "next: edit $config, then: systemctl enable --now $NAME"
+        elif [ "$start" = yes ]; then
+            run systemctl enable "$NAME.service"
+            if [ "$changed" = yes ]; then
+                run systemctl restart "$NAME.service"
+            else
+                run systemctl start "$NAME.service"
+            fi
+        fi
+    fi
+    case $dry_run,$changed,$old in
+        yes,*) say "nothing was changed" ;;
+        no,no,*) say "$NAME $new is installed already" ;;
+        no,yes,'') say "$NAME $new is installed" ;;
+        no,yes,"$new") say "$NAME $new is installed anew" ;;
+        *) say "$NAME $new is installed, it was $old" ;;
+    esac
+}
+
+if [ "$uninstall" = yes ]; then
+    uninstall
+else
+    install_agent
+fi
