@@ -151,3 +151,15 @@ fn a_good_configuration_is_printed_and_a_bad_one_exits_with_78_and_all_mistakes(
     assert_eq!((bad.status.code(), bad.stdout.len()), (Some(78), 0));
     assert!(text.contains("url:") && text.contains("colour:") && !text.contains("hunter2"), "{text}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_command_goes_through_the_door_of_its_control_group_before_it_is_executed() {
+    let door = tempfile::NamedTempFile::new().unwrap();
+    let mut shim = Command::new(env!("CARGO_BIN_EXE_systole-agent"));
+    shim.args(["__exec", &std::process::id().to_string(), "-", "5"]).arg(door.path());
+    let output = shim.args(["sh", "-c", "cat /proc/self/stat"]).output().unwrap();
+    let stat = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(fs::read_to_string(door.path()).unwrap(), "0");
+    assert_eq!(stat.rsplit_once(") ").unwrap().1.split(' ').nth(16), Some("5"), "the niceness in {stat}");
+}

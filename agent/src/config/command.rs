@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::CommandConfig;
 use super::section::Section;
+use super::{CommandConfig, limits};
 
 /// Stands for the path of the agent's copy of `config_file` in a command.
 pub(crate) const CONFIG_PLACEHOLDER: &str = "{config}";
@@ -20,6 +20,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
     let working_dir = absolute(section, "working_dir");
     let config_file = absolute(section, "config_file");
     let validate = section.texts("validate");
+    let limits = limits::read(section, has_command);
     if !has_command {
         for (key, is_there) in [("config_file", config_file.is_some()), ("validate", validate.is_some())] {
             if is_there {
@@ -54,7 +55,15 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
         Some(validate) => Some(validate).filter(|validate| !validate.is_empty()),
         None => config_file.as_ref().and_then(|_| vector_validate(program)),
     };
-    Some(CommandConfig { program: program.clone(), args: args.to_vec(), env, working_dir, config_file, validate })
+    Some(CommandConfig {
+        program: program.clone(),
+        args: args.to_vec(),
+        env,
+        working_dir,
+        config_file,
+        limits,
+        validate,
+    })
 }
 
 fn absolute(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {

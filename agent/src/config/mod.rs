@@ -5,6 +5,7 @@
 
 mod command;
 mod file;
+mod limits;
 mod load;
 mod mappings;
 mod mistakes;
@@ -159,15 +160,30 @@ pub(crate) struct CommandConfig {
     pub(crate) working_dir: Option<PathBuf>,
     /// The file that holds the pipeline's configuration. The command gets a copy that the agent keeps.
     pub(crate) config_file: Option<PathBuf>,
+    /// The most that it may use.
+    #[serde(default)]
+    pub(crate) limits: LimitsConfig,
     /// What judges a new configuration before it is used: program and arguments; none for no judge.
     #[serde(skip)]
     pub(crate) validate: Option<Vec<String>>,
 }
 
+/// The most that a command may use.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct LimitsConfig {
+    /// How modest it is with CPU time, -20 to 19; as the agent is by default.
+    pub(crate) nice: Option<i32>,
+    /// Bytes of memory.
+    pub(crate) memory_max: Option<u64>,
+    /// CPU time, in thousandths of a core.
+    pub(crate) cpu_max_millis: Option<u64>,
+}
+
 impl fmt::Debug for CommandConfig {
     /// Without the values of variables, which are often secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CommandConfig { program, args, env, working_dir, config_file, validate } = self;
+        let CommandConfig { program, args, env, working_dir, config_file, limits, validate } = self;
         let names: Vec<_> = env.keys().collect();
         f.debug_struct("CommandConfig")
             .field("program", program)
@@ -175,6 +191,7 @@ impl fmt::Debug for CommandConfig {
             .field("env", &names)
             .field("working_dir", working_dir)
             .field("config_file", config_file)
+            .field("limits", limits)
             .field("validate", validate)
             .finish()
     }

@@ -64,6 +64,16 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
             if let Some(dir) = &command.working_dir {
                 writeln!(f, "working_dir = {:?}", dir.display().to_string())?;
             }
+            let crate::config::LimitsConfig { nice, memory_max, cpu_max_millis } = command.limits;
+            if let Some(nice) = nice {
+                writeln!(f, "nice = {nice}")?;
+            }
+            if let Some(bytes) = memory_max {
+                writeln!(f, "memory_max = {bytes}")?;
+            }
+            if let Some(millis) = cpu_max_millis {
+                writeln!(f, "cpu_max = {}.{:03}", millis / 1_000, millis % 1_000)?;
+            }
             if let Some(file) = &command.config_file {
                 writeln!(f, "config_file = {:?}  # the command gets a copy", file.display().to_string())?;
                 writeln!(f, "validate = {:?}", command.validate.as_deref().unwrap_or_default())?;

@@ -7,11 +7,12 @@
 
 use std::process::ExitCode;
 
-/// The subcommand's name. Its arguments: the agent's process id, the limit of open files or
-/// [`AS_IT_IS`], the program, the program's arguments.
+/// The subcommand's name. Its arguments: the agent's process id, the limit of open files, the
+/// niceness, and the file through which it joins its control group (each or [`AS_IT_IS`]), the
+/// program, the program's arguments.
 pub(crate) const SUBCOMMAND: &str = "__exec";
 
-/// Leaves the limit of open files alone.
+/// Stands for a limit, a niceness or a group that is to stay.
 pub(crate) const AS_IT_IS: &str = "-";
 
 /// Exit code when the program cannot be executed, as shells have it.
@@ -30,7 +31,9 @@ pub(crate) fn run(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
 
     let mut args = args;
     let agent = args.next().and_then(|pid| pid.to_str()?.parse::<i32>().ok());
-    let (Some(agent), Some(open_files), Some(program)) = (agent, args.next(), args.next()) else {
+    let (Some(agent), Some(open_files), Some(nice), Some(door), Some(program)) =
+        (agent, args.next(), args.next(), args.next(), args.next())
+    else {
         complain("this subcommand is the agent's own; it is not for people");
         return ExitCode::from(CANNOT_EXECUTE);
     };
@@ -43,6 +46,17 @@ pub(crate) fn run(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     }
     if let Some(Err(error)) = open_files.to_str().and_then(|limit| limit.parse().ok()).map(openfiles::lower) {
         complain(&format!("cannot set the limit of open files back: {error}"));
+    }
+    if let Some(nice) = nice.to_str().and_then(|nice| nice.parse().ok())
+        && let Err(error) = rustix::process::setpriority_process(None, nice)
+    {
+        complain(&format!("cannot run with nice = {nice}: {error}"));
+    }
+    // A zero stands for the process that writes it.
+    if door != AS_IT_IS
+        && let Err(error) = std::fs::write(&door, "0")
+    {
+        complain(&format!("runs without its limits: {} cannot be written: {error}", door.display()));
     }
     let error = std::process::Command::new(&program).args(args).exec();
     complain(&format!("cannot execute {}: {error}", program.display()));

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use systole_shared::LogStream;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Pipeline;
+use super::cgroup::Group;
 use super::endpoint::Endpoint;
 use super::output::Output;
 use super::process::{self, SpawnError};
@@ -31,6 +33,8 @@ pub(super) struct Life {
     child: Child,
     pid: Option<u32>,
     output: Output,
+    /// Its control group, if its limits need one and there can be one.
+    group: Option<Group>,
     /// When it was started.
     pub(super) born: Instant,
 }
@@ -39,19 +43,31 @@ impl Life {
     /// Starts the process.
     pub(super) fn begin(pipeline: &Arc<Pipeline>, command: &CommandConfig) -> Result<Life, SpawnError> {
         let born = Instant::now();
-        let mut child = process::spawn(command)?;
+        // A limit that cannot be set is no reason not to run.
+        let group = Group::make(pipeline.id(), &command.limits).unwrap_or_else(|error| {
+            tracing::warn!(pipeline = %pipeline.id(), "memory_max and cpu_max are not applied: {error}");
+            let line = format!("warn: systole-agent: memory_max and cpu_max are not applied: {error}");
+            pipeline.take_lines(LogStream::Stderr, |emit| emit(line));
+            None
+        });
+        let mut child = process::spawn(command, group.as_ref())?;
         let pid = child.id();
         pipeline.change(|state| {
             state.pid = pid;
             state.started_at = Some(clock::unix_millis());
         });
         let output = Output::follow(pipeline, child.stdout.take(), child.stderr.take());
-        Ok(Life { child, pid, output, born })
+        Ok(Life { child, pid, output, group, born })
     }
 
     /// Waits for its end, and says how it was. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> String {
-        self.child.wait().await.map_or_else(|error| format!("cannot wait for it: {error}"), process::describe)
+        let ended = self.child.wait().await;
+        let reason = ended.map_or_else(|error| format!("cannot wait for it: {error}"), process::describe);
+        match self.group.as_ref().and_then(Group::oom) {
+            Some(oom) => format!("{reason}: {oom}"),
+            None => reason,
+        }
     }
 
     /// It has ended by itself: sees to what it left.

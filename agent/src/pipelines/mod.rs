@@ -5,6 +5,7 @@
 //! lock is held for a few instructions, and never across an await, but for the one that keeps two
 //! scrapes of one endpoint apart.
 
+mod cgroup;
 pub(crate) mod changes;
 mod endpoint;
 pub(crate) mod exec;

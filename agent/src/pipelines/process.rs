@@ -9,6 +9,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
+use super::cgroup::Group;
 #[cfg(target_os = "linux")]
 use super::exec;
 use super::program::{self, ProgramError};
@@ -43,19 +44,21 @@ pub(crate) enum SpawnError {
 ///
 /// Must be called on the thread that lives as long as the agent: the kernel's signal at the
 /// parent's death is one at the death of the thread that called.
-pub(crate) fn spawn(config: &CommandConfig) -> Result<Child, SpawnError> {
-    command(config)?.spawn().map_err(|source| SpawnError::System { program: config.program.clone(), source })
+///
+/// It joins the control group of `group` first.
+pub(super) fn spawn(config: &CommandConfig, group: Option<&Group>) -> Result<Child, SpawnError> {
+    command(config, group)?.spawn().map_err(|source| SpawnError::System { program: config.program.clone(), source })
 }
 
 /// The command, ready to be started: found, without the agent's secrets, its output to be read.
-pub(super) fn command(config: &CommandConfig) -> Result<Command, SpawnError> {
+pub(super) fn command(config: &CommandConfig, group: Option<&Group>) -> Result<Command, SpawnError> {
     if let Some(dir) = config.working_dir.as_ref().filter(|dir| !dir.is_dir()) {
         return Err(SpawnError::WorkingDir(dir.display().to_string()));
     }
     let own_path = std::env::var("PATH").unwrap_or_default();
     let search_path = config.env.get("PATH").unwrap_or(&own_path);
     let program = program::find(&config.program, search_path, config.working_dir.as_deref())?;
-    let mut command = command_of(program.as_os_str());
+    let mut command = command_of(program.as_os_str(), config.limits.nice, group);
     command.args(&config.args);
     for name in SECRET_VARIABLES.into_iter().chain(notify::VARIABLES) {
         command.env_remove(name);
@@ -70,20 +73,24 @@ pub(super) fn command(config: &CommandConfig) -> Result<Command, SpawnError> {
 
 /// Through the agent itself; `/proc/self/exe` stays right when the file was replaced meanwhile.
 #[cfg(target_os = "linux")]
-fn command_of(program: &OsStr) -> Command {
+fn command_of(program: &OsStr, nice: Option<i32>, group: Option<&Group>) -> Command {
     let mut command = Command::new("/proc/self/exe");
+    let nice = nice.map_or_else(|| exec::AS_IT_IS.to_owned(), |nice| nice.to_string());
+    let door = group.map_or_else(|| exec::AS_IT_IS.into(), Group::door);
     let open_files = openfiles::original().map_or_else(|| exec::AS_IT_IS.to_owned(), |limit| limit.to_string());
     command
         .arg0("systole-agent")
         .arg(exec::SUBCOMMAND)
         .arg(std::process::id().to_string())
         .arg(open_files)
+        .arg(nice)
+        .arg(door)
         .arg(program);
     command
 }
 
 #[cfg(not(target_os = "linux"))]
-fn command_of(program: &OsStr) -> Command {
+fn command_of(program: &OsStr, _nice: Option<i32>, _group: Option<&Group>) -> Command {
     Command::new(program)
 }
 

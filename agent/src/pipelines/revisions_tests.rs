@@ -25,6 +25,7 @@ impl Scene {
             env: BTreeMap::new(),
             working_dir: None,
             config_file: Some(self.source()),
+            limits: Default::default(),
             validate: Some(vec!["judge".to_owned(), "{config}".to_owned()]),
         };
         let id = PipelineId::parse("orders").unwrap();

@@ -15,7 +15,7 @@ const SAID_BYTES: usize = 300;
 pub(super) async fn validate(revision: &Revision) -> Result<(), String> {
     let Some(judge) = revision.validation() else { return Ok(()) };
     let name = judge.program.clone();
-    let mut command = process::command(&judge).map_err(|error| error.to_string())?;
+    let mut command = process::command(&judge, None).map_err(|error| error.to_string())?;
     command.kill_on_drop(true);
     let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
     let Ok(output) = tokio::time::timeout(CEILING, child.wait_with_output()).await else {

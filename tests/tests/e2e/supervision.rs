@@ -249,3 +249,26 @@ async fn a_pipeline_that_ignores_sigterm_is_killed_after_30_s_and_what_it_counte
     let unreachable = feed.events().iter().any(|event| event.is_change(None, "UNREACHABLE"));
     assert!(!unreachable, "a slow stop is no silence");
 }
+
+#[tokio::test]
+async fn a_command_runs_as_modestly_as_it_is_told_and_limits_that_cannot_be_set_are_told_in_its_log() {
+    let mut collector = TestCollector::start().await;
+    let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
+    let mut feed = collector.feed("").await;
+    let pipeline = AgentPipeline::supervised(PIPELINE, &stub).with("nice", 7).with("memory_max", "2GiB");
+    let _agent = TestAgent::start(&collector, None, &[pipeline]).await;
+    feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
+    let pid = stub.life().pid;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
+    let (_, fields) = stat.rsplit_once(") ").expect("the name is in brackets");
+    assert_eq!(fields.split(' ').nth(16), Some("7"), "the niceness in {stat}");
+
+    // It is in a group of its own with that limit, or its log says why not.
+    let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process lives");
+    if !own.lines().any(|line| line.starts_with("0::") && line.contains("/pipeline-orders-")) {
+        let viewer = collector.viewer().await;
+        let lines = viewer.list(&format!("/api/v1/logs?pipeline={PIPELINE}&q=are%20not%20applied")).await;
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["level"], "WARN");
+    }
+}
