@@ -1,6 +1,6 @@
 //! Watches processes that somebody else runs: by the file that holds their id, or by their systemd unit.
 //!
-//! Nothing waits for a look: what it finds is left in the [`Pipeline`], and [`judge`] makes a state
+//! Nothing waits for a look: what it finds is left in the [`Pipeline`], and [`WatchBook`] makes a state
 //! of it and of what the metrics endpoint does.
 
 mod book;

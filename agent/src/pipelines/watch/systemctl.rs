@@ -8,6 +8,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::super::process::SECRET_VARIABLES;
+use crate::notify;
 
 /// Longest wait for the answer; it comes within milliseconds.
 const CEILING: Duration = Duration::from_secs(5);
@@ -44,7 +45,7 @@ pub(super) async fn show(names: &BTreeSet<String>) -> Result<BTreeMap<String, Pr
     let mut command = Command::new("systemctl");
     command.args(["show", "--no-pager", "--property", PROPERTIES, "--"]).args(names);
     command.env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
-    for name in SECRET_VARIABLES {
+    for name in SECRET_VARIABLES.into_iter().chain(notify::VARIABLES) {
         command.env_remove(name);
     }
     let answer = timeout(CEILING, command.output()).await.map_err(|_| AskError::TooSlow)?;
