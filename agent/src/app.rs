@@ -18,13 +18,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::baselines::BaselineFiles;
+use crate::checkpoint::{Checkpoint, CheckpointFiles};
 use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
 use crate::heartbeat::Heartbeat;
 use crate::host::Host;
 use crate::identity::machine::Machine;
 use crate::identity::{labels, node_file, vector};
+use crate::logs::reader::LogReader;
+use crate::logs::shelf::LogShelf;
 use crate::monitor::{Monitor, Origin};
 use crate::notify::ServiceManager;
 use crate::outbox::Outbox;
@@ -122,16 +124,16 @@ impl App {
         tokio::spawn(learn_vector_version(config.pipelines.clone(), vector_version.clone()));
         let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let pipelines = Arc::new(PipelineSet::default());
+        let logs = Arc::new(LogShelf::new(&config.data_dir));
         let mut keeper = Keeper::new(KeeperParts {
             set: pipelines.clone(),
+            logs: logs.clone(),
             scraper: scraper.clone(),
             changed: changed.clone(),
             counters: counters.clone(),
             data_dir: config.data_dir.clone(),
             stop: stop.clone(),
         });
-        keeper.apply(config.pipelines.clone(), &BTreeSet::new(), false);
-        tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
         let (asked, shown) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
 
         let boot = BootId(Uuid::now_v7());
@@ -144,12 +146,17 @@ impl App {
                 "reports of earlier lives of the agent wait in the spool and are sent first"
             );
         }
-        let baselines = BaselineFiles::new(&config.data_dir, boot);
-        for (id, saved) in baselines.load(&spool) {
-            if let Some(pipeline) = pipelines.all().iter().find(|pipeline| pipeline.id().as_str() == id) {
-                pipeline.resume_meter(&saved);
+        let checkpoint = CheckpointFiles::new(&config.data_dir, boot);
+        let Checkpoint { meters, logs: saved_logs } = checkpoint.load(&spool);
+        logs.restore(saved_logs, clock::unix_millis());
+        keeper.apply(config.pipelines.clone(), &BTreeSet::new(), false);
+        tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
+        for pipeline in pipelines.all().iter() {
+            if let Some(saved) = meters.get(pipeline.id()) {
+                pipeline.resume_meter(saved);
             }
         }
+        let reader = Arc::new(LogReader::new(pipelines.clone(), logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
@@ -168,7 +175,9 @@ impl App {
             scraper,
             host: Host::default(),
             outbox: outbox.clone(),
-            baselines,
+            logs,
+            reader: reader.clone(),
+            checkpoint,
             changed,
             shown: shown.clone(),
             interval: interval.clone(),
@@ -206,6 +215,7 @@ impl App {
         };
         let reloader =
             Reloader { overrides, config, keeper, manager, counters, asked: asked.clone(), shown, stop: stop.clone() };
+        tokio::spawn(reader.run(finish.clone()));
         Ok(App {
             pipelines,
             reloader: tokio::spawn(reloader.run()),

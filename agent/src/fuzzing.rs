@@ -12,7 +12,7 @@ use systole_shared::limits::MAX_LOG_LINE_BYTES;
 use uuid::Uuid;
 
 use crate::logs::level;
-use crate::logs::lines::LineSplitter;
+use crate::logs::lines::{LineSplitter, LineText};
 use crate::scrape::mapping::Mapping;
 use crate::scrape::meter::{Meter, Metered};
 use crate::scrape::reading::Reading;
@@ -126,25 +126,35 @@ fn body(seq: u64, end: i64) -> Vec<u8> {
 /// What a process writes, in pieces whose lengths the first bytes give.
 pub fn lines(data: &[u8]) {
     let (lengths, text) = data.split_at(data.len().min(4));
-    let mut whole = LineSplitter::default();
-    let mut expected = Vec::new();
-    whole.push(text, |line| expected.push(line));
-    expected.extend(whole.finish());
-
-    let mut splitter = LineSplitter::default();
-    let mut found = Vec::new();
-    let (mut rest, mut lengths) = (text, lengths.iter().cycle());
-    while let (false, Some(length)) = (rest.is_empty(), lengths.next()) {
+    let expected = split([text]);
+    let mut lengths = lengths.iter().cycle();
+    let mut rest = text;
+    let pieces = std::iter::from_fn(|| {
+        let length = lengths.next().filter(|_| !rest.is_empty())?;
         let (piece, behind) = rest.split_at(rest.len().min(1 + usize::from(*length)));
-        splitter.push(piece, |line| found.push(line));
         rest = behind;
-    }
-    found.extend(splitter.finish());
+        Some(piece)
+    });
+    let found = split(pieces);
     assert!(found == expected, "where the pieces end makes a difference");
     for line in &found {
-        assert!(line.len() <= MAX_LOG_LINE_BYTES && !line.contains(['\n', '\0']));
-        let _ = level::find(line);
+        assert!(line.text.len() <= MAX_LOG_LINE_BYTES && !line.text.contains(['\n', '\0']));
+        let _ = level::find(&line.text);
     }
+}
+
+fn split<'d>(pieces: impl IntoIterator<Item = &'d [u8]>) -> Vec<LineText> {
+    let mut splitter = LineSplitter::default();
+    let mut lines = Vec::new();
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let (used, line) = splitter.take(piece);
+            lines.extend(line);
+            piece = &piece[used..];
+        }
+    }
+    lines.extend(splitter.finish());
+    lines
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! A task of its own that waits for nobody: scrapes and host readings get a moment before each
 //! report, and what comes later is in the next one; sending is the uplink's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::baselines::BaselineFiles;
+use crate::checkpoint::{Checkpoint, CheckpointFiles};
 use crate::host::Host;
+use crate::logs::reader::LogReader;
+use crate::logs::shelf::LogShelf;
 use crate::notify::Watchdog;
 use crate::outbox::Outbox;
 use crate::pipelines::set::PipelineSet;
@@ -33,6 +34,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How long a report waits for the scrapes that it began.
 const SCRAPE_GRACE: Duration = Duration::from_millis(500);
 
+/// How long a report waits for the lines that are there.
+const LOGS_GRACE: Duration = Duration::from_millis(300);
+
 /// The first report comes within this, for someone is waiting for it.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);
 
@@ -48,8 +52,12 @@ pub(crate) struct Heartbeat {
     pub(crate) host: Host,
     /// Where reports go.
     pub(crate) outbox: Arc<Outbox>,
-    /// Where the counters' baselines are kept.
-    pub(crate) baselines: BaselineFiles,
+    /// The pipelines' lines.
+    pub(crate) logs: Arc<LogShelf>,
+    /// Reads them.
+    pub(crate) reader: Arc<LogReader>,
+    /// Where is kept what a restart goes on from.
+    pub(crate) checkpoint: CheckpointFiles,
     /// Told of changes of state.
     pub(crate) changed: Arc<Notify>,
     /// To be told of every report.
@@ -100,7 +108,7 @@ impl Heartbeat {
 
     async fn beat(&mut self) {
         let begin = Instant::now();
-        let ((), host) = tokio::join!(self.scrape(), self.host.read());
+        let ((), host, ()) = tokio::join!(self.scrape(), self.host.read(), self.read_logs());
         self.report(host);
         self.counters.reports.observe(begin.elapsed());
         self.pulse.beat();
@@ -119,9 +127,14 @@ impl Heartbeat {
         }
     }
 
+    /// Reads the lines that there are now. A disk that takes long is not waited for.
+    async fn read_logs(&self) {
+        let _ = timeout(LOGS_GRACE, self.reader.round()).await;
+    }
+
     /// At the end nothing is scraped any more, and every state that waits is shown.
     async fn last_words(&mut self) {
-        let host = self.host.read().await;
+        let (host, ()) = tokio::join!(self.host.read(), self.read_logs());
         self.report(host);
         while have_news(&self.pipelines) {
             self.report(host);
@@ -133,7 +146,17 @@ impl Heartbeat {
         self.shown.notify_one();
     }
 
+    /// If no report can be lost with the agent any more, it need not go back behind them.
+    fn commit(&mut self) {
+        if !self.outbox.waits_in_memory() {
+            self.checkpoint.commit();
+            self.logs.commit();
+        }
+    }
+
     fn post(&mut self, host: Option<systole_shared::HostMetrics>) {
+        // What waited in memory may have reached the collector meanwhile.
+        self.commit();
         let health = health::health_of(&self.counters, &self.outbox, &self.link, self.born);
         let refused_before = health.refused_items;
         let pipelines = self.pipelines.all();
@@ -149,14 +172,11 @@ impl Heartbeat {
         let dropped = report.pipelines.iter().map(|pipeline| pipeline.logs_dropped).sum();
         self.counters.lost_log_lines.add(dropped);
         // No scrape can come between: it would run on this very thread.
-        let meters = pipelines.iter().filter_map(|pipeline| Some((pipeline.id().to_string(), pipeline.save_meter()?)));
-        let meters: BTreeMap<_, _> = meters.collect();
-        if meters.is_empty() {
-            return self.outbox.post(&report);
-        }
-        self.baselines.prepare(report.seq, meters);
+        let meters = pipelines.iter().filter_map(|pipeline| Some((pipeline.id().clone(), pipeline.save_meter()?)));
+        let checkpoint = Checkpoint { meters: meters.collect(), logs: self.logs.saved() };
+        self.checkpoint.prepare(report.seq, checkpoint);
         self.outbox.post(&report);
-        self.baselines.commit();
+        self.commit();
     }
 }
 
@@ -179,13 +199,24 @@ mod tests {
 
     use super::*;
     use crate::config::PipelineConfig;
+    use crate::logs::PipelineLogs;
     use crate::pipelines::Pipeline;
 
     fn set_of_one(changed: &Arc<Notify>) -> PipelineSet {
         let id = PipelineId::parse("p").unwrap();
-        let config = PipelineConfig { id, name: None, labels: [].into(), command: None, metrics: None, process: None };
+        let config = PipelineConfig {
+            id,
+            name: None,
+            labels: [].into(),
+            command: None,
+            metrics: None,
+            process: None,
+            log_files: Vec::new(),
+            multiline: None,
+        };
         let set = PipelineSet::default();
-        set.replace(vec![Arc::new(Pipeline::new(config, changed.clone(), Arc::default()))]);
+        let logs = Arc::new(PipelineLogs::new(Instant::now(), None));
+        set.replace(vec![Arc::new(Pipeline::new(config, logs, changed.clone(), Arc::default()))]);
         set
     }
 

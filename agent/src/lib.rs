@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
-mod baselines;
+mod checkpoint;
 mod cli;
 mod clock;
 mod config;

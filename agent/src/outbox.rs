@@ -96,6 +96,11 @@ impl Outbox {
         forgotten
     }
 
+    /// See [`Spool::waits_in_memory`].
+    pub(crate) fn waits_in_memory(&self) -> bool {
+        self.spool().waits_in_memory()
+    }
+
     /// See [`Spool::size`].
     pub(crate) fn size(&self) -> (u64, u64) {
         self.spool().size()

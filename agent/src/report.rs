@@ -75,7 +75,7 @@ impl Reporter {
 
         let mut pipelines: Vec<_> = of.iter().map(|pipeline| report_of(pipeline, pipeline.show_state())).collect();
         health.refused_items += bound_components(&mut pipelines);
-        health.lost_log_lines += fill_logs(of, &mut pipelines, self.turn);
+        health.lost_log_lines += fill_logs(of, &mut pipelines, self.turn, now);
         Report { seq: self.seq, start, end: now, agent: Some(self.agent_info(health)), host, pipelines, covers: None }
     }
 
@@ -120,7 +120,7 @@ fn bound_components(reports: &mut [PipelineReport<'_>]) -> u64 {
 
 /// Gives the pipelines' lines to their reports, those of ended processes first: what a process
 /// said last belongs into the report that tells of its end. Returns how many were dropped.
-fn fill_logs(pipelines: &[Arc<Pipeline>], reports: &mut [PipelineReport<'_>], turn: usize) -> u64 {
+fn fill_logs(pipelines: &[Arc<Pipeline>], reports: &mut [PipelineReport<'_>], turn: usize, now: UnixMillis) -> u64 {
     let count = pipelines.len();
     let mut room = LogRoom { lines: MAX_LOG_LINES_PER_REPORT, bytes: MAX_LOG_BYTES };
     let turns = (0..count).map(|index| (index + turn) % count);
@@ -131,7 +131,7 @@ fn fill_logs(pipelines: &[Arc<Pipeline>], reports: &mut [PipelineReport<'_>], tu
             while logs.first().is_some_and(|line| room.take(line)) {
                 reports[index].logs.extend(logs.take_first().map(wire_line));
             }
-            reports[index].logs_dropped = logs.take_dropped();
+            reports[index].logs_dropped = logs.close_report(now);
         });
         dropped += reports[index].logs_dropped;
     }
@@ -166,7 +166,8 @@ fn json_bytes(text: &str) -> usize {
 }
 
 fn wire_line(line: Line) -> LogLine<'static> {
-    LogLine { at: line.at, stream: line.stream, level: level::find(&line.text), line: line.text.into() }
+    let level = line.level.or_else(|| level::find(&line.text));
+    LogLine { at: line.at, stream: line.stream, level, line: line.text.into() }
 }
 
 fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport<'p> {

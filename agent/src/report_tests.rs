@@ -4,6 +4,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::config::PipelineConfig;
+use crate::logs::PipelineLogs;
 use crate::selfcount::SelfCounters;
 
 fn pipeline(id: &str) -> Arc<Pipeline> {
@@ -14,8 +15,11 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
         command: None,
         metrics: None,
         process: None,
+        log_files: Vec::new(),
+        multiline: None,
     };
-    Arc::new(Pipeline::new(config, Arc::new(Notify::new()), Arc::new(SelfCounters::default())))
+    let logs = Arc::new(PipelineLogs::new(Instant::now(), None));
+    Arc::new(Pipeline::new(config, logs, Arc::new(Notify::new()), Arc::new(SelfCounters::default())))
 }
 
 fn reporter() -> Reporter {
@@ -28,7 +32,7 @@ fn reporter() -> Reporter {
 }
 
 fn say(pipeline: &Pipeline, count: usize, text: &str) {
-    let line = Line { at: 5, stream: LogStream::Stderr, text: text.to_owned() };
+    let line = Line { at: 5, stream: LogStream::Stderr, text: text.to_owned(), level: None };
     // Spread in time, so that the budget of lines takes nothing.
     let begin = Instant::now();
     pipeline.with_logs(|logs| {

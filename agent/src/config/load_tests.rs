@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
+use crate::logs::multiline::MultilineRule;
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
 fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, Mistakes> {
@@ -62,12 +63,15 @@ fn a_whole_file_is_read() {
         command = ["vector", "--config", "x.yaml"]
         env = { VECTOR_LOG = "info", N = 3 }
         working_dir = "/tmp"
+        multiline = true
         metrics_url = "http://127.0.0.1:9598/metrics"
         [[pipeline]]
         id = "watched"
         metrics_url = "https://[::1]:9598/metrics"
         metrics = "own"
         metrics_bearer_token = "b"
+        log_files = "/var/log/**/*.log"
+        multiline = { start = "^[0-9]{4}-" }
         [metrics.own]
         component_label = "plugin"
         sent_events = ["out_total", "out_retried_total"]
@@ -80,6 +84,9 @@ fn a_whole_file_is_read() {
     let metrics = watched.metrics.as_ref().unwrap();
     assert_eq!((metrics.mapping.name(), metrics.bearer_token.as_ref().unwrap().reveal()), ("own", "b"));
     assert!(watched.command.is_none());
+    assert_eq!(watched.log_files, ["/var/log/**/*.log"]);
+    assert!(matches!(watched.multiline.as_deref(), Some(MultilineRule::Start(start)) if start.is_match("2026-01")));
+    assert!(matches!(orders.multiline.as_deref(), Some(MultilineRule::StackTraces)));
     assert_eq!(config.machine_id.as_deref(), Some("m-1"));
 }
 
@@ -95,7 +102,8 @@ fn every_mistake_is_found_in_one_run_and_names_its_key() {
         [[pipeline]]
         id = "b"
         command = "vector"
-        log_files = ["/x"]
+        log_files = ["x/*.log", "/x/[", "/x/", "/good/*.log"]
+        multiline = { start = "(", end = "" }
         working_dir = "here"
         metrics = "nope"
         metrics_url = "127.0.0.1:9598"
@@ -120,8 +128,12 @@ fn every_mistake_is_found_in_one_run_and_names_its_key() {
         "pipeline \"b\": command",
         "pipeline \"b\": id",
         "pipeline \"b\": log_files",
+        "pipeline \"b\": log_files",
+        "pipeline \"b\": log_files",
         "pipeline \"b\": metrics",
         "pipeline \"b\": metrics_url",
+        "pipeline \"b\": multiline: end",
+        "pipeline \"b\": multiline: start",
         "pipeline \"b\": working_dir",
         "pipeline 4: command",
         "pipeline 4: id",

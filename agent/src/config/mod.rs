@@ -6,6 +6,7 @@
 mod command;
 mod file;
 mod limits;
+mod lines;
 mod load;
 mod mappings;
 mod mistakes;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use systole_shared::{PipelineId, Token};
 
 use crate::http::TlsFiles;
+use crate::logs::multiline::MultilineRule;
 use crate::scrape::mapping::Mapping;
 use crate::spool::Bounds;
 
@@ -127,6 +129,10 @@ pub(crate) struct PipelineConfig {
     pub(crate) metrics: Option<MetricsConfig>,
     /// The process behind a pipeline that is only watched, if it is to be followed.
     pub(crate) process: Option<ProcessConfig>,
+    /// Patterns of log files besides the command's output: absolute paths with `*`, `?`, `[…]`, `**`.
+    pub(crate) log_files: Vec<String>,
+    /// Which lines belong together; each one stands alone by default.
+    pub(crate) multiline: Option<Arc<MultilineRule>>,
 }
 
 /// How the process of a watched pipeline is found.

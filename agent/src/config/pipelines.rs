@@ -8,7 +8,7 @@ use systole_shared::{PipelineId, Token};
 
 use super::mappings::Mappings;
 use super::section::Section;
-use super::{MetricsConfig, PipelineConfig, command, file, process, settings};
+use super::{MetricsConfig, PipelineConfig, command, file, lines, process, settings};
 use crate::scrape::mapping::Mapping;
 
 /// Reads every pipeline; those with mistakes are left out, their mistakes noted.
@@ -55,12 +55,8 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
     let labels = section.text_table("labels");
     let labels_key = section.name("labels");
     settings::check_labels(&labels_key, &labels, section.mistakes());
-    if section.take("log_files").is_some() {
-        section.mistake(
-            "log_files",
-            "is not supported yet in this version; leave it out (a command's stdout and stderr are taken without it)",
-        );
-    }
+    let log_files = lines::read_log_files(&mut section);
+    let multiline = lines::read_multiline(&mut section);
     let has_command = section.has("command");
     let command = command::read(&mut section);
     let has_metrics = section.has("metrics_url");
@@ -74,7 +70,7 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
         );
     }
     section.finish();
-    Some(PipelineConfig { id: id?, name, labels, command, metrics, process })
+    Some(PipelineConfig { id: id?, name, labels, command, metrics, process, log_files, multiline })
 }
 
 fn read_id(section: &mut Section<'_>) -> Option<PipelineId> {

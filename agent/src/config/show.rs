@@ -6,6 +6,7 @@ use std::fmt;
 use systole_shared::Token;
 
 use super::{Config, LogFormat, PipelineConfig, ProcessConfig};
+use crate::logs::multiline::MultilineRule;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,6 +85,14 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
     match &pipeline.process {
         Some(ProcessConfig::PidFile(path)) => writeln!(f, "pid_file = {:?}", path.display().to_string())?,
         Some(ProcessConfig::SystemdUnit(name)) => writeln!(f, "systemd_unit = {name:?}")?,
+        None => {}
+    }
+    if !pipeline.log_files.is_empty() {
+        writeln!(f, "log_files = {:?}", pipeline.log_files)?;
+    }
+    match pipeline.multiline.as_deref() {
+        Some(MultilineRule::StackTraces) => writeln!(f, "multiline = true")?,
+        Some(MultilineRule::Start(start)) => writeln!(f, "multiline = {{ start = {:?} }}", start.as_str())?,
         None => {}
     }
     if let Some(metrics) = &pipeline.metrics {

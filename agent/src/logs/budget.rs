@@ -2,36 +2,68 @@
 
 use std::collections::VecDeque;
 
+use systole_shared::UnixMillis;
 use systole_shared::limits::{LOG_LINES_BURST, LOG_LINES_PER_SECOND, MAX_LOG_LINES_PER_REPORT};
 use tokio::time::Instant;
 
 use super::Line;
+use super::progress::{Mark, Progress, SavedLogs};
 
 /// Text that waits per pipeline: thousands of usual lines, but not thousands of the longest.
-const MAX_WAITING_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
 /// The waiting lines of one pipeline. Beyond the budget the oldest go: what a pipeline said last is
-/// what explains its end.
+/// what explains its end. What is read from files does not come to that, for a file can wait.
 #[derive(Debug)]
 pub(crate) struct LogBuffer {
-    lines: VecDeque<Line>,
+    lines: VecDeque<Waiting>,
     bytes: usize,
     tokens: f64,
     refilled: Instant,
     dropped: u64,
+    /// How far the sources of the lines have come.
+    pub(crate) progress: Progress,
+    /// What is to be kept with the last report.
+    closed: SavedLogs,
+}
+
+/// A line that waits.
+#[derive(Debug)]
+struct Waiting {
+    line: Line,
+    /// Its end in its source, if it can be read again there.
+    mark: Option<Mark>,
+    /// Lines of its source before it that were passed over.
+    skipped: u64,
 }
 
 impl LogBuffer {
     /// An empty one with the full burst.
     pub(crate) fn new(now: Instant) -> Self {
-        LogBuffer { lines: VecDeque::new(), bytes: 0, tokens: f64::from(LOG_LINES_BURST), refilled: now, dropped: 0 }
+        LogBuffer {
+            lines: VecDeque::new(),
+            bytes: 0,
+            tokens: f64::from(LOG_LINES_BURST),
+            refilled: now,
+            dropped: 0,
+            progress: Progress::default(),
+            closed: SavedLogs::default(),
+        }
     }
 
-    /// Takes a line.
+    /// Takes a line of a source that cannot be read again.
     pub(crate) fn push(&mut self, line: Line, now: Instant) {
-        let refill = now.duration_since(self.refilled).as_secs_f64() * f64::from(LOG_LINES_PER_SECOND);
-        self.tokens = (self.tokens + refill).min(f64::from(LOG_LINES_BURST));
-        self.refilled = now;
+        self.take_in(Waiting { line, mark: None, skipped: 0 }, now);
+    }
+
+    /// Takes a line of a source, before which lines were passed over.
+    pub(crate) fn push_marked(&mut self, line: Line, mark: Mark, skipped: u64, now: Instant) {
+        self.progress.wait(mark);
+        self.take_in(Waiting { line, mark: Some(mark), skipped }, now);
+    }
+
+    fn take_in(&mut self, waiting: Waiting, now: Instant) {
+        self.refill(now);
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
         } else {
@@ -39,35 +71,69 @@ impl LogBuffer {
             // which keeps the last line of a flood.
             self.drop_oldest();
         }
-        self.bytes += line.text.len();
-        self.lines.push_back(line);
+        self.bytes += waiting.line.text.len();
+        self.lines.push_back(waiting);
         while self.bytes > MAX_WAITING_BYTES || self.lines.len() > MAX_LOG_LINES_PER_REPORT {
             self.drop_oldest();
         }
     }
 
+    fn refill(&mut self, now: Instant) {
+        let refill = now.duration_since(self.refilled).as_secs_f64() * f64::from(LOG_LINES_PER_SECOND);
+        self.tokens = (self.tokens + refill).min(f64::from(LOG_LINES_BURST));
+        self.refilled = now;
+    }
+
+    /// How many lines can be taken now without another one's being dropped for them.
+    pub(crate) fn room(&mut self, now: Instant) -> usize {
+        self.refill(now);
+        if self.bytes > MAX_WAITING_BYTES / 2 {
+            return 0;
+        }
+        (self.tokens as usize).min(MAX_LOG_LINES_PER_REPORT - self.lines.len())
+    }
+
     fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.lines.pop_front() {
-            self.bytes -= oldest.text.len();
+        if self.take_oldest().is_some() {
             self.dropped += 1;
         }
     }
 
     /// The oldest line that waits.
     pub(crate) fn first(&self) -> Option<&Line> {
-        self.lines.front()
+        self.lines.front().map(|waiting| &waiting.line)
     }
 
-    /// Takes the oldest line out.
+    /// Takes the oldest line out, into a report.
     pub(crate) fn take_first(&mut self) -> Option<Line> {
-        let line = self.lines.pop_front()?;
+        self.take_oldest()
+    }
+
+    fn take_oldest(&mut self) -> Option<Line> {
+        let Waiting { line, mark, skipped } = self.lines.pop_front()?;
         self.bytes -= line.text.len();
+        self.dropped += skipped;
+        if let Some(mark) = mark {
+            self.progress.cover(mark);
+        }
         Some(line)
     }
 
-    /// How many lines were dropped since the last call.
-    pub(crate) fn take_dropped(&mut self) -> u64 {
+    /// A report has taken what it has room for. Returns how many lines were dropped since the last one.
+    pub(crate) fn close_report(&mut self, now: UnixMillis) -> u64 {
+        self.closed = self.progress.close_report(now);
         std::mem::take(&mut self.dropped)
+    }
+
+    /// What is to be kept with the report that was closed last.
+    pub(crate) fn closed(&self) -> &SavedLogs {
+        &self.closed
+    }
+
+    /// Goes on from what an earlier life of the agent kept.
+    pub(crate) fn restore(&mut self, saved: SavedLogs, now: UnixMillis) {
+        self.closed = saved.clone();
+        self.progress.restore(saved, now);
     }
 }
 
@@ -80,7 +146,7 @@ mod tests {
     use super::*;
 
     fn line(text: &str) -> Line {
-        Line { at: 0, stream: LogStream::Stdout, text: text.to_owned() }
+        Line { at: 0, stream: LogStream::Stdout, text: text.to_owned(), level: None }
     }
 
     fn drain(buffer: &mut LogBuffer) -> Vec<String> {
@@ -92,10 +158,10 @@ mod tests {
         let now = Instant::now();
         let mut buffer = LogBuffer::new(now);
         (0..1_500).for_each(|number| buffer.push(line(&number.to_string()), now));
-        assert_eq!(buffer.take_dropped(), 500);
+        assert_eq!(buffer.close_report(0), 500);
         let kept = drain(&mut buffer);
         assert_eq!((kept.len(), kept[0].as_str(), kept[999].as_str()), (1_000, "500", "1499"));
-        assert_eq!(buffer.take_dropped(), 0);
+        assert_eq!(buffer.close_report(0), 0);
     }
 
     #[test]
@@ -112,7 +178,7 @@ mod tests {
         }
         // 10 s: the burst, and 200 for each second.
         assert!((2_990..=3_002).contains(&kept), "{kept}");
-        assert_eq!(buffer.take_dropped() + u64::try_from(kept).unwrap(), 10_000);
+        assert_eq!(buffer.close_report(0) + u64::try_from(kept).unwrap(), 10_000);
     }
 
     #[test]
@@ -124,7 +190,7 @@ mod tests {
         buffer.push(line("last but one"), now);
         buffer.push(line("last"), now);
         assert_eq!(drain(&mut buffer), ["last"]);
-        assert_eq!(buffer.take_dropped(), 1);
+        assert_eq!(buffer.close_report(0), 1);
     }
 
     #[test]
@@ -134,6 +200,6 @@ mod tests {
         let long = "x".repeat(64 * 1024);
         (0..100).for_each(|_| buffer.push(line(&long), now));
         assert_eq!(drain(&mut buffer).len(), MAX_WAITING_BYTES / long.len());
-        assert_eq!(buffer.take_dropped(), 100 - 16);
+        assert_eq!(buffer.close_report(0), 100 - 16);
     }
 }

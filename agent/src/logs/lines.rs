@@ -1,71 +1,118 @@
 //! Splits a stream of bytes into lines of bounded length.
 
-use systole_shared::limits::{CUT_MARK, MAX_LOG_LINE_BYTES};
+use systole_shared::LogLevel;
+use systole_shared::limits::{MAX_LOG_LINE_BYTES, cut};
 
-/// Cuts a stream at its line ends. Holds at most one line of [`MAX_LOG_LINE_BYTES`].
+use super::level;
+
+/// Longest line that is read as one; what is beyond is passed over. A JSON line may have its level
+/// at its end, so more is read than is sent.
+const MAX_READ_BYTES: usize = 1024 * 1024;
+
+/// What a splitter keeps allocated between two lines.
+const KEPT_BYTES: usize = 4 * 1024;
+
+/// The text of a line, within the protocol's bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LineText {
+    /// Without its line end; marked when it was cut.
+    pub(crate) text: String,
+    /// Of a line that was cut, the level that the whole of it said.
+    pub(crate) level: Option<LogLevel>,
+}
+
+/// Cuts a stream at its line ends. Holds at most the beginning of one line.
 #[derive(Debug, Default)]
 pub(crate) struct LineSplitter {
     line: Vec<u8>,
-    too_long: bool,
+    is_too_long: bool,
 }
 
 impl LineSplitter {
-    /// Takes the next bytes and hands every finished line to `emit`.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], mut emit: impl FnMut(String)) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.take(&bytes[..end]);
-            emit(self.finish_line());
-            bytes = &bytes[end + 1..];
+    /// Takes bytes up to and with the next line end, or all of them. Returns how many, and the line
+    /// that they finish.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> (usize, Option<LineText>) {
+        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+            self.keep(bytes);
+            return (bytes.len(), None);
+        };
+        if self.is_between_lines() && end <= MAX_READ_BYTES {
+            return (end + 1, Some(text_of(&bytes[..end], false)));
         }
-        self.take(bytes);
+        self.keep(&bytes[..end]);
+        (end + 1, Some(self.finish_line()))
     }
 
     /// The stream has ended: what is left is a line, if there is anything.
-    pub(crate) fn finish(&mut self) -> Option<String> {
-        (!self.line.is_empty() || self.too_long).then(|| self.finish_line())
+    pub(crate) fn finish(&mut self) -> Option<LineText> {
+        (!self.is_between_lines()).then(|| self.finish_line())
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    /// Whether nothing of a line is held.
+    pub(crate) fn is_between_lines(&self) -> bool {
+        self.line.is_empty() && !self.is_too_long
+    }
+
+    /// Bytes of the line that is held are passed over.
+    pub(crate) fn pass_over(&mut self) {
+        self.is_too_long = true;
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
         // One byte more than a line may have, for the CR that is taken off.
-        let room = MAX_LOG_LINE_BYTES + 1 - self.line.len();
-        self.too_long |= bytes.len() > room;
+        let room = MAX_READ_BYTES + 1 - self.line.len();
+        self.is_too_long |= bytes.len() > room;
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    fn finish_line(&mut self) -> String {
-        let cut = std::mem::take(&mut self.too_long);
-        let mut line: &[u8] = &self.line;
-        if !cut {
-            line = line.strip_suffix(b"\r").unwrap_or(line);
-        }
-        // NUL is legal in UTF-8, but databases refuse it.
-        let mut text = String::from_utf8_lossy(line).replace('\0', "\u{fffd}");
-        if cut || text.len() > MAX_LOG_LINE_BYTES {
-            text.truncate(text.floor_char_boundary(MAX_LOG_LINE_BYTES - CUT_MARK.len()));
-            text.push_str(CUT_MARK);
-        }
+    fn finish_line(&mut self) -> LineText {
+        let line = text_of(&self.line, std::mem::take(&mut self.is_too_long));
         self.line.clear();
         // A single long line must not hold its memory for ever.
-        self.line.shrink_to(4096);
-        text
+        self.line.shrink_to(KEPT_BYTES);
+        line
     }
+}
+
+fn text_of(mut line: &[u8], is_torn: bool) -> LineText {
+    if !is_torn {
+        line = line.strip_suffix(b"\r").unwrap_or(line);
+    }
+    let mut text = String::from_utf8_lossy(line).into_owned();
+    if text.contains('\0') {
+        // Legal in UTF-8, but databases refuse it.
+        text = text.replace('\0', "\u{fffd}");
+    }
+    if text.len() <= MAX_LOG_LINE_BYTES {
+        return LineText { text, level: None };
+    }
+    LineText { level: level::find(&text), text: cut(&text, MAX_LOG_LINE_BYTES).into_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use systole_shared::limits::CUT_MARK;
 
     use super::*;
 
-    fn split(chunks: &[&[u8]]) -> Vec<String> {
+    fn split_all(chunks: &[&[u8]]) -> Vec<LineText> {
         let mut splitter = LineSplitter::default();
         let mut lines = Vec::new();
-        for chunk in chunks {
-            splitter.push(chunk, |line| lines.push(line));
-            assert!(splitter.line.len() <= MAX_LOG_LINE_BYTES + 1);
+        for mut bytes in chunks.iter().copied() {
+            while !bytes.is_empty() {
+                let (used, line) = splitter.take(bytes);
+                assert!(used > 0 && splitter.line.len() <= MAX_READ_BYTES + 1);
+                lines.extend(line);
+                bytes = &bytes[used..];
+            }
         }
         lines.extend(splitter.finish());
         lines
+    }
+
+    fn split(chunks: &[&[u8]]) -> Vec<String> {
+        split_all(chunks).into_iter().map(|line| line.text).collect()
     }
 
     #[test]
@@ -83,6 +130,22 @@ mod tests {
         assert_eq!(lines[1], "next");
         let whole = vec![b'x'; MAX_LOG_LINE_BYTES];
         assert_eq!(split(&[&whole, b"\r\n"]), [String::from_utf8(whole).unwrap()]);
+    }
+
+    #[test]
+    fn the_level_of_a_line_that_is_cut_is_found_in_the_whole_of_it() {
+        let long = format!(r#"{{"msg":"{}","level":"error"}}"#, "x".repeat(MAX_READ_BYTES - 100));
+        let lines = split_all(&[long.as_bytes(), b"\nshort\n"]);
+        assert_eq!(lines[0].level, Some(LogLevel::Error));
+        assert_eq!((lines[1].text.as_str(), lines[1].level), ("short", None));
+    }
+
+    #[test]
+    fn beyond_1_mib_nothing_of_a_line_is_held() {
+        let long = vec![b'x'; MAX_READ_BYTES];
+        let lines = split(&[b"first\n", &long, &long, &long, b"\nlast"]);
+        assert_eq!((lines.len(), lines[0].as_str(), lines[2].as_str()), (3, "first", "last"));
+        assert_eq!(lines[1].len(), MAX_LOG_LINE_BYTES);
     }
 
     #[test]

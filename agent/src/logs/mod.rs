@@ -1,12 +1,31 @@
-//! Lines that pipelines write: splitting, levels, and the budget of what is kept.
+//! Lines that pipelines write: where they are read, what belongs together, levels, and the budget
+//! of what is kept.
+//!
+//! A process writes its output into files of the agent, not into pipes: what it says while the agent
+//! is away, or while it dies with the agent, is still there for the agent's next life.
 
 pub(crate) mod budget;
+mod capture;
+mod disk;
+mod files;
+mod identity;
 pub(crate) mod level;
 pub(crate) mod lines;
+pub(crate) mod multiline;
+pub(crate) mod progress;
+pub(crate) mod reader;
+pub(crate) mod shelf;
+mod source;
+mod tail;
 
-use systole_shared::{LogStream, UnixMillis};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One line of a pipeline. Its level is found when it is reported: of a flood, few lines are.
+use systole_shared::{LogLevel, LogStream, UnixMillis};
+
+pub(crate) use capture::Writers;
+pub(crate) use source::PipelineLogs;
+
+/// One line of a pipeline, or several that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     /// When the agent read it.
@@ -15,4 +34,12 @@ pub(crate) struct Line {
     pub(crate) stream: LogStream,
     /// The text, within the protocol's bounds.
     pub(crate) text: String,
+    /// Its level, if it had to be found before the text was cut. That of others is found when they
+    /// are reported: of a flood, few lines are.
+    pub(crate) level: Option<LogLevel>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

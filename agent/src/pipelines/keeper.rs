@@ -19,6 +19,7 @@ use super::revisions::{self, Revisions};
 use super::set::PipelineSet;
 use super::supervisor::Supervisor;
 use crate::config::PipelineConfig;
+use crate::logs::shelf::LogShelf;
 use crate::scrape::fetch::Scraper;
 use crate::selfcount::SelfCounters;
 
@@ -36,6 +37,8 @@ pub(crate) struct Keeper {
 pub(crate) struct KeeperParts {
     /// The pipelines as all parts of the agent see them.
     pub(crate) set: Arc<PipelineSet>,
+    /// Where their lines are.
+    pub(crate) logs: Arc<LogShelf>,
     /// Asks their endpoints.
     pub(crate) scraper: Arc<Scraper>,
     /// Told of changes of their states.
@@ -115,7 +118,8 @@ impl Keeper {
 
     fn begin(&mut self, config: &Arc<PipelineConfig>) {
         let parts = &self.parts;
-        let pipeline = Pipeline::new(PipelineConfig::clone(config), parts.changed.clone(), parts.counters.clone());
+        let (changed, counters) = (parts.changed.clone(), parts.counters.clone());
+        let pipeline = Pipeline::new(PipelineConfig::clone(config), parts.logs.of(&config.id), changed, counters);
         let pipeline = Arc::new(pipeline);
         let stop = parts.stop.child_token();
         let mut orders = None;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use systole_shared::LogStream;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,7 +21,7 @@ pub(crate) const STOP_CEILING: Duration = Duration::from_secs(30);
 /// How long what a crashed process left behind in its group may take to end, before SIGKILL.
 const LEFTOVER_CEILING: Duration = Duration::from_secs(5);
 
-/// How long the pipes of a process that has ended are read on, in case something else holds them.
+/// How long the end of the output of a process that has ended is waited for: something else may hold it.
 const DRAIN_CEILING: Duration = Duration::from_millis(500);
 
 /// Between two looks at a process group.
@@ -41,22 +40,23 @@ pub(super) struct Life {
 
 impl Life {
     /// Starts the process.
-    pub(super) fn begin(pipeline: &Arc<Pipeline>, command: &CommandConfig) -> Result<Life, SpawnError> {
+    pub(super) async fn begin(pipeline: &Arc<Pipeline>, command: &CommandConfig) -> Result<Life, SpawnError> {
+        let (output, stdout, stderr) = Output::prepare(pipeline).await;
         let born = Instant::now();
         // A limit that cannot be set is no reason not to run.
         let group = Group::make(pipeline.id(), &command.limits).unwrap_or_else(|error| {
             tracing::warn!(pipeline = %pipeline.id(), "memory_max and cpu_max are not applied: {error}");
             let line = format!("warn: systole-agent: memory_max and cpu_max are not applied: {error}");
-            pipeline.take_lines(LogStream::Stderr, |emit| emit(line));
+            pipeline.say(line);
             None
         });
-        let mut child = process::spawn(command, group.as_ref())?;
+        let mut child = process::spawn(command, group.as_ref(), stdout, stderr)?;
         let pid = child.id();
         pipeline.change(|state| {
             state.pid = pid;
             state.started_at = Some(clock::unix_millis());
         });
-        let output = Output::follow(pipeline, child.stdout.take(), child.stderr.take());
+        output.follow(&mut child);
         Ok(Life { child, pid, output, group, born })
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod keeper;
 mod life;
 mod output;
+mod pipe;
 mod port;
 pub(crate) mod process;
 pub(crate) mod program;
@@ -33,8 +34,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::config::PipelineConfig;
-use crate::logs::Line;
 use crate::logs::budget::LogBuffer;
+use crate::logs::{Line, PipelineLogs};
 use crate::scrape::fetch::Scraper;
 use crate::scrape::meter::{Meter, Metered, SavedMeter};
 use crate::selfcount::SelfCounters;
@@ -49,7 +50,7 @@ pub(crate) struct Pipeline {
     id: PipelineId,
     running: Mutex<Running>,
     state: Mutex<StateBook>,
-    logs: Mutex<LogBuffer>,
+    logs: Arc<PipelineLogs>,
     meter: Mutex<Meter>,
     /// What is known of a pipeline that somebody else runs.
     watch: Mutex<WatchBook>,
@@ -81,7 +82,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Pipeline {
     /// A pipeline that nothing is known of yet. `changed` is told of every change of its state.
-    pub(crate) fn new(config: PipelineConfig, changed: Arc<Notify>, counters: Arc<SelfCounters>) -> Self {
+    pub(crate) fn new(
+        config: PipelineConfig,
+        logs: Arc<PipelineLogs>,
+        changed: Arc<Notify>,
+        counters: Arc<SelfCounters>,
+    ) -> Self {
         let meter = if config.is_supervised() { Meter::of_supervised() } else { Meter::of_watched() };
         Pipeline {
             id: config.id.clone(),
@@ -93,7 +99,7 @@ impl Pipeline {
                 is_gone: false,
             }),
             state: Mutex::new(StateBook::new()),
-            logs: Mutex::new(LogBuffer::new(Instant::now())),
+            logs,
             meter: Mutex::new(meter),
             watch: Mutex::default(),
             scraping: tokio::sync::Mutex::new(()),
@@ -242,16 +248,20 @@ impl Pipeline {
         }
     }
 
-    /// Takes lines of the process: all that `read` gives.
-    fn take_lines(&self, stream: LogStream, read: impl FnOnce(&mut dyn FnMut(String))) {
-        let (at, now) = (clock::unix_millis(), Instant::now());
-        let mut logs = lock(&self.logs);
-        read(&mut |text| logs.push(Line { at, stream, text }, now));
+    /// Its lines, and where they come from.
+    pub(crate) fn logs(&self) -> &Arc<PipelineLogs> {
+        &self.logs
+    }
+
+    /// Adds a line of the agent's own to what the process writes to its standard error.
+    fn say(&self, text: String) {
+        let line = Line { at: clock::unix_millis(), stream: LogStream::Stderr, text, level: None };
+        self.with_logs(|logs| logs.push(line, Instant::now()));
     }
 
     /// Works on the waiting lines.
     pub(crate) fn with_logs<T>(&self, work: impl FnOnce(&mut LogBuffer) -> T) -> T {
-        work(&mut lock(&self.logs))
+        self.logs.with_buffer(work)
     }
 
     /// What was counted since the last call.

@@ -1,72 +1,104 @@
-//! Reads what a process writes, until the pipe ends or nobody wants to wait for that any longer.
+//! Where a process writes its output: into files that outlive the agent, or, while the agent's disk
+//! does not take any, into pipes.
 
+use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use systole_shared::LogStream;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Child;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Pipeline;
-use crate::logs::lines::LineSplitter;
+use super::pipe::read_pipe;
+use crate::logs::Writers;
 
-/// One read from a pipe: what a Linux pipe holds is 64 KiB, an eighth of it keeps many agents' pipes small.
-const READ_BYTES: usize = 8 * 1024;
+/// How long the disk may take before a start, or for the last lines of an end.
+const DISK_CEILING: Duration = Duration::from_secs(2);
 
-/// The readers of one process.
-pub(crate) struct Output {
-    readers: TaskTracker,
-    give_up: CancellationToken,
+/// Between two looks whether somebody still writes.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The output of one life of a process.
+pub(super) struct Output {
+    pipeline: Arc<Pipeline>,
+    way: Way,
+}
+
+/// Which way the output goes.
+enum Way {
+    /// The pipeline's files.
+    Files,
+    /// Pipes, and their readers.
+    Pipes { readers: TaskTracker, give_up: CancellationToken },
 }
 
 impl Output {
-    /// Begins to read both pipes into the pipeline's lines.
-    pub(crate) fn follow(
-        pipeline: &Arc<Pipeline>,
-        stdout: Option<tokio::process::ChildStdout>,
-        stderr: Option<tokio::process::ChildStderr>,
-    ) -> Self {
-        let output = Output { readers: TaskTracker::new(), give_up: CancellationToken::new() };
-        if let Some(pipe) = stdout {
-            output.readers.spawn(read(pipeline.clone(), pipe, LogStream::Stdout, output.give_up.clone()));
-        }
-        if let Some(pipe) = stderr {
-            output.readers.spawn(read(pipeline.clone(), pipe, LogStream::Stderr, output.give_up.clone()));
-        }
-        output.readers.close();
-        output
-    }
-
-    /// Waits until both pipes have ended and every line is taken.
-    pub(crate) async fn ended(&self) {
-        self.readers.wait().await;
-    }
-
-    /// Takes what was read so far as the end: something that outlived the process holds a pipe open.
-    pub(crate) async fn give_up(&self) {
-        self.give_up.cancel();
-        self.readers.wait().await;
-    }
-}
-
-async fn read(
-    pipeline: Arc<Pipeline>,
-    mut pipe: impl AsyncRead + Unpin,
-    stream: LogStream,
-    give_up: CancellationToken,
-) {
-    let mut splitter = LineSplitter::default();
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        let read = tokio::select! {
-            biased;
-            read = pipe.read(&mut buffer) => read,
-            () = give_up.cancelled() => break,
+    /// Makes ready for a process, with its standard output and error.
+    pub(super) async fn prepare(pipeline: &Arc<Pipeline>) -> (Self, Stdio, Stdio) {
+        let logs = pipeline.logs().clone();
+        let files = timeout(DISK_CEILING, spawn_blocking(move || logs.begin_output())).await;
+        let error = match files {
+            Ok(Ok(Ok(Writers { stdout, stderr }))) => {
+                pipeline.logs().goes_through_pipes(false);
+                let output = Output { pipeline: pipeline.clone(), way: Way::Files };
+                return (output, stdout.into(), stderr.into());
+            }
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the disk does not answer".to_owned(),
         };
-        match read {
-            Ok(0) | Err(_) => break,
-            Ok(length) => pipeline.take_lines(stream, |emit| splitter.push(&buffer[..length], emit)),
+        if pipeline.logs().goes_through_pipes(true) {
+            tracing::warn!(pipeline = %pipeline.id(), error,
+                "output cannot be written to data_dir and goes through pipes until the next start: lines that are not reported yet are lost if the agent is killed");
+        }
+        let way = Way::Pipes { readers: TaskTracker::new(), give_up: CancellationToken::new() };
+        (Output { pipeline: pipeline.clone(), way }, Stdio::piped(), Stdio::piped())
+    }
+
+    /// Begins to read what the process writes.
+    pub(super) fn follow(&self, child: &mut Child) {
+        let Way::Pipes { readers, give_up } = &self.way else { return };
+        if let Some(pipe) = child.stdout.take() {
+            readers.spawn(read_pipe(self.pipeline.clone(), pipe, LogStream::Stdout, give_up.clone()));
+        }
+        if let Some(pipe) = child.stderr.take() {
+            readers.spawn(read_pipe(self.pipeline.clone(), pipe, LogStream::Stderr, give_up.clone()));
+        }
+        readers.close();
+    }
+
+    /// Waits until nobody writes any more and every line is taken.
+    pub(super) async fn ended(&self) {
+        match &self.way {
+            Way::Pipes { readers, .. } => readers.wait().await,
+            Way::Files => {
+                while !self.read_all().await {
+                    sleep(LOOK_EVERY).await;
+                }
+            }
         }
     }
-    pipeline.take_lines(stream, |emit| splitter.finish().into_iter().for_each(emit));
+
+    /// Takes what was written so far: something that outlived the process may still write. What comes
+    /// through a pipe then is lost, what comes into a file is read later.
+    pub(super) async fn give_up(&self) {
+        match &self.way {
+            Way::Pipes { readers, give_up } => {
+                give_up.cancel();
+                readers.wait().await;
+            }
+            Way::Files => drop(timeout(DISK_CEILING, self.read_all()).await),
+        }
+    }
+
+    async fn read_all(&self) -> bool {
+        let (logs, config) = (self.pipeline.logs().clone(), self.pipeline.config());
+        let read = spawn_blocking(move || logs.finish_output(config.multiline.as_ref()));
+        // A reader that broke down has no more to give.
+        read.await.unwrap_or(true)
+    }
 }

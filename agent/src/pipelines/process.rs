@@ -40,14 +40,21 @@ pub(crate) enum SpawnError {
     },
 }
 
-/// Starts the command in a process group of its own, with its output to be read.
+/// Starts the command in a process group of its own, with its output going where it is told.
 ///
 /// Must be called on the thread that lives as long as the agent: the kernel's signal at the
 /// parent's death is one at the death of the thread that called.
 ///
 /// It joins the control group of `group` first.
-pub(super) fn spawn(config: &CommandConfig, group: Option<&Group>) -> Result<Child, SpawnError> {
-    command(config, group)?.spawn().map_err(|source| SpawnError::System { program: config.program.clone(), source })
+pub(super) fn spawn(
+    config: &CommandConfig,
+    group: Option<&Group>,
+    stdout: Stdio,
+    stderr: Stdio,
+) -> Result<Child, SpawnError> {
+    let mut command = command(config, group)?;
+    command.stdout(stdout).stderr(stderr);
+    command.spawn().map_err(|source| SpawnError::System { program: config.program.clone(), source })
 }
 
 /// The command, ready to be started: found, without the agent's secrets, its output to be read.

@@ -36,6 +36,8 @@ impl Scene {
             command: Some(command),
             metrics: None,
             process: None,
+            log_files: Vec::new(),
+            multiline: None,
         })
     }
 

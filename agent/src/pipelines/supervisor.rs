@@ -159,7 +159,7 @@ impl Supervisor {
         self.pipeline
             .with_meter(|meter| if alone { meter.process_started() } else { meter.process_started_beside_another() });
         let Some(command) = revision.command() else { return End::Asked };
-        let mut life = match Life::begin(&self.pipeline, &command) {
+        let mut life = match Life::begin(&self.pipeline, &command).await {
             Ok(life) => life,
             Err(error) => {
                 let reason = error.to_string();

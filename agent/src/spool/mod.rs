@@ -335,6 +335,11 @@ impl Spool {
         self.segments.iter().any(waits) || self.sent.has_mark(boot, seq)
     }
 
+    /// Whether reports wait that the disk does not have, so that they would be lost with the agent.
+    pub(crate) fn waits_in_memory(&self) -> bool {
+        !self.memory.is_empty()
+    }
+
     /// How many reports wait, and their bytes.
     pub(crate) fn size(&self) -> (u64, u64) {
         let on_disk = self.segments.iter().flat_map(|segment| &segment.entries);

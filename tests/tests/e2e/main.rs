@@ -13,6 +13,7 @@ mod heartbeat;
 mod identity;
 mod install;
 mod isolation;
+mod logs;
 mod operations;
 mod outage;
 mod pair;

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(30);
 const CAUGHT_UP: Duration = Duration::from_secs(90);
 /// What may wait on the disk.
 const BOUND_BYTES: u64 = 256 * 1024;
-/// A file that is being merged, the baselines, and the report that is just being written lie beside it.
+/// A file that is being merged, the checkpoint, and the report that is just being written lie beside it.
 const BESIDE_BYTES: u64 = 48 * 1024;
 /// An index of what waits, one merge at a time, and what an allocator keeps of that.
 const MORE_MEMORY_BYTES: u64 = 3 * 1024 * 1024;

@@ -1,0 +1,281 @@
+use std::io::Write;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::logs::progress::SavedLogs;
+use crate::logs::tail::Amount;
+
+/// A pipeline's log files over lives of the agent. The pattern is `*.log`.
+struct Fixture {
+    dir: TempDir,
+    files: LogFiles,
+    logs: Mutex<LogBuffer>,
+    /// What a killed agent would find.
+    kept: SavedLogs,
+    now: Instant,
+}
+
+impl Fixture {
+    /// The pattern was looked up before, so that every file is read from its beginning.
+    fn new() -> Self {
+        let mut fixture = Self::at_first_sight();
+        fixture.polled();
+        fixture
+    }
+
+    fn at_first_sight() -> Self {
+        let now = Instant::now();
+        let logs = Mutex::new(LogBuffer::new(now));
+        let dir = tempfile::tempdir().unwrap();
+        Fixture { dir, files: LogFiles::default(), logs, kept: SavedLogs::default(), now }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let mut file = File::options().append(true).create(true).open(self.path(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        std::fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    /// Looks and reads, some time later.
+    fn poll(&mut self) -> Polled {
+        self.now += LOOK_EVERY;
+        self.read()
+    }
+
+    /// Reads only.
+    fn read(&mut self) -> Polled {
+        let (scratch, amount) = (&mut Vec::new(), Amount::WithinBudget { spared: 0 });
+        let pattern = self.path("*.log").display().to_string();
+        self.files.poll(&[pattern], &self.logs, &mut Round { rule: None, amount, at: 0, now: self.now, scratch })
+    }
+
+    fn report(&mut self) -> Vec<String> {
+        let mut logs = lock(&self.logs);
+        let lines: Vec<String> = std::iter::from_fn(|| logs.take_first()).map(|line| line.text).collect();
+        logs.close_report(0);
+        self.kept = logs.closed().clone();
+        logs.progress.commit_report();
+        lines
+    }
+
+    fn polled(&mut self) -> Vec<String> {
+        self.poll();
+        let mut lines = self.report();
+        lines.sort_by_key(String::len);
+        lines
+    }
+
+    /// The agent is killed and comes back.
+    fn kill(&mut self) {
+        self.files = LogFiles::default();
+        self.logs = Mutex::new(LogBuffer::new(self.now));
+        lock(&self.logs).restore(self.kept.clone(), 0);
+    }
+}
+
+#[test]
+fn at_the_first_sight_of_a_pattern_files_are_read_from_their_end_and_later_ones_from_their_beginning() {
+    let mut fixture = Fixture::at_first_sight();
+    fixture.write("a.log", "old\nhalf a");
+    assert_eq!(fixture.polled(), [""; 0]);
+    fixture.write("a.log", " line\n");
+    fixture.write("b.log", "new\n");
+    assert_eq!(fixture.polled(), ["new", "half a line"]);
+    fixture.kill();
+    fixture.write("c.log", "while it was away\n");
+    assert_eq!(fixture.polled(), ["while it was away"]);
+}
+
+#[test]
+fn a_file_that_was_renamed_is_read_to_its_end_and_the_new_one_from_its_beginning() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "1\n");
+    assert_eq!(fixture.polled(), ["1"]);
+    fixture.rename("a.log", "a.log.1");
+    fixture.write("a.log.1", "22\n");
+    fixture.write("a.log", "333\n");
+    assert_eq!(fixture.polled(), ["22", "333"]);
+    fixture.write("a.log.1", "late\n");
+    assert_eq!(fixture.polled(), ["late"]);
+    fixture.now += ROTATED_QUIET;
+    fixture.poll();
+    assert_eq!(fixture.files.files.len(), 1, "let go of after a while");
+}
+
+#[test]
+fn a_file_that_another_name_of_the_pattern_leads_to_is_the_same_file() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "1\n");
+    fixture.poll();
+    fixture.rename("a.log", "b.log");
+    std::fs::hard_link(fixture.path("b.log"), fixture.path("c.log")).unwrap();
+    fixture.write("b.log", "22\n");
+    assert_eq!(fixture.polled(), ["1", "22"]);
+    assert_eq!(fixture.files.files.len(), 1);
+}
+
+#[test]
+fn a_file_that_was_truncated_is_read_from_its_beginning_also_when_it_is_long_again() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "first of all\n");
+    assert_eq!(fixture.polled(), ["first of all"]);
+    std::fs::copy(fixture.path("a.log"), fixture.path("copy")).unwrap();
+    std::fs::write(fixture.path("a.log"), "1\n").unwrap();
+    assert_eq!(fixture.polled(), ["1"]);
+    std::fs::write(fixture.path("a.log"), "longer than it was\n").unwrap();
+    assert_eq!(fixture.polled(), ["longer than it was"]);
+}
+
+#[test]
+fn a_file_that_was_renamed_while_the_agent_was_away_is_found_under_any_name() {
+    for name in ["b.log", "a.log.1"] {
+        let mut fixture = Fixture::new();
+        fixture.write("a.log", "1\n");
+        assert_eq!(fixture.polled(), ["1"]);
+        fixture.kill();
+        fixture.write("a.log", "22\n");
+        fixture.rename("a.log", name);
+        fixture.write("a.log", "333\n");
+        assert_eq!(fixture.polled(), ["22", "333"], "{name}");
+    }
+}
+
+#[test]
+fn an_inode_that_is_used_again_is_another_file() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "1\n22\n");
+    assert_eq!(fixture.polled(), ["1", "22"]);
+    fixture.kill();
+    // The same inode, and as long: truncated and written anew.
+    std::fs::write(fixture.path("a.log"), "4\n55\n").unwrap();
+    assert_eq!(fixture.polled(), ["4", "55"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_found_for_a_while_is_read_on_where_it_was() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "1\n");
+    assert_eq!(fixture.polled(), ["1"]);
+    let away = tempfile::tempdir().unwrap();
+    std::fs::rename(fixture.path("a.log"), away.path().join("a.log")).unwrap();
+    fixture.kill();
+    assert_eq!(fixture.polled(), [""; 0]);
+    fixture.kill();
+    std::fs::rename(away.path().join("a.log"), fixture.path("a.log")).unwrap();
+    fixture.write("a.log", "22\n");
+    assert_eq!(fixture.polled(), ["22"]);
+}
+
+#[test]
+fn what_is_no_file_is_left_alone_and_files_beyond_the_bound_are_left_out() {
+    let mut fixture = Fixture::new();
+    nix::unistd::mkfifo(&fixture.path("pipe.log"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::create_dir(fixture.path("dir.log")).unwrap();
+    std::os::unix::fs::symlink("nowhere", fixture.path("dangling.log")).unwrap();
+    (0..MAX_FILES + 5).for_each(|number| fixture.write(&format!("{number}.log"), "x\n"));
+    assert_eq!(fixture.polled().len(), MAX_FILES);
+    assert_eq!(fixture.files.told.len(), 2, "{:?}", fixture.files.told);
+    fixture.poll();
+    assert_eq!(fixture.files.files.len(), MAX_FILES);
+}
+
+#[test]
+fn a_busy_file_does_not_keep_the_others_out() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", &"busy\n".repeat(5_000));
+    fixture.write("b.log", "quiet\n");
+    assert!(fixture.poll().is_out_of_budget);
+    fixture.now += Duration::from_millis(250);
+    fixture.read();
+    assert!(fixture.report().contains(&"quiet".to_owned()));
+}
+
+/// What may happen to one file and to the agent.
+#[derive(Clone, Debug)]
+enum Step {
+    Write(&'static str),
+    /// Renamed out of the pattern; the next line makes a new file.
+    Rename,
+    /// Truncated after it was read.
+    Truncate,
+    Read,
+    Look,
+    Report,
+    Kill,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => prop::sample::select(vec!["#\n", "# ", "#\n#\n", "\r\n"]).prop_map(Step::Write),
+        1 => Just(Step::Rename),
+        1 => Just(Step::Truncate),
+        3 => Just(Step::Read),
+        3 => Just(Step::Look),
+        3 => Just(Step::Report),
+        2 => Just(Step::Kill),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Naive model: everything that was ever written, cut at its line ends. Rotation comes after a
+    /// look, and a truncation after a report: what a program takes away before it could be seen is
+    /// nobody's.
+    #[test]
+    fn every_line_is_reported_once_whatever_happens_to_the_file(steps in prop::collection::vec(step(), 1..60)) {
+        let mut fixture = Fixture::new();
+        let mut written = String::new();
+        let mut reported = Vec::new();
+        let (mut number, mut rotations) = (0, 0);
+        for step in steps {
+            match step {
+                Step::Write(text) => {
+                    let mut text = text.to_owned();
+                    while text.contains('#') {
+                        number += 1;
+                        text = text.replacen('#', &format!("line {number:05}"), 1);
+                    }
+                    fixture.write("a.log", &text);
+                    written.push_str(&text);
+                }
+                Step::Rename | Step::Truncate if !fixture.path("a.log").exists() => {}
+                Step::Rename => {
+                    fixture.write("a.log", "\n");
+                    written.push('\n');
+                    fixture.poll();
+                    reported.extend(fixture.report());
+                    rotations += 1;
+                    fixture.rename("a.log", &format!("a.log.{rotations}"));
+                }
+                Step::Truncate => {
+                    fixture.write("a.log", "\n");
+                    written.push('\n');
+                    fixture.poll();
+                    reported.extend(fixture.report());
+                    File::options().write(true).open(fixture.path("a.log")).unwrap().set_len(0).unwrap();
+                }
+                Step::Read => drop(fixture.read()),
+                Step::Look => drop(fixture.poll()),
+                Step::Report => reported.extend(fixture.report()),
+                Step::Kill => fixture.kill(),
+            }
+        }
+        fixture.write("a.log", "\n");
+        written.push('\n');
+        fixture.poll();
+        reported.extend(fixture.report());
+        let expected: Vec<&str> = written.lines().filter(|line| !line.is_empty()).collect();
+        let found: Vec<&str> = reported.iter().map(String::as_str).filter(|line| !line.is_empty()).collect();
+        prop_assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,110 @@
+//! What tells one log file from another: device, inode, and how it begins.
+//!
+//! A path is not enough, because rotation gives it to another file; an inode is not either, because
+//! file systems give it to the next file as soon as it is free.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use serde::{Deserialize, Serialize};
+
+/// How much of a file's beginning is compared. Log lines begin with a time, so this differs.
+const HEAD_BYTES: usize = 256;
+
+/// The identity of a file. It is known the better the more of the file's head there is.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Identity {
+    dev: u64,
+    ino: u64,
+    head_bytes: usize,
+    head_crc: u32,
+}
+
+impl Identity {
+    /// That of an open file.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let mut head = [0; HEAD_BYTES];
+        let head = read_head(file, &mut head)?;
+        let (dev, ino) = (metadata.dev(), metadata.ino());
+        Ok(Identity { dev, ino, head_bytes: head.len(), head_crc: crc32fast::hash(head) })
+    }
+
+    /// Whether a path leads to the same device and inode.
+    pub(crate) fn is_at(&self, metadata: &Metadata) -> bool {
+        (self.dev, self.ino) == (metadata.dev(), metadata.ino())
+    }
+
+    /// The file's inode.
+    pub(crate) fn ino(&self) -> u64 {
+        self.ino
+    }
+
+    /// Whether the open file still begins as this one did.
+    pub(crate) fn has_head_of(&self, file: &File) -> io::Result<bool> {
+        let mut head = [0; HEAD_BYTES];
+        let head = read_head(file, &mut head[..self.head_bytes.min(HEAD_BYTES)])?;
+        Ok(head.len() == self.head_bytes && crc32fast::hash(head) == self.head_crc)
+    }
+
+    /// Whether an open file is the one that had this identity, perhaps with more in it. Numbers of
+    /// devices change when a host starts anew, so another one is no objection where there is a head.
+    pub(crate) fn is_of(&self, file: &File) -> io::Result<bool> {
+        let metadata = file.metadata()?;
+        let has_place = self.ino == metadata.ino() && (self.head_bytes > 0 || self.dev == metadata.dev());
+        Ok(has_place && self.has_head_of(file)?)
+    }
+
+    /// Whether more of the head can be had of a file of this length.
+    pub(crate) fn is_partial(&self, length: u64) -> bool {
+        self.head_bytes < HEAD_BYTES && length > self.head_bytes as u64
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(ino: u64) -> Self {
+        Identity { dev: 1, ino, head_bytes: 0, head_crc: 0 }
+    }
+}
+
+fn read_head<'h>(file: &File, head: &'h mut [u8]) -> io::Result<&'h [u8]> {
+    let mut length = 0;
+    while length < head.len() {
+        match file.read_at(&mut head[length..], length as u64)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    Ok(&head[..length])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_stays_the_same_and_one_that_begins_differently_is_another() {
+        let mut file = tempfile::tempfile().unwrap();
+        let empty = Identity::of(&file).unwrap();
+        file.write_all(b"first line\n").unwrap();
+        let short = Identity::of(&file).unwrap();
+        assert!(empty.is_partial(11) && !short.is_partial(11) && short.is_partial(12));
+        file.write_all(&[b'x'; 1_000]).unwrap();
+        assert!(empty.is_of(&file).unwrap() && short.is_of(&file).unwrap());
+        file.write_at(b"F", 0).unwrap();
+        assert!(empty.is_of(&file).unwrap() && !short.is_of(&file).unwrap());
+        file.set_len(5).unwrap();
+        assert!(!short.has_head_of(&file).unwrap(), "shorter than what was known of it");
+    }
+
+    #[test]
+    fn what_is_behind_the_head_does_not_matter() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[b'x'; HEAD_BYTES]).unwrap();
+        let before = Identity::of(&file).unwrap();
+        file.write_all(b"more").unwrap();
+        assert_eq!(Identity::of(&file).unwrap(), before);
+    }
+}

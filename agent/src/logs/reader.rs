@@ -1,0 +1,124 @@
+//! Reads the output and log files of all pipelines, a few times a second.
+//!
+//! Not inotify: network file systems do not have it, and a busy log would wake the agent with every
+//! line. Asking hundreds of files for their length costs less than a line does. Off the agent's one
+//! thread, because a mount may be dead: what hangs is passed over by the next round, and holds one
+//! thread per pipeline that hangs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::PipelineLogs;
+use super::shelf::LogShelf;
+use crate::config::PipelineConfig;
+use crate::pipelines::set::PipelineSet;
+
+/// Between two rounds.
+const ROUND_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a round may take before the next one begins without what hangs.
+const ROUND_CEILING: Duration = Duration::from_secs(1);
+
+/// Between two looks for what pipelines left that are not there any more.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Rounds that may hang at a time.
+const MAX_HANGING: usize = 64;
+
+/// Reads what pipelines write.
+pub(crate) struct LogReader {
+    pipelines: Arc<PipelineSet>,
+    logs: Arc<LogShelf>,
+    outputs: Arc<AtomicUsize>,
+    files: Arc<AtomicUsize>,
+}
+
+/// A pipeline's lines and what the configuration says of them.
+type Job = (Arc<PipelineLogs>, Arc<PipelineConfig>);
+
+impl LogReader {
+    /// Of these pipelines.
+    pub(crate) fn new(pipelines: Arc<PipelineSet>, logs: Arc<LogShelf>) -> Self {
+        LogReader { pipelines, logs, outputs: Arc::default(), files: Arc::default() }
+    }
+
+    /// Reads, round after round, until `finish`.
+    pub(crate) async fn run(self: Arc<Self>, finish: CancellationToken) {
+        let mut ticks = interval(ROUND_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweeps = interval(SWEEP_EVERY);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = finish.cancelled() => return,
+                _ = sweeps.tick() => self.sweep(),
+                _ = ticks.tick() => {}
+            }
+            // A flood is read on at once, or it would fill the disk.
+            while self.round().await && !finish.is_cancelled() {}
+        }
+    }
+
+    fn sweep(&self) {
+        let logs = self.logs.clone();
+        let wanted: Vec<_> = self.pipelines.all().iter().map(|pipeline| pipeline.id().clone()).collect();
+        tokio::task::spawn_blocking(move || logs.sweep(&wanted));
+    }
+
+    /// Reads what there is now, as far as the budget goes. Whether there is more at once.
+    pub(crate) async fn round(&self) -> bool {
+        let all: Vec<Job> =
+            self.pipelines.all().iter().map(|pipeline| (pipeline.logs().clone(), pipeline.config())).collect();
+        let with_files = all.iter().filter(|(_, config)| !config.log_files.is_empty()).cloned().collect();
+        let with_output = all.into_iter().filter(|(_, config)| config.is_supervised()).collect();
+        // One after the other, and output first: it is on the agent's own disk.
+        let outputs = one_round(&self.outputs, with_output, 1, |(logs, config), scratch| {
+            logs.poll_output(config.multiline.as_ref(), scratch)
+        });
+        let has_more = outputs.await;
+        let files = one_round(&self.files, with_files, MAX_HANGING, |(logs, config), scratch| {
+            logs.poll_files(&config.log_files, config.multiline.as_ref(), scratch)
+        });
+        files.await || has_more
+    }
+}
+
+/// Counts as running for as long as it lives.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn begin(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Running(count)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Does one round off this thread. Whether any pipeline has more at once.
+async fn one_round(
+    running: &Arc<AtomicUsize>,
+    jobs: Vec<Job>,
+    max_running: usize,
+    poll: fn(&Job, &mut Vec<u8>) -> bool,
+) -> bool {
+    if jobs.is_empty() || running.load(Ordering::Relaxed) >= max_running {
+        return false;
+    }
+    let running = Running::begin(running.clone());
+    let round = tokio::task::spawn_blocking(move || {
+        let _running = running;
+        let mut scratch = Vec::new();
+        let have_more = jobs.iter().filter(|job| poll(job, &mut scratch));
+        have_more.count() > 0
+    });
+    matches!(timeout(ROUND_CEILING, round).await, Ok(Ok(true)))
+}

@@ -1,0 +1,112 @@
+//! Everything that has to do with the lines of one pipeline.
+//!
+//! The waiting lines are behind a lock of their own that is held for moments; files are read under
+//! other locks, off the agent's thread, because a disk may not answer.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::{fmt, io};
+
+use systole_shared::limits::LOG_LINES_PER_SECOND;
+use tokio::time::Instant;
+
+use super::budget::LogBuffer;
+use super::capture::{Capture, Writers};
+use super::files::LogFiles;
+use super::lock;
+use super::multiline::MultilineRule;
+use super::tail::{Amount, Round};
+use crate::clock;
+
+/// Lines that output leaves to log files when both have some waiting: half of what the budget gains
+/// between two rounds.
+const SPARED_LINES: usize = LOG_LINES_PER_SECOND as usize / 8;
+
+/// The lines of one pipeline and where they come from.
+pub(crate) struct PipelineLogs {
+    buffer: Mutex<LogBuffer>,
+    /// None where output goes through pipes.
+    capture: Mutex<Option<Capture>>,
+    files: Mutex<LogFiles>,
+    /// Log files have lines that the budget had no room for.
+    files_wait: AtomicBool,
+    /// It was told that output goes through pipes.
+    pipes_told: AtomicBool,
+}
+
+impl fmt::Debug for PipelineLogs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PipelineLogs").finish_non_exhaustive()
+    }
+}
+
+impl PipelineLogs {
+    /// Output goes into files of `output_dir`, or through pipes when there is none.
+    pub(crate) fn new(now: Instant, output_dir: Option<PathBuf>) -> Self {
+        PipelineLogs {
+            buffer: Mutex::new(LogBuffer::new(now)),
+            capture: Mutex::new(output_dir.map(Capture::new)),
+            files: Mutex::default(),
+            files_wait: AtomicBool::new(false),
+            pipes_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Works on the waiting lines.
+    pub(crate) fn with_buffer<T>(&self, work: impl FnOnce(&mut LogBuffer) -> T) -> T {
+        work(&mut lock(&self.buffer))
+    }
+
+    /// Makes the files for a process that is about to start. Blocks.
+    pub(crate) fn begin_output(&self) -> io::Result<Writers> {
+        let mut capture = lock(&self.capture);
+        let capture = capture.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        capture.begin(&self.buffer, clock::unix_millis())
+    }
+
+    /// Output goes through pipes, or does not any more. Whether that is to be told.
+    pub(crate) fn goes_through_pipes(&self, through_pipes: bool) -> bool {
+        !self.pipes_told.swap(through_pipes, Ordering::Relaxed) && through_pipes
+    }
+
+    /// Reads all that a process has written. Whether nobody writes to it any more. Blocks.
+    pub(crate) fn finish_output(&self, rule: Option<&Arc<MultilineRule>>) -> bool {
+        let mut capture = lock(&self.capture);
+        let Some(capture) = capture.as_mut() else { return true };
+        capture.finish(&self.buffer, &mut round(rule, Amount::Everything, &mut Vec::new()))
+    }
+
+    /// Reads output on, unless somebody else does just that. Whether there is more at once. Blocks.
+    pub(crate) fn poll_output(&self, rule: Option<&Arc<MultilineRule>>, scratch: &mut Vec<u8>) -> bool {
+        let spared = if self.files_wait.load(Ordering::Relaxed) { SPARED_LINES } else { 0 };
+        let mut capture = try_lock(&self.capture);
+        let Some(Some(capture)) = capture.as_deref_mut() else { return false };
+        capture.poll(&self.buffer, &mut round(rule, Amount::WithinBudget { spared }, scratch))
+    }
+
+    /// The same for log files.
+    pub(crate) fn poll_files(
+        &self,
+        patterns: &[String],
+        rule: Option<&Arc<MultilineRule>>,
+        scratch: &mut Vec<u8>,
+    ) -> bool {
+        let Some(mut files) = try_lock(&self.files) else { return false };
+        let polled = files.poll(patterns, &self.buffer, &mut round(rule, Amount::WithinBudget { spared: 0 }, scratch));
+        self.files_wait.store(polled.is_out_of_budget, Ordering::Relaxed);
+        polled.has_more
+    }
+}
+
+fn round<'r>(rule: Option<&'r Arc<MultilineRule>>, amount: Amount, scratch: &'r mut Vec<u8>) -> Round<'r> {
+    Round { rule, amount, at: clock::unix_millis(), now: Instant::now(), scratch }
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}

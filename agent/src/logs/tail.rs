@@ -1,0 +1,296 @@
+//! Reads a file that grows, line by line, from a place that is kept over restarts.
+//!
+//! A file can wait, so it is read no faster than the budget of lines has room. Only when far more
+//! has been written than was read, the oldest of it is passed over, and its lines are counted.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
+
+use systole_shared::{LogStream, UnixMillis};
+use tokio::time::Instant;
+
+use super::budget::{LogBuffer, MAX_WAITING_BYTES};
+use super::lines::LineSplitter;
+use super::multiline::{Entry, Joiner, MultilineRule};
+use super::progress::{Mark, SourceId};
+use super::{Line, lock};
+
+/// Unread bytes beyond which the oldest lines are passed over: a minute of usual lines at the budget.
+pub(super) const MAX_BACKLOG_BYTES: u64 = 1024 * 1024;
+
+/// What is left of a backlog then, so that lines are not passed over all the time but in few steps.
+const KEPT_BACKLOG_BYTES: u64 = 256 * 1024;
+
+/// One read: enough for hundreds of lines; one buffer serves all files of a round.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What is read of one file before others have their turn.
+const MAX_SLICE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What is counted of one file before others have their turn.
+const MAX_SKIP_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What all files of a round have in common.
+pub(super) struct Round<'r> {
+    /// Which lines belong together.
+    pub(super) rule: Option<&'r Arc<MultilineRule>>,
+    /// How much is read.
+    pub(super) amount: Amount,
+    /// The time of the lines.
+    pub(super) at: UnixMillis,
+    /// The same for the budget.
+    pub(super) now: Instant,
+    /// Where is read into.
+    pub(super) scratch: &'r mut Vec<u8>,
+}
+
+/// How much is read in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Amount {
+    /// What the budget has room for, but for this many lines, which are left to others.
+    WithinBudget { spared: usize },
+    /// All there is; beyond the budget the oldest lines are dropped.
+    Everything,
+}
+
+/// Why reading stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// There is no more.
+    End,
+    /// The budget has no room.
+    Budget,
+    /// There is more than one slice; others have their turn now.
+    Slice,
+    /// The file is shorter than what was read of it: it began anew.
+    Beginning,
+}
+
+/// A file and how far it was read.
+#[derive(Debug)]
+pub(super) struct Tail {
+    file: File,
+    source: SourceId,
+    stream: LogStream,
+    /// Behind the last byte that was taken.
+    offset: u64,
+    splitter: LineSplitter,
+    joiner: Joiner,
+    /// Lines that were passed over and are not told with a later line yet.
+    skipped: u64,
+    /// Where they stood.
+    skipped_range: Range<u64>,
+}
+
+impl Tail {
+    /// Reads `file` from `offset` on.
+    pub(super) fn new(file: File, source: SourceId, stream: LogStream, offset: u64) -> Self {
+        Tail {
+            file,
+            source,
+            stream,
+            offset,
+            splitter: LineSplitter::default(),
+            joiner: Joiner::default(),
+            skipped: 0,
+            skipped_range: 0..0,
+        }
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What the lines are counted under.
+    pub(super) fn source(&self) -> SourceId {
+        self.source
+    }
+
+    /// How far it was read.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Where lines were passed over last.
+    pub(super) fn take_skipped_range(&mut self) -> Option<Range<u64>> {
+        let range = std::mem::take(&mut self.skipped_range);
+        (!range.is_empty()).then_some(range)
+    }
+
+    /// Begins at the file's beginning again, as another source. What was held of a line is lost with
+    /// the file's old content.
+    pub(super) fn begin_anew(&mut self, source: SourceId) {
+        self.source = source;
+        self.offset = 0;
+        self.splitter = LineSplitter::default();
+        self.joiner = Joiner::default();
+    }
+
+    /// Reads on.
+    pub(super) fn read(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> io::Result<Reached> {
+        let size = self.file.metadata()?.len();
+        if size < self.offset {
+            return Ok(Reached::Beginning);
+        }
+        let kept = match round.amount {
+            Amount::WithinBudget { .. } => KEPT_BACKLOG_BYTES,
+            Amount::Everything => MAX_WAITING_BYTES as u64,
+        };
+        if size - self.offset > MAX_BACKLOG_BYTES && !self.skip(size - kept, logs, round)? {
+            return Ok(Reached::Slice);
+        }
+        let slice_end = self.offset + MAX_SLICE_BYTES;
+        while self.offset < size {
+            if self.offset >= slice_end && round.amount != Amount::Everything {
+                return Ok(Reached::Slice);
+            }
+            round.scratch.resize(READ_BYTES, 0);
+            let read = self.file.read_at(round.scratch, self.offset)?;
+            if read == 0 {
+                break;
+            }
+            if !self.take(read, logs, round) {
+                return Ok(Reached::Budget);
+            }
+        }
+        let mut logs = lock(logs);
+        if self.joiner.is_waiting()
+            && logs.room(round.now) > 0
+            && let Some(entry) = self.joiner.flush_old(round.now)
+        {
+            self.emit(entry, &mut logs, round.now);
+        }
+        Ok(Reached::End)
+    }
+
+    /// Takes what was read; false if the budget has no room for all of it.
+    fn take(&mut self, read: usize, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> bool {
+        let mut bytes = &round.scratch[..read];
+        let mut logs = lock(logs);
+        while !bytes.is_empty() {
+            if self.splitter.is_between_lines() && bytes[0] == 0 {
+                bytes = &bytes[self.pass_hole(bytes)..];
+                continue;
+            }
+            if let Amount::WithinBudget { spared } = round.amount
+                && logs.room(round.now) <= spared
+            {
+                return false;
+            }
+            let (used, line) = self.splitter.take(bytes);
+            self.offset += used as u64;
+            bytes = &bytes[used..];
+            if let Some(text) = line {
+                let line = Entry { text, at: round.at, end: self.offset };
+                for entry in self.joiner.push(round.rule, line, round.now) {
+                    self.emit(entry, &mut logs, round.now);
+                }
+            }
+        }
+        true
+    }
+
+    /// Zeros where a line should begin are no text, but what was given back to the disk, or what a
+    /// program left that does not append to its log when that is truncated. Returns how many of them
+    /// are in `bytes`.
+    fn pass_hole(&mut self, bytes: &[u8]) -> usize {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let behind = self.offset + zeros as u64;
+        self.offset = if zeros == bytes.len() { next_data(&self.file, behind) } else { behind };
+        zeros
+    }
+
+    fn emit(&mut self, entry: Entry, logs: &mut LogBuffer, now: Instant) {
+        let line = Line { at: entry.at, stream: self.stream, text: entry.text.text, level: entry.text.level };
+        let mark = Mark { source: self.source, end: entry.end };
+        logs.push_marked(line, mark, std::mem::take(&mut self.skipped), now);
+    }
+
+    /// Nobody writes any more: what is held is a line, though it has no end.
+    pub(super) fn finish(&mut self, logs: &Mutex<LogBuffer>, round: &Round<'_>) {
+        let rest = self.splitter.finish().map(|text| Entry { text, at: round.at, end: self.offset });
+        let mut logs = lock(logs);
+        let entries = rest.into_iter().flat_map(|line| self.joiner.push(round.rule, line, round.now));
+        let entries: Vec<Entry> = entries.collect();
+        for entry in entries.into_iter().chain(self.joiner.flush()) {
+            self.emit(entry, &mut logs, round.now);
+        }
+    }
+
+    /// Passes over whole lines up to `target`; false when there are more than can be counted at once.
+    fn skip(&mut self, target: u64, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> io::Result<bool> {
+        round.scratch.resize(READ_BYTES, 0);
+        let end = target.min(self.offset + MAX_SKIP_BYTES);
+        let (mut at, mut lines, mut behind_last) = (self.offset, 0, self.offset);
+        while at < end {
+            let length = round.scratch.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            let read = self.file.read_at(&mut round.scratch[..length], at)?;
+            let bytes = &round.scratch[..read];
+            let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+                if read == 0 {
+                    break;
+                }
+                at += read as u64;
+                continue;
+            };
+            lines += bytes[..=last].iter().filter(|byte| **byte == b'\n').count() as u64;
+            behind_last = at + last as u64 + 1;
+            at += read as u64;
+        }
+        if lines == 0 {
+            self.pass_over_line(end, round)?;
+        } else {
+            if let Some(entry) = self.joiner.flush() {
+                self.emit(entry, &mut lock(logs), round.now);
+            }
+            self.splitter = LineSplitter::default();
+            self.skipped += lines;
+            let begin = if self.skipped_range.is_empty() { self.offset } else { self.skipped_range.start };
+            self.skipped_range = begin..behind_last;
+            self.offset = behind_last;
+        }
+        Ok(end == target)
+    }
+
+    /// A single line goes beyond `end`: takes as much of it as is reported, and passes over the rest.
+    fn pass_over_line(&mut self, end: u64, round: &mut Round<'_>) -> io::Result<()> {
+        let reported = self.offset + 2 * READ_BYTES as u64;
+        while self.offset < reported {
+            let read = self.file.read_at(round.scratch, self.offset)?;
+            if read == 0 || end < reported {
+                return Ok(());
+            }
+            if self.splitter.is_between_lines() && round.scratch[0] == 0 {
+                self.pass_hole(&round.scratch[..read]);
+                return Ok(());
+            }
+            self.offset += self.splitter.take(&round.scratch[..read]).0 as u64;
+        }
+        self.splitter.pass_over();
+        self.offset = self.offset.max(end);
+        Ok(())
+    }
+}
+
+/// Where the next data is behind `offset`, at once where the platform can tell.
+#[cfg(target_os = "linux")]
+fn next_data(file: &File, offset: u64) -> u64 {
+    use nix::unistd::{Whence, lseek};
+    let Ok(from) = i64::try_from(offset) else { return offset };
+    let found = lseek(file.as_fd(), from, Whence::SeekData).ok().and_then(|found| u64::try_from(found).ok());
+    found.unwrap_or(offset)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn next_data(_file: &File, offset: u64) -> u64 {
+    offset
+}
+
+#[cfg(test)]
+#[path = "tail_tests.rs"]
+mod tests;
