@@ -7,6 +7,7 @@
 mod access;
 mod demo;
 mod demo_pipeline;
+mod migrate_data;
 mod narrator;
 mod sse;
 
@@ -75,6 +76,8 @@ enum Command {
     Environment(access::EnvironmentCommand),
     /// Read the configuration, tell every mistake, and print what would be used
     CheckConfig(ServeArgs),
+    /// Copy everything from one database into another, like from SQLite to PostgreSQL
+    MigrateData(migrate_data::MigrateDataArgs),
     /// Show the whole system on this host: a collector, an agent and two pipelines
     Demo(demo::DemoArgs),
     /// Print what makes a shell complete this program's commands and options
@@ -160,6 +163,7 @@ pub(crate) fn main() -> ExitCode {
         Command::CheckConfig(_) => write!(std::io::stdout(), "{config}").map_err(anyhow::Error::from),
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
+        Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
         Command::Completions { .. } => Ok(()),
     };

@@ -14,6 +14,7 @@ mod shapes;
 pub(crate) mod sqlite;
 #[cfg(test)]
 mod suite;
+pub(crate) mod transfer;
 
 use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
@@ -43,6 +44,9 @@ pub(crate) enum StoreError {
     /// The committer's connection was lost before; its state must be loaded again.
     #[error("the connection to the database was lost")]
     Disconnected,
+    /// A copy into the database was cut off.
+    #[error("the copy into {0} is not complete; run the same migrate-data again")]
+    Incomplete(String),
     /// Another collector has taken the database over while this one had lost its connection.
     #[error("another collector has taken over the database")]
     Superseded,

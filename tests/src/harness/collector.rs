@@ -74,6 +74,16 @@ impl TestCollector {
         Self::start_on(Some(Arc::clone(server)), &[]).await
     }
 
+    /// Starts one on SQLite, in whichever program.
+    pub async fn start_on_file() -> Self {
+        Self::start_on(None, &[]).await
+    }
+
+    /// From its next start on it is on this database.
+    pub fn move_to_postgres(&mut self, server: &Arc<TestPostgres>) {
+        self.server = Some(Arc::clone(server));
+    }
+
     async fn start_on(server: Option<Arc<TestPostgres>>, options: &[&str]) -> Self {
         let mut collector = TestCollector {
             process: None,

@@ -57,6 +57,14 @@ impl Database {
         }
     }
 
+    /// Changes a database that no collector uses.
+    pub fn execute(place: &Place, sql: &str) {
+        match place {
+            Place::File(path) => drop(connect(path, sql)),
+            Place::Server(server) => drop(server.sql(sql)),
+        }
+    }
+
     /// Bytes on disk, with what is not in its final place yet.
     pub fn bytes(place: &Place) -> u64 {
         let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());

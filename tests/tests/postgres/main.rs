@@ -7,6 +7,7 @@
 mod exactly_once;
 #[path = "../e2e/isolation.rs"]
 mod isolation;
+mod migrate_data;
 #[path = "../e2e/pair.rs"]
 mod pair;
 #[path = "../e2e/queries.rs"]

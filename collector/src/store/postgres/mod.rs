@@ -16,6 +16,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod transfer;
 mod url;
 mod writer;
 
@@ -28,6 +29,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::connect::{ConnectionPool, Connector};
+pub(crate) use self::transfer::PostgresSide;
 pub(crate) use self::url::{PostgresUrl, without_password};
 use self::writer::Writer;
 use super::*;
@@ -65,7 +67,8 @@ impl PostgresStore {
         if access == Access::Exclusive {
             lock(&mut connection, &connector).await?;
         }
-        let connection = open::migrate(connection, connector.shown()).await?;
+        let mut connection = open::migrate(connection, connector.shown()).await?;
+        open::refuse_incomplete(&mut connection, connector.shown()).await?;
         let writer = match access {
             Access::Exclusive => Some(Mutex::new(Writer::start(connector.clone(), connection).await?)),
             Access::Shared => None,

@@ -10,7 +10,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::writer::lock_key;
 use crate::clock;
-use crate::store::{DEFAULT_ENVIRONMENT, StoreError};
+use crate::store::{DEFAULT_ENVIRONMENT, StoreError, transfer};
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/postgres");
 
@@ -40,6 +40,15 @@ fn refuse_newer(connection: &mut impl MigrationHarness<Pg>, shown: &str) -> Resu
     match applied.iter().find(|version| !known.iter().any(|known| known.name().version() == **version)) {
         Some(version) => Err(StoreError::Newer { database: shown.to_owned(), migration: version.to_string() }),
         None => Ok(()),
+    }
+}
+
+/// What is copied into a database is whole only at its end.
+pub(super) async fn refuse_incomplete(connection: &mut AsyncPgConnection, shown: &str) -> Result<(), StoreError> {
+    let sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = $1";
+    match sql_query(sql).bind::<Text, _>(transfer::PROGRESS).execute(connection).await? {
+        0 => Ok(()),
+        _ => Err(StoreError::Incomplete(shown.to_owned())),
     }
 }
 

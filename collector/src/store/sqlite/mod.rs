@@ -10,6 +10,7 @@ mod expire;
 mod open;
 mod read;
 mod replay;
+mod transfer;
 
 use async_trait::async_trait;
 use diesel::{Connection, SqliteConnection};
@@ -18,6 +19,7 @@ use systole_shared::{TokenId, TokenKind, UnixMillis};
 use self::executor::Executor;
 #[cfg(test)]
 pub(super) use self::open::MIGRATIONS;
+pub(crate) use self::transfer::SqliteSide;
 use super::*;
 
 /// Threads for queries. Two, like the cores of the smallest machine this runs on: queries must not
@@ -42,7 +44,8 @@ impl SqliteStore {
             Access::Exclusive => Some(open::lock(path)?),
             Access::Shared => None,
         };
-        let writer = open::writer(path)?;
+        let mut writer = open::writer(path)?;
+        open::refuse_incomplete(&mut writer, path)?;
         let readers = (0..READERS).map(|_| open::reader(path)).collect::<Result<Vec<_>, _>>()?;
         let threads =
             |source: std::io::Error| StoreError::Open { url: path.display().to_string(), source: source.into() };

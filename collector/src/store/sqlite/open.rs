@@ -10,7 +10,7 @@ use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::clock;
-use crate::store::{DEFAULT_ENVIRONMENT, StoreError};
+use crate::store::{DEFAULT_ENVIRONMENT, StoreError, transfer};
 
 pub(in crate::store) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
 
@@ -55,6 +55,17 @@ fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<(), St
         }
         None => Ok(()),
     }
+}
+
+/// What is copied into a database is whole only at its end.
+pub(super) fn refuse_incomplete(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let tables: i64 = diesel::select(
+        diesel::dsl::sql::<diesel::sql_types::BigInt>("(SELECT count(*) FROM sqlite_schema WHERE name = ")
+            .bind::<diesel::sql_types::Text, _>(transfer::PROGRESS)
+            .sql(")"),
+    )
+    .get_result(connection)?;
+    if tables > 0 { Err(StoreError::Incomplete(path.display().to_string())) } else { Ok(()) }
 }
 
 /// A connection that can not write.

@@ -1,0 +1,104 @@
+//! A PostgreSQL database as one side of a copy.
+
+use async_trait::async_trait;
+use diesel::pg::Pg;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Double, Nullable, Text};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+
+use super::connect::Connector;
+use super::rows::{Column, Template, storable};
+use super::{PostgresUrl, lock, open};
+use crate::store::StoreError;
+use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Step, Table};
+
+/// A connection that holds the lock, which keeps collectors away.
+pub(crate) struct PostgresSide(AsyncPgConnection);
+
+impl PostgresSide {
+    /// Connects, and brings the database to this version.
+    pub(crate) async fn open(url: &PostgresUrl) -> Result<Self, StoreError> {
+        let connector = Connector::new(url)?;
+        let mut connection = connector.connect().await?;
+        lock(&mut connection, &connector).await?;
+        Ok(PostgresSide(open::migrate(connection, connector.shown()).await?))
+    }
+}
+
+fn bound((sql, values): Bound) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
+    values.into_iter().fold(sql_query(sql).into_boxed(), |query, value| match value {
+        Cell::Null => query.bind::<Nullable<Text>, _>(None::<String>),
+        Cell::Int(value) => query.bind::<BigInt, _>(value),
+        Cell::Float(value) => query.bind::<Double, _>(value),
+        Cell::Text(value) => query.bind::<Text, _>(value),
+    })
+}
+
+async fn insert(connection: &mut AsyncPgConnection, table: &Table, rows: &[Row]) -> Result<(), StoreError> {
+    let names: Vec<_> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
+    let column = |(index, (_, kind)): (usize, &(String, Kind))| {
+        let cells = rows.iter().map(|row| &row[index]);
+        match kind {
+            Kind::Int => Column::MaybeInt(
+                cells.map(|cell| if let Cell::Int(value) = cell { Some(*value) } else { None }).collect(),
+            ),
+            Kind::Float => Column::MaybeFloat(
+                cells.map(|cell| if let Cell::Float(value) = cell { Some(*value) } else { None }).collect(),
+            ),
+            Kind::Text => Column::MaybeText(
+                cells.map(|cell| if let Cell::Text(value) = cell { Some(storable(value)) } else { None }).collect(),
+            ),
+        }
+    };
+    let columns = table.columns.iter().enumerate().map(column).collect();
+    Template::insert(table.name, &names).with(columns).run(connection).await?;
+    Ok(())
+}
+
+#[async_trait]
+impl Side for PostgresSide {
+    async fn query(&mut self, query: Bound) -> Result<Vec<Row>, StoreError> {
+        let rows: Vec<AnyRow> = bound(query).load(&mut self.0).await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn write(&mut self, steps: Vec<Step<'_>>) -> Result<(), StoreError> {
+        self.0
+            .transaction(async |connection: &mut AsyncPgConnection| {
+                for step in steps {
+                    match step {
+                        Step::Insert(table, rows) => insert(connection, table, &rows).await?,
+                        Step::Run(statement) => {
+                            bound(statement).execute(connection).await?;
+                        }
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn columns(&mut self, table: &str) -> Result<Vec<(String, Kind)>, StoreError> {
+        let sql = "SELECT column_name::text, data_type::text FROM information_schema.columns \
+            WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position";
+        let rows = self.query((sql.to_owned(), vec![Cell::Text(table.to_owned())])).await?;
+        let kind = |name: &str| match name {
+            "bigint" => Kind::Int,
+            "double precision" => Kind::Float,
+            _ => Kind::Text,
+        };
+        Ok(rows.iter().map(|row| (row[0].as_text().to_owned(), kind(row[1].as_text()))).collect())
+    }
+
+    async fn adopt_keys(&mut self) -> Result<(), StoreError> {
+        for table in ["environments", "nodes"] {
+            let sql = format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', 'id'), coalesce(max(id), 1), max(id) IS NOT NULL) \
+                 FROM {table}"
+            );
+            self.query((sql, Vec::new())).await?;
+        }
+        Ok(())
+    }
+}
