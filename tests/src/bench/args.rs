@@ -24,6 +24,9 @@ pub struct Args {
     /// program is taken from beside this one, so build both with --release.
     #[arg(long)]
     pub spawn: bool,
+    /// With --spawn: on a PostgreSQL server of its own, which writes to the disk at every commit.
+    #[arg(long, requires = "spawn")]
+    pub postgres: bool,
     /// Nodes in the fleet.
     #[arg(long, default_value_t = 50)]
     pub nodes: usize,

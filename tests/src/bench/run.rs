@@ -18,8 +18,11 @@ use super::args::{Args, Command};
 use super::fleet::{drive, enroll};
 use super::outcome::{CollectorCost, Outcome, Tally};
 use super::process;
-use crate::harness::TestCollector;
 use crate::harness::database::Database;
+use crate::harness::{TestCollector, TestPostgres};
+
+/// What the tests' servers do without.
+const DURABLE: (&str, &str) = ("postgresql.conf", "fsync = on\nfull_page_writes = on\n");
 
 /// How often the progress bar moves.
 const PROGRESS: Duration = Duration::from_millis(200);
@@ -58,7 +61,10 @@ async fn with_running_collector(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
-    let mut collector = TestCollector::start().await;
+    let mut collector = match args.postgres {
+        true => TestCollector::start_on_postgres(&Arc::new(TestPostgres::alone_with(&[DURABLE]))).await,
+        false => TestCollector::start().await,
+    };
     let token = collector.create_token("enroll", None).await;
     let before = process::cpu_seconds(collector.pid());
     let (tally, elapsed) = load(&collector.url(), token.token.reveal(), args).await?;
