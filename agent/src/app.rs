@@ -50,6 +50,10 @@ const LAST_REPORTS_CEILING: Duration = Duration::from_secs(5);
 /// How long the last report may take to be made: one reading of the host.
 const LAST_WORDS_CEILING: Duration = Duration::from_secs(2);
 
+/// How long a thread for blocking work is kept without any. They take turns, so with the usual 10 s a
+/// few pieces of work a second would keep all threads of a busy moment for ever.
+const BLOCKING_THREADS_LIVE: Duration = Duration::from_secs(1);
+
 /// A signal this soon after the first is the same one: `timeout`, and shells, signal the process and its group.
 const ECHO: Duration = Duration::from_millis(500);
 
@@ -81,8 +85,11 @@ pub(crate) fn run(config: Config, overrides: Overrides) -> anyhow::Result<()> {
         // Pipelines run without a disk, too, and what is wrong with it is told below.
         Err(LockError::Unusable(_)) => None,
     };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(BLOCKING_THREADS_LIVE)
+        .build()
+        .context("cannot start the runtime")?;
     let result = runtime.block_on(async {
         let signals = Signals::listen().context("cannot listen to signals")?;
         App::start(config, overrides)?.run(signals).await

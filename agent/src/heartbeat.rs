@@ -215,7 +215,7 @@ mod tests {
             multiline: None,
         };
         let set = PipelineSet::default();
-        let logs = Arc::new(PipelineLogs::new(Instant::now(), None));
+        let logs = Arc::new(PipelineLogs::new(Instant::now(), None, Arc::new(tokio::sync::Semaphore::new(1))));
         set.replace(vec![Arc::new(Pipeline::new(config, logs, changed.clone(), Arc::default()))]);
         set
     }

@@ -18,7 +18,7 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
         log_files: Vec::new(),
         multiline: None,
     };
-    let logs = Arc::new(PipelineLogs::new(Instant::now(), None));
+    let logs = Arc::new(PipelineLogs::new(Instant::now(), None, Arc::new(tokio::sync::Semaphore::new(1))));
     Arc::new(Pipeline::new(config, logs, Arc::new(Notify::new()), Arc::new(SelfCounters::default())))
 }
 

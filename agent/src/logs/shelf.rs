@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use systole_shared::{PipelineId, UnixMillis};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::progress::SavedLogs;
@@ -18,6 +19,10 @@ use crate::files;
 /// In the data directory.
 const OUTPUT_DIR: &str = "output";
 
+/// Pipelines whose output files are made or finished at once. When a node starts or stops, all of them
+/// are, and each would take a thread and its memory.
+const AT_ONCE: usize = 2;
+
 /// How long the output of a pipeline that is not in the configuration any more is kept.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 
@@ -26,12 +31,17 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) struct LogShelf {
     output_dir: PathBuf,
     logs: Mutex<BTreeMap<PipelineId, Arc<PipelineLogs>>>,
+    gate: Arc<Semaphore>,
 }
 
 impl LogShelf {
     /// With output files in this data directory.
     pub(crate) fn new(data_dir: &Path) -> Self {
-        LogShelf { output_dir: data_dir.join(OUTPUT_DIR), logs: Mutex::default() }
+        LogShelf {
+            output_dir: data_dir.join(OUTPUT_DIR),
+            logs: Mutex::default(),
+            gate: Arc::new(Semaphore::new(AT_ONCE)),
+        }
     }
 
     /// Goes on from what an earlier life of the agent kept.
@@ -43,8 +53,10 @@ impl LogShelf {
 
     /// Those of a pipeline.
     pub(crate) fn of(&self, id: &PipelineId) -> Arc<PipelineLogs> {
-        let new =
-            || Arc::new(PipelineLogs::new(Instant::now(), Some(self.output_dir.join(files::name_of(id.as_str())))));
+        let new = || {
+            let dir = self.output_dir.join(files::name_of(id.as_str()));
+            Arc::new(PipelineLogs::new(Instant::now(), Some(dir), self.gate.clone()))
+        };
         lock(&self.logs).entry(id.clone()).or_insert_with(new).clone()
     }
 

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::{fmt, io};
 
 use systole_shared::limits::LOG_LINES_PER_SECOND;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::budget::LogBuffer;
@@ -25,6 +27,7 @@ const SPARED_LINES: usize = LOG_LINES_PER_SECOND as usize / 8;
 
 /// The lines of one pipeline and where they come from.
 pub(crate) struct PipelineLogs {
+    gate: Arc<Semaphore>,
     buffer: Mutex<LogBuffer>,
     /// None where output goes through pipes.
     capture: Mutex<Option<Capture>>,
@@ -43,8 +46,10 @@ impl fmt::Debug for PipelineLogs {
 
 impl PipelineLogs {
     /// Output goes into files of `output_dir`, or through pipes when there is none.
-    pub(crate) fn new(now: Instant, output_dir: Option<PathBuf>) -> Self {
+    /// Files are made and finished when `gate` lets it through.
+    pub(crate) fn new(now: Instant, output_dir: Option<PathBuf>, gate: Arc<Semaphore>) -> Self {
         PipelineLogs {
+            gate,
             buffer: Mutex::new(LogBuffer::new(now)),
             capture: Mutex::new(output_dir.map(Capture::new)),
             files: Mutex::default(),
@@ -58,8 +63,32 @@ impl PipelineLogs {
         work(&mut lock(&self.buffer))
     }
 
-    /// Makes the files for a process that is about to start. Blocks.
-    pub(crate) fn begin_output(&self) -> io::Result<Writers> {
+    /// Makes the files for a process that is about to start.
+    pub(crate) async fn begin_output(self: &Arc<Self>) -> io::Result<Writers> {
+        self.off_thread(Self::make_output).await.and_then(|made| made)
+    }
+
+    /// Reads all that a process has written. Whether nobody writes to it any more.
+    pub(crate) async fn finish_output(self: &Arc<Self>, rule: Option<Arc<MultilineRule>>) -> bool {
+        // A reader that broke down has no more to give.
+        self.off_thread(move |logs| logs.read_output_to_its_end(rule.as_ref())).await.unwrap_or(true)
+    }
+
+    /// Works on a thread that may block, when it is this pipeline's turn.
+    async fn off_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = self.gate.clone().acquire_owned().await;
+        let logs = self.clone();
+        let done = spawn_blocking(move || {
+            let _turn = turn;
+            work(&logs)
+        });
+        done.await.map_err(io::Error::other)
+    }
+
+    fn make_output(&self) -> io::Result<Writers> {
         let mut capture = lock(&self.capture);
         let capture = capture.as_mut().ok_or(io::ErrorKind::NotFound)?;
         capture.begin(&self.buffer, clock::unix_millis())
@@ -70,8 +99,7 @@ impl PipelineLogs {
         !self.pipes_told.swap(through_pipes, Ordering::Relaxed) && through_pipes
     }
 
-    /// Reads all that a process has written. Whether nobody writes to it any more. Blocks.
-    pub(crate) fn finish_output(&self, rule: Option<&Arc<MultilineRule>>) -> bool {
+    fn read_output_to_its_end(&self, rule: Option<&Arc<MultilineRule>>) -> bool {
         let mut capture = lock(&self.capture);
         let Some(capture) = capture.as_mut() else { return true };
         capture.finish(&self.buffer, &mut round(rule, Amount::Everything, &mut Vec::new()))

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use systole_shared::LogStream;
 use tokio::process::Child;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,15 +38,13 @@ enum Way {
 impl Output {
     /// Makes ready for a process, with its standard output and error.
     pub(super) async fn prepare(pipeline: &Arc<Pipeline>) -> (Self, Stdio, Stdio) {
-        let logs = pipeline.logs().clone();
-        let files = timeout(DISK_CEILING, spawn_blocking(move || logs.begin_output())).await;
+        let files = timeout(DISK_CEILING, pipeline.logs().begin_output()).await;
         let error = match files {
-            Ok(Ok(Ok(Writers { stdout, stderr }))) => {
+            Ok(Ok(Writers { stdout, stderr })) => {
                 pipeline.logs().goes_through_pipes(false);
                 let output = Output { pipeline: pipeline.clone(), way: Way::Files };
                 return (output, stdout.into(), stderr.into());
             }
-            Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the disk does not answer".to_owned(),
         };
@@ -96,9 +93,7 @@ impl Output {
     }
 
     async fn read_all(&self) -> bool {
-        let (logs, config) = (self.pipeline.logs().clone(), self.pipeline.config());
-        let read = spawn_blocking(move || logs.finish_output(config.multiline.as_ref()));
-        // A reader that broke down has no more to give.
-        read.await.unwrap_or(true)
+        let rule = self.pipeline.config().multiline.clone();
+        self.pipeline.logs().finish_output(rule).await
     }
 }
