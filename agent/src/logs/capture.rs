@@ -172,12 +172,13 @@ impl OutputFile {
     fn poll(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>, is_current: bool) -> Reached {
         // Asked before it is read: what is read then is all there will ever be.
         self.is_ended = self.is_ended || (!is_current && has_no_writer(self.tail.file()));
-        let reached = match self.tail.read(logs, round) {
-            Ok(Reached::Beginning) => {
+        let read = self.size().and_then(|size| Ok((size, self.tail.read(size, logs, round)?)));
+        let (size, reached) = match read {
+            Ok((_, Reached::Beginning)) => {
                 self.begin_anew(logs);
                 return Reached::Slice;
             }
-            Ok(reached) => reached,
+            Ok(read) => read,
             Err(error) => {
                 tracing::debug!(path = %self.path.display(), %error, "a process's output cannot be read");
                 return Reached::End;
@@ -197,14 +198,17 @@ impl OutputFile {
             self.space.give_back(self.tail.file(), committed);
         }
         if !self.is_ended {
-            self.keep_room(committed, logs, round);
+            self.keep_room(size, committed, logs, round);
         }
         reached
     }
 
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.tail.file().metadata()?.len())
+    }
+
     /// Sees that the process can write on though the disk is full.
-    fn keep_room(&mut self, committed: u64, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
-        let Ok(end) = self.tail.file().metadata().map(|metadata| metadata.len()) else { return };
+    fn keep_room(&mut self, end: u64, committed: u64, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
         if self.space.reserve(self.tail.file(), end) == Room::Enough {
             return;
         }
@@ -214,7 +218,7 @@ impl OutputFile {
         }
         // The lines go to memory: a kill would lose them, but a pipeline that cannot write is worse.
         let amount = std::mem::replace(&mut round.amount, Amount::Everything);
-        let _ = self.tail.read(logs, round);
+        let _ = self.tail.read(end, logs, round);
         round.amount = amount;
         self.space.give_back_all(self.tail.file(), self.tail.offset());
         self.space.reserve(self.tail.file(), end);

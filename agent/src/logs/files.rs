@@ -59,7 +59,12 @@ pub(super) struct LogFiles {
     told: BTreeSet<String>,
     /// Rotated files of earlier lives of the agent were looked for.
     has_searched: bool,
+    /// The paths of each pattern, and the state of the directory that they were found in.
+    expanded: BTreeMap<String, (Option<DirectoryStamp>, Vec<PathBuf>)>,
 }
+
+/// Inode and times of a directory; they change with every name in it.
+type DirectoryStamp = (u64, i64, i64);
 
 /// One file.
 #[derive(Debug)]
@@ -133,7 +138,7 @@ impl LogFiles {
         let mut left_out = 0;
         for pattern in patterns {
             let is_first_sight = !lock(logs).progress.knows_pattern(pattern);
-            for path in expand(pattern, &mut troubles) {
+            for path in self.expand(pattern, &mut troubles) {
                 match self.find(&path) {
                     Ok(Found::Known(known)) => is_named[known] = true,
                     Ok(Found::NoFile) => {}
@@ -163,6 +168,24 @@ impl LogFiles {
             file.is_rotated = !is_named;
         }
         self.bound_rotated();
+    }
+
+    /// The paths of a pattern. A directory is read again only when it has changed.
+    fn expand(&mut self, pattern: &str, troubles: &mut BTreeMap<String, String>) -> Vec<PathBuf> {
+        let stamp = directory_stamp(pattern);
+        if let Some((known, paths)) = self.expanded.get(pattern)
+            && stamp.is_some()
+            && *known == stamp
+        {
+            return paths.clone();
+        }
+        let mut new_troubles = BTreeMap::new();
+        let paths = expand(pattern, &mut new_troubles);
+        // What was in trouble is looked at again.
+        let stamp = stamp.filter(|_| new_troubles.is_empty());
+        troubles.append(&mut new_troubles);
+        self.expanded.insert(pattern.to_owned(), (stamp, paths.clone()));
+        paths
     }
 
     /// Tells what is new of the troubles.
@@ -272,7 +295,7 @@ impl LogFile {
                 self.begin_anew(logs)?;
             }
         }
-        let reached = self.tail.read(logs, round)?;
+        let reached = self.tail.read(metadata.len(), logs, round)?;
         if is_new {
             if self.identity.is_partial(metadata.len()) {
                 self.learn_identity(logs)?;
@@ -313,7 +336,7 @@ impl LogFile {
 
 /// The paths of a pattern, in order. A name without wildcards is a path, whether it is there or not.
 fn expand(pattern: &str, troubles: &mut BTreeMap<String, String>) -> Vec<PathBuf> {
-    if !pattern.contains(['*', '?', '[']) {
+    if !is_pattern(pattern) {
         return vec![pattern.into()];
     }
     let options =
@@ -336,6 +359,19 @@ fn expand(pattern: &str, troubles: &mut BTreeMap<String, String>) -> Vec<PathBuf
         troubles.insert(pattern.to_owned(), "there is no such file yet".to_owned());
     }
     paths
+}
+
+/// The state of the one directory that a pattern's files lie in; none if there may be several, or if
+/// it has changed so lately that a further change could look the same.
+fn directory_stamp(pattern: &str) -> Option<DirectoryStamp> {
+    let dir = Path::new(pattern).parent().filter(|dir| !is_pattern(&dir.to_string_lossy()))?;
+    let metadata = dir.metadata().ok()?;
+    let age = metadata.modified().ok()?.elapsed().ok()?;
+    (age >= LOOK_EVERY).then_some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
 }
 
 /// Opens a file to be read; none if it is something else, such as a pipe, which would not end.

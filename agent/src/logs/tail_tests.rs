@@ -29,7 +29,8 @@ impl Fixture {
     fn read(&mut self, amount: Amount) -> Reached {
         let scratch = &mut Vec::new();
         let mut round = Round { rule: None, amount, at: 7, now: self.now, scratch };
-        self.tail.read(&self.logs, &mut round).unwrap()
+        let size = self.writer.metadata().unwrap().len();
+        self.tail.read(size, &self.logs, &mut round).unwrap()
     }
 
     fn read_on(&mut self) -> Reached {
