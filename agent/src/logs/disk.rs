@@ -11,6 +11,12 @@ use std::ops::Range;
 /// the agent does.
 pub(super) const RESERVE_BYTES: u64 = 256 * 1024;
 
+/// Less than this is not worth asking for.
+const LEAST_RESERVE_BYTES: u64 = 8 * 1024;
+
+/// File systems' blocks are not larger.
+const LARGEST_BLOCK_BYTES: u64 = 64 * 1024;
+
 /// Least that is given back at a time.
 const PUNCH_STEP_BYTES: u64 = 256 * 1024;
 
@@ -43,7 +49,8 @@ impl Space {
     /// Gives back what lies before `end`, however little it is.
     pub(super) fn give_back_all(&mut self, file: &File, end: u64) {
         if end > self.punched {
-            self.give_back_range(file, self.punched..end);
+            // Only whole blocks are free: the one that the last time ended in is given back with this one.
+            self.give_back_range(file, self.punched - self.punched % LARGEST_BLOCK_BYTES..end);
             self.punched = end;
         }
     }
@@ -55,25 +62,28 @@ impl Space {
         }
     }
 
-    /// Holds space ready behind `end`.
+    /// Holds space ready behind `end`; on a disk that is nearly full as much as there is.
     pub(super) fn reserve(&mut self, file: &File, end: u64) -> Room {
         if self.cannot_reserve || self.reserved >= end + RESERVE_BYTES / 2 {
             return Room::Enough;
         }
-        match reserve(file, end..end + RESERVE_BYTES) {
-            Ok(()) => {
-                self.reserved = end + RESERVE_BYTES;
-                Room::Enough
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                Room::None
-            }
-            Err(_) => {
-                self.cannot_reserve = true;
-                Room::Enough
+        let mut bytes = RESERVE_BYTES;
+        while bytes >= LEAST_RESERVE_BYTES && self.reserved < end + bytes {
+            match reserve(file, end..end + bytes) {
+                Ok(()) => self.reserved = end + bytes,
+                Err(error) if is_full(&error) => bytes /= 2,
+                Err(_) => {
+                    self.cannot_reserve = true;
+                    return Room::Enough;
+                }
             }
         }
+        if self.reserved >= end + RESERVE_BYTES / 2 { Room::Enough } else { Room::None }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(target_os = "linux")]
@@ -130,6 +140,16 @@ mod tests {
         file.read_exact_at(&mut rest, 512 * 1024).unwrap();
         assert!(rest.iter().all(|byte| *byte == b'x'));
         assert_eq!(file.metadata().unwrap().len(), 1024 * 1024);
+    }
+
+    #[test]
+    fn what_is_given_back_in_small_parts_is_free_like_the_whole() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![b'x'; 512 * 1024]).unwrap();
+        file.sync_all().unwrap();
+        let mut space = Space::default();
+        (0..512).for_each(|part| space.give_back_all(&file, part * 1024 + 7));
+        assert!(allocated(&file) <= 8 * 1024, "{}", allocated(&file));
     }
 
     #[test]
