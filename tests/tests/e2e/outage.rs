@@ -13,6 +13,8 @@ const SOON: Duration = Duration::from_secs(30);
 const AWAY: Duration = Duration::from_secs(60);
 /// The agent's longest wait between two tries, and the time to send what has gathered.
 const CAUGHT_UP: Duration = Duration::from_secs(90);
+/// A pipeline of which only the lines count.
+const TALKER: &str = "talker";
 /// How many pipelines the node has.
 const PIPELINES: usize = 10;
 
@@ -102,7 +104,7 @@ async fn after_a_minute_without_a_collector_every_minute_is_true_and_every_line_
 }
 
 #[tokio::test]
-async fn an_outage_with_an_agent_killed_twice_leaves_the_minutes_of_watched_pipelines_true() {
+async fn an_outage_with_an_agent_killed_twice_leaves_every_minute_true_and_every_line_stored_once() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let mut stubs = stubs(&collector);
     let mut pipelines = Vec::new();
@@ -110,6 +112,10 @@ async fn an_outage_with_an_agent_killed_twice_leaves_the_minutes_of_watched_pipe
         stub.start().await;
         pipelines.push(AgentPipeline::watched(&id(number), stub));
     }
+    // Counters are exact over a kill where the process outlives the agent, lines where it does not.
+    let flags = ["--paused", "--log-rate", "10", "--tick-ms", "250"];
+    let talker = StubVector::new(collector.directory(), TALKER, &flags);
+    pipelines.push(AgentPipeline::supervised(TALKER, &talker));
     let mut agent = TestAgent::start(&collector, None, &pipelines).await;
     wait_for_counts(&mut collector).await;
     collector.kill().await;
@@ -124,6 +130,11 @@ async fn an_outage_with_an_agent_killed_twice_leaves_the_minutes_of_watched_pipe
     settle_all(&stubs).await;
     assert_minutes(&mut collector, &stubs, Shown::since_first_scrape_by).await;
     assert!(stubs.iter().all(|stub| stub.totals().lives.len() == 1));
+    agent.stop().await;
+    let path = format!("/api/v1/logs?pipeline={TALKER}&q=line%3D&limit=1000");
+    let lines = collector.viewer().await.list(&path).await;
+    assert_eq!(talker.totals().lives.len(), 3);
+    assert_lines(TALKER, &talker.totals(), &lines);
 }
 
 #[tokio::test]
