@@ -115,6 +115,11 @@ impl Database {
         self.number("coalesce(sum(to_seq - from_seq + 1), 0) || '' AS line FROM node_gaps")
     }
 
+    /// Samples of all pipelines in all minutes.
+    pub fn samples(&mut self) -> u64 {
+        self.number("coalesce(sum(samples), 0) || '' AS line FROM pipeline_minutes")
+    }
+
     /// How many rows a table has.
     pub fn rows(&mut self, table: &str) -> u64 {
         self.number(&format!("count(*) || '' AS line FROM {table}"))
