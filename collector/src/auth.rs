@@ -162,16 +162,19 @@ impl Authenticator {
     }
 
     /// Who a token belongs to; `None` when it is unknown, revoked or expired. An unknown one may have
-    /// been made a moment ago, so the database is asked before the answer is no.
-    pub(crate) async fn identify(&self, store: &dyn Store, token: &Token, now: UnixMillis) -> Option<Identity> {
+    /// been made a moment ago, so the database is asked before the answer is no; when that can not be
+    /// read, there is no answer.
+    pub(crate) async fn identify(
+        &self,
+        store: &dyn Store,
+        token: &Token,
+        now: UnixMillis,
+    ) -> Result<Option<Identity>, StoreError> {
         if let Some(identity) = self.identify_known(token, now) {
-            return Some(identity);
+            return Ok(Some(identity));
         }
-        if let Err(error) = self.refresh(store).await {
-            let error = crate::logging::chain(&error);
-            tracing::error!(error, "tokens could not be read, the last known ones stay");
-        }
-        self.identify_known(token, now)
+        self.refresh(store).await?;
+        Ok(self.identify_known(token, now))
     }
 
     fn identify_known(&self, token: &Token, now: UnixMillis) -> Option<Identity> {

@@ -84,7 +84,7 @@ async fn resume(store: Arc<dyn Store>) -> String {
     store.create_token(viewer).await.unwrap();
     let position = store.feed_position().await.unwrap();
     let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
-    let identity = auth.identify(&*store, &Token::new("viewer"), OLD).await.unwrap();
+    let identity = auth.identify(&*store, &Token::new("viewer"), OLD).await.unwrap().unwrap();
     let rings = Arc::new(Rings::new(1 << 20));
     let telemetry = Arc::new(Telemetry::new());
     let feed = Arc::new(Feed::new(&position, store, rings, auth, telemetry, CancellationToken::new()));

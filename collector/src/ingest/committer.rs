@@ -104,7 +104,8 @@ impl Committer {
         stop: CancellationToken,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (work, receiver) = mpsc::channel(QUEUE_LEN);
-        let task = tokio::spawn(CommitterTask { state, parts, alone: 0, failures_in_row: 0 }.run(receiver, stop));
+        let task = CommitterTask { state, parts, stop, alone: 0, failures_in_row: 0 };
+        let task = tokio::spawn(task.run(receiver));
         (Committer { work }, task)
     }
 
@@ -163,6 +164,7 @@ enum Next {
 struct CommitterTask {
     state: IngestState,
     parts: CommitterParts,
+    stop: CancellationToken,
     /// Submissions that are still to be committed one by one.
     alone: usize,
     /// Transactions that failed since the last one that did not.
@@ -170,13 +172,13 @@ struct CommitterTask {
 }
 
 impl CommitterTask {
-    async fn run(mut self, mut receiver: mpsc::Receiver<Work>, stop: CancellationToken) {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Work>) {
         loop {
             let first = tokio::select! {
                 biased;
                 // No new work from here on; what waits is still handed out. Looked at first: under
                 // load there is always work.
-                () = stop.cancelled(), if !receiver.is_closed() => {
+                () = self.stop.cancelled(), if !receiver.is_closed() => {
                     receiver.close();
                     continue;
                 }
@@ -371,7 +373,11 @@ impl CommitterTask {
                         return Next::End;
                     }
                     self.failures_in_row += 1;
-                    tokio::time::sleep(pause).await;
+                    tokio::select! {
+                        // Nothing that waits can be committed any more.
+                        () = self.stop.cancelled() => return Next::End,
+                        () = tokio::time::sleep(pause) => {}
+                    }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }

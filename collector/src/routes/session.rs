@@ -35,7 +35,7 @@ pub(crate) async fn create_session(
     let identity = app
         .auth
         .identify(&*app.store, &token, now)
-        .await
+        .await?
         .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
         return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));

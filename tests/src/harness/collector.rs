@@ -71,7 +71,12 @@ impl TestCollector {
 
     /// Starts one on a database of PostgreSQL.
     pub async fn start_on_postgres(server: &Arc<TestPostgres>) -> Self {
-        Self::start_on(Some(Arc::clone(server)), &[]).await
+        Self::start_on_postgres_with(server, &[]).await
+    }
+
+    /// The same with more options of `serve`.
+    pub async fn start_on_postgres_with(server: &Arc<TestPostgres>, options: &[&str]) -> Self {
+        Self::start_on(Some(Arc::clone(server)), options).await
     }
 
     /// Starts one on SQLite, in whichever program.

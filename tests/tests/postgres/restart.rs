@@ -82,6 +82,8 @@ async fn without_its_database_the_collector_tells_to_come_back_and_goes_on_when_
     server.crash();
     let answer = viewer.get("/api/v1/nodes").await;
     answer.problem(503);
+    // Nobody can tell whether it was made a moment ago.
+    collector.client().with_token("systole_viewer_unknown").get("/api/v1/nodes").await.problem(503);
     server.restart();
     eventually_true("queries are answered again", SOON, async || viewer.get("/api/v1/nodes").await.status == 200).await;
     let request = node.next_request(vec![running(PIPELINE, distinct_counts(2))]);
@@ -94,13 +96,62 @@ async fn without_its_database_the_collector_tells_to_come_back_and_goes_on_when_
 }
 
 #[tokio::test]
+async fn an_outage_of_the_database_makes_nobody_unreachable() {
+    let server = Arc::new(TestPostgres::alone());
+    let mut collector = TestCollector::start_on_postgres_with(&server, &["--interval", "1s"]).await;
+    let mut first = NodeClient::enroll(&collector, None, "n1").await;
+    let mut second = NodeClient::enroll(&collector, None, "n2").await;
+    first.report(vec![]).await;
+    second.report(vec![]).await;
+    server.crash();
+    let body = to_json(&first.next_request(vec![]));
+    let meanwhile = first.clone();
+    let lost = tokio::spawn(async move { Answer::try_of(meanwhile.raw_request(body, None)).await });
+    // It lasts longer than the silence after which a node is UNREACHABLE.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    server.restart();
+    assert_eq!(lost.await.unwrap().unwrap().status, 503);
+    // Whatever waited before this report is done when it is acknowledged.
+    let request = to_json(&first.next_request(vec![]));
+    eventually_true("reports are taken again", SOON, async || {
+        matches!(Answer::try_of(first.raw_request(request.clone(), None)).await, Ok(answer) if answer.status == 200)
+    })
+    .await;
+    let nodes = collector.viewer().await.list("/api/v1/nodes").await;
+    let of = |name: &str| nodes.iter().find(|node| node["name"] == name).unwrap()["status"].clone();
+    assert_eq!((of("n1"), of("n2")), ("HEALTHY".into(), "HEALTHY".into()));
+}
+
+#[tokio::test]
+async fn a_collector_without_its_database_stops_in_time() {
+    let server = Arc::new(TestPostgres::alone());
+    let mut collector = TestCollector::start_on_postgres(&server).await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![]).await;
+    let viewer = collector.viewer().await;
+    // From here on the collector knows the token without its database.
+    assert_eq!(viewer.get("/metrics").await.status, 200);
+    server.crash();
+    let body = to_json(&node.next_request(vec![]));
+    let waiting = tokio::spawn(async move { Answer::try_of(node.raw_request(body, None)).await });
+    eventually_true("the committer waits for the database", SOON, async || {
+        let metrics = String::from_utf8(viewer.get("/metrics").await.body).unwrap();
+        metrics.contains("commit_failures_total 1\n")
+    })
+    .await;
+    let stopped = tokio::time::timeout(Duration::from_secs(8), collector.stop()).await;
+    stopped.expect("it does not wait for what can not come");
+    drop(waiting);
+}
+
+#[tokio::test]
 async fn a_collector_that_was_replaced_ends() {
     let server = Arc::new(TestPostgres::start());
     let mut old = TestCollector::start_on_postgres(&server).await;
     let mut node = NodeClient::enroll(&old, None, "n1").await;
     // As if its host had gone to sleep: the server has given its lock away.
     server.sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' \
          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
     );
     let mut new = TestCollector::start_on_postgres(&server).await;

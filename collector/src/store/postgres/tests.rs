@@ -19,9 +19,9 @@ fn line(seq: i64, text: &str) -> LogRow {
     LogRow { seq, entry_seq: seq, at: 0, node: 1, pipeline: 1, stream: "stdout".into(), level: None, line: text.into() }
 }
 
-/// Ends the connection that writes, as a restart of the server or of a proxy would.
+/// Ends the connection that writes, and waits for it, as a restart of the server or of a proxy would.
 fn cut_writer(server: &TestPostgres) {
-    let cut = server.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+    let cut = server.sql("SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
     assert_eq!(cut, "t", "one connection holds the lock");
 }
 
