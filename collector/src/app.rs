@@ -16,6 +16,7 @@ use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::state::IngestState;
 use crate::retention;
 use crate::rings::Rings;
+use crate::rollups;
 use crate::routes;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -43,7 +44,7 @@ const REPORT_ROOM_KIB: usize = 64 * 1024;
 
 /// What runs beside the requests, and how it is stopped, in this order.
 pub(crate) struct Background {
-    /// Watchdog, token follower, retention.
+    /// Watchdog, token follower, rollups, retention.
     pub sources: CancellationToken,
     pub source_tasks: Vec<JoinHandle<()>>,
     /// Takes no more reports and finishes those that wait.
@@ -111,6 +112,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let source_tasks = vec![
         tokio::spawn(fleet::watch(Arc::clone(&fleet), committer.clone(), sources.clone())),
         tokio::spawn(auth::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
+        tokio::spawn(rollups::roll_up_regularly(Arc::clone(&store), Arc::clone(&telemetry), sources.clone())),
         tokio::spawn(retention::expire_regularly(
             Arc::clone(&store),
             config.retention,

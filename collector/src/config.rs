@@ -55,6 +55,10 @@ impl fmt::Display for Database {
 pub(crate) struct Retention {
     /// `retention_minutes`: default 7d.
     pub minutes: Duration,
+    /// `retention_hours`: default 90d.
+    pub hours: Duration,
+    /// `retention_days`: default 730d.
+    pub days: Duration,
     /// `retention_logs`: default 3d.
     pub logs: Duration,
     /// `retention_events`: default 7d.
@@ -156,6 +160,8 @@ impl Config {
         let retention = |text: &str| parse_duration_in(text, Duration::from_secs(3_600), day * 3_650);
         let retention = Retention {
             minutes: lookup.get("retention_minutes", day * 7, retention),
+            hours: lookup.get("retention_hours", day * 90, retention),
+            days: lookup.get("retention_days", day * 730, retention),
             logs: lookup.get("retention_logs", day * 3, retention),
             events: lookup.get("retention_events", day * 7, retention),
         };
@@ -185,6 +191,8 @@ impl fmt::Display for Config {
         text("interval", write_duration(self.interval))?;
         text("startup_grace", write_duration(self.startup_grace))?;
         text("retention_minutes", write_duration(self.retention.minutes))?;
+        text("retention_hours", write_duration(self.retention.hours))?;
+        text("retention_days", write_duration(self.retention.days))?;
         text("retention_logs", write_duration(self.retention.logs))?;
         text("retention_events", write_duration(self.retention.events))?;
         text("log_level", self.log.level.to_string().to_lowercase())?;
@@ -350,7 +358,7 @@ mod tests {
     #[test]
     fn what_is_printed_reads_back_to_the_same() {
         let odd = "data_dir = 'C:\\with \"quotes\"'\ninterval = '1500ms'\nstartup_grace = '0s'\n\
-            retention_logs = '90m'\nretention_events = '36h'\nlog_level = 'debug'\nlog_format = 'json'\n";
+            retention_logs = '90m'\nretention_hours = '100d'\nretention_days = '900d'\nretention_events = '36h'\nlog_level = 'debug'\nlog_format = 'json'\n";
         for file in ["", odd] {
             let config = Config::read(&sources(&[], &[], file)).unwrap();
             let printed = config.to_string();

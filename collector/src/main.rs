@@ -15,6 +15,7 @@ mod ingest;
 mod logging;
 mod retention;
 mod rings;
+mod rollups;
 mod routes;
 mod server;
 mod store;

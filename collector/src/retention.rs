@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Retention;
-use crate::store::{Cutoffs, Store};
+use crate::store::{Cutoffs, Step, Store};
 use crate::telemetry::Telemetry;
 
 /// Rows of each table that go in one transaction.
@@ -50,7 +50,10 @@ pub(crate) async fn expire_regularly(
 fn cutoffs(retention: Retention, now: i64) -> Cutoffs {
     let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
     Cutoffs {
-        minutes_before: before(retention.minutes).div_euclid(60_000),
+        // Whole hours and days, so that the sums of what is left are whole.
+        minutes_before: before(retention.minutes).div_euclid(Step::Hour.ms()) * 60,
+        hours_before: before(retention.hours).div_euclid(Step::Day.ms()) * 24,
+        days_before: before(retention.days).div_euclid(Step::Day.ms()),
         logs_before: before(retention.logs),
         events_before: before(retention.events),
         tokens_before: now,

@@ -1,6 +1,6 @@
 //! The life of `serve`: bind, run, and stop in the order that loses nothing.
 //!
-//! Sources stop first (watchdog, token follower, retention), then the committer takes no more
+//! Sources stop first (watchdog, token follower, rollups, retention), then the committer takes no more
 //! reports and finishes those that wait, then subscribers get their goodbye, then the listener
 //! closes. Every part has a deadline, so that a stop always ends.
 

@@ -122,7 +122,8 @@ fn outline(text: &str) -> Vec<String> {
 async fn a_type_that_expired_is_told_and_the_one_that_is_kept_longer_is_given() {
     let dir = tempfile::tempdir().unwrap();
     let store = store_with_events(&dir).await;
-    let cutoffs = Cutoffs { minutes_before: 0, logs_before: RECENT, events_before: 0, tokens_before: 0 };
+    let cutoffs =
+        Cutoffs { minutes_before: 0, logs_before: RECENT, events_before: 0, tokens_before: 0, ..Cutoffs::default() };
     assert_eq!(store.expire(cutoffs, 100).await.unwrap(), 1);
     let text = resume(store).await;
     assert_eq!(outline(&text), ["hello", "gap", "status_change2", "log_entry3", "status_change4"]);

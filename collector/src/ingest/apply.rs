@@ -96,6 +96,7 @@ pub(crate) fn apply(
         latest_line: end.max(context.received_at),
         is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
     };
+    changes.touch_minute(at.minute, node.key);
     note_agent(node, &report, context, changes);
     if let Some(host) = report.host {
         changes.set_host(node_minute(&host, at.minute, node.key.0));

@@ -3,7 +3,7 @@
 //! Several reports of one node-minute become one upsert, and everything is sorted by key, so that
 //! the database touches each page once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use systole_shared::events::{Event, EventType};
 use systole_shared::{BootId, ComponentId, NodeId, PipelineId, RateSample, UnixMillis};
@@ -49,6 +49,8 @@ pub(crate) struct Changes {
     pipeline_minutes: BTreeMap<(i64, i64), PipelineMinuteRow>,
     component_minutes: BTreeMap<(i64, i64), ComponentMinuteRow>,
     node_minutes: BTreeMap<(i64, i64), NodeMinuteRow>,
+    dirty_hours: BTreeSet<(i64, i64)>,
+    dirty_days: BTreeSet<(i64, i64)>,
     pub logs: Vec<LogRow>,
     event_rows: Vec<EventRow>,
     pub events: Vec<PendingEvent>,
@@ -130,6 +132,12 @@ impl Changes {
         self.node_minutes.insert(key, row);
     }
 
+    /// Notes that a minute of a node changes, so that its hour and day are summed anew.
+    pub(crate) fn touch_minute(&mut self, minute: i64, node: NodeKey) {
+        self.dirty_hours.insert((minute.div_euclid(60), node.0));
+        self.dirty_days.insert((minute.div_euclid(1_440), node.0));
+    }
+
     /// Adds an event under the next sequence number, and keeps it when it is a status change.
     pub(crate) fn add_event(
         &mut self,
@@ -193,6 +201,8 @@ impl Changes {
             pipeline_minutes: std::mem::take(&mut self.pipeline_minutes).into_values().collect(),
             component_minutes: std::mem::take(&mut self.component_minutes).into_values().collect(),
             node_minutes: std::mem::take(&mut self.node_minutes).into_values().collect(),
+            dirty_hours: std::mem::take(&mut self.dirty_hours).into_iter().collect(),
+            dirty_days: std::mem::take(&mut self.dirty_days).into_iter().collect(),
             logs: std::mem::take(&mut self.logs),
             events: std::mem::take(&mut self.event_rows),
             head_seq: self.head_seq,

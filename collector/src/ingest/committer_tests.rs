@@ -10,7 +10,7 @@ use crate::auth::Authenticator;
 use crate::ingest::report::{NodeReport, PipelineDeltas, PipelineFacts};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{EnrolledNode, MinuteRange, NewEnrolment};
+use crate::store::{EnrolledNode, NewEnrolment, Step, StepRange};
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -92,7 +92,7 @@ impl Bench {
 
     /// Events in of the pipeline over all minutes.
     async fn stored_events(&self) -> i64 {
-        let range = MinuteRange { from: 0, to: i64::MAX };
+        let range = StepRange { step: Step::Minute, from: 0, to: i64::MAX };
         self.store.pipeline_minutes(1, None, range).await.unwrap().iter().map(|minute| minute.events_in).sum()
     }
 }

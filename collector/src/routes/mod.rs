@@ -5,6 +5,7 @@ mod agent;
 mod events;
 mod extract;
 mod health;
+mod host;
 mod logs;
 mod metrics;
 mod nodes;

@@ -6,11 +6,12 @@ use actix_web::web::{Data, Json, Path};
 use systole_shared::NodeStatus;
 
 use super::extract::Reader;
+use super::host::HostMinute;
 use super::params::{Params, find_node_named};
-use super::views::{Environment, Node, NodeMinute, Page};
+use super::views::{Environment, History, Node, Page};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::store::NodeQuery;
+use crate::store::{NodeQuery, StepRange};
 
 /// `GET /api/v1/environments`: those that the token sees.
 pub(crate) async fn list_environments(app: Data<App>, reader: Reader) -> Json<Page<Environment>> {
@@ -76,17 +77,20 @@ pub(crate) async fn get_node(
     Ok(Json(Node::new(&app, node).with_gaps(gaps)))
 }
 
-/// `GET /api/v1/nodes/{id}/minutes?from&to`
+/// `GET /api/v1/nodes/{id}/minutes?from&to&step`
 pub(crate) async fn list_node_minutes(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<Page<NodeMinute>>, ApiError> {
+) -> Result<Json<History<HostMinute>>, ApiError> {
     let params = Params::read(&request)?;
     let scope = params.scope(&app, &reader.0)?;
-    let range = params.minutes()?;
+    let range = params.steps(&app.config.retention)?;
     let node = find_node_named(&app, scope, &id).await?;
-    let minutes = app.store.node_minutes(node.key, range).await?;
-    Ok(Json(Page::complete(minutes.into_iter().map(NodeMinute::from).collect())))
+    // With the one before, from which on counters have grown.
+    let spans = app.store.node_minutes(node.key, StepRange { from: range.from.saturating_sub(1), ..range }).await?;
+    let from = range.from.saturating_mul(range.step.ms());
+    let items = HostMinute::all(range.step, &spans).filter(|item| item.at() >= from);
+    Ok(Json(History::new(range.step, items.collect())))
 }

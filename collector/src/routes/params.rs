@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web::Query;
@@ -10,11 +11,15 @@ use systole_shared::{NodeId, UnixMillis};
 use crate::app::App;
 use crate::auth::{Identity, Scope};
 use crate::clock;
+use crate::config::Retention;
 use crate::error::ApiError;
-use crate::store::{MinuteRange, NodeKey, NodeQuery, NodeView, PipelineQuery, PipelineView};
+use crate::store::{NodeKey, NodeQuery, NodeView, PipelineQuery, PipelineView, Step, StepRange};
 
 /// Most rows that one answer has.
 const MAX_LIMIT: i64 = 1_000;
+
+/// Items that an answer has at most when it chooses the length of them itself.
+const MAX_POINTS: i64 = 1_500;
 
 /// The parameters of a request, as they came.
 #[derive(Debug)]
@@ -66,20 +71,25 @@ impl Params {
         }
     }
 
-    /// `from` and `to`, by default the last hour.
-    pub(crate) fn minutes(&self) -> Result<MinuteRange, ApiError> {
+    /// `from` and `to`, by default the last hour, in items of `step`. The one that `from` falls into is
+    /// part of the range, and the one that `to` falls into.
+    pub(crate) fn steps(&self, retention: &Retention) -> Result<StepRange, ApiError> {
         let (from, to) = self.times()?;
-        let to = to.unwrap_or_else(clock::now_ms);
+        let now = clock::now_ms();
+        let to = to.unwrap_or(now);
         let from = from.unwrap_or(to.saturating_sub(3_600_000));
-        if let Some(step) = self.text("step").filter(|step| *step != "minute") {
-            return Err(ApiError::bad_parameter("step", format!("{step:?}: only minute is available")));
-        }
-        // The minute that from falls into is part of the range, and the one that to falls into.
-        let range = MinuteRange { from: from.div_euclid(60_000), to: to.saturating_add(59_999).div_euclid(60_000) };
         if from > to {
             return Err(ApiError::bad_parameter("from", "is after to"));
         }
-        Ok(range)
+        let step = match self.text("step") {
+            None => fitting_step(from, to, now, retention),
+            Some(text) => Step::ALL
+                .into_iter()
+                .find(|step| step.as_str() == text)
+                .ok_or_else(|| ApiError::bad_parameter("step", format!("{text:?} is none of minute, hour, day")))?,
+        };
+        let end = to.saturating_add(step.ms() - 1).div_euclid(step.ms());
+        Ok(StepRange { step, from: from.div_euclid(step.ms()), to: end })
     }
 
     /// What the caller may see, narrowed to `environment` (a name or an id) when it is given.
@@ -121,6 +131,20 @@ impl Params {
     }
 }
 
+/// The shortest step that makes no more than [`MAX_POINTS`] items and is still kept at `from`.
+fn fitting_step(from: UnixMillis, to: UnixMillis, now: UnixMillis, retention: &Retention) -> Step {
+    let age = u128::try_from(now.saturating_sub(from)).unwrap_or(0);
+    let suits =
+        |step: Step, kept: Duration| to.saturating_sub(from) <= step.ms() * MAX_POINTS && age <= kept.as_millis();
+    if suits(Step::Minute, retention.minutes) {
+        Step::Minute
+    } else if suits(Step::Hour, retention.hours) {
+        Step::Hour
+    } else {
+        Step::Day
+    }
+}
+
 /// A node in the scope; what is outside does not exist.
 pub(crate) async fn find_node(app: &App, scope: Scope, id: NodeId) -> Result<NodeView, ApiError> {
     let query = NodeQuery { environments: scope.environments(), id: Some(id), limit: 1, ..NodeQuery::default() };
@@ -152,5 +176,35 @@ pub(crate) async fn find_pipeline(app: &App, scope: Scope, id: &str) -> Result<P
             Err(ApiError::conflict(format!("several environments have a pipeline {id:?}: name one with environment=")))
         }
         (None, _) => Err(ApiError::not_found(format!("pipeline {id:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_fits_the_range_and_what_is_still_kept() {
+        const HOUR: i64 = 3_600_000;
+        let day = Duration::from_secs(86_400);
+        let retention = Retention { minutes: day * 7, hours: day * 90, days: day * 730, logs: day, events: day };
+        let now = 100_000 * HOUR;
+        for (from, to, step) in [
+            (now - 25 * HOUR, now, Step::Minute),
+            (now - 25 * HOUR - 1, now, Step::Hour),
+            (now - 1_500 * HOUR, now, Step::Hour),
+            (now - 1_501 * HOUR, now, Step::Day),
+            (now - 169 * HOUR, now - 168 * HOUR, Step::Hour),
+            (now - 91 * 24 * HOUR, now - 90 * 24 * HOUR, Step::Day),
+            (now + HOUR, now + 2 * HOUR, Step::Minute),
+        ] {
+            assert_eq!(
+                fitting_step(from, to, now, &retention),
+                step,
+                "{} h to {} h",
+                (from - now) / HOUR,
+                (to - now) / HOUR
+            );
+        }
     }
 }

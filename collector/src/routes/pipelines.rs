@@ -6,7 +6,7 @@ use actix_web::web::{Data, Json, Path};
 use super::extract::Reader;
 use super::nodes::read_cursor;
 use super::params::{Params, find_pipeline};
-use super::views::{ComponentMinute, Page, Pipeline, PipelineMinute};
+use super::views::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::store::PipelineQuery;
@@ -44,34 +44,34 @@ pub(crate) async fn get_pipeline(
     Ok(Json(Pipeline::new(&app, pipeline)))
 }
 
-/// `GET /api/v1/pipelines/{id}/minutes?environment&from&to&step=minute&node`
+/// `GET /api/v1/pipelines/{id}/minutes?environment&from&to&step&node`
 pub(crate) async fn list_pipeline_minutes(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<Page<PipelineMinute>>, ApiError> {
+) -> Result<Json<History<PipelineMinute>>, ApiError> {
     let params = Params::read(&request)?;
     let scope = params.scope(&app, &reader.0)?;
-    let range = params.minutes()?;
+    let range = params.steps(&app.config.retention)?;
     let node = params.node(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
     let minutes = app.store.pipeline_minutes(pipeline.key, node, range).await?;
-    Ok(Json(Page::complete(minutes.into_iter().map(PipelineMinute::from).collect())))
+    Ok(Json(History::new(range.step, minutes.iter().map(|view| PipelineMinute::new(range.step, view)).collect())))
 }
 
-/// `GET /api/v1/pipelines/{id}/components/minutes?environment&from&to&node`
+/// `GET /api/v1/pipelines/{id}/components/minutes?environment&from&to&step&node`
 pub(crate) async fn list_component_minutes(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<Page<ComponentMinute>>, ApiError> {
+) -> Result<Json<History<ComponentMinute>>, ApiError> {
     let params = Params::read(&request)?;
     let scope = params.scope(&app, &reader.0)?;
-    let range = params.minutes()?;
+    let range = params.steps(&app.config.retention)?;
     let node = params.node(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
     let minutes = app.store.component_minutes(pipeline.key, node, range).await?;
-    Ok(Json(Page::complete(minutes.into_iter().map(ComponentMinute::from).collect())))
+    Ok(Json(History::new(range.step, minutes.into_iter().map(|view| ComponentMinute::new(range.step, view)).collect())))
 }

@@ -6,8 +6,7 @@ use systole_shared::UnixMillis;
 
 use crate::app::App;
 use crate::store::{
-    ComponentMinuteView, LogView, NodeGapRow, NodeMinuteRow, NodeView, PipelineMinuteView, PipelineStatusView,
-    PipelineView,
+    ComponentMinuteView, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView, PipelineView, Step,
 };
 
 /// A page of a list; `next` is the cursor of the page behind it.
@@ -21,6 +20,21 @@ impl<T> Page<T> {
     /// A list that is complete.
     pub(crate) fn complete(items: Vec<T>) -> Self {
         Page { items, next: None }
+    }
+}
+
+/// What happened over time, in items of one length.
+#[derive(Debug, Serialize)]
+pub(crate) struct History<T> {
+    pub step: &'static str,
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+impl<T> History<T> {
+    /// Items of a step, all there are.
+    pub(crate) fn new(step: Step, items: Vec<T>) -> Self {
+        History { step: step.as_str(), items, next: None }
     }
 }
 
@@ -182,7 +196,7 @@ impl Pipeline {
     }
 }
 
-/// A pipeline's minute.
+/// A pipeline's minute, hour or day.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PipelineMinute {
@@ -201,10 +215,11 @@ pub(crate) struct PipelineMinute {
     logs_dropped: i64,
 }
 
-impl From<PipelineMinuteView> for PipelineMinute {
-    fn from(view: PipelineMinuteView) -> Self {
+impl PipelineMinute {
+    /// From the store's view.
+    pub(crate) fn new(step: Step, view: &PipelineMinuteView) -> Self {
         PipelineMinute {
-            at: view.minute * 60_000,
+            at: view.at * step.ms(),
             events_in: view.events_in,
             events_out: view.events_out,
             errors: view.errors,
@@ -221,7 +236,7 @@ impl From<PipelineMinuteView> for PipelineMinute {
     }
 }
 
-/// A component's minute.
+/// A component's minute, hour or day.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ComponentMinute {
@@ -239,10 +254,11 @@ pub(crate) struct ComponentMinute {
     samples: i64,
 }
 
-impl From<ComponentMinuteView> for ComponentMinute {
-    fn from(view: ComponentMinuteView) -> Self {
+impl ComponentMinute {
+    /// From the store's view.
+    pub(crate) fn new(step: Step, view: ComponentMinuteView) -> Self {
         ComponentMinute {
-            at: view.minute * 60_000,
+            at: view.at * step.ms(),
             component_id: view.component,
             kind: view.kind,
             received_events: view.received_events,
@@ -254,56 +270,6 @@ impl From<ComponentMinuteView> for ComponentMinute {
             utilization: view.utilization,
             latency_ms: view.latency_ms,
             samples: view.samples,
-        }
-    }
-}
-
-/// A host's minute: gauges as last seen in it, counters since the host's boot.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct NodeMinute {
-    at: UnixMillis,
-    memory_total_bytes: Option<i64>,
-    memory_used_bytes: Option<i64>,
-    memory_free_bytes: Option<i64>,
-    cpu_seconds_total: Option<f64>,
-    cpu_seconds_idle: Option<f64>,
-    #[serde(rename = "loadAvg1")]
-    load_avg_1: Option<f64>,
-    #[serde(rename = "loadAvg5")]
-    load_avg_5: Option<f64>,
-    #[serde(rename = "loadAvg15")]
-    load_avg_15: Option<f64>,
-    fs_total_bytes: Option<i64>,
-    fs_used_bytes: Option<i64>,
-    fs_free_bytes: Option<i64>,
-    disk_read_bytes: Option<i64>,
-    disk_written_bytes: Option<i64>,
-    net_rx_bytes: Option<i64>,
-    net_tx_bytes: Option<i64>,
-    samples: i64,
-}
-
-impl From<NodeMinuteRow> for NodeMinute {
-    fn from(row: NodeMinuteRow) -> Self {
-        NodeMinute {
-            at: row.minute * 60_000,
-            memory_total_bytes: row.memory_total_bytes,
-            memory_used_bytes: row.memory_used_bytes,
-            memory_free_bytes: row.memory_free_bytes,
-            cpu_seconds_total: row.cpu_seconds_total,
-            cpu_seconds_idle: row.cpu_seconds_idle,
-            load_avg_1: row.load_avg_1,
-            load_avg_5: row.load_avg_5,
-            load_avg_15: row.load_avg_15,
-            fs_total_bytes: row.fs_total_bytes,
-            fs_used_bytes: row.fs_used_bytes,
-            fs_free_bytes: row.fs_free_bytes,
-            disk_read_bytes: row.disk_read_bytes,
-            disk_written_bytes: row.disk_written_bytes,
-            net_rx_bytes: row.net_rx_bytes,
-            net_tx_bytes: row.net_tx_bytes,
-            samples: row.samples,
         }
     }
 }

@@ -5,13 +5,16 @@
 //! have to hide every difference between the databases.
 
 pub(crate) mod access;
+mod history;
 pub(crate) mod postgres;
 pub(crate) mod queries;
 mod replay;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod shapes;
+mod span;
 pub(crate) mod sqlite;
+mod steps;
 #[cfg(test)]
 mod suite;
 pub(crate) mod transfer;
@@ -22,6 +25,8 @@ use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 pub(crate) use access::*;
 pub(crate) use queries::*;
 pub(crate) use rows::*;
+pub(crate) use span::NodeSpan;
+pub(crate) use steps::{Step, StepRange};
 
 /// Surrogate key of an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,23 +144,23 @@ pub(crate) trait Store: Send + Sync {
     async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError>;
     /// One node's holes, newest first.
     async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError>;
-    /// One node's host by minute.
-    async fn node_minutes(&self, node: NodeKey, range: MinuteRange) -> Result<Vec<NodeMinuteRow>, StoreError>;
+    /// One node's host by minute, hour or day.
+    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Vec<NodeSpan>, StoreError>;
     /// Pipelines of environments, by id, with their state on each node.
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
-    /// A pipeline by minute, summed over nodes unless one is named.
+    /// A pipeline by minute, hour or day, summed over nodes unless one is named.
     async fn pipeline_minutes(
         &self,
         pipeline: i64,
         node: Option<NodeKey>,
-        range: MinuteRange,
+        range: StepRange,
     ) -> Result<Vec<PipelineMinuteView>, StoreError>;
-    /// A pipeline's components by minute, summed over nodes unless one is named.
+    /// A pipeline's components by minute, hour or day, summed over nodes unless one is named.
     async fn component_minutes(
         &self,
         pipeline: i64,
         node: Option<NodeKey>,
-        range: MinuteRange,
+        range: StepRange,
     ) -> Result<Vec<ComponentMinuteView>, StoreError>;
     /// Log lines, oldest first.
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError>;
@@ -165,6 +170,9 @@ pub(crate) trait Store: Send + Sync {
     async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError>;
     /// The state of nodes and pipelines at one point of the sequence.
     async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError>;
+    /// Sums hours before this one, and days that end before it, that have changed since they were
+    /// summed: about `limit` series of them, the oldest first. Returns how many; 0 when nothing is left.
+    async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError>;
     /// Removes up to `limit` of the oldest rows of each kind that is older than its retention.
     /// Returns how many went.
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError>;

@@ -7,13 +7,6 @@ use systole_shared::{LogLevel, NodeId, UnixMillis};
 
 use super::{EnvironmentKey, NodeKey, Oldest, PipelineStatusRow};
 
-/// Minutes from (inclusive) to (exclusive), in Unix minutes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MinuteRange {
-    pub from: i64,
-    pub to: i64,
-}
-
 /// Which nodes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeQuery {
@@ -80,11 +73,12 @@ pub(crate) struct PipelineView {
     pub nodes: Vec<PipelineStatusView>,
 }
 
-/// A pipeline's minute, summed over nodes.
+/// A pipeline's minute, hour or day, summed over nodes.
 #[derive(Clone, Debug, PartialEq, QueryableByName)]
 pub(crate) struct PipelineMinuteView {
+    /// Number of the minute, hour or day.
     #[diesel(sql_type = BigInt)]
-    pub minute: i64,
+    pub at: i64,
     #[diesel(sql_type = BigInt)]
     pub events_in: i64,
     #[diesel(sql_type = BigInt)]
@@ -111,11 +105,12 @@ pub(crate) struct PipelineMinuteView {
     pub logs_dropped: i64,
 }
 
-/// A component's minute, summed over nodes.
+/// A component's minute, hour or day, summed over nodes.
 #[derive(Clone, Debug, PartialEq, QueryableByName)]
 pub(crate) struct ComponentMinuteView {
+    /// Number of the minute, hour or day.
     #[diesel(sql_type = BigInt)]
-    pub minute: i64,
+    pub at: i64,
     #[diesel(sql_type = Text)]
     pub component: String,
     #[diesel(sql_type = Text)]
@@ -225,9 +220,13 @@ pub(crate) struct StateSnapshot {
 }
 
 /// Rows from before these times are expired.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cutoffs {
     pub minutes_before: i64,
+    /// Unix hours.
+    pub hours_before: i64,
+    /// Unix days.
+    pub days_before: i64,
     pub logs_before: UnixMillis,
     pub events_before: UnixMillis,
     /// Tokens of nodes and sessions that ended before; those of people stay in the list.

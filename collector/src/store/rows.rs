@@ -206,6 +206,10 @@ pub(crate) struct CommitBatch {
     pub pipeline_minutes: Vec<PipelineMinuteRow>,
     pub component_minutes: Vec<ComponentMinuteRow>,
     pub node_minutes: Vec<NodeMinuteRow>,
+    /// Hours of nodes, in Unix hours, that these minutes belong to.
+    pub dirty_hours: Vec<(i64, i64)>,
+    /// The same in Unix days.
+    pub dirty_days: Vec<(i64, i64)>,
     pub logs: Vec<LogRow>,
     pub events: Vec<EventRow>,
     /// Highest sequence number that was given out.

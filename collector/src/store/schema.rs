@@ -185,6 +185,22 @@ table! {
 }
 
 table! {
+    dirty_hours (hour, node) {
+        hour -> BigInt,
+        node -> BigInt,
+        done -> BigInt,
+    }
+}
+
+table! {
+    dirty_days (day, node) {
+        day -> BigInt,
+        node -> BigInt,
+        done -> BigInt,
+    }
+}
+
+table! {
     logs (seq) {
         seq -> BigInt,
         entry_seq -> BigInt,

@@ -1,12 +1,16 @@
 //! What every store must do. Each test is a function over the trait; the macro at the end runs all
 //! of them on a store of their own.
 
+mod rollups;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use systole_shared::events::EventType;
 use systole_shared::{Token, TokenId, TokenKind};
 use uuid::Uuid;
+
+use self::rollups::*;
 
 use super::*;
 
@@ -93,7 +97,7 @@ async fn with_pipeline(store: &dyn Store) -> (EnvironmentKey, EnrolledNode) {
     (environment, node)
 }
 
-const ALL_MINUTES: MinuteRange = MinuteRange { from: i64::MIN, to: i64::MAX };
+const ALL_MINUTES: StepRange = StepRange { step: Step::Minute, from: i64::MIN, to: i64::MAX };
 
 async fn minutes_add_up_by_key(store: Arc<dyn Store>) {
     with_pipeline(&*store).await;
@@ -107,8 +111,9 @@ async fn minutes_add_up_by_key(store: Arc<dyn Store>) {
     assert_eq!(minutes.len(), 237);
     assert_eq!((minutes[11].events_in, minutes[11].samples), (20, 2));
     assert_eq!((minutes[12].events_in, minutes[12].samples), (10, 1));
-    let some = store.pipeline_minutes(1, None, MinuteRange { from: MINUTE + 3, to: MINUTE + 5 }).await.unwrap();
-    assert_eq!(some.iter().map(|view| view.minute - MINUTE).collect::<Vec<_>>(), [3, 4]);
+    let some =
+        store.pipeline_minutes(1, None, StepRange { from: MINUTE + 3, to: MINUTE + 5, ..ALL_MINUTES }).await.unwrap();
+    assert_eq!(some.iter().map(|view| view.at - MINUTE).collect::<Vec<_>>(), [3, 4]);
 }
 
 async fn counters_stay_at_the_largest_number(store: Arc<dyn Store>) {
@@ -338,7 +343,13 @@ async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: A
     };
     store.commit(batch).await.unwrap();
     assert_eq!(store.feed_position().await.unwrap().oldest, Oldest { log: 1, event: 1 });
-    let cutoffs = Cutoffs { minutes_before: MINUTE, logs_before: NOW, events_before: NOW, tokens_before: NOW };
+    let cutoffs = Cutoffs {
+        minutes_before: MINUTE,
+        logs_before: NOW,
+        events_before: NOW,
+        tokens_before: NOW,
+        ..Cutoffs::default()
+    };
     // A batch never cuts an event in two, however small it is.
     assert_eq!(store.expire(cutoffs, 2).await.unwrap(), 5);
     assert_eq!(store.expire(cutoffs, 2).await.unwrap(), 0);
@@ -363,7 +374,8 @@ async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn Store
     };
     let first = store.replay_page(query.clone()).await.unwrap();
     assert_eq!((first.cursor, first.oldest), (2, Oldest { log: 1, event: 1 }));
-    let cutoffs = Cutoffs { minutes_before: 0, logs_before: 0, events_before: NOW + 6, tokens_before: 0 };
+    let cutoffs =
+        Cutoffs { minutes_before: 0, logs_before: 0, events_before: NOW + 6, tokens_before: 0, ..Cutoffs::default() };
     store.expire(cutoffs, 100).await.unwrap();
     let second = store.replay_page(ReplayQuery { after: first.cursor, ..query }).await.unwrap();
     assert_eq!(second.oldest, Oldest { log: 1, event: 6 }, "3 to 5 went between two pages");
@@ -379,7 +391,8 @@ async fn ended_tokens_of_programs_go_and_those_of_people_stay(store: Arc<dyn Sto
         let enrolment = NewEnrolment { old_tokens_until, ..enrolment(environment, Some("m"), secret) };
         store.enroll_node(enrolment).await.unwrap();
     }
-    let cutoffs = Cutoffs { minutes_before: 0, logs_before: 0, events_before: 0, tokens_before: NOW };
+    let cutoffs =
+        Cutoffs { minutes_before: 0, logs_before: 0, events_before: 0, tokens_before: NOW, ..Cutoffs::default() };
     assert_eq!(store.expire(cutoffs, 100).await.unwrap(), 2);
     let kinds = vec![TokenKind::Viewer, TokenKind::Session, TokenKind::Node];
     let left: Vec<_> = store.list_tokens(kinds).await.unwrap().into_iter().map(|token| token.kind).collect();
@@ -406,7 +419,8 @@ async fn holes_go_with_the_minutes_that_they_explain(store: Arc<dyn Store>) {
     };
     let gaps = vec![gap(1, MINUTE * 60_000 - 1), gap(2, MINUTE * 60_000)];
     store.commit(CommitBatch { gaps, ..CommitBatch::default() }).await.unwrap();
-    let cutoffs = Cutoffs { minutes_before: MINUTE, logs_before: 0, events_before: 0, tokens_before: 0 };
+    let cutoffs =
+        Cutoffs { minutes_before: MINUTE, logs_before: 0, events_before: 0, tokens_before: 0, ..Cutoffs::default() };
     assert_eq!(store.expire(cutoffs, 100).await.unwrap(), 1);
     let kept: Vec<_> = store.node_gaps(node.key).await.unwrap().iter().map(|gap| gap.from_seq).collect();
     assert_eq!(kept, [2]);
@@ -462,4 +476,8 @@ suite! {
     ended_tokens_of_programs_go_and_those_of_people_stay,
     a_snapshot_names_its_place_in_the_sequence,
     holes_go_with_the_minutes_that_they_explain,
+    hours_and_days_are_the_sum_of_minutes_at_any_time,
+    a_history_reads_the_same_before_and_after_it_is_summed,
+    hours_stay_when_their_minutes_go,
+    sums_of_hours_stay_at_the_largest_number,
 }

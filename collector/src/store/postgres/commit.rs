@@ -44,6 +44,8 @@ fn rounds<'a>(batch: &'a CommitBatch, writer: &'a str) -> Vec<Vec<Statement<'a>>
     rounds.add(&batch.pipeline_minutes, |a, b| (a.minute, a.series) < (b.minute, b.series), tables::pipeline_minutes);
     rounds.add(&batch.component_minutes, |a, b| (a.minute, a.series) < (b.minute, b.series), tables::component_minutes);
     rounds.add(&batch.node_minutes, |a, b| (a.minute, a.node) < (b.minute, b.node), tables::node_minutes);
+    rounds.add(&batch.dirty_hours, |a, b| a < b, tables::dirty_hours);
+    rounds.add(&batch.dirty_days, |a, b| a < b, tables::dirty_days);
     rounds.add(&batch.logs, |_, _| true, tables::logs);
     rounds.add(&batch.events, |_, _| true, tables::events);
     let last = rounds.0.len() - 1;

@@ -4,6 +4,8 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use crate::store::history::{Dialect, SUBJECTS, delete_days, delete_parts, oldest_whole};
+use crate::store::steps::Level;
 use crate::store::{Cutoffs, StoreError};
 
 /// Removes up to `limit` rows of each table. Lines and events go in order of their sequence, so
@@ -15,20 +17,22 @@ pub(super) async fn expire(
 ) -> Result<u64, StoreError> {
     let limit = i64::from(limit);
     let mut removed = 0;
-    for table in ["pipeline_minutes", "component_minutes", "node_minutes"] {
-        let key = if table == "node_minutes" { "node" } else { "series" };
-        let sql = format!(
-            "DELETE FROM {table} WHERE (minute, {key}) IN \
-             (SELECT minute, {key} FROM {table} WHERE minute < $1 ORDER BY minute, {key} LIMIT $2)"
-        );
-        removed += delete(connection, sql, &[cutoffs.minutes_before, limit]).await?;
+    for (level, before) in [(Level::Hours, cutoffs.minutes_before), (Level::Days, cutoffs.hours_before)] {
+        // Told first: what is removed below must not be summed anew without it.
+        execute(connection, oldest_whole(Dialect::Postgres, level), &[before]).await?;
+        for table in SUBJECTS {
+            removed += execute(connection, delete_parts(Dialect::Postgres, level, table), &[before, limit]).await?;
+        }
+    }
+    for table in SUBJECTS {
+        removed += execute(connection, delete_days(Dialect::Postgres, table), &[cutoffs.days_before, limit]).await?;
     }
     // Few and small; they go with the minutes that they explain.
     let gaps_before = cutoffs.minutes_before.saturating_mul(60_000);
-    removed += delete(connection, "DELETE FROM node_gaps WHERE recorded_at < $1".to_owned(), &[gaps_before]).await?;
+    removed += execute(connection, "DELETE FROM node_gaps WHERE recorded_at < $1".to_owned(), &[gaps_before]).await?;
     let sql = "DELETE FROM tokens WHERE uuid IN \
         (SELECT uuid FROM tokens WHERE kind IN ('node', 'session') AND expires_at < $1 LIMIT $2)";
-    removed += delete(connection, sql.to_owned(), &[cutoffs.tokens_before, limit]).await?;
+    removed += execute(connection, sql.to_owned(), &[cutoffs.tokens_before, limit]).await?;
     let numbered = [("logs", "oldest_log", cutoffs.logs_before), ("events", "oldest_event", cutoffs.events_before)];
     for (table, oldest, before) in numbered {
         removed += connection
@@ -37,7 +41,7 @@ pub(super) async fn expire(
                 if end == 0 {
                     return Ok(0);
                 }
-                let removed = delete(connection, format!("DELETE FROM {table} WHERE seq <= $1"), &[end]).await?;
+                let removed = execute(connection, format!("DELETE FROM {table} WHERE seq <= $1"), &[end]).await?;
                 sql_query(format!("UPDATE meta SET {oldest} = greatest({oldest}, $1 + 1) WHERE id = 1"))
                     .bind::<BigInt, _>(end)
                     .execute(connection)
@@ -49,7 +53,7 @@ pub(super) async fn expire(
     Ok(removed as u64)
 }
 
-async fn delete(connection: &mut AsyncPgConnection, sql: String, values: &[i64]) -> QueryResult<usize> {
+async fn execute(connection: &mut AsyncPgConnection, sql: String, values: &[i64]) -> QueryResult<usize> {
     let mut query = sql_query(sql).into_boxed();
     for value in values {
         query = query.bind::<BigInt, _>(*value);

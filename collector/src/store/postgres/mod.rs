@@ -8,9 +8,11 @@ mod access;
 mod commit;
 mod connect;
 mod expire;
+mod history;
 mod open;
 mod read;
 mod replay;
+mod rollup;
 mod rows;
 mod tables;
 #[cfg(test)]
@@ -152,8 +154,8 @@ impl Store for PostgresStore {
         read::node_gaps(&mut *self.queries.get().await?, node).await
     }
 
-    async fn node_minutes(&self, node: NodeKey, range: MinuteRange) -> Result<Vec<NodeMinuteRow>, StoreError> {
-        read::node_minutes(&mut *self.queries.get().await?, node, range).await
+    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Vec<NodeSpan>, StoreError> {
+        history::node_minutes(&mut *self.queries.get().await?, node, range).await
     }
 
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
@@ -164,18 +166,18 @@ impl Store for PostgresStore {
         &self,
         pipeline: i64,
         node: Option<NodeKey>,
-        range: MinuteRange,
+        range: StepRange,
     ) -> Result<Vec<PipelineMinuteView>, StoreError> {
-        read::pipeline_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
+        history::pipeline_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
     }
 
     async fn component_minutes(
         &self,
         pipeline: i64,
         node: Option<NodeKey>,
-        range: MinuteRange,
+        range: StepRange,
     ) -> Result<Vec<ComponentMinuteView>, StoreError> {
-        read::component_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
+        history::component_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
     }
 
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
@@ -192,6 +194,10 @@ impl Store for PostgresStore {
 
     async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
         read::snapshot(&mut *self.queries.get().await?, environments).await
+    }
+
+    async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
+        self.writer()?.lock().await.roll_up(hours_before, limit).await
     }
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {

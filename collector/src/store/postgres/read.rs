@@ -2,8 +2,6 @@
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use systole_shared::events::EventType;
 
@@ -58,23 +56,6 @@ pub(super) async fn node_gaps(
         .await?)
 }
 
-/// One look-up per minute by the key (minute, node): a scan of the minutes would read every node's.
-pub(super) async fn node_minutes(
-    connection: &mut AsyncPgConnection,
-    node: NodeKey,
-    range: MinuteRange,
-) -> Result<Vec<NodeMinuteRow>, StoreError> {
-    let range = within(connection, "node_minutes", range).await?;
-    let minutes: Vec<i64> = (range.from..range.to).collect();
-    Ok(node_minutes::table
-        .filter(node_minutes::minute.eq_any(minutes))
-        .filter(node_minutes::node.eq(node.0))
-        .order(node_minutes::minute)
-        .select(NodeMinuteRow::as_select())
-        .load(connection)
-        .await?)
-}
-
 pub(super) async fn list_pipelines(
     connection: &mut AsyncPgConnection,
     query: &PipelineQuery,
@@ -103,109 +84,6 @@ pub(super) async fn list_pipelines(
         .load(connection)
         .await?;
     Ok(with_nodes(rows, statuses))
-}
-
-/// The part of a range in which a table has rows: never longer than its retention, however long the
-/// question is.
-async fn within(
-    connection: &mut AsyncPgConnection,
-    table: &str,
-    range: MinuteRange,
-) -> Result<MinuteRange, StoreError> {
-    #[derive(diesel::QueryableByName)]
-    struct Ends {
-        #[diesel(sql_type = Nullable<BigInt>)]
-        first: Option<i64>,
-        #[diesel(sql_type = Nullable<BigInt>)]
-        last: Option<i64>,
-    }
-    let ends: Ends = sql_query(format!("SELECT min(minute) AS first, max(minute) AS last FROM {table}"))
-        .get_result(connection)
-        .await?;
-    let (first, last) = (ends.first.unwrap_or(0), ends.last.unwrap_or(0));
-    Ok(MinuteRange { from: range.from.max(first), to: range.to.min(last + 1) })
-}
-
-/// An average out of a sum and a weight; null without weight.
-fn mean(name: &str) -> String {
-    format!("CASE WHEN sum({name}_weight) > 0 THEN sum({name}_sum) / sum({name}_weight) END AS {name}")
-}
-
-/// Exact sums, which never overflow on the way, up to 2^63-1. Nothing known stays unknown.
-fn sums(columns: &[&str]) -> String {
-    const MAX: i64 = i64::MAX;
-    let sum = |column: &&str| {
-        format!("(CASE WHEN sum({column}) > {MAX} THEN {MAX} ELSE sum({column}) END)::bigint AS {column}")
-    };
-    columns.iter().map(sum).collect::<Vec<_>>().join(", ")
-}
-
-/// Rows of series $3 (of node $4, if it is not null) from minute $1 to before $2. Each is looked up by
-/// its key (minute, series): a scan of the minutes would read everybody's. OFFSET 0 keeps it so.
-fn rows_of_series(table: &str, component: &str) -> String {
-    format!(
-        "FROM generate_series($1, $2 - 1) AS minutes(minute) CROSS JOIN \
-         (SELECT id, component, kind FROM series \
-         WHERE pipeline = $3 AND component {component} AND ($4 IS NULL OR node = $4)) AS series \
-         CROSS JOIN LATERAL (SELECT * FROM {table} AS found \
-         WHERE found.minute = minutes.minute AND found.series = series.id OFFSET 0) AS rows"
-    )
-}
-
-pub(super) async fn pipeline_minutes(
-    connection: &mut AsyncPgConnection,
-    pipeline: i64,
-    node: Option<NodeKey>,
-    range: MinuteRange,
-) -> Result<Vec<PipelineMinuteView>, StoreError> {
-    let range = within(connection, "pipeline_minutes", range).await?;
-    let counters = [
-        "events_in",
-        "events_out",
-        "errors",
-        "discarded",
-        "bytes_in",
-        "bytes_out",
-        "samples",
-        "gaps",
-        "resets",
-        "logs_dropped",
-    ];
-    let (sums, utilization, latency) = (sums(&counters), mean("utilization"), mean("latency"));
-    let from = rows_of_series("pipeline_minutes", "= ''");
-    Ok(sql_query(format!(
-        "SELECT rows.minute AS minute, {sums}, {utilization}, {latency}_ms {from} \
-         GROUP BY rows.minute ORDER BY rows.minute"
-    ))
-    .bind::<BigInt, _>(range.from)
-    .bind::<BigInt, _>(range.to)
-    .bind::<BigInt, _>(pipeline)
-    .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-    .load(connection)
-    .await?)
-}
-
-pub(super) async fn component_minutes(
-    connection: &mut AsyncPgConnection,
-    pipeline: i64,
-    node: Option<NodeKey>,
-    range: MinuteRange,
-) -> Result<Vec<ComponentMinuteView>, StoreError> {
-    let range = within(connection, "component_minutes", range).await?;
-    let counters = ["received_events", "sent_events", "errors", "discarded", "received_bytes", "sent_bytes", "samples"];
-    let (sums, utilization, latency) = (sums(&counters), mean("utilization"), mean("latency"));
-    let from = rows_of_series("component_minutes", "<> ''");
-    Ok(sql_query(format!(
-        "SELECT rows.minute AS minute, series.component AS component, max(series.kind) AS kind, \
-         {sums}, {utilization}, {latency}_ms {from} \
-         GROUP BY rows.minute, series.component ORDER BY rows.minute, series.component"
-    ))
-    .bind::<BigInt, _>(range.from)
-    .bind::<BigInt, _>(range.to)
-    .bind::<BigInt, _>(pipeline)
-    .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-    .load(connection)
-    .await?)
 }
 
 pub(super) async fn list_logs(

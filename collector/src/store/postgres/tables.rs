@@ -300,6 +300,30 @@ pub(super) fn node_minutes<'a>(rows: &Columns<'a, NodeMinuteRow>) -> Statement<'
     ])
 }
 
+/// Changes nothing of an hour that is marked already, unless part of it has been summed since.
+pub(super) fn dirty_hours<'a>(rows: &Columns<'a, (i64, i64)>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        Template::over(
+            "INSERT INTO dirty_hours AS old (hour, node, done) SELECT new.hour, new.node, 0 FROM",
+            "hour, node",
+            "ON CONFLICT (hour, node) DO UPDATE SET done = 0 WHERE old.done <> 0",
+        )
+    });
+    TEMPLATE.with(vec![rows.int(|row| row.0), rows.int(|row| row.1)])
+}
+
+/// The same for days.
+pub(super) fn dirty_days<'a>(rows: &Columns<'a, (i64, i64)>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        Template::over(
+            "INSERT INTO dirty_days AS old (day, node, done) SELECT new.day, new.node, 0 FROM",
+            "day, node",
+            "ON CONFLICT (day, node) DO UPDATE SET done = 0 WHERE old.done <> 0",
+        )
+    });
+    TEMPLATE.with(vec![rows.int(|row| row.0), rows.int(|row| row.1)])
+}
+
 pub(super) fn logs<'a>(rows: &Columns<'a, LogRow>) -> Statement<'a> {
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
         Template::insert("logs", &["seq", "entry_seq", "at", "node", "pipeline", "stream", "level", "line"])

@@ -16,7 +16,7 @@ use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::connect::Connector;
-use super::{access, commit};
+use super::{access, commit, rollup};
 use crate::store::{CommitBatch, IngestSnapshot, StoreError};
 
 /// The committer's way to the database.
@@ -52,6 +52,18 @@ impl Writer {
             return Err(if self.is_closed { StoreError::Closed } else { StoreError::Disconnected });
         };
         let result = commit::commit(&mut connection, batch, &self.mark).await;
+        if !connection.is_broken() && !matches!(result, Err(StoreError::Unreachable(_) | StoreError::Superseded)) {
+            self.connection = Some(connection);
+        }
+        result
+    }
+
+    /// Sums hours and days between two batches, so that none changes meanwhile.
+    pub(super) async fn roll_up(&mut self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
+        let Some(mut connection) = self.connection.take() else {
+            return Err(if self.is_closed { StoreError::Closed } else { StoreError::Disconnected });
+        };
+        let result = rollup::roll_up(&mut connection, hours_before, limit, &self.mark).await;
         if !connection.is_broken() && !matches!(result, Err(StoreError::Unreachable(_) | StoreError::Superseded)) {
             self.connection = Some(connection);
         }

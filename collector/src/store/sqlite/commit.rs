@@ -73,6 +73,8 @@ pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> 
     write_rows!(connection, batch.pipeline_minutes, add_pipeline_minutes);
     write_rows!(connection, batch.component_minutes, add_component_minutes);
     write_rows!(connection, batch.node_minutes, upsert_node_minutes);
+    write_rows!(connection, batch.dirty_hours, mark_hours);
+    write_rows!(connection, batch.dirty_days, mark_days);
     write_rows!(connection, batch.logs, insert_logs);
     write_rows!(connection, batch.events, insert_events);
     diesel::update(meta::table.find(1))
@@ -210,6 +212,43 @@ fn add_component_minutes<const N: usize>(
             samples.eq(samples + excluded(samples)),
         ))
         .execute(connection)
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = dirty_hours, treat_none_as_default_value = false)]
+struct HourMark {
+    hour: i64,
+    node: i64,
+    done: i64,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = dirty_days, treat_none_as_default_value = false)]
+struct DayMark {
+    day: i64,
+    node: i64,
+    done: i64,
+}
+
+/// Writes nothing for an hour that is marked already, unless part of it has been summed since.
+fn mark_hours<const N: usize>(connection: &mut SqliteConnection, rows: &[(i64, i64); N]) -> QueryResult<()> {
+    use dirty_hours::*;
+    let marks = rows.map(|(at, of)| HourMark { hour: at, node: of, done: 0 });
+    diesel::insert_into(table).values(&marks).on_conflict_do_nothing().execute(connection)?;
+    for key in rows {
+        diesel::update(table.find(*key).filter(done.ne(0))).set(done.eq(0)).execute(connection)?;
+    }
+    Ok(())
+}
+
+fn mark_days<const N: usize>(connection: &mut SqliteConnection, rows: &[(i64, i64); N]) -> QueryResult<()> {
+    use dirty_days::*;
+    let marks = rows.map(|(at, of)| DayMark { day: at, node: of, done: 0 });
+    diesel::insert_into(table).values(&marks).on_conflict_do_nothing().execute(connection)?;
+    for key in rows {
+        diesel::update(table.find(*key).filter(done.ne(0))).set(done.eq(0)).execute(connection)?;
+    }
+    Ok(())
 }
 
 fn upsert_node_minutes<const N: usize>(

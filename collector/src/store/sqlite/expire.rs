@@ -4,6 +4,8 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::BigInt;
 
+use crate::store::history::{Dialect, SUBJECTS, delete_days, delete_parts, oldest_whole};
+use crate::store::steps::Level;
 use crate::store::{Cutoffs, StoreError};
 
 /// Removes up to `limit` rows of each table. Lines and events go in order of their sequence, so
@@ -11,15 +13,20 @@ use crate::store::{Cutoffs, StoreError};
 pub(super) fn expire(connection: &mut SqliteConnection, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
     let limit = i64::from(limit);
     let mut removed = 0;
-    for table in ["pipeline_minutes", "component_minutes", "node_minutes"] {
-        let key = if table == "node_minutes" { "node" } else { "series" };
-        removed += sql_query(format!(
-            "DELETE FROM {table} WHERE (minute, {key}) IN \
-             (SELECT minute, {key} FROM {table} WHERE minute < ? ORDER BY minute, {key} LIMIT ?)"
-        ))
-        .bind::<BigInt, _>(cutoffs.minutes_before)
-        .bind::<BigInt, _>(limit)
-        .execute(connection)?;
+    for (level, before) in [(Level::Hours, cutoffs.minutes_before), (Level::Days, cutoffs.hours_before)] {
+        sql_query(oldest_whole(Dialect::Sqlite, level)).bind::<BigInt, _>(before).execute(connection)?;
+        for table in SUBJECTS {
+            removed += sql_query(delete_parts(Dialect::Sqlite, level, table))
+                .bind::<BigInt, _>(before)
+                .bind::<BigInt, _>(limit)
+                .execute(connection)?;
+        }
+    }
+    for table in SUBJECTS {
+        removed += sql_query(delete_days(Dialect::Sqlite, table))
+            .bind::<BigInt, _>(cutoffs.days_before)
+            .bind::<BigInt, _>(limit)
+            .execute(connection)?;
     }
     // Few and small; they go with the minutes that they explain.
     removed += sql_query("DELETE FROM node_gaps WHERE recorded_at < ?")

@@ -7,9 +7,11 @@ mod access;
 mod commit;
 mod executor;
 mod expire;
+mod history;
 mod open;
 mod read;
 mod replay;
+mod rollup;
 mod transfer;
 
 use async_trait::async_trait;
@@ -128,8 +130,8 @@ impl Store for SqliteStore {
         self.read(move |connection| read::node_gaps(connection, node)).await
     }
 
-    async fn node_minutes(&self, node: NodeKey, range: MinuteRange) -> Result<Vec<NodeMinuteRow>, StoreError> {
-        self.read(move |connection| read::node_minutes(connection, node, range)).await
+    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Vec<NodeSpan>, StoreError> {
+        self.read(move |connection| history::node_minutes(connection, node, range)).await
     }
 
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
@@ -140,18 +142,18 @@ impl Store for SqliteStore {
         &self,
         pipeline: i64,
         node: Option<NodeKey>,
-        range: MinuteRange,
+        range: StepRange,
     ) -> Result<Vec<PipelineMinuteView>, StoreError> {
-        self.read(move |connection| read::pipeline_minutes(connection, pipeline, node, range)).await
+        self.read(move |connection| history::pipeline_minutes(connection, pipeline, node, range)).await
     }
 
     async fn component_minutes(
         &self,
         pipeline: i64,
         node: Option<NodeKey>,
-        range: MinuteRange,
+        range: StepRange,
     ) -> Result<Vec<ComponentMinuteView>, StoreError> {
-        self.read(move |connection| read::component_minutes(connection, pipeline, node, range)).await
+        self.read(move |connection| history::component_minutes(connection, pipeline, node, range)).await
     }
 
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
@@ -168,6 +170,10 @@ impl Store for SqliteStore {
 
     async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
         self.read(move |connection| connection.transaction(|connection| read::snapshot(connection, environments))).await
+    }
+
+    async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
+        self.write(move |connection| rollup::roll_up(connection, hours_before, limit)).await
     }
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {

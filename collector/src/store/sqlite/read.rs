@@ -1,8 +1,6 @@
 //! The queries of the API.
 
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable};
 use diesel::sqlite::Sqlite;
 use systole_shared::events::EventType;
 
@@ -58,19 +56,6 @@ pub(super) fn node_gaps(connection: &mut SqliteConnection, node: NodeKey) -> Res
         .load(connection)?)
 }
 
-pub(super) fn node_minutes(
-    connection: &mut SqliteConnection,
-    node: NodeKey,
-    range: MinuteRange,
-) -> Result<Vec<NodeMinuteRow>, StoreError> {
-    Ok(node_minutes::table
-        .filter(node_minutes::node.eq(node.0))
-        .filter(node_minutes::minute.ge(range.from).and(node_minutes::minute.lt(range.to)))
-        .order(node_minutes::minute)
-        .select(NodeMinuteRow::as_select())
-        .load(connection)?)
-}
-
 pub(super) fn list_pipelines(
     connection: &mut SqliteConnection,
     query: &PipelineQuery,
@@ -97,135 +82,6 @@ pub(super) fn list_pipelines(
         .order((pipeline_status::pipeline, nodes::name))
         .load(connection)?;
     Ok(with_nodes(rows, statuses))
-}
-
-/// The part of a range in which a table has rows: never longer than its retention, however long the
-/// question is.
-fn within(connection: &mut SqliteConnection, table: &str, range: MinuteRange) -> Result<MinuteRange, StoreError> {
-    #[derive(QueryableByName)]
-    struct Ends {
-        #[diesel(sql_type = Nullable<BigInt>)]
-        first: Option<i64>,
-        #[diesel(sql_type = Nullable<BigInt>)]
-        last: Option<i64>,
-    }
-    // Two sub-selects, because SQLite answers each from an end of the key.
-    let ends: Ends = sql_query(format!(
-        "SELECT (SELECT min(minute) FROM {table}) AS first, (SELECT max(minute) FROM {table}) AS last"
-    ))
-    .get_result(connection)?;
-    let (first, last) = (ends.first.unwrap_or(0), ends.last.unwrap_or(0));
-    Ok(MinuteRange { from: range.from.max(first), to: range.to.min(last + 1) })
-}
-
-/// The minutes of a range, so that a pipeline's rows are looked up by their key (minute, series)
-/// instead of reading everybody's rows of these minutes.
-const MINUTES: &str = "WITH RECURSIVE minutes(minute) AS \
-     (SELECT ?1 WHERE ?1 < ?2 UNION ALL SELECT minute + 1 FROM minutes WHERE minute + 1 < ?2) ";
-
-/// An average out of a sum and a weight; null without weight.
-fn mean(name: &str) -> String {
-    format!("CASE WHEN sum({name}_weight) > 0 THEN sum({name}_sum) / sum({name}_weight) END")
-}
-
-/// How counters are summed.
-#[derive(Clone, Copy)]
-enum Sum {
-    /// To the last event, as long as the sum is below 2^63; SQLite refuses it beyond.
-    Exact,
-    /// In floating point up to 2^63-1, for sums that are beyond any sense.
-    Saturating,
-}
-
-impl Sum {
-    fn of(self, column: &str) -> String {
-        match self {
-            Sum::Exact => format!("sum({column}) AS {column}"),
-            // sum() of nothing known is NULL, total() would be 0.
-            Sum::Saturating => format!(
-                "CASE WHEN count({column}) > 0 \
-                 THEN CAST(min(total({column}), 9223372036854775807.0) AS INTEGER) END AS {column}"
-            ),
-        }
-    }
-
-    fn of_all(self, columns: &[&str]) -> String {
-        columns.iter().map(|column| self.of(column)).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// Runs a query with exact sums, and again without where one does not fit.
-fn summed<T>(mut query: impl FnMut(Sum) -> QueryResult<Vec<T>>) -> Result<Vec<T>, StoreError> {
-    match query(Sum::Exact) {
-        Err(error) if error.to_string().contains("integer overflow") => Ok(query(Sum::Saturating)?),
-        result => Ok(result?),
-    }
-}
-
-pub(super) fn pipeline_minutes(
-    connection: &mut SqliteConnection,
-    pipeline: i64,
-    node: Option<NodeKey>,
-    range: MinuteRange,
-) -> Result<Vec<PipelineMinuteView>, StoreError> {
-    let range = within(connection, "pipeline_minutes", range)?;
-    let counters = [
-        "events_in",
-        "events_out",
-        "errors",
-        "discarded",
-        "bytes_in",
-        "bytes_out",
-        "samples",
-        "gaps",
-        "resets",
-        "logs_dropped",
-    ];
-    summed(|sum| {
-        sql_query(format!(
-            "{MINUTES} SELECT rows.minute AS minute, {}, {} AS utilization, {} AS latency_ms \
-             FROM minutes CROSS JOIN series CROSS JOIN pipeline_minutes AS rows \
-             WHERE series.pipeline = ?3 AND series.component = '' AND (?4 IS NULL OR series.node = ?4) \
-             AND rows.minute = minutes.minute AND rows.series = series.id \
-             GROUP BY rows.minute ORDER BY rows.minute",
-            sum.of_all(&counters),
-            mean("utilization"),
-            mean("latency"),
-        ))
-        .bind::<BigInt, _>(range.from)
-        .bind::<BigInt, _>(range.to)
-        .bind::<BigInt, _>(pipeline)
-        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-        .load(connection)
-    })
-}
-
-pub(super) fn component_minutes(
-    connection: &mut SqliteConnection,
-    pipeline: i64,
-    node: Option<NodeKey>,
-    range: MinuteRange,
-) -> Result<Vec<ComponentMinuteView>, StoreError> {
-    let range = within(connection, "component_minutes", range)?;
-    let counters = ["received_events", "sent_events", "errors", "discarded", "received_bytes", "sent_bytes", "samples"];
-    summed(|sum| {
-        sql_query(format!(
-            "{MINUTES} SELECT rows.minute AS minute, series.component AS component, max(series.kind) AS kind, \
-             {}, {} AS utilization, {} AS latency_ms \
-             FROM minutes CROSS JOIN series CROSS JOIN component_minutes AS rows \
-             WHERE series.pipeline = ?3 AND series.component <> '' AND (?4 IS NULL OR series.node = ?4) \
-             AND rows.minute = minutes.minute AND rows.series = series.id \
-             GROUP BY rows.minute, series.component ORDER BY rows.minute, series.component",
-            sum.of_all(&counters),
-            mean("utilization"),
-            mean("latency"),
-        ))
-        .bind::<BigInt, _>(range.from)
-        .bind::<BigInt, _>(range.to)
-        .bind::<BigInt, _>(pipeline)
-        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-        .load(connection)
-    })
 }
 
 pub(super) fn list_logs(connection: &mut SqliteConnection, query: &LogQuery) -> Result<Vec<LogView>, StoreError> {

@@ -16,7 +16,7 @@ pub(crate) use self::cells::{AnyRow, Cell, Row};
 use super::StoreError;
 
 /// The tables, those first that others refer to, with their keys. `meta` goes along at the beginning.
-pub(super) const TABLES: [(&str, &[&str]); 13] = [
+pub(super) const TABLES: [(&str, &[&str]); 21] = [
     ("environments", &["id"]),
     ("nodes", &["id"]),
     // A session's parent is older, and so are the first digits of its id.
@@ -29,6 +29,14 @@ pub(super) const TABLES: [(&str, &[&str]); 13] = [
     ("pipeline_minutes", &["minute", "series"]),
     ("component_minutes", &["minute", "series"]),
     ("node_minutes", &["minute", "node"]),
+    ("pipeline_hours", &["hour", "series"]),
+    ("component_hours", &["hour", "series"]),
+    ("node_hours", &["hour", "node"]),
+    ("pipeline_days", &["day", "series"]),
+    ("component_days", &["day", "series"]),
+    ("node_days", &["day", "node"]),
+    ("dirty_hours", &["hour", "node"]),
+    ("dirty_days", &["day", "node"]),
     ("logs", &["seq"]),
     ("events", &["seq"]),
 ];
@@ -40,7 +48,7 @@ pub(super) const PROGRESS: &str = "transfer_progress";
 const PAGE_ROWS: usize = 2_000;
 
 /// Columns of `meta` that are copied.
-const META: &str = "epoch, head_seq, oldest_log, oldest_event, access_version";
+const META: &str = "epoch, head_seq, oldest_log, oldest_event, access_version, oldest_hour, oldest_day";
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +191,8 @@ async fn begin(source: &mut dyn Side, target: &mut dyn Side, tables: &[Table]) -
     if target.query((used.to_owned(), Vec::new())).await.map_err(writing)?[0][0] != Cell::Int(0) {
         return Err(TransferError::NotEmpty);
     }
-    let set = "UPDATE meta SET epoch = $1, head_seq = $2, oldest_log = $3, oldest_event = $4, access_version = $5";
+    let set = "UPDATE meta SET epoch = $1, head_seq = $2, oldest_log = $3, oldest_event = $4, access_version = $5, \
+        oldest_hour = $6, oldest_day = $7";
     let make = format!("CREATE TABLE {PROGRESS} (table_name TEXT NOT NULL PRIMARY KEY, last_key TEXT NOT NULL)");
     // Environments at once: a database without any makes one when it is opened.
     let table = &tables[0];

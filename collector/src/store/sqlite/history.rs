@@ -1,0 +1,81 @@
+//! Minutes, hours and days for the queries of the API.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Nullable};
+
+use crate::store::history::{Dialect, Subject, ends, history, node_history};
+use crate::store::span::merged;
+use crate::store::*;
+
+/// The part of a range in which tables have rows: never longer than their retention, however long the
+/// question is.
+fn within(connection: &mut SqliteConnection, table: &str, range: StepRange) -> Result<StepRange, StoreError> {
+    #[derive(QueryableByName)]
+    struct Ends {
+        #[diesel(sql_type = Nullable<BigInt>)]
+        first: Option<i64>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        last: Option<i64>,
+    }
+    let ends: Vec<Ends> = sql_query(ends(table, range.step)).load(connection)?;
+    let first = ends.iter().filter_map(|ends| ends.first).min().unwrap_or(0);
+    let last = ends.iter().filter_map(|ends| ends.last).max().unwrap_or(-1);
+    Ok(StepRange { from: range.from.max(first), to: range.to.min(last + 1), ..range })
+}
+
+/// Runs a query with exact sums, and again without where one does not fit.
+pub(super) fn summed<T>(mut query: impl FnMut(Dialect) -> QueryResult<T>) -> Result<T, StoreError> {
+    match query(Dialect::Sqlite) {
+        Err(error) if error.to_string().contains("integer overflow") => Ok(query(Dialect::SqliteSaturating)?),
+        result => Ok(result?),
+    }
+}
+
+pub(super) fn pipeline_minutes(
+    connection: &mut SqliteConnection,
+    pipeline: i64,
+    node: Option<NodeKey>,
+    range: StepRange,
+) -> Result<Vec<PipelineMinuteView>, StoreError> {
+    let range = within(connection, "pipeline", range)?;
+    summed(|dialect| {
+        sql_query(history(dialect, Subject::Pipeline, range.step))
+            .bind::<BigInt, _>(range.from)
+            .bind::<BigInt, _>(range.to)
+            .bind::<BigInt, _>(pipeline)
+            .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+            .load(connection)
+    })
+}
+
+pub(super) fn component_minutes(
+    connection: &mut SqliteConnection,
+    pipeline: i64,
+    node: Option<NodeKey>,
+    range: StepRange,
+) -> Result<Vec<ComponentMinuteView>, StoreError> {
+    let range = within(connection, "component", range)?;
+    summed(|dialect| {
+        sql_query(history(dialect, Subject::Component, range.step))
+            .bind::<BigInt, _>(range.from)
+            .bind::<BigInt, _>(range.to)
+            .bind::<BigInt, _>(pipeline)
+            .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+            .load(connection)
+    })
+}
+
+pub(super) fn node_minutes(
+    connection: &mut SqliteConnection,
+    node: NodeKey,
+    range: StepRange,
+) -> Result<Vec<NodeSpan>, StoreError> {
+    let range = within(connection, "node", range)?;
+    let parts = sql_query(node_history(Dialect::Sqlite, range.step))
+        .bind::<BigInt, _>(range.from)
+        .bind::<BigInt, _>(range.to)
+        .bind::<BigInt, _>(node.0)
+        .load(connection)?;
+    Ok(merged(parts))
+}

@@ -1,0 +1,114 @@
+//! Summing minutes into hours, and hours into days.
+//!
+//! One transaction sums a few hundred series, on the connection that reports are written on: nothing
+//! changes meanwhile, and nothing waits for long. It takes the mark away with the sums that it
+//! writes, or notes in it how far it is.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Bool, Double, Nullable};
+
+use super::history::summed;
+use crate::store::history::{
+    Dialect, Subject, next_mark, node_parts, replace_span, roll_up as roll_up_series, series_of_node,
+};
+use crate::store::span::{Value, merged};
+use crate::store::steps::Level;
+use crate::store::{NodeSpan, StoreError};
+
+/// An hour or a day of a node that is to be summed.
+#[derive(QueryableByName)]
+struct Mark {
+    #[diesel(sql_type = BigInt)]
+    at: i64,
+    #[diesel(sql_type = BigInt)]
+    node: i64,
+    /// Series up to this one are summed already.
+    #[diesel(sql_type = BigInt)]
+    done: i64,
+    /// Whether all of its parts are kept.
+    #[diesel(sql_type = Bool)]
+    is_whole: bool,
+}
+
+#[derive(QueryableByName)]
+struct SeriesKey {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+}
+
+/// See [`crate::store::Store::roll_up`]. The caller has begun the transaction.
+pub(super) fn roll_up(connection: &mut SqliteConnection, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
+    let limit = i64::from(limit);
+    let mut left = limit;
+    while left > 0 {
+        let Some((level, mark)) = due(connection, hours_before)? else { break };
+        left -= sum(connection, level, &mark, left)?;
+    }
+    Ok((limit - left).unsigned_abs())
+}
+
+/// The next hour, or when there is none the next day: its hours are all summed then.
+fn due(connection: &mut SqliteConnection, hours_before: i64) -> Result<Option<(Level, Mark)>, StoreError> {
+    for (level, before) in [(Level::Hours, hours_before), (Level::Days, hours_before.div_euclid(24))] {
+        let next = sql_query(next_mark(Dialect::Sqlite, level)).bind::<BigInt, _>(before);
+        if let Some(mark) = next.get_result(connection).optional()? {
+            return Ok(Some((level, mark)));
+        }
+    }
+    Ok(None)
+}
+
+/// Sums up to `limit` series of a mark, with the first of them the host. Returns how many, at least 1.
+fn sum(connection: &mut SqliteConnection, level: Level, mark: &Mark, limit: i64) -> Result<i64, StoreError> {
+    let series: Vec<SeriesKey> = sql_query(series_of_node(Dialect::Sqlite))
+        .bind::<BigInt, _>(mark.node)
+        .bind::<BigInt, _>(mark.done)
+        .bind::<BigInt, _>(limit)
+        .load(connection)?;
+    if mark.done == 0 {
+        sum_host(connection, level, mark)?;
+    }
+    if let Some(last) = series.last().map(|series| series.id) {
+        for subject in [Subject::Pipeline, Subject::Component] {
+            summed(|dialect| {
+                sql_query(roll_up_series(dialect, level, subject, mark.is_whole))
+                    .bind::<BigInt, _>(mark.at)
+                    .bind::<BigInt, _>(mark.node)
+                    .bind::<BigInt, _>(mark.done)
+                    .bind::<BigInt, _>(last)
+                    .execute(connection)
+            })?;
+        }
+    }
+    let count = i64::try_from(series.len()).unwrap_or(i64::MAX);
+    let (marks, key) = (level.marks(), level.target().as_str());
+    let sql = if count < limit {
+        format!("DELETE FROM {marks} WHERE {key} = ?1 AND node = ?2 AND done <= ?3")
+    } else {
+        format!("UPDATE {marks} SET done = ?3 WHERE {key} = ?1 AND node = ?2")
+    };
+    let done = series.last().map_or(mark.done, |series| series.id);
+    let query = sql_query(sql).bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
+    query.bind::<BigInt, _>(done).execute(connection)?;
+    Ok(count.max(1))
+}
+
+fn sum_host(connection: &mut SqliteConnection, level: Level, mark: &Mark) -> Result<(), StoreError> {
+    let parts = sql_query(node_parts(Dialect::Sqlite, level))
+        .bind::<BigInt, _>(mark.at)
+        .bind::<BigInt, _>(mark.node)
+        .load::<NodeSpan>(connection)?;
+    for span in merged(parts) {
+        let sql = replace_span(Dialect::Sqlite, level, &NodeSpan::columns(), mark.is_whole);
+        let mut query = sql_query(sql).into_boxed().bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
+        for value in span.values() {
+            query = match value {
+                Value::Int(value) => query.bind::<Nullable<BigInt>, _>(value),
+                Value::Float(value) => query.bind::<Nullable<Double>, _>(value),
+            };
+        }
+        query.execute(connection)?;
+    }
+    Ok(())
+}

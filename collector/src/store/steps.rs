@@ -1,0 +1,91 @@
+//! Minutes, and the hours and days that they are summed into. All of them are of UTC.
+
+/// How long an item of a history is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    Minute,
+    Hour,
+    Day,
+}
+
+impl Step {
+    /// All of them, the shortest first.
+    pub(crate) const ALL: [Step; 3] = [Step::Minute, Step::Hour, Step::Day];
+
+    /// Its name, which is also that of the key of its tables.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Step::Minute => "minute",
+            Step::Hour => "hour",
+            Step::Day => "day",
+        }
+    }
+
+    /// Its length in minutes.
+    pub(crate) fn minutes(self) -> i64 {
+        match self {
+            Step::Minute => 1,
+            Step::Hour => 60,
+            Step::Day => 1_440,
+        }
+    }
+
+    /// Its length in milliseconds.
+    pub(crate) fn ms(self) -> i64 {
+        self.minutes() * 60_000
+    }
+}
+
+/// From (inclusive) to (exclusive), counted in steps since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StepRange {
+    pub step: Step,
+    pub from: i64,
+    pub to: i64,
+}
+
+/// What is summed into what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// Minutes into hours.
+    Hours,
+    /// Hours into days.
+    Days,
+}
+
+impl Level {
+    pub(super) fn source(self) -> Step {
+        match self {
+            Level::Hours => Step::Minute,
+            Level::Days => Step::Hour,
+        }
+    }
+
+    pub(super) fn target(self) -> Step {
+        match self {
+            Level::Hours => Step::Hour,
+            Level::Days => Step::Day,
+        }
+    }
+
+    /// How many of the source make one of the target.
+    pub(super) fn factor(self) -> i64 {
+        self.target().minutes() / self.source().minutes()
+    }
+
+    /// Where hours or days are marked that are still to be summed.
+    pub(super) fn marks(self) -> &'static str {
+        match self {
+            Level::Hours => "dirty_hours",
+            Level::Days => "dirty_days",
+        }
+    }
+
+    /// The column of `meta` that tells from where on all of the source is kept.
+    pub(super) fn oldest(self) -> &'static str {
+        match self {
+            Level::Hours => "oldest_hour",
+            Level::Days => "oldest_day",
+        }
+    }
+}

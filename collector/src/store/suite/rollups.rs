@@ -1,0 +1,207 @@
+//! Hours and days against a naive sum over minutes.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::*;
+
+/// A midnight.
+const BEGIN: i64 = MINUTE / 1_440 * 1_440;
+const EVER: StepRange = StepRange { step: Step::Minute, from: 0, to: i64::MAX };
+const NEVER: i64 = i64::MAX / 1_440;
+
+/// What happens to the store.
+#[derive(Clone, Debug)]
+enum Act {
+    /// Reports of a node (0 or 1) of minutes after [`BEGIN`], with events.
+    Report { node: i64, minutes: Vec<(i64, i64)> },
+    /// Sums hours before this one, a few series at a time, a few times.
+    RollUp { hours: i64, limit: u32, times: u32 },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let minute = prop_oneof![0..4_320_i64, 55..65_i64, 1_430..1_450_i64];
+    prop_oneof![
+        (0..2_i64, vec((minute, 1..100_i64), 1..6)).prop_map(|(node, minutes)| Act::Report { node, minutes }),
+        (0..80_i64, 1..4_u32, 1..6_u32).prop_map(|(hours, limit, times)| Act::RollUp { hours, limit, times }),
+    ]
+}
+
+/// A minute's rows as a report makes them.
+fn report(node: i64, series: i64, minute: i64, events_in: i64) -> CommitBatch {
+    let pipeline = PipelineMinuteRow {
+        utilization_sum: events_in as f64 * 0.5,
+        utilization_weight: 1.0,
+        resets: events_in % 2,
+        ..pipeline_minute(minute, series, events_in)
+    };
+    let component = ComponentMinuteRow {
+        minute,
+        series: series + 1,
+        received_events: events_in,
+        sent_bytes: (events_in % 3 == 0).then_some(events_in),
+        samples: 1,
+        ..ComponentMinuteRow::default()
+    };
+    let host = NodeMinuteRow {
+        minute,
+        node,
+        memory_used_bytes: Some(events_in),
+        net_rx_bytes: Some(minute % 700),
+        cpu_seconds_total: Some(minute as f64),
+        samples: 1,
+        ..NodeMinuteRow::default()
+    };
+    CommitBatch {
+        pipeline_minutes: vec![pipeline],
+        component_minutes: vec![component],
+        node_minutes: vec![host],
+        dirty_hours: vec![(minute / 60, node)],
+        dirty_days: vec![(minute / 1_440, node)],
+        ..CommitBatch::default()
+    }
+}
+
+/// Two nodes with series 1 and 2, 3 and 4 of one pipeline.
+async fn two_nodes(store: &dyn Store) -> [i64; 2] {
+    let (environment, first) = with_pipeline(store).await;
+    let second = store.enroll_node(enrolment(environment, None, "second")).await.unwrap();
+    let series = [(3, ""), (4, "in")].map(|(id, component)| SeriesRow {
+        id,
+        node: second.key.0,
+        pipeline: 1,
+        component: component.into(),
+        kind: "source".into(),
+    });
+    store.commit(CommitBatch { series: series.into(), ..CommitBatch::default() }).await.unwrap();
+    [first.key.0, second.key.0]
+}
+
+async fn roll_up_all(store: &dyn Store) {
+    while store.roll_up(NEVER, 3).await.unwrap() > 0 {}
+}
+
+/// Events, weight of utilization, and resets of each step.
+type Sums = BTreeMap<i64, (i64, i64, i64)>;
+
+fn naive(minutes: &[(i64, i64)], step: Step) -> Sums {
+    let mut sums = Sums::new();
+    for (minute, events) in minutes {
+        let sum = sums.entry(minute / step.minutes()).or_default();
+        *sum = (sum.0 + events, sum.1 + 1, sum.2 + events % 2);
+    }
+    sums
+}
+
+async fn stored(store: &dyn Store, node: Option<i64>, step: Step) -> Sums {
+    let views = store.pipeline_minutes(1, node.map(NodeKey), StepRange { step, ..EVER }).await.unwrap();
+    let sum = |view: &PipelineMinuteView| {
+        (view.events_in, (view.events_in as f64 * 0.5 / view.utilization.unwrap()).round() as i64, view.resets)
+    };
+    views.iter().map(|view| (view.at, sum(view))).collect()
+}
+
+pub(super) async fn hours_and_days_are_the_sum_of_minutes_at_any_time(store: Arc<dyn Store>) {
+    let nodes = two_nodes(&*store).await;
+    let mut runner = TestRunner::deterministic();
+    let acts = vec(act(), 60).new_tree(&mut runner).unwrap().current();
+    let mut reported = [Vec::new(), Vec::new()];
+    for act in acts {
+        match act.clone() {
+            Act::Report { node, minutes } => {
+                for (minute, events) in minutes {
+                    let index = node as usize;
+                    let batch = report(nodes[index], 1 + 2 * node, BEGIN + minute, events);
+                    store.commit(batch).await.unwrap();
+                    reported[index].push((BEGIN + minute, events));
+                }
+            }
+            Act::RollUp { hours, limit, times } => {
+                for _ in 0..times {
+                    store.roll_up(BEGIN / 60 + hours, limit).await.unwrap();
+                }
+            }
+        }
+        for step in Step::ALL {
+            assert_eq!(stored(&*store, None, step).await, naive(&reported.concat(), step), "{step:?} after {act:?}");
+        }
+        assert_eq!(stored(&*store, Some(nodes[1]), Step::Day).await, naive(&reported[1], Step::Day));
+    }
+    roll_up_all(&*store).await;
+    for step in Step::ALL {
+        assert_eq!(stored(&*store, None, step).await, naive(&reported.concat(), step), "{step:?} at the end");
+    }
+}
+
+pub(super) async fn a_history_reads_the_same_before_and_after_it_is_summed(store: Arc<dyn Store>) {
+    let nodes = two_nodes(&*store).await;
+    for minute in (0..3_000).step_by(7) {
+        for (index, node) in nodes.into_iter().enumerate() {
+            let batch = report(node, 1 + 2 * index as i64, BEGIN + minute, minute % 11);
+            store.commit(batch).await.unwrap();
+        }
+    }
+    let read = async || {
+        let mut all = (Vec::new(), Vec::new());
+        for step in Step::ALL {
+            let range = StepRange { step, ..EVER };
+            all.0.extend(store.component_minutes(1, None, range).await.unwrap());
+            all.1.extend(store.node_minutes(NodeKey(nodes[0]), range).await.unwrap());
+        }
+        all
+    };
+    let before = read().await;
+    assert_eq!(before.1.iter().filter(|span| span.samples > 1).count(), 53, "hours and days");
+    assert!(before.1.last().unwrap().resets > 0 && before.0.iter().any(|view| view.sent_bytes.is_none()));
+    store.roll_up(BEGIN / 60 + 30, 1_000).await.unwrap();
+    assert_eq!(read().await, before, "in the middle");
+    roll_up_all(&*store).await;
+    assert_eq!(read().await, before, "at the end");
+}
+
+pub(super) async fn hours_stay_when_their_minutes_go(store: Arc<dyn Store>) {
+    let [node, _] = two_nodes(&*store).await;
+    let minutes: Vec<_> = (0..300).map(|minute| (BEGIN + minute, minute + 1)).collect();
+    for (minute, events) in &minutes {
+        store.commit(report(node, 1, *minute, *events)).await.unwrap();
+    }
+    let cutoffs = Cutoffs { minutes_before: BEGIN + 180, ..Cutoffs::default() };
+    assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 0, "what is not summed yet is needed");
+    store.roll_up(BEGIN / 60 + 2, 1_000).await.unwrap();
+    assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 360, "two hours of three kinds");
+    roll_up_all(&*store).await;
+    assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 180);
+    let hours = naive(&minutes, Step::Hour);
+    assert_eq!(stored(&*store, None, Step::Hour).await, hours);
+    // One that is too late does not cost an hour what is known of it.
+    store.commit(report(node, 1, BEGIN + 170, 7)).await.unwrap();
+    assert_eq!(stored(&*store, None, Step::Hour).await, hours);
+    roll_up_all(&*store).await;
+    assert_eq!(stored(&*store, None, Step::Hour).await, hours);
+    assert_eq!(stored(&*store, None, Step::Day).await, naive(&minutes, Step::Day));
+    // Nor does a day lose what its hours were.
+    let day = BEGIN / 1_440;
+    let cutoffs = Cutoffs { hours_before: (day + 1) * 24, ..cutoffs };
+    assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 18, "the late minute too");
+    assert!(stored(&*store, None, Step::Hour).await.is_empty());
+    store.commit(report(node, 1, BEGIN + 310, 7)).await.unwrap();
+    roll_up_all(&*store).await;
+    assert_eq!(stored(&*store, None, Step::Day).await, naive(&minutes, Step::Day));
+    let cutoffs = Cutoffs { days_before: day + 1, ..cutoffs };
+    assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 6, "the day, and an hour of it");
+    assert!(stored(&*store, None, Step::Day).await.is_empty());
+}
+
+pub(super) async fn sums_of_hours_stay_at_the_largest_number(store: Arc<dyn Store>) {
+    let [node, _] = two_nodes(&*store).await;
+    for minute in 0..2 {
+        store.commit(report(node, 1, BEGIN + minute, i64::MAX)).await.unwrap();
+    }
+    roll_up_all(&*store).await;
+    let days = store.pipeline_minutes(1, None, StepRange { step: Step::Day, ..EVER }).await.unwrap();
+    assert_eq!(days[0].events_in, i64::MAX);
+}

@@ -1,0 +1,10 @@
+ALTER TABLE meta DROP COLUMN oldest_day;
+ALTER TABLE meta DROP COLUMN oldest_hour;
+DROP TABLE dirty_days;
+DROP TABLE dirty_hours;
+DROP TABLE node_days;
+DROP TABLE node_hours;
+DROP TABLE component_days;
+DROP TABLE component_hours;
+DROP TABLE pipeline_days;
+DROP TABLE pipeline_hours;
