@@ -20,6 +20,7 @@ mod pair;
 mod queries;
 mod reload;
 mod replay;
+mod rollups;
 mod sessions;
 mod spool;
 mod stub;

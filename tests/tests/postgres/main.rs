@@ -15,6 +15,8 @@ mod queries;
 #[path = "../e2e/replay.rs"]
 mod replay;
 mod restart;
+#[path = "../e2e/rollups.rs"]
+mod rollups;
 #[path = "../e2e/sessions.rs"]
 mod sessions;
 mod tls;

@@ -1,0 +1,140 @@
+//! Hours and days: sums that are the same however and whenever they are made.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use systole_shared::HostMetrics;
+use systole_tests::clock;
+use systole_tests::harness::collector::counts;
+use systole_tests::harness::reports::{distinct_counts, report, running};
+use systole_tests::harness::{ApiClient, NodeClient, TestCollector, eventually_true};
+use systole_tests::stub::totals::Counts;
+
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// Reports of these hours ago, one a minute for so many minutes, numbered from `seq`.
+async fn backfill(node: &NodeClient, seq: u64, begin: i64, minutes: i64) -> u64 {
+    let reports = (0..minutes).map(|minute| {
+        let seq = seq + minute as u64;
+        let mut report = report(seq, begin + minute * MINUTE_MS, vec![running("orders", distinct_counts(seq))]);
+        report.host = Some(HostMetrics {
+            cpu_seconds_total: Some(minute as f64 * 60.0),
+            cpu_seconds_idle: Some(minute as f64 * 30.0),
+            net_rx_bytes: Some(minute as u64 * 600),
+            memory_used_bytes: Some(1_000),
+            ..HostMetrics::default()
+        });
+        report
+    });
+    assert_eq!(node.post(&node.request_of(reports.collect())).await.refused, []);
+    seq + minutes as u64
+}
+
+/// What a step's items have, by their time.
+async fn sums(viewer: &ApiClient, from: i64, step: &str) -> BTreeMap<i64, Counts> {
+    let path = format!("/api/v1/pipelines/orders/minutes?from={from}&to={}&step={step}", from + 4 * DAY_MS);
+    viewer
+        .list(&path)
+        .await
+        .iter()
+        .map(|item| (item["at"].as_i64().expect("items have a time"), counts(item)))
+        .collect()
+}
+
+fn summed(minutes: &BTreeMap<i64, Counts>, step_ms: i64) -> BTreeMap<i64, Counts> {
+    let mut sums: BTreeMap<i64, Vec<Counts>> = BTreeMap::new();
+    for (at, counts) in minutes {
+        sums.entry(at / step_ms * step_ms).or_default().push(*counts);
+    }
+    sums.into_iter().map(|(at, counts)| (at, counts.into_iter().sum())).collect()
+}
+
+/// Waits until some of the past has been summed.
+async fn rolled_up(viewer: &ApiClient) {
+    let summed = async || {
+        let page = String::from_utf8(viewer.get("/metrics").await.body).expect("metrics are text");
+        let line = page.lines().find_map(|line| line.strip_prefix("systole_series_rolled_up_total "));
+        line.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0)
+    };
+    eventually_true("hours are summed", Duration::from_secs(20), async || summed().await > 0).await;
+}
+
+#[tokio::test]
+async fn hours_and_days_are_complete_over_late_reports_and_sigkills() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    let midnight = clock::now_ms() / DAY_MS * DAY_MS;
+    let from = midnight - 3 * DAY_MS;
+    let mut seq = 1;
+    for begin in [from + 50 * MINUTE_MS, from + DAY_MS - 20 * MINUTE_MS, midnight - DAY_MS] {
+        seq = backfill(&node, seq, begin, 90).await;
+    }
+    for round in 0..3 {
+        let viewer = collector.viewer().await;
+        let minutes = sums(&viewer, from, "minute").await;
+        assert_eq!(
+            minutes.values().map(|counts| counts.events_in).sum::<u64>(),
+            (1..seq).map(|seq| distinct_counts(seq).events_in).sum::<u64>()
+        );
+        assert_eq!(sums(&viewer, from, "hour").await, summed(&minutes, HOUR_MS), "round {round}");
+        assert_eq!(sums(&viewer, from, "day").await, summed(&minutes, DAY_MS), "round {round}");
+        collector.kill().await;
+        // At the start everything is summed that the last life has left.
+        collector.run().await;
+        rolled_up(&collector.viewer().await).await;
+        let viewer = collector.viewer().await;
+        assert_eq!(sums(&viewer, from, "hour").await, summed(&minutes, HOUR_MS), "round {round}, summed");
+        assert_eq!(sums(&viewer, from, "day").await, summed(&minutes, DAY_MS), "round {round}, summed");
+        // Late reports, into hours that are summed already.
+        seq = backfill(&node.reconnected(), seq, from + (40 + round) * MINUTE_MS, 30).await;
+    }
+}
+
+#[tokio::test]
+async fn the_step_is_chosen_by_the_length_of_the_range_and_told() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    backfill(&node, 1, clock::now_ms() - 10 * MINUTE_MS, 2).await;
+    let viewer = collector.viewer().await;
+    let to = clock::now_ms() + MINUTE_MS;
+    for (days, step) in [(1, "minute"), (6, "hour"), (80, "day")] {
+        let range = format!("from={}&to={to}", to - days * DAY_MS);
+        for path in
+            ["pipelines/orders/minutes", "pipelines/orders/components/minutes", &format!("nodes/{}/minutes", node.id)]
+        {
+            let answer = viewer.get_json(&format!("/api/v1/{path}?{range}")).await;
+            assert_eq!(answer["step"], step, "{path} over {days} days");
+            assert!(!answer["items"].as_array().unwrap().is_empty(), "{path}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_load_of_a_host_is_told_by_minute_and_by_hour() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    let hour = (clock::now_ms() / HOUR_MS - 2) * HOUR_MS;
+    backfill(&node, 1, hour, 60).await;
+    let viewer = collector.viewer().await;
+    let list = async |step: &str| {
+        let path = format!("/api/v1/nodes/{}/minutes?from={hour}&to={}&step={step}", node.id, hour + HOUR_MS);
+        viewer.list(&path).await
+    };
+    let minutes = list("minute").await;
+    assert_eq!(minutes.len(), 60);
+    assert!(minutes[0]["cpuUtilization"].is_null(), "nothing is before it: {}", minutes[0]);
+    let later = viewer
+        .list(&format!(
+            "/api/v1/nodes/{}/minutes?from={}&to={}&step=minute",
+            node.id,
+            hour + MINUTE_MS,
+            hour + 2 * MINUTE_MS
+        ))
+        .await;
+    for item in [&minutes[1], &list("hour").await[0], &later[0]] {
+        assert_eq!((&item["cpuUtilization"], &item["netRxBytesPerSecond"]), (&0.5.into(), &10.0.into()), "{item}");
+        assert_eq!(item["memoryUsedBytesMean"], 1_000.0, "{item}");
+    }
+}
