@@ -106,6 +106,35 @@ fn what_outlives_its_process_is_still_read() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_line_without_an_end_does_not_fill_the_disk_and_is_told_once_over_a_kill() {
+    use std::os::unix::fs::MetadataExt;
+
+    let mut fixture = Fixture::new();
+    let mut writers = fixture.begin();
+    let mut held_at_most = 0;
+    // Faster than it is read, slower, and over a kill of the agent.
+    for (step, size) in
+        [4 * 1024 * 1024, 512 * 1024, 512 * 1024, 4 * 1024 * 1024].into_iter().cycle().take(16).enumerate()
+    {
+        writers.stdout.write_all(&vec![b'x'; size]).unwrap();
+        (0..4).for_each(|_| fixture.poll());
+        assert_eq!(fixture.report(9), [""; 0]);
+        let held = std::fs::read_dir(fixture.dir.path().join("output")).unwrap();
+        held_at_most = held_at_most.max(held.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum());
+        if step == 7 {
+            fixture.kill();
+        }
+    }
+    assert!(held_at_most <= 4 * 1024 * 1024, "{held_at_most} bytes");
+    writers.stdout.write_all(b"\nnext\n").unwrap();
+    (0..4).for_each(|_| fixture.poll());
+    let lines = fixture.report(9);
+    assert!(lines[0].starts_with(&"x".repeat(60_000)) && !lines[0].contains('\u{fffd}'));
+    assert_eq!(lines[1..], ["next"]);
+}
+
+#[test]
 fn the_output_is_for_the_agent_alone() {
     use std::os::unix::fs::PermissionsExt;
     let mut fixture = Fixture::new();

@@ -53,6 +53,11 @@ impl LineSplitter {
         self.line.is_empty() && !self.is_too_long
     }
 
+    /// Whether more of the line that is held would make no difference.
+    pub(crate) fn is_passing_over(&self) -> bool {
+        self.is_too_long
+    }
+
     /// Bytes of the line that is held are passed over.
     pub(crate) fn pass_over(&mut self) {
         self.is_too_long = true;

@@ -82,7 +82,7 @@ pub(super) struct Tail {
     joiner: Joiner,
     /// Lines that were passed over and are not told with a later line yet.
     skipped: u64,
-    /// Where they stood.
+    /// Where bytes stood that make no difference any more: those lines, and what lines have too much.
     skipped_range: Range<u64>,
 }
 
@@ -116,7 +116,7 @@ impl Tail {
         self.offset
     }
 
-    /// Where lines were passed over last.
+    /// Where bytes were passed over last.
     pub(super) fn take_skipped_range(&mut self) -> Option<Range<u64>> {
         let range = std::mem::take(&mut self.skipped_range);
         (!range.is_empty()).then_some(range)
@@ -181,8 +181,12 @@ impl Tail {
             {
                 return false;
             }
+            let begin = self.splitter.is_passing_over().then_some(self.offset);
             let (used, line) = self.splitter.take(bytes);
             self.offset += used as u64;
+            if let Some(begin) = begin.filter(|_| line.is_none()) {
+                self.has_passed_over(begin..self.offset);
+            }
             bytes = &bytes[used..];
             if let Some(text) = line {
                 let line = Entry { text, at: round.at, end: self.offset };
@@ -249,17 +253,21 @@ impl Tail {
             }
             self.splitter = LineSplitter::default();
             self.skipped += lines;
-            let begin = if self.skipped_range.is_empty() { self.offset } else { self.skipped_range.start };
-            self.skipped_range = begin..behind_last;
+            self.has_passed_over(self.offset..behind_last);
             self.offset = behind_last;
         }
         Ok(end == target)
     }
 
+    fn has_passed_over(&mut self, range: Range<u64>) {
+        let joins = !self.skipped_range.is_empty() && self.skipped_range.end == range.start;
+        self.skipped_range = if joins { self.skipped_range.start..range.end } else { range };
+    }
+
     /// A single line goes beyond `end`: takes as much of it as is reported, and passes over the rest.
     fn pass_over_line(&mut self, end: u64, round: &mut Round<'_>) -> io::Result<()> {
         let reported = self.offset + 2 * READ_BYTES as u64;
-        while self.offset < reported {
+        while self.offset < reported && !self.splitter.is_passing_over() {
             let read = self.file.read_at(round.scratch, self.offset)?;
             if read == 0 || end < reported {
                 return Ok(());
@@ -271,7 +279,11 @@ impl Tail {
             self.offset += self.splitter.take(&round.scratch[..read]).0 as u64;
         }
         self.splitter.pass_over();
-        self.offset = self.offset.max(end);
+        if self.offset < end {
+            // Though the line has no end yet: it may never have one, and would fill the disk.
+            self.has_passed_over(self.offset..end);
+            self.offset = end;
+        }
         Ok(())
     }
 }
