@@ -120,7 +120,9 @@ impl LogFiles {
                 Ok(Reached::Slice | Reached::Beginning) => polled.has_more = true,
                 Ok(Reached::End) => file.is_trouble_told = false,
                 Err(error) => {
-                    file.is_done = file.is_rotated;
+                    if file.is_rotated {
+                        file.leave(logs);
+                    }
                     if !std::mem::replace(&mut file.is_trouble_told, true) {
                         tracing::warn!(path = %file.path.display(), %error, "a log file cannot be read; it is tried again and again");
                     }
@@ -167,7 +169,7 @@ impl LogFiles {
             }
             file.is_rotated = !is_named;
         }
-        self.bound_rotated();
+        self.bound_rotated(logs);
     }
 
     /// The paths of a pattern. A directory is read again only when it has changed.
@@ -271,12 +273,12 @@ impl LogFiles {
         }
     }
 
-    fn bound_rotated(&mut self) {
+    fn bound_rotated(&mut self, logs: &Mutex<LogBuffer>) {
         let rotated = self.files.iter_mut().filter(|file| file.is_rotated);
         let mut rotated: Vec<&mut LogFile> = rotated.collect();
         rotated.sort_by_key(|file| std::cmp::Reverse(file.touched));
         for file in rotated.into_iter().skip(MAX_ROTATED) {
-            file.is_done = true;
+            file.leave(logs);
         }
     }
 }
@@ -304,10 +306,15 @@ impl LogFile {
         }
         if self.is_rotated && reached == Reached::End && self.is_quiet(&metadata, round.now) {
             self.tail.finish(logs, round);
-            lock(logs).progress.retire(self.tail.source());
-            self.is_done = true;
+            self.leave(logs);
         }
         Ok(reached)
+    }
+
+    /// Nothing more is read of it. It must not be kept as a source: there may be another one soon.
+    fn leave(&mut self, logs: &Mutex<LogBuffer>) {
+        lock(logs).progress.retire(self.tail.source());
+        self.is_done = true;
     }
 
     fn is_quiet(&self, metadata: &Metadata, now: Instant) -> bool {

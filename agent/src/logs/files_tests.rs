@@ -150,6 +150,21 @@ fn a_file_that_was_renamed_while_the_agent_was_away_is_found_under_any_name() {
 }
 
 #[test]
+fn of_files_that_are_rotated_too_fast_nothing_is_kept() {
+    let mut fixture = Fixture::new();
+    for round in 0..3 * MAX_ROTATED {
+        fixture.write("a.log", &format!("{round}\n"));
+        fixture.polled();
+        fixture.rename("a.log", &format!("{round}.old"));
+    }
+    fixture.polled();
+    assert!(fixture.files.files.len() <= MAX_ROTATED + 1);
+    fixture.kill();
+    let missing = lock(&fixture.logs).progress.missing_files().count();
+    assert!(missing <= MAX_ROTATED + 1, "{missing} places are kept");
+}
+
+#[test]
 fn an_inode_that_is_used_again_is_another_file() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "1\n22\n");
