@@ -3,9 +3,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use systole_shared::PipelineId;
 
@@ -179,13 +181,19 @@ fn extension_of(path: &Path) -> Option<&str> {
 
 fn read(path: &Path) -> Result<Vec<u8>, StageError> {
     let mut content = Vec::new();
-    File::open(path)
+    open(path)
         .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut content))
         .map_err(|source| StageError::Unreadable { path: path.display().to_string(), source })?;
     if content.len() as u64 > MAX_CONFIG_BYTES {
         return Err(StageError::TooLarge(path.display().to_string()));
     }
     Ok(content)
+}
+
+/// Opens a file; a pipe would hold up the agent until somebody writes to it.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
 }
 
 #[cfg(test)]

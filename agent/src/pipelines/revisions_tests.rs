@@ -117,3 +117,12 @@ fn files_of_pipelines_that_are_gone_are_removed() {
     sweep(&data_dir, ids[1..].iter());
     assert_eq!(count(), 0);
 }
+
+#[test]
+fn a_pipe_in_the_place_of_the_configuration_is_refused_and_not_waited_for() {
+    let scene = Scene::new();
+    nix::unistd::mkfifo(&scene.source(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let config = scene.config(&[]);
+    let error = scene.revisions.stage(&config, config.command.as_ref().unwrap()).unwrap_err();
+    assert!(error.to_string().ends_with("orders.yaml cannot be read: it is no file"), "{error}");
+}
