@@ -173,6 +173,7 @@ impl From<StoreError> for ApiError {
                 tracing::error!(error = %chain(&error), "a query failed");
                 Self::unavailable(error.to_string())
             }
+            StoreError::TimedOut => Self::unavailable("the query takes too long; ask for less"),
             StoreError::Revoked => Self::unauthorized(error.to_string()),
             error => {
                 tracing::error!(error = %chain(&error), "a query failed");

@@ -55,6 +55,9 @@ pub(crate) enum StoreError {
     /// Another collector has taken the database over while this one had lost its connection.
     #[error("another collector has taken over the database")]
     Superseded,
+    /// A query took longer than it may.
+    #[error("the query takes too long")]
+    TimedOut,
     /// The database could not be opened.
     #[error("cannot open the database {url}")]
     Open {
@@ -99,6 +102,8 @@ impl From<diesel::result::Error> for StoreError {
             DatabaseError(_, told) if told.message().starts_with("terminating connection") => {
                 StoreError::Unreachable(error.into())
             }
+            // What PostgreSQL says when its statement_timeout is over.
+            DatabaseError(_, told) if told.message().ends_with("due to statement timeout") => StoreError::TimedOut,
             _ => StoreError::Query(error),
         }
     }

@@ -146,6 +146,17 @@ async fn statements_stay_prepared() {
 }
 
 #[tokio::test]
+async fn a_query_that_takes_too_long_is_told_so() {
+    use diesel_async::RunQueryDsl;
+    let server = TestPostgres::start();
+    let store = open(&server).await.unwrap();
+    let mut connection = store.queries.get().await.unwrap();
+    diesel::sql_query("SET statement_timeout = 10").execute(&mut *connection).await.unwrap();
+    let slow = diesel::sql_query("SELECT pg_sleep(10)").execute(&mut *connection).await;
+    assert!(matches!(StoreError::from(slow.unwrap_err()), StoreError::TimedOut));
+}
+
+#[tokio::test]
 async fn who_can_not_be_reached_is_told_without_the_password() {
     for url in [
         "postgres://me:secret@127.0.0.1:9/x",

@@ -57,7 +57,10 @@ impl Executor {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
         let (answer, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            // Nobody waits any more when a request was given up; then the answer is of no use.
+            // Nobody waits any more when a request was given up: it is not begun, or its answer of no use.
+            if answer.is_closed() {
+                return;
+            }
             let _ = answer.send(job(connection));
         });
         jobs.send(job).await.map_err(|_| StoreError::Closed)?;

@@ -14,6 +14,8 @@ mod replay;
 mod rollup;
 mod transfer;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use diesel::{Connection, SqliteConnection};
 use systole_shared::{TokenId, TokenKind, UnixMillis};
@@ -27,6 +29,10 @@ use super::*;
 /// Threads for queries. Two, like the cores of the smallest machine this runs on: queries must not
 /// keep the writer from its core.
 const READERS: usize = 2;
+
+/// Whoever waits longer for a query is told so. SQLite can not be interrupted through diesel: a query
+/// that runs keeps its reader until it ends, one that waits for a reader is never begun.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// SQLite in one file.
 pub(crate) struct SqliteStore {
@@ -63,7 +69,8 @@ impl SqliteStore {
         &self,
         job: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.readers.run(job).await
+        let answer = tokio::time::timeout(QUERY_TIMEOUT, self.readers.run(job)).await;
+        answer.unwrap_or(Err(StoreError::TimedOut))
     }
 
     async fn write<T: Send + 'static>(
@@ -216,9 +223,36 @@ mod tests {
             drop(release);
         };
         let all = async { tokio::join!(slow(), slow(), committer) };
-        let within = std::time::Duration::from_secs(10);
+        let within = Duration::from_secs(10);
         let (one, two, ()) = tokio::time::timeout(within, all).await.expect("nobody waits for slow queries");
         one.and(two).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_query_that_takes_too_long_is_given_up_and_those_behind_it_are_not_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+        let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+        let slow = || {
+            let held = std::sync::Arc::clone(&held);
+            store.read(move |_| {
+                let _ = held.lock().unwrap().recv();
+                Ok(())
+            })
+        };
+        let (begun, is_begun) = std::sync::mpsc::sync_channel(1);
+        let behind = store.read(move |_| {
+            begun.send(()).unwrap();
+            Ok(())
+        });
+        let answers: (Result<(), _>, Result<(), _>, Result<(), _>) = tokio::join!(slow(), slow(), behind);
+        assert!(matches!(answers, (Err(StoreError::TimedOut), Err(StoreError::TimedOut), Err(StoreError::TimedOut))));
+        tokio::time::resume();
+        drop(release);
+        store.read(|_| Ok(())).await.unwrap();
+        store.close().await;
+        assert!(is_begun.try_recv().is_err(), "nobody waits for it");
     }
 
     #[tokio::test]
