@@ -1,11 +1,10 @@
-//! Fetches the body of a metrics endpoint, with a ceiling on time, size and number.
+//! Fetches the body of a metrics endpoint, with a ceiling on time and size, and reads it as it comes.
 
 use std::time::Duration;
 
 use reqwest::header::AUTHORIZATION;
-use tokio::sync::Semaphore;
 
-use super::reading::Reading;
+use super::reading::{BegunReading, Reading};
 use crate::config::MetricsConfig;
 
 /// Longest that one scrape may take.
@@ -14,14 +13,9 @@ pub(crate) const SCRAPE_CEILING: Duration = Duration::from_secs(4);
 /// Largest body: a Vector of a hundred components writes some 3 MB.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
-/// Bodies that are read at once: bounds them in memory, and more would wait for two cores anyway.
-/// Endpoints that do not answer at all take nobody's turn.
-const BODIES_AT_ONCE: usize = 32;
-
 /// Fetches metrics for every pipeline.
 pub(crate) struct Scraper {
     client: reqwest::Client,
-    permits: Semaphore,
 }
 
 /// Why a scrape gave nothing. The text goes to the collector as `scrapeError`.
@@ -60,24 +54,18 @@ fn root_cause(error: &reqwest::Error) -> String {
 impl Scraper {
     /// Makes the one that all pipelines share.
     pub(crate) fn new(client: reqwest::Client) -> Self {
-        Scraper { client, permits: Semaphore::new(BODIES_AT_ONCE) }
+        Scraper { client }
     }
 
     /// Scrapes one endpoint.
     pub(crate) async fn scrape(&self, endpoint: &MetricsConfig) -> Result<Reading, ScrapeError> {
         match tokio::time::timeout(SCRAPE_CEILING, self.fetch(endpoint)).await {
-            Ok(body) => {
-                let reading = Reading::of(&body?, &endpoint.mapping);
-                if reading.samples == 0 {
-                    return Err(ScrapeError::NoMetrics);
-                }
-                Ok(reading)
-            }
+            Ok(reading) => reading,
             Err(_) => Err(ScrapeError::TooSlow),
         }
     }
 
-    async fn fetch(&self, endpoint: &MetricsConfig) -> Result<Vec<u8>, ScrapeError> {
+    async fn fetch(&self, endpoint: &MetricsConfig) -> Result<Reading, ScrapeError> {
         let mut request = self.client.get(endpoint.url.clone());
         if let Some(token) = &endpoint.bearer_token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
@@ -88,19 +76,21 @@ impl Scraper {
         }
         let length_is_known =
             response.content_length().is_some() || response.headers().contains_key("transfer-encoding");
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
-        let mut body = Vec::new();
+        let mut reading = BegunReading::new(&endpoint.mapping);
+        let mut bytes = 0;
         while let Some(chunk) = response.chunk().await.map_err(ScrapeError::Connection)? {
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
+            bytes += chunk.len();
+            if bytes > MAX_BODY_BYTES {
                 return Err(ScrapeError::TooLarge);
             }
-            body.extend_from_slice(&chunk);
+            reading.push(&chunk);
         }
         // Half a body would look as if series had vanished, and count them whole when they return.
-        if !length_is_known && !body.ends_with(b"\n") {
+        if !length_is_known && !reading.is_at_line_end() {
             return Err(ScrapeError::CutOff);
         }
-        Ok(body)
+        let reading = reading.finish();
+        if reading.samples == 0 { Err(ScrapeError::NoMetrics) } else { Ok(reading) }
     }
 }
 
@@ -125,7 +115,7 @@ mod tests {
         crate::http::install_tls();
         let scraper = Arc::new(Scraper::new(crate::http::for_scrapes(false).unwrap()));
         let (_silent, hanging) = endpoint().await;
-        for _ in 0..2 * BODIES_AT_ONCE {
+        for _ in 0..64 {
             let (scraper, hanging) = (scraper.clone(), hanging.clone());
             tokio::spawn(async move { scraper.scrape(&hanging).await.map(|_| ()) });
         }

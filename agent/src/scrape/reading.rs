@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use systole_shared::ComponentKind;
 
 use super::mapping::{Counter, Field, Gauge, Kind, Mapping, Naming, Target};
-use super::text::{self, Labels, Sample};
+use super::text::{Labels, Sample, TextReader};
 
 /// Everything that a scrape said of a process.
 #[derive(Clone, Debug, Default)]
@@ -78,14 +78,46 @@ pub(crate) struct Gauges {
 /// Beyond this a float holds no count that could be exact.
 const LARGEST_TOTAL: f64 = 9.2e18;
 
-impl Reading {
-    /// Reads the body of a metrics endpoint.
-    pub(crate) fn of(body: &[u8], mapping: &Mapping) -> Self {
-        let mut reading = Reading::default();
-        let mut index = HashMap::new();
-        let garbage = text::read(body, |sample| reading.add(&sample, mapping, &mut index));
-        reading.garbage_lines = garbage;
+/// A reading of a body that is still coming.
+pub(crate) struct BegunReading<'m> {
+    mapping: &'m Mapping,
+    text: TextReader,
+    reading: Reading,
+    /// Where each component stands in the reading.
+    index: HashMap<String, usize>,
+}
+
+impl<'m> BegunReading<'m> {
+    /// Begins, in the terms of a mapping.
+    pub(crate) fn new(mapping: &'m Mapping) -> Self {
+        BegunReading { mapping, text: TextReader::default(), reading: Reading::default(), index: HashMap::new() }
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
+        let BegunReading { mapping, text, reading, index } = self;
+        text.push(chunk, |sample| reading.add(&sample, mapping, index));
+    }
+
+    /// Whether the body so far ends with a whole line.
+    pub(crate) fn is_at_line_end(&self) -> bool {
+        self.text.is_at_line_end()
+    }
+
+    /// The body has ended.
+    pub(crate) fn finish(self) -> Reading {
+        let BegunReading { mapping, text, mut reading, mut index } = self;
+        reading.garbage_lines = text.finish(|sample| reading.add(&sample, mapping, &mut index));
         reading
+    }
+}
+
+impl Reading {
+    /// Reads a whole body.
+    pub(crate) fn of(body: &[u8], mapping: &Mapping) -> Self {
+        let mut begun = BegunReading::new(mapping);
+        begun.push(body);
+        begun.finish()
     }
 
     fn add(&mut self, sample: &Sample<'_>, mapping: &Mapping, index: &mut HashMap<String, usize>) {

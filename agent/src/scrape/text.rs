@@ -1,4 +1,4 @@
-//! Reads the Prometheus text format, line by line, borrowing from the body.
+//! Reads the Prometheus text format, line by line, borrowing from the body as it comes.
 //!
 //! Our own rather than a crate: what is known fails the whole body on one bad line or builds maps of
 //! owned strings, and an agent meets endpoints of every quality every 5 seconds. Here a line that is
@@ -24,26 +24,67 @@ pub(crate) struct Sample<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Labels<'a>(&'a str);
 
-/// Reads every sample of `body` and hands it to `take`; returns how many lines were garbage.
-pub(crate) fn read(body: &[u8], mut take: impl FnMut(Sample<'_>)) -> u64 {
-    let mut garbage = 0;
-    for line in body.split(|byte| *byte == b'\n') {
-        if line.len() > MAX_LINE_BYTES {
-            garbage += 1;
-            continue;
+/// Reads a body chunk by chunk. Holds at most one line, so that the size of a body, and how many
+/// come at once, costs no memory.
+#[derive(Debug, Default)]
+pub(crate) struct TextReader {
+    /// The beginning of a line whose end has not come yet; one byte more than a line may have tells
+    /// that it is too long.
+    begun: Vec<u8>,
+    garbage: u64,
+}
+
+impl TextReader {
+    /// Takes the next bytes, and hands every sample that ends in them to `take`.
+    pub(crate) fn push(&mut self, mut chunk: &[u8], mut take: impl FnMut(Sample<'_>)) {
+        while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
+            let line = &chunk[..end];
+            chunk = &chunk[end + 1..];
+            if self.begun.is_empty() {
+                self.garbage += read_line(line, &mut take);
+            } else {
+                self.hold(line);
+                self.garbage += read_line(&self.begun, &mut take);
+                self.begun.clear();
+            }
         }
-        // Torn UTF-8 costs a label's letter, not the sample.
-        let line = String::from_utf8_lossy(line);
-        let line = line.trim_ascii();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        match parse(line) {
-            Some(sample) => take(sample),
-            None => garbage += 1,
-        }
+        self.hold(chunk);
     }
-    garbage
+
+    /// The body has ended: what is left is a line, too. Returns how many lines were garbage.
+    pub(crate) fn finish(self, mut take: impl FnMut(Sample<'_>)) -> u64 {
+        self.garbage + read_line(&self.begun, &mut take)
+    }
+
+    /// Whether the body so far ends with a whole line.
+    pub(crate) fn is_at_line_end(&self) -> bool {
+        self.begun.is_empty()
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        let room = MAX_LINE_BYTES + 1 - self.begun.len();
+        self.begun.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+/// Reads one line, which may hold a sample, a comment, nothing or garbage; returns 1 for garbage.
+fn read_line(line: &[u8], take: &mut impl FnMut(Sample<'_>)) -> u64 {
+    if line.len() > MAX_LINE_BYTES {
+        return 1;
+    }
+    // Torn UTF-8 costs a label's letter, not the sample.
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim_ascii();
+    if line.is_empty() || line.starts_with('#') {
+        return 0;
+    }
+    match parse(line) {
+        Some(sample) => {
+            take(sample);
+            0
+        }
+        None => 1,
+    }
 }
 
 /// Reads one line, without white space around it; `None` if it is no sample.

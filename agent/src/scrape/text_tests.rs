@@ -5,11 +5,21 @@ use super::*;
 type Owned = (String, Vec<(String, String)>, f64);
 
 fn all(body: &[u8]) -> (Vec<Owned>, u64) {
+    in_chunks(body.chunks(body.len().max(1)))
+}
+
+fn in_chunks<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> (Vec<Owned>, u64) {
     let mut samples = Vec::new();
-    let garbage = read(body, |sample| {
+    let mut take = |sample: Sample<'_>| {
         let labels = sample.labels.iter().map(|(name, value)| (name.to_owned(), value.into_owned())).collect();
         samples.push((sample.name.to_owned(), labels, sample.value));
-    });
+    };
+    let mut reader = TextReader::default();
+    for chunk in chunks {
+        reader.push(chunk, &mut take);
+        assert!(reader.begun.len() <= MAX_LINE_BYTES + 1);
+    }
+    let garbage = reader.finish(&mut take);
     (samples, garbage)
 }
 
@@ -88,6 +98,12 @@ proptest! {
     #[test]
     fn no_line_of_the_formats_own_signs_makes_it_panic(line in "[a{}=\",\\\\ \\n0-9#é]{0,60}") {
         all(line.as_bytes());
+    }
+
+    #[test]
+    fn where_the_chunks_end_does_not_matter(
+        body in "([a-z]{1,4}(\\{x=\"[a-z]{0,3}\"\\})? ?[0-9]{0,3}\n|#? ?[a-z]{0,6}\n|é|\n){0,30}", size in 1_usize..12) {
+        prop_assert_eq!(in_chunks(body.as_bytes().chunks(size)), all(body.as_bytes()));
     }
 
     #[test]
