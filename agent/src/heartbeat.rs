@@ -3,10 +3,11 @@
 //! A task of its own that waits for nobody: scrapes and host readings get a moment before each
 //! report, and what comes later is in the next one; sending is the uplink's.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,14 @@ const DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// Changes that come together (all pipelines starting) go out together.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// Scrapes that begin together. Each needs some 60 KB while it is under way, and more of them at a
+/// time would not be faster on the agent's one thread.
+const SCRAPES_AT_ONCE: usize = 4;
+
+/// A scrape that takes longer gives its turn to the next one: endpoints that do not answer must not
+/// hold up the others.
+const TURN: Duration = Duration::from_millis(10);
 
 /// How long a report waits for the scrapes that it began.
 const SCRAPE_GRACE: Duration = Duration::from_millis(500);
@@ -114,12 +123,20 @@ impl Heartbeat {
         self.pulse.beat();
     }
 
-    /// Scrapes all pipelines at once. Those that are late go on by themselves.
+    /// Scrapes all pipelines, a few at a time. Those that are late go on by themselves.
     async fn scrape(&self) {
         let mut scrapes = JoinSet::new();
+        let turns = Arc::new(Semaphore::new(SCRAPES_AT_ONCE));
         for pipeline in self.pipelines.all().iter().filter(|pipeline| pipeline.is_scraped()) {
-            let (pipeline, scraper) = (pipeline.clone(), self.scraper.clone());
-            scrapes.spawn(async move { pipeline.scrape_if_idle(&scraper).await });
+            let (pipeline, scraper, turns) = (pipeline.clone(), self.scraper.clone(), turns.clone());
+            scrapes.spawn(async move {
+                let turn = turns.acquire_owned().await;
+                let mut scrape = pin!(pipeline.scrape_if_idle(&scraper));
+                if timeout(TURN, &mut scrape).await.is_err() {
+                    drop(turn);
+                    scrape.await;
+                }
+            });
         }
         let all = async { while scrapes.join_next().await.is_some() {} };
         if timeout(SCRAPE_GRACE, all).await.is_err() {
@@ -215,7 +232,7 @@ mod tests {
             multiline: None,
         };
         let set = PipelineSet::default();
-        let logs = Arc::new(PipelineLogs::new(Instant::now(), None, Arc::new(tokio::sync::Semaphore::new(1))));
+        let logs = Arc::new(PipelineLogs::new(Instant::now(), None, Arc::new(Semaphore::new(1))));
         set.replace(vec![Arc::new(Pipeline::new(config, logs, changed.clone(), Arc::default()))]);
         set
     }
