@@ -79,18 +79,18 @@ struct App {
 
 /// Runs the agent until a signal ends it.
 pub(crate) fn run(config: Config, overrides: Overrides) -> anyhow::Result<()> {
-    let _lock = match DataDirLock::take(&config.data_dir) {
-        Ok(lock) => Some(lock),
-        Err(held @ LockError::Held(_)) => return Err(held.into()),
-        // Pipelines run without a disk, too, and what is wrong with it is told below.
-        Err(LockError::Unusable(_)) => None,
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(BLOCKING_THREADS_LIVE)
         .build()
         .context("cannot start the runtime")?;
     let result = runtime.block_on(async {
+        let _lock = match DataDirLock::take(&config.data_dir).await {
+            Ok(lock) => Some(lock),
+            Err(held @ LockError::Held(_)) => return Err(held.into()),
+            // Pipelines run without a disk, too, and what is wrong with it is told below.
+            Err(LockError::Unusable(_)) => None,
+        };
         let signals = Signals::listen().context("cannot listen to signals")?;
         App::start(config, overrides)?.run(signals).await
     });

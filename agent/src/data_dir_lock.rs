@@ -4,10 +4,19 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::files;
 
 const FILE: &str = "lock";
+
+/// How long an agent that was just killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two tries.
+const TRY_EVERY: Duration = Duration::from_millis(50);
 
 /// Held while the agent lives. The system gives it back when the process ends, however it ends.
 #[derive(Debug)]
@@ -27,8 +36,19 @@ pub(crate) enum LockError {
 }
 
 impl DataDirLock {
-    /// Takes the lock of a directory, which is made where it is missing.
-    pub(crate) fn take(data_dir: &Path) -> Result<Self, LockError> {
+    /// Takes the lock of a directory, which is made where it is missing. Waits a little for one that
+    /// is about to let go.
+    pub(crate) async fn take(data_dir: &Path) -> Result<Self, LockError> {
+        let begin = Instant::now();
+        loop {
+            match Self::try_take(data_dir) {
+                Err(LockError::Held(_)) if begin.elapsed() < PATIENCE => sleep(TRY_EVERY).await,
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_take(data_dir: &Path) -> Result<Self, LockError> {
         files::make_dir(data_dir).map_err(LockError::Unusable)?;
         let path = data_dir.join(FILE);
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -45,20 +65,24 @@ impl DataDirLock {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_directory_is_held_by_one_until_it_lets_go() {
+    #[tokio::test(start_paused = true)]
+    async fn a_directory_is_held_by_one_until_it_lets_go() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DataDirLock::take(dir.path()).unwrap();
-        assert!(matches!(DataDirLock::take(dir.path()), Err(LockError::Held(_))));
-        drop(first);
-        DataDirLock::take(dir.path()).unwrap();
+        let first = DataDirLock::take(dir.path()).await.unwrap();
+        assert!(matches!(DataDirLock::take(dir.path()).await, Err(LockError::Held(_))));
+        let second = async { DataDirLock::take(dir.path()).await };
+        let end_of_first = async {
+            sleep(PATIENCE / 2).await;
+            drop(first);
+        };
+        tokio::join!(second, end_of_first).0.unwrap();
     }
 
-    #[test]
-    fn a_directory_that_cannot_be_made_is_nobodys() {
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_made_is_nobodys() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        assert!(matches!(DataDirLock::take(&file.join("data")), Err(LockError::Unusable(_))));
+        assert!(matches!(DataDirLock::take(&file.join("data")).await, Err(LockError::Unusable(_))));
     }
 }
