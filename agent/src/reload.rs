@@ -27,6 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a look may take.
 const LOOK_CEILING: Duration = Duration::from_secs(2);
 
+/// How long it may take to read the configuration: its files may be on a mount that is dead.
+const READ_CEILING: Duration = Duration::from_secs(5);
+
 /// Takes changes of the configuration for as long as the agent runs.
 pub(crate) struct Reloader {
     /// What the command line said.
@@ -119,7 +122,10 @@ impl Reloader {
             let read = config::load(&overrides, &|name| std::env::var(name).ok());
             read.inspect(Config::remember)
         });
-        let Ok(read) = read.await else { return };
+        let Ok(Ok(read)) = timeout(READ_CEILING, read).await else {
+            tracing::error!("the configuration cannot be read: its disk does not answer; the last valid one stays");
+            return;
+        };
         match read {
             Ok(config) => {
                 let waits = self.config.changes_for_a_restart(&config);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Pipeline;
 use super::revision::Revision;
@@ -14,6 +15,9 @@ use crate::config::PipelineConfig;
 
 /// A revision that stays up this long is one to go back to.
 pub(super) const TRIAL: Duration = Duration::from_secs(30);
+
+/// How long reading a configuration file may take.
+const STAGE_CEILING: Duration = Duration::from_secs(5);
 
 /// What the configuration wants of a pipeline.
 #[derive(Clone, Debug)]
@@ -75,11 +79,10 @@ impl Changes {
 
     /// The revision that the order asks for, if it is another one than `running` and fit to be run.
     async fn examine(&mut self, order: &Order, running: Option<&Revision>) -> Option<Revision> {
-        let Some(command) = &order.config.command else { return None };
-        let wanted = match self.revisions.stage(&order.config, command) {
+        let wanted = match self.stage(&order.config).await {
             Ok(wanted) => wanted,
-            Err(error) => {
-                self.refuse(None, format!("the new configuration cannot be used: {error}"));
+            Err(reason) => {
+                self.refuse(None, format!("the new configuration cannot be used: {reason}"));
                 return None;
             }
         };
@@ -105,6 +108,18 @@ impl Changes {
         self.refused = None;
         self.pipeline.accept();
         Some(wanted)
+    }
+
+    /// Reads what is wanted, off this thread: its file may be on a mount that is dead.
+    async fn stage(&self, config: &Arc<PipelineConfig>) -> Result<Revision, String> {
+        let (revisions, config) = (self.revisions.clone(), config.clone());
+        let Some(command) = config.command.clone() else { return Err("it has no command".to_owned()) };
+        let staged = tokio::task::spawn_blocking(move || revisions.stage(&config, &command));
+        match timeout(STAGE_CEILING, staged).await {
+            Ok(Ok(staged)) => staged.map_err(|error| error.to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("its disk does not answer".to_owned()),
+        }
     }
 
     /// Makes the revision the one that is run.
