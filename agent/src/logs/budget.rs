@@ -1,6 +1,7 @@
 //! The lines of one pipeline that wait for a report, within the protocol's budget.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use systole_shared::UnixMillis;
 use systole_shared::limits::{LOG_LINES_BURST, LOG_LINES_PER_SECOND, MAX_LOG_LINES_PER_REPORT};
@@ -8,6 +9,9 @@ use tokio::time::Instant;
 
 use super::Line;
 use super::progress::{Mark, Progress, SavedLogs};
+
+/// How often it is told that lines were not counted but estimated.
+const TELL_ESTIMATE_EVERY: Duration = Duration::from_secs(60);
 
 /// Text that waits per pipeline: thousands of usual lines, but not thousands of the longest.
 pub(crate) const MAX_WAITING_BYTES: usize = 1024 * 1024;
@@ -21,6 +25,9 @@ pub(crate) struct LogBuffer {
     tokens: f64,
     refilled: Instant,
     dropped: u64,
+    /// Lines that were passed over and estimated since that was told last.
+    estimated: u64,
+    estimate_told: Option<Instant>,
     /// How far the sources of the lines have come.
     pub(crate) progress: Progress,
     /// What is to be kept with the last report.
@@ -46,6 +53,8 @@ impl LogBuffer {
             tokens: f64::from(LOG_LINES_BURST),
             refilled: now,
             dropped: 0,
+            estimated: 0,
+            estimate_told: None,
             progress: Progress::default(),
             closed: SavedLogs::default(),
         }
@@ -99,6 +108,21 @@ impl LogBuffer {
         }
     }
 
+    /// So many lines are passed over, by estimate.
+    pub(crate) fn has_estimated(&mut self, lines: u64) {
+        self.estimated += lines;
+    }
+
+    /// Lines that were estimated since the last time, when it is time to tell of them.
+    pub(crate) fn take_estimated(&mut self, now: Instant) -> Option<u64> {
+        let is_due = self.estimate_told.is_none_or(|told| now >= told + TELL_ESTIMATE_EVERY);
+        if self.estimated == 0 || !is_due {
+            return None;
+        }
+        self.estimate_told = Some(now);
+        Some(std::mem::take(&mut self.estimated))
+    }
+
     /// The oldest line that waits.
     pub(crate) fn first(&self) -> Option<&Line> {
         self.lines.front().map(|waiting| &waiting.line)
@@ -139,8 +163,6 @@ impl LogBuffer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use systole_shared::LogStream;
 
     use super::*;
@@ -201,5 +223,18 @@ mod tests {
         (0..100).for_each(|_| buffer.push(line(&long), now));
         assert_eq!(drain(&mut buffer).len(), MAX_WAITING_BYTES / long.len());
         assert_eq!(buffer.close_report(0), 100 - 16);
+    }
+
+    #[test]
+    fn estimates_are_told_once_a_minute_and_none_is_left_out() {
+        let now = Instant::now();
+        let mut buffer = LogBuffer::new(now);
+        assert_eq!(buffer.take_estimated(now), None);
+        buffer.has_estimated(5);
+        assert_eq!(buffer.take_estimated(now), Some(5));
+        buffer.has_estimated(6);
+        assert_eq!(buffer.take_estimated(now + TELL_ESTIMATE_EVERY / 2), None);
+        buffer.has_estimated(7);
+        assert_eq!(buffer.take_estimated(now + TELL_ESTIMATE_EVERY), Some(13));
     }
 }

@@ -149,7 +149,7 @@ impl Capture {
             let mut is_read = true;
             for file in both {
                 let reached = file.poll(logs, round, self.current == Some(file.life));
-                has_more |= reached == Reached::Slice;
+                has_more |= reached == Reached::Slice || file.tail.is_flooded();
                 is_read &= reached == Reached::End;
             }
             if !is_read {

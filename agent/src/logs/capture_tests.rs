@@ -32,12 +32,14 @@ impl Fixture {
 
     fn poll(&mut self) {
         let (scratch, amount) = (&mut Vec::new(), Amount::WithinBudget { spared: 0 });
-        self.capture.poll(&self.logs, &mut Round { rule: None, amount, at: 0, now: Instant::now(), scratch });
+        self.capture
+            .poll(&self.logs, &mut Round { rule: None, amount, at: 0, now: Instant::now(), until: None, scratch });
     }
 
     fn finish(&mut self) -> bool {
         let (scratch, amount) = (&mut Vec::new(), Amount::Everything);
-        self.capture.finish(&self.logs, &mut Round { rule: None, amount, at: 0, now: Instant::now(), scratch })
+        self.capture
+            .finish(&self.logs, &mut Round { rule: None, amount, at: 0, now: Instant::now(), until: None, scratch })
     }
 
     /// Puts at most so many lines into a report that reaches the spool.

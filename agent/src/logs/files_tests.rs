@@ -55,7 +55,11 @@ impl Fixture {
     fn read(&mut self) -> Polled {
         let (scratch, amount) = (&mut Vec::new(), Amount::WithinBudget { spared: 0 });
         let pattern = self.path("*.log").display().to_string();
-        self.files.poll(&[pattern], &self.logs, &mut Round { rule: None, amount, at: 0, now: self.now, scratch })
+        self.files.poll(
+            &[pattern],
+            &self.logs,
+            &mut Round { rule: None, amount, at: 0, now: self.now, until: None, scratch },
+        )
     }
 
     fn report(&mut self) -> Vec<String> {

@@ -6,6 +6,7 @@
 
 pub(crate) mod budget;
 mod capture;
+mod density;
 mod disk;
 mod files;
 mod identity;

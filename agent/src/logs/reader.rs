@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineLogs;
@@ -22,6 +22,16 @@ const ROUND_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a round may take before the next one begins without what hangs.
 const ROUND_CEILING: Duration = Duration::from_secs(1);
+
+/// Between two rounds of a flood, as a multiple of what a round took: the agent leaves most of a core
+/// to others.
+const FLOOD_PAUSE_SHARE: u32 = 3;
+
+/// The shortest of these pauses: what comes in that time is worth a round.
+const LEAST_FLOOD_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest: what comes in that time takes space on the disk.
+const LONGEST_FLOOD_PAUSE: Duration = Duration::from_millis(50);
 
 /// Between two looks for what pipelines left that are not there any more.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
@@ -58,8 +68,14 @@ impl LogReader {
                 _ = sweeps.tick() => self.sweep(),
                 _ = ticks.tick() => {}
             }
-            // A flood is read on at once, or it would fill the disk.
-            while self.round().await && !finish.is_cancelled() {}
+            // A flood is read on soon, or it would fill the disk.
+            let mut began = Instant::now();
+            while self.round().await {
+                tokio::select! {
+                    () = finish.cancelled() => return,
+                    () = sleep(flood_pause(began.elapsed())) => began = Instant::now(),
+                }
+            }
         }
     }
 
@@ -77,14 +93,22 @@ impl LogReader {
         let with_output = all.into_iter().filter(|(_, config)| config.is_supervised()).collect();
         // One after the other, and output first: it is on the agent's own disk.
         let outputs = one_round(&self.outputs, with_output, 1, |(logs, config), scratch| {
-            logs.poll_output(config.multiline.as_ref(), scratch)
+            let has_more = logs.poll_output(config.multiline.as_ref(), scratch);
+            tell_estimate(logs, config);
+            has_more
         });
         let has_more = outputs.await;
         let files = one_round(&self.files, with_files, MAX_HANGING, |(logs, config), scratch| {
-            logs.poll_files(&config.log_files, config.multiline.as_ref(), scratch)
+            let has_more = logs.poll_files(&config.log_files, config.multiline.as_ref(), scratch);
+            tell_estimate(logs, config);
+            has_more
         });
         files.await || has_more
     }
+}
+
+fn flood_pause(took: Duration) -> Duration {
+    (took * FLOOD_PAUSE_SHARE).clamp(LEAST_FLOOD_PAUSE, LONGEST_FLOOD_PAUSE)
 }
 
 /// Counts as running for as long as it lives.
@@ -100,6 +124,16 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn tell_estimate(logs: &PipelineLogs, config: &PipelineConfig) {
+    if let Some(lines) = logs.with_buffer(|buffer| buffer.take_estimated(Instant::now())) {
+        tracing::warn!(
+            pipeline = %config.id,
+            lines,
+            "more lines come than can be read; the oldest are dropped unread, and their count is an estimate"
+        );
     }
 }
 

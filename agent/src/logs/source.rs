@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 use std::{fmt, io};
 
 use systole_shared::limits::LOG_LINES_PER_SECOND;
@@ -24,6 +25,10 @@ use crate::clock;
 /// Lines that output leaves to log files when both have some waiting: half of what the budget gains
 /// between two rounds.
 const SPARED_LINES: usize = LOG_LINES_PER_SECOND as usize / 8;
+
+/// What a pipeline's output, or its log files, may take of a round: one that floods must not make the
+/// lines of others late.
+const MAX_TURN: Duration = Duration::from_millis(50);
 
 /// The lines of one pipeline and where they come from.
 pub(crate) struct PipelineLogs {
@@ -128,7 +133,9 @@ impl PipelineLogs {
 }
 
 fn round<'r>(rule: Option<&'r Arc<MultilineRule>>, amount: Amount, scratch: &'r mut Vec<u8>) -> Round<'r> {
-    Round { rule, amount, at: clock::unix_millis(), now: Instant::now(), scratch }
+    let now = Instant::now();
+    let until = (amount != Amount::Everything).then(|| now + MAX_TURN);
+    Round { rule, amount, at: clock::unix_millis(), now, until, scratch }
 }
 
 fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {

@@ -1,7 +1,10 @@
 //! Reads a file that grows, line by line, from a place that is kept over restarts.
 //!
 //! A file can wait, so it is read no faster than the budget of lines has room. Only when far more
-//! has been written than was read, the oldest of it is passed over, and its lines are counted.
+//! has been written than was read, the oldest of it is passed over, and its lines are counted; of a
+//! flood that nobody could count, their number is estimated.
+
+mod passing;
 
 use std::fs::File;
 use std::io;
@@ -13,7 +16,9 @@ use std::sync::{Arc, Mutex};
 use systole_shared::{LogStream, UnixMillis};
 use tokio::time::Instant;
 
+use self::passing::MAX_COUNTED_BYTES;
 use super::budget::{LogBuffer, MAX_WAITING_BYTES};
+use super::density::Density;
 use super::lines::LineSplitter;
 use super::multiline::{Entry, Joiner, MultilineRule};
 use super::progress::{Mark, SourceId};
@@ -31,9 +36,6 @@ const READ_BYTES: usize = 64 * 1024;
 /// What is read of one file before others have their turn.
 const MAX_SLICE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What is counted of one file before others have their turn.
-const MAX_SKIP_BYTES: u64 = 256 * 1024 * 1024;
-
 /// What all files of a round have in common.
 pub(super) struct Round<'r> {
     /// Which lines belong together.
@@ -44,8 +46,16 @@ pub(super) struct Round<'r> {
     pub(super) at: UnixMillis,
     /// The same for the budget.
     pub(super) now: Instant,
+    /// When others have their turn, if somebody waits for it.
+    pub(super) until: Option<Instant>,
     /// Where is read into.
     pub(super) scratch: &'r mut Vec<u8>,
+}
+
+impl Round<'_> {
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
 }
 
 /// How much is read in a round.
@@ -84,6 +94,10 @@ pub(super) struct Tail {
     skipped: u64,
     /// Where bytes stood that make no difference any more: those lines, and what lines have too much.
     skipped_range: Range<u64>,
+    /// How long its lines are.
+    density: Density,
+    /// The last round has passed over lines.
+    is_flooded: bool,
 }
 
 impl Tail {
@@ -98,6 +112,8 @@ impl Tail {
             joiner: Joiner::default(),
             skipped: 0,
             skipped_range: 0..0,
+            density: Density::default(),
+            is_flooded: false,
         }
     }
 
@@ -114,6 +130,11 @@ impl Tail {
     /// How far it was read.
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Whether more came than there was room for: more of it is to be expected at once.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.is_flooded
     }
 
     /// Where bytes were passed over last.
@@ -140,12 +161,21 @@ impl Tail {
             Amount::WithinBudget { .. } => KEPT_BACKLOG_BYTES,
             Amount::Everything => MAX_WAITING_BYTES as u64,
         };
-        if size - self.offset > MAX_BACKLOG_BYTES && !self.skip(size - kept, logs, round)? {
+        self.is_flooded = size - self.offset > MAX_BACKLOG_BYTES && round.amount != Amount::Everything;
+        while size.saturating_sub(self.offset) > MAX_COUNTED_BYTES {
+            let before = self.offset;
+            self.jump(size - kept, logs, round)?;
+            if self.offset == before || round.is_over() {
+                break;
+            }
+        }
+        if size.saturating_sub(self.offset) > MAX_BACKLOG_BYTES && !self.skip(size - kept, logs, round)? {
             return Ok(Reached::Slice);
         }
-        let slice_end = self.offset + MAX_SLICE_BYTES;
+        let begin = self.offset;
         while self.offset < size {
-            if self.offset >= slice_end && round.amount != Amount::Everything {
+            let is_enough = self.offset >= begin + MAX_SLICE_BYTES || (self.offset > begin && round.is_over());
+            if is_enough && round.amount != Amount::Everything {
                 return Ok(Reached::Slice);
             }
             round.scratch.resize(READ_BYTES, 0);
@@ -184,6 +214,7 @@ impl Tail {
             let begin = self.splitter.is_passing_over().then_some(self.offset);
             let (used, line) = self.splitter.take(bytes);
             self.offset += used as u64;
+            self.density.saw(used as u64, u64::from(line.is_some()));
             if let Some(begin) = begin.filter(|_| line.is_none()) {
                 self.has_passed_over(begin..self.offset);
             }
@@ -223,68 +254,6 @@ impl Tail {
         for entry in entries.into_iter().chain(self.joiner.flush()) {
             self.emit(entry, &mut logs, round.now);
         }
-    }
-
-    /// Passes over whole lines up to `target`; false when there are more than can be counted at once.
-    fn skip(&mut self, target: u64, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> io::Result<bool> {
-        round.scratch.resize(READ_BYTES, 0);
-        let end = target.min(self.offset + MAX_SKIP_BYTES);
-        let (mut at, mut lines, mut behind_last) = (self.offset, 0, self.offset);
-        while at < end {
-            let length = round.scratch.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            let read = self.file.read_at(&mut round.scratch[..length], at)?;
-            let bytes = &round.scratch[..read];
-            let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') else {
-                if read == 0 {
-                    break;
-                }
-                at += read as u64;
-                continue;
-            };
-            lines += bytes[..=last].iter().filter(|byte| **byte == b'\n').count() as u64;
-            behind_last = at + last as u64 + 1;
-            at += read as u64;
-        }
-        if lines == 0 {
-            self.pass_over_line(end, round)?;
-        } else {
-            if let Some(entry) = self.joiner.flush() {
-                self.emit(entry, &mut lock(logs), round.now);
-            }
-            self.splitter = LineSplitter::default();
-            self.skipped += lines;
-            self.has_passed_over(self.offset..behind_last);
-            self.offset = behind_last;
-        }
-        Ok(end == target)
-    }
-
-    fn has_passed_over(&mut self, range: Range<u64>) {
-        let joins = !self.skipped_range.is_empty() && self.skipped_range.end == range.start;
-        self.skipped_range = if joins { self.skipped_range.start..range.end } else { range };
-    }
-
-    /// A single line goes beyond `end`: takes as much of it as is reported, and passes over the rest.
-    fn pass_over_line(&mut self, end: u64, round: &mut Round<'_>) -> io::Result<()> {
-        let reported = self.offset + 2 * READ_BYTES as u64;
-        while self.offset < reported && !self.splitter.is_passing_over() {
-            let read = self.file.read_at(round.scratch, self.offset)?;
-            if read == 0 || end < reported {
-                return Ok(());
-            }
-            if self.splitter.is_between_lines() && round.scratch[0] == 0 {
-                self.pass_hole(&round.scratch[..read]);
-                return Ok(());
-            }
-            self.offset += self.splitter.take(&round.scratch[..read]).0 as u64;
-        }
-        self.splitter.pass_over();
-        if self.offset < end {
-            // Though the line has no end yet: it may never have one, and would fill the disk.
-            self.has_passed_over(self.offset..end);
-            self.offset = end;
-        }
-        Ok(())
     }
 }
 

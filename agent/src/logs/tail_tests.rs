@@ -10,6 +10,7 @@ struct Fixture {
     tail: Tail,
     logs: Mutex<LogBuffer>,
     now: Instant,
+    until: Option<Instant>,
 }
 
 impl Fixture {
@@ -19,7 +20,13 @@ impl Fixture {
         let reader = File::options().read(true).write(true).open(dir.path().join("file")).unwrap();
         let (now, mut logs) = (Instant::now(), LogBuffer::new(Instant::now()));
         let source = logs.progress.open(Place::Output("file".to_owned()), 0);
-        Fixture { writer, tail: Tail::new(reader, source, LogStream::Stdout, 0), logs: Mutex::new(logs), now }
+        Fixture {
+            writer,
+            tail: Tail::new(reader, source, LogStream::Stdout, 0),
+            logs: Mutex::new(logs),
+            now,
+            until: None,
+        }
     }
 
     fn write(&mut self, text: impl AsRef<[u8]>) {
@@ -28,7 +35,7 @@ impl Fixture {
 
     fn read(&mut self, amount: Amount) -> Reached {
         let scratch = &mut Vec::new();
-        let mut round = Round { rule: None, amount, at: 7, now: self.now, scratch };
+        let mut round = Round { rule: None, amount, at: 7, now: self.now, until: self.until, scratch };
         let size = self.writer.metadata().unwrap().len();
         self.tail.read(size, &self.logs, &mut round).unwrap()
     }
@@ -65,7 +72,7 @@ fn a_line_is_taken_when_it_has_its_end() {
     fixture.read_on();
     let scratch = &mut Vec::new();
     let amount = Amount::Everything;
-    fixture.tail.finish(&fixture.logs, &Round { rule: None, amount, at: 7, now: fixture.now, scratch });
+    fixture.tail.finish(&fixture.logs, &Round { rule: None, amount, at: 7, now: fixture.now, until: None, scratch });
     assert_eq!(fixture.take(), ["rest"]);
 }
 
@@ -149,4 +156,51 @@ fn a_file_that_became_shorter_began_anew() {
     fixture.read_on();
     fixture.writer.set_len(0).unwrap();
     assert_eq!(fixture.read_on(), Reached::Beginning);
+}
+
+#[test]
+fn a_flood_is_not_read_but_its_lines_are_estimated() {
+    const HOLE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+    let mut fixture = Fixture::new();
+    fixture.write(numbered(0..2_000));
+    // Nobody could write that in a test; what stands in it is not looked at.
+    fixture.writer.set_len(HOLE_BYTES).unwrap();
+    io::Seek::seek(&mut fixture.writer, io::SeekFrom::End(0)).unwrap();
+    fixture.write(numbered(0..10_000));
+    assert_eq!(fixture.read_on(), Reached::Budget);
+    let range = fixture.tail.take_skipped_range().unwrap();
+    assert!(range.start == 0 && range.end > HOLE_BYTES, "{range:?}");
+    assert!(fixture.tail.density.bytes() < 512 * 1024, "{} bytes were read", fixture.tail.density.bytes());
+    let lines = fixture.take();
+    assert!(numbered(9_000 - 3_000..10_000).contains(&(lines.join("\n") + "\n")), "whole lines, near the end");
+    let (dropped, lines) = (fixture.dropped(), range.end / 101);
+    assert!(dropped.abs_diff(lines) < lines / 100, "{dropped} of {lines}");
+    assert_eq!(lock(&fixture.logs).take_estimated(fixture.now), Some(dropped));
+}
+
+#[test]
+fn a_backlog_of_8_mib_is_counted_exactly() {
+    let mut fixture = Fixture::new();
+    // Short lines first, so that an estimate would be wrong.
+    fixture.write("\n".repeat(1_000_000));
+    fixture.write(numbered(0..70_000));
+    fixture.read_on();
+    let first: u64 = fixture.take()[0][5..].parse().unwrap();
+    assert_eq!(fixture.dropped(), 1_000_000 + first);
+    assert_eq!(lock(&fixture.logs).take_estimated(fixture.now), None);
+}
+
+#[test]
+fn a_round_ends_in_time_and_still_comes_to_something() {
+    let mut fixture = Fixture::new();
+    fixture.until = Some(fixture.now);
+    fixture.write(numbered(0..70_000));
+    let mut rounds = 0;
+    while fixture.read_on() == Reached::Slice {
+        rounds += 1;
+        assert!(rounds < 100);
+    }
+    assert!(rounds > 20, "{rounds} rounds");
+    let first: u64 = fixture.take()[0][5..].parse().unwrap();
+    assert_eq!(fixture.dropped(), first);
 }
