@@ -108,6 +108,11 @@ impl LogBuffer {
         }
     }
 
+    /// So many lines of a source were passed over that has no later one.
+    pub(crate) fn has_dropped(&mut self, lines: u64) {
+        self.dropped += lines;
+    }
+
     /// So many lines are passed over, by estimate.
     pub(crate) fn has_estimated(&mut self, lines: u64) {
         self.estimated += lines;

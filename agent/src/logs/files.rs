@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use glob::MatchOptions;
 use nix::fcntl::OFlag;
-use systole_shared::LogStream;
+use systole_shared::{LogStream, UnixMillis};
 use tokio::time::Instant;
 
 use super::budget::LogBuffer;
 use super::identity::Identity;
 use super::lock;
-use super::progress::Place;
+use super::progress::{Place, SourceId};
 use super::tail::{Reached, Round, Tail};
 
 /// How often patterns are looked up.
@@ -95,11 +95,8 @@ enum Found {
 impl LogFiles {
     /// Reads on.
     pub(super) fn poll(&mut self, patterns: &[String], logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> Polled {
-        if patterns.is_empty() && self.files.is_empty() {
-            return Polled::default();
-        }
         if self.next_look.is_none_or(|due| round.now >= due) {
-            self.look(patterns, logs, round.now);
+            self.look(patterns, logs, round);
             let took = round.now.elapsed();
             self.next_look = Some(round.now + LOOK_EVERY.max(took * LOOK_SHARE));
         }
@@ -133,8 +130,21 @@ impl LogFiles {
         polled
     }
 
+    /// Whether any file is open.
+    pub(super) fn are_open(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Closes all files. How far they were read is remembered: their patterns may come back.
+    pub(super) fn let_go(&mut self, logs: &Mutex<LogBuffer>, at: UnixMillis, now: Instant) {
+        for mut file in std::mem::take(self).files {
+            file.let_go(logs, at, now);
+        }
+    }
+
     /// Looks which files there are now.
-    fn look(&mut self, patterns: &[String], logs: &Mutex<LogBuffer>, now: Instant) {
+    fn look(&mut self, patterns: &[String], logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
+        let now = round.now;
         let mut is_named = vec![false; self.files.len()];
         let mut troubles = BTreeMap::new();
         let mut left_out = 0;
@@ -164,12 +174,18 @@ impl LogFiles {
             is_named.resize(self.files.len(), false);
         }
         for (file, is_named) in self.files.iter_mut().zip(is_named) {
+            if !is_named && file.is_at_its_path() {
+                // No pattern means it any more.
+                file.let_go(logs, round.at, now);
+                continue;
+            }
             if !is_named && !file.is_rotated {
                 file.touched = now;
             }
             file.is_rotated = !is_named;
         }
-        self.bound_rotated(logs);
+        self.files.retain(|file| !file.is_done);
+        self.bound_rotated(logs, round);
     }
 
     /// The paths of a pattern. A directory is read again only when it has changed.
@@ -268,17 +284,24 @@ impl LogFiles {
                 && identity.is_of(&file).unwrap_or(false)
             {
                 drop(file);
-                let _ = self.follow(&entry.path(), false, logs, now);
+                if let Ok(true) = self.follow(&entry.path(), false, logs, now)
+                    && let Some(file) = self.files.last_mut()
+                {
+                    // The name that patterns had for it.
+                    file.path = path;
+                }
             }
         }
     }
 
-    fn bound_rotated(&mut self, logs: &Mutex<LogBuffer>) {
+    /// Gives up the oldest of too many rotated files; their lines are counted as dropped.
+    fn bound_rotated(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
         let rotated = self.files.iter_mut().filter(|file| file.is_rotated);
         let mut rotated: Vec<&mut LogFile> = rotated.collect();
-        rotated.sort_by_key(|file| std::cmp::Reverse(file.touched));
-        for file in rotated.into_iter().skip(MAX_ROTATED) {
-            file.leave(logs);
+        let Some(too_many) = rotated.len().checked_sub(MAX_ROTATED).filter(|too_many| *too_many > 0) else { return };
+        rotated.sort_by_cached_key(|file| file.age_rank());
+        for file in rotated.into_iter().take(too_many) {
+            file.give_up(logs, round);
         }
     }
 }
@@ -311,9 +334,38 @@ impl LogFile {
         Ok(reached)
     }
 
+    /// The older, the less: by its last writing, and of files written in the same moment by which was
+    /// followed first.
+    fn age_rank(&self) -> (Option<(i64, i64)>, SourceId) {
+        let metadata = self.tail.file().metadata().ok();
+        (metadata.map(|metadata| (metadata.mtime(), metadata.mtime_nsec())), self.tail.source())
+    }
+
+    fn is_at_its_path(&self) -> bool {
+        self.path.metadata().is_ok_and(|metadata| self.identity.is_at(&metadata))
+    }
+
+    /// Nothing more is read of it for now.
+    fn let_go(&mut self, logs: &Mutex<LogBuffer>, at: UnixMillis, now: Instant) {
+        self.tail.flush(logs, now);
+        lock(logs).progress.lose(self.tail.source(), at);
+        self.is_done = true;
+    }
+
+    /// Lets go of it before it was read to its end.
+    fn give_up(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
+        let size = self.tail.file().metadata().map(|metadata| metadata.len());
+        if let Err(error) = size.and_then(|size| self.tail.pass_over_rest(size, logs, round)) {
+            tracing::debug!(path = %self.path.display(), %error, "the lines of a rotated file cannot be counted");
+        }
+        self.leave(logs);
+    }
+
     /// Nothing more is read of it. It must not be kept as a source: there may be another one soon.
     fn leave(&mut self, logs: &Mutex<LogBuffer>) {
-        lock(logs).progress.retire(self.tail.source());
+        let mut logs = lock(logs);
+        logs.has_dropped(self.tail.take_skipped());
+        logs.progress.retire(self.tail.source());
         self.is_done = true;
     }
 

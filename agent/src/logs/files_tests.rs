@@ -169,6 +169,69 @@ fn of_files_that_are_rotated_too_fast_nothing_is_kept() {
 }
 
 #[test]
+fn of_too_many_rotated_files_the_oldest_is_given_up_and_its_lines_are_counted() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "read\n");
+    fixture.polled();
+    let rotate = |fixture: &mut Fixture, number: usize, text: &str| {
+        fixture.write("a.log", text);
+        fixture.poll();
+        fixture.rename("a.log", &format!("{number}.old"));
+    };
+    // The first takes all room there is, so that nothing is read of the others.
+    rotate(&mut fixture, 0, &format!("{}half", "busy\n".repeat(6_000)));
+    for number in 1..MAX_ROTATED {
+        rotate(&mut fixture, number, "waits\n");
+    }
+    fixture.poll();
+    assert_eq!(lock(&fixture.logs).close_report(0), 0);
+    rotate(&mut fixture, MAX_ROTATED, "waits too\n");
+    fixture.poll();
+    assert_eq!(fixture.files.files.len(), MAX_ROTATED);
+    let dropped = lock(&fixture.logs).close_report(0);
+    let mut lines = Vec::new();
+    for _ in 0..20 {
+        lines.extend(fixture.report());
+        fixture.now += Duration::from_secs(5);
+        fixture.read();
+    }
+    lines.extend(fixture.report());
+    let busy = lines.iter().filter(|line| *line == "busy").count() as u64;
+    assert!(dropped > 1_000 && busy + dropped == 6_001, "{busy} and {dropped}");
+    let waited = lines.iter().filter(|line| *line == "waits").count();
+    assert_eq!(waited, MAX_ROTATED - 1, "none of the younger ones is given up");
+}
+
+#[test]
+fn files_that_are_let_go_of_are_closed_and_read_on_when_they_are_wanted_again() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "1\n22\nhalf");
+    fixture.poll();
+    fixture.files.let_go(&fixture.logs, 0, fixture.now);
+    assert!(!fixture.files.are_open());
+    fixture.write("a.log", " a line\n");
+    assert_eq!(fixture.polled(), ["1", "22", "half a line"], "also what waits for a report is read once");
+    fixture.files.let_go(&fixture.logs, 0, fixture.now);
+    fixture.write("a.log", "4444\n");
+    fixture.rename("a.log", "a.log.1");
+    assert_eq!(fixture.polled(), ["4444"]);
+}
+
+#[test]
+fn a_file_that_no_pattern_means_any_more_is_closed_though_it_is_written_to() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "1\n");
+    assert_eq!(fixture.polled(), ["1"]);
+    fixture.now += LOOK_EVERY;
+    let (scratch, amount) = (&mut Vec::new(), Amount::WithinBudget { spared: 0 });
+    let mut round = Round { rule: None, amount, at: 0, now: fixture.now, until: None, scratch };
+    fixture.files.poll(&[fixture.path("other").display().to_string()], &fixture.logs, &mut round);
+    assert!(!fixture.files.are_open());
+    fixture.write("a.log", "22\n");
+    assert_eq!(fixture.polled(), ["22"]);
+}
+
+#[test]
 fn an_inode_that_is_used_again_is_another_file() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "1\n22\n");

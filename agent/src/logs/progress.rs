@@ -77,6 +77,8 @@ struct Source {
     place: Place,
     /// Lines that wait for a report.
     waiting: usize,
+    /// Behind the last line that was taken.
+    taken: u64,
     /// Behind the last line that was put into a report, or dropped and counted.
     covered: u64,
     /// The same as of the last report.
@@ -109,6 +111,7 @@ impl Progress {
         let source = Source {
             place,
             waiting: 0,
+            taken: offset,
             covered: offset,
             reported: offset,
             committed: offset,
@@ -139,7 +142,7 @@ impl Progress {
         let (id, source) =
             self.sources.iter_mut().find(|(_, source)| missing(source)).map(|(id, source)| (*id, source))?;
         source.missing_since = None;
-        Some((id, source.covered))
+        Some((id, source.taken))
     }
 
     /// The log files of an earlier life that were not found yet.
@@ -159,6 +162,13 @@ impl Progress {
     pub(crate) fn place(&mut self, id: SourceId, place: Place) {
         if let Some(source) = self.sources.get_mut(&id) {
             source.place = place;
+        }
+    }
+
+    /// A source is not followed any more, but its place is remembered.
+    pub(crate) fn lose(&mut self, id: SourceId, now: UnixMillis) {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.missing_since = Some(now);
         }
     }
 
@@ -183,6 +193,7 @@ impl Progress {
     pub(crate) fn wait(&mut self, mark: Mark) {
         if let Some(source) = self.sources.get_mut(&mark.source) {
             source.waiting += 1;
+            source.taken = mark.end;
         }
     }
 

@@ -89,7 +89,9 @@ impl LogReader {
     pub(crate) async fn round(&self) -> bool {
         let all: Vec<Job> =
             self.pipelines.all().iter().map(|pipeline| (pipeline.logs().clone(), pipeline.config())).collect();
-        let with_files = all.iter().filter(|(_, config)| !config.log_files.is_empty()).cloned().collect();
+        let with_files: Vec<Job> = all.iter().filter(|(_, config)| !config.log_files.is_empty()).cloned().collect();
+        let mut unwanted = self.logs.with_open_files();
+        unwanted.retain(|logs| !with_files.iter().any(|(with_files, _)| Arc::ptr_eq(with_files, logs)));
         let with_output = all.into_iter().filter(|(_, config)| config.is_supervised()).collect();
         // One after the other, and output first: it is on the agent's own disk.
         let outputs = one_round(&self.outputs, with_output, 1, |(logs, config), scratch| {
@@ -103,7 +105,13 @@ impl LogReader {
             tell_estimate(logs, config);
             has_more
         });
-        files.await || has_more
+        let has_more = files.await || has_more;
+        // Patterns or whole pipelines that a new configuration does not have.
+        let let_go = one_round(&self.files, unwanted, MAX_HANGING, |logs, _| {
+            logs.let_go_of_files();
+            false
+        });
+        let_go.await || has_more
     }
 }
 
@@ -138,11 +146,11 @@ fn tell_estimate(logs: &PipelineLogs, config: &PipelineConfig) {
 }
 
 /// Does one round off this thread. Whether any pipeline has more at once.
-async fn one_round(
+async fn one_round<J: Send + 'static>(
     running: &Arc<AtomicUsize>,
-    jobs: Vec<Job>,
+    jobs: Vec<J>,
     max_running: usize,
-    poll: fn(&Job, &mut Vec<u8>) -> bool,
+    poll: fn(&J, &mut Vec<u8>) -> bool,
 ) -> bool {
     if jobs.is_empty() || running.load(Ordering::Relaxed) >= max_running {
         return false;
@@ -155,4 +163,30 @@ async fn one_round(
         have_more.count() > 0
     });
     matches!(timeout(ROUND_CEILING, round).await, Ok(Ok(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use systole_shared::PipelineId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn log_files_of_a_pipeline_that_is_not_there_any_more_are_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.log"), "line\n").unwrap();
+        let shelf = Arc::new(LogShelf::new(dir.path()));
+        let logs = shelf.of(&PipelineId::parse("removed").unwrap());
+        logs.poll_files(&[dir.path().join("*.log").display().to_string()], None, &mut Vec::new());
+        assert!(logs.has_open_files());
+        LogReader::new(Arc::default(), shelf).round().await;
+        assert!(!logs.has_open_files());
+    }
+
+    #[test]
+    fn the_agent_rests_between_two_looks_at_a_flood() {
+        assert_eq!(flood_pause(Duration::ZERO), LEAST_FLOOD_PAUSE);
+        assert_eq!(flood_pause(Duration::from_millis(10)), Duration::from_millis(30));
+        assert_eq!(flood_pause(Duration::from_secs(1)), LONGEST_FLOOD_PAUSE);
+    }
 }

@@ -60,6 +60,11 @@ impl LogShelf {
         lock(&self.logs).entry(id.clone()).or_insert_with(new).clone()
     }
 
+    /// Those whose log files are open.
+    pub(crate) fn with_open_files(&self) -> Vec<Arc<PipelineLogs>> {
+        lock(&self.logs).values().filter(|logs| logs.has_open_files()).cloned().collect()
+    }
+
     /// What is to be kept with the last report, also of pipelines that are not there at the moment.
     pub(crate) fn saved(&self) -> BTreeMap<PipelineId, SavedLogs> {
         let all = lock(&self.logs);

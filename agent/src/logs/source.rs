@@ -39,6 +39,7 @@ pub(crate) struct PipelineLogs {
     files: Mutex<LogFiles>,
     /// Log files have lines that the budget had no room for.
     files_wait: AtomicBool,
+    files_open: AtomicBool,
     /// It was told that output goes through pipes.
     pipes_told: AtomicBool,
 }
@@ -59,6 +60,7 @@ impl PipelineLogs {
             capture: Mutex::new(output_dir.map(Capture::new)),
             files: Mutex::default(),
             files_wait: AtomicBool::new(false),
+            files_open: AtomicBool::new(false),
             pipes_told: AtomicBool::new(false),
         }
     }
@@ -128,7 +130,21 @@ impl PipelineLogs {
         let Some(mut files) = try_lock(&self.files) else { return false };
         let polled = files.poll(patterns, &self.buffer, &mut round(rule, Amount::WithinBudget { spared: 0 }, scratch));
         self.files_wait.store(polled.is_out_of_budget, Ordering::Relaxed);
+        self.files_open.store(files.are_open(), Ordering::Relaxed);
         polled.has_more
+    }
+
+    /// Whether log files are open.
+    pub(crate) fn has_open_files(&self) -> bool {
+        self.files_open.load(Ordering::Relaxed)
+    }
+
+    /// Closes the log files, for no configuration means them any more. Blocks.
+    pub(crate) fn let_go_of_files(&self) {
+        let Some(mut files) = try_lock(&self.files) else { return };
+        files.let_go(&self.buffer, clock::unix_millis(), Instant::now());
+        self.files_wait.store(false, Ordering::Relaxed);
+        self.files_open.store(false, Ordering::Relaxed);
     }
 }
 

@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex};
 use systole_shared::{LogStream, UnixMillis};
 use tokio::time::Instant;
 
-use self::passing::MAX_COUNTED_BYTES;
 use super::budget::{LogBuffer, MAX_WAITING_BYTES};
 use super::density::Density;
 use super::lines::LineSplitter;
@@ -143,6 +142,11 @@ impl Tail {
         (!range.is_empty()).then_some(range)
     }
 
+    /// Lines that were passed over and are not told with a later line.
+    pub(super) fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
+    }
+
     /// Begins at the file's beginning again, as another source. What was held of a line is lost with
     /// the file's old content.
     pub(super) fn begin_anew(&mut self, source: SourceId) {
@@ -162,13 +166,7 @@ impl Tail {
             Amount::Everything => MAX_WAITING_BYTES as u64,
         };
         self.is_flooded = size - self.offset > MAX_BACKLOG_BYTES && round.amount != Amount::Everything;
-        while size.saturating_sub(self.offset) > MAX_COUNTED_BYTES {
-            let before = self.offset;
-            self.jump(size - kept, logs, round)?;
-            if self.offset == before || round.is_over() {
-                break;
-            }
-        }
+        self.jump_over(size, kept, logs, round)?;
         if size.saturating_sub(self.offset) > MAX_BACKLOG_BYTES && !self.skip(size - kept, logs, round)? {
             return Ok(Reached::Slice);
         }
@@ -243,6 +241,13 @@ impl Tail {
         let line = Line { at: entry.at, stream: self.stream, text: entry.text.text, level: entry.text.level };
         let mark = Mark { source: self.source, end: entry.end };
         logs.push_marked(line, mark, std::mem::take(&mut self.skipped), now);
+    }
+
+    /// No further line comes: the entry that waits for one is whole.
+    pub(super) fn flush(&mut self, logs: &Mutex<LogBuffer>, now: Instant) {
+        if let Some(entry) = self.joiner.flush() {
+            self.emit(entry, &mut lock(logs), now);
+        }
     }
 
     /// Nobody writes any more: what is held is a line, though it has no end.

@@ -10,7 +10,7 @@ use crate::logs::lines::LineSplitter;
 
 /// Unread bytes of one file whose lines are counted when they are passed over. What is more is not
 /// read at all: a program writes faster than anybody counts, and the disk has an end.
-pub(super) const MAX_COUNTED_BYTES: u64 = 8 * 1024 * 1024;
+const MAX_COUNTED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What is counted at least before others have their turn, so that every turn comes to something.
 const LEAST_COUNTED_BYTES: u64 = 256 * 1024;
@@ -42,8 +42,28 @@ impl Tail {
         Ok(at >= target)
     }
 
-    /// Passes over what stands before `target` without reading it, and goes on at the first line behind.
-    pub(super) fn jump(&mut self, target: u64, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> io::Result<()> {
+    /// When more is unread of a file of this size than is counted: passes over all but `kept` bytes
+    /// without reading them.
+    pub(super) fn jump_over(
+        &mut self,
+        size: u64,
+        kept: u64,
+        logs: &Mutex<LogBuffer>,
+        round: &mut Round<'_>,
+    ) -> io::Result<()> {
+        // Once, but for holes.
+        while size.saturating_sub(self.offset) > MAX_COUNTED_BYTES {
+            let before = self.offset;
+            self.jump(size - kept, logs, round)?;
+            if self.offset == before || round.is_over() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over what stands before `target`, and goes on at the first line behind.
+    fn jump(&mut self, target: u64, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> io::Result<()> {
         round.scratch.resize(READ_BYTES, 0);
         let read = self.file.read_at(round.scratch, self.offset)?;
         let head = &round.scratch[..read];
@@ -67,10 +87,26 @@ impl Tail {
         Ok(())
     }
 
-    fn pass_over_lines(&mut self, end: u64, lines: u64, logs: &Mutex<LogBuffer>, round: &Round<'_>) {
-        if let Some(entry) = self.joiner.flush() {
-            self.emit(entry, &mut lock(logs), round.now);
+    /// Passes over all that is left of a file of this size, also of a line without an end.
+    pub(in crate::logs) fn pass_over_rest(
+        &mut self,
+        size: u64,
+        logs: &Mutex<LogBuffer>,
+        round: &mut Round<'_>,
+    ) -> io::Result<()> {
+        let until = round.until.take();
+        let jumped = self.jump_over(size, 0, logs, round);
+        let counted = if self.offset < size { jumped.and_then(|()| self.skip(size, logs, round)) } else { Ok(true) };
+        round.until = until;
+        counted?;
+        if self.offset < size || !self.splitter.is_between_lines() {
+            self.pass_over_lines(size, 1, logs, round);
         }
+        Ok(())
+    }
+
+    fn pass_over_lines(&mut self, end: u64, lines: u64, logs: &Mutex<LogBuffer>, round: &Round<'_>) {
+        self.flush(logs, round.now);
         self.splitter = LineSplitter::default();
         self.skipped += lines;
         self.has_passed_over(self.offset..end);
