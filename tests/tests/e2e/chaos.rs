@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 const PIPELINE: &str = "orders";
 const SOON: Duration = Duration::from_secs(30);
+/// An agent that has failed often in a row waits up to a minute before it tries again.
+const BACKED_OFF: Duration = Duration::from_secs(75);
 
 /// A node that speaks through a proxy.
 async fn node_behind(collector: &TestCollector, fates: Fates) -> (ChaosProxy, NodeClient) {
@@ -110,10 +112,10 @@ async fn an_agent_in_a_network_that_cuts_delays_and_repeats_counts_every_event_o
     let proxy = ChaosProxy::start(&collector.url(), Fates::random()).await;
     let setup = AgentSetup { url: Some(proxy.url()), ..AgentSetup::default() };
     let _agent = TestAgent::start_with(&collector, setup, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
-    eventually_true("enough has happened", SOON, async || proxy.struck().values().sum::<u64>() >= 8).await;
+    eventually_true("enough has happened", BACKED_OFF, async || proxy.struck().values().sum::<u64>() >= 5).await;
     let totals = stub.pause_and_let_scrape().await;
     proxy.set_fates(Fates::CALM);
-    eventually_true("the minutes sum up", SOON, async || {
+    eventually_true("the minutes sum up", BACKED_OFF, async || {
         let sums = collector.minute_sums(PIPELINE).await;
         assert!(sums.events_in <= totals.total.events_in, "{sums:?} is more than {:?}", totals.total);
         sums == totals.total
