@@ -57,7 +57,7 @@ fn supervised(stubs: &[StubVector]) -> Vec<AgentPipeline> {
 
 async fn wait_for_counts(collector: &mut TestCollector) {
     for number in 0..PIPELINES {
-        eventually_true("the first events are in the minutes", SOON, async || {
+        eventually_true("the first events are in the minutes", CAUGHT_UP, async || {
             collector.minute_sums(&id(number)).await.events_in > 0
         })
         .await;
