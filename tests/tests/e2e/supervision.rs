@@ -225,9 +225,11 @@ async fn text_that_is_not_utf8_and_a_flood_of_lines_leave_the_pair_well() {
     .await;
     feed.wait_for("the whole line", SOON, |event| event.lines().contains(&"whole \u{1F980} crab".to_owned())).await;
     stub.control("flood?lines=30000").await;
-    // The newest line of a flood is kept, the oldest ones may go.
+    // The newest line of a flood is kept, the oldest ones may go; up to 1 MiB of them waits in the file
+    // for its turn at 200 lines a second.
     let last = format!(" line={:06} ", stub.life().log_lines);
-    feed.wait_for("the flood's last line", SOON, |event| event.lines().iter().any(|line| line.contains(&last))).await;
+    let turn = Duration::from_secs(120);
+    feed.wait_for("the flood's last line", turn, |event| event.lines().iter().any(|line| line.contains(&last))).await;
     assert!(agent.is_alive() && collector.is_alive());
 }
 
