@@ -69,7 +69,7 @@ pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Ar
 }
 
 /// Makes a directory that only its owner can read: it holds hashes of tokens and log lines.
-fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
+pub(crate) fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

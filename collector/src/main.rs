@@ -8,6 +8,7 @@ mod auth;
 mod cli;
 mod clock;
 mod config;
+mod disk;
 mod error;
 mod feed;
 mod fleet;

@@ -4,12 +4,12 @@ use std::io::{Write, stdout};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::files::bar_of_rows;
 use crate::config::{Database, parse_database};
 use crate::store::postgres::PostgresSide;
 use crate::store::sqlite::SqliteSide;
-use crate::store::transfer::{self, Side};
+use crate::store::transfer::{self, Epoch, Side};
 
 #[derive(Args)]
 pub(super) struct MigrateDataArgs {
@@ -32,11 +32,8 @@ pub(super) async fn run(args: MigrateDataArgs) -> anyhow::Result<()> {
     }
     let mut source = open(&from).await.context("--from")?;
     let mut target = open(&to).await.context("--to")?;
-    let bar = ProgressBar::new(0);
-    bar.set_style(ProgressStyle::with_template(
-        "{bar:40} {percent:>3} %  {human_pos} of {human_len} rows  {per_sec}  {eta} left",
-    )?);
-    let rows = transfer::copy(&mut *source, &mut *target, |progress| {
+    let bar = bar_of_rows()?;
+    let rows = transfer::copy(&mut *source, &mut *target, Epoch::Kept, |progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.copied);
     })

@@ -5,10 +5,13 @@
 #![expect(clippy::print_stderr, reason = "this is what people read")]
 
 mod access;
+mod backup;
 mod demo;
 mod demo_pipeline;
+mod files;
 mod migrate_data;
 mod narrator;
+mod restore;
 mod sse;
 
 use std::collections::BTreeMap;
@@ -76,6 +79,10 @@ enum Command {
     Environment(access::EnvironmentCommand),
     /// Read the configuration, tell every mistake, and print what would be used
     CheckConfig(ServeArgs),
+    /// Write everything into one file, while the collector runs
+    Backup(backup::BackupArgs),
+    /// Put what a backup holds in the place of the database
+    Restore(restore::RestoreArgs),
     /// Copy everything from one database into another, like from SQLite to PostgreSQL
     MigrateData(migrate_data::MigrateDataArgs),
     /// Show the whole system on this host: a collector, an agent and two pipelines
@@ -163,6 +170,8 @@ pub(crate) fn main() -> ExitCode {
         Command::CheckConfig(_) => write!(std::io::stdout(), "{config}").map_err(anyhow::Error::from),
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
+        Command::Backup(args) => runtime.block_on(backup::run(args, &config)),
+        Command::Restore(args) => runtime.block_on(restore::run(args, &config)),
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
         Command::Completions { .. } => Ok(()),

@@ -50,7 +50,7 @@ pub(crate) enum StoreError {
     #[error("the connection to the database was lost")]
     Disconnected,
     /// A copy into the database was cut off.
-    #[error("the copy into {0} is not complete; run the same migrate-data again")]
+    #[error("the copy into {0} is not complete; run the same migrate-data or restore again")]
     Incomplete(String),
     /// Another collector has taken the database over while this one had lost its connection.
     #[error("another collector has taken over the database")]
@@ -73,6 +73,11 @@ pub(crate) enum StoreError {
         "the database {database} was written by a later version (migration {migration}); use that version or newer"
     )]
     Newer { database: String, migration: String },
+    /// This version has never run on the database, or an earlier one has.
+    #[error(
+        "the database {database} is of an earlier version (it has no migration {migration}); start the collector once"
+    )]
+    Older { database: String, migration: String },
     /// Another collector holds the database.
     #[error("another collector is running on {0}")]
     Locked(String),
@@ -183,6 +188,13 @@ pub(crate) trait Store: Send + Sync {
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError>;
     /// Finishes what is under way and gives the database's own logs back to its file.
     async fn close(&self);
+}
+
+/// A feed's epoch, made with a database and when one is restored: ids of another are of no use.
+fn new_epoch() -> String {
+    let mut text = uuid::Uuid::new_v4().simple().to_string();
+    text.truncate(12);
+    text
 }
 
 /// Names of environments that exist from the start.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -205,13 +206,18 @@ impl TestCollector {
     /// Runs a command of the real program on this collector's data; asserts success, gives standard
     /// output.
     pub async fn cli(&self, args: &[&str]) -> String {
-        let mut command = Command::new(binary("systole-collector"));
-        command.args(args).arg("--data-dir").arg(self.data_dir()).args(self.database_options()).kill_on_drop(true);
-        let output = tokio::time::timeout(COMMAND, command.output()).await;
-        let output = output.unwrap_or_else(|_| panic!("{args:?} takes too long")).expect("the program starts");
+        let output = self.try_cli(args).await;
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {} {error}", output.status);
         String::from_utf8(output.stdout).expect("a command prints text")
+    }
+
+    /// The same, whatever comes of it.
+    pub async fn try_cli(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(binary("systole-collector"));
+        command.args(args).arg("--data-dir").arg(self.data_dir()).args(self.database_options()).kill_on_drop(true);
+        let output = tokio::time::timeout(COMMAND, command.output()).await;
+        output.unwrap_or_else(|_| panic!("{args:?} takes too long")).expect("the program starts")
     }
 
     /// `token create`.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod bad_input;
 mod chaos;
 mod commands;

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 #[path = "../e2e/exactly_once.rs"]
 mod exactly_once;
 #[path = "../e2e/isolation.rs"]

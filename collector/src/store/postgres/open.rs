@@ -1,5 +1,8 @@
 //! Bringing the database to this version.
 
+use std::collections::BTreeSet;
+
+use diesel::QueryableByName;
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 use diesel::sql_query;
@@ -10,7 +13,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::writer::lock_key;
 use crate::clock;
-use crate::store::{DEFAULT_ENVIRONMENT, StoreError, transfer};
+use crate::store::{DEFAULT_ENVIRONMENT, StoreError, new_epoch, transfer};
 
 pub(super) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/postgres");
 
@@ -43,6 +46,33 @@ fn refuse_newer(connection: &mut impl MigrationHarness<Pg>, shown: &str) -> Resu
     }
 }
 
+#[derive(QueryableByName)]
+struct Applied {
+    #[diesel(sql_type = Text)]
+    version: String,
+}
+
+/// For whoever reads a database of a running collector, which must be of this version.
+pub(super) async fn refuse_other_version(connection: &mut AsyncPgConnection, shown: &str) -> Result<(), StoreError> {
+    let known = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(StoreError::Migrate)?;
+    let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
+    let is_made = "SELECT 1 FROM information_schema.tables \
+        WHERE table_schema = current_schema() AND table_name = '__diesel_schema_migrations'";
+    let applied: Vec<Applied> = match sql_query(is_made).execute(connection).await? {
+        0 => Vec::new(),
+        _ => sql_query("SELECT version::text FROM __diesel_schema_migrations").load(connection).await?,
+    };
+    let applied: BTreeSet<String> = applied.into_iter().map(|applied| applied.version).collect();
+    let database = shown.to_owned();
+    if let Some(migration) = applied.difference(&known).next() {
+        return Err(StoreError::Newer { database, migration: migration.clone() });
+    }
+    match known.difference(&applied).next() {
+        Some(migration) => Err(StoreError::Older { database, migration: migration.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// What is copied into a database is whole only at its end.
 pub(super) async fn refuse_incomplete(connection: &mut AsyncPgConnection, shown: &str) -> Result<(), StoreError> {
     let sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = $1";
@@ -54,12 +84,11 @@ pub(super) async fn refuse_incomplete(connection: &mut AsyncPgConnection, shown:
 
 /// The epoch of the feed and the default environment, made once with the database.
 async fn ensure_defaults(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
-    let epoch = uuid::Uuid::new_v4().simple().to_string();
     sql_query(
         "INSERT INTO meta (id, epoch, head_seq, oldest_log, oldest_event, access_version) \
          VALUES (1, $1, 0, 1, 1, 1) ON CONFLICT DO NOTHING",
     )
-    .bind::<Text, _>(&epoch[..12])
+    .bind::<Text, _>(new_epoch())
     .execute(connection)
     .await?;
     sql_query(

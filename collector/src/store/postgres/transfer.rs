@@ -5,7 +5,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Double, Nullable, Text};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::connect::Connector;
 use super::rows::{Column, Template, storable};
@@ -13,7 +13,7 @@ use super::{PostgresUrl, lock, open};
 use crate::store::StoreError;
 use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Step, Table};
 
-/// A connection that holds the lock, which keeps collectors away.
+/// A connection: one that holds the lock, which keeps collectors away, or one that sees one moment only.
 pub(crate) struct PostgresSide(AsyncPgConnection);
 
 impl PostgresSide {
@@ -23,6 +23,16 @@ impl PostgresSide {
         let mut connection = connector.connect().await?;
         lock(&mut connection, &connector).await?;
         Ok(PostgresSide(open::migrate(connection, connector.shown()).await?))
+    }
+
+    /// Reads the database as it is now, whatever a collector writes meanwhile. Nothing is migrated.
+    pub(crate) async fn snapshot(url: &PostgresUrl) -> Result<Self, StoreError> {
+        let connector = Connector::new(url)?;
+        let mut connection = connector.connect().await?;
+        connection.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        open::refuse_other_version(&mut connection, connector.shown()).await?;
+        open::refuse_incomplete(&mut connection, connector.shown()).await?;
+        Ok(PostgresSide(connection))
     }
 }
 

@@ -4,6 +4,7 @@
 //! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
 
 mod access;
+mod backup;
 mod commit;
 mod executor;
 mod expire;
@@ -11,6 +12,7 @@ mod history;
 mod open;
 mod read;
 mod replay;
+mod restore;
 mod rollup;
 mod transfer;
 
@@ -20,9 +22,11 @@ use async_trait::async_trait;
 use diesel::{Connection, SqliteConnection};
 use systole_shared::{TokenId, TokenKind, UnixMillis};
 
+pub(crate) use self::backup::SqliteBackup;
 use self::executor::Executor;
 #[cfg(test)]
 pub(super) use self::open::MIGRATIONS;
+pub(crate) use self::restore::{RestoreTarget, check_and_migrate, look_at, renew_epoch};
 pub(crate) use self::transfer::SqliteSide;
 use super::*;
 

@@ -10,7 +10,7 @@ use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::clock;
-use crate::store::{DEFAULT_ENVIRONMENT, StoreError, transfer};
+use crate::store::{DEFAULT_ENVIRONMENT, StoreError, new_epoch, transfer};
 
 pub(in crate::store) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
 
@@ -36,13 +36,18 @@ pub(super) fn writer(path: &Path) -> Result<SqliteConnection, StoreError> {
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; \
          PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;",
     )?;
+    bring_up(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Brings a database to this version. Messages name `shown`.
+pub(super) fn bring_up(connection: &mut SqliteConnection, shown: &Path) -> Result<(), StoreError> {
     // Under the write lock, because a command and a collector may open a new file at once.
     connection.immediate_transaction(|connection| {
-        refuse_newer(connection, path)?;
+        refuse_newer(connection, shown)?;
         connection.run_pending_migrations(MIGRATIONS).map_err(StoreError::Migrate)?;
         ensure_defaults(connection)
-    })?;
-    Ok(connection)
+    })
 }
 
 /// A later version may have changed what this one reads and writes; diesel would pass over it.
@@ -73,7 +78,8 @@ pub(super) fn reader(path: &Path) -> Result<SqliteConnection, StoreError> {
     connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;")
 }
 
-fn connect(path: &Path, settings: &str) -> Result<SqliteConnection, StoreError> {
+/// A connection with settings of its own; the file is made if there is none.
+pub(super) fn connect(path: &Path, settings: &str) -> Result<SqliteConnection, StoreError> {
     let url = path.display().to_string();
     let mut connection = SqliteConnection::establish(&url)
         .map_err(|source| StoreError::Open { url: url.clone(), source: source.into() })?;
@@ -87,9 +93,8 @@ fn connect(path: &Path, settings: &str) -> Result<SqliteConnection, StoreError> 
 
 /// The epoch of the feed and the default environment, made once with the database.
 fn ensure_defaults(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let epoch = uuid::Uuid::new_v4().simple().to_string();
     sql_query("INSERT OR IGNORE INTO meta (id, epoch, head_seq, oldest_log, oldest_event, access_version) VALUES (1, ?, 0, 1, 1, 1)")
-        .bind::<diesel::sql_types::Text, _>(&epoch[..12])
+        .bind::<diesel::sql_types::Text, _>(new_epoch())
         .execute(connection)?;
     sql_query(
         "INSERT INTO environments (uuid, name, created_at) SELECT ?, ?, ? \

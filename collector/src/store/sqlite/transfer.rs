@@ -10,9 +10,9 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
-use super::open;
-use crate::store::StoreError;
+use super::{access, backup, open};
 use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Step, Table};
+use crate::store::{FeedPosition, StoreError};
 
 /// Rows in one statement: SQLite takes 32,766 values.
 const STATEMENT_ROWS: usize = 500;
@@ -21,14 +21,25 @@ const STATEMENT_ROWS: usize = 500;
 /// to do.
 pub(crate) struct SqliteSide {
     connection: SqliteConnection,
-    _lock: std::fs::File,
+    _lock: Option<std::fs::File>,
 }
 
 impl SqliteSide {
     /// Opens the file, makes it if needed, and brings it to this version.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = open::lock(path)?;
-        Ok(SqliteSide { connection: open::writer(path)?, _lock: lock })
+        Ok(SqliteSide { connection: open::writer(path)?, _lock: Some(lock) })
+    }
+
+    /// Opens a file that nobody else knows of.
+    pub(crate) fn open_alone(path: &Path) -> Result<Self, StoreError> {
+        Ok(SqliteSide { connection: open::writer(path)?, _lock: None })
+    }
+
+    /// Leaves a single file that can be moved, and tells what it holds.
+    pub(crate) fn finish(mut self) -> Result<FeedPosition, StoreError> {
+        backup::make_single(&mut self.connection)?;
+        access::feed_position(&mut self.connection)
     }
 }
 

@@ -13,7 +13,7 @@ mod tests;
 use async_trait::async_trait;
 
 pub(crate) use self::cells::{AnyRow, Cell, Row};
-use super::StoreError;
+use super::{StoreError, new_epoch};
 
 /// The tables, those first that others refer to, with their keys. `meta` goes along at the beginning.
 pub(super) const TABLES: [(&str, &[&str]); 21] = [
@@ -88,6 +88,15 @@ pub(crate) trait Side: Send {
     async fn adopt_keys(&mut self) -> Result<(), StoreError>;
 }
 
+/// What becomes of the feed's epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Epoch {
+    /// The copy takes over: ids of the feed go on.
+    Kept,
+    /// The copy is of an earlier time than its readers know: they begin anew.
+    Renewed,
+}
+
 /// Why a copy was not made, or is not right.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransferError {
@@ -125,10 +134,16 @@ fn writing(error: StoreError) -> TransferError {
 pub(crate) async fn copy(
     source: &mut dyn Side,
     target: &mut dyn Side,
+    epoch: Epoch,
     mut on_progress: impl FnMut(Progress),
 ) -> Result<u64, TransferError> {
     let tables = tables(source, target).await?;
-    if begin(source, target, &tables).await? == Begun::Copying {
+    let begun = begin(source, target, &tables).await?;
+    // The very database of which this is a backup.
+    if begun == Begun::Complete && epoch == Epoch::Renewed {
+        return Err(TransferError::NotEmpty);
+    }
+    if begun == Begun::Copying {
         let mut progress = Progress::default();
         for table in &tables {
             progress.total += count(source, table).await.map_err(reading)?;
@@ -146,8 +161,12 @@ pub(crate) async fn copy(
     }
     let rows = sums::compare(source, target, &tables).await?;
     // Only what is right can be served from.
-    let forget = Step::Run((format!("DROP TABLE IF EXISTS {PROGRESS}"), Vec::new()));
-    target.write(vec![forget]).await.map_err(writing)?;
+    let mut end = vec![Step::Run((format!("DROP TABLE IF EXISTS {PROGRESS}"), Vec::new()))];
+    if epoch == Epoch::Renewed {
+        let renew = "UPDATE meta SET epoch = $1 WHERE id = 1".to_owned();
+        end.push(Step::Run((renew, vec![Cell::Text(new_epoch())])));
+    }
+    target.write(end).await.map_err(writing)?;
     Ok(rows)
 }
 

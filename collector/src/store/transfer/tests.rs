@@ -114,9 +114,9 @@ async fn what_goes_to_postgresql_and_back_is_the_same() {
     let mut between = server(&postgres).await;
     let mut back = file(&dir, "back.db");
     let mut last = Progress::default();
-    let rows = copy(&mut source, &mut between, |progress| last = progress).await.unwrap();
+    let rows = copy(&mut source, &mut between, Epoch::Kept, |progress| last = progress).await.unwrap();
     assert_eq!(last, Progress { copied: rows, total: rows });
-    assert_eq!(copy(&mut between, &mut back, |_| {}).await.unwrap(), rows);
+    assert_eq!(copy(&mut between, &mut back, Epoch::Kept, |_| {}).await.unwrap(), rows);
     let all = everything(&mut source).await;
     assert_eq!(all.len() as u64, rows + 1);
     assert!(all == everything(&mut between).await && all == everything(&mut back).await);
@@ -181,7 +181,7 @@ async fn a_copy_that_is_cut_off_anywhere_goes_on_and_is_not_served_from_before()
         // One more page each time, and then the end.
         let mut target = Failing { side: server(&postgres).await, writes_left: 1 };
         runs += 1;
-        match copy(&mut source, &mut target, |_| {}).await {
+        match copy(&mut source, &mut target, Epoch::Kept, |_| {}).await {
             Ok(_) => break target.side,
             // Cut off by the test, and by nothing else.
             Err(TransferError::Store(_, StoreError::Closed)) => {}
@@ -198,10 +198,10 @@ async fn a_copy_that_is_cut_off_anywhere_goes_on_and_is_not_served_from_before()
 
     let name = dir.path().join("cut.db");
     let mut target = Failing { side: file(&dir, "cut.db"), writes_left: 3 };
-    copy(&mut source, &mut target, |_| {}).await.unwrap_err();
+    copy(&mut source, &mut target, Epoch::Kept, |_| {}).await.unwrap_err();
     drop(target);
     assert!(matches!(SqliteStore::open(&name, Access::Shared), Err(StoreError::Incomplete(_))));
-    copy(&mut source, &mut file(&dir, "cut.db"), |_| {}).await.unwrap();
+    copy(&mut source, &mut file(&dir, "cut.db"), Epoch::Kept, |_| {}).await.unwrap();
     SqliteStore::open(&name, Access::Shared).unwrap();
 }
 
@@ -211,11 +211,11 @@ async fn a_target_with_other_data_is_left_alone() {
     let mut source = filled_file(&dir, "source.db").await;
     let mut other = filled_file(&dir, "other.db").await;
     let before = everything(&mut other).await;
-    assert!(matches!(copy(&mut source, &mut other, |_| {}).await, Err(TransferError::NotEmpty)));
+    assert!(matches!(copy(&mut source, &mut other, Epoch::Kept, |_| {}).await, Err(TransferError::NotEmpty)));
     // Nor is one into which something else is being copied.
     let mut cut = Failing { side: file(&dir, "cut.db"), writes_left: 1 };
-    copy(&mut other, &mut cut, |_| {}).await.unwrap_err();
-    assert!(matches!(copy(&mut source, &mut cut.side, |_| {}).await, Err(TransferError::NotEmpty)));
+    copy(&mut other, &mut cut, Epoch::Kept, |_| {}).await.unwrap_err();
+    assert!(matches!(copy(&mut source, &mut cut.side, Epoch::Kept, |_| {}).await, Err(TransferError::NotEmpty)));
     assert!(everything(&mut other).await == before);
 }
 
@@ -224,8 +224,12 @@ async fn a_difference_is_told_with_its_table_and_column() {
     let dir = tempfile::tempdir().unwrap();
     let mut source = filled_file(&dir, "source.db").await;
     let mut target = file(&dir, "target.db");
-    let rows = copy(&mut source, &mut target, |_| {}).await.unwrap();
-    assert_eq!(copy(&mut source, &mut target, |_| {}).await.unwrap(), rows, "a second time it is only compared");
+    let rows = copy(&mut source, &mut target, Epoch::Kept, |_| {}).await.unwrap();
+    assert_eq!(
+        copy(&mut source, &mut target, Epoch::Kept, |_| {}).await.unwrap(),
+        rows,
+        "a second time it is only compared"
+    );
     for (change, told) in [
         ("UPDATE pipeline_minutes SET events_in = events_in - 1 WHERE minute = 1", "pipeline_minutes.events_in"),
         ("UPDATE pipeline_minutes SET utilization_sum = 1e299 WHERE minute = 3", "pipeline_minutes.utilization_sum"),
@@ -233,7 +237,7 @@ async fn a_difference_is_told_with_its_table_and_column() {
         ("DELETE FROM logs WHERE seq = 3", "logs has 4017 rows in the source, 4016 in the target"),
     ] {
         target.write(vec![Step::Run((change.to_owned(), Vec::new()))]).await.unwrap();
-        let Err(error) = copy(&mut source, &mut target, |_| {}).await else { panic!("{change}") };
+        let Err(error) = copy(&mut source, &mut target, Epoch::Kept, |_| {}).await else { panic!("{change}") };
         assert!(error.to_string().contains(told), "{change}: {error}");
     }
 }

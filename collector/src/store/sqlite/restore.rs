@@ -1,0 +1,200 @@
+//! A backup takes the database's place.
+//!
+//! What is checked and brought to this version is a copy of the backup beside the database, which then
+//! takes its name in one step: the backup stays as it is, and there is no moment without a database.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use diesel::sql_types::{BigInt, Text};
+use diesel::{QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
+use tempfile::NamedTempFile;
+
+use super::{backup, open};
+use crate::disk::directory_of;
+use crate::store::{StoreError, new_epoch};
+
+/// What every SQLite database begins with.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Why a backup is not restored. The database is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    /// The file is something else.
+    #[error("{} is no backup: it is not a SQLite database", .0.display())]
+    NotSqlite(PathBuf),
+    /// SQLite has found a fault in it.
+    #[error("{} is damaged: {}", .0.display(), .1)]
+    Damaged(PathBuf, String),
+    /// Another program's database.
+    #[error("{} is no backup of systole-collector", .0.display())]
+    Foreign(PathBuf),
+    /// A file of SQLite lies beside it, which holds part of it.
+    #[error("{} is a database in use, not a backup: there is {} beside it", .0.display(), .1.display())]
+    Live(PathBuf, PathBuf),
+    /// There is something that would be lost.
+    #[error("the database {0} holds data; --force keeps it aside under another name and restores all the same")]
+    HasData(String),
+    /// Somebody has the database open without being a collector.
+    #[error("another command uses the database {}; wait for its end", .0.display())]
+    InUse(PathBuf),
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file could not be moved.
+    #[error("cannot put the database into {}", .0.display())]
+    Place(PathBuf, #[source] std::io::Error),
+}
+
+/// What was found where the database is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// A database that nobody has used yet.
+    Unused,
+    Data,
+}
+
+/// The database's place, kept from collectors.
+pub(crate) struct RestoreTarget {
+    path: PathBuf,
+    found: Found,
+    _lock: std::fs::File,
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+#[derive(QueryableByName)]
+struct Told {
+    #[diesel(sql_type = Text)]
+    integrity_check: String,
+}
+
+/// Looks at a backup before anything is done with it.
+pub(crate) fn look_at(backup: &Path) -> Result<(), RestoreError> {
+    let mut magic = [0; MAGIC.len()];
+    let read = std::fs::File::open(backup).and_then(|mut file| file.read_exact(&mut magic));
+    if read.is_err() || magic != *MAGIC {
+        return Err(RestoreError::NotSqlite(backup.to_owned()));
+    }
+    for ending in ["-wal", "-journal"] {
+        let beside = with_ending(backup, ending);
+        if beside.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+            return Err(RestoreError::Live(backup.to_owned(), beside));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the copy of a backup and brings it to this version. Messages name the backup.
+pub(crate) fn check_and_migrate(copy: &Path, backup: &Path) -> Result<(), RestoreError> {
+    let damaged = |error: diesel::result::Error| RestoreError::Damaged(backup.to_owned(), error.to_string());
+    let mut connection = open::connect(copy, "")?;
+    let told: Vec<Told> = sql_query("PRAGMA integrity_check(1)").load(&mut connection).map_err(damaged)?;
+    if let Some(fault) = told.iter().find(|told| told.integrity_check != "ok") {
+        return Err(RestoreError::Damaged(backup.to_owned(), fault.integrity_check.replace('\n', " ")));
+    }
+    let own = "SELECT count(*) AS number FROM sqlite_schema WHERE name IN ('meta', 'node_boots', 'pipeline_minutes')";
+    let own: Number = sql_query(own).get_result(&mut connection).map_err(damaged)?;
+    if own.number != 3 {
+        return Err(RestoreError::Foreign(backup.to_owned()));
+    }
+    open::refuse_incomplete(&mut connection, backup)?;
+    open::bring_up(&mut connection, backup)?;
+    backup::make_single(&mut connection)?;
+    Ok(())
+}
+
+/// Makes ids of the feed from before unknown: what they count is not there any more, or is something
+/// else by now.
+pub(crate) fn renew_epoch(copy: &Path) -> Result<(), StoreError> {
+    let mut connection = open::connect(copy, "")?;
+    sql_query("UPDATE meta SET epoch = ? WHERE id = 1").bind::<Text, _>(new_epoch()).execute(&mut connection)?;
+    Ok(())
+}
+
+impl RestoreTarget {
+    /// Takes the database's lock and looks at what is there.
+    pub(crate) fn take(path: &Path) -> Result<Self, RestoreError> {
+        let lock = open::lock(path)?;
+        let found = match path.metadata() {
+            Err(_) => Found::Nothing,
+            Ok(_) => look_at_old(path)?,
+        };
+        Ok(RestoreTarget { path: path.to_owned(), found, _lock: lock })
+    }
+
+    /// Refuses to replace what somebody may want to have.
+    pub(crate) fn refuse_data(&self) -> Result<(), RestoreError> {
+        match self.found {
+            Found::Data => Err(RestoreError::HasData(self.path.display().to_string())),
+            Found::Nothing | Found::Unused => Ok(()),
+        }
+    }
+
+    /// Gives a database its place. What was there is kept beside it, under the name that is given
+    /// back, with the time in it.
+    pub(crate) fn replace(self, new: NamedTempFile, time: &str) -> Result<Option<PathBuf>, RestoreError> {
+        // Somebody may have come since.
+        if self.path.exists() {
+            look_at_old(&self.path)?;
+        }
+        let failed = |error| RestoreError::Place(self.path.clone(), error);
+        let aside = free_name(&with_ending(&self.path, &format!(".before-restore-{time}")));
+        let is_kept = self.found == Found::Data;
+        if is_kept {
+            // A second name first, so that there is a database at any time. Not every disk has those.
+            std::fs::hard_link(&self.path, &aside).or_else(|_| std::fs::rename(&self.path, &aside)).map_err(failed)?;
+        }
+        // SQLite would apply them to the new database. They are left only by one that can not be opened.
+        for ending in ["-wal", "-journal"] {
+            let beside = with_ending(&self.path, ending);
+            if beside.exists() {
+                std::fs::rename(&beside, with_ending(&aside, ending)).map_err(failed)?;
+            }
+        }
+        let _ = std::fs::remove_file(with_ending(&self.path, "-shm"));
+        new.as_file().sync_all().map_err(failed)?;
+        new.persist(&self.path).map_err(|error| failed(error.error))?;
+        std::fs::File::open(directory_of(&self.path)).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        Ok(is_kept.then_some(aside))
+    }
+}
+
+/// Makes the old database one file, for which nobody else may have it open, and tells whether anybody
+/// has used it. One that can not be read counts as data.
+fn look_at_old(path: &Path) -> Result<Found, RestoreError> {
+    let look = |connection: &mut SqliteConnection| -> Result<Found, StoreError> {
+        backup::make_single(connection)?;
+        let used: Number = sql_query(
+            "SELECT (SELECT count(*) FROM nodes) + (SELECT count(*) FROM tokens) + (SELECT count(*) FROM environments) \
+             - 1 + (SELECT head_seq FROM meta WHERE id = 1) AS number",
+        )
+        .get_result(connection)?;
+        Ok(if used.number == 0 { Found::Unused } else { Found::Data })
+    };
+    match open::connect(path, "").and_then(|mut connection| look(&mut connection)) {
+        Err(StoreError::Query(error)) if is_busy(&error) => Err(RestoreError::InUse(path.to_owned())),
+        Err(_) => Ok(Found::Data),
+        Ok(found) => Ok(found),
+    }
+}
+
+fn is_busy(error: &diesel::result::Error) -> bool {
+    error.to_string().contains("locked")
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+fn free_name(name: &Path) -> PathBuf {
+    let others = (2..).map(|number| with_ending(name, &format!("-{number}")));
+    std::iter::once(name.to_owned()).chain(others).find(|name| !name.exists()).expect("there is always a higher number")
+}

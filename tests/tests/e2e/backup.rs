@@ -1,0 +1,206 @@
+//! Backups of a busy collector, and what comes of them when they are restored.
+
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use systole_tests::clock;
+use systole_tests::harness::database::{Database, Place};
+use systole_tests::harness::reports::{distinct_counts, running, with_lines};
+use systole_tests::harness::{Feed, NodeClient, TestCollector};
+use tokio::sync::watch;
+
+const PIPELINE: &str = "orders";
+const SOON: Duration = Duration::from_secs(20);
+
+async fn backup(collector: &TestCollector) -> PathBuf {
+    let file = collector.directory().join("backup.db");
+    collector.cli(&["backup", &file.display().to_string()]).await;
+    file
+}
+
+async fn restore(collector: &TestCollector, file: &Path, flags: &[&str]) -> Output {
+    let file = file.display().to_string();
+    let args: Vec<&str> = ["restore", &file].into_iter().chain(flags.iter().copied()).collect();
+    collector.try_cli(&args).await
+}
+
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Reports one after the other until told to stop: each counts once and says its number.
+async fn report_until_told(mut node: NodeClient, stop: watch::Receiver<bool>, done: watch::Sender<u64>) -> NodeClient {
+    while !*stop.borrow() {
+        let line = node.next_seq.to_string();
+        node.report(vec![with_lines(running(PIPELINE, distinct_counts(1)), clock::now_ms(), [line])]).await;
+        done.send_modify(|done| *done += 1);
+    }
+    node
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_collector_has_one_moment_of_the_backup_and_everything_that_came_after() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    let viewer = collector.viewer().await;
+    let mut feed = Feed::open(&viewer, "").await;
+    let (stop, stopped) = watch::channel(false);
+    let (done, mut reports) = watch::channel(0);
+    let reporter = tokio::spawn(report_until_told(node, stopped, done));
+    reports.wait_for(|reports| *reports >= 20).await.unwrap();
+    let file = backup(&collector).await;
+    let at_backup = *reports.borrow();
+    reports.wait_for(|reports| *reports >= at_backup + 20).await.unwrap();
+    stop.send_replace(true);
+    let mut node = reporter.await.unwrap();
+    let last = node.next_seq - 1;
+    feed.wait_for("the last line", SOON, |event| event.lines().contains(&last.to_string())).await;
+    let id = feed.last_id().unwrap();
+
+    collector.stop().await;
+    let restored = restore(&collector, &file, &["--force"]).await;
+    assert!(restored.status.success(), "{restored:?}");
+    collector.run().await;
+    let kept = Database::open(&collector.database()).rows("logs");
+    assert!((20..=at_backup).contains(&kept), "{kept} of {at_backup}");
+    assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(kept), "all tables are of the same moment");
+
+    // What the agent has forgotten since is gone, and told; what it sends from now on is not.
+    let ack = node.report(vec![running(PIPELINE, distinct_counts(1_000))]).await;
+    let missing = ack.missing.expect("a hole");
+    assert_eq!((missing.from, missing.to), (kept + 1, last));
+    assert_eq!(ack.durable_seq, last + 1);
+    assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(kept + 1_000));
+
+    // The numbers that follow are given anew: an id of before would hide them.
+    let mut feed = Feed::open_after(&viewer, "", Some(&id.to_string())).await;
+    feed.wait_for("a reset", SOON, |event| event.kind == "reset").await;
+    let hello = feed.wait_for("hello", SOON, |event| event.kind == "hello").await;
+    assert_ne!(hello.data["epoch"].as_str(), Some(&*id.epoch));
+    assert_eq!(hello.data["resumed"], false);
+}
+
+#[tokio::test]
+async fn what_is_no_whole_backup_is_refused_and_the_database_stays() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
+    let file = backup(&collector).await;
+    node.report(vec![running(PIPELINE, distinct_counts(2))]).await;
+    assert!(refusal(&restore(&collector, &file, &["--force"]).await).contains("another collector is running"));
+    collector.stop().await;
+
+    let copy = |name: &str| {
+        let copy = collector.directory().join(name);
+        std::fs::copy(&file, &copy).unwrap();
+        copy
+    };
+    let whole = std::fs::read(&file).unwrap();
+    let spoilt = copy("spoilt.db");
+    let middle = (whole.len() / 2 / 4_096 * 4_096) as u64;
+    std::fs::File::options().write(true).open(&spoilt).unwrap().write_all_at(&[0xff; 8_192], middle).unwrap();
+    let cut = collector.directory().join("cut.db");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let text = collector.directory().join("notes.txt");
+    std::fs::write(&text, "not a database at all").unwrap();
+    let foreign = collector.directory().join("foreign.db");
+    Database::execute(&Place::File(foreign.clone()), "CREATE TABLE meta (x); INSERT INTO meta VALUES (1);");
+    let later = copy("later.db");
+    let version = "INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')";
+    Database::execute(&Place::File(later.clone()), version);
+    let live = copy("live.db");
+    std::fs::write(collector.directory().join("live.db-wal"), "x").unwrap();
+    for (file, told) in [
+        (&spoilt, "is damaged"),
+        (&cut, "is damaged"),
+        (&text, "not a SQLite database"),
+        (&foreign, "no backup of systole-collector"),
+        (&later, "later version"),
+        (&live, "a database in use"),
+        (&collector.directory().join("nowhere.db"), "cannot read"),
+    ] {
+        let refused = refusal(&restore(&collector, file, &["--force"]).await);
+        let name = file.file_name().unwrap().to_string_lossy();
+        assert!(refused.contains(told) && refused.contains(&*name), "{name}: {refused}");
+    }
+    let database = collector.data_dir().join("collector.db");
+    assert!(refusal(&restore(&collector, &database, &["--force"]).await).contains("the database itself"));
+    assert!(refusal(&restore(&collector, &file, &[]).await).contains("--force"), "there is data");
+    assert_eq!(std::fs::read(&file).unwrap(), whole, "a backup is only read");
+
+    // Somebody who waits inside would go on writing into what is not there any more.
+    let held = Database::hold_writes(&collector.database());
+    assert!(refusal(&restore(&collector, &file, &["--force"]).await).contains("another command"));
+    drop(held);
+    let mut names: Vec<_> =
+        std::fs::read_dir(collector.data_dir()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["collector.db", "collector.db.lock"], "nothing is left behind");
+    collector.run().await;
+    assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(3));
+}
+
+#[tokio::test]
+async fn a_backup_is_private_and_takes_the_place_of_nothing_by_itself() {
+    let mut collector = TestCollector::start().await;
+    let file = backup(&collector).await;
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let first = std::fs::read(&file).unwrap();
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
+    let text = file.display().to_string();
+    assert!(refusal(&collector.try_cli(&["backup", &text]).await).contains("exists"));
+    assert_eq!(std::fs::read(&file).unwrap(), first);
+    collector.cli(&["backup", &text, "--force"]).await;
+    assert_ne!(std::fs::read(&file).unwrap(), first);
+    for own in ["collector.db", "collector.db-wal", "collector.db.lock"] {
+        let own = collector.data_dir().join(own).display().to_string();
+        assert!(refusal(&collector.try_cli(&["backup", &own, "--force"]).await).contains("the database itself"));
+    }
+    let link = collector.directory().join("link.db");
+    std::fs::hard_link(collector.data_dir().join("collector.db"), &link).unwrap();
+    let link = link.display().to_string();
+    assert!(refusal(&collector.try_cli(&["backup", &link, "--force"]).await).contains("the database itself"));
+    let directory = collector.directory().display().to_string();
+    assert!(refusal(&collector.try_cli(&["backup", &directory]).await).contains("is a directory"));
+    let nowhere = collector.directory().join("nowhere/backup.db").display().to_string();
+    refusal(&collector.try_cli(&["backup", &nowhere]).await);
+    let left = std::fs::read_dir(collector.directory()).unwrap();
+    let left = left.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("unfinished"));
+    assert_eq!(left.count(), 0);
+
+    // The old database is kept, with what is not in the backup.
+    node.report(vec![running(PIPELINE, distinct_counts(2))]).await;
+    collector.stop().await;
+    let told = collector.cli(&["restore", &text, "--force"]).await;
+    let aside = told.lines().find_map(|line| line.strip_prefix("the database as it was before is ")).unwrap();
+    let mut aside = Database::open(&Place::File(aside.into()));
+    assert_eq!(aside.minute_sums(PIPELINE), distinct_counts(3));
+    let mut now = Database::open(&collector.database());
+    assert_eq!(now.minute_sums(PIPELINE), distinct_counts(1));
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_where_there_is_no_database_or_an_unused_one_without_force() {
+    let mut first = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&first, None, "n1").await;
+    node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
+    let viewer = first.viewer().await;
+    let file = backup(&first).await;
+    first.stop().await;
+    let mut second = TestCollector::start().await;
+    second.stop().await;
+    let restored = restore(&second, &file, &[]).await;
+    assert!(restored.status.success(), "{restored:?}");
+    assert!(!String::from_utf8_lossy(&restored.stdout).contains("before"), "an empty database is not kept");
+    std::fs::remove_dir_all(second.data_dir()).unwrap();
+    let restored = restore(&second, &file, &[]).await;
+    assert!(restored.status.success(), "{restored:?}");
+    second.run().await;
+    let token = viewer.token().unwrap();
+    let nodes = second.client().with_token(token).list("/api/v1/nodes").await;
+    assert_eq!(nodes.len(), 1, "tokens and nodes are those of the backup");
+}
