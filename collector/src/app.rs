@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Authenticator};
 use crate::config::{Config, Database};
+use crate::disk::{self, DiskGuard, DiskState};
 use crate::feed::Feed;
 use crate::fleet::{self, Fleet};
 use crate::ingest::committer::{Committer, CommitterParts};
@@ -33,6 +34,8 @@ pub(crate) struct App {
     pub rings: Arc<Rings>,
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
+    /// Whether there is room for what reports bring.
+    pub disk: Arc<DiskState>,
     /// Room for opened reports on their way to the database, in KiB.
     pub report_room: Semaphore,
     pub started_at: systole_shared::UnixMillis,
@@ -44,7 +47,7 @@ const REPORT_ROOM_KIB: usize = 64 * 1024;
 
 /// What runs beside the requests, and how it is stopped, in this order.
 pub(crate) struct Background {
-    /// Watchdog, token follower, rollups, retention.
+    /// Watchdog, token follower, rollups, retention, the disk's guard and measure.
     pub sources: CancellationToken,
     pub source_tasks: Vec<JoinHandle<()>>,
     /// Takes no more reports and finishes those that wait.
@@ -81,6 +84,8 @@ pub(crate) fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
 pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), StoreError> {
     let store = open_store(&config.database, Access::Exclusive).await?;
     let telemetry = Arc::new(Telemetry::new());
+    let mut guard = disk_guard(&config, &store, &telemetry);
+    guard.look().await;
     let auth = Arc::new(Authenticator::load(&*store).await?);
     let snapshot = store.load_ingest().await?;
     let rings = Arc::new(Rings::new(config.ring_budget_bytes));
@@ -109,7 +114,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let sources = CancellationToken::new();
-    let source_tasks = vec![
+    let mut source_tasks = vec![
         tokio::spawn(fleet::watch(Arc::clone(&fleet), committer.clone(), sources.clone())),
         tokio::spawn(auth::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
         tokio::spawn(rollups::roll_up_regularly(Arc::clone(&store), Arc::clone(&telemetry), sources.clone())),
@@ -119,7 +124,10 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
             Arc::clone(&telemetry),
             sources.clone(),
         )),
+        tokio::spawn(disk::measure_regularly(Arc::clone(&store), Arc::clone(&telemetry), sources.clone())),
     ];
+    let disk = guard.state();
+    source_tasks.push(tokio::spawn(guard.run(sources.clone())));
     let started_at = crate::clock::now_ms();
     let app = Arc::new(App {
         config,
@@ -130,11 +138,22 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         rings,
         feed,
         telemetry,
+        disk,
         report_room: Semaphore::new(REPORT_ROOM_KIB),
         started_at,
     });
     let background = Background { sources, source_tasks, committer: stop_committer, committer_task, feed: stop_feed };
     Ok((app, background))
+}
+
+/// Guards the disk that the database is on, or else the data directory.
+fn disk_guard(config: &Config, store: &Arc<dyn Store>, telemetry: &Arc<Telemetry>) -> DiskGuard {
+    let directory = match &config.database {
+        Database::Sqlite(path) => disk::directory_of(path).to_owned(),
+        Database::Postgres(_) => config.data_dir.clone(),
+    };
+    let look = Box::new(move || disk::space_under(&directory));
+    DiskGuard::new(Arc::clone(store), look, config.low_disk, config.retention, Arc::clone(telemetry))
 }
 
 /// All routes over one app.

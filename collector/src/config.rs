@@ -28,6 +28,7 @@ pub(crate) struct Config {
     /// `ring_budget`: memory of the sample rings in bytes, from 1 MiB. Default 512 MiB.
     pub ring_budget_bytes: usize,
     pub retention: Retention,
+    pub low_disk: LowDisk,
     pub log: LogConfig,
 }
 
@@ -63,6 +64,17 @@ pub(crate) struct Retention {
     pub logs: Duration,
     /// `retention_events`: default 7d.
     pub events: Duration,
+}
+
+/// When the disk of a SQLite database counts as low. `None` (`auto`) depends on the disk; 0 is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LowDisk {
+    /// `low_disk_warn_bytes`: with less room than this the oldest log lines go before their time.
+    /// Default auto: 1 GiB, or a tenth of the disk if that is less.
+    pub warn_bytes: Option<u64>,
+    /// `low_disk_stop_bytes`: with less room than this reports are refused. Default auto: 256 MiB, or a
+    /// fortieth of the disk if that is less.
+    pub stop_bytes: Option<u64>,
 }
 
 /// What is logged, and how.
@@ -165,6 +177,17 @@ impl Config {
             logs: lookup.get("retention_logs", day * 3, retention),
             events: lookup.get("retention_events", day * 7, retention),
         };
+        let low_disk = LowDisk {
+            warn_bytes: lookup.get("low_disk_warn_bytes", None, parse_low_disk),
+            stop_bytes: lookup.get("low_disk_stop_bytes", None, parse_low_disk),
+        };
+        if let LowDisk { warn_bytes: Some(warn @ 1..), stop_bytes: Some(stop) } = low_disk
+            && stop > warn
+        {
+            lookup
+                .mistakes
+                .push(format!("low_disk_stop_bytes: {stop} is more than low_disk_warn_bytes, which is {warn}"));
+        }
         let log = LogConfig {
             level: lookup.get("log_level", tracing::Level::INFO, |text| {
                 text.parse().map_err(|_| "is none of error, warn, info, debug, trace".to_owned())
@@ -176,7 +199,7 @@ impl Config {
             }),
         };
         lookup.finish()?;
-        Ok(Config { listen, data_dir, database, interval, startup_grace, ring_budget_bytes, retention, log })
+        Ok(Config { listen, data_dir, database, interval, startup_grace, ring_budget_bytes, retention, low_disk, log })
     }
 }
 
@@ -197,6 +220,8 @@ impl fmt::Display for Config {
         text("retention_events", write_duration(self.retention.events))?;
         text("log_level", self.log.level.to_string().to_lowercase())?;
         text("log_format", if self.log.format == LogFormat::Text { "text" } else { "json" }.to_owned())?;
+        text("low_disk_warn_bytes", write_low_disk(self.low_disk.warn_bytes))?;
+        text("low_disk_stop_bytes", write_low_disk(self.low_disk.stop_bytes))?;
         writeln!(f, "ring_budget = {}", self.ring_budget_bytes)
     }
 }
@@ -281,6 +306,17 @@ fn parse_ring_budget(text: &str) -> Result<usize, String> {
     if bytes < 1 << 20 { Err("is less than 1 MiB (1048576)".to_owned()) } else { Ok(bytes) }
 }
 
+fn parse_low_disk(text: &str) -> Result<Option<u64>, String> {
+    match text {
+        "auto" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| "is neither auto nor a number of bytes".to_owned()),
+    }
+}
+
+fn write_low_disk(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "auto".to_owned(), |bytes| bytes.to_string())
+}
+
 fn parse_duration_in(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let value = parse_duration(text).ok_or_else(|| "is no duration like 500ms, 5s, 10m, 24h or 7d".to_owned())?;
     if value < least || value > most {
@@ -350,6 +386,17 @@ mod tests {
     }
 
     #[test]
+    fn reports_are_not_refused_before_logs_give_way() {
+        let low_disk = |file| Config::read(&sources(&[], &[], file)).map(|config| config.low_disk);
+        let Mistakes(mistakes) = low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 11").unwrap_err();
+        assert!(mistakes[0].starts_with("low_disk_stop_bytes: "), "{mistakes:?}");
+        low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 10").unwrap();
+        let never = low_disk("low_disk_warn_bytes = 0\nlow_disk_stop_bytes = 11").unwrap();
+        assert_eq!(never, LowDisk { warn_bytes: Some(0), stop_bytes: Some(11) });
+        low_disk("low_disk_warn_bytes = -1").unwrap_err();
+    }
+
+    #[test]
     fn a_file_that_is_no_toml_is_told_with_its_line() {
         let Mistakes(mistakes) = Config::read(&sources(&[], &[], "listen = \n")).unwrap_err();
         assert!(mistakes[0].contains("collector.toml") && mistakes[0].contains("line 1"), "{mistakes:?}");
@@ -358,7 +405,7 @@ mod tests {
     #[test]
     fn what_is_printed_reads_back_to_the_same() {
         let odd = "data_dir = 'C:\\with \"quotes\"'\ninterval = '1500ms'\nstartup_grace = '0s'\n\
-            retention_logs = '90m'\nretention_hours = '100d'\nretention_days = '900d'\nretention_events = '36h'\nlog_level = 'debug'\nlog_format = 'json'\n";
+            retention_logs = '90m'\nretention_hours = '100d'\nretention_days = '900d'\nretention_events = '36h'\nlow_disk_warn_bytes = 4096\nlow_disk_stop_bytes = '0'\nlog_level = 'debug'\nlog_format = 'json'\n";
         for file in ["", odd] {
             let config = Config::read(&sources(&[], &[], file)).unwrap();
             let printed = config.to_string();

@@ -19,6 +19,9 @@ use crate::ingest::decode::DecodeError;
 use crate::logging::chain;
 use crate::store::StoreError;
 
+/// When an agent tries again that was refused for want of disk.
+const DISK_FULL_RETRY_SECONDS: u32 = 15;
+
 /// An answer that is not a success.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -93,6 +96,12 @@ impl ApiError {
     /// 503: try again later.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         ApiError { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// 503: there is no room for what was sent. Nobody's report is lost by it, and nobody is in a hurry.
+    pub(crate) fn disk_full() -> Self {
+        let detail = "the collector's disk is almost full; nothing is taken until there is room";
+        ApiError { retry_after: Some(DISK_FULL_RETRY_SECONDS), ..Self::unavailable(detail) }
     }
 
     /// The status, for counting.

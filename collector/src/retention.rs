@@ -47,7 +47,8 @@ pub(crate) async fn expire_regularly(
     }
 }
 
-fn cutoffs(retention: Retention, now: i64) -> Cutoffs {
+/// What is expired now.
+pub(crate) fn cutoffs(retention: Retention, now: i64) -> Cutoffs {
     let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
     Cutoffs {
         // Whole hours and days, so that the sums of what is left are whole.

@@ -33,6 +33,12 @@ pub(crate) struct ActionLabel {
     pub action: &'static str,
 }
 
+/// A label that says which table.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct TableLabel {
+    pub table: String,
+}
+
 /// Counters and histograms, cheap to clone and to count with.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -51,6 +57,14 @@ pub(crate) struct Telemetry {
     pub commit_failures: Counter,
     pub commit_seconds: Histogram,
     pub rows_expired: Counter,
+    pub rows_cut: Counter,
+    pub database_bytes: Family<TableLabel, Gauge>,
+    pub database_file_bytes: Gauge,
+    pub database_wal_bytes: Gauge,
+    pub database_reusable_bytes: Gauge,
+    pub disk_free_bytes: Gauge,
+    pub disk_low: Gauge,
+    pub disk_full: Gauge,
     pub series_rolled_up: Counter,
     pub events_published: Family<TypeLabel, Counter>,
     pub feed_subscribers: Gauge,
@@ -116,6 +130,22 @@ impl Telemetry {
             commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
             commit_seconds,
             rows_expired: metric!("rows_expired", "Rows removed after their retention", Counter::default()),
+            rows_cut: metric!("rows_cut", "Rows removed early because the disk is low", Counter::default()),
+            database_bytes: metric!("database_bytes", "Bytes of a table with its indexes", Family::default()),
+            database_file_bytes: metric!("database_file_bytes", "Bytes of the database's file", Gauge::default()),
+            database_wal_bytes: metric!("database_wal_bytes", "Bytes of its write-ahead log", Gauge::default()),
+            database_reusable_bytes: metric!(
+                "database_reusable_bytes",
+                "Bytes in the database's file that are free to be written over",
+                Gauge::default()
+            ),
+            disk_free_bytes: metric!(
+                "disk_free_bytes",
+                "Free bytes of the disk of the database, or of the data directory",
+                Gauge::default()
+            ),
+            disk_low: metric!("disk_low", "1 while log lines go early because the disk is low", Gauge::default()),
+            disk_full: metric!("disk_full", "1 while reports are refused for want of disk", Gauge::default()),
             series_rolled_up: metric!("series_rolled_up", "Series summed into hours and days", Counter::default()),
             events_published: metric!("events_published", "Events published to the feed", Family::default()),
             feed_subscribers: metric!("feed_subscribers", "Open streams of the feed", Gauge::default()),

@@ -24,6 +24,7 @@ const OLD_TOKEN_GRACE_MS: i64 = 3_600_000;
 /// `POST /api/v1/agent/enroll`
 pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json<EnrollResponse>, ApiError> {
     let request: EnrollRequest = read_json(payload).await?;
+    refuse_when_full(&app)?;
     let now = clock::now_ms();
     let refused = || ApiError::unauthorized("the enrolment token is unknown, revoked or expired");
     let identity = app.auth.identify(&*app.store, &request.token, now).await?.ok_or_else(refused)?;
@@ -66,6 +67,11 @@ pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json
     }))
 }
 
+/// Takes nothing that the database has no room for.
+fn refuse_when_full(app: &App) -> Result<(), ApiError> {
+    if app.disk.is_full() { Err(ApiError::disk_full()) } else { Ok(()) }
+}
+
 /// `POST /api/v1/agent/reports`
 pub(crate) async fn submit_reports(
     app: Data<App>,
@@ -78,6 +84,7 @@ pub(crate) async fn submit_reports(
         let reason = match error.status().as_u16() {
             408 => "too_slow",
             413 => "too_large",
+            503 if app.disk.is_full() => "disk_full",
             503 => "unavailable",
             _ => "malformed",
         };
@@ -96,6 +103,8 @@ async fn try_submit(
     let received_at = clock::now_ms();
     let raw = read_body(payload, MAX_BODY_BYTES).await?;
     app.telemetry.body_bytes.inc_by(raw.len() as u64);
+    // After the body: who still sends can not read an answer.
+    refuse_when_full(app).inspect_err(|_| app.fleet.excuse(node, tokio::time::Instant::now()))?;
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
     let opened = body::open(&raw, encoding)?;
     let kib = u32::try_from(opened.len() / 1_024 + 1).unwrap_or(u32::MAX);

@@ -16,8 +16,11 @@ pub(crate) async fn get_health() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
 }
 
-/// `GET /readyz`: the committer and the database answer.
+/// `GET /readyz`: the committer and the database answer, and have room to write.
 pub(crate) async fn get_readiness(app: Data<App>) -> Result<HttpResponse, ApiError> {
+    if app.disk.is_full() {
+        return Err(ApiError::disk_full());
+    }
     let ready = async {
         let position = app.store.feed_position().await.ok()?;
         // What is committed is published: the feed's head may only be behind for as long as that

@@ -186,8 +186,32 @@ pub(crate) trait Store: Send + Sync {
     /// Removes up to `limit` of the oldest rows of each kind that is older than its retention.
     /// Returns how many went.
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError>;
+    /// What the database's file takes, and what of that is free; `None` where there is no such file. Cheap.
+    async fn file_size(&self) -> Result<Option<FileSize>, StoreError>;
+    /// What each table takes. May read the whole database.
+    async fn table_sizes(&self) -> Result<Vec<TableSize>, StoreError>;
     /// Finishes what is under way and gives the database's own logs back to its file.
     async fn close(&self);
+}
+
+/// Bytes of a database in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileSize {
+    /// On disk, without the log.
+    pub file_bytes: u64,
+    /// Its write-ahead log.
+    pub wal_bytes: u64,
+    /// Pages, those that are only in the log included.
+    pub database_bytes: u64,
+    /// Pages that nothing is in.
+    pub reusable_bytes: u64,
+}
+
+/// Bytes of a table with its indexes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableSize {
+    pub table: String,
+    pub bytes: u64,
 }
 
 /// A feed's epoch, made with a database and when one is restored: ids of another are of no use.

@@ -105,6 +105,30 @@ pub async fn can_mount() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// A program to be run with a directory on a disk of its own, of so many bytes, which goes with the process.
+pub(super) fn on_disk_of(bytes: u64, directory: &Path, program: &str) -> Command {
+    std::fs::create_dir_all(directory).expect("a directory");
+    let mount = format!(r#"mount -t tmpfs -o size={bytes} none "$0" && exec "$@""#);
+    let mut command = Command::new("unshare");
+    command.args(IN_NAMESPACES).args(["sh", "-c", &mount]).arg(directory).arg(binary(program));
+    command
+}
+
+/// A program to be run where a process sees disks of its own. SQLite looks through links like those of
+/// [`seen_by`], and would find the disk of everybody else.
+pub(super) fn beside(pid: u32, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &pid.to_string(), "--user", "--mount", "--preserve-credentials", "--"]);
+    command.arg(binary(program));
+    command
+}
+
+/// A path as a process with disks of its own sees it.
+pub(super) fn seen_by(pid: u32, path: &Path) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    root.join(path.strip_prefix("/").expect("an absolute path"))
+}
+
 /// A running agent with its own data.
 #[derive(Debug)]
 pub struct TestAgent {
@@ -196,11 +220,7 @@ impl TestAgent {
     /// disk, but for [`Self::seen_by_agent`], and it goes with the process. Works where
     /// [`can_mount`] says so.
     pub fn run_on_disk_of(&mut self, bytes: u64) {
-        std::fs::create_dir_all(self.data_dir()).expect("a directory");
-        let mount = format!(r#"mount -t tmpfs -o size={bytes} none "$0" && exec "$@""#);
-        let mut command = Command::new("unshare");
-        command.args(IN_NAMESPACES).args(["sh", "-c", &mount]).arg(self.data_dir()).arg(binary("systole-agent"));
-        self.run_as(command);
+        self.run_as(on_disk_of(bytes, &self.data_dir(), "systole-agent"));
     }
 
     fn run_as(&mut self, mut command: Command) {
@@ -215,8 +235,7 @@ impl TestAgent {
 
     /// A path as the agent sees it.
     pub fn seen_by_agent(&self, path: &Path) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
-        root.join(path.strip_prefix("/").expect("an absolute path"))
+        seen_by(self.pid(), path)
     }
 
     /// A second process with the same configuration, and so with the same data.

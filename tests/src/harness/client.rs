@@ -107,6 +107,8 @@ pub struct Answer {
     pub status: u16,
     /// Content-Type, empty when there is none.
     pub content_type: String,
+    /// Retry-After in seconds.
+    pub retry_after: Option<u64>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -130,7 +132,8 @@ impl Answer {
         let status = response.status().as_u16();
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        Ok(Answer { status, content_type, body: response.bytes().await?.to_vec() })
+        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Answer { status, content_type, retry_after, body: response.bytes().await?.to_vec() })
     }
 
     /// The body as JSON.

@@ -13,6 +13,7 @@ use systole_shared::Token;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::agent::{beside, on_disk_of, seen_by};
 use super::binaries::binary;
 use super::client::ApiClient;
 use super::database::Place;
@@ -37,6 +38,8 @@ pub struct TestCollector {
     directory: TempDir,
     /// Its database, unless that is SQLite's.
     server: Option<Arc<TestPostgres>>,
+    /// Bytes of the disk that its data directory has for itself.
+    disk: Option<u64>,
     options: Vec<String>,
     viewer: Option<String>,
 }
@@ -67,7 +70,7 @@ impl TestCollector {
     /// there, in all others a file.
     pub async fn start_with(options: &[&str]) -> Self {
         let server = this_program_is_for_postgres().then(|| Arc::new(TestPostgres::start()));
-        Self::start_on(server, options).await
+        Self::start_on(server, None, options).await
     }
 
     /// Starts one on a database of PostgreSQL.
@@ -77,12 +80,18 @@ impl TestCollector {
 
     /// The same with more options of `serve`.
     pub async fn start_on_postgres_with(server: &Arc<TestPostgres>, options: &[&str]) -> Self {
-        Self::start_on(Some(Arc::clone(server)), options).await
+        Self::start_on(Some(Arc::clone(server)), None, options).await
     }
 
     /// Starts one on SQLite, in whichever program.
     pub async fn start_on_file() -> Self {
-        Self::start_on(None, &[]).await
+        Self::start_on(None, None, &[]).await
+    }
+
+    /// Starts one on SQLite with a disk of its own of so many bytes, which goes with the process. Works
+    /// where [`super::agent::can_mount`] says so.
+    pub async fn start_on_disk_of(bytes: u64, options: &[&str]) -> Self {
+        Self::start_on(None, Some(bytes), options).await
     }
 
     /// From its next start on it is on this database.
@@ -90,12 +99,13 @@ impl TestCollector {
         self.server = Some(Arc::clone(server));
     }
 
-    async fn start_on(server: Option<Arc<TestPostgres>>, options: &[&str]) -> Self {
+    async fn start_on(server: Option<Arc<TestPostgres>>, disk: Option<u64>, options: &[&str]) -> Self {
         let mut collector = TestCollector {
             process: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             directory: tempfile::Builder::new().prefix("systole-collector-").tempdir().expect("a directory"),
             server,
+            disk,
             options: options.iter().map(|&option| option.to_owned()).collect(),
             viewer: None,
         };
@@ -106,17 +116,29 @@ impl TestCollector {
 
     /// Starts the process again on the same port with the same data.
     pub async fn run(&mut self) {
+        self.run_until_readiness_is(200).await;
+    }
+
+    /// The same for one that is not to be ready.
+    pub async fn run_unready(&mut self) {
+        self.run_until_readiness_is(503).await;
+    }
+
+    async fn run_until_readiness_is(&mut self, status: u16) {
         assert!(self.process.is_none(), "the collector runs already");
-        let address_file = self.data_dir().join("listen-address");
         // A killed process leaves it behind.
-        let _ = std::fs::remove_file(&address_file);
-        let mut command = Command::new(binary("systole-collector"));
+        let _ = std::fs::remove_file(self.data_dir().join("listen-address"));
+        let mut command = match self.disk {
+            Some(bytes) => on_disk_of(bytes, &self.data_dir(), "systole-collector"),
+            None => Command::new(binary("systole-collector")),
+        };
         command.args(["serve", "--listen", &self.address.to_string(), "--data-dir"]).arg(self.data_dir());
         let log = self.directory.path().join("collector.log");
         let mut process = Process::start("collector", command.args(self.database_options()).args(&self.options), &log);
         self.address = eventually("the collector listens", START, async || {
             let ended = process.exit_status();
             assert!(ended.is_none(), "the collector ended at its start: {ended:?}");
+            let address_file = self.seen_data_dir(&process).join("listen-address");
             std::fs::read_to_string(&address_file).ok()?.trim().parse().ok()
         })
         .await;
@@ -124,7 +146,7 @@ impl TestCollector {
         let client = self.client();
         eventually("the collector is ready", START, async || {
             let answer = super::client::Answer::try_of(client.request(reqwest::Method::GET, "/readyz")).await;
-            (answer.ok()?.status == 200).then_some(())
+            (answer.ok()?.status == status).then_some(())
         })
         .await;
     }
@@ -155,6 +177,16 @@ impl TestCollector {
     /// Where the data are.
     pub fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    /// Where the data are for those who do not live on the collector's own disk.
+    pub fn data_dir_seen_by_others(&self) -> PathBuf {
+        self.process.as_ref().map_or_else(|| self.data_dir(), |process| self.seen_data_dir(process))
+    }
+
+    fn seen_data_dir(&self, process: &Process) -> PathBuf {
+        let directory = self.data_dir();
+        if self.disk.is_some() { seen_by(process.pid(), &directory) } else { directory }
     }
 
     /// Where the database is.
@@ -214,7 +246,10 @@ impl TestCollector {
 
     /// The same, whatever comes of it.
     pub async fn try_cli(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(binary("systole-collector"));
+        let mut command = match (&self.process, self.disk) {
+            (Some(process), Some(_)) => beside(process.pid(), "systole-collector"),
+            _ => Command::new(binary("systole-collector")),
+        };
         command.args(args).arg("--data-dir").arg(self.data_dir()).args(self.database_options()).kill_on_drop(true);
         let output = tokio::time::timeout(COMMAND, command.output()).await;
         output.unwrap_or_else(|_| panic!("{args:?} takes too long")).expect("the program starts")

@@ -15,6 +15,7 @@ mod identity;
 mod install;
 mod isolation;
 mod logs;
+mod low_disk;
 mod operations;
 mod outage;
 mod pair;

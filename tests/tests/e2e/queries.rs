@@ -283,3 +283,22 @@ async fn the_collectors_own_metrics_count_what_it_took() {
     });
     assert!(by_seven, "{after}");
 }
+
+#[tokio::test]
+async fn the_collectors_own_metrics_tell_what_every_table_takes() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![running("orders", distinct_counts(1))]).await;
+    let viewer = collector.viewer().await;
+    let bytes = async |series: &str| -> Option<f64> {
+        let page = String::from_utf8(viewer.get("/metrics").await.body).unwrap();
+        page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    };
+    // Measured some seconds after the start.
+    for table in ["nodes", "pipeline_minutes", "logs"] {
+        let series = format!("systole_database_bytes{{table=\"{table}\"}}");
+        eventually_true("tables are measured", Duration::from_secs(30), async || bytes(&series).await >= Some(4_096.0))
+            .await;
+    }
+    assert!(bytes("systole_disk_free_bytes").await > Some(0.0));
+}

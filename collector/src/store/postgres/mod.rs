@@ -14,6 +14,7 @@ mod read;
 mod replay;
 mod rollup;
 mod rows;
+mod size;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -202,6 +203,14 @@ impl Store for PostgresStore {
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
         expire::expire(&mut *self.short.get().await?, cutoffs, limit).await
+    }
+
+    async fn file_size(&self) -> Result<Option<FileSize>, StoreError> {
+        Ok(None)
+    }
+
+    async fn table_sizes(&self) -> Result<Vec<TableSize>, StoreError> {
+        size::table_sizes(&mut *self.queries.get().await?).await
     }
 
     async fn close(&self) {

@@ -14,8 +14,10 @@ mod read;
 mod replay;
 mod restore;
 mod rollup;
+mod size;
 mod transfer;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,6 +42,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// SQLite in one file.
 pub(crate) struct SqliteStore {
+    path: PathBuf,
     writer: Executor,
     readers: Executor,
     /// For look-ups of one row that nobody's query may hold up: whether tokens have changed, and
@@ -62,6 +65,7 @@ impl SqliteStore {
         let threads =
             |source: std::io::Error| StoreError::Open { url: path.display().to_string(), source: source.into() };
         Ok(SqliteStore {
+            path: path.to_owned(),
             writer: Executor::start("store-writer", vec![writer]).map_err(threads)?,
             readers: Executor::start("store-reader", readers).map_err(threads)?,
             lookups: Executor::start("store-lookup", vec![open::reader(path)?]).map_err(threads)?,
@@ -189,6 +193,15 @@ impl Store for SqliteStore {
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
         self.write(move |connection| expire::expire(connection, cutoffs, limit)).await
+    }
+
+    async fn file_size(&self) -> Result<Option<FileSize>, StoreError> {
+        let path = self.path.clone();
+        self.lookups.run(move |connection| size::file_size(connection, &path)).await.map(Some)
+    }
+
+    async fn table_sizes(&self) -> Result<Vec<TableSize>, StoreError> {
+        size::measure(self.path.clone()).await
     }
 
     async fn close(&self) {

@@ -14,12 +14,17 @@ use crate::store::{DEFAULT_ENVIRONMENT, StoreError, new_epoch, transfer};
 
 pub(in crate::store) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
 
+/// The name of a file that goes with a database.
+pub(super) fn with_ending(database: &Path, ending: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Keeps a second collector off the database: two would hand out the same sequence numbers. The
 /// system gives the lock back when the process ends, however it ends.
 pub(super) fn lock(database: &Path) -> Result<File, StoreError> {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
+    let path = with_ending(database, ".lock");
     let failed = |source: std::io::Error| StoreError::Open { url: path.display().to_string(), source: source.into() };
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match file.try_lock() {

@@ -10,6 +10,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 use tempfile::NamedTempFile;
 
+use super::open::with_ending;
 use super::{backup, open};
 use crate::disk::directory_of;
 use crate::store::{StoreError, new_epoch};
@@ -186,12 +187,6 @@ fn look_at_old(path: &Path) -> Result<Found, RestoreError> {
 
 fn is_busy(error: &diesel::result::Error) -> bool {
     error.to_string().contains("locked")
-}
-
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
 }
 
 fn free_name(name: &Path) -> PathBuf {

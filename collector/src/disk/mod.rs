@@ -1,8 +1,16 @@
-//! What the disk under a path has.
+//! The disk that the database is on: what it has, what the tables take of it, and what is done when it
+//! gets full.
+
+mod guard;
+mod level;
+mod usage;
 
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
+
+pub(crate) use self::guard::{DiskGuard, DiskState};
+pub(crate) use self::usage::measure_regularly;
 
 /// Bytes of a disk, as far as this process may use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +19,10 @@ pub(crate) struct DiskSpace {
     pub total_bytes: u64,
 }
 
-/// The disk that holds a file or directory, which must exist.
-pub(crate) fn space_under(path: &Path) -> std::io::Result<DiskSpace> {
-    let stats = statvfs(path)?;
+/// The disk that a directory is on, or will be when it is made.
+pub(crate) fn space_under(directory: &Path) -> std::io::Result<DiskSpace> {
+    let existing = directory.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
+    let stats = statvfs(existing)?;
     let unit = stats.fragment_size();
     // Of what is kept back for root nothing is ours.
     Ok(DiskSpace {
