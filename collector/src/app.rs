@@ -15,6 +15,7 @@ use crate::feed::Feed;
 use crate::fleet::{self, Fleet};
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::state::IngestState;
+use crate::journal::Journal;
 use crate::retention;
 use crate::rings::Rings;
 use crate::rollups;
@@ -28,6 +29,7 @@ use crate::telemetry::Telemetry;
 pub(crate) struct App {
     pub config: Config,
     pub store: Arc<dyn Store>,
+    pub journal: Arc<Journal>,
     pub auth: Arc<Authenticator>,
     pub committer: Committer,
     pub fleet: Arc<Fleet>,
@@ -87,12 +89,14 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let mut guard = disk_guard(&config, &store, &telemetry);
     guard.look().await;
     let auth = Arc::new(Authenticator::load(&*store).await?);
-    let snapshot = store.load_ingest().await?;
+    let journal = Arc::new(Journal::new(Arc::clone(&store)));
+    let snapshot = journal.load().await?;
     let rings = Arc::new(Rings::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
     let feed = Arc::new(Feed::new(
         &snapshot.position,
         Arc::clone(&store),
+        Arc::clone(&journal),
         Arc::clone(&rings),
         Arc::clone(&auth),
         Arc::clone(&telemetry),
@@ -105,6 +109,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let stop_committer = CancellationToken::new();
     let parts = CommitterParts {
         store: Arc::clone(&store),
+        journal: Arc::clone(&journal),
         fleet: Arc::clone(&fleet),
         rings: Arc::clone(&rings),
         feed: Arc::clone(&feed),
@@ -132,6 +137,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let app = Arc::new(App {
         config,
         store,
+        journal,
         auth,
         committer,
         fleet,

@@ -13,6 +13,7 @@ mod error;
 mod feed;
 mod fleet;
 mod ingest;
+mod journal;
 mod logging;
 mod retention;
 mod rings;

@@ -56,6 +56,9 @@ pub(crate) struct Telemetry {
     pub commits: Counter,
     pub commit_failures: Counter,
     pub commit_seconds: Histogram,
+    pub fold_seconds: Histogram,
+    pub journal_rows: Gauge,
+    pub journal_bytes: Gauge,
     pub rows_expired: Counter,
     pub rows_cut: Counter,
     pub database_bytes: Family<TableLabel, Gauge>,
@@ -99,6 +102,9 @@ impl Telemetry {
         let seconds = || Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]);
         let commit_seconds = seconds();
         systole.register_with_unit("commit", "Time of one transaction", Unit::Seconds, commit_seconds.clone());
+        let fold_seconds = seconds();
+        let help = "Time of one transaction that makes rows of the journal";
+        systole.register_with_unit("journal_fold", help, Unit::Seconds, fold_seconds.clone());
         let mut telemetry = Telemetry {
             reports_applied: metric!("reports_applied", "Reports committed", Counter::default()),
             reports_duplicate: metric!(
@@ -129,6 +135,9 @@ impl Telemetry {
             commits: metric!("commits", "Transactions committed", Counter::default()),
             commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
             commit_seconds,
+            fold_seconds,
+            journal_rows: metric!("journal_rows", "Rows that are in the journal only", Gauge::default()),
+            journal_bytes: metric!("journal_bytes", "Bytes of the journal's records", Gauge::default()),
             rows_expired: metric!("rows_expired", "Rows removed after their retention", Counter::default()),
             rows_cut: metric!("rows_cut", "Rows removed early because the disk is low", Counter::default()),
             database_bytes: metric!("database_bytes", "Bytes of a table with its indexes", Family::default()),

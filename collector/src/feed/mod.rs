@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, Identity, Scope};
 use crate::ingest::changes::PendingEvent;
+use crate::journal::Journal;
 use crate::rings::Rings;
 use crate::store::{FeedPosition, Store};
 use crate::telemetry::Telemetry;
@@ -80,6 +81,7 @@ pub(crate) struct Feed {
     epoch: Arc<str>,
     hub: Hub,
     store: Arc<dyn Store>,
+    journal: Arc<Journal>,
     rings: Arc<Rings>,
     auth: Arc<Authenticator>,
     telemetry: Arc<Telemetry>,
@@ -93,6 +95,7 @@ impl Feed {
     pub(crate) fn new(
         position: &FeedPosition,
         store: Arc<dyn Store>,
+        journal: Arc<Journal>,
         rings: Arc<Rings>,
         auth: Arc<Authenticator>,
         telemetry: Arc<Telemetry>,
@@ -102,6 +105,7 @@ impl Feed {
             epoch: Arc::clone(&position.epoch),
             hub: Hub::new(position.head),
             store,
+            journal,
             rings,
             auth,
             telemetry,

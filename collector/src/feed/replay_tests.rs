@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, Scope};
 use crate::feed::{Feed, Resume, Subscription};
+use crate::journal::Journal;
 use crate::rings::Rings;
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
@@ -87,7 +88,8 @@ async fn resume(store: Arc<dyn Store>) -> String {
     let identity = auth.identify(&*store, &Token::new("viewer"), OLD).await.unwrap().unwrap();
     let rings = Arc::new(Rings::new(1 << 20));
     let telemetry = Arc::new(Telemetry::new());
-    let feed = Arc::new(Feed::new(&position, store, rings, auth, telemetry, CancellationToken::new()));
+    let journal = Arc::new(Journal::new(Arc::clone(&store)));
+    let feed = Arc::new(Feed::new(&position, store, journal, rings, auth, telemetry, CancellationToken::new()));
     let subscription = Subscription {
         types: BTreeSet::from([EventType::LogEntry, EventType::StatusChange]),
         nodes: Vec::new(),

@@ -19,7 +19,7 @@ pub(super) async fn take(feed: &Feed, subscription: &Subscription) -> Result<(Ve
         Scope::All => None,
         Scope::One(environment) => Some(vec![environment]),
     };
-    let state = feed.store.snapshot(environments).await?;
+    let state = feed.journal.snapshot(environments).await?;
     let mut nodes = Vec::new();
     let mut pipelines = Vec::new();
     let mut samples = Vec::new();

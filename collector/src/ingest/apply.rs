@@ -96,11 +96,11 @@ pub(crate) fn apply(
         latest_line: end.max(context.received_at),
         is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
     };
-    changes.touch_minute(at.minute, node.key);
-    note_agent(node, &report, context, changes);
-    if let Some(host) = report.host {
-        changes.set_host(node_minute(&host, at.minute, node.key.0));
+    let cell = changes.cell(at.minute, node.key);
+    if let Some(host) = report.host.as_ref() {
+        cell.set_host(node_minute(host, at.minute, node.key.0));
     }
+    note_agent(node, &report, context, changes);
     let mut reported = HashSet::with_capacity(report.pipelines.len());
     for pipeline in report.pipelines {
         reported.insert(pipeline.id.clone());
@@ -138,6 +138,13 @@ pub(super) struct Interval {
     pub latest_line: UnixMillis,
     /// Whether it is shown as it comes; a back-fill is not.
     pub is_news: bool,
+}
+
+impl Interval {
+    /// Its length in whole milliseconds.
+    pub(super) fn ms(&self) -> f64 {
+        (self.seconds * 1_000.0).round()
+    }
 }
 
 /// Why a report is refused as a whole.
@@ -243,7 +250,7 @@ fn apply_pipeline(
     update_status(identity, pipeline, &facts, &name, at, changes);
 
     if facts.sample.is_some() || facts.scrape_error.is_some() || facts.logs_dropped > 0 {
-        let row = changes.pipeline_minute(at.minute, pipeline.series);
+        let row = changes.cell(at.minute, node.key).pipeline(pipeline.series);
         row.logs_dropped = row.logs_dropped.saturating_add(facts.logs_dropped);
         match &facts.sample {
             Some(sample) => add_sample(row, sample, at),
@@ -254,7 +261,7 @@ fn apply_pipeline(
     let mut components = Vec::with_capacity(facts.components.len());
     for component in &facts.components {
         let series = component_series(node.key.0, pipeline, component, dimensions, changes);
-        add_component_sample(changes, series, component, at);
+        add_component_sample(changes.cell(at.minute, node.key).component(series), component, at);
         components.push((component.id.clone(), component.kind, component_rates(component, at)));
     }
     let rates = pipeline_rates(sample, at);

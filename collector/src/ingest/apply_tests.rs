@@ -98,7 +98,9 @@ impl Bench {
     }
 
     fn batch(&mut self) -> CommitBatch {
-        self.changes.take_batch()
+        let mut batch = self.changes.take_batch();
+        batch.pipeline_minutes = batch.cells.iter().flat_map(|cell| cell.pipelines.clone()).collect();
+        batch
     }
 
     /// `subject from>to` of the last report's status changes.

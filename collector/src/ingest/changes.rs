@@ -3,14 +3,15 @@
 //! Several reports of one node-minute become one upsert, and everything is sorted by key, so that
 //! the database touches each page once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use systole_shared::events::{Event, EventType};
 use systole_shared::{BootId, ComponentId, NodeId, PipelineId, RateSample, UnixMillis};
 
+use crate::journal::MinuteCell;
 use crate::store::{
-    CommitBatch, ComponentMinuteRow, EnvironmentKey, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeKey,
-    NodeMinuteRow, NodePulse, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
+    CommitBatch, EnvironmentKey, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeKey, NodePulse,
+    PipelineRow, PipelineStatusRow, SeriesRow,
 };
 
 /// An event that goes to subscribers once the batch is committed.
@@ -46,11 +47,7 @@ pub(crate) struct Changes {
     pulses: BTreeMap<NodeKey, NodePulse>,
     nodes: BTreeMap<NodeKey, NodeChange>,
     statuses: BTreeMap<(i64, i64), PipelineStatusRow>,
-    pipeline_minutes: BTreeMap<(i64, i64), PipelineMinuteRow>,
-    component_minutes: BTreeMap<(i64, i64), ComponentMinuteRow>,
-    node_minutes: BTreeMap<(i64, i64), NodeMinuteRow>,
-    dirty_hours: BTreeSet<(i64, i64)>,
-    dirty_days: BTreeSet<(i64, i64)>,
+    cells: BTreeMap<(i64, i64), MinuteCell>,
     pub logs: Vec<LogRow>,
     event_rows: Vec<EventRow>,
     pub events: Vec<PendingEvent>,
@@ -107,35 +104,9 @@ impl Changes {
         self.statuses.insert((row.node, row.pipeline), row);
     }
 
-    /// The row of a pipeline's minute, to add to.
-    pub(crate) fn pipeline_minute(&mut self, minute: i64, series: i64) -> &mut PipelineMinuteRow {
-        self.pipeline_minutes.entry((minute, series)).or_insert_with(|| PipelineMinuteRow {
-            minute,
-            series,
-            ..PipelineMinuteRow::default()
-        })
-    }
-
-    /// The row of a component's minute, to add to.
-    pub(crate) fn component_minute(&mut self, minute: i64, series: i64) -> &mut ComponentMinuteRow {
-        self.component_minutes.entry((minute, series)).or_insert_with(|| ComponentMinuteRow {
-            minute,
-            series,
-            ..ComponentMinuteRow::default()
-        })
-    }
-
-    /// The host of a minute: the last one in the batch stays, the samples are counted.
-    pub(crate) fn set_host(&mut self, mut row: NodeMinuteRow) {
-        let key = (row.minute, row.node);
-        row.samples += self.node_minutes.get(&key).map_or(0, |known| known.samples);
-        self.node_minutes.insert(key, row);
-    }
-
-    /// Notes that a minute of a node changes, so that its hour and day are summed anew.
-    pub(crate) fn touch_minute(&mut self, minute: i64, node: NodeKey) {
-        self.dirty_hours.insert((minute.div_euclid(60), node.0));
-        self.dirty_days.insert((minute.div_euclid(1_440), node.0));
+    /// What the batch adds to a minute of a node, to add to.
+    pub(crate) fn cell(&mut self, minute: i64, node: NodeKey) -> &mut MinuteCell {
+        self.cells.entry((minute, node.0)).or_insert_with(|| MinuteCell::new(minute, node.0))
     }
 
     /// Adds an event under the next sequence number, and keeps it when it is a status change.
@@ -198,14 +169,11 @@ impl Changes {
             pulses: std::mem::take(&mut self.pulses).into_iter().map(|(node, pulse)| (node.0, pulse)).collect(),
             nodes: std::mem::take(&mut self.nodes).into_iter().map(|(node, change)| (node.0, change)).collect(),
             statuses: std::mem::take(&mut self.statuses).into_values().collect(),
-            pipeline_minutes: std::mem::take(&mut self.pipeline_minutes).into_values().collect(),
-            component_minutes: std::mem::take(&mut self.component_minutes).into_values().collect(),
-            node_minutes: std::mem::take(&mut self.node_minutes).into_values().collect(),
-            dirty_hours: std::mem::take(&mut self.dirty_hours).into_iter().collect(),
-            dirty_days: std::mem::take(&mut self.dirty_days).into_iter().collect(),
+            cells: std::mem::take(&mut self.cells).into_values().collect(),
             logs: std::mem::take(&mut self.logs),
             events: std::mem::take(&mut self.event_rows),
             head_seq: self.head_seq,
+            ..CommitBatch::default()
         }
     }
 }

@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{self, Context, Outcome};
 use super::changes::Changes;
+use super::folding::FoldTimer;
 use super::report::{Refusals, Submission};
 use super::state::{IngestState, NodeState};
 use crate::clock;
 use crate::feed::Feed;
 use crate::fleet::Fleet;
+use crate::journal::Journal;
 use crate::logging::chain;
 use crate::rings::Rings;
 use crate::store::{NodeKey, Store, StoreError};
@@ -45,9 +47,13 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 /// The same for one that has failed again and again. Agents back off for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long the committer makes rows of the journal when it ends.
+const LAST_FOLD_DEADLINE: Duration = Duration::from_secs(7);
+
 /// What the committer works with.
 pub(crate) struct CommitterParts {
     pub store: Arc<dyn Store>,
+    pub journal: Arc<Journal>,
     pub fleet: Arc<Fleet>,
     pub rings: Arc<Rings>,
     pub feed: Arc<Feed>,
@@ -57,9 +63,10 @@ pub(crate) struct CommitterParts {
 }
 
 /// The way to the committer, cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Committer {
     work: mpsc::Sender<Work>,
+    journal: Arc<Journal>,
 }
 
 /// What a submission came to.
@@ -104,13 +111,18 @@ impl Committer {
         stop: CancellationToken,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (work, receiver) = mpsc::channel(QUEUE_LEN);
-        let task = CommitterTask { state, parts, stop, alone: 0, failures_in_row: 0 };
+        let fold_timer = FoldTimer::new(Instant::now());
+        let task = CommitterTask { state, parts, stop, fold_timer, alone: 0, failures_in_row: 0 };
+        let journal = Arc::clone(&task.parts.journal);
         let task = tokio::spawn(task.run(receiver));
-        (Committer { work }, task)
+        (Committer { work, journal }, task)
     }
 
     /// Commits a submission. Never waits for a place in the queue.
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Committed, SubmitError> {
+        if self.journal.is_full() {
+            return Err(SubmitError::Busy);
+        }
         let (answer, receiver) = oneshot::channel();
         self.work.try_send(Work::Submission(submission, answer)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SubmitError::Busy,
@@ -165,6 +177,7 @@ struct CommitterTask {
     state: IngestState,
     parts: CommitterParts,
     stop: CancellationToken,
+    fold_timer: FoldTimer,
     /// Submissions that are still to be committed one by one.
     alone: usize,
     /// Transactions that failed since the last one that did not.
@@ -182,14 +195,62 @@ impl CommitterTask {
                     receiver.close();
                     continue;
                 }
+                () = tokio::time::sleep_until(self.fold_timer.next()) => {
+                    if self.fold().await == Next::End {
+                        return;
+                    }
+                    continue;
+                }
                 work = receiver.recv() => work,
             };
-            let Some(first) = first else { return };
+            let Some(first) = first else { return self.fold_all().await };
             let batch = if self.alone > 0 { vec![first] } else { gather(first, &mut receiver) };
             self.alone = self.alone.saturating_sub(1);
             if self.commit_batch(batch).await == Next::End {
                 return;
             }
+        }
+    }
+
+    /// Writes a slice of the journal; the first of a fold also says how many there are.
+    async fn fold(&mut self) -> Next {
+        let journal = Arc::clone(&self.parts.journal);
+        if self.fold_timer.is_between_folds() {
+            self.fold_timer.begin(journal.seal());
+        }
+        let begin = Instant::now();
+        match journal.fold().await {
+            Ok(Some(rows)) => {
+                self.parts.telemetry.fold_seconds.observe(begin.elapsed().as_secs_f64());
+                self.parts.telemetry.rows_written.inc_by(rows as u64);
+                self.fold_timer.go_on(Instant::now());
+                Next::GoOn
+            }
+            Ok(None) => {
+                self.fold_timer.end(Instant::now(), clock::now_ms());
+                Next::GoOn
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "the journal could not be folded, trying again");
+                tokio::time::sleep(FAILURE_PAUSE).await;
+                self.fold_timer.go_on(Instant::now());
+                if is_final(&error) { Next::End } else { self.reload().await }
+            }
+        }
+    }
+
+    /// Leaves rows only, if time suffices; what is left is read from the journal at the next start.
+    async fn fold_all(&mut self) {
+        let folded = tokio::time::timeout(LAST_FOLD_DEADLINE, async {
+            while self.parts.journal.seal() > 0 {
+                if let Err(error) = self.parts.journal.fold().await {
+                    tracing::warn!(error = %chain(&error), "the journal is left to be folded at the next start");
+                    return;
+                }
+            }
+        });
+        if folded.await.is_err() {
+            tracing::info!("the rest of the journal is left to be folded at the next start");
         }
     }
 
@@ -203,6 +264,9 @@ impl CommitterTask {
         let Err(error) = self.write(&mut changes, &counts).await else {
             self.failures_in_row = 0;
             self.answer(waiting);
+            if self.parts.journal.is_full() {
+                self.fold_timer.hurry(Instant::now());
+            }
             return Next::GoOn;
         };
         tracing::error!(error = %chain(&error), "a transaction failed, nothing of it was written");
@@ -313,7 +377,7 @@ impl CommitterTask {
         let telemetry = &self.parts.telemetry;
         if rows > 0 {
             let begin = Instant::now();
-            if let Err(error) = self.parts.store.commit(batch).await {
+            if let Err(error) = self.parts.journal.commit(batch).await {
                 telemetry.commit_failures.inc();
                 return Err(error);
             }
@@ -359,7 +423,7 @@ impl CommitterTask {
     async fn reload(&mut self) -> Next {
         let mut pause = FAILURE_PAUSE;
         loop {
-            match self.parts.store.load_ingest().await {
+            match self.parts.journal.load().await {
                 Ok(snapshot) => {
                     self.state = IngestState::load(snapshot);
                     // A commit can fail after it has reached the disk: then its reports are

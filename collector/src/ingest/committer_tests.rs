@@ -15,6 +15,7 @@ use crate::store::{EnrolledNode, NewEnrolment, Step, StepRange};
 struct Bench {
     dir: tempfile::TempDir,
     store: Arc<dyn Store>,
+    journal: Arc<Journal>,
     fleet: Arc<Fleet>,
     feed: Arc<Feed>,
     committer: Committer,
@@ -29,10 +30,12 @@ impl Bench {
         let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
         let telemetry = Arc::new(Telemetry::new());
         let rings = Arc::new(Rings::new(1 << 20));
-        let snapshot = store.load_ingest().await.unwrap();
+        let journal = Arc::new(Journal::new(Arc::clone(&store)));
+        let snapshot = journal.load().await.unwrap();
         let feed = Arc::new(Feed::new(
             &snapshot.position,
             Arc::clone(&store),
+            Arc::clone(&journal),
             Arc::clone(&rings),
             auth,
             Arc::clone(&telemetry),
@@ -42,6 +45,7 @@ impl Bench {
         let fleet = Arc::new(Fleet::new(std::iter::empty(), interval, Duration::ZERO, Instant::now()));
         let parts = CommitterParts {
             store: Arc::clone(&store),
+            journal: Arc::clone(&journal),
             fleet: Arc::clone(&fleet),
             rings,
             feed: Arc::clone(&feed),
@@ -50,7 +54,7 @@ impl Bench {
             minutes_retention: Duration::from_secs(86_400),
         };
         let (committer, task) = Committer::start(IngestState::load(snapshot), parts, CancellationToken::new());
-        Bench { dir, store, fleet, feed, committer, task }
+        Bench { dir, store, journal, fleet, feed, committer, task }
     }
 
     async fn enroll(&self, machine_id: &str) -> EnrolledNode {
@@ -81,9 +85,7 @@ impl Bench {
 
     /// From now on every transaction with samples fails.
     fn fail(&self) {
-        self.interfere(
-            "CREATE TRIGGER fail BEFORE INSERT ON pipeline_minutes BEGIN SELECT RAISE(ABORT, 'disk full'); END;",
-        );
+        self.interfere("CREATE TRIGGER fail BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'disk full'); END;");
     }
 
     async fn submit(&self, node: NodeKey, seq: u64) -> Result<Committed, SubmitError> {
@@ -93,7 +95,7 @@ impl Bench {
     /// Events in of the pipeline over all minutes.
     async fn stored_events(&self) -> i64 {
         let range = StepRange { step: Step::Minute, from: 0, to: i64::MAX };
-        self.store.pipeline_minutes(1, None, range).await.unwrap().iter().map(|minute| minute.events_in).sum()
+        self.journal.pipeline_minutes(1, None, range).await.unwrap().iter().map(|minute| minute.events_in).sum()
     }
 }
 

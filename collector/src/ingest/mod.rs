@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod changes;
 pub(crate) mod committer;
 pub(crate) mod decode;
+mod folding;
 pub(crate) mod report;
 mod samples;
 pub(crate) mod state;

@@ -6,7 +6,8 @@ use super::apply::Interval;
 use super::changes::Changes;
 use super::report::{ComponentFacts, PipelineDeltas};
 use super::state::{Dimensions, PipelineState};
-use crate::store::{PipelineMinuteRow, SeriesRow};
+use crate::journal::add_known;
+use crate::store::{ComponentMinuteRow, PipelineMinuteRow, SeriesRow};
 
 /// Adds a pipeline's deltas to its minute.
 pub(super) fn add_sample(row: &mut PipelineMinuteRow, sample: &PipelineDeltas, at: &Interval) {
@@ -16,19 +17,24 @@ pub(super) fn add_sample(row: &mut PipelineMinuteRow, sample: &PipelineDeltas, a
     row.discarded = row.discarded.saturating_add(sample.discarded);
     row.bytes_in = row.bytes_in.saturating_add(sample.bytes_in);
     row.bytes_out = row.bytes_out.saturating_add(sample.bytes_out);
-    add_mean(&mut row.utilization_sum, &mut row.utilization_weight, sample.utilization, at.seconds);
+    add_mean(&mut row.utilization_sum, &mut row.utilization_weight, sample.utilization, at.ms());
     let events = latency_weight(sample.events_in.max(sample.events_out));
-    add_mean(&mut row.latency_sum, &mut row.latency_weight, sample.latency_ms, events);
+    add_mean(&mut row.latency_sum, &mut row.latency_weight, sample.latency_ms.map(microseconds), events);
     row.samples += 1;
     row.resets += i64::from(sample.reset);
 }
 
-/// Adds a value to a weighted mean, if there is one.
+/// Adds a value to a weighted mean, if there is one. Whole numbers of small units take less room
+/// than fractions of large ones.
 fn add_mean(sum: &mut f64, weight: &mut f64, value: Option<f64>, by: f64) {
     if let Some(value) = value {
-        *sum += value * by;
+        *sum += (value * by).round();
         *weight += by;
     }
+}
+
+fn microseconds(ms: f64) -> f64 {
+    ms * 1_000.0
 }
 
 /// A mean over events is weighted by their number; an idle interval counts as one event, so that
@@ -38,30 +44,21 @@ fn latency_weight(events: i64) -> f64 {
 }
 
 /// Adds a component's deltas to its minute.
-pub(super) fn add_component_sample(changes: &mut Changes, series: i64, component: &ComponentFacts, at: &Interval) {
-    let row = changes.component_minute(at.minute, series);
+pub(super) fn add_component_sample(row: &mut ComponentMinuteRow, component: &ComponentFacts, at: &Interval) {
     row.received_events = row.received_events.saturating_add(component.received_events);
     row.sent_events = row.sent_events.saturating_add(component.sent_events);
     row.errors = row.errors.saturating_add(component.errors);
     row.discarded = row.discarded.saturating_add(component.discarded);
     row.received_bytes = add_known(row.received_bytes, component.received_bytes);
     row.sent_bytes = add_known(row.sent_bytes, component.sent_bytes);
-    add_mean(&mut row.utilization_sum, &mut row.utilization_weight, component.utilization, at.seconds);
+    add_mean(&mut row.utilization_sum, &mut row.utilization_weight, component.utilization, at.ms());
     let events = latency_weight(component.received_events.max(component.sent_events));
-    add_mean(&mut row.latency_sum, &mut row.latency_weight, component.latency_ms, events);
+    add_mean(&mut row.latency_sum, &mut row.latency_weight, component.latency_ms.map(microseconds), events);
     row.buffer_events = component.buffer_events.or(row.buffer_events);
     row.buffer_max_events = component.buffer_max_events.or(row.buffer_max_events);
     row.buffer_bytes = component.buffer_bytes.or(row.buffer_bytes);
     row.buffer_max_bytes = component.buffer_max_bytes.or(row.buffer_max_bytes);
     row.samples += 1;
-}
-
-/// A sum is unknown only as long as nothing of it is known.
-fn add_known(sum: Option<i64>, more: Option<i64>) -> Option<i64> {
-    match (sum, more) {
-        (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
-        (known, None) | (None, known) => known,
-    }
 }
 
 /// The key of a component's series; a new one is made known.

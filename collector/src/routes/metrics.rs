@@ -26,6 +26,9 @@ pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpRespo
     for (status, count) in app.fleet.count_by_status() {
         telemetry.nodes.get_or_create(&StatusLabel { status: status.as_str() }).set(count);
     }
+    let journal = app.journal.usage();
+    telemetry.journal_rows.set(signed(journal.rows));
+    telemetry.journal_bytes.set(i64::try_from(journal.bytes).unwrap_or(i64::MAX));
     telemetry.ingest_queue.set(signed(app.committer.queue_len()));
     note_process(&app);
     let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;

@@ -42,7 +42,7 @@ pub(crate) async fn list_nodes(
         after: params.text("cursor").map(read_cursor).transpose()?,
         limit: limit + 1,
     };
-    let mut nodes = app.store.list_nodes(query).await?;
+    let mut nodes = app.journal.list_nodes(query).await?;
     let more = nodes.len() as i64 > limit;
     nodes.truncate(limit as usize);
     let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
@@ -89,7 +89,7 @@ pub(crate) async fn list_node_minutes(
     let range = params.steps(&app.config.retention)?;
     let node = find_node_named(&app, scope, &id).await?;
     // With the one before, from which on counters have grown.
-    let spans = app.store.node_minutes(node.key, StepRange { from: range.from.saturating_sub(1), ..range }).await?;
+    let spans = app.journal.node_minutes(node.key, StepRange { from: range.from.saturating_sub(1), ..range }).await?;
     let from = range.from.saturating_mul(range.step.ms());
     let items = HostMinute::all(range.step, &spans).filter(|item| item.at() >= from);
     Ok(Json(History::new(range.step, items.collect())))

@@ -148,7 +148,7 @@ fn fitting_step(from: UnixMillis, to: UnixMillis, now: UnixMillis, retention: &R
 /// A node in the scope; what is outside does not exist.
 pub(crate) async fn find_node(app: &App, scope: Scope, id: NodeId) -> Result<NodeView, ApiError> {
     let query = NodeQuery { environments: scope.environments(), id: Some(id), limit: 1, ..NodeQuery::default() };
-    app.store.list_nodes(query).await?.pop().ok_or_else(|| ApiError::not_found(format!("node {id}")))
+    app.journal.list_nodes(query).await?.pop().ok_or_else(|| ApiError::not_found(format!("node {id}")))
 }
 
 /// A node by the text of its id.

@@ -56,7 +56,7 @@ pub(crate) async fn list_pipeline_minutes(
     let range = params.steps(&app.config.retention)?;
     let node = params.node(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.store.pipeline_minutes(pipeline.key, node, range).await?;
+    let minutes = app.journal.pipeline_minutes(pipeline.key, node, range).await?;
     Ok(Json(History::new(range.step, minutes.iter().map(|view| PipelineMinute::new(range.step, view)).collect())))
 }
 
@@ -72,6 +72,6 @@ pub(crate) async fn list_component_minutes(
     let range = params.steps(&app.config.retention)?;
     let node = params.node(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.store.component_minutes(pipeline.key, node, range).await?;
+    let minutes = app.journal.component_minutes(pipeline.key, node, range).await?;
     Ok(Json(History::new(range.step, minutes.into_iter().map(|view| ComponentMinute::new(range.step, view)).collect())))
 }

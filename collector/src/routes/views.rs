@@ -226,8 +226,8 @@ impl PipelineMinute {
             discarded: view.discarded,
             bytes_in: view.bytes_in,
             bytes_out: view.bytes_out,
-            utilization: view.utilization,
-            latency_ms: view.latency_ms,
+            utilization: view.utilization(),
+            latency_ms: view.latency_ms(),
             samples: view.samples,
             gaps: view.gaps,
             resets: view.resets,
@@ -257,6 +257,7 @@ pub(crate) struct ComponentMinute {
 impl ComponentMinute {
     /// From the store's view.
     pub(crate) fn new(step: Step, view: ComponentMinuteView) -> Self {
+        let (utilization, latency_ms) = (view.utilization(), view.latency_ms());
         ComponentMinute {
             at: view.at * step.ms(),
             component_id: view.component,
@@ -267,8 +268,8 @@ impl ComponentMinute {
             discarded: view.discarded,
             received_bytes: view.received_bytes,
             sent_bytes: view.sent_bytes,
-            utilization: view.utilization,
-            latency_ms: view.latency_ms,
+            utilization,
+            latency_ms,
             samples: view.samples,
         }
     }

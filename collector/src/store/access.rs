@@ -6,7 +6,7 @@ use std::sync::Arc;
 use systole_shared::events::EventType;
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineStatus, TokenHash, TokenId, TokenKind, UnixMillis};
 
-use super::{EnvironmentKey, NodeKey, PipelineStatusRow, StoredEnvironment};
+use super::{EnvironmentKey, FoldMark, JournalRow, NodeKey, PipelineStatusRow, StoredEnvironment};
 
 /// From where on nothing is missing: lines and status changes are kept for different times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,9 @@ pub(crate) struct IngestSnapshot {
     /// Key, environment, id and name of every pipeline.
     pub pipelines: Vec<(i64, EnvironmentKey, String, String)>,
     pub last_series: i64,
+    /// The oldest first.
+    pub journal: Vec<JournalRow>,
+    pub fold: FoldMark,
 }
 
 /// A node as the committer knows it.

@@ -195,11 +195,6 @@ fn found(dialect: Dialect, step: Step, source: Source, wanted: &str, columns: im
     format!("WITH RECURSIVE {}", with.join(", "))
 }
 
-/// An average out of a sum and a weight; null without weight.
-fn mean(name: &str) -> String {
-    format!("CASE WHEN sum({name}_weight) > 0 THEN sum({name}_sum) / sum({name}_weight) END")
-}
-
 /// The history of pipeline $3 from step $1 to before $2, summed over nodes or of node $4.
 pub(super) fn history(dialect: Dialect, subject: Subject, step: Step) -> String {
     let wanted = format!(
@@ -210,11 +205,18 @@ pub(super) fn history(dialect: Dialect, subject: Subject, step: Step) -> String 
     let columns = [subject.counters(), &WEIGHTED].concat().join(", ");
     let found = found(dialect, step, Source::of(subject), &wanted, |_| columns.clone());
     dialect.finish(format!(
-        "{found} SELECT at, component, max(kind) AS kind, {}, {} AS utilization, {} AS latency_ms \
+        "{found} SELECT at, component, max(kind) AS kind, {}, {} \
          FROM found GROUP BY at, component ORDER BY at, component",
         dialect.sums(subject.counters()),
-        mean("utilization"),
-        mean("latency"),
+        WEIGHTED.map(|name| format!("sum({name}) AS {name}")).join(", "),
+    ))
+}
+
+/// The series of pipeline $1, of all nodes or of node $2.
+pub(super) fn series_of_pipeline(dialect: Dialect, subject: Subject) -> String {
+    dialect.finish(format!(
+        "SELECT id, node, component, kind FROM series WHERE pipeline = $1 AND {} AND ($2 IS NULL OR node = $2)",
+        subject.is_component()
     ))
 }
 

@@ -25,7 +25,7 @@ use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 pub(crate) use access::*;
 pub(crate) use queries::*;
 pub(crate) use rows::*;
-pub(crate) use span::NodeSpan;
+pub(crate) use span::{NodeSpan, merged_spans};
 pub(crate) use steps::{Step, StepRange};
 
 /// Surrogate key of an environment.
@@ -154,8 +154,8 @@ pub(crate) trait Store: Send + Sync {
     async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError>;
     /// One node's holes, newest first.
     async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError>;
-    /// One node's host by minute, hour or day.
-    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Vec<NodeSpan>, StoreError>;
+    /// One node's host by minute, hour or day: the parts that its spans are merged of, in order.
+    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Stored<NodeSpan>, StoreError>;
     /// Pipelines of environments, by id, with their state on each node.
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
     /// A pipeline by minute, hour or day, summed over nodes unless one is named.
@@ -164,14 +164,14 @@ pub(crate) trait Store: Send + Sync {
         pipeline: i64,
         node: Option<NodeKey>,
         range: StepRange,
-    ) -> Result<Vec<PipelineMinuteView>, StoreError>;
+    ) -> Result<Stored<PipelineMinuteView>, StoreError>;
     /// A pipeline's components by minute, hour or day, summed over nodes unless one is named.
     async fn component_minutes(
         &self,
         pipeline: i64,
         node: Option<NodeKey>,
         range: StepRange,
-    ) -> Result<Vec<ComponentMinuteView>, StoreError>;
+    ) -> Result<Stored<ComponentMinuteView>, StoreError>;
     /// Log lines, oldest first.
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError>;
     /// Status changes, oldest first.

@@ -5,7 +5,8 @@ use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use systole_shared::events::EventType;
 use systole_shared::{LogLevel, NodeId, UnixMillis};
 
-use super::{EnvironmentKey, NodeKey, Oldest, PipelineStatusRow};
+use super::{ComponentMinuteRow, EnvironmentKey, NodeKey, Oldest, PipelineMinuteRow, PipelineStatusRow};
+use crate::journal::add_known;
 
 /// Which nodes.
 #[derive(Clone, Debug, Default)]
@@ -73,8 +74,31 @@ pub(crate) struct PipelineView {
     pub nodes: Vec<PipelineStatusView>,
 }
 
-/// A pipeline's minute, hour or day, summed over nodes.
+/// Rows as they are stored, with what it takes to add the journal to them.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored<R> {
+    pub rows: Vec<R>,
+    /// Slices of the journal that were rows when these were read.
+    pub folds: u64,
+    /// The series that were asked for.
+    pub series: Vec<SeriesView>,
+}
+
+/// A series, by its node.
 #[derive(Clone, Debug, PartialEq, QueryableByName)]
+pub(crate) struct SeriesView {
+    #[diesel(sql_type = BigInt)]
+    pub id: i64,
+    #[diesel(sql_type = BigInt)]
+    pub node: i64,
+    #[diesel(sql_type = Text)]
+    pub component: String,
+    #[diesel(sql_type = Text)]
+    pub kind: String,
+}
+
+/// A pipeline's minute, hour or day, summed over nodes.
+#[derive(Clone, Debug, Default, PartialEq, QueryableByName)]
 pub(crate) struct PipelineMinuteView {
     /// Number of the minute, hour or day.
     #[diesel(sql_type = BigInt)]
@@ -91,10 +115,14 @@ pub(crate) struct PipelineMinuteView {
     pub bytes_in: i64,
     #[diesel(sql_type = BigInt)]
     pub bytes_out: i64,
-    #[diesel(sql_type = Nullable<Double>)]
-    pub utilization: Option<f64>,
-    #[diesel(sql_type = Nullable<Double>)]
-    pub latency_ms: Option<f64>,
+    #[diesel(sql_type = Double)]
+    pub utilization_sum: f64,
+    #[diesel(sql_type = Double)]
+    pub utilization_weight: f64,
+    #[diesel(sql_type = Double)]
+    pub latency_sum: f64,
+    #[diesel(sql_type = Double)]
+    pub latency_weight: f64,
     #[diesel(sql_type = BigInt)]
     pub samples: i64,
     #[diesel(sql_type = BigInt)]
@@ -106,7 +134,7 @@ pub(crate) struct PipelineMinuteView {
 }
 
 /// A component's minute, hour or day, summed over nodes.
-#[derive(Clone, Debug, PartialEq, QueryableByName)]
+#[derive(Clone, Debug, Default, PartialEq, QueryableByName)]
 pub(crate) struct ComponentMinuteView {
     /// Number of the minute, hour or day.
     #[diesel(sql_type = BigInt)]
@@ -127,12 +155,94 @@ pub(crate) struct ComponentMinuteView {
     pub received_bytes: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
     pub sent_bytes: Option<i64>,
-    #[diesel(sql_type = Nullable<Double>)]
-    pub utilization: Option<f64>,
-    #[diesel(sql_type = Nullable<Double>)]
-    pub latency_ms: Option<f64>,
+    #[diesel(sql_type = Double)]
+    pub utilization_sum: f64,
+    #[diesel(sql_type = Double)]
+    pub utilization_weight: f64,
+    #[diesel(sql_type = Double)]
+    pub latency_sum: f64,
+    #[diesel(sql_type = Double)]
+    pub latency_weight: f64,
     #[diesel(sql_type = BigInt)]
     pub samples: i64,
+}
+
+/// A mean out of a sum and a weight; unknown without weight.
+fn mean(sum: f64, weight: f64) -> Option<f64> {
+    (weight > 0.0).then(|| sum / weight)
+}
+
+/// Microseconds as milliseconds.
+fn milliseconds(us: f64) -> f64 {
+    us / 1_000.0
+}
+
+impl PipelineMinuteView {
+    /// Nothing yet.
+    pub(crate) fn empty(at: i64) -> Self {
+        PipelineMinuteView { at, ..PipelineMinuteView::default() }
+    }
+
+    /// Adds a row.
+    pub(crate) fn add(&mut self, row: &PipelineMinuteRow) {
+        self.events_in = self.events_in.saturating_add(row.events_in);
+        self.events_out = self.events_out.saturating_add(row.events_out);
+        self.errors = self.errors.saturating_add(row.errors);
+        self.discarded = self.discarded.saturating_add(row.discarded);
+        self.bytes_in = self.bytes_in.saturating_add(row.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(row.bytes_out);
+        self.utilization_sum += row.utilization_sum;
+        self.utilization_weight += row.utilization_weight;
+        self.latency_sum += row.latency_sum;
+        self.latency_weight += row.latency_weight;
+        self.samples = self.samples.saturating_add(row.samples);
+        self.gaps = self.gaps.saturating_add(row.gaps);
+        self.resets = self.resets.saturating_add(row.resets);
+        self.logs_dropped = self.logs_dropped.saturating_add(row.logs_dropped);
+    }
+
+    /// Share of the time that it was busy, 0 to 1.
+    pub(crate) fn utilization(&self) -> Option<f64> {
+        mean(self.utilization_sum, self.utilization_weight)
+    }
+
+    /// Mean over events.
+    pub(crate) fn latency_ms(&self) -> Option<f64> {
+        mean(self.latency_sum, self.latency_weight).map(milliseconds)
+    }
+}
+
+impl ComponentMinuteView {
+    /// Nothing yet of a series.
+    pub(crate) fn empty(at: i64, series: &SeriesView) -> Self {
+        let (component, kind) = (series.component.clone(), series.kind.clone());
+        ComponentMinuteView { at, component, kind, ..ComponentMinuteView::default() }
+    }
+
+    /// Adds a row.
+    pub(crate) fn add(&mut self, row: &ComponentMinuteRow) {
+        self.received_events = self.received_events.saturating_add(row.received_events);
+        self.sent_events = self.sent_events.saturating_add(row.sent_events);
+        self.errors = self.errors.saturating_add(row.errors);
+        self.discarded = self.discarded.saturating_add(row.discarded);
+        self.received_bytes = add_known(self.received_bytes, row.received_bytes);
+        self.sent_bytes = add_known(self.sent_bytes, row.sent_bytes);
+        self.utilization_sum += row.utilization_sum;
+        self.utilization_weight += row.utilization_weight;
+        self.latency_sum += row.latency_sum;
+        self.latency_weight += row.latency_weight;
+        self.samples = self.samples.saturating_add(row.samples);
+    }
+
+    /// Share of the time that it was busy, 0 to 1.
+    pub(crate) fn utilization(&self) -> Option<f64> {
+        mean(self.utilization_sum, self.utilization_weight)
+    }
+
+    /// Mean over events.
+    pub(crate) fn latency_ms(&self) -> Option<f64> {
+        mean(self.latency_sum, self.latency_weight).map(milliseconds)
+    }
 }
 
 /// Which log lines.

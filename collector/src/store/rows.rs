@@ -2,8 +2,10 @@
 //! tables; times are Unix milliseconds; minutes are Unix minutes.
 
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
+use serde::{Deserialize, Serialize};
 
 use super::schema::*;
+use crate::journal::{MinuteCell, compact_float};
 
 /// A new pipeline of an environment.
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
@@ -28,7 +30,7 @@ pub(crate) struct SeriesRow {
 }
 
 /// How far one life of an agent has been applied.
-#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[derive(Clone, Debug, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = node_boots, treat_none_as_default_value = false)]
 pub(crate) struct NodeBootRow {
     pub node: i64,
@@ -49,11 +51,20 @@ pub(crate) struct NodeGapRow {
 }
 
 /// What every report changes of its node. `None` leaves a column as it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodePulse {
     pub health: Option<String>,
     pub host: Option<String>,
     pub last_seen_at: Option<i64>,
+}
+
+impl NodePulse {
+    /// Takes what a later one knows.
+    pub(crate) fn renew(&mut self, later: NodePulse) {
+        self.health = later.health.or_else(|| self.health.take());
+        self.host = later.host.or_else(|| self.host.take());
+        self.last_seen_at = later.last_seen_at.or(self.last_seen_at);
+    }
 }
 
 /// What seldom changes of a node. `None` leaves a column as it is.
@@ -93,9 +104,10 @@ pub(crate) struct PipelineStatusRow {
 }
 
 /// Deltas of a pipeline on a node, added to the row of the minute.
-#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable)]
+#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = pipeline_minutes, treat_none_as_default_value = false)]
 pub(crate) struct PipelineMinuteRow {
+    #[serde(skip)]
     pub minute: i64,
     pub series: i64,
     pub events_in: i64,
@@ -104,9 +116,17 @@ pub(crate) struct PipelineMinuteRow {
     pub discarded: i64,
     pub bytes_in: i64,
     pub bytes_out: i64,
+    /// Milliseconds that it was busy.
+    #[serde(with = "compact_float")]
     pub utilization_sum: f64,
+    /// Milliseconds that this is known of.
+    #[serde(with = "compact_float")]
     pub utilization_weight: f64,
+    /// Microseconds, added over events.
+    #[serde(with = "compact_float")]
     pub latency_sum: f64,
+    /// Events that this is known of.
+    #[serde(with = "compact_float")]
     pub latency_weight: f64,
     pub samples: i64,
     pub gaps: i64,
@@ -115,9 +135,10 @@ pub(crate) struct PipelineMinuteRow {
 }
 
 /// Deltas of a component on a node, added to the row of the minute.
-#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable)]
+#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = component_minutes, treat_none_as_default_value = false)]
 pub(crate) struct ComponentMinuteRow {
+    #[serde(skip)]
     pub minute: i64,
     pub series: i64,
     pub received_events: i64,
@@ -126,9 +147,17 @@ pub(crate) struct ComponentMinuteRow {
     pub discarded: i64,
     pub received_bytes: Option<i64>,
     pub sent_bytes: Option<i64>,
+    /// Milliseconds that it was busy.
+    #[serde(with = "compact_float")]
     pub utilization_sum: f64,
+    /// Milliseconds that this is known of.
+    #[serde(with = "compact_float")]
     pub utilization_weight: f64,
+    /// Microseconds, added over events.
+    #[serde(with = "compact_float")]
     pub latency_sum: f64,
+    /// Events that this is known of.
+    #[serde(with = "compact_float")]
     pub latency_weight: f64,
     pub buffer_events: Option<i64>,
     pub buffer_max_events: Option<i64>,
@@ -138,10 +167,12 @@ pub(crate) struct ComponentMinuteRow {
 }
 
 /// The host as last seen in the minute.
-#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable)]
+#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = node_minutes, treat_none_as_default_value = false)]
 pub(crate) struct NodeMinuteRow {
+    #[serde(skip)]
     pub minute: i64,
+    #[serde(skip)]
     pub node: i64,
     pub memory_total_bytes: Option<i64>,
     pub memory_used_bytes: Option<i64>,
@@ -189,9 +220,35 @@ pub(crate) struct EventRow {
     pub payload: String,
 }
 
+/// A record of the journal.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = journal, treat_none_as_default_value = false)]
+pub(crate) struct JournalRow {
+    pub id: i64,
+    pub body: Vec<u8>,
+}
+
+/// How far the journal has become rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FoldMark {
+    /// Slices so far.
+    pub number: u64,
+    /// Records up to this one are becoming rows; 0: none are.
+    pub to: i64,
+    /// Of these, cells up to this minute and node are rows already.
+    pub minute: i64,
+    pub node: i64,
+}
+
 /// Everything that one transaction of the committer writes.
 #[derive(Debug, Default)]
 pub(crate) struct CommitBatch {
+    /// What reports add to minutes, for the journal; a store is given rows.
+    pub cells: Vec<MinuteCell>,
+    pub journal: Option<JournalRow>,
+    /// Records up to this one are removed.
+    pub journal_trim: Option<i64>,
+    pub fold: Option<FoldMark>,
     pub pipelines: Vec<PipelineRow>,
     /// Pipelines that were renamed: key and new name.
     pub pipeline_names: Vec<(i64, String)>,
@@ -231,5 +288,6 @@ impl CommitBatch {
             + self.node_minutes.len()
             + self.logs.len()
             + self.events.len()
+            + usize::from(self.journal.is_some())
     }
 }

@@ -10,6 +10,17 @@ table! {
         oldest_log -> BigInt,
         oldest_event -> BigInt,
         access_version -> BigInt,
+        folds -> BigInt,
+        fold_to -> BigInt,
+        fold_minute -> BigInt,
+        fold_node -> BigInt,
+    }
+}
+
+table! {
+    journal (id) {
+        id -> BigInt,
+        body -> Binary,
     }
 }
 

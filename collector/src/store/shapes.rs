@@ -20,6 +20,11 @@ pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
+/// How far the journal has become rows: the columns of `meta`.
+pub(super) fn fold_mark((folds, to, minute, node): (i64, i64, i64, i64)) -> FoldMark {
+    FoldMark { number: unsigned(folds), to, minute, node }
+}
+
 /// A sequence number as it is stored.
 pub(super) fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)

@@ -6,6 +6,8 @@
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Double, Nullable};
 
+use super::NodeMinuteRow;
+
 /// Columns of gauges.
 pub(super) const GAUGES: [&str; 9] = [
     "memory_total_bytes",
@@ -109,6 +111,43 @@ pub(super) enum Value {
 }
 
 impl NodeSpan {
+    /// A minute that lies in step `at`.
+    pub(crate) fn of_minute(at: i64, row: &NodeMinuteRow) -> Self {
+        let weight = |is_known: bool| if is_known { 1.0 } else { 0.0 };
+        NodeSpan {
+            at,
+            first_minute: row.minute,
+            last_minute: row.minute,
+            memory_total_bytes: row.memory_total_bytes,
+            memory_used_bytes: row.memory_used_bytes,
+            memory_free_bytes: row.memory_free_bytes,
+            load_avg_1: row.load_avg_1,
+            load_avg_5: row.load_avg_5,
+            load_avg_15: row.load_avg_15,
+            fs_total_bytes: row.fs_total_bytes,
+            fs_used_bytes: row.fs_used_bytes,
+            fs_free_bytes: row.fs_free_bytes,
+            cpu_seconds_total: row.cpu_seconds_total,
+            cpu_seconds_idle: row.cpu_seconds_idle,
+            disk_read_bytes: row.disk_read_bytes,
+            disk_written_bytes: row.disk_written_bytes,
+            net_rx_bytes: row.net_rx_bytes,
+            net_tx_bytes: row.net_tx_bytes,
+            cpu_seconds_total_first: row.cpu_seconds_total,
+            cpu_seconds_idle_first: row.cpu_seconds_idle,
+            disk_read_bytes_first: row.disk_read_bytes,
+            disk_written_bytes_first: row.disk_written_bytes,
+            net_rx_bytes_first: row.net_rx_bytes,
+            net_tx_bytes_first: row.net_tx_bytes,
+            memory_used_sum: row.memory_used_bytes.unwrap_or(0) as f64,
+            memory_used_weight: weight(row.memory_used_bytes.is_some()),
+            load_avg_1_sum: row.load_avg_1.unwrap_or(0.0),
+            load_avg_1_weight: weight(row.load_avg_1.is_some()),
+            resets: 0,
+            samples: row.samples,
+        }
+    }
+
     /// Goes on with the span that follows.
     pub(super) fn extend(&mut self, later: &NodeSpan) {
         self.resets = self.resets + later.resets + i64::from(self.is_reset_by(later));
@@ -198,7 +237,7 @@ impl NodeSpan {
 }
 
 /// Spans of equal `at`, which are in order, made one.
-pub(super) fn merged(parts: Vec<NodeSpan>) -> Vec<NodeSpan> {
+pub(crate) fn merged_spans(parts: Vec<NodeSpan>) -> Vec<NodeSpan> {
     let mut spans: Vec<NodeSpan> = Vec::new();
     for part in parts {
         match spans.last_mut().filter(|span| span.at == part.at) {

@@ -69,13 +69,11 @@ async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
     let before = process::cpu_seconds(collector.pid());
     let (tally, elapsed) = load(&collector.url(), token.token.reveal(), args).await?;
     let pid = collector.pid();
-    let cost = CollectorCost {
-        cpu_seconds: process::cpu_seconds(pid) - before,
-        peak_memory_bytes: process::peak_memory_bytes(pid),
-        database_bytes: Database::bytes(&collector.database()),
-        sums_are_exact: Database::open(&collector.database()).events_in() == tally.events_in,
-    };
-    collector.stop().await;
+    let cpu_seconds = process::cpu_seconds(pid) - before;
+    let peak_memory_bytes = process::peak_memory_bytes(pid);
+    let database_bytes = Database::bytes(&collector.database());
+    let sums_are_exact = collector.stop_and_open_database().await.events_in() == tally.events_in;
+    let cost = CollectorCost { cpu_seconds, peak_memory_bytes, database_bytes, sums_are_exact };
     Ok(Outcome { collector: Some(cost), ..Outcome::of(args, &tally, elapsed) })
 }
 

@@ -16,7 +16,7 @@ use tokio::process::Command;
 use super::agent::{beside, on_disk_of, seen_by};
 use super::binaries::binary;
 use super::client::ApiClient;
-use super::database::Place;
+use super::database::{Database, Place};
 use super::feed::Feed;
 use super::postgres::TestPostgres;
 use super::process::Process;
@@ -282,12 +282,26 @@ impl TestCollector {
     /// Sums of a pipeline's minutes, as the query API tells them; nothing for one that nobody has
     /// reported yet.
     pub async fn minute_sums(&mut self, pipeline: &str) -> Counts {
+        self.minutes(pipeline).await.iter().map(counts).sum()
+    }
+
+    /// Samples in all minutes of a pipeline.
+    pub async fn samples(&mut self, pipeline: &str) -> u64 {
+        self.minutes(pipeline).await.iter().filter_map(|item| item["samples"].as_u64()).sum()
+    }
+
+    async fn minutes(&mut self, pipeline: &str) -> Vec<Value> {
         let hour = 3_600_000;
         let now = crate::clock::now_ms();
         let path =
             format!("/api/v1/pipelines/{pipeline}/minutes?from={}&to={}&step=minute", now - 6 * hour, now + 2 * hour);
-        let viewer = self.viewer().await;
-        viewer.list_if_known(&path).await.iter().map(counts).sum()
+        self.viewer().await.list_if_known(&path).await
+    }
+
+    /// Stops the collector, which makes rows of everything that it has taken, and looks at these.
+    pub async fn stop_and_open_database(&mut self) -> Database {
+        self.stop().await;
+        Database::open(&self.database())
     }
 }
 

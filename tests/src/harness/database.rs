@@ -1,4 +1,6 @@
 //! Looks straight into a collector's database, past everything that the collector says of it.
+//!
+//! A running collector has the last minute in its journal and not in rows.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -115,11 +117,6 @@ impl Database {
         self.number("coalesce(sum(to_seq - from_seq + 1), 0) || '' AS line FROM node_gaps")
     }
 
-    /// Samples of all pipelines in all minutes.
-    pub fn samples(&mut self) -> u64 {
-        self.number("coalesce(sum(samples), 0) || '' AS line FROM pipeline_minutes")
-    }
-
     /// How many rows a table has.
     pub fn rows(&mut self, table: &str) -> u64 {
         self.number(&format!("count(*) || '' AS line FROM {table}"))
@@ -140,19 +137,10 @@ impl Database {
         }
     }
 
-    /// Rows of every table that a report writes to. Equal before and after: nothing was written.
+    /// Rows of every table that a report writes to at once; minutes come later. Equal before and after:
+    /// nothing was written.
     pub fn footprint(&mut self) -> BTreeMap<&'static str, u64> {
-        const TABLES: [&str; 9] = [
-            "pipelines",
-            "series",
-            "pipeline_status",
-            "pipeline_minutes",
-            "component_minutes",
-            "node_minutes",
-            "logs",
-            "events",
-            "node_gaps",
-        ];
+        const TABLES: [&str; 6] = ["pipelines", "series", "pipeline_status", "logs", "events", "node_gaps"];
         TABLES.into_iter().map(|table| (table, self.rows(table))).collect()
     }
 }

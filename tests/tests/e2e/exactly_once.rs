@@ -38,14 +38,14 @@ async fn the_same_report_posted_again_and_many_times_at_once_counts_once() {
     assert_eq!(again.durable_seq, 2);
 
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(3));
-    let mut database = Database::open(&collector.database());
+    let changes = collector.viewer().await.list("/api/v1/status-changes?pipeline=orders").await;
+    assert_eq!(changes.len(), 1, "UNKNOWN to RUNNING, once: {changes:?}");
+    let mut database = collector.stop_and_open_database().await;
     assert_eq!(database.minute_sums(PIPELINE), distinct_counts(3));
     let components = database.component_sums(PIPELINE);
     assert_eq!(components["in"].received_events, distinct_counts(3).events_in);
     assert_eq!(components["out"].sent_bytes, distinct_counts(3).bytes_out);
     assert_eq!(database.rows("logs"), 2);
-    let changes = collector.viewer().await.list("/api/v1/status-changes?pipeline=orders").await;
-    assert_eq!(changes.len(), 1, "UNKNOWN to RUNNING, once: {changes:?}");
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn sums_are_exact_over_sigkills_in_the_middle_of_a_stream_of_reports() {
     let factors: u64 = nodes.join_all().await.into_iter().sum();
 
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(factors));
-    let mut database = Database::open(&collector.database());
+    let mut database = collector.stop_and_open_database().await;
     assert_eq!(database.minute_sums(PIPELINE), distinct_counts(factors));
     assert_eq!(database.rows("logs"), *counted.borrow(), "one line for each report");
 }

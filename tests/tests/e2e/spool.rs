@@ -107,8 +107,8 @@ async fn what_an_outage_beyond_the_bound_loses_is_exactly_what_the_hole_says() {
     stub.control("freeze").await;
     let shown = stub.totals().exposed.events_in;
     // Two more reports bring what was shown before.
-    let sampled = database.samples();
-    eventually_true("two more reports", SOON, async || database.samples() >= sampled + 2).await;
+    let sampled = collector.samples(id).await;
+    eventually_true("two more reports", SOON, async || collector.samples(id).await >= sampled + 2).await;
     let (lost, stored) = (database.lost_reports(), collector.minute_sums(id).await.events_in);
     assert_eq!(stored + EVENTS_PER_REPORT * lost, shown, "{stored} are stored, {lost} reports are lost");
     agent.stop().await;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use systole_tests::clock;
-use systole_tests::harness::database::Database;
 use systole_tests::harness::node::to_json;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
 use systole_tests::harness::{Answer, NodeClient, TestCollector, TestPostgres, eventually_true};
@@ -64,9 +63,9 @@ async fn sums_are_exact_over_crashes_of_the_database_in_the_middle_of_a_stream_o
     let factors: u64 = nodes.join_all().await.into_iter().sum();
 
     assert!(collector.is_alive(), "a crash of the database is none of the collector");
-    let mut database = Database::open(&collector.database());
-    assert_eq!(database.minute_sums(PIPELINE), distinct_counts(factors));
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(factors));
+    let mut database = collector.stop_and_open_database().await;
+    assert_eq!(database.minute_sums(PIPELINE), distinct_counts(factors));
     assert_eq!(database.rows("logs"), *counted.borrow(), "one line for each report");
     let twice = server.sql("SELECT line FROM logs GROUP BY line HAVING count(*) > 1");
     assert_eq!(twice, "", "every line once");

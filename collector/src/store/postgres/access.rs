@@ -53,7 +53,14 @@ pub(super) async fn load_ingest(connection: &mut AsyncPgConnection) -> Result<In
                 .into_iter()
                 .map(|row| (row.id, EnvironmentKey(row.environment), row.slug, row.name))
                 .collect();
-            Ok(IngestSnapshot { position, nodes: by_key.into_values().collect(), pipelines, last_series })
+            let journal = journal::table.order(journal::id).select(JournalRow::as_select()).load(connection).await?;
+            let fold = meta::table
+                .find(1)
+                .select((meta::folds, meta::fold_to, meta::fold_minute, meta::fold_node))
+                .first(connection)
+                .await?;
+            let nodes = by_key.into_values().collect();
+            Ok(IngestSnapshot { position, nodes, pipelines, last_series, journal, fold: fold_mark(fold) })
         })
         .await
 }

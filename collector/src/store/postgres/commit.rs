@@ -46,10 +46,12 @@ fn rounds<'a>(batch: &'a CommitBatch, writer: &'a str) -> Vec<Vec<Statement<'a>>
     rounds.add(&batch.node_minutes, |a, b| (a.minute, a.node) < (b.minute, b.node), tables::node_minutes);
     rounds.add(&batch.dirty_hours, |a, b| a < b, tables::dirty_hours);
     rounds.add(&batch.dirty_days, |a, b| a < b, tables::dirty_days);
+    rounds.0[0].extend(batch.journal.as_ref().map(tables::journal));
+    rounds.0[0].extend(batch.journal_trim.map(tables::journal_trim));
     rounds.add(&batch.logs, |_, _| true, tables::logs);
     rounds.add(&batch.events, |_, _| true, tables::events);
     let last = rounds.0.len() - 1;
-    rounds.0[last].push(tables::head(signed(batch.head_seq), writer));
+    rounds.0[last].push(tables::head(signed(batch.head_seq), batch.fold, writer));
     rounds.0
 }
 

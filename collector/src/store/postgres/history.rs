@@ -1,12 +1,12 @@
 //! Minutes, hours and days for the queries of the API.
 
-use diesel::QueryableByName;
-use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable};
+use diesel::{QueryDsl, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use crate::store::history::{Dialect, Subject, ends, history, node_history};
-use crate::store::span::merged;
+use crate::store::history::{Dialect, Subject, ends, history, node_history, series_of_pipeline};
+use crate::store::schema::meta;
+use crate::store::shapes::unsigned;
 use crate::store::*;
 
 /// The part of a range in which tables have rows: never longer than their retention, however long the
@@ -25,20 +25,45 @@ async fn within(connection: &mut AsyncPgConnection, table: &str, range: StepRang
     Ok(StepRange { from: range.from.max(first), to: range.to.min(last + 1), ..range })
 }
 
+/// Slices of the journal that are rows for everything that the same transaction reads.
+async fn folds(connection: &mut AsyncPgConnection) -> Result<u64, StoreError> {
+    let folds: i64 = meta::table.find(1).select(meta::folds).first(connection).await?;
+    Ok(unsigned(folds))
+}
+
+async fn series(
+    connection: &mut AsyncPgConnection,
+    subject: Subject,
+    pipeline: i64,
+    node: Option<NodeKey>,
+) -> Result<Vec<SeriesView>, StoreError> {
+    Ok(sql_query(series_of_pipeline(Dialect::Postgres, subject))
+        .bind::<BigInt, _>(pipeline)
+        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+        .load(connection)
+        .await?)
+}
+
 pub(super) async fn pipeline_minutes(
     connection: &mut AsyncPgConnection,
     pipeline: i64,
     node: Option<NodeKey>,
     range: StepRange,
-) -> Result<Vec<PipelineMinuteView>, StoreError> {
-    let range = within(connection, "pipeline", range).await?;
-    Ok(sql_query(history(Dialect::Postgres, Subject::Pipeline, range.step))
-        .bind::<BigInt, _>(range.from)
-        .bind::<BigInt, _>(range.to)
-        .bind::<BigInt, _>(pipeline)
-        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-        .load(connection)
-        .await?)
+) -> Result<Stored<PipelineMinuteView>, StoreError> {
+    let read = async |connection: &mut AsyncPgConnection| {
+        let folds = folds(connection).await?;
+        let series = series(connection, Subject::Pipeline, pipeline, node).await?;
+        let range = within(connection, "pipeline", range).await?;
+        let rows = sql_query(history(Dialect::Postgres, Subject::Pipeline, range.step))
+            .bind::<BigInt, _>(range.from)
+            .bind::<BigInt, _>(range.to)
+            .bind::<BigInt, _>(pipeline)
+            .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+            .load(connection)
+            .await?;
+        Ok(Stored { rows, folds, series })
+    };
+    connection.build_transaction().read_only().repeatable_read().run(read).await
 }
 
 pub(super) async fn component_minutes(
@@ -46,28 +71,38 @@ pub(super) async fn component_minutes(
     pipeline: i64,
     node: Option<NodeKey>,
     range: StepRange,
-) -> Result<Vec<ComponentMinuteView>, StoreError> {
-    let range = within(connection, "component", range).await?;
-    Ok(sql_query(history(Dialect::Postgres, Subject::Component, range.step))
-        .bind::<BigInt, _>(range.from)
-        .bind::<BigInt, _>(range.to)
-        .bind::<BigInt, _>(pipeline)
-        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-        .load(connection)
-        .await?)
+) -> Result<Stored<ComponentMinuteView>, StoreError> {
+    let read = async |connection: &mut AsyncPgConnection| {
+        let folds = folds(connection).await?;
+        let series = series(connection, Subject::Component, pipeline, node).await?;
+        let range = within(connection, "component", range).await?;
+        let rows = sql_query(history(Dialect::Postgres, Subject::Component, range.step))
+            .bind::<BigInt, _>(range.from)
+            .bind::<BigInt, _>(range.to)
+            .bind::<BigInt, _>(pipeline)
+            .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+            .load(connection)
+            .await?;
+        Ok(Stored { rows, folds, series })
+    };
+    connection.build_transaction().read_only().repeatable_read().run(read).await
 }
 
 pub(super) async fn node_minutes(
     connection: &mut AsyncPgConnection,
     node: NodeKey,
     range: StepRange,
-) -> Result<Vec<NodeSpan>, StoreError> {
-    let range = within(connection, "node", range).await?;
-    let parts = sql_query(node_history(Dialect::Postgres, range.step))
-        .bind::<BigInt, _>(range.from)
-        .bind::<BigInt, _>(range.to)
-        .bind::<BigInt, _>(node.0)
-        .load(connection)
-        .await?;
-    Ok(merged(parts))
+) -> Result<Stored<NodeSpan>, StoreError> {
+    let read = async |connection: &mut AsyncPgConnection| {
+        let folds = folds(connection).await?;
+        let range = within(connection, "node", range).await?;
+        let rows = sql_query(node_history(Dialect::Postgres, range.step))
+            .bind::<BigInt, _>(range.from)
+            .bind::<BigInt, _>(range.to)
+            .bind::<BigInt, _>(node.0)
+            .load(connection)
+            .await?;
+        Ok(Stored { rows, folds, series: Vec::new() })
+    };
+    connection.build_transaction().read_only().repeatable_read().run(read).await
 }

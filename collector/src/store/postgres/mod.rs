@@ -155,7 +155,7 @@ impl Store for PostgresStore {
         read::node_gaps(&mut *self.queries.get().await?, node).await
     }
 
-    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Vec<NodeSpan>, StoreError> {
+    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Stored<NodeSpan>, StoreError> {
         history::node_minutes(&mut *self.queries.get().await?, node, range).await
     }
 
@@ -168,7 +168,7 @@ impl Store for PostgresStore {
         pipeline: i64,
         node: Option<NodeKey>,
         range: StepRange,
-    ) -> Result<Vec<PipelineMinuteView>, StoreError> {
+    ) -> Result<Stored<PipelineMinuteView>, StoreError> {
         history::pipeline_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
     }
 
@@ -177,7 +177,7 @@ impl Store for PostgresStore {
         pipeline: i64,
         node: Option<NodeKey>,
         range: StepRange,
-    ) -> Result<Vec<ComponentMinuteView>, StoreError> {
+    ) -> Result<Stored<ComponentMinuteView>, StoreError> {
         history::component_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
     }
 

@@ -11,7 +11,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use crate::store::history::{
     Dialect, Subject, next_mark, node_parts, replace_span, roll_up as roll_up_series, series_of_node,
 };
-use crate::store::span::{Value, merged};
+use crate::store::span::{Value, merged_spans};
 use crate::store::steps::Level;
 use crate::store::{NodeSpan, StoreError};
 
@@ -118,7 +118,7 @@ async fn sum_host(connection: &mut AsyncPgConnection, level: Level, mark: &Mark)
         .bind::<BigInt, _>(mark.node)
         .load::<NodeSpan>(connection)
         .await?;
-    for span in merged(parts) {
+    for span in merged_spans(parts) {
         let sql = replace_span(Dialect::Postgres, level, &NodeSpan::columns(), mark.is_whole);
         let mut query = sql_query(sql).into_boxed().bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
         for value in span.values() {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, BigInt, Double, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Double, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 /// What an insert does with a column of a row that exists.
@@ -94,6 +94,7 @@ pub(super) enum Column<'a> {
     MaybeFloat(Vec<Option<f64>>),
     Text(Vec<Cow<'a, str>>),
     MaybeText(Vec<Option<Cow<'a, str>>>),
+    Bytes(Vec<&'a [u8]>),
 }
 
 /// Makes columns of one slice of rows.
@@ -158,6 +159,7 @@ impl QueryFragment<Pg> for Statement<'_> {
                 Column::Float(values) => out.push_bind_param::<Array<Double>, _>(values)?,
                 Column::MaybeFloat(values) => out.push_bind_param::<Array<Nullable<Double>>, _>(values)?,
                 Column::Text(values) => out.push_bind_param::<Array<Text>, _>(values)?,
+                Column::Bytes(values) => out.push_bind_param::<Array<Binary>, _>(values)?,
                 Column::MaybeText(values) => out.push_bind_param::<Array<Nullable<Text>>, _>(values)?,
             }
         }

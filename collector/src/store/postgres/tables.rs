@@ -4,21 +4,44 @@ use std::sync::LazyLock;
 
 use super::rows::Merge::{Add, Count, CountKnown, Keep, Key, Replace};
 use super::rows::{Column, Columns, Statement, Template};
+use crate::store::shapes::signed;
 use crate::store::{
-    ComponentMinuteRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeMinuteRow, NodePulse,
-    PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
+    ComponentMinuteRow, EventRow, FoldMark, JournalRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeMinuteRow,
+    NodePulse, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
 };
 
-/// Moves the head of the sequence. Changes no row when another connection is the writer.
-pub(super) fn head(head_seq: i64, writer: &str) -> Statement<'_> {
+/// Moves the head of the sequence, and how far the journal has become rows. Changes no row when another
+/// connection is the writer.
+pub(super) fn head<'a>(head_seq: i64, fold: Option<FoldMark>, writer: &'a str) -> Statement<'a> {
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let marks = ["folds", "fold_to", "fold_minute", "fold_node"];
+        let marks = marks.map(|name| format!(", {name} = coalesce(new.{name}, meta.{name})")).concat();
         Template::over(
-            "UPDATE meta SET head_seq = new.head FROM",
-            "head, writer",
+            &format!("UPDATE meta SET head_seq = new.head{marks} FROM"),
+            "head, folds, fold_to, fold_minute, fold_node, writer",
             "WHERE meta.id = 1 AND meta.writer = new.writer",
         )
     });
-    TEMPLATE.with(vec![Column::Int(vec![head_seq]), Column::Text(vec![writer.into()])])
+    let mark = |of: fn(FoldMark) -> i64| Column::MaybeInt(vec![fold.map(of)]);
+    TEMPLATE.with(vec![
+        Column::Int(vec![head_seq]),
+        mark(|mark| signed(mark.number)),
+        mark(|mark| mark.to),
+        mark(|mark| mark.minute),
+        mark(|mark| mark.node),
+        Column::Text(vec![writer.into()]),
+    ])
+}
+
+pub(super) fn journal(row: &JournalRow) -> Statement<'_> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| Template::insert("journal", &["id", "body"]));
+    TEMPLATE.with(vec![Column::Int(vec![row.id]), Column::Bytes(vec![&row.body])])
+}
+
+pub(super) fn journal_trim<'a>(to: i64) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> =
+        LazyLock::new(|| Template::over("DELETE FROM journal USING", "id", "WHERE journal.id <= new.id"));
+    TEMPLATE.with(vec![Column::Int(vec![to])])
 }
 
 pub(super) fn pipelines<'a>(rows: &Columns<'a, PipelineRow>) -> Statement<'a> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use diesel::pg::Pg;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Double, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::connect::Connector;
@@ -42,6 +42,7 @@ fn bound((sql, values): Bound) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
         Cell::Int(value) => query.bind::<BigInt, _>(value),
         Cell::Float(value) => query.bind::<Double, _>(value),
         Cell::Text(value) => query.bind::<Text, _>(value),
+        Cell::Bytes(value) => query.bind::<Binary, _>(value),
     })
 }
 
@@ -58,6 +59,9 @@ async fn insert(connection: &mut AsyncPgConnection, table: &Table, rows: &[Row])
             ),
             Kind::Text => Column::MaybeText(
                 cells.map(|cell| if let Cell::Text(value) = cell { Some(storable(value)) } else { None }).collect(),
+            ),
+            Kind::Bytes => Column::Bytes(
+                cells.map(|cell| if let Cell::Bytes(value) = cell { value.as_slice() } else { &[] }).collect(),
             ),
         }
     };
@@ -96,6 +100,7 @@ impl Side for PostgresSide {
         let kind = |name: &str| match name {
             "bigint" => Kind::Int,
             "double precision" => Kind::Float,
+            "bytea" => Kind::Bytes,
             _ => Kind::Text,
         };
         Ok(rows.iter().map(|row| (row[0].as_text().to_owned(), kind(row[1].as_text()))).collect())

@@ -39,7 +39,11 @@ pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSna
             .into_iter()
             .map(|row| (row.id, EnvironmentKey(row.environment), row.slug, row.name))
             .collect();
-        Ok(IngestSnapshot { position, nodes: by_key.into_values().collect(), pipelines, last_series })
+        let journal = journal::table.order(journal::id).select(JournalRow::as_select()).load(connection)?;
+        let marks = (meta::folds, meta::fold_to, meta::fold_minute, meta::fold_node);
+        let fold = fold_mark(meta::table.find(1).select(marks).first(connection)?);
+        let nodes = by_key.into_values().collect();
+        Ok(IngestSnapshot { position, nodes, pipelines, last_series, journal, fold })
     })
 }
 

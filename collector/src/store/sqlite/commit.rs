@@ -5,8 +5,9 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::upsert::excluded;
 
 use crate::store::schema::*;
+use crate::store::shapes::signed;
 use crate::store::{
-    CommitBatch, ComponentMinuteRow, EventRow, LogRow, NodeBootRow, NodeGapRow, NodeMinuteRow, NodePulse,
+    CommitBatch, ComponentMinuteRow, EventRow, FoldMark, LogRow, NodeBootRow, NodeGapRow, NodeMinuteRow, NodePulse,
     PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
 };
 
@@ -77,9 +78,24 @@ pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> 
     write_rows!(connection, batch.dirty_days, mark_days);
     write_rows!(connection, batch.logs, insert_logs);
     write_rows!(connection, batch.events, insert_events);
-    diesel::update(meta::table.find(1))
-        .set(meta::head_seq.eq(i64::try_from(batch.head_seq).unwrap_or(i64::MAX)))
-        .execute(connection)?;
+    if let Some(row) = &batch.journal {
+        diesel::insert_into(journal::table).values(row).execute(connection)?;
+    }
+    if let Some(to) = batch.journal_trim {
+        diesel::delete(journal::table.filter(journal::id.le(to))).execute(connection)?;
+    }
+    if let Some(mark) = batch.fold {
+        let FoldMark { number, to, minute, node } = mark;
+        diesel::update(meta::table.find(1))
+            .set((
+                meta::folds.eq(signed(number)),
+                meta::fold_to.eq(to),
+                meta::fold_minute.eq(minute),
+                meta::fold_node.eq(node),
+            ))
+            .execute(connection)?;
+    }
+    diesel::update(meta::table.find(1)).set(meta::head_seq.eq(signed(batch.head_seq))).execute(connection)?;
     Ok(())
 }
 

@@ -4,8 +4,9 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable};
 
-use crate::store::history::{Dialect, Subject, ends, history, node_history};
-use crate::store::span::merged;
+use crate::store::history::{Dialect, Subject, ends, history, node_history, series_of_pipeline};
+use crate::store::schema::meta;
+use crate::store::shapes::unsigned;
 use crate::store::*;
 
 /// The part of a range in which tables have rows: never longer than their retention, however long the
@@ -24,6 +25,24 @@ fn within(connection: &mut SqliteConnection, table: &str, range: StepRange) -> R
     Ok(StepRange { from: range.from.max(first), to: range.to.min(last + 1), ..range })
 }
 
+/// Slices of the journal that are rows for everything that the same transaction reads.
+fn folds(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let folds: i64 = meta::table.find(1).select(meta::folds).first(connection)?;
+    Ok(unsigned(folds))
+}
+
+fn series(
+    connection: &mut SqliteConnection,
+    subject: Subject,
+    pipeline: i64,
+    node: Option<NodeKey>,
+) -> Result<Vec<SeriesView>, StoreError> {
+    Ok(sql_query(series_of_pipeline(Dialect::Sqlite, subject))
+        .bind::<BigInt, _>(pipeline)
+        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+        .load(connection)?)
+}
+
 /// Runs a query with exact sums, and again without where one does not fit.
 pub(super) fn summed<T>(mut query: impl FnMut(Dialect) -> QueryResult<T>) -> Result<T, StoreError> {
     match query(Dialect::Sqlite) {
@@ -37,15 +56,20 @@ pub(super) fn pipeline_minutes(
     pipeline: i64,
     node: Option<NodeKey>,
     range: StepRange,
-) -> Result<Vec<PipelineMinuteView>, StoreError> {
-    let range = within(connection, "pipeline", range)?;
-    summed(|dialect| {
-        sql_query(history(dialect, Subject::Pipeline, range.step))
-            .bind::<BigInt, _>(range.from)
-            .bind::<BigInt, _>(range.to)
-            .bind::<BigInt, _>(pipeline)
-            .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-            .load(connection)
+) -> Result<Stored<PipelineMinuteView>, StoreError> {
+    connection.transaction(|connection| {
+        let folds = folds(connection)?;
+        let series = series(connection, Subject::Pipeline, pipeline, node)?;
+        let range = within(connection, "pipeline", range)?;
+        let rows = summed(|dialect| {
+            sql_query(history(dialect, Subject::Pipeline, range.step))
+                .bind::<BigInt, _>(range.from)
+                .bind::<BigInt, _>(range.to)
+                .bind::<BigInt, _>(pipeline)
+                .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+                .load(connection)
+        })?;
+        Ok(Stored { rows, folds, series })
     })
 }
 
@@ -54,15 +78,20 @@ pub(super) fn component_minutes(
     pipeline: i64,
     node: Option<NodeKey>,
     range: StepRange,
-) -> Result<Vec<ComponentMinuteView>, StoreError> {
-    let range = within(connection, "component", range)?;
-    summed(|dialect| {
-        sql_query(history(dialect, Subject::Component, range.step))
-            .bind::<BigInt, _>(range.from)
-            .bind::<BigInt, _>(range.to)
-            .bind::<BigInt, _>(pipeline)
-            .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
-            .load(connection)
+) -> Result<Stored<ComponentMinuteView>, StoreError> {
+    connection.transaction(|connection| {
+        let folds = folds(connection)?;
+        let series = series(connection, Subject::Component, pipeline, node)?;
+        let range = within(connection, "component", range)?;
+        let rows = summed(|dialect| {
+            sql_query(history(dialect, Subject::Component, range.step))
+                .bind::<BigInt, _>(range.from)
+                .bind::<BigInt, _>(range.to)
+                .bind::<BigInt, _>(pipeline)
+                .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+                .load(connection)
+        })?;
+        Ok(Stored { rows, folds, series })
     })
 }
 
@@ -70,12 +99,15 @@ pub(super) fn node_minutes(
     connection: &mut SqliteConnection,
     node: NodeKey,
     range: StepRange,
-) -> Result<Vec<NodeSpan>, StoreError> {
-    let range = within(connection, "node", range)?;
-    let parts = sql_query(node_history(Dialect::Sqlite, range.step))
-        .bind::<BigInt, _>(range.from)
-        .bind::<BigInt, _>(range.to)
-        .bind::<BigInt, _>(node.0)
-        .load(connection)?;
-    Ok(merged(parts))
+) -> Result<Stored<NodeSpan>, StoreError> {
+    connection.transaction(|connection| {
+        let folds = folds(connection)?;
+        let range = within(connection, "node", range)?;
+        let rows = sql_query(node_history(Dialect::Sqlite, range.step))
+            .bind::<BigInt, _>(range.from)
+            .bind::<BigInt, _>(range.to)
+            .bind::<BigInt, _>(node.0)
+            .load(connection)?;
+        Ok(Stored { rows, folds, series: Vec::new() })
+    })
 }

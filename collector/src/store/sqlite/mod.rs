@@ -145,7 +145,7 @@ impl Store for SqliteStore {
         self.read(move |connection| read::node_gaps(connection, node)).await
     }
 
-    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Vec<NodeSpan>, StoreError> {
+    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Stored<NodeSpan>, StoreError> {
         self.read(move |connection| history::node_minutes(connection, node, range)).await
     }
 
@@ -158,7 +158,7 @@ impl Store for SqliteStore {
         pipeline: i64,
         node: Option<NodeKey>,
         range: StepRange,
-    ) -> Result<Vec<PipelineMinuteView>, StoreError> {
+    ) -> Result<Stored<PipelineMinuteView>, StoreError> {
         self.read(move |connection| history::pipeline_minutes(connection, pipeline, node, range)).await
     }
 
@@ -167,7 +167,7 @@ impl Store for SqliteStore {
         pipeline: i64,
         node: Option<NodeKey>,
         range: StepRange,
-    ) -> Result<Vec<ComponentMinuteView>, StoreError> {
+    ) -> Result<Stored<ComponentMinuteView>, StoreError> {
         self.read(move |connection| history::component_minutes(connection, pipeline, node, range)).await
     }
 

@@ -12,7 +12,7 @@ use super::history::summed;
 use crate::store::history::{
     Dialect, Subject, next_mark, node_parts, replace_span, roll_up as roll_up_series, series_of_node,
 };
-use crate::store::span::{Value, merged};
+use crate::store::span::{Value, merged_spans};
 use crate::store::steps::Level;
 use crate::store::{NodeSpan, StoreError};
 
@@ -99,7 +99,7 @@ fn sum_host(connection: &mut SqliteConnection, level: Level, mark: &Mark) -> Res
         .bind::<BigInt, _>(mark.at)
         .bind::<BigInt, _>(mark.node)
         .load::<NodeSpan>(connection)?;
-    for span in merged(parts) {
+    for span in merged_spans(parts) {
         let sql = replace_span(Dialect::Sqlite, level, &NodeSpan::columns(), mark.is_whole);
         let mut query = sql_query(sql).into_boxed().bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
         for value in span.values() {

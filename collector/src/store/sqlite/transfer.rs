@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::query_builder::BoxedSqlQuery;
 use diesel::query_builder::SqlQuery;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Double, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::{access, backup, open};
@@ -49,6 +49,7 @@ fn bound((sql, values): Bound) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
         Cell::Int(value) => query.bind::<BigInt, _>(value),
         Cell::Float(value) => query.bind::<Double, _>(value),
         Cell::Text(value) => query.bind::<Text, _>(value),
+        Cell::Bytes(value) => query.bind::<Binary, _>(value),
     })
 }
 
@@ -91,6 +92,7 @@ impl Side for SqliteSide {
         let kind = |name: &str| match name {
             "INTEGER" => Kind::Int,
             "REAL" => Kind::Float,
+            "BLOB" => Kind::Bytes,
             _ => Kind::Text,
         };
         Ok(rows.iter().map(|row| (row[0].as_text().to_owned(), kind(row[1].as_text()))).collect())

@@ -98,9 +98,9 @@ fn naive(minutes: &[(i64, i64)], step: Step) -> Sums {
 }
 
 async fn stored(store: &dyn Store, node: Option<i64>, step: Step) -> Sums {
-    let views = store.pipeline_minutes(1, node.map(NodeKey), StepRange { step, ..EVER }).await.unwrap();
+    let views = store.pipeline_minutes(1, node.map(NodeKey), StepRange { step, ..EVER }).await.unwrap().rows;
     let sum = |view: &PipelineMinuteView| {
-        (view.events_in, (view.events_in as f64 * 0.5 / view.utilization.unwrap()).round() as i64, view.resets)
+        (view.events_in, (view.events_in as f64 * 0.5 / view.utilization().unwrap()).round() as i64, view.resets)
     };
     views.iter().map(|view| (view.at, sum(view))).collect()
 }
@@ -149,8 +149,8 @@ pub(super) async fn a_history_reads_the_same_before_and_after_it_is_summed(store
         let mut all = (Vec::new(), Vec::new());
         for step in Step::ALL {
             let range = StepRange { step, ..EVER };
-            all.0.extend(store.component_minutes(1, None, range).await.unwrap());
-            all.1.extend(store.node_minutes(NodeKey(nodes[0]), range).await.unwrap());
+            all.0.extend(store.component_minutes(1, None, range).await.unwrap().rows);
+            all.1.extend(merged_spans(store.node_minutes(NodeKey(nodes[0]), range).await.unwrap().rows));
         }
         all
     };
@@ -202,6 +202,6 @@ pub(super) async fn sums_of_hours_stay_at_the_largest_number(store: Arc<dyn Stor
         store.commit(report(node, 1, BEGIN + minute, i64::MAX)).await.unwrap();
     }
     roll_up_all(&*store).await;
-    let days = store.pipeline_minutes(1, None, StepRange { step: Step::Day, ..EVER }).await.unwrap();
+    let days = store.pipeline_minutes(1, None, StepRange { step: Step::Day, ..EVER }).await.unwrap().rows;
     assert_eq!(days[0].events_in, i64::MAX);
 }

@@ -3,7 +3,7 @@
 use diesel::deserialize::{self, FromSql, QueryableByName};
 use diesel::pg::Pg;
 use diesel::row::{Field, NamedRow};
-use diesel::sql_types::{BigInt, Double, Text};
+use diesel::sql_types::{BigInt, Binary, Double, Text};
 use diesel::sqlite::{Sqlite, SqliteType};
 
 /// One value.
@@ -13,6 +13,7 @@ pub(crate) enum Cell {
     Int(i64),
     Float(f64),
     Text(String),
+    Bytes(Vec<u8>),
 }
 
 /// The values of a row in the order of its columns.
@@ -34,7 +35,7 @@ impl Cell {
         let values = key.iter().map(|cell| match cell {
             Cell::Int(value) => serde_json::Value::from(*value),
             Cell::Text(value) => serde_json::Value::from(value.as_str()),
-            Cell::Null | Cell::Float(_) => serde_json::Value::Null,
+            Cell::Null | Cell::Float(_) | Cell::Bytes(_) => serde_json::Value::Null,
         });
         serde_json::Value::from_iter(values).to_string()
     }
@@ -62,6 +63,7 @@ impl QueryableByName<Sqlite> for AnyRow {
                 Some(SqliteType::Double | SqliteType::Float) => {
                     Cell::Float(FromSql::<Double, Sqlite>::from_sql(value)?)
                 }
+                Some(SqliteType::Binary) => Cell::Bytes(FromSql::<Binary, Sqlite>::from_sql(value)?),
                 _ => Cell::Int(FromSql::<BigInt, Sqlite>::from_sql(value)?),
             })
         };
@@ -73,11 +75,13 @@ impl QueryableByName<Pg> for AnyRow {
     fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
         const INT8: u32 = 20;
         const FLOAT8: u32 = 701;
+        const BYTEA: u32 = 17;
         let cell = |index| -> deserialize::Result<Cell> {
             let field = diesel::row::Row::get(row, index).ok_or("a row has as many fields as it says")?;
             let Some(value) = Field::<Pg>::value(&field) else { return Ok(Cell::Null) };
             Ok(match value.get_oid().get() {
                 INT8 => Cell::Int(FromSql::<BigInt, Pg>::from_sql(value)?),
+                BYTEA => Cell::Bytes(FromSql::<Binary, Pg>::from_sql(value)?),
                 FLOAT8 => Cell::Float(FromSql::<Double, Pg>::from_sql(value)?),
                 _ => Cell::Text(FromSql::<Text, Pg>::from_sql(value)?),
             })

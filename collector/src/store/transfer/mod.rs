@@ -16,7 +16,7 @@ pub(crate) use self::cells::{AnyRow, Cell, Row};
 use super::{StoreError, new_epoch};
 
 /// The tables, those first that others refer to, with their keys. `meta` goes along at the beginning.
-pub(super) const TABLES: [(&str, &[&str]); 21] = [
+pub(super) const TABLES: [(&str, &[&str]); 22] = [
     ("environments", &["id"]),
     ("nodes", &["id"]),
     // A session's parent is older, and so are the first digits of its id.
@@ -39,6 +39,7 @@ pub(super) const TABLES: [(&str, &[&str]); 21] = [
     ("dirty_days", &["day", "node"]),
     ("logs", &["seq"]),
     ("events", &["seq"]),
+    ("journal", &["id"]),
 ];
 
 /// Says how far a copy into the database is, and exists only as long as one is not complete.
@@ -47,8 +48,12 @@ pub(super) const PROGRESS: &str = "transfer_progress";
 /// Rows that are read and written at once.
 const PAGE_ROWS: usize = 2_000;
 
+/// The same of tables with bytes, whose rows are large.
+const PAGE_LARGE_ROWS: usize = 50;
+
 /// Columns of `meta` that are copied.
-const META: &str = "epoch, head_seq, oldest_log, oldest_event, access_version, oldest_hour, oldest_day";
+const META: &str = "epoch, head_seq, oldest_log, oldest_event, access_version, oldest_hour, oldest_day, \
+    folds, fold_to, fold_minute, fold_node";
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,7 @@ pub(crate) enum Kind {
     Int,
     Float,
     Text,
+    Bytes,
 }
 
 /// A table as both databases have it.
@@ -211,7 +217,7 @@ async fn begin(source: &mut dyn Side, target: &mut dyn Side, tables: &[Table]) -
         return Err(TransferError::NotEmpty);
     }
     let set = "UPDATE meta SET epoch = $1, head_seq = $2, oldest_log = $3, oldest_event = $4, access_version = $5, \
-        oldest_hour = $6, oldest_day = $7";
+        oldest_hour = $6, oldest_day = $7, folds = $8, fold_to = $9, fold_minute = $10, fold_node = $11";
     let make = format!("CREATE TABLE {PROGRESS} (table_name TEXT NOT NULL PRIMARY KEY, last_key TEXT NOT NULL)");
     // Environments at once: a database without any makes one when it is opened.
     let table = &tables[0];
@@ -271,6 +277,8 @@ fn page(table: &Table, after: Option<Row>) -> Bound {
         let values: Vec<_> = (1..=after.len()).map(|number| format!("${number}")).collect();
         format!("WHERE ({key}) > ({})", values.join(", "))
     });
-    let sql = format!("SELECT {columns} FROM {name} {behind} ORDER BY {key} LIMIT {PAGE_ROWS}");
+    let is_large = table.columns.iter().any(|(_, kind)| *kind == Kind::Bytes);
+    let rows = if is_large { PAGE_LARGE_ROWS } else { PAGE_ROWS };
+    let sql = format!("SELECT {columns} FROM {name} {behind} ORDER BY {key} LIMIT {rows}");
     (sql, after.unwrap_or_default())
 }

@@ -31,6 +31,9 @@ fn sums(table: &Table) -> Bound {
         }
         Kind::Float => format!(", count({name}), sum({name}), NULL"),
         Kind::Text => format!(", count({name}), NULL, NULL"),
+        Kind::Bytes => format!(
+            ", count({name}), CAST(sum(length({name})) >> 32 AS TEXT), CAST(sum(length({name})) & 4294967295 AS TEXT)"
+        ),
     };
     let columns: String = table.columns.iter().map(column).collect();
     (format!("SELECT count(*){columns} FROM {}", table.name), Vec::new())

@@ -1,0 +1,93 @@
+//! When the journal becomes rows.
+//!
+//! A second after a minute's end nearly all reports of it are there, so that most rows are written
+//! once. The slices are spread, so that reports hardly notice them.
+
+use std::time::Duration;
+
+use systole_shared::UnixMillis;
+use tokio::time::Instant;
+
+/// How long after a minute's end its reports may come, to be folded with it.
+const SETTLING_MS: i64 = 1_000;
+
+/// What all slices together may take.
+const SPREAD: Duration = Duration::from_secs(30);
+
+/// The longest pause between two slices.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// When the next slice is to be written.
+#[derive(Debug)]
+pub(super) struct FoldTimer {
+    next: Instant,
+    pause: Duration,
+    is_folding: bool,
+}
+
+impl FoldTimer {
+    /// What a crash has left is folded soon.
+    pub(super) fn new(now: Instant) -> Self {
+        FoldTimer { next: now + LONGEST_PAUSE, pause: LONGEST_PAUSE, is_folding: false }
+    }
+
+    /// When to look again.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Whether a new fold begins with the next slice.
+    pub(super) fn is_between_folds(&self) -> bool {
+        !self.is_folding
+    }
+
+    /// A fold of so many slices begins.
+    pub(super) fn begin(&mut self, slices: usize) {
+        self.is_folding = true;
+        self.pause = SPREAD.checked_div(u32::try_from(slices).unwrap_or(u32::MAX)).unwrap_or(SPREAD).min(LONGEST_PAUSE);
+    }
+
+    /// A slice was written, and there may be more.
+    pub(super) fn go_on(&mut self, now: Instant) {
+        self.next = now + self.pause;
+    }
+
+    /// Too much waits to take one's time.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.next = now;
+    }
+
+    /// Nothing is left; the next fold begins after this minute.
+    pub(super) fn end(&mut self, now: Instant, now_ms: UnixMillis) {
+        self.is_folding = false;
+        let wait = (60_000 + SETTLING_MS - now_ms.rem_euclid(60_000)) % 60_000;
+        // Never at once again, for it may still be that very moment.
+        self.next = now + Duration::from_millis(wait.unsigned_abs().max(SETTLING_MS.unsigned_abs()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fold_begins_a_second_after_each_minute() {
+        let now = Instant::now();
+        let mut timer = FoldTimer::new(now);
+        for (within_minute, wait) in [(0, 1_000), (500, 1_000), (1_000, 1_000), (1_005, 59_995), (59_999, 1_001)] {
+            timer.end(now, 29_833_333 * 60_000 + within_minute);
+            assert_eq!(timer.next() - now, Duration::from_millis(wait), "{within_minute} ms into a minute");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slices_are_spread_over_half_a_minute_at_most() {
+        let now = Instant::now();
+        let mut timer = FoldTimer::new(now);
+        for (slices, pause_ms) in [(0, 100), (1, 100), (3_000, 10)] {
+            timer.begin(slices);
+            timer.go_on(now);
+            assert_eq!(timer.next() - now, Duration::from_millis(pause_ms), "{slices} slices");
+        }
+    }
+}
