@@ -102,7 +102,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         Arc::clone(&telemetry),
         stop_feed.clone(),
     ));
-    let state = IngestState::load(snapshot);
+    let state = IngestState::load(snapshot, config.max_component_series);
     let known = state.nodes.values().map(|node| (node.key, node.status));
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
@@ -116,13 +116,19 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         telemetry: Arc::clone(&telemetry),
         interval_ms: config.interval.as_millis() as u64,
         minutes_retention: config.retention.minutes,
+        max_component_series: config.max_component_series,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let sources = CancellationToken::new();
     let mut source_tasks = vec![
         tokio::spawn(fleet::watch(Arc::clone(&fleet), committer.clone(), sources.clone())),
         tokio::spawn(auth::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
-        tokio::spawn(rollups::roll_up_regularly(Arc::clone(&store), Arc::clone(&telemetry), sources.clone())),
+        tokio::spawn(rollups::roll_up_regularly(
+            Arc::clone(&store),
+            Arc::clone(&journal),
+            Arc::clone(&telemetry),
+            sources.clone(),
+        )),
         tokio::spawn(retention::expire_regularly(
             Arc::clone(&store),
             config.retention,

@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use crate::store::postgres::{PostgresUrl, without_password};
 
+/// Components with a history unless another number is configured; see docs/benchmarks.md for what they cost.
+const DEFAULT_COMPONENT_SERIES: usize = 20_000;
+
 /// What the collector runs with.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
@@ -27,6 +30,9 @@ pub(crate) struct Config {
     pub startup_grace: Duration,
     /// `ring_budget`: memory of the sample rings in bytes, from 1 MiB. Default 512 MiB.
     pub ring_budget_bytes: usize,
+    /// `max_component_series`: components over all nodes that a history is kept of; those that come
+    /// later have live samples only. Default 20000, 0 for none.
+    pub max_component_series: usize,
     pub retention: Retention,
     pub low_disk: LowDisk,
     pub log: LogConfig,
@@ -168,6 +174,9 @@ impl Config {
             parse_duration_in(text, Duration::ZERO, Duration::from_secs(3_600))
         });
         let ring_budget_bytes = lookup.get("ring_budget", 512 << 20, parse_ring_budget);
+        let max_component_series = lookup.get("max_component_series", DEFAULT_COMPONENT_SERIES, |text| {
+            text.parse().map_err(|_| "is no number of series".to_owned())
+        });
         let day = Duration::from_secs(86_400);
         let retention = |text: &str| parse_duration_in(text, Duration::from_secs(3_600), day * 3_650);
         let retention = Retention {
@@ -199,7 +208,18 @@ impl Config {
             }),
         };
         lookup.finish()?;
-        Ok(Config { listen, data_dir, database, interval, startup_grace, ring_budget_bytes, retention, low_disk, log })
+        Ok(Config {
+            listen,
+            data_dir,
+            database,
+            interval,
+            startup_grace,
+            ring_budget_bytes,
+            max_component_series,
+            retention,
+            low_disk,
+            log,
+        })
     }
 }
 
@@ -222,7 +242,8 @@ impl fmt::Display for Config {
         text("log_format", if self.log.format == LogFormat::Text { "text" } else { "json" }.to_owned())?;
         text("low_disk_warn_bytes", write_low_disk(self.low_disk.warn_bytes))?;
         text("low_disk_stop_bytes", write_low_disk(self.low_disk.stop_bytes))?;
-        writeln!(f, "ring_budget = {}", self.ring_budget_bytes)
+        writeln!(f, "ring_budget = {}", self.ring_budget_bytes)?;
+        writeln!(f, "max_component_series = {}", self.max_component_series)
     }
 }
 

@@ -177,7 +177,7 @@ impl Rings {
         let pushes = {
             let mut inner = self.lock();
             for sample in samples {
-                inner.push(sample);
+                inner.push(&sample);
                 if inner.bytes > self.budget_bytes {
                     inner.shed(self.budget_bytes);
                 } else if inner.under_pressure && (inner.bytes as f64) < self.budget_bytes as f64 * RELIEF {
@@ -231,15 +231,19 @@ impl Rings {
 }
 
 impl Inner {
-    fn push(&mut self, sample: PendingSample) {
+    fn push(&mut self, sample: &PendingSample) {
         self.pushes += 1;
         let component_cap = if self.under_pressure { SHRUNK_SAMPLES } else { RING_SAMPLES };
-        let rings = self.pipelines.entry((sample.node, sample.pipeline)).or_default();
+        let update = &*sample.update;
+        let rings = self.pipelines.entry((sample.node, update.pipeline_id.clone())).or_default();
         rings.touched = self.pushes;
-        self.bytes += rings.own.push(Slot::from(&sample.sample), RING_SAMPLES);
-        for (component, sample) in sample.components {
-            let ring = rings.components.entry(component).or_default();
-            self.bytes += ring.push(Slot::from(&sample), component_cap);
+        self.bytes += rings.own.push(Slot::from(&update.sample), RING_SAMPLES);
+        for component in &update.components {
+            let ring = match rings.components.get_mut(&component.component_id) {
+                Some(ring) => ring,
+                None => rings.components.entry(component.component_id.clone()).or_default(),
+            };
+            self.bytes += ring.push(Slot::from(&component.sample), component_cap);
         }
     }
 
@@ -279,6 +283,11 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use systole_shared::events::{ComponentSample, MetricUpdate};
+    use systole_shared::{ComponentKind, NodeId};
+
     use super::*;
 
     fn sample(timestamp: UnixMillis) -> RateSample {
@@ -296,12 +305,19 @@ mod tests {
     }
 
     fn pending(node: i64, timestamp: UnixMillis) -> PendingSample {
-        PendingSample {
-            node: NodeKey(node),
-            pipeline: PipelineId::parse("orders").unwrap(),
+        let component = ComponentSample {
+            component_id: ComponentId::parse("in").unwrap(),
+            kind: ComponentKind::Source,
             sample: sample(timestamp),
-            components: vec![(ComponentId::parse("in").unwrap(), sample(timestamp))],
-        }
+        };
+        let update = MetricUpdate {
+            node_id: NodeId(uuid::Uuid::from_u128(node as u128)),
+            pipeline_id: PipelineId::parse("orders").unwrap(),
+            timestamp,
+            sample: sample(timestamp),
+            components: vec![component],
+        };
+        PendingSample { node: NodeKey(node), update: Arc::new(update) }
     }
 
     fn of(rings: &Rings, node: i64, component: Option<&str>) -> Vec<RateSample> {
@@ -368,7 +384,7 @@ mod tests {
         let rings = Rings::new(block * 5);
         for node in 1..=6 {
             let mut only_pipeline = pending(node, 1);
-            only_pipeline.components.clear();
+            Arc::get_mut(&mut only_pipeline.update).unwrap().components.clear();
             rings.push(vec![only_pipeline]);
         }
         assert!(of(&rings, 1, None).is_empty(), "the oldest went");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::journal::Journal;
 use crate::store::{Step, Store, StoreError};
 use crate::telemetry::Telemetry;
 
@@ -25,12 +26,19 @@ const ROUND_PAUSE: Duration = Duration::from_secs(60);
 const SETTLING: Duration = Duration::from_secs(120);
 
 /// Sums until it is stopped; the first time at once, for there may have been a pause.
-pub(crate) async fn roll_up_regularly(store: Arc<dyn Store>, telemetry: Arc<Telemetry>, stop: CancellationToken) {
+pub(crate) async fn roll_up_regularly(
+    store: Arc<dyn Store>,
+    journal: Arc<Journal>,
+    telemetry: Arc<Telemetry>,
+    stop: CancellationToken,
+) {
     let mut pause = Duration::ZERO;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
+            // What became rows may be of hours that are over.
+            () = journal.folded() => {}
         }
         pause = match activate(&*store, clock::now_ms()).await {
             Ok(0) => ROUND_PAUSE,

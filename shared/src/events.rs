@@ -2,10 +2,12 @@
 //!
 //! Every payload repeats its type, so that a stored or forwarded one explains itself.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::report::ComponentKind;
-use crate::{LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample, UnixMillis};
+use crate::{ComponentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample, UnixMillis};
 
 /// The event types that a subscriber can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ pub enum Event {
     /// See [`EventType::FleetStatus`].
     FleetStatus(FleetStatus),
     /// See [`EventType::MetricUpdate`].
-    MetricUpdate(MetricUpdate),
+    MetricUpdate(Arc<MetricUpdate>),
     /// See [`EventType::StatusChange`].
     StatusChange(StatusChange),
     /// See [`EventType::LogEntry`].
@@ -96,7 +98,7 @@ pub struct MetricUpdate {
 #[serde(rename_all = "camelCase")]
 pub struct ComponentSample {
     /// As the engine names it.
-    pub component_id: String,
+    pub component_id: ComponentId,
     /// What it does.
     pub kind: ComponentKind,
     /// Its rates.
@@ -360,7 +362,7 @@ mod tests {
             timestamp: 1,
             sample: rates(),
             components: vec![ComponentSample {
-                component_id: "in".into(),
+                component_id: ComponentId::parse("in").expect("an id"),
                 kind: ComponentKind::Source,
                 sample: rates(),
             }],

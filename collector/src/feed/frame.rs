@@ -1,15 +1,17 @@
-//! The bytes of events: made once per event, shared by all subscribers.
+//! The bytes of events: made at most once per event, shared by all subscribers.
+
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use systole_shared::events::{Control, EventType};
 use systole_shared::{NodeId, PipelineId};
 
-use crate::ingest::changes::PendingEvent;
+use crate::ingest::changes::{Payload, PendingEvent};
 
 /// Largest write to a subscriber.
 pub(crate) const MAX_WRITE_BYTES: usize = 16 * 1024;
 
-/// An event, ready to be written.
+/// An event in the ring.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub seq: u64,
@@ -17,20 +19,34 @@ pub(crate) struct Frame {
     pub kind: EventType,
     pub node: NodeId,
     pub pipeline: Option<PipelineId>,
-    pub bytes: Bytes,
+    payload: Payload,
+    bytes: OnceLock<Bytes>,
 }
 
-impl Frame {
-    /// Serialises an event under its id.
-    pub(crate) fn new(epoch: &str, event: PendingEvent) -> Self {
+impl From<PendingEvent> for Frame {
+    fn from(event: PendingEvent) -> Self {
         Frame {
             seq: event.seq,
             environment: event.environment,
             kind: event.kind,
-            bytes: render(epoch, event.seq, event.kind.as_str(), &event.payload),
             node: event.node,
             pipeline: event.pipeline,
+            payload: event.payload,
+            bytes: OnceLock::new(),
         }
+    }
+}
+
+impl Frame {
+    /// The event under its id: made when the first subscriber wants it, for all of them.
+    pub(crate) fn bytes(&self, epoch: &str) -> Bytes {
+        let render = || render(epoch, self.seq, self.kind.as_str(), &self.payload.to_json());
+        self.bytes.get_or_init(render).clone()
+    }
+
+    /// About how much memory it takes. An upper bound for what is read: it has its text beside.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + 2 * self.payload.size()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::store::EnvironmentKey;
 const RING_FRAMES: usize = 32 * 1024;
 
 /// Bytes that it holds, for environments with large events.
-const RING_BYTES: usize = 32 * 1024 * 1024;
+const RING_BYTES: usize = 64 * 1024 * 1024;
 
 /// Frames that one look takes at most, so that the lock is held for microseconds.
 const LOOK_FRAMES: usize = 256;
@@ -129,11 +129,11 @@ impl Hub {
 
 impl Ring {
     fn push(&mut self, frame: Arc<Frame>) {
-        self.bytes += frame.bytes.len();
+        self.bytes += frame.size();
         self.frames.push_back(frame);
         while self.frames.len() > RING_FRAMES || self.bytes > RING_BYTES {
             let Some(oldest) = self.frames.pop_front() else { return };
-            self.bytes -= oldest.bytes.len();
+            self.bytes -= oldest.size();
             self.floor = oldest.seq;
         }
     }
@@ -170,7 +170,6 @@ fn look_at(rings: &[&Ring], subscription: &Subscription, cursor: u64, head: u64)
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
     use proptest::prelude::*;
     use systole_shared::NodeId;
     use systole_shared::events::EventType;
@@ -178,10 +177,13 @@ mod tests {
 
     use super::*;
     use crate::feed::Resume;
+    use crate::ingest::changes::{Payload, PendingEvent};
 
     fn frame(seq: u64, environment: i64, kind: EventType) -> Frame {
         let node = NodeId(Uuid::from_u128(u128::from(seq % 3)));
-        Frame { seq, environment: EnvironmentKey(environment), kind, node, pipeline: None, bytes: Bytes::new() }
+        let payload = Payload::Text(String::new());
+        let environment = EnvironmentKey(environment);
+        PendingEvent { seq, environment, node, pipeline: None, kind, payload }.into()
     }
 
     fn subscription(scope: Scope, types: &[EventType]) -> Subscription {

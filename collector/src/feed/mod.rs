@@ -117,7 +117,7 @@ impl Feed {
 
     /// Hands out what was committed, in its order. Waits for nobody.
     pub(crate) fn publish(&self, events: Vec<PendingEvent>, head: u64) {
-        let frames = events.into_iter().map(|event| frame::Frame::new(&self.epoch, event)).collect();
+        let frames = events.into_iter().map(frame::Frame::from).collect();
         self.hub.publish(frames, head);
     }
 

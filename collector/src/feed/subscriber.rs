@@ -237,7 +237,8 @@ impl Subscriber {
         let frames = if self.subscription.every.is_zero() { frames } else { conflate(frames) };
         self.feed.telemetry.feed_deliveries.inc_by(frames.len() as u64);
         self.told = frames.last().map_or(self.told, |frame| frame.seq);
-        self.push(frames.iter().map(|frame| frame.bytes.clone()));
+        let epoch = Arc::clone(&self.feed.epoch);
+        self.push(frames.iter().map(|frame| frame.bytes(&epoch)));
     }
 
     /// A ping, and the cursor of a stream whose filter has let nothing through for a while.

@@ -1,6 +1,7 @@
 //! What one report changes. Pure: it takes `now` and touches only the state that it is given.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use systole_shared::events::{
     ComponentSample, Event, EventType, FleetStatus, LogEntry, LogEntryLine, MetricUpdate, StatusChange,
@@ -10,7 +11,7 @@ use systole_shared::{
     BootId, HostMetrics, NodeStatus, PipelineId, PipelineStatus, RefusalCode, Refused, SeqRange, UnixMillis,
 };
 
-use super::changes::{Changes, PendingSample, signed};
+use super::changes::{Changes, Payload, PendingSample, signed};
 use super::report::{LogFact, NodeReport, PipelineFacts, Refusals};
 use super::samples::{add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
 use super::state::{Dimensions, NodeState, PipelineState};
@@ -101,13 +102,12 @@ pub(crate) fn apply(
         cell.set_host(node_minute(host, at.minute, node.key.0));
     }
     note_agent(node, &report, context, changes);
-    let mut reported = HashSet::with_capacity(report.pipelines.len());
+    node.reports += 1;
     for pipeline in report.pipelines {
-        reported.insert(pipeline.id.clone());
         apply_pipeline(node, dimensions, pipeline, &at, changes);
     }
     if report.complete {
-        retire_absent(node, dimensions, &reported, &at, changes);
+        retire_absent(node, dimensions, &at, changes);
     }
     set_status(node, end, context, changes);
     if at.is_news {
@@ -241,13 +241,14 @@ fn apply_pipeline(
     at: &Interval,
     changes: &mut Changes,
 ) {
-    let name = register(node, dimensions, &facts, at, changes);
+    register(node, dimensions, &facts, at, changes);
     let identity = (node.key, node.id, node.environment);
     let Some(pipeline) = node.pipelines.get_mut(&facts.id) else { return };
+    pipeline.last_report = node.reports;
     let key = pipeline.row.pipeline;
 
     add_logs(identity, (key, &facts.id), &facts.logs, at, changes);
-    update_status(identity, pipeline, &facts, &name, at, changes);
+    update_status(identity, pipeline, &facts, dimensions, at, changes);
 
     if facts.sample.is_some() || facts.scrape_error.is_some() || facts.logs_dropped > 0 {
         let row = changes.cell(at.minute, node.key).pipeline(pipeline.series);
@@ -258,54 +259,51 @@ fn apply_pipeline(
         }
     }
     let Some(sample) = &facts.sample else { return };
-    let mut components = Vec::with_capacity(facts.components.len());
-    for component in &facts.components {
-        let series = component_series(node.key.0, pipeline, component, dimensions, changes);
-        add_component_sample(changes.cell(at.minute, node.key).component(series), component, at);
-        components.push((component.id.clone(), component.kind, component_rates(component, at)));
+    let series: Vec<_> = facts
+        .components
+        .iter()
+        .map(|component| component_series(node.key.0, pipeline, component, dimensions, changes))
+        .collect();
+    let cell = changes.cell(at.minute, node.key);
+    for (component, series) in facts.components.iter().zip(series) {
+        if let Some(series) = series {
+            add_component_sample(cell.component(series), component, at);
+        }
     }
-    let rates = pipeline_rates(sample, at);
-    if at.is_news {
-        let update = MetricUpdate {
-            node_id: node.id,
-            pipeline_id: facts.id.clone(),
-            timestamp: at.end,
-            sample: rates,
-            components: components
-                .iter()
-                .map(|(id, kind, sample)| ComponentSample {
-                    component_id: id.to_string(),
-                    kind: *kind,
-                    sample: *sample,
-                })
-                .collect(),
-        };
-        let event = Event::MetricUpdate(update);
-        changes.add_event(at.end, identity, Some((key, &facts.id)), EventType::MetricUpdate, &event);
-    }
-    changes.samples.push(PendingSample {
-        node: node.key,
-        pipeline: facts.id,
-        sample: rates,
-        components: components.into_iter().map(|(id, _, sample)| (id, sample)).collect(),
+    let components = facts.components.into_iter().map(|component| ComponentSample {
+        sample: component_rates(&component, at),
+        kind: component.kind,
+        component_id: component.id,
     });
+    let update = Arc::new(MetricUpdate {
+        node_id: node.id,
+        pipeline_id: facts.id,
+        timestamp: at.end,
+        sample: pipeline_rates(sample, at),
+        components: components.collect(),
+    });
+    if at.is_news {
+        let payload = Payload::Metrics(Arc::clone(&update));
+        changes.add_news((node.id, node.environment), Some(&update.pipeline_id), EventType::MetricUpdate, payload);
+    }
+    changes.samples.push(PendingSample { node: node.key, update });
 }
 
-/// Makes sure that the pipeline has keys on this node, and returns its name.
+/// Makes sure that the pipeline has keys on this node.
 fn register(
     node: &mut NodeState,
     dimensions: &mut Dimensions,
     facts: &PipelineFacts,
     at: &Interval,
     changes: &mut Changes,
-) -> String {
-    let (key, name) = match dimensions.pipeline(node.environment, &facts.id) {
+) {
+    let key = match dimensions.pipeline(node.environment, &facts.id) {
         Some(known) => {
             if let Some(name) = facts.name.as_ref().filter(|name| **name != known.name) {
                 known.name.clone_from(name);
                 changes.pipeline_names.insert(known.key, name.clone());
             }
-            (known.key, known.name.clone())
+            known.key
         }
         None => {
             let name = facts.name.clone().unwrap_or_else(|| facts.id.to_string());
@@ -314,9 +312,9 @@ fn register(
                 id,
                 environment: node.environment.0,
                 slug: facts.id.to_string(),
-                name: name.clone(),
+                name,
             });
-            (id, name)
+            id
         }
     };
     if !node.pipelines.contains_key(&facts.id) {
@@ -344,10 +342,10 @@ fn register(
             present: 0,
             reported_at: at.end,
         };
-        let state = PipelineState { series, status: PipelineStatus::Unknown, row, components: Default::default() };
+        let components = HashMap::new();
+        let state = PipelineState { series, status: PipelineStatus::Unknown, row, components, last_report: 0 };
         node.pipelines.insert(facts.id.clone(), state);
     }
-    name
 }
 
 type NodeIdentity = (crate::store::NodeKey, systole_shared::NodeId, crate::store::EnvironmentKey);
@@ -395,12 +393,16 @@ fn update_status(
     identity: NodeIdentity,
     pipeline: &mut PipelineState,
     facts: &PipelineFacts,
-    name: &str,
+    dimensions: &mut Dimensions,
     at: &Interval,
     changes: &mut Changes,
 ) {
     let changed =
         pipeline.status != facts.status || pipeline.row.status_text != facts.status_text || !pipeline.is_present();
+    // Most reports change nothing here; then nothing is written.
+    if !changed && is_as_before(&pipeline.row, facts, at) {
+        return;
+    }
     let row = PipelineStatusRow {
         node: pipeline.row.node,
         pipeline: pipeline.row.pipeline,
@@ -410,12 +412,12 @@ fn update_status(
         since: if changed { at.end } else { pipeline.row.since },
         version: facts.version,
         pid: facts.pid.map(i64::from),
-        started_at: facts.started_at.map(|started| started.saturating_add(at.correction)),
-        restarts: i64::try_from(facts.restarts).unwrap_or(i64::MAX),
+        started_at: started_at(facts, at),
+        restarts: restarts(facts),
         config_checksum: facts.config_checksum.clone(),
         scrape_error: facts.scrape_error.clone(),
         present: 1,
-        reported_at: pipeline.row.reported_at,
+        reported_at: at.end,
     };
     if changed {
         let reason = match &facts.status_text {
@@ -425,7 +427,7 @@ fn update_status(
         let event = Event::StatusChange(StatusChange {
             node_id: identity.1,
             pipeline_id: Some(facts.id.clone()),
-            pipeline_name: Some(name.to_owned()),
+            pipeline_name: dimensions.pipeline(identity.2, &facts.id).map(|known| known.name.clone()),
             from_status: pipeline.status.as_str().to_owned(),
             to_status: facts.status.as_str().to_owned(),
             reason,
@@ -435,24 +437,34 @@ fn update_status(
         changes.add_event(at.end, identity, Some((key, &facts.id)), EventType::StatusChange, &event);
         pipeline.status = facts.status;
     }
-    // Most reports change nothing here; then nothing is written.
-    if row != pipeline.row {
-        pipeline.row = PipelineStatusRow { reported_at: at.end, ..row };
-        changes.set_status(pipeline.row.clone());
-    }
+    changes.set_status(row.clone());
+    pipeline.row = row;
+}
+
+/// Whether a report says of a pipeline in an unchanged state what was written of it.
+fn is_as_before(row: &PipelineStatusRow, facts: &PipelineFacts, at: &Interval) -> bool {
+    row.reason == facts.reason
+        && row.version == facts.version
+        && row.pid == facts.pid.map(i64::from)
+        && row.started_at == started_at(facts, at)
+        && row.restarts == restarts(facts)
+        && row.config_checksum == facts.config_checksum
+        && row.scrape_error == facts.scrape_error
+}
+
+fn started_at(facts: &PipelineFacts, at: &Interval) -> Option<UnixMillis> {
+    facts.started_at.map(|started| started.saturating_add(at.correction))
+}
+
+fn restarts(facts: &PipelineFacts) -> i64 {
+    i64::try_from(facts.restarts).unwrap_or(i64::MAX)
 }
 
 /// Pipelines that the node has no more are stopped, as far as anybody can tell.
-fn retire_absent(
-    node: &mut NodeState,
-    dimensions: &mut Dimensions,
-    reported: &HashSet<PipelineId>,
-    at: &Interval,
-    changes: &mut Changes,
-) {
+fn retire_absent(node: &mut NodeState, dimensions: &mut Dimensions, at: &Interval, changes: &mut Changes) {
     let identity = (node.key, node.id, node.environment);
     for (id, pipeline) in &mut node.pipelines {
-        if !pipeline.is_present() || reported.contains(id) {
+        if !pipeline.is_present() || pipeline.last_report == node.reports {
             continue;
         }
         let reason = "no longer configured on the node";
@@ -525,13 +537,13 @@ fn change_node_status(node: &mut NodeState, to: NodeStatus, reason: &str, at: Un
 }
 
 fn add_fleet_status(node: &NodeState, at: UnixMillis, changes: &mut Changes) {
-    let event = Event::FleetStatus(FleetStatus {
+    let status = FleetStatus {
         node_id: node.id,
         status: node.status,
         timestamp: at,
         pipelines_running: node.pipelines_running(),
-    });
-    changes.add_event(at, (node.key, node.id, node.environment), None, EventType::FleetStatus, &event);
+    };
+    changes.add_news((node.id, node.environment), None, EventType::FleetStatus, Payload::Fleet(status));
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ fn node() -> NodeState {
         boot_returns: Vec::new(),
         pipelines: HashMap::new(),
         agent: None,
+        reports: 0,
     }
 }
 
@@ -107,7 +108,7 @@ impl Bench {
     fn transitions(&self) -> Vec<String> {
         let changes = self.changes.events.iter().filter(|event| event.kind == EventType::StatusChange);
         changes
-            .map(|event| match serde_json::from_str(&event.payload).unwrap() {
+            .map(|event| match serde_json::from_str(&event.payload.to_json()).unwrap() {
                 Event::StatusChange(change) => {
                     let subject = change.pipeline_id.map_or("node".to_owned(), |id| id.to_string());
                     format!("{subject} {}>{}", change.from_status, change.to_status)

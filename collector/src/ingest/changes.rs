@@ -4,9 +4,10 @@
 //! the database touches each page once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use systole_shared::events::{Event, EventType};
-use systole_shared::{BootId, ComponentId, NodeId, PipelineId, RateSample, UnixMillis};
+use systole_shared::events::{Event, EventType, FleetStatus, MetricUpdate};
+use systole_shared::{BootId, NodeId, PipelineId, UnixMillis};
 
 use crate::journal::MinuteCell;
 use crate::store::{
@@ -22,17 +23,50 @@ pub(crate) struct PendingEvent {
     pub node: NodeId,
     pub pipeline: Option<PipelineId>,
     pub kind: EventType,
+    pub payload: Payload,
+}
+
+/// What an event says. Ten thousand nodes bring twenty thousand conflated events a second, of which
+/// most are never read: these become text when somebody wants them.
+#[derive(Clone, Debug)]
+pub(crate) enum Payload {
     /// JSON of the event.
-    pub payload: String,
+    Text(String),
+    Metrics(Arc<MetricUpdate>),
+    Fleet(FleetStatus),
+}
+
+impl Payload {
+    /// JSON of the event.
+    pub(crate) fn to_json(&self) -> String {
+        match self {
+            Payload::Text(text) => text.clone(),
+            Payload::Metrics(update) => to_json(&Event::MetricUpdate(Arc::clone(update))),
+            Payload::Fleet(status) => to_json(&Event::FleetStatus(status.clone())),
+        }
+    }
+
+    /// About how many bytes it takes, as it is or as JSON.
+    pub(crate) fn size(&self) -> usize {
+        /// Names and digits of a sample as JSON.
+        const SAMPLE_BYTES: usize = 250;
+        match self {
+            Payload::Text(text) => text.len(),
+            Payload::Metrics(update) => SAMPLE_BYTES * (2 + update.components.len()),
+            Payload::Fleet(_) => SAMPLE_BYTES,
+        }
+    }
+}
+
+fn to_json(event: &Event) -> String {
+    serde_json::to_string(event).expect("events have string keys and finite numbers only")
 }
 
 /// A sample that goes into the rings once the batch is committed.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingSample {
     pub node: NodeKey,
-    pub pipeline: PipelineId,
-    pub sample: RateSample,
-    pub components: Vec<(ComponentId, RateSample)>,
+    pub update: Arc<MetricUpdate>,
 }
 
 /// The changes of a batch.
@@ -122,6 +156,18 @@ impl Changes {
         self.add_event_at(seq, at, node, pipeline, kind, event);
     }
 
+    /// Adds an event that is conflated, under the next sequence number.
+    pub(crate) fn add_news(
+        &mut self,
+        (node, environment): (NodeId, EnvironmentKey),
+        pipeline: Option<&PipelineId>,
+        kind: EventType,
+        payload: Payload,
+    ) {
+        let seq = self.next_seq();
+        self.events.push(PendingEvent { seq, environment, node, pipeline: pipeline.cloned(), kind, payload });
+    }
+
     /// Adds an event under a sequence number that was taken before.
     pub(crate) fn add_event_at(
         &mut self,
@@ -132,7 +178,7 @@ impl Changes {
         kind: EventType,
         event: &Event,
     ) {
-        let payload = serde_json::to_string(event).expect("events have string keys and finite numbers only");
+        let payload = to_json(event);
         if kind == EventType::StatusChange {
             self.event_rows.push(EventRow {
                 seq: signed(seq),
@@ -145,7 +191,7 @@ impl Changes {
             });
         }
         let pipeline = pipeline.map(|(_, id)| id.clone());
-        self.events.push(PendingEvent { seq, environment, node, pipeline, kind, payload });
+        self.events.push(PendingEvent { seq, environment, node, pipeline, kind, payload: Payload::Text(payload) });
     }
 
     /// The rows for the transaction; events and samples stay for after it.

@@ -60,6 +60,7 @@ pub(crate) struct CommitterParts {
     pub telemetry: Arc<Telemetry>,
     pub interval_ms: u64,
     pub minutes_retention: Duration,
+    pub max_component_series: usize,
 }
 
 /// The way to the committer, cheap to clone.
@@ -425,7 +426,7 @@ impl CommitterTask {
         loop {
             match self.parts.journal.load().await {
                 Ok(snapshot) => {
-                    self.state = IngestState::load(snapshot);
+                    self.state = IngestState::load(snapshot, self.parts.max_component_series);
                     // A commit can fail after it has reached the disk: then its reports are
                     // duplicates from now on, and its events are still to be handed out.
                     self.parts.feed.skip_to(self.state.head_seq);

@@ -52,8 +52,9 @@ impl Bench {
             telemetry,
             interval_ms: 5_000,
             minutes_retention: Duration::from_secs(86_400),
+            max_component_series: 1_000,
         };
-        let (committer, task) = Committer::start(IngestState::load(snapshot), parts, CancellationToken::new());
+        let (committer, task) = Committer::start(IngestState::load(snapshot, 1_000), parts, CancellationToken::new());
         Bench { dir, store, journal, fleet, feed, committer, task }
     }
 

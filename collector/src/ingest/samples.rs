@@ -61,21 +61,22 @@ pub(super) fn add_component_sample(row: &mut ComponentMinuteRow, component: &Com
     row.samples += 1;
 }
 
-/// The key of a component's series; a new one is made known.
+/// The key of a component's series, if it has a history; a new one is made known.
 pub(super) fn component_series(
     node: i64,
     pipeline: &mut PipelineState,
     component: &ComponentFacts,
     dimensions: &mut Dimensions,
     changes: &mut Changes,
-) -> i64 {
+) -> Option<i64> {
     if let Some(series) = pipeline.components.get(&component.id) {
         return *series;
     }
-    let series = dimensions.next_series();
+    let series = dimensions.next_component_series();
     pipeline.components.insert(component.id.clone(), series);
+    let id = series?;
     changes.series.push(SeriesRow {
-        id: series,
+        id,
         node,
         pipeline: pipeline.row.pipeline,
         component: component.id.to_string(),

@@ -28,6 +28,9 @@ pub(crate) struct Dimensions {
     ids: HashMap<i64, PipelineId>,
     last_pipeline: i64,
     last_series: i64,
+    /// Components that have a series, and how many may have one.
+    component_series: usize,
+    max_component_series: usize,
 }
 
 /// A pipeline of an environment.
@@ -51,6 +54,8 @@ pub(crate) struct NodeState {
     pub pipelines: HashMap<PipelineId, PipelineState>,
     /// As last written; `None` before this collector's first report of the node.
     pub agent: Option<AgentFacts>,
+    /// Reports that this collector has applied.
+    pub reports: u64,
 }
 
 /// A pipeline on a node.
@@ -59,7 +64,10 @@ pub(crate) struct PipelineState {
     pub series: i64,
     pub status: PipelineStatus,
     pub row: PipelineStatusRow,
-    pub components: HashMap<ComponentId, i64>,
+    /// Series of components; `None` for one that has no history.
+    pub components: HashMap<ComponentId, Option<i64>>,
+    /// The last report of this collector's that had it, counted from 1 in [`NodeState::reports`].
+    pub last_report: u64,
 }
 
 impl PipelineState {
@@ -71,8 +79,14 @@ impl PipelineState {
 
 impl IngestState {
     /// The state as the database has it.
-    pub(crate) fn load(snapshot: IngestSnapshot) -> Self {
-        let mut dimensions = Dimensions { last_series: snapshot.last_series, ..Dimensions::default() };
+    pub(crate) fn load(snapshot: IngestSnapshot, max_component_series: usize) -> Self {
+        let series = snapshot.nodes.iter().flat_map(|node| &node.series);
+        let mut dimensions = Dimensions {
+            last_series: snapshot.last_series,
+            component_series: series.filter(|(_, component, _)| !component.is_empty()).count(),
+            max_component_series,
+            ..Dimensions::default()
+        };
         for (key, environment, id, name) in snapshot.pipelines {
             dimensions.last_pipeline = dimensions.last_pipeline.max(key);
             if let Ok(id) = PipelineId::parse(&id) {
@@ -109,25 +123,35 @@ impl Dimensions {
         self.last_series += 1;
         self.last_series
     }
+
+    /// The same for a component, unless so many have one that this one gets no history.
+    pub(crate) fn next_component_series(&mut self) -> Option<i64> {
+        if self.component_series >= self.max_component_series {
+            return None;
+        }
+        self.component_series += 1;
+        Some(self.next_series())
+    }
 }
 
 impl NodeState {
     /// A node as the database has it.
     pub(crate) fn load(stored: StoredNode, dimensions: &Dimensions) -> Self {
         let mut own = HashMap::new();
-        let mut components: HashMap<i64, HashMap<ComponentId, i64>> = HashMap::new();
+        let mut components: HashMap<i64, HashMap<ComponentId, Option<i64>>> = HashMap::new();
         for (pipeline, component, series) in stored.series {
             if component.is_empty() {
                 own.insert(pipeline, series);
             } else if let Ok(component) = ComponentId::parse(&component) {
-                components.entry(pipeline).or_default().insert(component, series);
+                components.entry(pipeline).or_default().insert(component, Some(series));
             }
         }
         let mut pipelines = HashMap::new();
         for (status, row) in stored.statuses {
             if let (Some(id), Some(series)) = (dimensions.ids.get(&row.pipeline), own.get(&row.pipeline)) {
                 let components = components.remove(&row.pipeline).unwrap_or_default();
-                pipelines.insert(id.clone(), PipelineState { series: *series, status, row, components });
+                pipelines
+                    .insert(id.clone(), PipelineState { series: *series, status, row, components, last_report: 0 });
             }
         }
         NodeState {
@@ -139,6 +163,7 @@ impl NodeState {
             boot_returns: Vec::new(),
             pipelines,
             agent: None,
+            reports: 0,
         }
     }
 

@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 pub(crate) use self::cell::{MinuteCell, add_known};
 use self::pending::{Found, Pending, Slice};
 use self::record::Record;
@@ -42,12 +44,14 @@ pub(crate) struct Journal {
     store: Arc<dyn Store>,
     pending: Mutex<Pending>,
     is_full: AtomicBool,
+    /// Notified when everything that was sealed is rows.
+    folded: Notify,
 }
 
 impl Journal {
     /// Over a store of which nothing is loaded yet.
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Journal { store, pending: Mutex::default(), is_full: AtomicBool::new(false) }
+        Journal { store, pending: Mutex::default(), is_full: AtomicBool::new(false), folded: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
@@ -112,7 +116,15 @@ impl Journal {
         let mut pending = self.lock();
         pending.note_written(&slice);
         self.note_fill(&pending);
+        if pending.is_idle() {
+            self.folded.notify_one();
+        }
         Ok(Some(batch.row_count()))
+    }
+
+    /// Waits for the end of a fold. One waiter is told, also of one that ended before it came.
+    pub(crate) async fn folded(&self) {
+        self.folded.notified().await;
     }
 
     /// Whether so much waits that it has to be written first.

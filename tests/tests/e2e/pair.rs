@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use systole_tests::harness::collector::counts;
-use systole_tests::harness::database::Database;
 use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector, eventually, eventually_true};
 use systole_tests::stub::totals::Counts;
 
@@ -41,11 +40,11 @@ async fn the_minutes_equal_the_pipelines_own_totals_over_a_sigkill_of_the_collec
 
     let totals = stub.pause_and_let_scrape().await;
     assert_sums(&mut collector, totals.total).await;
-    let components = Database::open(&collector.database()).component_sums(PIPELINE);
-    assert_eq!(components, totals.lives[0].components);
-
     agent.stop().await;
     assert_sums(&mut collector, totals.total).await;
+    let mut database = collector.stop_and_open_database().await;
+    assert_eq!(database.minute_sums(PIPELINE), totals.total);
+    assert_eq!(database.component_sums(PIPELINE), totals.lives[0].components);
 }
 
 #[tokio::test]
