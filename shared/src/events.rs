@@ -356,7 +356,7 @@ mod tests {
             keys(&change),
             ["fromStatus", "nodeId", "pipelineId", "pipelineName", "reason", "timestamp", "toStatus", "type"]
         );
-        let update = Event::MetricUpdate(MetricUpdate {
+        let update = Event::MetricUpdate(Arc::new(MetricUpdate {
             node_id: node(),
             pipeline_id: PipelineId::parse("orders").unwrap(),
             timestamp: 1,
@@ -366,7 +366,7 @@ mod tests {
                 kind: ComponentKind::Source,
                 sample: rates(),
             }],
-        });
+        }));
         let value = serde_json::to_value(&update).unwrap();
         assert_eq!(value["type"], "metric_update");
         assert_eq!(value["components"][0]["componentId"], "in");

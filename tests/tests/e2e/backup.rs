@@ -179,8 +179,8 @@ async fn a_backup_is_private_and_takes_the_place_of_nothing_by_itself() {
     let aside = told.lines().find_map(|line| line.strip_prefix("the database as it was before is ")).unwrap();
     let mut aside = Database::open(&Place::File(aside.into()));
     assert_eq!(aside.minute_sums(PIPELINE), distinct_counts(3));
-    let mut now = Database::open(&collector.database());
-    assert_eq!(now.minute_sums(PIPELINE), distinct_counts(1));
+    collector.run().await;
+    assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(1));
 }
 
 #[tokio::test]
