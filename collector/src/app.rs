@@ -47,6 +47,9 @@ pub(crate) struct App {
 /// as much, so this is what bounds the memory of a flood; the largest single body is an eighth of it.
 const REPORT_ROOM_KIB: usize = 64 * 1024;
 
+/// What the disk should have free for a database to be opened.
+const OPENING_BYTES: u64 = 1 << 20;
+
 /// What runs beside the requests, and how it is stopped, in this order.
 pub(crate) struct Background {
     /// Watchdog, token follower, rollups, retention, the disk's guard and measure.
@@ -67,9 +70,20 @@ pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Ar
                 create_private_dir(dir)
                     .map_err(|source| StoreError::Open { url: path.display().to_string(), source: source.into() })?;
             }
-            Ok(Arc::new(SqliteStore::open(path, access)?))
+            let opened = SqliteStore::open(path, access).map_err(|error| told_of_full_disk(path, error))?;
+            Ok(Arc::new(opened))
         }
         Database::Postgres(url) => Ok(Arc::new(PostgresStore::open(url, access).await?)),
+    }
+}
+
+/// SQLite needs some room even to read, and says "disk I/O error" without it.
+fn told_of_full_disk(path: &std::path::Path, error: StoreError) -> StoreError {
+    match disk::space_under(disk::directory_of(path)) {
+        Ok(space) if space.free_bytes < OPENING_BYTES => {
+            StoreError::NoRoom { database: path.display().to_string(), source: Box::new(error) }
+        }
+        _ => error,
     }
 }
 

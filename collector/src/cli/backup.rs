@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::HumanBytes;
-use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
-use super::files;
+use super::files::{self, Unfinished};
 use crate::config::{Config, Database};
 use crate::disk::directory_of;
 use crate::store::postgres::{PostgresSide, PostgresUrl};
@@ -41,7 +40,7 @@ pub(super) struct BackupArgs {
 pub(super) async fn run(args: BackupArgs, config: &Config) -> anyhow::Result<()> {
     tokio::select! {
         done = write(&args, &config.database) => done,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted; nothing was written"),
+        () = files::interrupted() => bail!("interrupted; nothing was written"),
     }
 }
 
@@ -53,10 +52,10 @@ async fn write(args: &BackupArgs, database: &Database) -> anyhow::Result<()> {
         Database::Postgres(url) => copy_server(url, &args.file).await?,
     };
     let failed = || format!("cannot write {}", args.file.display());
-    copy.as_file().sync_all().with_context(failed)?;
-    let bytes = copy.as_file().metadata().with_context(failed)?.len();
+    copy.file.as_file().sync_all().with_context(failed)?;
+    let bytes = copy.file.as_file().metadata().with_context(failed)?.len();
     // One that has come in the meantime is left alone, too.
-    let named = if args.force { copy.persist(&args.file) } else { copy.persist_noclobber(&args.file) };
+    let named = if args.force { copy.file.persist(&args.file) } else { copy.file.persist_noclobber(&args.file) };
     named.map_err(|error| error.error).with_context(failed)?;
     std::fs::File::open(directory_of(&args.file)).and_then(|directory| directory.sync_all()).with_context(failed)?;
     let (file, size, seconds) = (args.file.display(), HumanBytes(bytes), begin.elapsed().as_secs_f64());
@@ -66,11 +65,7 @@ async fn write(args: &BackupArgs, database: &Database) -> anyhow::Result<()> {
 
 fn refuse_target(args: &BackupArgs, database: &Database) -> anyhow::Result<()> {
     if let Database::Sqlite(path) = database {
-        let own = |ending: &&str| {
-            let mut own = path.as_os_str().to_owned();
-            own.push(ending);
-            files::is_same(&args.file, Path::new(&own))
-        };
+        let own = |ending: &&str| files::is_same(&args.file, &files::with_ending(path, ending));
         if OWN_ENDINGS.iter().any(own) {
             bail!("{} belongs to the database itself; name another file", args.file.display());
         }
@@ -87,11 +82,11 @@ fn refuse_target(args: &BackupArgs, database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn copy_file(database: &Path, file: &Path) -> anyhow::Result<(NamedTempFile, u64)> {
+async fn copy_file(database: &Path, file: &Path) -> anyhow::Result<(Unfinished, u64)> {
     let mut source = SqliteBackup::open(database)?;
     let bytes = source.bytes()?;
     files::ensure_room(directory_of(file), bytes)?;
-    let copy = files::unfinished(file)?;
+    let copy = Unfinished::beside(file)?;
     let into = copy.path().to_owned();
     let work = tokio::task::spawn_blocking(move || Ok(source.write(&into)?));
     let position =
@@ -99,9 +94,9 @@ async fn copy_file(database: &Path, file: &Path) -> anyhow::Result<(NamedTempFil
     Ok((copy, position.head))
 }
 
-async fn copy_server(url: &PostgresUrl, file: &Path) -> anyhow::Result<(NamedTempFile, u64)> {
+async fn copy_server(url: &PostgresUrl, file: &Path) -> anyhow::Result<(Unfinished, u64)> {
     let mut source = PostgresSide::snapshot(url).await?;
-    let copy = files::unfinished(file)?;
+    let copy = Unfinished::beside(file)?;
     let mut target = SqliteSide::open_alone(copy.path())?;
     let bar = files::bar_of_rows()?;
     transfer::copy(&mut source, &mut target, Epoch::Kept, |progress| {

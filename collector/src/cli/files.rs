@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tempfile::NamedTempFile;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::disk::{directory_of, space_under};
@@ -13,15 +14,61 @@ use crate::disk::{directory_of, space_under};
 /// How often somebody who watches is told how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// A file beside `target`, of mode 0600, which goes with the process unless it gets its name.
-pub(super) fn unfinished(target: &Path) -> anyhow::Result<NamedTempFile> {
-    let mut name = target.file_name().with_context(|| format!("{} is no name of a file", target.display()))?.to_owned();
-    name.push(".unfinished-");
-    let directory = directory_of(target);
-    tempfile::Builder::new()
-        .prefix(&name)
-        .tempfile_in(directory)
-        .with_context(|| format!("cannot write into {}", directory.display()))
+/// What SQLite puts beside a file while it works on it.
+const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+/// A file on its way to its name, of mode 0600. It goes with the process unless it gets there.
+pub(super) struct Unfinished {
+    pub file: NamedTempFile,
+    /// Dropped after the file's own removal.
+    _beside: Beside,
+}
+
+/// What goes in any case.
+struct Beside(PathBuf);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        for ending in BESIDE {
+            let _ = std::fs::remove_file(with_ending(&self.0, ending));
+        }
+    }
+}
+
+impl Unfinished {
+    /// An empty file beside `target`.
+    pub(super) fn beside(target: &Path) -> anyhow::Result<Self> {
+        let name = target.file_name().with_context(|| format!("{} is no name of a file", target.display()))?;
+        let directory = directory_of(target);
+        let file = tempfile::Builder::new()
+            .prefix(&with_ending(Path::new(name), ".unfinished-"))
+            .tempfile_in(directory)
+            .with_context(|| format!("cannot write into {}", directory.display()))?;
+        Ok(Unfinished { _beside: Beside(file.path().to_owned()), file })
+    }
+
+    /// Where it is for now.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+}
+
+/// A path with more at its end.
+pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Waits until somebody has the command end: what is unfinished is to go with it.
+pub(super) async fn interrupted() {
+    let [Ok(mut terminate), Ok(mut interrupt)] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 /// Refuses to begin what the disk of a directory has no room for.
@@ -84,4 +131,18 @@ pub(super) async fn watch<T>(mut work: JoinHandle<anyhow::Result<T>>, file: &Pat
     };
     bar.finish_and_clear();
     result.context("the work did not end by itself")?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unfinished_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let unfinished = Unfinished::beside(&dir.path().join("backup.db")).unwrap();
+        std::fs::write(with_ending(unfinished.path(), "-journal"), "x").unwrap();
+        drop(unfinished);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }

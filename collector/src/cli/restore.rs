@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar};
-use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
-use super::files;
+use super::files::{self, Unfinished};
 use crate::app::create_private_dir;
 use crate::clock;
 use crate::config::{Config, Database};
@@ -44,7 +43,7 @@ pub(super) struct RestoreArgs {
 pub(super) async fn run(args: RestoreArgs, config: &Config) -> anyhow::Result<()> {
     tokio::select! {
         done = restore(&args, config) => done,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted; the restore is not complete"),
+        () = files::interrupted() => bail!("interrupted; the restore is not complete"),
     }
 }
 
@@ -83,7 +82,7 @@ async fn into_file(args: &RestoreArgs, path: &Path, bytes: u64) -> anyhow::Resul
     let copy = checked_copy(&args.file, path, bytes).await?;
     sqlite::renew_epoch(copy.path())?;
     let time = clock::to_rfc3339(clock::now_ms()).replace(':', "-");
-    Ok(target.replace(copy, &time)?)
+    Ok(target.replace(copy.file, &time)?)
 }
 
 /// By way of a copy, because a backup of an earlier version is brought to this one.
@@ -113,9 +112,9 @@ async fn into_server(args: &RestoreArgs, url: &PostgresUrl, data_dir: &Path, byt
 }
 
 /// A copy of a backup beside `place`, found to be whole and brought to this version.
-async fn checked_copy(backup: &Path, place: &Path, bytes: u64) -> anyhow::Result<NamedTempFile> {
+async fn checked_copy(backup: &Path, place: &Path, bytes: u64) -> anyhow::Result<Unfinished> {
     files::ensure_room(directory_of(place), bytes)?;
-    let copy = files::unfinished(place)?;
+    let copy = Unfinished::beside(place)?;
     let (from, into) = (backup.to_owned(), copy.path().to_owned());
     let work = tokio::task::spawn_blocking({
         let (from, into) = (from.clone(), into.clone());

@@ -41,7 +41,7 @@ pub(crate) async fn measure_regularly(store: Arc<dyn Store>, telemetry: Arc<Tele
                     let bytes = i64::try_from(size.bytes).unwrap_or(i64::MAX);
                     telemetry.database_bytes.get_or_create(&TableLabel { table: size.table }).set(bytes);
                 }
-                PAUSE.max(begin.elapsed() * REST)
+                pause_after(begin.elapsed())
             }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "the size of the tables is unknown, trying again in an hour");
@@ -49,6 +49,10 @@ pub(crate) async fn measure_regularly(store: Arc<dyn Store>, telemetry: Arc<Tele
             }
         };
     }
+}
+
+fn pause_after(measurement: Duration) -> Duration {
+    PAUSE.max(measurement * REST)
 }
 
 #[cfg(test)]
@@ -67,5 +71,11 @@ mod tests {
         let all: u64 = sizes.iter().map(|size| size.bytes).sum();
         assert!(sizes.iter().any(|size| size.table == "pipeline_minutes" && size.bytes >= 4_096));
         assert_eq!(all + file.reusable_bytes, file.database_bytes, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_large_database_is_measured_seldom() {
+        assert_eq!(pause_after(Duration::from_millis(300)), Duration::from_secs(60));
+        assert_eq!(pause_after(Duration::from_secs(20)), Duration::from_secs(1_000));
     }
 }

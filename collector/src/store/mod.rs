@@ -65,6 +65,13 @@ pub(crate) enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database could not be opened, and its disk is full.
+    #[error("the disk of the database {database} is full")]
+    NoRoom {
+        database: String,
+        #[source]
+        source: Box<StoreError>,
+    },
     /// A migration failed.
     #[error("cannot migrate the database")]
     Migrate(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -106,7 +106,8 @@ pub async fn can_mount() -> bool {
 }
 
 /// A program to be run with a directory on a disk of its own, of so many bytes, which goes with the process.
-pub(super) fn on_disk_of(bytes: u64, directory: &Path, program: &str) -> Command {
+/// Works where [`can_mount`] says so.
+pub fn on_disk_of(bytes: u64, directory: &Path, program: &str) -> Command {
     std::fs::create_dir_all(directory).expect("a directory");
     let mount = format!(r#"mount -t tmpfs -o size={bytes} none "$0" && exec "$@""#);
     let mut command = Command::new("unshare");

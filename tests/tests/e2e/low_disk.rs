@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use systole_tests::clock;
-use systole_tests::harness::agent::can_mount;
+use systole_tests::harness::agent::{can_mount, on_disk_of};
 use systole_tests::harness::node::{Encoding, to_json};
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
 use systole_tests::harness::{
@@ -160,4 +160,25 @@ async fn old_lines_give_way_then_reports_wait_and_all_comes_back_by_itself() {
     eventually_true("reports are taken again", SOON, async || readiness().await == 200).await;
     eventually_true("nothing was lost", CAUGHT_UP, async || collector.minute_sums("stub").await == expected).await;
     assert!(agent.is_alive());
+}
+
+/// Shows nothing on machines where a process can have no disk of its own.
+#[tokio::test]
+async fn commands_say_when_a_disk_has_no_room() {
+    if !can_mount().await {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let small = directory.path().join("small");
+    let run = async |args: &[&str]| {
+        let output = on_disk_of(100 * 1024, &small, "systole-collector").args(args).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = run(&["environment", "list", "--data-dir", small.to_str().unwrap()]).await;
+    assert!(told.contains("the disk of the database") && told.contains("is full"), "{told}");
+    let collector = TestCollector::start().await;
+    let (data, file) = (collector.data_dir(), small.join("backup.db"));
+    let told = run(&["backup", "--data-dir", data.to_str().unwrap(), file.to_str().unwrap()]).await;
+    assert!(told.contains("100.00 KiB free") && told.contains("needed"), "{told}");
 }

@@ -77,9 +77,7 @@ struct Told {
 
 /// Looks at a backup before anything is done with it.
 pub(crate) fn look_at(backup: &Path) -> Result<(), RestoreError> {
-    let mut magic = [0; MAGIC.len()];
-    let read = std::fs::File::open(backup).and_then(|mut file| file.read_exact(&mut magic));
-    if read.is_err() || magic != *MAGIC {
+    if !is_sqlite(backup) {
         return Err(RestoreError::NotSqlite(backup.to_owned()));
     }
     for ending in ["-wal", "-journal"] {
@@ -89,6 +87,12 @@ pub(crate) fn look_at(backup: &Path) -> Result<(), RestoreError> {
         }
     }
     Ok(())
+}
+
+fn is_sqlite(path: &Path) -> bool {
+    let mut magic = [0; MAGIC.len()];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *MAGIC
 }
 
 /// Checks the copy of a backup and brings it to this version. Messages name the backup.
@@ -178,6 +182,10 @@ fn look_at_old(path: &Path) -> Result<Found, RestoreError> {
         .get_result(connection)?;
         Ok(if used.number == 0 { Found::Unused } else { Found::Data })
     };
+    // SQLite would take it for a new one, and remove what lies beside it.
+    if !is_sqlite(path) {
+        return Ok(Found::Data);
+    }
     match open::connect(path, "").and_then(|mut connection| look(&mut connection)) {
         Err(StoreError::Query(error)) if is_busy(&error) => Err(RestoreError::InUse(path.to_owned())),
         Err(_) => Ok(Found::Data),
@@ -192,4 +200,37 @@ fn is_busy(error: &diesel::result::Error) -> bool {
 fn free_name(name: &Path) -> PathBuf {
     let others = (2..).map(|number| with_ending(name, &format!("-{number}")));
     std::iter::once(name.to_owned()).chain(others).find(|name| !name.exists()).expect("there is always a higher number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{access, backup::SqliteBackup};
+    use super::*;
+
+    #[test]
+    fn a_database_that_can_not_be_read_is_kept_with_its_log_and_spoils_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("collector.db");
+        open::writer(&dir.path().join("source.db")).unwrap();
+        let garbage = [b'x'; 8_192];
+        std::fs::write(&path, garbage).unwrap();
+        // What SQLite would take for changes of the new database.
+        for ending in ["-wal", "-journal", "-shm"] {
+            std::fs::write(with_ending(&path, ending), format!("old{ending}")).unwrap();
+        }
+        let target = RestoreTarget::take(&path).unwrap();
+        assert!(matches!(target.refuse_data(), Err(RestoreError::HasData(_))), "nobody knows what is in it");
+        let copy = NamedTempFile::new_in(dir.path()).unwrap();
+        let source = SqliteBackup::open(&dir.path().join("source.db")).unwrap();
+        let epoch = source.write(copy.path()).unwrap().epoch;
+        let aside = target.replace(copy, "then").unwrap().unwrap();
+        assert_eq!(std::fs::read(&aside).unwrap(), garbage);
+        assert_eq!(std::fs::read(with_ending(&aside, "-wal")).unwrap(), b"old-wal");
+        assert_eq!(std::fs::read(with_ending(&aside, "-journal")).unwrap(), b"old-journal");
+        for ending in ["-wal", "-journal", "-shm"] {
+            assert!(!with_ending(&path, ending).exists(), "{ending}");
+        }
+        let mut connection = open::connect(&path, "").unwrap();
+        assert_eq!(access::feed_position(&mut connection).unwrap().epoch, epoch);
+    }
 }
