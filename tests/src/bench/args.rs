@@ -48,12 +48,18 @@ pub struct Args {
     /// How long to measure.
     #[arg(long, default_value_t = 20)]
     pub seconds: u64,
+    /// How long the fleet reports before it is measured, in which it comes to be known.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub warm_up: u64,
     /// How the bodies are packed.
     #[arg(long, value_enum, default_value_t = Packing::Zstd)]
     pub encoding: Packing,
     /// Write the outcome as JSON into this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Print a table in Markdown.
+    #[arg(long)]
+    pub markdown: bool,
     /// Draw no progress bar.
     #[arg(long)]
     pub quiet: bool,

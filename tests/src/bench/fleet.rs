@@ -1,99 +1,190 @@
 //! One imagined node of the fleet, sending until the time is over.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use systole_shared::{PipelineReport, ReportAck};
+use anyhow::{Context, bail};
+use indicatif::ProgressBar;
+use serde::Deserialize;
+use serde_json::json;
+use systole_shared::{BootId, EnrollResponse};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
 
-use super::args::{Args, Loop};
-use super::outcome::Tally;
+use super::args::{Args, Loop, Packing};
+use super::bodies::{Bodies, Body, Stamp};
+use super::tally::Tally;
+use super::wire::Wire;
 use crate::clock;
-use crate::harness::node::{Encoding, NodeClient, to_json};
-use crate::harness::reports::{distinct_counts, running, with_lines};
-use crate::harness::{Answer, ApiClient};
+use crate::harness::node::Encoding;
+use crate::harness::reports::INTERVAL_MS;
 
-/// Counts vary by this factor at most, so that bodies are not all alike to the packer.
-const MAX_FACTOR: u64 = 1_000;
-/// What a node waits after a failure.
+/// What a node waits after a failure, unless it is told how long.
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// How long after the end a report is still tried.
+const OVERTIME: Duration = Duration::from_secs(10);
+/// Enrolments at once: each is a transaction of its own, and more than a few only wait.
+const ENROLLING: usize = 64;
 
-/// Enrols the fleet.
-pub async fn enroll(url: &str, token: &str, args: &Args) -> Vec<NodeClient> {
-    let client = ApiClient::new(url);
-    let run = uuid::Uuid::new_v4().simple().to_string();
-    let mut nodes = Vec::with_capacity(args.nodes);
-    for number in 0..args.nodes {
-        nodes.push(NodeClient::enroll_with(&client, token, &format!("bench-{}-{number}", &run[..8])).await);
-    }
-    nodes
+/// An enrolled node with its connection.
+#[derive(Debug)]
+pub struct Node {
+    wire: Wire,
+    /// The lines of a request up to its length.
+    head: String,
+    boot: BootId,
+    seq: u64,
 }
 
-/// Sends reports until `end`; what has no good answer is sent again.
-pub async fn drive(mut node: NodeClient, args: Args, end: Instant, acknowledged: Arc<AtomicU64>) -> Tally {
-    let mut tally = Tally::new();
-    let encoding = Encoding::from(args.encoding);
-    let interval = Duration::from_millis(args.interval_ms);
-    let mut due = Instant::now();
-    if args.mode == Loop::Open {
-        due += interval.mul_f64(rand::random());
+/// When what is sent and counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// Reports due from here on are measured.
+    pub begin: Instant,
+    /// No report is due from here on.
+    pub end: Instant,
+    /// The first report.
+    pub first: Instant,
+}
+
+/// What is read of an acknowledgement.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ack {
+    durable_seq: u64,
+    #[serde(default)]
+    refused_count: u64,
+}
+
+/// Enrols the fleet, and leaves every node connected.
+pub async fn enroll(address: SocketAddr, token: &str, args: &Args, bar: &ProgressBar) -> anyhow::Result<Vec<Node>> {
+    let run = Uuid::new_v4().simple().to_string();
+    let mut nodes = Vec::with_capacity(args.nodes);
+    let mut enrolling = JoinSet::new();
+    for number in 0..args.nodes {
+        if enrolling.len() >= ENROLLING {
+            take(enrolling.join_next().await, &mut nodes, bar)?;
+        }
+        let (token, name) = (token.to_owned(), format!("bench-{}-{number}", &run[..8]));
+        enrolling.spawn(Node::enroll(address, token, name, args.encoding));
     }
-    while due < end {
-        sleep_until(due).await;
-        let pipelines = pipelines(&args);
-        let events = pipelines.iter().filter_map(|pipeline| pipeline.sample?.events_in.get().ok()).sum::<i64>();
-        let request = to_json(&node.next_request(pipelines));
-        tally.reports += 1;
+    while !enrolling.is_empty() {
+        take(enrolling.join_next().await, &mut nodes, bar)?;
+    }
+    Ok(nodes)
+}
+
+type Enrolled = Option<Result<anyhow::Result<Node>, tokio::task::JoinError>>;
+
+fn take(enrolled: Enrolled, nodes: &mut Vec<Node>, bar: &ProgressBar) -> anyhow::Result<()> {
+    nodes.extend(enrolled.transpose().context("an enrolment")?.transpose()?);
+    bar.set_position(nodes.len() as u64);
+    Ok(())
+}
+
+impl Node {
+    async fn enroll(address: SocketAddr, token: String, name: String, packing: Packing) -> anyhow::Result<Self> {
+        let lines =
+            |path: &str| format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n");
+        let body = json!({
+            "token": token, "hostname": name, "os": "linux/amd64", "agentVersion": "0.1.0", "labels": {}, "machineId": name,
+        });
+        let mut wire = Wire::to(address);
+        let head = lines("/api/v1/agent/enroll") + "Content-Length: ";
+        let reply =
+            wire.post(&head, &[body.to_string().as_bytes()]).await.with_context(|| format!("enrol at {address}"))?;
+        if reply.status != 200 {
+            bail!("enrol: {} {}", reply.status, String::from_utf8_lossy(reply.body));
+        }
+        let enrolled: EnrollResponse = serde_json::from_slice(reply.body).context("the answer to an enrolment")?;
+        let mut head = lines("/api/v1/agent/reports");
+        head += &format!("Authorization: Bearer {}\r\n", enrolled.node_token.reveal());
+        if let Some(name) = Encoding::from(packing).name() {
+            head += &format!("Content-Encoding: {name}\r\n");
+        }
+        head += "Content-Length: ";
+        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0 })
+    }
+
+    /// Sends reports until the end; what has no good answer is sent again.
+    pub async fn drive(
+        mut self,
+        bodies: Arc<Bodies>,
+        mode: Loop,
+        interval: Duration,
+        schedule: Schedule,
+        acknowledged: Arc<AtomicU64>,
+    ) -> Tally {
+        let mut tally = Tally::new();
+        let mut body = Body::default();
+        let mut due = schedule.first;
+        while due < schedule.end {
+            sleep_until(due).await;
+            bodies.choose(&mut body);
+            let Some(latency) = self.deliver(&bodies, &mut body, due, mode, schedule, &mut tally).await else {
+                tally.given_up += 1;
+                break;
+            };
+            tally.events_in += body.events_in;
+            if due >= schedule.begin {
+                tally.record(latency);
+            }
+            acknowledged.fetch_add(1, Ordering::Relaxed);
+            due = match mode {
+                Loop::Open => due + interval,
+                Loop::Closed => Instant::now(),
+            };
+        }
+        tally
+    }
+
+    /// Sends one report until it is durable, and tells how long that took; nothing when the time is
+    /// over before.
+    async fn deliver(
+        &mut self,
+        bodies: &Bodies,
+        body: &mut Body,
+        due: Instant,
+        mode: Loop,
+        schedule: Schedule,
+        tally: &mut Tally,
+    ) -> Option<Duration> {
+        let is_measured = due >= schedule.begin;
+        self.seq += 1;
+        let end = clock::now_ms();
+        let stamp = Stamp { boot: self.boot, seq: self.seq, start: end - INTERVAL_MS, end };
         loop {
             let start = Instant::now();
-            let packed = encoding.pack(&request);
-            tally.bytes_plain += request.len() as u64;
-            tally.bytes_sent += packed.len() as u64;
-            match Answer::try_of(node.raw_request(packed, encoding.name())).await {
-                Ok(answer) if answer.status == 200 => {
-                    let ack: ReportAck = answer.json();
-                    tally.refused += ack.refused_count;
-                    tally.events_in += events.unsigned_abs();
-                    tally.record(if args.mode == Loop::Open { due } else { start }.elapsed());
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                    break;
-                }
-                Ok(answer) => tally.fail(&answer.status.to_string()),
-                Err(error) => tally.fail(if error.is_timeout() { "time-out" } else { "connection" }),
+            bodies.stamp(body, stamp);
+            if is_measured {
+                tally.requests += 1;
+                tally.bytes_plain += body.plain_bytes as u64;
+                tally.bytes_sent += (body.head.len() + body.rest.len()) as u64;
             }
-            sleep(BACK_OFF).await;
-            if Instant::now() > end + Duration::from_secs(10) {
-                return tally;
+            let mut back_off = BACK_OFF;
+            match self.wire.post(&self.head, &[&body.head, &body.rest]).await {
+                Ok(reply) if reply.status == 200 => match serde_json::from_slice::<Ack>(reply.body) {
+                    Ok(ack) if ack.durable_seq >= self.seq => {
+                        tally.refused += ack.refused_count;
+                        return Some(if mode == Loop::Open { due } else { start }.elapsed());
+                    }
+                    Ok(_) => tally.fail("not durable"),
+                    Err(_) => tally.fail("no acknowledgement"),
+                },
+                Ok(reply) => {
+                    back_off = reply.retry_after.unwrap_or(BACK_OFF);
+                    tally.fail(&reply.status.to_string());
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => tally.fail("time-out"),
+                Err(_) => tally.fail("connection"),
+            }
+            sleep(back_off).await;
+            if Instant::now() > schedule.end + OVERTIME {
+                return None;
             }
         }
-        due = match args.mode {
-            Loop::Open => due + interval,
-            Loop::Closed => Instant::now(),
-        };
     }
-    tally
-}
-
-fn pipelines(args: &Args) -> Vec<PipelineReport<'static>> {
-    let now = clock::now_ms();
-    (0..args.pipelines)
-        .map(|number| {
-            let counts = distinct_counts(rand::random_range(1..=MAX_FACTOR));
-            let mut pipeline = running(&format!("pipeline-{number}"), counts);
-            let pattern = pipeline.components[0].clone();
-            for component in pipeline.components.len()..args.components {
-                let mut transform = pattern.clone();
-                transform.id = format!("transform_{component}").into();
-                transform.kind = systole_shared::ComponentKind::Transform;
-                transform.utilization = Some(rand::random());
-                transform.latency_ms = Some(rand::random());
-                pipeline.components.push(transform);
-            }
-            pipeline.components.truncate(args.components);
-            let lines =
-                (0..args.lines).map(|line| format!("order {line} of pipeline {number} was taken to the warehouse"));
-            with_lines(pipeline, now, lines)
-        })
-        .collect()
 }

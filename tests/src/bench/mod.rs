@@ -4,10 +4,17 @@
 //! node sends its next report as soon as the last one is acknowledged, which finds the collector's
 //! limit. Open loop: each node reports by the clock, as agents do, and a latency is counted from the
 //! moment at which the report was due, so that a stall is not hidden by requests that were never sent.
+//!
+//! The generator shares the machine with what it measures, so it does as little as it can: bodies are
+//! packed ahead ([`bodies`]), HTTP is what is needed of it ([`wire`]), everything runs on one thread.
 
 pub mod agent;
 pub mod args;
+pub mod bodies;
 pub mod fleet;
+pub mod metrics;
 pub mod outcome;
 pub mod process;
 pub mod run;
+pub mod tally;
+pub mod wire;

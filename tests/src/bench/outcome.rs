@@ -3,86 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// Longest latency that is told apart.
-const MAX_LATENCY_US: u64 = 120_000_000;
+use super::args::{Args, Loop};
+use super::tally::Tally;
 
-/// What one node, or the whole fleet, counted.
-#[derive(Debug)]
-pub struct Tally {
-    latencies_us: Histogram<u64>,
-    /// Reports made.
-    pub reports: u64,
-    /// Bytes of the bodies before packing, repetitions included.
-    pub bytes_plain: u64,
-    /// Bytes of the bodies as sent, repetitions included.
-    pub bytes_sent: u64,
-    /// Events in all acknowledged reports.
-    pub events_in: u64,
-    /// Items that the collector refused.
-    pub refused: u64,
-    /// Requests without a good answer, by status or kind.
-    pub failures: BTreeMap<String, u64>,
-}
-
-impl Tally {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        let latencies_us = Histogram::new_with_bounds(1, MAX_LATENCY_US, 3).expect("the bounds are in order");
-        Tally {
-            latencies_us,
-            reports: 0,
-            bytes_plain: 0,
-            bytes_sent: 0,
-            events_in: 0,
-            refused: 0,
-            failures: BTreeMap::new(),
-        }
-    }
-
-    /// Notes an acknowledgement.
-    pub fn record(&mut self, latency: Duration) {
-        self.latencies_us.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MAX_LATENCY_US).max(1));
-    }
-
-    /// Notes a request without a good answer.
-    pub fn fail(&mut self, kind: &str) {
-        *self.failures.entry(kind.to_owned()).or_default() += 1;
-    }
-
-    /// Adds another node's counts.
-    pub fn add(&mut self, other: &Tally) {
-        self.latencies_us.add(&other.latencies_us).expect("the bounds are the same");
-        self.reports += other.reports;
-        self.bytes_plain += other.bytes_plain;
-        self.bytes_sent += other.bytes_sent;
-        self.events_in += other.events_in;
-        self.refused += other.refused;
-        for (kind, count) in &other.failures {
-            *self.failures.entry(kind.clone()).or_default() += count;
-        }
-    }
-
-    /// Reports acknowledged.
-    pub fn acknowledged(&self) -> u64 {
-        self.latencies_us.len()
-    }
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// What is told of latencies.
+const PERCENTILES: [(&str, f64); 5] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
 
 /// The outcome of a run, for programs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// `closed` or `open`.
     pub mode: String,
+    /// `SQLite` or `PostgreSQL`; none of a collector that was running already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Of the open loop: between two reports of a node, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
     /// Nodes in the fleet.
     pub nodes: usize,
     /// Pipelines of each.
@@ -91,7 +31,11 @@ pub struct Outcome {
     pub components: usize,
     /// Log lines per pipeline and report.
     pub lines: usize,
-    /// From the first report to the last acknowledgement.
+    /// What enrolling the fleet took.
+    pub enrolment_seconds: f64,
+    /// Before the measurement.
+    pub warm_up_seconds: u64,
+    /// From the first measured report to the last acknowledgement.
     pub seconds: f64,
     /// Reports acknowledged.
     pub acknowledged: u64,
@@ -105,42 +49,65 @@ pub struct Outcome {
     pub packed_bytes_per_report: f64,
     /// Items refused.
     pub refused: u64,
-    /// Requests without a good answer.
+    /// Requests without a good answer, those of the warm-up included.
     pub failures: BTreeMap<String, u64>,
+    /// Nodes whose last report had no good answer until the end: nobody knows whether it was counted.
+    pub given_up: u64,
     /// Until the acknowledgement, milliseconds.
-    pub latency_ms: BTreeMap<&'static str, f64>,
+    pub latency_ms: BTreeMap<String, f64>,
+    /// Seconds of processor time that the fleet took, which shares the machine with the collector.
+    pub generator_cpu_seconds: f64,
     /// Of the collector, when it was started by the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collector: Option<CollectorCost>,
 }
 
 /// What the collector itself used.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectorCost {
     /// Seconds of processor time during the run.
     pub cpu_seconds: f64,
+    /// Resident memory at the end.
+    pub memory_bytes: u64,
     /// Resident memory at its highest.
     pub peak_memory_bytes: u64,
     /// Size of the database with its log.
     pub database_bytes: u64,
     /// Whether the minutes sum up to what was acknowledged.
     pub sums_are_exact: bool,
+    /// What its own counters in /metrics grew by during the measurement.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// What is known of a run beside the fleet's counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// Of the enrolment.
+    pub enrolment: Duration,
+    /// Of the measurement.
+    pub elapsed: Duration,
+    /// Seconds of processor time of this process.
+    pub generator_cpu_seconds: f64,
 }
 
 impl Outcome {
     /// Figures out of the fleet's counts.
-    pub fn of(args: &super::args::Args, tally: &Tally, elapsed: Duration) -> Self {
-        let seconds = elapsed.as_secs_f64();
+    pub fn of(args: &Args, tally: &Tally, course: Course) -> Self {
+        let seconds = course.elapsed.as_secs_f64();
         let acknowledged = tally.acknowledged();
-        let requests = (acknowledged + tally.failures.values().sum::<u64>()).max(1) as f64;
-        let percentile = |percent: f64| tally.latencies_us.value_at_quantile(percent / 100.0) as f64 / 1_000.0;
+        let requests = tally.requests.max(1) as f64;
+        let latency = |(name, percent): (&str, f64)| (name.to_owned(), tally.percentile_ms(percent));
         Outcome {
             mode: format!("{:?}", args.mode).to_lowercase(),
+            database: args.spawn.then(|| if args.postgres { "PostgreSQL" } else { "SQLite" }.to_owned()),
+            interval_ms: (args.mode == Loop::Open).then_some(args.interval_ms),
             nodes: args.nodes,
             pipelines: args.pipelines,
             components: args.components,
             lines: args.lines,
+            enrolment_seconds: course.enrolment.as_secs_f64(),
+            warm_up_seconds: args.warm_up,
             seconds,
             acknowledged,
             reports_per_second: acknowledged as f64 / seconds,
@@ -149,55 +116,78 @@ impl Outcome {
             packed_bytes_per_report: tally.bytes_sent as f64 / requests,
             refused: tally.refused,
             failures: tally.failures.clone(),
-            latency_ms: BTreeMap::from([
-                ("p50", percentile(50.0)),
-                ("p90", percentile(90.0)),
-                ("p99", percentile(99.0)),
-                ("p99.9", percentile(99.9)),
-                ("max", percentile(100.0)),
-            ]),
+            given_up: tally.given_up,
+            latency_ms: PERCENTILES.into_iter().map(latency).collect(),
+            generator_cpu_seconds: course.generator_cpu_seconds,
             collector: None,
         }
     }
 
-    /// A few lines for people.
-    pub fn table(&self) -> String {
-        let mut rows = vec![
-            (
-                "fleet".to_owned(),
-                format!(
-                    "{} nodes × {} pipelines × {} components, {} loop, {:.1} s",
-                    self.nodes, self.pipelines, self.components, self.mode, self.seconds
-                ),
+    /// What people read, by name.
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let mut rows: Vec<(String, String)> = Vec::new();
+        let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
+        let pace = match self.interval_ms {
+            Some(ms) => format!("every {:.1} s", ms as f64 / 1e3),
+            None => "as fast as acknowledged".to_owned(),
+        };
+        let Outcome { nodes, pipelines, components, lines, .. } = self;
+        let lines = if *lines > 0 { format!(" + {lines} lines") } else { String::new() };
+        row("fleet", format!("{nodes} nodes × {pipelines} pipelines × {components} components{lines}, {pace}"));
+        row("time", format!("{:.1} s, after {} s of warm-up", self.seconds, self.warm_up_seconds));
+        row("enrolment", format!("{:.1} s", self.enrolment_seconds));
+        row(
+            "reports",
+            format!(
+                "{} acknowledged, {:.0}/s ({:.0} pipelines/s)",
+                self.acknowledged, self.reports_per_second, self.pipelines_per_second
             ),
-            (
-                "reports".to_owned(),
-                format!(
-                    "{} acknowledged, {:.0}/s ({:.0} pipelines/s)",
-                    self.acknowledged, self.reports_per_second, self.pipelines_per_second
-                ),
-            ),
-            (
-                "body".to_owned(),
-                format!("{:.0} bytes, {:.0} packed", self.bytes_per_report, self.packed_bytes_per_report),
-            ),
-        ];
-        for name in ["p50", "p90", "p99", "p99.9", "max"] {
-            rows.push((name.to_owned(), format!("{:.1} ms", self.latency_ms[name])));
+        );
+        row("body", format!("{:.0} bytes, {:.0} packed", self.bytes_per_report, self.packed_bytes_per_report));
+        for (name, _) in PERCENTILES {
+            row(name, format!("{:.1} ms", self.latency_ms.get(name).copied().unwrap_or_default()));
         }
-        rows.push(("refused".to_owned(), self.refused.to_string()));
-        rows.extend(self.failures.iter().map(|(kind, count)| (format!("failed: {kind}"), count.to_string())));
+        row("refused", self.refused.to_string());
+        self.failures.iter().for_each(|(kind, count)| row(&format!("failed: {kind}"), count.to_string()));
+        if self.given_up > 0 {
+            row("given up", format!("{} reports, counted or not", self.given_up));
+        }
+        let cpu = |seconds: f64| format!("{seconds:.1} s, {:.0} % of a core", seconds / self.seconds * 100.0);
+        row("generator", cpu(self.generator_cpu_seconds));
         if let Some(cost) = &self.collector {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-            rows.push((
-                "processor".to_owned(),
-                format!("{:.1} s, {:.0} %", cost.cpu_seconds, cost.cpu_seconds / self.seconds * 100.0),
-            ));
-            rows.push(("memory".to_owned(), format!("{:.0} MiB at most", mib(cost.peak_memory_bytes))));
-            rows.push(("database".to_owned(), format!("{:.0} MiB", mib(cost.database_bytes))));
-            rows.push(("sums".to_owned(), if cost.sums_are_exact { "exact" } else { "WRONG" }.to_owned()));
+            row("collector", cpu(cost.cpu_seconds));
+            row(
+                "memory",
+                format!("{:.0} MiB at the end, {:.0} at most", mib(cost.memory_bytes), mib(cost.peak_memory_bytes)),
+            );
+            row(
+                "database",
+                format!("{:.0} MiB on {}", mib(cost.database_bytes), self.database.as_deref().unwrap_or("?")),
+            );
+            let metric = |name: &str| cost.metrics.get(name).copied();
+            if let (Some(count), Some(seconds), Some(rows)) = (
+                metric("systole_commits_total"),
+                metric("systole_commit_seconds_sum"),
+                metric("systole_rows_written_total"),
+            ) {
+                let mean_ms = seconds / count.max(1.0) * 1e3;
+                row("commits", format!("{count:.0}, {mean_ms:.1} ms each, {rows:.0} rows"));
+            }
+            row("sums", if cost.sums_are_exact { "exact" } else { "WRONG" }.to_owned());
         }
-        rows.iter().map(|(name, value)| format!("{name:>18}  {value}\n")).collect()
+        rows
+    }
+
+    /// A few lines for people.
+    pub fn table(&self) -> String {
+        self.rows().iter().map(|(name, value)| format!("{name:>18}  {value}\n")).collect()
+    }
+
+    /// The same in Markdown.
+    pub fn markdown(&self) -> String {
+        let lines: String = self.rows().iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+        format!("| | |\n|---|---|\n{lines}")
     }
 }
 
@@ -208,21 +198,27 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_the_whole_fleet() {
-        let args = super::super::args::Args::try_parse_from(["systole-bench", "--spawn", "--pipelines", "10"]).unwrap();
+        let args = Args::try_parse_from(["systole-bench", "--spawn", "--pipelines", "10"]).unwrap();
         let mut fleet = Tally::new();
         for node in 1..=100 {
             let mut tally = Tally::new();
-            tally.bytes_plain = 1_000;
+            (tally.requests, tally.bytes_plain) = (1, 1_000);
             tally.record(Duration::from_millis(node));
             fleet.add(&tally);
         }
         fleet.fail("503");
-        let outcome = Outcome::of(&args, &fleet, Duration::from_secs(2));
+        let course =
+            Course { enrolment: Duration::from_secs(1), elapsed: Duration::from_secs(2), generator_cpu_seconds: 0.5 };
+        let outcome = Outcome::of(&args, &fleet, course);
         assert_eq!(
             (outcome.acknowledged, outcome.reports_per_second, outcome.pipelines_per_second),
             (100, 50.0, 500.0)
         );
         assert!((outcome.latency_ms["p50"] - 50.0).abs() < 0.1 && (outcome.latency_ms["max"] - 100.0).abs() < 0.1);
-        assert_eq!(outcome.failures["503"], 1);
+        assert_eq!((outcome.failures["503"], outcome.bytes_per_report), (1, 1_000.0));
+        assert!(outcome.markdown().contains("| generator | 0.5 s, 25 % of a core |"), "{}", outcome.markdown());
+        // As `report` reads it.
+        let json = serde_json::to_string(&outcome).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&json).unwrap().rows(), outcome.rows());
     }
 }

@@ -1,6 +1,8 @@
 //! One run: enrol, send, measure, tell.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,14 +12,17 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::args::{Args, Command};
-use super::fleet::{drive, enroll};
-use super::outcome::{CollectorCost, Outcome, Tally};
-use super::process;
+use super::args::{Args, Command, Loop};
+use super::bodies::{self, Bodies};
+use super::fleet::{Schedule, enroll};
+use super::outcome::{CollectorCost, Course, Outcome};
+use super::tally::Tally;
+use super::{metrics, process};
 use crate::harness::database::Database;
 use crate::harness::{TestCollector, TestPostgres};
 
@@ -44,9 +49,10 @@ pub async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
+    raise_open_files();
     let outcome = if args.spawn { with_own_collector(&args).await? } else { with_running_collector(&args).await? };
     tell(&args, &outcome)?;
-    if outcome.collector.is_some_and(|cost| !cost.sums_are_exact) {
+    if outcome.collector.as_ref().is_some_and(|cost| !cost.sums_are_exact) {
         bail!("the minutes do not sum up to what was acknowledged");
     }
     Ok(())
@@ -56,8 +62,10 @@ async fn with_running_collector(args: &Args) -> anyhow::Result<Outcome> {
     let (Some(url), Some(token)) = (&args.url, &args.enroll_token) else {
         bail!("--url and --enroll-token, or --spawn")
     };
-    let (tally, elapsed) = load(url.trim_end_matches('/'), token, args).await?;
-    Ok(Outcome::of(args, &tally, elapsed))
+    let host = url.trim_end_matches('/').strip_prefix("http://").context("--url is http://host:port")?;
+    let address = tokio::net::lookup_host(host).await.context(host.to_owned())?.next().context("no such host")?;
+    let (tally, course) = load(address, token, args, async || ()).await?;
+    Ok(Outcome::of(args, &tally, course))
 }
 
 async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
@@ -66,59 +74,113 @@ async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
         false => TestCollector::start().await,
     };
     let token = collector.create_token("enroll", None).await;
-    let before = process::cpu_seconds(collector.pid());
-    let (tally, elapsed) = load(&collector.url(), token.token.reveal(), args).await?;
-    let pid = collector.pid();
-    let cpu_seconds = process::cpu_seconds(pid) - before;
-    let peak_memory_bytes = process::peak_memory_bytes(pid);
-    let database_bytes = Database::bytes(&collector.database());
-    let sums_are_exact = collector.stop_and_open_database().await.events_in() == tally.events_in;
-    let cost = CollectorCost { cpu_seconds, peak_memory_bytes, database_bytes, sums_are_exact };
-    Ok(Outcome { collector: Some(cost), ..Outcome::of(args, &tally, elapsed) })
+    let (pid, viewer) = (collector.pid(), collector.viewer().await);
+    let mut before = (0.0, BTreeMap::new());
+    let address = collector.address();
+    let (tally, course) = load(address, token.token.reveal(), args, async || {
+        before = (process::cpu_seconds(pid), metrics::counters(&viewer).await);
+    })
+    .await?;
+    let cpu_seconds = process::cpu_seconds(pid) - before.0;
+    let metrics = metrics::growth(&before.1, metrics::counters(&viewer).await);
+    let mut cost = CollectorCost {
+        cpu_seconds,
+        memory_bytes: process::memory_bytes(pid),
+        peak_memory_bytes: process::peak_memory_bytes(pid),
+        database_bytes: Database::bytes(&collector.database()),
+        sums_are_exact: false,
+        metrics,
+    };
+    let mut events_in = 0;
+    for number in 0..args.pipelines {
+        events_in += collector.minute_sums(&bodies::pipeline_id(number)).await.events_in;
+    }
+    cost.sums_are_exact = events_in == tally.events_in;
+    collector.stop().await;
+    Ok(Outcome { collector: Some(cost), ..Outcome::of(args, &tally, course) })
 }
 
-async fn load(url: &str, token: &str, args: &Args) -> anyhow::Result<(Tally, Duration)> {
-    let nodes = enroll(url, token, args).await;
+/// Enrols the fleet and has it report; `begins` is called when the measurement does.
+async fn load(
+    address: SocketAddr,
+    token: &str,
+    args: &Args,
+    mut begins: impl AsyncFnMut(),
+) -> anyhow::Result<(Tally, Course)> {
+    let bar = progress_bar(args.nodes as u64, "nodes", args.quiet)?;
+    let enrolling = Instant::now();
+    let nodes = enroll(address, token, args, &bar).await?;
+    bar.finish_and_clear();
+    let enrolment = enrolling.elapsed();
+
     let acknowledged = Arc::new(AtomicU64::new(0));
+    let packed = Arc::new(Bodies::new(args));
+    let pace = Duration::from_millis(args.interval_ms);
     let start = Instant::now();
-    let end = start + Duration::from_secs(args.seconds);
+    let begin = start + Duration::from_secs(args.warm_up);
+    let end = begin + Duration::from_secs(args.seconds);
     let mut fleet = JoinSet::new();
-    for node in nodes {
-        fleet.spawn(drive(node, args.clone(), end, Arc::clone(&acknowledged)));
+    for (number, node) in nodes.into_iter().enumerate() {
+        // Spread evenly over the interval.
+        let first = match args.mode {
+            Loop::Open => start + pace.mul_f64(number as f64 / args.nodes as f64),
+            Loop::Closed => start,
+        };
+        let schedule = Schedule { first, begin, end };
+        fleet.spawn(node.drive(Arc::clone(&packed), args.mode, pace, schedule, Arc::clone(&acknowledged)));
     }
-    let bar = progress_bar(args.seconds, args.quiet)?;
+    let bar = progress_bar(args.warm_up + args.seconds, "s", args.quiet)?;
     let mut tick = interval(PROGRESS);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tally = Tally::new();
+    let mut cpu_before = None;
+    let mut last = (start, 0);
     loop {
         tokio::select! {
+            () = sleep_until(begin), if cpu_before.is_none() => {
+                begins().await;
+                cpu_before = Some(process::cpu_seconds(std::process::id()));
+            }
             finished = fleet.join_next() => match finished {
                 Some(node) => tally.add(&node.context("a node of the fleet")?),
                 None => break,
             },
             _ = tick.tick() => {
-                let elapsed = start.elapsed();
-                bar.set_position(elapsed.as_secs().min(args.seconds));
-                let rate = acknowledged.load(Ordering::Relaxed) as f64 / elapsed.as_secs_f64().max(0.001);
+                let (now, count) = (Instant::now(), acknowledged.load(Ordering::Relaxed));
+                bar.set_position((now - start).as_secs().min(args.warm_up + args.seconds));
+                let rate = (count - last.1) as f64 / (now - last.0).as_secs_f64().max(0.001);
                 bar.set_message(format!("{rate:.0} reports/s"));
+                last = (now, count);
             }
         }
     }
     bar.finish_and_clear();
-    Ok((tally, start.elapsed()))
+    let generator_cpu_seconds = process::cpu_seconds(std::process::id()) - cpu_before.unwrap_or_default();
+    Ok((tally, Course { enrolment, elapsed: begin.elapsed(), generator_cpu_seconds }))
 }
 
-/// A bar of seconds.
-pub(super) fn progress_bar(seconds: u64, quiet: bool) -> anyhow::Result<ProgressBar> {
+/// A connection per node takes more files than a shell gives.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        let _ = writeln!(std::io::stderr(), "systole-bench: the limit of open files stays as it is: {error}");
+    }
+}
+
+/// A bar that goes to `length`.
+pub(super) fn progress_bar(length: u64, unit: &str, quiet: bool) -> anyhow::Result<ProgressBar> {
     if quiet {
         return Ok(ProgressBar::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} s  {msg}").context("the bar's template")?;
-    Ok(ProgressBar::new(seconds).with_style(style))
+    let template = format!("{{bar:40}} {{pos}}/{{len}} {unit}  {{msg}}");
+    let style = ProgressStyle::with_template(&template).context("the bar's template")?;
+    Ok(ProgressBar::new(length).with_style(style))
 }
 
 fn tell(args: &Args, outcome: &Outcome) -> anyhow::Result<()> {
-    write_outcome(args.json.as_deref(), outcome, &outcome.table())
+    let table = if args.markdown { outcome.markdown() } else { outcome.table() };
+    write_outcome(args.json.as_deref(), outcome, &table)
 }
 
 /// JSON into the file, where one is named, and the table for people unless JSON has its place.

@@ -4,7 +4,8 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
+// One thread, so that the fleet leaves the other processor to the collector.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     systole_tests::bench::run::main().await
 }

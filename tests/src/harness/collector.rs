@@ -211,6 +211,11 @@ impl TestCollector {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A client without a token.
     pub fn client(&self) -> ApiClient {
         ApiClient::new(&self.url())

@@ -57,7 +57,7 @@ async fn measure(args: &AgentArgs, program: &Path) -> anyhow::Result<AgentOutcom
         reports.last().is_some_and(|report| report.samples == args.pipelines).then_some(())
     })
     .await;
-    let bar = progress_bar(args.warm_up + args.seconds, args.quiet)?;
+    let bar = progress_bar(args.warm_up + args.seconds, "s", args.quiet)?;
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let born = Instant::now();

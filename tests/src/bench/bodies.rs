@@ -1,0 +1,236 @@
+//! Bodies of reports, packed ahead.
+//!
+//! What differs between two reports of a fleet (who, when, which number) stands at the beginning of the
+//! JSON and makes a small frame of its own; the rest is one of a few variants with known counts,
+//! packed once. zstd and gzip both take frames behind one another for one text, so the collector
+//! opens and reads bodies of the usual size and content, and the generator copies bytes.
+
+use std::sync::{Mutex, PoisonError};
+
+use systole_shared::{AgentHealth, AgentInfo, BootId, ComponentKind, HostMetrics, PipelineReport, Text, UnixMillis};
+
+use super::args::{Args, Packing};
+use crate::clock;
+use crate::harness::node::{Encoding, to_json};
+use crate::harness::reports::{distinct_counts, report, running, with_lines};
+
+/// Variants of the rest.
+const VARIANTS: usize = 16;
+/// Counts vary by this factor at most, so that bodies are not all alike to the packer.
+const MAX_FACTOR: u64 = 1_000;
+/// Lines are not older than this, plus the time between two reports.
+const FRESH_MS: i64 = 1_000;
+
+/// What is the same in many reports.
+#[derive(Debug)]
+pub struct Bodies {
+    args: Args,
+    variants: Mutex<Vec<Variant>>,
+}
+
+#[derive(Debug)]
+struct Variant {
+    made_at: UnixMillis,
+    packed: Vec<u8>,
+    plain_bytes: usize,
+    events_in: u64,
+}
+
+/// A report that may have to be sent more than once.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// The beginning, made anew for each try.
+    pub head: Vec<u8>,
+    /// The rest.
+    pub rest: Vec<u8>,
+    /// Bytes of all that, opened.
+    pub plain_bytes: usize,
+    /// Events that its pipelines took in.
+    pub events_in: u64,
+    rest_plain_bytes: usize,
+}
+
+/// What is different in each report.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// The imagined agent's life.
+    pub boot: BootId,
+    /// Its number.
+    pub seq: u64,
+    /// Begin of its interval.
+    pub start: UnixMillis,
+    /// End of its interval.
+    pub end: UnixMillis,
+}
+
+impl Bodies {
+    /// For a fleet.
+    pub fn new(args: &Args) -> Self {
+        let variants = (0..VARIANTS).map(|_| Variant::new(args)).collect();
+        Bodies { args: args.clone(), variants: Mutex::new(variants) }
+    }
+
+    /// Takes any variant for the next report.
+    pub fn choose(&self, body: &mut Body) {
+        let mut variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
+        let variant = &mut variants[rand::random_range(0..VARIANTS)];
+        if self.args.lines > 0 && clock::now_ms() - variant.made_at > FRESH_MS {
+            *variant = Variant::new(&self.args);
+        }
+        body.rest.clone_from(&variant.packed);
+        body.rest_plain_bytes = variant.plain_bytes;
+        body.events_in = variant.events_in;
+    }
+
+    /// Writes the beginning.
+    pub fn stamp(&self, body: &mut Body, stamp: Stamp) {
+        let Stamp { boot, seq, start, end } = stamp;
+        let sent_at = clock::now_ms();
+        let text =
+            format!(r#"{{"bootId":"{boot}","sentAt":{sent_at},"reports":[{{"seq":{seq},"start":{start},"end":{end}"#);
+        body.plain_bytes = text.len() + body.rest_plain_bytes;
+        body.head.clear();
+        match self.args.encoding {
+            Packing::Zstd => stored_frame(text.as_bytes(), &mut body.head),
+            Packing::Gzip => body.head = Encoding::Gzip.pack(text.as_bytes()),
+            Packing::Plain => body.head.extend_from_slice(text.as_bytes()),
+        }
+    }
+}
+
+impl Variant {
+    fn new(args: &Args) -> Self {
+        let now = clock::now_ms();
+        let pipelines = pipelines(args, now);
+        let events_in = pipelines.iter().filter_map(|pipeline| pipeline.sample?.events_in.get().ok()).sum::<i64>();
+        let mut whole = report(0, now, pipelines);
+        whole.agent = Some(agent());
+        whole.host = Some(host());
+        let json = to_json(&whole);
+        let end = format!(r#""end":{now}"#);
+        let text = std::str::from_utf8(&json).expect("JSON is text");
+        let (_, rest) = text.split_once(&end).expect("a report says when it ends, before what it reports");
+        let rest = format!("{rest}]}}");
+        let packed = Encoding::from(args.encoding).pack(rest.as_bytes());
+        Variant { made_at: now, packed, plain_bytes: rest.len(), events_in: events_in.unsigned_abs() }
+    }
+}
+
+/// What the fleet's nodes call their n-th pipeline.
+pub fn pipeline_id(number: usize) -> String {
+    format!("pipeline-{number}")
+}
+
+/// A frame of zstd (RFC 8878, 3.1.1) that holds at most 255 bytes as they are.
+fn stored_frame(text: &[u8], into: &mut Vec<u8>) {
+    const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+    /// One segment, its size in one byte, no checksum.
+    const DESCRIPTOR: u8 = 0x20;
+    /// The last block, of raw bytes.
+    const LAST_RAW: u32 = 1;
+    let size = u8::try_from(text.len()).expect("the beginning of a report has less than 256 bytes");
+    into.extend_from_slice(&MAGIC);
+    into.extend_from_slice(&[DESCRIPTOR, size]);
+    into.extend_from_slice(&(u32::from(size) << 3 | LAST_RAW).to_le_bytes()[..3]);
+    into.extend_from_slice(text);
+}
+
+fn pipelines(args: &Args, now: UnixMillis) -> Vec<PipelineReport<'static>> {
+    (0..args.pipelines)
+        .map(|number| {
+            let counts = distinct_counts(rand::random_range(1..=MAX_FACTOR));
+            let mut pipeline = running(&pipeline_id(number), counts);
+            let pattern = pipeline.components[0].clone();
+            for component in pipeline.components.len()..args.components {
+                let mut transform = pattern.clone();
+                transform.id = format!("transform_{component}").into();
+                transform.kind = ComponentKind::Transform;
+                transform.utilization = Some(rand::random());
+                transform.latency_ms = Some(rand::random());
+                pipeline.components.push(transform);
+            }
+            pipeline.components.truncate(args.components);
+            let lines =
+                (0..args.lines).map(|line| format!("order {line} of pipeline {number} was taken to the warehouse"));
+            with_lines(pipeline, now, lines)
+        })
+        .collect()
+}
+
+fn agent() -> AgentInfo<'static> {
+    let text = |text: &'static str| Some(Text::from(text));
+    AgentInfo {
+        version: text("0.1.0"),
+        vector_version: text("0.58.0"),
+        deployment_mode: text("STANDALONE"),
+        running_as: text("systole"),
+        labels: [("os", "linux"), ("arch", "amd64")].map(|(key, value)| (Text::from(key), Text::from(value))).into(),
+        health: AgentHealth { uptime_seconds: 86_400, clock_skew_ms: Some(3), ..AgentHealth::default() },
+    }
+}
+
+fn host() -> HostMetrics {
+    const GIB: u64 = 1 << 30;
+    HostMetrics {
+        memory_total_bytes: Some(16 * GIB),
+        memory_used_bytes: Some(rand::random_range(4 * GIB..8 * GIB)),
+        memory_free_bytes: Some(rand::random_range(4 * GIB..8 * GIB)),
+        cpu_seconds_total: Some(345_600.0),
+        cpu_seconds_idle: Some(rand::random_range(200_000.0..300_000.0)),
+        load_avg_1: Some(rand::random_range(0.0..4.0)),
+        load_avg_5: Some(rand::random_range(0.0..4.0)),
+        load_avg_15: Some(rand::random_range(0.0..4.0)),
+        fs_total_bytes: Some(256 * GIB),
+        fs_used_bytes: Some(rand::random_range(64 * GIB..128 * GIB)),
+        fs_free_bytes: Some(128 * GIB),
+        disk_read_bytes: Some(rand::random_range(0..64 * GIB)),
+        disk_written_bytes: Some(rand::random_range(0..64 * GIB)),
+        net_rx_bytes: Some(rand::random_range(0..64 * GIB)),
+        net_tx_bytes: Some(rand::random_range(0..64 * GIB)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use clap::Parser;
+    use systole_shared::ReportRequest;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn opened(packing: Packing, packed: &[u8]) -> Vec<u8> {
+        let mut text = Vec::new();
+        match packing {
+            Packing::Zstd => zstd::stream::read::Decoder::new(packed).unwrap().read_to_end(&mut text),
+            Packing::Gzip => flate2::read::MultiGzDecoder::new(packed).read_to_end(&mut text),
+            Packing::Plain => (&mut &packed[..]).read_to_end(&mut text),
+        }
+        .unwrap();
+        text
+    }
+
+    #[test]
+    fn the_pieces_are_one_report_with_the_counts_that_are_told() {
+        for (name, packing) in [("zstd", Packing::Zstd), ("gzip", Packing::Gzip), ("plain", Packing::Plain)] {
+            let flags = ["systole-bench", "--spawn", "--pipelines", "3", "--components", "4", "--lines", "2"];
+            let args = Args::try_parse_from(flags.into_iter().chain(["--encoding", name])).unwrap();
+            let bodies = Bodies::new(&args);
+            let mut body = Body::default();
+            bodies.choose(&mut body);
+            let stamp = Stamp { boot: BootId(Uuid::now_v7()), seq: u64::MAX, start: i64::MAX - 5_000, end: i64::MAX };
+            bodies.stamp(&mut body, stamp);
+            let text = opened(packing, &[&body.head[..], &body.rest].concat());
+            assert_eq!(text.len(), body.plain_bytes);
+            let request: ReportRequest<'_> = serde_json::from_slice(&text).unwrap();
+            let report = &request.reports[0];
+            assert_eq!((request.boot_id, report.seq, report.end), (stamp.boot, stamp.seq, stamp.end));
+            assert_eq!((report.pipelines.len(), report.pipelines[2].components.len()), (3, 4));
+            assert_eq!(report.pipelines[1].logs.len(), 2);
+            assert!(report.host.is_some() && report.agent.is_some());
+            let events = report.pipelines.iter().map(|pipeline| pipeline.sample.unwrap().events_in.get().unwrap());
+            assert_eq!(events.sum::<i64>(), body.events_in as i64);
+        }
+    }
+}
