@@ -92,6 +92,14 @@ mod tests {
     }
 
     #[test]
+    fn frames_behind_one_another_are_one_text() {
+        let pieces = [&br#"{"bootId":"x","#[..], &br#""reports":[]}"#[..]];
+        let zstd = pieces.map(|piece| zstd::encode_all(piece, 1).unwrap()).concat();
+        assert_eq!(open(&zstd, Some("zstd")).unwrap(), &pieces.concat()[..]);
+        assert_eq!(open(&pieces.map(gzip).concat(), Some("gzip")).unwrap(), &pieces.concat()[..]);
+    }
+
+    #[test]
     fn a_bomb_is_stopped_at_the_cap() {
         let zeros = vec![b' '; 64 * 1024 * 1024];
         let zstd = zstd::encode_all(&zeros[..], 1).unwrap();
