@@ -1,5 +1,6 @@
 //! Files that commands write: large ones, which take their name only once they are complete.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,16 +90,9 @@ pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     whole(one).is_some_and(|one| Some(one) == whole(other)) || is_same_inode(one, other)
 }
 
-#[cfg(unix)]
 fn is_same_inode(one: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let inode = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
     inode(one).is_some_and(|one| Some(one) == inode(other))
-}
-
-#[cfg(not(unix))]
-fn is_same_inode(_: &Path, _: &Path) -> bool {
-    false
 }
 
 /// A bar over bytes.

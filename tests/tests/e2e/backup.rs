@@ -1,6 +1,6 @@
 //! Backups of a busy collector, and what comes of them when they are restored.
 
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -203,4 +203,28 @@ async fn a_backup_is_restored_where_there_is_no_database_or_an_unused_one_withou
     let token = viewer.token().unwrap();
     let nodes = second.client().with_token(token).list("/api/v1/nodes").await;
     assert_eq!(nodes.len(), 1, "tokens and nodes are those of the backup");
+}
+
+/// Shows nothing where only root could be somebody else.
+#[tokio::test]
+async fn what_root_restores_belongs_to_the_collectors_user() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    const SOMEBODY: u32 = 65_534;
+    let mut collector = TestCollector::start().await;
+    let file = backup(&collector).await;
+    collector.stop().await;
+    let data = collector.data_dir();
+    let owner = |name: &str| std::fs::metadata(data.join(name)).unwrap().uid();
+    for name in ["", "collector.db", "collector.db.lock"] {
+        chown(data.join(name), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    }
+    collector.cli(&["restore", &file.display().to_string(), "--force"]).await;
+    assert_eq!((owner("collector.db"), owner("collector.db.lock")), (SOMEBODY, SOMEBODY));
+    for name in ["collector.db", "collector.db.lock"] {
+        std::fs::remove_file(data.join(name)).unwrap();
+    }
+    collector.cli(&["restore", &file.display().to_string()]).await;
+    assert_eq!((owner("collector.db"), owner("collector.db.lock")), (SOMEBODY, SOMEBODY));
 }

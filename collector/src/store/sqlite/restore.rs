@@ -4,6 +4,7 @@
 //! takes its name in one step: the backup stays as it is, and there is no moment without a database.
 
 use std::io::Read;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use diesel::sql_types::{BigInt, Text};
@@ -163,6 +164,9 @@ impl RestoreTarget {
             }
         }
         let _ = std::fs::remove_file(with_ending(&self.path, "-shm"));
+        let owned = if self.path.exists() { &self.path } else { directory_of(&self.path) };
+        give_to_owner_of(owned, new.path()).map_err(failed)?;
+        give_to_owner_of(owned, &with_ending(&self.path, ".lock")).map_err(failed)?;
         new.as_file().sync_all().map_err(failed)?;
         new.persist(&self.path).map_err(|error| failed(error.error))?;
         std::fs::File::open(directory_of(&self.path)).and_then(|directory| directory.sync_all()).map_err(failed)?;
@@ -195,6 +199,12 @@ fn look_at_old(path: &Path) -> Result<Found, RestoreError> {
 
 fn is_busy(error: &diesel::result::Error) -> bool {
     error.to_string().contains("locked")
+}
+
+/// Root restores what the collector's own user is to read.
+fn give_to_owner_of(owned: &Path, new: &Path) -> std::io::Result<()> {
+    let (owner, own) = (owned.metadata()?, new.metadata()?);
+    if owner.uid() == own.uid() { Ok(()) } else { chown(new, Some(owner.uid()), Some(owner.gid())) }
 }
 
 fn free_name(name: &Path) -> PathBuf {
