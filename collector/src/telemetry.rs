@@ -33,6 +33,12 @@ pub(crate) struct ActionLabel {
     pub action: &'static str,
 }
 
+/// A label that says which part of a whole.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct PartLabel {
+    pub part: &'static str,
+}
+
 /// A label that says which table.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct TableLabel {
@@ -62,9 +68,8 @@ pub(crate) struct Telemetry {
     pub rows_expired: Counter,
     pub rows_cut: Counter,
     pub database_bytes: Family<TableLabel, Gauge>,
-    pub database_file_bytes: Gauge,
-    pub database_wal_bytes: Gauge,
-    pub database_reusable_bytes: Gauge,
+    /// Only where there is a file.
+    pub database_file_bytes: Family<PartLabel, Gauge>,
     pub disk_free_bytes: Gauge,
     pub disk_low: Gauge,
     pub disk_full: Gauge,
@@ -141,12 +146,10 @@ impl Telemetry {
             rows_expired: metric!("rows_expired", "Rows removed after their retention", Counter::default()),
             rows_cut: metric!("rows_cut", "Rows removed early because the disk is low", Counter::default()),
             database_bytes: metric!("database_bytes", "Bytes of a table with its indexes", Family::default()),
-            database_file_bytes: metric!("database_file_bytes", "Bytes of the database's file", Gauge::default()),
-            database_wal_bytes: metric!("database_wal_bytes", "Bytes of its write-ahead log", Gauge::default()),
-            database_reusable_bytes: metric!(
-                "database_reusable_bytes",
-                "Bytes in the database's file that are free to be written over",
-                Gauge::default()
+            database_file_bytes: metric!(
+                "database_file_bytes",
+                "Bytes of the database's file in use, free to be written over, and of its write-ahead log",
+                Family::default()
             ),
             disk_free_bytes: metric!(
                 "disk_free_bytes",

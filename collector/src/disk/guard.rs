@@ -19,7 +19,7 @@ use crate::config::{LowDisk, Retention};
 use crate::logging::chain;
 use crate::retention;
 use crate::store::{Cutoffs, Store};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{PartLabel, Telemetry};
 
 /// Pause between two looks at a disk with room.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -129,9 +129,10 @@ impl DiskGuard {
         self.telemetry.disk_free_bytes.set(signed(space.free_bytes));
         // A database elsewhere has a disk of its own, and this one nothing to lose.
         let Some(file) = file else { return false };
-        self.telemetry.database_file_bytes.set(signed(file.file_bytes));
-        self.telemetry.database_wal_bytes.set(signed(file.wal_bytes));
-        self.telemetry.database_reusable_bytes.set(signed(file.reusable_bytes));
+        let used_bytes = file.file_bytes.saturating_sub(file.reusable_bytes);
+        for (part, bytes) in [("used", used_bytes), ("reusable", file.reusable_bytes), ("wal", file.wal_bytes)] {
+            self.telemetry.database_file_bytes.get_or_create(&PartLabel { part }).set(signed(bytes));
+        }
         let room = Room { free_bytes: space.free_bytes, reusable_bytes: file.reusable_bytes };
         let level = self.level.next(room, Bounds::new(self.settings, space.total_bytes));
         if level != self.level {

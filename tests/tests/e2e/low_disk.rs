@@ -133,6 +133,7 @@ async fn old_lines_give_way_then_reports_wait_and_all_comes_back_by_itself() {
     assert_eq!(lines.last().unwrap()["line"], "news");
     assert!(lines.len() > 1 && lines.len() < 8_001, "{} lines: no more than was needed", lines.len());
     assert_eq!(collector.minute_sums(PIPELINE).await, before, "minutes stay");
+    assert!(metric(&viewer, "systole_database_file_bytes{part=\"reusable\"}").await > Some(0.0));
 
     let stub = StubVector::new(collector.directory(), "stub", &["--paused"]);
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised("stub", &stub)]).await;
