@@ -93,6 +93,12 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
+    /// 500: what was found can not be written down.
+    pub(crate) fn unwritable(error: impl std::error::Error) -> Self {
+        tracing::error!(error = %chain(&error), "an answer could not be written");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written")
+    }
+
     /// 503: try again later.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         ApiError { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }

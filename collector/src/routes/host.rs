@@ -3,6 +3,7 @@
 use serde::Serialize;
 use systole_shared::UnixMillis;
 
+use super::lists::Row;
 use crate::store::{NodeSpan, Step};
 
 /// A host's minute, hour or day.
@@ -35,6 +36,35 @@ pub(crate) struct HostMinute {
     samples: i64,
     #[serde(flatten)]
     growth: Growth,
+}
+
+impl Row for HostMinute {
+    const COLUMNS: &'static [&'static str] = &[
+        "at",
+        "memoryTotalBytes",
+        "memoryUsedBytes",
+        "memoryFreeBytes",
+        "memoryUsedBytesMean",
+        "cpuSecondsTotal",
+        "cpuSecondsIdle",
+        "loadAvg1",
+        "loadAvg1Mean",
+        "loadAvg5",
+        "loadAvg15",
+        "fsTotalBytes",
+        "fsUsedBytes",
+        "fsFreeBytes",
+        "diskReadBytes",
+        "diskWrittenBytes",
+        "netRxBytes",
+        "netTxBytes",
+        "samples",
+        "cpuUtilization",
+        "diskReadBytesPerSecond",
+        "diskWrittenBytesPerSecond",
+        "netRxBytesPerSecond",
+        "netTxBytesPerSecond",
+    ];
 }
 
 /// What counters grew by since the item before, or, where that one is missing, since the first value

@@ -1,10 +1,11 @@
 //! Log lines.
 
-use actix_web::HttpRequest;
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use systole_shared::LogLevel;
 
 use super::extract::Reader;
+use super::lists::ListRequest;
 use super::params::Params;
 use super::views::{LogLine, Page};
 use crate::app::App;
@@ -19,18 +20,17 @@ fn read_text(params: &Params) -> Result<Option<String>, ApiError> {
         Some(text) if text.len() > MAX_TEXT_BYTES => {
             Err(ApiError::bad_parameter("q", format!("is longer than {MAX_TEXT_BYTES} bytes")))
         }
+        // No line has one on PostgreSQL, and SQLite's comparison ends there.
+        Some(text) if text.contains('\0') => Err(ApiError::bad_parameter("q", "has a NUL")),
         text => Ok(text.map(str::to_owned)),
     }
 }
 
 /// `GET /api/v1/logs?environment&node&pipeline&level&q&from&to&limit&cursor`: oldest first; `level`
 /// takes that level and above.
-pub(crate) async fn list_logs(
-    app: Data<App>,
-    reader: Reader,
-    request: HttpRequest,
-) -> Result<Json<Page<LogLine>>, ApiError> {
+pub(crate) async fn list_logs(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
+    let list = ListRequest::read(&request, &params)?;
     let scope = params.scope(&app, &reader.0)?;
     let limit = params.limit(500)?;
     let min_level = params
@@ -57,5 +57,5 @@ pub(crate) async fn list_logs(
     let more = lines.len() as i64 > limit;
     lines.truncate(limit as usize);
     let next = lines.last().filter(|_| more).map(|line| line.seq.to_string());
-    Ok(Json(Page { items: lines.into_iter().map(LogLine::from).collect(), next }))
+    list.page("logs", &Page { items: lines.into_iter().map(LogLine::from).collect(), next })
 }

@@ -6,6 +6,7 @@ mod events;
 mod extract;
 mod health;
 mod host;
+mod lists;
 mod logs;
 mod metrics;
 mod nodes;

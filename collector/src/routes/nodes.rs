@@ -1,12 +1,13 @@
 //! Nodes and environments.
 
-use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
 
 use systole_shared::NodeStatus;
 
 use super::extract::Reader;
 use super::host::HostMinute;
+use super::lists::ListRequest;
 use super::params::{Params, find_node_named};
 use super::views::{Environment, History, Node, Page};
 use crate::app::App;
@@ -14,26 +15,27 @@ use crate::error::ApiError;
 use crate::store::{NodeQuery, StepRange};
 
 /// `GET /api/v1/environments`: those that the token sees.
-pub(crate) async fn list_environments(app: Data<App>, reader: Reader) -> Json<Page<Environment>> {
-    let visible = app.auth.environments().into_iter().filter(|environment| reader.0.scope.includes(environment.key));
-    Json(Page::complete(
-        visible
-            .map(|environment| Environment {
-                id: environment.id.to_string(),
-                name: environment.name,
-                created_at: environment.created_at,
-            })
-            .collect(),
-    ))
-}
-
-/// `GET /api/v1/nodes?environment&status&limit&cursor`
-pub(crate) async fn list_nodes(
+pub(crate) async fn list_environments(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
-) -> Result<Json<Page<Node>>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
+    let list = ListRequest::read(&request, &Params::read(&request)?)?;
+    let visible = app.auth.environments().into_iter().filter(|environment| reader.0.scope.includes(environment.key));
+    let environments = visible
+        .map(|environment| Environment {
+            id: environment.id.to_string(),
+            name: environment.name,
+            created_at: environment.created_at,
+        })
+        .collect();
+    list.page("environments", &Page::complete(environments))
+}
+
+/// `GET /api/v1/nodes?environment&status&limit&cursor&format`
+pub(crate) async fn list_nodes(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
+    let list = ListRequest::read(&request, &params)?;
     let limit = params.limit(100)?;
     let query = NodeQuery {
         environments: params.scope(&app, &reader.0)?.environments(),
@@ -46,7 +48,8 @@ pub(crate) async fn list_nodes(
     let more = nodes.len() as i64 > limit;
     nodes.truncate(limit as usize);
     let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
-    Ok(Json(Page { items: nodes.into_iter().map(|node| Node::new(&app, node)).collect(), next }))
+    let items = nodes.into_iter().map(|node| Node::new(&app, node)).collect();
+    list.page("nodes", &Page { items, next })
 }
 
 fn read_status(text: &str) -> Result<String, ApiError> {
@@ -77,20 +80,22 @@ pub(crate) async fn get_node(
     Ok(Json(Node::new(&app, node).with_gaps(gaps)))
 }
 
-/// `GET /api/v1/nodes/{id}/minutes?from&to&step`
+/// `GET /api/v1/nodes/{id}/minutes?from&to&step&limit&cursor&format`
 pub(crate) async fn list_node_minutes(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<History<HostMinute>>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
     let scope = params.scope(&app, &reader.0)?;
-    let range = params.steps(&app.config.retention)?;
+    let list = ListRequest::read(&request, &params)?;
+    let page = params.steps(&app.config.retention)?;
+    let range = page.range;
     let node = find_node_named(&app, scope, &id).await?;
     // With the one before, from which on counters have grown.
     let spans = app.journal.node_minutes(node.key, StepRange { from: range.from.saturating_sub(1), ..range }).await?;
     let from = range.from.saturating_mul(range.step.ms());
     let items = HostMinute::all(range.step, &spans).filter(|item| item.at() >= from);
-    Ok(Json(History::new(range.step, items.collect())))
+    list.history("node", &History::new(&page, items.collect()))
 }

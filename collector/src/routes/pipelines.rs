@@ -1,9 +1,10 @@
 //! Pipelines and what they counted.
 
-use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
 
 use super::extract::Reader;
+use super::lists::ListRequest;
 use super::nodes::read_cursor;
 use super::params::{Params, find_pipeline};
 use super::views::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
@@ -11,13 +12,14 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::store::PipelineQuery;
 
-/// `GET /api/v1/pipelines?environment&limit&cursor`
+/// `GET /api/v1/pipelines?environment&limit&cursor&format`
 pub(crate) async fn list_pipelines(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
-) -> Result<Json<Page<Pipeline>>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
+    let list = ListRequest::read(&request, &params)?;
     let limit = params.limit(100)?;
     let query = PipelineQuery {
         environments: params.scope(&app, &reader.0)?.environments(),
@@ -29,7 +31,8 @@ pub(crate) async fn list_pipelines(
     let more = pipelines.len() as i64 > limit;
     pipelines.truncate(limit as usize);
     let next = pipelines.last().filter(|_| more).map(|pipeline| format!("{}.{}", pipeline.key, pipeline.id));
-    Ok(Json(Page { items: pipelines.into_iter().map(|pipeline| Pipeline::new(&app, pipeline)).collect(), next }))
+    let items = pipelines.into_iter().map(|pipeline| Pipeline::new(&app, pipeline)).collect();
+    list.page("pipelines", &Page { items, next })
 }
 
 /// `GET /api/v1/pipelines/{id}?environment`
@@ -44,34 +47,38 @@ pub(crate) async fn get_pipeline(
     Ok(Json(Pipeline::new(&app, pipeline)))
 }
 
-/// `GET /api/v1/pipelines/{id}/minutes?environment&from&to&step&node`
+/// `GET /api/v1/pipelines/{id}/minutes?environment&from&to&step&node&limit&cursor&format`
 pub(crate) async fn list_pipeline_minutes(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<History<PipelineMinute>>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
     let scope = params.scope(&app, &reader.0)?;
-    let range = params.steps(&app.config.retention)?;
+    let list = ListRequest::read(&request, &params)?;
+    let page = params.steps(&app.config.retention)?;
     let node = params.node(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.journal.pipeline_minutes(pipeline.key, node, range).await?;
-    Ok(Json(History::new(range.step, minutes.iter().map(|view| PipelineMinute::new(range.step, view)).collect())))
+    let minutes = app.journal.pipeline_minutes(pipeline.key, node, page.range).await?;
+    let items = minutes.iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
+    list.history("pipeline", &History::new(&page, items))
 }
 
-/// `GET /api/v1/pipelines/{id}/components/minutes?environment&from&to&step&node`
+/// `GET /api/v1/pipelines/{id}/components/minutes?environment&from&to&step&node&limit&cursor&format`
 pub(crate) async fn list_component_minutes(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<History<ComponentMinute>>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
     let scope = params.scope(&app, &reader.0)?;
-    let range = params.steps(&app.config.retention)?;
+    let list = ListRequest::read(&request, &params)?;
+    let page = params.steps(&app.config.retention)?;
     let node = params.node(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.journal.component_minutes(pipeline.key, node, range).await?;
-    Ok(Json(History::new(range.step, minutes.into_iter().map(|view| ComponentMinute::new(range.step, view)).collect())))
+    let minutes = app.journal.component_minutes(pipeline.key, node, page.range).await?;
+    let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view)).collect();
+    list.history("components", &History::new(&page, items))
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use actix_web::HttpRequest;
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use systole_shared::{ComponentId, NodeId, PipelineId, RateSample};
 use tokio::time::Instant;
 
 use super::extract::Reader;
+use super::lists::{ListRequest, Row};
 use super::params::{Params, find_node};
 use super::views::Page;
 use crate::app::App;
@@ -17,14 +18,29 @@ use crate::error::ApiError;
 /// Longest wait for a new sample.
 const MAX_WAIT_MS: u64 = 30_000;
 
+impl Row for RateSample {
+    const COLUMNS: &'static [&'static str] = &[
+        "timestamp",
+        "receivedEventsRate",
+        "sentEventsRate",
+        "receivedBytesRate",
+        "sentBytesRate",
+        "errorCount",
+        "errorsRate",
+        "discardedRate",
+        "latencyMeanMs",
+    ];
+}
+
 /// `GET /api/v1/samples?node&pipeline&component&since&wait`: samples after `since`, oldest first.
 /// With `wait` (milliseconds) an empty answer waits that long for a sample to come.
 pub(crate) async fn list_samples(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
-) -> Result<Json<Page<RateSample>>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
+    let list = ListRequest::read(&request, &params)?;
     let scope = params.scope(&app, &reader.0)?;
     let missing = |name: &str| ApiError::bad_parameter(name, "is missing");
     let node: NodeId = params.get("node")?.ok_or_else(|| missing("node"))?;
@@ -51,7 +67,7 @@ pub(crate) async fn list_samples(
             return Err(ApiError::unauthorized("the token is unknown, revoked or expired"));
         }
         if !samples.is_empty() || wait.is_zero() || !matches!(waited.await, Ok(Ok(()))) {
-            return Ok(Json(Page::complete(samples)));
+            return list.page("samples", &Page::complete(samples));
         }
     }
 }

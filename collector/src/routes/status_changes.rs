@@ -1,11 +1,12 @@
 //! When nodes and pipelines changed their state.
 
-use actix_web::HttpRequest;
-use actix_web::web::{Data, Json};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use systole_shared::events::Event;
 
 use super::extract::Reader;
+use super::lists::{ListRequest, Row};
 use super::params::Params;
 use super::views::Page;
 use crate::app::App;
@@ -20,13 +21,19 @@ pub(crate) struct NumberedEvent {
     event: Event,
 }
 
+impl Row for NumberedEvent {
+    const COLUMNS: &'static [&'static str] =
+        &["seq", "type", "timestamp", "nodeId", "pipelineId", "pipelineName", "fromStatus", "toStatus", "reason"];
+}
+
 /// `GET /api/v1/status-changes?environment&node&pipeline&from&to&limit&cursor`: oldest first.
 pub(crate) async fn list_status_changes(
     app: Data<App>,
     reader: Reader,
     request: HttpRequest,
-) -> Result<Json<Page<NumberedEvent>>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
+    let list = ListRequest::read(&request, &params)?;
     let scope = params.scope(&app, &reader.0)?;
     let limit = params.limit(500)?;
     let (from, to) = params.times()?;
@@ -50,6 +57,6 @@ pub(crate) async fn list_status_changes(
                 .map_err(|error| StoreError::Corrupt(format!("event {}: {error}", change.seq)))?;
             Ok(NumberedEvent { seq: change.seq, event })
         })
-        .collect::<Result<_, StoreError>>()?;
-    Ok(Json(Page { items, next }))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    list.page("status-changes", &Page { items, next })
 }

@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use systole_shared::UnixMillis;
 
+use super::lists::Row;
+use super::params::StepPage;
 use crate::app::App;
 use crate::store::{
     ComponentMinuteView, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView, PipelineView, Step,
@@ -32,9 +34,9 @@ pub(crate) struct History<T> {
 }
 
 impl<T> History<T> {
-    /// Items of a step, all there are.
-    pub(crate) fn new(step: Step, items: Vec<T>) -> Self {
-        History { step: step.as_str(), items, next: None }
+    /// Items of a page.
+    pub(crate) fn new(page: &StepPage, items: Vec<T>) -> Self {
+        History { step: page.range.step.as_str(), items, next: page.next.clone() }
     }
 }
 
@@ -45,6 +47,10 @@ pub(crate) struct Environment {
     pub id: String,
     pub name: String,
     pub created_at: UnixMillis,
+}
+
+impl Row for Environment {
+    const COLUMNS: &'static [&'static str] = &["id", "name", "createdAt"];
 }
 
 /// A node.
@@ -72,6 +78,30 @@ pub(crate) struct Node {
     pipelines: Vec<PipelineOnNode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gaps: Option<Vec<Gap>>,
+}
+
+impl Row for Node {
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "name",
+        "environmentId",
+        "environmentName",
+        "status",
+        "statusReason",
+        "statusSince",
+        "lastSeenAt",
+        "enrolledAt",
+        "os",
+        "agentVersion",
+        "vectorVersion",
+        "deploymentMode",
+        "runningAs",
+        "labels",
+        "health",
+        "host",
+        "pipelinesRunning",
+        "pipelines",
+    ];
 }
 
 impl Node {
@@ -182,6 +212,10 @@ pub(crate) struct Pipeline {
     nodes: Vec<PipelineOnNode>,
 }
 
+impl Row for Pipeline {
+    const COLUMNS: &'static [&'static str] = &["id", "name", "environmentId", "environmentName", "nodes"];
+}
+
 impl Pipeline {
     /// From the store's view.
     pub(crate) fn new(app: &App, view: PipelineView) -> Self {
@@ -213,6 +247,24 @@ pub(crate) struct PipelineMinute {
     gaps: i64,
     resets: i64,
     logs_dropped: i64,
+}
+
+impl Row for PipelineMinute {
+    const COLUMNS: &'static [&'static str] = &[
+        "at",
+        "eventsIn",
+        "eventsOut",
+        "errors",
+        "discarded",
+        "bytesIn",
+        "bytesOut",
+        "utilization",
+        "latencyMs",
+        "samples",
+        "gaps",
+        "resets",
+        "logsDropped",
+    ];
 }
 
 impl PipelineMinute {
@@ -254,6 +306,23 @@ pub(crate) struct ComponentMinute {
     samples: i64,
 }
 
+impl Row for ComponentMinute {
+    const COLUMNS: &'static [&'static str] = &[
+        "at",
+        "componentId",
+        "kind",
+        "receivedEvents",
+        "sentEvents",
+        "errors",
+        "discarded",
+        "receivedBytes",
+        "sentBytes",
+        "utilization",
+        "latencyMs",
+        "samples",
+    ];
+}
+
 impl ComponentMinute {
     /// From the store's view.
     pub(crate) fn new(step: Step, view: ComponentMinuteView) -> Self {
@@ -286,6 +355,10 @@ pub(crate) struct LogLine {
     stream: String,
     level: Option<String>,
     line: String,
+}
+
+impl Row for LogLine {
+    const COLUMNS: &'static [&'static str] = &["seq", "at", "nodeId", "pipelineId", "stream", "level", "line"];
 }
 
 impl From<LogView> for LogLine {

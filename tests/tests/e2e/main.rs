@@ -14,6 +14,7 @@ mod heartbeat;
 mod identity;
 mod install;
 mod isolation;
+mod lists;
 mod logs;
 mod low_disk;
 mod operations;

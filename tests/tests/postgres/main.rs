@@ -8,6 +8,8 @@ mod backup;
 mod exactly_once;
 #[path = "../e2e/isolation.rs"]
 mod isolation;
+#[path = "../e2e/lists.rs"]
+mod lists;
 mod migrate_data;
 #[path = "../e2e/pair.rs"]
 mod pair;
