@@ -9,13 +9,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Authenticator};
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, LogSearch};
 use crate::disk::{self, DiskGuard, DiskState};
 use crate::feed::Feed;
 use crate::fleet::{self, Fleet};
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::state::IngestState;
 use crate::journal::Journal;
+use crate::log_index;
 use crate::retention;
 use crate::rings::Rings;
 use crate::rollups;
@@ -52,7 +53,7 @@ const OPENING_BYTES: u64 = 1 << 20;
 
 /// What runs beside the requests, and how it is stopped, in this order.
 pub(crate) struct Background {
-    /// Watchdog, token follower, rollups, retention, the disk's guard and measure.
+    /// Watchdog, token follower, rollups, retention, index of log lines, the disk's guard and measure.
     pub sources: CancellationToken,
     pub source_tasks: Vec<JoinHandle<()>>,
     /// Takes no more reports and finishes those that wait.
@@ -153,6 +154,14 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     ];
     let disk = guard.state();
     source_tasks.push(tokio::spawn(guard.run(sources.clone())));
+    match config.log_search {
+        LogSearch::Indexed => source_tasks.push(tokio::spawn(log_index::index_regularly(
+            Arc::clone(&store),
+            Arc::clone(&telemetry),
+            sources.clone(),
+        ))),
+        LogSearch::Scan => store.drop_log_index().await?,
+    }
     let started_at = crate::clock::now_ms();
     let app = Arc::new(App {
         config,

@@ -14,6 +14,7 @@ mod feed;
 mod fleet;
 mod ingest;
 mod journal;
+mod log_index;
 mod logging;
 mod retention;
 mod rings;

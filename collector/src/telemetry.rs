@@ -74,6 +74,7 @@ pub(crate) struct Telemetry {
     pub disk_low: Gauge,
     pub disk_full: Gauge,
     pub series_rolled_up: Counter,
+    pub log_blocks_indexed: Counter,
     pub events_published: Family<TypeLabel, Counter>,
     pub feed_subscribers: Gauge,
     pub feed_bytes: Counter,
@@ -159,6 +160,11 @@ impl Telemetry {
             disk_low: metric!("disk_low", "1 while log lines go early because the disk is low", Gauge::default()),
             disk_full: metric!("disk_full", "1 while reports are refused for want of disk", Gauge::default()),
             series_rolled_up: metric!("series_rolled_up", "Series summed into hours and days", Counter::default()),
+            log_blocks_indexed: metric!(
+                "log_blocks_indexed",
+                "Blocks of log lines put into the index of searches",
+                Counter::default()
+            ),
             events_published: metric!("events_published", "Events published to the feed", Family::default()),
             feed_subscribers: metric!("feed_subscribers", "Open streams of the feed", Gauge::default()),
             feed_bytes: metric!("feed_sent_bytes", "Bytes handed to subscribers", Counter::default()),

@@ -11,6 +11,7 @@ pub(crate) mod queries;
 mod replay;
 pub(crate) mod rows;
 pub(crate) mod schema;
+mod search;
 mod shapes;
 mod span;
 pub(crate) mod sqlite;
@@ -179,6 +180,11 @@ pub(crate) trait Store: Send + Sync {
         node: Option<NodeKey>,
         range: StepRange,
     ) -> Result<Stored<ComponentMinuteView>, StoreError>;
+    /// Puts up to `blocks` blocks of log lines into the index that searches use. Returns how many; 0
+    /// when no block is complete.
+    async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError>;
+    /// Forgets that index; searches read every line.
+    async fn drop_log_index(&self) -> Result<(), StoreError>;
     /// Log lines, oldest first.
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError>;
     /// Status changes, oldest first.

@@ -2,6 +2,7 @@
 //! of them on a store of their own.
 
 mod rollups;
+mod search;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use systole_shared::{Token, TokenId, TokenKind};
 use uuid::Uuid;
 
 use self::rollups::*;
+use self::search::*;
 
 use super::*;
 
@@ -483,4 +485,6 @@ suite! {
     a_history_reads_the_same_before_and_after_it_is_summed,
     hours_stay_when_their_minutes_go,
     sums_of_hours_stay_at_the_largest_number,
+    searches_find_the_same_whatever_is_indexed,
+    expired_lines_leave_the_index,
 }

@@ -4,9 +4,13 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use super::search;
 use crate::store::history::{Dialect, SUBJECTS, delete_days, delete_parts, oldest_whole};
 use crate::store::steps::Level;
 use crate::store::{Cutoffs, StoreError};
+
+/// Blocks that go out of the index of log lines at once; more than lines fill.
+const BLOCKS: u32 = 8;
 
 /// Removes up to `limit` rows of each table. Lines and events go in order of their sequence, so
 /// that `oldest_log` and `oldest_event` can say from where on nothing is missing.
@@ -50,6 +54,7 @@ pub(super) async fn expire(
             })
             .await?;
     }
+    removed += search::expire_blocks(connection, BLOCKS).await?;
     Ok(removed as u64)
 }
 

@@ -14,6 +14,7 @@ mod read;
 mod replay;
 mod rollup;
 mod rows;
+mod search;
 mod size;
 mod tables;
 #[cfg(test)]
@@ -182,7 +183,22 @@ impl Store for PostgresStore {
     }
 
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
-        read::list_logs(&mut *self.queries.get().await?, &query).await
+        let deadline = Instant::now() + QUERY_TIMEOUT;
+        search::list_logs(&mut *self.queries.get().await?, &query, deadline).await
+    }
+
+    async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError> {
+        let mut connection = self.short.get().await?;
+        let made = search::make_blocks(&mut connection, blocks).await?;
+        let count = made.blocks.len() as u64;
+        if count > 0 {
+            search::write_blocks(&mut connection, &made).await?;
+        }
+        Ok(count)
+    }
+
+    async fn drop_log_index(&self) -> Result<(), StoreError> {
+        search::drop_index(&mut *self.short.get().await?).await
     }
 
     async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {

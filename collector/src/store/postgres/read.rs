@@ -86,42 +86,6 @@ pub(super) async fn list_pipelines(
     Ok(with_nodes(rows, statuses))
 }
 
-pub(super) async fn list_logs(
-    connection: &mut AsyncPgConnection,
-    query: &LogQuery,
-) -> Result<Vec<LogView>, StoreError> {
-    let mut select = logs::table
-        .inner_join(nodes::table.on(nodes::id.eq(logs::node)))
-        .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
-        .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
-        .filter(logs::seq.gt(query.after))
-        .order(logs::seq)
-        .limit(query.limit)
-        .into_boxed::<Pg>();
-    if let Some(environments) = &query.environments {
-        select = select.filter(nodes::environment.eq_any(keys(environments)));
-    }
-    if let Some(node) = query.node {
-        select = select.filter(logs::node.eq(node.0));
-    }
-    if let Some(pipelines) = &query.pipelines {
-        select = select.filter(logs::pipeline.eq_any(pipelines.clone()));
-    }
-    if let Some(min_level) = query.min_level {
-        select = select.filter(logs::level.eq_any(levels_from(min_level)));
-    }
-    if let Some(text) = &query.text {
-        select = select.filter(logs::line.ilike(like_pattern(&storable(text))).escape('\\'));
-    }
-    if let Some(from) = query.from {
-        select = select.filter(logs::at.ge(from));
-    }
-    if let Some(to) = query.to {
-        select = select.filter(logs::at.lt(to));
-    }
-    Ok(log_views(select.load(connection).await?))
-}
-
 pub(super) async fn list_status_changes(
     connection: &mut AsyncPgConnection,
     query: &StatusChangeQuery,

@@ -4,9 +4,13 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::BigInt;
 
+use super::search;
 use crate::store::history::{Dialect, SUBJECTS, delete_days, delete_parts, oldest_whole};
 use crate::store::steps::Level;
 use crate::store::{Cutoffs, StoreError};
+
+/// Blocks that go out of the index of log lines at once; more than lines fill.
+const BLOCKS: u32 = 8;
 
 /// Removes up to `limit` rows of each table. Lines and events go in order of their sequence, so
 /// that `oldest_log` and `oldest_event` can say from where on nothing is missing.
@@ -43,6 +47,7 @@ pub(super) fn expire(connection: &mut SqliteConnection, cutoffs: Cutoffs, limit:
                 .execute(connection)?;
         }
     }
+    removed += search::expire_blocks(connection, BLOCKS)?;
     removed += sql_query(
         "DELETE FROM tokens WHERE uuid IN \
          (SELECT uuid FROM tokens WHERE kind IN ('node', 'session') AND expires_at < ? LIMIT ?)",

@@ -14,10 +14,12 @@ mod read;
 mod replay;
 mod restore;
 mod rollup;
+mod search;
 mod size;
 mod transfer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,7 +39,8 @@ use super::*;
 const READERS: usize = 2;
 
 /// Whoever waits longer for a query is told so. SQLite can not be interrupted through diesel: a query
-/// that runs keeps its reader until it ends, one that waits for a reader is never begun.
+/// that runs keeps its reader until it ends (a search of logs, which may be long, until the end of a
+/// slice), one that waits for a reader is never begun.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// SQLite in one file.
@@ -172,7 +175,29 @@ impl Store for SqliteStore {
     }
 
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
-        self.read(move |connection| read::list_logs(connection, &query)).await
+        // Gone with this future: at the time-out, or with the client.
+        let waiting = Arc::new(());
+        let watched = Arc::downgrade(&waiting);
+        let is_wanted = move || watched.strong_count() > 0;
+        let found = self.read(move |connection| search::list_logs(connection, &query, is_wanted)).await;
+        drop(waiting);
+        found
+    }
+
+    async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError> {
+        // Lines are read and taken apart beside the writer.
+        let made = self
+            .read(move |connection| connection.transaction(|connection| search::make_blocks(connection, blocks)))
+            .await?;
+        let count = made.blocks.len() as u64;
+        if count > 0 {
+            self.write(move |connection| search::write_blocks(connection, &made)).await?;
+        }
+        Ok(count)
+    }
+
+    async fn drop_log_index(&self) -> Result<(), StoreError> {
+        self.write(search::drop_index).await
     }
 
     async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
@@ -223,9 +248,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
         let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
-        let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+        let held = Arc::new(std::sync::Mutex::new(held));
         let slow = || {
-            let held = std::sync::Arc::clone(&held);
+            let held = Arc::clone(&held);
             store.read(move |_| {
                 // Until the other end is dropped.
                 let _ = held.lock().unwrap().recv();
@@ -250,9 +275,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
         let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
-        let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+        let held = Arc::new(std::sync::Mutex::new(held));
         let slow = || {
-            let held = std::sync::Arc::clone(&held);
+            let held = Arc::clone(&held);
             store.read(move |_| {
                 let _ = held.lock().unwrap().recv();
                 Ok(())

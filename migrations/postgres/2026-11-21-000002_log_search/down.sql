@@ -1,0 +1,2 @@
+DROP TABLE log_search_blocks;
+DROP TABLE log_search;

@@ -1,0 +1,3 @@
+DROP TABLE log_search_tokens;
+DROP TABLE log_search_blocks;
+DROP TABLE log_search;
