@@ -70,6 +70,40 @@ pub struct Args {
 pub enum Command {
     /// Measures what an agent costs: a real one with stub pipelines that it supervises.
     Agent(AgentArgs),
+    /// Measures how long queries take while a fleet reports.
+    Query(QueryArgs),
+}
+
+/// Settings of a run of queries, on a collector that is started for it with a day of history.
+#[derive(Clone, Debug, clap::Args)]
+pub struct QueryArgs {
+    /// On a PostgreSQL server of its own.
+    #[arg(long)]
+    pub postgres: bool,
+    /// Nodes that each pipeline is on.
+    #[arg(long, default_value_t = 100)]
+    pub nodes: usize,
+    /// Pipelines of each node.
+    #[arg(long, default_value_t = 10)]
+    pub pipelines: usize,
+    /// Components of each pipeline in the reports that come in meanwhile.
+    #[arg(long, default_value_t = 5)]
+    pub components: usize,
+    /// Log lines of the day.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub lines: u64,
+    /// How often every node reports meanwhile; 0: not at all.
+    #[arg(long, default_value_t = 5_000, value_name = "MS")]
+    pub interval_ms: u64,
+    /// How long to measure.
+    #[arg(long, default_value_t = 30)]
+    pub seconds: u64,
+    /// Write the outcome as JSON into this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw no progress bar.
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// Settings of a run with an agent.

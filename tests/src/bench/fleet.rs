@@ -109,6 +109,15 @@ impl Node {
         Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0 })
     }
 
+    /// Sends one report at once, and tells whether it is durable.
+    pub async fn report_once(&mut self, bodies: &Bodies) -> bool {
+        let now = Instant::now();
+        let schedule = Schedule { first: now, begin: now, end: now };
+        let mut body = Body::default();
+        bodies.choose(&mut body);
+        self.deliver(bodies, &mut body, now, Loop::Closed, schedule, &mut Tally::new()).await.is_some()
+    }
+
     /// Sends reports until the end; what has no good answer is sent again.
     pub async fn drive(
         mut self,

@@ -1,4 +1,5 @@
-//! Measurements: of a collector under the load of a fleet, and of what an agent costs ([`agent`]).
+//! Measurements: of a collector under the load of a fleet, of what an agent costs ([`agent`]), and of
+//! how long queries take ([`query`]).
 //!
 //! The fleet is one of imagined nodes in one process against a running collector. Closed loop: each
 //! node sends its next report as soon as the last one is acknowledged, which finds the collector's
@@ -15,6 +16,7 @@ pub mod fleet;
 pub mod metrics;
 pub mod outcome;
 pub mod process;
+pub mod query;
 pub mod run;
 pub mod tally;
 pub mod wire;

@@ -37,6 +37,7 @@ pub async fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
         Some(Command::Agent(agent)) => super::agent::run(agent).await,
+        Some(Command::Query(query)) => super::query::run(query).await,
         None => run(args).await,
     };
     match done {
