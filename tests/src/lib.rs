@@ -8,4 +8,5 @@
 pub mod bench;
 pub mod clock;
 pub mod harness;
+pub mod oracle;
 pub mod stub;

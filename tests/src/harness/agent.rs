@@ -115,6 +115,16 @@ pub fn on_disk_of(bytes: u64, directory: &Path, program: &str) -> Command {
     command
 }
 
+/// A process that does nothing but keep a disk of its own, of so many bytes, for those that are run
+/// [`beside`] it. The disk is there when the directory has the file `.mounted`.
+pub(super) fn keeper_of_disk(bytes: u64, directory: &Path) -> Command {
+    std::fs::create_dir_all(directory).expect("a directory");
+    let mount = format!(r#"mount -t tmpfs -o size={bytes} none "$0" && touch "$0/.mounted" && exec sleep infinity"#);
+    let mut command = Command::new("unshare");
+    command.args(IN_NAMESPACES).args(["sh", "-c", &mount]).arg(directory);
+    command
+}
+
 /// A program to be run where a process sees disks of its own. SQLite looks through links like those of
 /// [`seen_by`], and would find the disk of everybody else.
 pub(super) fn beside(pid: u32, program: &str) -> Command {

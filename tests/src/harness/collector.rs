@@ -13,7 +13,7 @@ use systole_shared::Token;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::agent::{beside, on_disk_of, seen_by};
+use super::agent::{beside, keeper_of_disk, on_disk_of, seen_by};
 use super::binaries::binary;
 use super::client::ApiClient;
 use super::database::{Database, Place};
@@ -40,6 +40,8 @@ pub struct TestCollector {
     server: Option<Arc<TestPostgres>>,
     /// Bytes of the disk that its data directory has for itself.
     disk: Option<u64>,
+    /// Keeps such a disk while the collector is not there.
+    keeper: Option<Process>,
     options: Vec<String>,
     viewer: Option<String>,
 }
@@ -94,23 +96,41 @@ impl TestCollector {
         Self::start_on(None, Some(bytes), options).await
     }
 
+    /// The same with a disk that outlives the process, until this handle goes.
+    pub async fn start_on_lasting_disk_of(bytes: u64, options: &[&str]) -> Self {
+        let mut collector = Self::prepare(None, Some(bytes), options);
+        let log = collector.directory.path().join("disk.log");
+        let keeper = Process::start("disk", &mut keeper_of_disk(bytes, &collector.data_dir()), &log);
+        let mounted = seen_by(keeper.pid(), &collector.data_dir()).join(".mounted");
+        eventually("the disk is mounted", START, async || mounted.exists().then_some(())).await;
+        collector.keeper = Some(keeper);
+        collector.run().await;
+        collector
+    }
+
     /// From its next start on it is on this database.
     pub fn move_to_postgres(&mut self, server: &Arc<TestPostgres>) {
         self.server = Some(Arc::clone(server));
     }
 
     async fn start_on(server: Option<Arc<TestPostgres>>, disk: Option<u64>, options: &[&str]) -> Self {
-        let mut collector = TestCollector {
+        let mut collector = Self::prepare(server, disk, options);
+        collector.run().await;
+        collector
+    }
+
+    fn prepare(server: Option<Arc<TestPostgres>>, disk: Option<u64>, options: &[&str]) -> Self {
+        let collector = TestCollector {
             process: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             directory: tempfile::Builder::new().prefix("systole-collector-").tempdir().expect("a directory"),
             server,
             disk,
+            keeper: None,
             options: options.iter().map(|&option| option.to_owned()).collect(),
             viewer: None,
         };
         std::fs::create_dir_all(collector.data_dir()).expect("a directory");
-        collector.run().await;
         collector
     }
 
@@ -127,10 +147,11 @@ impl TestCollector {
     async fn run_until_readiness_is(&mut self, status: u16) {
         assert!(self.process.is_none(), "the collector runs already");
         // A killed process leaves it behind.
-        let _ = std::fs::remove_file(self.data_dir().join("listen-address"));
-        let mut command = match self.disk {
-            Some(bytes) => on_disk_of(bytes, &self.data_dir(), "systole-collector"),
-            None => Command::new(binary("systole-collector")),
+        let _ = std::fs::remove_file(self.data_dir_seen_by_others().join("listen-address"));
+        let mut command = match (&self.keeper, self.disk) {
+            (Some(keeper), _) => beside(keeper.pid(), "systole-collector"),
+            (None, Some(bytes)) => on_disk_of(bytes, &self.data_dir(), "systole-collector"),
+            (None, None) => Command::new(binary("systole-collector")),
         };
         command.args(["serve", "--listen", &self.address.to_string(), "--data-dir"]).arg(self.data_dir());
         let log = self.directory.path().join("collector.log");
@@ -181,7 +202,8 @@ impl TestCollector {
 
     /// Where the data are for those who do not live on the collector's own disk.
     pub fn data_dir_seen_by_others(&self) -> PathBuf {
-        self.process.as_ref().map_or_else(|| self.data_dir(), |process| self.seen_data_dir(process))
+        let process = self.keeper.as_ref().or(self.process.as_ref());
+        process.map_or_else(|| self.data_dir(), |process| self.seen_data_dir(process))
     }
 
     fn seen_data_dir(&self, process: &Process) -> PathBuf {

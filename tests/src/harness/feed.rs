@@ -107,17 +107,38 @@ impl Feed {
         self.connect(last_id.as_deref()).await;
     }
 
+    /// [`Self::resume`] where nobody may be there to answer, and tells whether somebody was.
+    pub async fn try_resume(&mut self) -> bool {
+        self.disconnect();
+        let last_id = self.last_id().map(|id| id.to_string());
+        match self.request(last_id.as_deref()).send().await {
+            Ok(response) if response.status().as_u16() == 200 => {
+                self.follow(response);
+                true
+            }
+            _ => false,
+        }
+    }
+
     async fn connect(&mut self, last_id: Option<&str>) {
         self.disconnect();
-        let path = format!("/api/v1/events?{}", self.query);
-        let mut request = self.client.request(reqwest::Method::GET, &path).header("accept", "text/event-stream");
-        if let Some(id) = last_id {
-            request = request.header("last-event-id", id);
-        }
-        let response = request.send().await.unwrap_or_else(|error| panic!("subscribe: {error:?}"));
+        let response = self.request(last_id).send().await.unwrap_or_else(|error| panic!("subscribe: {error:?}"));
         let status = response.status().as_u16();
         let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap_or_default());
-        assert_eq!((status, content_type), (200, Some("text/event-stream")), "GET {path}");
+        assert_eq!((status, content_type), (200, Some("text/event-stream")), "subscribe with {}", self.query);
+        self.follow(response);
+    }
+
+    fn request(&self, last_id: Option<&str>) -> reqwest::RequestBuilder {
+        let path = format!("/api/v1/events?{}", self.query);
+        let request = self.client.request(reqwest::Method::GET, &path).header("accept", "text/event-stream");
+        match last_id {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        }
+    }
+
+    fn follow(&mut self, response: reqwest::Response) {
         self.connections += 1;
         self.lock().ended = false;
         let (record, change, connection) = (Arc::clone(&self.record), Arc::clone(&self.change), self.connections);
@@ -126,6 +147,11 @@ impl Feed {
             lock(&record).ended = true;
             change.send_modify(|count| *count += 1);
         }));
+    }
+
+    /// Whether the last connection is over.
+    pub fn has_ended(&self) -> bool {
+        self.reader.is_none() || self.lock().ended
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {

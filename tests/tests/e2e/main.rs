@@ -18,6 +18,7 @@ mod lists;
 mod logs;
 mod low_disk;
 mod operations;
+mod oracle;
 mod outage;
 mod pair;
 mod queries;

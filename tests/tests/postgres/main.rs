@@ -11,6 +11,7 @@ mod isolation;
 #[path = "../e2e/lists.rs"]
 mod lists;
 mod migrate_data;
+mod oracle;
 #[path = "../e2e/pair.rs"]
 mod pair;
 #[path = "../e2e/queries.rs"]

@@ -1,0 +1,201 @@
+//! The oracle: a fleet of which every count, line and change is known reports through a bad network
+//! to a collector that is killed again and again, and in the end everything is there, once.
+//!
+//! The nodes do as agents do: what is not acknowledged is kept and sent again, oldest first, under
+//! the boot it was made in. Reports of several hours come late, so that hours and days are summed
+//! again. What is told is asked of the query API alone, while it runs and after a clean restart;
+//! how a collector keeps it is its own matter.
+
+pub mod agent;
+pub mod check;
+pub mod ledger;
+pub mod trouble;
+pub mod watcher;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use self::check::Checker;
+use self::ledger::SharedLedger;
+use self::trouble::Trouble;
+use crate::clock;
+use crate::harness::agent::can_mount;
+use crate::harness::{ApiClient, ChaosProxy, Fates, Feed, NodeClient, TestCollector, TestPostgres};
+
+/// Environment variable with a seed that a failing run has told.
+pub const SEED: &str = "SYSTOLE_ORACLE_SEED";
+
+const NODES: usize = 4;
+/// Pipelines that only one node has, on each.
+const OWN_PIPELINES: usize = 2;
+/// A pipeline that all nodes have.
+const SHARED: &str = "shared";
+/// Room for the database of a collector whose disk is filled.
+const DISK_BYTES: u64 = 512 << 20;
+/// A collector that looks at its disk refuses in time; what happens to one that does not is asked here.
+const NO_GUARD: &str = "low_disk_warn_bytes = 0\nlow_disk_stop_bytes = 0\n";
+/// The database is checked after so many kills.
+const KILLS_PER_CHECK: usize = 4;
+/// Until everything that waits is acknowledged, in a calm network.
+const DRAINED: Duration = Duration::from_secs(90);
+const HOURS_BACK_MS: i64 = 5 * 3_600_000;
+
+/// What is to happen.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides everything but time.
+    pub seed: u64,
+    /// How often the collector is killed.
+    pub kills: usize,
+    /// How often the disk is full for a while; SQLite only, where a process can have a disk of its own.
+    pub full_disks: usize,
+    /// A server that may be crashed; else the collector is on SQLite.
+    pub server: Option<Arc<TestPostgres>>,
+}
+
+/// What has happened.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Reports made, all of them found.
+    pub reports: u64,
+    /// Lines.
+    pub lines: u64,
+    /// Changes of state.
+    pub changes: u64,
+    /// Of these events, those that the subscriber missed and was told so.
+    pub events_in_gaps: u64,
+    /// Lives of agents.
+    pub boots: u64,
+    /// Requests without an answer, and those that were told to come back.
+    pub failed_requests: (u64, u64),
+    /// Whether the disk was full for a while.
+    pub disk_was_full: bool,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (failed, put_off) = self.failed_requests;
+        write!(
+            f,
+            "{} reports of {} lives, {} lines, {} changes of state ({} events in announced gaps); {failed} requests \
+             failed, {put_off} were put off",
+            self.reports, self.boots, self.lines, self.changes, self.events_in_gaps
+        )
+    }
+}
+
+impl Plan {
+    /// By the seed of the environment, or else by a new one; a failing run tells which it was.
+    pub fn new(kills: usize, full_disks: usize, server: Option<Arc<TestPostgres>>) -> Self {
+        let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
+        Plan { seed: given.unwrap_or_else(rand::random), kills, full_disks, server }
+    }
+}
+
+/// Does it, and panics when something is lost, doubled, or out of order.
+pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
+    let _seed = TellSeed(plan.seed);
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let from = clock::now_ms() - HOURS_BACK_MS;
+    let has_disk = plan.full_disks > 0 && plan.server.is_none() && can_mount().await;
+    let config = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(config.path(), NO_GUARD).expect("a file can be written");
+    let options = ["--config", config.path().to_str().expect("a path of our own is text")];
+    let mut collector = match &plan.server {
+        Some(server) => TestCollector::start_on_postgres_with(server, &options).await,
+        None if has_disk => TestCollector::start_on_lasting_disk_of(DISK_BYTES, &options).await,
+        None => TestCollector::start_on_file().await,
+    };
+    let proxy = ChaosProxy::start(&collector.url(), Fates::CALM).await;
+    let token = collector.create_token("enroll", None).await;
+    let viewer = collector.viewer().await;
+
+    let (stop, stopped) = watch::channel(false);
+    let (leave, left) = watch::channel(false);
+    let feed = Feed::open(&viewer, watcher::TYPES).await;
+    let watching = tokio::spawn(watcher::watch(feed, random.random(), left));
+    let ledger = SharedLedger::default();
+    let mut checker = Checker { viewer, pipelines: vec![SHARED.to_owned()], nodes: Vec::new(), from };
+    let mut fleet = JoinSet::new();
+    for number in 0..NODES {
+        // A client of its own, so that nodes share no connection.
+        let client = ApiClient::new(&proxy.url());
+        let node = NodeClient::enroll_with(&client, token.token.reveal(), &format!("n{number}")).await;
+        let own: Vec<String> = (0..OWN_PIPELINES).map(|pipeline| format!("own-{number}-{pipeline}")).collect();
+        checker.nodes.push(node.id);
+        checker.pipelines.extend(own.iter().cloned());
+        let pipelines = [vec![SHARED.to_owned()], own].concat();
+        fleet.spawn(agent::run(node, pipelines, random.random(), ledger.clone(), stopped.clone()));
+    }
+    proxy.set_fates(Fates::Random { seed: random.random() });
+
+    let mut trouble = Trouble { collector, server: plan.server.clone(), has_disk, random };
+    for kill in 1..=plan.kills {
+        trouble.let_live().await;
+        trouble.strike().await;
+        if plan.full_disks > 0 && kill % plan.kills.div_ceil(plan.full_disks + 1) == 0 {
+            trouble.fill_disk().await;
+        }
+        if kill % KILLS_PER_CHECK == 0 || kill == 1 {
+            checker.check_bounds(&ledger).await;
+        }
+        if let Some(ended) = fleet.try_join_next() {
+            ended.expect("no node has a reason to complain");
+        }
+        bar.set_position(kill as u64);
+    }
+    trouble.let_live().await;
+
+    stop.send_replace(true);
+    proxy.set_fates(Fates::CALM);
+    let drained = async {
+        while let Some(ended) = fleet.join_next().await {
+            ended.expect("no node has a reason to complain");
+        }
+    };
+    timeout(DRAINED, drained).await.expect("everything that waits is acknowledged in time");
+    let ledger = ledger.open().clone();
+    assert_eq!(ledger.durable, ledger.made);
+    let stored = checker.check_all(&ledger).await;
+    leave.send_replace(true);
+    let mut feed = watching.await.expect("a subscriber has no reason to complain");
+    let events_in_gaps = watcher::check(&mut feed, &stored).await;
+    drop(feed);
+
+    trouble.collector.stop().await;
+    trouble.collector.run().await;
+    assert_eq!(checker.check_all(&ledger).await, stored, "a clean restart changes nothing");
+    Told {
+        reports: ledger.reports,
+        lines: ledger.lines.values().sum(),
+        changes: stored.changes.len() as u64,
+        events_in_gaps,
+        boots: ledger.boots,
+        failed_requests: (ledger.failures, ledger.put_off),
+        disk_was_full: has_disk,
+    }
+}
+
+/// Tells the seed of a run that fails.
+struct TellSeed(u64);
+
+impl Drop for TellSeed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tell(&format!("---- oracle: {SEED}={} does the same again ----\n", self.0));
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the output of a failing test")]
+fn tell(text: &str) {
+    eprint!("{text}");
+}
