@@ -42,10 +42,30 @@ lint: setup ## Check formatting, lints, unused dependencies and documentation
 fmt: ## Format the code
 	$(CARGO) fmt --all
 
+# Generator and collector share the machine, so nothing else should run on it.
+BENCH := $(TARGET)/bench
+SATURATION_SECONDS = $(shell expr $(or $(SECONDS),300) / 5)
+
 .PHONY: bench
-bench: bench-agent ## Measure the path of a report (SECONDS_PER_RUN=…, default 15), and what an agent costs
-	$(TARGET)/release/systole-bench --spawn --nodes 200 --pipelines 10 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
-	$(TARGET)/release/systole-bench --spawn --nodes 50 --pipelines 100 --components 5 --seconds $(or $(SECONDS_PER_RUN),15)
+bench: release setup-test ## Measure the collector, into docs/benchmarks.md (SECONDS=… of 10,000 nodes, default 300; a fifth of it for each saturation)
+	$(CARGO) build --package systole-tests --release --locked
+	@rm -rf $(BENCH) && mkdir -p $(BENCH)
+	$(TARGET)/release/systole-bench --spawn --nodes 200 --pipelines 10 --components 5 --warm-up 10 --seconds $(SATURATION_SECONDS) \
+		--json "$(BENCH)/1 saturation 10 × 5.json"
+	$(TARGET)/release/systole-bench --spawn --nodes 50 --pipelines 100 --components 5 --warm-up 10 --seconds $(SATURATION_SECONDS) \
+		--json "$(BENCH)/2 saturation 100 × 5.json"
+	$(TARGET)/release/systole-bench --spawn --nodes 10000 --pipelines 10 --components 5 --mode open --interval-ms 5000 \
+		--warm-up 60 --seconds $(or $(SECONDS),300) --json "$(BENCH)/3 ten thousand nodes.json"
+	$(TARGET)/release/systole-bench --spawn --postgres --nodes 200 --pipelines 10 --components 5 --warm-up 10 --seconds $(SATURATION_SECONDS) \
+		--json "$(BENCH)/4 PostgreSQL 10 × 5.json"
+	$(TARGET)/release/systole-bench report $(BENCH) --into docs/benchmarks.md
+
+SOAK = $(TARGET)/debug/systole-bench soak --kills $(or $(SOAK_KILLS),100) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
+
+.PHONY: soak
+soak: setup-test build ## Kill a collector SOAK_KILLS times (default 100) under a fleet of which everything is known, on SQLite and PostgreSQL (SOAK_SEED=… repeats)
+	$(SOAK)
+	$(SOAK) --postgres
 
 # The agent alone is measured, not the pipelines that it supervises. AGENT=… names another program.
 AGENT ?= $(TARGET)/agent/systole-agent

@@ -72,6 +72,11 @@ pub enum Command {
     Agent(AgentArgs),
     /// Measures how long queries take while a fleet reports.
     Query(QueryArgs),
+    /// Kills a collector again and again under a fleet of which everything is known, and looks whether
+    /// anything was lost or doubled.
+    Soak(SoakArgs),
+    /// Makes a table of the JSON that runs have written.
+    Report(ReportArgs),
 }
 
 /// Settings of a run of queries, on a collector that is started for it with a day of history.
@@ -104,6 +109,33 @@ pub struct QueryArgs {
     /// Draw no progress bar.
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// Settings of the oracle.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SoakArgs {
+    /// How often the collector is killed.
+    #[arg(long, default_value_t = 100)]
+    pub kills: usize,
+    /// Decides everything but time; else a new one.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// On a PostgreSQL server of its own, which crashes now and then.
+    #[arg(long)]
+    pub postgres: bool,
+    /// Draw no progress bar.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Settings of the table.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReportArgs {
+    /// The directory with the JSON files; they stand in the order of their names.
+    pub directory: PathBuf,
+    /// Put the table between the marks in this Markdown file; else on standard output.
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
 }
 
 /// Settings of a run with an agent.

@@ -17,6 +17,8 @@ pub mod metrics;
 pub mod outcome;
 pub mod process;
 pub mod query;
+pub mod report;
 pub mod run;
+pub mod soak;
 pub mod tally;
 pub mod wire;

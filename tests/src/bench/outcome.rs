@@ -74,6 +74,10 @@ pub struct CollectorCost {
     pub peak_memory_bytes: u64,
     /// Size of the database with its log.
     pub database_bytes: u64,
+    /// Of that, after a clean end, a pipeline's minute on a node takes so much.
+    pub bytes_per_pipeline_minute: f64,
+    /// And a component's.
+    pub bytes_per_component_minute: f64,
     /// Whether the minutes sum up to what was acknowledged.
     pub sums_are_exact: bool,
     /// What its own counters in /metrics grew by during the measurement.
@@ -164,6 +168,13 @@ impl Outcome {
             row(
                 "database",
                 format!("{:.0} MiB on {}", mib(cost.database_bytes), self.database.as_deref().unwrap_or("?")),
+            );
+            row(
+                "on disk",
+                format!(
+                    "{:.0} bytes a pipeline-minute, {:.0} a component-minute",
+                    cost.bytes_per_pipeline_minute, cost.bytes_per_component_minute
+                ),
             );
             let metric = |name: &str| cost.metrics.get(name).copied();
             if let (Some(count), Some(seconds), Some(rows)) = (

@@ -38,6 +38,8 @@ pub async fn main() -> ExitCode {
     let done = match &args.command {
         Some(Command::Agent(agent)) => super::agent::run(agent).await,
         Some(Command::Query(query)) => super::query::run(query).await,
+        Some(Command::Soak(soak)) => super::soak::run(soak).await,
+        Some(Command::Report(report)) => super::report::run(report),
         None => run(args).await,
     };
     match done {
@@ -89,6 +91,8 @@ async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
         memory_bytes: process::memory_bytes(pid),
         peak_memory_bytes: process::peak_memory_bytes(pid),
         database_bytes: Database::bytes(&collector.database()),
+        bytes_per_pipeline_minute: 0.0,
+        bytes_per_component_minute: 0.0,
         sums_are_exact: false,
         metrics,
     };
@@ -97,7 +101,10 @@ async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
         events_in += collector.minute_sums(&bodies::pipeline_id(number)).await.events_in;
     }
     cost.sums_are_exact = events_in == tally.events_in;
-    collector.stop().await;
+    let mut database = collector.stop_and_open_database().await;
+    let mut per_row = |table| database.table_bytes(table) as f64 / database.rows(table).max(1) as f64;
+    cost.bytes_per_pipeline_minute = per_row("pipeline_minutes");
+    cost.bytes_per_component_minute = per_row("component_minutes");
     Ok(Outcome { collector: Some(cost), ..Outcome::of(args, &tally, course) })
 }
 

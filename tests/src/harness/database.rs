@@ -137,6 +137,17 @@ impl Database {
         }
     }
 
+    /// Bytes of a table with its indexes. Every page of SQLite's is read for it.
+    pub fn table_bytes(&mut self, table: &str) -> u64 {
+        match self {
+            Database::Sqlite(_) => self.number(&format!(
+                "coalesce(sum(pgsize), 0) || '' AS line FROM dbstat
+                 WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = '{table}')"
+            )),
+            Database::Postgres(_) => self.number(&format!("pg_total_relation_size('{table}') || '' AS line")),
+        }
+    }
+
     /// Rows of every table that a report writes to at once; minutes come later. Equal before and after:
     /// nothing was written.
     pub fn footprint(&mut self) -> BTreeMap<&'static str, u64> {

@@ -1,0 +1,31 @@
+//! The oracle, long: a collector killed a hundred times.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use super::args::SoakArgs;
+use super::run::progress_bar;
+use crate::harness::TestPostgres;
+use crate::oracle::{self, Plan};
+
+/// The disk is full for a while after so many kills.
+const KILLS_PER_FULL_DISK: usize = 12;
+
+/// Runs it, and tells what has happened; panics at the first thing lost or doubled.
+pub async fn run(args: &SoakArgs) -> anyhow::Result<()> {
+    let server = args.postgres.then(|| Arc::new(TestPostgres::alone()));
+    let full_disks = if args.postgres { 0 } else { args.kills.div_ceil(KILLS_PER_FULL_DISK) };
+    let mut plan = Plan::new(args.kills, full_disks, server);
+    plan.seed = args.seed.unwrap_or(plan.seed);
+    let mut out = std::io::stdout();
+    let database = if args.postgres { "PostgreSQL" } else { "SQLite" };
+    writeln!(out, "{} kills on {database}, seed {}", args.kills, plan.seed)?;
+    let bar = progress_bar(args.kills as u64, "kills", args.quiet)?;
+    let told = oracle::run(plan, &bar).await;
+    bar.finish_and_clear();
+    writeln!(out, "nothing lost, nothing doubled: {told}")?;
+    if full_disks > 0 && !told.disk_was_full {
+        writeln!(out, "the disk was NOT filled: a process can have no disk of its own here")?;
+    }
+    Ok(())
+}
