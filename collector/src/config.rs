@@ -35,7 +35,8 @@ pub(crate) struct Config {
     pub max_component_series: usize,
     pub retention: Retention,
     pub low_disk: LowDisk,
-    /// `log_search`: indexed or scan. An index costs some 5 µs and 25 bytes a line on SQLite, more on PostgreSQL. Default indexed.
+    /// `log_search`: indexed or scan. The index costs some 5 µs and 25 bytes a line on SQLite, three times
+    /// that on PostgreSQL. Default indexed.
     pub log_search: LogSearch,
     pub log: LogConfig,
 }

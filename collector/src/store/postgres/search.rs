@@ -70,32 +70,45 @@ async fn extent(connection: &mut AsyncPgConnection, after: i64) -> Result<Extent
     Ok(Extent { first, last, next_block: row.next_block })
 }
 
-/// The next blocks that may hold what is asked for. `block + 0` keeps PostgreSQL from going through
-/// the key and reading everybody's tokens.
+/// The next blocks that may hold what is asked for.
 async fn candidates(
     connection: &mut AsyncPgConnection,
     query: &LogQuery,
     tokens: &[i32],
     from: i64,
 ) -> Result<Vec<i64>, StoreError> {
-    let matched = if tokens.is_empty() {
-        "block >= $1 AND $4 = $5"
-    } else {
-        "block + 0 >= $1 AND (tokens @> $4 OR tokens @> $5)"
-    };
-    let order = if tokens.is_empty() { "block" } else { "block + 0" };
-    let always = if tokens.is_empty() { Vec::new() } else { vec![always_read()] };
-    let rows: Vec<Number> = sql_query(format!(
-        "SELECT block AS number FROM log_search_blocks WHERE {matched} AND first_at < $3 AND last_at >= $2 \
-         ORDER BY {order} LIMIT {BLOCK_PAGE}"
-    ))
-    .bind::<BigInt, _>(from)
-    .bind::<BigInt, _>(query.from.unwrap_or(i64::MIN))
-    .bind::<BigInt, _>(query.to.unwrap_or(i64::MAX))
-    .bind::<Array<Integer>, _>(tokens)
-    .bind::<Array<Integer>, _>(always)
-    .load(connection)
-    .await?;
+    let (from_at, to_at) = (query.from.unwrap_or(i64::MIN), query.to.unwrap_or(i64::MAX));
+    let at = "first_at < $3 AND last_at >= $2";
+    if tokens.is_empty() {
+        let all = "SELECT block AS number FROM log_search_blocks WHERE block >= $1 AND";
+        let rows: Vec<Number> = sql_query(format!("{all} {at} ORDER BY block LIMIT {BLOCK_PAGE}"))
+            .bind::<BigInt, _>(from)
+            .bind::<BigInt, _>(from_at)
+            .bind::<BigInt, _>(to_at)
+            .load(connection)
+            .await?;
+        return Ok(rows.into_iter().map(|row| row.number).collect());
+    }
+    // Left to itself, PostgreSQL goes through the table or its key for what is common, and takes no
+    // account of what it costs to open everybody's tokens.
+    let matched =
+        "SELECT block AS number FROM log_search_blocks WHERE block + 0 >= $1 AND (tokens @> $4 OR tokens @> $5) AND";
+    let rows: Vec<Number> = connection
+        .build_transaction()
+        .read_only()
+        .run(async |connection: &mut AsyncPgConnection| {
+            sql_query("SET LOCAL enable_seqscan = off").execute(connection).await?;
+            sql_query(format!("{matched} {at} ORDER BY block + 0 LIMIT {BLOCK_PAGE}"))
+                .bind::<BigInt, _>(from)
+                .bind::<BigInt, _>(from_at)
+                .bind::<BigInt, _>(to_at)
+                .bind::<Array<Integer>, _>(tokens)
+                .bind::<Array<Integer>, _>(vec![always_read()])
+                .load(connection)
+                .await
+                .map_err(StoreError::from)
+        })
+        .await?;
     Ok(rows.into_iter().map(|row| row.number).collect())
 }
 

@@ -16,8 +16,8 @@ pub(super) use self::tokens::{Block, always_read, wanted};
 /// at 256), longer ones make more lines to be read for each that is found.
 pub(super) const BLOCK: i64 = 256;
 
-/// Candidates that are asked for at once.
-pub(super) const BLOCK_PAGE: usize = 1_000;
+/// Candidates that are asked for at once: PostgreSQL finds all of them each time.
+pub(super) const BLOCK_PAGE: usize = 4_000;
 
 /// What can be told at the beginning of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -97,9 +97,10 @@ mod tests {
 
     #[test]
     fn more_candidates_are_asked_for_behind_a_full_page_and_slices_stay_short() {
-        let mut search = Search::new(Extent { first: 0, last: 600_000, next_block: 2_000 }, true);
+        let page = BLOCK_PAGE as i64;
+        let mut search = Search::new(Extent { first: 0, last: 4 * page * BLOCK, next_block: 2 * page }, true);
         assert_eq!(search.step(), Some(Blocks { from: 0 }));
-        search.found(&(0..1_000).collect::<Vec<_>>());
+        search.found(&(0..page).collect::<Vec<_>>());
         let mut next = 0;
         let step = loop {
             match search.step() {
@@ -110,9 +111,10 @@ mod tests {
                 step => break step,
             }
         };
-        assert_eq!((next, step), (256_000, Some(Blocks { from: 1_000 })));
+        assert_eq!((next, step), (page * BLOCK, Some(Blocks { from: page })));
         search.found(&[]);
-        assert_eq!(search.step(), Some(Lines { first: 512_000, last: 561_999 }));
+        let first = 2 * page * BLOCK;
+        assert_eq!(search.step(), Some(Lines { first, last: first + SLICE - 1 }));
     }
 
     #[test]
