@@ -67,6 +67,11 @@ soak: setup-test build ## Kill a collector SOAK_KILLS times (default 100) under 
 	$(SOAK)
 	$(SOAK) --postgres
 
+.PHONY: bench-query
+bench-query: ## Measure queries of a day of 100 nodes while they report (SECONDS_PER_RUN=…, default 30)
+	$(CARGO) build --workspace --release --locked
+	$(TARGET)/release/systole-bench query --seconds $(or $(SECONDS_PER_RUN),30)
+
 # The agent alone is measured, not the pipelines that it supervises. AGENT=… names another program.
 AGENT ?= $(TARGET)/agent/systole-agent
 SECONDS_PER_AGENT_RUN ?= 300

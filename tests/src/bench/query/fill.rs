@@ -32,7 +32,7 @@ pub fn fill(place: &Place, now: i64, lines: u64) {
         )
     };
     let logs = format!(
-        "WITH RECURSIVE line(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM line WHERE n < {lines}) \
+        "WITH RECURSIVE line(n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM line WHERE n < {lines}) \
          INSERT INTO logs (seq, entry_seq, at, node, pipeline, stream, level, line) \
          SELECT meta.head_seq + n, meta.head_seq + n, {now} - {DAY_MS} + n * {DAY_MS} / {lines}, \
          (SELECT min(id) FROM nodes) + n % (SELECT count(*) FROM nodes), \
