@@ -66,6 +66,7 @@ async fn every_list_has_the_same_names_as_csv_and_as_json() {
         assert_eq!(names, keys, "{path}");
         assert_eq!(lines.len(), 1 + items.len(), "{path}");
         assert_eq!(headers["content-type"], "text/csv; charset=utf-8; header=present");
+        assert_eq!(headers["vary"], "Accept", "{path}");
         assert_eq!(headers["content-disposition"], format!("attachment; filename=\"{file}.csv\""));
         assert!(!headers.contains_key("link"), "{path}: there is one page");
         let named = viewer.get(&format!("{path}&format=csv")).await;
