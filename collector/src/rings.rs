@@ -1,12 +1,14 @@
 //! The last 720 samples of every pipeline and component, in memory: an hour at one report per 5 s.
 //!
 //! Rings grow in blocks, because most are never asked for in full, and share one byte budget. Under
-//! pressure component rings shrink first (to 60 samples), then the longest idle pipelines go, with
-//! their components first. What went is counted.
+//! pressure component rings shrink first (to 60 samples), then those go that nobody fills any more.
+//! When all are in use, components and then pipelines keep fewer samples: dropping rings that the next
+//! report makes anew would gain nothing. What went, and how much is kept, is told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use systole_shared::{ComponentId, PipelineId, RateSample, UnixMillis};
 use tokio::sync::watch;
 
@@ -16,8 +18,23 @@ use crate::store::NodeKey;
 /// Samples that a ring holds.
 pub(crate) const RING_SAMPLES: usize = 720;
 
-/// Samples that a component's ring keeps under pressure: five minutes.
-const SHRUNK_SAMPLES: usize = 60;
+/// Samples that rings of components and of pipelines keep, under more and more pressure: an hour, five
+/// minutes, one minute.
+const LEVELS: [(usize, usize); 10] = [
+    (RING_SAMPLES, RING_SAMPLES),
+    (60, RING_SAMPLES),
+    (30, RING_SAMPLES),
+    (12, RING_SAMPLES),
+    (12, 360),
+    (12, 180),
+    (12, 120),
+    (12, 60),
+    (0, 60),
+    (0, 12),
+];
+
+/// A pipeline is idle when all others were filled so often since it was.
+const IDLE_ROUNDS: u64 = 10;
 
 /// Samples by which a ring grows.
 const BLOCK_SAMPLES: usize = 60;
@@ -25,8 +42,8 @@ const BLOCK_SAMPLES: usize = 60;
 /// After shedding, this share of the budget is free, so that it is not needed again at once.
 const HEADROOM: f64 = 0.1;
 
-/// Below this share of the budget component rings may grow again. Well below what shedding leaves, so
-/// that they do not shrink and grow in turn.
+/// Below this share of the budget rings may grow again. Well below what shedding leaves, so that they do
+/// not shrink and grow in turn.
 const RELIEF: f64 = 0.5;
 
 /// One sample: its time and eight rates; latency is NaN when unknown.
@@ -82,12 +99,15 @@ struct Ring(VecDeque<Slot>);
 impl Ring {
     /// Adds a sample and returns by how many bytes the ring grew.
     fn push(&mut self, slot: Slot, cap: usize) -> usize {
+        if cap == 0 {
+            return 0;
+        }
         let before = self.bytes();
         while self.0.len() >= cap {
             self.0.pop_front();
         }
         if self.0.len() == self.0.capacity() {
-            self.0.reserve_exact(BLOCK_SAMPLES.min(RING_SAMPLES - self.0.len()));
+            self.0.reserve_exact(BLOCK_SAMPLES.min(cap - self.0.len()));
         }
         self.0.push_back(slot);
         self.bytes() - before
@@ -128,8 +148,8 @@ struct Inner {
     pipelines: HashMap<(NodeKey, PipelineId), PipelineRings>,
     bytes: usize,
     pushes: u64,
-    /// Whether component rings are held at [`SHRUNK_SAMPLES`].
-    under_pressure: bool,
+    /// What of [`LEVELS`] holds.
+    level: usize,
     shed: Shed,
 }
 
@@ -137,6 +157,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shed {
     pub shrunk_components: u64,
+    pub shrunk_pipelines: u64,
     pub dropped_components: u64,
     pub dropped_pipelines: u64,
 }
@@ -147,7 +168,9 @@ pub(crate) struct RingUsage {
     pub bytes: usize,
     pub pipelines: usize,
     pub components: usize,
-    pub under_pressure: bool,
+    /// Samples that a ring of a component, and of a pipeline, keeps now.
+    pub component_samples: usize,
+    pub pipeline_samples: usize,
     pub shed: Shed,
 }
 
@@ -180,9 +203,10 @@ impl Rings {
                 inner.push(&sample);
                 if inner.bytes > self.budget_bytes {
                     inner.shed(self.budget_bytes);
-                } else if inner.under_pressure && (inner.bytes as f64) < self.budget_bytes as f64 * RELIEF {
-                    inner.under_pressure = false;
                 }
+            }
+            if inner.level > 0 && (inner.bytes as f64) < self.budget_bytes as f64 * RELIEF {
+                inner.level -= 1;
             }
             inner.pushes
         };
@@ -224,7 +248,8 @@ impl Rings {
             bytes: inner.bytes,
             pipelines: inner.pipelines.len(),
             components: inner.pipelines.values().map(|rings| rings.components.len()).sum(),
-            under_pressure: inner.under_pressure,
+            component_samples: LEVELS[inner.level].0,
+            pipeline_samples: LEVELS[inner.level].1,
             shed: inner.shed,
         }
     }
@@ -233,11 +258,14 @@ impl Rings {
 impl Inner {
     fn push(&mut self, sample: &PendingSample) {
         self.pushes += 1;
-        let component_cap = if self.under_pressure { SHRUNK_SAMPLES } else { RING_SAMPLES };
+        let (component_cap, pipeline_cap) = LEVELS[self.level];
         let update = &*sample.update;
         let rings = self.pipelines.entry((sample.node, update.pipeline_id.clone())).or_default();
         rings.touched = self.pushes;
-        self.bytes += rings.own.push(Slot::from(&update.sample), RING_SAMPLES);
+        self.bytes += rings.own.push(Slot::from(&update.sample), pipeline_cap);
+        if component_cap == 0 {
+            return;
+        }
         for component in &update.components {
             let ring = match rings.components.get_mut(&component.component_id) {
                 Some(ring) => ring,
@@ -250,15 +278,45 @@ impl Inner {
     /// Frees memory down to the budget less the headroom.
     fn shed(&mut self, budget_bytes: usize) {
         let target = (budget_bytes as f64 * (1.0 - HEADROOM)) as usize;
-        if !self.under_pressure {
-            self.under_pressure = true;
-            for ring in self.pipelines.values_mut().flat_map(|rings| rings.components.values_mut()) {
-                let freed = ring.shrink(SHRUNK_SAMPLES);
+        if self.level == 0 {
+            self.level = 1;
+            self.shrink();
+        }
+        self.drop_idle(self.pushes.saturating_sub(IDLE_ROUNDS * self.pipelines.len() as u64), target);
+        while self.bytes > target && self.level + 1 < LEVELS.len() {
+            self.level += 1;
+            self.shrink();
+        }
+        self.drop_idle(u64::MAX, target);
+    }
+
+    /// Has every ring keep what the level says.
+    fn shrink(&mut self) {
+        let (component_cap, pipeline_cap) = LEVELS[self.level];
+        for rings in self.pipelines.values_mut() {
+            let freed = rings.own.shrink(pipeline_cap);
+            self.shed.shrunk_pipelines += u64::from(freed > 0);
+            self.bytes -= freed;
+            for ring in rings.components.values_mut() {
+                let freed = ring.shrink(component_cap);
                 self.shed.shrunk_components += u64::from(freed > 0);
                 self.bytes -= freed;
             }
+            if component_cap == 0 {
+                self.shed.dropped_components += rings.components.len() as u64;
+                rings.components = HashMap::default();
+            }
         }
-        let mut idle: Vec<_> = self.pipelines.iter().map(|(key, rings)| (rings.touched, key.clone())).collect();
+    }
+
+    /// Drops rings that were not touched since a push, the longest idle first: all components, then
+    /// pipelines.
+    fn drop_idle(&mut self, since: u64, target: usize) {
+        if self.bytes <= target {
+            return;
+        }
+        let idle = self.pipelines.iter().filter(|(_, rings)| rings.touched < since);
+        let mut idle: Vec<_> = idle.map(|(key, rings)| (rings.touched, key.clone())).collect();
         idle.sort_unstable_by_key(|(touched, _)| *touched);
         for (_, key) in &idle {
             if self.bytes <= target {
@@ -351,9 +409,9 @@ mod tests {
             rings.push((1..=720).map(|at| pending(node, at)).collect());
         }
         let usage = rings.usage();
-        assert!(usage.under_pressure && usage.bytes <= full * 7 / 2, "{usage:?}");
+        assert!(usage.component_samples < RING_SAMPLES && usage.bytes <= full * 7 / 2, "{usage:?}");
         assert_eq!((of(&rings, 1, None).len(), of(&rings, 2, None).len()), (720, 720));
-        assert!(of(&rings, 1, Some("in")).len() <= SHRUNK_SAMPLES);
+        assert!(of(&rings, 1, Some("in")).len() <= LEVELS[1].0);
         assert!(usage.shed.shrunk_components > 0);
         assert_eq!(usage.shed.dropped_pipelines, 0);
     }
@@ -365,7 +423,7 @@ mod tests {
         for node in 1..=2 {
             rings.push((1..=720).map(|at| pending(node, at)).collect());
         }
-        assert!(rings.usage().under_pressure);
+        assert_eq!(rings.usage().component_samples, LEVELS[1].0);
         // One of the two pipelines is gone, as the budget would have it; then there is room.
         {
             let mut inner = rings.lock();
@@ -373,24 +431,48 @@ mod tests {
             let gone = inner.pipelines.remove(&key).unwrap();
             inner.bytes -= gone.own.bytes() + gone.components.values().map(Ring::bytes).sum::<usize>();
         }
-        rings.push((721..=1_000).map(|at| pending(2, at)).collect());
-        assert!(!rings.usage().under_pressure);
-        assert!(of(&rings, 2, Some("in")).len() > SHRUNK_SAMPLES);
+        (721..=1_000).for_each(|at| rings.push(vec![pending(2, at)]));
+        assert_eq!(rings.usage().component_samples, RING_SAMPLES);
+        assert!(of(&rings, 2, Some("in")).len() > LEVELS[1].0);
     }
 
     #[test]
-    fn the_longest_idle_pipeline_goes_first() {
+    fn the_longest_idle_pipeline_goes_before_those_in_use_shrink() {
         let block = BLOCK_SAMPLES * SLOT_BYTES;
         let rings = Rings::new(block * 5);
-        for node in 1..=6 {
-            let mut only_pipeline = pending(node, 1);
-            Arc::get_mut(&mut only_pipeline.update).unwrap().components.clear();
-            rings.push(vec![only_pipeline]);
+        let mut only_pipelines = |nodes: std::ops::RangeInclusive<i64>, at| {
+            for node in nodes {
+                let mut pending = pending(node, at);
+                Arc::get_mut(&mut pending.update).unwrap().components.clear();
+                rings.push(vec![pending]);
+            }
+        };
+        only_pipelines(1..=4, 1);
+        (2..=50).for_each(|at| only_pipelines(3..=4, at));
+        only_pipelines(5..=6, 51);
+        assert!(of(&rings, 1, None).is_empty() && of(&rings, 2, None).is_empty(), "the oldest went");
+        assert_eq!((of(&rings, 3, None).len(), of(&rings, 6, None).len()), (50, 1));
+        let usage = rings.usage();
+        assert!(usage.bytes <= block * 5);
+        assert_eq!((usage.shed.dropped_pipelines, usage.pipeline_samples), (2, RING_SAMPLES));
+    }
+
+    #[test]
+    fn when_all_are_in_use_all_keep_less_and_none_is_made_again_and_again() {
+        // A thousand nodes with one component each; the budget is for fifty samples of each pair.
+        let budget = 1_000 * 50 * 2 * SLOT_BYTES;
+        let rings = Rings::new(budget);
+        let mut shed = Vec::new();
+        for at in 1..=200 {
+            rings.push((1..=1_000).map(|node| pending(node, at)).collect());
+            let usage = rings.usage();
+            assert!(usage.bytes <= budget, "{usage:?}");
+            shed.push(usage.shed);
         }
-        assert!(of(&rings, 1, None).is_empty(), "the oldest went");
-        assert_eq!(of(&rings, 6, None).len(), 1);
-        assert!(rings.usage().bytes <= block * 5);
-        assert!(rings.usage().shed.dropped_pipelines >= 1);
+        let usage = rings.usage();
+        assert_eq!((usage.pipelines, usage.components, usage.shed.dropped_pipelines), (1_000, 1_000, 0), "{usage:?}");
+        assert_eq!(shed[150], shed[199], "it has come to rest");
+        assert!(of(&rings, 1, None).len() >= 60 && of(&rings, 1, Some("in")).len() >= 12, "{usage:?}");
     }
 
     #[tokio::test]

@@ -85,6 +85,8 @@ pub(crate) struct Telemetry {
     pub ring_bytes: Gauge,
     pub ring_pipelines: Gauge,
     pub ring_components: Gauge,
+    pub ring_component_samples: Gauge,
+    pub ring_pipeline_samples: Gauge,
     pub rings_shed: Family<ActionLabel, Gauge>,
     pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
@@ -175,6 +177,16 @@ impl Telemetry {
             ring_bytes: metric!("ring_bytes", "Memory of the sample rings", Gauge::default()),
             ring_pipelines: metric!("ring_pipelines", "Rings of pipelines", Gauge::default()),
             ring_components: metric!("ring_components", "Rings of components", Gauge::default()),
+            ring_component_samples: metric!(
+                "ring_component_samples",
+                "Samples that a component's ring keeps at most",
+                Gauge::default()
+            ),
+            ring_pipeline_samples: metric!(
+                "ring_pipeline_samples",
+                "Samples that a pipeline's ring keeps at most",
+                Gauge::default()
+            ),
             rings_shed: metric!("rings_shed", "Rings shrunk or dropped for the budget", Family::default()),
             nodes: metric!("nodes", "Nodes by state", Family::default()),
             ingest_queue: metric!("ingest_queue_length", "Requests that wait for the committer", Gauge::default()),

@@ -72,6 +72,11 @@ impl fmt::Display for IdFault {
 
 impl std::error::Error for IdFault {}
 
+/// Whether there is a control character. Most ids are ASCII, which is quicker to tell.
+fn has_control(text: &str) -> bool {
+    if text.is_ascii() { text.bytes().any(|byte| byte.is_ascii_control()) } else { text.chars().any(char::is_control) }
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -85,7 +90,7 @@ macro_rules! text_id {
                     Err(IdFault::Empty)
                 } else if text.len() > MAX_ID_BYTES {
                     Err(IdFault::TooLong)
-                } else if text.chars().any(char::is_control) {
+                } else if has_control(text) {
                     Err(IdFault::ControlCharacter)
                 } else {
                     Ok(Self(text.into()))

@@ -1,6 +1,5 @@
 //! What one report changes. Pure: it takes `now` and touches only the state that it is given.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use systole_shared::events::{
@@ -342,7 +341,7 @@ fn register(
             present: 0,
             reported_at: at.end,
         };
-        let components = HashMap::new();
+        let components = Default::default();
         let state = PipelineState { series, status: PipelineStatus::Unknown, row, components, last_report: 0 };
         node.pipelines.insert(facts.id.clone(), state);
     }

@@ -25,7 +25,7 @@ fn node() -> NodeState {
         status: NodeStatus::Unknown,
         boots: Vec::new(),
         boot_returns: Vec::new(),
-        pipelines: HashMap::new(),
+        pipelines: Default::default(),
         agent: None,
         reports: 0,
     }

@@ -31,15 +31,16 @@ use crate::telemetry::{Telemetry, TypeLabel};
 /// who comes later is told to come back, which is better than to wait without an end.
 const QUEUE_LEN: usize = 1_024;
 
-/// Reports in one transaction: beyond 32 a larger one gains nothing.
-const BATCH_REPORTS: usize = 32;
+/// Requests in one transaction. A record of the journal costs the same for one as for many, so that more
+/// of them wait for the disk together.
+const BATCH_REPORTS: usize = 256;
 
 /// How long a batch may gather while requests keep coming.
 const BATCH_TIME: Duration = Duration::from_millis(20);
 
 /// After a failed transaction this many submissions are committed one by one, so that one that the
 /// database refuses takes no others along: everybody is asked to send again, and then only it fails.
-const ALONE_AFTER_FAILURE: usize = 128;
+const ALONE_AFTER_FAILURE: usize = 512;
 
 /// How long a failing database is left alone before it is asked again.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);

@@ -4,7 +4,9 @@
 //! by item, so that one pipeline with a wrong type is refused alone; a healthy report pays nothing
 //! for it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -167,7 +169,11 @@ fn id_of(raw: &RawValue) -> Option<String> {
 
 /// Text for one line of a page: bounded, and without NUL, which not every database takes.
 fn short(text: &str) -> String {
-    cut(text, MAX_SHORT_TEXT_BYTES).replace('\0', "\u{FFFD}")
+    without_nul(cut(text, MAX_SHORT_TEXT_BYTES))
+}
+
+fn without_nul(text: Cow<'_, str>) -> String {
+    if text.as_bytes().contains(&0) { text.replace('\0', "\u{FFFD}") } else { text.into_owned() }
 }
 
 fn short_option(text: Option<Text<'_>>) -> Option<String> {
@@ -177,17 +183,17 @@ fn short_option(text: Option<Text<'_>>) -> Option<String> {
 fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) -> NodeReport {
     let seq = report.seq;
     let mut budget = Budget { components: MAX_COMPONENTS_PER_REPORT, log_lines: MAX_LOG_LINES_PER_REPORT };
-    let mut seen = HashSet::with_capacity(report.pipelines.len().min(MAX_PIPELINES_PER_REPORT));
+    let mut seen = Seen::new();
     let mut pipelines = Vec::with_capacity(report.pipelines.len().min(MAX_PIPELINES_PER_REPORT));
     for (index, pipeline) in report.pipelines.into_iter().enumerate() {
-        let named = short(pipeline.id.as_str());
+        let named = pipeline.id.clone();
         let taken = if index >= MAX_PIPELINES_PER_REPORT {
             Err((RefusalCode::TooManyPipelines, format!("at most {MAX_PIPELINES_PER_REPORT} pipelines in a report")))
         } else {
             take_pipeline(pipeline, seq, &mut budget, refusals)
         };
         let fault = match taken {
-            Ok(pipeline) if seen.insert(pipeline.id.clone()) => {
+            Ok(pipeline) if seen.add(pipelines.iter().map(|known: &PipelineFacts| &known.id), &pipeline.id) => {
                 pipelines.push(pipeline);
                 continue;
             }
@@ -195,7 +201,8 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
             Err(fault) => fault,
         };
         complete = false;
-        refusals.push(Refused { seq, pipeline_id: Some(named), component_id: None, code: fault.0, detail: fault.1 });
+        let pipeline_id = Some(short(named.as_str()));
+        refusals.push(Refused { seq, pipeline_id, component_id: None, code: fault.0, detail: fault.1 });
     }
     let health = report.agent.as_ref().map(|agent| AgentHealth {
         last_send_error: agent.health.last_send_error.as_deref().map(short),
@@ -223,6 +230,28 @@ fn take_agent(agent: AgentInfo<'_>) -> AgentFacts {
         deployment_mode: short_option(agent.deployment_mode),
         running_as: short_option(agent.running_as),
         labels: agent.labels.into_iter().take(MAX_LABELS).map(label).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+/// Finds ids that come twice. Few are compared one by one, which is quicker than hashing them.
+struct Seen<I>(HashSet<I>);
+
+impl<I: Clone + Eq + Hash> Seen<I> {
+    const FEW: usize = 16;
+
+    fn new() -> Self {
+        Seen(HashSet::new())
+    }
+
+    /// False when one of `known`, which are all that were added, has this id.
+    fn add<'a>(&mut self, mut known: impl ExactSizeIterator<Item = &'a I>, id: &'a I) -> bool {
+        if known.len() < Self::FEW {
+            return known.all(|known| known != id);
+        }
+        if self.0.is_empty() {
+            self.0.extend(known.cloned());
+        }
+        self.0.insert(id.clone())
     }
 }
 
@@ -279,22 +308,22 @@ fn take_pipeline(
         refusals.push(Refused { seq, pipeline_id: Some(id.to_string()), component_id, code, detail });
     };
 
-    let mut seen = HashSet::with_capacity(pipeline.components.len());
+    let mut seen = Seen::new();
     let mut components = Vec::with_capacity(pipeline.components.len().min(budget.components));
     for component in pipeline.components {
-        let named = short(component.id.as_str());
+        let named = || Some(short(component.id.as_str()));
         if budget.components == 0 {
             let detail = format!("at most {MAX_COMPONENTS_PER_REPORT} components in a report");
-            refuse(Some(named), (RefusalCode::TooManyComponents, detail));
+            refuse(named(), (RefusalCode::TooManyComponents, detail));
             continue;
         }
         match take_component(&component) {
-            Ok(component) if seen.insert(component.id.clone()) => {
+            Ok(taken) if seen.add(components.iter().map(|known: &ComponentFacts| &known.id), &taken.id) => {
                 budget.components -= 1;
-                components.push(component);
+                components.push(taken);
             }
-            Ok(_) => refuse(Some(named), (RefusalCode::DuplicateId, "stands in this pipeline twice".to_owned())),
-            Err(fault) => refuse(Some(named), fault),
+            Ok(_) => refuse(named(), (RefusalCode::DuplicateId, "stands in this pipeline twice".to_owned())),
+            Err(fault) => refuse(named(), fault),
         }
     }
 
@@ -311,7 +340,7 @@ fn take_pipeline(
             at: log.at,
             stream: log.stream,
             level: log.level,
-            line: cut(log.line.as_str(), MAX_LOG_LINE_BYTES).replace('\0', "\u{FFFD}"),
+            line: without_nul(cut(log.line.as_str(), MAX_LOG_LINE_BYTES)),
         })
         .collect();
     budget.log_lines -= logs.len();

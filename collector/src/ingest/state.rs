@@ -4,7 +4,7 @@
 //! Only the committer changes it, ahead of the transaction that writes the same; when a transaction
 //! fails the state is loaded anew.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
@@ -137,8 +137,8 @@ impl Dimensions {
 impl NodeState {
     /// A node as the database has it.
     pub(crate) fn load(stored: StoredNode, dimensions: &Dimensions) -> Self {
-        let mut own = HashMap::new();
-        let mut components: HashMap<i64, HashMap<ComponentId, Option<i64>>> = HashMap::new();
+        let mut own = HashMap::default();
+        let mut components: HashMap<i64, HashMap<ComponentId, Option<i64>>> = HashMap::default();
         for (pipeline, component, series) in stored.series {
             if component.is_empty() {
                 own.insert(pipeline, series);
@@ -146,7 +146,7 @@ impl NodeState {
                 components.entry(pipeline).or_default().insert(component, Some(series));
             }
         }
-        let mut pipelines = HashMap::new();
+        let mut pipelines = HashMap::default();
         for (status, row) in stored.statuses {
             if let (Some(id), Some(series)) = (dimensions.ids.get(&row.pipeline), own.get(&row.pipeline)) {
                 let components = components.remove(&row.pipeline).unwrap_or_default();

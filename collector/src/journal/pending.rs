@@ -6,8 +6,10 @@
 //! `active`, and counts everything once. A slice that is written is kept until the last reader that
 //! may have begun before it is done.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::cell::MinuteCell;
 use super::record::Record;

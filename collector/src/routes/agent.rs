@@ -106,14 +106,15 @@ async fn try_submit(
     // After the body: who still sends can not read an answer.
     refuse_when_full(app).inspect_err(|_| app.fleet.excuse(node, tokio::time::Instant::now()))?;
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
-    let opened = body::open(&raw, encoding)?;
-    let kib = u32::try_from(opened.len() / 1_024 + 1).unwrap_or(u32::MAX);
-    // Held until the reports are committed.
-    let _room = app
-        .report_room
-        .try_acquire_many(kib)
-        .map_err(|_| ApiError::unavailable("too many bytes of reports wait for the database"))?;
-    let decoded = decode::decode(&opened)?;
+    // The room is held until the reports are committed.
+    let (_room, decoded) = body::open(&raw, encoding, |opened| {
+        let kib = u32::try_from(opened.len() / 1_024 + 1).unwrap_or(u32::MAX);
+        let room = app
+            .report_room
+            .try_acquire_many(kib)
+            .map_err(|_| ApiError::unavailable("too many bytes of reports wait for the database"))?;
+        Ok::<_, ApiError>((room, decode::decode(opened)?))
+    })??;
     let last_seq = decoded.reports.last().map(|report| report.seq);
     let committed = app
         .committer

@@ -114,12 +114,19 @@ pub(crate) async fn read_body(payload: impl BodyStream, cap: usize) -> Result<By
 }
 
 async fn collect_body(mut payload: impl BodyStream, cap: usize) -> Result<Bytes, ApiError> {
+    // Most bodies come in one piece, which is taken as it is.
+    let mut first = Bytes::new();
     let mut body = BytesMut::new();
     let mut total = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| ApiError::bad_request(format!("the body could not be read: {error}")))?;
         total += chunk.len();
-        if total <= cap {
+        if total == chunk.len() {
+            first = chunk;
+        } else if total <= cap {
+            if body.is_empty() {
+                body.extend_from_slice(&first);
+            }
             body.extend_from_slice(&chunk);
         } else if total > MAX_DRAINED_BYTES {
             break;
@@ -128,7 +135,7 @@ async fn collect_body(mut payload: impl BodyStream, cap: usize) -> Result<Bytes,
     if total > cap {
         return Err(ApiError::too_large(format!("the body is larger than {cap} bytes; split it")));
     }
-    Ok(body.freeze())
+    Ok(if body.is_empty() { first } else { body.freeze() })
 }
 
 /// A small JSON body.

@@ -16,8 +16,11 @@ pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpRespo
     telemetry.ring_bytes.set(signed(usage.bytes));
     telemetry.ring_pipelines.set(signed(usage.pipelines));
     telemetry.ring_components.set(signed(usage.components));
+    telemetry.ring_component_samples.set(signed(usage.component_samples));
+    telemetry.ring_pipeline_samples.set(signed(usage.pipeline_samples));
     for (action, count) in [
         ("component_shrunk", usage.shed.shrunk_components),
+        ("pipeline_shrunk", usage.shed.shrunk_pipelines),
         ("component_dropped", usage.shed.dropped_components),
         ("pipeline_dropped", usage.shed.dropped_pipelines),
     ] {
