@@ -39,6 +39,10 @@ const IDLE_ROUNDS: u64 = 10;
 /// Samples by which a ring grows.
 const BLOCK_SAMPLES: usize = 60;
 
+/// What a pipeline and a component take besides their samples: names and places in tables, about.
+const PIPELINE_BYTES: usize = 256;
+const COMPONENT_BYTES: usize = 128;
+
 /// After shedding, this share of the budget is free, so that it is not needed again at once.
 const HEADROOM: f64 = 0.1;
 
@@ -260,7 +264,10 @@ impl Inner {
         self.pushes += 1;
         let (component_cap, pipeline_cap) = LEVELS[self.level];
         let update = &*sample.update;
-        let rings = self.pipelines.entry((sample.node, update.pipeline_id.clone())).or_default();
+        let rings = self.pipelines.entry((sample.node, update.pipeline_id.clone())).or_insert_with(|| {
+            self.bytes += PIPELINE_BYTES;
+            PipelineRings::default()
+        });
         rings.touched = self.pushes;
         self.bytes += rings.own.push(Slot::from(&update.sample), pipeline_cap);
         if component_cap == 0 {
@@ -269,7 +276,10 @@ impl Inner {
         for component in &update.components {
             let ring = match rings.components.get_mut(&component.component_id) {
                 Some(ring) => ring,
-                None => rings.components.entry(component.component_id.clone()).or_default(),
+                None => {
+                    self.bytes += COMPONENT_BYTES;
+                    rings.components.entry(component.component_id.clone()).or_default()
+                }
             };
             self.bytes += ring.push(Slot::from(&component.sample), component_cap);
         }
@@ -304,6 +314,7 @@ impl Inner {
             }
             if component_cap == 0 {
                 self.shed.dropped_components += rings.components.len() as u64;
+                self.bytes -= rings.components.len() * COMPONENT_BYTES;
                 rings.components = HashMap::default();
             }
         }
@@ -324,7 +335,7 @@ impl Inner {
             }
             if let Some(rings) = self.pipelines.get_mut(key) {
                 self.shed.dropped_components += rings.components.len() as u64;
-                self.bytes -= rings.components.drain().map(|(_, ring)| ring.bytes()).sum::<usize>();
+                self.bytes -= rings.components.drain().map(|(_, ring)| COMPONENT_BYTES + ring.bytes()).sum::<usize>();
             }
         }
         for (_, key) in &idle {
@@ -333,7 +344,7 @@ impl Inner {
             }
             if let Some(rings) = self.pipelines.remove(key) {
                 self.shed.dropped_pipelines += 1;
-                self.bytes -= rings.own.bytes();
+                self.bytes -= PIPELINE_BYTES + rings.own.bytes();
             }
         }
     }
@@ -397,7 +408,7 @@ mod tests {
     fn a_young_ring_takes_a_block_and_not_the_whole() {
         let rings = Rings::new(usize::MAX);
         rings.push(vec![pending(1, 1)]);
-        assert!(rings.usage().bytes <= 2 * BLOCK_SAMPLES * SLOT_BYTES + 64);
+        assert!(rings.usage().bytes <= 2 * BLOCK_SAMPLES * SLOT_BYTES + PIPELINE_BYTES + COMPONENT_BYTES + 64);
     }
 
     #[test]
@@ -429,7 +440,8 @@ mod tests {
             let mut inner = rings.lock();
             let key = (NodeKey(1), PipelineId::parse("orders").unwrap());
             let gone = inner.pipelines.remove(&key).unwrap();
-            inner.bytes -= gone.own.bytes() + gone.components.values().map(Ring::bytes).sum::<usize>();
+            let components = gone.components.values().map(|ring| COMPONENT_BYTES + ring.bytes()).sum::<usize>();
+            inner.bytes -= PIPELINE_BYTES + gone.own.bytes() + components;
         }
         (721..=1_000).for_each(|at| rings.push(vec![pending(2, at)]));
         assert_eq!(rings.usage().component_samples, RING_SAMPLES);
@@ -440,7 +452,7 @@ mod tests {
     fn the_longest_idle_pipeline_goes_before_those_in_use_shrink() {
         let block = BLOCK_SAMPLES * SLOT_BYTES;
         let rings = Rings::new(block * 5);
-        let mut only_pipelines = |nodes: std::ops::RangeInclusive<i64>, at| {
+        let only_pipelines = |nodes: std::ops::RangeInclusive<i64>, at| {
             for node in nodes {
                 let mut pending = pending(node, at);
                 Arc::get_mut(&mut pending.update).unwrap().components.clear();

@@ -6,6 +6,7 @@
 
 mod access;
 mod backup;
+mod bare_work;
 mod demo;
 mod demo_pipeline;
 mod files;
@@ -87,6 +88,9 @@ enum Command {
     MigrateData(migrate_data::MigrateDataArgs),
     /// Show the whole system on this host: a collector, an agent and two pipelines
     Demo(demo::DemoArgs),
+    /// Measure the way of a report without HTTP
+    #[command(hide = true)]
+    BareWork(bare_work::BareWorkArgs),
     /// Print what makes a shell complete this program's commands and options
     Completions {
         /// Of which shell
@@ -174,6 +178,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
+        Command::BareWork(args) => runtime.block_on(bare_work::run(args, &config)),
         Command::Completions { .. } => Ok(()),
     };
     // What still runs on a thread of its own (a query that takes minutes) has had its deadline.
