@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use systole_shared::{BootId, PipelineReport, Report, ReportAck, ReportRequest, Text, UnixMillis};
+use systole_shared::{
+    BootId, ComponentKind, ComponentReport, PipelineReport, Report, ReportAck, ReportRequest, Text, UnixMillis,
+};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -23,6 +25,9 @@ const MINUTE_MS: i64 = 60_000;
 const SPOOL_MS: i64 = 3 * 3_600_000;
 /// States that a pipeline may be in.
 const STATES: [&str; 4] = ["RUNNING", "DEGRADED", "CRASHED", "STOPPED"];
+/// Components of each pipeline between its source and its sink: enough that what gathers in a short
+/// life is more rows than a collector writes at once.
+pub const TRANSFORMS: usize = 20;
 /// Between two reports, milliseconds at most.
 const MAX_PAUSE_MS: u64 = 160;
 /// Reports in a request at most.
@@ -178,13 +183,25 @@ pub fn read_line(line: &str) -> Option<(super::ledger::Place, u64)> {
     Some(((node.parse().ok()?, pipeline.to_owned()), number.parse().ok()?))
 }
 
+/// What the n-th of them is called.
+pub fn transform(number: usize) -> String {
+    format!("transform-{number}")
+}
+
 fn sample(id: &str, random: &mut StdRng) -> (PipelineReport<'static>, Cell) {
     if random.random_bool(0.08) {
         let failed = PipelineReport { scrape_error: Some(Text::from("refused")), ..pipeline(id, "") };
         return (failed, Cell { gaps: 1, ..Cell::default() });
     }
     let counts = distinct_counts(random.random_range(0..1_000));
-    (running(id, counts), Cell { counts, samples: 1, gaps: 0 })
+    let mut made = running(id, counts);
+    let source = made.components[0].clone();
+    made.components.extend((0..TRANSFORMS).map(|number| ComponentReport {
+        id: Text::from(transform(number)),
+        kind: ComponentKind::Transform,
+        ..source.clone()
+    }));
+    (made, Cell { counts, samples: 1, gaps: 0 })
 }
 
 /// Sends what waits, one request at a time, the oldest first, each until it is acknowledged.

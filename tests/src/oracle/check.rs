@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 use systole_shared::NodeId;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
-use super::agent::read_line;
+use super::agent::{TRANSFORMS, read_line, transform};
 use super::ledger::{Cell, Cells, Change, Ledger, Place, SharedLedger, add, summed};
 use crate::clock;
 use crate::harness::collector::counts;
-use crate::harness::{Answer, ApiClient, eventually};
+use crate::harness::{Answer, ApiClient};
 
 /// Longest time that a query may be put off, after a crash of the database.
 const SOON: Duration = Duration::from_secs(30);
+
+/// Between two looks at everything.
+const PAUSE: Duration = Duration::from_millis(20);
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -51,6 +56,14 @@ impl Stored {
 }
 
 impl Checker {
+    /// [`Self::check_bounds`] until told to stop, also while the collector dies and comes back.
+    pub async fn check_all_the_time(self, ledger: SharedLedger, stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            self.check_bounds(&ledger).await;
+            sleep(PAUSE).await;
+        }
+    }
+
     /// While reports come: everything acknowledged is told, and nothing that was not made.
     pub async fn check_bounds(&self, ledger: &SharedLedger) {
         let durable = ledger.open().durable.clone();
@@ -105,7 +118,9 @@ impl Checker {
             }
             let own = ledger.made.iter().filter(|((id, _), _)| id == pipeline).map(|(_, cell)| cell.counts);
             let all: crate::stub::totals::Counts = own.sum();
-            assert_eq!(sums["in"], [all.events_in, all.events_in, 0], "the source of {pipeline}");
+            for component in (0..TRANSFORMS).map(transform).chain(["in".to_owned()]) {
+                assert_eq!(sums[&component], [all.events_in, all.events_in, 0], "{component} of {pipeline}");
+            }
             assert_eq!(sums["out"], [all.events_in, all.events_out, all.bytes_out], "the sink of {pipeline}");
         }
     }
@@ -148,12 +163,18 @@ impl Checker {
     }
 
     async fn get(&self, path: &str) -> Value {
-        eventually(&format!("an answer to {path}"), SOON, async || {
-            let answer = Answer::try_of(self.viewer.request(reqwest::Method::GET, path)).await.ok()?;
-            // A pipeline of which no report has come yet.
-            (answer.status == 200 || answer.status == 404).then(|| answer.json())
-        })
-        .await
+        let start = Instant::now();
+        loop {
+            let answer = Answer::try_of(self.viewer.request(reqwest::Method::GET, path)).await;
+            // 404: a pipeline of which no report has come yet.
+            if let Ok(answer) = answer
+                && matches!(answer.status, 200 | 404)
+            {
+                return answer.json();
+            }
+            assert!(start.elapsed() < SOON, "no answer to {path} within {SOON:?}");
+            sleep(PAUSE).await;
+        }
     }
 
     async fn list(&self, path: &str) -> Vec<Value> {

@@ -42,8 +42,8 @@ const SHARED: &str = "shared";
 const DISK_BYTES: u64 = 512 << 20;
 /// A collector that looks at its disk refuses in time; what happens to one that does not is asked here.
 const NO_GUARD: &str = "low_disk_warn_bytes = 0\nlow_disk_stop_bytes = 0\n";
-/// The database is checked after so many kills.
-const KILLS_PER_CHECK: usize = 4;
+/// Who asks all the time, so that somebody does whatever the collector is at.
+const READERS: usize = 2;
 /// Until everything that waits is acknowledged, in a calm network.
 const DRAINED: Duration = Duration::from_secs(90);
 const HOURS_BACK_MS: i64 = 5 * 3_600_000;
@@ -136,6 +136,10 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
         fleet.spawn(agent::run(node, pipelines, random.random(), ledger.clone(), stopped.clone()));
     }
     proxy.set_fates(Fates::Random { seed: random.random() });
+    let mut readers = JoinSet::new();
+    for _ in 0..READERS {
+        readers.spawn(checker.clone().check_all_the_time(ledger.clone(), stopped.clone()));
+    }
 
     let mut trouble = Trouble { collector, server: plan.server.clone(), has_disk, random };
     for kill in 1..=plan.kills {
@@ -144,11 +148,11 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
         if plan.full_disks > 0 && kill % plan.kills.div_ceil(plan.full_disks + 1) == 0 {
             trouble.fill_disk().await;
         }
-        if kill % KILLS_PER_CHECK == 0 || kill == 1 {
-            checker.check_bounds(&ledger).await;
-        }
         if let Some(ended) = fleet.try_join_next() {
             ended.expect("no node has a reason to complain");
+        }
+        if let Some(ended) = readers.try_join_next() {
+            ended.expect("no reader has a reason to complain");
         }
         bar.set_position(kill as u64);
     }
@@ -162,6 +166,7 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
         }
     };
     timeout(DRAINED, drained).await.expect("everything that waits is acknowledged in time");
+    readers.join_all().await;
     let ledger = ledger.open().clone();
     assert_eq!(ledger.durable, ledger.made);
     let stored = checker.check_all(&ledger).await;
