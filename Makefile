@@ -58,6 +58,9 @@ bench: release setup-test ## Measure the collector, into docs/benchmarks.md (SEC
 		--warm-up 60 --seconds $(or $(SECONDS),300) --json "$(BENCH)/3 ten thousand nodes.json"
 	$(TARGET)/release/systole-bench --spawn --postgres --nodes 200 --pipelines 10 --components 5 --warm-up 10 --seconds $(SATURATION_SECONDS) \
 		--json "$(BENCH)/4 PostgreSQL 10 × 5.json"
+	@for fleet in "200 10" "50 100"; do set -- $$fleet; dir=$$(mktemp -d); \
+		$(TARGET)/release/systole-collector bare-work --data-dir "$$dir/bare" --nodes $$1 --pipelines $$2 --components 5 \
+			> "$(BENCH)/bare $$2 × 5.json"; code=$$?; rm -rf "$$dir"; [ $$code = 0 ] || exit $$code; done
 	$(TARGET)/release/systole-bench report $(BENCH) --into docs/benchmarks.md
 
 SOAK = $(TARGET)/debug/systole-bench soak --kills $(or $(SOAK_KILLS),100) $(if $(SOAK_SEED),--seed $(SOAK_SEED))

@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod args;
+mod bare;
 pub mod bodies;
 pub mod fleet;
 pub mod metrics;

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use chrono::DateTime;
+use serde::de::DeserializeOwned;
 
 use super::args::ReportArgs;
+use super::bare::{self, BareWork};
 use super::outcome::Outcome;
 use crate::clock;
 
@@ -16,7 +18,13 @@ const END: &str = "<!-- systole-bench report: end -->";
 
 /// Makes the table, and puts it where it belongs.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
-    let table = format!("{}\n\n{}", machine(), table(&outcomes(&args.directory)?));
+    let runs: Vec<(String, Outcome)> = read_all(&args.directory, |name| !name.starts_with(bare::PREFIX))?;
+    if runs.is_empty() {
+        bail!("no JSON of any run in {}", args.directory.display());
+    }
+    let mut bare: Vec<(String, BareWork)> = read_all(&args.directory, |name| name.starts_with(bare::PREFIX))?;
+    bare.iter_mut().for_each(|(name, _)| *name = name.split_off(bare::PREFIX.len()));
+    let table = format!("{}\n\n{}{}", machine(), table(&runs), bare::table(&bare, &runs));
     match &args.into {
         None => write!(std::io::stdout(), "{table}")?,
         Some(path) => {
@@ -28,16 +36,18 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn outcomes(directory: &Path) -> anyhow::Result<Vec<(String, Outcome)>> {
+fn read_all<T: DeserializeOwned>(
+    directory: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<(String, T)>> {
     let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    if paths.is_empty() {
-        bail!("no JSON of any run in {}", directory.display());
-    }
+    let name_of = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    paths.retain(|path| is_wanted(&name_of(path)));
     let read = |path: std::path::PathBuf| {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name_of(&path);
         let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let outcome = serde_json::from_slice(&text).with_context(|| format!("{} is of no run", path.display()))?;
         Ok((name, outcome))
@@ -120,9 +130,28 @@ mod tests {
             let text = serde_json::to_string(&outcome).unwrap();
             std::fs::write(directory.path().join(name).with_extension("json"), text).unwrap();
         }
-        let table = table(&outcomes(directory.path()).unwrap());
+        let table = table(&read_all(directory.path(), |_| true).unwrap());
         assert!(table.starts_with("| | a | b |\n|---|---|---|\n| fleet | 50 nodes"), "{table}");
         assert!(table.contains("\n| failed: 503 |  | 2 |\n"), "{table}");
+    }
+
+    #[test]
+    fn bare_work_stands_against_the_run_of_the_same_fleet() {
+        let directory = tempfile::tempdir().unwrap();
+        let bare = r#"{"reports": 1, "reportsPerSecond": 20000.0, "upsertingReportsPerSecond": 900.0, "upsertsPerSecond": 5.0,
+            "microsecondsPerReport": {"open": 1.0, "decode": 20.04, "apply": 3.0, "commit": 4.0, "fold": 5.0}}"#;
+        std::fs::write(directory.path().join("bare 10 × 5.json"), bare).unwrap();
+        let mut run = outcome(&[], 0);
+        run.reports_per_second = 11_000.0;
+        let text = serde_json::to_string(&run).unwrap();
+        std::fs::write(directory.path().join("1 saturation 10 × 5.json"), text).unwrap();
+        let into = directory.path().join("page.md");
+        std::fs::write(&into, format!("{BEGIN}\n{END}\n")).unwrap();
+        super::run(&ReportArgs { directory: directory.path().to_owned(), into: Some(into.clone()) }).unwrap();
+        let page = std::fs::read_to_string(into).unwrap();
+        assert!(page.contains("\n| Without HTTP, per report | 10 × 5 |\n"), "{page}");
+        assert!(page.contains("| decode (JSON) | 20.0 µs |"), "{page}");
+        assert!(page.contains("| the collector's share of that | 0.55 |"), "{page}");
     }
 
     #[test]
