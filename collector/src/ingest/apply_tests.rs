@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use systole_shared::events::{Event, EventType};
-use systole_shared::{LogStream, NodeId};
+use systole_shared::{ComponentId, ComponentKind, LogStream, NodeId};
 use uuid::Uuid;
 
 use super::*;
-use crate::ingest::report::PipelineDeltas;
+use crate::ingest::report::{ComponentFacts, PipelineDeltas};
 use crate::store::{CommitBatch, EnvironmentKey, NodeKey};
 
 const NOW: UnixMillis = 1_790_000_000_000;
@@ -137,6 +137,40 @@ fn a_failed_scrape_is_a_gap_and_not_a_zero() {
     assert_eq!((row.samples, row.gaps, row.events_in), (0, 1, 0));
     assert!(bench.changes.samples.is_empty(), "nothing in the ring");
     assert!(bench.changes.events.iter().all(|event| event.kind != EventType::MetricUpdate), "nothing in the feed");
+}
+
+#[test]
+fn components_beyond_the_limit_have_live_samples_and_no_history() {
+    let mut bench = Bench::new();
+    bench.dimensions.max_component_series = 3;
+    let component = |id: &str| ComponentFacts {
+        id: ComponentId::parse(id).unwrap(),
+        kind: ComponentKind::Transform,
+        received_events: 5,
+        sent_events: 5,
+        received_bytes: None,
+        sent_bytes: None,
+        errors: 0,
+        discarded: 0,
+        latency_ms: None,
+        utilization: None,
+        buffer_events: None,
+        buffer_max_events: None,
+        buffer_bytes: None,
+        buffer_max_bytes: None,
+    };
+    for seq in 1..=2 {
+        let pipelines = ["a", "b"].map(|id| PipelineFacts {
+            components: ["in", "out"].map(component).into(),
+            ..pipeline(id, PipelineStatus::Running, Some(5))
+        });
+        bench.apply(context(1, NOW), report(seq, NOW, pipelines.into()));
+        assert!(bench.changes.samples.iter().all(|sample| sample.update.components.len() == 2), "all are live");
+        let batch = bench.batch();
+        assert_eq!(batch.cells[0].components.len(), 3);
+        let named = batch.series.iter().filter(|series| !series.component.is_empty()).count();
+        assert_eq!(named, if seq == 1 { 3 } else { 0 }, "each is made known once");
+    }
 }
 
 #[test]

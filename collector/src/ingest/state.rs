@@ -30,7 +30,7 @@ pub(crate) struct Dimensions {
     last_series: i64,
     /// Components that have a series, and how many may have one.
     component_series: usize,
-    max_component_series: usize,
+    pub max_component_series: usize,
 }
 
 /// A pipeline of an environment.
