@@ -36,8 +36,9 @@ const LEVELS: [(usize, usize); 10] = [
 /// A pipeline is idle when all others were filled so often since it was.
 const IDLE_ROUNDS: u64 = 10;
 
-/// Samples by which a ring grows.
+/// Samples by which a ring grows, and those that it begins with: a minute, when it has just been made.
 const BLOCK_SAMPLES: usize = 60;
+const FIRST_SAMPLES: usize = 12;
 
 /// What a pipeline and a component take besides their samples: names and places in tables, about.
 const PIPELINE_BYTES: usize = 256;
@@ -111,7 +112,8 @@ impl Ring {
             self.0.pop_front();
         }
         if self.0.len() == self.0.capacity() {
-            self.0.reserve_exact(BLOCK_SAMPLES.min(cap - self.0.len()));
+            let more = self.0.len().clamp(FIRST_SAMPLES, BLOCK_SAMPLES);
+            self.0.reserve_exact(more.min(cap - self.0.len()));
         }
         self.0.push_back(slot);
         self.bytes() - before

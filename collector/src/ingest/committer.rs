@@ -38,6 +38,10 @@ const BATCH_REPORTS: usize = 256;
 /// How long a batch may gather while requests keep coming.
 const BATCH_TIME: Duration = Duration::from_millis(20);
 
+/// The least time between the beginnings of two transactions: under load a few more requests share the
+/// wait for the disk, and nobody notices; when little comes nobody waits.
+const BATCH_SPACING: Duration = Duration::from_millis(4);
+
 /// After a failed transaction this many submissions are committed one by one, so that one that the
 /// database refuses takes no others along: everybody is asked to send again, and then only it fails.
 const ALONE_AFTER_FAILURE: usize = 512;
@@ -113,8 +117,9 @@ impl Committer {
         stop: CancellationToken,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (work, receiver) = mpsc::channel(QUEUE_LEN);
-        let fold_timer = FoldTimer::new(Instant::now());
-        let task = CommitterTask { state, parts, stop, fold_timer, alone: 0, failures_in_row: 0 };
+        let now = Instant::now();
+        let fold_timer = FoldTimer::new(now);
+        let task = CommitterTask { state, parts, stop, fold_timer, last_batch: now, alone: 0, failures_in_row: 0 };
         let journal = Arc::clone(&task.parts.journal);
         let task = tokio::spawn(task.run(receiver));
         (Committer { work, journal }, task)
@@ -180,6 +185,8 @@ struct CommitterTask {
     parts: CommitterParts,
     stop: CancellationToken,
     fold_timer: FoldTimer,
+    /// When the last transaction began.
+    last_batch: Instant,
     /// Submissions that are still to be committed one by one.
     alone: usize,
     /// Transactions that failed since the last one that did not.
@@ -206,12 +213,34 @@ impl CommitterTask {
                 work = receiver.recv() => work,
             };
             let Some(first) = first else { return self.fold_all().await };
-            let batch = if self.alone > 0 { vec![first] } else { gather(first, &mut receiver) };
+            let batch = if self.alone > 0 { vec![first] } else { self.gather(first, &mut receiver).await };
             self.alone = self.alone.saturating_sub(1);
             if self.commit_batch(batch).await == Next::End {
                 return;
             }
         }
+    }
+
+    /// What waits, and what comes before the next transaction may begin.
+    async fn gather(&mut self, first: Work, receiver: &mut mpsc::Receiver<Work>) -> Vec<Work> {
+        let begin = Instant::now();
+        let until = self.last_batch + BATCH_SPACING;
+        let mut reports = first.reports();
+        let mut batch = vec![first];
+        while reports < BATCH_REPORTS && begin.elapsed() < BATCH_TIME {
+            let work = match receiver.try_recv() {
+                Ok(work) => work,
+                Err(_) if begin >= until => break,
+                Err(_) => match tokio::time::timeout_at(until, receiver.recv()).await {
+                    Ok(Some(work)) => work,
+                    Ok(None) | Err(_) => break,
+                },
+            };
+            reports += work.reports();
+            batch.push(work);
+        }
+        self.last_batch = Instant::now();
+        batch
     }
 
     /// Writes a slice of the journal; the first of a fold also says how many there are.
@@ -477,19 +506,6 @@ impl Work {
             Work::Settle(_) => 0,
         }
     }
-}
-
-/// Takes what waits, up to 32 reports or 20 ms.
-fn gather(first: Work, receiver: &mut mpsc::Receiver<Work>) -> Vec<Work> {
-    let begin = Instant::now();
-    let mut reports = first.reports();
-    let mut batch = vec![first];
-    while reports < BATCH_REPORTS && begin.elapsed() < BATCH_TIME {
-        let Ok(work) = receiver.try_recv() else { break };
-        reports += work.reports();
-        batch.push(work);
-    }
-    batch
 }
 
 /// Reports that ended before are refused: their minutes are expired.

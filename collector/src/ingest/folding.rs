@@ -1,7 +1,7 @@
 //! When the journal becomes rows.
 //!
-//! A second after a minute's end nearly all reports of it are there, so that most rows are written
-//! once. The slices are spread, so that reports hardly notice them.
+//! A moment after a minute's end nearly all reports of it are there and few of the next, so that most
+//! rows are written once. The slices are spread, so that reports hardly notice them.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use systole_shared::UnixMillis;
 use tokio::time::Instant;
 
 /// How long after a minute's end its reports may come, to be folded with it.
-const SETTLING_MS: i64 = 1_000;
+const SETTLING_MS: i64 = 300;
+
+/// The least time between two folds.
+const LEAST_PAUSE_MS: i64 = 1_000;
 
 /// What all slices together may take.
 const SPREAD: Duration = Duration::from_secs(30);
@@ -62,7 +65,7 @@ impl FoldTimer {
         self.is_folding = false;
         let wait = (60_000 + SETTLING_MS - now_ms.rem_euclid(60_000)) % 60_000;
         // Never at once again, for it may still be that very moment.
-        self.next = now + Duration::from_millis(wait.unsigned_abs().max(SETTLING_MS.unsigned_abs()));
+        self.next = now + Duration::from_millis(wait.max(LEAST_PAUSE_MS).unsigned_abs());
     }
 }
 
@@ -71,10 +74,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_fold_begins_a_second_after_each_minute() {
+    async fn a_fold_begins_a_moment_after_each_minute() {
         let now = Instant::now();
         let mut timer = FoldTimer::new(now);
-        for (within_minute, wait) in [(0, 1_000), (500, 1_000), (1_000, 1_000), (1_005, 59_995), (59_999, 1_001)] {
+        for (within_minute, wait) in [(0, 1_000), (299, 1_000), (300, 1_000), (305, 59_995), (59_200, 1_100)] {
             timer.end(now, 29_833_333 * 60_000 + within_minute);
             assert_eq!(timer.next() - now, Duration::from_millis(wait), "{within_minute} ms into a minute");
         }
