@@ -452,8 +452,10 @@ mod tests {
 
     #[test]
     fn the_longest_idle_pipeline_goes_before_those_in_use_shrink() {
-        let block = BLOCK_SAMPLES * SLOT_BYTES;
-        let rings = Rings::new(block * 5);
+        let ring = |samples| PIPELINE_BYTES + samples * SLOT_BYTES;
+        // Room for all but the one that comes last.
+        let budget = 2 * ring(48) + 3 * ring(FIRST_SAMPLES) + 1;
+        let rings = Rings::new(budget);
         let only_pipelines = |nodes: std::ops::RangeInclusive<i64>, at| {
             for node in nodes {
                 let mut pending = pending(node, at);
@@ -462,12 +464,12 @@ mod tests {
             }
         };
         only_pipelines(1..=4, 1);
-        (2..=50).for_each(|at| only_pipelines(3..=4, at));
-        only_pipelines(5..=6, 51);
+        (2..=48).for_each(|at| only_pipelines(3..=4, at));
+        only_pipelines(5..=6, 49);
         assert!(of(&rings, 1, None).is_empty() && of(&rings, 2, None).is_empty(), "the oldest went");
-        assert_eq!((of(&rings, 3, None).len(), of(&rings, 6, None).len()), (50, 1));
+        assert_eq!((of(&rings, 3, None).len(), of(&rings, 6, None).len()), (48, 1));
         let usage = rings.usage();
-        assert!(usage.bytes <= block * 5);
+        assert!(usage.bytes <= budget);
         assert_eq!((usage.shed.dropped_pipelines, usage.pipeline_samples), (2, RING_SAMPLES));
     }
 
