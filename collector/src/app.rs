@@ -145,7 +145,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
             sources.clone(),
         )),
         tokio::spawn(retention::expire_regularly(
-            Arc::clone(&store),
+            Arc::clone(&journal),
             config.retention,
             Arc::clone(&telemetry),
             sources.clone(),

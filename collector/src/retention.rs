@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Retention;
-use crate::store::{Cutoffs, Step, Store};
+use crate::journal::Journal;
+use crate::store::{Cutoffs, Step};
 use crate::telemetry::Telemetry;
 
 /// Rows of each table that go in one transaction.
@@ -21,7 +22,7 @@ const ROUND_PAUSE: Duration = Duration::from_secs(60);
 
 /// Expires rows until it is stopped.
 pub(crate) async fn expire_regularly(
-    store: Arc<dyn Store>,
+    journal: Arc<Journal>,
     retention: Retention,
     telemetry: Arc<Telemetry>,
     stop: CancellationToken,
@@ -32,7 +33,7 @@ pub(crate) async fn expire_regularly(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        pause = match store.expire(cutoffs(retention, clock::now_ms()), BATCH_ROWS).await {
+        pause = match journal.expire(cutoffs(retention, clock::now_ms()), BATCH_ROWS).await {
             Ok(0) => ROUND_PAUSE,
             Ok(removed) => {
                 telemetry.rows_expired.inc_by(removed);

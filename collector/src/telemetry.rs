@@ -65,6 +65,8 @@ pub(crate) struct Telemetry {
     pub fold_seconds: Histogram,
     pub journal_rows: Gauge,
     pub journal_bytes: Gauge,
+    pub history_cache_hits: Counter,
+    pub history_cache_misses: Counter,
     pub rows_expired: Counter,
     pub rows_cut: Counter,
     pub database_bytes: Family<TableLabel, Gauge>,
@@ -146,6 +148,16 @@ impl Telemetry {
             fold_seconds,
             journal_rows: metric!("journal_rows", "Rows that are in the journal only", Gauge::default()),
             journal_bytes: metric!("journal_bytes", "Bytes of the journal's records", Gauge::default()),
+            history_cache_hits: metric!(
+                "history_cache_hits",
+                "Hours of pipelines' minutes that queries found in memory",
+                Counter::default()
+            ),
+            history_cache_misses: metric!(
+                "history_cache_misses",
+                "Hours of pipelines' minutes, all over, that queries read from the database",
+                Counter::default()
+            ),
             rows_expired: metric!("rows_expired", "Rows removed after their retention", Counter::default()),
             rows_cut: metric!("rows_cut", "Rows removed early because the disk is low", Counter::default()),
             database_bytes: metric!("database_bytes", "Bytes of a table with its indexes", Family::default()),

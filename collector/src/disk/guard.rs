@@ -104,7 +104,9 @@ impl DiskGuard {
         if self.settings.warn_bytes == Some(0) {
             return LOW_PAUSE;
         }
-        let cutoffs = Cutoffs { logs_before: now - LEAST_KEPT_MS, ..retention::cutoffs(self.retention, now) };
+        // Minutes expire by way of the journal only, which keeps sums of them.
+        let cutoffs =
+            Cutoffs { logs_before: now - LEAST_KEPT_MS, minutes_before: 0, ..retention::cutoffs(self.retention, now) };
         match self.store.expire(cutoffs, CUT_ROWS).await {
             Ok(0) => LOW_PAUSE,
             Ok(removed) => {

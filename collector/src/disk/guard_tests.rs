@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, CommitBatch, LogQuery, LogRow, NewEnrolment};
+use crate::store::{Access, CommitBatch, LogQuery, LogRow, NewEnrolment, NodeKey, NodeMinuteRow, Step, StepRange};
 
 const NOW: i64 = 1_790_000_000_000;
 const HOUR: i64 = 3_600_000;
@@ -128,4 +128,16 @@ async fn the_last_hour_stays_and_with_a_bound_of_0_everything_does() {
         }
         assert_eq!(rig.lines().await, expected);
     }
+}
+
+#[tokio::test]
+async fn expired_minutes_are_left_to_retention() {
+    let mut rig = Rig::auto();
+    rig.write_lines([0].into_iter()).await;
+    let minute = NOW / 60_000 - 3 * 1_440;
+    let node_minutes = vec![NodeMinuteRow { minute, node: 1, samples: 1, ..NodeMinuteRow::default() }];
+    rig.store.commit(CommitBatch { node_minutes, head_seq: 1, ..CommitBatch::default() }).await.unwrap();
+    rig.with_free(200 << 20).await;
+    let range = StepRange { step: Step::Minute, from: minute, to: minute + 1 };
+    assert_eq!(rig.store.node_minutes(NodeKey(1), range).await.unwrap().rows.len(), 1);
 }

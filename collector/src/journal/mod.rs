@@ -4,9 +4,11 @@
 //! node. So the committer's transaction does not touch it: it adds one record that has everything the
 //! batch added (`record`), and the sums are kept in memory (`pending`). Once a minute they become
 //! rows, in slices of a few milliseconds, and the records go. After a crash the records are read
-//! again. Queries add what is not in its rows yet (`overlay`), so nobody sees any of this.
+//! again. Queries add what is not in its rows yet (`overlay`), so nobody sees any of this. Because all
+//! changes of minutes come by here, sums of hours that are over can be kept (`hours`).
 
 mod cell;
+mod hours;
 mod overlay;
 mod pending;
 mod record;
@@ -18,12 +20,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub(crate) use self::cell::{MinuteCell, add_known};
+pub(crate) use self::hours::HourCounts;
 use self::pending::{Found, Pending, Slice};
 use self::record::Record;
 pub(crate) use self::record::compact_float;
+use crate::clock;
 use crate::store::{
-    CommitBatch, ComponentMinuteView, EnvironmentKey, IngestSnapshot, JournalRow, NodeKey, NodeQuery, NodeSpan,
-    NodeView, PipelineMinuteView, StateSnapshot, StepRange, Store, StoreError,
+    CommitBatch, ComponentMinuteView, Cutoffs, EnvironmentKey, IngestSnapshot, JournalRow, NodeKey, NodeQuery,
+    NodeSpan, NodeView, PipelineMinuteView, StateSnapshot, StepRange, Store, StoreError, Stored,
 };
 
 /// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
@@ -142,6 +146,21 @@ impl Journal {
         JournalUsage { rows: pending.rows(), bytes: pending.bytes() }
     }
 
+    /// How often sums of hours were there.
+    pub(crate) fn hour_counts(&self) -> HourCounts {
+        self.lock().hours.counts
+    }
+
+    /// Removes up to `limit` rows of each table that are expired. Returns how many.
+    pub(crate) async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
+        let removed = self.store.expire(cutoffs, limit).await;
+        // Of a transaction that failed nobody knows whether it did.
+        if !matches!(removed, Ok(0)) {
+            self.lock().hours.drop_before(cutoffs.minutes_before);
+        }
+        removed
+    }
+
     /// Nodes, by name.
     pub(crate) async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
         let _reading = self.read();
@@ -176,8 +195,24 @@ impl Journal {
         range: StepRange,
     ) -> Result<Vec<PipelineMinuteView>, StoreError> {
         let _reading = self.read();
-        let stored = self.store.pipeline_minutes(pipeline, node, range).await?;
+        let kept = if node.is_none() { self.read_hours(pipeline, range).await? } else { None };
+        let stored = match kept {
+            Some(stored) => stored,
+            None => self.store.pipeline_minutes(pipeline, node, range).await?,
+        };
         Ok(overlay::pipeline_minutes(stored, range, &self.lock()))
+    }
+
+    /// Reads only the rows of hours that are not in memory. `None` when that is of no use. A
+    /// [`Reading`] must have begun.
+    async fn read_hours(
+        &self,
+        pipeline: i64,
+        range: StepRange,
+    ) -> Result<Option<Stored<PipelineMinuteView>>, StoreError> {
+        let Some(found) = self.lock().look_up(pipeline, range, clock::now_ms()) else { return Ok(None) };
+        let stored = self.store.pipeline_minutes(pipeline, None, found.missing).await?;
+        Ok(self.lock().put_together(found, stored))
     }
 
     /// A pipeline's components by minute, hour or day, summed over nodes unless one is named.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::cell::MinuteCell;
+use super::hours::Hours;
 use super::record::Record;
 use crate::store::{FoldMark, NodeBootRow, NodePulse};
 
@@ -52,6 +53,13 @@ impl Slice {
     fn row_count(&self) -> usize {
         self.cells.iter().map(MinuteCell::row_count).sum()
     }
+
+    /// The hours that its cells lie in, some perhaps twice.
+    fn hours(&self) -> Vec<i64> {
+        let mut hours: Vec<_> = self.cells.iter().map(|cell| cell.minute.div_euclid(60)).collect();
+        hours.dedup();
+        hours
+    }
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +81,8 @@ pub(super) struct Pending {
     sealed_rows: usize,
     /// Highest sequence number of the feed that is committed.
     pub head_seq: u64,
+    /// What the rows say up to `written`.
+    pub hours: Hours,
 }
 
 impl Waiting {
@@ -171,6 +181,7 @@ impl Pending {
     /// Begins anew with what the database has.
     pub(super) fn load(&mut self, found: Found) {
         let mark = found.mark;
+        self.hours.clear();
         let mut sealed = Waiting::default();
         let mut active = Waiting::default();
         self.records = found.records.iter().map(|(id, bytes, _)| (*id, *bytes)).collect();
@@ -260,6 +271,9 @@ impl Pending {
     /// A slice is in the database.
     pub(super) fn note_written(&mut self, slice: &Slice) {
         self.written = slice.number;
+        for hour in slice.hours() {
+            self.hours.drop_hour(hour);
+        }
         self.sealed_rows -= slice.row_count();
         if let Some(end) = slice.trim_to {
             while let Some((_, bytes)) = self.records.pop_front_if(|(id, _)| *id <= end) {
@@ -267,6 +281,19 @@ impl Pending {
             }
         }
         self.forget_written();
+    }
+
+    /// Number of the slice that was written last.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether it is certain that the slices behind `number` up to `folds` changed none of these hours.
+    /// For readers that began before: others' slices are not kept.
+    pub(super) fn leave_alone(&self, number: u64, folds: u64, hours: impl Fn(i64) -> bool) -> bool {
+        let behind = || self.slices.iter().filter(|slice| slice.number > number && slice.number <= folds);
+        folds.checked_sub(number) == Some(behind().count() as u64)
+            && !behind().any(|slice| slice.hours().into_iter().any(&hours))
     }
 
     /// A reader begins; what gives its number has to be handed to [`Pending::end_reading`].

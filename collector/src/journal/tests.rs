@@ -20,6 +20,8 @@ use crate::store::{
 const BEGIN: i64 = 29_833_333;
 const NODES: i64 = 3;
 const EVER: StepRange = StepRange { step: Step::Minute, from: 0, to: i64::MAX };
+/// All that is reported, in two hours that are over.
+const NEAR: StepRange = StepRange { step: Step::Minute, from: BEGIN, to: BEGIN + 70 };
 const BOOT: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 async fn open(path: &Path) -> Journal {
@@ -129,6 +131,9 @@ async fn check(journal: &Journal, sums: &BTreeMap<(i64, i64), i64>, last: &HashM
         for view in &pipeline {
             assert_eq!(view.latency_sum, 1_000.0 * view.events_in as f64);
         }
+        if step == Step::Minute {
+            assert_eq!(journal.pipeline_minutes(1, None, NEAR).await.unwrap(), pipeline, "of hours {after}");
+        }
         let component = journal.component_minutes(1, None, range).await.unwrap();
         let read: BTreeMap<_, _> = component.iter().map(|view| (view.at, view.received_events)).collect();
         assert_eq!(read, expected, "{step:?} of the component {after}");
@@ -146,6 +151,7 @@ async fn check(journal: &Journal, sums: &BTreeMap<(i64, i64), i64>, last: &HashM
 #[tokio::test]
 async fn everything_counts_once_whatever_is_folded_and_wherever_it_crashes() {
     let mut runner = TestRunner::deterministic();
+    let mut hits = 0;
     for _ in 0..12 {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.db");
@@ -192,6 +198,7 @@ async fn everything_counts_once_whatever_is_folded_and_wherever_it_crashes() {
             journal.fold().await.unwrap();
         }
         check(&journal, &sums, &last, "at the end").await;
+        hits += journal.hour_counts().hits;
         assert_eq!(journal.usage(), JournalUsage::default(), "nothing is left in the journal");
         let snapshot = journal.load().await.unwrap();
         assert!(snapshot.journal.is_empty());
@@ -200,6 +207,89 @@ async fn everything_counts_once_whatever_is_folded_and_wherever_it_crashes() {
         assert_eq!(progress, last);
         journal.store.close().await;
     }
+    assert!(hits > 100, "{hits} hours came from memory");
+}
+
+fn events_in(views: &[PipelineMinuteView]) -> i64 {
+    views.iter().map(|view| view.events_in).sum()
+}
+
+/// Writes all that waits.
+async fn fold_all(journal: &Journal) {
+    while journal.seal() > 0 {
+        journal.fold().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_hour_from_memory_is_not_set_beside_rows_that_were_read_after_it_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(&dir.path().join("test.db")).await;
+    prepare(&journal).await;
+    journal.commit(report(1, 0, 10, 1)).await.unwrap();
+    fold_all(&journal).await;
+    // The first of the two hours.
+    journal.pipeline_minutes(1, None, StepRange { to: BEGIN + 1, ..NEAR }).await.unwrap();
+    for (minute, is_of_use) in [(69, true), (0, false)] {
+        journal.commit(report(1, minute, 1, 2)).await.unwrap();
+        let reading = journal.read();
+        let found = journal.lock().look_up(1, NEAR, clock::now_ms()).unwrap();
+        assert_eq!(found.missing.from, (BEGIN + 60).div_euclid(60) * 60, "only the second is read");
+        fold_all(&journal).await;
+        let stored = journal.store.pipeline_minutes(1, None, found.missing).await.unwrap();
+        let stored = journal.lock().put_together(found, stored);
+        assert_eq!(stored.map(|stored| events_in(&stored.rows)), is_of_use.then_some(11));
+        drop(reading);
+        // What was read of the second hour is known now, and goes for the next round.
+        journal.lock().hours.drop_hour((BEGIN + 69).div_euclid(60));
+    }
+    assert_eq!(events_in(&journal.pipeline_minutes(1, None, NEAR).await.unwrap()), 12);
+}
+
+#[tokio::test]
+async fn rows_that_were_read_before_a_change_are_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(&dir.path().join("test.db")).await;
+    prepare(&journal).await;
+    journal.commit(report(1, 0, 10, 1)).await.unwrap();
+    let reading = journal.read();
+    let found = journal.lock().look_up(1, NEAR, clock::now_ms()).unwrap();
+    let stored = journal.store.pipeline_minutes(1, None, found.missing).await.unwrap();
+    fold_all(&journal).await;
+    assert_eq!(events_in(&journal.lock().put_together(found, stored).unwrap().rows), 0);
+    drop(reading);
+    assert_eq!(events_in(&journal.pipeline_minutes(1, None, NEAR).await.unwrap()), 10);
+}
+
+#[tokio::test]
+async fn expired_minutes_do_not_come_out_of_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.db");
+    let journal = open(&path).await;
+    prepare(&journal).await;
+    for minute in [0, 69] {
+        journal.commit(report(1, minute, 10, minute + 1)).await.unwrap();
+    }
+    fold_all(&journal).await;
+    for hits in [0, 2] {
+        assert_eq!(events_in(&journal.pipeline_minutes(1, None, NEAR).await.unwrap()), 20);
+        assert_eq!(journal.hour_counts(), HourCounts { hits, misses: 2 });
+    }
+    while journal.store.roll_up(clock::now_ms() / Step::Hour.ms(), 1_000).await.unwrap() > 0 {}
+    let expire =
+        async |minutes_before| journal.expire(Cutoffs { minutes_before, ..Cutoffs::default() }, 100).await.unwrap();
+    let second_hour = (BEGIN + 60).div_euclid(60) * 60;
+    assert!(expire(second_hour).await > 0);
+    assert_eq!(events_in(&journal.pipeline_minutes(1, None, NEAR).await.unwrap()), 10);
+    // Nor are they kept by somebody who read them before they went.
+    journal.lock().hours.drop_hour(second_hour / 60);
+    let reading = journal.read();
+    let found = journal.lock().look_up(1, NEAR, clock::now_ms()).unwrap();
+    let stored = journal.store.pipeline_minutes(1, None, found.missing).await.unwrap();
+    assert!(expire(second_hour + 60).await > 0);
+    assert_eq!(events_in(&journal.lock().put_together(found, stored).unwrap().rows), 10);
+    drop(reading);
+    assert_eq!(events_in(&journal.pipeline_minutes(1, None, NEAR).await.unwrap()), 0);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! `GET /metrics`: what the collector counts of itself, over all environments.
 
+use std::sync::atomic::Ordering;
+
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
@@ -32,6 +34,10 @@ pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpRespo
     let journal = app.journal.usage();
     telemetry.journal_rows.set(signed(journal.rows));
     telemetry.journal_bytes.set(i64::try_from(journal.bytes).unwrap_or(i64::MAX));
+    // They are counted under the journal's lock.
+    let hours = app.journal.hour_counts();
+    telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
+    telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
     telemetry.ingest_queue.set(signed(app.committer.queue_len()));
     note_process(&app);
     let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;

@@ -119,6 +119,10 @@ async fn minutes_add_up_by_key(store: Arc<dyn Store>) {
         .unwrap()
         .rows;
     assert_eq!(some.iter().map(|view| view.at - MINUTE).collect::<Vec<_>>(), [3, 4]);
+    // Whoever knows the rows asks for their number only.
+    let nothing = StepRange { from: MINUTE + 3, to: MINUTE + 3, ..ALL_MINUTES };
+    let stored = store.pipeline_minutes(1, None, nothing).await.unwrap();
+    assert_eq!((stored.rows.len(), stored.series.len()), (0, 1));
 }
 
 async fn counters_stay_at_the_largest_number(store: Arc<dyn Store>) {

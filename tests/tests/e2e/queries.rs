@@ -60,6 +60,29 @@ async fn a_report_of_the_past_lands_in_the_minute_in_which_it_happened() {
 }
 
 #[tokio::test]
+async fn an_hour_that_is_over_is_summed_once_and_still_takes_what_comes_late() {
+    let mut collector = TestCollector::start().await;
+    let node = NodeClient::enroll(&collector, None, "n1").await;
+    let viewer = collector.viewer().await;
+    let hour = (clock::now_ms() / (60 * MINUTE_MS) - 3) * 60 * MINUTE_MS;
+    let path = minutes("orders", hour, hour + 60 * MINUTE_MS);
+    for seq in 1..=2 {
+        let late = report(seq, hour + MINUTE_MS, vec![running("orders", distinct_counts(1))]);
+        assert_eq!(node.post(&node.request_of(vec![late])).await.refused, []);
+        for _ in 0..2 {
+            let items = viewer.list(&path).await;
+            assert_eq!(items.iter().map(counts).collect::<Vec<_>>(), [distinct_counts(seq)]);
+        }
+    }
+    let page = String::from_utf8(viewer.get("/metrics").await.body).unwrap();
+    for what in ["hits", "misses"] {
+        let series = format!("systole_history_cache_{what}_total ");
+        let count = page.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok());
+        assert!(count >= Some(1), "{what}: {count:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_times_of_an_agent_with_a_wrong_clock_are_corrected() {
     let mut collector = TestCollector::start().await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
