@@ -254,7 +254,12 @@ impl CommitterTask {
             Ok(Some(rows)) => {
                 self.parts.telemetry.fold_seconds.observe(begin.elapsed().as_secs_f64());
                 self.parts.telemetry.rows_written.inc_by(rows as u64);
-                self.fold_timer.go_on(Instant::now());
+                if journal.is_full() {
+                    // Reports are refused until there is room.
+                    self.fold_timer.hurry(Instant::now());
+                } else {
+                    self.fold_timer.go_on(Instant::now());
+                }
                 Next::GoOn
             }
             Ok(None) => {
@@ -263,8 +268,7 @@ impl CommitterTask {
             }
             Err(error) => {
                 tracing::error!(error = %chain(&error), "the journal could not be folded, trying again");
-                tokio::time::sleep(FAILURE_PAUSE).await;
-                self.fold_timer.go_on(Instant::now());
+                self.fold_timer.try_later(Instant::now());
                 if is_final(&error) { Next::End } else { self.reload().await }
             }
         }

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// How long after a minute's end its reports may come, to be folded with it.
 const SETTLING_MS: i64 = 300;
 
+/// How long a database that takes no rows is left alone. Reports go on: the journal is another table.
+const FAILURE_PAUSE: Duration = Duration::from_secs(2);
+
 /// The least time between two folds.
 const LEAST_PAUSE_MS: i64 = 1_000;
 
@@ -55,6 +58,11 @@ impl FoldTimer {
         self.next = now + self.pause;
     }
 
+    /// A slice could not be written.
+    pub(super) fn try_later(&mut self, now: Instant) {
+        self.next = now + FAILURE_PAUSE;
+    }
+
     /// Too much waits to take one's time.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.next = now;
@@ -81,6 +89,16 @@ mod tests {
             timer.end(now, 29_833_333 * 60_000 + within_minute);
             assert_eq!(timer.next() - now, Duration::from_millis(wait), "{within_minute} ms into a minute");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_takes_no_rows_is_asked_again_later() {
+        let now = Instant::now();
+        let mut timer = FoldTimer::new(now);
+        timer.begin(1);
+        timer.try_later(now);
+        assert_eq!(timer.next() - now, Duration::from_secs(2));
+        assert!(!timer.is_between_folds(), "it goes on where it was");
     }
 
     #[tokio::test(start_paused = true)]

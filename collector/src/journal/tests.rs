@@ -371,3 +371,33 @@ async fn large_numbers_of_rows_become_several_slices_and_every_record_goes() {
         .batch_execute("CREATE TABLE t (n INTEGER CHECK (n = 0)); INSERT INTO t SELECT count(*) FROM journal")
         .unwrap();
 }
+
+#[tokio::test]
+async fn rows_that_cannot_be_written_stay_in_the_journal_and_keep_no_report_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("test.db");
+    let journal = open(&path).await;
+    prepare(&journal).await;
+    journal.commit(report(1, 0, 10, 1)).await.unwrap();
+    let mut beside = SqliteConnection::establish(&path.display().to_string()).unwrap();
+    beside
+        .batch_execute("CREATE TRIGGER t BEFORE INSERT ON pipeline_minutes BEGIN SELECT RAISE(ABORT, 'no rows'); END;")
+        .unwrap();
+    let sum = async || {
+        let views = journal.pipeline_minutes(1, None, EVER).await.unwrap();
+        views.iter().map(|view| view.events_in).sum::<i64>()
+    };
+    for seq in 2..=3 {
+        journal.seal();
+        assert!(journal.fold().await.is_err());
+        // As the committer does after a failure.
+        journal.load().await.unwrap();
+        journal.commit(report(1, 0, 10, seq)).await.unwrap();
+        assert_eq!(sum().await, 10 * seq);
+    }
+    beside.batch_execute("DROP TRIGGER t;").unwrap();
+    while journal.seal() > 0 {
+        journal.fold().await.unwrap();
+    }
+    assert_eq!((sum().await, journal.usage()), (30, JournalUsage::default()));
+}
