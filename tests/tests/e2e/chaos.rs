@@ -54,6 +54,20 @@ async fn a_request_that_was_cut_is_not_taken() {
 }
 
 #[tokio::test]
+async fn a_cut_behind_the_end_of_its_message_comes_before_the_next_one() {
+    let collector = TestCollector::start().await;
+    for cut in [Fate::CutRequest { exchange: 1, after: 9_000 }, Fate::CutAnswer { exchange: 1, after: 9_000 }] {
+        let (proxy, mut node) = node_behind(&collector, Fates::Always(cut)).await;
+        node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
+        assert!(proxy.struck().is_empty());
+        let request = node.next_request(vec![running(PIPELINE, distinct_counts(1))]);
+        // The client may try once more on a new connection, whose first exchange passes.
+        let _ = Answer::try_of(node.raw_request(to_json(&request), None)).await;
+        assert_eq!(proxy.struck()[cut.name()], 1);
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_arrives_twice_counts_once_whichever_answer_is_given() {
     let mut collector = TestCollector::start().await;
     let (proxy, mut node) = node_behind(&collector, Fates::CALM).await;

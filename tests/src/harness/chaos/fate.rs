@@ -28,14 +28,14 @@ pub enum Fate {
     CutRequest {
         /// In this exchange.
         exchange: u64,
-        /// When so many bytes of it have been carried.
+        /// When so many bytes of it have been carried; before the next exchange when it has fewer.
         after: usize,
     },
     /// Cut within an answer, or right before it: what was asked for has happened all the same.
     CutAnswer {
         /// In this exchange.
         exchange: u64,
-        /// When so many bytes of it have been carried.
+        /// When so many bytes of it have been carried; before the next exchange when it has fewer.
         after: usize,
     },
     /// Bytes come in small pieces.

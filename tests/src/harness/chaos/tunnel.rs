@@ -89,6 +89,12 @@ impl Turns {
         }
         let room = match (fate, direction) {
             (Fate::Pass { exchanges }, Direction::Up) if exchanges > 0 && self.exchange > exchanges => Some(0),
+            // The message was shorter than the place of the cut: it comes before the next one.
+            (Fate::CutRequest { exchange, .. } | Fate::CutAnswer { exchange, .. }, Direction::Up)
+                if self.exchange > exchange =>
+            {
+                Some(0)
+            }
             (Fate::CutRequest { exchange, after }, Direction::Up)
             | (Fate::CutAnswer { exchange, after }, Direction::Down)
                 if exchange == self.exchange =>
