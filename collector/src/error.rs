@@ -11,6 +11,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::feed::Overloaded;
 use crate::ingest::body::BodyError;
@@ -33,11 +34,16 @@ pub(crate) struct ApiError {
     allow: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
+/// The body of an answer that is not a success (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Problem<'a> {
+    /// Always `about:blank`: the status says what kind it is.
     r#type: &'static str,
+    /// The status in words.
     title: &'a str,
+    /// The status.
     status: u16,
+    /// What is wrong with this very request, and where.
     detail: &'a str,
 }
 

@@ -6,14 +6,15 @@ use crate::UnixMillis;
 
 /// What the collector has of the boot that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReportAck {
     /// Highest report that was read.
     pub received_seq: u64,
     /// Highest report that is committed; the agent forgets everything up to here.
     pub durable_seq: u64,
-    /// Items that were left out, the rest was taken. At most [`MAX_REFUSED_LISTED`]; see
-    /// `refused_count` for how many there were.
+    /// Items that were left out, the rest was taken. At most 200 ([`MAX_REFUSED_LISTED`]);
+    /// see `refusedCount` for how many there were.
     pub refused: Vec<Refused>,
     /// How many items were left out, listed or not.
     #[serde(default)]
@@ -32,6 +33,7 @@ pub const MAX_REFUSED_LISTED: usize = 200;
 
 /// Reports by number, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeqRange {
     /// The first.
     pub from: u64,
@@ -41,6 +43,7 @@ pub struct SeqRange {
 
 /// One item that was left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Refused {
     /// The report it was in.
@@ -59,6 +62,7 @@ pub struct Refused {
 
 /// Why an item was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
     /// A counter below zero.

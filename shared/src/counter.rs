@@ -11,6 +11,7 @@ use std::hash::Hash;
 
 /// A counter as it was received. [`Counter::get`] judges it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = i64, minimum = 0, description = "A whole number from 0 to 2^63-1."))]
 pub struct Counter(i64);
 
 /// What can be wrong with a counter.

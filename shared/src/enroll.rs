@@ -12,6 +12,7 @@ pub const PROTOCOL: u32 = 1;
 
 /// A host asks to become a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct EnrollRequest {
     /// An enrolment token.
@@ -32,6 +33,7 @@ pub struct EnrollRequest {
 
 /// The host is a node now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct EnrollResponse {
     /// The node.
@@ -42,7 +44,7 @@ pub struct EnrollResponse {
     pub environment_id: EnvironmentId,
     /// Its name.
     pub environment_name: String,
-    /// [`PROTOCOL`].
+    /// The version that is spoken: 1 ([`PROTOCOL`]).
     pub protocol: u32,
 }
 

@@ -11,6 +11,7 @@ use crate::{ComponentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, Pi
 
 /// The event types that a subscriber can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EventType {
     /// The state of a node, with every report. The newest per node counts.
@@ -51,20 +52,22 @@ impl EventType {
 
 /// An event with an id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// See [`EventType::FleetStatus`].
+    /// The state of a node, with every report. The newest per node counts.
     FleetStatus(FleetStatus),
-    /// See [`EventType::MetricUpdate`].
+    /// The rates of a pipeline, with every report. The newest per pipeline counts.
     MetricUpdate(Arc<MetricUpdate>),
-    /// See [`EventType::StatusChange`].
+    /// A node or a pipeline changed its state. Never lost without a `gap`.
     StatusChange(StatusChange),
-    /// See [`EventType::LogEntry`].
+    /// Lines that a pipeline wrote. Never lost without a `gap`.
     LogEntry(LogEntry),
 }
 
 /// The state of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct FleetStatus {
     /// The node.
@@ -79,6 +82,7 @@ pub struct FleetStatus {
 
 /// The rates of a pipeline over one report's interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MetricUpdate {
     /// The node.
@@ -95,6 +99,7 @@ pub struct MetricUpdate {
 
 /// The rates of one component.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentSample {
     /// As the engine names it.
@@ -107,6 +112,7 @@ pub struct ComponentSample {
 
 /// A node or a pipeline changed its state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StatusChange {
     /// The node.
@@ -129,6 +135,7 @@ pub struct StatusChange {
 
 /// Lines that a pipeline wrote, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogEntry {
     /// The node.
@@ -141,6 +148,7 @@ pub struct LogEntry {
 
 /// One line of a [`LogEntry`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogEntryLine {
     /// When the agent read it.
     pub at: UnixMillis,
@@ -155,6 +163,7 @@ pub struct LogEntryLine {
 /// Control events: they steer the connection and carry no id of their own, except the last chunk
 /// of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Control {
     /// The first event of every connection.
@@ -236,6 +245,7 @@ impl Control {
 
 /// A node in a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotNode {
     /// The node.
@@ -250,6 +260,7 @@ pub struct SnapshotNode {
 
 /// A pipeline on a node in a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotPipeline {
     /// The node.
@@ -268,6 +279,7 @@ pub struct SnapshotPipeline {
 
 /// Why events are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum GapReason {
     /// They are older than what is kept.
@@ -282,6 +294,7 @@ pub enum GapReason {
 
 /// Why an id means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ResetReason {
     /// It is of another database.
@@ -292,6 +305,7 @@ pub enum ResetReason {
 
 /// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum GoodbyeReason {
     /// The collector stops or restarts.

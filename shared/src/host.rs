@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Gauges of a host as seen at the report's end, and counters since its boot. What could not be
 /// read is absent, never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostMetrics {
     /// Memory that the host has.

@@ -6,6 +6,7 @@ use crate::{Text, UnixMillis};
 
 /// Where a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     /// The process's standard output.
@@ -39,6 +40,7 @@ impl LogStream {
 
 /// How grave a line says it is. Ordered: a filter takes a level and all above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum LogLevel {
     /// Finest.
@@ -97,6 +99,7 @@ impl<'de> Deserialize<'de> for LogLevel {
 
 /// One line, without its line end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogLine<'a> {
     /// When the agent read it.
     pub at: UnixMillis,
@@ -105,7 +108,7 @@ pub struct LogLine<'a> {
     /// How grave it says it is; absent when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<LogLevel>,
-    /// The text, at most [`crate::limits::MAX_LOG_LINE_BYTES`].
+    /// The text, at most 64 KiB ([`crate::limits::MAX_LOG_LINE_BYTES`]).
     #[serde(borrow)]
     pub line: Text<'a>,
 }

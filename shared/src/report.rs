@@ -9,19 +9,21 @@ use crate::{BootId, Counter, HostMetrics, LogLine, Text, UnixMillis};
 
 /// Reports of one boot, oldest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReportRequest<'a> {
     /// The life of the agent process that made these reports.
     pub boot_id: BootId,
     /// The agent's clock when it sent the request; the collector corrects times by it.
     pub sent_at: UnixMillis,
-    /// At most [`crate::limits::MAX_REPORTS_PER_REQUEST`].
+    /// At most 100 ([`crate::limits::MAX_REPORTS_PER_REQUEST`]).
     #[serde(borrow)]
     pub reports: Vec<Report<'a>>,
 }
 
 /// What happened on a node from `start` to `end`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Report<'a> {
     /// From 1 with each boot, one more per report.
@@ -46,6 +48,7 @@ pub struct Report<'a> {
 
 /// The agent that reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentInfo<'a> {
     /// Version of the agent.
@@ -70,6 +73,7 @@ pub struct AgentInfo<'a> {
 
 /// How an agent itself does: what waits, and what it had to drop. Counters are since its boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentHealth {
     /// Reports that wait for the collector.
@@ -97,20 +101,21 @@ pub struct AgentHealth {
     /// before the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_skew_ms: Option<i64>,
-    /// Why the last failed request failed, at most [`crate::limits::MAX_SHORT_TEXT_BYTES`].
+    /// Why the last failed request failed, at most 1024 bytes ([`crate::limits::MAX_SHORT_TEXT_BYTES`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_send_error: Option<String>,
     /// When that was, by the agent's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_send_error_at: Option<UnixMillis>,
     /// What is wrong with the configuration file, while the agent runs with its last valid state; at
-    /// most [`crate::limits::MAX_SHORT_TEXT_BYTES`].
+    /// most 1024 bytes ([`crate::limits::MAX_SHORT_TEXT_BYTES`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_error: Option<String>,
 }
 
 /// One pipeline over the report's interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PipelineReport<'a> {
     /// Unique in the environment.
@@ -122,7 +127,7 @@ pub struct PipelineReport<'a> {
     /// Version of the pipeline's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
-    /// A [`crate::PipelineStatus`]; text, because an unknown one is kept as it is.
+    /// One of `PipelineStatus` ([`crate::PipelineStatus`]); text, because an unknown one is kept as it is.
     #[serde(borrow)]
     pub status: Text<'a>,
     /// Why the pipeline is in this state.
@@ -163,6 +168,7 @@ fn is_zero(value: &u64) -> bool {
 
 /// Deltas of a pipeline over the interval, and its gauges at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PipelineSample {
     /// Events that the sources took in.
@@ -194,6 +200,7 @@ pub struct PipelineSample {
 
 /// What a component does in its pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ComponentKind {
     /// Takes events in.
@@ -227,6 +234,7 @@ impl ComponentKind {
 
 /// Deltas of one component over the interval, and its gauges at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentReport<'a> {
     /// As the engine names it.

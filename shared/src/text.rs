@@ -11,6 +11,7 @@ use serde::ser::{Serialize, Serializer};
 
 /// A string of the wire: borrowed when it had no escapes, owned otherwise.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, description = "A string."))]
 pub struct Text<'a>(pub Cow<'a, str>);
 
 impl Text<'_> {

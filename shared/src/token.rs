@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TokenKind {
     /// Turns hosts into nodes of one environment.
@@ -54,6 +55,7 @@ impl fmt::Display for TokenKind {
 /// A token's secret. It does not print; [`Token::reveal`] is for the places that must send it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "A token's secret."))]
 pub struct Token(String);
 
 impl Token {

@@ -5,9 +5,10 @@ use actix_web::http::header;
 use actix_web::web::{Data, Json, Payload};
 use systole_shared::enroll::PROTOCOL;
 use systole_shared::limits::{MAX_BODY_BYTES, MAX_LABELS, MAX_SHORT_TEXT_BYTES, cut};
-use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, TokenKind};
+use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, ReportRequest, TokenKind};
 
 use super::extract::{Node, read_body, read_json};
+use super::openapi::problems::{Post, PostReports};
 use crate::app::App;
 use crate::auth;
 use crate::clock;
@@ -21,7 +22,17 @@ use crate::telemetry::ReasonLabel;
 /// way with it still arrives.
 const OLD_TOKEN_GRACE_MS: i64 = 3_600_000;
 
-/// `POST /api/v1/agent/enroll`
+/// Make a host a node
+///
+/// The token of the request is one for enrolment. A host of a known `machineId` becomes the node that it was.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agent/enroll",
+    tag = "agents",
+    security(()),
+    request_body = EnrollRequest,
+    responses((status = 200, description = "It is a node", body = EnrollResponse), Post),
+)]
 pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json<EnrollResponse>, ApiError> {
     let request: EnrollRequest = read_json(payload).await?;
     refuse_when_full(&app)?;
@@ -72,7 +83,19 @@ fn refuse_when_full(app: &App) -> Result<(), ApiError> {
     if app.disk.is_full() { Err(ApiError::disk_full()) } else { Ok(()) }
 }
 
-/// `POST /api/v1/agent/reports`
+/// Hand in reports of one boot, oldest first
+///
+/// Answered once everything up to `durableSeq` is committed; a report that comes again is not counted again. Items are
+/// judged one by one, and those that were left out are listed. Fields that are not known are passed over.
+#[utoipa::path(
+    post,
+    path = "/api/v1/agent/reports",
+    tag = "agents",
+    security(("bearer" = [])),
+    params(("Content-Encoding" = Option<String>, Header, description = "zstd or gzip; plain without it")),
+    request_body = ReportRequest,
+    responses((status = 200, description = "Read and committed", body = ReportAck), PostReports),
+)]
 pub(crate) async fn submit_reports(
     app: Data<App>,
     node: Node,

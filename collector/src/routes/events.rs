@@ -27,6 +27,22 @@ const MAX_EVERY_MS: u64 = 60_000;
 const OVERLOADED_RETRY_MS: u64 = 15_000;
 
 /// `GET /api/v1/events?types&environment&node&pipeline&snapshot&after&every`
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "feed",
+    summary = "The feed: what happens, as it happens",
+    description = include_str!("openapi/feed.md"),
+    params(super::openapi::parameters::StreamOf, super::openapi::parameters::StreamHeaders),
+    responses(
+        (
+            status = 200,
+            description = "A stream of events. The schema is that of the `data` of each event, which names its type again.",
+            content((super::openapi::FeedData = "text/event-stream")),
+        ),
+        super::openapi::problems::Query,
+    ),
+)]
 pub(crate) async fn stream_events(
     app: Data<App>,
     reader: Reader,

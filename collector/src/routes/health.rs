@@ -12,11 +12,29 @@ use crate::error::ApiError;
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
 /// `GET /healthz`: the process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "collector",
+    summary = "Whether the process answers",
+    description = "It does nothing but answer.",
+    security(()),
+    responses((status = 200, description = "It does", body = String)),
+)]
 pub(crate) async fn get_health() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
 }
 
 /// `GET /readyz`: the committer and the database answer, and have room to write.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "collector",
+    summary = "Whether the collector can work",
+    description = "The committer and the database answer, the feed has what is committed, and there is room on the disk.",
+    security(()),
+    responses((status = 200, description = "It can", body = String), super::openapi::problems::Open),
+)]
 pub(crate) async fn get_readiness(app: Data<App>) -> Result<HttpResponse, ApiError> {
     if app.disk.is_full() {
         return Err(ApiError::disk_full());

@@ -2,14 +2,16 @@
 
 use serde::Serialize;
 use systole_shared::UnixMillis;
+use utoipa::ToSchema;
 
 use super::lists::Row;
 use crate::store::{NodeSpan, Step};
 
 /// A host's minute, hour or day.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HostMinute {
+    /// Its beginning.
     at: UnixMillis,
     memory_total_bytes: Option<i64>,
     memory_used_bytes: Option<i64>,
@@ -33,6 +35,7 @@ pub(crate) struct HostMinute {
     disk_written_bytes: Option<i64>,
     net_rx_bytes: Option<i64>,
     net_tx_bytes: Option<i64>,
+    /// Reports that told of the host.
     samples: i64,
     #[serde(flatten)]
     growth: Growth,
@@ -69,7 +72,7 @@ impl Row for HostMinute {
 
 /// What counters grew by since the item before, or, where that one is missing, since the first value
 /// of this one. Nothing is known where a counter began anew.
-#[derive(Debug, Default, PartialEq, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Growth {
     /// Share of all processors' time that was not idle, 0 to 1.

@@ -6,6 +6,8 @@ use systole_shared::LogLevel;
 
 use super::extract::Reader;
 use super::lists::ListRequest;
+use super::openapi::parameters::{Between, InEnvironment, InFormat, LinesThat, OfPipeline, OnNode, PageOf500};
+use super::openapi::problems::QueryOfOne;
 use super::params::Params;
 use super::views::{LogLine, Page};
 use crate::app::App;
@@ -26,8 +28,14 @@ fn read_text(params: &Params) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// `GET /api/v1/logs?environment&node&pipeline&level&q&from&to&limit&cursor`: oldest first; `level`
-/// takes that level and above.
+/// Log lines, oldest first
+#[utoipa::path(
+    get,
+    path = "/api/v1/logs",
+    tag = "queries",
+    params(InEnvironment, OnNode, OfPipeline, LinesThat, Between, PageOf500, InFormat),
+    responses((status = 200, description = "A page", content((Page<LogLine>), (String = "text/csv"))), QueryOfOne),
+)]
 pub(crate) async fn list_logs(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
     let list = ListRequest::read(&request, &params)?;

@@ -7,11 +7,23 @@ use actix_web::web::Data;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
 use super::extract::Operator;
+use super::openapi::problems::Owned;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::telemetry::{ActionLabel, StatusLabel};
 
-/// `GET /metrics`
+/// What the collector counts of itself
+///
+/// For Prometheus. The token must be of all environments.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "collector",
+    responses(
+        (status = 200, description = "Every metric", body = String, content_type = "application/openmetrics-text"),
+        Owned,
+    ),
+)]
 pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpResponse, ApiError> {
     let telemetry = &app.telemetry;
     let usage = app.rings.usage();

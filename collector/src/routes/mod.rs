@@ -10,6 +10,7 @@ mod lists;
 mod logs;
 mod metrics;
 mod nodes;
+mod openapi;
 mod params;
 mod pipelines;
 mod samples;
@@ -25,29 +26,34 @@ use crate::error::ApiError;
 
 /// Every route. A path without the method asked for is 405, everything else 404, both as problems.
 pub(crate) fn configure(config: &mut ServiceConfig) {
-    config
-        .service(at("/healthz", [get(health::get_health), on(Method::HEAD, health::get_health)]))
-        .service(at("/readyz", [get(health::get_readiness), on(Method::HEAD, health::get_readiness)]))
-        .service(at("/metrics", [get(metrics::get_metrics)]))
-        .service(at("/api/v1/agent/enroll", [on(Method::POST, agent::enroll_node)]))
-        .service(at("/api/v1/agent/reports", [on(Method::POST, agent::submit_reports)]))
-        .service(at("/api/v1/events", [get(events::stream_events)]))
-        .service(at(
-            "/api/v1/session",
-            [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)],
-        ))
-        .service(at("/api/v1/environments", [get(nodes::list_environments)]))
-        .service(at("/api/v1/nodes", [get(nodes::list_nodes)]))
-        .service(at("/api/v1/nodes/{id}", [get(nodes::get_node)]))
-        .service(at("/api/v1/nodes/{id}/minutes", [get(nodes::list_node_minutes)]))
-        .service(at("/api/v1/pipelines", [get(pipelines::list_pipelines)]))
-        .service(at("/api/v1/pipelines/{id}", [get(pipelines::get_pipeline)]))
-        .service(at("/api/v1/pipelines/{id}/minutes", [get(pipelines::list_pipeline_minutes)]))
-        .service(at("/api/v1/pipelines/{id}/components/minutes", [get(pipelines::list_component_minutes)]))
-        .service(at("/api/v1/samples", [get(samples::list_samples)]))
-        .service(at("/api/v1/logs", [get(logs::list_logs)]))
-        .service(at("/api/v1/status-changes", [get(status_changes::list_status_changes)]))
-        .default_service(web::to(no_such_path));
+    for served in served() {
+        config.service(served.into_resource());
+    }
+    config.default_service(web::to(no_such_path));
+}
+
+fn served() -> Vec<Served> {
+    vec![
+        at("/healthz", [get(health::get_health), on(Method::HEAD, health::get_health)]),
+        at("/readyz", [get(health::get_readiness), on(Method::HEAD, health::get_readiness)]),
+        at("/metrics", [get(metrics::get_metrics)]),
+        at("/api/v1/openapi.json", [get(openapi::get_openapi)]),
+        at("/api/v1/agent/enroll", [on(Method::POST, agent::enroll_node)]),
+        at("/api/v1/agent/reports", [on(Method::POST, agent::submit_reports)]),
+        at("/api/v1/events", [get(events::stream_events)]),
+        at("/api/v1/session", [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)]),
+        at("/api/v1/environments", [get(nodes::list_environments)]),
+        at("/api/v1/nodes", [get(nodes::list_nodes)]),
+        at("/api/v1/nodes/{id}", [get(nodes::get_node)]),
+        at("/api/v1/nodes/{id}/minutes", [get(nodes::list_node_minutes)]),
+        at("/api/v1/pipelines", [get(pipelines::list_pipelines)]),
+        at("/api/v1/pipelines/{id}", [get(pipelines::get_pipeline)]),
+        at("/api/v1/pipelines/{id}/minutes", [get(pipelines::list_pipeline_minutes)]),
+        at("/api/v1/pipelines/{id}/components/minutes", [get(pipelines::list_component_minutes)]),
+        at("/api/v1/samples", [get(samples::list_samples)]),
+        at("/api/v1/logs", [get(logs::list_logs)]),
+        at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),
+    ]
 }
 
 /// A method and what answers it.
@@ -71,13 +77,29 @@ where
     on(Method::GET, handler)
 }
 
-fn at<const N: usize>(path: &str, routes: [MethodRoute; N]) -> Resource {
-    let methods = routes.each_ref().map(|(method, _)| method.clone());
-    let resource = routes.into_iter().map(|(_, route)| route).fold(web::resource(path), Resource::route);
-    resource.default_service(web::to(move || {
-        let refused = ApiError::method_not_allowed(&methods);
-        async { Err::<HttpResponse, _>(refused) }
-    }))
+fn at<const N: usize>(path: &'static str, routes: [MethodRoute; N]) -> Served {
+    Served { path, routes: routes.into() }
+}
+
+/// A path with everything that answers there.
+struct Served {
+    path: &'static str,
+    routes: Vec<MethodRoute>,
+}
+
+impl Served {
+    fn methods(&self) -> Vec<Method> {
+        self.routes.iter().map(|(method, _)| method.clone()).collect()
+    }
+
+    fn into_resource(self) -> Resource {
+        let methods = self.methods();
+        let resource = self.routes.into_iter().map(|(_, route)| route).fold(web::resource(self.path), Resource::route);
+        resource.default_service(web::to(move || {
+            let refused = ApiError::method_not_allowed(&methods);
+            async { Err::<HttpResponse, _>(refused) }
+        }))
+    }
 }
 
 async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {

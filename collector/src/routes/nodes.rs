@@ -3,18 +3,27 @@
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
-use systole_shared::NodeStatus;
+use systole_shared::{NodeId, NodeStatus};
 
 use super::extract::Reader;
 use super::host::HostMinute;
 use super::lists::ListRequest;
+use super::openapi::parameters::{HistoryOf, InEnvironment, InFormat, NodesThat, PageOf100};
+use super::openapi::problems::{Query, QueryOfOne};
 use super::params::{Params, find_node_named};
 use super::views::{Environment, History, Node, Page};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::store::{NodeQuery, StepRange};
 
-/// `GET /api/v1/environments`: those that the token sees.
+/// Environments that the token sees, by name
+#[utoipa::path(
+    get,
+    path = "/api/v1/environments",
+    tag = "queries",
+    params(InFormat),
+    responses((status = 200, description = "All of them", content((Page<Environment>), (String = "text/csv"))), Query),
+)]
 pub(crate) async fn list_environments(
     app: Data<App>,
     reader: Reader,
@@ -32,7 +41,14 @@ pub(crate) async fn list_environments(
     list.page("environments", &Page::complete(environments))
 }
 
-/// `GET /api/v1/nodes?environment&status&limit&cursor&format`
+/// Nodes with their last state, host, health, labels and pipelines, by name
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes",
+    tag = "queries",
+    params(InEnvironment, NodesThat, PageOf100, InFormat),
+    responses((status = 200, description = "A page", content((Page<Node>), (String = "text/csv"))), Query),
+)]
 pub(crate) async fn list_nodes(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
     let list = ListRequest::read(&request, &params)?;
@@ -67,7 +83,14 @@ pub(super) fn read_cursor(text: &str) -> Result<(String, i64), ApiError> {
     Ok((name.to_owned(), key.parse().map_err(|_| fault())?))
 }
 
-/// `GET /api/v1/nodes/{id}`
+/// A node, with the reports that its agent could not send any more
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes/{id}",
+    tag = "queries",
+    params(("id" = inline(NodeId), Path, description = "The node"), InEnvironment),
+    responses((status = 200, description = "The node", body = Node), QueryOfOne),
+)]
 pub(crate) async fn get_node(
     app: Data<App>,
     reader: Reader,
@@ -80,7 +103,14 @@ pub(crate) async fn get_node(
     Ok(Json(Node::new(&app, node).with_gaps(gaps)))
 }
 
-/// `GET /api/v1/nodes/{id}/minutes?from&to&step&limit&cursor&format`
+/// A host over time: gauges as last seen, counters since its boot, and rates
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes/{id}/minutes",
+    tag = "queries",
+    params(("id" = inline(NodeId), Path, description = "The node"), InEnvironment, HistoryOf, InFormat),
+    responses((status = 200, description = "A page", content((History<HostMinute>), (String = "text/csv"))), QueryOfOne),
+)]
 pub(crate) async fn list_node_minutes(
     app: Data<App>,
     reader: Reader,

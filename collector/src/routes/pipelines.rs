@@ -2,17 +2,27 @@
 
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
+use systole_shared::PipelineId;
 
 use super::extract::Reader;
 use super::lists::ListRequest;
 use super::nodes::read_cursor;
+use super::openapi::parameters::{HistoryOf, InEnvironment, InFormat, OnNode, PageOf100};
+use super::openapi::problems::{Query, QueryOfPipeline};
 use super::params::{Params, find_pipeline};
 use super::views::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::store::PipelineQuery;
 
-/// `GET /api/v1/pipelines?environment&limit&cursor&format`
+/// Pipelines with their state on each node, by id
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipelines",
+    tag = "queries",
+    params(InEnvironment, PageOf100, InFormat),
+    responses((status = 200, description = "A page", content((Page<Pipeline>), (String = "text/csv"))), Query),
+)]
 pub(crate) async fn list_pipelines(
     app: Data<App>,
     reader: Reader,
@@ -35,7 +45,14 @@ pub(crate) async fn list_pipelines(
     list.page("pipelines", &Page { items, next })
 }
 
-/// `GET /api/v1/pipelines/{id}?environment`
+/// A pipeline with its state on each node
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipelines/{id}",
+    tag = "queries",
+    params(("id" = inline(PipelineId), Path, description = "The pipeline"), InEnvironment),
+    responses((status = 200, description = "The pipeline", body = Pipeline), QueryOfPipeline),
+)]
 pub(crate) async fn get_pipeline(
     app: Data<App>,
     reader: Reader,
@@ -47,7 +64,17 @@ pub(crate) async fn get_pipeline(
     Ok(Json(Pipeline::new(&app, pipeline)))
 }
 
-/// `GET /api/v1/pipelines/{id}/minutes?environment&from&to&step&node&limit&cursor&format`
+/// What a pipeline counted, by minute, hour or day
+///
+/// Summed over nodes unless one is named. An item without reports is not there; `samples` counts reports with a
+/// sample, `gaps` those whose scrape failed.
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipelines/{id}/minutes",
+    tag = "queries",
+    params(("id" = inline(PipelineId), Path, description = "The pipeline"), InEnvironment, HistoryOf, OnNode, InFormat),
+    responses((status = 200, description = "A page", content((History<PipelineMinute>), (String = "text/csv"))), QueryOfPipeline),
+)]
 pub(crate) async fn list_pipeline_minutes(
     app: Data<App>,
     reader: Reader,
@@ -65,7 +92,16 @@ pub(crate) async fn list_pipeline_minutes(
     list.history("pipeline", &History::new(&page, items))
 }
 
-/// `GET /api/v1/pipelines/{id}/components/minutes?environment&from&to&step&node&limit&cursor&format`
+/// What a pipeline's components counted, by minute, hour or day
+///
+/// Summed over nodes unless one is named. A page has an item for each component in each of its steps.
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipelines/{id}/components/minutes",
+    tag = "queries",
+    params(("id" = inline(PipelineId), Path, description = "The pipeline"), InEnvironment, HistoryOf, OnNode, InFormat),
+    responses((status = 200, description = "A page", content((History<ComponentMinute>), (String = "text/csv"))), QueryOfPipeline),
+)]
 pub(crate) async fn list_component_minutes(
     app: Data<App>,
     reader: Reader,

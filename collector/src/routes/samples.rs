@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use super::extract::Reader;
 use super::lists::{ListRequest, Row};
+use super::openapi::parameters::{InEnvironment, InFormat, SamplesOf};
+use super::openapi::problems::QueryOfOne;
 use super::params::{Params, find_node};
 use super::views::Page;
 use crate::app::App;
@@ -32,8 +34,16 @@ impl Row for RateSample {
     ];
 }
 
-/// `GET /api/v1/samples?node&pipeline&component&since&wait`: samples after `since`, oldest first.
-/// With `wait` (milliseconds) an empty answer waits that long for a sample to come.
+/// Rates of the last 720 reports of a pipeline or a component, oldest first
+///
+/// With `wait` an empty answer waits that long for a sample to come.
+#[utoipa::path(
+    get,
+    path = "/api/v1/samples",
+    tag = "queries",
+    params(InEnvironment, SamplesOf, InFormat),
+    responses((status = 200, description = "All of them", content((Page<RateSample>), (String = "text/csv"))), QueryOfOne),
+)]
 pub(crate) async fn list_samples(
     app: Data<App>,
     reader: Reader,

@@ -8,8 +8,10 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use systole_shared::{Token, TokenKind};
+use utoipa::ToSchema;
 
 use super::extract::{Reader, SESSION_COOKIE, read_json};
+use super::openapi::problems::{Owned, Post};
 use crate::app::App;
 use crate::auth::{self, Scope};
 use crate::clock;
@@ -19,12 +21,24 @@ use crate::store::NewToken;
 /// How long a session lasts.
 const SESSION: Duration = Duration::from_secs(12 * 3_600);
 
-#[derive(Deserialize)]
+/// Opens a session.
+#[derive(Deserialize, ToSchema)]
 struct CreateSession {
+    /// A viewer's or admin's token.
     token: Token,
 }
 
-/// `POST /api/v1/session`
+/// Give a browser a cookie for a viewer's or admin's token
+///
+/// The cookie is HttpOnly and SameSite=Strict, and ends after 12 hours or with the token.
+#[utoipa::path(
+    post,
+    path = "/api/v1/session",
+    tag = "session",
+    security(()),
+    request_body = CreateSession,
+    responses((status = 204, description = "The cookie is set", headers(("Set-Cookie" = String))), Post),
+)]
 pub(crate) async fn create_session(
     app: Data<App>,
     request: HttpRequest,
@@ -63,7 +77,15 @@ pub(crate) async fn create_session(
     Ok(HttpResponse::NoContent().cookie(cookie).finish())
 }
 
-/// `DELETE /api/v1/session`
+/// End a session and take its cookie away
+///
+/// A token that came in the Authorization header stays valid.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/session",
+    tag = "session",
+    responses((status = 204, description = "There is no session any more", headers(("Set-Cookie" = String))), Owned),
+)]
 pub(crate) async fn end_session(
     app: Data<App>,
     request: HttpRequest,

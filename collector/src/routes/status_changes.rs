@@ -4,9 +4,12 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use systole_shared::events::Event;
+use utoipa::ToSchema;
 
 use super::extract::Reader;
 use super::lists::{ListRequest, Row};
+use super::openapi::parameters::{Between, InEnvironment, InFormat, OfPipeline, OnNode, PageOf500};
+use super::openapi::problems::QueryOfOne;
 use super::params::Params;
 use super::views::Page;
 use crate::app::App;
@@ -14,8 +17,10 @@ use crate::error::ApiError;
 use crate::store::{StatusChangeQuery, StoreError};
 
 /// A status change: the event of the feed with its sequence number.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NumberedStatusChange)]
 pub(crate) struct NumberedEvent {
+    /// Its place in the sequence of the feed.
     seq: u64,
     #[serde(flatten)]
     event: Event,
@@ -26,7 +31,14 @@ impl Row for NumberedEvent {
         &["seq", "type", "timestamp", "nodeId", "pipelineId", "pipelineName", "fromStatus", "toStatus", "reason"];
 }
 
-/// `GET /api/v1/status-changes?environment&node&pipeline&from&to&limit&cursor`: oldest first.
+/// When nodes and pipelines changed their state, oldest first
+#[utoipa::path(
+    get,
+    path = "/api/v1/status-changes",
+    tag = "queries",
+    params(InEnvironment, OnNode, OfPipeline, Between, PageOf500, InFormat),
+    responses((status = 200, description = "A page", content((Page<NumberedEvent>), (String = "text/csv"))), QueryOfOne),
+)]
 pub(crate) async fn list_status_changes(
     app: Data<App>,
     reader: Reader,

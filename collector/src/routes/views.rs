@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use systole_shared::UnixMillis;
+use systole_shared::{
+    AgentHealth, ComponentKind, HostMetrics, LogLevel, LogStream, NodeStatus, PipelineStatus, UnixMillis,
+};
+use utoipa::ToSchema;
 
 use super::lists::Row;
 use super::params::StepPage;
@@ -12,9 +15,10 @@ use crate::store::{
 };
 
 /// A page of a list; `next` is the cursor of the page behind it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Page<T> {
     pub items: Vec<T>,
+    #[schema(required)]
     pub next: Option<String>,
 }
 
@@ -26,10 +30,12 @@ impl<T> Page<T> {
 }
 
 /// What happened over time, in items of one length.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct History<T> {
+    /// minute, hour or day.
     pub step: &'static str,
     pub items: Vec<T>,
+    #[schema(required)]
     pub next: Option<String>,
 }
 
@@ -41,7 +47,7 @@ impl<T> History<T> {
 }
 
 /// An environment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Environment {
     pub id: String,
@@ -54,13 +60,14 @@ impl Row for Environment {
 }
 
 /// A node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Node {
     id: String,
     name: String,
     environment_id: Option<String>,
     environment_name: Option<String>,
+    #[schema(value_type = NodeStatus)]
     status: String,
     status_reason: String,
     status_since: UnixMillis,
@@ -71,12 +78,20 @@ pub(crate) struct Node {
     vector_version: Option<String>,
     deployment_mode: Option<String>,
     running_as: Option<String>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     labels: Option<Box<RawValue>>,
+    /// How its agent does, with its last report.
+    #[schema(value_type = Option<AgentHealth>)]
     health: Option<Box<RawValue>>,
+    /// With its last report.
+    #[schema(value_type = Option<HostMetrics>)]
     host: Option<Box<RawValue>>,
+    /// Pipelines whose process lives.
     pipelines_running: usize,
     pipelines: Vec<PipelineOnNode>,
+    /// Only in the answer of the node itself.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     gaps: Option<Vec<Gap>>,
 }
 
@@ -109,8 +124,7 @@ impl Node {
     pub(crate) fn new(app: &App, view: NodeView) -> Self {
         let environment = app.auth.environment_by_key(view.environment);
         let pipelines: Vec<_> = view.pipelines.into_iter().map(PipelineOnNode::new).collect();
-        let running =
-            |pipeline: &&PipelineOnNode| systole_shared::PipelineStatus::from_wire(&pipeline.status).is_running();
+        let running = |pipeline: &&PipelineOnNode| PipelineStatus::from_wire(&pipeline.status).is_running();
         Node {
             id: view.id,
             name: view.name,
@@ -148,7 +162,7 @@ impl Node {
 }
 
 /// Reports of a node that never came.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Gap {
     boot_id: String,
@@ -158,16 +172,18 @@ pub(crate) struct Gap {
 }
 
 /// A pipeline's last state on a node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PipelineOnNode {
     node_id: String,
     node_name: String,
     pipeline_id: String,
     pipeline_name: String,
+    #[schema(value_type = PipelineStatus)]
     status: String,
     /// The status as reported, when this version does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     status_text: Option<String>,
     reason: String,
     since: UnixMillis,
@@ -202,7 +218,7 @@ impl PipelineOnNode {
 }
 
 /// A pipeline with its state on each node.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Pipeline {
     id: String,
@@ -231,9 +247,10 @@ impl Pipeline {
 }
 
 /// A pipeline's minute, hour or day.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PipelineMinute {
+    /// Its beginning.
     at: UnixMillis,
     events_in: i64,
     events_out: i64,
@@ -241,11 +258,17 @@ pub(crate) struct PipelineMinute {
     discarded: i64,
     bytes_in: i64,
     bytes_out: i64,
+    /// Share of time at work, 0 to 1.
     utilization: Option<f64>,
+    /// Mean time that an event takes.
     latency_ms: Option<f64>,
+    /// Reports with a sample.
     samples: i64,
+    /// Reports whose scrape failed.
     gaps: i64,
+    /// Processes that began anew.
     resets: i64,
+    /// Lines that the agents' budgets dropped.
     logs_dropped: i64,
 }
 
@@ -289,11 +312,13 @@ impl PipelineMinute {
 }
 
 /// A component's minute, hour or day.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ComponentMinute {
+    /// Its beginning.
     at: UnixMillis,
     component_id: String,
+    #[schema(value_type = ComponentKind)]
     kind: String,
     received_events: i64,
     sent_events: i64,
@@ -345,14 +370,19 @@ impl ComponentMinute {
 }
 
 /// A log line.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = StoredLogLine)]
 pub(crate) struct LogLine {
+    /// Its place in the sequence of the feed.
     seq: i64,
     at: UnixMillis,
     node_id: String,
     pipeline_id: String,
+    #[schema(value_type = LogStream)]
     stream: String,
+    /// Null when the line does not say.
+    #[schema(value_type = Option<LogLevel>)]
     level: Option<String>,
     line: String,
 }
