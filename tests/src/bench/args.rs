@@ -72,6 +72,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// Measures how long queries take while a fleet reports.
     Query(QueryArgs),
+    /// Measures the feed: how long events take to many subscribers, and whether each gets all of them.
+    Feed(FeedArgs),
     /// Kills a collector again and again under a fleet of which everything is known, and looks whether
     /// anything was lost or doubled.
     Soak(SoakArgs),
@@ -103,6 +105,66 @@ pub struct QueryArgs {
     /// How long to measure.
     #[arg(long, default_value_t = 30)]
     pub seconds: u64,
+    /// Write the outcome as JSON into this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw no progress bar.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Settings of a run of the feed, on a collector that is started for it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FeedArgs {
+    /// On a PostgreSQL server of its own.
+    #[arg(long)]
+    pub postgres: bool,
+    /// Subscribers, each on a connection of its own.
+    #[arg(long, default_value_t = 1_000)]
+    pub subscribers: usize,
+    /// Subscribers that share a token. Fewer than it may have, so that who comes back does not wait
+    /// until the connection that it had is noticed to be gone.
+    #[arg(long, default_value_t = 25, value_name = "COUNT")]
+    pub subscribers_per_token: usize,
+    /// Events that are reported in a second: log lines, each an event of its own.
+    #[arg(long, default_value_t = 50, value_name = "COUNT")]
+    pub events_per_second: usize,
+    /// Reports that they are spread over.
+    #[arg(long, default_value_t = 50, value_name = "COUNT")]
+    pub reports_per_second: usize,
+    /// Nodes that send them in turn.
+    #[arg(long, default_value_t = 50)]
+    pub nodes: usize,
+    /// Bytes of a line.
+    #[arg(long, default_value_t = 100)]
+    pub line_bytes: usize,
+    /// Conflation period that the subscribers ask for.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub every_ms: u64,
+    /// Types that they ask for.
+    #[arg(long, default_value = "log_entry")]
+    pub types: String,
+    /// No events: what do subscribers cost that are only there?
+    #[arg(long)]
+    pub idle: bool,
+    /// After the measurement all connections are cut at once, and each comes back with its own id.
+    #[arg(long, conflicts_with = "idle")]
+    pub storm: bool,
+    /// After the measurement so many read nothing any more, until the collector has closed them.
+    #[arg(long, default_value_t = 0, value_name = "COUNT", conflicts_with_all = ["idle", "storm"])]
+    pub stalled: usize,
+    /// After the measurement so many read little.
+    #[arg(long, default_value_t = 0, value_name = "COUNT", conflicts_with_all = ["idle", "storm"])]
+    pub slow: usize,
+    /// How little that is.
+    #[arg(long, default_value_t = 4_096, value_name = "BYTES")]
+    pub slow_bytes_per_second: usize,
+    /// How long to measure.
+    #[arg(long, default_value_t = 30)]
+    pub seconds: u64,
+    /// How long events flow before they are measured.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    pub warm_up: u64,
     /// Write the outcome as JSON into this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

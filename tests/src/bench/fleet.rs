@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::json;
-use systole_shared::{BootId, EnrollResponse};
+use systole_shared::{BootId, EnrollResponse, PipelineReport, ReportRequest};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
@@ -19,8 +19,8 @@ use super::bodies::{Bodies, Body, Stamp};
 use super::tally::Tally;
 use super::wire::Wire;
 use crate::clock;
-use crate::harness::node::Encoding;
-use crate::harness::reports::INTERVAL_MS;
+use crate::harness::node::{Encoding, to_json};
+use crate::harness::reports::{INTERVAL_MS, report};
 
 /// What a node waits after a failure, unless it is told how long.
 const BACK_OFF: Duration = Duration::from_millis(200);
@@ -116,6 +116,36 @@ impl Node {
         let mut body = Body::default();
         bodies.choose(&mut body);
         self.deliver(bodies, &mut body, now, Loop::Closed, schedule, &mut Tally::new()).await.is_some()
+    }
+
+    /// Sends a report of these pipelines until it is durable, and tells how long the last try took.
+    /// Nothing when none was good before `deadline`.
+    pub async fn report(
+        &mut self,
+        pipelines: Vec<PipelineReport<'static>>,
+        packing: Packing,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> Option<Duration> {
+        self.seq += 1;
+        let now = clock::now_ms();
+        let reports = vec![report(self.seq, now, pipelines)];
+        let request = ReportRequest { boot_id: self.boot, sent_at: now, reports };
+        let body = Encoding::from(packing).pack(&to_json(&request));
+        while Instant::now() < deadline {
+            let start = Instant::now();
+            tally.requests += 1;
+            match self.wire.post(&self.head, &[&body]).await {
+                Ok(reply) if reply.status == 200 => match serde_json::from_slice::<Ack>(reply.body) {
+                    Ok(ack) if ack.durable_seq >= self.seq => return Some(start.elapsed()),
+                    _ => tally.fail("not durable"),
+                },
+                Ok(reply) => tally.fail(&reply.status.to_string()),
+                Err(_) => tally.fail("connection"),
+            }
+            sleep(BACK_OFF).await;
+        }
+        None
     }
 
     /// Sends reports until the end; what has no good answer is sent again.

@@ -1,5 +1,5 @@
-//! Measurements: of a collector under the load of a fleet, of what an agent costs ([`agent`]), and of
-//! how long queries take ([`query`]).
+//! Measurements: of a collector under the load of a fleet, of what an agent costs ([`agent`]), of how
+//! long queries take ([`query`]), and of what the feed delivers to how many subscribers ([`feed`]).
 //!
 //! The fleet is one of imagined nodes in one process against a running collector. Closed loop: each
 //! node sends its next report as soon as the last one is acknowledged, which finds the collector's
@@ -13,6 +13,7 @@ pub mod agent;
 pub mod args;
 mod bare;
 pub mod bodies;
+pub mod feed;
 pub mod fleet;
 pub mod metrics;
 pub mod outcome;

@@ -38,6 +38,7 @@ pub async fn main() -> ExitCode {
     let done = match &args.command {
         Some(Command::Agent(agent)) => super::agent::run(agent).await,
         Some(Command::Query(query)) => super::query::run(query).await,
+        Some(Command::Feed(feed)) => super::feed::run(feed).await,
         Some(Command::Soak(soak)) => super::soak::run(soak).await,
         Some(Command::Report(report)) => super::report::run(report),
         None => run(args).await,
@@ -168,7 +169,7 @@ async fn load(
 }
 
 /// A connection per node takes more files than a shell gives.
-fn raise_open_files() {
+pub(super) fn raise_open_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
     if let Err(error) = raised {
