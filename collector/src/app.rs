@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{self, Authenticator};
 use crate::config::{Config, Database, LogSearch};
 use crate::disk::{self, DiskGuard, DiskState};
-use crate::feed::Feed;
+use crate::feed::{Feed, FeedParts, Outlet};
 use crate::fleet::{self, Fleet};
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::state::IngestState;
@@ -108,15 +108,16 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let snapshot = journal.load().await?;
     let rings = Arc::new(Rings::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
-    let feed = Arc::new(Feed::new(
-        &snapshot.position,
-        Arc::clone(&store),
-        Arc::clone(&journal),
-        Arc::clone(&rings),
-        Arc::clone(&auth),
-        Arc::clone(&telemetry),
-        stop_feed.clone(),
-    ));
+    let feed_parts = FeedParts {
+        store: Arc::clone(&store),
+        journal: Arc::clone(&journal),
+        rings: Arc::clone(&rings),
+        auth: Arc::clone(&auth),
+        telemetry: Arc::clone(&telemetry),
+        limits: config.streams,
+        stop: stop_feed.clone(),
+    };
+    let feed = Arc::new(Feed::new(&snapshot.position, feed_parts));
     let state = IngestState::load(snapshot, config.max_component_series);
     let known = state.nodes.values().map(|node| (node.key, node.status));
     let now = tokio::time::Instant::now();
@@ -191,9 +192,10 @@ fn disk_guard(config: &Config, store: &Arc<dyn Store>, telemetry: &Arc<Telemetry
     DiskGuard::new(Arc::clone(store), look, config.low_disk, config.retention, Arc::clone(telemetry))
 }
 
-/// All routes over one app.
+/// All routes over one app, as one worker serves them.
 pub(crate) fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
+        config.app_data(web::Data::new(Outlet::new(Arc::clone(&app.feed))));
         config.app_data(web::Data::from(app));
         routes::configure(config);
     }

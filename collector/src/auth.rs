@@ -24,7 +24,7 @@ const REFRESH_EVERY: Duration = Duration::from_millis(500);
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
 /// Which environments a request is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
     All,
     One(EnvironmentKey),

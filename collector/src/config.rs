@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::feed::StreamLimits;
 use crate::store::postgres::{PostgresUrl, without_password};
 
 /// Components with a history unless another number is configured; see docs/benchmarks.md for what they cost.
@@ -39,6 +40,22 @@ pub(crate) struct Config {
     /// that on PostgreSQL. Default indexed.
     pub log_search: LogSearch,
     pub log: LogConfig,
+    /// `max_streams`: default 20000; `max_streams_per_token`: default 50; `max_new_streams_per_second`:
+    /// default 2000.
+    pub streams: StreamLimits,
+    /// `cors_origins`: pages of which origins may read, separated by commas; `*` is any. Default none.
+    pub cors_origins: Vec<String>,
+    /// `tls_cert_file` and `tls_key_file`: with them HTTPS is served, with HTTP/2. Default none.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Where the collector's certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    /// The certificate and its chain, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
 }
 
 /// Where the data is.
@@ -224,6 +241,13 @@ impl Config {
                 _ => Err("is neither text nor json".to_owned()),
             }),
         };
+        let streams = StreamLimits {
+            streams: lookup.get("max_streams", 20_000, parse_stream_count),
+            streams_per_token: lookup.get("max_streams_per_token", 50, parse_stream_count),
+            new_per_second: lookup.get("max_new_streams_per_second", 2_000, parse_stream_count),
+        };
+        let cors_origins = lookup.get("cors_origins", Vec::new(), parse_origins);
+        let tls = read_tls(&mut lookup);
         lookup.finish()?;
         Ok(Config {
             listen,
@@ -237,6 +261,9 @@ impl Config {
             low_disk,
             log_search,
             log,
+            streams,
+            cors_origins,
+            tls,
         })
     }
 }
@@ -261,8 +288,58 @@ impl fmt::Display for Config {
         text("log_format", if self.log.format == LogFormat::Text { "text" } else { "json" }.to_owned())?;
         text("low_disk_warn_bytes", write_low_disk(self.low_disk.warn_bytes))?;
         text("low_disk_stop_bytes", write_low_disk(self.low_disk.stop_bytes))?;
+        text("cors_origins", self.cors_origins.join(","))?;
+        if let Some(tls) = &self.tls {
+            text("tls_cert_file", tls.cert.display().to_string())?;
+            text("tls_key_file", tls.key.display().to_string())?;
+        }
         writeln!(f, "ring_budget = {}", self.ring_budget_bytes)?;
-        writeln!(f, "max_component_series = {}", self.max_component_series)
+        writeln!(f, "max_component_series = {}", self.max_component_series)?;
+        writeln!(f, "max_streams = {}", self.streams.streams)?;
+        writeln!(f, "max_streams_per_token = {}", self.streams.streams_per_token)?;
+        writeln!(f, "max_new_streams_per_second = {}", self.streams.new_per_second)
+    }
+}
+
+/// Two files or none.
+fn read_tls(lookup: &mut Lookup<'_>) -> Option<TlsFiles> {
+    let mut path = |key| {
+        lookup.get(key, None, |text| match text {
+            "" => Err("is empty".to_owned()),
+            text => Ok(Some(PathBuf::from(text))),
+        })
+    };
+    match (path("tls_cert_file"), path("tls_key_file")) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            lookup.mistakes.push("tls_key_file: is missing, tls_cert_file is given".to_owned());
+            None
+        }
+        (None, Some(_)) => {
+            lookup.mistakes.push("tls_cert_file: is missing, tls_key_file is given".to_owned());
+            None
+        }
+    }
+}
+
+fn parse_stream_count<T: std::str::FromStr + Default + PartialEq>(text: &str) -> Result<T, String> {
+    let count = text.parse().map_err(|_| "is no number of streams".to_owned())?;
+    if count == T::default() { Err("must be at least 1".to_owned()) } else { Ok(count) }
+}
+
+/// Origins as browsers send them: scheme, host, and port when it is not the scheme's own.
+fn parse_origins(text: &str) -> Result<Vec<String>, String> {
+    let origins: Vec<&str> = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
+    let is_origin = |origin: &str| {
+        origin == "*"
+            || ["http://", "https://"]
+                .iter()
+                .any(|scheme| origin.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains('/')))
+    };
+    match origins.iter().find(|origin| !is_origin(origin)) {
+        Some(origin) => Err(format!("has {origin:?}, which is no origin like https://dashboard.example")),
+        None => Ok(origins.into_iter().map(str::to_owned).collect()),
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
+use rand::RngExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -116,6 +117,21 @@ impl ApiError {
         ApiError { retry_after: Some(DISK_FULL_RETRY_SECONDS), ..Self::unavailable(detail) }
     }
 
+    fn answer(&self, content_type: &'static str, body: &impl Serialize) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if let Some(methods) = &self.allow {
+            response.insert_header((header::ALLOW, methods.as_str()));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
+        response.body(serde_json::to_string(body).unwrap_or_default())
+    }
+
     /// The status, for counting.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -140,18 +156,7 @@ impl ResponseError for ApiError {
             status: self.status.as_u16(),
             detail: &self.detail,
         };
-        let mut response = HttpResponse::build(self.status);
-        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
-        if let Some(seconds) = self.retry_after {
-            response.insert_header((header::RETRY_AFTER, seconds));
-        }
-        if let Some(methods) = &self.allow {
-            response.insert_header((header::ALLOW, methods.as_str()));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-        }
-        response.body(serde_json::to_string(&problem).unwrap_or_default())
+        self.answer("application/problem+json", &problem)
     }
 }
 
@@ -206,6 +211,34 @@ impl From<StoreError> for ApiError {
 
 impl From<Overloaded> for ApiError {
     fn from(error: Overloaded) -> Self {
-        Self::unavailable(error.to_string())
+        let retry_ms = rand::rng().random_range(error.retry_ms());
+        let retry_after = Some(u32::try_from(retry_ms / 1_000).unwrap_or(u32::MAX));
+        ApiError { retry_after, ..Self::unavailable(error.to_string()) }
+    }
+}
+
+/// An error as VectorFlow's clients read it: `{"error": …}`.
+#[derive(Debug)]
+pub(crate) struct VectorFlowError(pub ApiError);
+
+impl From<ApiError> for VectorFlowError {
+    fn from(error: ApiError) -> Self {
+        VectorFlowError(error)
+    }
+}
+
+impl fmt::Display for VectorFlowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ResponseError for VectorFlowError {
+    fn status_code(&self) -> StatusCode {
+        self.0.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.0.answer("application/json", &serde_json::json!({ "error": self.0.detail }))
     }
 }

@@ -4,11 +4,15 @@
 //! reports and finishes those that wait, then subscribers get their goodbye, then the listener
 //! closes. Every part has a deadline, so that a stop always ends.
 
+mod cors;
+mod sockets;
+mod tls;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actix_web::middleware::DefaultHeaders;
+use actix_web::middleware::{Condition, DefaultHeaders};
 use actix_web::{App as ActixApp, HttpServer};
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Background};
 use crate::config::Config;
+use crate::feed::HELD_BACK_BYTES;
 
 /// How long the sources may take to stop.
 const SOURCES_DEADLINE: Duration = Duration::from_secs(2);
@@ -36,6 +41,10 @@ const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: agents report every 5 s and stay.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// Connections that may wait to be taken: thousands of dashboards come back at once. The system has a
+/// bound of its own (net.core.somaxconn, 4,096).
+const BACKLOG: u32 = 8_192;
+
 /// Serves until SIGTERM or SIGINT; a second one ends the process at once.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
@@ -46,32 +55,41 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 /// Serves until `stop`. `ready` gets the address once requests are taken.
 pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
     raise_open_files();
+    let tls = config.tls.as_ref().map(tls::load).transpose()?;
     // Bound before anything else is touched: an address in use is the most common mistake.
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let data_dir = config.data_dir.clone();
     let database = config.database.clone();
     let (app, mut background) = app::create_app(config).await?;
+    let origins = app.config.cors_origins.clone();
     let factory = {
         let app = app.clone();
         move || {
             ActixApp::new()
                 .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
+                .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
                 .configure(app::configure(app.clone()))
         }
     };
     let server = HttpServer::new(factory)
         .disable_signals()
+        .backlog(BACKLOG)
         .client_request_timeout(REQUEST_HEAD_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(CONNECTIONS_DEADLINE.as_secs())
-        .listen(listener)
-        .context("cannot start the server")?
-        .run();
+        .h1_write_buffer_size(HELD_BACK_BYTES)
+        .on_connect(|connection, _| sockets::tune(connection))
+        .shutdown_timeout(CONNECTIONS_DEADLINE.as_secs());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls),
+        None => server.listen(listener),
+    };
+    let server = server.context("cannot start the server")?.run();
     let handle = server.handle();
     let mut server = tokio::spawn(server);
     let address_file = AddressFile::write(data_dir.join("listen-address"), address);
-    tracing::info!(url = %format!("http://{address}"), %database, "collector is listening");
+    tracing::info!(url = %format!("{scheme}://{address}"), %database, "collector is listening");
     ready(address);
 
     tokio::select! {

@@ -84,6 +84,9 @@ pub(crate) struct Telemetry {
     pub feed_replays: Counter,
     pub feed_gaps: Family<ReasonLabel, Counter>,
     pub feed_closes: Family<ReasonLabel, Counter>,
+    pub feed_refused: Family<ReasonLabel, Counter>,
+    pub feed_lag_events: Gauge,
+    pub feed_lag_seconds: Gauge<f64, AtomicU64>,
     pub ring_bytes: Gauge,
     pub ring_pipelines: Gauge,
     pub ring_components: Gauge,
@@ -185,7 +188,18 @@ impl Telemetry {
             feed_deliveries: metric!("feed_deliveries", "Events handed to subscribers", Counter::default()),
             feed_replays: metric!("feed_replays", "Replays served from the database", Counter::default()),
             feed_gaps: metric!("feed_gaps", "Gaps announced to subscribers", Family::default()),
-            feed_closes: metric!("feed_closes", "Streams closed by the collector", Family::default()),
+            feed_closes: metric!("feed_closes", "Streams that ended", Family::default()),
+            feed_refused: metric!("feed_refused", "Streams not opened because there are too many", Family::default()),
+            feed_lag_events: metric!(
+                "feed_slowest_lag_events",
+                "Events that the slowest subscriber has not looked at",
+                Gauge::default()
+            ),
+            feed_lag_seconds: metric!(
+                "feed_slowest_lag_seconds",
+                "For how long the first of them has been published",
+                Gauge::default()
+            ),
             ring_bytes: metric!("ring_bytes", "Memory of the sample rings", Gauge::default()),
             ring_pipelines: metric!("ring_pipelines", "Rings of pipelines", Gauge::default()),
             ring_components: metric!("ring_components", "Rings of components", Gauge::default()),

@@ -6,10 +6,16 @@ use bytes::Bytes;
 use systole_shared::events::{Control, EventType};
 use systole_shared::{NodeId, PipelineId};
 
+use tokio::time::Instant;
+
 use crate::ingest::changes::{Payload, PendingEvent};
 
-/// Largest write to a subscriber.
-pub(crate) const MAX_WRITE_BYTES: usize = 16 * 1024;
+/// Largest piece that a stream is given at once. With what the server may have kept back from before
+/// ([`HELD_BACK_BYTES`]) and the frame of a chunk it stays under the 16 KiB of a write.
+pub(crate) const MAX_WRITE_BYTES: usize = 15 * 1024;
+
+/// The server joins an answer's head and what comes next while it has less than this to write.
+pub(crate) const HELD_BACK_BYTES: usize = 512;
 
 /// An event in the ring.
 #[derive(Debug)]
@@ -19,29 +25,48 @@ pub(crate) struct Frame {
     pub kind: EventType,
     pub node: NodeId,
     pub pipeline: Option<PipelineId>,
+    /// When it came into the ring.
+    pub published: Instant,
     payload: Payload,
     bytes: OnceLock<Bytes>,
 }
 
-impl From<PendingEvent> for Frame {
-    fn from(event: PendingEvent) -> Self {
+impl Frame {
+    pub(super) fn new(event: PendingEvent, published: Instant) -> Self {
         Frame {
             seq: event.seq,
             environment: event.environment,
             kind: event.kind,
             node: event.node,
             pipeline: event.pipeline,
+            published,
             payload: event.payload,
             bytes: OnceLock::new(),
         }
     }
-}
 
-impl Frame {
+    /// What it says.
+    pub(super) fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
     /// The event under its id: made when the first subscriber wants it, for all of them.
     pub(crate) fn bytes(&self, epoch: &str) -> Bytes {
         let render = || render(epoch, self.seq, self.kind.as_str(), &self.payload.to_json());
         self.bytes.get_or_init(render).clone()
+    }
+
+    /// [`Self::bytes`] without the id, for an event that comes later than ones behind it: a client that
+    /// goes on from its last id must not go back.
+    pub(crate) fn bytes_without_id(&self, epoch: &str) -> Bytes {
+        let bytes = self.bytes(epoch);
+        let id = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        bytes.slice(id..)
+    }
+
+    /// About how many bytes of a stream it takes.
+    pub(super) fn wire_size(&self) -> usize {
+        self.bytes.get().map_or_else(|| self.payload.size(), Bytes::len)
     }
 
     /// About how much memory it takes. An upper bound for what is read: it has its text beside.
@@ -55,10 +80,15 @@ pub(crate) fn render(epoch: &str, seq: u64, event: &str, data: &str) -> Bytes {
     format!("id: {epoch}-{seq}\nevent: {event}\ndata: {data}\n\n").into()
 }
 
+/// [`render`] without the id.
+pub(crate) fn render_without_id(event: &str, data: &str) -> Bytes {
+    format!("event: {event}\ndata: {data}\n\n").into()
+}
+
 /// A control event, without an id.
 pub(crate) fn control(event: &Control) -> Bytes {
     let data = serde_json::to_string(event).expect("control events have string keys and finite numbers only");
-    format!("event: {}\ndata: {data}\n\n", event.name()).into()
+    render_without_id(event.name(), &data)
 }
 
 /// An id alone: moves the client's cursor without an event.

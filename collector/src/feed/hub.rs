@@ -1,66 +1,127 @@
-//! The recent frames, one ring per environment, and the head of the sequence.
+//! The recent frames, per environment, and the head of the sequence.
 //!
-//! A subscriber's cursor is the sequence number that it has seen last, so that a place in the ring
-//! of one environment, in those of several, and in the database are all the same number.
+//! A subscriber's cursor is a sequence number, so that a place in the rings of one environment, in
+//! those of several, and in the database are all the same number. Durable and conflated frames have
+//! rings of their own: ten thousand nodes bring twenty thousand conflated events a second, and must not
+//! push the status changes off that somebody who was away for a minute comes back for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::iter::Peekable;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Subscription;
-use super::frame::Frame;
+use super::frame::{Frame, MAX_WRITE_BYTES};
+use super::latest::Latest;
+use super::ring::{Ring, RingBounds};
 use crate::auth::Scope;
+use crate::ingest::changes::PendingEvent;
 use crate::store::EnvironmentKey;
 
-/// Frames that an environment's ring holds: some minutes of a hundred nodes, some seconds of ten
-/// thousand. Who falls behind further is served from the database.
-const RING_FRAMES: usize = 32 * 1024;
+/// Durable frames of an environment: status changes and log lines of minutes. Who falls behind further
+/// is served from the database.
+const DURABLE: RingBounds = RingBounds { frames: 32 * 1024, bytes: 64 * 1024 * 1024 };
 
-/// Bytes that it holds, for environments with large events.
-const RING_BYTES: usize = 64 * 1024 * 1024;
+/// Conflated frames of an environment, for those who want each as it comes. Who falls behind further is
+/// given the newest of each node and pipeline.
+const CONFLATED: RingBounds = RingBounds { frames: 8 * 1024, bytes: 16 * 1024 * 1024 };
 
-/// Frames that one look takes at most, so that the lock is held for microseconds.
+/// Frames that one look takes at most.
 const LOOK_FRAMES: usize = 256;
 
+/// Frames that one look passes at most, wanted or not, so that the lock is held for microseconds.
+const LOOK_PASSES: usize = 4_096;
+
+/// What an environment's subscribers read.
 #[derive(Debug)]
-struct Ring {
-    frames: VecDeque<Arc<Frame>>,
-    bytes: usize,
-    /// Everything behind this sequence number is in the ring.
-    floor: u64,
+struct Channel {
+    durable: Ring,
+    conflated: Ring,
+    latest: Latest,
 }
 
 #[derive(Debug)]
 struct Inner {
-    rings: HashMap<EnvironmentKey, Ring>,
+    channels: HashMap<EnvironmentKey, Channel>,
     head: u64,
     /// Head at the start of this process, or where it had to begin anew; before it there is only the
     /// database.
     start: u64,
 }
 
+/// How often something was published, for whoever waits for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Publications {
+    pub all: u64,
+    /// Of those, the ones with durable events.
+    pub durable: u64,
+    /// The number of the newest canary.
+    pub canary: u64,
+}
+
 /// The rings of all environments.
 #[derive(Debug)]
 pub(super) struct Hub {
     inner: RwLock<Inner>,
-    head: watch::Sender<u64>,
+    publications: watch::Sender<Publications>,
 }
 
-/// What lies behind a cursor.
+/// Where a subscriber is: everything up to here was looked at. Conflated events may wait for newer ones
+/// while durable ones go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cursors {
+    pub durable: u64,
+    pub conflated: u64,
+}
+
+impl Cursors {
+    pub(super) fn at(seq: u64) -> Self {
+        Cursors { durable: seq, conflated: seq }
+    }
+}
+
+/// Which conflated events a look takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conflated {
+    /// None; their cursor stays.
+    Wait,
+    /// The newest of each node and pipeline.
+    Newest,
+    /// Each one, as long as the ring has them.
+    Each,
+}
+
+/// What lies behind a subscriber's cursors.
 #[derive(Debug)]
 pub(super) enum Look {
-    /// Frames that the subscriber wants, how far it has looked with them, and whether there may be
-    /// more behind.
-    Frames { frames: Vec<Arc<Frame>>, cursor: u64, more: bool },
-    /// The cursor has fallen off the ring.
-    Behind,
+    Frames(Found),
+    /// The durable cursor has fallen off the ring; from `floor` on the ring has everything.
+    Behind {
+        floor: u64,
+    },
 }
+
+/// Frames that the subscriber wants, by sequence number.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub frames: Vec<Arc<Frame>>,
+    /// How far they go.
+    pub cursors: Cursors,
+    /// Whether there may be more behind.
+    pub more: bool,
+    /// Whether conflated frames were passed, wanted or not.
+    pub passed_conflated: bool,
+}
+
+type Frames<'a> = Peekable<Box<dyn Iterator<Item = &'a Arc<Frame>> + 'a>>;
 
 impl Hub {
     pub(super) fn new(head: u64) -> Self {
-        let inner = Inner { rings: HashMap::new(), head, start: head };
-        Hub { inner: RwLock::new(inner), head: watch::Sender::new(head) }
+        let inner = Inner { channels: HashMap::new(), head, start: head };
+        Hub { inner: RwLock::new(inner), publications: watch::Sender::default() }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -72,26 +133,35 @@ impl Hub {
     }
 
     /// Changes with every publication.
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
-        self.head.subscribe()
+    pub(super) fn watch(&self) -> watch::Receiver<Publications> {
+        self.publications.subscribe()
     }
 
-    /// Adds frames in their order; everything up to `head` is published with them.
-    pub(super) fn publish(&self, frames: Vec<Frame>, head: u64) {
-        {
+    /// Adds events in their order; everything up to `head` is published with them.
+    pub(super) fn publish(&self, events: Vec<PendingEvent>, head: u64) {
+        let now = Instant::now();
+        let frames: Vec<_> = events.into_iter().map(|event| Arc::new(Frame::new(event, now))).collect();
+        let has_durable = frames.iter().any(|frame| frame.kind.is_durable());
+        let is_news = {
             let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
             let start = inner.start;
             for frame in frames {
-                let ring = inner.rings.entry(frame.environment).or_insert_with(|| Ring {
-                    frames: VecDeque::new(),
-                    bytes: 0,
-                    floor: start,
-                });
-                ring.push(Arc::new(frame));
+                let channel = inner.channels.entry(frame.environment).or_insert_with(|| Channel::new(start));
+                channel.push(frame);
             }
-            inner.head = inner.head.max(head);
+            for channel in inner.channels.values_mut() {
+                channel.latest.expire(now);
+            }
+            let known = inner.head;
+            inner.head = known.max(head);
+            inner.head > known
+        };
+        if is_news {
+            self.publications.send_modify(|publications| {
+                publications.all += 1;
+                publications.durable += u64::from(has_durable);
+            });
         }
-        self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
     }
 
     /// Goes on behind `head`, whose events were committed without having been published: up to there
@@ -102,185 +172,149 @@ impl Hub {
             if head <= inner.head {
                 return;
             }
-            *inner = Inner { rings: HashMap::new(), head, start: head };
+            *inner = Inner { channels: HashMap::new(), head, start: head };
         }
-        self.head.send_replace(head);
+        self.publications.send_modify(|publications| {
+            publications.all += 1;
+            publications.durable += 1;
+        });
     }
 
-    /// What the subscriber wants of the frames behind its cursor, in order, with the head that was
-    /// true at the same moment.
-    pub(super) fn look(&self, subscription: &Subscription, cursor: u64) -> Look {
+    /// A publication without an event, by the same way. Returns its number.
+    pub(super) fn publish_canary(&self) -> u64 {
+        drop(self.inner.write().unwrap_or_else(PoisonError::into_inner));
+        let mut canary = 0;
+        self.publications.send_modify(|publications| {
+            publications.canary += 1;
+            canary = publications.canary;
+        });
+        canary
+    }
+
+    /// From where on conflated events may not have reached a subscriber whose last id was `seq`, and who
+    /// waited for `every` between two flushes. A flush has them in their order: when its last id is that
+    /// of a conflated event, it has them all.
+    pub(super) fn conflated_from(&self, scope: Scope, seq: u64, every: Duration) -> u64 {
         let inner = self.read();
-        if cursor < inner.start {
-            return Look::Behind;
-        }
-        match subscription.scope {
-            Scope::One(environment) => match inner.rings.get(&environment) {
-                Some(ring) => look_at(&[ring], subscription, cursor, inner.head),
-                None => Look::Frames { frames: Vec::new(), cursor: inner.head, more: false },
-            },
-            Scope::All => {
-                let rings: Vec<_> = inner.rings.values().collect();
-                look_at(&rings, subscription, cursor, inner.head)
+        let waited_since = |channel: &Channel| {
+            let last = channel.conflated.last_up_to(seq).filter(|last| last.seq < seq)?;
+            Some(channel.conflated.seq_before(last.published.checked_sub(every)?))
+        };
+        if every.is_zero() { seq } else { inner.channels_of(scope).filter_map(waited_since).fold(seq, u64::min) }
+    }
+
+    /// When the first frame behind a sequence number was published, if it is in a ring.
+    pub(super) fn published_behind(&self, seq: u64) -> Option<Instant> {
+        let inner = self.read();
+        let first = |ring: &Ring| ring.behind(seq).next().map(|frame| frame.published);
+        inner.channels.values().flat_map(|channel| [first(&channel.durable), first(&channel.conflated)]).flatten().min()
+    }
+
+    /// What the subscriber wants of the frames behind its cursors, in order, with the head that was
+    /// true at the same moment.
+    pub(super) fn look(&self, subscription: &Subscription, cursors: Cursors, conflated: Conflated) -> Look {
+        let inner = self.read();
+        let channels = || inner.channels_of(subscription.scope);
+        if subscription.wants_durable() {
+            let floor = channels().map(|channel| channel.durable.floor()).fold(inner.start, u64::max);
+            if cursors.durable < floor {
+                return Look::Behind { floor };
             }
         }
+        let mut sources: Vec<Frames<'_>> = Vec::new();
+        for channel in channels() {
+            if subscription.wants_durable() {
+                sources.push(frames(channel.durable.behind(cursors.durable)));
+            }
+            if subscription.wants_conflated() && conflated != Conflated::Wait {
+                sources.push(channel.conflated_behind(cursors.conflated, conflated));
+            }
+        }
+        sources.retain_mut(|source| source.peek().is_some());
+        look_at(sources, subscription, cursors, conflated, inner.head)
     }
 }
 
-impl Ring {
+impl Inner {
+    fn channels_of(&self, scope: Scope) -> impl Iterator<Item = &Channel> {
+        let (one, all) = match scope {
+            Scope::One(environment) => (self.channels.get(&environment), None),
+            Scope::All => (None, Some(self.channels.values())),
+        };
+        one.into_iter().chain(all.into_iter().flatten())
+    }
+}
+
+impl Channel {
+    fn new(start: u64) -> Self {
+        Channel {
+            durable: Ring::new(DURABLE, start),
+            conflated: Ring::new(CONFLATED, start),
+            latest: Latest::default(),
+        }
+    }
+
     fn push(&mut self, frame: Arc<Frame>) {
-        self.bytes += frame.size();
-        self.frames.push_back(frame);
-        while self.frames.len() > RING_FRAMES || self.bytes > RING_BYTES {
-            let Some(oldest) = self.frames.pop_front() else { return };
-            self.bytes -= oldest.size();
-            self.floor = oldest.seq;
+        if frame.kind.is_durable() {
+            self.durable.push(frame);
+        } else {
+            self.latest.put(Arc::clone(&frame));
+            self.conflated.push(frame);
+        }
+    }
+
+    fn conflated_behind(&self, seq: u64, which: Conflated) -> Frames<'_> {
+        if which == Conflated::Each && seq >= self.conflated.floor() {
+            frames(self.conflated.behind(seq))
+        } else {
+            frames(self.latest.behind(seq))
         }
     }
 }
 
-fn look_at(rings: &[&Ring], subscription: &Subscription, cursor: u64, head: u64) -> Look {
-    if rings.iter().any(|ring| cursor < ring.floor) {
-        return Look::Behind;
-    }
-    let mut places: Vec<_> = rings
-        .iter()
-        .map(|ring| ring.frames.range(ring.frames.partition_point(|frame| frame.seq <= cursor)..).peekable())
-        .collect();
-    let mut frames = Vec::new();
-    loop {
-        // The ring with the next sequence number; there are few environments.
-        let next = places
+fn frames<'a>(frames: impl Iterator<Item = &'a Arc<Frame>> + 'a) -> Frames<'a> {
+    (Box::new(frames) as Box<dyn Iterator<Item = _>>).peekable()
+}
+
+/// Merges what the sources have, until it is as much as one look takes.
+fn look_at(
+    mut sources: Vec<Frames<'_>>,
+    subscription: &Subscription,
+    cursors: Cursors,
+    conflated: Conflated,
+    head: u64,
+) -> Look {
+    let moved_to = |seq: u64| Cursors {
+        durable: cursors.durable.max(seq),
+        conflated: if conflated == Conflated::Wait { cursors.conflated } else { cursors.conflated.max(seq) },
+    };
+    let mut found = Found { frames: Vec::new(), cursors, more: false, passed_conflated: false };
+    let mut bytes = 0;
+    for _ in 0..LOOK_PASSES {
+        // The source with the next sequence number; there are few environments.
+        let next = sources
             .iter_mut()
             .enumerate()
-            .filter_map(|(index, place)| place.peek().map(|frame| (frame.seq, index)))
-            .min()
-            .and_then(|(_, index)| places[index].next());
-        let Some(frame) = next else { return Look::Frames { frames, cursor: head, more: false } };
+            .filter_map(|(index, source)| source.peek().map(|frame| (frame.seq, index)))
+            .min();
+        let Some(frame) = next.and_then(|(_, index)| sources[index].next()) else {
+            found.cursors = moved_to(head);
+            return Look::Frames(found);
+        };
+        found.passed_conflated |= !frame.kind.is_durable();
+        found.cursors = moved_to(frame.seq);
         if subscription.wants(frame.kind, frame.node, frame.pipeline.as_ref()) {
-            frames.push(Arc::clone(frame));
-            if frames.len() == LOOK_FRAMES {
-                return Look::Frames { frames, cursor: frame.seq, more: true };
+            found.frames.push(Arc::clone(frame));
+            bytes += frame.wire_size();
+            if found.frames.len() == LOOK_FRAMES || bytes >= MAX_WRITE_BYTES {
+                break;
             }
         }
     }
+    found.more = true;
+    Look::Frames(found)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-    use systole_shared::NodeId;
-    use systole_shared::events::EventType;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::feed::Resume;
-    use crate::ingest::changes::{Payload, PendingEvent};
-
-    fn frame(seq: u64, environment: i64, kind: EventType) -> Frame {
-        let node = NodeId(Uuid::from_u128(u128::from(seq % 3)));
-        let payload = Payload::Text(String::new());
-        let environment = EnvironmentKey(environment);
-        PendingEvent { seq, environment, node, pipeline: None, kind, payload }.into()
-    }
-
-    fn subscription(scope: Scope, types: &[EventType]) -> Subscription {
-        Subscription {
-            types: types.iter().copied().collect(),
-            nodes: Vec::new(),
-            pipelines: Vec::new(),
-            scope,
-            every: Duration::ZERO,
-            snapshot: false,
-            resume: Resume::Live,
-        }
-    }
-
-    /// Everything behind a cursor, look by look.
-    fn read_all(hub: &Hub, subscription: &Subscription, mut cursor: u64) -> Vec<u64> {
-        let mut seqs = Vec::new();
-        loop {
-            match hub.look(subscription, cursor) {
-                Look::Behind => panic!("nothing fell off"),
-                Look::Frames { frames, cursor: next, more } => {
-                    seqs.extend(frames.iter().map(|frame| frame.seq));
-                    cursor = next;
-                    if !more {
-                        return seqs;
-                    }
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_subscriber_sees_what_it_may_and_wants_once_and_in_order(
-            events in prop::collection::vec((0_i64..4, 0_usize..4), 0..1_200),
-            scope in prop::option::of(0_i64..4),
-            wanted in prop::collection::btree_set(0_usize..4, 1..4),
-            cursor in 0_u64..1_300,
-        ) {
-            let hub = Hub::new(0);
-            let head = events.len() as u64;
-            for (index, batch) in events.chunks(7).enumerate() {
-                let first = index as u64 * 7 + 1;
-                let frames: Vec<_> =
-                    (first..).zip(batch).map(|(seq, (env, kind))| frame(seq, *env, EventType::ALL[*kind])).collect();
-                let published = first + frames.len() as u64 - 1;
-                hub.publish(frames, published);
-            }
-            let types: Vec<_> = wanted.iter().map(|index| EventType::ALL[*index]).collect();
-            let seen_by = scope.map_or(Scope::All, |key| Scope::One(EnvironmentKey(key)));
-            let cursor = cursor.min(head);
-            let seen = read_all(&hub, &subscription(seen_by, &types), cursor);
-            let expected: Vec<u64> = (1..)
-                .zip(&events)
-                .filter(|(seq, (env, kind))| {
-                    *seq > cursor && scope.is_none_or(|own| own == *env) && wanted.contains(kind)
-                })
-                .map(|(seq, _)| seq)
-                .collect();
-            prop_assert_eq!(seen, expected);
-        }
-    }
-
-    #[test]
-    fn who_falls_off_the_ring_of_its_environment_is_told_so() {
-        let hub = Hub::new(0);
-        let seqs = 1..=RING_FRAMES as u64 + 10;
-        hub.publish(seqs.clone().map(|seq| frame(seq, 1, EventType::LogEntry)).collect(), *seqs.end());
-        hub.publish(vec![frame(seqs.end() + 1, 2, EventType::LogEntry)], seqs.end() + 1);
-        let one = subscription(Scope::One(EnvironmentKey(1)), &EventType::ALL);
-        assert!(matches!(hub.look(&one, 9), Look::Behind));
-        assert!(matches!(hub.look(&one, 10), Look::Frames { .. }));
-        let two = subscription(Scope::One(EnvironmentKey(2)), &EventType::ALL);
-        assert_eq!(read_all(&hub, &two, 0), [seqs.end() + 1], "a loud neighbour pushes nobody off");
-        assert!(matches!(hub.look(&subscription(Scope::All, &EventType::ALL), 9), Look::Behind));
-    }
-
-    #[test]
-    fn what_was_committed_unpublished_is_only_in_the_database() {
-        let hub = Hub::new(0);
-        hub.publish(vec![frame(1, 1, EventType::LogEntry)], 1);
-        hub.skip_to(1);
-        let all = subscription(Scope::All, &EventType::ALL);
-        assert_eq!(read_all(&hub, &all, 0), [1], "nothing is missing here");
-        hub.skip_to(5);
-        for scope in [Scope::All, Scope::One(EnvironmentKey(1))] {
-            assert!(matches!(hub.look(&subscription(scope, &EventType::ALL), 4), Look::Behind));
-        }
-        hub.publish(vec![frame(6, 1, EventType::LogEntry)], 6);
-        assert_eq!(read_all(&hub, &all, 5), [6]);
-    }
-
-    #[test]
-    fn what_was_before_the_start_is_only_in_the_database() {
-        let hub = Hub::new(100);
-        let all = subscription(Scope::All, &EventType::ALL);
-        assert!(matches!(hub.look(&all, 99), Look::Behind));
-        assert!(matches!(hub.look(&all, 100), Look::Frames { cursor: 100, .. }));
-    }
-}
+#[path = "hub_tests.rs"]
+pub(super) mod tests;

@@ -1,39 +1,49 @@
 //! The feed: what was committed, as it is committed, to whoever may see it.
 //!
-//! `hub` keeps the recent frames, one ring per environment, and a subscriber is nothing but a
-//! cursor into them: no queue per subscriber, nobody to wait for. `subscriber` is the life of one
-//! stream, `replay` reads back from the database what the rings have no more, `snapshot` is the
-//! state at one point of the sequence, `frame` the bytes.
+//! `hub` keeps the recent frames, rings per environment, and a subscriber is nothing but cursors into
+//! them: no queue per subscriber, nobody to wait for. `outlet` wakes the subscribers of one worker
+//! thread, `subscriber` is the life of one stream, `replay` reads back from the database what the rings
+//! have no more, `snapshot` is the state at one point of the sequence, `frame` the bytes, `vectorflow`
+//! those of `/api/sse`.
 
 mod frame;
 mod hub;
+mod latest;
 mod limits;
+mod oldest;
+mod outlet;
 mod replay;
+mod ring;
 mod snapshot;
 mod subscriber;
+mod vectorflow;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use systole_shared::events::EventType;
-use systole_shared::{NodeId, PipelineId};
+use systole_shared::{NodeId, PipelineId, TokenId};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Authenticator, Identity, Scope};
+use crate::auth::{Authenticator, Scope};
 use crate::ingest::changes::PendingEvent;
 use crate::journal::Journal;
 use crate::rings::Rings;
 use crate::store::{FeedPosition, Store};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{ReasonLabel, Telemetry};
 
-pub(crate) use self::frame::control;
-pub(crate) use self::limits::Overloaded;
+pub(crate) use self::frame::{HELD_BACK_BYTES, control};
+pub(crate) use self::limits::{Overloaded, StreamLimits};
+pub(crate) use self::outlet::Outlet;
 pub(crate) use self::subscriber::Subscriber;
 
 use self::hub::Hub;
-use self::limits::Connections;
+use self::limits::{ConnectionGuard, Connections};
+use self::oldest::OldestKept;
+use self::snapshot::Snapshots;
 
 /// Replays that read from the database at a time; the others wait with pings.
 const CONCURRENT_REPLAYS: usize = 4;
@@ -55,6 +65,16 @@ pub(crate) struct Subscription {
     pub every: Duration,
     pub snapshot: bool,
     pub resume: Resume,
+    pub form: Form,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As `systole_shared::events` has them.
+    Native,
+    /// As VectorFlow's dashboards read them.
+    VectorFlow,
 }
 
 /// Where a subscriber goes on.
@@ -69,11 +89,40 @@ pub(crate) enum Resume {
 }
 
 impl Subscription {
+    fn wants_durable(&self) -> bool {
+        self.types.iter().any(|kind| kind.is_durable())
+    }
+
+    fn wants_conflated(&self) -> bool {
+        self.types.iter().any(|kind| !kind.is_durable())
+    }
+
     fn wants(&self, kind: EventType, node: NodeId, pipeline: Option<&PipelineId>) -> bool {
         self.types.contains(&kind)
             && (self.nodes.is_empty() || self.nodes.contains(&node))
             && (self.pipelines.is_empty() || pipeline.is_some_and(|pipeline| self.pipelines.contains(pipeline)))
     }
+}
+
+/// How far subscribers are behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Lag {
+    /// Events that the slowest one has not looked at.
+    pub events: u64,
+    /// For how long the first of them has been published.
+    pub seconds: f64,
+}
+
+/// What a feed is made of.
+pub(crate) struct FeedParts {
+    pub store: Arc<dyn Store>,
+    pub journal: Arc<Journal>,
+    pub rings: Arc<Rings>,
+    pub auth: Arc<Authenticator>,
+    pub telemetry: Arc<Telemetry>,
+    pub limits: StreamLimits,
+    /// Has every stream say goodbye.
+    pub stop: CancellationToken,
 }
 
 /// The feed of one collector.
@@ -85,6 +134,8 @@ pub(crate) struct Feed {
     rings: Arc<Rings>,
     auth: Arc<Authenticator>,
     telemetry: Arc<Telemetry>,
+    oldest: OldestKept,
+    snapshots: Snapshots,
     replays: Semaphore,
     connections: Arc<Connections>,
     stop: CancellationToken,
@@ -92,33 +143,26 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// A feed that goes on behind what is committed.
-    pub(crate) fn new(
-        position: &FeedPosition,
-        store: Arc<dyn Store>,
-        journal: Arc<Journal>,
-        rings: Arc<Rings>,
-        auth: Arc<Authenticator>,
-        telemetry: Arc<Telemetry>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(position: &FeedPosition, parts: FeedParts) -> Self {
         Feed {
             epoch: Arc::clone(&position.epoch),
             hub: Hub::new(position.head),
-            store,
-            journal,
-            rings,
-            auth,
-            telemetry,
+            store: parts.store,
+            journal: parts.journal,
+            rings: parts.rings,
+            auth: parts.auth,
+            telemetry: parts.telemetry,
+            oldest: OldestKept::default(),
+            snapshots: Snapshots::default(),
             replays: Semaphore::new(CONCURRENT_REPLAYS),
-            connections: Arc::default(),
-            stop,
+            connections: Arc::new(Connections::new(parts.limits, Instant::now())),
+            stop: parts.stop,
         }
     }
 
     /// Hands out what was committed, in its order. Waits for nobody.
     pub(crate) fn publish(&self, events: Vec<PendingEvent>, head: u64) {
-        let frames = events.into_iter().map(frame::Frame::from).collect();
-        self.hub.publish(frames, head);
+        self.hub.publish(events, head);
     }
 
     /// Goes on behind what is committed, when that is more than what was published.
@@ -131,13 +175,17 @@ impl Feed {
         self.hub.head()
     }
 
-    /// Opens a stream.
-    pub(crate) fn subscribe(
-        self: &Arc<Self>,
-        identity: Identity,
-        subscription: Subscription,
-    ) -> Result<Subscriber, Overloaded> {
-        let guard = self.connections.enter(identity.token)?;
-        Ok(Subscriber::new(Arc::clone(self), identity, subscription, guard))
+    /// How far the slowest subscriber is behind.
+    pub(crate) fn lag(&self) -> Lag {
+        let Some(slowest) = self.connections.slowest() else { return Lag::default() };
+        let seconds = self.hub.published_behind(slowest).map_or(0.0, |at| at.elapsed().as_secs_f64());
+        Lag { events: self.hub.head().saturating_sub(slowest), seconds }
+    }
+
+    /// Makes room for one more stream, or does not.
+    fn enter(&self, token: TokenId) -> Result<ConnectionGuard, Overloaded> {
+        self.connections.enter(token, Instant::now()).inspect_err(|refused| {
+            self.telemetry.feed_refused.get_or_create(&ReasonLabel { reason: refused.as_str() }).inc();
+        })
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use systole_shared::events::{Control, EventType, GapReason};
 
 use super::frame;
-use super::{Feed, Subscription};
+use super::{Feed, Form, Subscription, vectorflow};
 use crate::auth::Scope;
 use crate::store::{ReplayQuery, StoreError};
 use crate::telemetry::ReasonLabel;
@@ -20,8 +20,10 @@ const PAGE_EVENTS: u32 = 512;
 /// A replay under way: durable events behind the cursor up to `to`.
 #[derive(Debug)]
 pub(super) struct Replay {
-    /// Head when the replay began; from there on the rings take over.
+    /// From behind here on the rings have everything.
     pub to: u64,
+    /// Why events are left out when there are too many.
+    excess: GapReason,
     /// Events given so far.
     pub given: usize,
     /// Up to where each type was told to be missing.
@@ -39,8 +41,14 @@ pub(super) struct Step {
 }
 
 impl Replay {
-    pub(super) fn new(to: u64) -> Self {
-        Replay { to, given: 0, told_missing: HashMap::new() }
+    /// For a client that comes back.
+    pub(super) fn of_resumed(to: u64) -> Self {
+        Replay { to, excess: GapReason::Limit, given: 0, told_missing: HashMap::new() }
+    }
+
+    /// For a client that has been too slow.
+    pub(super) fn of_slow(to: u64) -> Self {
+        Replay { excess: GapReason::Slow, ..Self::of_resumed(to) }
     }
 }
 
@@ -68,7 +76,7 @@ async fn try_step(
     durable: &[EventType],
 ) -> Result<Step, StoreError> {
     if replay.given >= MAX_EVENTS {
-        return Ok(gap(feed, durable.to_vec(), cursor + 1, replay.to, GapReason::Limit));
+        return Ok(gap(feed, durable.to_vec(), cursor + 1, replay.to, replay.excess));
     }
     let environments = match subscription.scope {
         Scope::All => None,
@@ -100,10 +108,12 @@ async fn try_step(
     let room = MAX_EVENTS - replay.given;
     let cut = page.events.get(room).map(|_| page.events[room - 1].seq);
     let events = page.events.len().min(room);
-    let rendered = page.events[..events]
-        .iter()
-        .map(|event| frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload));
-    frames.extend(rendered);
+    frames.extend(page.events[..events].iter().map(|event| match subscription.form {
+        Form::Native => frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload),
+        Form::VectorFlow => {
+            vectorflow::render_text(Some((&feed.epoch, event.seq)), event.kind.as_str(), &event.payload)
+        }
+    }));
     replay.given += events;
     let told = page.events[..events].last().map(|event| event.seq);
     Ok(Step { frames, events, cursor: cut.unwrap_or(page.cursor), told })

@@ -8,7 +8,7 @@ use systole_shared::{EventId, Token, TokenKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, Scope};
-use crate::feed::{Feed, Resume, Subscription};
+use crate::feed::{Feed, FeedParts, Form, Outlet, Resume, StreamLimits, Subscription};
 use crate::journal::Journal;
 use crate::rings::Rings;
 use crate::store::Access;
@@ -89,7 +89,9 @@ async fn resume(store: Arc<dyn Store>) -> String {
     let rings = Arc::new(Rings::new(1 << 20));
     let telemetry = Arc::new(Telemetry::new());
     let journal = Arc::new(Journal::new(Arc::clone(&store)));
-    let feed = Arc::new(Feed::new(&position, store, journal, rings, auth, telemetry, CancellationToken::new()));
+    let limits = StreamLimits { streams: 1, streams_per_token: 1, new_per_second: 1 };
+    let parts = FeedParts { store, journal, rings, auth, telemetry, limits, stop: CancellationToken::new() };
+    let outlet = Outlet::new(Arc::new(Feed::new(&position, parts)));
     let subscription = Subscription {
         types: BTreeSet::from([EventType::LogEntry, EventType::StatusChange]),
         nodes: Vec::new(),
@@ -98,8 +100,9 @@ async fn resume(store: Arc<dyn Store>) -> String {
         every: Duration::ZERO,
         snapshot: false,
         resume: Resume::After(EventId { epoch: position.epoch, seq: 0 }),
+        form: Form::Native,
     };
-    let mut subscriber = feed.subscribe(identity, subscription).unwrap();
+    let mut subscriber = outlet.subscribe(identity, subscription).unwrap();
     let mut text = String::new();
     while !text.contains("-4\nevent") {
         let write = tokio::time::timeout(Duration::from_secs(10), subscriber.next_write()).await.unwrap().unwrap();

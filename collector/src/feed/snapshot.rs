@@ -1,41 +1,132 @@
 //! The state of nodes and pipelines at one point of the sequence, in parts that fit into a write.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use bytes::Bytes;
 use serde::Serialize;
 use systole_shared::events::{Control, EventType, MetricUpdate, SnapshotNode, SnapshotPipeline};
 use systole_shared::{NodeId, NodeStatus, PipelineId, PipelineStatus};
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+use tokio::time::{Duration, Instant};
 
 use super::frame;
 use super::{Feed, Subscription};
 use crate::auth::Scope;
-use crate::store::{NodeView, StoreError};
+use crate::rings::Rings;
+use crate::store::{NodeView, StateSnapshot, StoreError};
 
 /// Room in a part for the event's own words around its items.
 const ENVELOPE_BYTES: usize = 256;
 
-/// The snapshot's frames and its watermark: the stream goes on behind it.
-pub(super) async fn take(feed: &Feed, subscription: &Subscription) -> Result<(Vec<Bytes>, u64), StoreError> {
-    let environments = match subscription.scope {
-        Scope::All => None,
-        Scope::One(environment) => Some(vec![environment]),
-    };
-    let state = feed.journal.snapshot(environments).await?;
+/// How old a snapshot may be that another subscriber is sent too: it goes on from the snapshot's own
+/// place all the same, so this only bounds how much it then has to catch up with.
+const SHARED_FOR: Duration = Duration::from_secs(1);
+
+/// Snapshots that are made at a time; the others wait.
+const CONCURRENT_SNAPSHOTS: usize = 2;
+
+/// Different snapshots that are remembered before those that nobody sends any more are forgotten.
+const REMEMBERED: usize = 64;
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SnapshotError {
+    #[error("the state could not be read")]
+    Read(#[source] StoreError),
+    #[error("the state could not be written down")]
+    Render(#[source] JoinError),
+}
+
+/// A snapshot as it is sent.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// Pieces of at most [`frame::MAX_WRITE_BYTES`].
+    pub writes: Vec<Bytes>,
+    /// The stream goes on behind it.
+    pub watermark: u64,
+}
+
+/// What makes two subscribers' snapshots the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    scope: Scope,
+    nodes: Vec<NodeId>,
+    pipelines: Vec<PipelineId>,
+    has_samples: bool,
+}
+
+/// When a snapshot was made, and itself for as long as somebody sends it.
+type Made = Option<(Instant, Weak<Snapshot>)>;
+
+/// Snapshots that are under way, so that a thousand dashboards that come back at once cost one.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    known: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Made>>>>,
+    turns: Semaphore,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Snapshots { known: Mutex::default(), turns: Semaphore::new(CONCURRENT_SNAPSHOTS) }
+    }
+}
+
+impl Snapshots {
+    /// The state that a subscriber may and wants to see.
+    pub(super) async fn take(&self, feed: &Feed, subscription: &Subscription) -> Result<Arc<Snapshot>, SnapshotError> {
+        let key = Key {
+            scope: subscription.scope,
+            nodes: subscription.nodes.clone(),
+            pipelines: subscription.pipelines.clone(),
+            has_samples: subscription.types.contains(&EventType::MetricUpdate),
+        };
+        let place = self.place(&key);
+        let mut made = place.lock().await;
+        let shared = made.as_ref().filter(|(at, _)| at.elapsed() < SHARED_FOR).and_then(|(_, it)| it.upgrade());
+        if let Some(snapshot) = shared {
+            return Ok(snapshot);
+        }
+        let _turn = self.turns.acquire().await;
+        let begin = Instant::now();
+        let state = feed.journal.snapshot(subscription.scope.environments()).await.map_err(SnapshotError::Read)?;
+        let (rings, epoch) = (Arc::clone(&feed.rings), Arc::clone(&feed.epoch));
+        // A hundred thousand pipelines take a while to write down.
+        let render = move || render(&rings, &epoch, &state, &key);
+        let snapshot = tokio::task::spawn_blocking(render).await.map_err(SnapshotError::Render)?;
+        let snapshot = Arc::new(snapshot);
+        *made = Some((begin, Arc::downgrade(&snapshot)));
+        Ok(snapshot)
+    }
+
+    fn place(&self, key: &Key) -> Arc<tokio::sync::Mutex<Made>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            // Whoever makes or waits for one holds its place too.
+            known.retain(|_, place| Arc::strong_count(place) > 1);
+        }
+        Arc::clone(known.entry(key.clone()).or_default())
+    }
+}
+
+fn render(rings: &Rings, epoch: &str, state: &StateSnapshot, key: &Key) -> Snapshot {
     let mut nodes = Vec::new();
     let mut pipelines = Vec::new();
     let mut samples = Vec::new();
     for view in &state.nodes {
         let Ok(node_id) = view.id.parse::<NodeId>() else { continue };
-        if !subscription.nodes.is_empty() && !subscription.nodes.contains(&node_id) {
+        if !key.nodes.is_empty() && !key.nodes.contains(&node_id) {
             continue;
         }
         nodes.push(snapshot_node(node_id, view));
         for status in &view.pipelines {
             let Ok(pipeline_id) = PipelineId::parse(&status.pipeline) else { continue };
-            if !subscription.pipelines.is_empty() && !subscription.pipelines.contains(&pipeline_id) {
+            if !key.pipelines.is_empty() && !key.pipelines.contains(&pipeline_id) {
                 continue;
             }
-            if subscription.types.contains(&EventType::MetricUpdate)
-                && let Some(sample) = feed.rings.last(view.key, &pipeline_id)
+            if key.has_samples
+                && let Some(sample) = rings.last(view.key, &pipeline_id)
             {
                 samples.push(MetricUpdate {
                     node_id,
@@ -61,8 +152,8 @@ pub(super) async fn take(feed: &Feed, subscription: &Subscription) -> Result<(Ve
     frames.extend(parts(samples, |samples| part(Vec::new(), Vec::new(), samples)));
     let done = Control::Snapshot { nodes: Vec::new(), pipelines: Vec::new(), samples: Vec::new(), done: true };
     let done = serde_json::to_string(&done).unwrap_or_else(|_| r#"{"type":"snapshot","done":true}"#.to_owned());
-    frames.push(frame::render(&feed.epoch, state.watermark, "snapshot", &done));
-    Ok((frames, state.watermark))
+    frames.push(frame::render(epoch, state.watermark, "snapshot", &done));
+    Snapshot { writes: frame::join(frames), watermark: state.watermark }
 }
 
 /// Items in as few parts as the bound allows.

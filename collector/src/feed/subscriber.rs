@@ -1,20 +1,20 @@
 //! The life of one stream: hello, snapshot or replay, then live until somebody closes it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rand::RngExt;
 use systole_shared::events::{Control, GoodbyeReason, ResetReason};
-use systole_shared::{NodeId, PipelineId};
-use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use super::frame::{self, Frame};
-use super::hub::Look;
+use super::hub::{Conflated, Cursors, Look};
 use super::limits::ConnectionGuard;
+use super::outlet::Listener;
 use super::replay::{self, Replay};
-use super::{Feed, PING_EVERY, Resume, Subscription, snapshot};
+use super::snapshot::Snapshot;
+use super::{Feed, Form, PING_EVERY, Resume, Subscription, vectorflow};
 use crate::auth::Identity;
 use crate::clock;
 use crate::telemetry::ReasonLabel;
@@ -23,8 +23,15 @@ use crate::telemetry::ReasonLabel;
 /// that went away do not return in one wave.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 2_000..=8_000;
 
-/// Over how long the goodbyes of a shutdown are spread.
-const GOODBYE_SPREAD_MS: u64 = 1_500;
+/// Over how long at most the goodbyes of a shutdown are spread; it waits for 5 s.
+const MAX_GOODBYE_SPREAD_MS: u64 = 4_000;
+
+/// How much of that each open stream adds: a collector with few of them stops at once.
+const GOODBYE_SPREAD_MS_PER_STREAM: u64 = 1;
+
+/// A stream that ends by itself after it has taken nothing for so long was too slow; a living one is
+/// given a ping more often.
+const SLOW_AFTER: Duration = Duration::from_secs(25);
 
 /// One open stream.
 pub(crate) struct Subscriber {
@@ -32,105 +39,137 @@ pub(crate) struct Subscriber {
     identity: Identity,
     subscription: Subscription,
     stage: Stage,
-    /// Everything up to here was looked at.
-    cursor: u64,
+    cursors: Cursors,
     /// The highest id that the client was told.
     told: u64,
-    /// Writes that are ready.
+    /// Writes that are ready: those of one look, one page of a replay, or one control event.
     ready: VecDeque<Bytes>,
-    head: watch::Receiver<u64>,
-    access: watch::Receiver<u64>,
+    listener: Listener,
+    access: tokio::sync::watch::Receiver<u64>,
     next_ping: Instant,
+    /// Conflated events wait until then.
     next_flush: Instant,
+    /// Whether something was published since conflated events were looked at.
+    has_news: bool,
     /// When the token ends.
     expires: Option<Instant>,
-    _guard: ConnectionGuard,
+    /// When to say goodbye because the collector stops.
+    leaves: Option<Instant>,
+    /// When the client last took something.
+    taken: Instant,
+    guard: ConnectionGuard,
 }
 
 #[derive(Debug)]
 enum Stage {
     Open,
-    Snapshot,
+    TakeSnapshot,
+    /// The next write of a snapshot.
+    Snapshot(Arc<Snapshot>, usize),
     Replay(Replay),
     Live,
     Closed,
 }
 
 impl Subscriber {
-    pub(super) fn new(feed: Arc<Feed>, identity: Identity, subscription: Subscription, guard: ConnectionGuard) -> Self {
+    pub(super) fn new(
+        feed: Arc<Feed>,
+        identity: Identity,
+        subscription: Subscription,
+        listener: Listener,
+        guard: ConnectionGuard,
+    ) -> Self {
         let now = Instant::now();
         feed.telemetry.feed_subscribers.inc();
         Subscriber {
-            head: feed.hub.watch(),
+            listener,
             access: feed.auth.watch(),
             feed,
             subscription,
             stage: Stage::Open,
-            cursor: 0,
+            cursors: Cursors::at(0),
             told: 0,
             ready: VecDeque::new(),
             next_ping: now + PING_EVERY,
             next_flush: now,
+            has_news: true,
             expires: identity.expires_at.map(|end| {
                 now + Duration::from_millis(u64::try_from(end.saturating_sub(clock::now_ms())).unwrap_or(0))
             }),
             identity,
-            _guard: guard,
+            leaves: None,
+            taken: now,
+            guard,
         }
     }
 
     /// The next write, or the end.
     pub(crate) async fn next_write(&mut self) -> Option<Bytes> {
+        self.taken = Instant::now();
         loop {
             if let Some(write) = self.ready.pop_front() {
                 self.feed.telemetry.feed_bytes.inc_by(write.len() as u64);
                 return Some(write);
             }
-            if self.feed.stop.is_cancelled() && !matches!(self.stage, Stage::Closed) {
-                let spread = Duration::from_millis(rand::rng().random_range(0..=GOODBYE_SPREAD_MS));
-                tokio::time::sleep(spread).await;
-                self.goodbye(GoodbyeReason::Shutdown);
+            if matches!(self.stage, Stage::Closed) {
+                return None;
+            }
+            if let Some(reason) = self.reason_to_close() {
+                self.goodbye(reason);
                 continue;
             }
-            if !self.feed.auth.is_valid(&self.identity, clock::now_ms()) && !matches!(self.stage, Stage::Closed) {
-                self.goodbye(GoodbyeReason::Revoked);
-                continue;
-            }
+            // What seldom happens is kept out of the state that every stream carries.
             match &mut self.stage {
-                Stage::Open => self.open().await,
-                Stage::Snapshot => self.take_snapshot().await,
-                Stage::Replay(_) => self.replay().await,
+                Stage::Open => Box::pin(self.open()).await,
+                Stage::TakeSnapshot => Box::pin(self.take_snapshot()).await,
+                Stage::Snapshot(..) => self.send_snapshot(),
+                Stage::Replay(_) => Box::pin(self.replay()).await,
                 Stage::Live => self.go_on_live().await,
                 Stage::Closed => return None,
             }
         }
     }
 
+    fn reason_to_close(&mut self) -> Option<GoodbyeReason> {
+        if self.feed.stop.is_cancelled() {
+            let now = Instant::now();
+            let streams = self.feed.connections.count() as u64;
+            let spread = (streams * GOODBYE_SPREAD_MS_PER_STREAM).min(MAX_GOODBYE_SPREAD_MS);
+            let wait = || now + Duration::from_millis(rand::rng().random_range(0..=spread));
+            if now >= *self.leaves.get_or_insert_with(wait) {
+                return Some(GoodbyeReason::Shutdown);
+            }
+        }
+        let is_valid = self.feed.auth.is_valid(&self.identity, clock::now_ms());
+        (!is_valid).then_some(GoodbyeReason::Revoked)
+    }
+
     fn push(&mut self, frames: impl IntoIterator<Item = Bytes>) {
         self.ready.extend(frame::join(frames));
+    }
+
+    /// Everything up to here was looked at, and told.
+    fn go_to(&mut self, seq: u64) {
+        self.told = seq;
+        self.advance(Cursors::at(seq));
+    }
+
+    fn advance(&mut self, cursors: Cursors) {
+        self.cursors = cursors;
+        self.guard.note_cursor(cursors.durable);
     }
 
     /// `retry`, `hello`, and the decision where to go on.
     async fn open(&mut self) {
         let head = self.feed.hub.head();
         let (resumed, reset) = match &self.subscription.resume {
-            Resume::Live => (false, None),
-            Resume::Unreadable => (false, Some(ResetReason::Epoch)),
-            Resume::After(id) if id.epoch != self.feed.epoch => (false, Some(ResetReason::Epoch)),
-            Resume::After(id) if id.seq > head => (false, Some(ResetReason::Ahead)),
-            Resume::After(id) => {
-                self.cursor = id.seq;
-                (true, None)
-            }
+            Resume::Live => (None, None),
+            Resume::Unreadable => (None, Some(ResetReason::Epoch)),
+            Resume::After(id) if id.epoch != self.feed.epoch => (None, Some(ResetReason::Epoch)),
+            Resume::After(id) if id.seq > head => (None, Some(ResetReason::Ahead)),
+            Resume::After(id) => (Some(id.seq), None),
         };
-        if !resumed {
-            self.cursor = head;
-        }
-        self.told = self.cursor;
-        let oldest = match self.feed.store.feed_position().await {
-            Ok(position) => position.oldest.of_all(),
-            Err(_) => head,
-        };
+        let oldest = self.feed.oldest.get(&*self.feed.store).await.unwrap_or(head);
         let retry = format!("retry: {}\n\n", rand::rng().random_range(RETRY_MS));
         let hello = Control::Hello {
             epoch: self.feed.epoch.to_string(),
@@ -138,147 +177,198 @@ impl Subscriber {
             oldest,
             ping_ms: PING_EVERY.as_millis() as u64,
             server: concat!("systole-collector/", env!("CARGO_PKG_VERSION")).to_owned(),
-            resumed,
+            resumed: resumed.is_some(),
         };
-        self.push([Bytes::from(retry), frame::control(&hello)]);
-        if let Some(reason) = reset {
-            self.push([frame::control(&Control::Reset { reason })]);
-        }
+        let reset_frame = reset.map(|reason| frame::control(&Control::Reset { reason }));
+        let mut first = vec![Bytes::from(retry), frame::control(&hello)];
+        first.extend(reset_frame);
         // Who goes on from an id has the state already; everybody else may want it.
-        if reset.is_some() || (self.subscription.snapshot && !resumed) {
-            self.stage = Stage::Snapshot;
-        } else {
-            // The client knows from the start where it is, and misses nothing when it is cut off
-            // before its first event. With a snapshot it is nowhere before that is complete.
-            self.push([frame::cursor(&self.feed.epoch, self.cursor)]);
-            self.stage = Stage::Live;
+        if resumed.is_none() && (reset.is_some() || self.subscription.snapshot) {
+            self.push(first);
+            self.stage = Stage::TakeSnapshot;
+            return;
         }
+        // The client knows from the start where it is, and misses nothing when it is cut off
+        // before its first event. With a snapshot it is nowhere before that is complete.
+        self.go_to(resumed.unwrap_or(head));
+        if let Some(seq) = resumed {
+            // Conflated events that had to wait when the stream was cut off have no newer id.
+            let (scope, every) = (self.subscription.scope, self.subscription.every);
+            self.cursors.conflated = self.feed.hub.conflated_from(scope, seq, every);
+        }
+        first.push(frame::cursor(&self.feed.epoch, self.told));
+        self.push(first);
+        self.stage = Stage::Live;
     }
 
     async fn take_snapshot(&mut self) {
-        match snapshot::take(&self.feed, &self.subscription).await {
-            Ok((frames, watermark)) => {
-                self.push(frames);
-                self.cursor = watermark;
-                self.told = watermark;
-                self.stage = Stage::Live;
-            }
+        match self.feed.snapshots.take(&self.feed, &self.subscription).await {
+            Ok(snapshot) => self.stage = Stage::Snapshot(snapshot, 0),
             Err(error) => {
                 let error = crate::logging::chain(&error);
-                tracing::error!(error, "a snapshot could not be read, the stream is closed");
+                tracing::error!(error, "a snapshot could not be taken, the stream is closed");
                 self.goodbye(GoodbyeReason::Overloaded);
             }
+        }
+    }
+
+    fn send_snapshot(&mut self) {
+        let Stage::Snapshot(snapshot, next) = &mut self.stage else { return };
+        if let Some(write) = snapshot.writes.get(*next) {
+            self.ready.push_back(write.clone());
+            *next += 1;
+        } else {
+            let watermark = snapshot.watermark;
+            self.go_to(watermark);
+            self.stage = Stage::Live;
         }
     }
 
     /// Reads on from the database; while the others have their turn, pings keep the stream alive.
     async fn replay(&mut self) {
         let feed = Arc::clone(&self.feed);
+        let wake_at = self.next_time();
         let permit = tokio::select! {
             permit = feed.replays.acquire() => permit,
             // The caller sees what of these it is.
             _ = self.access.changed() => return,
-            () = feed.stop.cancelled() => return,
-            () = tokio::time::sleep_until(self.next_ping) => return self.ping(),
+            () = feed.stop.cancelled(), if self.leaves.is_none() => return,
+            () = tokio::time::sleep_until(wake_at) => return self.ping_if_due(),
         };
         let Stage::Replay(replay) = &mut self.stage else { return };
-        let step = replay::step(&feed, &self.subscription, self.cursor, replay).await;
+        let step = replay::step(&feed, &self.subscription, self.cursors.durable, replay).await;
         let finished = step.cursor >= replay.to;
         drop(permit);
         self.feed.telemetry.feed_deliveries.inc_by(step.events as u64);
-        self.cursor = step.cursor;
+        self.advance(Cursors { durable: step.cursor, ..self.cursors });
         self.told = step.told.unwrap_or(self.told);
         self.push(step.frames);
         if finished {
             self.stage = Stage::Live;
         }
-        if Instant::now() >= self.next_ping {
-            self.ping();
-        }
+        self.ping_if_due();
     }
 
     /// Readies what the rings have, or waits for something to happen.
     async fn go_on_live(&mut self) {
-        if Instant::now() >= self.next_ping {
-            return self.ping();
+        self.ping_if_due();
+        let now = Instant::now();
+        let conflated = match self.subscription.every {
+            Duration::ZERO => Conflated::Each,
+            _ if now >= self.next_flush => Conflated::Newest,
+            _ => Conflated::Wait,
+        };
+        self.listener.durable.mark_unchanged();
+        if conflated != Conflated::Wait {
+            self.listener.all.mark_unchanged();
+            self.has_news = false;
         }
-        let head = *self.head.borrow_and_update();
-        let mut flush_at = None;
-        match self.feed.hub.look(&self.subscription, self.cursor) {
-            Look::Behind => {
+        match self.feed.hub.look(&self.subscription, self.cursors, conflated) {
+            Look::Behind { floor } => {
                 self.feed.telemetry.feed_replays.inc();
-                self.stage = Stage::Replay(Replay::new(head.max(self.feed.hub.head())));
-                return;
+                // Whoever has been told nothing yet comes back; the others have been too slow.
+                let resumed = self.subscription.resume != Resume::Live;
+                self.subscription.resume = Resume::Live;
+                self.stage = Stage::Replay(if resumed { Replay::of_resumed(floor) } else { Replay::of_slow(floor) });
             }
-            // Never back: a snapshot's watermark may be ahead of what is published.
-            Look::Frames { frames, cursor, .. } if frames.is_empty() => self.cursor = self.cursor.max(cursor),
-            Look::Frames { frames, cursor, more } => {
-                // Durable events go at once and take along what waits; the others may wait for
-                // newer ones of their kind, unless more of them wait than one look takes.
-                let now = Instant::now();
-                if more || now >= self.next_flush || frames.iter().any(|frame| frame.kind.is_durable()) {
-                    self.cursor = cursor;
-                    self.next_flush = if more { now } else { now + self.subscription.every };
-                    return self.deliver(frames);
+            Look::Frames(found) => {
+                self.subscription.resume = Resume::Live;
+                self.advance(found.cursors);
+                if found.passed_conflated && !found.more {
+                    self.next_flush = now + self.subscription.every;
                 }
-                flush_at = Some(self.next_flush);
+                if !found.frames.is_empty() {
+                    self.deliver(&found.frames);
+                } else if found.more {
+                    tokio::task::yield_now().await;
+                } else if self.ready.is_empty() {
+                    self.wait(now).await;
+                }
             }
         }
-        let wake_at = [flush_at, self.expires].into_iter().flatten().fold(self.next_ping, Instant::min);
+    }
+
+    async fn wait(&mut self, now: Instant) {
+        let conflates = !self.subscription.every.is_zero();
+        let wants_conflated = self.subscription.wants_conflated();
+        let waits_for_flush = wants_conflated && self.has_news && now < self.next_flush;
+        let hears_all = wants_conflated && !waits_for_flush;
+        let hears_durable = self.subscription.wants_durable() && (conflates || !wants_conflated);
+        let wake_at = if waits_for_flush { self.next_time().min(self.next_flush) } else { self.next_time() };
         tokio::select! {
-            _ = self.head.changed() => {}
+            _ = self.listener.all.changed(), if hears_all => self.has_news = true,
+            _ = self.listener.durable.changed(), if hears_durable => {}
             _ = self.access.changed() => {}
-            () = self.feed.stop.cancelled() => {}
+            () = self.feed.stop.cancelled(), if self.leaves.is_none() => {}
             () = tokio::time::sleep_until(wake_at) => {}
         }
     }
 
-    fn deliver(&mut self, frames: Vec<Arc<Frame>>) {
-        let frames = if self.subscription.every.is_zero() { frames } else { conflate(frames) };
+    /// When something is to be done whatever happens.
+    fn next_time(&self) -> Instant {
+        [self.expires, self.leaves].into_iter().flatten().fold(self.next_ping, Instant::min)
+    }
+
+    /// Conflated events may come behind durable ones with higher ids; then they have none, for the
+    /// client must not go back.
+    fn deliver(&mut self, frames: &[Arc<Frame>]) {
         self.feed.telemetry.feed_deliveries.inc_by(frames.len() as u64);
-        self.told = frames.last().map_or(self.told, |frame| frame.seq);
         let epoch = Arc::clone(&self.feed.epoch);
-        self.push(frames.iter().map(|frame| frame.bytes(&epoch)));
+        let (form, mut told) = (self.subscription.form, self.told);
+        let bytes = frames.iter().map(|frame| {
+            let has_id = frame.seq > told;
+            told = told.max(frame.seq);
+            match form {
+                Form::Native if has_id => frame.bytes(&epoch),
+                Form::Native => frame.bytes_without_id(&epoch),
+                Form::VectorFlow => {
+                    let id = has_id.then_some((&*epoch, frame.seq));
+                    vectorflow::render(id, frame.kind.as_str(), frame.payload())
+                }
+            }
+        });
+        self.ready.extend(frame::join(bytes));
+        self.told = told;
     }
 
     /// A ping, and the cursor of a stream whose filter has let nothing through for a while.
-    fn ping(&mut self) {
+    fn ping_if_due(&mut self) {
+        if Instant::now() < self.next_ping {
+            return;
+        }
         self.next_ping = Instant::now() + PING_EVERY;
         let ping = frame::control(&Control::Ping { now: clock::now_ms() });
-        let cursor = (self.cursor > self.told && matches!(self.stage, Stage::Live))
-            .then(|| frame::cursor(&self.feed.epoch, self.cursor));
-        self.told = self.told.max(if cursor.is_some() { self.cursor } else { 0 });
+        let moved = self.cursors.durable > self.told && matches!(self.stage, Stage::Live);
+        if moved {
+            self.told = self.cursors.durable;
+        }
+        let cursor = moved.then(|| frame::cursor(&self.feed.epoch, self.told));
         self.push([ping].into_iter().chain(cursor));
     }
 
     fn goodbye(&mut self, reason: GoodbyeReason) {
-        let label = match reason {
+        self.count_close(match reason {
             GoodbyeReason::Shutdown => "shutdown",
             GoodbyeReason::Revoked => "revoked",
             GoodbyeReason::Overloaded => "overloaded",
             GoodbyeReason::Slow => "slow",
-        };
-        self.feed.telemetry.feed_closes.get_or_create(&ReasonLabel { reason: label }).inc();
+        });
         let retry_ms = rand::rng().random_range(RETRY_MS);
         self.push([frame::control(&Control::Goodbye { reason, retry_ms })]);
         self.stage = Stage::Closed;
+    }
+
+    fn count_close(&self, reason: &'static str) {
+        self.feed.telemetry.feed_closes.get_or_create(&ReasonLabel { reason }).inc();
     }
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
         self.feed.telemetry.feed_subscribers.dec();
+        if !matches!(self.stage, Stage::Closed) {
+            // A client that takes nothing has its connection cut by the kernel (see `server`).
+            self.count_close(if self.taken.elapsed() >= SLOW_AFTER { "slow" } else { "client" });
+        }
     }
-}
-
-/// Leaves out conflated events that a newer one of the same node or pipeline replaces.
-fn conflate(frames: Vec<Arc<Frame>>) -> Vec<Arc<Frame>> {
-    let mut seen: HashSet<(NodeId, Option<PipelineId>)> = HashSet::new();
-    let mut kept: Vec<_> = frames
-        .into_iter()
-        .rev()
-        .filter(|frame| frame.kind.is_durable() || seen.insert((frame.node, frame.pipeline.clone())))
-        .collect();
-    kept.reverse();
-    kept
 }

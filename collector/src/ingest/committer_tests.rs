@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::auth::Authenticator;
+use crate::feed::{FeedParts, StreamLimits};
 use crate::ingest::report::{NodeReport, PipelineDeltas, PipelineFacts};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
@@ -32,15 +33,16 @@ impl Bench {
         let rings = Arc::new(Rings::new(1 << 20));
         let journal = Arc::new(Journal::new(Arc::clone(&store)));
         let snapshot = journal.load().await.unwrap();
-        let feed = Arc::new(Feed::new(
-            &snapshot.position,
-            Arc::clone(&store),
-            Arc::clone(&journal),
-            Arc::clone(&rings),
+        let feed_parts = FeedParts {
+            store: Arc::clone(&store),
+            journal: Arc::clone(&journal),
+            rings: Arc::clone(&rings),
             auth,
-            Arc::clone(&telemetry),
-            CancellationToken::new(),
-        ));
+            telemetry: Arc::clone(&telemetry),
+            limits: StreamLimits { streams: 1, streams_per_token: 1, new_per_second: 1 },
+            stop: CancellationToken::new(),
+        };
+        let feed = Arc::new(Feed::new(&snapshot.position, feed_parts));
         let interval = Duration::from_secs(5);
         let fleet = Arc::new(Fleet::new(std::iter::empty(), interval, Duration::ZERO, Instant::now()));
         let parts = CommitterParts {

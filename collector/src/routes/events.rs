@@ -1,4 +1,4 @@
-//! `GET /api/v1/events`: the feed as Server-Sent Events.
+//! `GET /api/v1/events` and `GET /api/sse`: the feed as Server-Sent Events.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -8,23 +8,21 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
+use rand::RngExt;
 use systole_shared::events::{Control, EventType, GoodbyeReason};
 use systole_shared::{EventId, NodeId, PipelineId};
 
 use super::extract::Reader;
 use super::params::Params;
 use crate::app::App;
-use crate::error::ApiError;
-use crate::feed::{Resume, Subscription, control};
+use crate::error::{ApiError, VectorFlowError};
+use crate::feed::{Form, Outlet, Resume, Subscription, control};
 
 /// Default of `every`.
 const DEFAULT_EVERY_MS: u64 = 250;
 
 /// Bound of `every`.
 const MAX_EVERY_MS: u64 = 60_000;
-
-/// When an overloaded collector wants a browser back.
-const OVERLOADED_RETRY_MS: u64 = 15_000;
 
 /// `GET /api/v1/events?types&environment&node&pipeline&snapshot&after&every`
 #[utoipa::path(
@@ -45,11 +43,33 @@ const OVERLOADED_RETRY_MS: u64 = 15_000;
 )]
 pub(crate) async fn stream_events(
     app: Data<App>,
+    outlet: Data<Outlet>,
     reader: Reader,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let subscription = read_subscription(&app, &reader, &request)?;
-    match app.feed.subscribe(reader.0, subscription) {
+    let subscription = read_subscription(&app, &reader, &request, Form::Native)?;
+    stream(&outlet, &reader, subscription, request.headers())
+}
+
+/// `GET /api/sse`: the same in VectorFlow's form.
+pub(crate) async fn stream_events_for_vectorflow(
+    app: Data<App>,
+    outlet: Data<Outlet>,
+    reader: Result<Reader, ApiError>,
+    request: HttpRequest,
+) -> Result<HttpResponse, VectorFlowError> {
+    let reader = reader?;
+    let subscription = read_subscription(&app, &reader, &request, Form::VectorFlow)?;
+    Ok(stream(&outlet, &reader, subscription, request.headers())?)
+}
+
+fn stream(
+    outlet: &Outlet,
+    reader: &Reader,
+    subscription: Subscription,
+    headers: &HeaderMap,
+) -> Result<HttpResponse, ApiError> {
+    match outlet.subscribe(reader.0, subscription) {
         Ok(subscriber) => {
             let writes = stream::unfold(subscriber, |mut subscriber| async {
                 subscriber.next_write().await.map(|write| (Ok::<Bytes, Infallible>(write), subscriber))
@@ -57,9 +77,10 @@ pub(crate) async fn stream_events(
             Ok(event_stream().streaming(Box::pin(writes)))
         }
         // A native EventSource gives up for ever at any status but 200.
-        Err(_) if is_browser(request.headers()) => {
-            let goodbye = Control::Goodbye { reason: GoodbyeReason::Overloaded, retry_ms: OVERLOADED_RETRY_MS };
-            let retry = format!("retry: {OVERLOADED_RETRY_MS}\n\n");
+        Err(overloaded) if is_browser(headers) => {
+            let retry_ms = rand::rng().random_range(overloaded.retry_ms());
+            let goodbye = Control::Goodbye { reason: GoodbyeReason::Overloaded, retry_ms };
+            let retry = format!("retry: {retry_ms}\n\n");
             Ok(event_stream().body([Bytes::from(retry), control(&goodbye)].concat()))
         }
         Err(overloaded) => Err(overloaded.into()),
@@ -81,7 +102,7 @@ fn is_browser(headers: &HeaderMap) -> bool {
     accepts.is_some_and(|accept| accept.contains("text/event-stream")) && !headers.contains_key("X-Systole-Client")
 }
 
-fn read_subscription(app: &App, reader: &Reader, request: &HttpRequest) -> Result<Subscription, ApiError> {
+fn read_subscription(app: &App, reader: &Reader, request: &HttpRequest, form: Form) -> Result<Subscription, ApiError> {
     let params = Params::read(request)?;
     let every = match params.get("every")?.unwrap_or(DEFAULT_EVERY_MS) {
         every @ 0..=MAX_EVERY_MS => Duration::from_millis(every),
@@ -110,6 +131,7 @@ fn read_subscription(app: &App, reader: &Reader, request: &HttpRequest) -> Resul
         every,
         snapshot,
         resume: read_resume(&params, request.headers())?,
+        form,
     })
 }
 

@@ -7,9 +7,13 @@ use actix_web::web::Data;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::feed::Outlet;
 
 /// How long the database may take to answer.
 const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long something that is published may be on its way to subscribers.
+const FEED_WITHIN: Duration = Duration::from_secs(1);
 
 /// `GET /healthz`: the process answers.
 #[utoipa::path(
@@ -25,17 +29,18 @@ pub(crate) async fn get_health() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
 }
 
-/// `GET /readyz`: the committer and the database answer, and have room to write.
+/// `GET /readyz`: the committer and the database answer, and have room to write; what is published is
+/// received.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "collector",
     summary = "Whether the collector can work",
-    description = "The committer and the database answer, the feed has what is committed, and there is room on the disk.",
+    description = "The committer and the database answer, what the feed publishes is received, and there is room on the disk.",
     security(()),
     responses((status = 200, description = "It can", body = String), super::openapi::problems::Open),
 )]
-pub(crate) async fn get_readiness(app: Data<App>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn get_readiness(app: Data<App>, outlet: Data<Outlet>) -> Result<HttpResponse, ApiError> {
     if app.disk.is_full() {
         return Err(ApiError::disk_full());
     }
@@ -52,6 +57,9 @@ pub(crate) async fn get_readiness(app: Data<App>) -> Result<HttpResponse, ApiErr
         .ok_or_else(|| ApiError::unavailable("the database or the committer does not answer"))?;
     if app.feed.head() < head {
         return Err(ApiError::unavailable("the feed is behind the database"));
+    }
+    if tokio::time::timeout(FEED_WITHIN, outlet.hear_canary()).await.is_err() {
+        return Err(ApiError::unavailable("what the feed publishes does not reach its subscribers"));
     }
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"))
 }

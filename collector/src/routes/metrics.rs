@@ -50,6 +50,9 @@ pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpRespo
     let hours = app.journal.hour_counts();
     telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
     telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
+    let lag = app.feed.lag();
+    telemetry.feed_lag_events.set(i64::try_from(lag.events).unwrap_or(i64::MAX));
+    telemetry.feed_lag_seconds.set(lag.seconds);
     telemetry.ingest_queue.set(signed(app.committer.queue_len()));
     note_process(&app);
     let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;

@@ -41,6 +41,7 @@ fn served() -> Vec<Served> {
         at("/api/v1/agent/enroll", [on(Method::POST, agent::enroll_node)]),
         at("/api/v1/agent/reports", [on(Method::POST, agent::submit_reports)]),
         at("/api/v1/events", [get(events::stream_events)]),
+        at("/api/sse", [get(events::stream_events_for_vectorflow)]),
         at("/api/v1/session", [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)]),
         at("/api/v1/environments", [get(nodes::list_environments)]),
         at("/api/v1/nodes", [get(nodes::list_nodes)]),

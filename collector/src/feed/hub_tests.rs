@@ -1,0 +1,219 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use systole_shared::events::EventType;
+use systole_shared::{NodeId, PipelineId};
+use uuid::Uuid;
+
+use super::*;
+use crate::feed::{Form, Resume};
+use crate::ingest::changes::Payload;
+
+fn event(seq: u64, environment: i64, node: u128, kind: EventType) -> PendingEvent {
+    let has_pipeline = matches!(kind, EventType::MetricUpdate | EventType::LogEntry);
+    PendingEvent {
+        seq,
+        environment: EnvironmentKey(environment),
+        node: NodeId(Uuid::from_u128(node)),
+        pipeline: has_pipeline.then(|| PipelineId::parse("p").unwrap()),
+        kind,
+        payload: Payload::Text(String::new()),
+    }
+}
+
+/// The frame of a node's state.
+pub(in crate::feed) fn frame_of(seq: u64, node: u128, published: Instant) -> Frame {
+    Frame::new(event(seq, 1, node, EventType::FleetStatus), published)
+}
+
+fn subscription(scope: Scope, types: &[EventType]) -> Subscription {
+    Subscription {
+        types: types.iter().copied().collect(),
+        nodes: Vec::new(),
+        pipelines: Vec::new(),
+        scope,
+        every: Duration::ZERO,
+        snapshot: false,
+        resume: Resume::Live,
+        form: Form::Native,
+    }
+}
+
+/// Everything behind the cursors, look by look.
+fn read(hub: &Hub, subscription: &Subscription, cursors: &mut Cursors, conflated: Conflated) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    loop {
+        match hub.look(subscription, *cursors, conflated) {
+            Look::Behind { .. } => panic!("nothing fell off"),
+            Look::Frames(found) => {
+                assert!(found.cursors.durable >= cursors.durable && found.cursors.conflated >= cursors.conflated);
+                seqs.extend(found.frames.iter().map(|frame| frame.seq));
+                *cursors = found.cursors;
+                if !found.more {
+                    return seqs;
+                }
+            }
+        }
+    }
+}
+
+fn read_all(hub: &Hub, subscription: &Subscription, cursor: u64) -> Vec<u64> {
+    read(hub, subscription, &mut Cursors::at(cursor), Conflated::Each)
+}
+
+/// What happens at a hub.
+#[derive(Clone, Debug)]
+struct Given {
+    environment: i64,
+    node: u128,
+    kind: EventType,
+}
+
+fn given() -> impl Strategy<Value = Given> {
+    (0_i64..4, 0_u128..5, prop::sample::select(EventType::ALL.to_vec())).prop_map(|(environment, node, kind)| Given {
+        environment,
+        node,
+        kind,
+    })
+}
+
+fn publish(hub: &Hub, first: u64, given: &[Given]) {
+    let events: Vec<_> = (first..).zip(given).map(|(seq, it)| event(seq, it.environment, it.node, it.kind)).collect();
+    hub.publish(events, first + given.len() as u64 - 1);
+}
+
+proptest! {
+    #[test]
+    fn a_subscriber_sees_what_it_may_and_wants_once_and_in_order(
+        events in prop::collection::vec(given(), 1..1_200),
+        scope in prop::option::of(0_i64..4),
+        wanted in prop::collection::btree_set(0_usize..4, 1..4),
+        cursor in 0_u64..1_300,
+    ) {
+        let hub = Hub::new(0);
+        for (index, batch) in events.chunks(7).enumerate() {
+            publish(&hub, index as u64 * 7 + 1, batch);
+        }
+        let types: Vec<_> = wanted.iter().map(|index| EventType::ALL[*index]).collect();
+        let seen_by = scope.map_or(Scope::All, |key| Scope::One(EnvironmentKey(key)));
+        let cursor = cursor.min(events.len() as u64);
+        let seen = read_all(&hub, &subscription(seen_by, &types), cursor);
+        let expected: Vec<u64> = (1..)
+            .zip(&events)
+            .filter(|(seq, it)| {
+                *seq > cursor && scope.is_none_or(|own| own == it.environment) && types.contains(&it.kind)
+            })
+            .map(|(seq, _)| seq)
+            .collect();
+        prop_assert_eq!(seen, expected);
+    }
+
+    /// Between two flushes durable events come and the others wait; a flush has the newest of each
+    /// that came since the last one, however the looks before have moved.
+    #[test]
+    fn who_waits_is_given_every_durable_event_and_the_newest_of_the_others(
+        rounds in prop::collection::vec((prop::collection::vec(given(), 1..40), any::<bool>()), 1..20),
+    ) {
+        let hub = Hub::new(0);
+        let all = subscription(Scope::All, &EventType::ALL);
+        let mut cursors = Cursors::at(0);
+        let mut next = 1;
+        // The newest of each subject that waits, by its number.
+        let mut waiting: BTreeMap<(i64, u128, EventType), u64> = BTreeMap::new();
+        for (events, flushes) in rounds {
+            publish(&hub, next, &events);
+            let mut expected = Vec::new();
+            for (seq, it) in (next..).zip(&events) {
+                if it.kind.is_durable() {
+                    expected.push(seq);
+                } else {
+                    waiting.insert((it.environment, it.node, it.kind), seq);
+                }
+            }
+            next += events.len() as u64;
+            let conflated = if flushes { Conflated::Newest } else { Conflated::Wait };
+            if flushes {
+                expected.extend(std::mem::take(&mut waiting).into_values());
+                expected.sort_unstable();
+            }
+            prop_assert_eq!(read(&hub, &all, &mut cursors, conflated), expected);
+        }
+    }
+}
+
+/// A node has one environment; the same number in two of them is two nodes.
+#[test]
+fn who_falls_off_the_ring_of_its_environment_is_told_so() {
+    let hub = Hub::new(0);
+    let seqs = 1..=DURABLE.frames as u64 + 10;
+    hub.publish(seqs.clone().map(|seq| event(seq, 1, 1, EventType::LogEntry)).collect(), *seqs.end());
+    let last = seqs.end() + 1;
+    hub.publish(vec![event(last, 2, 2, EventType::LogEntry)], last);
+    let one = subscription(Scope::One(EnvironmentKey(1)), &EventType::ALL);
+    let look = |subscription: &Subscription, at| hub.look(subscription, Cursors::at(at), Conflated::Each);
+    assert!(matches!(look(&one, 9), Look::Behind { floor: 10 }));
+    assert!(matches!(look(&one, 10), Look::Frames(_)));
+    let two = subscription(Scope::One(EnvironmentKey(2)), &EventType::ALL);
+    assert_eq!(read_all(&hub, &two, 0), [last], "a loud neighbour pushes nobody off");
+    assert!(matches!(look(&subscription(Scope::All, &EventType::ALL), 9), Look::Behind { floor: 10 }));
+}
+
+#[test]
+fn metrics_push_no_change_of_status_off_and_the_newest_of_them_stays() {
+    let hub = Hub::new(0);
+    hub.publish(vec![event(1, 1, 1, EventType::StatusChange)], 1);
+    let seqs = 2..=CONFLATED.frames as u64 + 100;
+    hub.publish(seqs.clone().map(|seq| event(seq, 1, 1, EventType::MetricUpdate)).collect(), *seqs.end());
+    let all = subscription(Scope::All, &EventType::ALL);
+    assert_eq!(read_all(&hub, &all, 0), [1, *seqs.end()]);
+    let waits = Cursors { durable: *seqs.end(), conflated: 0 };
+    let each = read(&hub, &all, &mut waits.clone(), Conflated::Newest);
+    assert_eq!(each, [*seqs.end()], "however long it has waited");
+}
+
+#[test]
+fn who_wants_nothing_durable_never_has_to_read_back() {
+    let hub = Hub::new(100);
+    let metrics = subscription(Scope::All, &[EventType::MetricUpdate]);
+    assert!(matches!(hub.look(&metrics, Cursors::at(5), Conflated::Each), Look::Frames(_)));
+}
+
+#[test]
+fn what_was_committed_unpublished_is_only_in_the_database() {
+    let hub = Hub::new(0);
+    hub.publish(vec![event(1, 1, 1, EventType::LogEntry)], 1);
+    hub.skip_to(1);
+    let all = subscription(Scope::All, &EventType::ALL);
+    assert_eq!(read_all(&hub, &all, 0), [1], "nothing is missing here");
+    hub.skip_to(5);
+    for scope in [Scope::All, Scope::One(EnvironmentKey(1))] {
+        let look = hub.look(&subscription(scope, &EventType::ALL), Cursors::at(4), Conflated::Each);
+        assert!(matches!(look, Look::Behind { floor: 5 }));
+    }
+    hub.publish(vec![event(6, 1, 1, EventType::LogEntry)], 6);
+    assert_eq!(read_all(&hub, &all, 5), [6]);
+}
+
+#[test]
+fn what_was_before_the_start_is_only_in_the_database() {
+    let hub = Hub::new(100);
+    let all = subscription(Scope::All, &EventType::ALL);
+    assert!(matches!(hub.look(&all, Cursors::at(99), Conflated::Each), Look::Behind { floor: 100 }));
+    let Look::Frames(found) = hub.look(&all, Cursors::at(100), Conflated::Each) else { panic!("nothing is missing") };
+    assert_eq!(found.cursors, Cursors::at(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_is_given_what_had_to_wait_when_it_left() {
+    let hub = Hub::new(0);
+    let every = Duration::from_secs(10);
+    hub.publish(vec![event(1, 1, 1, EventType::FleetStatus)], 1);
+    tokio::time::advance(every * 2).await;
+    hub.publish(vec![event(2, 1, 2, EventType::FleetStatus)], 2);
+    tokio::time::advance(every / 2).await;
+    hub.publish(vec![event(3, 1, 3, EventType::FleetStatus), event(4, 1, 1, EventType::LogEntry)], 4);
+    assert_eq!(hub.conflated_from(Scope::All, 4, every), 1, "2 and 3 may not have been sent when 4 was");
+    assert_eq!(hub.conflated_from(Scope::All, 4, Duration::ZERO), 4, "nothing waits");
+    assert_eq!(hub.conflated_from(Scope::All, 3, every), 3, "whoever was given 3 was given 2 before");
+    assert_eq!(hub.conflated_from(Scope::One(EnvironmentKey(9)), 4, every), 4);
+}

@@ -1,0 +1,88 @@
+//! Where the feed comes out on one worker thread.
+//!
+//! Whoever publishes wakes one task per worker, and that one its worker's subscribers: the committer
+//! does not spend its time on ten thousand wake-ups, and each of them stays within a thread. While
+//! subscribers of a worker are busy writing, publications add up, and the next round has them all.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+use super::hub::Publications;
+use super::limits::Overloaded;
+use super::{Feed, Subscriber, Subscription};
+use crate::auth::Identity;
+
+/// The feed as one worker sees it.
+pub(crate) struct Outlet {
+    feed: Arc<Feed>,
+    signals: Arc<Signals>,
+    relay: OnceLock<()>,
+}
+
+/// What a worker's subscribers wait for.
+#[derive(Debug, Default)]
+struct Signals {
+    all: watch::Sender<u64>,
+    durable: watch::Sender<u64>,
+    canary: watch::Sender<u64>,
+}
+
+/// A subscriber's side of the signals.
+#[derive(Debug)]
+pub(super) struct Listener {
+    /// Changes with every publication.
+    pub all: watch::Receiver<u64>,
+    /// Changes with those that have durable events.
+    pub durable: watch::Receiver<u64>,
+}
+
+impl Outlet {
+    pub(crate) fn new(feed: Arc<Feed>) -> Self {
+        Outlet { feed, signals: Arc::default(), relay: OnceLock::new() }
+    }
+
+    /// Opens a stream. Must be called on the worker's own thread.
+    pub(crate) fn subscribe(&self, identity: Identity, subscription: Subscription) -> Result<Subscriber, Overloaded> {
+        self.start_relay();
+        let guard = self.feed.enter(identity.token)?;
+        let listener = Listener { all: self.signals.all.subscribe(), durable: self.signals.durable.subscribe() };
+        Ok(Subscriber::new(Arc::clone(&self.feed), identity, subscription, listener, guard))
+    }
+
+    /// Waits until something that is published now has come here, as an event would.
+    pub(crate) async fn hear_canary(&self) {
+        self.start_relay();
+        let mut heard = self.signals.canary.subscribe();
+        let canary = self.feed.hub.publish_canary();
+        // The sender lives as long as this outlet.
+        let _ = heard.wait_for(|number| *number >= canary).await;
+    }
+
+    fn start_relay(&self) {
+        self.relay.get_or_init(|| {
+            tokio::spawn(relay(self.feed.hub.watch(), Arc::clone(&self.signals)));
+        });
+    }
+}
+
+/// Passes on what is published, until the feed is gone.
+async fn relay(mut publications: watch::Receiver<Publications>, signals: Arc<Signals>) {
+    let mut known = Publications::default();
+    loop {
+        let now = *publications.borrow_and_update();
+        for (signal, before, after) in [
+            (&signals.durable, known.durable, now.durable),
+            (&signals.all, known.all, now.all),
+            (&signals.canary, known.canary, now.canary),
+        ] {
+            if before != after {
+                signal.send_replace(after);
+            }
+        }
+        known = now;
+        if publications.changed().await.is_err() {
+            return;
+        }
+    }
+}
