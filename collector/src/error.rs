@@ -217,7 +217,14 @@ impl From<Overloaded> for ApiError {
     }
 }
 
-/// An error as VectorFlow's clients read it: `{"error": …}`.
+/// An error as VectorFlow's clients read it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct VectorFlowProblem {
+    /// What is wrong.
+    pub error: String,
+}
+
+/// An [`ApiError`] that is answered with a [`VectorFlowProblem`].
 #[derive(Debug)]
 pub(crate) struct VectorFlowError(pub ApiError);
 
@@ -239,6 +246,6 @@ impl ResponseError for VectorFlowError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.0.answer("application/json", &serde_json::json!({ "error": self.0.detail }))
+        self.0.answer("application/json", &VectorFlowProblem { error: self.0.detail.clone() })
     }
 }

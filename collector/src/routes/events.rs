@@ -15,7 +15,7 @@ use systole_shared::{EventId, NodeId, PipelineId};
 use super::extract::Reader;
 use super::params::Params;
 use crate::app::App;
-use crate::error::{ApiError, VectorFlowError};
+use crate::error::{ApiError, VectorFlowError, VectorFlowProblem};
 use crate::feed::{Form, Outlet, Resume, Subscription, control};
 
 /// Default of `every`.
@@ -52,6 +52,22 @@ pub(crate) async fn stream_events(
 }
 
 /// `GET /api/sse`: the same in VectorFlow's form.
+#[utoipa::path(
+    get,
+    path = "/api/sse",
+    tag = "feed",
+    summary = "The feed as VectorFlow's dashboards read it",
+    description = "The same stream and parameters as `/api/v1/events`, but one `metric_update` per component, with \
+                   `componentId` and `sample`, and `log_entry` with `lines`. Errors are `{\"error\": \"…\"}`.",
+    params(super::openapi::parameters::StreamOf, super::openapi::parameters::StreamHeaders),
+    responses(
+        (status = 200, description = "A stream of events.", content((String = "text/event-stream"))),
+        (status = 400, description = "A parameter has a value that it cannot have", body = VectorFlowProblem),
+        (status = 401, description = "No valid token", body = VectorFlowProblem),
+        (status = 403, description = "No right to the environment", body = VectorFlowProblem),
+        (status = 503, description = "Too many streams", body = VectorFlowProblem),
+    ),
+)]
 pub(crate) async fn stream_events_for_vectorflow(
     app: Data<App>,
     outlet: Data<Outlet>,

@@ -41,6 +41,7 @@ use crate::error::Problem;
     ),
     paths(
         events::stream_events,
+        events::stream_events_for_vectorflow,
         nodes::list_environments,
         nodes::list_nodes,
         nodes::get_node,
