@@ -12,6 +12,7 @@ use crate::{ComponentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, Pi
 /// The event types that a subscriber can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum EventType {
     /// The state of a node, with every report. The newest per node counts.
@@ -53,6 +54,7 @@ impl EventType {
 /// An event with an id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(rename = "FeedEvent"))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// The state of a node, with every report. The newest per node counts.
@@ -68,6 +70,7 @@ pub enum Event {
 /// The state of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct FleetStatus {
     /// The node.
@@ -83,6 +86,7 @@ pub struct FleetStatus {
 /// The rates of a pipeline over one report's interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct MetricUpdate {
     /// The node.
@@ -100,6 +104,7 @@ pub struct MetricUpdate {
 /// The rates of one component.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentSample {
     /// As the engine names it.
@@ -113,15 +118,18 @@ pub struct ComponentSample {
 /// A node or a pipeline changed its state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct StatusChange {
     /// The node.
     pub node_id: NodeId,
     /// The pipeline, unless the node itself changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub pipeline_id: Option<PipelineId>,
     /// Its name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
     pub pipeline_name: Option<String>,
     /// The state before; `UNKNOWN` at first sight.
     pub from_status: String,
@@ -136,6 +144,7 @@ pub struct StatusChange {
 /// Lines that a pipeline wrote, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct LogEntry {
     /// The node.
@@ -149,6 +158,7 @@ pub struct LogEntry {
 /// One line of a [`LogEntry`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct LogEntryLine {
     /// When the agent read it.
     pub at: UnixMillis,
@@ -164,6 +174,7 @@ pub struct LogEntryLine {
 /// of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(rename = "ControlEvent"))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Control {
     /// The first event of every connection.
@@ -246,6 +257,7 @@ impl Control {
 /// A node in a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotNode {
     /// The node.
@@ -261,6 +273,7 @@ pub struct SnapshotNode {
 /// A pipeline on a node in a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotPipeline {
     /// The node.
@@ -280,6 +293,7 @@ pub struct SnapshotPipeline {
 /// Why events are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum GapReason {
     /// They are older than what is kept.
@@ -295,6 +309,7 @@ pub enum GapReason {
 /// Why an id means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum ResetReason {
     /// It is of another database.
@@ -306,6 +321,7 @@ pub enum ResetReason {
 /// Why the server closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum GoodbyeReason {
     /// The collector stops or restarts.

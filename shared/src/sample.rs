@@ -7,6 +7,7 @@ use crate::UnixMillis;
 /// Rates of a pipeline or a component, of the names that VectorFlow's dashboards use.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct RateSample {
     /// End of the interval.
