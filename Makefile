@@ -5,6 +5,9 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MACHETE_VERSION := 0.9.2
 FUZZ_VERSION := 0.13.2
+# The client library.
+CLIENT := collector/dashboard
+CLIENT_TYPES := $(CLIENT)/src/generated/feed.ts
 
 .PHONY: help
 help: ## Show this list
@@ -21,9 +24,10 @@ test: setup-test build ## Run every test
 	else \
 		$(CARGO) test --workspace --locked; \
 	fi
+	cd $(CLIENT) && CARGO_TARGET_DIR="$(abspath $(TARGET))" npm test
 
 .PHONY: lint
-lint: setup ## Check formatting, lints, unused dependencies and documentation
+lint: setup setup-node ## Check formatting, lints, unused dependencies, documentation and generated types
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@command -v cargo-machete >/dev/null 2>&1 || [ -x $(TARGET)/tools/bin/cargo-machete ] || \
@@ -37,10 +41,26 @@ lint: setup ## Check formatting, lints, unused dependencies and documentation
 		elif [ -n "$(CI)" ]; then echo "shellcheck is missing" >&2; exit 1; \
 		else echo "shellcheck is missing: deploy/install.sh is not checked" >&2; fi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
+	cd $(CLIENT) && npm run --silent lint
+	@$(DECLARE_TYPES) | cmp - $(CLIENT_TYPES) || { echo "the types of the feed have changed: run make types" >&2; exit 1; }
 
 .PHONY: fmt
-fmt: ## Format the code
+fmt: setup-node ## Format the code
 	$(CARGO) fmt --all
+	cd $(CLIENT) && npm run --silent fmt
+
+# The declarations of the feed's Rust types, formatted.
+DECLARE_TYPES = $(CARGO) run --quiet --package systole-shared --features ts --example typescript --locked | \
+	(cd $(CLIENT) && node_modules/.bin/biome format --stdin-file-path=src/generated/feed.ts)
+
+.PHONY: types
+types: setup setup-node ## Write the client library's types from the Rust types
+	@$(DECLARE_TYPES) > $(CLIENT_TYPES).new
+	@[ -s $(CLIENT_TYPES).new ] && mv $(CLIENT_TYPES).new $(CLIENT_TYPES)
+
+.PHONY: client
+client: setup-node ## Build the client library, into collector/dashboard/dist
+	cd $(CLIENT) && npm run --silent build
 
 # Generator and collector share the machine, so nothing else should run on it.
 BENCH := $(TARGET)/bench
@@ -118,9 +138,31 @@ setup:
 			echo "a C compiler is missing: install gcc and libc6-dev" >&2; exit 1; \
 		fi; }
 
-# What tests need beside: PostgreSQL's programs, of which they start servers of their own.
+# The client library is checked and built with what its package-lock.json names.
+.PHONY: setup-node
+setup-node:
+	@command -v npm >/dev/null 2>&1 || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "installing Node (nodejs, npm)"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null; \
+		else \
+			echo "npm is missing: install Node 20 or later (nodejs, npm)" >&2; exit 1; \
+		fi; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || \
+		{ echo "Node $$(node --version) is too old: install Node 20 or later" >&2; exit 1; }
+	@cd $(CLIENT) && { cmp -s package-lock.json node_modules/.installed || \
+		{ npm ci --silent && cp package-lock.json node_modules/.installed; }; }
+
+# What tests need beside: PostgreSQL's programs, of which they start servers of their own, and a browser.
 .PHONY: setup-test
-setup-test: setup
+setup-test: setup setup-node
+	@command -v chromium >/dev/null 2>&1 || [ -n "$$CHROMIUM" ] || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "installing a browser (chromium)"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+		else \
+			echo "a browser is missing: install chromium, or name one as CHROMIUM=program" >&2; exit 1; \
+		fi; }
 	@command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 			echo "installing PostgreSQL (postgresql)"; \

@@ -1,0 +1,70 @@
+/** Fetches one snapshot beside the stream that runs, on a stream of its own that ends with it. */
+
+import { backoffMs } from "./backoff.ts";
+import { Connection } from "./connection.ts";
+import type { OpenStream } from "./transport.ts";
+import type { Snapshot } from "./wire.ts";
+
+export interface SnapshotFetchHooks {
+  url: URL;
+  /** A try begins: what comes from now on may be newer than the snapshot. */
+  onBegin(): void;
+  onSnapshot(snapshot: Snapshot, id: string | undefined): void;
+  /** This try failed; the next one follows. */
+  onFailure(): void;
+}
+
+export class SnapshotFetch {
+  readonly #open: OpenStream;
+  readonly #hooks: SnapshotFetchHooks;
+  #connection: Connection | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #failures = 0;
+
+  constructor(open: OpenStream, hooks: SnapshotFetchHooks) {
+    this.#open = open;
+    this.#hooks = hooks;
+  }
+
+  get isUnderWay(): boolean {
+    return this.#connection !== undefined || this.#timer !== undefined;
+  }
+
+  start(): void {
+    this.stop();
+    const connection = new Connection(
+      this.#open,
+      {
+        request: () => ({ url: this.#hooks.url, after: undefined }),
+        hasReached: () => false,
+        onBlock: ({ event, id }) => {
+          if (event?.type !== "snapshot" || this.#connection !== connection) return;
+          this.stop();
+          this.#failures = 0;
+          this.#hooks.onSnapshot(event, id);
+        },
+        onState: (state, { retryInMs }) => {
+          if (state !== "replaying") this.#fail(retryInMs);
+        },
+      },
+      false,
+    );
+    this.#connection = connection;
+    this.#hooks.onBegin();
+    connection.start();
+  }
+
+  stop(): void {
+    this.#connection?.close();
+    this.#connection = undefined;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #fail(orderedMs = 0): void {
+    this.stop();
+    this.#failures += 1;
+    this.#timer = setTimeout(() => this.start(), Math.max(orderedMs, backoffMs(this.#failures)));
+    this.#hooks.onFailure();
+  }
+}

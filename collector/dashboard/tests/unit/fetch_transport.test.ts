@@ -1,0 +1,150 @@
+import { describe, expect, test, vi } from "vitest";
+import { connect } from "../../src/connect.ts";
+import { fetchTransport, parseRetryAfter } from "../../src/fetch_transport.ts";
+import { streamUrl } from "../../src/options.ts";
+import type { StreamEnd } from "../../src/transport.ts";
+
+const URL_OF_FEED = new URL("http://collector.test/api/v1/events");
+const STREAM = { headers: { "Content-Type": "text/event-stream" } };
+
+/** Reads one stream to its end and tells what it told. */
+async function read(answer: Response | Error, { token, after }: { token?: string; after?: string } = {}) {
+  const told: unknown[] = [];
+  const fetch = vi.fn<typeof globalThis.fetch>(() =>
+    answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer),
+  );
+  const open = fetchTransport({ token, client: "test/1", credentials: "same-origin", fetch });
+  const end = await new Promise<StreamEnd>((resolve) => {
+    open(
+      { url: URL_OF_FEED, after },
+      {
+        onOpen: () => told.push("open"),
+        onActivity: () => {},
+        onEvent: (event) => told.push(event),
+        onId: (id) => told.push({ id }),
+        onRetry: (retry) => told.push({ retry }),
+        onEnd: resolve,
+      },
+    );
+  });
+  return { told, end, headers: new Headers(fetch.mock.calls[0]?.[1]?.headers), init: fetch.mock.calls[0]?.[1] };
+}
+
+describe("a stream over fetch", () => {
+  test("tells what comes, and asks with name, token and place", async () => {
+    const body = "retry: 5\n\nid: e-1\nevent: ping\ndata: {}\n\nid: e-2\n\n";
+    const { told, end, headers, init } = await read(new Response(body, STREAM), { token: "secret", after: "e-0" });
+    expect(told).toEqual([
+      "open",
+      { retry: 5 },
+      { type: "ping", data: "{}", id: "e-1", inherited: false },
+      { id: "e-2" },
+    ]);
+    expect(end).toEqual({ kind: "ended", reason: "the stream ended" });
+    expect(Object.fromEntries(headers)).toEqual({
+      accept: "text/event-stream",
+      authorization: "Bearer secret",
+      "last-event-id": "e-0",
+      "x-systole-client": "test/1",
+    });
+    expect(init?.cache).toBe("no-store");
+  });
+
+  test("names neither token nor place that it does not have", async () => {
+    const { headers } = await read(new Response("", STREAM));
+    expect([...headers.keys()]).toEqual(["accept", "x-systole-client"]);
+  });
+
+  test("tells why it was refused, in the collector's words, and when to come back", async () => {
+    const problem = { status: 503, title: "Service Unavailable", detail: "too many connections" };
+    const headers = { "Content-Type": "application/problem+json", "Retry-After": "7" };
+    const { end } = await read(new Response(JSON.stringify(problem), { status: 503, headers }));
+    expect(end).toEqual({
+      kind: "refused",
+      status: 503,
+      reason: "HTTP 503: too many connections",
+      retryAfterMs: 7_000,
+    });
+  });
+
+  test("takes an answer without content for a refusal", async () => {
+    const { end } = await read(new Response(null, { status: 204 }));
+    expect(end).toMatchObject({ kind: "refused", status: 204 });
+  });
+
+  test("takes no page for a stream", async () => {
+    const { told, end } = await read(
+      new Response("data: a\n\n", { headers: { "Content-Type": "text/html; charset=utf-8" } }),
+    );
+    expect(told).toEqual([]);
+    expect(end.reason).toContain("text/html");
+  });
+
+  test("ends when the network does", async () => {
+    const { end } = await read(new TypeError("fetch failed"));
+    expect(end).toEqual({ kind: "ended", reason: "fetch failed" });
+  });
+});
+
+test("Retry-After is seconds or a date", () => {
+  const now = Date.parse("2026-11-21T12:00:00Z");
+  expect(parseRetryAfter("120", now)).toBe(120_000);
+  expect(parseRetryAfter("Sat, 21 Nov 2026 12:00:30 GMT", now)).toBe(30_000);
+  expect(parseRetryAfter("Sat, 21 Nov 2026 11:00:00 GMT", now)).toBe(0);
+  expect(parseRetryAfter("soon", now)).toBeUndefined();
+  expect(parseRetryAfter(null, now)).toBeUndefined();
+});
+
+test("whoever closes the feed in a handler hears nothing of what came with the same bytes", async () => {
+  const hello = { type: "hello", epoch: "e", head: 0, oldest: 0, pingMs: 10_000, server: "s", resumed: false };
+  const ping = 'event: ping\ndata: {"type":"ping","now":1}\n\n';
+  const body = `event: hello\ndata: ${JSON.stringify(hello)}\n\n${ping}${ping}`;
+  const heard: string[] = [];
+  await new Promise<void>((resolve) => {
+    const feed = connect({
+      url: "http://collector.test",
+      fetch: () => Promise.resolve(new Response(body, STREAM)),
+      onEvent: ({ type }) => {
+        heard.push(type);
+        if (type === "ping") {
+          feed.close();
+          setTimeout(resolve, 0);
+        }
+      },
+    });
+  });
+  expect(heard).toEqual(["hello", "ping"]);
+});
+
+describe("options", () => {
+  const onEvent = () => {};
+
+  test("become the address of the stream", () => {
+    const options = {
+      url: "https://host/behind/a/proxy/",
+      types: ["status_change", "log_entry"],
+      environment: "prod & more",
+      nodes: ["n1", "n2"],
+      pipelines: ["orders"],
+      every: 0,
+      onEvent,
+    } as const;
+    expect(streamUrl(options).href).toBe(
+      "https://host/behind/a/proxy/api/v1/events?types=status_change%2Clog_entry&environment=prod+%26+more&node=n1&node=n2&pipeline=orders&every=0",
+    );
+    expect(streamUrl({ url: "http://host", onEvent }).href).toBe("http://host/api/v1/events");
+    expect(streamUrl({ url: "http://host/api/v1/events", onEvent }).href).toBe("http://host/api/v1/events");
+  });
+
+  test("in a page an address may be relative to it", () => {
+    vi.stubGlobal("location", { href: "https://host/dashboard/" });
+    expect(streamUrl({ url: "/", onEvent }).href).toBe("https://host/api/v1/events");
+  });
+
+  test("that contradict each other are mistakes that are told at once", () => {
+    expect(() => connect({ url: "nowhere", onEvent })).toThrow();
+    expect(() => connect({ url: "http://host", types: ["logs" as "log_entry"], onEvent })).toThrow(/"logs" is none of/);
+    expect(() => connect({ url: "http://host", mode: "eventsource", token: "t", onEvent })).toThrow(/cannot send/);
+    expect(() => connect({ url: "http://host", mode: "eventsource", onEvent })).toThrow(/no EventSource here/);
+  });
+});

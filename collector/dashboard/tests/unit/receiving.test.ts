@@ -1,0 +1,194 @@
+/** Which events are new, and what is made of gaps and resets. */
+
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { SnapshotNode } from "../../src/wire.ts";
+import { FakeNetwork, fleetStatus, line, statusChange, Witness } from "./fake_network.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+const NODE: SnapshotNode = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null };
+
+function live(options: ConstructorParameters<typeof Witness>[1] = {}) {
+  const network = new FakeNetwork();
+  const witness = new Witness(network, { snapshot: false, ...options });
+  network.last.greet().sendId("e-0");
+  return { network, witness, main: network.last };
+}
+
+describe("each event once", () => {
+  test("ids at or below the last are dropped", () => {
+    const { witness, main } = live();
+    main.send(line("a"), "e-1").send(line("a again"), "e-1").send(line("b"), "e-3").send(line("late"), "e-2");
+    expect(witness.lines).toEqual(["a", "b"]);
+    main.send(fleetStatus(), "e-3").send(fleetStatus(), "e-2");
+    expect(witness.types).not.toContain("fleet_status");
+  });
+
+  test("an event without an id waited for newer ones: it is delivered and moves nothing", () => {
+    const { witness, main } = live();
+    main.send(line("a"), "e-5").send(fleetStatus()).send(line("b"), "e-6");
+    expect(witness.types).toEqual(["log_entry", "fleet_status", "log_entry"]);
+    expect(witness.ids.slice(-3)).toEqual(["e-5", undefined, "e-6"]);
+    main.send(fleetStatus());
+    expect(witness.feed.lastEventId).toBe("e-6");
+  });
+
+  test("where an id may be an earlier event's, an equal one stops only what is never conflated", () => {
+    const { witness, main } = live();
+    main.send(line("a"), "e-5", true);
+    main.send(fleetStatus(), "e-5", true).send(statusChange("RUNNING"), "e-5", true).send(fleetStatus(), "e-4", true);
+    expect(witness.types).toEqual(["log_entry", "fleet_status"]);
+  });
+
+  test("an id alone moves the place on", async () => {
+    const { network, witness, main } = live();
+    main.sendId("e-9").sendId("e-7").end();
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(network.last.request.after).toBe("e-9");
+    expect(witness.feed.lastEventId).toBeUndefined();
+  });
+
+  test("a stream that cannot show ids alone begins at the head that hello tells, and pings move it on", async () => {
+    const network = new FakeNetwork();
+    new Witness(network, { snapshot: false });
+    network.last.send({ ...HELLO, head: 7 }, undefined, true).end();
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(network.last.request.after).toBe("e-7");
+    network.last.send({ ...HELLO, head: 7, resumed: true }, undefined, true);
+    network.last.send({ type: "ping", now: 1 }, "e-12", true).end();
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(network.last.request.after).toBe("e-12");
+  });
+
+  test("events of a later collector are passed over, and their ids are not", () => {
+    const { witness, main } = live();
+    main.send({ type: "novelty" }, "e-8").send(line("old"), "e-7");
+    expect(witness.types).toEqual([]);
+  });
+
+  test("an id from before goes on where it says", () => {
+    const network = new FakeNetwork();
+    const witness = new Witness(network, { after: "e-41" });
+    expect(network.last.request.after).toBe("e-41");
+    expect(network.last.wantsSnapshot).toBe(false);
+    expect(witness.feed.lastEventId).toBe("e-41");
+    network.last.greet({ head: 42 }).send(line("a"), "e-41").send(line("b"), "e-42");
+    expect(witness.lines).toEqual(["b"]);
+    expect(witness.feed.state).toBe("live");
+  });
+
+  test("an id that is none is a mistake that is told at once", () => {
+    expect(() => new Witness(new FakeNetwork(), { after: "latest" })).toThrow(/"latest" is no id/);
+  });
+});
+
+const HELLO = { type: "hello", epoch: "e", head: 0, oldest: 0, pingMs: 10_000, server: "s", resumed: false } as const;
+
+const GAP = { type: "gap", from: 1, to: 9, types: ["log_entry"], reason: "limit" } as const;
+
+describe("a gap", () => {
+  test("has a snapshot taken beside the stream, and what comes meanwhile comes after it", () => {
+    const { network, witness, main } = live();
+    main.send({ ...GAP, types: ["log_entry"] }).sendId("e-9");
+    const beside = network.last;
+    expect(beside).not.toBe(main);
+    expect(beside.wantsSnapshot).toBe(true);
+    expect(beside.request.after).toBeUndefined();
+    main.send(line("meanwhile"), "e-10");
+    beside.greet({ head: 10 }).send({ type: "snapshot", nodes: [NODE] });
+    main.send(line("and then"), "e-11");
+    expect(witness.types).toEqual(["gap"]);
+    beside.send({ type: "snapshot", done: true }, "e-10");
+    main.send(line("at last"), "e-12");
+    expect(witness.types).toEqual(["gap", "snapshot", "log_entry", "log_entry", "log_entry"]);
+    expect(witness.lines).toEqual(["meanwhile", "and then", "at last"]);
+    expect(network.openStreams).toEqual([main]);
+    expect(witness.feed.state).toBe("live");
+  });
+
+  test("is told to onGap instead, which may ask for a snapshot or not", () => {
+    const missing: unknown[] = [];
+    const { network, main } = live({ onGap: (gap) => missing.push(gap) });
+    main.send({ ...GAP, types: ["log_entry"] });
+    expect(missing).toEqual([GAP]);
+    expect(network.streams).toHaveLength(1);
+  });
+
+  test("costs no event when the snapshot cannot be had, and it is asked for again", async () => {
+    const { network, witness, main } = live();
+    main
+      .send({ ...GAP, types: ["log_entry"] })
+      .sendId("e-9")
+      .send(line("a"), "e-10");
+    network.last.refuse(503, 5_000);
+    expect(witness.lines).toEqual(["a"]);
+    await vi.advanceTimersByTimeAsync(4_999);
+    expect(network.streams).toHaveLength(2);
+    await vi.advanceTimersByTimeAsync(1);
+    main.send(line("b"), "e-11");
+    network.last.greet().send({ type: "snapshot", done: true }, "e-11");
+    expect(witness.types).toEqual(["gap", "log_entry", "snapshot", "log_entry"]);
+  });
+
+  test("holds back no more than ten thousand events", () => {
+    const { network, witness, main } = live();
+    main.send({ ...GAP, types: ["log_entry"] });
+    for (let i = 10; i < 10_010; i += 1) main.send(line("x"), `e-${i}`);
+    expect(witness.lines).toHaveLength(0);
+    main.send(line("x"), "e-10010");
+    expect(witness.lines).toHaveLength(10_001);
+    expect(network.openStreams).toEqual([main]);
+  });
+});
+
+describe("a reset", () => {
+  test("of the server forgets the place, is told once, and a snapshot follows", async () => {
+    const { network, witness, main } = live();
+    main.send(line("old"), "e-5").end();
+    await vi.advanceTimersByTimeAsync(2_000);
+    network.last.greet({ epoch: "f", head: 2, resumed: false }).send({ type: "reset", reason: "epoch" });
+    expect(witness.feed.state).toBe("replaying");
+    network.last.send({ type: "snapshot", nodes: [NODE] }).send({ type: "snapshot", done: true }, "f-2");
+    network.last.send(line("new"), "f-3");
+    expect(witness.types).toEqual(["log_entry", "reset", "snapshot", "log_entry"]);
+    expect(witness.lines).toEqual(["old", "new"]);
+    expect(witness.feed.lastEventId).toBe("f-3");
+    expect(network.streams).toHaveLength(2);
+  });
+
+  test("of an id ahead of the head has the same epoch", async () => {
+    const { network, witness, main } = live();
+    main.send(line("old"), "e-5").end();
+    await vi.advanceTimersByTimeAsync(2_000);
+    network.last.greet({ head: 2, resumed: false }).send({ type: "reset", reason: "ahead" });
+    network.last.send({ type: "snapshot", done: true }, "e-2").send(line("new"), "e-3");
+    expect(witness.types).toEqual(["log_entry", "reset", "snapshot", "log_entry"]);
+  });
+
+  test("that is cut before its snapshot asks for one, without an id", async () => {
+    const { network, main } = live();
+    main.send(line("old"), "e-5").end();
+    await vi.advanceTimersByTimeAsync(2_000);
+    network.last.greet({ epoch: "f", resumed: false }).send({ type: "reset", reason: "epoch" }).end();
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(network.last.wantsSnapshot).toBe(true);
+    expect(network.last.request.after).toBeUndefined();
+  });
+
+  test("is told to onReset, or to onGap where there is none", async () => {
+    for (const handler of ["onReset", "onGap"] as const) {
+      const missing: unknown[] = [];
+      const { network, main } = live({ [handler]: (reset: unknown) => missing.push(reset) });
+      main.send(line("old"), "e-5").end();
+      await vi.advanceTimersByTimeAsync(2_000);
+      network.last.greet({ epoch: "f", resumed: false }).send({ type: "reset", reason: "epoch" });
+      expect(missing).toEqual([{ type: "reset", reason: "epoch" }]);
+    }
+  });
+});
