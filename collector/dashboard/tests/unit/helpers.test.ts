@@ -1,0 +1,202 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, test, vi } from "vitest";
+import { LogBuffer } from "../../src/log_buffer.ts";
+import { findLogLevel } from "../../src/log_level.ts";
+import { componentRates } from "../../src/rates.ts";
+import { ToastRules } from "../../src/toasts.ts";
+import type { EventOf, LogLevel, RateSample } from "../../src/wire.ts";
+
+describe("the level of a line", () => {
+  const testdata = (name: string) =>
+    readFileSync(new URL(`../../../../agent/testdata/vector-0.58/${name}`, import.meta.url), "utf8").split("\n");
+
+  test("of a real Vector is what the line says", () => {
+    const lines = testdata("logs.txt").filter((line) => line !== "");
+    expect(lines.length).toBeGreaterThan(10);
+    for (const line of lines) expect(findLogLevel(line)).toBe(line.split(/\s+/)[1]);
+  });
+
+  test("is the first of two level keys of a JSON line, of the line itself and not of a part of it", () => {
+    expect(findLogLevel(testdata("stdout-json.txt")[0] ?? "")).toBe("INFO");
+    expect(findLogLevel(String.raw`{"level":"WARN","x":1,"level":"\"error\""}`)).toBe("WARN");
+    expect(findLogLevel(String.raw`{"level":"\"error\""}`)).toBe("ERROR");
+    expect(findLogLevel('{"a":{"level":"ERROR","b":[{},"]"]},"severity":"debug"}')).toBe("DEBUG");
+    expect(findLogLevel('{"LEVEL" : 50 ,"msg":"x"}')).toBe("ERROR");
+    expect(findLogLevel('{"lvl":"warn","msg":"cut of')).toBe("WARN");
+    expect(findLogLevel('{"msg":"an ERROR"}')).toBeUndefined();
+    expect(findLogLevel(String.raw`{"msg":"\",\"level\":\"ERROR\""}`)).toBeUndefined();
+    expect(findLogLevel("{not json ERROR")).toBeUndefined();
+  });
+
+  test.each<[string, LogLevel]>([
+    ["\x1b[2m2026-11-20T18:23:14Z\x1b[0m \x1b[33m WARN\x1b[0m vector: x", "WARN"],
+    ["[2026-11-20 18:23:14] ERROR x", "ERROR"],
+    ["2026/11/20 18:23:14 [error] 12#0: x", "ERROR"],
+    ["2026-11-20 18:23:14 UTC debug x", "DEBUG"],
+    ['time="2026-11-20" level=warning msg="x"', "WARN"],
+    ["[main] WARN x", "WARN"],
+    ["Error: no such file", "ERROR"],
+    ["<info> x", "INFO"],
+  ])("stands at the beginning, behind time or name: %s", (line, level) => {
+    expect(findLogLevel(line)).toBe(level);
+  });
+
+  test.each([
+    "cleared ERROR state",
+    "error handling is on",
+    "Notice that it rains",
+    "",
+    "   ",
+    "a=b level=info",
+    "12 monkeys and an ERROR",
+  ])("is not in words further in: %j", (line) => {
+    expect(findLogLevel(line)).toBeUndefined();
+  });
+});
+
+describe("the log buffer", () => {
+  const entry = (line: string, at = 0, level: LogLevel | null = null) => ({
+    at,
+    stream: "stderr" as const,
+    level,
+    line,
+  });
+  const add = (buffer: LogBuffer, ...entries: ReturnType<typeof entry>[]) =>
+    buffer.add({ nodeId: "n", pipelineId: "p", entries });
+
+  test("keeps the last two hundred lines, in order", () => {
+    const buffer = new LogBuffer();
+    for (let i = 0; i < 250; i += 1) add(buffer, entry(`line ${i}`, i));
+    expect(buffer.lines).toHaveLength(200);
+    expect([buffer.lines[0]?.line, buffer.lines.at(-1)?.line]).toEqual(["line 50", "line 249"]);
+  });
+
+  test("folds lines of one level whose first eighty characters are the same, within 30 s of the last", () => {
+    const buffer = new LogBuffer();
+    const long = "x".repeat(80);
+    add(buffer, entry(`${long}1`, 1_000), entry("other", 2_000), entry(`${long}2`, 31_000), entry(`${long}3`, 61_000));
+    add(buffer, entry(`${long}4`, 91_001), entry(`${long}5`, 91_001, "ERROR"), entry(`${"x".repeat(79)}y`, 91_001));
+    expect(buffer.lines.map(({ line, count, at, lastAt }) => [line.slice(79), count, at, lastAt])).toEqual([
+      ["x1", 3, 1_000, 61_000],
+      ["", 1, 2_000, 2_000],
+      ["x4", 1, 91_001, 91_001],
+      ["x5", 1, 91_001, 91_001],
+      ["y", 1, 91_001, 91_001],
+    ]);
+  });
+
+  test("folds lines of one pipeline on one node only", () => {
+    const buffer = new LogBuffer();
+    add(buffer, entry("a"));
+    buffer.add({ nodeId: "m", pipelineId: "p", entries: [entry("a")] });
+    buffer.add({ nodeId: "n", pipelineId: "q", entries: [entry("a")] });
+    expect(buffer.lines.map(({ count }) => count)).toEqual([1, 1, 1]);
+  });
+
+  test("reads the level of a line that has none", () => {
+    const buffer = new LogBuffer();
+    add(buffer, entry("ERROR a"), entry("ERROR b", 0, "WARN"), entry("c"));
+    expect(buffer.lines.map(({ level }) => level)).toEqual(["ERROR", "WARN", undefined]);
+  });
+
+  test("gives the same array until something changes, and never changes one that it gave", () => {
+    const buffer = new LogBuffer();
+    add(buffer, entry("a"));
+    const before = buffer.lines;
+    expect(buffer.lines).toBe(before);
+    add(buffer, entry("a"));
+    expect(before[0]?.count).toBe(1);
+    expect(buffer.lines[0]?.count).toBe(2);
+    buffer.clear();
+    expect(buffer.lines).toEqual([]);
+  });
+});
+
+describe("toasts", () => {
+  const change = (fromStatus: string, toStatus: string, subject: { nodeId?: string; pipelineId?: string } = {}) =>
+    ({
+      type: "status_change",
+      nodeId: "n",
+      fromStatus,
+      toStatus,
+      reason: "exit 1",
+      timestamp: 0,
+      ...subject,
+    }) satisfies EventOf<"status_change">;
+  const orders = { pipelineId: "orders", pipelineName: "Orders" };
+
+  test.each([
+    ["RUNNING", "CRASHED", orders, "error", "Orders has crashed: exit 1"],
+    ["CRASHED", "CRASH_LOOP", orders, "error", "Orders crashes again and again: exit 1"],
+    ["STARTING", "RUNNING", orders, "success", "Orders is deployed and runs"],
+    ["PENDING", "RUNNING", orders, "success", "Orders is deployed and runs"],
+    ["HEALTHY", "UNREACHABLE", {}, "warning", "node n cannot be reached: exit 1"],
+  ])("%s to %s is told", (from, to, subject, kind, text) => {
+    expect(new ToastRules().judge(change(from, to, subject))).toMatchObject({ kind, text });
+  });
+
+  test.each([
+    ["DEGRADED", "RUNNING", orders],
+    ["CRASHED", "RUNNING", orders],
+    ["UNKNOWN", "RUNNING", orders],
+    ["RUNNING", "STOPPED", orders],
+    ["UNREACHABLE", "HEALTHY", {}],
+    ["HEALTHY", "DEGRADED", {}],
+  ])("%s to %s is not", (from, to, subject) => {
+    expect(new ToastRules().judge(change(from, to, subject))).toBeUndefined();
+  });
+
+  test("come once in 30 s about one subject, and again about another or after that", () => {
+    const now = vi.fn(() => 0);
+    const rules = new ToastRules(now);
+    const crash = (subject: object) =>
+      rules.judge(change("RUNNING", "CRASHED", { ...orders, ...subject })) !== undefined;
+    expect([crash({}), crash({}), crash({ nodeId: "m" }), crash({ pipelineId: "q" })]).toEqual([
+      true,
+      false,
+      true,
+      true,
+    ]);
+    now.mockReturnValue(29_999);
+    expect(crash({})).toBe(false);
+    now.mockReturnValue(30_000);
+    expect(crash({})).toBe(true);
+  });
+
+  test("of a crash are not held back by the success a moment before", () => {
+    const rules = new ToastRules(() => 0);
+    expect(rules.judge(change("STARTING", "RUNNING", orders))?.kind).toBe("success");
+    expect(rules.judge(change("RUNNING", "CRASHED", orders))?.kind).toBe("error");
+    expect(rules.judge(change("STARTING", "RUNNING", orders))).toBeUndefined();
+  });
+});
+
+describe("rates", () => {
+  const sample: RateSample = {
+    timestamp: 0,
+    receivedEventsRate: 10,
+    sentEventsRate: 7,
+    receivedBytesRate: 100,
+    sentBytesRate: 70,
+    errorCount: 0,
+    errorsRate: 0,
+    discardedRate: 0,
+    latencyMeanMs: null,
+  };
+  const none = { inputEventsRate: undefined, inputBytesRate: undefined };
+
+  test("of a source are what it received, or what it sent where that is not counted", () => {
+    expect(componentRates("source", sample)).toEqual({ eventsRate: 10, bytesRate: 100, ...none });
+    const uncounted = { ...sample, receivedEventsRate: 0, receivedBytesRate: 0 };
+    expect(componentRates("source", uncounted)).toEqual({ eventsRate: 7, bytesRate: 70, ...none });
+  });
+
+  test("of a transform are what it sent, with what it received as input", () => {
+    const rates = { eventsRate: 7, bytesRate: 70, inputEventsRate: 10, inputBytesRate: 100 };
+    expect(componentRates("transform", sample)).toEqual(rates);
+  });
+
+  test("of a sink are what it received", () => {
+    expect(componentRates("sink", sample)).toEqual({ eventsRate: 10, bytesRate: 100, ...none });
+  });
+});
