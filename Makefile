@@ -82,6 +82,21 @@ bench: release setup-test ## Measure the collector, into docs/benchmarks.md (SEC
 		$(TARGET)/release/systole-collector bare-work --data-dir "$$dir/bare" --nodes $$1 --pipelines $$2 --components 5 \
 			> "$(BENCH)/bare $$2 × 5.json"; code=$$?; rm -rf "$$dir"; [ $$code = 0 ] || exit $$code; done
 	$(TARGET)/release/systole-bench report $(BENCH) --into docs/benchmarks.md
+	$(MAKE) bench-feed
+
+BENCH_FEED := $(TARGET)/bench-feed
+FEED = $(TARGET)/release/systole-bench feed --seconds $(or $(SECONDS_PER_FEED_RUN),30)
+
+.PHONY: bench-feed
+bench-feed: release ## Measure the feed with up to 10,000 subscribers, into docs/benchmarks.md (SECONDS_PER_FEED_RUN=…, default 30)
+	$(CARGO) build --package systole-tests --release --locked
+	@rm -rf $(BENCH_FEED) && mkdir -p $(BENCH_FEED)
+	$(FEED) --subscribers 1000 --events-per-second 50 --json "$(BENCH_FEED)/feed 1 1,000 × 50.json"
+	$(FEED) --subscribers 1000 --events-per-second 1000 --json "$(BENCH_FEED)/feed 2 1,000 × 1,000.json"
+	$(FEED) --subscribers 10000 --idle --json "$(BENCH_FEED)/feed 3 10,000 idle.json"
+	$(FEED) --subscribers 5000 --events-per-second 200 --storm --json "$(BENCH_FEED)/feed 4 storm.json"
+	$(FEED) --subscribers 1000 --events-per-second 100 --stalled 1 --json "$(BENCH_FEED)/feed 5 one stalled.json"
+	$(TARGET)/release/systole-bench report $(BENCH_FEED) --into docs/benchmarks.md
 
 SOAK = $(TARGET)/debug/systole-bench soak --kills $(or $(SOAK_KILLS),100) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 

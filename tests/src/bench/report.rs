@@ -9,31 +9,53 @@ use serde::de::DeserializeOwned;
 
 use super::args::ReportArgs;
 use super::bare::{self, BareWork};
+use super::feed::outcome::{self as feed, FeedOutcome};
 use super::outcome::Outcome;
 use crate::clock;
 
 /// Between these lines of a file stands the table.
-const BEGIN: &str = "<!-- systole-bench report: begin -->";
-const END: &str = "<!-- systole-bench report: end -->";
+const FLEET: Marks = Marks("<!-- systole-bench report: begin -->", "<!-- systole-bench report: end -->");
+const FEED: Marks =
+    Marks("<!-- systole-bench report of the feed: begin -->", "<!-- systole-bench report of the feed: end -->");
 
-/// Makes the table, and puts it where it belongs.
+/// Two lines.
+#[derive(Clone, Copy, Debug)]
+struct Marks(&'static str, &'static str);
+
+/// Makes the tables of the runs that there are, and puts each where it belongs.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
-    let runs: Vec<(String, Outcome)> = read_all(&args.directory, |name| !name.starts_with(bare::PREFIX))?;
-    if runs.is_empty() {
-        bail!("no JSON of any run in {}", args.directory.display());
-    }
+    let is_of_fleet = |name: &str| !name.starts_with(bare::PREFIX) && !name.starts_with(feed::PREFIX);
+    let runs: Vec<(String, Outcome)> = read_all(&args.directory, is_of_fleet)?;
+    let mut feeds: Vec<(String, FeedOutcome)> = read_all(&args.directory, |name| name.starts_with(feed::PREFIX))?;
+    feeds.iter_mut().for_each(|(name, _)| *name = name.split_off(feed::PREFIX.len()));
     let mut bare: Vec<(String, BareWork)> = read_all(&args.directory, |name| name.starts_with(bare::PREFIX))?;
     bare.iter_mut().for_each(|(name, _)| *name = name.split_off(bare::PREFIX.len()));
-    let table = format!("{}\n\n{}{}", machine(), table(&runs), bare::table(&bare, &runs));
-    match &args.into {
-        None => write!(std::io::stdout(), "{table}")?,
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            let text = with_table(&text, &table).with_context(|| path.display().to_string())?;
-            std::fs::write(path, text).with_context(|| path.display().to_string())?;
-        }
+    if runs.is_empty() && feeds.is_empty() {
+        bail!("no JSON of any run in {}", args.directory.display());
+    }
+    if !runs.is_empty() {
+        let runs_table = table(&columns(&runs, Outcome::rows));
+        place(args, FLEET, &format!("{}\n\n{runs_table}{}", machine(), bare::table(&bare, &runs)))?;
+    }
+    if !feeds.is_empty() {
+        place(args, FEED, &format!("{}\n\n{}", machine(), table(&columns(&feeds, FeedOutcome::rows))))?;
     }
     Ok(())
+}
+
+/// Into the file between the marks, or on standard output.
+fn place(args: &ReportArgs, marks: Marks, table: &str) -> anyhow::Result<()> {
+    let Some(path) = &args.into else { return Ok(write!(std::io::stdout(), "{table}")?) };
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = with_table(&text, marks, table).with_context(|| path.display().to_string())?;
+    std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+/// A run's name and its lines.
+type Column = (String, Vec<(String, String)>);
+
+fn columns<T>(runs: &[(String, T)], rows: impl Fn(&T) -> Vec<(String, String)>) -> Vec<Column> {
+    runs.iter().map(|(name, run)| (name.clone(), rows(run))).collect()
 }
 
 fn read_all<T: DeserializeOwned>(
@@ -56,17 +78,16 @@ fn read_all<T: DeserializeOwned>(
 }
 
 /// A column for each run, a line for each figure; where one has none the cell is empty.
-fn table(outcomes: &[(String, Outcome)]) -> String {
-    let columns: Vec<Vec<(String, String)>> = outcomes.iter().map(|(_, outcome)| outcome.rows()).collect();
+fn table(columns: &[Column]) -> String {
     let mut names: Vec<&str> = Vec::new();
-    for (name, _) in columns.iter().flatten() {
+    for (name, _) in columns.iter().flat_map(|(_, rows)| rows) {
         if !names.contains(&name.as_str()) {
             names.push(name);
         }
     }
-    let heads: String = outcomes.iter().map(|(name, _)| format!(" {name} |")).collect();
+    let heads: String = columns.iter().map(|(name, _)| format!(" {name} |")).collect();
     let line = |name: &str| {
-        let cell = |column: &Vec<(String, String)>| {
+        let cell = |(_, column): &Column| {
             let value = column.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value);
             format!(" {value} |")
         };
@@ -76,10 +97,10 @@ fn table(outcomes: &[(String, Outcome)]) -> String {
     format!("| |{heads}\n|---|{}\n{lines}", "---|".repeat(columns.len()))
 }
 
-fn with_table(text: &str, table: &str) -> anyhow::Result<String> {
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("no line {BEGIN}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("no line {END}"))?;
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+fn with_table(text: &str, Marks(begin, end): Marks, table: &str) -> anyhow::Result<String> {
+    let (before, rest) = text.split_once(begin).with_context(|| format!("no line {begin}"))?;
+    let (_, after) = rest.split_once(end).with_context(|| format!("no line {end}"))?;
+    Ok(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
 /// What the figures depend on. Linux tells; elsewhere much of it is unknown.
@@ -111,7 +132,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::bench::args::Args;
+    use crate::bench::args::{Args, Command};
     use crate::bench::outcome::Course;
     use crate::bench::tally::Tally;
 
@@ -130,7 +151,8 @@ mod tests {
             let text = serde_json::to_string(&outcome).unwrap();
             std::fs::write(directory.path().join(name).with_extension("json"), text).unwrap();
         }
-        let table = table(&read_all(directory.path(), |_| true).unwrap());
+        let runs: Vec<(String, Outcome)> = read_all(directory.path(), |_| true).unwrap();
+        let table = table(&columns(&runs, Outcome::rows));
         assert!(table.starts_with("| | a | b |\n|---|---|---|\n| fleet | 50 nodes"), "{table}");
         assert!(table.contains("\n| failed: 503 |  | 2 |\n"), "{table}");
     }
@@ -146,7 +168,7 @@ mod tests {
         let text = serde_json::to_string(&run).unwrap();
         std::fs::write(directory.path().join("1 saturation 10 × 5.json"), text).unwrap();
         let into = directory.path().join("page.md");
-        std::fs::write(&into, format!("{BEGIN}\n{END}\n")).unwrap();
+        std::fs::write(&into, format!("{}\n{}\n", FLEET.0, FLEET.1)).unwrap();
         super::run(&ReportArgs { directory: directory.path().to_owned(), into: Some(into.clone()) }).unwrap();
         let page = std::fs::read_to_string(into).unwrap();
         assert!(page.contains("\n| Without HTTP, per report | 10 × 5 |\n"), "{page}");
@@ -155,11 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_the_feed_have_a_table_of_their_own_and_need_no_other_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let args = Args::try_parse_from(["systole-bench", "feed", "--subscribers", "7", "--stalled", "1"]).unwrap();
+        let Some(Command::Feed(args)) = args.command else { panic!("a run of the feed") };
+        let text = serde_json::to_string(&FeedOutcome::new(&args)).unwrap();
+        std::fs::write(directory.path().join("feed 1 few.json"), text).unwrap();
+        let into = directory.path().join("page.md");
+        std::fs::write(&into, format!("{}\nkept\n{}\n{}\n{}\n", FLEET.0, FLEET.1, FEED.0, FEED.1)).unwrap();
+        run(&ReportArgs { directory: directory.path().to_owned(), into: Some(into.clone()) }).unwrap();
+        let page = std::fs::read_to_string(into).unwrap();
+        assert!(page.contains("\n| | 1 few |\n|---|---|\n| subscribers | 7 of log_entry"), "{page}");
+        assert!(page.contains("\n| stalled readers closed | no |\n") && page.contains("\nkept\n"), "{page}");
+    }
+
+    #[test]
     fn a_table_takes_the_place_of_the_last_one() {
-        let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let once = with_table(&text, "| a |\n").unwrap();
-        assert_eq!(once, format!("before\n{BEGIN}\n| a |\n{END}\nafter\n"));
-        assert_eq!(with_table(&once, "| a |\n").unwrap(), once);
-        assert!(with_table("no marks", "").is_err());
+        let Marks(begin, end) = FEED;
+        let text = format!("before\n{begin}\nold\n{end}\nafter\n");
+        let once = with_table(&text, FEED, "| a |\n").unwrap();
+        assert_eq!(once, format!("before\n{begin}\n| a |\n{end}\nafter\n"));
+        assert_eq!(with_table(&once, FEED, "| a |\n").unwrap(), once);
+        assert!(with_table(&text, FLEET, "").is_err(), "these are the other marks");
     }
 }

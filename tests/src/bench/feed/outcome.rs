@@ -10,6 +10,9 @@ use super::tally::CrowdTally;
 use crate::bench::args::FeedArgs;
 use crate::bench::tally::Tally;
 
+/// Names of its files begin with this.
+pub(in crate::bench) const PREFIX: &str = "feed ";
+
 /// What is told of latencies.
 const PERCENTILES: [(&str, f64); 5] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
 
@@ -144,7 +147,7 @@ pub(super) fn of_ingest(tally: &Tally) -> Latencies {
 
 impl FeedOutcome {
     /// Of a run that begins.
-    pub(super) fn new(args: &FeedArgs) -> Self {
+    pub(in crate::bench) fn new(args: &FeedArgs) -> Self {
         FeedOutcome {
             database: if args.postgres { "PostgreSQL" } else { "SQLite" }.to_owned(),
             subscribers: args.subscribers,
