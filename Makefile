@@ -99,11 +99,15 @@ bench-feed: release ## Measure the feed with up to 10,000 subscribers, into docs
 	$(TARGET)/release/systole-bench report $(BENCH_FEED) --into docs/benchmarks.md
 
 SOAK = $(TARGET)/debug/systole-bench soak --kills $(or $(SOAK_KILLS),100) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
+SOAK_FEED = $(TARGET)/debug/systole-bench soak --feed $(or $(SOAK_SUBSCRIBERS),200) --kills $(or $(SOAK_FEED_KILLS),20) \
+	$(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
 .PHONY: soak
-soak: setup-test build ## Kill a collector SOAK_KILLS times (default 100) under a fleet of which everything is known, on SQLite and PostgreSQL (SOAK_SEED=… repeats)
+soak: setup-test build ## Kill a collector SOAK_KILLS times (default 100) under a fleet of which everything is known, on SQLite and PostgreSQL (SOAK_SEED=… repeats), and SOAK_FEED_KILLS times (20) under SOAK_SUBSCRIBERS (200) of the feed
 	$(SOAK)
 	$(SOAK) --postgres
+	$(SOAK_FEED)
+	$(SOAK_FEED) --postgres
 
 .PHONY: bench-query
 bench-query: ## Measure queries of a day of 100 nodes while they report (SECONDS_PER_RUN=…, default 30)

@@ -185,6 +185,9 @@ pub struct SoakArgs {
     /// On a PostgreSQL server of its own, which crashes now and then.
     #[arg(long)]
     pub postgres: bool,
+    /// The oracle of the feed instead, with so many subscribers.
+    #[arg(long, value_name = "SUBSCRIBERS")]
+    pub feed: Option<usize>,
     /// Draw no progress bar.
     #[arg(long)]
     pub quiet: bool,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::args::SoakArgs;
 use super::run::progress_bar;
 use crate::harness::TestPostgres;
+use crate::oracle::feed::{self, FeedPlan};
 use crate::oracle::{self, Plan};
 
 /// The disk is full for a while after so many kills.
@@ -14,12 +15,14 @@ const KILLS_PER_FULL_DISK: usize = 12;
 /// Runs it, and tells what has happened; panics at the first thing lost or doubled.
 pub async fn run(args: &SoakArgs) -> anyhow::Result<()> {
     let server = args.postgres.then(|| Arc::new(TestPostgres::alone()));
+    if let Some(subscribers) = args.feed {
+        return run_feed(args, subscribers, server).await;
+    }
     let full_disks = if args.postgres { 0 } else { args.kills.div_ceil(KILLS_PER_FULL_DISK) };
     let mut plan = Plan::new(args.kills, full_disks, server);
     plan.seed = args.seed.unwrap_or(plan.seed);
     let mut out = std::io::stdout();
-    let database = if args.postgres { "PostgreSQL" } else { "SQLite" };
-    writeln!(out, "{} kills on {database}, seed {}", args.kills, plan.seed)?;
+    writeln!(out, "{} kills on {}, seed {}", args.kills, database(args), plan.seed)?;
     let bar = progress_bar(args.kills as u64, "kills", args.quiet)?;
     let told = oracle::run(plan, &bar).await;
     bar.finish_and_clear();
@@ -28,4 +31,20 @@ pub async fn run(args: &SoakArgs) -> anyhow::Result<()> {
         writeln!(out, "the disk was NOT filled: a process can have no disk of its own here")?;
     }
     Ok(())
+}
+
+async fn run_feed(args: &SoakArgs, subscribers: usize, server: Option<Arc<TestPostgres>>) -> anyhow::Result<()> {
+    let mut plan = FeedPlan::new(args.kills, subscribers, server);
+    plan.seed = args.seed.unwrap_or(plan.seed);
+    let mut out = std::io::stdout();
+    writeln!(out, "{} kills under {subscribers} subscribers on {}, seed {}", args.kills, database(args), plan.seed)?;
+    let bar = progress_bar(args.kills as u64, "kills", args.quiet)?;
+    let told = feed::run(plan, &bar).await;
+    bar.finish_and_clear();
+    writeln!(out, "nothing lost, nothing doubled: {told}")?;
+    Ok(())
+}
+
+fn database(args: &SoakArgs) -> &'static str {
+    if args.postgres { "PostgreSQL" } else { "SQLite" }
 }

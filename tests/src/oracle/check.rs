@@ -143,7 +143,8 @@ impl Checker {
         cells
     }
 
-    async fn stored(&self) -> Stored {
+    /// What is stored now.
+    pub async fn stored(&self) -> Stored {
         let mut stored = Stored::default();
         for item in self.list(&format!("/api/v1/logs?from={}&limit=1000", self.from)).await {
             let line = text(&item["line"]);

@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod check;
+pub mod feed;
 pub mod ledger;
 pub mod trouble;
 pub mod watcher;

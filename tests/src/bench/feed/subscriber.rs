@@ -201,11 +201,12 @@ impl Subscriber {
                         *reading.epoch = epoch(text).map(str::to_owned);
                     }
                 }
-                let is_new = block.id.is_some_and(|id| last_id.is_none_or(|last| id > last));
+                // One that has waited for others comes without an id.
+                let is_behind = block.id.zip(last_id).is_some_and(|(id, last)| id <= last);
                 let tally = &mut *reading.tally;
                 match block.what {
                     What::Line(stamp) => {
-                        tally.disorder += u64::from(!is_new);
+                        tally.disorder += u64::from(is_behind);
                         if let Some(next) = self.next.get_mut(stamp.source) {
                             tally.doubles += u64::from(stamp.number < *next);
                             self.missing += u64::from(stamp.number.saturating_sub(*next));
@@ -217,7 +218,7 @@ impl Subscriber {
                         }
                     }
                     What::Conflated(at_ms) => {
-                        tally.disorder += u64::from(!is_new);
+                        tally.disorder += u64::from(is_behind);
                         let sent_us = u64::try_from(at_ms - reading.zero_ms).unwrap_or(0) * 1_000;
                         if !self.is_slow {
                             tally.conflated_us.saturating_record(now_us.saturating_sub(sent_us));

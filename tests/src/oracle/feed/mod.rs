@@ -1,0 +1,256 @@
+//! The oracle of the feed: many subscribers, each with a filter of its own, come and go while the
+//! collector is killed again and again, and every durable event that they asked for comes once and in
+//! order, or lies in a gap that was told. Then the database is replaced by an older one, and everyone is
+//! told so.
+//!
+//! What was to come is known twice: the fleet's ledger says what must be stored, and what is stored says
+//! under which numbers it was to be told.
+
+pub mod filter;
+pub mod record;
+pub mod subscriber;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use systole_shared::BootId;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use self::filter::{Filter, World};
+use self::record::Record;
+use self::subscriber::{Goal, Subscriber};
+use super::agent;
+use super::check::{Checker, Stored};
+use super::ledger::SharedLedger;
+use super::trouble::Trouble;
+use super::{SEED, TellSeed};
+use crate::clock;
+use crate::harness::reports::{pipeline, with_lines};
+use crate::harness::{ApiClient, NodeClient, TestCollector, TestPostgres};
+
+const ENVIRONMENTS: [&str; 3] = ["red", "green", "blue"];
+const NODES_OF_EACH: usize = 2;
+/// Fewer than a token may have, for a reset is not noticed at once.
+const SUBSCRIBERS_PER_TOKEN: usize = 20;
+const HOURS_BACK_MS: i64 = 5 * 3_600_000;
+/// Until everything that waits is acknowledged.
+const DRAINED: Duration = Duration::from_secs(90);
+/// Until everyone has found the new epoch.
+const FOUND: Duration = Duration::from_secs(90);
+/// Lines of each pipeline in the new epoch.
+const LATER_LINES: u64 = 10;
+
+/// What is to happen.
+#[derive(Clone, Debug)]
+pub struct FeedPlan {
+    /// Decides everything but time.
+    pub seed: u64,
+    /// How often the collector is killed.
+    pub kills: usize,
+    /// Subscribers.
+    pub subscribers: usize,
+    /// A server that may be crashed; else the collector is on SQLite.
+    pub server: Option<Arc<TestPostgres>>,
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FeedTold {
+    /// Lines and changes that are stored.
+    pub stored: u64,
+    /// Those that came, over all subscribers.
+    pub came: u64,
+    /// Those that did not come and lie in announced gaps.
+    pub in_gaps: u64,
+    /// Connections.
+    pub connections: u64,
+    /// Subscribers that were told that the database is another, and what came of that one.
+    pub resets: u64,
+    /// Of the second database.
+    pub came_later: u64,
+}
+
+impl fmt::Display for FeedTold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} lines and changes came {} times over {} connections ({} in announced gaps); {} resets, {} came then",
+            self.stored, self.came, self.connections, self.in_gaps, self.resets, self.came_later
+        )
+    }
+}
+
+impl FeedPlan {
+    /// By the seed of the environment, or else by a new one.
+    pub fn new(kills: usize, subscribers: usize, server: Option<Arc<TestPostgres>>) -> Self {
+        let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
+        FeedPlan { seed: given.unwrap_or_else(rand::random), kills, subscribers, server }
+    }
+}
+
+/// Does it, and panics when something is lost, doubled, out of order, or seen by the wrong one.
+pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
+    let _seed = TellSeed(plan.seed);
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let from = clock::now_ms() - HOURS_BACK_MS;
+    let mut collector = match &plan.server {
+        Some(server) => TestCollector::start_on_postgres(server).await,
+        None => TestCollector::start_on_file().await,
+    };
+    let (world, nodes) = settle(&collector).await;
+    let world = Arc::new(world);
+    let viewer = collector.viewer().await;
+    let pipelines = world.pipelines.values().flatten().cloned().collect();
+    let checker = Checker { viewer, pipelines, nodes: nodes.iter().map(|(node, _)| node.id).collect(), from };
+    let subscribers = invite(&collector, &world, plan.subscribers, &mut random).await;
+    let backup = collector.directory().join("early.backup");
+    collector.cli(&["backup", text(&backup)]).await;
+
+    let ledger = SharedLedger::default();
+    let (stop, stopped) = watch::channel(false);
+    let mut fleet = JoinSet::new();
+    for (node, pipelines) in &nodes {
+        let node = node.reconnected();
+        fleet.spawn(agent::run(node, pipelines.clone(), random.random(), ledger.clone(), stopped.clone()));
+    }
+    let (reach, goal) = watch::channel(None);
+    let mut crowd: JoinSet<_> = subscribers.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
+    let mut trouble = Trouble { collector, server: plan.server.clone(), has_disk: false, random };
+    for kill in 1..=plan.kills {
+        trouble.let_live().await;
+        trouble.strike().await;
+        if let Some(ended) = crowd.try_join_next() {
+            ended.expect("no subscriber has a reason to complain");
+        }
+        bar.set_position(kill as u64);
+    }
+    trouble.let_live().await;
+    stop.send_replace(true);
+    timeout(DRAINED, all_of(fleet)).await.expect("everything that waits is acknowledged in time");
+    let ledger = ledger.open().clone();
+    let stored = Arc::new(checker.check_all(&ledger).await);
+    reach.send_replace(Some(Goal { stored: Arc::clone(&stored), epochs: 1 }));
+    let subscribers = all_of(crowd).await;
+    let mut told = FeedTold { stored: count(&stored), ..FeedTold::default() };
+    for one in &subscribers {
+        let (came, in_gaps) = one.record.compare(&one.filter, &world, &stored);
+        told.came += came;
+        told.in_gaps += in_gaps;
+        told.connections += one.connections;
+        assert_eq!(one.record.resets, 0, "the database is the same");
+    }
+    let number_of = |node: &NodeClient, id: &String| ledger.lines.get(&(node.id, id.clone())).copied().unwrap_or(0);
+    replace_database(&mut trouble.collector, plan.server.is_some(), &backup).await;
+    let all_found = find_the_new_epoch(subscribers).await;
+    for (mut node, pipelines) in nodes {
+        // The agent's next life, which the old database has not heard of.
+        (node.boot, node.next_seq) = (BootId(Uuid::now_v7()), 1);
+        for number in 1..=LATER_LINES {
+            let line = |id: &String| format!("{} {id} {}", node.id, number_of(&node, id) + number);
+            let reports = pipelines.iter().map(|id| with_lines(pipeline(id, "RUNNING"), clock::now_ms(), [line(id)]));
+            let reports = reports.collect();
+            node.report(reports).await;
+        }
+    }
+    let stored = Arc::new(checker.stored().await);
+    let (_reach, goal) = watch::channel(Some(Goal { stored: Arc::clone(&stored), epochs: 2 }));
+    let crowd: JoinSet<_> = all_found.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
+    for one in all_of(crowd).await {
+        let (came, in_gaps) = one.record.compare(&one.filter, &world, &stored);
+        assert_eq!(in_gaps, 0, "nothing has happened since the reset");
+        told.came_later += came;
+        told.resets += u64::from(one.record.resets > 0);
+    }
+    told
+}
+
+/// Environments with nodes, each with pipelines of its own and one that it shares within them.
+async fn settle(collector: &TestCollector) -> (World, Vec<(NodeClient, Vec<String>)>) {
+    let (mut world, mut nodes) = (World::default(), Vec::new());
+    for name in ENVIRONMENTS {
+        collector.create_environment(name).await;
+        let token = collector.create_token("enroll", Some(name)).await;
+        let shared = format!("shared-{name}");
+        let mut all = vec![shared.clone()];
+        for number in 0..NODES_OF_EACH {
+            let client = ApiClient::new(&collector.url());
+            let node = NodeClient::enroll_with(&client, token.token.reveal(), &format!("{name}-{number}")).await;
+            let own = format!("own-{name}-{number}");
+            all.push(own.clone());
+            world.nodes.insert(node.id, name.to_owned());
+            nodes.push((node, vec![shared.clone(), own]));
+        }
+        world.pipelines.insert(name.to_owned(), all);
+    }
+    (world, nodes)
+}
+
+/// Subscribers with filters and tokens, not connected yet.
+async fn invite(collector: &TestCollector, world: &Arc<World>, count: usize, random: &mut StdRng) -> Vec<Subscriber> {
+    let mut tokens: std::collections::BTreeMap<Option<String>, (String, usize)> = std::collections::BTreeMap::new();
+    let mut subscribers = Vec::with_capacity(count);
+    for _ in 0..count {
+        let filter = Filter::any(world, random);
+        let used = tokens.get(&filter.token).map_or(0, |(_, used)| *used);
+        if used.is_multiple_of(SUBSCRIBERS_PER_TOKEN) {
+            let token = collector.create_token("viewer", filter.token.as_deref()).await;
+            tokens.insert(filter.token.clone(), (token.token.reveal().to_owned(), 0));
+        }
+        let (token, used) = tokens.get_mut(&filter.token).expect("it was made above");
+        *used += 1;
+        subscribers.push(Subscriber {
+            address: collector.address(),
+            token: token.clone(),
+            filter,
+            world: Arc::clone(world),
+            record: Record::default(),
+            connections: 0,
+            random: StdRng::seed_from_u64(random.random()),
+        });
+    }
+    subscribers
+}
+
+/// Puts the database of the run's beginning in the place of the present one.
+async fn replace_database(collector: &mut TestCollector, is_on_server: bool, backup: &Path) {
+    collector.stop().await;
+    if is_on_server {
+        collector.move_to_postgres(&Arc::new(TestPostgres::alone()));
+    }
+    // On SQLite it takes the place of a file with data.
+    let force = if is_on_server { &[][..] } else { &["--force"] };
+    collector.cli(&[&["restore", text(backup)], force].concat()).await;
+    collector.run().await;
+}
+
+/// Everyone comes back with an id of the database that is no more, and finds its place in the new one.
+async fn find_the_new_epoch(subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
+    let nothing = Goal { stored: Arc::default(), epochs: 2 };
+    let (_reach, goal) = watch::channel(Some(nothing));
+    let crowd: JoinSet<_> = subscribers.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
+    timeout(FOUND, all_of(crowd)).await.expect("everyone finds the new epoch in time")
+}
+
+async fn all_of<T: 'static>(mut set: JoinSet<T>) -> Vec<T> {
+    let mut all = Vec::with_capacity(set.len());
+    while let Some(ended) = set.join_next().await {
+        all.push(ended.expect("nobody has a reason to complain"));
+    }
+    all
+}
+
+fn count(stored: &Stored) -> u64 {
+    stored.lines.values().map(|lines| lines.len() as u64).sum::<u64>() + stored.changes.len() as u64
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of our own is text")
+}
