@@ -10,6 +10,8 @@ mod demo;
 mod disk;
 mod exactly_once;
 mod feed;
+mod feed_doors;
+mod feed_pace;
 mod heartbeat;
 mod identity;
 mod install;

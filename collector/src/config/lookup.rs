@@ -1,0 +1,128 @@
+//! Where settings come from, and what is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::store::postgres::without_password;
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistakes(pub Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Where values come from. Keys are those of the file.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// Values of flags.
+    pub flags: BTreeMap<&'static str, String>,
+    /// Values of the environment, by the name of the variable.
+    pub environment: BTreeMap<String, String>,
+    /// The file, and its name for messages.
+    pub file: Option<(PathBuf, String)>,
+}
+
+impl Sources {
+    /// With the environment of this process.
+    pub(crate) fn from_process(flags: BTreeMap<&'static str, String>, file: Option<&Path>) -> Result<Self, Mistakes> {
+        let environment = own_variables(std::env::vars_os())?;
+        let named = file.map(Path::to_owned).or_else(|| environment.get("SYSTOLE_CONFIG").map(PathBuf::from));
+        let file = match named {
+            Some(path) => {
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|error| Mistakes(vec![format!("config: cannot read {}: {error}", path.display())]))?;
+                Some((path, text))
+            }
+            None => None,
+        };
+        Ok(Sources { flags, environment, file })
+    }
+}
+
+/// Variables that may be settings. The others are none of our business, whatever they hold.
+pub(super) fn own_variables(
+    all: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut own = BTreeMap::new();
+    for (name, value) in all {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("SYSTOLE_")) else { continue };
+        match value.into_string() {
+            Ok(value) => {
+                own.insert(name.to_owned(), value);
+            }
+            Err(value) => mistakes.push(format!("{name}: {value:?} is not UTF-8")),
+        }
+    }
+    if mistakes.is_empty() { Ok(own) } else { Err(Mistakes(mistakes)) }
+}
+
+/// Looks settings up, and remembers which there are.
+pub(super) struct Lookup<'a> {
+    sources: &'a Sources,
+    file: toml::Table,
+    known: BTreeSet<&'static str>,
+    pub mistakes: Vec<String>,
+}
+
+impl<'a> Lookup<'a> {
+    pub(super) fn new(sources: &'a Sources) -> Self {
+        let mut mistakes = Vec::new();
+        let file = match &sources.file {
+            Some((path, text)) => text.parse::<toml::Table>().unwrap_or_else(|error| {
+                mistakes.push(format!("{}: {}", path.display(), error.to_string().trim_end()));
+                toml::Table::new()
+            }),
+            None => toml::Table::new(),
+        };
+        Lookup { sources, file, known: BTreeSet::new(), mistakes }
+    }
+
+    /// The value of a key from the first source that has it.
+    pub(super) fn get<T>(&mut self, key: &'static str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.known.insert(key);
+        let variable = variable(key);
+        let (text, place) = if let Some(text) = self.sources.flags.get(key) {
+            (text.clone(), format!("--{}", key.replace('_', "-")))
+        } else if let Some(text) = self.sources.environment.get(&variable) {
+            (text.clone(), variable)
+        } else if let Some(value) = self.file.get(key) {
+            match value {
+                toml::Value::String(text) => (text.clone(), key.to_owned()),
+                toml::Value::Integer(number) => (number.to_string(), key.to_owned()),
+                other => {
+                    self.mistakes.push(format!("{key}: must be a string or a number, is a {}", other.type_str()));
+                    return default;
+                }
+            }
+        } else {
+            return default;
+        };
+        parse(text.trim()).unwrap_or_else(|fault| {
+            let shown = without_password(&text);
+            self.mistakes.push(format!("{place}: {shown:?} {fault}"));
+            default
+        })
+    }
+
+    /// Every mistake, those of names that nobody asked for included.
+    pub(super) fn finish(mut self) -> Result<(), Mistakes> {
+        for key in self.file.keys().filter(|key| !self.known.contains(key.as_str())) {
+            let known: Vec<_> = self.known.iter().copied().collect();
+            self.mistakes.push(format!("{key}: there is no such setting; known are {}", known.join(", ")));
+        }
+        if self.mistakes.is_empty() { Ok(()) } else { Err(Mistakes(self.mistakes)) }
+    }
+}
+
+fn variable(key: &str) -> String {
+    format!("SYSTOLE_{}", key.to_uppercase())
+}

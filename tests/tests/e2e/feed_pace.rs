@@ -1,0 +1,84 @@
+//! How often conflated events come, and that durable ones do not wait for them.
+
+use std::time::Duration;
+
+use systole_tests::clock;
+use systole_tests::harness::reports::{distinct_counts, running, with_lines};
+use systole_tests::harness::{Feed, FeedEvent, NodeClient, TestCollector};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Reports a running pipeline with one line.
+async fn report_line(node: &mut NodeClient, line: &str) {
+    let report = with_lines(running("orders", distinct_counts(1)), clock::now_ms(), [line.to_owned()]);
+    node.report(vec![report]).await;
+}
+
+async fn wait_for_line(feed: &mut Feed, line: &str) -> FeedEvent {
+    feed.wait_for(line, SOON, |event| event.lines().iter().any(|own| own == line)).await
+}
+
+#[tokio::test]
+async fn lines_come_at_once_and_metrics_no_more_often_than_asked() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let mut feed = collector.feed("types=metric_update,log_entry&every=60000").await;
+    for number in 0..20 {
+        let line = format!("line {number}");
+        report_line(&mut node, &line).await;
+        wait_for_line(&mut feed, &line).await;
+    }
+    let metrics = feed.events_of("metric_update");
+    assert_eq!(metrics.len(), 1, "the first comes at once, and the next a minute later");
+    feed.assert_ids_grow();
+}
+
+#[tokio::test]
+async fn what_had_to_wait_comes_without_an_id_and_is_the_newest() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let mut feed = collector.feed("types=metric_update,log_entry&every=1000").await;
+    // Of each round a metric waits behind a line, unless the machine was too slow for it to have to.
+    let mut late = None;
+    for round in 1..=20 {
+        let line = format!("line {round}");
+        report_line(&mut node, "before").await;
+        node.report(vec![running("bills", distinct_counts(1))]).await;
+        node.report(vec![running("bills", distinct_counts(2))]).await;
+        report_line(&mut node, &line).await;
+        wait_for_line(&mut feed, &line).await;
+        let viewer = collector.viewer().await;
+        let samples = viewer.list(&format!("/api/v1/samples?node={}&pipeline=bills", node.id)).await;
+        let newest = samples.last().unwrap()["timestamp"].clone();
+        let is_newest = |event: &FeedEvent| event.data["pipelineId"] == "bills" && event.data["timestamp"] == newest;
+        let metric = feed.wait_for("the newest metric", SOON, is_newest).await;
+        if metric.id.is_none() {
+            late = Some(metric);
+            break;
+        }
+    }
+    assert!(late.is_some(), "twenty times nothing had to wait");
+    feed.assert_ids_grow();
+}
+
+#[tokio::test]
+async fn what_waited_when_a_stream_was_cut_comes_when_it_goes_on() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let mut feed = collector.feed("types=metric_update,log_entry&every=60000").await;
+    report_line(&mut node, "first").await;
+    feed.wait_for("a metric", SOON, |event| event.kind == "metric_update").await;
+    // Of these the line is sent, and moves the client's place beyond the metric that has to wait.
+    node.report(vec![running("bills", distinct_counts(1))]).await;
+    report_line(&mut node, "second").await;
+    wait_for_line(&mut feed, "second").await;
+    assert_eq!(feed.events_of("metric_update").len(), 1, "the others wait");
+    feed.disconnect();
+    feed.resume().await;
+    let metric = feed
+        .wait_until("the metric that waited", SOON, |events| {
+            events.iter().find(|event| event.data["pipelineId"] == "bills").cloned()
+        })
+        .await;
+    assert!(metric.id.is_none(), "the client's place is behind it already");
+}
