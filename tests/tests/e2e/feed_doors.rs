@@ -25,14 +25,14 @@ const SOON: Duration = Duration::from_secs(20);
 /// A file of settings.
 fn settings(directory: &Path, text: &str) -> PathBuf {
     let path = directory.join("collector.toml");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text).expect("the file is written");
     path
 }
 
 async fn collector_with(text: &str) -> (tempfile::TempDir, TestCollector) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a directory");
     let path = settings(directory.path(), text);
-    let collector = TestCollector::start_with(&["--config", path.to_str().unwrap()]).await;
+    let collector = TestCollector::start_with(&["--config", path.to_str().expect("a path in UTF-8")]).await;
     (directory, collector)
 }
 
@@ -41,7 +41,8 @@ async fn read_until(response: &mut reqwest::Response, enough: impl Fn(&[Item]) -
     let mut parser = Parser::default();
     let mut items = Vec::new();
     while !enough(&items) {
-        let chunk = timeout(SOON, response.chunk()).await.unwrap().unwrap().expect("the stream goes on");
+        let chunk =
+            timeout(SOON, response.chunk()).await.expect("in time").expect("no error").expect("the stream goes on");
         items.extend(parser.feed(&chunk));
     }
     items
@@ -159,14 +160,14 @@ async fn open_at_once(viewer: &ApiClient, count: usize) -> Vec<(u16, Option<u64>
     let open = (0..count).map(|_| {
         let request = viewer.request(Method::GET, "/api/v1/events").header("x-systole-client", "test");
         tokio::spawn(async move {
-            let response = request.send().await.unwrap();
-            let retry = response.headers().get("retry-after").map(|value| value.to_str().unwrap().parse().unwrap());
+            let response = request.send().await.expect("an answer");
+            let retry = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
             (response.status().as_u16(), retry)
         })
     });
     let mut answers = Vec::new();
     for answer in open.collect::<Vec<_>>() {
-        answers.push(answer.await.unwrap());
+        answers.push(answer.await.expect("no panic"));
     }
     answers
 }
@@ -178,7 +179,7 @@ async fn serve_tls(directory: &Path, authority: &Authority) -> (Child, String) {
     let mut command = Command::new(binary("systole-collector"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(settings(directory, &text));
     let data_dir = directory.join("data");
-    let child = command.arg("--data-dir").arg(&data_dir).kill_on_drop(true).spawn().unwrap();
+    let child = command.arg("--data-dir").arg(&data_dir).kill_on_drop(true).spawn().expect("it starts");
     let address = eventually("the collector listens", SOON, async || {
         std::fs::read_to_string(data_dir.join("listen-address")).ok().map(|text| text.trim().to_owned())
     })
@@ -189,9 +190,9 @@ async fn serve_tls(directory: &Path, authority: &Authority) -> (Child, String) {
 async fn create_viewer(directory: &Path) -> String {
     let mut command = Command::new(binary("systole-collector"));
     command.args(["token", "create", "--kind", "viewer", "--json", "--data-dir"]).arg(directory.join("data"));
-    let output = command.output().await.unwrap();
-    let token: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    token["token"].as_str().unwrap().to_owned()
+    let output = command.output().await.expect("it starts");
+    let token: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    token["token"].as_str().expect("a token").to_owned()
 }
 
 #[tokio::test]
