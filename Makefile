@@ -172,7 +172,7 @@ setup-node:
 	@cd $(CLIENT) && { cmp -s package-lock.json node_modules/.installed || \
 		{ npm ci --silent && cp package-lock.json node_modules/.installed; }; }
 
-# What tests need beside: PostgreSQL's programs, of which they start servers of their own, and a browser.
+# What tests need beside: programs of PostgreSQL and nginx, of which they start servers of their own, and a browser.
 .PHONY: setup-test
 setup-test: setup setup-node
 	@command -v chromium >/dev/null 2>&1 || [ -n "$$CHROMIUM" ] || { \
@@ -188,4 +188,11 @@ setup-test: setup setup-node
 			apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
 		else \
 			echo "PostgreSQL is missing: install its server (the package postgresql)" >&2; exit 1; \
+		fi; }
+	@command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "installing a proxy (nginx)"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx >/dev/null; \
+		else \
+			echo "nginx is missing: install the package nginx" >&2; exit 1; \
 		fi; }

@@ -119,6 +119,9 @@ pub struct FeedArgs {
     /// On a PostgreSQL server of its own.
     #[arg(long)]
     pub postgres: bool,
+    /// The collector's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Subscribers, each on a connection of its own.
     #[arg(long, default_value_t = 1_000)]
     pub subscribers: usize,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use systole_shared::PipelineReport;
 use systole_tests::clock;
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::{ApiClient, Feed, FeedEvent, NodeClient, TestCollector};
+use systole_tests::harness::{ApiClient, Feed, FeedEvent, NodeClient, TestCollector, eventually_true};
 use systole_tests::stub::totals::Counts;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -206,4 +208,136 @@ async fn a_node_writes_into_its_own_environment_only() {
     let all = collector.viewer().await;
     let sums: Counts = all.list(&format!("{path}&environment=blue")).await.iter().map(counts).sum();
     assert_eq!(sums, distinct_counts(5));
+}
+
+/// What one stream asks for in [`of_any_scope_and_filter_only_what_is_its_own_comes_and_all_of_that`].
+struct Asked {
+    token: Option<usize>,
+    environment: Option<usize>,
+    node: Option<usize>,
+    pipeline: Option<usize>,
+    /// From the beginning, or from now on.
+    replays: bool,
+    query: String,
+}
+
+const COLOURS: [&str; 3] = ["red", "green", "blue"];
+/// The same in every environment, so that only the environment tells them apart.
+const PIPELINES: [&str; 3] = [SHARED, "bills", "mail"];
+const NODES: usize = 2 * COLOURS.len();
+
+impl Asked {
+    fn any(nodes: &[NodeClient], random: &mut StdRng) -> Self {
+        let mut one_of = |chance: f64, count: usize| random.random_bool(chance).then(|| random.random_range(0..count));
+        let token = one_of(0.7, COLOURS.len());
+        // Naming another one is forbidden.
+        let environment = one_of(0.4, COLOURS.len()).map(|any| token.unwrap_or(any));
+        // A node may be named that is not there for this one.
+        let (node, pipeline) = (one_of(0.3, NODES), one_of(0.3, PIPELINES.len()));
+        let (replays, snapshot) = (random.random_bool(0.5), random.random_bool(0.5));
+        let other = ["metric_update", "fleet_status", "status_change", "metric_update,fleet_status,status_change"];
+        let every = [0, 100, 1_000][random.random_range(0..3)];
+        let mut query = format!("types=log_entry,{}&every={every}", other[random.random_range(0..other.len())]);
+        query += if snapshot { "&snapshot=1" } else { "" };
+        environment.iter().for_each(|&index| query += &format!("&environment={}", COLOURS[index]));
+        node.iter().for_each(|&index| query += &format!("&node={}", nodes[index].id));
+        pipeline.iter().for_each(|&index| query += &format!("&pipeline={}", PIPELINES[index]));
+        Asked { token, environment, node, pipeline, replays, query }
+    }
+
+    /// Whether a line of this node's pipeline is to come.
+    fn wants(&self, node: usize, pipeline: usize) -> bool {
+        let is = |wanted: Option<usize>, own: usize| wanted.is_none_or(|wanted| wanted == own);
+        self.sees(node) && is(self.environment, node / 2) && is(self.node, node) && is(self.pipeline, pipeline)
+    }
+
+    fn sees(&self, node: usize) -> bool {
+        self.token.is_none_or(|token| token == node / 2)
+    }
+}
+
+/// A report of every node, with every pipeline in some state; gives what is said and where.
+async fn report_of_all(nodes: &mut [NodeClient], round: usize, random: &mut StdRng) -> Vec<(usize, usize, String)> {
+    let mut said = Vec::new();
+    for (index, node) in nodes.iter_mut().enumerate() {
+        let mut pipelines = Vec::new();
+        for (place, id) in PIPELINES.iter().enumerate() {
+            let line = format!("secret-{index}-{id}-{round}");
+            let status = ["RUNNING", "DEGRADED", "CRASHED"][random.random_range(0..3)];
+            let reason = Some(format!("reason-{index}").into());
+            let counts = distinct_counts(random.random_range(1..100));
+            let report = PipelineReport { status: status.into(), reason, ..running(id, counts) };
+            pipelines.push(with_lines(report, clock::now_ms(), [line.clone()]));
+            said.push((index, place, line));
+        }
+        node.report(pipelines).await;
+    }
+    said
+}
+
+#[tokio::test]
+async fn of_any_scope_and_filter_only_what_is_its_own_comes_and_all_of_that() {
+    let seed = std::env::var("SYSTOLE_SCOPES_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut collector = TestCollector::start().await;
+    let mut nodes = Vec::new();
+    let mut viewers = Vec::new();
+    for colour in COLOURS {
+        collector.create_environment(colour).await;
+        for number in 0..2 {
+            nodes.push(NodeClient::enroll(&collector, Some(colour), &format!("host-{colour}-{number}")).await);
+        }
+        viewers.push(collector.viewer_of(colour).await);
+    }
+    let all = collector.viewer().await;
+    let mut before = Vec::new();
+    for round in 0..3 {
+        before.extend(report_of_all(&mut nodes, round, &mut random).await);
+    }
+    let mut probe = collector.feed("").await;
+    let hello = probe.wait_for("hello", SOON, |event| event.kind == "hello").await;
+    let beginning = format!("{}-0", hello.data["epoch"].as_str().unwrap());
+    // Replays out of memory in the first half, out of the database in the second.
+    for restarted in [false, true] {
+        if restarted {
+            collector.stop().await;
+            collector.run().await;
+        }
+        let mut streams = Vec::new();
+        for _ in 0..30 {
+            let asked = Asked::any(&nodes, &mut random);
+            let client = asked.token.map_or(&all, |index| &viewers[index]);
+            let mut feed = Feed::open_after(client, &asked.query, asked.replays.then_some(beginning.as_str())).await;
+            feed.wait_for("hello", SOON, |event| event.kind == "hello").await;
+            if !asked.replays && asked.query.contains("snapshot=1") {
+                feed.wait_for("the snapshot", SOON, |event| event.data["done"] == true).await;
+            } else {
+                eventually_true("the stream is somewhere", SOON, async || feed.last_id().is_some()).await;
+            }
+            streams.push((asked, feed));
+        }
+        let after = report_of_all(&mut nodes, if restarted { 4 } else { 3 }, &mut random).await;
+        for (asked, feed) in &mut streams {
+            let said = before.iter().filter(|_| asked.replays).chain(&after);
+            let expected: Vec<&String> =
+                said.filter(|(node, place, _)| asked.wants(*node, *place)).map(|(_, _, line)| line).collect();
+            let what = format!("{} lines, seed {seed}, {}", expected.len(), asked.query);
+            let lines = feed
+                .wait_until(&what, SOON, |events| {
+                    let lines: Vec<String> = events.iter().flat_map(FeedEvent::lines).collect();
+                    (lines.len() >= expected.len()).then_some(lines)
+                })
+                .await;
+            assert_eq!(lines.iter().collect::<Vec<_>>(), expected, "seed {seed}, {}", asked.query);
+            for event in feed.events() {
+                let text = event.data.to_string();
+                for (index, node) in nodes.iter().enumerate() {
+                    let marks = [node.id.to_string(), format!("secret-{index}-"), format!("reason-{index}\"")];
+                    let shown = marks.iter().any(|mark| text.contains(mark.as_str()));
+                    assert!(asked.sees(index) || !shown, "seed {seed}, {}: {text}", asked.query);
+                }
+            }
+        }
+        before.extend(after);
+    }
 }

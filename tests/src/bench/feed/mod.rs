@@ -46,6 +46,14 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Measures, and tells.
 pub async fn run(args: &FeedArgs) -> anyhow::Result<()> {
+    let outcome = measure(args).await?;
+    write_outcome(args.json.as_deref(), &outcome, &outcome.table())?;
+    ensure!(outcome.is_whole(), "subscribers did not get every line once and in order");
+    Ok(())
+}
+
+/// Measures.
+pub async fn measure(args: &FeedArgs) -> anyhow::Result<FeedOutcome> {
     if args.subscribers == 0 || args.nodes == 0 || args.nodes > 9_999 || args.seconds == 0 {
         bail!("at least one subscriber, 1 to 9999 nodes, and a second of time");
     }
@@ -53,10 +61,7 @@ pub async fn run(args: &FeedArgs) -> anyhow::Result<()> {
         bail!("more stalled and slow readers than subscribers, or tokens that nobody has");
     }
     raise_open_files();
-    let outcome = Run::begin(args).await?.finish().await?;
-    write_outcome(args.json.as_deref(), &outcome, &outcome.table())?;
-    ensure!(outcome.is_whole(), "subscribers did not get every line once and in order");
-    Ok(())
+    Run::begin(args).await?.finish().await
 }
 
 /// A run that is under way.
@@ -76,9 +81,11 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     /// Starts a collector and the nodes, and connects everyone.
     async fn begin(args: &'a FeedArgs) -> anyhow::Result<Self> {
+        let config = args.config.as_ref().map(|path| path.display().to_string());
+        let options: Vec<&str> = config.iter().flat_map(|path| ["--config", path]).collect();
         let mut collector = match args.postgres {
-            true => TestCollector::start_on_postgres(&Arc::new(TestPostgres::alone())).await,
-            false => TestCollector::start().await,
+            true => TestCollector::start_on_postgres_with(&Arc::new(TestPostgres::alone()), &options).await,
+            false => TestCollector::start_with(&options).await,
         };
         let token = collector.create_token("enroll", None).await;
         let sources = Sources::enroll(collector.address(), token.token.reveal(), args).await?;
@@ -183,6 +190,8 @@ impl<'a> Run<'a> {
             .await?;
         self.outcome.parts.push(part);
         self.outcome.stalled_closed_seconds = closed_after;
+        let closed = gauge(&self.viewer, "systole_feed_closes_total{reason=\"slow\"}").await;
+        self.outcome.closed_as_slow = closed.unwrap_or(0.0) as u64;
         self.order(Order::ReadOn)
     }
 
@@ -278,7 +287,7 @@ async fn heads(collector: &TestCollector, args: &FeedArgs) -> anyhow::Result<Vec
     Ok(heads)
 }
 
-/// A metric without labels, now.
+/// A metric, by its name and labels, now.
 async fn gauge(viewer: &ApiClient, name: &str) -> Option<f64> {
     let page = viewer.get("/metrics").await.body;
     let page = String::from_utf8_lossy(&page).into_owned();

@@ -49,6 +49,8 @@ pub struct FeedOutcome {
     /// Until the collector had closed those who read nothing; none when it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled_closed_seconds: Option<f64>,
+    /// Connections that the collector says it closed for taking nothing.
+    pub closed_as_slow: u64,
     /// Lines that were reported during the whole run, each an event for every subscriber.
     pub lines: u64,
     /// Lines that did not come to subscribers that were told of no gap.
@@ -161,6 +163,7 @@ impl FeedOutcome {
             parts: Vec::new(),
             storm: None,
             stalled_closed_seconds: None,
+            closed_as_slow: 0,
             lines: 0,
             lost: 0,
             in_gaps: (0, 0),
