@@ -80,8 +80,14 @@ export class OpenFeed implements Feed {
     this.#snapshots = new SnapshotFetch(open, {
       url: withSnapshot(this.#url),
       onBegin: () => this.#receiver.hold(),
-      onSnapshot: (event, id) => this.#receiver.release({ event, id }),
-      onFailure: () => this.#receiver.release(),
+      onSnapshot: (event, id) => {
+        this.#receiver.release({ event, id });
+        this.#link.settle();
+      },
+      onFailure: () => {
+        this.#receiver.release();
+        this.#link.settle();
+      },
     });
     const { poll } = options;
     this.#poller = poll && new Poller(() => poll(), Math.min(options.pollMs ?? POLL_MS, POLL_MS));
@@ -171,7 +177,9 @@ export class OpenFeed implements Feed {
     this.#lastEventId = id ?? this.#lastEventId;
   }
 
-  #onState(state: FeedState, detail: StateDetail): void {
+  #onState(reached: FeedState, detail: StateDetail): void {
+    // The tab that leads may be further than this one.
+    const state = reached === "live" && this.#position.needsSnapshot ? "replaying" : reached;
     // The tab that leads says how it is whenever another one asks.
     const isNews = state !== this.#state || detail.reason !== this.#detail.reason;
     if (this.#isClosed || !(isNews || detail.retryInMs !== this.#detail.retryInMs)) return;

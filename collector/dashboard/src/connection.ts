@@ -176,6 +176,11 @@ export class Connection {
 
   #pass(block: Block): void {
     this.#hooks.onBlock(block);
+    this.settle();
+  }
+
+  /** Looks whether the stream has caught up: something was taken, now or after it had been held back. */
+  settle(): void {
     if (this.#state === "replaying" && this.#head !== undefined && this.#hooks.hasReached(this.#head)) {
       this.#enter("live", {});
     }

@@ -19,6 +19,8 @@ export interface Link {
   recover(): void;
   /** See {@link Connection.wake}. */
   wake(): void;
+  /** See {@link Connection.settle}. */
+  settle(): void;
 }
 
 /** What a tab says to the others. */
@@ -81,6 +83,8 @@ export class TabLink implements Link {
   #detail: StateDetail = {};
   /** The last id that the tab that leads told. */
   #seen: string | undefined;
+  /** What it said last of itself. */
+  #heard: { state: FeedState; detail: StateDetail } | undefined;
 
   constructor(services: TabServices, name: string, hooks: TabHooks) {
     this.#services = services;
@@ -126,6 +130,11 @@ export class TabLink implements Link {
       this.#post({ kind: "wake" });
       this.#askLeader();
     }
+  }
+
+  settle(): void {
+    if (this.#connection !== undefined) this.#connection.settle();
+    else if (this.#heard !== undefined) this.#hooks.onState(this.#heard.state, this.#heard.detail);
   }
 
   /** Waits to lead, or takes the lead from a tab that does not answer. */
@@ -192,6 +201,7 @@ export class TabLink implements Link {
     } else if (message.kind === "state") {
       this.#bePatient();
       this.#seen = message.id ?? this.#seen;
+      this.#heard = message;
       this.#hooks.onState(message.state, message.detail);
       this.#hooks.onLeader(message.state, message.id);
     }

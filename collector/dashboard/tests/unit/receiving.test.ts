@@ -192,3 +192,14 @@ describe("a reset", () => {
     }
   });
 });
+
+test("a stream that caught up while events were held back is live as soon as they are taken", async () => {
+  const { network, witness, main } = live();
+  main.send(line("a"), "e-1").end();
+  await vi.advanceTimersByTimeAsync(2_000);
+  const resumed = network.last.greet({ head: 9 }).send({ ...GAP, types: ["log_entry"] });
+  resumed.sendId("e-9");
+  expect(witness.feed.state).toBe("replaying");
+  network.last.greet({ head: 9 }).send({ type: "snapshot", done: true }, "e-9");
+  expect(witness.feed.state).toBe("live");
+});

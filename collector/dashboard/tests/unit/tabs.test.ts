@@ -149,9 +149,11 @@ describe("tabs", () => {
     main.send(line("in the snapshot"), "e-6").send(line("behind it"), "e-7");
     await settle();
     expect(follower.witness.events).toEqual([]);
+    expect(follower.feed.state).toBe("replaying");
     beside.greet({ head: 6 }).send({ type: "snapshot", done: true }, "e-6");
     expect(follower.witness.types).toEqual(["snapshot", "log_entry"]);
     expect(follower.witness.lines).toEqual(["behind it"]);
+    expect(follower.feed.state).toBe("live");
     expect(network.openStreams).toEqual([main]);
   });
 
