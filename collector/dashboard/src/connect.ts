@@ -41,14 +41,13 @@ function shouldShare(options: ConnectOptions): boolean {
 
 function openStream(options: ConnectOptions): OpenStream {
   const fetch = options.fetch ?? ((...args) => globalThis.fetch(...args));
-  const credentials = options.credentials ?? "same-origin";
   if (options.mode !== "eventsource") {
-    return fetchTransport({ token: options.token, client: options.client ?? CLIENT, credentials, fetch });
+    return fetchTransport({ token: options.token, client: options.client ?? CLIENT, fetch });
   }
   if (options.token !== undefined) throw new TypeError("EventSource cannot send a token: use mode fetch, or a session");
   const { EventSource } = globalThis;
   if (EventSource === undefined) throw new TypeError("there is no EventSource here: use mode fetch");
-  return nativeTransport({ withCredentials: credentials === "include", EventSource, fetch });
+  return nativeTransport({ EventSource, fetch });
 }
 
 /** Exported for tests of tabs, which bring services of their own. */
@@ -157,7 +156,7 @@ export class OpenFeed implements Feed {
 
   #tabLink(open: OpenStream, services: TabServices): TabLink {
     const { token = "", mode = "fetch", snapshot = true } = this.#options;
-    const name = tabName(this.#url.href, token, mode, this.#options.credentials ?? "", String(snapshot));
+    const name = tabName(this.#url.href, token, mode, String(snapshot));
     return new TabLink(services, name, {
       ...this.#hooks(),
       hasReached: (seq) => this.#position.hasReached(seq),

@@ -7,7 +7,6 @@ export interface FetchTransportOptions {
   token?: string | undefined;
   /** Name and version of the program that asks. */
   client: string;
-  credentials: RequestCredentials;
   fetch: typeof globalThis.fetch;
 }
 
@@ -34,8 +33,7 @@ async function read(
     const headers = new Headers({ Accept: "text/event-stream", "X-Systole-Client": options.client });
     if (options.token !== undefined) headers.set("Authorization", `Bearer ${options.token}`);
     if (request.after !== undefined) headers.set("Last-Event-ID", request.after);
-    const { credentials } = options;
-    const response = await options.fetch(request.url, { headers, credentials, signal, cache: "no-store" });
+    const response = await options.fetch(request.url, { headers, signal, cache: "no-store" });
     const stream = response.body;
     if (signal.aborted) return { kind: "ended", reason: "closed" };
     if (response.status !== 200 || stream === null) return await refusal(response);

@@ -10,7 +10,6 @@ import type { OpenStream, StreamEnd, StreamRequest } from "./transport.ts";
 import { CONTROL_TYPES, EVENT_TYPES } from "./wire.ts";
 
 export interface NativeTransportOptions {
-  withCredentials: boolean;
   EventSource: typeof globalThis.EventSource;
   fetch: typeof globalThis.fetch;
 }
@@ -18,7 +17,7 @@ export interface NativeTransportOptions {
 export function nativeTransport(options: NativeTransportOptions): OpenStream {
   return (request, handlers) => {
     const url = withAfter(request);
-    const source = new options.EventSource(url, { withCredentials: options.withCredentials });
+    const source = new options.EventSource(url);
     let closed = false;
     let opened = false;
     source.onopen = () => {
@@ -62,11 +61,7 @@ function withAfter({ url, after }: StreamRequest): URL {
 async function askWhy(options: NativeTransportOptions, url: URL): Promise<StreamEnd> {
   const abort = new AbortController();
   try {
-    const response = await options.fetch(url, {
-      credentials: options.withCredentials ? "include" : "same-origin",
-      signal: abort.signal,
-      cache: "no-store",
-    });
+    const response = await options.fetch(url, { signal: abort.signal, cache: "no-store" });
     if (response.status !== 200) return await refusal(response);
     return { kind: "ended", reason: "the stream could not be opened" };
   } catch {

@@ -14,7 +14,7 @@ import {
 export interface ConnectOptions {
   /** The collector's address, as `https://collector.example`; in a page also a relative one. */
   url: string | URL;
-  /** A viewer's or admin's token. Without one a browser sends its session's cookie. */
+  /** A viewer's or admin's token. Without one a browser sends its session's cookie, to its own origin only. */
   token?: string;
   /** Types of events; all without it. */
   types?: readonly EventType[];
@@ -48,8 +48,6 @@ export interface ConnectOptions {
   mode?: "fetch" | "eventsource";
   /** Whether tabs that ask for the same share one connection. Default: in pages, where the browser can. */
   share?: boolean;
-  /** For another origin's cookies: `include`. Default: `same-origin`. */
-  credentials?: RequestCredentials;
   /** Name and version of the program, for the collector's log. Default: this library's. */
   client?: string;
   /** In place of the global one. */

@@ -94,6 +94,21 @@ test("a tab that loses its stream resumes, and names itself and its place", asyn
   expect(await tab.evaluate<string[]>("states")).toContain("stale");
 });
 
+test("a page of another origin reads with a token, and resumes", async () => {
+  const tab = await openFeed({ url: collector.url, token: viewer.token, snapshot: false });
+  await node.report({ id: "a", lines: ["before"] });
+  await showsLines(tab, ["before"]);
+  await tab.evaluate("feed.close()");
+  await node.report({ id: "a", lines: ["meanwhile"] });
+  await tab.evaluate(`begin({
+    url: ${JSON.stringify(collector.url)},
+    token: ${JSON.stringify(viewer.token)},
+    after: feed.lastEventId,
+  })`);
+  await showsLines(tab, ["before", "meanwhile"]);
+  expect(site.streams).toEqual([]);
+});
+
 test("EventSource does the same with a session's cookie", async () => {
   const tab = await openTab();
   const login = `fetch("/api/v1/session", {

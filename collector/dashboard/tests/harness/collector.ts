@@ -41,6 +41,7 @@ export class TestCollector {
   async startAgain(): Promise<void> {
     const child = spawn(PROGRAM, ["serve", "--listen", this.#listen, "--data-dir", this.#directory], {
       stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, SYSTOLE_CORS_ORIGINS: "*" },
     });
     this.#process = child;
     let words = "";

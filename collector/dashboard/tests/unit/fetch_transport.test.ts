@@ -13,7 +13,7 @@ async function read(answer: Response | Error, { token, after }: { token?: string
   const fetch = vi.fn<typeof globalThis.fetch>(() =>
     answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer),
   );
-  const open = fetchTransport({ token, client: "test/1", credentials: "same-origin", fetch });
+  const open = fetchTransport({ token, client: "test/1", fetch });
   const end = await new Promise<StreamEnd>((resolve) => {
     open(
       { url: URL_OF_FEED, after },
