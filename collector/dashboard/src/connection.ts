@@ -96,7 +96,7 @@ export class Connection {
 
   /** Tries now, whatever was before; does nothing while a stream is there or being opened. */
   recover(): void {
-    if (this.#replacedSilent()) return;
+    if (this.#isSilent) this.#takeForDead();
     if (this.#state === "failed") this.#failures = 0;
     this.#dismissed = false;
     this.start();
@@ -104,16 +104,13 @@ export class Connection {
 
   /** The network or the page is back: tries now, unless the server asked for patience or the end. */
   wake(): void {
-    if (this.#replacedSilent()) return;
-    if (this.#dismissed || Date.now() < this.#notBefore) return;
+    if (!this.#isSilent && (this.#dismissed || Date.now() < this.#notBefore)) return;
     this.recover();
   }
 
-  /** Timers stand still while a machine sleeps, and are slow in hidden pages. */
-  #replacedSilent(): boolean {
-    if (this.#closeStream === undefined) return false;
-    if (Date.now() - this.#lastActivityAt >= this.#silenceMs) this.#takeForDead();
-    return this.#closeStream !== undefined;
+  /** Whether the watchdog is late: timers stand still while a machine sleeps, and are slow in hidden pages. */
+  get #isSilent(): boolean {
+    return this.#closeStream !== undefined && Date.now() - this.#lastActivityAt >= this.#silenceMs;
   }
 
   #handlers(): StreamHandlers {

@@ -76,8 +76,8 @@ export class EventStreamParser {
       this.#endBlock();
       return;
     }
+    // A comment is a field without a name, which is passed over like any unknown one.
     const colon = line.indexOf(":");
-    if (colon === 0) return;
     if (colon < 0) {
       this.#takeField(line, "");
       return;

@@ -14,7 +14,7 @@ export interface ReceiverHooks {
   deliver(event: AnyEvent, id: string | undefined): void;
   /** Events are missing: in a range, or everything that was known. */
   onMissing(missing: Gap | Reset): void;
-  /** What is held back became too much, or a snapshot came by itself. */
+  /** The snapshot is not waited for any more: too much was held back, or the stream brings one by itself. */
   onHoldEnd(): void;
 }
 
@@ -93,15 +93,12 @@ export class Receiver {
 
   #hold(block: Block): void {
     this.#held?.push(block);
-    if ((this.#held?.length ?? 0) > MOST_HELD) {
-      this.release();
-      this.#hooks.onHoldEnd();
-    }
+    if ((this.#held?.length ?? 0) > MOST_HELD) this.#endHold();
   }
 
   #endHold(): void {
     if (this.#held === undefined) return;
-    this.#held = undefined;
+    this.release();
     this.#hooks.onHoldEnd();
   }
 

@@ -31,6 +31,11 @@ export class SnapshotFetch {
   }
 
   start(): void {
+    this.#failures = 0;
+    this.#try();
+  }
+
+  #try(): void {
     this.stop();
     const connection = new Connection(
       this.#open,
@@ -38,9 +43,8 @@ export class SnapshotFetch {
         request: () => ({ url: this.#hooks.url, after: undefined }),
         hasReached: () => false,
         onBlock: ({ event, id }) => {
-          if (event?.type !== "snapshot" || this.#connection !== connection) return;
+          if (event?.type !== "snapshot") return;
           this.stop();
-          this.#failures = 0;
           this.#hooks.onSnapshot(event, id);
         },
         onState: (state, { retryInMs }) => {
@@ -64,7 +68,7 @@ export class SnapshotFetch {
   #fail(orderedMs = 0): void {
     this.stop();
     this.#failures += 1;
-    this.#timer = setTimeout(() => this.start(), Math.max(orderedMs, backoffMs(this.#failures)));
+    this.#timer = setTimeout(() => this.#try(), Math.max(orderedMs, backoffMs(this.#failures)));
     this.#hooks.onFailure();
   }
 }

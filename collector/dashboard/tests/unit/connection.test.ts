@@ -164,6 +164,12 @@ describe("trying again", () => {
     expect(network.streams).toHaveLength(2);
   });
 
+  test("no order makes it wait for more than an hour", () => {
+    const { network, witness } = live();
+    network.last.refuse(503, 86_400_000);
+    expect(witness.details.at(-1)).toMatchObject({ retryInMs: 3_600_000 });
+  });
+
   test.each([401, 403, 400, 204])("%i ends the tries, and recover begins them again", async (status) => {
     const { network, witness } = live();
     network.last.refuse(status);
@@ -259,6 +265,7 @@ describe("the watchdog", () => {
   test("a machine that slept finds out as soon as somebody looks", async () => {
     const page = fakePage();
     const { network, witness } = live();
+    network.last.retry(8_000);
     vi.setSystemTime(Date.now() + 3_600_000);
     page.show();
     expect(network.streams).toHaveLength(2);
@@ -285,6 +292,34 @@ describe("ending", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  test("nothing is told either when the feed is closed while it is told something", () => {
+    const network = new FakeNetwork();
+    const witness: Witness = new Witness(network, { after: "e-0", onEvent: () => witness.feed.close() });
+    network.last.greet();
+    expect(witness.states).toEqual(["replaying"]);
+  });
+
+  test("a frozen page has no stream, and goes on when it is resumed", () => {
+    fakePage();
+    const { network } = live();
+    document.dispatchEvent(new Event("resume"));
+    expect(network.streams).toHaveLength(1);
+    document.dispatchEvent(new Event("freeze"));
+    expect(network.openStreams).toEqual([]);
+    document.dispatchEvent(new Event("resume"));
+    expect(network.openStreams).toHaveLength(1);
+  });
+
+  test("a page is not listened to any more", () => {
+    const page = fakePage();
+    const { network, witness } = live();
+    witness.feed.close();
+    page.dispatchEvent(new Event("pagehide"));
+    page.dispatchEvent(new Event("pageshow"));
+    page.show();
+    expect(network.streams).toHaveLength(1);
+  });
+
   test("a page that is put aside has no stream, and goes on where it was", () => {
     const page = fakePage();
     const { network, witness } = live();
@@ -294,6 +329,9 @@ describe("ending", () => {
     page.dispatchEvent(new Event("pageshow"));
     expect(witness.feed.state).toBe("stale");
     expect(network.last.request.after).toBe("e-5");
+    network.last.end();
+    page.dispatchEvent(new Event("pageshow"));
+    expect(network.openStreams).toEqual([]);
   });
 });
 
@@ -322,6 +360,8 @@ describe("polling", () => {
       network.last.send({ type: "ping", now: 0 });
     }
     expect(poll).toHaveBeenCalledTimes(1);
+    network.last.end();
+    expect(poll).toHaveBeenCalledTimes(2);
   });
 
   test("a first stream that does not come is polled for, and one answer is waited for at a time", async () => {

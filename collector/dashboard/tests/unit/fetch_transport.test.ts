@@ -67,6 +67,38 @@ describe("a stream over fetch", () => {
     });
   });
 
+  test("lets go of an answer that it does not read", async () => {
+    for (const init of [{ status: 502 }, { headers: { "Content-Type": "text/html" } }]) {
+      const cancel = vi.fn();
+      await read(new Response(new ReadableStream({ cancel }), init));
+      expect(cancel).toHaveBeenCalledTimes(1);
+    }
+  });
+
+  test("tells nothing once it is closed, neither the rest of the same bytes nor an end", async () => {
+    const told: string[] = [];
+    const body = "data: 1\n\ndata: 2\n\nid: 3\n\nretry: 4\n";
+    const fetch = () => Promise.resolve(new Response(body, STREAM));
+    const open = fetchTransport({ client: "test/1", fetch });
+    const close = open(
+      { url: URL_OF_FEED, after: undefined },
+      {
+        onOpen: () => {},
+        onActivity: () => {},
+        onEvent: ({ data }) => {
+          told.push(data);
+          close();
+        },
+        onId: (id) => told.push(id),
+        onRetry: (ms) => told.push(String(ms)),
+        onEnd: ({ reason }) => told.push(reason),
+      },
+    );
+    await vi.waitFor(() => expect(told).not.toEqual([]));
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    expect(told).toEqual(["1"]);
+  });
+
   test("takes an answer without content for a refusal", async () => {
     const { end } = await read(new Response(null, { status: 204 }));
     expect(end).toMatchObject({ kind: "refused", status: 204 });
@@ -95,25 +127,18 @@ test("Retry-After is seconds or a date", () => {
   expect(parseRetryAfter(null, now)).toBeUndefined();
 });
 
-test("whoever closes the feed in a handler hears nothing of what came with the same bytes", async () => {
-  const hello = { type: "hello", epoch: "e", head: 0, oldest: 0, pingMs: 10_000, server: "s", resumed: false };
-  const ping = 'event: ping\ndata: {"type":"ping","now":1}\n\n';
-  const body = `event: hello\ndata: ${JSON.stringify(hello)}\n\n${ping}${ping}`;
-  const heard: string[] = [];
-  await new Promise<void>((resolve) => {
-    const feed = connect({
-      url: "http://collector.test",
-      fetch: () => Promise.resolve(new Response(body, STREAM)),
-      onEvent: ({ type }) => {
-        heard.push(type);
-        if (type === "ping") {
-          feed.close();
-          setTimeout(resolve, 0);
-        }
-      },
-    });
-  });
-  expect(heard).toEqual(["hello", "ping"]);
+test("tabs share in pages, unless the feed goes on behind a place of its own or is told not to", () => {
+  const request = vi.fn(() => new Promise<void>(() => {}));
+  vi.stubGlobal("navigator", { locks: { request } });
+  const options = { url: "http://collector.test", fetch: () => new Promise<Response>(() => {}), onEvent: () => {} };
+  connect(options).close();
+  expect(request).not.toHaveBeenCalled();
+  vi.stubGlobal("document", Object.assign(new EventTarget(), { visibilityState: "visible" }));
+  connect({ ...options, after: "e-1" }).close();
+  connect({ ...options, share: false }).close();
+  expect(request).not.toHaveBeenCalled();
+  connect(options).close();
+  expect(request).toHaveBeenCalledTimes(1);
 });
 
 describe("options", () => {

@@ -60,10 +60,26 @@ describe("each event once", () => {
     network.last.send({ ...HELLO, head: 7 }, undefined, true).end();
     await vi.advanceTimersByTimeAsync(2_000);
     expect(network.last.request.after).toBe("e-7");
-    network.last.send({ ...HELLO, head: 7, resumed: true }, undefined, true);
+    network.last.send({ ...HELLO, head: 20, resumed: true }, undefined, true);
     network.last.send({ type: "ping", now: 1 }, "e-12", true).end();
     await vi.advanceTimersByTimeAsync(4_000);
     expect(network.last.request.after).toBe("e-12");
+  });
+
+  test("ids of different epochs are not compared", () => {
+    const { witness, main } = live();
+    main.send(line("a"), "e-5").send(line("b"), "f-1");
+    expect(witness.lines).toEqual(["a", "b"]);
+  });
+
+  test("an id before the snapshot is nobody's place", async () => {
+    const network = new FakeNetwork();
+    const witness = new Witness(network);
+    network.last.greet().sendId("e-9").end();
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(network.last.request.after).toBeUndefined();
+    network.last.greet({ epoch: "f" }).send({ type: "snapshot", done: true }, "f-1");
+    expect(witness.types).toEqual(["snapshot"]);
   });
 
   test("events of a later collector are passed over, and their ids are not", () => {
@@ -136,6 +152,31 @@ describe("a gap", () => {
     expect(witness.types).toEqual(["gap", "log_entry", "snapshot", "log_entry"]);
   });
 
+  test("waits anew from the shortest time when there is another one", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const { network, main } = live();
+    for (let i = 0; i < 2; i += 1) {
+      main.send({ ...GAP, types: ["log_entry"] });
+      network.last.end();
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(network.openStreams).toHaveLength(2);
+      network.last.end();
+      await vi.advanceTimersByTimeAsync(4_000);
+      network.last.greet().send({ type: "snapshot", done: true }, "e-9");
+      main.send({ type: "ping", now: 1 });
+    }
+  });
+
+  test("gives up its snapshot and holds nothing back when the feed has failed", async () => {
+    const { network, witness, main } = live();
+    main.send({ ...GAP, types: ["log_entry"] }).send(line("held"), "e-10");
+    main.refuse(401);
+    expect(witness.lines).toEqual(["held"]);
+    expect(network.openStreams).toEqual([]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(network.streams).toHaveLength(2);
+  });
+
   test("holds back no more than ten thousand events", () => {
     const { network, witness, main } = live();
     main.send({ ...GAP, types: ["log_entry"] });
@@ -169,6 +210,24 @@ describe("a reset", () => {
     network.last.greet({ head: 2, resumed: false }).send({ type: "reset", reason: "ahead" });
     network.last.send({ type: "snapshot", done: true }, "e-2").send(line("new"), "e-3");
     expect(witness.types).toEqual(["log_entry", "reset", "snapshot", "log_entry"]);
+  });
+
+  test("ends the wait for a snapshot of before, and what was held back for it comes first", async () => {
+    const { network, witness, main } = live();
+    main
+      .send({ ...GAP, types: ["log_entry"] })
+      .sendId("e-9")
+      .send(line("held"), "e-10");
+    const beside = network.last;
+    main.sendId("e-10");
+    main.end();
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(network.last.request.after).toBe("e-0");
+    network.last.greet({ epoch: "f", head: 1, resumed: false }).send({ type: "reset", reason: "epoch" });
+    expect(beside.isClosed).toBe(true);
+    network.last.send({ type: "snapshot", done: true }, "f-1").send(line("new"), "f-2");
+    expect(witness.types).toEqual(["gap", "log_entry", "reset", "snapshot", "log_entry"]);
+    expect(witness.lines).toEqual(["held", "new"]);
   });
 
   test("that is cut before its snapshot asks for one, without an id", async () => {

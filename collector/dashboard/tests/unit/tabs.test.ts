@@ -211,6 +211,41 @@ describe("tabs", () => {
     expect(third.witness.types).toEqual(["snapshot", "log_entry", "log_entry"]);
   });
 
+  test("hand over to one that has heard nothing but where the leader is", async () => {
+    const { browser, network, leader } = await browserWithLeader();
+    browser.open();
+    await settle();
+    leader.feed.close();
+    await settle();
+    expect(network.last.request.after).toBe("e-5");
+  });
+
+  test("that are looked at have the leader try again", async () => {
+    const { browser, network, main } = await browserWithLeader();
+    vi.stubGlobal("document", Object.assign(new EventTarget(), { visibilityState: "visible" }));
+    await openFollower(browser, 5);
+    const tries = network.streams.length;
+    main.end();
+    document.dispatchEvent(new Event("visibilitychange"));
+    await settle();
+    expect(network.streams).toHaveLength(tries + 1);
+  });
+
+  test("are told of a state once, however often the leader says it", async () => {
+    const { browser } = await browserWithLeader();
+    const second = await openFollower(browser, 5);
+    await openFollower(browser, 5);
+    await openFollower(browser, 5);
+    expect(second.witness.states).toEqual(["replaying", "live"]);
+  });
+
+  test("that close before they get the lead do not take it", async () => {
+    const browser = new FakeBrowser();
+    browser.open().feed.close();
+    await settle();
+    expect(browser.network.streams).toEqual([]);
+  });
+
   test("learn the leader's state, and have it try again", async () => {
     const { browser, network, main } = await browserWithLeader();
     const follower = await openFollower(browser, 5);
