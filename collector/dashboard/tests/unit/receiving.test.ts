@@ -252,6 +252,18 @@ describe("a reset", () => {
   });
 });
 
+test("a snapshot that the stream brings by itself makes one beside it needless", () => {
+  const network = new FakeNetwork();
+  const witness = new Witness(network);
+  const main = network.last.greet();
+  witness.feed.takeSnapshot();
+  const beside = network.last.greet();
+  main.send({ type: "snapshot", done: true }, "e-1").send(line("a"), "e-2");
+  beside.send({ type: "snapshot", done: true }, "e-1");
+  expect(witness.types).toEqual(["snapshot", "log_entry"]);
+  expect(network.openStreams).toEqual([main]);
+});
+
 test("a stream that caught up while events were held back is live as soon as they are taken", async () => {
   const { network, witness, main } = live();
   main.send(line("a"), "e-1").end();
