@@ -2,6 +2,7 @@
 //! write the answer.
 
 mod agent;
+mod docs;
 mod events;
 mod extract;
 mod health;
@@ -37,6 +38,8 @@ fn served() -> Vec<Served> {
         at("/healthz", [get(health::get_health), on(Method::HEAD, health::get_health)]),
         at("/readyz", [get(health::get_readiness), on(Method::HEAD, health::get_readiness)]),
         at("/metrics", [get(metrics::get_metrics)]),
+        at("/docs", [get(docs::get_page)]),
+        at("/docs/{file}", [get(docs::get_asset)]),
         at("/api/v1/openapi.json", [get(openapi::get_openapi)]),
         at("/api/v1/agent/enroll", [on(Method::POST, agent::enroll_node)]),
         at("/api/v1/agent/reports", [on(Method::POST, agent::submit_reports)]),
