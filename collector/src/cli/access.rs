@@ -93,6 +93,16 @@ async fn environments(store: &dyn Store) -> anyhow::Result<Vec<StoredEnvironment
     Ok(access.map(|access| access.environments).unwrap_or_default())
 }
 
+/// The environment of this name, or the names that there are.
+pub(super) async fn find_environment(store: &dyn Store, name: &str) -> anyhow::Result<StoredEnvironment> {
+    let known = environments(store).await?;
+    let found = known.iter().find(|environment| environment.name == name);
+    found.cloned().with_context(|| {
+        let names: Vec<_> = known.iter().map(|environment| environment.name.as_str()).collect();
+        format!("there is no environment {name:?}; there are: {}", names.join(", "))
+    })
+}
+
 async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()> {
     let kind = match args.kind {
         Kind::Enroll => TokenKind::Enroll,
@@ -104,14 +114,7 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
         (named, _) => named.clone(),
     };
     let environment = match &named {
-        Some(name) => {
-            let known = environments(store).await?;
-            let found = known.iter().find(|environment| environment.name == *name);
-            Some(found.cloned().with_context(|| {
-                let names: Vec<_> = known.iter().map(|environment| environment.name.as_str()).collect();
-                format!("there is no environment {name:?}; there are: {}", names.join(", "))
-            })?)
-        }
+        Some(name) => Some(find_environment(store, name).await?),
         None => None,
     };
     let now = now_ms();

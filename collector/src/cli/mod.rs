@@ -14,6 +14,7 @@ mod migrate_data;
 mod narrator;
 mod restore;
 mod sse;
+mod tail;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -49,6 +50,7 @@ Examples:
   systole-collector serve --listen 0.0.0.0:8080 --data-dir /var/lib/systole
   systole-collector token create --kind enroll --expires 24h    give this to agents
   systole-collector token create --kind viewer                  give this to dashboards
+  systole-collector tail                                        what happens, as it happens
 
 Every setting is a flag, an environment variable (SYSTOLE_LISTEN, SYSTOLE_DATA_DIR, …) or a line of
 the file that --config names, in this order. The commands work beside a running collector, which
@@ -86,6 +88,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// Copy everything from one database into another, like from SQLite to PostgreSQL
     MigrateData(migrate_data::MigrateDataArgs),
+    /// Follow what happens, in this terminal: status changes and log lines, or whatever is asked for
+    Tail(tail::TailArgs),
     /// Show the whole system on this host: a collector, an agent and two pipelines
     Demo(demo::DemoArgs),
     /// Measure the way of a report without HTTP
@@ -177,6 +181,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Backup(args) => runtime.block_on(backup::run(args, &config)),
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
+        Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
         Command::BareWork(args) => runtime.block_on(bare_work::run(args, &config)),
         Command::Completions { .. } => Ok(()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value;
 
-use super::sse::{SseEvent, SseReader};
+use super::sse::{Block, SseReader};
 use crate::clock::now_ms;
 
 /// Pause before the feed is opened again after it has ended.
@@ -23,30 +23,37 @@ pub(super) async fn narrate(url: &str, token: &str) -> anyhow::Result<()> {
         .connect_timeout(Duration::from_secs(5))
         .build()
         .context("cannot make an HTTP client")?;
-    let mut reader = SseReader::default();
+    let mut last_id = None;
     loop {
         let mut request =
             client.get(format!("{url}/api/v1/events")).bearer_auth(token).header("X-Systole-Client", "demo");
-        if let Some(id) = reader.last_id() {
+        if let Some(id) = &last_id {
             request = request.header("Last-Event-ID", id);
         }
         let mut response = request.send().await?.error_for_status().context("the feed refuses the demo")?;
+        let mut reader = SseReader::default();
         while let Ok(Some(bytes)) = response.chunk().await {
-            for event in reader.push(&bytes) {
-                tell(&event);
+            for block in reader.push(&bytes)? {
+                match block {
+                    Block::Event { name, data, id } => {
+                        last_id = id.or(last_id);
+                        tell(&name, &serde_json::from_str(&data).context("the feed sends no JSON")?);
+                    }
+                    Block::Cursor(id) => last_id = Some(id),
+                    Block::Retry(_) => {}
+                }
             }
         }
         tokio::time::sleep(RECONNECT_AFTER).await;
     }
 }
 
-fn tell(event: &SseEvent) {
-    let data = &event.data;
+fn tell(name: &str, data: &Value) {
     let text = |key: &str| data[key].as_str().unwrap_or_default();
     let time = chrono::DateTime::from_timestamp_millis(now_ms())
         .map(|now| now.format("%H:%M:%S").to_string())
         .unwrap_or_default();
-    match event.name.as_str() {
+    match name {
         "hello" => println!("{time}  feed       open at event {} of epoch {}", data["head"], text("epoch")),
         "status_change" => {
             let subject = match data["pipelineId"].as_str() {
@@ -71,7 +78,7 @@ fn tell(event: &SseEvent) {
             );
         }
         "log_entry" => tell_log(&time, text("pipelineId"), &data["entries"]),
-        "gap" | "reset" | "goodbye" => println!("{time}  feed       {}: {}", event.name, text("reason")),
+        "gap" | "reset" | "goodbye" => println!("{time}  feed       {name}: {}", text("reason")),
         _ => {}
     }
 }

@@ -1,0 +1,151 @@
+//! Asks the collector.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use serde_json::Value;
+use systole_shared::Token;
+
+/// How long a connection may take.
+const CONNECT_CEILING: Duration = Duration::from_secs(10);
+
+/// How long an answer may take to begin; queries are given up by the collector after 30 s.
+const ANSWER_CEILING: Duration = Duration::from_secs(35);
+
+/// Largest answer to a query: a thousand nodes with their pipelines.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// It will be the same the next time.
+    #[error("{status}: {detail}")]
+    Refused { status: StatusCode, detail: String },
+    /// Not now.
+    #[error("{status}: {detail}")]
+    Busy { status: StatusCode, detail: String, retry_after: Option<Duration> },
+    /// Something else than a collector answers.
+    #[error("this is no feed of a collector: {0}")]
+    NoFeed(String),
+    #[error("no answer within {} s", ANSWER_CEILING.as_secs())]
+    Late,
+    #[error("the answer is no JSON")]
+    Unreadable(#[source] serde_json::Error),
+    #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
+    TooLarge,
+    #[error("{}", innermost(.0))]
+    Network(reqwest::Error),
+}
+
+impl Fault {
+    /// Whether the token is not taken.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        matches!(self, Fault::Refused { status: StatusCode::UNAUTHORIZED, .. })
+    }
+
+    /// Whether another try is of no use, whatever was before.
+    pub(super) fn is_final(&self) -> bool {
+        const FINAL: [StatusCode; 3] = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        matches!(self, Fault::Refused { status, .. } if FINAL.contains(status))
+    }
+
+    /// How long the collector asks to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        if let Fault::Busy { retry_after, .. } = self { *retry_after } else { None }
+    }
+}
+
+/// The innermost cause says what to do; the outer ones say that a request failed.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// A client of one collector.
+#[derive(Debug)]
+pub(super) struct Api {
+    client: Client,
+}
+
+impl Api {
+    /// A client that trusts the system's authorities, or those of a file.
+    pub(super) fn new(ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        // Fails only when there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let build = |with_tls: bool| {
+            let builder = Client::builder()
+                .connect_timeout(CONNECT_CEILING)
+                .user_agent(concat!("systole-tail/", env!("CARGO_PKG_VERSION")));
+            match (ca_file, with_tls) {
+                (Some(path), _) => {
+                    let pem =
+                        std::fs::read(path).with_context(|| format!("--ca-file: cannot read {}", path.display()))?;
+                    let trusted = Certificate::from_pem_bundle(&pem)
+                        .with_context(|| format!("--ca-file: {} holds no certificate in PEM form", path.display()))?;
+                    Ok(builder.tls_certs_only(trusted))
+                }
+                (None, true) => Ok(builder),
+                (None, false) => Ok::<_, anyhow::Error>(builder.tls_certs_only([])),
+            }
+        };
+        // A host without root certificates can still speak to itself.
+        let client = build(true)?.build().or_else(|_| build(false).map_err(|_| ())?.build().map_err(|_| ()));
+        Ok(Api { client: client.map_err(|()| anyhow::anyhow!("cannot make an HTTP client"))? })
+    }
+
+    /// Opens the feed.
+    pub(super) async fn open(&self, url: Url, token: &Token, last_id: Option<&str>) -> Result<Response, Fault> {
+        let mut request = self.client.get(url).header(ACCEPT, "text/event-stream").header("X-Systole-Client", "tail");
+        if let Some(id) = last_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let answer = self.send(request.bearer_auth(token.reveal())).await?;
+        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("nothing");
+        if !kind.starts_with("text/event-stream") {
+            return Err(Fault::NoFeed(format!("it answers with {kind}")));
+        }
+        Ok(answer)
+    }
+
+    /// Asks a query.
+    pub(super) async fn get(&self, url: Url, token: &Token) -> Result<Value, Fault> {
+        let read = async {
+            let mut answer = self.send(self.client.get(url).bearer_auth(token.reveal())).await?;
+            let mut body = Vec::new();
+            while let Some(bytes) = answer.chunk().await.map_err(Fault::Network)? {
+                body.extend_from_slice(&bytes);
+                if body.len() > MAX_ANSWER_BYTES {
+                    return Err(Fault::TooLarge);
+                }
+            }
+            serde_json::from_slice(&body).map_err(Fault::Unreadable)
+        };
+        tokio::time::timeout(ANSWER_CEILING, read).await.map_err(|_| Fault::Late)?
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Fault> {
+        let sent = tokio::time::timeout(ANSWER_CEILING, request.send()).await;
+        let answer = sent.map_err(|_| Fault::Late)?.map_err(Fault::Network)?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let problem = tokio::time::timeout(ANSWER_CEILING, answer.bytes()).await;
+        let problem = problem.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+        let detail = detail.unwrap_or("it does not say why").to_owned();
+        let is_for_now =
+            status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        if is_for_now {
+            return Err(Fault::Busy { status, detail, retry_after: seconds.map(Duration::from_secs) });
+        }
+        Err(Fault::Refused { status, detail })
+    }
+}

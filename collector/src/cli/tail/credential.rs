@@ -1,0 +1,144 @@
+//! Where the collector is, and what opens it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use reqwest::Url;
+use systole_shared::{Token, TokenId, TokenKind, UnixMillis};
+
+use super::super::access::find_environment;
+use crate::app::open_store;
+use crate::auth;
+use crate::clock::now_ms;
+use crate::config::{Config, Database};
+use crate::store::{Access, NewToken};
+
+/// How long a token lasts that nobody could take back.
+const OWN_TOKEN: Duration = Duration::from_secs(12 * 3_600);
+
+/// Where the collector is.
+#[derive(Debug)]
+pub(super) enum Place {
+    Named(Url),
+    /// Wherever the collector on this data directory listens now: its port may change with a restart.
+    DataDir(Box<Config>),
+}
+
+impl Place {
+    /// As it was named, or the collector on the data directory.
+    pub(super) fn find(named: Option<&str>, config: &Config) -> anyhow::Result<Self> {
+        let Some(text) = named else { return Ok(Place::DataDir(Box::new(config.clone()))) };
+        let url: Url = text.parse().with_context(|| format!("--url: {text:?} is no address like http://host:8080"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            bail!("--url: {text:?} is no address like http://host:8080");
+        }
+        Ok(Place::Named(url))
+    }
+
+    /// The address at this moment.
+    pub(super) fn url(&self) -> anyhow::Result<Url> {
+        match self {
+            Place::Named(url) => Ok(url.clone()),
+            Place::DataDir(config) => {
+                let file = config.data_dir.join("listen-address");
+                let text = std::fs::read_to_string(&file).with_context(|| {
+                    let data = config.data_dir.display();
+                    format!("no collector runs on {data}; name its --data-dir, or its --url and a --token")
+                })?;
+                let address: SocketAddr =
+                    text.trim().parse().with_context(|| format!("{} is spoilt", file.display()))?;
+                format!("http://{}", reachable(address)).parse().context("an address makes a URL")
+            }
+        }
+    }
+}
+
+/// An address that a collector listens on, as one that can be called.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// What opens the collector.
+#[derive(Debug)]
+pub(super) enum Credential {
+    Given(Token),
+    /// Made here, to be taken back. The database is not kept open meanwhile.
+    Own {
+        id: TokenId,
+        token: Token,
+        ends_at: UnixMillis,
+    },
+}
+
+impl Credential {
+    /// The secret.
+    pub(super) fn token(&self) -> &Token {
+        match self {
+            Credential::Given(token) | Credential::Own { token, .. } => token,
+        }
+    }
+
+    /// Whether it has ended by itself, so that another one can be made.
+    pub(super) fn has_ended(&self, now: UnixMillis) -> bool {
+        matches!(self, Credential::Own { ends_at, .. } if *ends_at <= now)
+    }
+
+    /// Makes a token that reads, of the kind that browsers have: the collector removes them when they
+    /// have ended, so that the list of tokens does not grow by one with every `tail`.
+    pub(super) async fn make(config: &Config, environment: Option<&str>) -> anyhow::Result<Self> {
+        if let Database::Sqlite(path) = &config.database
+            && !path.exists()
+        {
+            bail!("there is no database {}; name its --data-dir, or a --url and a --token", path.display());
+        }
+        let store = open_store(&config.database, Access::Shared).await?;
+        let environment = match environment {
+            Some(name) => Some(find_environment(&*store, name).await?.key),
+            None => None,
+        };
+        let token = auth::new_token(TokenKind::Session);
+        let now = now_ms();
+        let ends_at = now.saturating_add(i64::try_from(OWN_TOKEN.as_millis()).unwrap_or(i64::MAX));
+        let stored = store
+            .create_token(NewToken {
+                kind: TokenKind::Session,
+                environment,
+                parent: None,
+                hash: token.hash(),
+                hint: token.hint(),
+                created_at: now,
+                expires_at: Some(ends_at),
+            })
+            .await?;
+        store.close().await;
+        Ok(Credential::Own { id: stored.id, token, ends_at })
+    }
+
+    /// Takes an own token back. One that cannot be taken back ends by itself.
+    pub(super) async fn give_back(&self, config: &Config) {
+        let Credential::Own { id, .. } = self else { return };
+        if let Ok(store) = open_store(&config.database, Access::Shared).await {
+            let _ = store.revoke_token(*id, now_ms()).await;
+            store.close().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_every_interface_is_called_on_this_host() {
+        for (listen, call) in [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:81", "[::1]:81"), ("10.0.0.1:82", "10.0.0.1:82")]
+        {
+            assert_eq!(reachable(listen.parse().unwrap()), call.parse().unwrap());
+        }
+    }
+}

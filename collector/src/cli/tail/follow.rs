@@ -1,0 +1,303 @@
+//! One stream after the other, each behind the last event that was printed.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rand::RngExt;
+use reqwest::Url;
+use systole_shared::events::{Control, Event, GapReason, GoodbyeReason, ResetReason};
+use systole_shared::{EventId, NodeId};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use super::super::sse::{Block, SseReader};
+use super::api::{Api, Fault, innermost};
+use super::backoff::Backoff;
+use super::credential::{Credential, Place};
+use super::line::{self, Lines};
+use super::names::{self, Names};
+use super::{TailArgs, paint};
+use crate::clock::now_ms;
+use crate::config::Config;
+use crate::logging::chain;
+
+/// Silence after which a stream counts as dead before it has told how often it pings.
+const FIRST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Follows the feed of one collector.
+pub(super) struct Follower {
+    args: TailArgs,
+    config: Config,
+    api: Api,
+    place: Place,
+    credential: Credential,
+    nodes: Vec<NodeId>,
+    names: Names,
+    lines: Lines,
+    out: tokio::io::Stdout,
+    /// The last event that was printed, or a later place where nothing was to print.
+    position: Option<EventId>,
+    is_connected: bool,
+    was_connected: bool,
+}
+
+/// How a stream has ended.
+struct Ended {
+    why: String,
+    asked: Option<Duration>,
+}
+
+impl Ended {
+    fn by(why: impl ToString) -> Self {
+        Ended { why: why.to_string(), asked: None }
+    }
+}
+
+impl Follower {
+    /// Finds the collector, a token and the nodes that are named.
+    pub(super) async fn new(args: TailArgs, config: &Config) -> anyhow::Result<Self> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let place = Place::find(args.url.clone().or_else(|| variable("SYSTOLE_URL")).as_deref(), config)?;
+        // Before a token is made for a collector that does not run.
+        let base = place.url()?;
+        let api = Api::new(args.ca_file.as_deref())?;
+        let given = args.token.clone().or_else(|| variable("SYSTOLE_TOKEN"));
+        let credential = match given {
+            Some(text) => Credential::Given(systole_shared::Token::new(&text)),
+            None => Credential::make(config, args.environment.as_deref()).await?,
+        };
+        let lines = Lines { in_colour: !args.json && paint::wanted(args.color) };
+        let mut follower = Follower {
+            position: args.after.clone(),
+            config: config.clone(),
+            api,
+            place,
+            credential,
+            nodes: Vec::new(),
+            names: Names::default(),
+            lines,
+            out: tokio::io::stdout(),
+            is_connected: false,
+            was_connected: false,
+            args,
+        };
+        if let Err(error) = follower.find_nodes(&base).await {
+            follower.end().await;
+            return Err(error);
+        }
+        Ok(follower)
+    }
+
+    async fn find_nodes(&mut self, base: &Url) -> anyhow::Result<()> {
+        for named in self.args.node.clone() {
+            if let Ok(id) = named.parse() {
+                self.nodes.push(id);
+                continue;
+            }
+            let (token, environment) = (self.credential.token(), self.args.environment.as_deref());
+            let found = names::nodes_named(&self.api, base, token, environment, &named).await;
+            let found = found.map_err(|fault| self.explained(fault))?;
+            if found.is_empty() {
+                bail!("there is no node {named:?}");
+            }
+            self.nodes.extend(found);
+        }
+        Ok(())
+    }
+
+    /// Takes back what was made for this.
+    pub(super) async fn end(&self) {
+        self.credential.give_back(&self.config).await;
+    }
+
+    /// Follows until nothing more can come.
+    pub(super) async fn follow(&mut self) -> anyhow::Result<()> {
+        let mut backoff = Backoff::default();
+        loop {
+            let begun = Instant::now();
+            self.is_connected = false;
+            let ended = self.stream().await?;
+            if self.is_connected {
+                backoff.ended_after(begun.elapsed());
+            }
+            let wait = backoff.next(rand::rng().random_range(0.0..=1.0), ended.asked);
+            self.tell(&format!("{}; trying again in {:.1} s", ended.why, wait.as_secs_f64()));
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One stream from its opening to its end. An error is the end of everything.
+    async fn stream(&mut self) -> anyhow::Result<Ended> {
+        let base = match self.place.url() {
+            Ok(base) => base,
+            Err(_) if self.was_connected => return Ok(Ended::by("the collector does not run")),
+            Err(error) => return Err(error),
+        };
+        if self.credential.has_ended(now_ms()) {
+            self.credential = Credential::make(&self.config, self.args.environment.as_deref()).await?;
+        }
+        let last_id = self.position.as_ref().map(EventId::to_string);
+        let opened = self.api.open(self.feed_url(&base), self.credential.token(), last_id.as_deref()).await;
+        let mut response = match opened {
+            Ok(response) => response,
+            Err(fault) if fault.is_final() || !self.was_connected => return Err(self.explained(fault)),
+            Err(fault) => return Ok(Ended { asked: fault.retry_after(), why: chain(&fault) }),
+        };
+        let mut reader = SseReader::default();
+        let mut patience = FIRST_PATIENCE;
+        let mut retry = None;
+        loop {
+            let bytes = match tokio::time::timeout(patience, response.chunk()).await {
+                Err(_) => return Ok(Ended { why: format!("nothing came for {} s", patience.as_secs()), asked: retry }),
+                Ok(Err(error)) => {
+                    return Ok(Ended { why: format!("the stream was cut: {}", innermost(&error)), asked: retry });
+                }
+                Ok(Ok(None)) => return Ok(Ended { why: "the stream has ended".to_owned(), asked: retry }),
+                Ok(Ok(Some(bytes))) => bytes,
+            };
+            for block in reader.push(&bytes)? {
+                match block {
+                    Block::Retry(ms) => retry = Some(Duration::from_millis(ms)),
+                    Block::Cursor(id) => self.moved_to(id.parse().ok()),
+                    Block::Event { name, data, id } => {
+                        let id = id.and_then(|id| id.parse::<EventId>().ok());
+                        match serde_json::from_str::<Control>(&data) {
+                            Ok(control) => {
+                                if let Control::Hello { ping_ms, .. } = control {
+                                    patience = Duration::from_millis(ping_ms.saturating_mul(5) / 2)
+                                        .max(Duration::from_secs(1));
+                                    self.greeted(&base);
+                                }
+                                if let Some(ended) = self.take_control(control, &data).await? {
+                                    return Ok(ended);
+                                }
+                            }
+                            Err(_) => self.take_event(&name, &data, id.as_ref()).await?,
+                        }
+                        self.moved_to(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn feed_url(&self, base: &Url) -> Url {
+        let mut url = names::under(base, "api/v1/events");
+        let types: Vec<&str> = self.args.types.0.iter().map(|kind| kind.as_str()).collect();
+        url.query_pairs_mut()
+            .append_pair("types", &types.join(","))
+            .extend_pairs(self.args.environment.iter().map(|name| ("environment", name.as_str())))
+            .extend_pairs(self.nodes.iter().map(|node| ("node", node.to_string())))
+            .extend_pairs(self.args.pipeline.iter().map(|pipeline| ("pipeline", pipeline.as_str())));
+        url
+    }
+
+    fn greeted(&mut self, base: &Url) {
+        let again = if self.was_connected { "again " } else { "" };
+        (self.is_connected, self.was_connected) = (true, true);
+        self.tell(&format!("following {again}{}", base.as_str().trim_end_matches('/')));
+    }
+
+    fn moved_to(&mut self, id: Option<EventId>) {
+        self.position = id.or(self.position.take());
+    }
+
+    /// What steers the stream; the end of it, when it says so.
+    async fn take_control(&mut self, control: Control, data: &str) -> anyhow::Result<Option<Ended>> {
+        match control {
+            Control::Gap { from, to, types, reason } => {
+                let types: Vec<&str> = types.into_iter().map(|kind| kind.as_str()).collect();
+                let reason = match reason {
+                    GapReason::Retention => "they are not kept any more",
+                    GapReason::Limit => "there are more than the feed gives again",
+                    GapReason::Slow => "they were read too slowly",
+                    GapReason::Restart => "they could not be read",
+                };
+                self.tell(&format!("gap: {} from {from} to {to} will not come, {reason}", types.join(" and ")));
+                self.print_json(data, None).await?;
+            }
+            Control::Reset { reason } => {
+                let reason = match reason {
+                    ResetReason::Epoch => "the id is of another database",
+                    ResetReason::Ahead => "the id is ahead of what is committed",
+                };
+                self.tell(&format!("reset: {reason}; going on with what happens now"));
+                self.print_json(data, None).await?;
+            }
+            Control::Goodbye { reason, retry_ms } => {
+                let why = match reason {
+                    GoodbyeReason::Shutdown => "the collector stops",
+                    GoodbyeReason::Overloaded => "the collector is overloaded",
+                    GoodbyeReason::Slow => "this was read too slowly",
+                    GoodbyeReason::Revoked if self.credential.has_ended(now_ms()) => "the token has ended",
+                    GoodbyeReason::Revoked => bail!("the token was revoked or has expired"),
+                };
+                let asked = Some(Duration::from_millis(retry_ms));
+                return Ok(Some(Ended { why: format!("goodbye: {why}"), asked }));
+            }
+            Control::Hello { .. } | Control::Snapshot { .. } | Control::Ping { .. } => {}
+        }
+        Ok(None)
+    }
+
+    async fn take_event(&mut self, name: &str, data: &str, id: Option<&EventId>) -> anyhow::Result<()> {
+        // Each once, whatever is sent again.
+        let is_old = |position: &EventId| id.is_some_and(|id| id.epoch == position.epoch && id.seq <= position.seq);
+        if self.position.as_ref().is_some_and(is_old) {
+            return Ok(());
+        }
+        // A type of a later version was not asked for.
+        let Ok(event) = serde_json::from_str::<Event>(data) else {
+            self.tell(&format!("an event {name:?} cannot be read and is left out"));
+            return Ok(());
+        };
+        let is_whole = self.args.level.is_none() || !matches!(event, Event::LogEntry(_));
+        let Some(event) = line::filtered(event, self.args.level) else { return Ok(()) };
+        if self.args.json {
+            let cut = if is_whole { None } else { Some(serde_json::to_string(&event).context("an event is JSON")?) };
+            return self.print_json(cut.as_deref().unwrap_or(data), id).await;
+        }
+        let (node, pipeline) = line::subject(&event);
+        if let Ok(base) = self.place.url() {
+            self.names.learn(&self.api, &base, self.credential.token(), node, pipeline).await;
+        }
+        let text = self.lines.of(&event, &self.names, now_ms());
+        self.print(&text).await
+    }
+
+    /// The JSON of the feed with its id before the rest, on one line.
+    async fn print_json(&mut self, data: &str, id: Option<&EventId>) -> anyhow::Result<()> {
+        if !self.args.json {
+            return Ok(());
+        }
+        let Some(rest) = data.trim_start().strip_prefix('{') else { return Ok(()) };
+        let id = id.map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
+        // JSON has line ends only between its parts.
+        let text = format!("{{\"id\":{id},{}\n", rest.replace(['\n', '\r'], " "));
+        self.print(&text).await
+    }
+
+    async fn print(&mut self, text: &str) -> anyhow::Result<()> {
+        self.out.write_all(text.as_bytes()).await?;
+        self.out.flush().await?;
+        Ok(())
+    }
+
+    /// What the reader should know and no program is to read.
+    fn tell(&self, text: &str) {
+        eprintln!("systole-collector: {} {text}", line::time_of_day(now_ms()));
+    }
+
+    /// A fault with what to do about it.
+    fn explained(&self, fault: Fault) -> anyhow::Error {
+        let is_unauthorized = fault.is_unauthorized();
+        let error = anyhow::Error::from(fault);
+        match &self.credential {
+            Credential::Own { .. } if is_unauthorized => error.context(format!(
+                "the collector does not know the token that was made in {}; name its data directory, or a --token",
+                self.config.database
+            )),
+            _ => error.context("the collector does not give its feed"),
+        }
+    }
+}

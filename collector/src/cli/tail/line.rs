@@ -1,0 +1,230 @@
+//! Events as lines: time, what it is, whom it is about, and the rest.
+
+use std::fmt::Write;
+
+use anstyle::Style;
+use chrono::{DateTime, Local};
+use systole_shared::events::Event;
+use systole_shared::{LogLevel, NodeId, PipelineId, RateSample, UnixMillis};
+
+use super::names::Names;
+use super::numbers::{bytes_rate, short};
+use super::paint::{self, DIM, PLAIN};
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lines {
+    pub in_colour: bool,
+}
+
+/// Whom an event is about.
+pub(super) fn subject(event: &Event) -> (NodeId, Option<&PipelineId>) {
+    match event {
+        Event::FleetStatus(status) => (status.node_id, None),
+        Event::MetricUpdate(update) => (update.node_id, Some(&update.pipeline_id)),
+        Event::StatusChange(change) => (change.node_id, change.pipeline_id.as_ref()),
+        Event::LogEntry(entry) => (entry.node_id, Some(&entry.pipeline_id)),
+    }
+}
+
+/// The event without log lines below a level, and those that name none; nothing when none is left.
+pub(super) fn filtered(mut event: Event, min_level: Option<LogLevel>) -> Option<Event> {
+    if let (Event::LogEntry(entry), Some(min)) = (&mut event, min_level) {
+        entry.entries.retain(|line| line.level.is_some_and(|level| level >= min));
+        if entry.entries.is_empty() {
+            return None;
+        }
+    }
+    Some(event)
+}
+
+impl Lines {
+    /// The event's lines, each with its end.
+    pub(super) fn of(self, event: &Event, names: &Names, now: UnixMillis) -> String {
+        let (node, pipeline) = subject(event);
+        let subject = clean(&names.subject(node, pipeline));
+        let mut text = String::new();
+        match event {
+            Event::FleetStatus(status) => {
+                let state = status.status.as_str();
+                let rest = format!(
+                    "{}, {} running",
+                    self.paint(paint::of_status(state), state),
+                    count(status.pipelines_running)
+                );
+                self.write(&mut text, status.timestamp, now, (DIM, "NODE"), &subject, &rest);
+            }
+            Event::StatusChange(change) => {
+                let [from, to] = [&change.from_status, &change.to_status]
+                    .map(|status| self.paint(paint::of_status(status), &clean(status)));
+                let reason =
+                    if change.reason.is_empty() { String::new() } else { format!(" ({})", clean(&change.reason)) };
+                let label = (paint::of_status(&change.to_status), "STATUS");
+                self.write(&mut text, change.timestamp, now, label, &subject, &format!("{from} → {to}{reason}"));
+            }
+            Event::MetricUpdate(update) => {
+                self.write(&mut text, update.timestamp, now, (DIM, "RATES"), &subject, &rates(&update.sample));
+            }
+            Event::LogEntry(entry) => {
+                for line in &entry.entries {
+                    let label = (paint::of_level(line.level), line.level.map_or("LOG", LogLevel::as_str));
+                    self.write(&mut text, line.at, now, label, &subject, &clean(&line.line));
+                }
+            }
+        }
+        text
+    }
+
+    fn write(
+        self,
+        text: &mut String,
+        at: UnixMillis,
+        now: UnixMillis,
+        label: (Style, &str),
+        subject: &str,
+        rest: &str,
+    ) {
+        let time = self.paint(DIM, &local(at, now));
+        let label = self.paint(label.0, &format!("{:6}", label.1));
+        let _ = writeln!(text, "{time} {label} {subject}: {rest}");
+    }
+
+    fn paint(self, style: Style, text: &str) -> String {
+        if self.in_colour && style != PLAIN { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+fn count(pipelines: u32) -> String {
+    if pipelines == 1 { "1 pipeline".to_owned() } else { format!("{pipelines} pipelines") }
+}
+
+fn rates(sample: &RateSample) -> String {
+    let mut text = format!(
+        "in {}/s ({}), out {}/s ({}), errors {}/s, discarded {}/s",
+        short(sample.received_events_rate),
+        bytes_rate(sample.received_bytes_rate),
+        short(sample.sent_events_rate),
+        bytes_rate(sample.sent_bytes_rate),
+        short(sample.errors_rate),
+        short(sample.discarded_rate),
+    );
+    if let Some(latency) = sample.latency_mean_ms {
+        let _ = write!(text, ", latency {} ms", short(latency));
+    }
+    text
+}
+
+/// The time of day where the reader is, and the day unless it is today.
+fn local(at: UnixMillis, now: UnixMillis) -> String {
+    let time = |at| DateTime::from_timestamp_millis(at).map(|time| time.with_timezone(&Local));
+    let (Some(at), Some(now)) = (time(at), time(now)) else { return format!("{at} ms") };
+    let form = if at.date_naive() == now.date_naive() { "%H:%M:%S%.3f" } else { "%Y-%m-%d %H:%M:%S%.3f" };
+    at.format(form).to_string()
+}
+
+/// The time of day, for what is told beside the events.
+pub(super) fn time_of_day(now: UnixMillis) -> String {
+    local(now, now)
+}
+
+/// A text of others on one line and without power over the terminal: colours go, what else steers is shown as �.
+pub(super) fn clean(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' if chars.next_if_eq(&'[').is_some() => {
+                // Parameters and intermediates, up to the letter that ends the sequence.
+                while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
+                chars.next_if(|c| ('@'..='~').contains(c));
+            }
+            '\t' => told.push(c),
+            c if c.is_control() => told.push('\u{fffd}'),
+            c => told.push(c),
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use systole_shared::events::{FleetStatus, LogEntry, LogEntryLine, StatusChange};
+    use systole_shared::{LogStream, NodeStatus};
+
+    use super::*;
+
+    const NODE: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+    fn change(to: &str, reason: &str) -> Event {
+        Event::StatusChange(StatusChange {
+            node_id: NODE.parse().unwrap(),
+            pipeline_id: Some(PipelineId::parse("orders").unwrap()),
+            pipeline_name: None,
+            from_status: "RUNNING".into(),
+            to_status: to.into(),
+            reason: reason.into(),
+            timestamp: 1_000,
+        })
+    }
+
+    fn lines(in_colour: bool, event: &Event) -> String {
+        Lines { in_colour }.of(event, &Names::default(), 2_000)
+    }
+
+    fn log(levels: &[Option<LogLevel>]) -> Event {
+        let line = |level: &Option<LogLevel>| LogEntryLine {
+            at: 0,
+            stream: LogStream::Stdout,
+            level: *level,
+            line: "x".into(),
+        };
+        let entries = levels.iter().map(line).collect();
+        Event::LogEntry(LogEntry {
+            node_id: NODE.parse().unwrap(),
+            pipeline_id: PipelineId::parse("orders").unwrap(),
+            entries,
+        })
+    }
+
+    #[test]
+    fn colours_are_by_gravity_and_only_where_they_are_wanted() {
+        let plain = lines(false, &change("CRASHED", "exit 1"));
+        assert!(plain.ends_with(&format!(" STATUS {NODE}/orders: RUNNING → CRASHED (exit 1)\n")), "{plain}");
+        assert!(!plain.contains('\u{1b}'));
+        let painted = lines(true, &change("CRASHED", ""));
+        assert!(painted.contains("\u{1b}[32mRUNNING\u{1b}[0m → \u{1b}[1m\u{1b}[31mCRASHED\u{1b}[0m\n"), "{painted:?}");
+        let fleet = FleetStatus {
+            node_id: NODE.parse().unwrap(),
+            status: NodeStatus::Degraded,
+            timestamp: 0,
+            pipelines_running: 1,
+        };
+        assert!(lines(true, &Event::FleetStatus(fleet)).contains("\u{1b}[33mDEGRADED\u{1b}[0m, 1 pipeline running"));
+    }
+
+    #[test]
+    fn a_text_of_others_has_no_power_over_the_terminal() {
+        assert_eq!(clean("\u{1b}[1;31mred\u{1b}[0m\ttab"), "red\ttab");
+        assert_eq!(clean("\u{1b}]0;title\u{7}a\rb\nc\u{9b}d\u{1b}[31"), "�]0;title�a�b�c�d");
+        let status = lines(false, &change("\u{1b}[2JX", "\n\u{1b}c"));
+        assert_eq!(status.matches('\n').count(), 1, "{status:?}");
+        assert!(!status.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_level_takes_itself_and_what_is_above_and_lines_that_name_none_go() {
+        let levels = [Some(LogLevel::Info), Some(LogLevel::Warn), None, Some(LogLevel::Error)];
+        let Some(Event::LogEntry(left)) = filtered(log(&levels), Some(LogLevel::Warn)) else { panic!() };
+        assert_eq!(left.entries.iter().map(|line| line.level).collect::<Vec<_>>(), [levels[1], levels[3]]);
+        assert_eq!(filtered(log(&levels[..1]), Some(LogLevel::Warn)), None);
+        assert_eq!(filtered(log(&levels), None), Some(log(&levels)));
+        assert!(filtered(change("CRASHED", ""), Some(LogLevel::Error)).is_some());
+    }
+
+    #[test]
+    fn the_day_is_told_unless_it_is_today() {
+        let day = 86_400_000;
+        assert_eq!(local(10 * day, 10 * day).len(), "12:34:56.789".len());
+        assert_eq!(local(10 * day, 12 * day).len(), "2026-11-21 12:34:56.789".len());
+    }
+}

@@ -1,0 +1,128 @@
+//! `tail`: the feed in a terminal, a line per event, for as long as somebody reads.
+//!
+//! A stream that is cut is opened again behind the last event that was printed, so that over cuts and
+//! restarts of the collector every line comes once; what cannot come any more is told.
+
+mod api;
+mod backoff;
+mod credential;
+mod follow;
+mod line;
+mod names;
+mod numbers;
+mod paint;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+use systole_shared::events::EventType;
+use systole_shared::{EventId, LogLevel, PipelineId};
+
+use self::follow::Follower;
+use super::files::interrupted;
+use crate::config::Config;
+
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(super) struct TailArgs {
+    /// Types of events, separated by commas: status_change, log_entry, metric_update, fleet_status, or all
+    #[arg(long, value_name = "TYPES", default_value = "status_change,log_entry", value_parser = parse_types)]
+    types: Types,
+    /// Only this node, by its name or id; can be repeated
+    #[arg(long, value_name = "NODE", action = ArgAction::Append)]
+    node: Vec<String>,
+    /// Only this pipeline, by its id; can be repeated. Events of nodes are left out with it
+    #[arg(long, value_name = "ID", action = ArgAction::Append, value_parser = |text: &str| PipelineId::parse(text))]
+    pipeline: Vec<PipelineId>,
+    /// Only this environment, by its name
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// Only log lines of this level and above: trace, debug, info, warn or error
+    #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
+    level: Option<LogLevel>,
+    /// Begin behind this event instead of now; --json prints ids
+    #[arg(long, value_name = "ID")]
+    after: Option<EventId>,
+    /// Print a JSON object per event: that of the feed, with its id
+    #[arg(long)]
+    json: bool,
+    /// Whether to use colours; auto: in a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
+    color: Colour,
+    /// Address of the collector [env: SYSTOLE_URL] [default: that of the collector that runs on DATA_DIR]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// A viewer's or admin's token [env: SYSTOLE_TOKEN] [default: one is made in the database, and taken back]
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Certificates (PEM) to trust instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+const HELP: &str = "\
+On the collector's host nothing but --data-dir (or --config) is needed: the address stands in the data
+directory, and a token is made in the database that sees everything (or --environment), is taken back
+at the end and ends by itself after 12 hours. From elsewhere name --url and a token, which a variable
+hides from the list of processes.
+
+Cuts and restarts of the collector are bridged: the stream goes on behind the last event that was
+printed. What will not come any more (a gap), a database that was replaced (a reset), cuts and
+goodbyes are told on standard error; with --json gap and reset are lines of standard output, too.
+
+Ctrl-C ends with 0, and so does a closed pipe. A collector that cannot be reached at first, a token that
+is refused or revoked, and parameters that the collector does not take end with 1.
+
+Examples:
+  systole-collector tail --data-dir /var/lib/systole
+  systole-collector tail --types all --pipeline orders
+  systole-collector tail --level warn --json | jq .entries[].line
+  SYSTOLE_TOKEN=… systole-collector tail --url https://collector.example --node web-1";
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+struct Types(Vec<EventType>);
+
+fn parse_types(text: &str) -> Result<Types, String> {
+    if text == "all" {
+        return Ok(Types(EventType::ALL.into()));
+    }
+    let known = || EventType::ALL.map(EventType::as_str).join(", ");
+    let parse = |name: &str| EventType::from_wire(name).ok_or_else(|| format!("{name:?} is none of {}, all", known()));
+    text.split(',').map(str::trim).map(parse).collect::<Result<_, _>>().map(Types)
+}
+
+fn parse_level(text: &str) -> Result<LogLevel, String> {
+    LogLevel::parse(text).ok_or_else(|| format!("{text:?} is none of trace, debug, info, warn, error"))
+}
+
+/// Follows the feed until somebody ends it.
+pub(super) async fn run(args: TailArgs, config: &Config) -> anyhow::Result<()> {
+    let mut follower = Follower::new(args, config).await?;
+    // What was printed is printed whole: it is only ever cut between events.
+    let result = tokio::select! {
+        ended = follower.follow() => ended,
+        () = interrupted() => Ok(()),
+    };
+    follower.end().await;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_those_of_the_feed_or_all_of_them() {
+        assert_eq!(parse_types("log_entry, fleet_status").unwrap().0, [EventType::LogEntry, EventType::FleetStatus]);
+        assert_eq!(parse_types("all").unwrap().0, EventType::ALL);
+        assert!(parse_types("log_entry,").is_err() && parse_types("logs").unwrap_err().contains("metric_update"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Colours by gravity, for who has a terminal.
+
+use std::io::IsTerminal;
+
+use anstyle::{AnsiColor, Style};
+use systole_shared::LogLevel;
+
+use super::Colour;
+
+pub(super) const PLAIN: Style = Style::new();
+pub(super) const DIM: Style = Style::new().dimmed();
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const ODD: Style = AnsiColor::Yellow.on_default();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Whether standard output gets colours.
+pub(super) fn wanted(choice: Colour) -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match choice {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => {
+            let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            std::io::stdout().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+        }
+    }
+}
+
+/// How grave a state of a node or a pipeline is.
+pub(super) fn of_status(status: &str) -> Style {
+    match status {
+        "HEALTHY" | "RUNNING" => GOOD,
+        "DEGRADED" => ODD,
+        "UNREACHABLE" | "CRASHED" | "CRASH_LOOP" => BAD,
+        "STOPPED" | "PENDING" | "STARTING" => PLAIN,
+        _ => DIM,
+    }
+}
+
+/// How grave a line is.
+pub(super) fn of_level(level: Option<LogLevel>) -> Style {
+    match level {
+        Some(LogLevel::Error) => BAD,
+        Some(LogLevel::Warn) => ODD,
+        Some(LogLevel::Info) => GOOD,
+        Some(LogLevel::Debug | LogLevel::Trace) | None => DIM,
+    }
+}
