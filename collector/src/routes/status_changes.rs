@@ -1,9 +1,11 @@
 //! When nodes and pipelines changed their state.
 
+use std::fmt::Display;
+
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use systole_shared::events::Event;
+use systole_shared::events::{Event, EventType, StatusChange};
 use utoipa::ToSchema;
 
 use super::extract::Reader;
@@ -14,19 +16,34 @@ use super::params::Params;
 use super::views::Page;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::store::{StatusChangeQuery, StoreError};
+use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
 
 /// A status change: the event of the feed with its sequence number.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NumberedStatusChange)]
-pub(crate) struct NumberedEvent {
+pub(crate) struct NumberedChange {
     /// Its place in the sequence of the feed.
     seq: u64,
+    /// Always `status_change`.
+    r#type: EventType,
     #[serde(flatten)]
-    event: Event,
+    change: StatusChange,
 }
 
-impl Row for NumberedEvent {
+impl NumberedChange {
+    fn read(event: &StoredEvent) -> Result<Self, StoreError> {
+        let fault = |fault: &dyn Display| StoreError::Corrupt(format!("event {}: {fault}", event.seq));
+        match serde_json::from_str(&event.payload) {
+            Ok(Event::StatusChange(change)) => {
+                Ok(NumberedChange { seq: event.seq, r#type: EventType::StatusChange, change })
+            }
+            Ok(_) => Err(fault(&"is no status change")),
+            Err(error) => Err(fault(&error)),
+        }
+    }
+}
+
+impl Row for NumberedChange {
     const COLUMNS: &'static [&'static str] =
         &["seq", "type", "timestamp", "nodeId", "pipelineId", "pipelineName", "fromStatus", "toStatus", "reason"];
 }
@@ -37,7 +54,7 @@ impl Row for NumberedEvent {
     path = "/api/v1/status-changes",
     tag = "queries",
     params(InEnvironment, OnNode, OfPipeline, Between, PageOf500, InFormat),
-    responses((status = 200, description = "A page", content((Page<NumberedEvent>), (String = "text/csv"))), QueryOfOne),
+    responses((status = 200, description = "A page", content((Page<NumberedChange>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_status_changes(
     app: Data<App>,
@@ -62,13 +79,6 @@ pub(crate) async fn list_status_changes(
     let more = changes.len() as i64 > limit;
     changes.truncate(limit as usize);
     let next = changes.last().filter(|_| more).map(|change| change.seq.to_string());
-    let items = changes
-        .into_iter()
-        .map(|change| {
-            let event = serde_json::from_str(&change.payload)
-                .map_err(|error| StoreError::Corrupt(format!("event {}: {error}", change.seq)))?;
-            Ok(NumberedEvent { seq: change.seq, event })
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    let items = changes.iter().map(NumberedChange::read).collect::<Result<Vec<_>, _>>()?;
     list.page("status-changes", &Page { items, next })
 }

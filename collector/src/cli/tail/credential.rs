@@ -48,7 +48,8 @@ impl Place {
                 })?;
                 let address: SocketAddr =
                     text.trim().parse().with_context(|| format!("{} is spoilt", file.display()))?;
-                format!("http://{}", reachable(address)).parse().context("an address makes a URL")
+                let scheme = if config.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}", reachable(address)).parse().context("an address makes a URL")
             }
         }
     }

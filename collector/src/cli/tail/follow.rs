@@ -47,12 +47,6 @@ struct Ended {
     asked: Option<Duration>,
 }
 
-impl Ended {
-    fn by(why: impl ToString) -> Self {
-        Ended { why: why.to_string(), asked: None }
-    }
-}
-
 impl Follower {
     /// Finds the collector, a token and the nodes that are named.
     pub(super) async fn new(args: TailArgs, config: &Config) -> anyhow::Result<Self> {
@@ -130,7 +124,9 @@ impl Follower {
     async fn stream(&mut self) -> anyhow::Result<Ended> {
         let base = match self.place.url() {
             Ok(base) => base,
-            Err(_) if self.was_connected => return Ok(Ended::by("the collector does not run")),
+            Err(_) if self.was_connected => {
+                return Ok(Ended { why: "the collector does not run".to_owned(), asked: None });
+            }
             Err(error) => return Err(error),
         };
         if self.credential.has_ended(now_ms()) {
