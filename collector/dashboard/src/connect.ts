@@ -65,6 +65,8 @@ export class OpenFeed implements Feed {
   #detail: StateDetail = {};
   #isClosed = false;
   #isSuspended = false;
+  /** A gap's snapshot had to be put off. */
+  #owesSnapshot = false;
 
   constructor(options: ConnectOptions, open: OpenStream, services: TabServices | undefined) {
     this.#options = options;
@@ -126,6 +128,7 @@ export class OpenFeed implements Feed {
 
   #suspend(): void {
     this.#isSuspended = true;
+    this.#putSnapshotOff();
     this.#link.close();
   }
 
@@ -170,6 +173,15 @@ export class OpenFeed implements Feed {
     });
   }
 
+  /** Nothing is held back for a snapshot that will not come before the feed is live again. */
+  #putSnapshotOff(): void {
+    if (!this.#snapshots.isUnderWay) return;
+    this.#snapshots.stop();
+    this.#receiver.release();
+    // Whoever has no state yet asks for it anyway.
+    this.#owesSnapshot = !this.#position.needsSnapshot;
+  }
+
   #deliver(event: AnyEvent, id: string | undefined): void {
     if (this.#isClosed) return;
     tellSafely(() => this.#options.onEvent(event, { id }));
@@ -190,9 +202,10 @@ export class OpenFeed implements Feed {
       this.#poller?.start();
       if (detail.reason !== undefined) this.#poller?.urge();
     }
-    if (state === "failed" && this.#snapshots.isUnderWay) {
-      this.#snapshots.stop();
-      this.#receiver.release();
+    if (state === "failed") this.#putSnapshotOff();
+    if (state === "live" && this.#owesSnapshot) {
+      this.#owesSnapshot = false;
+      this.takeSnapshot();
     }
     tellSafely(() => this.#options.onState?.(state, detail));
   }

@@ -104,7 +104,7 @@ export class Connection {
 
   /** The network or the page is back: tries now, unless the server asked for patience or the end. */
   wake(): void {
-    if (!this.#isSilent && (this.#dismissed || Date.now() < this.#notBefore)) return;
+    if (this.#dismissed || Date.now() < this.#notBefore) return;
     this.recover();
   }
 

@@ -138,8 +138,6 @@ export class FleetStore {
   #replace(snapshot: Snapshot): void {
     this.#nodes = new Map();
     this.#pipelines = new Map();
-    this.#nodesAreGiven = false;
-    this.#pipelinesAreGiven = false;
     this.#isComplete = true;
     this.#given = undefined;
     for (const node of snapshot.nodes ?? []) this.#changeNode(node.nodeId, node);

@@ -167,7 +167,7 @@ describe("a gap", () => {
     }
   });
 
-  test("gives up its snapshot and holds nothing back when the feed has failed", async () => {
+  test("puts its snapshot off and holds nothing back while the feed has failed", async () => {
     const { network, witness, main } = live();
     main.send({ ...GAP, types: ["log_entry"] }).send(line("held"), "e-10");
     main.refuse(401);
@@ -175,6 +175,24 @@ describe("a gap", () => {
     expect(network.openStreams).toEqual([]);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(network.streams).toHaveLength(2);
+    witness.feed.recover();
+    const recovered = network.last.greet({ head: 10 }).sendId("e-10");
+    expect(network.openStreams).toEqual([recovered, network.last]);
+    network.last.greet().send({ type: "snapshot", done: true }, "e-10");
+    expect(witness.types).toEqual(["gap", "log_entry", "snapshot"]);
+    expect(network.openStreams).toEqual([recovered]);
+  });
+
+  test("leaves no stream open in a page that is put aside", () => {
+    const page = new EventTarget();
+    vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
+    const { network, main } = live();
+    main.send({ ...GAP, types: ["log_entry"] });
+    page.dispatchEvent(new Event("pagehide"));
+    expect(network.openStreams).toEqual([]);
+    page.dispatchEvent(new Event("pageshow"));
+    network.last.greet();
+    expect(network.openStreams.map(({ wantsSnapshot }) => wantsSnapshot)).toEqual([false, true]);
   });
 
   test("holds back no more than ten thousand events", () => {
