@@ -1,7 +1,7 @@
 //! The oracle of the feed: many subscribers, each with a filter of its own, come and go while the
 //! collector is killed again and again, and every durable event that they asked for comes once and in
-//! order, or lies in a gap that was told. Then the database is replaced by an older one, and everyone is
-//! told so.
+//! order, or lies in a gap that was told. Then a backup takes the database's place, and everyone is told
+//! so.
 //!
 //! What was to come is known twice: the fleet's ledger says what must be stored, and what is stored says
 //! under which numbers it was to be told.
@@ -111,8 +111,6 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
     let pipelines = world.pipelines.values().flatten().cloned().collect();
     let checker = Checker { viewer, pipelines, nodes: nodes.iter().map(|(node, _)| node.id).collect(), from };
     let subscribers = invite(&collector, &world, plan.subscribers, &mut random).await;
-    let backup = collector.directory().join("early.backup");
-    collector.cli(&["backup", text(&backup)]).await;
 
     let ledger = SharedLedger::default();
     let (stop, stopped) = watch::channel(false);
@@ -148,10 +146,10 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
         assert_eq!(one.record.resets, 0, "the database is the same");
     }
     let number_of = |node: &NodeClient, id: &String| ledger.lines.get(&(node.id, id.clone())).copied().unwrap_or(0);
-    replace_database(&mut trouble.collector, plan.server.is_some(), &backup).await;
+    replace_database(&mut trouble.collector, plan.server.is_some()).await;
     let all_found = find_the_new_epoch(subscribers).await;
     for (mut node, pipelines) in nodes {
-        // The agent's next life, which the old database has not heard of.
+        // The agent's next life.
         (node.boot, node.next_seq) = (BootId(Uuid::now_v7()), 1);
         for number in 1..=LATER_LINES {
             let line = |id: &String| format!("{} {id} {}", node.id, number_of(&node, id) + number);
@@ -219,15 +217,18 @@ async fn invite(collector: &TestCollector, world: &Arc<World>, count: usize, ran
     subscribers
 }
 
-/// Puts the database of the run's beginning in the place of the present one.
-async fn replace_database(collector: &mut TestCollector, is_on_server: bool, backup: &Path) {
+/// Has a copy take the database's place. It has all that the subscribers have had under the same
+/// numbers, so that they are told by the epoch alone.
+async fn replace_database(collector: &mut TestCollector, is_on_server: bool) {
+    let backup = collector.directory().join("feed.backup");
+    collector.cli(&["backup", text(&backup)]).await;
     collector.stop().await;
     if is_on_server {
         collector.move_to_postgres(&Arc::new(TestPostgres::alone()));
     }
     // On SQLite it takes the place of a file with data.
     let force = if is_on_server { &[][..] } else { &["--force"] };
-    collector.cli(&[&["restore", text(backup)], force].concat()).await;
+    collector.cli(&[&["restore", text(&backup)], force].concat()).await;
     collector.run().await;
 }
 
