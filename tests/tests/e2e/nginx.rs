@@ -70,6 +70,12 @@ async fn behind_nginx_with_its_defaults_and_with_gzip_events_come_at_once_and_th
     let encoding = answer.headers().get("content-encoding").and_then(|value| value.to_str().ok());
     assert_eq!(encoding, Some("gzip"), "it does pack other answers");
 
+    // Chunks go on at once in any case, but without this nginx keeps what a slow client does not take,
+    // and the collector never learns that it is slow.
+    let direct = viewer.request(Method::GET, "/api/v1/events").send().await.expect("an answer");
+    assert_eq!(direct.headers().get("x-accel-buffering").and_then(|value| value.to_str().ok()), Some("no"));
+    drop(direct);
+
     let mut streams = [Stream::open(&clients[0]).await, Stream::open(&clients[1]).await];
     for stream in &mut streams {
         stream.next("hello", AT_ONCE).await;
