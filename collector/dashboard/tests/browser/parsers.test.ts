@@ -14,6 +14,8 @@ type Seen = [type: string, data: string, lastEventId: string];
 
 const TYPES = [...EVENT_TYPES, ...CONTROL_TYPES];
 
+const CONFLATED_WITHOUT_ID = /\n\nevent: (fleet_status|metric_update)\n/;
+
 const recordings: { name: string; bytes: Buffer }[] = [];
 
 beforeAll(async () => {
@@ -42,6 +44,17 @@ beforeAll(async () => {
     await node.report({ id: "a", lines: ["the last line"] });
     recordings.push({ name: "a snapshot and what follows", bytes: await busy });
     recordings.push({ name: "pings and ids alone", bytes: await quiet });
+    // While durable events go at once, those that wait fall behind their ids, and have none.
+    let isRecorded = false;
+    const waiting = record("every=500", (text) => CONFLATED_WITHOUT_ID.test(text)).finally(() => {
+      isRecorded = true;
+    });
+    const other = await collector.enroll("other");
+    for (let i = 0; !isRecorded; i += 1) {
+      await other.report({ id: "b", events: { in: i, out: i } });
+      await node.report({ id: "a", lines: [`${i}`] });
+    }
+    recordings.push({ name: "events without ids", bytes: await waiting });
     const from = /"epoch":"([a-z0-9]+)"/.exec(recordings[0]?.bytes.toString() ?? "")?.[1];
     await collector.kill();
     await collector.startAgain();
@@ -145,7 +158,7 @@ async function byChromium(): Promise<Seen[][]> {
   if (address === null || typeof address === "string") throw new Error("a listener on TCP has a port");
   browser = await Chromium.start();
   const tab = await browser.open(`http://127.0.0.1:${address.port}/`);
-  return tab.evaluate<Seen[][]>(`Promise.all([0, 1, 2].map((recording) => new Promise((resolve) => {
+  return tab.evaluate<Seen[][]>(`Promise.all([${[...recordings.keys()]}].map((recording) => new Promise((resolve) => {
     const seen = [];
     const source = new EventSource("/?recording=" + recording);
     for (const type of ${JSON.stringify(TYPES)}) {
@@ -159,7 +172,7 @@ async function byChromium(): Promise<Seen[][]> {
 }
 
 test("the recordings have what a feed can have", () => {
-  const [busy, quiet, replay] = recordings.map(({ bytes }) => bytes.toString());
+  const [busy, quiet, waiting, replay] = recordings.map(({ bytes }) => bytes.toString());
   for (const sign of ["retry: ", "event: hello", '"done":true', "event: log_entry", "😀", "event: status_change"]) {
     expect(busy).toContain(sign);
   }
@@ -168,6 +181,7 @@ test("the recordings have what a feed can have", () => {
   expect(Math.max(...(busy ?? "").split("\n").map((line) => line.length))).toBeGreaterThan(16 * 1_024);
   expect(quiet).toMatch(/event: ping\n/);
   expect(quiet?.match(/\n\nid: [a-z0-9]+-[0-9]+\n\n/g)?.length).toBeGreaterThan(0);
+  expect(waiting).toMatch(CONFLATED_WITHOUT_ID);
   expect(replay).toContain("event: gap");
 });
 

@@ -60,6 +60,22 @@ test("every line and change comes once and in order, over kills of the collector
   await ofOne.becomes("live");
 });
 
+test("an event that had to wait while others went ahead comes without an id, and comes all the same", async () => {
+  const [node, other] = [await collector.enroll("host"), await collector.enroll("other")];
+  const recorder = record({ every: 500, snapshot: false });
+  await recorder.becomes("live");
+  const ids: (string | undefined)[] = [];
+  await eventually("a metric_update without an id came", async () => {
+    await other.report({ id: "b", events: { in: 500, out: 500 } });
+    await node.report({ id: "a", lines: ["x"] });
+    ids.push(recorder.feed.lastEventId);
+    return recorder.withoutId.some(({ type }) => type === "metric_update");
+  });
+  const seqs = ids.map((id) => Number(id?.split("-")[1] ?? 0));
+  expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
+  expect(recorder.withoutId.some(({ type }) => type === "log_entry")).toBe(false);
+});
+
 test("a place that was kept is gone on from, by another process as it were", async () => {
   const node = await collector.enroll("host");
   const first = record({ snapshot: false });

@@ -6,12 +6,15 @@ import {
   connect,
   type Feed,
   type FeedState,
+  isFeedEvent,
   type StateDetail,
 } from "../../src/index.ts";
 import { eventually } from "./eventually.ts";
 
 export class Recorder {
   readonly events: AnyEvent[] = [];
+  /** Those of the fleet's events that had no id. */
+  readonly withoutId: AnyEvent[] = [];
   readonly states: FeedState[] = [];
   readonly details: StateDetail[] = [];
   readonly feed: Feed;
@@ -19,7 +22,10 @@ export class Recorder {
   constructor(options: Omit<ConnectOptions, "onEvent" | "onState">) {
     this.feed = connect({
       ...options,
-      onEvent: (event) => this.events.push(event),
+      onEvent: (event, { id }) => {
+        this.events.push(event);
+        if (id === undefined && isFeedEvent(event)) this.withoutId.push(event);
+      },
       onState: (state, detail) => {
         this.states.push(state);
         this.details.push(detail);
