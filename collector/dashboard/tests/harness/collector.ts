@@ -44,6 +44,10 @@ export class TestCollector {
       env: { ...process.env, SYSTOLE_CORS_ORIGINS: "*" },
     });
     this.#process = child;
+    // A test program that is given up must not leave it behind.
+    const killWithMe = () => child.kill("SIGKILL");
+    process.once("exit", killWithMe);
+    child.once("exit", () => process.off("exit", killWithMe));
     let words = "";
     child.stderr.on("data", (text) => {
       words = `${words}${text}`.slice(-10_000);
