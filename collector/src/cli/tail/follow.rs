@@ -1,8 +1,11 @@
 //! One stream after the other, each behind the last event that was printed.
 
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rand::RngExt;
 use reqwest::Url;
 use systole_shared::events::{Control, Event, GapReason, GoodbyeReason, ResetReason};
@@ -231,6 +234,8 @@ impl Follower {
                 let asked = Some(Duration::from_millis(retry_ms));
                 return Ok(Some(Ended { why: format!("goodbye: {why}"), asked }));
             }
+            // Nothing may be to print for hours, which is no reason to outlive the reader.
+            Control::Ping { .. } if has_left() => return Err(std::io::Error::from(ErrorKind::BrokenPipe).into()),
             Control::Hello { .. } | Control::Snapshot { .. } | Control::Ping { .. } => {}
         }
         Ok(None)
@@ -296,4 +301,12 @@ impl Follower {
             _ => error.context("the collector does not give its feed"),
         }
     }
+}
+
+/// Whether the reader of the pipe that standard output is has gone.
+fn has_left() -> bool {
+    let out = std::io::stdout();
+    let mut asked = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    let answered = poll(&mut asked, PollTimeout::ZERO);
+    answered.is_ok() && asked[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
 }

@@ -61,17 +61,17 @@ pub(super) struct TailArgs {
 }
 
 const HELP: &str = "\
-On the collector's host nothing but --data-dir (or --config) is needed: the address stands in the data
-directory, and a token is made in the database that sees everything (or --environment), is taken back
-at the end and ends by itself after 12 hours. From elsewhere name --url and a token, which a variable
-hides from the list of processes. A collector with a certificate is called by its name: --url https://….
+On the collector's host nothing but --data-dir (or --config) is needed: the address stands in the data directory, and a \
+token is made in the database that sees everything (or --environment), is taken back at the end and ends by itself after \
+12 hours. From elsewhere name --url and a token, which a variable hides from the list of processes. A collector with a \
+certificate is called by its name: --url https://….
 
-Cuts and restarts of the collector are bridged: the stream goes on behind the last event that was
-printed. What will not come any more (a gap), a database that was replaced (a reset), cuts and
-goodbyes are told on standard error; with --json gap and reset are lines of standard output, too.
+Cuts and restarts of the collector are bridged: the stream goes on behind the last event that was printed. What will not \
+come any more (a gap), a database that was replaced (a reset), cuts and goodbyes are told on standard error; with --json \
+gap and reset are lines of standard output, too.
 
-Ctrl-C ends with 0, and so does a closed pipe. A collector that cannot be reached at first, a token that
-is refused or revoked, and parameters that the collector does not take end with 1.
+Ctrl-C ends with 0, and so does a closed pipe. A collector that cannot be reached at first, a token that is refused or \
+revoked, and parameters that the collector does not take end with 1.
 
 Examples:
   systole-collector tail --data-dir /var/lib/systole
