@@ -36,7 +36,11 @@ const MAX_EVERY_MS: u64 = 60_000;
         (
             status = 200,
             description = "A stream of events. The schema is that of the `data` of each event, which names its type again.",
-            content((super::openapi::FeedData = "text/event-stream")),
+            content((super::openapi::FeedData = "text/event-stream", example = json!({
+                "type": "status_change", "nodeId": "01890a5d-ac96-774b-bcce-b302099a8057", "pipelineId": "orders",
+                "pipelineName": "Orders", "fromStatus": "RUNNING", "toStatus": "CRASHED", "reason": "exit 1",
+                "timestamp": 1_790_000_000_000_i64,
+            }))),
         ),
         super::openapi::problems::Query,
     ),

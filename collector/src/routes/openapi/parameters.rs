@@ -190,9 +190,10 @@ enum ZeroOrOne {
 #[into_params(parameter_in = Header, names("Last-Event-ID", "X-Systole-Client"))]
 pub(crate) struct StreamHeaders(
     /// The id of the last event that was seen. Wins over `after`; one that is unreadable is answered by a `reset`.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, nullable = false)]
     Option<EventId>,
     /// Name of a client that understands a 503 with Retry-After. A browser's EventSource, which does not, gets a
     /// `goodbye` with status 200 instead.
+    #[param(nullable = false)]
     Option<String>,
 );
