@@ -9,7 +9,7 @@ use super::*;
 use crate::feed::{Form, Resume};
 use crate::ingest::changes::Payload;
 
-fn event(seq: u64, environment: i64, node: u128, kind: EventType) -> PendingEvent {
+pub(in crate::feed) fn event(seq: u64, environment: i64, node: u128, kind: EventType) -> PendingEvent {
     let has_pipeline = matches!(kind, EventType::MetricUpdate | EventType::LogEntry);
     PendingEvent {
         seq,

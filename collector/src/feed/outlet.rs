@@ -86,3 +86,30 @@ async fn relay(mut publications: watch::Receiver<Publications>, signals: Arc<Sig
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use systole_shared::events::EventType;
+
+    use super::super::hub::Hub;
+    use super::super::hub::tests::event;
+    use super::*;
+
+    #[tokio::test]
+    async fn everybody_is_woken_by_what_he_may_want_only() {
+        let hub = Hub::new(0);
+        let signals = Arc::new(Signals::default());
+        let (mut all, mut durable) = (signals.all.subscribe(), signals.durable.subscribe());
+        let mut canary = signals.canary.subscribe();
+        tokio::spawn(relay(hub.watch(), Arc::clone(&signals)));
+        hub.publish(vec![event(1, 1, 1, EventType::FleetStatus)], 1);
+        all.changed().await.unwrap();
+        assert!(!durable.has_changed().unwrap(), "nothing durable has come");
+        hub.publish(vec![event(2, 1, 1, EventType::StatusChange)], 2);
+        durable.changed().await.unwrap();
+        all.changed().await.unwrap();
+        let number = hub.publish_canary();
+        assert_eq!(*canary.wait_for(|heard| *heard >= number).await.unwrap(), number);
+        assert!(!all.has_changed().unwrap() && !durable.has_changed().unwrap(), "a canary is no event");
+    }
+}
