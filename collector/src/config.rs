@@ -50,7 +50,7 @@ pub(crate) struct Config {
     pub log_search: LogSearch,
     pub log: LogConfig,
     /// `max_streams`: default 20000; `max_streams_per_token`: default 50; `max_new_streams_per_second`:
-    /// default 2000.
+    /// default 5000.
     pub streams: StreamLimits,
     /// `cors_origins`: pages of which origins may read, separated by commas; `*` is any. Default none.
     pub cors_origins: Vec<String>,
@@ -197,7 +197,7 @@ impl Config {
         let streams = StreamLimits {
             streams: lookup.get("max_streams", 20_000, parse_stream_count),
             streams_per_token: lookup.get("max_streams_per_token", 50, parse_stream_count),
-            new_per_second: lookup.get("max_new_streams_per_second", 2_000, parse_stream_count),
+            new_per_second: lookup.get("max_new_streams_per_second", 5_000, parse_stream_count),
         };
         let cors_origins = lookup.get("cors_origins", Vec::new(), parse_origins);
         let tls = read_tls(&mut lookup);

@@ -55,6 +55,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 /// Serves until `stop`. `ready` gets the address once requests are taken.
 pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
     raise_open_files();
+    use_small_pages();
     let tls = config.tls.as_ref().map(tls::load).transpose()?;
     // Bound before anything else is touched: an address in use is the most common mistake.
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -123,6 +124,18 @@ fn raise_open_files() {
         tracing::warn!(%error, "the limit of open files could not be raised; agents beyond it are refused");
     }
 }
+
+/// The allocator asks for huge pages, and with them every buffer of a connection counts whole: a stream
+/// that is only there took 21 KiB instead of 13.
+#[cfg(target_os = "linux")]
+fn use_small_pages() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "huge pages stay in use");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn use_small_pages() {}
 
 async fn stop_background(background: Background) {
     background.sources.cancel();

@@ -50,7 +50,7 @@ impl Overloaded {
     /// places taken later.
     pub(crate) fn retry_ms(self) -> std::ops::RangeInclusive<u64> {
         match self {
-            Overloaded::Rate => 1_000..=4_000,
+            Overloaded::Rate => 1_000..=3_000,
             Overloaded::All | Overloaded::Token => 10_000..=20_000,
         }
     }

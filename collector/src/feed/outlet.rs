@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::hub::Publications;
 use super::limits::Overloaded;
@@ -20,7 +21,8 @@ pub(crate) struct Outlet {
     relay: OnceLock<()>,
 }
 
-/// What a worker's subscribers wait for.
+/// What a worker's subscribers wait for. That tokens have changed or the collector stops is told by both
+/// of the first two, so that a subscriber has to listen to one thing only.
 #[derive(Debug, Default)]
 struct Signals {
     all: watch::Sender<u64>,
@@ -61,29 +63,48 @@ impl Outlet {
 
     fn start_relay(&self) {
         self.relay.get_or_init(|| {
-            tokio::spawn(relay(self.feed.hub.watch(), Arc::clone(&self.signals)));
+            let (publications, access) = (self.feed.hub.watch(), self.feed.auth.watch());
+            tokio::spawn(relay(publications, access, self.feed.stop.clone(), Arc::clone(&self.signals)));
         });
     }
 }
 
 /// Passes on what is published, until the feed is gone.
-async fn relay(mut publications: watch::Receiver<Publications>, signals: Arc<Signals>) {
+async fn relay(
+    mut publications: watch::Receiver<Publications>,
+    mut access: watch::Receiver<u64>,
+    stop: CancellationToken,
+    signals: Arc<Signals>,
+) {
+    let bump = |signal: &watch::Sender<u64>| signal.send_modify(|count| *count += 1);
     let mut known = Publications::default();
+    let mut stopping = false;
     loop {
         let now = *publications.borrow_and_update();
-        for (signal, before, after) in [
-            (&signals.durable, known.durable, now.durable),
-            (&signals.all, known.all, now.all),
-            (&signals.canary, known.canary, now.canary),
-        ] {
-            if before != after {
-                signal.send_replace(after);
-            }
+        if known.durable != now.durable {
+            bump(&signals.durable);
+        }
+        if known.all != now.all {
+            bump(&signals.all);
+        }
+        if known.canary != now.canary {
+            signals.canary.send_replace(now.canary);
         }
         known = now;
-        if publications.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = publications.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                continue;
+            }
+            changed = access.changed() => if changed.is_err() {
+                return;
+            },
+            () = stop.cancelled(), if !stopping => stopping = true,
         }
+        bump(&signals.durable);
+        bump(&signals.all);
     }
 }
 
@@ -101,7 +122,8 @@ mod tests {
         let signals = Arc::new(Signals::default());
         let (mut all, mut durable) = (signals.all.subscribe(), signals.durable.subscribe());
         let mut canary = signals.canary.subscribe();
-        tokio::spawn(relay(hub.watch(), Arc::clone(&signals)));
+        let (access, stop) = (watch::Sender::new(0), CancellationToken::new());
+        tokio::spawn(relay(hub.watch(), access.subscribe(), stop.clone(), Arc::clone(&signals)));
         hub.publish(vec![event(1, 1, 1, EventType::FleetStatus)], 1);
         all.changed().await.unwrap();
         assert!(!durable.has_changed().unwrap(), "nothing durable has come");
@@ -111,5 +133,11 @@ mod tests {
         let number = hub.publish_canary();
         assert_eq!(*canary.wait_for(|heard| *heard >= number).await.unwrap(), number);
         assert!(!all.has_changed().unwrap() && !durable.has_changed().unwrap(), "a canary is no event");
+        access.send_replace(1);
+        durable.changed().await.unwrap();
+        all.changed().await.unwrap();
+        stop.cancel();
+        durable.changed().await.unwrap();
+        all.changed().await.unwrap();
     }
 }

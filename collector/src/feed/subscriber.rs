@@ -45,12 +45,13 @@ pub(crate) struct Subscriber {
     /// Writes that are ready: those of one look, one page of a replay, or one control event.
     ready: VecDeque<Bytes>,
     listener: Listener,
-    access: tokio::sync::watch::Receiver<u64>,
     next_ping: Instant,
     /// Conflated events wait until then.
     next_flush: Instant,
     /// Whether something was published since conflated events were looked at.
     has_news: bool,
+    /// Whether the client waits to hear that it has everything up to now.
+    catches_up: bool,
     /// When the token ends.
     expires: Option<Instant>,
     /// When to say goodbye because the collector stops.
@@ -66,7 +67,7 @@ enum Stage {
     TakeSnapshot,
     /// The next write of a snapshot.
     Snapshot(Arc<Snapshot>, usize),
-    Replay(Replay),
+    Replay(Box<Replay>),
     Live,
     Closed,
 }
@@ -83,7 +84,6 @@ impl Subscriber {
         feed.telemetry.feed_subscribers.inc();
         Subscriber {
             listener,
-            access: feed.auth.watch(),
             feed,
             subscription,
             stage: Stage::Open,
@@ -93,6 +93,7 @@ impl Subscriber {
             next_ping: now + PING_EVERY,
             next_flush: now,
             has_news: true,
+            catches_up: false,
             expires: identity.expires_at.map(|end| {
                 now + Duration::from_millis(u64::try_from(end.saturating_sub(clock::now_ms())).unwrap_or(0))
             }),
@@ -195,6 +196,7 @@ impl Subscriber {
             // Conflated events that had to wait when the stream was cut off have no newer id.
             let (scope, every) = (self.subscription.scope, self.subscription.every);
             self.cursors.conflated = self.feed.hub.conflated_from(scope, seq, every);
+            self.catches_up = true;
         }
         first.push(frame::cursor(&self.feed.epoch, self.told));
         self.push(first);
@@ -228,10 +230,15 @@ impl Subscriber {
     async fn replay(&mut self) {
         let feed = Arc::clone(&self.feed);
         let wake_at = self.next_time();
+        // Watched first, so that what changes from here on is noticed.
+        let mut access = feed.auth.watch();
+        if let Some(reason) = self.reason_to_close() {
+            return self.goodbye(reason);
+        }
         let permit = tokio::select! {
             permit = feed.replays.acquire() => permit,
             // The caller sees what of these it is.
-            _ = self.access.changed() => return,
+            _ = access.changed() => return,
             () = feed.stop.cancelled(), if self.leaves.is_none() => return,
             () = tokio::time::sleep_until(wake_at) => return self.ping_if_due(),
         };
@@ -269,7 +276,8 @@ impl Subscriber {
                 // Whoever has been told nothing yet comes back; the others have been too slow.
                 let resumed = self.subscription.resume != Resume::Live;
                 self.subscription.resume = Resume::Live;
-                self.stage = Stage::Replay(if resumed { Replay::of_resumed(floor) } else { Replay::of_slow(floor) });
+                let replay = if resumed { Replay::of_resumed(floor) } else { Replay::of_slow(floor) };
+                self.stage = Stage::Replay(Box::new(replay));
             }
             Look::Frames(found) => {
                 self.subscription.resume = Resume::Live;
@@ -281,6 +289,11 @@ impl Subscriber {
                     self.deliver(&found.frames);
                 } else if found.more {
                     tokio::task::yield_now().await;
+                } else if std::mem::take(&mut self.catches_up) && self.cursors.durable > self.told {
+                    // Nothing of what it missed was for this client, which only waits to hear it.
+                    self.told = self.cursors.durable;
+                    let cursor = frame::cursor(&self.feed.epoch, self.told);
+                    self.push([cursor]);
                 } else if self.ready.is_empty() {
                     self.wait(now).await;
                 }
@@ -289,19 +302,13 @@ impl Subscriber {
     }
 
     async fn wait(&mut self, now: Instant) {
-        let conflates = !self.subscription.every.is_zero();
         let wants_conflated = self.subscription.wants_conflated();
         let waits_for_flush = wants_conflated && self.has_news && now < self.next_flush;
-        let hears_all = wants_conflated && !waits_for_flush;
-        let hears_durable = self.subscription.wants_durable() && (conflates || !wants_conflated);
         let wake_at = if waits_for_flush { self.next_time().min(self.next_flush) } else { self.next_time() };
-        tokio::select! {
-            _ = self.listener.all.changed(), if hears_all => self.has_news = true,
-            _ = self.listener.durable.changed(), if hears_durable => {}
-            _ = self.access.changed() => {}
-            () = self.feed.stop.cancelled(), if self.leaves.is_none() => {}
-            () = tokio::time::sleep_until(wake_at) => {}
-        }
+        let hears_all = wants_conflated && !waits_for_flush;
+        let heard = if hears_all { &mut self.listener.all } else { &mut self.listener.durable };
+        let was_heard = tokio::time::timeout_at(wake_at, heard.changed()).await.is_ok();
+        self.has_news |= was_heard && hears_all;
     }
 
     /// When something is to be done whatever happens.
