@@ -98,9 +98,15 @@ pub(crate) fn cursor(epoch: &str, seq: u64) -> Bytes {
 
 /// Joins frames to as few writes as the bound allows. A frame above the bound becomes several.
 pub(crate) fn join(frames: impl IntoIterator<Item = Bytes>) -> Vec<Bytes> {
+    let mut frames = frames.into_iter().peekable();
     let mut writes = Vec::new();
     let mut open: Vec<u8> = Vec::new();
-    for frame in frames {
+    while let Some(frame) = frames.next() {
+        if open.is_empty() && frames.peek().is_none() && frame.len() <= MAX_WRITE_BYTES {
+            // Alone it is the same bytes for everybody.
+            writes.push(frame);
+            break;
+        }
         if !open.is_empty() && open.len() + frame.len() > MAX_WRITE_BYTES {
             writes.push(Bytes::from(std::mem::take(&mut open)));
         }

@@ -1,12 +1,13 @@
 //! The life of one stream: hello, snapshot or replay, then live until somebody closes it.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rand::RngExt;
 use systole_shared::events::{Control, GoodbyeReason, ResetReason};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 use super::frame::{self, Frame};
 use super::hub::{Conflated, Cursors, Look};
@@ -45,11 +46,15 @@ pub(crate) struct Subscriber {
     /// Writes that are ready: those of one look, one page of a replay, or one control event.
     ready: VecDeque<Bytes>,
     listener: Listener,
+    /// Rings when nothing else wakes; kept, for setting it anew with every wait costs more than a look.
+    timer: Pin<Box<Sleep>>,
     next_ping: Instant,
     /// Conflated events wait until then.
     next_flush: Instant,
     /// Whether something was published since conflated events were looked at.
     has_news: bool,
+    /// Whether the last look saw everything there was.
+    has_looked: bool,
     /// Whether the client waits to hear that it has everything up to now.
     catches_up: bool,
     /// When the token ends.
@@ -90,9 +95,11 @@ impl Subscriber {
             cursors: Cursors::at(0),
             told: 0,
             ready: VecDeque::new(),
+            timer: Box::pin(sleep_until(now + PING_EVERY)),
             next_ping: now + PING_EVERY,
             next_flush: now,
             has_news: true,
+            has_looked: false,
             catches_up: false,
             expires: identity.expires_at.map(|end| {
                 now + Duration::from_millis(u64::try_from(end.saturating_sub(clock::now_ms())).unwrap_or(0))
@@ -125,6 +132,7 @@ impl Subscriber {
                 Stage::TakeSnapshot => Box::pin(self.take_snapshot()).await,
                 Stage::Snapshot(..) => self.send_snapshot(),
                 Stage::Replay(_) => Box::pin(self.replay()).await,
+                Stage::Live if std::mem::take(&mut self.has_looked) => self.wait().await,
                 Stage::Live => self.go_on_live().await,
                 Stage::Closed => return None,
             }
@@ -240,7 +248,7 @@ impl Subscriber {
             // The caller sees what of these it is.
             _ = access.changed() => return,
             () = feed.stop.cancelled(), if self.leaves.is_none() => return,
-            () = tokio::time::sleep_until(wake_at) => return self.ping_if_due(),
+            () = sleep_until(wake_at) => return self.ping_if_due(),
         };
         let Stage::Replay(replay) = &mut self.stage else { return };
         let step = replay::step(&feed, &self.subscription, self.cursors.durable, replay).await;
@@ -286,6 +294,7 @@ impl Subscriber {
                     self.next_flush = now + self.subscription.every;
                 }
                 if !found.frames.is_empty() {
+                    self.has_looked = !found.more && !self.catches_up;
                     self.deliver(&found.frames);
                 } else if found.more {
                     tokio::task::yield_now().await;
@@ -294,20 +303,28 @@ impl Subscriber {
                     self.told = self.cursors.durable;
                     let cursor = frame::cursor(&self.feed.epoch, self.told);
                     self.push([cursor]);
-                } else if self.ready.is_empty() {
-                    self.wait(now).await;
+                } else {
+                    self.has_looked = true;
                 }
             }
         }
     }
 
-    async fn wait(&mut self, now: Instant) {
+    /// Waits for what changes behind the last look, or for the time at which something is due.
+    async fn wait(&mut self) {
         let wants_conflated = self.subscription.wants_conflated();
-        let waits_for_flush = wants_conflated && self.has_news && now < self.next_flush;
+        let waits_for_flush = wants_conflated && self.has_news && Instant::now() < self.next_flush;
         let wake_at = if waits_for_flush { self.next_time().min(self.next_flush) } else { self.next_time() };
+        if self.timer.deadline() != wake_at {
+            self.timer.as_mut().reset(wake_at);
+        }
         let hears_all = wants_conflated && !waits_for_flush;
         let heard = if hears_all { &mut self.listener.all } else { &mut self.listener.durable };
-        let was_heard = tokio::time::timeout_at(wake_at, heard.changed()).await.is_ok();
+        let was_heard = tokio::select! {
+            biased;
+            changed = heard.changed() => changed.is_ok(),
+            () = self.timer.as_mut() => false,
+        };
         self.has_news |= was_heard && hears_all;
     }
 

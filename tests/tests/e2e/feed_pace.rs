@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::{Feed, FeedEvent, NodeClient, TestCollector};
+use systole_tests::harness::{Feed, FeedEvent, NodeClient, TestCollector, eventually_true};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -81,4 +81,22 @@ async fn what_waited_when_a_stream_was_cut_comes_when_it_goes_on() {
         })
         .await;
     assert!(metric.id.is_none(), "the client's place is behind it already");
+}
+
+#[tokio::test]
+async fn who_comes_back_and_has_missed_nothing_of_his_is_told_so_before_the_next_ping() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let mut feed = collector.feed("types=log_entry&pipeline=bills").await;
+    feed.wait_for("hello", SOON, |event| event.kind == "hello").await;
+    feed.disconnect();
+    report_line(&mut node, "of orders").await;
+    feed.resume().await;
+    let hello = feed.wait_for("hello", SOON, |event| event.kind == "hello" && event.connection == 2).await;
+    let head = hello.data["head"].as_u64().unwrap();
+    // A ping comes after 10 s, and has the place with it.
+    eventually_true("the head as an id alone", Duration::from_secs(8), async || {
+        feed.ids_without_event().last().is_some_and(|id| id.seq >= head)
+    })
+    .await;
 }
