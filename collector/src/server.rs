@@ -78,6 +78,8 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
         .backlog(BACKLOG)
         .client_request_timeout(REQUEST_HEAD_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
+        // An event must not wait until the one before it is acknowledged.
+        .tcp_nodelay(true)
         .h1_write_buffer_size(HELD_BACK_BYTES)
         .on_connect(|connection, _| sockets::tune(connection))
         .shutdown_timeout(CONNECTIONS_DEADLINE.as_secs());
