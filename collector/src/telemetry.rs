@@ -192,7 +192,7 @@ impl Telemetry {
             feed_refused: metric!("feed_refused", "Streams not opened because there are too many", Family::default()),
             feed_lag_events: metric!(
                 "feed_slowest_lag_events",
-                "Events that the slowest subscriber has not looked at",
+                "Durable events that the slowest subscriber has not looked at",
                 Gauge::default()
             ),
             feed_lag_seconds: metric!(

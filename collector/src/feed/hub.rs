@@ -203,11 +203,13 @@ impl Hub {
         if every.is_zero() { seq } else { inner.channels_of(scope).filter_map(waited_since).fold(seq, u64::min) }
     }
 
-    /// When the first frame behind a sequence number was published, if it is in a ring.
-    pub(super) fn published_behind(&self, seq: u64) -> Option<Instant> {
+    /// How many durable frames of the rings lie behind a sequence number, and when the first of them was
+    /// published. Conflated ones do not count: many a subscriber passes them seldom, on purpose.
+    pub(super) fn durable_behind(&self, seq: u64) -> (usize, Option<Instant>) {
         let inner = self.read();
-        let first = |ring: &Ring| ring.behind(seq).next().map(|frame| frame.published);
-        inner.channels.values().flat_map(|channel| [first(&channel.durable), first(&channel.conflated)]).flatten().min()
+        let behind = || inner.channels.values().map(|channel| channel.durable.behind(seq));
+        let first = behind().filter_map(|mut frames| frames.next().map(|frame| frame.published)).min();
+        (behind().map(Iterator::count).sum(), first)
     }
 
     /// What the subscriber wants of the frames behind its cursors, in order, with the head that was

@@ -217,3 +217,15 @@ async fn who_comes_back_is_given_what_had_to_wait_when_it_left() {
     assert_eq!(hub.conflated_from(Scope::All, 3, every), 3, "whoever was given 3 was given 2 before");
     assert_eq!(hub.conflated_from(Scope::One(EnvironmentKey(9)), 4, every), 4);
 }
+
+#[test]
+fn only_durable_events_are_what_somebody_is_behind_by() {
+    let hub = Hub::new(0);
+    hub.publish(vec![event(1, 1, 1, EventType::LogEntry), event(2, 1, 1, EventType::FleetStatus)], 2);
+    hub.publish(vec![event(3, 2, 2, EventType::StatusChange)], 3);
+    assert_eq!(hub.durable_behind(0).0, 2);
+    assert!(hub.durable_behind(2).1.is_some());
+    assert_eq!(hub.durable_behind(1).0, 1, "in whichever environment");
+    hub.publish((4..900).map(|seq| event(seq, 1, 1, EventType::MetricUpdate)).collect(), 899);
+    assert_eq!(hub.durable_behind(3), (0, None), "metrics make nobody slow");
+}

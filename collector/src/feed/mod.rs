@@ -107,8 +107,9 @@ impl Subscription {
 /// How far subscribers are behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Lag {
-    /// Events that the slowest one has not looked at.
-    pub events: u64,
+    /// Durable events that the slowest one has not looked at; those that only the database has are not
+    /// counted.
+    pub events: usize,
     /// For how long the first of them has been published.
     pub seconds: f64,
 }
@@ -178,8 +179,8 @@ impl Feed {
     /// How far the slowest subscriber is behind.
     pub(crate) fn lag(&self) -> Lag {
         let Some(slowest) = self.connections.slowest() else { return Lag::default() };
-        let seconds = self.hub.published_behind(slowest).map_or(0.0, |at| at.elapsed().as_secs_f64());
-        Lag { events: self.hub.head().saturating_sub(slowest), seconds }
+        let (events, first) = self.hub.durable_behind(slowest);
+        Lag { events, seconds: first.map_or(0.0, |at| at.elapsed().as_secs_f64()) }
     }
 
     /// Makes room for one more stream, or does not.

@@ -51,7 +51,7 @@ pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpRespo
     telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
     telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
     let lag = app.feed.lag();
-    telemetry.feed_lag_events.set(i64::try_from(lag.events).unwrap_or(i64::MAX));
+    telemetry.feed_lag_events.set(signed(lag.events));
     telemetry.feed_lag_seconds.set(lag.seconds);
     telemetry.ingest_queue.set(signed(app.committer.queue_len()));
     note_process(&app);
