@@ -94,6 +94,11 @@ async fn one_that_is_accepted_but_crashes_is_taken_back_within_a_minute() {
     agent.stop().await;
     agent.run();
     stub.wait_for("the good one runs again", |totals| (totals.lives.len() == 3).then_some(())).await;
+    // Not before it has been scraped: what a process counts in its first moments goes with it.
+    feed.wait_until("it is taken for running", SOON, |events| {
+        (events.iter().filter(|event| event.is_change(Some(PIPELINE), "DEGRADED")).count() == 2).then_some(())
+    })
+    .await;
     // And when nobody judges it well any more, the good one runs at once.
     agent.stop().await;
     std::fs::write(&script, "if then nonsense").unwrap();
