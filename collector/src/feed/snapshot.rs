@@ -181,7 +181,8 @@ fn snapshot_node(node_id: NodeId, view: &NodeView) -> SnapshotNode {
     SnapshotNode {
         node_id,
         name: view.name.clone(),
-        status: NodeStatus::from_wire(&view.status),
+        // As the committer reads it.
+        status: NodeStatus::from_wire(&view.status).unwrap_or(NodeStatus::Unknown),
         last_seen_at: view.last_seen_at,
     }
 }

@@ -506,7 +506,7 @@ fn set_status(node: &mut NodeState, at: UnixMillis, context: &Context, changes: 
         (NodeStatus::Degraded, format!("pipeline {id} is {}", pipeline.status))
     } else {
         let reason = match node.status {
-            NodeStatus::Unknown => "first report",
+            NodeStatus::Unknown | NodeStatus::Unrecognized => "first report",
             NodeStatus::Unreachable => "reports again",
             NodeStatus::Healthy | NodeStatus::Degraded => "every pipeline is well",
         };

@@ -9,10 +9,10 @@ use reqwest::Method;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use systole_shared::sse::{Decoder, Item};
 use systole_tests::clock;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::sse::{Item, Parser};
 use systole_tests::harness::tls::Authority;
 use systole_tests::harness::{ApiClient, NodeClient, TestCollector, eventually};
 use tokio::net::TcpStream;
@@ -38,12 +38,12 @@ async fn collector_with(text: &str) -> (tempfile::TempDir, TestCollector) {
 
 /// What a response streams until there is enough of it.
 async fn read_until(response: &mut reqwest::Response, enough: impl Fn(&[Item]) -> bool) -> Vec<Item> {
-    let mut parser = Parser::default();
+    let mut decoder = Decoder::default();
     let mut items = Vec::new();
     while !enough(&items) {
         let chunk =
             timeout(SOON, response.chunk()).await.expect("in time").expect("no error").expect("the stream goes on");
-        items.extend(parser.feed(&chunk));
+        items.extend(decoder.push(&chunk).expect("events are bounded"));
     }
     items
 }

@@ -23,7 +23,7 @@ const FULL_MS: std::ops::Range<u64> = 1_500..3_000;
 
 /// Lives through it, with those who do it.
 #[derive(Debug)]
-pub struct Trouble {
+pub struct Faults {
     /// What it happens to.
     pub collector: TestCollector,
     /// Its database, unless that is SQLite's.
@@ -34,10 +34,10 @@ pub struct Trouble {
     pub random: StdRng,
 }
 
-impl Trouble {
+impl Faults {
     /// Lets it live for a while: a moment, so that it dies in its start's work, some seconds, or until
     /// a minute's end has just passed.
-    pub async fn let_live(&mut self) {
+    pub async fn let_run(&mut self) {
         let ms = |random: &mut StdRng, range: std::ops::Range<u64>| Duration::from_millis(random.random_range(range));
         let to_fold = (FOLD_AFTER_MS - clock::now_ms()).rem_euclid(MINUTE_MS);
         let life = match self.random.random_range(0..4) {
@@ -51,7 +51,7 @@ impl Trouble {
 
     /// SIGKILL, some time without anybody, and a new start. A database server is there for it now and
     /// then crashes alone, or dies together with the collector.
-    pub async fn strike(&mut self) {
+    pub async fn kill(&mut self) {
         let gone = Duration::from_millis(self.random.random_range(0..1_200));
         let Some(server) = self.server.clone() else {
             self.collector.kill().await;

@@ -13,8 +13,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::time::Instant;
 
 use super::scan::Scanner;
-use super::subscriber::{Fate, Reading, Stage, Subscriber};
-use super::tally::CrowdTally;
+use super::subscriber::{ReadOutcome, Reading, Stage, Subscriber};
+use super::tally::LoadTally;
 use crate::clock;
 
 /// Read into by all connections in turn.
@@ -47,11 +47,11 @@ pub struct Plan {
     pub zero: Instant,
 }
 
-/// What the crowd is told to do.
+/// What the load is told to do.
 #[derive(Debug)]
 pub enum Order {
     /// Hand over the counts, and begin anew.
-    Tell(SyncSender<CrowdTally>),
+    Tell(SyncSender<LoadTally>),
     /// Cut all connections at once, and have each come back with its own id.
     Cut,
     /// The first so many read nothing, and so many after them little.
@@ -83,7 +83,7 @@ pub struct Verdict {
     /// Subscribers with a gap.
     pub with_gaps: u64,
     /// What was counted since it was last asked for.
-    pub tally: CrowdTally,
+    pub tally: LoadTally,
 }
 
 /// What can be seen from outside at any time.
@@ -96,12 +96,12 @@ pub struct Status {
 }
 
 /// The subscribers.
-pub struct Crowd {
+pub struct Load {
     plan: Plan,
     poll: Poll,
     subscribers: Vec<Subscriber>,
     scanner: Scanner,
-    tally: CrowdTally,
+    tally: LoadTally,
     buffer: Vec<u8>,
     epoch: Option<String>,
     zero_ms: i64,
@@ -115,19 +115,19 @@ pub struct Crowd {
     status: Arc<Status>,
 }
 
-impl Crowd {
+impl Load {
     /// Nobody is connected yet.
     pub fn new(plan: Plan, status: Arc<Status>) -> io::Result<Self> {
         let now = Instant::now();
         let subscriber = |number| Subscriber::new(number % plan.heads.len(), plan.sources, now);
         let subscribers = (0..plan.subscribers).map(subscriber).collect();
         let since_zero = i64::try_from(plan.zero.elapsed().as_millis()).unwrap_or(0);
-        Ok(Crowd {
+        Ok(Load {
             plan,
             poll: Poll::new()?,
             subscribers,
             scanner: Scanner::new(),
-            tally: CrowdTally::new(),
+            tally: LoadTally::new(),
             buffer: vec![0; BUFFER_BYTES],
             epoch: None,
             zero_ms: clock::now_ms() - since_zero,
@@ -198,14 +198,14 @@ impl Crowd {
             cut_us: self.cut_us,
             epoch: &mut self.epoch,
         };
-        let fate = subscriber.read(&mut self.buffer, limit, &mut reading);
+        let outcome = subscriber.read(&mut self.buffer, limit, &mut reading);
         if was_asked && subscriber.stage == Stage::Open {
             self.connecting -= 1;
         }
-        match fate {
-            Ok(Fate::Lives) => {}
-            Ok(Fate::PutOff(seconds)) => self.end(number, Duration::from_secs(seconds)),
-            Ok(Fate::Ended) | Err(_) => {
+        match outcome {
+            Ok(ReadOutcome::Open) => {}
+            Ok(ReadOutcome::RetryAfter(seconds)) => self.end(number, Duration::from_secs(seconds)),
+            Ok(ReadOutcome::Ended) | Err(_) => {
                 self.tally.closes += 1;
                 self.end(number, BACK_OFF);
             }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Environment variable with the seed of [`Fates::random`].
+/// Environment variable with the seed of [`FaultSchedule::random`].
 const SEED: &str = "SYSTOLE_CHAOS_SEED";
 
 /// What happens to a connection. Exchanges are turns (bytes up, then bytes down), from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum FaultPlan {
     /// Carried as it is for so many exchanges, and closed when the next one begins.
     Pass {
         /// 0: for ever.
@@ -70,19 +70,19 @@ pub struct Twin {
     pub second_answers: bool,
 }
 
-impl Fate {
+impl FaultPlan {
     /// For counting.
     pub fn name(&self) -> &'static str {
         match self {
-            Fate::Pass { .. } => "pass",
-            Fate::Delay { .. } => "delay",
-            Fate::CutRequest { .. } => "cut request",
-            Fate::CutAnswer { .. } => "cut answer",
-            Fate::Trickle { .. } => "trickle",
-            Fate::Reset => "reset",
-            Fate::BlackHole { .. } => "black hole",
-            Fate::Refuse { .. } => "refuse",
-            Fate::Duplicate(_) => "duplicate",
+            FaultPlan::Pass { .. } => "pass",
+            FaultPlan::Delay { .. } => "delay",
+            FaultPlan::CutRequest { .. } => "cut request",
+            FaultPlan::CutAnswer { .. } => "cut answer",
+            FaultPlan::Trickle { .. } => "trickle",
+            FaultPlan::Reset => "reset",
+            FaultPlan::BlackHole { .. } => "black hole",
+            FaultPlan::Refuse { .. } => "refuse",
+            FaultPlan::Duplicate(_) => "duplicate",
         }
     }
 
@@ -92,60 +92,60 @@ impl Fate {
         let ms = |random: &mut StdRng, most| Duration::from_millis(random.random_range(10..=most));
         let exchange = random.random_range(1..=3);
         match random.random_range(0..100) {
-            0..20 => Fate::Pass { exchanges: exchange },
-            20..32 => Fate::Delay { request: ms(random, 800), answer: ms(random, 1_500) },
-            32..46 => Fate::CutRequest { exchange, after: random.random_range(0..3_000) },
-            46..54 => Fate::CutAnswer { exchange, after: 0 },
-            54..64 => Fate::CutAnswer { exchange, after: random.random_range(1..400) },
-            64..72 => Fate::Trickle { piece: random.random_range(300..4_000), pause: ms(random, 30) },
-            72..76 => Fate::Reset,
-            76..80 => Fate::BlackHole { held: ms(random, 2_000) },
-            80..84 => Fate::Refuse { gone: ms(random, 700) },
-            _ => Fate::Duplicate(Twin { together: random.random(), second_answers: random.random() }),
+            0..20 => FaultPlan::Pass { exchanges: exchange },
+            20..32 => FaultPlan::Delay { request: ms(random, 800), answer: ms(random, 1_500) },
+            32..46 => FaultPlan::CutRequest { exchange, after: random.random_range(0..3_000) },
+            46..54 => FaultPlan::CutAnswer { exchange, after: 0 },
+            54..64 => FaultPlan::CutAnswer { exchange, after: random.random_range(1..400) },
+            64..72 => FaultPlan::Trickle { piece: random.random_range(300..4_000), pause: ms(random, 30) },
+            72..76 => FaultPlan::Reset,
+            76..80 => FaultPlan::BlackHole { held: ms(random, 2_000) },
+            80..84 => FaultPlan::Refuse { gone: ms(random, 700) },
+            _ => FaultPlan::Duplicate(Twin { together: random.random(), second_answers: random.random() }),
         }
     }
 }
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fates {
+pub enum FaultSchedule {
     /// A seed.
     Random {
         /// It.
         seed: u64,
     },
     /// The same for all.
-    Always(Fate),
+    Always(FaultPlan),
 }
 
-impl Fates {
+impl FaultSchedule {
     /// Nothing happens.
-    pub const CALM: Fates = Fates::Always(Fate::Pass { exchanges: 0 });
+    pub const CALM: FaultSchedule = FaultSchedule::Always(FaultPlan::Pass { exchanges: 0 });
 
     /// By the seed of the environment, or else by a new one; a failing test tells which it was.
     pub fn random() -> Self {
         let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
-        Fates::Random { seed: given.unwrap_or_else(rand::random) }
+        FaultSchedule::Random { seed: given.unwrap_or_else(rand::random) }
     }
 
-    /// The fate of the n-th connection.
-    pub fn of_connection(self, number: u64) -> Fate {
+    /// The plan of the n-th connection.
+    pub fn of_connection(self, number: u64) -> FaultPlan {
         match self {
-            Fates::Random { seed } => {
+            FaultSchedule::Random { seed } => {
                 // An odd factor keeps neighbouring numbers of neighbouring seeds apart.
                 let own = seed ^ (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                Fate::random(&mut StdRng::seed_from_u64(own))
+                FaultPlan::random(&mut StdRng::seed_from_u64(own))
             }
-            Fates::Always(fate) => fate,
+            FaultSchedule::Always(plan) => plan,
         }
     }
 }
 
-impl fmt::Display for Fates {
+impl fmt::Display for FaultSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fates::Random { seed } => write!(f, "{SEED}={seed} meets the same fates"),
-            Fates::Always(fate) => write!(f, "{fate:?}"),
+            FaultSchedule::Random { seed } => write!(f, "{SEED}={seed} meets the same schedule"),
+            FaultSchedule::Always(plan) => write!(f, "{plan:?}"),
         }
     }
 }
@@ -158,10 +158,11 @@ mod tests {
 
     #[test]
     fn a_seed_decides_everything_and_two_seeds_differ() {
-        let fates = |seed| -> Vec<Fate> { (0..200).map(|n| Fates::Random { seed }.of_connection(n)).collect() };
-        assert_eq!(fates(7), fates(7));
-        assert_ne!(fates(7), fates(8));
-        let kinds: HashSet<&str> = fates(7).iter().map(Fate::name).collect();
-        assert_eq!(kinds.len(), 9, "every fate comes: {kinds:?}");
+        let schedule =
+            |seed| -> Vec<FaultPlan> { (0..200).map(|n| FaultSchedule::Random { seed }.of_connection(n)).collect() };
+        assert_eq!(schedule(7), schedule(7));
+        assert_ne!(schedule(7), schedule(8));
+        let kinds: HashSet<&str> = schedule(7).iter().map(FaultPlan::name).collect();
+        assert_eq!(kinds.len(), 9, "every plan comes: {kinds:?}");
     }
 }

@@ -69,7 +69,7 @@ async fn a_backup_of_a_busy_collector_is_one_moment_and_restores_into_either_kin
     let mut feed = Feed::open_after(&viewer, "", Some(&format!("{epoch}-1"))).await;
     feed.wait_for("a reset", SOON, |event| event.kind == "reset").await;
 
-    let mut on_file = TestCollector::start_on_file().await;
+    let mut on_file = TestCollector::start().await;
     on_file.stop().await;
     on_file.cli(&["restore", &file]).await;
     on_file.run().await;

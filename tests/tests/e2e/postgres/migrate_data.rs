@@ -32,7 +32,7 @@ fn told(output: &Output) -> String {
 #[tokio::test]
 async fn a_fleet_moves_to_postgresql_over_a_sigkill_of_the_copy_and_goes_on_there() {
     let server = Arc::new(TestPostgres::start());
-    let mut collector = TestCollector::start_on_file().await;
+    let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
     let unheard = node.next_request(vec![running(PIPELINE, distinct_counts(2))]);
