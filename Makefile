@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 MACHETE_VERSION := 0.9.2
 FUZZ_VERSION := 0.13.2
 # The client library.
-CLIENT := collector/dashboard
+CLIENT := collector/dashboard/client
 CLIENT_TYPES := $(CLIENT)/src/generated/feed.ts
 
 .PHONY: help
@@ -59,7 +59,7 @@ types: setup setup-node ## Write the client library's types from the Rust types
 	@[ -s $(CLIENT_TYPES).new ] && mv $(CLIENT_TYPES).new $(CLIENT_TYPES)
 
 .PHONY: client
-client: setup-node ## Build the client library, into collector/dashboard/dist
+client: setup-node ## Build the client library, into collector/dashboard/client/dist
 	cd $(CLIENT) && npm run --silent build
 
 # Generator and collector share the machine, so nothing else should run on it.

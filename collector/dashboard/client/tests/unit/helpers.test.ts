@@ -8,7 +8,7 @@ import type { EventOf, LogLevel, RateSample } from "../../src/wire.ts";
 
 describe("the level of a line", () => {
   const testdata = (name: string) =>
-    readFileSync(new URL(`../../../../agent/testdata/vector-0.58/${name}`, import.meta.url), "utf8").split("\n");
+    readFileSync(new URL(`../../../../../agent/testdata/vector-0.58/${name}`, import.meta.url), "utf8").split("\n");
 
   test("of a real Vector is what the line says", () => {
     const lines = testdata("logs.txt").filter((line) => line !== "");

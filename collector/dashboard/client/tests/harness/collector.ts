@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { eventually } from "./eventually.ts";
 import { TestNode } from "./node.ts";
 
-const TARGET = process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, "../../../../target");
+const TARGET = process.env.CARGO_TARGET_DIR ?? join(import.meta.dirname, "../../../../../target");
 const PROGRAM = join(TARGET, "debug/systole-collector");
 
 export interface NewToken {
