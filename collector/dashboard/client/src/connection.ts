@@ -1,25 +1,25 @@
-/** One stream at a time, opened again and again: when to try, when to wait, when to give up. */
+/** One stream at a time, opened again after each end: it decides when to try, when to wait and when to stop. */
 
 import { backoffMs } from "./backoff.ts";
 import type { FeedState, StateDetail } from "./state.ts";
 import type { OpenStream, StreamEnd, StreamEvent, StreamHandlers, StreamRequest } from "./transport.ts";
 import { type AnyEvent, type Hello, isKnownType, type Snapshot } from "./wire.ts";
 
-/** Tries in a row before giving up. */
-const MOST_TRIES = 50;
-/** A stream that lived this long was a success: the count of tries begins anew. */
-const GOOD_LIFE_MS = 60_000;
-/** Silence of so many pings means that nobody is there any more. */
+/** Attempts in a row before the connection fails: about 25 minutes of a collector that does not answer. */
+const MAX_ATTEMPTS = 50;
+/** After a stream of this length, failures are counted from zero again. */
+const STABLE_STREAM_MS = 60_000;
+/** A stream is dead after a silence of this many ping intervals: two pings are missing then. */
 const SILENT_PINGS = 2.5;
-/** How often a ping comes, until `hello` says it. */
+/** The ping interval until `hello` says it: the collector's default. */
 const DEFAULT_PING_MS = 10_000;
-/** The longest wait that a server can ask for. */
-const LONGEST_ORDER_MS = 3_600_000;
-/** Answers that another try would not change. 204 is how HTTP tells an event source to stop. */
+/** The longest wait that a server can ask for. A longer one is more likely a mistake than meant. */
+const MAX_SERVER_WAIT_MS = 3_600_000;
+/** Answers that another attempt would not change. 204 is how HTTP tells an event source to stop. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([204, 400, 401, 403]);
 
-/** What came: an event, with or without an id, or an id alone. */
-export interface Block {
+/** One message of a feed: an event, with or without an id, or an id alone. */
+export interface FeedMessage {
   event: AnyEvent | undefined;
   id: string | undefined;
   /** See {@link StreamEvent.inherited}. */
@@ -29,16 +29,18 @@ export interface Block {
 export interface ConnectionHooks {
   /** The stream to open now. */
   request(): StreamRequest;
-  onBlock(block: Block): void;
+  onMessage(message: FeedMessage): void;
   onState(state: FeedState, detail: StateDetail): void;
-  /** Whether everything up to this number was taken. */
+  /** Whether everything up to this number was received. */
   hasReached(seq: number): boolean;
+  /** Whether the next attempt can have another token: a revoked one is not the end then. */
+  canRenewToken: boolean;
 }
 
 export class Connection {
   readonly #open: OpenStream;
   readonly #hooks: ConnectionHooks;
-  /** Closes the one stream that there is, also while it is being opened. */
+  /** Closes the stream, also while it is being opened. Undefined when there is none. */
   #closeStream: (() => void) | undefined;
   #hadStream: boolean;
   #state: FeedState;
@@ -48,23 +50,23 @@ export class Connection {
   #openedAt: number | undefined;
   #failures = 0;
   #pingMs = DEFAULT_PING_MS;
-  /** What `retry:` said last. */
+  /** The last value of `retry:`. */
   #retryMs = 0;
-  /** What the last goodbye said. */
+  /** The goodbye of this stream. */
   #goodbye: { reason: string; retryMs: number } | undefined;
-  /** The server does not want to be asked before. */
+  /** The server asked for no request before this time. */
   #notBefore = 0;
-  /** The last answer was 204: only a person may ask again. */
-  #dismissed = false;
+  /** The last answer was 204: only `recover` tries again. */
+  #isStopped = false;
   #head: number | undefined;
   #snapshot: Required<Snapshot> | undefined;
 
-  /** With `hadStream` something is shown already, which is old until the first stream is open. */
+  /** `hadStream`: the program shows data already, which is stale until the first stream is open. */
   constructor(open: OpenStream, hooks: ConnectionHooks, hadStream: boolean) {
     this.#open = open;
     this.#hooks = hooks;
     this.#hadStream = hadStream;
-    this.#state = this.#lost;
+    this.#state = this.#disconnectedState;
   }
 
   get state(): FeedState {
@@ -80,12 +82,12 @@ export class Connection {
     this.#goodbye = undefined;
     this.#head = undefined;
     this.#snapshot = undefined;
-    if (this.#state !== this.#lost) this.#enter(this.#lost, {});
-    this.#heardSomething();
+    if (this.#state !== this.#disconnectedState) this.#setState(this.#disconnectedState, {});
+    this.#recordActivity();
     this.#closeStream = this.#open(this.#hooks.request(), this.#handlers());
   }
 
-  /** Ends everything, without a word. */
+  /** Ends everything, without a change of the state. */
   close(): void {
     this.#closeStream?.();
     this.#closeStream = undefined;
@@ -94,21 +96,28 @@ export class Connection {
     this.#timer = undefined;
   }
 
-  /** Tries now, whatever was before; does nothing while a stream is there or being opened. */
+  /** Tries now, in any state. Does nothing while a stream is open or being opened. */
   recover(): void {
-    if (this.#isSilent) this.#takeForDead();
+    if (this.#isSilent) this.#onSilence();
     if (this.#state === "failed") this.#failures = 0;
-    this.#dismissed = false;
+    this.#isStopped = false;
     this.start();
   }
 
-  /** The network or the page is back: tries now, unless the server asked for patience or the end. */
+  /** The network or the page is back: tries now, unless the server asked to wait or to stop. */
   wake(): void {
-    if (this.#dismissed || Date.now() < this.#notBefore) return;
+    if (this.#isStopped || Date.now() < this.#notBefore) return;
     this.recover();
   }
 
-  /** Whether the watchdog is late: timers stand still while a machine sleeps, and are slow in hidden pages. */
+  /** Becomes live if everything up to the stream's head was received. */
+  checkLive(): void {
+    if (this.#state === "replaying" && this.#head !== undefined && this.#hooks.hasReached(this.#head)) {
+      this.#setState("live", {});
+    }
+  }
+
+  /** Whether the watchdog is late: timers stop while a machine sleeps, and are slow in hidden pages. */
   get #isSilent(): boolean {
     return this.#closeStream !== undefined && Date.now() - this.#lastActivityAt >= this.#silenceMs;
   }
@@ -118,49 +127,49 @@ export class Connection {
       onOpen: () => {
         this.#openedAt = Date.now();
       },
-      onActivity: () => this.#heardSomething(),
+      onActivity: () => this.#recordActivity(),
       onRetry: (ms) => {
         this.#retryMs = ms;
       },
-      onId: (id) => this.#pass({ event: undefined, id, inherited: false }),
-      onEvent: (event) => this.#take(event),
-      onEnd: (end) => this.#endStream(end),
+      onId: (id) => this.#forward({ event: undefined, id, inherited: false }),
+      onEvent: (event) => this.#onEvent(event),
+      onEnd: (end) => this.#onStreamEnd(end),
     };
   }
 
-  #take({ type, data, id, inherited }: StreamEvent): void {
+  #onEvent({ type, data, id, inherited }: StreamEvent): void {
     if (!isKnownType(type)) {
-      this.#pass({ event: undefined, id, inherited });
+      this.#forward({ event: undefined, id, inherited });
       return;
     }
     let event: AnyEvent;
     try {
       event = JSON.parse(data) as AnyEvent;
     } catch {
-      // Passing it over would lose it without a word; the next stream brings it again.
-      this.#abandon(`the data of ${type} is no JSON`);
+      // To skip the event would lose it without notice. The next stream sends it again.
+      this.#abandon(`the data of ${type} is not JSON`);
       return;
     }
-    if (event.type === "hello") this.#greet(event);
+    if (event.type === "hello") this.#onHello(event);
     if (event.type === "goodbye") this.#goodbye = event;
     if (event.type !== "snapshot") {
-      this.#pass({ event, id, inherited });
+      this.#forward({ event, id, inherited });
       return;
     }
-    const whole = this.#join(event);
-    if (whole !== undefined) this.#pass({ event: whole, id, inherited });
+    const whole = this.#joinParts(event);
+    if (whole !== undefined) this.#forward({ event: whole, id, inherited });
   }
 
-  #greet(hello: Hello): void {
+  #onHello(hello: Hello): void {
     this.#pingMs = hello.pingMs;
     this.#head = hello.head;
     this.#hadStream = true;
-    this.#heardSomething();
-    this.#enter("replaying", {});
+    this.#recordActivity();
+    this.#setState("replaying", {});
   }
 
-  /** Parts of a snapshot become one, which is there with the last of them. */
-  #join(part: Snapshot): Snapshot | undefined {
+  /** Joins the parts of a snapshot. Returns it with the last part, and undefined before. */
+  #joinParts(part: Snapshot): Snapshot | undefined {
     this.#snapshot ??= { type: "snapshot", nodes: [], pipelines: [], samples: [], done: true };
     const whole = this.#snapshot;
     for (const node of part.nodes ?? []) whole.nodes.push(node);
@@ -171,71 +180,64 @@ export class Connection {
     return whole;
   }
 
-  #pass(block: Block): void {
-    this.#hooks.onBlock(block);
-    this.settle();
-  }
-
-  /** Looks whether the stream has caught up: something was taken, now or after it had been held back. */
-  settle(): void {
-    if (this.#state === "replaying" && this.#head !== undefined && this.#hooks.hasReached(this.#head)) {
-      this.#enter("live", {});
-    }
+  #forward(message: FeedMessage): void {
+    this.#hooks.onMessage(message);
+    this.checkLive();
   }
 
   get #silenceMs(): number {
     return this.#pingMs * SILENT_PINGS;
   }
 
-  #heardSomething(): void {
+  #recordActivity(): void {
     this.#lastActivityAt = Date.now();
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#takeForDead(), this.#silenceMs);
+    this.#watchdog = setTimeout(() => this.#onSilence(), this.#silenceMs);
   }
 
-  #takeForDead(): void {
-    this.#abandon(`nothing was heard for ${Math.round(this.#silenceMs / 1_000)} s`);
+  #onSilence(): void {
+    this.#abandon(`nothing was received for ${Math.round(this.#silenceMs / 1_000)} s`);
   }
 
-  /** Closes a stream that is of no use any more. */
+  /** Closes a stream that cannot be used any more. */
   #abandon(reason: string): void {
     this.#closeStream?.();
-    this.#endStream({ kind: "ended", reason });
+    this.#onStreamEnd({ kind: "ended", reason });
   }
 
-  #endStream(end: StreamEnd): void {
+  #onStreamEnd(end: StreamEnd): void {
     const now = Date.now();
     this.#closeStream = undefined;
     clearTimeout(this.#watchdog);
-    if (this.#openedAt !== undefined && now - this.#openedAt >= GOOD_LIFE_MS) this.#failures = 0;
+    if (this.#openedAt !== undefined && now - this.#openedAt >= STABLE_STREAM_MS) this.#failures = 0;
     this.#failures += 1;
     const goodbye = this.#goodbye;
-    const reason = goodbye === undefined ? end.reason : `the collector said goodbye: ${goodbye.reason}`;
+    const reason = goodbye === undefined ? end.reason : `the collector closed the stream: ${goodbye.reason}`;
     const status = end.kind === "refused" ? { status: end.status } : {};
-    this.#dismissed = end.kind === "refused" && end.status === 204;
+    this.#isStopped = end.kind === "refused" && end.status === 204;
     const isFinal = end.kind === "refused" && FINAL_STATUSES.has(end.status);
-    if (isFinal || goodbye?.reason === "revoked") {
-      this.#enter("failed", { reason, ...status });
+    if (isFinal || (goodbye?.reason === "revoked" && !this.#hooks.canRenewToken)) {
+      this.#setState("failed", { reason, ...status });
       return;
     }
-    if (this.#failures >= MOST_TRIES) {
-      this.#enter("failed", { reason: `${reason} (after ${MOST_TRIES} tries)`, ...status });
+    if (this.#failures >= MAX_ATTEMPTS) {
+      this.#setState("failed", { reason: `${reason} (after ${MAX_ATTEMPTS} attempts)`, ...status });
       return;
     }
     const retryAfterMs = end.kind === "refused" ? end.retryAfterMs : undefined;
-    const orderedMs = Math.min(LONGEST_ORDER_MS, goodbye?.retryMs ?? retryAfterMs ?? this.#retryMs);
-    const retryInMs = Math.max(orderedMs, backoffMs(this.#failures));
-    this.#notBefore = now + orderedMs;
+    const serverWaitMs = Math.min(MAX_SERVER_WAIT_MS, goodbye?.retryMs ?? retryAfterMs ?? this.#retryMs);
+    const retryInMs = Math.max(serverWaitMs, backoffMs(this.#failures));
+    this.#notBefore = now + serverWaitMs;
     this.#timer = setTimeout(() => this.start(), retryInMs);
-    this.#enter(this.#lost, { reason, retryInMs, ...status });
+    this.#setState(this.#disconnectedState, { reason, retryInMs, ...status });
   }
 
-  /** The state of being without a stream. */
-  get #lost(): FeedState {
+  /** The state without a stream. */
+  get #disconnectedState(): FeedState {
     return this.#hadStream ? "stale" : "connecting";
   }
 
-  #enter(state: FeedState, detail: StateDetail): void {
+  #setState(state: FeedState, detail: StateDetail): void {
     if (this.#state === state && detail.reason === undefined) return;
     this.#state = state;
     this.#hooks.onState(state, detail);

@@ -1,16 +1,16 @@
 /** The id of an event of the feed: `<epoch>-<seq>`. */
 export interface EventId {
-  /** Changes when the database is wiped or restored; ids of two epochs have no order. */
+  /** Changes when the database is wiped or restored. Ids of two epochs have no order. */
   readonly epoch: string;
   /** The order of commit. */
   readonly seq: number;
 }
 
-const FORM = /^([a-z0-9]{1,32})-([0-9]+)$/;
+const PATTERN = /^([a-z0-9]{1,32})-([0-9]+)$/;
 
-/** Reads an id; undefined when it is none. */
+/** Reads an id; returns undefined when the text is not one. */
 export function parseEventId(text: string): EventId | undefined {
-  const [, epoch, digits] = FORM.exec(text) ?? [];
+  const [, epoch, digits] = PATTERN.exec(text) ?? [];
   if (epoch === undefined || digits === undefined) return undefined;
   const seq = Number(digits);
   return Number.isSafeInteger(seq) ? { epoch, seq } : undefined;

@@ -1,28 +1,26 @@
-/** The last lines of a log, with repeated ones folded into one that counts them. */
+/** The last lines of a log. Equal lines are folded into one that counts them. */
 
 import { findLogLevel } from "./log_level.ts";
 import type { EventOf, LogEntryLine, LogLevel, NodeId, PipelineId } from "./wire.ts";
 
-/** Lines kept, unless told otherwise. */
+/** Default number of lines: what a person reads in a panel. */
 const KEPT_LINES = 200;
-/** Lines whose first so many characters are the same are the same line. */
-const COMPARED_CHARACTERS = 80;
-/** Lines further apart are two. */
-const FOLDED_MS = 30_000;
+/** Equal lines are folded within this time. Later, a line is news again. */
+const FOLD_WINDOW_MS = 30_000;
 
 export interface BufferedLine {
   readonly nodeId: NodeId;
   readonly pipelineId: PipelineId;
-  /** When the first of them was read. */
+  /** When the first one was read. */
   readonly at: number;
-  /** When the last of them was read. */
+  /** When the last one was read. */
   readonly lastAt: number;
   readonly stream: LogEntryLine["stream"];
-  /** What the agent read from the line, or else what it says itself. */
+  /** The level that the agent found, or the one that the line says. */
   readonly level: LogLevel | undefined;
-  /** The first of them. */
+  /** The text. */
   readonly line: string;
-  /** How many they are. */
+  /** How many lines it stands for. */
   readonly count: number;
 }
 
@@ -39,14 +37,14 @@ export class LogBuffer {
     return this.#lines;
   }
 
-  /** Takes the lines of an event. */
+  /** Adds the lines of an event. */
   add({ nodeId, pipelineId, entries }: Omit<EventOf<"log_entry">, "type">): void {
     const lines = [...this.#lines];
     for (const { at, stream, level, line } of entries) {
       const one = { nodeId, pipelineId, at, lastAt: at, stream, level: level ?? findLogLevel(line), line, count: 1 };
       const same = lines.findLastIndex((known) => isSame(known, one));
       const known = lines[same];
-      // A folded line stays where its first one stood, so that lines do not jump while one reads them.
+      // A folded line stays at its place, so that lines do not move while a person reads them.
       if (known === undefined) lines.push(one);
       else lines[same] = { ...known, lastAt: Math.max(known.lastAt, at), count: known.count + 1 };
     }
@@ -60,14 +58,11 @@ export class LogBuffer {
 
 function isSame(known: BufferedLine, one: BufferedLine): boolean {
   return (
-    Math.abs(one.at - known.lastAt) <= FOLDED_MS &&
+    Math.abs(one.at - known.lastAt) <= FOLD_WINDOW_MS &&
     known.level === one.level &&
     known.nodeId === one.nodeId &&
     known.pipelineId === one.pipelineId &&
-    head(known.line) === head(one.line)
+    // The whole text: lines with a long common beginning often differ in the part that matters.
+    known.line === one.line
   );
-}
-
-function head(line: string): string {
-  return line.slice(0, COMPARED_CHARACTERS);
 }

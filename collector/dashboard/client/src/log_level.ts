@@ -1,14 +1,14 @@
 /**
- * How grave a line says it is: from a JSON line's field or the line's beginning, never from any word further in it,
- * because `cleared error state` is no error. The agent reads levels in the same way; this is for lines without one.
+ * Finds the level of a log line: in a field of a JSON line, or at the beginning of the line. Words further in the line
+ * are not used, because `cleared error state` is not an error. The agent does the same; this is for lines without a level.
  */
 
 import type { LogLevel } from "./wire.ts";
 
-/** Words at the beginning that may stand before the level: date, time, zone, a name in brackets. */
+/** How many words may precede the level: date, time, zone, a name in brackets. */
 const WORDS_BEFORE_LEVEL = 4;
 
-/** The fields that hold a level; the first that a line has counts. */
+/** Fields that hold a level. The first one in the line counts. */
 const FIELDS: ReadonlySet<string> = new Set(["level", "lvl", "severity"]);
 
 const NAMES: ReadonlyMap<string, LogLevel> = new Map([
@@ -29,23 +29,23 @@ const NAMES: ReadonlyMap<string, LogLevel> = new Map([
   ["emerg", "ERROR"],
 ]);
 
-/** Finds the level of a line; undefined when it says none. */
+/** Finds the level of a line; returns undefined when there is none. */
 export function findLogLevel(line: string): LogLevel | undefined {
   const text = line.trimStart();
   return text.startsWith("{") ? ofJson(text) : ofText(withoutColours(text));
 }
 
-/** Reads a level by its name, in any case of letters. */
+/** Reads the name of a level, in upper or lower case. */
 export function parseLogLevel(name: string): LogLevel | undefined {
   return NAMES.get(name.toLowerCase());
 }
 
-/** A key with its colon, and a value that is neither object nor list. */
+/** A key with its colon, and a value that is not an object or a list. */
 const KEY = /\s*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*/y;
 const SCALAR = /"[^"\\]*(?:\\.[^"\\]*)*"|[^\s,{}[\]"]+/y;
 const COMMA = /\s*,/y;
 
-/** Reads keys until one holds a level. JSON.parse would refuse a line that was cut, and keep the last of two keys. */
+/** Reads keys until one holds a level. JSON.parse would reject a line that was cut, and use the last of two keys. */
 function ofJson(line: string): LogLevel | undefined {
   let at = 1;
   for (;;) {
@@ -64,7 +64,7 @@ function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | u
   return pattern.exec(text) ?? undefined;
 }
 
-/** Where the value that begins at `at` ends; the text's end when it is cut. */
+/** The end of the value that begins at `at`; the end of the text when the value is cut. */
 function skipValue(line: string, at: number): number {
   let depth = 0;
   let next = at;
@@ -86,10 +86,10 @@ function skipValue(line: string, at: number): number {
 function ofValue(value: string | undefined): LogLevel | undefined {
   if (value === undefined) return undefined;
   if (value.startsWith('"')) {
-    // Vector repeats a level as text in a text.
+    // Vector writes the level as a quoted text inside a text.
     return parseLogLevel(value.replaceAll(/[\\"]/g, ""));
   }
-  // As bunyan and pino count.
+  // The numbers of bunyan and pino.
   const number = /^[0-9]+$/.test(value) ? Number(value) : 0;
   if (number < 10 || number > 60) return undefined;
   return (["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "ERROR"] as const)[Math.floor(number / 10) - 1];
@@ -110,7 +110,7 @@ function ofText(line: string): LogLevel | undefined {
     const bare = word.replace(/^[[\]()<>:|,-]+|[[\]()<>:|,-]+$/g, "");
     const level = parseLogLevel(bare);
     if (level !== undefined) {
-      // "error while …" is prose; "error: …", "[error]" and "ERROR" are levels.
+      // "error while …" is a sentence. "error: …", "[error]" and "ERROR" are levels.
       const isMarked = bare.length < word.length || /^[A-Z]+$/.test(bare);
       return isMarked || afterTime ? level : undefined;
     }
@@ -124,6 +124,6 @@ function ofText(line: string): LogLevel | undefined {
 }
 
 function withoutColours(line: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours begin with one
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours begin with a control character
   return line.replace(/\x1b(?:\[[^@-~]*[@-~]?|[^[]|$)/g, "");
 }

@@ -1,21 +1,21 @@
-/** What happens to a page and its network, as far as a feed cares. In Node nothing of it does. */
+/** Events of a page and its network that concern a feed. In Node none of them happens. */
 
 export interface PageHooks {
-  /** Somebody looks again, or the network is back. */
+  /** The page is visible again, or the network is back. */
   wake(): void;
-  /** The page is put aside, perhaps for good. */
+  /** The page is suspended, perhaps for good. */
   suspend(): void;
-  /** It was only put aside. */
+  /** The suspended page is back. */
   resume(): void;
 }
 
-/** Listens; what it returns stops that. */
+/** Adds the listeners and returns a function that removes them. */
 export function watchPage(hooks: PageHooks): () => void {
   const abort = new AbortController();
   const { signal } = abort;
   const target = globalThis as Partial<Pick<EventTarget, "addEventListener">>;
   target.addEventListener?.("online", () => hooks.wake(), { signal });
-  // Kept in memory (back/forward cache) or left: either way it must not hold the tabs' connection.
+  // The page is left, or kept in memory (back/forward cache). It must not hold the connection of all tabs either way.
   target.addEventListener?.("pagehide", () => hooks.suspend(), { signal });
   target.addEventListener?.("pageshow", () => hooks.resume(), { signal });
   if (typeof document !== "undefined") {

@@ -1,8 +1,8 @@
 /**
- * Server-Sent Events out of bytes, to the letter of the HTML standard (9.2.6, "Interpreting an event stream").
+ * Parses bytes into Server-Sent Events, exactly as the HTML standard says (9.2.6, "Interpreting an event stream").
  *
- * Beside what a browser's EventSource shows, it tells each block's own id, and ids that come without an event: the feed
- * moves a quiet client's place on with them.
+ * Unlike a browser's EventSource it reports the id of each block, and ids without an event: with those the feed moves
+ * the position of a client that receives few events.
  */
 
 /** One event of the stream. */
@@ -11,28 +11,28 @@ export interface ServerSentEvent {
   type: string;
   /** The lines of `data:`, joined by LF. */
   data: string;
-  /** The id that this very event came with; undefined when it had none. */
+  /** The id of this event; undefined when it had none. */
   id: string | undefined;
 }
 
-/** What a parser tells, in the order of the stream. */
+/** Calls of a parser, in the order of the stream. */
 export interface ParserHandlers {
-  /** An event is whole. */
+  /** An event is complete. */
   onEvent(event: ServerSentEvent): void;
   /** A block without data had an id. */
   onId?(id: string): void;
-  /** How long to wait before connecting anew, in milliseconds. */
+  /** How long to wait before the next connection, in milliseconds. */
   onRetry?(ms: number): void;
 }
 
 const DIGITS = /^[0-9]+$/;
 
-/** Takes a stream's bytes as they come. What is not followed by a blank line is never told. */
+/** Parses the bytes of one stream. An event that no blank line ends is not reported. */
 export class EventStreamParser {
-  // Takes off one byte order mark, replaces what is no UTF-8, and joins characters that were split.
+  // Removes one byte order mark, replaces invalid UTF-8, and joins characters that were split.
   readonly #decoder = new TextDecoder();
   readonly #handlers: ParserHandlers;
-  /** The beginning of a line whose end has not come yet. */
+  /** The beginning of a line whose end was not received yet. */
   #line = "";
   /** The last character was a CR: an LF that follows belongs to it. */
   #afterCr = false;
@@ -44,7 +44,7 @@ export class EventStreamParser {
     this.#handlers = handlers;
   }
 
-  /** Takes the next bytes, cut anywhere. */
+  /** Parses the next bytes. They may be cut anywhere. */
   push(bytes: Uint8Array): void {
     const text = this.#decoder.decode(bytes, { stream: true });
     let from = 0;
@@ -52,13 +52,13 @@ export class EventStreamParser {
       this.#afterCr = false;
       if (text[0] === "\n") from = 1;
     }
-    // Most streams have one kind of line end: the other is looked for once per call, not per line.
+    // Most streams have one kind of line end. The other is searched once per call, not once per line.
     let lf = text.indexOf("\n", from);
     let cr = text.indexOf("\r", from);
     while (lf >= 0 || cr >= 0) {
       const isCr = cr >= 0 && (lf < 0 || cr < lf);
       const end = isCr ? cr : lf;
-      this.#takeLine(this.#line + text.slice(from, end));
+      this.#parseLine(this.#line + text.slice(from, end));
       this.#line = "";
       from = end + 1;
       if (isCr) {
@@ -71,22 +71,22 @@ export class EventStreamParser {
     this.#line += text.slice(from);
   }
 
-  #takeLine(line: string): void {
+  #parseLine(line: string): void {
     if (line === "") {
       this.#endBlock();
       return;
     }
-    // A comment is a field without a name, which is passed over like any unknown one.
+    // A comment is a field without a name. Unknown fields are skipped.
     const colon = line.indexOf(":");
     if (colon < 0) {
-      this.#takeField(line, "");
+      this.#setField(line, "");
       return;
     }
     const value = colon + (line[colon + 1] === " " ? 2 : 1);
-    this.#takeField(line.slice(0, colon), line.slice(value));
+    this.#setField(line.slice(0, colon), line.slice(value));
   }
 
-  #takeField(name: string, value: string): void {
+  #setField(name: string, value: string): void {
     switch (name) {
       case "event":
         this.#type = value;

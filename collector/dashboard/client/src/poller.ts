@@ -1,47 +1,47 @@
-/** Asks by other means while the feed is not live: at once when it is known to be lost, and regularly. */
+/** Calls the program's `poll` while the feed is not live: at once when the stream is lost, and then regularly. */
 
-/** How often, unless told otherwise. */
+/** Default and longest time between two polls. */
 export const POLL_MS = 30_000;
 
 export class Poller {
   readonly #poll: () => unknown;
   readonly #everyMs: number;
   #timer: ReturnType<typeof setInterval> | undefined;
-  #isAsking = false;
-  #wasUrged = false;
+  #isPolling = false;
+  #hasPolledNow = false;
 
   constructor(poll: () => unknown, everyMs: number) {
     this.#poll = poll;
     this.#everyMs = everyMs;
   }
 
-  /** Asks from now on, first when a period is over. */
+  /** Polls from now on, first after one period. */
   start(): void {
-    this.#timer ??= setInterval(() => void this.#ask(), this.#everyMs);
+    this.#timer ??= setInterval(() => void this.#pollOnce(), this.#everyMs);
   }
 
-  /** Asks at once, unless it did since the start. */
-  urge(): void {
-    if (this.#wasUrged) return;
-    this.#wasUrged = true;
-    void this.#ask();
+  /** Polls at once, but only once after each start. */
+  pollNow(): void {
+    if (this.#hasPolledNow) return;
+    this.#hasPolledNow = true;
+    void this.#pollOnce();
   }
 
   stop(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    this.#wasUrged = false;
+    this.#hasPolledNow = false;
   }
 
-  async #ask(): Promise<void> {
-    if (this.#isAsking) return;
-    this.#isAsking = true;
+  async #pollOnce(): Promise<void> {
+    if (this.#isPolling) return;
+    this.#isPolling = true;
     try {
       await this.#poll();
     } catch {
-      // The next one may succeed; what is shown is known to be old meanwhile.
+      // The next poll may succeed. The state says that the data is stale meanwhile.
     } finally {
-      this.#isAsking = false;
+      this.#isPolling = false;
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Which of a component's rates says what it does. */
+/** Chooses the rates that show the work of a component. */
 
 import type { ComponentKind, RateSample } from "./wire.ts";
 
@@ -6,14 +6,14 @@ export interface ComponentRates {
   /** The rate to show, per second. */
   readonly eventsRate: number;
   readonly bytesRate: number;
-  /** What came in, of a transform: what it takes away or adds can be seen by it. */
+  /** The input of a transform. The difference to its output is what the transform removes or adds. */
   readonly inputEventsRate: number | undefined;
   readonly inputBytesRate: number | undefined;
 }
 
 /**
- * Sources: what they received, or what they sent where the engine does not count that. Transforms: what they sent, with
- * what they received as input. Sinks: what they received.
+ * Sources: what they received, or what they sent if the engine does not count the former. Transforms: what they sent,
+ * with what they received as input. Sinks: what they received.
  */
 export function componentRates(kind: ComponentKind, sample: RateSample): ComponentRates {
   const { receivedEventsRate, sentEventsRate, receivedBytesRate, sentBytesRate } = sample;

@@ -1,28 +1,31 @@
 /**
- * What a tab makes of what comes, from its own stream or from the tab that has one: passes on what is new, and holds
- * events back while a snapshot is fetched beside the stream, so that the snapshot does not undo them.
+ * Decides which messages are new, whether they come from this tab's stream or from the leader tab. While a snapshot is
+ * fetched on a second stream, it holds events back, so that the snapshot does not undo them.
  */
 
-import type { Block } from "./connection.ts";
+import type { FeedMessage } from "./connection.ts";
 import type { Position } from "./position.ts";
 import { type AnyEvent, type Gap, isFeedEvent, type Reset, type Snapshot } from "./wire.ts";
 
-/** Events held back for a snapshot; more of them, and the snapshot is given up. */
-const MOST_HELD = 10_000;
+/** Messages held back for a snapshot. With more of them the snapshot is not waited for, so that memory is bounded. */
+const MAX_HELD_MESSAGES = 10_000;
 
 export interface ReceiverHooks {
-  deliver(event: AnyEvent, id: string | undefined): void;
-  /** Events are missing: in a range, or everything that was known. */
+  /** An event is new. After it, everything up to `position` was delivered. */
+  deliver(event: AnyEvent, id: string | undefined, position: string | undefined): void;
+  /** Everything up to this id was delivered; the stream left out what was not asked for. */
+  onPosition(position: string): void;
+  /** Events are missing: those of a range, or everything that was known. */
   onMissing(missing: Gap | Reset): void;
-  /** The snapshot is not waited for any more: too much was held back, or the stream brings one by itself. */
+  /** The snapshot is not waited for any more: too many messages were held, or the stream brings a snapshot itself. */
   onHoldEnd(): void;
 }
 
 export class Receiver {
   readonly #position: Position;
   readonly #hooks: ReceiverHooks;
-  #held: Block[] | undefined;
-  /** This stream's epoch was found to be another one already; its `reset` tells nothing new. */
+  #held: FeedMessage[] | undefined;
+  /** `hello` already showed another epoch, so the `reset` of this stream was handled. */
   #resetKnown = false;
 
   constructor(position: Position, hooks: ReceiverHooks) {
@@ -30,20 +33,25 @@ export class Receiver {
     this.#hooks = hooks;
   }
 
-  receive(block: Block): void {
-    const { event, id, inherited } = block;
+  /** Whether messages are held back, so that the position is behind what was received. */
+  get isHolding(): boolean {
+    return this.#held !== undefined;
+  }
+
+  receive(message: FeedMessage): void {
+    const { event, id, inherited } = message;
     if (event === undefined || isFeedEvent(event)) {
-      if (this.#held !== undefined) this.#hold(block);
-      else this.#takeInOrder(block);
+      if (this.#held !== undefined) this.#hold(message);
+      else this.#deliverIfNew(message);
       return;
     }
     switch (event.type) {
       case "hello":
-        this.#resetKnown = !this.#position.isOf(event.epoch);
-        this.#hooks.deliver(event, undefined);
+        this.#resetKnown = !this.#position.isSameEpoch(event.epoch);
+        this.#deliver(event);
         if (this.#resetKnown) this.#reset({ type: "reset", reason: "epoch" });
-        // Without ids that come alone, this is where a stream that begins now begins.
-        else if (inherited && !event.resumed) this.#position.moveTo(`${event.epoch}-${event.head}`);
+        // EventSource does not show ids without an event. A stream that starts now starts at the head.
+        else if (inherited && !event.resumed) this.#advanceTo(`${event.epoch}-${event.head}`);
         break;
       case "reset":
         if (!this.#resetKnown) this.#reset(event);
@@ -51,16 +59,16 @@ export class Receiver {
         break;
       case "snapshot":
         this.#endHold();
-        if (this.#position.needsSnapshot) this.#position.arrive(id);
-        this.#hooks.deliver(event, id);
+        if (this.#position.needsSnapshot) this.#position.startAt(id);
+        this.#deliver(event, id);
         break;
       case "gap":
-        this.#hooks.deliver(event, undefined);
+        this.#deliver(event);
         this.#hooks.onMissing(event);
         break;
       default:
-        this.#hooks.deliver(event, undefined);
-        if (inherited) this.#position.moveTo(id);
+        this.#deliver(event);
+        if (inherited) this.#advanceTo(id);
     }
   }
 
@@ -69,31 +77,40 @@ export class Receiver {
     this.#held ??= [];
   }
 
-  /** The snapshot is there, or will not be: what was held back goes on. */
+  /** The snapshot was received, or will not be: delivers the held messages after it. */
   release(snapshot?: { event: Snapshot; id: string | undefined }): void {
     const held = this.#held ?? [];
     this.#held = undefined;
     if (snapshot !== undefined) {
-      // Who knew its place stays there: events up to the watermark are not lost because the state has them.
-      if (this.#position.needsSnapshot) this.#position.arrive(snapshot.id);
-      this.#hooks.deliver(snapshot.event, snapshot.id);
+      // A known position stays: the snapshot has the state of the held events, and not their lines and changes.
+      if (this.#position.needsSnapshot) this.#position.startAt(snapshot.id);
+      this.#deliver(snapshot.event, snapshot.id);
     }
-    for (const block of held) this.receive(block);
+    for (const message of held) this.receive(message);
   }
 
-  #takeInOrder({ event, id, inherited }: Block): void {
-    if (event !== undefined && isFeedEvent(event)) {
-      if (!this.#position.admits(event, id, inherited)) return;
-      this.#position.moveTo(id);
-      this.#hooks.deliver(event, id);
-    } else {
-      this.#position.moveTo(id);
-    }
+  #deliver(event: AnyEvent, id?: string): void {
+    this.#hooks.deliver(event, id, this.#position.id);
   }
 
-  #hold(block: Block): void {
-    this.#held?.push(block);
-    if ((this.#held?.length ?? 0) > MOST_HELD) this.#endHold();
+  #deliverIfNew({ event, id, inherited }: FeedMessage): void {
+    if (event === undefined || !isFeedEvent(event)) {
+      this.#advanceTo(id);
+      return;
+    }
+    if (!this.#position.isNew(event, id, inherited)) return;
+    this.#position.advanceTo(id);
+    this.#deliver(event, id);
+  }
+
+  #advanceTo(id: string | undefined): void {
+    this.#position.advanceTo(id);
+    if (this.#position.id !== undefined) this.#hooks.onPosition(this.#position.id);
+  }
+
+  #hold(message: FeedMessage): void {
+    this.#held?.push(message);
+    if ((this.#held?.length ?? 0) > MAX_HELD_MESSAGES) this.#endHold();
   }
 
   #endHold(): void {
@@ -104,8 +121,8 @@ export class Receiver {
 
   #reset(reset: Reset): void {
     this.#endHold();
-    this.#position.forget();
-    this.#hooks.deliver(reset, undefined);
+    this.#position.reset();
+    this.#deliver(reset);
     this.#hooks.onMissing(reset);
   }
 }

@@ -1,4 +1,4 @@
-/** Fetches one snapshot beside the stream that runs, on a stream of its own that ends with it. */
+/** Fetches one snapshot while the main stream runs, on a stream of its own that ends with the snapshot. */
 
 import { backoffMs } from "./backoff.ts";
 import { Connection } from "./connection.ts";
@@ -7,10 +7,12 @@ import type { Snapshot } from "./wire.ts";
 
 export interface SnapshotFetchHooks {
   url: URL;
-  /** A try begins: what comes from now on may be newer than the snapshot. */
+  /** See {@link ConnectionHooks.canRenewToken}. */
+  canRenewToken: boolean;
+  /** An attempt begins: what is received from now on may be newer than the snapshot. */
   onBegin(): void;
   onSnapshot(snapshot: Snapshot, id: string | undefined): void;
-  /** This try failed; the next one follows. */
+  /** This attempt failed; another one follows. */
   onFailure(): void;
 }
 
@@ -26,36 +28,13 @@ export class SnapshotFetch {
     this.#hooks = hooks;
   }
 
-  get isUnderWay(): boolean {
+  get isActive(): boolean {
     return this.#connection !== undefined || this.#timer !== undefined;
   }
 
   start(): void {
     this.#failures = 0;
     this.#try();
-  }
-
-  #try(): void {
-    this.stop();
-    const connection = new Connection(
-      this.#open,
-      {
-        request: () => ({ url: this.#hooks.url, after: undefined }),
-        hasReached: () => false,
-        onBlock: ({ event, id }) => {
-          if (event?.type !== "snapshot") return;
-          this.stop();
-          this.#hooks.onSnapshot(event, id);
-        },
-        onState: (state, { retryInMs }) => {
-          if (state !== "replaying") this.#fail(retryInMs);
-        },
-      },
-      false,
-    );
-    this.#connection = connection;
-    this.#hooks.onBegin();
-    connection.start();
   }
 
   stop(): void {
@@ -65,10 +44,34 @@ export class SnapshotFetch {
     this.#timer = undefined;
   }
 
-  #fail(orderedMs = 0): void {
+  #try(): void {
+    this.stop();
+    const connection = new Connection(
+      this.#open,
+      {
+        request: () => ({ url: this.#hooks.url, after: undefined }),
+        hasReached: () => false,
+        canRenewToken: this.#hooks.canRenewToken,
+        onMessage: ({ event, id }) => {
+          if (event?.type !== "snapshot") return;
+          this.stop();
+          this.#hooks.onSnapshot(event, id);
+        },
+        onState: (state, { retryInMs }) => {
+          if (state !== "replaying") this.#onFailure(retryInMs);
+        },
+      },
+      false,
+    );
+    this.#connection = connection;
+    this.#hooks.onBegin();
+    connection.start();
+  }
+
+  #onFailure(serverWaitMs = 0): void {
     this.stop();
     this.#failures += 1;
-    this.#timer = setTimeout(() => this.#try(), Math.max(orderedMs, backoffMs(this.#failures)));
+    this.#timer = setTimeout(() => this.#try(), Math.max(serverWaitMs, backoffMs(this.#failures)));
     this.#hooks.onFailure();
   }
 }

@@ -1,18 +1,18 @@
 /**
- * - `connecting`: the first stream is not there yet;
- * - `replaying`: connected; the snapshot, or what was missed, is on its way;
+ * - `connecting`: the first stream is not open yet;
+ * - `replaying`: connected; the snapshot or the missed events are being received;
  * - `live`: connected and up to date;
- * - `stale`: the stream is lost or silent, what is shown grows old; another one is opened without being asked;
- * - `failed`: nothing is tried any more before `recover()`.
+ * - `stale`: the stream is lost or silent, so the data grows old; the next attempt is made automatically;
+ * - `failed`: no attempt is made before `recover()`.
  */
 export type FeedState = "connecting" | "replaying" | "live" | "stale" | "failed";
 
-/** What there is to say about a state. */
+/** Details of a state. */
 export interface StateDetail {
-  /** Why, for people; of `stale`, `failed` and a `connecting` that did not succeed at once. */
+  /** Why, for people. Set for `stale`, for `failed`, and for `connecting` after a failed attempt. */
   reason?: string;
-  /** The HTTP status that was answered, if it was not a stream. */
+  /** The HTTP status of an answer that was not a stream. */
   status?: number;
-  /** When the next try is made. */
+  /** When the next attempt is made. */
   retryInMs?: number;
 }

@@ -1,9 +1,9 @@
 /**
- * The fleet as it is: nodes, pipelines and last samples, out of the snapshot and the events behind it.
+ * The state of the fleet: nodes, pipelines and last samples, from the snapshot and the events after it.
  *
- * What it gives out never changes: a change makes a new object for the node or pipeline and leaves the others the same,
- * so a view sees by `===` whether something of its own is different. Maps are copied only when somebody has read them
- * since: ten thousand nodes report two thousand times a second, and a copy for each would be all that is done.
+ * Objects that were returned never change. A change makes a new object for its node or pipeline and keeps the others, so
+ * a view compares with `===`. The maps are copied only if they were read since the last copy: ten thousand nodes report
+ * two thousand times a second, and a copy for each report would take all the time.
  */
 
 import { type EventId, parseEventId } from "./event_id.ts";
@@ -20,12 +20,12 @@ import type {
 
 export interface NodeState {
   readonly nodeId: NodeId;
-  /** The host's name; the id until a snapshot tells it. */
+  /** The host's name; the id until a snapshot brings the name. */
   readonly name: string;
   readonly status: NodeStatus;
   /** Time of the last report; null before the first. */
   readonly lastSeenAt: number | null;
-  /** Pipelines whose process lives; undefined until a report tells it. */
+  /** Pipelines whose process runs; undefined before the first report. */
   readonly pipelinesRunning: number | undefined;
 }
 
@@ -34,19 +34,19 @@ export interface PipelineState {
   readonly pipelineId: PipelineId;
   readonly pipelineName: string;
   readonly status: PipelineStatus;
-  /** Why it is in this state; empty when the reporter did not say. */
+  /** Why it is in this state; may be empty. */
   readonly reason: string;
   /** Since when. */
   readonly since: number;
-  /** The last sample; undefined before the first. One of a snapshot has no components. */
+  /** The last sample; undefined before the first one. That of a snapshot has no components. */
   readonly sample: MetricUpdate | undefined;
 }
 
 export interface FleetState {
   readonly nodes: ReadonlyMap<NodeId, NodeState>;
-  /** By {@link pipelineKey}: a pipeline is there once for each of its nodes. */
+  /** By {@link pipelineKey}: a pipeline has one entry for each of its nodes. */
   readonly pipelines: ReadonlyMap<string, PipelineState>;
-  /** Whether a snapshot was taken. Before it, only what events told is here. */
+  /** Whether a snapshot was applied. Before it, only subjects of events are known. */
   readonly isComplete: boolean;
 }
 
@@ -59,27 +59,27 @@ export class FleetStore {
   #nodes = new Map<NodeId, NodeState>();
   #pipelines = new Map<string, PipelineState>();
   #isComplete = false;
-  /** What was given out since the last change. */
-  #given: FleetState | undefined;
-  /** Somebody may hold this very map. */
-  #nodesAreGiven = false;
-  #pipelinesAreGiven = false;
-  /** What the snapshot has already; its stream's later events may still come. */
+  /** The state that was returned since the last change. */
+  #returned: FleetState | undefined;
+  /** The caller may still hold this map, so it is copied before a change. */
+  #nodesAreShared = false;
+  #pipelinesAreShared = false;
+  /** The id of the snapshot. Events up to it are in the snapshot already, and may still be delivered. */
   #watermark: EventId | undefined;
-  #isTelling = false;
+  #isNotifying = false;
   readonly #listeners = new Set<() => void>();
 
-  /** The state now. The same object until something changes. */
+  /** The current state. The same object until something changes. */
   get state(): FleetState {
-    this.#given ??= { nodes: this.#nodes, pipelines: this.#pipelines, isComplete: this.#isComplete };
-    this.#nodesAreGiven = true;
-    this.#pipelinesAreGiven = true;
-    return this.#given;
+    this.#returned ??= { nodes: this.#nodes, pipelines: this.#pipelines, isComplete: this.#isComplete };
+    this.#nodesAreShared = true;
+    this.#pipelinesAreShared = true;
+    return this.#returned;
   }
 
   /**
-   * Calls `listener` after changes, once for those that came together; what it returns stops that. Fits React's
-   * `useSyncExternalStore(store.subscribe, () => store.state)`.
+   * Calls `listener` after changes, once for changes at the same time. Returns a function that removes the listener. For
+   * React: `useSyncExternalStore(store.subscribe, () => store.state)`.
    */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
@@ -88,12 +88,15 @@ export class FleetStore {
     };
   };
 
+  /** The name of a node; undefined while it is not known. For {@link ToastRules}. */
+  readonly nodeName = (nodeId: NodeId): string | undefined => this.#nodes.get(nodeId)?.name;
+
   /** The pipelines on one node. */
   pipelinesOf(nodeId: NodeId): PipelineState[] {
     return [...this.#pipelines.values()].filter((pipeline) => pipeline.nodeId === nodeId);
   }
 
-  /** Takes an event and the id from its context; events that say nothing about the state are passed over. */
+  /** Applies an event with the id from its context. Events that do not change the state are ignored. */
   apply(event: AnyEvent, id?: string): void {
     const own = id === undefined ? undefined : parseEventId(id);
     if (event.type === "snapshot") {
@@ -105,7 +108,7 @@ export class FleetStore {
     if (own !== undefined && own.epoch === known?.epoch && own.seq <= known.seq) return;
     switch (event.type) {
       case "fleet_status":
-        this.#takeFleetStatus(event);
+        this.#applyFleetStatus(event);
         break;
       case "metric_update": {
         const { type: _, ...sample } = event;
@@ -113,18 +116,18 @@ export class FleetStore {
         break;
       }
       case "status_change":
-        this.#takeStatusChange(event);
+        this.#applyStatusChange(event);
         break;
     }
   }
 
-  #takeFleetStatus({ nodeId, status, timestamp, pipelinesRunning }: EventOf<"fleet_status">): void {
-    // That a node is unreachable is no report of it.
+  #applyFleetStatus({ nodeId, status, timestamp, pipelinesRunning }: EventOf<"fleet_status">): void {
+    // UNREACHABLE means that there was no report.
     const seen = status === "UNREACHABLE" ? {} : { lastSeenAt: timestamp };
     this.#changeNode(nodeId, { status, pipelinesRunning, ...seen });
   }
 
-  #takeStatusChange(change: EventOf<"status_change">): void {
+  #applyStatusChange(change: EventOf<"status_change">): void {
     const { nodeId, pipelineId, pipelineName, toStatus, reason, timestamp } = change;
     if (pipelineId === undefined) {
       this.#changeNode(nodeId, { status: toStatus as NodeStatus });
@@ -139,37 +142,37 @@ export class FleetStore {
     this.#nodes = new Map();
     this.#pipelines = new Map();
     this.#isComplete = true;
-    this.#given = undefined;
+    this.#returned = undefined;
     for (const node of snapshot.nodes ?? []) this.#changeNode(node.nodeId, node);
     for (const pipeline of snapshot.pipelines ?? []) this.#changePipeline(pipeline, pipeline);
     for (const sample of snapshot.samples ?? []) this.#changePipeline(sample, { sample });
-    this.#tell();
+    this.#notify();
   }
 
   #changeNode(nodeId: NodeId, change: Partial<NodeState>): void {
     const known = this.#nodes.get(nodeId) ?? unknownNode(nodeId);
-    if (this.#nodesAreGiven) this.#nodes = new Map(this.#nodes);
-    this.#nodesAreGiven = false;
+    if (this.#nodesAreShared) this.#nodes = new Map(this.#nodes);
+    this.#nodesAreShared = false;
     this.#nodes.set(nodeId, { ...known, ...change });
-    this.#tell();
+    this.#notify();
   }
 
   #changePipeline({ nodeId, pipelineId }: PipelineOnNode, change: Partial<PipelineState>): void {
     const key = pipelineKey(nodeId, pipelineId);
     const known = this.#pipelines.get(key) ?? unknownPipeline(nodeId, pipelineId);
-    if (this.#pipelinesAreGiven) this.#pipelines = new Map(this.#pipelines);
-    this.#pipelinesAreGiven = false;
+    if (this.#pipelinesAreShared) this.#pipelines = new Map(this.#pipelines);
+    this.#pipelinesAreShared = false;
     this.#pipelines.set(key, { ...known, ...change });
-    this.#tell();
+    this.#notify();
   }
 
-  /** Events that came with the same bytes are one change to whoever listens. */
-  #tell(): void {
-    this.#given = undefined;
-    if (this.#isTelling) return;
-    this.#isTelling = true;
+  /** Events of the same bytes cause one call of the listeners. */
+  #notify(): void {
+    this.#returned = undefined;
+    if (this.#isNotifying) return;
+    this.#isNotifying = true;
     queueMicrotask(() => {
-      this.#isTelling = false;
+      this.#isNotifying = false;
       for (const listener of this.#listeners) listener();
     });
   }

@@ -1,17 +1,20 @@
 /**
- * One stream for all tabs of a browser: the tab that holds a lock leads, has the connection, and tells the others what
- * comes. When it closes, the browser gives the lock to the next one, which goes on behind what it saw itself.
+ * One stream for all tabs of a browser. The tab that holds a lock is the leader: it has the connection and sends each
+ * message to the other tabs. When it closes, the browser gives the lock to the next tab, which resumes after the last
+ * message that it received itself.
  */
 
-import type { Block, Connection, ConnectionHooks } from "./connection.ts";
+import type { Connection, ConnectionHooks, FeedMessage } from "./connection.ts";
 import type { FeedState, StateDetail } from "./state.ts";
 
-/** A tab that hears nothing for so long asks whether its leader is still there. */
+/** After this silence a tab asks whether its leader still runs: two and a half pings. */
 const SILENCE_MS = 25_000;
-/** A leader that does not answer for so long is frozen, and its place is taken. */
+/** A leader that does not answer in this time is frozen, and another tab takes the lead. */
 const ANSWER_MS = 5_000;
+/** Version of {@link TabMessage}. Tabs with another version share nothing with this one. */
+const PROTOCOL = 2;
 
-/** What a feed gets its events from. */
+/** Where a feed gets its messages from. */
 export interface Link {
   start(): void;
   close(): void;
@@ -19,16 +22,16 @@ export interface Link {
   recover(): void;
   /** See {@link Connection.wake}. */
   wake(): void;
-  /** See {@link Connection.settle}. */
-  settle(): void;
+  /** See {@link Connection.checkLive}. */
+  checkLive(): void;
 }
 
-/** What a tab says to the others. */
+/** A message between tabs. */
 export type TabMessage =
-  | { kind: "block"; block: Block }
+  | { kind: "feed"; message: FeedMessage }
   | { kind: "state"; state: FeedState; detail: StateDetail; id: string | undefined }
-  /** Who leads answers with its state. */
-  | { kind: "who" }
+  /** The leader answers with its state. */
+  | { kind: "ask" }
   | { kind: "recover" }
   | { kind: "wake" };
 
@@ -50,7 +53,7 @@ export interface TabServices {
   isVisible(): boolean;
 }
 
-/** The browser's own services; undefined where it has none, as in pages without TLS and in Node. */
+/** The browser's services. Undefined where there are none, as in pages without TLS and in Node. */
 export function tabServices(): TabServices | undefined {
   if (typeof navigator === "undefined" || typeof BroadcastChannel === "undefined") return undefined;
   const { locks } = navigator as { locks?: LockManager };
@@ -62,12 +65,14 @@ export function tabServices(): TabServices | undefined {
   };
 }
 
-export interface TabHooks extends Omit<ConnectionHooks, "request"> {
-  /** A connection of this tab; `seen` is how far the tab that led before was. */
-  connect(hooks: Pick<ConnectionHooks, "onBlock" | "onState">, seen: string | undefined): Connection;
-  /** The id of this tab's place. */
+export interface TabHooks extends Pick<ConnectionHooks, "onMessage" | "onState"> {
+  /** A connection of this tab. `leaderId` is the position of the last leader. */
+  connect(hooks: Pick<ConnectionHooks, "onMessage" | "onState">, leaderId: string | undefined): Connection;
+  /** The id of this tab's position. */
   position(): string | undefined;
-  /** The tab that leads is at this place. */
+  /** Whether this tab missed messages that a leader at this id has sent. */
+  isBehind(id: string | undefined): boolean;
+  /** The leader has this state and position. */
   onLeader(state: FeedState, id: string | undefined): void;
 }
 
@@ -79,12 +84,16 @@ export class TabLink implements Link {
   #connection: Connection | undefined;
   /** Gives the lock back, or stops waiting for it. */
   #resign: (() => void) | undefined;
-  #patience: ReturnType<typeof setTimeout> | undefined;
+  /** This tab steals the lock and does not have it yet. */
+  #isStealing = false;
+  /** The id of the last message that this tab sent as the leader. */
+  #sentId: string | undefined;
+  #leaderTimer: ReturnType<typeof setTimeout> | undefined;
   #detail: StateDetail = {};
-  /** The last id that the tab that leads told. */
-  #seen: string | undefined;
-  /** What it said last of itself. */
-  #heard: { state: FeedState; detail: StateDetail } | undefined;
+  /** The last id that the leader sent. */
+  #leaderId: string | undefined;
+  /** The last state that the leader sent. */
+  #leaderState: { state: FeedState; detail: StateDetail } | undefined;
 
   constructor(services: TabServices, name: string, hooks: TabHooks) {
     this.#services = services;
@@ -92,26 +101,24 @@ export class TabLink implements Link {
     this.#hooks = hooks;
   }
 
-  get isLeader(): boolean {
-    return this.#connection !== undefined;
-  }
-
   start(): void {
     if (this.#channel !== undefined) return;
     this.#channel = this.#services.openChannel(this.#name);
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    this.#channel.onmessage = ({ data }) => this.#onMessage(data);
+    this.#leaderState = undefined;
     this.#askLeader();
-    this.#stand(false);
+    this.#campaign(false);
   }
 
   close(): void {
     this.#channel?.close();
     this.#channel = undefined;
-    clearTimeout(this.#patience);
+    clearTimeout(this.#leaderTimer);
     this.#connection?.close();
     this.#connection = undefined;
     this.#resign?.();
     this.#resign = undefined;
+    this.#isStealing = false;
   }
 
   recover(): void {
@@ -132,99 +139,116 @@ export class TabLink implements Link {
     }
   }
 
-  settle(): void {
-    if (this.#connection !== undefined) this.#connection.settle();
-    else if (this.#heard !== undefined) this.#hooks.onState(this.#heard.state, this.#heard.detail);
+  checkLive(): void {
+    if (this.#connection !== undefined) this.#connection.checkLive();
+    else if (this.#leaderState !== undefined) {
+      this.#hooks.onState(this.#leaderState.state, this.#leaderState.detail);
+    }
   }
 
-  /** Waits to lead, or takes the lead from a tab that does not answer. */
-  #stand(steal: boolean): void {
+  /** Waits for the lock, or steals it from a leader that this tab cannot follow. */
+  #campaign(steal: boolean): void {
     const abort = new AbortController();
-    let given = () => {};
-    const gone = new Promise<void>((resolve) => {
-      given = resolve;
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
     });
     const resign = () => {
       abort.abort();
-      given();
+      release();
     };
     this.#resign?.();
     this.#resign = resign;
-    const lead = () => {
+    this.#isStealing = steal;
+    const hold = () => {
       if (this.#resign !== resign) return Promise.resolve();
       this.#lead();
-      return gone;
+      return released;
     };
     this.#services.locks
-      .request(this.#name, steal ? { steal } : { signal: abort.signal }, lead)
+      .request(this.#name, steal ? { steal } : { signal: abort.signal }, hold)
       .catch(() => {})
       .then(() => {
-        // The lock is gone although nobody here gave it back: another tab took this one for frozen.
+        // The lock is lost although this tab did not give it back: another tab has stolen it.
         if (this.#resign !== resign) return;
         this.#connection?.close();
         this.#connection = undefined;
-        this.#stand(false);
+        this.#askLeader();
+        this.#campaign(false);
       });
   }
 
   #lead(): void {
-    clearTimeout(this.#patience);
+    this.#isStealing = false;
+    this.#sentId = undefined;
+    clearTimeout(this.#leaderTimer);
     this.#connection = this.#hooks.connect(
       {
-        onBlock: (block) => {
-          this.#post({ kind: "block", block });
-          this.#hooks.onBlock(block);
+        onMessage: (message) => {
+          this.#post({ kind: "feed", message });
+          this.#sentId = message.id ?? this.#sentId;
+          this.#hooks.onMessage(message);
         },
         onState: (state, detail) => {
           this.#detail = detail;
           this.#hooks.onState(state, detail);
-          this.#tellState();
+          this.#postState();
         },
       },
-      this.#seen,
+      this.#leaderId,
     );
     this.#connection.start();
-    this.#tellState();
+    this.#postState();
   }
 
-  #hear(message: TabMessage): void {
+  #onMessage(message: TabMessage): void {
     if (this.#connection !== undefined) {
-      if (message.kind === "who") this.#tellState();
+      if (message.kind === "ask") this.#postState();
       else if (message.kind === "recover") this.#connection.recover();
       else if (message.kind === "wake") this.#connection.wake();
       return;
     }
-    if (message.kind === "block") {
-      this.#bePatient();
-      this.#seen = message.block.id ?? this.#seen;
-      this.#hooks.onBlock(message.block);
+    if (this.#isStealing) return;
+    if (message.kind === "feed") {
+      // Messages may have been sent while this tab was suspended. The answer to `ask` says whether there were some.
+      if (this.#leaderState === undefined) return;
+      this.#watchLeader();
+      this.#leaderId = message.message.id ?? this.#leaderId;
+      this.#hooks.onMessage(message.message);
     } else if (message.kind === "state") {
-      this.#bePatient();
-      this.#seen = message.id ?? this.#seen;
-      this.#heard = message;
+      // As the leader, this tab resumes at its own position. The other tabs drop what they have received already.
+      if (this.#hooks.isBehind(message.id)) {
+        this.#campaign(true);
+        return;
+      }
+      this.#watchLeader();
+      this.#leaderId = message.id ?? this.#leaderId;
+      this.#leaderState = message;
       this.#hooks.onState(message.state, message.detail);
       this.#hooks.onLeader(message.state, message.id);
     }
   }
 
-  /** Whoever leads speaks with every ping. Hidden tabs leave the question to those that somebody looks at. */
-  #bePatient(): void {
-    clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => {
+  /** The leader sends something with every ping. Hidden tabs leave it to visible ones to ask. */
+  #watchLeader(): void {
+    clearTimeout(this.#leaderTimer);
+    this.#leaderTimer = setTimeout(() => {
       if (this.#services.isVisible()) this.#askLeader();
-      else this.#bePatient();
+      else this.#watchLeader();
     }, SILENCE_MS);
   }
 
   #askLeader(): void {
-    clearTimeout(this.#patience);
-    this.#post({ kind: "who" });
-    this.#patience = setTimeout(() => this.#stand(true), ANSWER_MS);
+    clearTimeout(this.#leaderTimer);
+    this.#post({ kind: "ask" });
+    this.#leaderTimer = setTimeout(() => this.#campaign(true), ANSWER_MS);
   }
 
-  #tellState(): void {
+  #postState(): void {
     if (this.#connection === undefined) return;
-    this.#post({ kind: "state", state: this.#connection.state, detail: this.#detail, id: this.#hooks.position() });
+    // The position of a tab that waits for a snapshot is behind what it has sent.
+    const id = this.#sentId ?? this.#hooks.position();
+    this.#post({ kind: "state", state: this.#connection.state, detail: this.#detail, id });
   }
 
   #post(message: TabMessage): void {
@@ -232,9 +256,9 @@ export class TabLink implements Link {
   }
 }
 
-/** A name that tabs share which ask for the same with the same right. Not the token itself: other scripts see names. */
+/** A name for tabs that ask for the same with the same right. It does not show the token, because names are public. */
 export function tabName(...parts: string[]): string {
-  // FNV-1a over 64 bits, as two halves that differ in their beginning.
+  // FNV-1a over 64 bits, as two halves with different seeds.
   const hash = (seed: number) => {
     let value = seed;
     for (const part of parts) {
@@ -242,5 +266,5 @@ export function tabName(...parts: string[]): string {
     }
     return (value >>> 0).toString(16).padStart(8, "0");
   };
-  return `systole-feed-${hash(0x811c9dc5)}${hash(0x2f0b4ae3)}`;
+  return `systole-feed-${PROTOCOL}-${hash(0x811c9dc5)}${hash(0x2f0b4ae3)}`;
 }

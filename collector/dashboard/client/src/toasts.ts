@@ -1,62 +1,86 @@
-/** What a person should be told at once, out of the changes of state. */
+/** Chooses the changes of state that a person should see at once. */
 
-import type { EventOf } from "./wire.ts";
+import type { EventOf, NodeId } from "./wire.ts";
 
-/** A subject that was told about is left in peace for so long, unless there is something worse to tell. */
+/** One subject has at most one toast in this time, unless it gets worse. */
 const COOL_DOWN_MS = 30_000;
 
-const GRAVITY = { success: 0, warning: 1, error: 2 } as const;
+const SEVERITY = { success: 0, warning: 1, error: 2 } as const;
 
 export interface Toast {
   readonly kind: "error" | "warning" | "success";
-  /** Ready to be shown. */
+  /** Ready to be shown: names, with ids beside them. */
   readonly text: string;
+  /** The node's name; its id when the name is not known. */
+  readonly nodeName: string;
+  /** The pipeline's name; its id when the name is not known. Undefined when the node itself has changed. */
+  readonly pipelineName: string | undefined;
+  /** The change, with the ids. */
   readonly change: EventOf<"status_change">;
 }
 
-/** Decides which changes become toasts. One for each dashboard: it remembers what it told. */
-export class ToastRules {
-  readonly #now: () => number;
-  readonly #told = new Map<string, { at: number; gravity: number }>();
+export interface ToastRulesOptions {
+  /** The name of a node: `store.nodeName` of a {@link FleetStore}. Changes have the id only. */
+  nodeName?: ((id: NodeId) => string | undefined) | undefined;
+  /** The clock. Default: `Date.now`. */
+  now?: (() => number) | undefined;
+}
 
-  constructor(now: () => number = Date.now) {
+/** Decides which changes become toasts. Each dashboard needs one of its own, because it remembers the last toasts. */
+export class ToastRules {
+  readonly #nodeName: (id: NodeId) => string | undefined;
+  readonly #now: () => number;
+  /** The last toast about a subject. */
+  readonly #last = new Map<string, { at: number; severity: number }>();
+
+  constructor({ nodeName = () => undefined, now = Date.now }: ToastRulesOptions = {}) {
+    this.#nodeName = nodeName;
     this.#now = now;
   }
 
-  /** The toast for a change, if there is to be one. */
-  judge(change: EventOf<"status_change">): Toast | undefined {
-    const toast = toastOf(change);
+  /** The toast for a change, or undefined when there should be none. */
+  toastFor(change: EventOf<"status_change">): Toast | undefined {
+    const toast = toastOf(change, this.#nodeName(change.nodeId) ?? change.nodeId);
     if (toast === undefined) return undefined;
     const now = this.#now();
-    for (const [subject, { at }] of this.#told) {
-      if (now - at >= COOL_DOWN_MS) this.#told.delete(subject);
+    for (const [subject, { at }] of this.#last) {
+      if (now - at >= COOL_DOWN_MS) this.#last.delete(subject);
     }
     const subject = `${change.nodeId}/${change.pipelineId ?? ""}`;
-    const gravity = GRAVITY[toast.kind];
-    if (gravity <= (this.#told.get(subject)?.gravity ?? -1)) return undefined;
-    this.#told.set(subject, { at: now, gravity });
+    const severity = SEVERITY[toast.kind];
+    if (severity <= (this.#last.get(subject)?.severity ?? -1)) return undefined;
+    this.#last.set(subject, { at: now, severity });
     return toast;
   }
 }
 
-function toastOf(change: EventOf<"status_change">): Toast | undefined {
-  const { fromStatus, toStatus, reason } = change;
-  const name = change.pipelineName ?? change.pipelineId ?? `node ${change.nodeId}`;
+function toastOf(change: EventOf<"status_change">, nodeName: string): Toast | undefined {
+  const { nodeId, pipelineId, fromStatus, toStatus, reason } = change;
   const because = reason === "" ? "" : `: ${reason}`;
-  if (change.pipelineId === undefined) {
+  const node = `node ${withId(nodeName, nodeId)}`;
+  if (pipelineId === undefined) {
     if (toStatus !== "UNREACHABLE") return undefined;
-    return { kind: "warning", text: `${name} cannot be reached${because}`, change };
+    const text = `${node} cannot be reached${because}`;
+    return { kind: "warning", text, nodeName, pipelineName: undefined, change };
   }
+  const pipelineName = change.pipelineName ?? pipelineId;
+  const pipeline = `pipeline ${withId(pipelineName, pipelineId)} on ${node}`;
+  const names = { nodeName, pipelineName, change };
   switch (toStatus) {
     case "CRASHED":
-      return { kind: "error", text: `${name} has crashed${because}`, change };
+      return { kind: "error", text: `${pipeline} has crashed${because}`, ...names };
     case "CRASH_LOOP":
-      return { kind: "error", text: `${name} crashes again and again${because}`, change };
+      return { kind: "error", text: `${pipeline} crashes repeatedly${because}`, ...names };
     case "RUNNING":
-      // Only a start is a deployment: who comes back from DEGRADED or a crash was never away on purpose.
+      // Only a start is a deployment. A return from DEGRADED or from a crash is not.
       if (fromStatus !== "STARTING" && fromStatus !== "PENDING") return undefined;
-      return { kind: "success", text: `${name} is deployed and runs`, change };
+      return { kind: "success", text: `${pipeline} is deployed and runs`, ...names };
     default:
       return undefined;
   }
+}
+
+/** A name, with the id beside it where they differ: two things may have one name. */
+function withId(name: string, id: string): string {
+  return name === id ? id : `${name} (${id})`;
 }

@@ -1,17 +1,17 @@
-/** Names for what the generated types leave without one, and what can be asked of them. */
+/** Names of types that the generated ones leave without a name, and predicates on events. */
 
 import type { ControlEvent, EventType, FeedEvent } from "./generated/feed.ts";
 
 export type * from "./generated/feed.ts";
 
-/** Everything that a stream says: events of the fleet, and control events. */
+/** Every event of a stream: events of the fleet, and control events. */
 export type AnyEvent = FeedEvent | ControlEvent;
 
 /** The event of this type. */
 export type EventOf<T extends AnyEvent["type"]> = Extract<AnyEvent, { type: T }>;
 
 export type Hello = EventOf<"hello">;
-/** The state at one point of the sequence. `connect` joins its parts, so it comes once and whole. */
+/** The state at one point of the sequence. `connect` joins its parts and delivers it once. */
 export type Snapshot = EventOf<"snapshot">;
 export type Ping = EventOf<"ping">;
 export type Gap = EventOf<"gap">;
@@ -38,17 +38,17 @@ export const CONTROL_TYPES = [
 
 const KNOWN: ReadonlySet<string> = new Set([...EVENT_TYPES, ...CONTROL_TYPES]);
 
-/** Whether this version knows events of this name. A later collector may have more. */
+/** Whether this version knows events of this type. A later collector may have more types. */
 export function isKnownType(name: string): name is AnyEvent["type"] {
   return KNOWN.has(name);
 }
 
-/** Whether only the newest of an event counts, so that it may be left out when a newer one is there. */
+/** Whether only the newest event of a subject counts, so that older ones may be left out. */
 export function isConflated(event: AnyEvent): event is EventOf<"fleet_status" | "metric_update"> {
   return event.type === "fleet_status" || event.type === "metric_update";
 }
 
-/** Whether it is one of the fleet's events, each of which is delivered once. */
+/** Whether it is an event of the fleet, and not a control event. */
 export function isFeedEvent(event: AnyEvent): event is FeedEvent {
   return (EVENT_TYPES as readonly string[]).includes(event.type);
 }

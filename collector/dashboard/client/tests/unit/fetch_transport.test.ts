@@ -1,7 +1,9 @@
 import { describe, expect, test, vi } from "vitest";
 import { connect } from "../../src/connect.ts";
-import { fetchTransport, parseRetryAfter } from "../../src/fetch_transport.ts";
+import { Credentials } from "../../src/credentials.ts";
+import { fetchTransport } from "../../src/fetch_transport.ts";
 import { streamUrl } from "../../src/options.ts";
+import { parseRetryAfter } from "../../src/refusal.ts";
 import type { StreamEnd } from "../../src/transport.ts";
 
 const URL_OF_FEED = new URL("http://collector.test/api/v1/events");
@@ -13,7 +15,7 @@ async function read(answer: Response | Error, { token, after }: { token?: string
   const fetch = vi.fn<typeof globalThis.fetch>(() =>
     answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer),
   );
-  const open = fetchTransport({ token, client: "test/1", fetch });
+  const open = fetchTransport({ credentials: new Credentials(token), client: "test/1", fetch });
   const end = await new Promise<StreamEnd>((resolve) => {
     open(
       { url: URL_OF_FEED, after },
@@ -79,7 +81,7 @@ describe("a stream over fetch", () => {
     const told: string[] = [];
     const body = "data: 1\n\ndata: 2\n\nid: 3\n\nretry: 4\n";
     const fetch = () => Promise.resolve(new Response(body, STREAM));
-    const open = fetchTransport({ client: "test/1", fetch });
+    const open = fetchTransport({ credentials: new Credentials(undefined), client: "test/1", fetch });
     const close = open(
       { url: URL_OF_FEED, after: undefined },
       {
@@ -166,9 +168,9 @@ describe("options", () => {
     expect(streamUrl({ url: "/", onEvent }).href).toBe("https://host/api/v1/events");
   });
 
-  test("that contradict each other are mistakes that are told at once", () => {
+  test("that contradict each other are mistakes that are reported at once", () => {
     expect(() => connect({ url: "nowhere", onEvent })).toThrow();
-    expect(() => connect({ url: "http://host", types: ["logs" as "log_entry"], onEvent })).toThrow(/"logs" is none of/);
+    expect(() => connect({ url: "http://host", types: ["logs" as "log_entry"], onEvent })).toThrow(/invalid type "logs"/);
     expect(() => connect({ url: "http://host", mode: "eventsource", token: "t", onEvent })).toThrow(/cannot send/);
     expect(() => connect({ url: "http://host", mode: "eventsource", onEvent })).toThrow(/no EventSource here/);
   });

@@ -3,6 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import { LogBuffer } from "../../src/log_buffer.ts";
 import { findLogLevel } from "../../src/log_level.ts";
 import { componentRates } from "../../src/rates.ts";
+import { FleetStore } from "../../src/store.ts";
 import { ToastRules } from "../../src/toasts.ts";
 import type { EventOf, LogLevel, RateSample } from "../../src/wire.ts";
 
@@ -71,18 +72,24 @@ describe("the log buffer", () => {
     expect([buffer.lines[0]?.line, buffer.lines.at(-1)?.line]).toEqual(["line 50", "line 249"]);
   });
 
-  test("folds lines of one level whose first eighty characters are the same, within 30 s of the last", () => {
+  test("folds equal lines of one level within 30 s of the last", () => {
     const buffer = new LogBuffer();
-    const long = "x".repeat(80);
-    add(buffer, entry(`${long}1`, 1_000), entry("other", 2_000), entry(`${long}2`, 31_000), entry(`${long}3`, 61_000));
-    add(buffer, entry(`${long}4`, 91_001), entry(`${long}5`, 91_001, "ERROR"), entry(`${"x".repeat(79)}y`, 91_001));
-    expect(buffer.lines.map(({ line, count, at, lastAt }) => [line.slice(79), count, at, lastAt])).toEqual([
-      ["x1", 3, 1_000, 61_000],
-      ["", 1, 2_000, 2_000],
-      ["x4", 1, 91_001, 91_001],
-      ["x5", 1, 91_001, 91_001],
-      ["y", 1, 91_001, 91_001],
+    add(buffer, entry("a", 1_000), entry("other", 2_000), entry("a", 31_000), entry("a", 61_000));
+    add(buffer, entry("a", 91_001), entry("a", 91_001, "ERROR"));
+    expect(buffer.lines.map(({ line, count, at, lastAt }) => [line, count, at, lastAt])).toEqual([
+      ["a", 3, 1_000, 61_000],
+      ["other", 1, 2_000, 2_000],
+      ["a", 1, 91_001, 91_001],
+      ["a", 1, 91_001, 91_001],
     ]);
+  });
+
+  test("keeps lines that differ after a long common beginning", () => {
+    const buffer = new LogBuffer();
+    const beginning = "2026-11-20T18:23:14Z ERROR [orders-worker-pool-1] com.example.orders.OrderService - order 18 ";
+    const lines = [`${beginning}accepted`, `${beginning}sent`, `${beginning}failed: TIMEOUT`];
+    add(buffer, ...lines.map((line) => entry(line)));
+    expect(buffer.lines.map(({ line }) => line)).toEqual(lines);
   });
 
   test("folds lines of one pipeline on one node only", () => {
@@ -126,13 +133,26 @@ describe("toasts", () => {
   const orders = { pipelineId: "orders", pipelineName: "Orders" };
 
   test.each([
-    ["RUNNING", "CRASHED", orders, "error", "Orders has crashed: exit 1"],
-    ["CRASHED", "CRASH_LOOP", orders, "error", "Orders crashes again and again: exit 1"],
-    ["STARTING", "RUNNING", orders, "success", "Orders is deployed and runs"],
-    ["PENDING", "RUNNING", orders, "success", "Orders is deployed and runs"],
-    ["HEALTHY", "UNREACHABLE", {}, "warning", "node n cannot be reached: exit 1"],
-  ])("%s to %s is told", (from, to, subject, kind, text) => {
-    expect(new ToastRules().judge(change(from, to, subject))).toMatchObject({ kind, text });
+    ["RUNNING", "CRASHED", orders, "error", "pipeline Orders (orders) on node web-1 (n) has crashed: exit 1"],
+    ["CRASHED", "CRASH_LOOP", orders, "error", "pipeline Orders (orders) on node web-1 (n) crashes repeatedly: exit 1"],
+    ["STARTING", "RUNNING", orders, "success", "pipeline Orders (orders) on node web-1 (n) is deployed and runs"],
+    ["PENDING", "RUNNING", orders, "success", "pipeline Orders (orders) on node web-1 (n) is deployed and runs"],
+    ["HEALTHY", "UNREACHABLE", {}, "warning", "node web-1 (n) cannot be reached: exit 1"],
+  ])("%s to %s is shown, with names and ids", (from, to, subject, kind, text) => {
+    const rules = new ToastRules({ nodeName: (id) => (id === "n" ? "web-1" : undefined) });
+    expect(rules.toastFor(change(from, to, subject))).toMatchObject({ kind, text, nodeName: "web-1" });
+  });
+
+  test("have ids alone where no name is known, and the store's names once it has them", () => {
+    const store = new FleetStore();
+    const rules = new ToastRules({ nodeName: store.nodeName });
+    const crash = () => rules.toastFor(change("RUNNING", "CRASHED", { nodeId: "m", pipelineId: "q" }));
+    expect(crash()?.text).toBe("pipeline q on node m has crashed: exit 1");
+    const named = new ToastRules({ nodeName: store.nodeName });
+    const node = { nodeId: "m", name: "web-2", status: "HEALTHY", lastSeenAt: null } as const;
+    store.apply({ type: "snapshot", nodes: [node], done: true }, "e-1");
+    const toast = named.toastFor(change("RUNNING", "CRASHED", { nodeId: "m", pipelineId: "q" }));
+    expect(toast?.text).toBe("pipeline q on node web-2 (m) has crashed: exit 1");
   });
 
   test.each([
@@ -142,15 +162,15 @@ describe("toasts", () => {
     ["RUNNING", "STOPPED", orders],
     ["UNREACHABLE", "HEALTHY", {}],
     ["HEALTHY", "DEGRADED", {}],
-  ])("%s to %s is not", (from, to, subject) => {
-    expect(new ToastRules().judge(change(from, to, subject))).toBeUndefined();
+  ])("%s to %s is not shown", (from, to, subject) => {
+    expect(new ToastRules().toastFor(change(from, to, subject))).toBeUndefined();
   });
 
   test("come once in 30 s about one subject, and again about another or after that", () => {
     const now = vi.fn(() => 0);
-    const rules = new ToastRules(now);
+    const rules = new ToastRules({ now });
     const crash = (subject: object) =>
-      rules.judge(change("RUNNING", "CRASHED", { ...orders, ...subject })) !== undefined;
+      rules.toastFor(change("RUNNING", "CRASHED", { ...orders, ...subject })) !== undefined;
     expect([crash({}), crash({}), crash({ nodeId: "m" }), crash({ pipelineId: "q" })]).toEqual([
       true,
       false,
@@ -164,10 +184,10 @@ describe("toasts", () => {
   });
 
   test("of a crash are not held back by the success a moment before", () => {
-    const rules = new ToastRules(() => 0);
-    expect(rules.judge(change("STARTING", "RUNNING", orders))?.kind).toBe("success");
-    expect(rules.judge(change("RUNNING", "CRASHED", orders))?.kind).toBe("error");
-    expect(rules.judge(change("STARTING", "RUNNING", orders))).toBeUndefined();
+    const rules = new ToastRules({ now: () => 0 });
+    expect(rules.toastFor(change("STARTING", "RUNNING", orders))?.kind).toBe("success");
+    expect(rules.toastFor(change("RUNNING", "CRASHED", orders))?.kind).toBe("error");
+    expect(rules.toastFor(change("STARTING", "RUNNING", orders))).toBeUndefined();
   });
 });
 

@@ -339,7 +339,7 @@ describe("tabs", () => {
 
 test("the name that tabs share tells nothing of a token, and differs with it", () => {
   const name = tabName("http://host/", "systole_viewer_secret");
-  expect(name).toMatch(/^systole-feed-[0-9a-f]{16}$/);
+  expect(name).toMatch(/^systole-feed-2-[0-9a-f]{16}$/);
   expect(name).not.toBe(tabName("http://host/", "systole_viewer_secreu"));
   expect(tabName("a", "bc")).not.toBe(tabName("ab", "c"));
 });
