@@ -16,7 +16,7 @@ export interface Queries {
   /** Environments that the token sees, by name */
   list_environments: {
     path: "/api/v1/environments";
-    parameters: {};
+    parameters: Record<string, never>;
     answer: Page<Environment>;
   };
   /** Log lines, oldest first */
@@ -24,23 +24,23 @@ export interface Queries {
     path: "/api/v1/logs";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
       /** One node; all of them without it. */
-      node?: string;
+      node?: string | undefined;
       /** One pipeline; all of them without it. */
-      pipeline?: string;
+      pipeline?: string | undefined;
       /** This level and those above it, in any case of letters. */
-      level?: "TRACE" | "DEBUG" | "INFO" | "WARN" | "ERROR";
+      level?: "TRACE" | "DEBUG" | "INFO" | "WARN" | "ERROR" | undefined;
       /** Found anywhere in a line, in any case of ASCII letters; no wildcards. At most 1024 bytes. */
-      q?: string;
+      q?: string | undefined;
       /** Begin, inclusive. */
-      from?: UnixMillis;
+      from?: UnixMillis | undefined;
       /** End, exclusive. */
-      to?: UnixMillis;
+      to?: UnixMillis | undefined;
       /** Items of a page. */
-      limit?: number;
+      limit?: number | undefined;
       /** `next` of the page before. */
-      cursor?: string;
+      cursor?: string | undefined;
     };
     answer: Page<StoredLogLine>;
   };
@@ -49,13 +49,13 @@ export interface Queries {
     path: "/api/v1/nodes";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
       /** Only nodes in this state, in any case of letters. */
-      status?: "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "UNKNOWN";
+      status?: "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "UNKNOWN" | undefined;
       /** Items of a page. */
-      limit?: number;
+      limit?: number | undefined;
       /** `next` of the page before. */
-      cursor?: string;
+      cursor?: string | undefined;
     };
     answer: Page<Node>;
   };
@@ -64,7 +64,7 @@ export interface Queries {
     path: "/api/v1/nodes/{id}";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
     };
     answer: Node;
   };
@@ -73,17 +73,17 @@ export interface Queries {
     path: "/api/v1/nodes/{id}/minutes";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
       /** Begin, inclusive: an hour before `to` without it. The step that it falls into is part of the answer. */
-      from?: UnixMillis;
+      from?: UnixMillis | undefined;
       /** End, exclusive; now without it. */
-      to?: UnixMillis;
+      to?: UnixMillis | undefined;
       /** Length of an item. `auto` takes the shortest one that makes at most 1500 items and is still kept at `from`. */
-      step?: "auto" | "minute" | "hour" | "day";
+      step?: "auto" | "minute" | "hour" | "day" | undefined;
       /** Steps of a page. */
-      limit?: number;
+      limit?: number | undefined;
       /** `next` of the page before. */
-      cursor?: string;
+      cursor?: string | undefined;
     };
     answer: History<HostMinute>;
   };
@@ -92,11 +92,11 @@ export interface Queries {
     path: "/api/v1/pipelines";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
       /** Items of a page. */
-      limit?: number;
+      limit?: number | undefined;
       /** `next` of the page before. */
-      cursor?: string;
+      cursor?: string | undefined;
     };
     answer: Page<Pipeline>;
   };
@@ -105,7 +105,7 @@ export interface Queries {
     path: "/api/v1/pipelines/{id}";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
     };
     answer: Pipeline;
   };
@@ -114,19 +114,19 @@ export interface Queries {
     path: "/api/v1/pipelines/{id}/components/minutes";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
       /** Begin, inclusive: an hour before `to` without it. The step that it falls into is part of the answer. */
-      from?: UnixMillis;
+      from?: UnixMillis | undefined;
       /** End, exclusive; now without it. */
-      to?: UnixMillis;
+      to?: UnixMillis | undefined;
       /** Length of an item. `auto` takes the shortest one that makes at most 1500 items and is still kept at `from`. */
-      step?: "auto" | "minute" | "hour" | "day";
+      step?: "auto" | "minute" | "hour" | "day" | undefined;
       /** Steps of a page. */
-      limit?: number;
+      limit?: number | undefined;
       /** `next` of the page before. */
-      cursor?: string;
+      cursor?: string | undefined;
       /** One node; all of them without it. */
-      node?: string;
+      node?: string | undefined;
     };
     answer: History<ComponentMinute>;
   };
@@ -135,19 +135,19 @@ export interface Queries {
     path: "/api/v1/pipelines/{id}/minutes";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
       /** Begin, inclusive: an hour before `to` without it. The step that it falls into is part of the answer. */
-      from?: UnixMillis;
+      from?: UnixMillis | undefined;
       /** End, exclusive; now without it. */
-      to?: UnixMillis;
+      to?: UnixMillis | undefined;
       /** Length of an item. `auto` takes the shortest one that makes at most 1500 items and is still kept at `from`. */
-      step?: "auto" | "minute" | "hour" | "day";
+      step?: "auto" | "minute" | "hour" | "day" | undefined;
       /** Steps of a page. */
-      limit?: number;
+      limit?: number | undefined;
       /** `next` of the page before. */
-      cursor?: string;
+      cursor?: string | undefined;
       /** One node; all of them without it. */
-      node?: string;
+      node?: string | undefined;
     };
     answer: History<PipelineMinute>;
   };
@@ -156,17 +156,17 @@ export interface Queries {
     path: "/api/v1/samples";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
       /** The node. */
       node: string;
       /** The pipeline. */
       pipeline: string;
       /** A component; the pipeline as a whole without it. */
-      component?: string;
+      component?: string | undefined;
       /** Only samples after this one. */
-      since?: UnixMillis;
+      since?: UnixMillis | undefined;
       /** Milliseconds that an empty answer waits for a sample to come. */
-      wait?: number;
+      wait?: number | undefined;
     };
     answer: Page<RateSample>;
   };
@@ -175,19 +175,19 @@ export interface Queries {
     path: "/api/v1/status-changes";
     parameters: {
       /** Name or id of one environment; every one that the token sees without it. */
-      environment?: string;
+      environment?: string | undefined;
       /** One node; all of them without it. */
-      node?: string;
+      node?: string | undefined;
       /** One pipeline; all of them without it. */
-      pipeline?: string;
+      pipeline?: string | undefined;
       /** Begin, inclusive. */
-      from?: UnixMillis;
+      from?: UnixMillis | undefined;
       /** End, exclusive. */
-      to?: UnixMillis;
+      to?: UnixMillis | undefined;
       /** Items of a page. */
-      limit?: number;
+      limit?: number | undefined;
       /** `next` of the page before. */
-      cursor?: string;
+      cursor?: string | undefined;
     };
     answer: Page<NumberedStatusChange>;
   };

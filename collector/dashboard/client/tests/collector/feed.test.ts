@@ -153,6 +153,30 @@ test("a revoked token ends in failed, and so does an unknown one", async () => {
   expect(refused.states).toEqual(["failed"]);
 });
 
+test("a token from a function is replaced when the collector ends it, and nothing is lost", async () => {
+  const node = await collector.enroll("host");
+  const tokens = [viewer, await collector.createToken("viewer")];
+  let asked = 0;
+  const recorder = record({
+    snapshot: false,
+    token: () => {
+      asked += 1;
+      return tokens[asked - 1]?.token;
+    },
+  });
+  await recorder.becomes("live");
+  await node.report({ id: "a", lines: ["before"] });
+  await collector.revoke(viewer);
+  await recorder.becomes("stale");
+  await node.report({ id: "a", lines: ["meanwhile"] });
+  await recorder.comesBack();
+  await node.report({ id: "a", lines: ["after"] });
+  await eventually("all lines came", () => recorder.lines.length === 3);
+  expect(recorder.lines).toEqual(["before", "meanwhile", "after"]);
+  expect(recorder.states).not.toContain("failed");
+  expect(asked).toBe(2);
+});
+
 test("a wrong parameter is told in the collector's words", async () => {
   const recorder = record({ every: 70_000 });
   await recorder.becomes("failed");

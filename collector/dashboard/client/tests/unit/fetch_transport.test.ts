@@ -170,7 +170,9 @@ describe("options", () => {
 
   test("that contradict each other are mistakes that are reported at once", () => {
     expect(() => connect({ url: "nowhere", onEvent })).toThrow();
-    expect(() => connect({ url: "http://host", types: ["logs" as "log_entry"], onEvent })).toThrow(/invalid type "logs"/);
+    expect(() => connect({ url: "http://host", types: ["logs" as "log_entry"], onEvent })).toThrow(
+      /invalid type "logs"/,
+    );
     expect(() => connect({ url: "http://host", mode: "eventsource", token: "t", onEvent })).toThrow(/cannot send/);
     expect(() => connect({ url: "http://host", mode: "eventsource", onEvent })).toThrow(/no EventSource here/);
   });

@@ -1,6 +1,7 @@
 /** Several tabs of one browser, which has locks and channels; the test is the server. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { MAX_PENDING_CALLS } from "../../src/handler_queue.ts";
 import type { ConnectOptions } from "../../src/options.ts";
 import { type TabChannel, type TabLocks, type TabMessage, tabName } from "../../src/tabs.ts";
 import { FakeNetwork, line, Witness } from "./fake_network.ts";
@@ -309,6 +310,81 @@ describe("tabs", () => {
     main.send({ type: "ping", now: 1 });
     await vi.advanceTimersByTimeAsync(24_000);
     expect(network.openStreams).toEqual([main]);
+  });
+
+  test("that were suspended take the lead and receive what they missed; the others receive nothing twice", async () => {
+    const { browser, network, leader, main } = await browserWithLeader();
+    const page = new EventTarget();
+    vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
+    const suspended = await openFollower(browser, 5);
+    page.dispatchEvent(new Event("pagehide"));
+    main.send(line("missed"), "e-6");
+    await settle();
+    page.dispatchEvent(new Event("pageshow"));
+    main.send(line("sent before the answer"), "e-7");
+    await settle();
+    expect(main.isClosed).toBe(true);
+    expect(network.openStreams).toEqual([network.last]);
+    expect(network.last.request.after).toBe("e-5");
+    network.last.greet({ head: 7 }).send(line("missed"), "e-6").send(line("sent before the answer"), "e-7");
+    network.last.send(line("next"), "e-8");
+    await settle();
+    for (const { witness, feed } of [suspended, leader]) {
+      expect(witness.lines).toEqual(["missed", "sent before the answer", "next"]);
+      expect(feed.state).toBe("live");
+    }
+  });
+
+  test("that were suspended follow again when they have missed nothing", async () => {
+    const { browser, network, main } = await browserWithLeader();
+    const page = new EventTarget();
+    vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
+    const suspended = await openFollower(browser, 5);
+    page.dispatchEvent(new Event("pagehide"));
+    page.dispatchEvent(new Event("online"));
+    await vi.advanceTimersByTimeAsync(6_000);
+    page.dispatchEvent(new Event("pageshow"));
+    await settle();
+    main.send(line("next"), "e-6");
+    await settle();
+    expect(network.openStreams).toEqual([main]);
+    expect(suspended.witness.lines).toEqual(["next"]);
+  });
+
+  test("that are slower than the leader lose nothing, and cost the leader nothing", async () => {
+    const { browser, network, leader, main } = await browserWithLeader();
+    const running: (() => void)[] = [];
+    const lines: string[] = [];
+    const follower = browser.open({
+      onEvent: (event) => {
+        if (event.type !== "log_entry") return undefined;
+        lines.push(...event.entries.map((entry) => entry.line));
+        return new Promise<void>((resolve) => running.push(resolve));
+      },
+    });
+    await settle();
+    network.last.greet({ head: 5 }).send({ type: "snapshot", done: true }, "e-5");
+    const last = MAX_PENDING_CALLS + 20;
+    for (let seq = 6; seq <= last; seq += 1) main.send(line(`${seq}`), `e-${seq}`);
+    await settle();
+    expect(follower.feed.state).toBe("stale");
+    expect(leader.feed.state).toBe("live");
+    while (running.length > 0) {
+      running.shift()?.();
+      await settle();
+    }
+    // It is behind the leader, and takes the lead.
+    const received = lines.length;
+    expect(network.last.request.after).toBe(`e-${received + 5}`);
+    network.last.greet({ head: last });
+    for (let seq = received + 6; seq <= last; seq += 1) network.last.send(line(`${seq}`), `e-${seq}`);
+    while (running.length > 0) {
+      running.shift()?.();
+      await settle();
+    }
+    const all = Array.from({ length: last - 5 }, (_, i) => `${i + 6}`);
+    expect(lines).toEqual(all);
+    expect(leader.witness.lines).toEqual(all);
   });
 
   test("that ask for something else, or with another right, share nothing", async () => {
