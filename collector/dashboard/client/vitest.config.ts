@@ -8,6 +8,7 @@ export default defineConfig({
         test: {
           name: "collector",
           include: ["tests/collector/**/*.test.ts"],
+          globalSetup: "tests/harness/build.ts",
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },
@@ -16,7 +17,7 @@ export default defineConfig({
         test: {
           name: "browser",
           include: ["tests/browser/**/*.test.ts"],
-          globalSetup: "tests/browser/build.ts",
+          globalSetup: "tests/harness/build.ts",
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -25,6 +25,8 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use crate::error::ApiError;
 
+pub(crate) use openapi::text as openapi_document;
+
 /// Every route. A path without the method asked for is 405, everything else 404, both as problems.
 pub(crate) fn configure(config: &mut ServiceConfig) {
     for served in served() {

@@ -1,4 +1,4 @@
-/** The browser takes the library as it is published. */
+/** Browsers and Node import the library as it is published. */
 
 import { execFileSync } from "node:child_process";
 
