@@ -1,4 +1,4 @@
-/** The bytes of the real feed say the same to four readers: ours, two of npm, and Chromium's EventSource. */
+/** Four parsers read the same from the bytes of the real feed: this library's, two of npm, and Chromium's EventSource. */
 
 import { createServer, type Server } from "node:http";
 import { EventSource } from "eventsource";
@@ -44,7 +44,7 @@ beforeAll(async () => {
     await node.report({ id: "a", lines: ["the last line"] });
     recordings.push({ name: "a snapshot and what follows", bytes: await busy });
     recordings.push({ name: "pings and ids alone", bytes: await quiet });
-    // While durable events go at once, those that wait fall behind their ids, and have none.
+    // Durable events are sent at once. Conflated events that wait have lower ids then, and are sent without.
     let isRecorded = false;
     const waiting = record("every=500", (text) => CONFLATED_WITHOUT_ID.test(text)).finally(() => {
       isRecorded = true;
@@ -74,7 +74,7 @@ async function recordUntil(url: string, token: string, isDone: (text: string) =>
   let text = "";
   for await (const chunk of answer.body ?? []) {
     chunks.push(chunk);
-    // What is looked for may lie across two chunks.
+    // The text may lie across two chunks.
     text = text.slice(-1_000) + Buffer.from(chunk).toString();
     if (isDone(text)) break;
   }

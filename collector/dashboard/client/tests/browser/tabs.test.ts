@@ -61,7 +61,7 @@ async function showsLines(tab: Tab, lines: string[]): Promise<void> {
   expect(await tab.evaluate<string[]>("lines()")).toEqual(lines);
 }
 
-test("two tabs share one connection, and when the one that has it closes the other goes on without a gap", async () => {
+test("two tabs share one connection, and when the leader closes the other resumes without a gap", async () => {
   const first = await openFeed({ token: viewer.token });
   const second = await openFeed({ token: viewer.token });
   await eventually("one connection is left", () => site.openStreams.length === 1);
@@ -76,7 +76,7 @@ test("two tabs share one connection, and when the one that has it closes the oth
   await node.report({ id: "a", lines: ["4"] });
   await showsLines(second, ["1 €😀", "2", "3", "4"]);
   expect(site.openStreams[0]?.request.headers["last-event-id"]).toMatch(/^[a-z0-9]+-[0-9]+$/);
-  const types = await second.evaluate<string[]>("told.map(({ event }) => event.type)");
+  const types = await second.evaluate<string[]>("received.map(({ event }) => event.type)");
   expect(types.filter((type) => type === "gap" || type === "reset")).toEqual([]);
   expect(types.filter((type) => type === "snapshot")).toHaveLength(1);
   await eventually("the second is live", () => isLive(second));
@@ -130,8 +130,36 @@ test("EventSource does the same with a session's cookie", async () => {
   await showsLines(tab, ["before €😀", "meanwhile", "after"]);
   expect(site.streams.at(-1)?.request.url).toMatch(/after=[a-z0-9]+-[0-9]+/);
   await eventually("the state of the node came, which only the newest counts of", () => {
-    return tab.evaluate<boolean>('told.filter(({ event }) => event.type === "fleet_status").length >= 2');
+    return tab.evaluate<boolean>('received.filter(({ event }) => event.type === "fleet_status").length >= 2');
   });
+  await tab.evaluate('fetch("/api/v1/session", { method: "DELETE" })');
+});
+
+test("EventSource opens a session with its token function, and another one when that has ended", async () => {
+  const tab = await openTab();
+  await tab.evaluate(`{
+    window.logins = 0;
+    const token = async () => {
+      window.logins += 1;
+      await fetch("/api/v1/session", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ token: ${JSON.stringify(viewer.token)} }),
+      });
+    };
+    begin({ mode: "eventsource", share: false, token });
+  }`);
+  await eventually("the feed is live", () => isLive(tab));
+  await tab.evaluate('fetch("/api/v1/session", { method: "DELETE" })');
+  await eventually("the session has ended", () => tab.evaluate<boolean>('states.includes("stale")'));
+  await node.report({ id: "a", lines: ["meanwhile"] });
+  await eventually("the feed is live again", async () => {
+    await tab.evaluate('feed.state === "stale" && feed.recover()');
+    return isLive(tab);
+  });
+  await showsLines(tab, ["meanwhile"]);
+  expect(await tab.evaluate<number>("logins")).toBe(2);
+  expect(await tab.evaluate<string[]>("states")).not.toContain("failed");
   await tab.evaluate('fetch("/api/v1/session", { method: "DELETE" })');
 });
 

@@ -60,7 +60,7 @@ test("every line and change comes once and in order, over kills of the collector
   await ofOne.becomes("live");
 });
 
-test("an event that had to wait while others went ahead comes without an id, and comes all the same", async () => {
+test("an event that waited while later ones were sent is delivered, without an id", async () => {
   const [node, other] = [await collector.enroll("host"), await collector.enroll("other")];
   const recorder = record({ every: 500, snapshot: false });
   await recorder.becomes("live");
@@ -76,7 +76,7 @@ test("an event that had to wait while others went ahead comes without an id, and
   expect(recorder.withoutId.some(({ type }) => type === "log_entry")).toBe(false);
 });
 
-test("a place that was kept is gone on from, by another process as it were", async () => {
+test("a saved position is where another feed resumes", async () => {
   const node = await collector.enroll("host");
   const first = record({ snapshot: false });
   await first.becomes("live");
@@ -93,10 +93,10 @@ test("a place that was kept is gone on from, by another process as it were", asy
   await second.becomes("live");
 });
 
-test("another database is a reset, and everything begins anew with its snapshot", async () => {
+test("another database is a reset, and its snapshot follows", async () => {
   const old = await collector.enroll("old");
   await old.report({ id: "a", lines: ["of the old one"] });
-  // The new database knows the old token no more; a page has its user log in again meanwhile.
+  // The new database does not have the old token. In a page the user logs in again meanwhile.
   const login = { token: viewer.token };
   const store = new FleetStore();
   const recorder = record({
@@ -122,7 +122,7 @@ test("another database is a reset, and everything begins anew with its snapshot"
   expect(recorder.lines).toEqual(["of the new one"]);
 });
 
-test("what a replay leaves out is told as a gap, and the snapshot that is taken has the state behind it", async () => {
+test("a replay reports what it leaves out as a gap, and a snapshot with the state follows", async () => {
   const node = await collector.enroll("host");
   const before = record({ snapshot: false });
   await before.becomes("live");
@@ -130,7 +130,7 @@ test("what a replay leaves out is told as a gap, and the snapshot that is taken 
   const pipelines = (status: string) => Array.from({ length: 1_000 }, (_, i) => ({ id: `p${i}`, status }));
   for (let i = 0; i < 11; i += 1) await node.report(...pipelines(i % 2 === 0 ? "DEGRADED" : "RUNNING"));
   await node.report(...pipelines("STOPPED"));
-  // What is in memory is given without a limit; a new process has nothing there.
+  // A replay from memory has no limit. A new process has nothing in memory.
   await collector.kill();
   await collector.startAgain();
   const recorder = record({ after: `${epoch}-${head}`, types: ["status_change"] });
@@ -177,7 +177,7 @@ test("a token from a function is replaced when the collector ends it, and nothin
   expect(asked).toBe(2);
 });
 
-test("a wrong parameter is told in the collector's words", async () => {
+test("a wrong parameter is reported in the collector's words", async () => {
   const recorder = record({ every: 70_000 });
   await recorder.becomes("failed");
   expect(recorder.details).toEqual([{ reason: expect.stringMatching(/^HTTP 400: .*every.*70000/), status: 400 }]);
@@ -204,7 +204,7 @@ test("the store holds what the collector holds, from a snapshot and what follows
   expect(store.state.pipelines.get(a)?.sample?.components.map(({ componentId }) => componentId)).toEqual(["in", "out"]);
 });
 
-test("while the collector is away the page is asked to poll, and goes on by itself", async () => {
+test("while the collector is down the feed polls, and it reconnects without help", async () => {
   let polls = 0;
   const recorder = record({
     poll: () => {
@@ -218,7 +218,7 @@ test("while the collector is away the page is asked to poll, and goes on by itse
   await eventually("it polls", () => polls > 0);
   expect(recorder.ofType("goodbye")).toMatchObject([{ reason: "shutdown" }]);
   await collector.startAgain();
-  // By the collector's own order, within 8 s and without anybody's help.
+  // The collector asks for a wait of at most 8 s.
   await recorder.becomes("live");
   expect(recorder.states).toEqual(["replaying", "live", "stale", "replaying", "live"]);
 });

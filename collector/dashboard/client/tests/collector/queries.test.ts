@@ -84,7 +84,7 @@ test("a signal ends a query that waits", async () => {
   await expect(waiting).rejects.toThrow("the page is left");
 });
 
-test("queries go on with a new token after the old one was revoked", async () => {
+test("queries use a new token after the old one was revoked", async () => {
   const tokens = [await collector.createToken("viewer"), await collector.createToken("viewer")] as const;
   let asked = 0;
   const renewed = new QueryClient({

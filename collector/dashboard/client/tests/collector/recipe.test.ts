@@ -32,7 +32,8 @@ beforeEach(async () => {
   collector = await TestCollector.start();
   viewer = await collector.createToken("viewer");
   directory = mkdtempSync(join(tmpdir(), "systole-recipe-"));
-  const [, recipe] = /\n## Node\n[\s\S]*?```js\n([\s\S]*?)```/.exec(readFileSync(join(PACKAGE, "README.md"), "utf8")) ?? [];
+  const [, recipe] =
+    /\n## Node\n[\s\S]*?```js\n([\s\S]*?)```/.exec(readFileSync(join(PACKAGE, "README.md"), "utf8")) ?? [];
   if (recipe === undefined) throw new Error("README has no program for Node");
   mkdirSync(join(directory, "node_modules/@systole"), { recursive: true });
   symlinkSync(PACKAGE, join(directory, "node_modules/@systole/client"));

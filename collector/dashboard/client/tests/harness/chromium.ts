@@ -12,7 +12,7 @@ import { eventually } from "./eventually.ts";
 
 const PROGRAM = process.env.CHROMIUM ?? "chromium";
 
-/** Runs as root, without a screen, and speaks to nobody but the test. */
+/** Runs as root, without a screen, and talks to the test only. */
 const OPTIONS = [
   "--headless=new",
   "--no-sandbox",
@@ -95,7 +95,7 @@ export class Chromium {
   }
 
   async close(): Promise<void> {
-    // Asked, and not killed: its processes would go on writing into the directory.
+    // Not killed: its other processes would continue to write into the directory.
     await this.send("Browser.close").catch(() => {});
     await eventually("the browser ends", () => this.#process.exitCode !== null || this.#process.signalCode !== null);
     rmSync(this.#directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });

@@ -44,7 +44,7 @@ export class TestCollector {
       env: { ...process.env, SYSTOLE_CORS_ORIGINS: "*" },
     });
     this.#process = child;
-    // A test program that is given up must not leave it behind.
+    // A test program that is stopped must not leave it running.
     const killWithMe = () => child.kill("SIGKILL");
     process.once("exit", killWithMe);
     child.once("exit", () => process.off("exit", killWithMe));

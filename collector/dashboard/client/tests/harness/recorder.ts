@@ -1,4 +1,4 @@
-/** A feed that writes down what it is told. */
+/** A feed that records what it delivers. */
 
 import {
   type AnyEvent,
@@ -13,7 +13,7 @@ import { eventually } from "./eventually.ts";
 
 export class Recorder {
   readonly events: AnyEvent[] = [];
-  /** Those of the fleet's events that had no id. */
+  /** Events of the fleet without an id. */
   readonly withoutId: AnyEvent[] = [];
   readonly states: FeedState[] = [];
   readonly details: StateDetail[] = [];

@@ -1,4 +1,4 @@
-/** A site as one has it: the page and the built library, and the collector behind the same address. */
+/** A site: the page, the built library and the collector at one address. */
 
 import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
@@ -6,20 +6,20 @@ import { join } from "node:path";
 
 const DIST = join(import.meta.dirname, "../../dist");
 
-/** Records what a feed tells it as `window.told`, `window.states` and `window.feed`. */
+/** Records what a feed delivers in `window.received`, `window.states` and `window.feed`. */
 const PAGE = `<!doctype html><title>feed</title><script type="module">
 import { connect } from "/dist/index.js";
-window.told = [];
+window.received = [];
 window.states = [];
 window.begin = (options) => {
   window.feed = connect({
     url: "/",
     ...options,
-    onEvent: (event, { id }) => window.told.push({ event, id }),
+    onEvent: (event, { id }) => window.received.push({ event, id }),
     onState: (state) => window.states.push(state),
   });
 };
-window.lines = () => told.flatMap(({ event }) => event.type === "log_entry" ? event.entries.map(({ line }) => line) : []);
+window.lines = () => received.flatMap(({ event }) => event.type === "log_entry" ? event.entries.map(({ line }) => line) : []);
 window.isReady = true;
 </script>`;
 

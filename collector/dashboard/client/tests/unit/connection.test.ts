@@ -42,7 +42,7 @@ describe("states", () => {
     expect(witness.feed.lastEventId).toBe("e-4");
   });
 
-  test("without a snapshot the first id alone makes it live, and is where it goes on", async () => {
+  test("without a snapshot the first id alone makes it live, and it resumes there", async () => {
     const { network } = live();
     expect(network.last.wantsSnapshot).toBe(false);
     network.last.end();
@@ -64,7 +64,7 @@ describe("states", () => {
     expect(witness.lines).toEqual(["a", "b", "c"]);
   });
 
-  test("what is shown is not stale before there was anything", async () => {
+  test("a feed is not stale before its first stream", async () => {
     const network = new FakeNetwork();
     const witness = new Witness(network);
     network.last.end("refused");
@@ -72,7 +72,7 @@ describe("states", () => {
     expect(witness.details[0]).toMatchObject({ reason: "refused" });
   });
 
-  test("a snapshot that was cut is asked for anew, and its parts are forgotten", async () => {
+  test("a snapshot that was cut is fetched again, without its first parts", async () => {
     const network = new FakeNetwork();
     const witness = new Witness(network);
     const node = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null } as const;
@@ -105,7 +105,7 @@ describe("trying again", () => {
     ]);
   });
 
-  test("waits grow while streams are short, and begin anew after one of a minute", async () => {
+  test("waits grow while streams are short, and are short again after a stream of a minute", async () => {
     vi.spyOn(Math, "random").mockReturnValue(1);
     const { network, witness } = live();
     const waits = () => witness.details.map(({ retryInMs }) => retryInMs).filter((ms) => ms !== undefined);
@@ -129,7 +129,7 @@ describe("trying again", () => {
     expect(waits()).toEqual([2_000, 4_000, 8_000, 2_000]);
   });
 
-  test("there is one stream at a time, whoever asks how often", async () => {
+  test("there is one stream at a time, however often recover is called", async () => {
     const { network, witness } = live();
     witness.feed.recover();
     network.last.end();
@@ -140,7 +140,7 @@ describe("trying again", () => {
     expect(network.streams).toHaveLength(2);
   });
 
-  test("what the server says with retry is the least wait, and goodbye says more", async () => {
+  test("retry is the shortest wait, and goodbye may ask for more", async () => {
     vi.spyOn(Math, "random").mockReturnValue(0);
     const { network, witness } = live();
     network.last.retry(7_000).end();
@@ -153,7 +153,7 @@ describe("trying again", () => {
     expect(witness.details.at(-1)).toMatchObject({ retryInMs: 7_000 });
   });
 
-  test("503 with Retry-After is obeyed, also when somebody looks at the page meanwhile", async () => {
+  test("the wait of Retry-After is kept when the page becomes visible", async () => {
     const page = fakePage();
     const { network, witness } = live();
     network.last.refuse(503, 20_000);
@@ -164,13 +164,13 @@ describe("trying again", () => {
     expect(network.streams).toHaveLength(2);
   });
 
-  test("no order makes it wait for more than an hour", () => {
+  test("a wait of the server is at most an hour", () => {
     const { network, witness } = live();
     network.last.refuse(503, 86_400_000);
     expect(witness.details.at(-1)).toMatchObject({ retryInMs: 3_600_000 });
   });
 
-  test.each([401, 403, 400, 204])("%i ends the tries, and recover begins them again", async (status) => {
+  test.each([401, 403, 400, 204])("%i ends the attempts, and recover begins again", async (status) => {
     const { network, witness } = live();
     network.last.refuse(status);
     expect(witness.feed.state).toBe("failed");
@@ -189,7 +189,7 @@ describe("trying again", () => {
     expect(witness.feed.state).toBe("failed");
   });
 
-  test("fifty tries in a row are enough, until somebody looks at the page", async () => {
+  test("after fifty attempts in a row it stops, until the page becomes visible", async () => {
     const page = fakePage();
     const network = new FakeNetwork();
     const witness = new Witness(network);
@@ -207,7 +207,7 @@ describe("trying again", () => {
     expect(witness.feed.state).toBe("connecting");
   });
 
-  test("204 is for a person to overrule, not for a page that is shown", () => {
+  test("after 204 only recover tries again", () => {
     const page = fakePage();
     const { network, witness } = live();
     network.last.refuse(204);
@@ -218,7 +218,7 @@ describe("trying again", () => {
     expect(network.streams).toHaveLength(2);
   });
 
-  test("a network that is back is tried at once", () => {
+  test("when the network is back it tries at once", () => {
     const page = fakePage();
     const { network } = live();
     network.last.end();
@@ -226,7 +226,7 @@ describe("trying again", () => {
     expect(network.streams).toHaveLength(2);
   });
 
-  test("data that is no JSON is not passed over: the stream is opened again before it", async () => {
+  test("data that is not JSON is not skipped: the next stream resumes before it", async () => {
     const { network, witness } = live();
     network.last.send(line("a"), "e-1").sendText("log_entry", "{", "e-2");
     expect(witness.feed.state).toBe("stale");
@@ -237,7 +237,7 @@ describe("trying again", () => {
 });
 
 describe("the watchdog", () => {
-  test("two and a half pings of silence are the end of a stream", async () => {
+  test("a silence of two and a half pings ends a stream", async () => {
     const network = new FakeNetwork();
     const witness = new Witness(network, { snapshot: false });
     network.last.greet({ pingMs: 2_000 }).sendId("e-0");
@@ -253,7 +253,7 @@ describe("the watchdog", () => {
     expect(network.openStreams).toHaveLength(1);
   });
 
-  test("a server that never answers is given up after 25 s", async () => {
+  test("an attempt without an answer ends after 25 s", async () => {
     const network = new FakeNetwork();
     const witness = new Witness(network);
     await vi.advanceTimersByTimeAsync(24_999);
@@ -262,7 +262,7 @@ describe("the watchdog", () => {
     expect(witness.details.at(-1)?.reason).toContain("25 s");
   });
 
-  test("a machine that slept finds out as soon as somebody looks", async () => {
+  test("a machine that slept reconnects when the page becomes visible", async () => {
     const page = fakePage();
     const { network, witness } = live();
     network.last.retry(8_000);
@@ -275,10 +275,10 @@ describe("the watchdog", () => {
 });
 
 describe("ending", () => {
-  test("nothing is told and nothing tried after close", async () => {
+  test("after close nothing is reported and nothing is tried", async () => {
     const poll = vi.fn();
     const { network, witness } = live({ poll });
-    const told = witness.events.length;
+    const calls = witness.events.length;
     witness.feed.close();
     expect(network.openStreams).toEqual([]);
     network.streams[0]?.end();
@@ -286,20 +286,20 @@ describe("ending", () => {
     witness.feed.takeSnapshot();
     await vi.advanceTimersByTimeAsync(600_000);
     expect(network.streams).toHaveLength(1);
-    expect(witness.events).toHaveLength(told);
+    expect(witness.events).toHaveLength(calls);
     expect(witness.states.at(-1)).toBe("live");
     expect(poll).not.toHaveBeenCalled();
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("nothing is told either when the feed is closed while it is told something", () => {
+  test("nothing is reported after a handler closes the feed", () => {
     const network = new FakeNetwork();
     const witness: Witness = new Witness(network, { after: "e-0", onEvent: () => witness.feed.close() });
     network.last.greet();
     expect(witness.states).toEqual(["replaying"]);
   });
 
-  test("a frozen page has no stream, and goes on when it is resumed", () => {
+  test("a frozen page has no stream, and resumes", () => {
     fakePage();
     const { network } = live();
     document.dispatchEvent(new Event("resume"));
@@ -310,7 +310,7 @@ describe("ending", () => {
     expect(network.openStreams).toHaveLength(1);
   });
 
-  test("a page is not listened to any more", () => {
+  test("close removes the listeners of the page", () => {
     const page = fakePage();
     const { network, witness } = live();
     witness.feed.close();
@@ -320,7 +320,7 @@ describe("ending", () => {
     expect(network.streams).toHaveLength(1);
   });
 
-  test("a page that is put aside has no stream, and goes on where it was", () => {
+  test("a suspended page has no stream, and resumes at its position", () => {
     const page = fakePage();
     const { network, witness } = live();
     network.last.send(fleetStatus(), "e-5");
@@ -336,7 +336,7 @@ describe("ending", () => {
 });
 
 describe("polling", () => {
-  test("asks at once when the stream is lost, every half a minute while it is, and not while it is live", async () => {
+  test("begins when the stream is lost, repeats every half a minute, and ends when it is live", async () => {
     const poll = vi.fn();
     const { network } = live({ poll });
     await vi.advanceTimersByTimeAsync(20_000);
@@ -349,7 +349,7 @@ describe("polling", () => {
     expect(poll).toHaveBeenCalledTimes(4);
   });
 
-  test("stops when the stream is live again", async () => {
+  test("ends when the stream is live again", async () => {
     const poll = vi.fn();
     const { network } = live({ poll });
     network.last.end();
@@ -364,7 +364,7 @@ describe("polling", () => {
     expect(poll).toHaveBeenCalledTimes(2);
   });
 
-  test("a first stream that does not come is polled for, and one answer is waited for at a time", async () => {
+  test("also begins without a first stream, with one call at a time", async () => {
     const answers: (() => void)[] = [];
     const poll = vi.fn(() => new Promise<void>((resolve) => answers.push(resolve)));
     const network = new FakeNetwork();
@@ -380,7 +380,7 @@ describe("polling", () => {
     expect(poll).toHaveBeenCalledTimes(2);
   });
 
-  test("an answer that fails is asked for again", async () => {
+  test("is repeated after a failure", async () => {
     const poll = vi.fn(() => Promise.reject(new Error("away")));
     const { network } = live({ poll });
     network.last.refuse(401);
@@ -389,7 +389,7 @@ describe("polling", () => {
   });
 });
 
-test("a mistake in a handler is told as an uncaught one, and the next event comes all the same", () => {
+test("an error in a handler is reported as an uncaught one, and the next event is delivered", () => {
   const uncaught = vi.fn();
   vi.stubGlobal("reportError", uncaught);
   const heard: string[] = [];
@@ -406,7 +406,7 @@ test("a mistake in a handler is told as an uncaught one, and the next event come
   expect(uncaught).toHaveBeenCalledTimes(2);
 });
 
-/** A page, for whoever asks the global objects. */
+/** A page, as global objects. */
 function fakePage() {
   const page = new EventTarget();
   const document = Object.assign(new EventTarget(), { visibilityState: "visible" });

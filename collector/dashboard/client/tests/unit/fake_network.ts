@@ -85,7 +85,7 @@ export class FakeNetwork {
   }
 }
 
-/** A feed that writes down what it is told. */
+/** A feed that records what it delivers. */
 export class Witness {
   readonly events: AnyEvent[] = [];
   readonly ids: (string | undefined)[] = [];
@@ -95,7 +95,7 @@ export class Witness {
   readonly feed: OpenFeed;
 
   constructor(network: FakeNetwork, options: Partial<ConnectOptions> = {}, services?: TabServices) {
-    const told: ConnectOptions = {
+    const recorded: ConnectOptions = {
       url: "http://collector.test",
       onEvent: (event, { id }) => {
         this.events.push(event);
@@ -107,7 +107,7 @@ export class Witness {
       },
       ...options,
     };
-    this.feed = new OpenFeed(told, network.open, services);
+    this.feed = new OpenFeed(recorded, network.open, services);
   }
 
   /** Texts of the lines that came. */

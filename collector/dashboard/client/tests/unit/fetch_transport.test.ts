@@ -9,9 +9,9 @@ import type { StreamEnd } from "../../src/transport.ts";
 const URL_OF_FEED = new URL("http://collector.test/api/v1/events");
 const STREAM = { headers: { "Content-Type": "text/event-stream" } };
 
-/** Reads one stream to its end and tells what it told. */
+/** Reads one stream to its end and returns its calls. */
 async function read(answer: Response | Error, { token, after }: { token?: string; after?: string } = {}) {
-  const told: unknown[] = [];
+  const calls: unknown[] = [];
   const fetch = vi.fn<typeof globalThis.fetch>(() =>
     answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer),
   );
@@ -20,23 +20,23 @@ async function read(answer: Response | Error, { token, after }: { token?: string
     open(
       { url: URL_OF_FEED, after },
       {
-        onOpen: () => told.push("open"),
+        onOpen: () => calls.push("open"),
         onActivity: () => {},
-        onEvent: (event) => told.push(event),
-        onId: (id) => told.push({ id }),
-        onRetry: (retry) => told.push({ retry }),
+        onEvent: (event) => calls.push(event),
+        onId: (id) => calls.push({ id }),
+        onRetry: (retry) => calls.push({ retry }),
         onEnd: resolve,
       },
     );
   });
-  return { told, end, headers: new Headers(fetch.mock.calls[0]?.[1]?.headers), init: fetch.mock.calls[0]?.[1] };
+  return { calls, end, headers: new Headers(fetch.mock.calls[0]?.[1]?.headers), init: fetch.mock.calls[0]?.[1] };
 }
 
 describe("a stream over fetch", () => {
-  test("tells what comes, and asks with name, token and place", async () => {
+  test("reports what it receives, and sends name, token and position", async () => {
     const body = "retry: 5\n\nid: e-1\nevent: ping\ndata: {}\n\nid: e-2\n\n";
-    const { told, end, headers, init } = await read(new Response(body, STREAM), { token: "secret", after: "e-0" });
-    expect(told).toEqual([
+    const { calls, end, headers, init } = await read(new Response(body, STREAM), { token: "secret", after: "e-0" });
+    expect(calls).toEqual([
       "open",
       { retry: 5 },
       { type: "ping", data: "{}", id: "e-1", inherited: false },
@@ -52,12 +52,12 @@ describe("a stream over fetch", () => {
     expect(init?.cache).toBe("no-store");
   });
 
-  test("names neither token nor place that it does not have", async () => {
+  test("sends no token and no position that it does not have", async () => {
     const { headers } = await read(new Response("", STREAM));
     expect([...headers.keys()]).toEqual(["accept", "x-systole-client"]);
   });
 
-  test("tells why it was refused, in the collector's words, and when to come back", async () => {
+  test("reports why it was refused, in the collector's words, and when to try again", async () => {
     const problem = { status: 503, title: "Service Unavailable", detail: "too many connections" };
     const headers = { "Content-Type": "application/problem+json", "Retry-After": "7" };
     const { end } = await read(new Response(JSON.stringify(problem), { status: 503, headers }));
@@ -69,7 +69,7 @@ describe("a stream over fetch", () => {
     });
   });
 
-  test("lets go of an answer that it does not read", async () => {
+  test("cancels an answer that it does not read", async () => {
     for (const init of [{ status: 502 }, { headers: { "Content-Type": "text/html" } }]) {
       const cancel = vi.fn();
       await read(new Response(new ReadableStream({ cancel }), init));
@@ -77,8 +77,8 @@ describe("a stream over fetch", () => {
     }
   });
 
-  test("tells nothing once it is closed, neither the rest of the same bytes nor an end", async () => {
-    const told: string[] = [];
+  test("makes no call after it is closed, for the rest of the same bytes or for an end", async () => {
+    const calls: string[] = [];
     const body = "data: 1\n\ndata: 2\n\nid: 3\n\nretry: 4\n";
     const fetch = () => Promise.resolve(new Response(body, STREAM));
     const open = fetchTransport({ credentials: new Credentials(undefined), client: "test/1", fetch });
@@ -88,29 +88,29 @@ describe("a stream over fetch", () => {
         onOpen: () => {},
         onActivity: () => {},
         onEvent: ({ data }) => {
-          told.push(data);
+          calls.push(data);
           close();
         },
-        onId: (id) => told.push(id),
-        onRetry: (ms) => told.push(String(ms)),
-        onEnd: ({ reason }) => told.push(reason),
+        onId: (id) => calls.push(id),
+        onRetry: (ms) => calls.push(String(ms)),
+        onEnd: ({ reason }) => calls.push(reason),
       },
     );
-    await vi.waitFor(() => expect(told).not.toEqual([]));
+    await vi.waitFor(() => expect(calls).not.toEqual([]));
     await new Promise((resolve) => setTimeout(resolve, 0));
-    expect(told).toEqual(["1"]);
+    expect(calls).toEqual(["1"]);
   });
 
-  test("takes an answer without content for a refusal", async () => {
+  test("treats an answer without content as a refusal", async () => {
     const { end } = await read(new Response(null, { status: 204 }));
     expect(end).toMatchObject({ kind: "refused", status: 204 });
   });
 
-  test("takes no page for a stream", async () => {
-    const { told, end } = await read(
+  test("does not treat a page as a stream", async () => {
+    const { calls, end } = await read(
       new Response("data: a\n\n", { headers: { "Content-Type": "text/html; charset=utf-8" } }),
     );
-    expect(told).toEqual([]);
+    expect(calls).toEqual([]);
     expect(end.reason).toContain("text/html");
   });
 
@@ -129,7 +129,7 @@ test("Retry-After is seconds or a date", () => {
   expect(parseRetryAfter(null, now)).toBeUndefined();
 });
 
-test("tabs share in pages, unless the feed goes on behind a place of its own or is told not to", () => {
+test("tabs share in pages, unless the feed resumes at an id or share is false", () => {
   const request = vi.fn(() => new Promise<void>(() => {}));
   vi.stubGlobal("navigator", { locks: { request } });
   const options = { url: "http://collector.test", fetch: () => new Promise<Response>(() => {}), onEvent: () => {} };
@@ -168,7 +168,7 @@ describe("options", () => {
     expect(streamUrl({ url: "/", onEvent }).href).toBe("https://host/api/v1/events");
   });
 
-  test("that contradict each other are mistakes that are reported at once", () => {
+  test("that contradict each other are errors of connect", () => {
     expect(() => connect({ url: "nowhere", onEvent })).toThrow();
     expect(() => connect({ url: "http://host", types: ["logs" as "log_entry"], onEvent })).toThrow(
       /invalid type "logs"/,

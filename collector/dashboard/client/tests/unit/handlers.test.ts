@@ -1,4 +1,4 @@
-/** In which order handlers are called, what a slow one costs, and which position is safe to save. */
+/** The order of calls, slow handlers, and the position that is safe to save. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { MAX_PENDING_CALLS } from "../../src/handler_queue.ts";

@@ -38,7 +38,7 @@ describe("the level of a line", () => {
     ["[main] WARN x", "WARN"],
     ["Error: no such file", "ERROR"],
     ["<info> x", "INFO"],
-  ])("stands at the beginning, behind time or name: %s", (line, level) => {
+  ])("is at the beginning, after time or name: %s", (line, level) => {
     expect(findLogLevel(line)).toBe(level);
   });
 
@@ -50,7 +50,7 @@ describe("the level of a line", () => {
     "   ",
     "a=b level=info",
     "12 monkeys and an ERROR",
-  ])("is not in words further in: %j", (line) => {
+  ])("is not in later words: %j", (line) => {
     expect(findLogLevel(line)).toBeUndefined();
   });
 });
@@ -166,7 +166,7 @@ describe("toasts", () => {
     expect(new ToastRules().toastFor(change(from, to, subject))).toBeUndefined();
   });
 
-  test("come once in 30 s about one subject, and again about another or after that", () => {
+  test("are shown once in 30 s for one subject, and again for another one or later", () => {
     const now = vi.fn(() => 0);
     const rules = new ToastRules({ now });
     const crash = (subject: object) =>
@@ -183,7 +183,7 @@ describe("toasts", () => {
     expect(crash({})).toBe(true);
   });
 
-  test("of a crash are not held back by the success a moment before", () => {
+  test("of a crash follow a success at once", () => {
     const rules = new ToastRules({ now: () => 0 });
     expect(rules.toastFor(change("STARTING", "RUNNING", orders))?.kind).toBe("success");
     expect(rules.toastFor(change("RUNNING", "CRASHED", orders))?.kind).toBe("error");

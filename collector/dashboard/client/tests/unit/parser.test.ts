@@ -4,20 +4,20 @@ import { EventStreamParser } from "../../src/parser.ts";
 
 const UTF8 = new TextEncoder();
 
-/** Everything that a parser tells of these pieces, in order. */
+/** All calls of a parser for these pieces, in order. */
 function parse(...pieces: (string | Uint8Array)[]): unknown[] {
-  const told: unknown[] = [];
+  const calls: unknown[] = [];
   const parser = new EventStreamParser({
-    onEvent: ({ type, data, id }) => told.push(id === undefined ? [type, data] : [type, data, id]),
-    onId: (id) => told.push({ id }),
-    onRetry: (retry) => told.push({ retry }),
+    onEvent: ({ type, data, id }) => calls.push(id === undefined ? [type, data] : [type, data, id]),
+    onId: (id) => calls.push({ id }),
+    onRetry: (retry) => calls.push({ retry }),
   });
   for (const piece of pieces) parser.push(typeof piece === "string" ? UTF8.encode(piece) : piece);
-  return told;
+  return calls;
 }
 
 /** Stream, and what it says by the standard. */
-const CASES: [name: string, stream: string, told: unknown[]][] = [
+const CASES: [name: string, stream: string, calls: unknown[]][] = [
   ["a byte order mark at the beginning is taken off", "\uFEFFdata: a\n\n", [["message", "a"]]],
   ["a second byte order mark is part of a name", "\uFEFF\uFEFFdata: a\n\ndata: b\n\n", [["message", "b"]]],
   ["a byte order mark further in is text", "data: \uFEFFa\n\n", [["message", "\uFEFFa"]]],
@@ -35,7 +35,7 @@ const CASES: [name: string, stream: string, told: unknown[]][] = [
     [["message", "a"], { id: "1" }],
   ],
   ["several lines of data are joined by LF", "data: a\ndata\ndata:\ndata: b\n\n", [["message", "a\n\n\nb"]]],
-  ["one space behind the colon is taken off, and no more", "data:a\ndata: b\ndata:  c\n\n", [["message", "a\nb\n c"]]],
+  ["one space after the colon is removed, and no more", "data:a\ndata: b\ndata:  c\n\n", [["message", "a\nb\n c"]]],
   ["an event may have empty data", "event: ping\ndata\n\n", [["ping", ""]]],
   ["two empty lines of data are one LF", "data\ndata\n\ndata:", [["message", "\n"]]],
   ["a block without data is no event and forgets its type", "event: a\n\ndata: b\n\n", [["message", "b"]]],
@@ -47,18 +47,18 @@ const CASES: [name: string, stream: string, told: unknown[]][] = [
       ["message", "b"],
     ],
   ],
-  ["an id without data is told by itself", "id: 7\n\n", [{ id: "7" }]],
+  ["an id without data is reported alone", "id: 7\n\n", [{ id: "7" }]],
   ["an empty id is an id", "id\ndata: a\n\nid:\n\n", [["message", "a", ""], { id: "" }]],
   ["of several ids and types the last counts", "id: 1\nid: 2\nevent: a\nevent: b\ndata: x\n\n", [["b", "x", "2"]]],
-  ["an id with NUL is passed over", "id: 1\nid: 2\0\ndata: a\n\n", [["message", "a", "1"]]],
+  ["an id with NUL is skipped", "id: 1\nid: 2\0\ndata: a\n\n", [["message", "a", "1"]]],
   [
     "retry is of digits only",
     "retry: 10\nretry: 1e3\nretry: -1\nretry: 2s\nretry:\nretry\nretry: ١\nretry: 0007\n",
     [{ retry: 10 }, { retry: 7 }],
   ],
-  ["comments are passed over", ":\n: data: a\n:data: b\ndata: c\n:\n\n", [["message", "c"]]],
+  ["comments are skipped", ":\n: data: a\n:data: b\ndata: c\n:\n\n", [["message", "c"]]],
   [
-    "unknown fields and other cases of letters are passed over",
+    "unknown fields and upper-case names are skipped",
     "Data: a\n data: b\ndata : c\nfoo: d\ndata: e\n\n",
     [["message", "e"]],
   ],
@@ -71,18 +71,18 @@ const CASES: [name: string, stream: string, told: unknown[]][] = [
 ];
 
 describe("a stream of the standard", () => {
-  test.each(CASES)("%s", (_name, stream, told) => {
-    expect(parse(stream)).toEqual(told);
+  test.each(CASES)("%s", (_name, stream, calls) => {
+    expect(parse(stream)).toEqual(calls);
   });
 
-  test.each(CASES)("%s, cut at every border of two bytes", (_name, stream, told) => {
+  test.each(CASES)("%s, cut at every border of two bytes", (_name, stream, calls) => {
     const bytes = UTF8.encode(stream);
-    for (let at = 0; at <= bytes.length; at += 1) expect(parse(bytes.slice(0, at), bytes.slice(at))).toEqual(told);
+    for (let at = 0; at <= bytes.length; at += 1) expect(parse(bytes.slice(0, at), bytes.slice(at))).toEqual(calls);
   });
 
-  test.each(CASES)("%s, byte by byte with empty pieces between", (_name, stream, told) => {
+  test.each(CASES)("%s, byte by byte with empty pieces between", (_name, stream, calls) => {
     const pieces = [...UTF8.encode(stream)].flatMap((byte) => [Uint8Array.of(byte), new Uint8Array()]);
-    expect(parse(...pieces)).toEqual(told);
+    expect(parse(...pieces)).toEqual(calls);
   });
 });
 

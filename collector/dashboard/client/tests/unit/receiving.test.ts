@@ -1,4 +1,4 @@
-/** Which events are new, and what is made of gaps and resets. */
+/** Which events are new, and what happens after gaps and resets. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { SnapshotNode } from "../../src/wire.ts";
@@ -30,7 +30,7 @@ describe("each event once", () => {
     expect(witness.types).not.toContain("fleet_status");
   });
 
-  test("an event without an id waited for newer ones: it is delivered and moves nothing", () => {
+  test("an event without an id is delivered and does not move the position", () => {
     const { witness, main } = live();
     main.send(line("a"), "e-5").send(fleetStatus()).send(line("b"), "e-6");
     expect(witness.types).toEqual(["log_entry", "fleet_status", "log_entry"]);
@@ -39,14 +39,14 @@ describe("each event once", () => {
     expect(witness.feed.lastEventId).toBe("e-6");
   });
 
-  test("where an id may be an earlier event's, an equal one stops only what is never conflated", () => {
+  test("where an id may be an earlier event's, an equal id drops only events that are never conflated", () => {
     const { witness, main } = live();
     main.send(line("a"), "e-5", true);
     main.send(fleetStatus(), "e-5", true).send(statusChange("RUNNING"), "e-5", true).send(fleetStatus(), "e-4", true);
     expect(witness.types).toEqual(["log_entry", "fleet_status"]);
   });
 
-  test("an id alone moves the place on", async () => {
+  test("an id alone moves the position", async () => {
     const { network, witness, main } = live();
     main.sendId("e-9").sendId("e-7").end();
     await vi.advanceTimersByTimeAsync(2_000);
@@ -54,7 +54,7 @@ describe("each event once", () => {
     expect(witness.feed.lastEventId).toBe("e-9");
   });
 
-  test("a stream that cannot show ids alone begins at the head that hello tells, and pings move it on", async () => {
+  test("a stream that does not show ids alone begins at the head in hello, and pings move its position", async () => {
     const network = new FakeNetwork();
     new Witness(network, { snapshot: false });
     network.last.send({ ...HELLO, head: 7 }, undefined, true).end();
@@ -72,7 +72,7 @@ describe("each event once", () => {
     expect(witness.lines).toEqual(["a", "b"]);
   });
 
-  test("an id before the snapshot is nobody's place", async () => {
+  test("an id before the snapshot is not a position", async () => {
     const network = new FakeNetwork();
     const witness = new Witness(network);
     network.last.greet().sendId("e-9").end();
@@ -82,13 +82,13 @@ describe("each event once", () => {
     expect(witness.types).toEqual(["snapshot"]);
   });
 
-  test("events of a later collector are passed over, and their ids are not", () => {
+  test("events of unknown types are skipped, but not their ids", () => {
     const { witness, main } = live();
     main.send({ type: "novelty" }, "e-8").send(line("old"), "e-7");
     expect(witness.types).toEqual([]);
   });
 
-  test("an id from before goes on where it says", () => {
+  test("a saved id is where the feed resumes", () => {
     const network = new FakeNetwork();
     const witness = new Witness(network, { after: "e-41" });
     expect(network.last.request.after).toBe("e-41");
@@ -99,7 +99,7 @@ describe("each event once", () => {
     expect(witness.feed.state).toBe("live");
   });
 
-  test("an id that is none is a mistake that is told at once", () => {
+  test("an invalid id is an error of connect", () => {
     expect(() => new Witness(new FakeNetwork(), { after: "latest" })).toThrow(/after: "latest" is not the id/);
   });
 });
@@ -109,7 +109,7 @@ const HELLO = { type: "hello", epoch: "e", head: 0, oldest: 0, pingMs: 10_000, s
 const GAP = { type: "gap", from: 1, to: 9, types: ["log_entry"], reason: "limit" } as const;
 
 describe("a gap", () => {
-  test("has a snapshot taken beside the stream, and what comes meanwhile comes after it", () => {
+  test("fetches a snapshot on a second stream, and delivers later events after it", () => {
     const { network, witness, main } = live();
     main.send({ ...GAP, types: ["log_entry"] }).sendId("e-9");
     const beside = network.last;
@@ -128,7 +128,7 @@ describe("a gap", () => {
     expect(witness.feed.state).toBe("live");
   });
 
-  test("is told to onGap instead, which may ask for a snapshot or not", () => {
+  test("is reported to onGap instead, which may fetch a snapshot or not", () => {
     const missing: unknown[] = [];
     const { network, main } = live({ onGap: (gap) => missing.push(gap) });
     main.send({ ...GAP, types: ["log_entry"] });
@@ -136,7 +136,7 @@ describe("a gap", () => {
     expect(network.streams).toHaveLength(1);
   });
 
-  test("costs no event when the snapshot cannot be had, and it is asked for again", async () => {
+  test("costs no event when the snapshot fails, and the snapshot is fetched again", async () => {
     const { network, witness, main } = live();
     main
       .send({ ...GAP, types: ["log_entry"] })
@@ -152,7 +152,7 @@ describe("a gap", () => {
     expect(witness.types).toEqual(["gap", "log_entry", "snapshot", "log_entry"]);
   });
 
-  test("waits anew from the shortest time when there is another one", async () => {
+  test("begins with the shortest wait again when there is another one", async () => {
     vi.spyOn(Math, "random").mockReturnValue(1);
     const { network, main } = live();
     for (let i = 0; i < 2; i += 1) {
@@ -167,7 +167,7 @@ describe("a gap", () => {
     }
   });
 
-  test("puts its snapshot off and holds nothing back while the feed has failed", async () => {
+  test("postpones its snapshot and holds nothing back while the feed has failed", async () => {
     const { network, witness, main } = live();
     main.send({ ...GAP, types: ["log_entry"] }).send(line("held"), "e-10");
     main.refuse(401);
@@ -183,7 +183,7 @@ describe("a gap", () => {
     expect(network.openStreams).toEqual([recovered]);
   });
 
-  test("leaves no stream open in a page that is put aside", () => {
+  test("leaves no stream open in a suspended page", () => {
     const page = new EventTarget();
     vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
     const { network, main } = live();
@@ -207,7 +207,7 @@ describe("a gap", () => {
 });
 
 describe("a reset", () => {
-  test("of the server forgets the place, is told once, and a snapshot follows", async () => {
+  test("of the server clears the position, is reported once, and a snapshot follows", async () => {
     const { network, witness, main } = live();
     main.send(line("old"), "e-5").end();
     await vi.advanceTimersByTimeAsync(2_000);
@@ -230,7 +230,7 @@ describe("a reset", () => {
     expect(witness.types).toEqual(["log_entry", "reset", "snapshot", "log_entry"]);
   });
 
-  test("ends the wait for a snapshot of before, and what was held back for it comes first", async () => {
+  test("ends the wait for an earlier snapshot, and held events are delivered first", async () => {
     const { network, witness, main } = live();
     main
       .send({ ...GAP, types: ["log_entry"] })
@@ -258,7 +258,7 @@ describe("a reset", () => {
     expect(network.last.request.after).toBeUndefined();
   });
 
-  test("is told to onReset, or to onGap where there is none", async () => {
+  test("is reported to onReset, or to onGap if there is no onReset", async () => {
     for (const handler of ["onReset", "onGap"] as const) {
       const missing: unknown[] = [];
       const { network, main } = live({ [handler]: (reset: unknown) => missing.push(reset) });
@@ -270,7 +270,7 @@ describe("a reset", () => {
   });
 });
 
-test("a snapshot that the stream brings by itself makes one beside it needless", () => {
+test("a snapshot of the stream itself ends the fetch of another one", () => {
   const network = new FakeNetwork();
   const witness = new Witness(network);
   const main = network.last.greet();
@@ -282,7 +282,7 @@ test("a snapshot that the stream brings by itself makes one beside it needless",
   expect(network.openStreams).toEqual([main]);
 });
 
-test("a stream that caught up while events were held back is live as soon as they are taken", async () => {
+test("a stream that caught up while events were held back is live when they are delivered", async () => {
   const { network, witness, main } = live();
   main.send(line("a"), "e-1").end();
   await vi.advanceTimersByTimeAsync(2_000);

@@ -114,7 +114,7 @@ describe("the store", () => {
     expect(after.pipelines.get(pipelineKey("n", "q"))).toBe(before.pipelines.get(pipelineKey("n", "q")));
   });
 
-  test("tells of changes that came together once, and not whoever listens no more", async () => {
+  test("calls listeners once for changes at the same time, and not after they are removed", async () => {
     const store = new FleetStore();
     const [listener, other] = [vi.fn(), vi.fn()];
     store.subscribe(listener);

@@ -1,4 +1,4 @@
-/** Several tabs of one browser, which has locks and channels; the test is the server. */
+/** Several tabs of one browser with locks and channels. The test is the server. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { MAX_PENDING_CALLS } from "../../src/handler_queue.ts";
@@ -79,7 +79,7 @@ class FakeLocks implements TabLocks {
         if (queue.length === 1) this.#grant(queue, request);
       }
       options.signal?.addEventListener("abort", () => {
-        // Who holds the lock keeps it: a signal ends waiting only.
+        // The signal ends waiting only: a held lock stays.
         if (queue[0] === request || !queue.includes(request)) return;
         queue.splice(queue.indexOf(request), 1);
         reject(options.signal?.reason);
@@ -141,19 +141,19 @@ describe("tabs", () => {
     }
   });
 
-  test("that come later take the state from a snapshot of their own and the events behind it from the leader", async () => {
+  test("that open later fetch a snapshot of their own, and receive later events from the leader", async () => {
     const { browser, network, main } = await browserWithLeader();
     const follower = browser.open();
     await settle();
     const beside = network.last;
     expect(beside.wantsSnapshot).toBe(true);
-    main.send(line("in the snapshot"), "e-6").send(line("behind it"), "e-7");
+    main.send(line("in the snapshot"), "e-6").send(line("after it"), "e-7");
     await settle();
     expect(follower.witness.events).toEqual([]);
     expect(follower.feed.state).toBe("replaying");
     beside.greet({ head: 6 }).send({ type: "snapshot", done: true }, "e-6");
     expect(follower.witness.types).toEqual(["snapshot", "log_entry"]);
-    expect(follower.witness.lines).toEqual(["behind it"]);
+    expect(follower.witness.lines).toEqual(["after it"]);
     expect(follower.feed.state).toBe("live");
     expect(network.openStreams).toEqual([main]);
   });
@@ -171,7 +171,7 @@ describe("tabs", () => {
     expect(follower.witness.lines).toEqual(["a"]);
   });
 
-  test("hand over when the one that leads closes: the next goes on behind what it saw", async () => {
+  test("hand over when the leader closes: the next one resumes at its own position", async () => {
     const { browser, network, leader, main } = await browserWithLeader();
     const second = await openFollower(browser, 5);
     const third = await openFollower(browser, 5);
@@ -190,7 +190,7 @@ describe("tabs", () => {
     expect(third.witness.states).toContain("replaying");
   });
 
-  test("hand over to one that has no state yet without losing an event of the others", async () => {
+  test("hand over to one without a state, and the others lose no event", async () => {
     const { browser, network, leader, main } = await browserWithLeader();
     const late = browser.open();
     await settle();
@@ -212,7 +212,7 @@ describe("tabs", () => {
     expect(third.witness.types).toEqual(["snapshot", "log_entry", "log_entry"]);
   });
 
-  test("hand over to one that has heard nothing but where the leader is", async () => {
+  test("hand over to one that knows only the leader's position", async () => {
     const { browser, network, leader } = await browserWithLeader();
     browser.open();
     await settle();
@@ -221,7 +221,7 @@ describe("tabs", () => {
     expect(network.last.request.after).toBe("e-5");
   });
 
-  test("that are looked at have the leader try again", async () => {
+  test("that become visible make the leader try again", async () => {
     const { browser, network, main } = await browserWithLeader();
     vi.stubGlobal("document", Object.assign(new EventTarget(), { visibilityState: "visible" }));
     await openFollower(browser, 5);
@@ -232,7 +232,7 @@ describe("tabs", () => {
     expect(network.streams).toHaveLength(tries + 1);
   });
 
-  test("are told of a state once, however often the leader says it", async () => {
+  test("report a state once, however often the leader sends it", async () => {
     const { browser } = await browserWithLeader();
     const second = await openFollower(browser, 5);
     await openFollower(browser, 5);
@@ -240,14 +240,14 @@ describe("tabs", () => {
     expect(second.witness.states).toEqual(["replaying", "live"]);
   });
 
-  test("that close before they get the lead do not take it", async () => {
+  test("that close before they have the lock do not lead", async () => {
     const browser = new FakeBrowser();
     browser.open().feed.close();
     await settle();
     expect(browser.network.streams).toEqual([]);
   });
 
-  test("learn the leader's state, and have it try again", async () => {
+  test("have the leader's state, and can make it try again", async () => {
     const { browser, network, main } = await browserWithLeader();
     const follower = await openFollower(browser, 5);
     main.refuse(401);
@@ -263,7 +263,7 @@ describe("tabs", () => {
     expect(follower.feed.state).toBe("live");
   });
 
-  test("are all told of a reset, and take the leader's new snapshot", async () => {
+  test("all receive a reset and the leader's new snapshot", async () => {
     const { browser, network, leader, main } = await browserWithLeader();
     const follower = await openFollower(browser, 5);
     main.end();
@@ -276,7 +276,7 @@ describe("tabs", () => {
     }
   });
 
-  test("ask a silent leader and take the place of a frozen one, which follows when it wakes", async () => {
+  test("ask a silent leader and replace a frozen one, which follows when it wakes", async () => {
     const { browser, network, leader, main } = await browserWithLeader();
     const follower = await openFollower(browser, 5);
     leader.isFrozen = true;
@@ -292,7 +292,7 @@ describe("tabs", () => {
     expect(leader.witness.lines).toEqual(["a"]);
   });
 
-  test("leave a leader alone that answers, and a frozen one to the tabs that are seen", async () => {
+  test("keep a leader that answers, and leave a frozen one to visible tabs", async () => {
     const { browser, network, leader, main } = await browserWithLeader();
     const follower = await openFollower(browser, 5);
     // Silence alone is no reason, as long as there is an answer.
@@ -373,7 +373,7 @@ describe("tabs", () => {
       running.shift()?.();
       await settle();
     }
-    // It is behind the leader, and takes the lead.
+    // It has missed messages, and takes the lead.
     const received = lines.length;
     expect(network.last.request.after).toBe(`e-${received + 5}`);
     network.last.greet({ head: last });
@@ -413,7 +413,7 @@ describe("tabs", () => {
   });
 });
 
-test("the name that tabs share tells nothing of a token, and differs with it", () => {
+test("the name that tabs share does not show the token, and depends on it", () => {
   const name = tabName("http://host/", "systole_viewer_secret");
   expect(name).toMatch(/^systole-feed-2-[0-9a-f]{16}$/);
   expect(name).not.toBe(tabName("http://host/", "systole_viewer_secreu"));
