@@ -157,7 +157,9 @@ pub(crate) fn main() -> ExitCode {
         return finish(std::io::stdout().write_all(&script).map_err(anyhow::Error::from));
     }
     if let Command::Openapi = cli.command {
-        return finish(writeln!(std::io::stdout(), "{}", crate::routes::openapi_document()).map_err(anyhow::Error::from));
+        return finish(
+            writeln!(std::io::stdout(), "{}", crate::routes::openapi_document()).map_err(anyhow::Error::from),
+        );
     }
     let none = None;
     let flags = match &cli.command {

@@ -107,6 +107,7 @@ export class OpenFeed implements Feed {
       onPosition: (position) => this.#calls.push(() => this.#savePosition(position)),
       onMissing: (missing) => this.#onMissing(missing),
       onHoldEnd: () => this.#snapshots.stop(),
+      onHoldFull: () => this.#snapshots.retryLater(),
     });
     this.#snapshots = new SnapshotFetch(open, {
       url: withSnapshot(this.#url),

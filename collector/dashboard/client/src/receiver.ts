@@ -7,7 +7,7 @@ import type { FeedMessage } from "./connection.ts";
 import type { Position } from "./position.ts";
 import { type AnyEvent, type Gap, isFeedEvent, type Reset, type Snapshot } from "./wire.ts";
 
-/** Messages held back for a snapshot. With more of them the snapshot is not waited for, so that memory is bounded. */
+/** Messages held back for a snapshot. With more of them the snapshot is fetched later, so that memory is bounded. */
 const MAX_HELD_MESSAGES = 10_000;
 
 export interface ReceiverHooks {
@@ -17,8 +17,10 @@ export interface ReceiverHooks {
   onPosition(position: string): void;
   /** Events are missing: those of a range, or everything that was known. */
   onMissing(missing: Gap | Reset): void;
-  /** The snapshot is not waited for any more: too many messages were held, or the stream brings a snapshot itself. */
+  /** The snapshot is not needed any more: the stream brings one itself. */
   onHoldEnd(): void;
+  /** {@link MAX_HELD_MESSAGES} were held and are delivered: this snapshot would undo them, so another one is needed. */
+  onHoldFull(): void;
 }
 
 export class Receiver {
@@ -110,7 +112,7 @@ export class Receiver {
 
   #hold(message: FeedMessage): void {
     this.#held?.push(message);
-    if ((this.#held?.length ?? 0) > MAX_HELD_MESSAGES) this.#endHold();
+    if ((this.#held?.length ?? 0) > MAX_HELD_MESSAGES) this.#hooks.onHoldFull();
   }
 
   #endHold(): void {

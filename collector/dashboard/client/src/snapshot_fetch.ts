@@ -44,6 +44,14 @@ export class SnapshotFetch {
     this.#timer = undefined;
   }
 
+  /** Ends this attempt. Another one follows after the usual wait. */
+  retryLater(serverWaitMs = 0): void {
+    this.stop();
+    this.#failures += 1;
+    this.#timer = setTimeout(() => this.#try(), Math.max(serverWaitMs, backoffMs(this.#failures)));
+    this.#hooks.onFailure();
+  }
+
   #try(): void {
     this.stop();
     const connection = new Connection(
@@ -58,7 +66,7 @@ export class SnapshotFetch {
           this.#hooks.onSnapshot(event, id);
         },
         onState: (state, { retryInMs }) => {
-          if (state !== "replaying") this.#onFailure(retryInMs);
+          if (state !== "replaying") this.retryLater(retryInMs);
         },
       },
       false,
@@ -66,12 +74,5 @@ export class SnapshotFetch {
     this.#connection = connection;
     this.#hooks.onBegin();
     connection.start();
-  }
-
-  #onFailure(serverWaitMs = 0): void {
-    this.stop();
-    this.#failures += 1;
-    this.#timer = setTimeout(() => this.#try(), Math.max(serverWaitMs, backoffMs(this.#failures)));
-    this.#hooks.onFailure();
   }
 }

@@ -195,7 +195,7 @@ describe("a gap", () => {
     expect(network.openStreams.map(({ wantsSnapshot }) => wantsSnapshot)).toEqual([false, true]);
   });
 
-  test("holds back no more than ten thousand events", () => {
+  test("holds back no more than ten thousand events, and fetches another snapshot then", async () => {
     const { network, witness, main } = live();
     main.send({ ...GAP, types: ["log_entry"] });
     for (let i = 10; i < 10_010; i += 1) main.send(line("x"), `e-${i}`);
@@ -203,6 +203,10 @@ describe("a gap", () => {
     main.send(line("x"), "e-10010");
     expect(witness.lines).toHaveLength(10_001);
     expect(network.openStreams).toEqual([main]);
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(network.openStreams).toEqual([main, network.last]);
+    network.last.greet().send({ type: "snapshot", done: true }, "e-10010");
+    expect(witness.types.at(-1)).toBe("snapshot");
   });
 });
 
