@@ -62,6 +62,13 @@ test("lines are found by their text, and lists come page after page", async () =
   ]);
 });
 
+test("the lines of a gap are found by their numbers", async () => {
+  const [, second] = (await queries.logs()).items;
+  if (second === undefined) throw new Error("there are three lines");
+  const { items } = await queries.logs({ cursor: String(second.seq - 1), limit: 1 });
+  expect(items).toEqual([second]);
+});
+
 test.each([
   ["a bad parameter", 400, "limit", () => queries.nodes({ limit: 0 })],
   ["an unknown pipeline", 404, "nowhere", () => queries.pipeline("nowhere")],

@@ -12,6 +12,7 @@ const PACKAGE = join(import.meta.dirname, "../..");
 
 /** Writes each line to a file: at its begin, and at its end. Some events take longer than those after them. */
 const HANDLE = `
+import { existsSync } from "node:fs";
 import { appendFile } from "node:fs/promises";
 import { setTimeout } from "node:timers/promises";
 export async function handle(event) {
@@ -19,6 +20,7 @@ export async function handle(event) {
   if (event.type !== "log_entry") return;
   const text = event.entries.map(({ line }) => line + "\\n").join("");
   await appendFile("begun", text);
+  if (text === "poison\\n" && !existsSync("repaired")) throw new Error("this line cannot be handled");
   await setTimeout(text.endsWith("0\\n") || text.endsWith("5\\n") ? 100 : 5);
   await appendFile("handled", text);
 }`;
@@ -50,7 +52,7 @@ afterEach(async () => {
 
 function begin(): void {
   const env = { ...process.env, SYSTOLE_URL: collector.url, SYSTOLE_TOKEN: viewer.token };
-  program = spawn(process.execPath, ["recipe.js"], { cwd: directory, env, stdio: "inherit" });
+  program = spawn(process.execPath, ["recipe.js"], { cwd: directory, env, stdio: ["ignore", "inherit", "ignore"] });
 }
 
 async function end(signal: NodeJS.Signals): Promise<void> {
@@ -97,4 +99,17 @@ test("every line is handled over kills of the program, and only those that it ha
   await eventually("the last line is being handled", () => linesOf("begun").includes("last"));
   await end("SIGTERM");
   expect(linesOf("handled").at(-1)).toBe("last");
+});
+
+test("a handler that rejects ends the program, and the next run handles the event again", async () => {
+  const node = await collector.enroll("host");
+  begin();
+  await eventually("the snapshot is handled", () => linesOf("handled").includes("snapshot"));
+  for (const line of ["good", "poison", "next"]) await node.report({ id: "a", lines: [line] });
+  await eventually("the program has ended", () => program?.exitCode === 1);
+  expect(linesOf("handled")).toEqual(["snapshot", "good"]);
+  writeFileSync(join(directory, "repaired"), "");
+  begin();
+  await eventually("the last line is handled", () => linesOf("handled").includes("next"));
+  expect(linesOf("handled")).toEqual(["snapshot", "good", "poison", "next"]);
 });
