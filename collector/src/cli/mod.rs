@@ -27,9 +27,10 @@ use clap_complete::Shell;
 
 use crate::app::open_store;
 use crate::config::{Config, Database, Mistakes, Sources};
-use crate::logging::chain;
+use crate::server;
 use crate::store::{Access, Store};
-use crate::{logging, server};
+use crate::telemetry::logging;
+use crate::telemetry::logging::chain;
 
 /// EX_CONFIG of sysexits.h.
 const EXIT_BAD_CONFIGURATION: u8 = 78;
@@ -157,9 +158,7 @@ pub(crate) fn main() -> ExitCode {
         return finish(std::io::stdout().write_all(&script).map_err(anyhow::Error::from));
     }
     if let Command::Openapi = cli.command {
-        return finish(
-            writeln!(std::io::stdout(), "{}", crate::routes::openapi_document()).map_err(anyhow::Error::from),
-        );
+        return finish(writeln!(std::io::stdout(), "{}", crate::http::openapi_document()).map_err(anyhow::Error::from));
     }
     let none = None;
     let flags = match &cli.command {

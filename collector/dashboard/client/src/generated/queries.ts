@@ -193,7 +193,7 @@ export interface Queries {
   };
 }
 
-/** How an agent itself does: what waits, and what it had to drop. Counters are since its boot. */
+/** The state of the agent itself: what waits, and what it dropped. Counters start at its boot. */
 export type AgentHealth = {
   /**
    * How far the agent's clock is ahead of the collector's, as the last answer showed; absent
@@ -205,19 +205,19 @@ export type AgentHealth = {
    * most 1024 bytes.
    */
   configError?: string | null;
-  /** Lines of metrics endpoints that were no samples. */
+  /** Lines of metrics endpoints that are not samples. */
   garbageMetricLines?: number;
   /** Why the last failed request failed, at most 1024 bytes. */
   lastSendError?: string | null;
   /** When that was, by the agent's clock. */
   lastSendErrorAt?: UnixMillis | null;
-  /** Log lines that had to be dropped, by a pipeline's budget or with their report. */
+  /** Log lines that were dropped, by a pipeline's budget or with their report. */
   lostLogLines?: number;
-  /** Reports that had to be dropped. */
+  /** Dropped reports. */
   lostReports?: number;
-  /** How often the collector answered again after it had not. */
+  /** How often the collector answered again after a failure. */
   reconnects?: number;
-  /** Items that the collector refused, or that the agent left out because it would. */
+  /** Items that the collector refused, or that the agent left out because the collector refuses them. */
   refusedItems?: number;
   /** Scrapes that failed. */
   scrapeErrors?: number;
@@ -277,8 +277,8 @@ export type History<T> = {
 };
 
 /**
- * Gauges of a host as seen at the report's end, and counters since its boot. What could not be
- * read is absent, never zero.
+ * Gauges of a host at the report's end, and counters since its boot. A value that could not be read is
+ * absent, never zero.
  */
 export type HostMetrics = {
   /** Idle seconds of all cores since boot, counter. */
@@ -301,7 +301,7 @@ export type HostMetrics = {
   loadAvg15?: number | null;
   /** Load average over five minutes. */
   loadAvg5?: number | null;
-  /** Memory that programs can still get. */
+  /** Memory that programs can still allocate. */
   memoryFreeBytes?: number | null;
   /** Memory that the host has. */
   memoryTotalBytes?: number | null;
