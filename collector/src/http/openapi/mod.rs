@@ -102,6 +102,11 @@ impl Modify for Access {
 /// The document, written once.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
 
+/// The document as text: JSON.
+pub(crate) fn text() -> &'static str {
+    &DOCUMENT
+}
+
 /// This document
 #[utoipa::path(
     get,
