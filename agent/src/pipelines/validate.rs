@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 
 use super::process;
-use super::revision::Revision;
+use super::revision::{ConfigCopy, Revision};
 
 /// How long the answer may take.
 const CEILING: Duration = Duration::from_secs(30);
@@ -32,8 +32,8 @@ impl Drop for Group {
 }
 
 /// Asks; `Err` is the reason why not.
-pub(super) async fn validate(revision: &Revision) -> Result<(), String> {
-    let Some(judge) = revision.validation() else { return Ok(()) };
+pub(super) async fn validate(revision: &Revision, copy: &ConfigCopy) -> Result<(), String> {
+    let Some(judge) = revision.validation(copy) else { return Ok(()) };
     let name = judge.program.clone();
     let mut command = process::command(&judge, None).map_err(|error| error.to_string())?;
     command.kill_on_drop(true);

@@ -27,6 +27,7 @@ mod oracle;
 mod outage;
 mod pair;
 mod queries;
+mod recovery;
 mod reload;
 mod replay;
 mod rollups;
