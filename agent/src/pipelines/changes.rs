@@ -110,7 +110,8 @@ impl Changes {
         // What stayed up before needs no judge; at the start of a host there may be no time for one.
         let is_known = self.good.as_ref().is_some_and(|good| good.runs_as(&wanted));
         if !is_known && let Err(reason) = self.judge(&wanted).await {
-            self.refuse(Some(wanted.clone()), format!("configuration {} is not used: {reason}", wanted.short()));
+            let reason = format!("configuration {} is not used: {reason}", wanted.shown());
+            self.refuse(Some(wanted), reason);
             return None;
         }
         self.refused = None;

@@ -61,6 +61,11 @@ impl Revision {
         self.config.command.as_ref()?.config_file.as_deref()
     }
 
+    /// What people know it by: the operator's file, or its checksum without one.
+    pub(super) fn shown(&self) -> String {
+        self.source().map_or_else(|| self.short().to_owned(), |source| source.display().to_string())
+    }
+
     /// The command, with the copy's path in the place of the configuration file.
     pub(super) fn command(&self, copy: &ConfigCopy) -> Option<CommandConfig> {
         let command = self.config.command.as_ref()?;

@@ -186,10 +186,14 @@ impl Supervisor {
             }
         };
         match end {
-            End::Crashed { .. } => {
-                life.bury().await;
+            End::Crashed { reason, life: lived } => {
+                let error = life.bury(&self.pipeline).await;
                 self.pipeline.has_no_process("the process is not running");
-                if self.stop.is_cancelled() { End::Asked } else { end }
+                if self.stop.is_cancelled() {
+                    return End::Asked;
+                }
+                let reason = error.map_or_else(|| reason.clone(), |error| format!("{reason}: {error}"));
+                End::Crashed { reason, life: lived }
             }
             asked => {
                 life.end(&self.endpoint).await;
