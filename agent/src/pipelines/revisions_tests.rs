@@ -134,7 +134,7 @@ fn without_a_disk_the_process_reads_the_original_while_it_is_the_same() {
     drop(copy);
     assert!(scene.source().exists());
     fs::write(scene.source(), "a: 2").unwrap();
-    assert!(Revisions::original(&revision).is_err(), "nobody judged that one");
+    assert!(Revisions::original(&revision).is_err(), "no judge has seen that one");
 }
 
 #[test]
