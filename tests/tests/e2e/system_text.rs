@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use systole_tests::harness::agent::can_hide_processes;
+use systole_tests::harness::binaries::binary;
 use systole_tests::harness::process::Process;
 use systole_tests::harness::{AgentPipeline, AgentSetup, ApiClient, TestAgent, TestCollector, eventually_true};
 use tokio::process::Command;
@@ -95,4 +96,16 @@ async fn unit_that_systemctl_refuses_leaves_the_others_their_answers() {
         wait_for(&viewer, unit, "STOPPED", "it has not run").await;
     }
     wait_for(&viewer, "bad", "PENDING", "Unit name bad.service is neither").await;
+}
+
+#[tokio::test]
+async fn unit_names_that_systemd_refuses_are_mistakes() {
+    for (unit, code) in [("vector@", 78), ("vector@.service", 78), ("a/b", 78), ("vector@eu", 0), ("vector", 0)] {
+        let agent = TestAgent::of("http://c:1", "t", &[], &[watched("unit", "systemd_unit", unit)]);
+        let mut command = Command::new(binary("systole-agent"));
+        let output = command.arg("check-config").arg("--config").arg(agent.config_path()).output().await.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{unit}: {stderr}");
+        assert_eq!(stderr.contains("systemd_unit"), code != 0, "{unit}");
+    }
 }
