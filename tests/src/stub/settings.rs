@@ -89,8 +89,9 @@ impl Settings {
 /// Reads a configuration file and refuses one that says it is invalid.
 pub fn read_config(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    if stub_comments(&text).any(|comment| comment == "invalid") {
-        bail!("{}: unknown variant `nonsense` in `sources.demo_in`", path.display());
+    if let Some(what) = stub_comments(&text).find_map(|comment| comment.strip_prefix("invalid")) {
+        let variant = what.strip_prefix('=').unwrap_or("nonsense");
+        bail!("{}: unknown variant `{variant}` in `sources.demo_in`", path.display());
     }
     Ok(text)
 }
