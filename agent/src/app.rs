@@ -210,11 +210,7 @@ impl App {
         let uplink = Uplink {
             client,
             outbox: outbox.clone(),
-            credentials: Credentials {
-                data_dir: config.data_dir.clone(),
-                enroll_token: config.token.clone(),
-                names,
-            },
+            credentials: Credentials { data_dir: config.data_dir.clone(), enroll_token: config.token.clone(), names },
             interval: interval_sender,
             counters: counters.clone(),
             link,

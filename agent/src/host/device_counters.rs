@@ -152,7 +152,8 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        let mounts: String = disks.iter().map(|(n, _)| format!("{n} 1 8:{n} / /{n} rw - ext4 /dev/d{n} rw\n")).collect();
+        let mounts: String =
+            disks.iter().map(|(n, _)| format!("{n} 1 8:{n} / /{n} rw - ext4 /dev/d{n} rw\n")).collect();
         write("proc/self/mountinfo", mounts);
         let lines: String = disks.iter().map(|(n, s)| format!("8 {n} d{n} 1 0 {s} 0 1 0 {s} 0 0 0 0\n")).collect();
         write("proc/diskstats", lines);
@@ -189,7 +190,8 @@ mod tests {
     fn loop_devices_are_left_out_because_the_disk_below_counts_the_same_bytes() {
         let key = DeviceKey::Number;
         let devices = BTreeMap::from([(key(7, 0), Device::default()), (key(8, 1), Device::default())]);
-        let found = disks_of(&devices, "7 0 loop0 1 0 9 0 1 0 9 0\n8 1 sda1 1 0 2 0 1 0 3 0\n8 2 sda2 1 0 5 0 1 0 5 0\n");
+        let found =
+            disks_of(&devices, "7 0 loop0 1 0 9 0 1 0 9 0\n8 1 sda1 1 0 2 0 1 0 3 0\n8 2 sda2 1 0 5 0 1 0 5 0\n");
         assert_eq!(found, BTreeMap::from([("sda1".to_owned(), (1_024, 1_536))]));
     }
 }

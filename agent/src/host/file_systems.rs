@@ -197,7 +197,11 @@ mod tests {
     }
 
     /// Devices at `/0`, `/1`, …, of which those in `stuck` do not answer until they are released.
-    fn file_systems(dir: &Path, count: u32, stuck: &'static [&'static str]) -> (FileSystems, Arc<(Mutex<bool>, Condvar)>) {
+    fn file_systems(
+        dir: &Path,
+        count: u32,
+        stuck: &'static [&'static str],
+    ) -> (FileSystems, Arc<(Mutex<bool>, Condvar)>) {
         let mountinfo = dir.join("mountinfo");
         let lines: String = (0..count).map(|n| format!("{n} 1 8:{n} / /{n} rw - ext4 /dev/sd{n} rw\n")).collect();
         std::fs::write(&mountinfo, lines).unwrap();

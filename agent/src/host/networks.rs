@@ -30,8 +30,10 @@ struct Interface {
 /// Reads the interfaces that count, by name. `classes` is `/sys/class/net`.
 pub(super) fn read(classes: &Path) -> std::io::Result<BTreeMap<String, Traffic>> {
     let entries = std::fs::read_dir(classes)?.flatten();
-    let interfaces: Vec<Interface> =
-        entries.filter(|entry| entry.file_name() != "lo").map(|entry| look(&entry.path(), &entry.file_name())).collect();
+    let interfaces: Vec<Interface> = entries
+        .filter(|entry| entry.file_name() != "lo")
+        .map(|entry| look(&entry.path(), &entry.file_name()))
+        .collect();
     let counted = choose(&interfaces).into_iter().filter_map(|interface| {
         let statistics = classes.join(&interface.name).join("statistics");
         let number = |name: &str| {

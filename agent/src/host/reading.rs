@@ -31,7 +31,9 @@ impl<S: Send + 'static> Reading<S> {
         let was_late = self.is_late.swap(result.is_none(), Ordering::Relaxed);
         match (was_late, result.is_none()) {
             // The first time may be a busy machine; the second time it is worth a line.
-            (true, true) => tracing::debug!(reading = self.name, "a reading of the host blocks; its figures are absent"),
+            (true, true) => {
+                tracing::debug!(reading = self.name, "a reading of the host blocks; its figures are absent")
+            }
             (true, false) => tracing::debug!(reading = self.name, "the reading of the host works again"),
             _ => {}
         }

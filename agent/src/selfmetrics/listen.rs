@@ -156,11 +156,9 @@ async fn accept_all(listener: &Listener, named: Option<SocketAddr>, monitor: &Ar
 /// One request and one answer. A client that breaks off has read enough.
 async fn converse(stream: Either<TcpStream, UnixStream>, named: Option<SocketAddr>, monitor: Arc<Monitor>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let is_ours = named.is_none_or(|listen| {
-            host_names::is_ours(request.uri(), request.headers(), listen, &machine::host_name())
-        });
-        let response =
-            if is_ours { answer(&monitor, request.method(), request.uri().path()) } else { wrong_name() };
+        let is_ours = named
+            .is_none_or(|listen| host_names::is_ours(request.uri(), request.headers(), listen, &machine::host_name()));
+        let response = if is_ours { answer(&monitor, request.method(), request.uri().path()) } else { wrong_name() };
         ready(Ok::<_, Infallible>(response))
     });
     let mut http = http1::Builder::new();

@@ -119,8 +119,8 @@ fn numbers_at(bytes: &[u8], at: usize) -> Option<(usize, u32)> {
 fn next_record(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len()).find(|at| {
         let rest = &bytes[*at..];
-        let looks_like_one = rest.starts_with(&MARKER)
-            || rest.get(NUMBERS_BYTES..).is_some_and(|body| body.starts_with(BODY_START));
+        let looks_like_one =
+            rest.starts_with(&MARKER) || rest.get(NUMBERS_BYTES..).is_some_and(|body| body.starts_with(BODY_START));
         looks_like_one && record_at(bytes, *at).is_some()
     })
 }

@@ -329,7 +329,10 @@ fn without_a_disk_it_goes_on_in_memory_and_comes_back() {
     std::fs::write(&blocked, "").unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
     let lost = push(&mut spool, &report(1, "RUNNING", 1, 0));
-    assert!(matches!(lost, Pushed { lost: Lost { reports: 0, log_lines: 0 }, disk: DiskNews::Lost(_), .. }), "{lost:?}");
+    assert!(
+        matches!(lost, Pushed { lost: Lost { reports: 0, log_lines: 0 }, disk: DiskNews::Lost(_), .. }),
+        "{lost:?}"
+    );
     assert_eq!(push(&mut spool, &report(2, "RUNNING", 1, 0)), Pushed::default(), "told once");
     assert_eq!(seqs(&spool.oldest(EVERYTHING.0, EVERYTHING.1)), [1, 2]);
     std::fs::remove_file(&blocked).unwrap();

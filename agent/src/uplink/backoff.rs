@@ -1,39 +1,47 @@
-//! How long to wait after a failure.
+//! How long the uplink waits after a failure.
 
 use std::time::Duration;
+
+use systole_shared::backoff::{self, BackoffPolicy, Jitter};
 
 /// The first wait is at most this.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// Longest wait that a collector may ask for.
-const LONGEST_ASKED: Duration = Duration::from_secs(600);
-
 /// No wait is longer than so many intervals, unless the collector asks for it. An agent reports every
-/// interval anyway, so asking every second one is less load than its reports, and it is back soon
-/// after the collector is.
+/// interval anyway, so a try every second interval is less load than its reports, and the agent is
+/// back soon after the collector is.
 const LONGEST_INTERVALS: u32 = 2;
 
-/// Exponential back-off with full jitter: a fleet that lost its collector must not come back at once.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    failures: u32,
+/// Full jitter: a fleet that lost its collector must not come back at once.
+const POLICY: BackoffPolicy = BackoffPolicy {
+    first: FIRST,
+    longest: FIRST,
+    // A collector that asks for more is wrong rather than busy.
+    longest_asked: Duration::from_secs(600),
+    jitter: Jitter::Full,
+};
+
+/// Exponential back-off up to two intervals.
+#[derive(Debug)]
+pub(crate) struct Backoff(backoff::Backoff);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff(backoff::Backoff::new(POLICY))
+    }
 }
 
 impl Backoff {
     /// It worked.
     pub(crate) fn succeeded(&mut self) {
-        self.failures = 0;
+        self.0.reset();
     }
 
     /// The wait after one more failure. `random` is from 0 to 1; `interval` is that of reports; `asked`
     /// is what Retry-After said.
     pub(crate) fn failed(&mut self, random: f64, interval: Duration, asked: Option<Duration>) -> Duration {
-        let longest = interval.saturating_mul(LONGEST_INTERVALS).max(FIRST);
-        let ceiling = FIRST.saturating_mul(1 << self.failures.min(10)).min(longest);
-        self.failures = self.failures.saturating_add(1);
-        let floor = asked.unwrap_or_default().min(LONGEST_ASKED);
-        // Jitter goes on top of the floor, or a fleet that was asked to wait would return together.
-        floor + ceiling.mul_f64(random.clamp(0.0, 1.0))
+        self.0.set_longest(interval.saturating_mul(LONGEST_INTERVALS).max(FIRST));
+        self.0.next(random, asked)
     }
 }
 
@@ -56,9 +64,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_the_floor_within_reason() {
-        let asked = Some(Duration::from_secs(30));
-        assert_eq!(Backoff::default().failed(0.0, INTERVAL, asked), Duration::from_secs(30));
-        assert_eq!(Backoff::default().failed(1.0, INTERVAL, asked), Duration::from_secs(31));
-        assert_eq!(Backoff::default().failed(0.0, INTERVAL, Some(Duration::from_secs(1 << 40))), LONGEST_ASKED);
+        let wait = |random, asked| Backoff::default().failed(random, INTERVAL, Some(Duration::from_secs(asked)));
+        assert_eq!([wait(0.0, 30).as_secs(), wait(1.0, 30).as_secs(), wait(0.0, 1 << 40).as_secs()], [30, 31, 600]);
     }
 }

@@ -167,7 +167,9 @@ fn hint(fault: &Fault, base: &Url) -> Option<String> {
         {
             Some(match base.path() {
                 "" | "/" => format!("check that url ({base}) leads to the collector"),
-                path => format!("check the path {path} of url ({base}): it must be empty, or what a proxy maps to the collector"),
+                path => format!(
+                    "check the path {path} of url ({base}): it must be empty, or what a proxy maps to the collector"
+                ),
             })
         }
         Fault::Foreign { status, .. } if status.is_redirection() => {

@@ -189,7 +189,8 @@ mod tests {
     #[test]
     fn answer_of_something_else_is_never_because_of_the_report() {
         for status in [204, 301, 400, 401, 403, 404, 405, 422] {
-            for (content_type, body) in [("text/html", "<html><title>x</title>"), ("application/json", "{}"), ("", "")] {
+            for (content_type, body) in [("text/html", "<html><title>x</title>"), ("application/json", "{}"), ("", "")]
+            {
                 let fault = fault(status, content_type, body);
                 assert!(matches!(fault, Fault::Foreign { .. }) && !fault.is_because_of_the_report(), "{status}");
             }

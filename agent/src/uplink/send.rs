@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use systole_shared::{BootId, ReportAck};
 use systole_shared::limits::{MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::{BootId, ReportAck};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
