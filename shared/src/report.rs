@@ -51,6 +51,13 @@ pub struct Report<'a> {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentInfo<'a> {
+    /// The node's name: the operator's, or the host's as it is now. Agents before 0.2 do not send it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Text<'a>>,
+    /// Set on the last reports of an agent that ends in order: why, such as `agent stopped` or `host is
+    /// shutting down`. The node reports no more until an agent starts again.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Text<'a>>,
     /// Version of the agent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Text<'a>>,

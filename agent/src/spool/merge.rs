@@ -31,7 +31,10 @@ pub(super) fn merge<'a>(first: Report<'a>, next: Report<'a>) -> Report<'a> {
         start: first.start.min(next.start),
         end: next.end,
         agent: next.agent.or(first.agent),
-        host: next.host.or(first.host),
+        host: match (next.host, first.host) {
+            (Some(next), Some(first)) => Some(next.or(&first)),
+            (next, first) => next.or(first),
+        },
         pipelines,
         covers: Some(SeqRange { from, to: next.seq }),
     }

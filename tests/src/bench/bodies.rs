@@ -160,6 +160,8 @@ fn pipelines(args: &Args, now: UnixMillis) -> Vec<PipelineReport<'static>> {
 fn agent() -> AgentInfo<'static> {
     let text = |text: &'static str| Some(Text::from(text));
     AgentInfo {
+        name: None,
+        stopping: None,
         version: text("0.1.0"),
         vector_version: text("0.58.0"),
         deployment_mode: text("STANDALONE"),

@@ -276,7 +276,8 @@ impl TestAgent {
         self.run_as(on_disk_of(bytes, &self.data_dir(), "systole-agent"));
     }
 
-    fn run_as(&mut self, mut command: Command) {
+    /// Starts the process through this command, which ends in the agent itself and gets its arguments.
+    pub fn run_as(&mut self, mut command: Command) {
         assert!(self.process.is_none(), "the agent runs already");
         command.arg("--config").arg(self.config_path()).envs(self.variables.iter().cloned());
         if let Some(programs) = &self.programs {
