@@ -73,7 +73,7 @@ impl Feed {
         Self::open_after(client, query, None).await
     }
 
-    /// Subscribes as one who has had the events up to this id.
+    /// Subscribes like a client that has received the events up to this id.
     pub async fn open_after(client: &ApiClient, query: &str, last_id: Option<&str>) -> Self {
         let (change, changed) = watch::channel(0);
         let mut feed = Feed {
@@ -94,20 +94,20 @@ impl Feed {
         client.get(&format!("/api/v1/events?{query}")).await
     }
 
-    /// Leaves, as a client whose network goes away.
+    /// Closes the connection, like a client that loses its network.
     pub fn disconnect(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.abort();
         }
     }
 
-    /// Comes back and goes on behind the last id it had.
+    /// Connects again and continues after its last id.
     pub async fn resume(&mut self) {
         let last_id = self.last_id().map(|id| id.to_string());
         self.connect(last_id.as_deref()).await;
     }
 
-    /// [`Self::resume`] where nobody may be there to answer, and tells whether somebody was.
+    /// [`Self::resume`] for a collector that may be down; returns whether it answered.
     pub async fn try_resume(&mut self) -> bool {
         self.disconnect();
         let last_id = self.last_id().map(|id| id.to_string());
@@ -230,7 +230,7 @@ impl Feed {
         text.collect::<Vec<_>>().join(" ")
     }
 
-    /// Asserts that ids grow strictly within the subscriber's whole life, and are of one epoch.
+    /// Asserts that ids grow strictly over all connections, and have one epoch.
     pub fn assert_ids_grow(&self) {
         let ids: Vec<EventId> = self.events().into_iter().filter_map(|event| event.id).collect();
         for pair in ids.windows(2) {
