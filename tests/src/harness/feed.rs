@@ -65,6 +65,8 @@ pub struct Feed {
     change: Arc<watch::Sender<u64>>,
     connections: usize,
     reader: Option<JoinHandle<()>>,
+    /// A reader that was aborted and may still be taking events.
+    aborted: Option<JoinHandle<()>>,
 }
 
 impl Feed {
@@ -84,6 +86,7 @@ impl Feed {
             change: Arc::new(change),
             connections: 0,
             reader: None,
+            aborted: None,
         };
         feed.connect(last_id).await;
         feed
@@ -98,18 +101,31 @@ impl Feed {
     pub fn disconnect(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.abort();
+            self.aborted = Some(reader);
+        }
+    }
+
+    /// [`Self::disconnect`], and waits until no more events are taken: only then the last id is final.
+    async fn leave(&mut self) {
+        self.disconnect();
+        if let Some(reader) = self.aborted.take()
+            && let Err(error) = reader.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
         }
     }
 
     /// Connects again and continues after its last id.
     pub async fn resume(&mut self) {
+        self.leave().await;
         let last_id = self.last_id().map(|id| id.to_string());
         self.connect(last_id.as_deref()).await;
     }
 
     /// [`Self::resume`] for a collector that may be down; returns whether it answered.
     pub async fn try_resume(&mut self) -> bool {
-        self.disconnect();
+        self.leave().await;
         let last_id = self.last_id().map(|id| id.to_string());
         match self.request(last_id.as_deref()).send().await {
             Ok(response) if response.status().as_u16() == 200 => {
@@ -121,7 +137,6 @@ impl Feed {
     }
 
     async fn connect(&mut self, last_id: Option<&str>) {
-        self.disconnect();
         let response = self.request(last_id).send().await.unwrap_or_else(|error| panic!("subscribe: {error:?}"));
         let status = response.status().as_u16();
         let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap_or_default());

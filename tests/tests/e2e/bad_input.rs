@@ -10,7 +10,7 @@ use systole_tests::harness::collector::counts;
 use systole_tests::harness::database::Database;
 use systole_tests::harness::node::{Encoding, to_json};
 use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
-use systole_tests::harness::{Answer, NodeClient, TestCollector};
+use systole_tests::harness::{Answer, Feed, NodeClient, TestCollector};
 use systole_tests::stub::totals::Counts;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -270,6 +270,45 @@ async fn unknown_status_keeps_its_text_and_unknown_fields_are_skipped() {
     let text = collector.viewer().await.get_json("/api/v1/pipelines/victim").await.to_string();
     assert!(text.contains("\"UNKNOWN\"") && text.contains("PAUSED_BY_MOON"), "{text}");
     node.report(vec![running("victim", distinct_counts(1))]).await;
+}
+
+#[tokio::test]
+async fn unknown_kind_level_and_stream_are_not_replaced_by_known_ones() {
+    let (mut collector, mut node) = setup().await;
+    let mut feed = collector.feed("every=0").await;
+    let victim = with_lines(running("victim", distinct_counts(1)), clock::now_ms(), ["a line".to_owned()]);
+    let mut request = serde_json::to_value(node.next_request(vec![victim])).unwrap();
+    let pipeline = &mut request["reports"][0]["pipelines"][0];
+    pipeline["logs"][0]["level"] = json!("AUDIT");
+    pipeline["logs"][0]["stream"] = json!("journal");
+    pipeline["components"][0]["kind"] = json!("router");
+    let ack = node.post(&request).await;
+    assert_eq!((ack.durable_seq, ack.refused), (2, vec![]), "nothing is lost");
+
+    let viewer = collector.viewer().await;
+    let logs = viewer.list("/api/v1/logs?pipeline=victim").await;
+    assert_eq!(logs.len(), 1);
+    assert_eq!((&logs[0]["level"], &logs[0]["stream"]), (&Value::Null, &"unknown".into()), "{}", logs[0]);
+    let above_trace = viewer.list("/api/v1/logs?pipeline=victim&level=trace").await;
+    assert_eq!(above_trace, [] as [Value; 0], "a line without a known level matches no level");
+    let path = "/api/v1/pipelines/victim/components/minutes?from=0&to=9999999999999&step=minute";
+    let components = viewer.list(path).await;
+    let kinds: Vec<_> = components.iter().map(|item| (&item["componentId"], &item["kind"])).collect();
+    assert_eq!(kinds, [(&json!("in"), &json!("unknown")), (&json!("out"), &json!("sink"))]);
+    assert_eq!(components[0]["receivedEvents"], distinct_counts(1).events_in, "its counters are kept");
+
+    let metric = feed.wait_for("the metrics", SOON, |event| event.kind == "metric_update").await;
+    assert_eq!(metric.data["components"][0]["kind"], "unknown", "{}", metric.data);
+    let entry = feed.wait_for("the line", SOON, |event| event.kind == "log_entry").await;
+    let line = &entry.data["entries"][0];
+    assert_eq!((&line["level"], &line["stream"]), (&Value::Null, &"unknown".into()), "{line}");
+    // Out of the database as out of memory.
+    let start = format!("{}-0", feed.last_id().unwrap().epoch);
+    collector.stop().await;
+    collector.run().await;
+    let mut replay = Feed::open_after(&viewer, "types=log_entry", Some(&start)).await;
+    let replayed = replay.wait_for("the line", SOON, |event| event.kind == "log_entry").await;
+    assert_eq!(replayed.data["entries"], entry.data["entries"]);
 }
 
 #[tokio::test]
