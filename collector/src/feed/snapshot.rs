@@ -14,8 +14,8 @@ use tokio::time::{Duration, Instant};
 use super::frame;
 use super::{Feed, Subscription};
 use crate::auth::Scope;
-use crate::rings::Rings;
 use crate::store::{NodeView, StateSnapshot, StoreError};
+use crate::timeseries::recent::Rings;
 
 /// Room in a part for the event's own words around its items.
 const ENVELOPE_BYTES: usize = 256;

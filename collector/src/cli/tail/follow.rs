@@ -1,4 +1,9 @@
 //! One stream after the other, each behind the last event that was printed.
+//!
+//! A collector that is absent at the start is an error. After the first connection `tail` waits for it
+//! to return. By default it shows status changes and log lines: the other types say with every report that
+//! nothing has changed. `--level` applies to log lines and excludes those without a level, as the query
+//! does.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -22,7 +27,7 @@ use super::names::{self, Names};
 use super::{TailArgs, paint};
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::logging::chain;
+use crate::telemetry::logging::chain;
 
 /// Silence after which a stream counts as dead before it has told how often it pings.
 const FIRST_PATIENCE: Duration = Duration::from_secs(30);
