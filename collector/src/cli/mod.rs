@@ -13,7 +13,6 @@ mod files;
 mod migrate_data;
 mod narrator;
 mod restore;
-mod sse;
 mod tail;
 
 use std::collections::BTreeMap;
