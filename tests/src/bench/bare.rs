@@ -1,4 +1,4 @@
-//! What `systole-collector bare-work` found, as a table beside the runs.
+//! What `systole-collector ingest-bench` found, as a table beside the runs.
 
 use serde::Deserialize;
 

@@ -127,7 +127,8 @@ async fn old_lines_give_way_then_reports_wait_and_all_comes_back_by_itself() {
     let before = collector.minute_sums(PIPELINE).await;
 
     fill(&disk.join("ballast"), 22 * MIB);
-    eventually_true("lines go early", SOON, async || metric(&viewer, "systole_rows_cut_total").await > Some(0.0)).await;
+    eventually_true("lines go early", SOON, async || metric(&viewer, "systole_rows_evicted_total").await > Some(0.0))
+        .await;
     eventually_true("what went is room", SOON, async || metric(&viewer, "systole_disk_low").await == Some(0.0)).await;
     let lines = viewer.list("/api/v1/logs?limit=1000").await;
     assert_eq!(lines.last().unwrap()["line"], "news");

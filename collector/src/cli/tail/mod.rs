@@ -5,12 +5,12 @@
 
 mod api;
 mod backoff;
+mod color;
 mod credential;
 mod follow;
 mod line;
 mod names;
 mod numbers;
-mod paint;
 
 use std::path::PathBuf;
 

@@ -39,7 +39,7 @@ pub(super) const ADDED: [&str; 2] = ["resets", "samples"];
 
 /// Rows of a step; see the module.
 #[derive(Clone, Debug, PartialEq, QueryableByName)]
-pub(crate) struct NodeSpan {
+pub(crate) struct HostAggregate {
     /// Number of the minute, hour or day.
     #[diesel(sql_type = BigInt)]
     pub at: i64,
@@ -110,11 +110,11 @@ pub(super) enum Value {
     Float(Option<f64>),
 }
 
-impl NodeSpan {
+impl HostAggregate {
     /// A minute that lies in step `at`.
     pub(crate) fn of_minute(at: i64, row: &NodeMinuteRow) -> Self {
         let weight = |is_known: bool| if is_known { 1.0 } else { 0.0 };
-        NodeSpan {
+        HostAggregate {
             at,
             first_minute: row.minute,
             last_minute: row.minute,
@@ -149,7 +149,7 @@ impl NodeSpan {
     }
 
     /// Goes on with the span that follows.
-    pub(super) fn extend(&mut self, later: &NodeSpan) {
+    pub(super) fn extend(&mut self, later: &HostAggregate) {
         self.resets = self.resets + later.resets + i64::from(self.is_reset_by(later));
         self.samples = self.samples.saturating_add(later.samples);
         self.last_minute = later.last_minute;
@@ -182,7 +182,7 @@ impl NodeSpan {
 
     /// Whether a counter began anew between this span and the one that follows. Idle time is left out:
     /// kernels take a little of it back.
-    pub(crate) fn is_reset_by(&self, later: &NodeSpan) -> bool {
+    pub(crate) fn is_reset_by(&self, later: &HostAggregate) -> bool {
         fn fell<T: PartialOrd>(before: Option<T>, after: Option<T>) -> bool {
             before.zip(after).is_some_and(|(before, after)| after < before)
         }
@@ -193,7 +193,7 @@ impl NodeSpan {
             || fell(self.net_tx_bytes, later.net_tx_bytes_first)
     }
 
-    /// The columns without the key, in the order of [`NodeSpan::values`].
+    /// The columns without the key, in the order of [`HostAggregate::values`].
     pub(super) fn columns() -> Vec<&'static str> {
         let names = [["first_minute", "last_minute"].as_slice(), &GAUGES, &COUNTERS, &FIRSTS, &WEIGHTED, &ADDED];
         names.concat()
@@ -237,8 +237,8 @@ impl NodeSpan {
 }
 
 /// Spans of equal `at`, which are in order, made one.
-pub(crate) fn merged_spans(parts: Vec<NodeSpan>) -> Vec<NodeSpan> {
-    let mut spans: Vec<NodeSpan> = Vec::new();
+pub(crate) fn merge_host_aggregates(parts: Vec<HostAggregate>) -> Vec<HostAggregate> {
+    let mut spans: Vec<HostAggregate> = Vec::new();
     for part in parts {
         match spans.last_mut().filter(|span| span.at == part.at) {
             Some(span) => span.extend(&part),
