@@ -6,12 +6,12 @@
 
 mod access;
 mod backup;
-mod bare_work;
 mod demo;
+mod demo_output;
 mod demo_pipeline;
 mod files;
+mod ingest_bench;
 mod migrate_data;
-mod narrator;
 mod restore;
 mod tail;
 
@@ -94,7 +94,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure the way of a report without HTTP
     #[command(hide = true)]
-    BareWork(bare_work::BareWorkArgs),
+    IngestBench(ingest_bench::IngestBenchArgs),
     /// Print the HTTP interface as OpenAPI 3.1, as `/api/v1/openapi.json` has it
     #[command(hide = true)]
     Openapi,
@@ -189,7 +189,7 @@ pub(crate) fn main() -> ExitCode {
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
-        Command::BareWork(args) => runtime.block_on(bare_work::run(args, &config)),
+        Command::IngestBench(args) => runtime.block_on(ingest_bench::run(args, &config)),
         Command::Openapi | Command::Completions { .. } => Ok(()),
     };
     // What still runs on a thread of its own (a query that takes minutes) has had its deadline.

@@ -27,7 +27,7 @@ pub(crate) async fn watch(fleet: Arc<Fleet>, committer: Committer, stop: Cancell
             _ = ticks.tick() => {}
         }
         for node in fleet.overdue(Instant::now()) {
-            if !committer.mark_silent(node).await {
+            if !committer.mark_unreachable(node).await {
                 return;
             }
         }

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Retention;
-use crate::model::Step;
+use crate::model::Resolution;
 use crate::store::Cutoffs;
 use crate::telemetry::Telemetry;
-use crate::timeseries::Journal;
+use crate::timeseries::TimeSeries;
 
 /// Rows of each table that go in one transaction.
 const BATCH_ROWS: u32 = 1_000;
@@ -30,7 +30,7 @@ const ROUND_PAUSE: Duration = Duration::from_secs(60);
 
 /// Expires rows until it is stopped.
 pub(crate) async fn expire_regularly(
-    journal: Arc<Journal>,
+    timeseries: Arc<TimeSeries>,
     retention: Retention,
     telemetry: Arc<Telemetry>,
     stop: CancellationToken,
@@ -41,7 +41,7 @@ pub(crate) async fn expire_regularly(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        pause = match journal.expire(cutoffs(retention, clock::now_ms()), BATCH_ROWS).await {
+        pause = match timeseries.expire(cutoffs(retention, clock::now_ms()), BATCH_ROWS).await {
             Ok(0) => ROUND_PAUSE,
             Ok(removed) => {
                 telemetry.rows_expired.inc_by(removed);
@@ -61,9 +61,9 @@ pub(crate) fn cutoffs(retention: Retention, now: i64) -> Cutoffs {
     let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
     Cutoffs {
         // Whole hours and days, so that the sums of what is left are whole.
-        minutes_before: before(retention.minutes).div_euclid(Step::Hour.ms()) * 60,
-        hours_before: before(retention.hours).div_euclid(Step::Day.ms()) * 24,
-        days_before: before(retention.days).div_euclid(Step::Day.ms()),
+        minutes_before: before(retention.minutes).div_euclid(Resolution::Hour.ms()) * 60,
+        hours_before: before(retention.hours).div_euclid(Resolution::Day.ms()) * 24,
+        days_before: before(retention.days).div_euclid(Resolution::Day.ms()),
         logs_before: before(retention.logs),
         events_before: before(retention.events),
         tokens_before: now,

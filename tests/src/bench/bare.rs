@@ -1,4 +1,4 @@
-//! The result of `systole-collector bare-work`, as a table beside the runs.
+//! The result of `systole-collector ingest-bench`, as a table beside the runs.
 
 use serde::Deserialize;
 

@@ -127,7 +127,8 @@ async fn low_disk_removes_old_lines_then_blocks_reports() {
     let before = collector.minute_sums(PIPELINE).await;
 
     fill(&disk.join("ballast"), 22 * MIB);
-    eventually_true("lines go early", SOON, async || metric(&viewer, "systole_rows_cut_total").await > Some(0.0)).await;
+    eventually_true("lines go early", SOON, async || metric(&viewer, "systole_rows_evicted_total").await > Some(0.0))
+        .await;
     eventually_true("what went is room", SOON, async || metric(&viewer, "systole_disk_low").await == Some(0.0)).await;
     let lines = viewer.list("/api/v1/logs?limit=1000").await;
     assert_eq!(lines.last().unwrap()["line"], "news");

@@ -24,7 +24,7 @@ use super::api::{Api, Fault, innermost};
 use super::credential::{Credential, Place};
 use super::line::{self, Lines};
 use super::names::{self, Names};
-use super::{TailArgs, paint};
+use super::{TailArgs, color};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::telemetry::logging::chain;
@@ -80,7 +80,7 @@ impl Follower {
             Some(text) => Credential::Given(systole_shared::Token::new(&text)),
             None => Credential::make(config, args.environment.as_deref()).await?,
         };
-        let lines = Lines { in_colour: !args.json && paint::wanted(args.color) };
+        let lines = Lines { in_colour: !args.json && color::wanted(args.color) };
         let mut follower = Follower {
             position: args.after.clone(),
             config: config.clone(),

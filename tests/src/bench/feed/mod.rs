@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
             .await?;
         self.outcome.parts.push(part);
         self.outcome.stalled_closed_seconds = closed_after;
-        let closed = gauge(&self.viewer, "systole_feed_closes_total{reason=\"slow\"}").await;
+        let closed = gauge(&self.viewer, "systole_feed_streams_closed_total{reason=\"slow\"}").await;
         self.outcome.closed_as_slow = closed.unwrap_or(0.0) as u64;
         self.order(Order::ReadOn)
     }

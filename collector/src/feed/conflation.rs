@@ -23,12 +23,12 @@ const KEPT: Duration = Duration::from_secs(95);
 
 /// Newest events by their sequence numbers. As many as there are nodes and pipelines that report.
 #[derive(Debug, Default)]
-pub(super) struct Latest {
+pub(super) struct ConflationTable {
     by_seq: BTreeMap<u64, Arc<Frame>>,
     seqs: HashMap<(NodeId, Option<PipelineId>), u64, RandomState>,
 }
 
-impl Latest {
+impl ConflationTable {
     /// Puts an event in the place of the one that it replaces.
     pub(super) fn put(&mut self, frame: Arc<Frame>) {
         if let Some(old) = self.seqs.insert(key(&frame), frame.seq) {
@@ -68,7 +68,7 @@ mod tests {
             nodes in prop::collection::vec(0_u128..6, 0..60),
             after in 0_u64..60,
         ) {
-            let mut latest = Latest::default();
+            let mut latest = ConflationTable::default();
             for (seq, node) in (1..).zip(&nodes) {
                 latest.put(Arc::new(frame_of(seq, *node, Instant::now())));
             }
@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_reports_no_more_is_forgotten() {
-        let mut latest = Latest::default();
+        let mut latest = ConflationTable::default();
         latest.put(Arc::new(frame_of(1, 1, Instant::now())));
         tokio::time::advance(KEPT).await;
         latest.put(Arc::new(frame_of(2, 2, Instant::now())));

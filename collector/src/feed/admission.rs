@@ -100,7 +100,7 @@ impl Connections {
     }
 
     /// Counts one more stream of a token.
-    pub(crate) fn enter(self: &Arc<Self>, token: TokenId, now: Instant) -> Result<ConnectionGuard, Overloaded> {
+    pub(crate) fn admit(self: &Arc<Self>, token: TokenId, now: Instant) -> Result<ConnectionGuard, Overloaded> {
         let mut open = self.lock();
         let own = open.by_token.get(&token).copied().unwrap_or(0);
         if open.cursors.len() >= self.limits.streams {
@@ -165,11 +165,11 @@ mod tests {
         let now = Instant::now();
         let connections = Arc::new(Connections::new(LIMITS, now));
         let one = token();
-        let mut open: Vec<_> = (0..50).map(|_| connections.enter(one, now).unwrap()).collect();
-        assert_eq!(connections.enter(one, now).unwrap_err(), Overloaded::Token);
-        assert!(connections.enter(token(), now).is_ok(), "another token is not concerned");
+        let mut open: Vec<_> = (0..50).map(|_| connections.admit(one, now).unwrap()).collect();
+        assert_eq!(connections.admit(one, now).unwrap_err(), Overloaded::Token);
+        assert!(connections.admit(token(), now).is_ok(), "another token is not concerned");
         open.pop();
-        open.push(connections.enter(one, now).unwrap());
+        open.push(connections.admit(one, now).unwrap());
         drop(open);
         assert!(connections.lock().by_token.is_empty(), "nothing stays of closed streams");
         assert_eq!(connections.count(), 0);
@@ -179,18 +179,18 @@ mod tests {
     fn new_streams_are_counted_by_the_second_and_all_of_them_by_number() {
         let now = Instant::now();
         let connections = Arc::new(Connections::new(LIMITS, now));
-        let mut open: Vec<_> = (0..80).map(|_| connections.enter(token(), now).unwrap()).collect();
-        assert_eq!(connections.enter(token(), now).unwrap_err(), Overloaded::Rate);
+        let mut open: Vec<_> = (0..80).map(|_| connections.admit(token(), now).unwrap()).collect();
+        assert_eq!(connections.admit(token(), now).unwrap_err(), Overloaded::Rate);
         let later = now + WINDOW;
-        open.extend((0..20).map(|_| connections.enter(token(), later).unwrap()));
-        assert_eq!(connections.enter(token(), later).unwrap_err(), Overloaded::All);
+        open.extend((0..20).map(|_| connections.admit(token(), later).unwrap()));
+        assert_eq!(connections.admit(token(), later).unwrap_err(), Overloaded::All);
     }
 
     #[test]
     fn the_slowest_is_whoever_has_come_least_far() {
         let now = Instant::now();
         let connections = Arc::new(Connections::new(LIMITS, now));
-        let guards: Vec<_> = (0..3).map(|_| connections.enter(token(), now).unwrap()).collect();
+        let guards: Vec<_> = (0..3).map(|_| connections.admit(token(), now).unwrap()).collect();
         assert_eq!(connections.slowest(), None, "nobody is anywhere yet");
         guards[0].note_cursor(7);
         guards[2].note_cursor(5);

@@ -24,8 +24,8 @@ use crate::ingest::decompress;
 use crate::ingest::protocol::native;
 use crate::ingest::state::{IngestState, NodeState};
 use crate::model::NodeKey;
-use crate::store::{Access, CommitBatch, NewEnrolment, Store};
-use crate::timeseries::Journal;
+use crate::store::{Access, CommitBatch, FlushBatch, NewEnrolment, Store};
+use crate::timeseries::{TimeSeries, WalRecord};
 
 /// Reports in one transaction, as under load.
 const BATCH: usize = 100;
@@ -34,7 +34,7 @@ const BATCH: usize = 100;
 const LEVEL: i32 = 1;
 
 #[derive(clap::Args)]
-pub(super) struct BareWorkArgs {
+pub(super) struct IngestBenchArgs {
     /// Nodes of the fleet
     #[arg(long, default_value_t = 200)]
     nodes: usize,
@@ -95,26 +95,26 @@ impl Spent {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    Journal,
+    Wal,
     Upserts,
 }
 
 /// Runs both ways on databases of their own below the data directory, which must not exist.
-pub(super) async fn run(args: BareWorkArgs, config: &Config) -> anyhow::Result<()> {
+pub(super) async fn run(args: IngestBenchArgs, config: &Config) -> anyhow::Result<()> {
     anyhow::ensure!(!config.data_dir.exists(), "{} exists already", config.data_dir.display());
     std::fs::create_dir_all(&config.data_dir).context("the directory can not be made")?;
-    let journal = spend(&args, config, Way::Journal).await?;
+    let timeseries = spend(&args, config, Way::Wal).await?;
     let upserts = spend(&args, config, Way::Upserts).await?;
     let per_second = |count: u64, time: Duration| count as f64 / time.as_secs_f64();
     let outcome = Outcome {
-        reports: journal.reports,
-        reports_per_second: per_second(journal.reports, journal.total()),
+        reports: timeseries.reports,
+        reports_per_second: per_second(timeseries.reports, timeseries.total()),
         microseconds_per_report: Cost {
-            open: journal.per_report(journal.open),
-            decode: journal.per_report(journal.decode),
-            apply: journal.per_report(journal.apply),
-            commit: journal.per_report(journal.commit),
-            fold: journal.per_report(journal.fold),
+            open: timeseries.per_report(timeseries.open),
+            decode: timeseries.per_report(timeseries.decode),
+            apply: timeseries.per_report(timeseries.apply),
+            commit: timeseries.per_report(timeseries.commit),
+            fold: timeseries.per_report(timeseries.fold),
         },
         upserting_reports_per_second: per_second(upserts.reports, upserts.total()),
         upserts_per_second: per_second(upserts.rows, upserts.commit),
@@ -123,12 +123,12 @@ pub(super) async fn run(args: BareWorkArgs, config: &Config) -> anyhow::Result<(
     Ok(())
 }
 
-async fn spend(args: &BareWorkArgs, config: &Config, way: Way) -> anyhow::Result<Spent> {
-    let name = if way == Way::Journal { "journal.db" } else { "upserts.db" };
+async fn spend(args: &IngestBenchArgs, config: &Config, way: Way) -> anyhow::Result<Spent> {
+    let name = if way == Way::Wal { "journal.db" } else { "upserts.db" };
     let store = crate::app::open_store(&Database::Sqlite(config.data_dir.join(name)), Access::Exclusive).await?;
-    let journal = Journal::new(Arc::clone(&store));
+    let timeseries = TimeSeries::new(Arc::clone(&store));
     let fleet = enroll(&*store, args.nodes).await?;
-    let mut state = IngestState::load(journal.load().await?, usize::MAX);
+    let mut state = IngestState::load(timeseries.load().await?, usize::MAX);
     let bodies = Bodies::new(args);
     let mut spent = Spent::default();
     let mut seq = 0;
@@ -136,20 +136,30 @@ async fn spend(args: &BareWorkArgs, config: &Config, way: Way) -> anyhow::Result
         seq += 1;
         for nodes in fleet.chunks(BATCH) {
             let packed: Vec<_> = nodes.iter().map(|node| (*node, bodies.pack(*node, seq))).collect();
-            let batch = read_and_apply(&packed, &mut state, config, &mut spent)?;
+            let (record, batch) = read_and_apply(&packed, &mut state, config, &mut spent)?;
             let begin = Instant::now();
-            let written = match way {
-                Way::Journal => journal.commit(batch).await?,
-                Way::Upserts => store.commit(rows_at_once(batch)).await?,
+            let (rows, head_seq) = match way {
+                Way::Wal => {
+                    let rows = record.row_count();
+                    let written = timeseries.commit(record, batch).await?;
+                    (rows + written.row_count(), written.head_seq)
+                }
+                Way::Upserts => {
+                    let flush = rows_at_once(record, batch.head_seq);
+                    let (rows, head_seq) = (flush.row_count() + batch.row_count(), batch.head_seq);
+                    store.commit(batch).await?;
+                    store.flush(flush).await?;
+                    (rows, head_seq)
+                }
             };
             spent.commit += begin.elapsed();
-            spent.rows += written.row_count() as u64;
-            state.head_seq = written.head_seq;
+            spent.rows += rows as u64;
+            state.head_seq = head_seq;
         }
     }
     let begin = Instant::now();
-    while way == Way::Journal && journal.seal() > 0 {
-        journal.fold().await?;
+    while way == Way::Wal && timeseries.seal() > 0 {
+        timeseries.flush().await?;
     }
     spent.fold = begin.elapsed();
     store.close().await;
@@ -161,7 +171,7 @@ fn read_and_apply(
     state: &mut IngestState,
     config: &Config,
     spent: &mut Spent,
-) -> anyhow::Result<CommitBatch> {
+) -> anyhow::Result<(WalRecord, CommitBatch)> {
     let mut changes = Changes::new(state.head_seq);
     for (key, packed) in packed {
         let begin = Instant::now();
@@ -189,14 +199,16 @@ fn read_and_apply(
     Ok(changes.take_batch())
 }
 
-/// Every row as its own upsert in this very transaction.
-fn rows_at_once(mut batch: CommitBatch) -> CommitBatch {
-    for cell in std::mem::take(&mut batch.cells) {
-        batch.dirty_hours.push((cell.minute.div_euclid(60), cell.node));
-        batch.dirty_days.push((cell.minute.div_euclid(1_440), cell.node));
-        batch.pipeline_minutes.extend(cell.pipelines);
-        batch.component_minutes.extend(cell.components);
-        batch.node_minutes.extend(cell.host);
+/// Every row as its own upsert.
+fn rows_at_once(record: WalRecord, head_seq: u64) -> FlushBatch {
+    let WalRecord { buckets, boots, forgotten_boots, heartbeats } = record;
+    let mut batch = FlushBatch { boots, forgotten_boots, heartbeats, head_seq, ..FlushBatch::default() };
+    for bucket in buckets {
+        batch.dirty_hours.push((bucket.minute.div_euclid(60), bucket.node));
+        batch.dirty_days.push((bucket.minute.div_euclid(1_440), bucket.node));
+        batch.pipeline_minutes.extend(bucket.pipelines);
+        batch.component_minutes.extend(bucket.components);
+        batch.node_minutes.extend(bucket.host);
     }
     batch
 }
@@ -227,7 +239,7 @@ async fn enroll(store: &dyn Store, nodes: usize) -> anyhow::Result<Vec<NodeKey>>
 struct Bodies(Vec<PipelineReport<'static>>);
 
 impl Bodies {
-    fn new(args: &BareWorkArgs) -> Self {
+    fn new(args: &IngestBenchArgs) -> Self {
         let number = |most: u64| Counter::new(rand::random_range(0..most));
         let component = |index: usize| ComponentReport {
             id: format!("component_{index}").into(),

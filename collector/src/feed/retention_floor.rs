@@ -10,9 +10,9 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// What the database said last.
 #[derive(Debug, Default)]
-pub(super) struct OldestKept(Mutex<Option<(Instant, u64)>>);
+pub(super) struct RetentionFloor(Mutex<Option<(Instant, u64)>>);
 
-impl OldestKept {
+impl RetentionFloor {
     /// Lowest sequence number from which on everything is kept; `None` when it can not be read.
     pub(super) async fn get(&self, store: &dyn Store) -> Option<u64> {
         let mut known = self.0.lock().await;

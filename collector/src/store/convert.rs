@@ -21,8 +21,8 @@ pub(super) fn unsigned(value: i64) -> u64 {
 }
 
 /// How far the journal has become rows: the columns of `meta`.
-pub(super) fn fold_mark((folds, to, minute, node): (i64, i64, i64, i64)) -> FoldMark {
-    FoldMark { number: unsigned(folds), to, minute, node }
+pub(super) fn flush_mark((folds, to, minute, node): (i64, i64, i64, i64)) -> FlushMark {
+    FlushMark { number: unsigned(folds), to, minute, node }
 }
 
 /// A sequence number as it is stored.
@@ -33,6 +33,11 @@ pub(super) fn signed(seq: u64) -> i64 {
 /// Surrogate keys as they are stored.
 pub(super) fn keys(environments: &[EnvironmentKey]) -> Vec<i64> {
     environments.iter().map(|key| key.0).collect()
+}
+
+/// The same of pipelines.
+pub(super) fn pipeline_keys(pipelines: &[PipelineKey]) -> Vec<i64> {
+    pipelines.iter().map(|key| key.0).collect()
 }
 
 /// This level and those above, as they are stored.
@@ -82,7 +87,7 @@ pub(super) fn fill(
     }
     for row in series {
         if let Some(node) = nodes.get_mut(&row.node) {
-            node.series.push((row.pipeline, row.component, row.id));
+            node.series.push((PipelineKey(row.pipeline), row.component, SeriesKey(row.id)));
         }
     }
     Ok(())
@@ -258,7 +263,7 @@ pub(super) fn with_nodes(rows: Vec<PipelineRow>, statuses: Vec<StatusColumns>) -
     rows.into_iter()
         .map(|row| PipelineView {
             nodes: by_pipeline.remove(&row.id).unwrap_or_default(),
-            key: row.id,
+            key: PipelineKey(row.id),
             environment: EnvironmentKey(row.environment),
             id: row.slug,
             name: row.name,

@@ -44,7 +44,7 @@ pub(super) const ADDED: [&str; 2] = ["resets", "samples"];
 
 /// Rows of a step; see the module.
 #[derive(Clone, Debug, PartialEq, QueryableByName)]
-pub(crate) struct NodeSpan {
+pub(crate) struct HostAggregate {
     /// Number of the minute, hour or day.
     #[diesel(sql_type = BigInt)]
     pub at: i64,
@@ -115,11 +115,11 @@ pub(super) enum Value {
     Float(Option<f64>),
 }
 
-impl NodeSpan {
+impl HostAggregate {
     /// A minute that lies in step `at`.
     pub(crate) fn of_minute(at: i64, row: &NodeMinuteRow) -> Self {
         let weight = |is_known: bool| if is_known { 1.0 } else { 0.0 };
-        NodeSpan {
+        HostAggregate {
             at,
             first_minute: row.minute,
             last_minute: row.minute,
@@ -154,7 +154,7 @@ impl NodeSpan {
     }
 
     /// Goes on with the span that follows.
-    pub(super) fn extend(&mut self, later: &NodeSpan) {
+    pub(super) fn extend(&mut self, later: &HostAggregate) {
         self.resets = self.resets + later.resets + i64::from(self.is_reset_by(later));
         self.samples = self.samples.saturating_add(later.samples);
         self.last_minute = later.last_minute;
@@ -195,7 +195,7 @@ impl NodeSpan {
 
     /// Whether a counter began anew between this span and the one that follows. Idle time is left out:
     /// kernels take a little of it back.
-    fn is_reset_by(&self, later: &NodeSpan) -> bool {
+    fn is_reset_by(&self, later: &HostAggregate) -> bool {
         fn fell<T: PartialOrd>(before: Option<T>, after: Option<T>) -> bool {
             before.zip(after).is_some_and(|(before, after)| after < before)
         }
@@ -215,7 +215,7 @@ impl NodeSpan {
             || [self.net_rx_bytes_first, self.net_tx_bytes_first].into_iter().any(marked)
     }
 
-    /// The columns without the key, in the order of [`NodeSpan::values`].
+    /// The columns without the key, in the order of [`HostAggregate::values`].
     pub(super) fn columns() -> Vec<&'static str> {
         let names = [["first_minute", "last_minute"].as_slice(), &GAUGES, &COUNTERS, &FIRSTS, &WEIGHTED, &ADDED];
         names.concat()
@@ -267,8 +267,8 @@ fn first_of<T: Copy + PartialOrd>((first, last): (Option<T>, Option<T>), later: 
 }
 
 /// Spans of equal `at`, which are in order, made one.
-pub(crate) fn merged_spans(parts: Vec<NodeSpan>) -> Vec<NodeSpan> {
-    let mut spans: Vec<NodeSpan> = Vec::new();
+pub(crate) fn merge_host_aggregates(parts: Vec<HostAggregate>) -> Vec<HostAggregate> {
+    let mut spans: Vec<HostAggregate> = Vec::new();
     for part in parts {
         match spans.last_mut().filter(|span| span.at == part.at) {
             Some(span) => span.extend(&part),

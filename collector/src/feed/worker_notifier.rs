@@ -9,13 +9,13 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Overloaded;
 use super::hub::Publications;
-use super::limits::Overloaded;
 use super::{Feed, Subscriber, Subscription};
 use crate::auth::Identity;
 
 /// The feed as one worker sees it.
-pub(crate) struct Outlet {
+pub(crate) struct WorkerNotifier {
     feed: Arc<Feed>,
     signals: Arc<Signals>,
     relay: OnceLock<()>,
@@ -39,15 +39,15 @@ pub(super) struct Listener {
     pub durable: watch::Receiver<u64>,
 }
 
-impl Outlet {
+impl WorkerNotifier {
     pub(crate) fn new(feed: Arc<Feed>) -> Self {
-        Outlet { feed, signals: Arc::default(), relay: OnceLock::new() }
+        WorkerNotifier { feed, signals: Arc::default(), relay: OnceLock::new() }
     }
 
     /// Opens a stream. Must be called on the worker's own thread.
     pub(crate) fn subscribe(&self, identity: Identity, subscription: Subscription) -> Result<Subscriber, Overloaded> {
         self.start_relay();
-        let guard = self.feed.enter(identity.token)?;
+        let guard = self.feed.admit(identity.token)?;
         let listener = Listener { all: self.signals.all.subscribe(), durable: self.signals.durable.subscribe() };
         Ok(Subscriber::new(Arc::clone(&self.feed), identity, subscription, listener, guard))
     }
@@ -57,7 +57,7 @@ impl Outlet {
         self.start_relay();
         let mut heard = self.signals.canary.subscribe();
         let canary = self.feed.hub.publish_canary();
-        // The sender lives as long as this outlet.
+        // The sender lives as long as this notifier.
         let _ = heard.wait_for(|number| *number >= canary).await;
     }
 
