@@ -1,4 +1,7 @@
 //! The state of nodes and pipelines at one point of the sequence, in parts that fit into a write.
+//!
+//! Equal filters share a snapshot when the second request comes within a second of the first and the
+//! first is still being sent. Each stream continues after the id of its own snapshot.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -181,7 +184,8 @@ fn snapshot_node(node_id: NodeId, view: &NodeView) -> SnapshotNode {
     SnapshotNode {
         node_id,
         name: view.name.clone(),
-        status: NodeStatus::from_wire(&view.status),
+        // As the committer reads it.
+        status: NodeStatus::from_wire(&view.status).unwrap_or(NodeStatus::Unknown),
         last_seen_at: view.last_seen_at,
     }
 }

@@ -97,7 +97,7 @@ impl Fleet {
     /// How many nodes are in each state.
     pub(crate) fn count_by_status(&self) -> [(NodeStatus, i64); 4] {
         let nodes = self.lock();
-        [NodeStatus::Healthy, NodeStatus::Degraded, NodeStatus::Unreachable, NodeStatus::Unknown].map(|status| {
+        NodeStatus::ALL.map(|status| {
             let count = nodes.values().filter(|presence| presence.status == status).count();
             (status, i64::try_from(count).unwrap_or(i64::MAX))
         })

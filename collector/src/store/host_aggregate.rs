@@ -2,6 +2,10 @@
 //!
 //! Gauges are as last seen. Counters since the host's boot are kept as first and as last seen, so
 //! that what they grew by can be told; `resets` says how often they began anew in between.
+//!
+//! Memory and load are stored as the last value and as a mean over minutes. Rates compare the ends of
+//! neighbours. Idle time that goes down is not a reset: kernels correct it downwards by a little. Buffers
+//! of components are kept at their maximum.
 
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Double, Nullable};

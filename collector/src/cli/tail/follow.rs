@@ -1,4 +1,9 @@
 //! One stream after the other, each behind the last event that was printed.
+//!
+//! A collector that is absent at the start is an error. After the first connection `tail` waits for it
+//! to return. By default it shows status changes and log lines: the other types say with every report that
+//! nothing has changed. `--level` applies to log lines and excludes those without a level, as the query
+//! does.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;

@@ -74,8 +74,7 @@ pub(crate) async fn list_nodes(
 }
 
 fn read_status(text: &str) -> Result<String, ApiError> {
-    let known = [NodeStatus::Healthy, NodeStatus::Degraded, NodeStatus::Unreachable, NodeStatus::Unknown];
-    let known = known.map(NodeStatus::as_str);
+    let known = NodeStatus::ALL.map(NodeStatus::as_str);
     let found = known.into_iter().find(|status| status.eq_ignore_ascii_case(text));
     let fault = || ApiError::bad_parameter("status", format!("{text:?} is none of {}", known.join(", ")));
     found.map(str::to_owned).ok_or_else(fault)

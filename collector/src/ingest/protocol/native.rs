@@ -3,6 +3,9 @@
 //! The whole body is read into borrowed structs at once. Only when that fails is it read again item
 //! by item, so that one pipeline with a wrong type is refused alone; a healthy report pays nothing
 //! for it.
+//!
+//! Unknown fields of a report are ignored, because a newer agent can send them. Unknown settings, in
+//! contrast, are errors.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
