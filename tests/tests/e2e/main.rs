@@ -1,6 +1,10 @@
 //! The pair, end to end: real programs, real sockets, real time.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "every function is a test or a part of one; `on_each_database!` hides that from clippy"
+)]
 
 /// Runs tests on each database: for a function `report_counts_once(database: DatabaseKind)` there are the
 /// tests `report_counts_once::sqlite` and `report_counts_once::postgres`. A function that is not listed is
