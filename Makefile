@@ -5,6 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MACHETE_VERSION := 0.9.2
 FUZZ_VERSION := 0.13.2
+DENY_VERSION := 0.20.2
 # The client library.
 CLIENT := collector/dashboard
 CLIENT_TYPES := $(CLIENT)/src/generated/feed.ts
@@ -27,7 +28,9 @@ test: setup-test build ## Run every test
 	cd $(CLIENT) && CARGO_TARGET_DIR="$(abspath $(TARGET))" npm test
 
 .PHONY: lint
-lint: setup setup-node ## Check formatting, lints, unused dependencies, documentation and generated types
+lint: setup setup-node ## Check words, links, formatting, lints, unused dependencies, documentation and generated types
+	.ci/words
+	.ci/links
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@command -v cargo-machete >/dev/null 2>&1 || [ -x $(TARGET)/tools/bin/cargo-machete ] || \
@@ -37,12 +40,19 @@ lint: setup setup-node ## Check formatting, lints, unused dependencies, document
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 			apt-get update -qq && apt-get install -y -qq shellcheck >/dev/null; \
 		fi; }
-	@if command -v shellcheck >/dev/null 2>&1; then shellcheck deploy/install.sh; \
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck deploy/install.sh .ci/run .ci/words .ci/links; \
 		elif [ -n "$(CI)" ]; then echo "shellcheck is missing" >&2; exit 1; \
-		else echo "shellcheck is missing: deploy/install.sh is not checked" >&2; fi
+		else echo "shellcheck is missing: shell scripts are not checked" >&2; fi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 	cd $(CLIENT) && npm run --silent lint
 	@$(DECLARE_TYPES) | cmp - $(CLIENT_TYPES) || { echo "the types of the feed have changed: run make types" >&2; exit 1; }
+
+# Not a part of lint: the tool takes minutes to install, and the advisories come from GitHub. DENY=… selects checks.
+.PHONY: deny
+deny: setup ## Check licences, bans, sources and advisories of dependencies (DENY="licenses bans sources" needs no advisories)
+	@command -v cargo-deny >/dev/null 2>&1 || [ -x $(TARGET)/tools/bin/cargo-deny ] || \
+		$(CARGO) install --quiet cargo-deny --version $(DENY_VERSION) --locked --root $(TARGET)/tools
+	PATH="$(abspath $(TARGET))/tools/bin:$$PATH" $(CARGO) deny --locked check --hide-inclusion-graph $(DENY)
 
 .PHONY: fmt
 fmt: setup-node ## Format the code

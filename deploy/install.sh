@@ -7,20 +7,20 @@ usage() {
 Installs or upgrades systole-agent on this host.
 
   install.sh --from DIR|URL [options]     install or upgrade
-  install.sh --uninstall [--purge]        remove; configuration and data stay without --purge
+  install.sh --uninstall [--purge]        remove; --purge also removes configuration and data
 
-What --from names must hold the program (systole-agent), its systemd unit (systole-agent.service) and
-SHA256SUMS, a file as sha256sum makes it, which must name both.
+The --from directory or URL contains the program (systole-agent), its systemd unit (systole-agent.service), and
+SHA256SUMS, the output of sha256sum for both files.
 
-  --force        also an older version than the installed one
-  --prefix DIR   program to DIR/bin                     [default: /usr/local]
-  --root DIR     everything below DIR, as for an image; no user is made, systemd is not asked
+  --force        install a version older than the installed one
+  --prefix DIR   install the program into DIR/bin       [default: /usr/local]
+  --root DIR     install below DIR, for an image; creates no user and does not call systemd
   --no-start     do not (re)start the service
-  --dry-run      only say what would be done
+  --dry-run      print the steps and change nothing
   --help
 
-Configuration (/etc/systole/agent.toml) and data (/var/lib/systole-agent) are kept by upgrades. Run it
-again at any time: what is as it should be stays as it is. Exit codes: 0 done, 1 failed, 2 wrong usage.
+An upgrade keeps configuration (/etc/systole/agent.toml) and data (/var/lib/systole-agent). You can run it
+again at any time: it changes only what differs. Exit codes: 0 done, 1 failed, 2 wrong usage.
 EOF
 }
 
@@ -49,15 +49,15 @@ while [ $# -gt 0 ]; do
         --purge) purge=yes ;;
         --no-start) start=no ;;
         --help | -h) usage; exit 0 ;;
-        *) misuse "$1 is not known" ;;
+        *) misuse "unknown option $1" ;;
     esac
     shift
 done
 
 case $prefix in /*) ;; *) misuse "--prefix must be absolute" ;; esac
-[ "$uninstall" = yes ] || [ -n "$from" ] || misuse "say what to install with --from, or --uninstall"
+[ "$uninstall" = yes ] || [ -n "$from" ] || misuse "--from or --uninstall is required"
 [ "$uninstall" = no ] || [ -z "$from" ] || misuse "--from and --uninstall exclude each other"
-[ "$purge" = no ] || [ "$uninstall" = yes ] || misuse "--purge goes with --uninstall"
+[ "$purge" = no ] || [ "$uninstall" = yes ] || misuse "--purge needs --uninstall"
 [ "$(uname -s)" = Linux ] || fail "this installer is for Linux"
 
 binary=$root$prefix/bin/$NAME
@@ -66,7 +66,7 @@ etc=$root/etc/systole
 config=$etc/agent.toml
 data=$root/var/lib/$NAME
 
-# Runs a command, or says that it would.
+# Runs a command, or prints it in a dry run.
 run() {
     if [ "$dry_run" = yes ]; then
         say "would run: $*"
@@ -75,7 +75,7 @@ run() {
     fi
 }
 
-# Whether the host's own users and services are concerned.
+# Whether the installation changes users and services of this host.
 is_host() { [ -z "$root" ]; }
 has_systemd() { is_host && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
 
@@ -98,13 +98,13 @@ uninstall() {
         done
         if [ -d "$etc" ] && [ -z "$(ls -A "$etc")" ]; then run rmdir "$etc"; fi
         if is_host && id "$USER_NAME" >/dev/null 2>&1; then run userdel "$USER_NAME"; fi
-        say "$NAME is removed, with its configuration and data"
+        say "removed $NAME, its configuration and its data"
     else
-        say "$NAME is removed; $config and $data stay (--purge removes them)"
+        say "removed $NAME; $config and $data stay (--purge removes them)"
     fi
 }
 
-# Gets a file of --from into the work directory.
+# Copies a file of --from into the work directory.
 fetch() {
     case $from in
         http://* | https://*)
@@ -113,7 +113,7 @@ fetch() {
             elif command -v wget >/dev/null 2>&1; then
                 wget -q -O "$work/$1" "${from%/}/$1" || fail "cannot fetch ${from%/}/$1"
             else
-                fail "neither curl nor wget is there to fetch ${from%/}/$1"
+                fail "curl or wget is needed to fetch ${from%/}/$1"
             fi
             ;;
         *)
@@ -128,7 +128,7 @@ verify() {
     wanted=$(awk -v name="$1" '{ file = $2; sub(/^\*/, "", file); sub(/^\.\//, "", file) } file == name { print $1; exit }' "$work/SHA256SUMS")
     [ -n "$wanted" ] || fail "SHA256SUMS does not name $1"
     found=$(sha256sum "$work/$1" | cut -d ' ' -f 1)
-    [ "$wanted" = "$found" ] || fail "$1 is not what SHA256SUMS says (it is $found, not $wanted): nothing was installed"
+    [ "$wanted" = "$found" ] || fail "the checksum of $1 is $found, but SHA256SUMS has $wanted: nothing was installed"
 }
 
 version_of() { "$1" --version 2>/dev/null | awk -v name="$NAME" '$1 == name { print $2; exit }'; }
@@ -141,7 +141,7 @@ is_older() {
     [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
 }
 
-# Puts a file in its place in one step, unless the same one is there. Tells in $changed.
+# Replaces a file in one step, unless it is equal. Sets $changed.
 place() {
     if [ -f "$2" ] && cmp -s "$1" "$2"; then
         return
@@ -155,13 +155,13 @@ place() {
 
 example_config() {
     cat <<'EOF'
-# See `systole-agent --help` and `systole-agent check-config`. The enrolment token is best put into
-# agent.env beside this file, as SYSTOLE_TOKEN=systole_enroll_…; it is needed only once.
+# See `systole-agent --help` and `systole-agent check-config`. Put the enrolment token into
+# agent.env in this directory, as SYSTOLE_TOKEN=systole_enroll_…; it is needed only once.
 url = "http://collector.example:8080"
 
 # [[pipeline]]
 # id = "orders"
-# command = ["vector", "--config", "/etc/vector/orders.yaml"]    # leave out to only watch
+# command = ["vector", "--config", "/etc/vector/orders.yaml"]    # omit to only watch
 # metrics_url = "http://127.0.0.1:9598/metrics"
 EOF
 }
@@ -179,7 +179,7 @@ install_agent() {
     old=''
     if [ -x "$binary" ]; then old=$(version_of "$binary"); fi
     if [ -n "$old" ] && is_older "$new" "$old" && [ "$force" = no ]; then
-        fail "$NAME $old is installed and $new is older; --force installs it all the same"
+        fail "$NAME $old is installed and $new is older; use --force to install it anyway"
     fi
 
     if is_host && ! id "$USER_NAME" >/dev/null 2>&1; then
@@ -187,7 +187,7 @@ install_agent() {
         [ -x "$shell" ] || shell=/bin/false
         run useradd --system --user-group --home-dir "$data" --no-create-home --shell "$shell" "$USER_NAME"
     fi
-    # The unit says where the program is; with another prefix that is another place.
+    # The unit contains the path of the program, which depends on the prefix.
     sed "s|^ExecStart=/usr/local/bin/|ExecStart=$prefix/bin/|" "$work/$NAME.service" >"$work/unit"
     changed=no
     place "$work/$NAME" "$binary" 755
@@ -222,7 +222,7 @@ install_agent() {
         yes,*) say "nothing was changed" ;;
         no,no,*) say "$NAME $new is installed already" ;;
         no,yes,'') say "$NAME $new is installed" ;;
-        no,yes,"$new") say "$NAME $new is installed anew" ;;
+        no,yes,"$new") say "$NAME $new is installed again" ;;
         *) say "$NAME $new is installed, it was $old" ;;
     esac
 }

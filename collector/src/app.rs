@@ -8,23 +8,22 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{self, Authenticator};
+use crate::auth::Authenticator;
 use crate::config::{Config, Database, LogSearch};
-use crate::disk::{self, DiskGuard, DiskState};
 use crate::feed::{Feed, FeedParts, Outlet};
-use crate::fleet::{self, Fleet};
+use crate::http;
 use crate::ingest::committer::{Committer, CommitterParts};
+use crate::ingest::fleet::Fleet;
 use crate::ingest::state::IngestState;
-use crate::journal::Journal;
-use crate::log_index;
-use crate::retention;
-use crate::rings::Rings;
-use crate::rollups;
-use crate::routes;
+use crate::store::disk;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Access, Store, StoreError};
+use crate::tasks::disk_guard::{DiskGuard, DiskState};
+use crate::tasks::{liveness, log_index, retention, rollup, table_sizes, token_refresh};
 use crate::telemetry::Telemetry;
+use crate::timeseries::Journal;
+use crate::timeseries::recent::Rings;
 
 /// Everything that a request may need.
 pub(crate) struct App {
@@ -137,9 +136,9 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let sources = CancellationToken::new();
     let mut source_tasks = vec![
-        tokio::spawn(fleet::watch(Arc::clone(&fleet), committer.clone(), sources.clone())),
-        tokio::spawn(auth::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
-        tokio::spawn(rollups::roll_up_regularly(
+        tokio::spawn(liveness::watch(Arc::clone(&fleet), committer.clone(), sources.clone())),
+        tokio::spawn(token_refresh::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
+        tokio::spawn(rollup::roll_up_regularly(
             Arc::clone(&store),
             Arc::clone(&journal),
             Arc::clone(&telemetry),
@@ -151,7 +150,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
             Arc::clone(&telemetry),
             sources.clone(),
         )),
-        tokio::spawn(disk::measure_regularly(Arc::clone(&store), Arc::clone(&telemetry), sources.clone())),
+        tokio::spawn(table_sizes::measure_regularly(Arc::clone(&store), Arc::clone(&telemetry), sources.clone())),
     ];
     let disk = guard.state();
     source_tasks.push(tokio::spawn(guard.run(sources.clone())));
@@ -197,6 +196,6 @@ pub(crate) fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         config.app_data(web::Data::new(Outlet::new(Arc::clone(&app.feed))));
         config.app_data(web::Data::from(app));
-        routes::configure(config);
+        http::configure(config);
     }
 }

@@ -8,21 +8,18 @@ mod auth;
 mod cli;
 mod clock;
 mod config;
-mod disk;
-mod error;
 mod feed;
-mod fleet;
+mod http;
 mod ingest;
-mod journal;
-mod log_index;
-mod logging;
-mod retention;
-mod rings;
-mod rollups;
-mod routes;
+#[cfg(test)]
+mod layers_tests;
+mod model;
+mod query;
 mod server;
 mod store;
+mod tasks;
 mod telemetry;
+mod timeseries;
 
 /// Reports are many small texts that are made on one thread and freed on another, which is what the
 /// system's allocator keeps most memory for.

@@ -1,34 +1,35 @@
-//! The answer to `POST /api/v1/agent/reports`.
+//! The response to `POST /api/v1/agent/reports`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
 
-/// What the collector has of the boot that was sent.
+/// What the collector has received and committed of the boot in the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReportAck {
-    /// Highest report that was read.
+    /// Highest report that the collector has read.
     pub received_seq: u64,
-    /// Highest report that is committed; the agent forgets everything up to here.
+    /// Highest report that is committed; the agent removes everything up to it.
     pub durable_seq: u64,
-    /// Items that were left out, the rest was taken. At most 200 ([`MAX_REFUSED_LISTED`]);
-    /// see `refusedCount` for how many there were.
+    /// Items that were refused; the rest was accepted. At most 200 ([`MAX_REFUSED_LISTED`]);
+    /// `refusedCount` has the full number.
     pub refused: Vec<Refused>,
-    /// How many items were left out, listed or not.
+    /// How many items were refused, listed or not.
     #[serde(default)]
     pub refused_count: u64,
-    /// How often the agent is to report.
+    /// The interval at which the agent reports.
     pub interval_ms: u64,
     /// The collector's clock.
     pub now: UnixMillis,
-    /// A hole before the first report of the request, written down as a gap of the node.
+    /// Missing reports before the first one of the request, stored as a gap of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<SeqRange>,
 }
 
-/// Refused items that an answer lists; beyond it they are only counted.
+/// Refused items that a response lists: enough to find a fault, in a bounded response. Further ones are only
+/// counted.
 pub const MAX_REFUSED_LISTED: usize = 200;
 
 /// Reports by number, both ends included.
@@ -41,7 +42,7 @@ pub struct SeqRange {
     pub to: u64,
 }
 
-/// One item that was left out.
+/// One item that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
@@ -56,7 +57,7 @@ pub struct Refused {
     pub component_id: Option<String>,
     /// Why, for programs.
     pub code: RefusalCode,
-    /// Why, for people: the field and its value.
+    /// Why, for display: the field and its value.
     pub detail: String,
 }
 
@@ -71,7 +72,7 @@ pub enum RefusalCode {
     CounterTooLarge,
     /// An id that is empty, too long, or has control characters.
     InvalidId,
-    /// An id that stood in the same report before.
+    /// An id that occurs twice in a report.
     DuplicateId,
     /// More pipelines than a report may have.
     TooManyPipelines,
@@ -83,11 +84,13 @@ pub enum RefusalCode {
     InFuture,
     /// Older than what the collector keeps.
     TooOld,
-    /// Of an interval that ends before it starts.
+    /// An interval that ends before it starts.
     InvalidInterval,
-    /// A field has the wrong type; also a code that this version does not know.
-    #[serde(other)]
+    /// A field has the wrong type.
     InvalidItem,
+    /// A code that this version does not know, from a later collector. Only read, never sent.
+    #[serde(other, skip_serializing)]
+    Unrecognized,
 }
 
 #[cfg(test)]
@@ -104,5 +107,12 @@ mod tests {
         let mut written = serde_json::to_value(&ack).unwrap();
         written.as_object_mut().unwrap().remove("refusedCount");
         assert_eq!(written, serde_json::from_str::<serde_json::Value>(json).unwrap());
+    }
+
+    #[test]
+    fn unknown_refusal_code_is_not_another_code() {
+        assert_eq!(serde_json::from_str::<RefusalCode>("\"invalid_item\"").unwrap(), RefusalCode::InvalidItem);
+        assert_eq!(serde_json::from_str::<RefusalCode>("\"too_heavy\"").unwrap(), RefusalCode::Unrecognized);
+        assert!(serde_json::to_string(&RefusalCode::Unrecognized).is_err(), "it is never sent");
     }
 }

@@ -1,7 +1,7 @@
 //! Counters of the wire: whole numbers from 0 to 2^63-1.
 //!
-//! A counter outside of that range must cost only the item that holds it, not the request. So the
-//! fault is kept as a value and judged by whoever applies the item, instead of failing the parser.
+//! A counter outside of that range costs only the item that holds it, not the request. So the parser keeps
+//! the fault as a value, and the code that applies the item checks it ([`Counter::get`]).
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
 use std::hash::Hash;
 
-/// A counter as it was received. [`Counter::get`] judges it.
+/// A counter as it was received. [`Counter::get`] checks it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = i64, minimum = 0, description = "A whole number from 0 to 2^63-1."))]
 pub struct Counter(i64);
 
-/// What can be wrong with a counter.
+/// Why a counter is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CounterFault {
-    /// Below zero: a delta can not shrink.
+    /// Below zero: a delta is never negative.
     Negative,
     /// Above 2^63-1.
     TooLarge,
@@ -26,7 +26,7 @@ pub enum CounterFault {
 impl Counter {
     /// The largest counter, 2^63-1.
     pub const MAX: Counter = Counter(i64::MAX);
-    /// Stands for every value above the largest; no delta can have it, for it is below zero.
+    /// Marks every value above the largest. No delta has this value, because it is below zero.
     const TOO_LARGE: Counter = Counter(i64::MIN);
 
     /// A counter of this value; values above the largest become the largest.
@@ -35,6 +35,10 @@ impl Counter {
     }
 
     /// The value, from 0 to 2^63-1.
+    ///
+    /// # Errors
+    ///
+    /// [`CounterFault`] when the received value is outside of that range.
     pub fn get(self) -> Result<i64, CounterFault> {
         match self {
             Counter::TOO_LARGE => Err(CounterFault::TooLarge),
@@ -75,13 +79,13 @@ impl<'de> Deserialize<'de> for Counter {
             }
 
             fn visit_i64<E: Error>(self, value: i64) -> Result<Counter, E> {
-                // The smallest i64 is taken as the mark for "too large"; as a value it is just as
-                // negative as its neighbour.
+                // The smallest i64 is the mark for "too large". As a value it is negative like its
+                // neighbour.
                 Ok(Counter(value.max(i64::MIN + 1)))
             }
 
             fn visit_f64<E: Error>(self, value: f64) -> Result<Counter, E> {
-                // serde_json hands over whole numbers beyond u64 and i64 as floats.
+                // serde_json passes whole numbers beyond u64 and i64 as floats.
                 if value >= i64::MAX as f64 {
                     Ok(Counter::TOO_LARGE)
                 } else if value <= i64::MIN as f64 {

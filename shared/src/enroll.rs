@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::token::Token;
 use crate::{EnvironmentId, NodeId};
 
-/// The protocol's version that this code speaks.
+/// The version of the protocol that this code uses.
 pub const PROTOCOL: u32 = 1;
 
 /// A host asks to become a node.
@@ -17,7 +17,7 @@ pub const PROTOCOL: u32 = 1;
 pub struct EnrollRequest {
     /// An enrolment token.
     pub token: Token,
-    /// The host's name, for people.
+    /// The host's name, for display.
     pub hostname: String,
     /// Like `linux/amd64`.
     pub os: String,
@@ -26,7 +26,7 @@ pub struct EnrollRequest {
     /// The user's labels and the automatic ones.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// What stays the same when the host is installed anew; the same one is the same node.
+    /// Stays the same when the host is installed again; the same value is the same node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_id: Option<String>,
 }
@@ -38,13 +38,13 @@ pub struct EnrollRequest {
 pub struct EnrollResponse {
     /// The node.
     pub node_id: NodeId,
-    /// The token of all its later requests. It is told here and never again.
+    /// The token of all its later requests. No other response contains it.
     pub node_token: Token,
     /// The environment that the enrolment token is for.
     pub environment_id: EnvironmentId,
     /// Its name.
     pub environment_name: String,
-    /// The version that is spoken: 1 ([`PROTOCOL`]).
+    /// The version of the protocol in use: 1 ([`PROTOCOL`]).
     pub protocol: u32,
 }
 

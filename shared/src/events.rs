@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::log::known_level;
 use crate::report::ComponentKind;
 use crate::{ComponentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample, UnixMillis};
 
@@ -77,9 +78,9 @@ pub struct FleetStatus {
     pub node_id: NodeId,
     /// Its state.
     pub status: NodeStatus,
-    /// End of the report's interval, or when the watchdog saw it.
+    /// End of the report's interval, or when the collector noticed the silence.
     pub timestamp: UnixMillis,
-    /// Pipelines whose process lives.
+    /// Pipelines whose process runs.
     pub pipelines_running: u32,
 }
 
@@ -131,11 +132,11 @@ pub struct StatusChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ts", ts(optional))]
     pub pipeline_name: Option<String>,
-    /// The state before; `UNKNOWN` at first sight.
+    /// The state before; `UNKNOWN` before the first report.
     pub from_status: String,
     /// The state now.
     pub to_status: String,
-    /// Why; empty when the reporter did not say.
+    /// Why; empty when the report does not state it.
     pub reason: String,
     /// When it happened.
     pub timestamp: UnixMillis,
@@ -164,7 +165,8 @@ pub struct LogEntryLine {
     pub at: UnixMillis,
     /// Where it came from.
     pub stream: LogStream,
-    /// How grave it says it is; null when it does not say.
+    /// The severity that it states; null when it states none.
+    #[serde(default, deserialize_with = "known_level")]
     pub level: Option<LogLevel>,
     /// The text.
     pub line: String,
@@ -190,7 +192,7 @@ pub enum Control {
         ping_ms: u64,
         /// Name and version of the server.
         server: String,
-        /// Whether the stream goes on from the id that the client named.
+        /// Whether the stream continues from the id that the client named.
         resumed: bool,
     },
     /// Part of the state at the watermark; the last part has `done` and the watermark as its id.
@@ -208,12 +210,12 @@ pub enum Control {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         done: bool,
     },
-    /// The connection lives.
+    /// The connection is alive.
     Ping {
         /// The collector's clock.
         now: UnixMillis,
     },
-    /// Durable events that this stream will not have: fetch the range by the query API, or take a
+    /// Durable events that this stream does not send: fetch the range by the query API, or take a
     /// snapshot.
     Gap {
         /// First sequence number that may be missing.
@@ -225,7 +227,7 @@ pub enum Control {
         /// Why.
         reason: GapReason,
     },
-    /// The id that the client named means nothing here; a snapshot follows.
+    /// The id that the client named is not valid here; a snapshot follows.
     Reset {
         /// Why.
         reason: ResetReason,
@@ -235,7 +237,7 @@ pub enum Control {
     Goodbye {
         /// Why.
         reason: GoodbyeReason,
-        /// When to come back.
+        /// Milliseconds to wait before the next connection.
         retry_ms: u64,
     },
 }
@@ -298,15 +300,15 @@ pub struct SnapshotPipeline {
 pub enum GapReason {
     /// They are older than what is kept.
     Retention,
-    /// There are more than one replay gives.
+    /// There are more than one replay sends.
     Limit,
     /// The subscriber read too slowly.
     Slow,
-    /// They could not be read back.
+    /// They could not be read.
     Restart,
 }
 
-/// Why an id means nothing.
+/// Why an id is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
@@ -330,7 +332,7 @@ pub enum GoodbyeReason {
     Revoked,
     /// Too many connections.
     Overloaded,
-    /// The client takes nothing any more.
+    /// The client does not read.
     Slow,
 }
 

@@ -1,9 +1,9 @@
-//! What a host says of itself, as its agent read it.
+//! Metrics of a host, as its agent read them.
 
 use serde::{Deserialize, Serialize};
 
-/// Gauges of a host as seen at the report's end, and counters since its boot. What could not be
-/// read is absent, never zero.
+/// Gauges of a host at the report's end, and counters since its boot. A value that could not be read is
+/// absent, never zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -14,7 +14,7 @@ pub struct HostMetrics {
     /// Memory in use, without caches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_used_bytes: Option<u64>,
-    /// Memory that programs can still get.
+    /// Memory that programs can still allocate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_free_bytes: Option<u64>,
     /// Seconds of all cores since boot, counter.

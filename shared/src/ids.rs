@@ -35,26 +35,26 @@ macro_rules! uuid_id {
 }
 
 uuid_id! {
-    /// A node: one host with one agent. Given by the collector at enrolment.
+    /// A node: one host with one agent. The collector makes the id at enrolment.
     NodeId
 }
 uuid_id! {
-    /// An environment: the border that no token of another environment sees across.
+    /// An environment: a token of one environment sees nothing of another.
     EnvironmentId
 }
 uuid_id! {
-    /// One life of an agent process: a UUID v7, new at each start.
+    /// One run of an agent process: a UUID v7, new at each start.
     BootId
 }
 uuid_id! {
-    /// A token's public name, for lists and for revoking it. Not the secret.
+    /// A token's public name, to list and revoke it. Not the secret.
     TokenId
 }
 
-/// Why a text is no id.
+/// Why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdFault {
-    /// Nothing in it.
+    /// It is empty.
     Empty,
     /// Longer than [`MAX_ID_BYTES`].
     TooLong,
@@ -74,7 +74,7 @@ impl fmt::Display for IdFault {
 
 impl std::error::Error for IdFault {}
 
-/// Whether there is a control character. Most ids are ASCII, which is quicker to tell.
+/// Whether there is a control character. Most ids are ASCII, which is faster to check.
 fn has_control(text: &str) -> bool {
     if text.is_ascii() { text.bytes().any(|byte| byte.is_ascii_control()) } else { text.chars().any(char::is_control) }
 }
@@ -88,7 +88,11 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes a text that is 1 to [`MAX_ID_BYTES`] bytes long without control characters.
+            /// Takes a text of 1 to [`MAX_ID_BYTES`] bytes without control characters.
+            ///
+            /// # Errors
+            ///
+            /// [`IdFault`] when the text is empty, longer, or has a control character.
             pub fn parse(text: &str) -> Result<Self, IdFault> {
                 if text.is_empty() {
                     Err(IdFault::Empty)
@@ -139,7 +143,7 @@ text_id! {
 
 /// The id of an event of the feed: `<epoch>-<seq>`.
 ///
-/// The epoch is made with the database, seq is the order of commit. Events of one epoch are
+/// A database has one epoch from its creation; seq is the order of commit. Events of one epoch are
 /// ordered by seq; ids of different epochs have no order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventId {

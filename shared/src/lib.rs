@@ -1,13 +1,14 @@
-//! What agent and collector say to each other and to dashboards: reports, statuses, samples,
-//! events, tokens and limits.
+//! What agent, collector and dashboards exchange: reports, statuses, samples, events, tokens and limits.
 //!
-//! Wire types only: no I/O, no clock, no randomness. Both programs use the same structs, so that a
-//! field cannot be spelled two ways. Text is borrowed from the received buffer where it can be
-//! ([`Text`]), because reading JSON is most of what a report costs the collector.
+//! Wire types, and the pure calculations that clients share ([`backoff`], [`sse`]): no I/O, no clock, no
+//! randomness. Both programs use the same structs, so that a field cannot be spelled two ways. Text borrows
+//! from the received buffer where it can ([`Text`]), because reading JSON is most of what a report costs the
+//! collector.
 
 #![forbid(unsafe_code)]
 
 pub mod ack;
+pub mod backoff;
 pub mod counter;
 pub mod enroll;
 pub mod events;
@@ -17,6 +18,7 @@ pub mod limits;
 pub mod log;
 pub mod report;
 pub mod sample;
+pub mod sse;
 pub mod status;
 pub mod text;
 pub mod token;

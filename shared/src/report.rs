@@ -12,7 +12,7 @@ use crate::{BootId, Counter, HostMetrics, LogLine, Text, UnixMillis};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReportRequest<'a> {
-    /// The life of the agent process that made these reports.
+    /// The run of the agent process that made these reports.
     pub boot_id: BootId,
     /// The agent's clock when it sent the request; the collector corrects times by it.
     pub sent_at: UnixMillis,
@@ -28,7 +28,7 @@ pub struct ReportRequest<'a> {
 pub struct Report<'a> {
     /// From 1 with each boot, one more per report.
     pub seq: u64,
-    /// Begin of the interval.
+    /// Start of the interval.
     pub start: UnixMillis,
     /// End of the interval; gauges are as seen here, and the minute is taken from it.
     pub end: UnixMillis,
@@ -38,10 +38,10 @@ pub struct Report<'a> {
     /// The host; absent when it could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostMetrics>,
-    /// Every pipeline of the node; one that is missing is configured no more.
+    /// Every pipeline of the node; one that is missing is no longer configured.
     #[serde(borrow, default)]
     pub pipelines: Vec<PipelineReport<'a>>,
-    /// Set on a report that was merged out of several.
+    /// The reports that this one was merged from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covers: Option<SeqRange>,
 }
@@ -66,12 +66,12 @@ pub struct AgentInfo<'a> {
     /// The node's labels, automatic ones included.
     #[serde(borrow, default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<Text<'a>, Text<'a>>,
-    /// How the agent itself does.
+    /// The state of the agent itself.
     #[serde(default)]
     pub health: AgentHealth,
 }
 
-/// How an agent itself does: what waits, and what it had to drop. Counters are since its boot.
+/// The state of the agent itself: what waits, and what it dropped. Counters start at its boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -80,21 +80,21 @@ pub struct AgentHealth {
     pub spool_reports: u64,
     /// Their bytes.
     pub spool_bytes: u64,
-    /// Reports that had to be dropped.
+    /// Dropped reports.
     pub lost_reports: u64,
-    /// Log lines that had to be dropped, by a pipeline's budget or with their report.
+    /// Log lines that were dropped, by a pipeline's budget or with their report.
     pub lost_log_lines: u64,
-    /// Items that the collector refused, or that the agent left out because it would.
+    /// Items that the collector refused, or that the agent left out because the collector refuses them.
     pub refused_items: u64,
     /// Requests that failed.
     pub send_errors: u64,
     /// Scrapes that failed.
     pub scrape_errors: u64,
-    /// Lines of metrics endpoints that were no samples.
+    /// Lines of metrics endpoints that are not samples.
     pub garbage_metric_lines: u64,
     /// Seconds since the agent's start.
     pub uptime_seconds: u64,
-    /// How often the collector answered again after it had not.
+    /// How often the collector answered again after a failure.
     #[serde(skip_serializing_if = "is_zero")]
     pub reconnects: u64,
     /// How far the agent's clock is ahead of the collector's, as the last answer showed; absent
@@ -121,13 +121,13 @@ pub struct PipelineReport<'a> {
     /// Unique in the environment.
     #[serde(borrow)]
     pub id: Text<'a>,
-    /// For people; the id when absent.
+    /// The name for display; the id when absent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Text<'a>>,
     /// Version of the pipeline's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
-    /// One of `PipelineStatus` ([`crate::PipelineStatus`]); text, because an unknown one is kept as it is.
+    /// One of `PipelineStatus` ([`crate::PipelineStatus`]). It is text, so that an unknown one is kept as it is.
     #[serde(borrow)]
     pub status: Text<'a>,
     /// Why the pipeline is in this state.
@@ -139,7 +139,7 @@ pub struct PipelineReport<'a> {
     /// Start of that process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<UnixMillis>,
-    /// How often the agent started it anew since the agent's own start.
+    /// How often the agent restarted it since the agent's own start.
     #[serde(default)]
     pub restarts: u64,
     /// Checksum of the configuration that runs.
@@ -171,9 +171,9 @@ fn is_zero(value: &u64) -> bool {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PipelineSample {
-    /// Events that the sources took in.
+    /// Events that the sources received.
     pub events_in: Counter,
-    /// Events that the sinks gave out.
+    /// Events that the sinks sent.
     pub events_out: Counter,
     /// Errors of all components.
     #[serde(default)]
@@ -181,10 +181,10 @@ pub struct PipelineSample {
     /// Events that components dropped, on purpose or not.
     #[serde(default)]
     pub discarded: Counter,
-    /// Bytes that the sources took in.
+    /// Bytes that the sources received.
     #[serde(default)]
     pub bytes_in: Counter,
-    /// Bytes that the sinks gave out.
+    /// Bytes that the sinks sent.
     #[serde(default)]
     pub bytes_out: Counter,
     /// The busiest component's share of time at work, 0 to 1.
@@ -193,7 +193,7 @@ pub struct PipelineSample {
     /// Mean time that an event spends in a component, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
-    /// The process began anew inside the interval.
+    /// The process restarted inside the interval.
     #[serde(default)]
     pub reset: bool,
 }
@@ -204,13 +204,16 @@ pub struct PipelineSample {
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum ComponentKind {
-    /// Takes events in.
+    /// Receives events.
     Source,
-    /// Gives events out.
+    /// Sends events.
     Sink,
-    /// Changes events; also a kind that this version does not know.
-    #[serde(other)]
+    /// Changes events.
     Transform,
+    /// A kind that this version does not know. Its counters are kept, and they count in no total of the
+    /// pipeline.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ComponentKind {
@@ -220,15 +223,17 @@ impl ComponentKind {
             ComponentKind::Source => "source",
             ComponentKind::Transform => "transform",
             ComponentKind::Sink => "sink",
+            ComponentKind::Unknown => "unknown",
         }
     }
 
-    /// Reads what [`Self::as_str`] wrote.
+    /// Reads what [`Self::as_str`] wrote; anything else is [`ComponentKind::Unknown`].
     pub fn from_wire(text: &str) -> Self {
         match text {
             "source" => ComponentKind::Source,
+            "transform" => ComponentKind::Transform,
             "sink" => ComponentKind::Sink,
-            _ => ComponentKind::Transform,
+            _ => ComponentKind::Unknown,
         }
     }
 }
@@ -243,16 +248,16 @@ pub struct ComponentReport<'a> {
     pub id: Text<'a>,
     /// What it does.
     pub kind: ComponentKind,
-    /// Events taken in.
+    /// Events received.
     #[serde(default)]
     pub received_events: Counter,
-    /// Events given out.
+    /// Events sent.
     #[serde(default)]
     pub sent_events: Counter,
-    /// Bytes taken in; absent where the engine does not count them.
+    /// Bytes received; absent where the engine does not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub received_bytes: Option<Counter>,
-    /// Bytes given out; absent where the engine does not count them.
+    /// Bytes sent; absent where the engine does not count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_bytes: Option<Counter>,
     /// Errors.

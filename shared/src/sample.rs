@@ -12,13 +12,13 @@ use crate::UnixMillis;
 pub struct RateSample {
     /// End of the interval.
     pub timestamp: UnixMillis,
-    /// Events taken in per second.
+    /// Events received per second.
     pub received_events_rate: f64,
-    /// Events given out per second.
+    /// Events sent per second.
     pub sent_events_rate: f64,
-    /// Bytes taken in per second.
+    /// Bytes received per second.
     pub received_bytes_rate: f64,
-    /// Bytes given out per second.
+    /// Bytes sent per second.
     pub sent_bytes_rate: f64,
     /// Errors in the interval.
     pub error_count: f64,
@@ -26,6 +26,6 @@ pub struct RateSample {
     pub errors_rate: f64,
     /// Events dropped per second.
     pub discarded_rate: f64,
-    /// Mean latency in milliseconds; null when the engine does not tell.
+    /// Mean latency in milliseconds; null when the engine does not report it.
     pub latency_mean_ms: Option<f64>,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a pipeline does.
+/// The state of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
@@ -16,16 +16,16 @@ pub enum PipelineStatus {
     Starting,
     /// Running and ready.
     Running,
-    /// Running, but something is wrong that a person should look at.
+    /// Running, with a problem that needs attention.
     Degraded,
     /// Stopped on purpose.
     Stopped,
     /// Ended by itself; it will be started again.
     Crashed,
-    /// Ended by itself too often; it waits for a change or a person.
+    /// Ended by itself too often; it waits for a change of its configuration or a reload.
     CrashLoop,
-    /// A state that this version does not know, or nothing known yet. On the wire an unknown
-    /// state is never an error.
+    /// A state that this version does not know, or no state yet. The text of an unknown state is kept beside
+    /// it ([`crate::PipelineReport::status`]).
     #[serde(other)]
     Unknown,
 }
@@ -64,7 +64,7 @@ impl PipelineStatus {
         matches!(self, PipelineStatus::Crashed | PipelineStatus::CrashLoop | PipelineStatus::Degraded)
     }
 
-    /// Whether the pipeline's process lives and works, as `pipelinesRunning` counts it.
+    /// Whether the pipeline's process runs, as `pipelinesRunning` counts it.
     pub fn is_running(self) -> bool {
         matches!(self, PipelineStatus::Running | PipelineStatus::Degraded)
     }
@@ -76,25 +76,32 @@ impl fmt::Display for PipelineStatus {
     }
 }
 
-/// How a node does, as the collector sees it.
+/// The state of a node, as the collector sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum NodeStatus {
-    /// Reports come, and no pipeline needs a person.
+    /// Reports arrive, and every pipeline is well.
     Healthy,
-    /// Reports come, but a pipeline is CRASHED, CRASH_LOOP or DEGRADED, or two machines share one
+    /// Reports arrive, but a pipeline is CRASHED, CRASH_LOOP or DEGRADED, or two machines share one
     /// identity.
     Degraded,
     /// No report for three intervals.
     Unreachable,
-    /// Enrolled, never reported.
-    #[serde(other)]
+    /// Enrolled, without a report yet.
     Unknown,
+    /// A state that this version does not know, from a later collector. Only read, never sent.
+    #[serde(other, skip_serializing)]
+    #[cfg_attr(feature = "ts", ts(skip))]
+    Unrecognized,
 }
 
 impl NodeStatus {
+    /// Every state that this version sends.
+    pub const ALL: [NodeStatus; 4] =
+        [NodeStatus::Healthy, NodeStatus::Degraded, NodeStatus::Unreachable, NodeStatus::Unknown];
+
     /// The state as the wire and the database write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -102,17 +109,13 @@ impl NodeStatus {
             NodeStatus::Degraded => "DEGRADED",
             NodeStatus::Unreachable => "UNREACHABLE",
             NodeStatus::Unknown => "UNKNOWN",
+            NodeStatus::Unrecognized => "UNRECOGNIZED",
         }
     }
 
-    /// Reads what [`Self::as_str`] wrote; anything else is [`NodeStatus::Unknown`].
-    pub fn from_wire(text: &str) -> Self {
-        match text {
-            "HEALTHY" => NodeStatus::Healthy,
-            "DEGRADED" => NodeStatus::Degraded,
-            "UNREACHABLE" => NodeStatus::Unreachable,
-            _ => NodeStatus::Unknown,
-        }
+    /// Reads a state that this version sends; anything else is none.
+    pub fn from_wire(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 }
 
@@ -135,15 +138,20 @@ mod tests {
             assert_eq!(PipelineStatus::from_wire(status.as_str()), status);
             assert_eq!(serde_json::from_str::<PipelineStatus>(&json).unwrap(), status);
         }
-        use NodeStatus as N;
-        for status in [N::Healthy, N::Degraded, N::Unreachable, N::Unknown] {
-            assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{}\"", status.as_str()));
-            assert_eq!(N::from_wire(status.as_str()), status);
+        for status in NodeStatus::ALL {
+            let json = serde_json::to_string(&status).unwrap();
+            assert_eq!(json, format!("\"{}\"", status.as_str()));
+            assert_eq!(serde_json::from_str::<NodeStatus>(&json).unwrap(), status);
+            assert_eq!(NodeStatus::from_wire(status.as_str()), Some(status));
         }
     }
 
     #[test]
     fn a_status_of_a_later_version_is_unknown_and_no_error() {
         assert_eq!(serde_json::from_str::<PipelineStatus>("\"PAUSED\"").unwrap(), PipelineStatus::Unknown);
+        // For a node, UNKNOWN is a state of its own: no report yet.
+        assert_eq!(serde_json::from_str::<NodeStatus>("\"DRAINING\"").unwrap(), NodeStatus::Unrecognized);
+        assert_eq!(NodeStatus::from_wire("DRAINING"), None);
+        assert!(serde_json::to_string(&NodeStatus::Unrecognized).is_err(), "it is never sent");
     }
 }

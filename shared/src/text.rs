@@ -1,7 +1,7 @@
 //! Text that borrows from the received buffer where it can.
 //!
 //! A plain `Cow<str>` borrows only as a direct field; inside `Option` or `Vec` serde makes an owned
-//! copy. This newtype borrows everywhere.
+//! copy. This type borrows everywhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,7 @@ impl Text<'_> {
         &self.0
     }
 
-    /// The same text, free of the buffer.
+    /// The same text, without the borrow of the buffer.
     pub fn into_owned(self) -> Text<'static> {
         Text(Cow::Owned(self.0.into_owned()))
     }

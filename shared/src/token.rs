@@ -1,7 +1,7 @@
 //! Tokens: 256 random bits behind a readable prefix, known to the collector by their SHA-256 only.
 //!
-//! A fast hash is right here: the secret is random and long, so there is no guess to slow down, and
-//! every report pays for it.
+//! A fast hash is enough: the secret is random and long, so a slow hash would not make a guess harder, and
+//! every report computes one.
 
 use std::fmt;
 
@@ -20,9 +20,9 @@ pub enum TokenKind {
     Node,
     /// Reads.
     Viewer,
-    /// Reads, and administers.
+    /// Reads and administers.
     Admin,
-    /// A browser's cookie, made out of a viewer's or admin's token.
+    /// A browser's cookie, made from a viewer's or admin's token.
     Session,
 }
 
@@ -52,19 +52,19 @@ impl fmt::Display for TokenKind {
     }
 }
 
-/// A token's secret. It does not print; [`Token::reveal`] is for the places that must send it.
+/// A token's secret. It does not print; [`Token::reveal`] returns it where it must be sent.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "A token's secret."))]
 pub struct Token(String);
 
 impl Token {
-    /// Takes a text as a token, without the white space around it.
+    /// A token of this text, without the white space around it.
     pub fn new(text: &str) -> Self {
         Token(text.trim().to_owned())
     }
 
-    /// Makes `systole_<kind>_<64 hex>` out of 32 random bytes.
+    /// Makes `systole_<kind>_<64 hex>` from 32 random bytes.
     pub fn from_random(kind: TokenKind, random: &[u8; 32]) -> Self {
         Token(format!("systole_{kind}_{}", hex(random)))
     }
@@ -74,18 +74,18 @@ impl Token {
         &self.0
     }
 
-    /// The first characters of the random part: enough to tell tokens apart in a list.
+    /// The first characters of the random part: enough to distinguish tokens in a list.
     pub fn hint(&self) -> String {
         let random = self.0.rsplit('_').next().unwrap_or_default();
         format!("{}…", random.chars().take(6).collect::<String>())
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What is stored and looked up instead of the secret.
+    /// The hash that is stored and looked up instead of the secret.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.0.as_bytes()).into())
     }

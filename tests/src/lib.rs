@@ -8,5 +8,6 @@
 pub mod bench;
 pub mod clock;
 pub mod harness;
+pub mod layers;
 pub mod oracle;
 pub mod stub;

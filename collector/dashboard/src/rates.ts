@@ -28,6 +28,7 @@ export function componentRates(kind: ComponentKind, sample: RateSample): Compone
     case "sink":
       return { eventsRate: receivedEventsRate, bytesRate: receivedBytesRate, ...noInput };
     case "transform":
+    case "unknown":
       return {
         eventsRate: sentEventsRate,
         bytesRate: sentBytesRate,

@@ -9,9 +9,10 @@ use indicatif::HumanBytes;
 use tokio::time::Instant;
 
 use super::files::{self, Unfinished};
+use crate::config::PostgresUrl;
 use crate::config::{Config, Database};
-use crate::disk::directory_of;
-use crate::store::postgres::{PostgresSide, PostgresUrl};
+use crate::store::disk::directory_of;
+use crate::store::postgres::PostgresSide;
 use crate::store::sqlite::{SqliteBackup, SqliteSide};
 use crate::store::transfer::{self, Epoch};
 

@@ -20,10 +20,12 @@ use crate::clock;
 use crate::config::{Config, Database};
 use crate::ingest::apply::{self, Context};
 use crate::ingest::changes::Changes;
+use crate::ingest::decompress;
+use crate::ingest::protocol::native;
 use crate::ingest::state::{IngestState, NodeState};
-use crate::ingest::{body, decode};
-use crate::journal::Journal;
-use crate::store::{Access, CommitBatch, NewEnrolment, NodeKey, Store};
+use crate::model::NodeKey;
+use crate::store::{Access, CommitBatch, NewEnrolment, Store};
+use crate::timeseries::Journal;
 
 /// Reports in one transaction, as under load.
 const BATCH: usize = 100;
@@ -163,7 +165,7 @@ fn read_and_apply(
     let mut changes = Changes::new(state.head_seq);
     for (key, packed) in packed {
         let begin = Instant::now();
-        let (opened, decoded) = body::open(packed, Some("zstd"), |text| (begin.elapsed(), decode::decode(text)))?;
+        let (opened, decoded) = decompress::open(packed, Some("zstd"), |text| (begin.elapsed(), native::decode(text)))?;
         let mut decoded = decoded?;
         spent.open += opened;
         spent.decode += begin.elapsed() - opened;

@@ -26,8 +26,9 @@ use super::{demo_pipeline, narrator, open_shared};
 use crate::auth;
 use crate::clock::now_ms;
 use crate::config::{Config, Database, LogConfig, LogFormat};
+use crate::server;
 use crate::store::{DEFAULT_ENVIRONMENT, NewToken};
-use crate::{logging, server};
+use crate::telemetry::logging;
 
 /// How long the agent may take to stop its pipelines: they have 30 s themselves.
 const AGENT_DEADLINE: Duration = Duration::from_secs(35);

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::disk::{directory_of, space_under};
+use crate::store::disk::{directory_of, space_under};
 
 /// How often somebody who watches is told how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(100);

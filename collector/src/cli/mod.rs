@@ -27,9 +27,10 @@ use clap_complete::Shell;
 
 use crate::app::open_store;
 use crate::config::{Config, Database, Mistakes, Sources};
-use crate::logging::chain;
+use crate::server;
 use crate::store::{Access, Store};
-use crate::{logging, server};
+use crate::telemetry::logging;
+use crate::telemetry::logging::chain;
 
 /// EX_CONFIG of sysexits.h.
 const EXIT_BAD_CONFIGURATION: u8 = 78;

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use super::files::{self, Unfinished};
 use crate::app::create_private_dir;
 use crate::clock;
+use crate::config::PostgresUrl;
 use crate::config::{Config, Database};
-use crate::disk::directory_of;
-use crate::store::postgres::{PostgresSide, PostgresUrl};
+use crate::store::disk::directory_of;
+use crate::store::postgres::PostgresSide;
 use crate::store::sqlite::{self, RestoreTarget, SqliteSide};
 use crate::store::transfer::{self, Epoch, TransferError};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Database;
-use crate::store::postgres::PostgresUrl;
+use crate::config::PostgresUrl;
 
 /// Reads the address of a database.
 pub(crate) fn parse_database(url: &str) -> Result<Database, String> {

@@ -8,7 +8,7 @@ use systole_shared::{NodeId, PipelineId};
 
 use tokio::time::Instant;
 
-use crate::ingest::changes::{Payload, PendingEvent};
+use crate::model::{Payload, PendingEvent};
 
 /// Largest piece that a stream is given at once. With what the server may have kept back from before
 /// ([`HELD_BACK_BYTES`]) and the frame of a chunk it stays under the 16 KiB of a write.
@@ -21,7 +21,7 @@ pub(crate) const HELD_BACK_BYTES: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub seq: u64,
-    pub environment: crate::store::EnvironmentKey,
+    pub environment: crate::model::EnvironmentKey,
     pub kind: EventType,
     pub node: NodeId,
     pub pipeline: Option<PipelineId>,

@@ -18,8 +18,8 @@ use super::frame::{Frame, MAX_WRITE_BYTES};
 use super::latest::Latest;
 use super::ring::{Ring, RingBounds};
 use crate::auth::Scope;
-use crate::ingest::changes::PendingEvent;
-use crate::store::EnvironmentKey;
+use crate::model::EnvironmentKey;
+use crate::model::PendingEvent;
 
 /// Durable frames of an environment: status changes and log lines of minutes. Who falls behind further
 /// is served from the database.

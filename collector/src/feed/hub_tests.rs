@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::feed::{Form, Resume};
-use crate::ingest::changes::Payload;
+use crate::model::Payload;
 
 pub(in crate::feed) fn event(seq: u64, environment: i64, node: u128, kind: EventType) -> PendingEvent {
     let has_pipeline = matches!(kind, EventType::MetricUpdate | EventType::LogEntry);

@@ -8,22 +8,13 @@ use std::time::Duration;
 use systole_shared::TokenId;
 use tokio::time::Instant;
 
+use crate::config::StreamLimits;
+
 /// Over how long new streams are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// The cursor of a stream that is nowhere yet.
 const NOWHERE: u64 = u64::MAX;
-
-/// How many streams are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StreamLimits {
-    /// At a time; each costs a socket and some kilobytes.
-    pub streams: usize,
-    /// At a time of one token: a dashboard's tabs, and its reconnects that are not noticed yet.
-    pub streams_per_token: usize,
-    /// New ones per second.
-    pub new_per_second: u32,
-}
 
 /// One stream too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -29,14 +29,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, Scope};
-use crate::ingest::changes::PendingEvent;
-use crate::journal::Journal;
-use crate::rings::Rings;
+use crate::config::StreamLimits;
+use crate::model::PendingEvent;
 use crate::store::{FeedPosition, Store};
 use crate::telemetry::{ReasonLabel, Telemetry};
+use crate::timeseries::Journal;
+use crate::timeseries::recent::Rings;
 
 pub(crate) use self::frame::{HELD_BACK_BYTES, control};
-pub(crate) use self::limits::{Overloaded, StreamLimits};
+pub(crate) use self::limits::Overloaded;
 pub(crate) use self::outlet::Outlet;
 pub(crate) use self::subscriber::Subscriber;
 

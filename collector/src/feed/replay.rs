@@ -61,7 +61,7 @@ pub(super) async fn step(feed: &Feed, subscription: &Subscription, cursor: u64, 
     match try_step(feed, subscription, cursor, replay, &durable).await {
         Ok(step) => step,
         Err(error) => {
-            let error = crate::logging::chain(&error);
+            let error = crate::telemetry::logging::chain(&error);
             tracing::error!(error, cursor, to = replay.to, "a replay could not be read, its range is told as a gap");
             gap(feed, durable, cursor + 1, replay.to, GapReason::Restart)
         }

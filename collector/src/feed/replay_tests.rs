@@ -8,13 +8,14 @@ use systole_shared::{EventId, Token, TokenKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, Scope};
-use crate::feed::{Feed, FeedParts, Form, Outlet, Resume, StreamLimits, Subscription};
-use crate::journal::Journal;
-use crate::rings::Rings;
+use crate::config::StreamLimits;
+use crate::feed::{Feed, FeedParts, Form, Outlet, Resume, Subscription};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{CommitBatch, Cutoffs, EventRow, LogRow, NewEnrolment, NewToken, PipelineRow, Store};
 use crate::telemetry::Telemetry;
+use crate::timeseries::Journal;
+use crate::timeseries::recent::Rings;
 
 use systole_shared::events::EventType;
 

@@ -14,8 +14,8 @@ use tokio::time::{Duration, Instant};
 use super::frame;
 use super::{Feed, Subscription};
 use crate::auth::Scope;
-use crate::rings::Rings;
 use crate::store::{NodeView, StateSnapshot, StoreError};
+use crate::timeseries::recent::Rings;
 
 /// Room in a part for the event's own words around its items.
 const ENVELOPE_BYTES: usize = 256;
@@ -181,7 +181,8 @@ fn snapshot_node(node_id: NodeId, view: &NodeView) -> SnapshotNode {
     SnapshotNode {
         node_id,
         name: view.name.clone(),
-        status: NodeStatus::from_wire(&view.status),
+        // As the committer reads it.
+        status: NodeStatus::from_wire(&view.status).unwrap_or(NodeStatus::Unknown),
         last_seen_at: view.last_seen_at,
     }
 }

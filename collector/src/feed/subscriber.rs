@@ -215,7 +215,7 @@ impl Subscriber {
         match self.feed.snapshots.take(&self.feed, &self.subscription).await {
             Ok(snapshot) => self.stage = Stage::Snapshot(snapshot, 0),
             Err(error) => {
-                let error = crate::logging::chain(&error);
+                let error = crate::telemetry::logging::chain(&error);
                 tracing::error!(error, "a snapshot could not be taken, the stream is closed");
                 self.goodbye(GoodbyeReason::Overloaded);
             }

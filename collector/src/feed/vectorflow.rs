@@ -7,7 +7,7 @@ use systole_shared::events::{Event, MetricUpdate};
 use systole_shared::{ComponentId, NodeId, PipelineId, RateSample};
 
 use super::frame;
-use crate::ingest::changes::Payload;
+use crate::model::Payload;
 
 /// The rates of one component.
 #[derive(Serialize)]

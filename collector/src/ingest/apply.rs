@@ -10,10 +10,11 @@ use systole_shared::{
     BootId, HostMetrics, NodeStatus, PipelineId, PipelineStatus, RefusalCode, Refused, SeqRange, UnixMillis,
 };
 
-use super::changes::{Changes, Payload, PendingSample, signed};
-use super::report::{LogFact, NodeReport, PipelineFacts, Refusals};
+use super::changes::{Changes, signed};
 use super::samples::{add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
 use super::state::{Dimensions, NodeState, PipelineState};
+use crate::model::report::{LogFact, NodeReport, PipelineFacts, Refusals};
+use crate::model::{Payload, PendingSample};
 use crate::store::{LogRow, NodeGapRow, NodeMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow};
 
 /// Lines that go out in one log_entry event at most, and their bytes: an event is to fit into one
@@ -347,7 +348,7 @@ fn register(
     }
 }
 
-type NodeIdentity = (crate::store::NodeKey, systole_shared::NodeId, crate::store::EnvironmentKey);
+type NodeIdentity = (crate::model::NodeKey, systole_shared::NodeId, crate::model::EnvironmentKey);
 
 fn add_logs(
     identity: NodeIdentity,
@@ -505,7 +506,7 @@ fn set_status(node: &mut NodeState, at: UnixMillis, context: &Context, changes: 
         (NodeStatus::Degraded, format!("pipeline {id} is {}", pipeline.status))
     } else {
         let reason = match node.status {
-            NodeStatus::Unknown => "first report",
+            NodeStatus::Unknown | NodeStatus::Unrecognized => "first report",
             NodeStatus::Unreachable => "reports again",
             NodeStatus::Healthy | NodeStatus::Degraded => "every pipeline is well",
         };

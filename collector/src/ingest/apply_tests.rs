@@ -8,8 +8,9 @@ use systole_shared::{ComponentId, ComponentKind, LogStream, NodeId};
 use uuid::Uuid;
 
 use super::*;
-use crate::ingest::report::{ComponentFacts, PipelineDeltas};
-use crate::store::{CommitBatch, EnvironmentKey, NodeKey};
+use crate::model::report::{ComponentFacts, PipelineDeltas};
+use crate::model::{EnvironmentKey, NodeKey};
+use crate::store::CommitBatch;
 
 const NOW: UnixMillis = 1_790_000_000_000;
 

@@ -4,70 +4,16 @@
 //! the database touches each page once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use systole_shared::events::{Event, EventType, FleetStatus, MetricUpdate};
+use systole_shared::events::{Event, EventType};
 use systole_shared::{BootId, NodeId, PipelineId, UnixMillis};
 
-use crate::journal::MinuteCell;
+use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, to_json};
+use crate::store::MinuteCell;
 use crate::store::{
-    CommitBatch, EnvironmentKey, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeKey, NodePulse,
-    PipelineRow, PipelineStatusRow, SeriesRow,
+    CommitBatch, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodePulse, PipelineRow, PipelineStatusRow,
+    SeriesRow,
 };
-
-/// An event that goes to subscribers once the batch is committed.
-#[derive(Clone, Debug)]
-pub(crate) struct PendingEvent {
-    pub seq: u64,
-    pub environment: EnvironmentKey,
-    pub node: NodeId,
-    pub pipeline: Option<PipelineId>,
-    pub kind: EventType,
-    pub payload: Payload,
-}
-
-/// What an event says. Ten thousand nodes bring twenty thousand conflated events a second, of which
-/// most are never read: these become text when somebody wants them.
-#[derive(Clone, Debug)]
-pub(crate) enum Payload {
-    /// JSON of the event.
-    Text(String),
-    Metrics(Arc<MetricUpdate>),
-    Fleet(FleetStatus),
-}
-
-impl Payload {
-    /// JSON of the event.
-    pub(crate) fn to_json(&self) -> String {
-        match self {
-            Payload::Text(text) => text.clone(),
-            Payload::Metrics(update) => to_json(&Event::MetricUpdate(Arc::clone(update))),
-            Payload::Fleet(status) => to_json(&Event::FleetStatus(status.clone())),
-        }
-    }
-
-    /// About how many bytes it takes, as it is or as JSON.
-    pub(crate) fn size(&self) -> usize {
-        /// Names and digits of a sample as JSON.
-        const SAMPLE_BYTES: usize = 250;
-        match self {
-            Payload::Text(text) => text.len(),
-            Payload::Metrics(update) => SAMPLE_BYTES * (2 + update.components.len()),
-            Payload::Fleet(_) => SAMPLE_BYTES,
-        }
-    }
-}
-
-fn to_json(event: &Event) -> String {
-    serde_json::to_string(event).expect("events have string keys and finite numbers only")
-}
-
-/// A sample that goes into the rings once the batch is committed.
-#[derive(Clone, Debug)]
-pub(crate) struct PendingSample {
-    pub node: NodeKey,
-    pub update: Arc<MetricUpdate>,
-}
 
 /// The changes of a batch.
 #[derive(Debug, Default)]

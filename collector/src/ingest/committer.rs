@@ -15,17 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{self, Context, Outcome};
 use super::changes::Changes;
-use super::folding::FoldTimer;
-use super::report::{Refusals, Submission};
+use super::flush_schedule::FoldTimer;
 use super::state::{IngestState, NodeState};
 use crate::clock;
 use crate::feed::Feed;
-use crate::fleet::Fleet;
-use crate::journal::Journal;
-use crate::logging::chain;
-use crate::rings::Rings;
-use crate::store::{NodeKey, Store, StoreError};
+use crate::ingest::fleet::Fleet;
+use crate::model::NodeKey;
+use crate::model::report::{Refusals, Submission};
+use crate::store::{Store, StoreError};
+use crate::telemetry::logging::chain;
 use crate::telemetry::{Telemetry, TypeLabel};
+use crate::timeseries::Journal;
+use crate::timeseries::recent::Rings;
 
 /// Requests that may wait for the committer. At 10,000 reports a second that is a tenth of a second;
 /// who comes later is told to come back, which is better than to wait without an end.

@@ -7,11 +7,13 @@ use uuid::Uuid;
 
 use super::*;
 use crate::auth::Authenticator;
-use crate::feed::{FeedParts, StreamLimits};
-use crate::ingest::report::{NodeReport, PipelineDeltas, PipelineFacts};
+use crate::config::StreamLimits;
+use crate::feed::FeedParts;
+use crate::model::report::{NodeReport, PipelineDeltas, PipelineFacts};
+use crate::model::{Step, StepRange};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{EnrolledNode, NewEnrolment, Step, StepRange};
+use crate::store::{EnrolledNode, NewEnrolment};
 
 struct Bench {
     dir: tempfile::TempDir,

@@ -4,9 +4,9 @@ use systole_shared::RateSample;
 
 use super::apply::Interval;
 use super::changes::Changes;
-use super::report::{ComponentFacts, PipelineDeltas};
 use super::state::{Dimensions, PipelineState};
-use crate::journal::add_known;
+use crate::model::add_known;
+use crate::model::report::{ComponentFacts, PipelineDeltas};
 use crate::store::{ComponentMinuteRow, PipelineMinuteRow, SeriesRow};
 
 /// Adds a pipeline's deltas to its minute.

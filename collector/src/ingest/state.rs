@@ -9,8 +9,9 @@ use foldhash::HashMap;
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
-use super::report::AgentFacts;
-use crate::store::{EnvironmentKey, IngestSnapshot, NodeKey, PipelineStatusRow, StoredNode};
+use crate::model::report::AgentFacts;
+use crate::model::{EnvironmentKey, NodeKey};
+use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
 
 /// Everything the committer knows.
 #[derive(Debug)]

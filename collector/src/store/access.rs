@@ -6,7 +6,8 @@ use std::sync::Arc;
 use systole_shared::events::EventType;
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineStatus, TokenHash, TokenId, TokenKind, UnixMillis};
 
-use super::{EnvironmentKey, FoldMark, JournalRow, NodeKey, PipelineStatusRow, StoredEnvironment};
+use super::{FoldMark, JournalRow, PipelineStatusRow, StoredEnvironment};
+use crate::model::{EnvironmentKey, NodeKey};
 
 /// From where on nothing is missing: lines and status changes are kept for different times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 //! hours, so that an answer is the sum over minutes whether or not everything is summed yet. What is
 //! before `oldest_hour` (`oldest_day`) is never taken from its parts: some of them are expired.
 
-use super::steps::{Level, Step};
+use super::level::Level;
+use crate::model::Step;
 
 /// The databases' ways of saying the same. Parameters are `$1` in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,12 @@
 //! have to hide every difference between the databases.
 
 pub(crate) mod access;
+mod bucket;
+#[cfg(test)]
+mod conformance;
+pub(crate) mod disk;
 mod history;
+mod level;
 pub(crate) mod postgres;
 pub(crate) mod queries;
 mod replay;
@@ -15,27 +20,18 @@ mod search;
 mod shapes;
 mod span;
 pub(crate) mod sqlite;
-mod steps;
-#[cfg(test)]
-mod suite;
 pub(crate) mod transfer;
 
 use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 
 pub(crate) use access::*;
+pub(crate) use bucket::MinuteCell;
 pub(crate) use queries::*;
 pub(crate) use rows::*;
 pub(crate) use span::{NodeSpan, merged_spans};
-pub(crate) use steps::{Step, StepRange};
 
-/// Surrogate key of an environment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct EnvironmentKey(pub i64);
-
-/// Surrogate key of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct NodeKey(pub i64);
+use crate::model::{EnvironmentKey, NodeKey, StepRange};
 
 /// Why a store could not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,9 @@ use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use systole_shared::events::EventType;
 use systole_shared::{LogLevel, NodeId, UnixMillis};
 
-use super::{ComponentMinuteRow, EnvironmentKey, NodeKey, Oldest, PipelineMinuteRow, PipelineStatusRow};
-use crate::journal::add_known;
+use super::{ComponentMinuteRow, Oldest, PipelineMinuteRow, PipelineStatusRow};
+use crate::model::add_known;
+use crate::model::{EnvironmentKey, NodeKey};
 
 /// Which nodes.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,8 @@ use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 
 use super::schema::*;
-use crate::journal::{MinuteCell, compact_float};
+use crate::model::compact_float;
+use crate::store::MinuteCell;
 
 /// A new pipeline of an environment.
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]

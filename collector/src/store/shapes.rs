@@ -55,7 +55,8 @@ pub(super) fn stored_node((key, uuid, environment, status): NodeIdentity) -> Res
         key: NodeKey(key),
         id: parse_id(&uuid)?,
         environment: EnvironmentKey(environment),
-        status: NodeStatus::from_wire(&status),
+        // A state that another version wrote is replaced by the node's next report.
+        status: NodeStatus::from_wire(&status).unwrap_or(NodeStatus::Unknown),
         boots: Vec::new(),
         statuses: Vec::new(),
         series: Vec::new(),

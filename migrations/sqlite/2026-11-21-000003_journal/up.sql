@@ -1,5 +1,5 @@
 -- What transactions of the committer added and is not in its rows yet: deltas of minutes, the progress
--- of boots, the last state of hosts. Packed; see collector/src/journal.
+-- of boots, the last state of hosts. Packed; see collector/src/timeseries.
 CREATE TABLE journal (
     id   INTEGER PRIMARY KEY,
     body BLOB    NOT NULL

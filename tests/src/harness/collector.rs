@@ -16,7 +16,7 @@ use tokio::process::Command;
 use super::agent::{beside, keeper_of_disk, on_disk_of, seen_by};
 use super::binaries::binary;
 use super::client::ApiClient;
-use super::database::{Database, Place};
+use super::database::{Database, DatabaseKind, Place};
 use super::feed::Feed;
 use super::postgres::TestPostgres;
 use super::process::Process;
@@ -24,11 +24,11 @@ use super::wait::eventually;
 use crate::stub::totals::Counts;
 
 /// Longest time for a start, on a machine that builds and tests at once.
-const START: Duration = Duration::from_secs(20);
-/// Longest time for a graceful end.
-const STOP: Duration = Duration::from_secs(20);
-/// Longest time for a command.
-const COMMAND: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time for a graceful end: the collector promises to end within this time.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time for a command, on a machine that builds and tests at once.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running collector with its own database.
 #[derive(Debug)]
@@ -36,11 +36,11 @@ pub struct TestCollector {
     process: Option<Process>,
     address: SocketAddr,
     directory: TempDir,
-    /// Its database, unless that is SQLite's.
+    /// Its database on PostgreSQL; on SQLite there is none.
     server: Option<Arc<TestPostgres>>,
-    /// Bytes of the disk that its data directory has for itself.
+    /// Bytes of the separate disk of its data directory.
     disk: Option<u64>,
-    /// Keeps such a disk while the collector is not there.
+    /// Keeps that disk mounted while the collector does not run.
     keeper: Option<Process>,
     options: Vec<String>,
     viewer: Option<String>,
@@ -54,66 +54,73 @@ pub struct NewToken {
     pub id: String,
     /// The secret.
     pub token: Token,
-    /// What it is for.
+    /// Its kind.
     pub kind: String,
     /// Its environment; none for all.
     pub environment: Option<String>,
-    /// When it ends, Unix milliseconds or RFC 3339.
+    /// When it expires, Unix milliseconds or RFC 3339.
     pub expires_at: Option<Value>,
 }
 
 impl TestCollector {
-    /// Starts a collector on a free port with an empty database.
+    /// Starts a collector on a free port with an empty SQLite database.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with more options of `serve`. In the test program for PostgreSQL it has a database
-    /// there, in all others a file.
+    /// The same with more options of `serve`.
     pub async fn start_with(options: &[&str]) -> Self {
-        let server = this_program_is_for_postgres().then(|| Arc::new(TestPostgres::start()));
-        Self::start_on(server, None, options).await
+        Self::start_on_with(DatabaseKind::Sqlite, options).await
     }
 
-    /// Starts one on a database of PostgreSQL.
+    /// Starts a collector on a free port with an empty database of this kind.
+    pub async fn start_on(database: DatabaseKind) -> Self {
+        Self::start_on_with(database, &[]).await
+    }
+
+    /// The same with more options of `serve`.
+    pub async fn start_on_with(database: DatabaseKind, options: &[&str]) -> Self {
+        let server = match database {
+            DatabaseKind::Sqlite => None,
+            DatabaseKind::Postgres => Some(Arc::new(TestPostgres::start())),
+        };
+        Self::launch(server, None, options).await
+    }
+
+    /// Starts one on this PostgreSQL database.
     pub async fn start_on_postgres(server: &Arc<TestPostgres>) -> Self {
         Self::start_on_postgres_with(server, &[]).await
     }
 
     /// The same with more options of `serve`.
     pub async fn start_on_postgres_with(server: &Arc<TestPostgres>, options: &[&str]) -> Self {
-        Self::start_on(Some(Arc::clone(server)), None, options).await
+        Self::launch(Some(Arc::clone(server)), None, options).await
     }
 
-    /// Starts one on SQLite, in whichever program.
-    pub async fn start_on_file() -> Self {
-        Self::start_on(None, None, &[]).await
-    }
-
-    /// Starts one on SQLite with a disk of its own of so many bytes, which goes with the process. Works
-    /// where [`super::agent::can_mount`] says so.
+    /// Starts one on SQLite with a separate disk of this size, which is removed with the process. Works
+    /// where [`super::agent::can_mount`] is true.
     pub async fn start_on_disk_of(bytes: u64, options: &[&str]) -> Self {
-        Self::start_on(None, Some(bytes), options).await
+        Self::launch(None, Some(bytes), options).await
     }
 
-    /// The same with a disk that outlives the process, until this handle goes.
+    /// The same with a disk that stays when the process ends, until this handle is dropped.
     pub async fn start_on_lasting_disk_of(bytes: u64, options: &[&str]) -> Self {
         let mut collector = Self::prepare(None, Some(bytes), options);
         let log = collector.directory.path().join("disk.log");
         let keeper = Process::start("disk", &mut keeper_of_disk(bytes, &collector.data_dir()), &log);
         let mounted = seen_by(keeper.pid(), &collector.data_dir()).join(".mounted");
-        eventually("the disk is mounted", START, async || mounted.exists().then_some(())).await;
+        eventually("the disk is mounted", START_TIMEOUT, async || mounted.exists().then_some(())).await;
         collector.keeper = Some(keeper);
         collector.run().await;
         collector
     }
 
-    /// From its next start on it is on this database.
+    /// Uses this database from the next start on.
     pub fn move_to_postgres(&mut self, server: &Arc<TestPostgres>) {
         self.server = Some(Arc::clone(server));
     }
 
-    async fn start_on(server: Option<Arc<TestPostgres>>, disk: Option<u64>, options: &[&str]) -> Self {
+    async fn launch(server: Option<Arc<TestPostgres>>, disk: Option<u64>, options: &[&str]) -> Self {
         let mut collector = Self::prepare(server, disk, options);
         collector.run().await;
         collector
@@ -139,14 +146,14 @@ impl TestCollector {
         self.run_until_readiness_is(200).await;
     }
 
-    /// The same for one that is not to be ready.
+    /// The same for a collector that does not become ready.
     pub async fn run_unready(&mut self) {
         self.run_until_readiness_is(503).await;
     }
 
     async fn run_until_readiness_is(&mut self, status: u16) {
         assert!(self.process.is_none(), "the collector runs already");
-        // A killed process leaves it behind.
+        // A killed process does not remove it.
         let _ = std::fs::remove_file(self.data_dir_seen_by_others().join("listen-address"));
         let mut command = match (&self.keeper, self.disk) {
             (Some(keeper), _) => beside(keeper.pid(), "systole-collector"),
@@ -156,7 +163,7 @@ impl TestCollector {
         command.args(["serve", "--listen", &self.address.to_string(), "--data-dir"]).arg(self.data_dir());
         let log = self.directory.path().join("collector.log");
         let mut process = Process::start("collector", command.args(self.database_options()).args(&self.options), &log);
-        self.address = eventually("the collector listens", START, async || {
+        self.address = eventually("the collector listens", START_TIMEOUT, async || {
             let ended = process.exit_status();
             assert!(ended.is_none(), "the collector ended at its start: {ended:?}");
             let address_file = self.seen_data_dir(&process).join("listen-address");
@@ -165,7 +172,7 @@ impl TestCollector {
         .await;
         self.process = Some(process);
         let client = self.client();
-        eventually("the collector is ready", START, async || {
+        eventually("the collector is ready", START_TIMEOUT, async || {
             let answer = super::client::Answer::try_of(client.request(reqwest::Method::GET, "/readyz")).await;
             (answer.ok()?.status == status).then_some(())
         })
@@ -181,11 +188,11 @@ impl TestCollector {
     pub async fn stop(&mut self) {
         let mut process = self.process.take().expect("the collector runs");
         process.signal(Signal::SIGTERM);
-        let status = process.wait(STOP).await;
+        let status = process.wait(STOP_TIMEOUT).await;
         assert_eq!(status.code(), Some(0), "the collector stopped with {status}");
     }
 
-    /// Whether the process lives.
+    /// Whether the process runs.
     pub fn is_alive(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.exit_status().is_none())
     }
@@ -200,7 +207,7 @@ impl TestCollector {
         self.directory.path().join("data")
     }
 
-    /// Where the data are for those who do not live on the collector's own disk.
+    /// The path of the data for processes that do not see the collector's separate disk.
     pub fn data_dir_seen_by_others(&self) -> PathBuf {
         let process = self.keeper.as_ref().or(self.process.as_ref());
         process.map_or_else(|| self.data_dir(), |process| self.seen_data_dir(process))
@@ -223,7 +230,7 @@ impl TestCollector {
         self.server.iter().flat_map(|server| ["--database-url".to_owned(), server.url()]).collect()
     }
 
-    /// Room for the agents and stubs of the test.
+    /// A directory for the agents and stubs of the test.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -257,12 +264,12 @@ impl TestCollector {
         self.client().with_token(token.token.reveal())
     }
 
-    /// A subscription in the name of the one who sees everything.
+    /// A subscription with a token that sees all environments.
     pub async fn feed(&mut self, query: &str) -> Feed {
         Feed::open(&self.viewer().await, query).await
     }
 
-    /// Runs a command of the real program on this collector's data; asserts success, gives standard
+    /// Runs a command of the real program on this collector's data; asserts success, returns standard
     /// output.
     pub async fn cli(&self, args: &[&str]) -> String {
         let output = self.try_cli(args).await;
@@ -271,14 +278,14 @@ impl TestCollector {
         String::from_utf8(output.stdout).expect("a command prints text")
     }
 
-    /// The same, whatever comes of it.
+    /// The same with any result.
     pub async fn try_cli(&self, args: &[&str]) -> Output {
         let mut command = match (&self.process, self.disk) {
             (Some(process), Some(_)) => beside(process.pid(), "systole-collector"),
             _ => Command::new(binary("systole-collector")),
         };
         command.args(args).arg("--data-dir").arg(self.data_dir()).args(self.database_options()).kill_on_drop(true);
-        let output = tokio::time::timeout(COMMAND, command.output()).await;
+        let output = tokio::time::timeout(COMMAND_TIMEOUT, command.output()).await;
         output.unwrap_or_else(|_| panic!("{args:?} takes too long")).expect("the program starts")
     }
 
@@ -306,8 +313,7 @@ impl TestCollector {
         self.cli(&["environment", "create", name]).await;
     }
 
-    /// Sums of a pipeline's minutes, as the query API tells them; nothing for one that nobody has
-    /// reported yet.
+    /// Sums of a pipeline's minutes, as the query API returns them; zero before the first report.
     pub async fn minute_sums(&mut self, pipeline: &str) -> Counts {
         self.minutes(pipeline).await.iter().map(counts).sum()
     }
@@ -325,18 +331,11 @@ impl TestCollector {
         self.viewer().await.list_if_known(&path).await
     }
 
-    /// Stops the collector, which makes rows of everything that it has taken, and looks at these.
+    /// Stops the collector, which then writes everything into rows, and opens the database.
     pub async fn stop_and_open_database(&mut self) -> Database {
         self.stop().await;
         Database::open(&self.database())
     }
-}
-
-/// Whether this is the test program `postgres`, whose tests are the same as those of `e2e`.
-fn this_program_is_for_postgres() -> bool {
-    let program = std::env::current_exe().ok();
-    let name = program.as_deref().and_then(Path::file_name).and_then(std::ffi::OsStr::to_str);
-    name.is_some_and(|name| name.starts_with("postgres-"))
 }
 
 /// The counters of one item of `/minutes`.

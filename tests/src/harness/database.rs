@@ -1,4 +1,4 @@
-//! Looks straight into a collector's database, past everything that the collector says of it.
+//! The databases of collectors: which kind, where, and a reader that bypasses the collector.
 //!
 //! A running collector has the last minute in its journal and not in rows.
 
@@ -13,6 +13,15 @@ use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_que
 use super::postgres::TestPostgres;
 use crate::stub::totals::{ComponentCounts, Counts};
 
+/// The kind of a collector's database. A test that runs on both takes it as its argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseKind {
+    /// A file.
+    Sqlite,
+    /// A database on a PostgreSQL server that the harness starts.
+    Postgres,
+}
+
 /// Where a collector has its data.
 #[derive(Clone, Debug)]
 pub enum Place {
@@ -22,7 +31,7 @@ pub enum Place {
     Server(Arc<TestPostgres>),
 }
 
-/// A reader beside the collector.
+/// A reader that bypasses the collector.
 pub enum Database {
     /// Of a file.
     Sqlite(SqliteConnection),
@@ -30,7 +39,7 @@ pub enum Database {
     Postgres(Arc<TestPostgres>),
 }
 
-/// Queries here give one text a row, so that both databases answer in the same form.
+/// Queries return one text per row, so that both databases answer in the same form.
 #[derive(QueryableByName)]
 struct Line {
     #[diesel(sql_type = Text)]
@@ -51,11 +60,11 @@ impl Database {
         }
     }
 
-    /// Keeps every other connection from writing, until what this gives is dropped. SQLite only.
+    /// Blocks every other writer until the returned connection is dropped. SQLite only.
     pub fn hold_writes(place: &Place) -> SqliteConnection {
         match place {
             Place::File(path) => connect(path, "BEGIN IMMEDIATE;"),
-            Place::Server(_) => panic!("on PostgreSQL nobody can hold up every other writer"),
+            Place::Server(_) => panic!("PostgreSQL has no lock that blocks every other writer"),
         }
     }
 
@@ -67,7 +76,7 @@ impl Database {
         }
     }
 
-    /// Bytes on disk, with what is not in its final place yet.
+    /// Bytes on disk, with the write-ahead log.
     pub fn bytes(place: &Place) -> u64 {
         let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         match place {
@@ -87,7 +96,7 @@ impl Database {
         lines.iter().map(|line| counts(line).1).sum()
     }
 
-    /// Sums of the minutes of a pipeline's components; bytes that nobody told are none.
+    /// Sums of the minutes of a pipeline's components; bytes that were not reported count as zero.
     pub fn component_sums(&mut self, pipeline: &str) -> BTreeMap<String, ComponentCounts> {
         let sums =
             sums(["m.received_events", "m.sent_events", "m.errors", "m.discarded", "m.received_bytes", "m.sent_bytes"]);
@@ -107,12 +116,12 @@ impl Database {
         lines.iter().map(|line| counts(line)).map(|(name, counts)| (name, component(counts))).collect()
     }
 
-    /// Sum of the events that all pipelines took in.
+    /// Sum of the events that all pipelines received.
     pub fn events_in(&mut self) -> u64 {
         self.number("coalesce(sum(events_in), 0) || '' AS line FROM pipeline_minutes")
     }
 
-    /// Reports that nodes had to give up, by the holes in their numbers.
+    /// Reports that nodes dropped, by the gaps in their numbers.
     pub fn lost_reports(&mut self) -> u64 {
         self.number("coalesce(sum(to_seq - from_seq + 1), 0) || '' AS line FROM node_gaps")
     }
@@ -137,7 +146,7 @@ impl Database {
         }
     }
 
-    /// Bytes of a table with its indexes. Every page of SQLite's is read for it.
+    /// Bytes of a table with its indexes. On SQLite this reads every page.
     pub fn table_bytes(&mut self, table: &str) -> u64 {
         match self {
             Database::Sqlite(_) => self.number(&format!(
@@ -148,8 +157,8 @@ impl Database {
         }
     }
 
-    /// Rows of every table that a report writes to at once; minutes come later. Equal before and after:
-    /// nothing was written.
+    /// Rows of every table that a report writes to directly; minutes are written later. Equal numbers before
+    /// and after mean that nothing was written.
     pub fn footprint(&mut self) -> BTreeMap<&'static str, u64> {
         const TABLES: [&str; 6] = ["pipelines", "series", "pipeline_status", "logs", "events", "node_gaps"];
         TABLES.into_iter().map(|table| (table, self.rows(table))).collect()
@@ -165,7 +174,7 @@ fn connect(path: &std::path::Path, settings: &str) -> SqliteConnection {
 }
 
 fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number, or negative"))
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number, or negative"))
 }
 
 /// A name and six sums.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use systole_shared::EventId;
+use systole_shared::sse::{Decoder, Item};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::client::{Answer, ApiClient};
-use super::sse::{Item, Parser};
 
 /// One event as it came.
 #[derive(Clone, Debug)]
@@ -251,10 +251,10 @@ fn lock(record: &Mutex<Record>) -> MutexGuard<'_, Record> {
 }
 
 async fn read(mut response: reqwest::Response, record: &Mutex<Record>, change: &watch::Sender<u64>, connection: usize) {
-    let mut parser = Parser::default();
+    let mut decoder = Decoder::default();
     // An error is the end of the stream as well: the server went away.
     while let Ok(Some(chunk)) = response.chunk().await {
-        let items = parser.feed(&chunk);
+        let items = decoder.push(&chunk).expect("events are bounded");
         let mut record = lock(record);
         for item in items {
             if record.first_items.len() < 2 {

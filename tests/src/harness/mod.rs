@@ -1,8 +1,8 @@
-//! Runs the real programs on free ports with their own data, and takes them away again.
+//! Runs the real programs on free ports with their own data, and ends them.
 //!
 //! A failed expectation panics: this code is for tests. Every process is killed when its handle is
-//! dropped, and what it said is printed when that happens in a panic. Waits look at the state again
-//! and again until it is as expected or the time is over; nothing sleeps and hopes.
+//! dropped; in a panic its output is printed. A wait polls the state until it is as expected or its time-out
+//! is over; no test sleeps to synchronise.
 
 pub mod agent;
 pub mod binaries;
@@ -18,16 +18,16 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod reports;
-pub mod sse;
 pub mod stub_vector;
 pub mod tls;
 pub mod truth;
 pub mod wait;
 
 pub use agent::{AgentPipeline, AgentSetup, TestAgent};
-pub use chaos::{ChaosProxy, Fate, Fates};
+pub use chaos::{ChaosProxy, FaultPlan, FaultSchedule};
 pub use client::{Answer, ApiClient};
 pub use collector::{NewToken, TestCollector};
+pub use database::DatabaseKind;
 pub use feed::{Feed, FeedEvent};
 pub use nginx::Nginx;
 pub use node::NodeClient;

@@ -1,12 +1,15 @@
-//! A node without an agent: speaks the native protocol itself.
+//! A node without an agent: uses the native protocol itself.
 
 use std::io::Write;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 use serde_json::{Value, json};
+use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::{BootId, NodeId, PipelineReport, Report, ReportAck, ReportRequest};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::client::{Answer, ApiClient};
@@ -14,7 +17,16 @@ use super::collector::TestCollector;
 use super::reports;
 use crate::clock;
 
-/// How a body is packed.
+/// The waits of [`NodeClient::post_until_accepted`]. Short and without jitter: a test waits for the collector
+/// only, and does not use up a core while the collector is down.
+const RETRY: BackoffPolicy = BackoffPolicy {
+    first: Duration::from_millis(5),
+    longest: Duration::from_millis(50),
+    longest_asked: Duration::ZERO,
+    jitter: Jitter::None,
+};
+
+/// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// As it is, without a Content-Encoding.
@@ -26,7 +38,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// Packs.
+    /// Compresses.
     pub fn pack(self, body: &[u8]) -> Vec<u8> {
         match self {
             Encoding::Plain => body.to_vec(),
@@ -57,7 +69,7 @@ pub struct NodeClient {
     pub id: NodeId,
     /// The name of its environment.
     pub environment: String,
-    /// This life of the imagined agent.
+    /// This run of the imagined agent.
     pub boot: BootId,
     /// The number of the next report.
     pub next_seq: u64,
@@ -85,7 +97,7 @@ impl NodeClient {
         }
     }
 
-    /// Asks for enrolment, whatever the answer is.
+    /// Requests enrolment; any response.
     pub async fn try_enroll(client: &ApiClient, token: &str, name: &str) -> Answer {
         let body = json!({
             "token": token, "hostname": name, "os": "linux/amd64", "agentVersion": "0.1.0", "labels": {}, "machineId": name,
@@ -99,12 +111,17 @@ impl NodeClient {
         NodeClient { client: self.client.reconnected(), ..self.clone() }
     }
 
-    /// The node's secret, to speak in its name without this client.
+    /// The same node, as a client of another collector on the same database.
+    pub fn moved_to(&self, collector: &TestCollector) -> Self {
+        NodeClient { client: collector.client().with_token(self.token()), ..self.clone() }
+    }
+
+    /// The node's secret, to send requests as this node without this client.
     pub fn token(&self) -> &str {
         self.client.token().expect("an enrolled node has a token")
     }
 
-    /// This node's own right to speak, to try it elsewhere.
+    /// A client with this node's token, for other routes.
     pub fn client(&self) -> &ApiClient {
         &self.client
     }
@@ -121,7 +138,7 @@ impl NodeClient {
         ReportRequest { boot_id: self.boot, sent_at: clock::now_ms(), reports }
     }
 
-    /// Sends the next report, ending now; asserts that it is taken whole and committed.
+    /// Sends the next report, ending now; asserts that it is accepted whole and committed.
     pub async fn report(&mut self, pipelines: Vec<PipelineReport<'static>>) -> ReportAck {
         let request = self.next_request(pipelines);
         let ack = self.post(&request).await;
@@ -142,12 +159,48 @@ impl NodeClient {
         answer.json()
     }
 
-    /// Sends a body that is packed here.
+    /// Sends a request until the collector acknowledges it, as an agent does: a request without a response, or
+    /// with a 5xx, is sent again unchanged.
+    pub async fn post_until_accepted(&self, request: &impl Serialize) -> ReportAck {
+        self.post_until(request, |answer| match answer {
+            Ok(answer) => assert!(answer.status >= 500, "{answer:?}"),
+            // The collector is down.
+            Err(_) => {}
+        })
+        .await
+    }
+
+    /// The same to a collector that is up all the time: every failure is a 503.
+    pub async fn post_until_available(&self, request: &impl Serialize) -> ReportAck {
+        self.post_until(request, |answer| match answer {
+            Ok(answer) => drop(answer.problem(503)),
+            Err(error) => panic!("the collector is up: {error:?}"),
+        })
+        .await
+    }
+
+    async fn post_until(
+        &self,
+        request: &impl Serialize,
+        check_failure: impl Fn(Result<Answer, reqwest::Error>),
+    ) -> ReportAck {
+        let body = to_json(request);
+        let mut backoff = Backoff::new(RETRY);
+        loop {
+            match Answer::try_of(self.raw_request(body.clone(), None)).await {
+                Ok(answer) if answer.status == 200 => return answer.json(),
+                failure => check_failure(failure),
+            }
+            sleep(backoff.next(0.0, None)).await;
+        }
+    }
+
+    /// Compresses a body and sends it.
     pub async fn post_bytes(&self, body: Vec<u8>, encoding: Encoding) -> Answer {
         self.post_raw(encoding.pack(&body), encoding.name()).await
     }
 
-    /// Sends bytes as they are and says that they are of this Content-Encoding.
+    /// Sends bytes as they are with this Content-Encoding.
     pub async fn post_raw(&self, body: Vec<u8>, encoding: Option<&str>) -> Answer {
         Answer::of(self.raw_request(body, encoding)).await
     }

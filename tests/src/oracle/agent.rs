@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::{
     BootId, ComponentKind, ComponentReport, PipelineReport, Report, ReportAck, ReportRequest, Text, UnixMillis,
 };
@@ -34,8 +35,13 @@ const MAX_PAUSE_MS: u64 = 160;
 const MAX_BATCH: usize = 20;
 /// A node has no more lives than this waiting: the collector remembers eight.
 const MAX_BOOTS_WAITING: usize = 3;
-/// What an agent waits after a failure, milliseconds at most.
-const MAX_BACK_OFF_MS: u64 = 200;
+/// The waits of an agent after a failure: short, so that requests arrive in every phase of a collector's start.
+const RETRY: BackoffPolicy = BackoffPolicy {
+    first: Duration::from_millis(200),
+    longest: Duration::from_millis(200),
+    longest_asked: Duration::ZERO,
+    jitter: Jitter::Full,
+};
 
 /// A report that is not acknowledged.
 #[derive(Clone, Debug)]
@@ -206,6 +212,7 @@ fn sample(id: &str, random: &mut StdRng) -> (PipelineReport<'static>, Cell) {
 
 /// Sends what waits, one request at a time, the oldest first, each until it is acknowledged.
 async fn send(node: NodeClient, queue: Queue, mut random: StdRng, ledger: SharedLedger, stop: watch::Receiver<bool>) {
+    let mut backoff = Backoff::new(RETRY);
     loop {
         let count = random.random_range(1..=MAX_BATCH);
         let Some(request) = next_request(&queue, count) else {
@@ -221,7 +228,8 @@ async fn send(node: NodeClient, queue: Queue, mut random: StdRng, ledger: Shared
                 let ack: ReportAck = answer.json();
                 assert_eq!(ack.refused, [], "a good report is refused");
                 assert_eq!(ack.missing, None, "no report is left out");
-                take_off(&queue, &ledger, request.boot_id, ack.durable_seq);
+                remove_durable(&queue, &ledger, request.boot_id, ack.durable_seq);
+                backoff.reset();
                 continue;
             }
             Ok(answer) => {
@@ -230,7 +238,7 @@ async fn send(node: NodeClient, queue: Queue, mut random: StdRng, ledger: Shared
             }
             Err(_) => ledger.open().failures += 1,
         }
-        sleep(Duration::from_millis(random.random_range(10..=MAX_BACK_OFF_MS))).await;
+        sleep(backoff.next(random.random(), None)).await;
     }
 }
 
@@ -241,7 +249,7 @@ fn next_request(queue: &Queue, count: usize) -> Option<ReportRequest<'static>> {
     Some(ReportRequest { boot_id, sent_at: clock::now_ms(), reports: reports.map(|it| it.report.clone()).collect() })
 }
 
-fn take_off(queue: &Queue, ledger: &SharedLedger, boot: BootId, durable_seq: u64) {
+fn remove_durable(queue: &Queue, ledger: &SharedLedger, boot: BootId, durable_seq: u64) {
     let mut ledger = ledger.open();
     let mut queue = queue.open();
     while let Some(waiting) = queue.pop_front_if(|it| it.boot == boot && it.report.seq <= durable_seq) {

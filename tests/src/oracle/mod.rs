@@ -8,9 +8,9 @@
 
 pub mod agent;
 pub mod check;
+pub mod faults;
 pub mod feed;
 pub mod ledger;
-pub mod trouble;
 pub mod watcher;
 
 use std::fmt;
@@ -25,11 +25,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::check::Checker;
+use self::faults::Faults;
 use self::ledger::SharedLedger;
-use self::trouble::Trouble;
 use crate::clock;
 use crate::harness::agent::can_mount;
-use crate::harness::{ApiClient, ChaosProxy, Fates, Feed, NodeClient, TestCollector, TestPostgres};
+use crate::harness::{ApiClient, ChaosProxy, FaultSchedule, Feed, NodeClient, TestCollector, TestPostgres};
 
 /// Environment variable with a seed that a failing run has told.
 pub const SEED: &str = "SYSTOLE_ORACLE_SEED";
@@ -113,9 +113,9 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
     let mut collector = match &plan.server {
         Some(server) => TestCollector::start_on_postgres_with(server, &options).await,
         None if has_disk => TestCollector::start_on_lasting_disk_of(DISK_BYTES, &options).await,
-        None => TestCollector::start_on_file().await,
+        None => TestCollector::start().await,
     };
-    let proxy = ChaosProxy::start(&collector.url(), Fates::CALM).await;
+    let proxy = ChaosProxy::start(&collector.url(), FaultSchedule::CALM).await;
     let token = collector.create_token("enroll", None).await;
     let viewer = collector.viewer().await;
 
@@ -136,18 +136,18 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
         let pipelines = [vec![SHARED.to_owned()], own].concat();
         fleet.spawn(agent::run(node, pipelines, random.random(), ledger.clone(), stopped.clone()));
     }
-    proxy.set_fates(Fates::Random { seed: random.random() });
+    proxy.set_schedule(FaultSchedule::Random { seed: random.random() });
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
         readers.spawn(checker.clone().check_all_the_time(ledger.clone(), stopped.clone()));
     }
 
-    let mut trouble = Trouble { collector, server: plan.server.clone(), has_disk, random };
+    let mut faults = Faults { collector, server: plan.server.clone(), has_disk, random };
     for kill in 1..=plan.kills {
-        trouble.let_live().await;
-        trouble.strike().await;
+        faults.let_run().await;
+        faults.kill().await;
         if plan.full_disks > 0 && kill % plan.kills.div_ceil(plan.full_disks + 1) == 0 {
-            trouble.fill_disk().await;
+            faults.fill_disk().await;
         }
         if let Some(ended) = fleet.try_join_next() {
             ended.expect("no node has a reason to complain");
@@ -157,10 +157,10 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
         }
         bar.set_position(kill as u64);
     }
-    trouble.let_live().await;
+    faults.let_run().await;
 
     stop.send_replace(true);
-    proxy.set_fates(Fates::CALM);
+    proxy.set_schedule(FaultSchedule::CALM);
     let drained = async {
         while let Some(ended) = fleet.join_next().await {
             ended.expect("no node has a reason to complain");
@@ -176,8 +176,8 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
     let events_in_gaps = watcher::check(&mut feed, &stored).await;
     drop(feed);
 
-    trouble.collector.stop().await;
-    trouble.collector.run().await;
+    faults.collector.stop().await;
+    faults.collector.run().await;
     assert_eq!(checker.check_all(&ledger).await, stored, "a clean restart changes nothing");
     Told {
         reports: ledger.reports,

@@ -159,7 +159,7 @@ impl Engine {
                     counts.events_out += component.sent_events;
                     counts.bytes_out += component.sent_bytes;
                 }
-                ComponentKind::Transform => {}
+                ComponentKind::Transform | ComponentKind::Unknown => {}
             }
         }
         counts

@@ -6,8 +6,8 @@ use systole_tests::harness::chaos::Twin;
 use systole_tests::harness::node::to_json;
 use systole_tests::harness::reports::{distinct_counts, running};
 use systole_tests::harness::{
-    AgentPipeline, AgentSetup, Answer, ApiClient, ChaosProxy, Fate, Fates, NodeClient, StubVector, TestAgent,
-    TestCollector, eventually_true,
+    AgentPipeline, AgentSetup, Answer, ApiClient, ChaosProxy, FaultPlan, FaultSchedule, NodeClient, StubVector,
+    TestAgent, TestCollector, eventually_true,
 };
 use tokio::time::Instant;
 
@@ -17,11 +17,11 @@ const SOON: Duration = Duration::from_secs(30);
 const BACKED_OFF: Duration = Duration::from_secs(75);
 
 /// A node that speaks through a proxy.
-async fn node_behind(collector: &TestCollector, fates: Fates) -> (ChaosProxy, NodeClient) {
-    let proxy = ChaosProxy::start(&collector.url(), Fates::CALM).await;
+async fn node_behind(collector: &TestCollector, schedule: FaultSchedule) -> (ChaosProxy, NodeClient) {
+    let proxy = ChaosProxy::start(&collector.url(), FaultSchedule::CALM).await;
     let token = collector.create_token("enroll", None).await;
     let node = NodeClient::enroll_with(&ApiClient::new(&proxy.url()), token.token.reveal(), "n1").await;
-    proxy.set_fates(fates);
+    proxy.set_schedule(schedule);
     // The connection of the enrolment is calm, and would be used again.
     let node = node.reconnected();
     (proxy, node)
@@ -30,54 +30,55 @@ async fn node_behind(collector: &TestCollector, fates: Fates) -> (ChaosProxy, No
 #[tokio::test]
 async fn an_answer_that_was_cut_belongs_to_a_report_that_was_taken() {
     let mut collector = TestCollector::start().await;
-    let cut = Fates::Always(Fate::CutAnswer { exchange: 1, after: 0 });
+    let cut = FaultSchedule::Always(FaultPlan::CutAnswer { exchange: 1, after: 0 });
     let (proxy, mut node) = node_behind(&collector, cut).await;
     let request = node.next_request(vec![running(PIPELINE, distinct_counts(1))]);
     let answer = Answer::try_of(node.raw_request(to_json(&request), None)).await;
     assert!(answer.is_err(), "{answer:?}");
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(1));
-    proxy.set_fates(Fates::CALM);
+    proxy.set_schedule(FaultSchedule::CALM);
     assert_eq!(node.post(&request).await.durable_seq, 1);
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(1));
-    assert_eq!(proxy.struck()["cut answer"], 1);
+    assert_eq!(proxy.applied()["cut answer"], 1);
 }
 
 #[tokio::test]
 async fn a_request_that_was_cut_is_not_taken() {
     let mut collector = TestCollector::start().await;
-    let cut = Fates::Always(Fate::CutRequest { exchange: 1, after: 700 });
+    let cut = FaultSchedule::Always(FaultPlan::CutRequest { exchange: 1, after: 700 });
     let (proxy, mut node) = node_behind(&collector, cut).await;
     let request = node.next_request(vec![running(PIPELINE, distinct_counts(1))]);
     assert!(Answer::try_of(node.raw_request(to_json(&request), None)).await.is_err());
-    assert_eq!(proxy.struck()["cut request"], 1);
+    assert_eq!(proxy.applied()["cut request"], 1);
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(0));
 }
 
 #[tokio::test]
 async fn a_cut_behind_the_end_of_its_message_comes_before_the_next_one() {
     let collector = TestCollector::start().await;
-    for cut in [Fate::CutRequest { exchange: 1, after: 9_000 }, Fate::CutAnswer { exchange: 1, after: 9_000 }] {
-        let (proxy, mut node) = node_behind(&collector, Fates::Always(cut)).await;
+    for cut in [FaultPlan::CutRequest { exchange: 1, after: 9_000 }, FaultPlan::CutAnswer { exchange: 1, after: 9_000 }]
+    {
+        let (proxy, mut node) = node_behind(&collector, FaultSchedule::Always(cut)).await;
         node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
-        assert!(proxy.struck().is_empty());
+        assert!(proxy.applied().is_empty());
         let request = node.next_request(vec![running(PIPELINE, distinct_counts(1))]);
         // The client may try once more on a new connection, whose first exchange passes.
         let _ = Answer::try_of(node.raw_request(to_json(&request), None)).await;
-        assert_eq!(proxy.struck()[cut.name()], 1);
+        assert_eq!(proxy.applied()[cut.name()], 1);
     }
 }
 
 #[tokio::test]
 async fn a_request_that_arrives_twice_counts_once_whichever_answer_is_given() {
     let mut collector = TestCollector::start().await;
-    let (proxy, mut node) = node_behind(&collector, Fates::CALM).await;
+    let (proxy, mut node) = node_behind(&collector, FaultSchedule::CALM).await;
     let ways = [(false, false), (false, true), (true, false), (true, true)];
     for (number, (together, second_answers)) in (1..).zip(ways) {
-        proxy.set_fates(Fates::Always(Fate::Duplicate(Twin { together, second_answers })));
+        proxy.set_schedule(FaultSchedule::Always(FaultPlan::Duplicate(Twin { together, second_answers })));
         node = node.reconnected();
         node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
         assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(number));
-        assert_eq!(proxy.struck()["duplicate"], number);
+        assert_eq!(proxy.applied()["duplicate"], number);
     }
 }
 
@@ -85,10 +86,10 @@ async fn a_request_that_arrives_twice_counts_once_whichever_answer_is_given() {
 async fn a_port_that_is_closed_for_a_while_refuses_and_then_takes_connections() {
     let collector = TestCollector::start().await;
     let gone = Duration::from_millis(500);
-    let (proxy, mut node) = node_behind(&collector, Fates::Always(Fate::Refuse { gone })).await;
+    let (proxy, mut node) = node_behind(&collector, FaultSchedule::Always(FaultPlan::Refuse { gone })).await;
     let start = Instant::now();
     assert!(Answer::try_of(node.client().request(reqwest::Method::GET, "/healthz")).await.is_err());
-    proxy.set_fates(Fates::CALM);
+    proxy.set_schedule(FaultSchedule::CALM);
     eventually_true("the port is open", SOON, async || {
         Answer::try_of(node.client().request(reqwest::Method::GET, "/healthz")).await.is_ok()
     })
@@ -101,8 +102,8 @@ async fn a_port_that_is_closed_for_a_while_refuses_and_then_takes_connections() 
 async fn a_slow_way_up_is_not_taken_for_a_wrong_clock() {
     let mut collector = TestCollector::start().await;
     // 20 pieces, one every 200 ms: the body arrives 4 s after the head.
-    let trickle = Fate::Trickle { piece: 400, pause: Duration::from_millis(200) };
-    let (_proxy, mut node) = node_behind(&collector, Fates::Always(trickle)).await;
+    let trickle = FaultPlan::Trickle { piece: 400, pause: Duration::from_millis(200) };
+    let (_proxy, mut node) = node_behind(&collector, FaultSchedule::Always(trickle)).await;
     let pipelines = (0..20).map(|number| running(&format!("{PIPELINE}-{number}"), distinct_counts(1))).collect();
     let request = node.next_request(pipelines);
     let start = Instant::now();
@@ -123,13 +124,13 @@ async fn a_slow_way_up_is_not_taken_for_a_wrong_clock() {
 async fn an_agent_in_a_network_that_cuts_delays_and_repeats_counts_every_event_once() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--rate", "97", "--errors-every", "10"]);
-    let proxy = ChaosProxy::start(&collector.url(), Fates::random()).await;
+    let proxy = ChaosProxy::start(&collector.url(), FaultSchedule::random()).await;
     let setup = AgentSetup { url: Some(proxy.url()), ..AgentSetup::default() };
     let _agent = TestAgent::start_with(&collector, setup, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     // An unlucky network can have the agent wait for a minute twice.
-    eventually_true("enough has happened", 2 * BACKED_OFF, async || proxy.struck().values().sum::<u64>() >= 5).await;
+    eventually_true("enough has happened", 2 * BACKED_OFF, async || proxy.applied().values().sum::<u64>() >= 5).await;
     let totals = stub.pause_and_let_scrape().await;
-    proxy.set_fates(Fates::CALM);
+    proxy.set_schedule(FaultSchedule::CALM);
     eventually_true("the minutes sum up", BACKED_OFF, async || {
         let sums = collector.minute_sums(PIPELINE).await;
         assert!(sums.events_in <= totals.total.events_in, "{sums:?} is more than {:?}", totals.total);

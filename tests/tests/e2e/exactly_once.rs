@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
-use systole_shared::{PipelineReport, ReportAck, ReportRequest, SeqRange};
+use systole_shared::{PipelineReport, SeqRange};
 use systole_tests::clock;
 use systole_tests::harness::database::Database;
-use systole_tests::harness::node::{Encoding, to_json};
+use systole_tests::harness::node::Encoding;
 use systole_tests::harness::reports::{distinct_counts, report, running, with_lines};
-use systole_tests::harness::{Answer, NodeClient, TestCollector};
+use systole_tests::harness::{DatabaseKind, NodeClient, TestCollector};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+on_each_database! {
+    the_same_report_posted_again_and_many_times_at_once_counts_once,
+    a_backlog_cut_in_other_places_and_sent_again_counts_once,
+    a_hole_is_told_and_written_down_and_the_rest_is_taken,
+    each_boot_of_an_agent_has_numbers_of_its_own,
+    sums_are_exact_over_sigkills_in_the_middle_of_a_stream_of_reports,
+}
 
 const PIPELINE: &str = "orders";
 
@@ -18,9 +26,8 @@ fn counting(factor: u64) -> Vec<PipelineReport<'static>> {
     vec![with_lines(running(PIPELINE, distinct_counts(factor)), clock::now_ms(), [line])]
 }
 
-#[tokio::test]
-async fn the_same_report_posted_again_and_many_times_at_once_counts_once() {
-    let mut collector = TestCollector::start().await;
+async fn the_same_report_posted_again_and_many_times_at_once_counts_once(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(counting(1)).await;
 
@@ -48,9 +55,8 @@ async fn the_same_report_posted_again_and_many_times_at_once_counts_once() {
     assert_eq!(database.rows("logs"), 2);
 }
 
-#[tokio::test]
-async fn a_backlog_cut_in_other_places_and_sent_again_counts_once() {
-    let mut collector = TestCollector::start().await;
+async fn a_backlog_cut_in_other_places_and_sent_again_counts_once(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let now = clock::now_ms();
     let request = |seqs: std::ops::RangeInclusive<u64>| {
@@ -58,15 +64,14 @@ async fn a_backlog_cut_in_other_places_and_sent_again_counts_once() {
     };
     assert_eq!(node.post(&request(1..=10)).await.durable_seq, 10);
     assert_eq!(node.post(&request(5..=15)).await.durable_seq, 15);
-    // A late twin tells how far the collector is, it does not take it back.
+    // A late duplicate returns the collector's progress and does not reset it.
     assert_eq!(node.post(&request(1..=3)).await.durable_seq, 15);
     assert_eq!(node.post(&request(1..=20)).await.durable_seq, 20);
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(20 * 21 / 2));
 }
 
-#[tokio::test]
-async fn a_hole_is_told_and_written_down_and_the_rest_is_taken() {
-    let mut collector = TestCollector::start().await;
+async fn a_hole_is_told_and_written_down_and_the_rest_is_taken(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(counting(1)).await;
     node.next_seq = 5;
@@ -77,9 +82,8 @@ async fn a_hole_is_told_and_written_down_and_the_rest_is_taken() {
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(3));
 }
 
-#[tokio::test]
-async fn each_boot_of_an_agent_has_numbers_of_its_own() {
-    let mut collector = TestCollector::start().await;
+async fn each_boot_of_an_agent_has_numbers_of_its_own(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(counting(1)).await;
     node.report(counting(2)).await;
@@ -87,21 +91,24 @@ async fn each_boot_of_an_agent_has_numbers_of_its_own() {
     reborn.boot = systole_shared::BootId(uuid::Uuid::now_v7());
     reborn.next_seq = 1;
     reborn.report(counting(4)).await;
-    // What the earlier boot left in its spool is still taken, and not twice.
+    // Reports that the earlier boot left in its spool are still accepted, once.
     let left_over = node.next_request(counting(8));
     node.post(&left_over).await;
     node.post(&left_over).await;
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(1 + 2 + 4 + 8));
 }
 
-/// Sends reports without a pause until told to stop; a request without an answer is sent again until
-/// it has one. Gives the sum of the factors that were acknowledged.
-async fn send_until_told(mut node: NodeClient, stop: watch::Receiver<bool>, acknowledged: watch::Sender<u64>) -> u64 {
+/// Sends reports without a pause until it is stopped. Returns the sum of the factors that were acknowledged.
+async fn send_until_stopped(
+    mut node: NodeClient,
+    stop: watch::Receiver<bool>,
+    acknowledged: watch::Sender<u64>,
+) -> u64 {
     let mut sum = 0;
     while !*stop.borrow() {
         let factor = node.next_seq;
         let request = node.next_request(counting(factor));
-        let ack = send_until_answered(&node, &request).await;
+        let ack = node.post_until_accepted(&request).await;
         assert!(ack.durable_seq >= factor);
         sum += factor;
         acknowledged.send_modify(|count| *count += 1);
@@ -109,36 +116,24 @@ async fn send_until_told(mut node: NodeClient, stop: watch::Receiver<bool>, ackn
     sum
 }
 
-async fn send_until_answered(node: &NodeClient, request: &ReportRequest<'static>) -> ReportAck {
-    loop {
-        match Answer::try_of(node.raw_request(to_json(request), None)).await {
-            Ok(answer) if answer.status == 200 => return answer.json(),
-            Ok(answer) => assert!(answer.status >= 500, "{answer:?}"),
-            // Nobody is there to answer: this is the pace of the imagined agent.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sums_are_exact_over_sigkills_in_the_middle_of_a_stream_of_reports() {
+async fn sums_are_exact_over_sigkills_in_the_middle_of_a_stream_of_reports(database: DatabaseKind) {
     const NODES: usize = 4;
-    const REPORTS_PER_LIFE: u64 = 120;
-    let mut collector = TestCollector::start().await;
+    const REPORTS_PER_RUN: u64 = 120;
+    let mut collector = TestCollector::start_on(database).await;
     let (stop, stopped) = watch::channel(false);
     let (count, mut counted) = watch::channel(0);
     let mut nodes = JoinSet::new();
     for number in 0..NODES {
         let node = NodeClient::enroll(&collector, None, &format!("n{number}")).await;
-        nodes.spawn(send_until_told(node, stopped.clone(), count.clone()));
+        nodes.spawn(send_until_stopped(node, stopped.clone(), count.clone()));
     }
-    for life in 1..=3 {
-        let enough = counted.wait_for(|count| *count >= life * REPORTS_PER_LIFE);
+    for run in 1..=3 {
+        let enough = counted.wait_for(|count| *count >= run * REPORTS_PER_RUN);
         tokio::time::timeout(Duration::from_secs(60), enough).await.expect("reports are taken").unwrap();
         collector.kill().await;
         collector.run().await;
     }
-    let enough = counted.wait_for(|count| *count >= 4 * REPORTS_PER_LIFE);
+    let enough = counted.wait_for(|count| *count >= 4 * REPORTS_PER_RUN);
     tokio::time::timeout(Duration::from_secs(60), enough).await.expect("reports are taken").unwrap();
     stop.send_replace(true);
     let factors: u64 = nodes.join_all().await.into_iter().sum();

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use systole_shared::sse::Item;
 use systole_shared::{EventId, PipelineReport};
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
-use systole_tests::harness::sse::Item;
 use systole_tests::harness::{Feed, FeedEvent, NodeClient, TestCollector};
 
 /// What is there already, or comes with the next commit.

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use systole_tests::harness::{
-    AgentPipeline, AgentSetup, ApiClient, ChaosProxy, Fate, Fates, StubVector, TestAgent, TestCollector,
+    AgentPipeline, AgentSetup, ApiClient, ChaosProxy, FaultPlan, FaultSchedule, StubVector, TestAgent, TestCollector,
     eventually_true,
 };
 use tokio::time::Instant;
 
 const SOON: Duration = Duration::from_secs(20);
-/// Between the ends of two reports, at an interval of 5 s.
-const LARGEST_GAP_MS: i64 = 6_000;
+/// Between the ends of two reports, at an interval of 5 s: a missing report makes it 10 s.
+const LARGEST_GAP_MS: i64 = 9_000;
 
-/// Asserts that a pipeline's samples have come without a pause since `since`, by the agent's own
-/// clock: late arrivals do not count, late reports do.
+/// Asserts that no sample of a pipeline is missing since `since`, by the agent's own clock: a late report counts,
+/// a late arrival does not.
 async fn assert_no_pause(viewer: &ApiClient, pipeline: &str, since: i64, at_least: usize) {
     let nodes = viewer.list("/api/v1/nodes").await;
     let node = nodes[0]["id"].as_str().expect("a node has an id");
@@ -35,7 +35,7 @@ async fn a_pipeline_that_does_not_stop_holds_up_no_report_and_its_node_is_never_
     let stubborn = StubVector::new(collector.directory(), "stubborn", &["--ignore-sigterm"]);
     let other = StubVector::new(collector.directory(), "other", &[]);
     let both = [AgentPipeline::supervised("stubborn", &stubborn), AgentPipeline::supervised("other", &other)];
-    let mut feed = collector.feed("types=status_change,fleet_status&every=0").await;
+    let mut feed = collector.feed("types=status_change").await;
     let agent = TestAgent::start(&collector, None, &both).await;
     for pipeline in ["stubborn", "other"] {
         feed.wait_for("it runs", SOON, |event| event.is_change(Some(pipeline), "RUNNING")).await;
@@ -49,10 +49,6 @@ async fn a_pipeline_that_does_not_stop_holds_up_no_report_and_its_node_is_never_
     assert!(start.elapsed() > Duration::from_secs(25), "it had its time: {:?}", start.elapsed());
 
     assert_no_pause(&collector.viewer().await, "other", since, 4).await;
-    let beats: Vec<Instant> = feed.events_of("fleet_status").iter().map(|event| event.at).collect();
-    for pair in beats.windows(2) {
-        assert!(pair[1] - pair[0] < Duration::from_millis(6_500), "the node was silent for {:?}", pair[1] - pair[0]);
-    }
     let unreachable = feed.events().iter().any(|event| event.is_change(None, "UNREACHABLE"));
     assert!(!unreachable, "a slow stop is no silence");
     assert_eq!(other.totals().lives.len(), 1, "the other pipeline was not touched");
@@ -64,7 +60,7 @@ async fn a_silent_endpoint_and_a_collector_that_answers_after_10_s_hold_up_no_re
     let silent = StubVector::new(collector.directory(), "silent", &[]);
     let other = StubVector::new(collector.directory(), "other", &[]);
     let both = [AgentPipeline::supervised("silent", &silent), AgentPipeline::supervised("other", &other)];
-    let proxy = ChaosProxy::start(&collector.url(), Fates::Always(Fate::Pass { exchanges: 3 })).await;
+    let proxy = ChaosProxy::start(&collector.url(), FaultSchedule::Always(FaultPlan::Pass { exchanges: 3 })).await;
     let setup = AgentSetup { url: Some(proxy.url()), ..AgentSetup::default() };
     let mut feed = collector.feed("types=status_change").await;
     let _agent = TestAgent::start_with(&collector, setup, &both).await;
@@ -73,12 +69,15 @@ async fn a_silent_endpoint_and_a_collector_that_answers_after_10_s_hold_up_no_re
     }
     let since = systole_tests::clock::now_ms();
     silent.control("hang").await;
-    proxy.set_fates(Fates::Always(Fate::Delay { request: Duration::ZERO, answer: Duration::from_secs(10) }));
+    proxy.set_schedule(FaultSchedule::Always(FaultPlan::Delay {
+        request: Duration::ZERO,
+        answer: Duration::from_secs(10),
+    }));
     let viewer = collector.viewer().await;
     let gaps = "/api/v1/pipelines/silent/minutes?from=0&to=9999999999999&step=minute";
     eventually_true("both have lasted", Duration::from_secs(60), async || {
         let gaps: u64 = viewer.list(gaps).await.iter().filter_map(|item| item["gaps"].as_u64()).sum();
-        gaps >= 5 && proxy.struck().get("delay").is_some_and(|turns| *turns >= 4)
+        gaps >= 5 && proxy.applied().get("delay").is_some_and(|turns| *turns >= 4)
     })
     .await;
     assert_no_pause(&viewer, "other", since, 4).await;

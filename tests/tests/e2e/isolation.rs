@@ -8,8 +8,17 @@ use systole_shared::PipelineReport;
 use systole_tests::clock;
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::{ApiClient, Feed, FeedEvent, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{ApiClient, DatabaseKind, Feed, FeedEvent, NodeClient, TestCollector, eventually_true};
 use systole_tests::stub::totals::Counts;
+
+on_each_database! {
+    no_route_shows_anything_of_another_environment,
+    a_pipeline_id_that_two_environments_share_is_two_pipelines,
+    naming_a_foreign_environment_is_forbidden_everywhere,
+    no_event_of_another_environment_comes_live_by_snapshot_or_by_replay,
+    a_node_writes_into_its_own_environment_only,
+    of_any_scope_and_filter_only_what_is_its_own_comes_and_all_of_that,
+}
 
 const SOON: Duration = Duration::from_secs(5);
 /// A pipeline id that both environments have.
@@ -85,9 +94,8 @@ async fn two_worlds(collector: &TestCollector) -> [World; 2] {
     [red, blue]
 }
 
-#[tokio::test]
-async fn no_route_shows_anything_of_another_environment() {
-    let collector = TestCollector::start().await;
+async fn no_route_shows_anything_of_another_environment(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let [red, blue] = two_worlds(&collector).await;
     for (own, foreign) in [(&red, &blue), (&blue, &red)] {
         for route in own.routes() {
@@ -122,9 +130,8 @@ async fn no_route_shows_anything_of_another_environment() {
     }
 }
 
-#[tokio::test]
-async fn a_pipeline_id_that_two_environments_share_is_two_pipelines() {
-    let mut collector = TestCollector::start().await;
+async fn a_pipeline_id_that_two_environments_share_is_two_pipelines(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let [red, blue] = two_worlds(&collector).await;
     let path = format!("/api/v1/pipelines/{SHARED}/minutes?from=0&to=9999999999999&step=minute");
     for world in [&red, &blue] {
@@ -142,9 +149,8 @@ async fn a_pipeline_id_that_two_environments_share_is_two_pipelines() {
     assert_eq!(all.list("/api/v1/nodes?environment=red").await.len(), 1);
 }
 
-#[tokio::test]
-async fn naming_a_foreign_environment_is_forbidden_everywhere() {
-    let collector = TestCollector::start().await;
+async fn naming_a_foreign_environment_is_forbidden_everywhere(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let [red, _] = two_worlds(&collector).await;
     for route in red.routes() {
         let separator = if route.contains('?') { '&' } else { '?' };
@@ -155,9 +161,8 @@ async fn naming_a_foreign_environment_is_forbidden_everywhere() {
     assert_eq!(answer.status, 403, "the process's own figures are of all environments: {answer:?}");
 }
 
-#[tokio::test]
-async fn no_event_of_another_environment_comes_live_by_snapshot_or_by_replay() {
-    let mut collector = TestCollector::start().await;
+async fn no_event_of_another_environment_comes_live_by_snapshot_or_by_replay(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let [mut red, mut blue] = two_worlds(&collector).await;
     let mut live = Feed::open(&red.viewer, "snapshot=1&every=0").await;
     let hello = live.wait_for("hello", SOON, |event| event.kind == "hello").await;
@@ -196,9 +201,8 @@ async fn no_event_of_another_environment_comes_live_by_snapshot_or_by_replay() {
     }
 }
 
-#[tokio::test]
-async fn a_node_writes_into_its_own_environment_only() {
-    let mut collector = TestCollector::start().await;
+async fn a_node_writes_into_its_own_environment_only(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let [red, mut blue] = two_worlds(&collector).await;
     // A pipeline of red's id, sent by a node of blue, is blue's.
     blue.node.report(vec![running(&red.own_pipeline(), distinct_counts(5))]).await;
@@ -275,11 +279,10 @@ async fn report_of_all(nodes: &mut [NodeClient], round: usize, random: &mut StdR
     said
 }
 
-#[tokio::test]
-async fn of_any_scope_and_filter_only_what_is_its_own_comes_and_all_of_that() {
+async fn of_any_scope_and_filter_only_what_is_its_own_comes_and_all_of_that(database: DatabaseKind) {
     let seed = std::env::var("SYSTOLE_SCOPES_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     let mut random = StdRng::seed_from_u64(seed);
-    let mut collector = TestCollector::start().await;
+    let mut collector = TestCollector::start_on(database).await;
     let mut nodes = Vec::new();
     let mut viewers = Vec::new();
     for colour in COLOURS {

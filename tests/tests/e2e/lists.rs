@@ -8,7 +8,15 @@ use serde_json::Value;
 use systole_shared::HostMetrics;
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
-use systole_tests::harness::{ApiClient, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
+
+on_each_database! {
+    every_list_has_the_same_names_as_csv_and_as_json,
+    a_page_of_csv_names_the_next_one,
+    histories_come_in_pages_and_tell_their_step,
+    nodes_pipelines_and_changes_come_in_pages,
+    lines_are_found_by_the_index_and_without_one,
+}
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -41,9 +49,8 @@ async fn with_history(collector: &TestCollector) -> (NodeClient, i64) {
     (node, first)
 }
 
-#[tokio::test]
-async fn every_list_has_the_same_names_as_csv_and_as_json() {
-    let mut collector = TestCollector::start().await;
+async fn every_list_has_the_same_names_as_csv_and_as_json(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let (node, first) = with_history(&collector).await;
     let viewer = collector.viewer().await;
     let range = format!("from={first}&to={}&step=minute", first + 3 * MINUTE_MS);
@@ -80,9 +87,8 @@ async fn every_list_has_the_same_names_as_csv_and_as_json() {
     assert!(lines[1].starts_with(&format!("{first},1000,,,,")), "what is not known is empty: {lines:?}");
 }
 
-#[tokio::test]
-async fn a_page_of_csv_names_the_next_one() {
-    let mut collector = TestCollector::start().await;
+async fn a_page_of_csv_names_the_next_one(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let (_, first) = with_history(&collector).await;
     let viewer = collector.viewer().await;
     for path in [
@@ -105,9 +111,8 @@ async fn a_page_of_csv_names_the_next_one() {
     }
 }
 
-#[tokio::test]
-async fn histories_come_in_pages_and_tell_their_step() {
-    let mut collector = TestCollector::start().await;
+async fn histories_come_in_pages_and_tell_their_step(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let (node, first) = with_history(&collector).await;
     let viewer = collector.viewer().await;
     let range = format!("from={first}&to={}", first + 3 * MINUTE_MS);
@@ -135,9 +140,8 @@ async fn histories_come_in_pages_and_tell_their_step() {
     }
 }
 
-#[tokio::test]
-async fn nodes_pipelines_and_changes_come_in_pages() {
-    let mut collector = TestCollector::start().await;
+async fn nodes_pipelines_and_changes_come_in_pages(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     for name in ["n2", "n1", "n1"] {
         let mut node = NodeClient::enroll(&collector, None, name).await;
         node.report(vec![running("orders", distinct_counts(1)), pipeline("bills", "CRASHED")]).await;
@@ -152,13 +156,12 @@ async fn nodes_pipelines_and_changes_come_in_pages() {
     }
 }
 
-#[tokio::test]
-async fn lines_are_found_by_the_index_and_without_one() {
+async fn lines_are_found_by_the_index_and_without_one(database: DatabaseKind) {
     let scan = tempfile::tempdir().unwrap();
     let file = scan.path().join("collector.toml");
     std::fs::write(&file, "log_search = 'scan'\n").unwrap();
     for (options, is_indexed) in [(vec![], true), (vec!["--config", file.to_str().unwrap()], false)] {
-        let mut collector = TestCollector::start_with(&options).await;
+        let mut collector = TestCollector::start_on_with(database, &options).await;
         let mut node = NodeClient::enroll(&collector, None, "n1").await;
         for hundred in 0..10 {
             let lines = (0..100).map(move |number| format!("order {}-{number:02} taken", hundred));

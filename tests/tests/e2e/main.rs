@@ -2,23 +2,42 @@
 
 #![forbid(unsafe_code)]
 
+/// Runs tests on each database: for a function `report_counts_once(database: DatabaseKind)` there are the
+/// tests `report_counts_once::sqlite` and `report_counts_once::postgres`. A function that is not listed is
+/// dead code, and the lints fail.
+macro_rules! on_each_database {
+    ($($test:ident),+ $(,)?) => {
+        $(mod $test {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                super::$test(systole_tests::harness::DatabaseKind::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$test(systole_tests::harness::DatabaseKind::Postgres).await;
+            }
+        })+
+    };
+}
+
 mod backup;
 mod bad_input;
 mod chaos;
 mod commands;
 mod contract;
-mod crowd;
 mod demo;
 mod disk;
 mod exactly_once;
 mod feed;
-mod feed_doors;
+mod feed_admission;
 mod feed_pace;
 mod heartbeat;
 mod identity;
 mod install;
 mod isolation;
 mod lists;
+mod load;
 mod log_identity;
 mod log_names;
 mod log_scene;
@@ -29,6 +48,7 @@ mod operations;
 mod oracle;
 mod outage;
 mod pair;
+mod postgres;
 mod queries;
 mod reload;
 mod replay;

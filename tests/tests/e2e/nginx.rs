@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use systole_shared::sse::{Decoder, Item};
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::sse::{Item, Parser};
 use systole_tests::harness::{ApiClient, Nginx, NodeClient, TestCollector};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -20,7 +20,7 @@ const PING: Duration = Duration::from_secs(30);
 /// A stream as a browser would ask for it.
 struct Stream {
     response: reqwest::Response,
-    parser: Parser,
+    decoder: Decoder,
 }
 
 impl Stream {
@@ -29,7 +29,7 @@ impl Stream {
         let request = request.header("accept", "text/event-stream").header("accept-encoding", "gzip, br");
         let response = timeout(AT_ONCE, request.send()).await.expect("the head comes at once").expect("an answer");
         assert_eq!(response.status(), 200);
-        Stream { response, parser: Parser::default() }
+        Stream { response, decoder: Decoder::default() }
     }
 
     /// The next event of this type; panics when it does not come in time, or the stream ends.
@@ -40,7 +40,7 @@ impl Stream {
             let chunk = chunk.unwrap_or_else(|_| panic!("no {wanted} within {time:?}"));
             let chunk = chunk.unwrap_or_else(|error| panic!("waiting for {wanted}: {error}"));
             let chunk = chunk.unwrap_or_else(|| panic!("the stream has ended before {wanted}"));
-            for item in self.parser.feed(&chunk) {
+            for item in self.decoder.push(&chunk).expect("events are bounded") {
                 if let Item::Event { kind, data, .. } = item
                     && kind == wanted
                 {

@@ -1,28 +1,44 @@
-//! Everything at once, over kills; see [`systole_tests::oracle`].
+//! Everything at once, over kills of the collector and crashes of the database; see
+//! [`systole_tests::oracle`].
+
+use std::sync::Arc;
 
 use indicatif::ProgressBar;
+use systole_tests::harness::{DatabaseKind, TestPostgres};
 use systole_tests::oracle::feed::{self, FeedPlan};
 use systole_tests::oracle::{Plan, run};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_sigkills_cut_connections_and_a_full_disk_nothing_is_lost_and_nothing_doubled() {
-    let told = run(Plan::new(8, 1, None), &ProgressBar::hidden()).await;
-    assert!(told.reports > 100 && told.lines > 100 && told.changes > 12, "{told:?}");
-    if !told.disk_was_full {
-        say("the disk was not filled: a process can have no disk of its own here");
+on_each_database! {
+    over_sigkills_cut_connections_and_a_full_disk_nothing_is_lost_and_nothing_doubled,
+    over_sigkills_every_subscriber_has_what_it_asked_for_once_and_in_order_and_a_restored_database_is_told,
+}
+
+/// A separate server, because the run crashes it.
+fn server(database: DatabaseKind) -> Option<Arc<TestPostgres>> {
+    (database == DatabaseKind::Postgres).then(|| Arc::new(TestPostgres::alone()))
+}
+
+async fn over_sigkills_cut_connections_and_a_full_disk_nothing_is_lost_and_nothing_doubled(database: DatabaseKind) {
+    let server = server(database);
+    let full_disks = usize::from(server.is_none());
+    let outcome = run(Plan::new(8, full_disks, server), &ProgressBar::hidden()).await;
+    assert!(outcome.reports > 100 && outcome.lines > 100 && outcome.changes > 12, "{outcome:?}");
+    if full_disks > 0 && !outcome.disk_was_full {
+        print("the disk was not filled: a process cannot have a separate disk here");
     }
-    assert!(told.failed_requests.0 > 0 && told.boots > 4, "it was no calm run: {told:?}");
+    assert!(outcome.failed_requests.0 > 0 && outcome.boots > 4, "no faults came true: {outcome:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_sigkills_every_subscriber_has_what_it_asked_for_once_and_in_order_and_a_restored_database_is_told() {
-    let told = feed::run(FeedPlan::new(3, 40, None), &ProgressBar::hidden()).await;
-    assert!(told.stored > 100 && told.came > 1_000 && told.connections > 100, "{told:?}");
-    assert!(told.in_gaps * 10 < told.came, "gaps are the exception: {told:?}");
-    assert!(told.resets == 40 && told.came_later > 100, "{told:?}");
+async fn over_sigkills_every_subscriber_has_what_it_asked_for_once_and_in_order_and_a_restored_database_is_told(
+    database: DatabaseKind,
+) {
+    let outcome = feed::run(FeedPlan::new(3, 40, server(database)), &ProgressBar::hidden()).await;
+    assert!(outcome.stored > 100 && outcome.came > 1_000 && outcome.connections > 100, "{outcome:?}");
+    assert!(outcome.in_gaps * 10 < outcome.came, "gaps are the exception: {outcome:?}");
+    assert!(outcome.resets == 40 && outcome.came_later > 100, "{outcome:?}");
 }
 
-#[expect(clippy::print_stderr, reason = "a part of the test that is left out is told")]
-fn say(text: &str) {
+#[expect(clippy::print_stderr, reason = "reports a part of the test that is left out")]
+fn print(text: &str) {
     eprintln!("{text}");
 }

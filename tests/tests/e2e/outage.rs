@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use systole_tests::harness::truth::{Shown, assert_lines};
 use systole_tests::harness::{
-    AgentPipeline, AgentSetup, ApiClient, ChaosProxy, Fates, StubVector, TestAgent, TestCollector, eventually_true,
+    AgentPipeline, AgentSetup, ApiClient, ChaosProxy, FaultSchedule, StubVector, TestAgent, TestCollector,
+    eventually_true,
 };
 
 const PIPELINE: &str = "orders";
@@ -141,7 +142,7 @@ async fn an_outage_with_an_agent_killed_twice_leaves_every_minute_true_and_every
 async fn an_outage_in_a_network_that_cuts_delays_and_repeats_loses_nothing_and_repeats_nothing() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stubs = stubs(&collector);
-    let proxy = ChaosProxy::start(&collector.url(), Fates::random()).await;
+    let proxy = ChaosProxy::start(&collector.url(), FaultSchedule::random()).await;
     let setup = AgentSetup { url: Some(proxy.url()), ..AgentSetup::default() };
     let mut agent = TestAgent::start_with(&collector, setup, &supervised(&stubs)).await;
     wait_for_counts(&mut collector).await;
@@ -152,7 +153,7 @@ async fn an_outage_in_a_network_that_cuts_delays_and_repeats_loses_nothing_and_r
     // What has gathered goes through the same network.
     tokio::time::sleep(AWAY / 4).await;
     settle_all(&stubs).await;
-    proxy.set_fates(Fates::CALM);
+    proxy.set_schedule(FaultSchedule::CALM);
     assert_minutes(&mut collector, &stubs, Shown::by).await;
     agent.stop().await;
     assert_all_lines(&collector.viewer().await, &stubs).await;

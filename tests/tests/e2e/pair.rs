@@ -3,8 +3,19 @@
 use std::time::Duration;
 
 use systole_tests::harness::collector::counts;
-use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector, eventually, eventually_true};
+use systole_tests::harness::{
+    AgentPipeline, DatabaseKind, StubVector, TestAgent, TestCollector, eventually, eventually_true,
+};
 use systole_tests::stub::totals::Counts;
+
+on_each_database! {
+    the_minutes_equal_the_pipelines_own_totals_over_a_sigkill_of_the_collector,
+    the_counts_of_every_life_of_a_pipeline_add_up,
+    a_watched_pipeline_counts_from_the_moment_at_which_the_agent_sees_it,
+    counters_that_vanish_or_go_back_to_zero_lose_nothing_that_was_shown,
+    an_endpoint_that_hangs_is_a_gap_and_neither_a_zero_nor_a_loss,
+    two_agents_on_one_host_are_two_nodes_and_their_pipeline_is_summed,
+}
 
 const PIPELINE: &str = "orders";
 /// A few report intervals.
@@ -22,9 +33,8 @@ async fn assert_sums(collector: &mut TestCollector, expected: Counts) {
     .await;
 }
 
-#[tokio::test]
-async fn the_minutes_equal_the_pipelines_own_totals_over_a_sigkill_of_the_collector() {
-    let mut collector = TestCollector::start().await;
+async fn the_minutes_equal_the_pipelines_own_totals_over_a_sigkill_of_the_collector(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let flags = ["--rate", "173", "--errors-every", "10", "--discard-every", "7", "--components", "6"];
     let stub = StubVector::new(collector.directory(), PIPELINE, &flags);
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -47,9 +57,8 @@ async fn the_minutes_equal_the_pipelines_own_totals_over_a_sigkill_of_the_collec
     assert_eq!(database.component_sums(PIPELINE), totals.lives[0].components);
 }
 
-#[tokio::test]
-async fn the_counts_of_every_life_of_a_pipeline_add_up() {
-    let mut collector = TestCollector::start().await;
+async fn the_counts_of_every_life_of_a_pipeline_add_up(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     for (life, events) in [(1, 500), (2, 900), (3, 200)] {
@@ -64,9 +73,8 @@ async fn the_counts_of_every_life_of_a_pipeline_add_up() {
     assert_sums(&mut collector, stub.totals().exposed).await;
 }
 
-#[tokio::test]
-async fn a_watched_pipeline_counts_from_the_moment_at_which_the_agent_sees_it() {
-    let mut collector = TestCollector::start().await;
+async fn a_watched_pipeline_counts_from_the_moment_at_which_the_agent_sees_it(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     stub.start().await;
     stub.control("burst?events=5000").await;
@@ -87,9 +95,8 @@ async fn a_watched_pipeline_counts_from_the_moment_at_which_the_agent_sees_it() 
     assert_sums(&mut collector, expected).await;
 }
 
-#[tokio::test]
-async fn counters_that_vanish_or_go_back_to_zero_lose_nothing_that_was_shown() {
-    let mut collector = TestCollector::start().await;
+async fn counters_that_vanish_or_go_back_to_zero_lose_nothing_that_was_shown(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     stub.wait_for("the stub lives", |totals| totals.current()?.address).await;
@@ -108,9 +115,8 @@ async fn counters_that_vanish_or_go_back_to_zero_lose_nothing_that_was_shown() {
     assert_sums(&mut collector, totals.total).await;
 }
 
-#[tokio::test]
-async fn an_endpoint_that_hangs_is_a_gap_and_neither_a_zero_nor_a_loss() {
-    let mut collector = TestCollector::start().await;
+async fn an_endpoint_that_hangs_is_a_gap_and_neither_a_zero_nor_a_loss(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     stub.wait_for("the stub lives", |totals| totals.current()?.address).await;
@@ -131,9 +137,8 @@ async fn an_endpoint_that_hangs_is_a_gap_and_neither_a_zero_nor_a_loss() {
     assert_eq!(viewer.list(&path).await.iter().map(counts).sum::<Counts>(), totals.total);
 }
 
-#[tokio::test]
-async fn two_agents_on_one_host_are_two_nodes_and_their_pipeline_is_summed() {
-    let mut collector = TestCollector::start().await;
+async fn two_agents_on_one_host_are_two_nodes_and_their_pipeline_is_summed(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let stubs = [0, 1].map(|number| StubVector::new(collector.directory(), &format!("s{number}"), &["--paused"]));
     let mut agents = Vec::new();
     for stub in &stubs {

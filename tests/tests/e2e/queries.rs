@@ -6,8 +6,25 @@ use systole_shared::{HostMetrics, RateSample};
 use systole_tests::clock;
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
-use systole_tests::harness::{NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{DatabaseKind, NodeClient, TestCollector, eventually_true};
 use systole_tests::stub::totals::Counts;
+
+on_each_database! {
+    a_node_is_listed_with_its_name_environment_and_state,
+    a_report_of_the_past_lands_in_the_minute_in_which_it_happened,
+    an_hour_that_is_over_is_summed_once_and_still_takes_what_comes_late,
+    the_times_of_an_agent_with_a_wrong_clock_are_corrected,
+    minutes_are_summed_over_nodes_unless_one_is_named,
+    a_failed_scrape_is_a_gap_and_no_sample,
+    the_ring_has_the_rates_of_a_pipeline_and_of_its_components,
+    logs_are_found_by_text_level_pipeline_and_time_page_by_page,
+    the_host_has_its_minutes,
+    a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404,
+    a_method_that_a_path_does_not_have_is_405_with_those_that_it_has,
+    who_waits_for_samples_gets_none_with_a_token_that_was_revoked,
+    the_collectors_own_metrics_count_what_it_took,
+    the_collectors_own_metrics_tell_what_every_table_takes,
+}
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -15,9 +32,8 @@ fn minutes(pipeline: &str, from: i64, to: i64) -> String {
     format!("/api/v1/pipelines/{pipeline}/minutes?from={from}&to={to}&step=minute")
 }
 
-#[tokio::test]
-async fn a_node_is_listed_with_its_name_environment_and_state() {
-    let mut collector = TestCollector::start().await;
+async fn a_node_is_listed_with_its_name_environment_and_state(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "web-1").await;
     node.report(vec![running("orders", distinct_counts(1)), pipeline("bills", "CRASHED")]).await;
     let viewer = collector.viewer().await;
@@ -38,9 +54,8 @@ async fn a_node_is_listed_with_its_name_environment_and_state() {
     assert!(text.contains("CRASHED") && text.contains(&node.id.to_string()), "{text}");
 }
 
-#[tokio::test]
-async fn a_report_of_the_past_lands_in_the_minute_in_which_it_happened() {
-    let mut collector = TestCollector::start().await;
+async fn a_report_of_the_past_lands_in_the_minute_in_which_it_happened(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let minute = (clock::now_ms() / MINUTE_MS - 10) * MINUTE_MS;
     let reports = vec![
@@ -59,9 +74,8 @@ async fn a_report_of_the_past_lands_in_the_minute_in_which_it_happened() {
     assert_eq!(first.iter().map(counts).collect::<Vec<_>>(), [distinct_counts(3)]);
 }
 
-#[tokio::test]
-async fn an_hour_that_is_over_is_summed_once_and_still_takes_what_comes_late() {
-    let mut collector = TestCollector::start().await;
+async fn an_hour_that_is_over_is_summed_once_and_still_takes_what_comes_late(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let viewer = collector.viewer().await;
     let hour = (clock::now_ms() / (60 * MINUTE_MS) - 3) * 60 * MINUTE_MS;
@@ -82,9 +96,8 @@ async fn an_hour_that_is_over_is_summed_once_and_still_takes_what_comes_late() {
     }
 }
 
-#[tokio::test]
-async fn the_times_of_an_agent_with_a_wrong_clock_are_corrected() {
-    let mut collector = TestCollector::start().await;
+async fn the_times_of_an_agent_with_a_wrong_clock_are_corrected(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let slow = 20 * MINUTE_MS;
     let now = clock::now_ms();
@@ -95,9 +108,8 @@ async fn the_times_of_an_agent_with_a_wrong_clock_are_corrected() {
     assert_eq!(items.iter().map(counts).sum::<Counts>(), distinct_counts(1));
 }
 
-#[tokio::test]
-async fn minutes_are_summed_over_nodes_unless_one_is_named() {
-    let mut collector = TestCollector::start().await;
+async fn minutes_are_summed_over_nodes_unless_one_is_named(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let now = clock::now_ms();
     let mut ids = Vec::new();
     for (name, factor) in [("n1", 1), ("n2", 10)] {
@@ -119,9 +131,8 @@ async fn minutes_are_summed_over_nodes_unless_one_is_named() {
     }
 }
 
-#[tokio::test]
-async fn a_failed_scrape_is_a_gap_and_no_sample() {
-    let mut collector = TestCollector::start().await;
+async fn a_failed_scrape_is_a_gap_and_no_sample(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let now = clock::now_ms();
     let mut failed = pipeline("orders", "RUNNING");
@@ -135,9 +146,8 @@ async fn a_failed_scrape_is_a_gap_and_no_sample() {
     assert_eq!(ring, [] as [serde_json::Value; 0]);
 }
 
-#[tokio::test]
-async fn the_ring_has_the_rates_of_a_pipeline_and_of_its_components() {
-    let mut collector = TestCollector::start().await;
+async fn the_ring_has_the_rates_of_a_pipeline_and_of_its_components(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     for factor in 1..=3 {
         node.report(vec![running("orders", distinct_counts(factor))]).await;
@@ -157,9 +167,8 @@ async fn the_ring_has_the_rates_of_a_pipeline_and_of_its_components() {
     assert_eq!(sink[0].received_bytes_rate, 0.0);
 }
 
-#[tokio::test]
-async fn logs_are_found_by_text_level_pipeline_and_time_page_by_page() {
-    let mut collector = TestCollector::start().await;
+async fn logs_are_found_by_text_level_pipeline_and_time_page_by_page(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let now = clock::now_ms();
     let lines = (0..25).map(|number| format!("order {number:02} 100%_done"));
@@ -198,9 +207,8 @@ async fn logs_are_found_by_text_level_pipeline_and_time_page_by_page() {
     assert_eq!(found(format!("pipeline=orders&to={now}")).await, 1, "to is exclusive");
 }
 
-#[tokio::test]
-async fn the_host_has_its_minutes() {
-    let mut collector = TestCollector::start().await;
+async fn the_host_has_its_minutes(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let now = clock::now_ms();
     let mut one = report(1, now, vec![]);
@@ -213,9 +221,8 @@ async fn the_host_has_its_minutes() {
     assert!(items[0]["memoryUsedBytes"].is_null(), "what was not read is not zero: {}", items[0]);
 }
 
-#[tokio::test]
-async fn a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404() {
-    let mut collector = TestCollector::start().await;
+async fn a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(vec![running("orders", distinct_counts(1))]).await;
     let viewer = collector.viewer().await;
@@ -245,9 +252,8 @@ async fn a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404() {
     viewer.get("/api/v1/pipelines/nonsense").await.problem(404);
 }
 
-#[tokio::test]
-async fn a_method_that_a_path_does_not_have_is_405_with_those_that_it_has() {
-    let mut collector = TestCollector::start().await;
+async fn a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let viewer = collector.viewer().await;
     for (path, methods) in [("/api/v1/nodes", "GET"), ("/api/v1/session", "POST, DELETE"), ("/healthz", "GET, HEAD")] {
         for method in [reqwest::Method::PUT, reqwest::Method::OPTIONS] {
@@ -262,9 +268,8 @@ async fn a_method_that_a_path_does_not_have_is_405_with_those_that_it_has() {
     }
 }
 
-#[tokio::test]
-async fn who_waits_for_samples_gets_none_with_a_token_that_was_revoked() {
-    let collector = TestCollector::start().await;
+async fn who_waits_for_samples_gets_none_with_a_token_that_was_revoked(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let token = collector.create_token("viewer", None).await;
     let viewer = collector.client().with_token(token.token.reveal());
@@ -283,33 +288,36 @@ async fn who_waits_for_samples_gets_none_with_a_token_that_was_revoked() {
     waiting.await.unwrap().problem(401);
 }
 
-#[tokio::test]
-async fn the_collectors_own_metrics_count_what_it_took() {
-    let mut collector = TestCollector::start().await;
+async fn the_collectors_own_metrics_count_what_it_took(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let viewer = collector.viewer().await;
-    let page = async || String::from_utf8(viewer.get("/metrics").await.body).unwrap();
-    let before = page().await;
-    assert!(before.lines().any(|line| line.starts_with("# TYPE systole_")), "{before}");
+    let counters = async || {
+        let page = String::from_utf8(viewer.get("/metrics").await.body).unwrap();
+        ["applied", "duplicate", "refused", "missing"].map(|kind| {
+            let series = format!("systole_reports_{kind}_total ");
+            let value = page.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok());
+            value.unwrap_or_else(|| panic!("no {series}in {page}"))
+        })
+    };
+    assert_eq!(counters().await, [0, 0, 0, 0]);
     for _ in 0..7 {
         node.report(vec![running("orders", distinct_counts(1))]).await;
     }
-    // Whatever the counter of reports is called, one of them went up by seven.
-    let value = |page: &str, series: &str| -> Option<f64> {
-        page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.trim().parse().ok())
-    };
-    let after = page().await;
-    let by_seven = after.lines().filter(|line| !line.starts_with('#')).any(|line| {
-        let Some((series, _)) = line.rsplit_once(' ') else { return false };
-        let grown = value(&after, series).unwrap_or(0.0) - value(&before, series).unwrap_or(0.0);
-        series.contains("report") && grown == 7.0
-    });
-    assert!(by_seven, "{after}");
+    assert_eq!(counters().await, [7, 0, 0, 0]);
+    // The last one again, one that ends in the future, and one after three that are missing.
+    node.next_seq -= 1;
+    let again = node.next_request(vec![running("orders", distinct_counts(1))]);
+    node.post(&again).await;
+    let future = report(8, clock::now_ms() + 2 * 60 * MINUTE_MS, vec![]);
+    assert_eq!(node.post(&node.request_of(vec![future])).await.refused_count, 1);
+    node.next_seq = 12;
+    node.report(vec![running("orders", distinct_counts(1))]).await;
+    assert_eq!(counters().await, [8, 1, 1, 3]);
 }
 
-#[tokio::test]
-async fn the_collectors_own_metrics_tell_what_every_table_takes() {
-    let mut collector = TestCollector::start().await;
+async fn the_collectors_own_metrics_tell_what_every_table_takes(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(vec![running("orders", distinct_counts(1))]).await;
     let viewer = collector.viewer().await;

@@ -3,19 +3,25 @@
 use std::time::Duration;
 
 use systole_tests::clock;
-use systole_tests::harness::node::to_json;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
-use systole_tests::harness::{Answer, Feed, FeedEvent, NodeClient, TestCollector};
+use systole_tests::harness::{DatabaseKind, Feed, FeedEvent, NodeClient, TestCollector};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-const SOON: Duration = Duration::from_secs(10);
-/// The pace of an imagined agent, and of one that leaves the collector no moment of rest.
-const PACE: Duration = Duration::from_millis(100);
-const HURRY: Duration = Duration::from_millis(10);
+on_each_database! {
+    a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order,
+    resuming_is_complete_over_sigkills_and_graceful_restarts_of_a_busy_collector,
+    many_short_connections_lose_and_double_nothing,
+    a_replay_of_more_than_10000_events_names_the_gap_and_gives_the_rest,
+}
 
-/// A node that reports ceaselessly: a numbered line each time, and a pipeline, named as the node,
-/// that starts and stops in turn. What has no answer is sent again.
+const SOON: Duration = Duration::from_secs(30);
+/// The interval of an imagined agent, and a much shorter one that keeps the collector busy.
+const INTERVAL: Duration = Duration::from_millis(100);
+const SHORT_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A node that reports at an interval: a numbered line each time, and a pipeline, named as the node,
+/// that starts and stops in turn. A request without a response is sent again.
 struct Reporter {
     name: String,
     task: JoinHandle<()>,
@@ -24,7 +30,7 @@ struct Reporter {
 }
 
 impl Reporter {
-    async fn start(collector: &TestCollector, name: &str, pace: Duration) -> Self {
+    async fn start(collector: &TestCollector, name: &str, interval: Duration) -> Self {
         let mut node = NodeClient::enroll(collector, None, name).await;
         let id = name.to_owned();
         let (stop, stopped) = watch::channel(false);
@@ -34,13 +40,10 @@ impl Reporter {
                 let number = node.next_seq;
                 let status = if number.is_multiple_of(2) { "RUNNING" } else { "STOPPED" };
                 let lines = with_lines(pipeline(&id, status), clock::now_ms(), [format!("{id} {number}")]);
-                let request = to_json(&node.next_request(vec![lines]));
-                while !matches!(Answer::try_of(node.raw_request(request.clone(), None)).await, Ok(answer) if answer.status == 200)
-                {
-                    tokio::time::sleep(pace).await;
-                }
+                let request = node.next_request(vec![lines]);
+                node.post_until_accepted(&request).await;
                 count.send_replace(number);
-                tokio::time::sleep(pace).await;
+                tokio::time::sleep(interval).await;
             }
         });
         Reporter { name: name.to_owned(), task, stop, acknowledged }
@@ -90,11 +93,10 @@ async fn assert_complete(collector: &mut TestCollector, feed: &mut Feed, (name, 
     assert_eq!(stored, heard);
 }
 
-#[tokio::test]
-async fn a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order() {
-    let mut collector = TestCollector::start().await;
+async fn a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut feed = collector.feed("").await;
-    let mut reporter = Reporter::start(&collector, "n1", PACE).await;
+    let mut reporter = Reporter::start(&collector, "n1", INTERVAL).await;
     reporter.reports(10).await;
     feed.disconnect();
     let before = feed.last_id();
@@ -107,13 +109,12 @@ async fn a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order() 
     assert_complete(&mut collector, &mut feed, reports).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resuming_is_complete_over_sigkills_and_graceful_restarts_of_a_busy_collector() {
-    let mut collector = TestCollector::start().await;
+async fn resuming_is_complete_over_sigkills_and_graceful_restarts_of_a_busy_collector(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut feed = collector.feed("types=status_change,log_entry").await;
     let mut reporters = Vec::new();
     for name in ["n1", "n2", "n3", "n4"] {
-        reporters.push(Reporter::start(&collector, name, HURRY).await);
+        reporters.push(Reporter::start(&collector, name, SHORT_INTERVAL).await);
     }
     for graceful in [false, true, false, false] {
         reporters[0].reports(30).await;
@@ -133,11 +134,10 @@ async fn resuming_is_complete_over_sigkills_and_graceful_restarts_of_a_busy_coll
     }
 }
 
-#[tokio::test]
-async fn many_short_connections_lose_and_double_nothing() {
-    let mut collector = TestCollector::start().await;
+async fn many_short_connections_lose_and_double_nothing(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut feed = collector.feed("types=status_change,log_entry").await;
-    let mut reporter = Reporter::start(&collector, "n1", PACE).await;
+    let mut reporter = Reporter::start(&collector, "n1", INTERVAL).await;
     for number in 0..25 {
         reporter.reports(1 + number % 3).await;
         feed.resume().await;
@@ -146,11 +146,10 @@ async fn many_short_connections_lose_and_double_nothing() {
     assert_complete(&mut collector, &mut feed, reports).await;
 }
 
-#[tokio::test]
-async fn a_replay_of_more_than_10000_events_names_the_gap_and_gives_the_rest() {
+async fn a_replay_of_more_than_10000_events_names_the_gap_and_gives_the_rest(database: DatabaseKind) {
     const PIPELINES: u64 = 1_000;
     const REPORTS: u64 = 11;
-    let mut collector = TestCollector::start().await;
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let mut probe = collector.feed("types=fleet_status").await;
     let hello = probe.wait_for("hello", SOON, |event| event.kind == "hello").await;

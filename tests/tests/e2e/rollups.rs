@@ -7,8 +7,14 @@ use systole_shared::HostMetrics;
 use systole_tests::clock;
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::reports::{distinct_counts, report, running};
-use systole_tests::harness::{ApiClient, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
 use systole_tests::stub::totals::Counts;
+
+on_each_database! {
+    hours_and_days_are_complete_over_late_reports_and_sigkills,
+    the_step_is_chosen_by_the_length_of_the_range_and_told,
+    the_load_of_a_host_is_told_by_minute_and_by_hour,
+}
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
@@ -61,9 +67,8 @@ async fn rolled_up(viewer: &ApiClient) {
     eventually_true("hours are summed", Duration::from_secs(20), async || summed().await > 0).await;
 }
 
-#[tokio::test]
-async fn hours_and_days_are_complete_over_late_reports_and_sigkills() {
-    let mut collector = TestCollector::start().await;
+async fn hours_and_days_are_complete_over_late_reports_and_sigkills(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let midnight = clock::now_ms() / DAY_MS * DAY_MS;
     let from = midnight - 3 * DAY_MS;
@@ -92,9 +97,8 @@ async fn hours_and_days_are_complete_over_late_reports_and_sigkills() {
     }
 }
 
-#[tokio::test]
-async fn the_step_is_chosen_by_the_length_of_the_range_and_told() {
-    let mut collector = TestCollector::start().await;
+async fn the_step_is_chosen_by_the_length_of_the_range_and_told(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     backfill(&node, 1, clock::now_ms() - 10 * MINUTE_MS, 2).await;
     let viewer = collector.viewer().await;
@@ -111,9 +115,8 @@ async fn the_step_is_chosen_by_the_length_of_the_range_and_told() {
     }
 }
 
-#[tokio::test]
-async fn the_load_of_a_host_is_told_by_minute_and_by_hour() {
-    let mut collector = TestCollector::start().await;
+async fn the_load_of_a_host_is_told_by_minute_and_by_hour(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let hour = (clock::now_ms() / HOUR_MS - 2) * HOUR_MS;
     backfill(&node, 1, hour, 60).await;

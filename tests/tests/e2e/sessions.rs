@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use systole_tests::harness::{ApiClient, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
+
+on_each_database! {
+    a_session_reads_until_it_is_ended,
+    a_session_ends_with_its_token_and_stays_in_its_environment,
+    only_tokens_that_read_open_a_session,
+}
 
 const TAKES_EFFECT: Duration = Duration::from_secs(3);
 
@@ -21,9 +27,8 @@ async fn status_with(client: &ApiClient, method: reqwest::Method, path: &str, co
     response.expect("an answer").status().as_u16()
 }
 
-#[tokio::test]
-async fn a_session_reads_until_it_is_ended() {
-    let collector = TestCollector::start().await;
+async fn a_session_reads_until_it_is_ended(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let token = collector.create_token("viewer", None).await;
     let client = collector.client();
     let cookie = log_in(&client, token.token.reveal()).await;
@@ -38,9 +43,8 @@ async fn a_session_reads_until_it_is_ended() {
     assert_eq!(viewer.get("/api/v1/nodes").await.status, 200, "the token itself lives on");
 }
 
-#[tokio::test]
-async fn a_session_ends_with_its_token_and_stays_in_its_environment() {
-    let collector = TestCollector::start().await;
+async fn a_session_ends_with_its_token_and_stays_in_its_environment(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     collector.create_environment("red").await;
     NodeClient::enroll(&collector, Some("red"), "red-host").await;
     NodeClient::enroll(&collector, None, "other-host").await;
@@ -58,9 +62,8 @@ async fn a_session_ends_with_its_token_and_stays_in_its_environment() {
     .await;
 }
 
-#[tokio::test]
-async fn only_tokens_that_read_open_a_session() {
-    let collector = TestCollector::start().await;
+async fn only_tokens_that_read_open_a_session(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let client = collector.client();
     let enroll = collector.create_token("enroll", None).await;
     for token in [enroll.token.reveal(), "nonsense", ""] {

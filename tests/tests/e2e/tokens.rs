@@ -3,8 +3,18 @@
 use std::time::Duration;
 
 use systole_tests::harness::reports::{distinct_counts, running};
-use systole_tests::harness::{Answer, ApiClient, Feed, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{Answer, ApiClient, DatabaseKind, Feed, NodeClient, TestCollector, eventually_true};
 use tokio::time::Instant;
+
+on_each_database! {
+    a_token_made_while_the_collector_runs_counts_within_2_s_and_revoked_no_more,
+    an_expired_token_is_unknown_and_its_stream_ends,
+    an_expired_or_revoked_enrolment_token_makes_no_node,
+    every_route_but_the_two_health_checks_wants_a_token,
+    a_node_reads_nothing_and_a_viewer_reports_nothing,
+    the_same_machine_is_the_same_node_and_its_older_token_still_counts,
+    tokens_survive_a_restart_and_are_listed_without_their_secret,
+}
 
 const SOON: Duration = Duration::from_secs(5);
 /// What the command line changes counts within this time.
@@ -25,9 +35,8 @@ async fn becomes(client: &ApiClient, path: &str, status: u16) {
     assert!(start.elapsed() < TAKES_EFFECT + ROOM);
 }
 
-#[tokio::test]
-async fn a_token_made_while_the_collector_runs_counts_within_2_s_and_revoked_no_more() {
-    let collector = TestCollector::start().await;
+async fn a_token_made_while_the_collector_runs_counts_within_2_s_and_revoked_no_more(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let token = collector.create_token("viewer", None).await;
     assert_eq!((token.kind.as_str(), &token.environment, &token.expires_at), ("viewer", &None, &None));
     let viewer = collector.client().with_token(token.token.reveal());
@@ -43,9 +52,8 @@ async fn a_token_made_while_the_collector_runs_counts_within_2_s_and_revoked_no_
     Feed::refusal(&viewer, "").await.problem(401);
 }
 
-#[tokio::test]
-async fn an_expired_token_is_unknown_and_its_stream_ends() {
-    let collector = TestCollector::start().await;
+async fn an_expired_token_is_unknown_and_its_stream_ends(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let token = collector.create_token_with("viewer", None, &["--expires", "4s"]).await;
     assert!(token.expires_at.is_some());
     let viewer = collector.client().with_token(token.token.reveal());
@@ -59,9 +67,8 @@ async fn an_expired_token_is_unknown_and_its_stream_ends() {
     feed.wait_for_end(SOON).await;
 }
 
-#[tokio::test]
-async fn an_expired_or_revoked_enrolment_token_makes_no_node() {
-    let collector = TestCollector::start().await;
+async fn an_expired_or_revoked_enrolment_token_makes_no_node(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let token = collector.create_token("enroll", None).await;
     NodeClient::enroll_with(&collector.client(), token.token.reveal(), "n1").await;
     collector.revoke_token(&token.id).await;
@@ -77,9 +84,8 @@ async fn an_expired_or_revoked_enrolment_token_makes_no_node() {
     assert!(matches!(answer.status, 401 | 403), "a viewer's token enrols nobody: {answer:?}");
 }
 
-#[tokio::test]
-async fn every_route_but_the_two_health_checks_wants_a_token() {
-    let collector = TestCollector::start().await;
+async fn every_route_but_the_two_health_checks_wants_a_token(database: DatabaseKind) {
+    let collector = TestCollector::start_on(database).await;
     let nobody = collector.client();
     let stranger = nobody.with_token(&format!("systole_viewer_{}", "0".repeat(64)));
     let node = "00000000-0000-7000-8000-000000000000";
@@ -103,9 +109,8 @@ async fn every_route_but_the_two_health_checks_wants_a_token() {
     }
 }
 
-#[tokio::test]
-async fn a_node_reads_nothing_and_a_viewer_reports_nothing() {
-    let mut collector = TestCollector::start().await;
+async fn a_node_reads_nothing_and_a_viewer_reports_nothing(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let enroll = collector.create_token("enroll", None).await;
     let enroll = collector.client().with_token(enroll.token.reveal());
@@ -127,9 +132,8 @@ async fn a_node_reads_nothing_and_a_viewer_reports_nothing() {
     assert_eq!(post(node.client()).await.status, 200);
 }
 
-#[tokio::test]
-async fn the_same_machine_is_the_same_node_and_its_older_token_still_counts() {
-    let mut collector = TestCollector::start().await;
+async fn the_same_machine_is_the_same_node_and_its_older_token_still_counts(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     collector.create_environment("other").await;
     let mut first = NodeClient::enroll(&collector, None, "host").await;
     first.report(vec![running("p", distinct_counts(1))]).await;
@@ -144,9 +148,8 @@ async fn the_same_machine_is_the_same_node_and_its_older_token_still_counts() {
     assert_eq!(viewer.list("/api/v1/nodes?environment=default").await.len(), 1);
 }
 
-#[tokio::test]
-async fn tokens_survive_a_restart_and_are_listed_without_their_secret() {
-    let mut collector = TestCollector::start().await;
+async fn tokens_survive_a_restart_and_are_listed_without_their_secret(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
     let token = collector.create_token("viewer", Some("default")).await;
     assert_eq!(token.environment.as_deref(), Some("default"));
     collector.stop().await;

@@ -229,10 +229,10 @@ export type PipelineStatus =
   | "UNKNOWN";
 
 /** What a component does in its pipeline. */
-export type ComponentKind = "source" | "sink" | "transform";
+export type ComponentKind = "source" | "sink" | "transform" | "unknown";
 
 /** How grave a line says it is. Ordered: a filter takes a level and all above it. */
 export type LogLevel = "TRACE" | "DEBUG" | "INFO" | "WARN" | "ERROR";
 
 /** Where a line came from. */
-export type LogStream = "stdout" | "stderr" | "file";
+export type LogStream = "stdout" | "stderr" | "file" | "unknown";

@@ -22,7 +22,7 @@ use super::names::{self, Names};
 use super::{TailArgs, paint};
 use crate::clock::now_ms;
 use crate::config::Config;
-use crate::logging::chain;
+use crate::telemetry::logging::chain;
 
 /// Silence after which a stream counts as dead before it has told how often it pings.
 const FIRST_PATIENCE: Duration = Duration::from_secs(30);

@@ -9,9 +9,9 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::url::PostgresUrl;
-use crate::logging::chain;
+use crate::config::PostgresUrl;
 use crate::store::StoreError;
+use crate::telemetry::logging::chain;
 
 /// How long a server may take to answer the first time, unless the address says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

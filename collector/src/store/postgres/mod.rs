@@ -21,7 +21,6 @@ mod tables;
 mod tests;
 mod tls;
 mod transfer;
-mod url;
 mod writer;
 
 use std::time::Duration;
@@ -34,9 +33,9 @@ use tokio::time::Instant;
 
 use self::connect::{ConnectionPool, Connector};
 pub(crate) use self::transfer::PostgresSide;
-pub(crate) use self::url::{PostgresUrl, without_password};
 use self::writer::Writer;
 use super::*;
+use crate::config::PostgresUrl;
 
 /// Connections for queries: more of them at once gain nothing on the few cores that a database has.
 const QUERY_CONNECTIONS: usize = 8;

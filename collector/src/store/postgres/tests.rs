@@ -163,7 +163,7 @@ async fn who_can_not_be_reached_is_told_without_the_password() {
         "postgres://me:secret@127.0.0.1:9/x?sslmode=verify-full&sslrootcert=/none",
     ] {
         let Err(error) = PostgresStore::open(&url.parse().unwrap(), Access::Shared).await else { panic!("{url}") };
-        let told = crate::logging::chain(&error);
+        let told = crate::telemetry::logging::chain(&error);
         assert!(told.contains("127.0.0.1") && !told.contains("secret"), "{told}");
     }
 }

@@ -10,7 +10,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::url::{PostgresUrl, TlsMode};
+use crate::config::PostgresUrl;
+use crate::config::postgres_url::TlsMode;
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,8 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncC
 
 use super::connect::Connector;
 use super::rows::{Column, Template, storable};
-use super::{PostgresUrl, lock, open};
+use super::{lock, open};
+use crate::config::PostgresUrl;
 use crate::store::StoreError;
 use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Step, Table};
 

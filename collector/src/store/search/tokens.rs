@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::NodeKey;
+    use crate::model::NodeKey;
 
     fn line(at: i64, node: i64, level: Option<&str>, text: &str) -> LogColumns {
         (at, node, node + 1, level.map(str::to_owned), text.to_owned())

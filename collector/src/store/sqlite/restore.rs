@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::open::with_ending;
 use super::{backup, open};
-use crate::disk::directory_of;
+use crate::store::disk::directory_of;
 use crate::store::{StoreError, new_epoch};
 
 /// What every SQLite database begins with.

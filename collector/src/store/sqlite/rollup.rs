@@ -12,8 +12,8 @@ use super::history::summed;
 use crate::store::history::{
     Dialect, Subject, next_mark, node_parts, replace_span, roll_up as roll_up_series, series_of_node,
 };
+use crate::store::level::Level;
 use crate::store::span::{Value, merged_spans};
-use crate::store::steps::Level;
 use crate::store::{NodeSpan, StoreError};
 
 /// An hour or a day of a node that is to be summed.

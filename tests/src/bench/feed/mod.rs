@@ -2,11 +2,11 @@
 //! gets all of them once and in order, and what subscribers cost.
 //!
 //! Nodes report lines through the collector's usual door ([`sources`]); each line says who sent it,
-//! which of theirs it is, and when. The subscribers live on a thread of their own ([`crowd`]) and
+//! which of theirs it is, and when. The subscribers live on a thread of their own ([`load`]) and
 //! look for these three numbers only ([`scan`]), so that the generator stays cheaper than what it
 //! measures; what it takes stands beside the rest.
 
-pub mod crowd;
+pub mod load;
 pub mod outcome;
 pub mod scan;
 pub mod sources;
@@ -22,10 +22,10 @@ use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use tokio::time::{Instant, sleep};
 
-use self::crowd::{Crowd, Finish, Order, Plan, Status, Verdict};
+use self::load::{Finish, Load, Order, Plan, Status, Verdict};
 use self::outcome::{FeedOutcome, Part, Storm};
 use self::sources::{Shared, Sources};
-use self::tally::CrowdTally;
+use self::tally::LoadTally;
 use super::args::FeedArgs;
 use super::process;
 use super::run::{progress_bar, raise_open_files, write_outcome};
@@ -73,7 +73,7 @@ struct Run<'a> {
     shared: Arc<Shared>,
     status: Arc<Status>,
     orders: SyncSender<Order>,
-    crowd: std::thread::JoinHandle<std::io::Result<()>>,
+    load: std::thread::JoinHandle<std::io::Result<()>>,
     zero: Instant,
     outcome: FeedOutcome,
 }
@@ -105,11 +105,11 @@ impl<'a> Run<'a> {
 
         let status = Arc::new(Status::default());
         let (orders, taken) = sync_channel(ORDERS);
-        let crowd = Crowd::new(plan, Arc::clone(&status)).context("the subscribers' epoll")?;
+        let load = Load::new(plan, Arc::clone(&status)).context("the subscribers' epoll")?;
         let connecting = Instant::now();
-        let crowd = std::thread::Builder::new().name("subscribers".to_owned()).spawn(move || crowd.run(&taken))?;
+        let load = std::thread::Builder::new().name("subscribers".to_owned()).spawn(move || load.run(&taken))?;
         let shared = Arc::clone(&sources.shared);
-        let mut run = Run { args, collector, viewer, sources, shared, status, orders, crowd, zero, outcome };
+        let mut run = Run { args, collector, viewer, sources, shared, status, orders, load, zero, outcome };
         let bar = progress_bar(args.subscribers as u64, "subscribers", args.quiet)?;
         run.outcome.connect_seconds = run.wait_for_all(&run.status.placed, connecting, &bar).await?;
         sleep(SETTLING).await;
@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
         let verdict: Verdict = tokio::task::spawn_blocking(move || given.recv()).await?.context("no verdict")?;
         self.outcome.judge(&verdict);
         drop(self.orders);
-        let ended = tokio::task::spawn_blocking(|| self.crowd.join()).await?;
+        let ended = tokio::task::spawn_blocking(|| self.load.join()).await?;
         ended.map_err(|_| anyhow::anyhow!("the subscribers' thread panicked"))?.context("the subscribers' thread")?;
         self.collector.stop().await;
         Ok(self.outcome)
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
     }
 
     /// What the subscribers have counted since this was last asked for.
-    async fn tell(&self) -> anyhow::Result<CrowdTally> {
+    async fn tell(&self) -> anyhow::Result<LoadTally> {
         let (to, told) = sync_channel(1);
         self.order(Order::Tell(to))?;
         tokio::task::spawn_blocking(move || told.recv()).await?.context("the subscribers' thread has ended")
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
                 "only {now} of {} subscribers were there in time",
                 self.args.subscribers
             );
-            ensure!(!self.crowd.is_finished(), "the subscribers' thread has ended");
+            ensure!(!self.load.is_finished(), "the subscribers' thread has ended");
             sleep(LOOK).await;
         }
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::crowd::Verdict;
-use super::tally::CrowdTally;
+use super::load::Verdict;
+use super::tally::LoadTally;
 use crate::bench::args::FeedArgs;
 use crate::bench::tally::Tally;
 
@@ -114,7 +114,7 @@ pub struct Storm {
 }
 
 impl Part {
-    pub(super) fn of(name: &str, seconds: f64, tally: &CrowdTally, ingest: &Tally) -> Self {
+    pub(super) fn of(name: &str, seconds: f64, tally: &LoadTally, ingest: &Tally) -> Self {
         Part {
             name: name.to_owned(),
             seconds,
@@ -176,7 +176,7 @@ impl FeedOutcome {
     }
 
     /// Adds what counts for the whole run.
-    pub(super) fn absorb(&mut self, tally: &CrowdTally, ingest: &Tally) {
+    pub(super) fn absorb(&mut self, tally: &LoadTally, ingest: &Tally) {
         self.doubles += tally.doubles;
         self.disorder += tally.disorder;
         self.told.0 += tally.gaps;

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::scan::{Chunks, Scanner, What, epoch, head_end};
-use super::tally::CrowdTally;
+use super::tally::LoadTally;
 
 /// Longest head of an answer.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -29,13 +29,13 @@ pub enum Stage {
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ReadOutcome {
     /// It goes on.
-    Lives,
+    Open,
     /// It is over.
     Ended,
     /// The collector has no room now, and tells for how many seconds.
-    PutOff(u64),
+    RetryAfter(u64),
 }
 
 /// A subscriber.
@@ -71,7 +71,7 @@ pub struct Reading<'a> {
     /// Finds blocks.
     pub scanner: &'a Scanner,
     /// Counts.
-    pub tally: &'a mut CrowdTally,
+    pub tally: &'a mut LoadTally,
     /// Zero of all times in lines.
     pub zero: Instant,
     /// The same, Unix milliseconds.
@@ -140,31 +140,31 @@ impl Subscriber {
     }
 
     /// Reads what there is, at most `limit` bytes.
-    pub fn read(&mut self, buffer: &mut [u8], limit: usize, reading: &mut Reading<'_>) -> io::Result<Fate> {
+    pub fn read(&mut self, buffer: &mut [u8], limit: usize, reading: &mut Reading<'_>) -> io::Result<ReadOutcome> {
         let mut left = limit;
         while left > 0 {
             let room = buffer.len().min(left);
-            let Some(stream) = &mut self.stream else { return Ok(Fate::Ended) };
+            let Some(stream) = &mut self.stream else { return Ok(ReadOutcome::Ended) };
             let count = match stream.read(&mut buffer[..room]) {
-                Ok(0) => return Ok(Fate::Ended),
+                Ok(0) => return Ok(ReadOutcome::Ended),
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Fate::Lives),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(ReadOutcome::Open),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
             reading.tally.bytes += count as u64;
             reading.tally.reads += 1;
             left -= count;
-            let fate = self.take(&buffer[..count], reading)?;
+            let outcome = self.take(&buffer[..count], reading)?;
             // A read that was not filled has emptied the socket (epoll(7)).
-            if fate != Fate::Lives || count < room {
-                return Ok(fate);
+            if outcome != ReadOutcome::Open || count < room {
+                return Ok(outcome);
             }
         }
-        Ok(Fate::Lives)
+        Ok(ReadOutcome::Open)
     }
 
-    fn take(&mut self, bytes: &[u8], reading: &mut Reading<'_>) -> io::Result<Fate> {
+    fn take(&mut self, bytes: &[u8], reading: &mut Reading<'_>) -> io::Result<ReadOutcome> {
         if self.stage == Stage::Open {
             return self.take_content(bytes, reading);
         }
@@ -173,7 +173,7 @@ impl Subscriber {
             return if self.begun.len() > MAX_HEAD_BYTES {
                 Err(io::ErrorKind::InvalidData.into())
             } else {
-                Ok(Fate::Lives)
+                Ok(ReadOutcome::Open)
             };
         };
         let answer = std::mem::take(&mut self.begun);
@@ -181,13 +181,13 @@ impl Subscriber {
             reading.tally.refusals += 1;
             let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
             let after = head.split("retry-after: ").nth(1).and_then(|rest| rest.lines().next()?.trim().parse().ok());
-            return Ok(Fate::PutOff(after.unwrap_or(1)));
+            return Ok(ReadOutcome::RetryAfter(after.unwrap_or(1)));
         }
         self.stage = Stage::Open;
         self.take_content(&answer[end..], reading)
     }
 
-    fn take_content(&mut self, mut bytes: &[u8], reading: &mut Reading<'_>) -> io::Result<Fate> {
+    fn take_content(&mut self, mut bytes: &[u8], reading: &mut Reading<'_>) -> io::Result<ReadOutcome> {
         let elapsed = reading.zero.elapsed();
         let now_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let mut begun = std::mem::take(&mut self.begun);
@@ -236,6 +236,6 @@ impl Subscriber {
             })?;
         }
         self.begun = begun;
-        Ok(Fate::Lives)
+        Ok(ReadOutcome::Open)
     }
 }

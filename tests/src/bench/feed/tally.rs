@@ -7,7 +7,7 @@ const MAX_LATENCY_US: u64 = 120_000_000;
 
 /// What the subscribers counted since they were last asked.
 #[derive(Clone, Debug)]
-pub struct CrowdTally {
+pub struct LoadTally {
     /// From just before a report was sent until a line of it was read.
     pub lines_us: Histogram<u64>,
     /// The same of events that may wait; their time has milliseconds only.
@@ -34,11 +34,11 @@ pub struct CrowdTally {
     pub doubles: u64,
 }
 
-impl CrowdTally {
+impl LoadTally {
     /// Nothing yet.
     pub fn new() -> Self {
         let histogram = || Histogram::new_with_bounds(1, MAX_LATENCY_US, 3).expect("the bounds are in order");
-        CrowdTally {
+        LoadTally {
             lines_us: histogram(),
             conflated_us: histogram(),
             bytes: 0,
@@ -60,7 +60,7 @@ impl CrowdTally {
     }
 }
 
-impl Default for CrowdTally {
+impl Default for LoadTally {
     fn default() -> Self {
         Self::new()
     }

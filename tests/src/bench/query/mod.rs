@@ -35,7 +35,7 @@ pub async fn run(args: &QueryArgs) -> anyhow::Result<()> {
     }
     let mut collector = match args.postgres {
         true => TestCollector::start_on_postgres(&Arc::new(TestPostgres::alone())).await,
-        false => TestCollector::start_on_file().await,
+        false => TestCollector::start().await,
     };
     let token = collector.create_token("enroll", None).await;
     let fleet = fleet_args(args)?;

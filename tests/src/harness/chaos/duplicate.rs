@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Fate, Shared, Twin, connect, reset, tunnel};
+use super::{FaultPlan, Shared, Twin, connect, reset, tunnel};
 use crate::harness::message::{read_message, read_some};
 
 /// Longest that a message may take.
@@ -21,7 +21,7 @@ pub(super) async fn carry(shared: &Shared, mut client: TcpStream, twin: Twin) ->
     timeout(MESSAGE, read_some(&mut client, &mut request)).await??;
     if !request.starts_with(b"POST ") {
         let upstream = connect(shared.target).await?;
-        return tunnel::carry(shared, client, upstream, Fate::Pass { exchanges: 0 }, request).await;
+        return tunnel::carry(shared, client, upstream, FaultPlan::Pass { exchanges: 0 }, request).await;
     }
     timeout(MESSAGE, read_message(&mut client, &mut request)).await??;
     let answers = if twin.together {
@@ -30,7 +30,7 @@ pub(super) async fn carry(shared: &Shared, mut client: TcpStream, twin: Twin) ->
         (exchange(shared.target, &request).await, exchange(shared.target, &request).await)
     };
     if answers.0.is_ok() && answers.1.is_ok() {
-        shared.strike(&Fate::Duplicate(twin));
+        shared.record(&FaultPlan::Duplicate(twin));
     }
     match if twin.second_answers { answers.1 } else { answers.0 } {
         Ok(answer) => {

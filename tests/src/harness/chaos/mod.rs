@@ -2,11 +2,11 @@
 //!
 //! It stands between agents, or subscribers, and a collector. It knows bytes and turns, not HTTP; only
 //! to send a request twice it has to know where one ends. What happens to the n-th connection is
-//! decided by the seed and n alone, so a run with the same seed meets the same fates in the same
+//! decided by the seed and n alone, so a run with the same seed meets the same schedule in the same
 //! order, whatever the timing is.
 
 mod duplicate;
-mod fate;
+mod plan;
 mod tunnel;
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-pub use fate::{Fate, Fates, Twin};
+pub use plan::{FaultPlan, FaultSchedule, Twin};
 
 use super::ports::free_address;
 
@@ -43,16 +43,16 @@ pub struct ChaosProxy {
 #[derive(Debug)]
 struct Shared {
     target: SocketAddr,
-    fates: Mutex<Fates>,
-    /// How often each fate came true; one that was to come true at a later exchange may not have.
-    struck: Mutex<BTreeMap<&'static str, u64>>,
+    schedule: Mutex<FaultSchedule>,
+    /// How often each plan came true; one that was to come true at a later exchange may not have.
+    applied: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl ChaosProxy {
     /// Listens on a port of its own and carries connections to `target` (`http://host:port`).
-    pub async fn start(target: &str, fates: Fates) -> Self {
+    pub async fn start(target: &str, schedule: FaultSchedule) -> Self {
         let target = target.trim_start_matches("http://").parse().expect("a target is host:port");
-        let shared = Arc::new(Shared { target, fates: Mutex::new(fates), struck: Mutex::default() });
+        let shared = Arc::new(Shared { target, schedule: Mutex::new(schedule), applied: Mutex::default() });
         let (address, listener) = loop {
             // A refusal gives the port back for a moment, so it must be one that nobody else is given.
             let address = free_address();
@@ -69,14 +69,14 @@ impl ChaosProxy {
         format!("http://{}:{}", Ipv4Addr::LOCALHOST, self.address.port())
     }
 
-    /// What happens to connections from now on. Those that are under way meet their old fate.
-    pub fn set_fates(&self, fates: Fates) {
-        *lock(&self.shared.fates) = fates;
+    /// What happens to connections from now on. Those that are under way meet their old plan.
+    pub fn set_schedule(&self, schedule: FaultSchedule) {
+        *lock(&self.shared.schedule) = schedule;
     }
 
-    /// How often each fate came true so far.
-    pub fn struck(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.shared.struck).clone()
+    /// How often each plan came true so far.
+    pub fn applied(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.shared.applied).clone()
     }
 }
 
@@ -84,14 +84,14 @@ impl Drop for ChaosProxy {
     fn drop(&mut self) {
         self.task.abort();
         if std::thread::panicking() {
-            print(&format!("---- chaos: {}, {:?} ----\n", lock(&self.shared.fates), self.struck()));
+            print(&format!("---- chaos: {}, {:?} ----\n", lock(&self.shared.schedule), self.applied()));
         }
     }
 }
 
 impl Shared {
-    fn strike(&self, fate: &Fate) {
-        *lock(&self.struck).entry(fate.name()).or_default() += 1;
+    fn record(&self, plan: &FaultPlan) {
+        *lock(&self.applied).entry(plan.name()).or_default() += 1;
     }
 }
 
@@ -103,9 +103,9 @@ async fn serve(shared: Arc<Shared>, address: SocketAddr, mut listener: TcpListen
         }
         while connections.try_join_next().is_some() {}
         let Ok((client, _)) = listener.accept().await else { continue };
-        let fate = lock(&shared.fates).of_connection(number);
-        if let Fate::Refuse { gone } = fate {
-            shared.strike(&fate);
+        let plan = lock(&shared.schedule).of_connection(number);
+        if let FaultPlan::Refuse { gone } = plan {
+            shared.record(&plan);
             reset(client);
             drop(listener);
             sleep(gone).await;
@@ -115,7 +115,7 @@ async fn serve(shared: Arc<Shared>, address: SocketAddr, mut listener: TcpListen
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             // A connection that breaks is what this is for.
-            let _ = carry(&shared, client, fate).await;
+            let _ = carry(&shared, client, plan).await;
         });
     }
 }
@@ -129,24 +129,24 @@ async fn listen_again(address: SocketAddr) -> TcpListener {
     }
 }
 
-async fn carry(shared: &Shared, client: TcpStream, fate: Fate) -> io::Result<()> {
+async fn carry(shared: &Shared, client: TcpStream, plan: FaultPlan) -> io::Result<()> {
     client.set_nodelay(true)?;
-    match fate {
-        Fate::Refuse { .. } => Ok(()),
-        Fate::Reset => {
-            shared.strike(&fate);
+    match plan {
+        FaultPlan::Refuse { .. } => Ok(()),
+        FaultPlan::Reset => {
+            shared.record(&plan);
             reset(client);
             Ok(())
         }
-        Fate::BlackHole { held } => {
-            shared.strike(&fate);
+        FaultPlan::BlackHole { held } => {
+            shared.record(&plan);
             sleep(held).await;
             reset(client);
             Ok(())
         }
-        Fate::Duplicate(twin) => duplicate::carry(shared, client, twin).await,
+        FaultPlan::Duplicate(twin) => duplicate::carry(shared, client, twin).await,
         _ => match connect(shared.target).await {
-            Ok(upstream) => tunnel::carry(shared, client, upstream, fate, Vec::new()).await,
+            Ok(upstream) => tunnel::carry(shared, client, upstream, plan, Vec::new()).await,
             Err(error) => {
                 reset(client);
                 Err(error)

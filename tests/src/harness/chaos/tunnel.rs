@@ -1,4 +1,4 @@
-//! Bytes from one end to the other, until the connection's fate comes.
+//! Bytes from one end to the other, until the connection's plan comes.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::{Fate, Shared, reset};
+use super::{FaultPlan, Shared, reset};
 
 /// Bytes under way in one direction.
 const BUFFER: usize = 16 * 1024;
@@ -36,14 +36,14 @@ pub(super) async fn carry(
     shared: &Shared,
     mut client: TcpStream,
     mut upstream: TcpStream,
-    fate: Fate,
+    plan: FaultPlan,
     first: Vec<u8>,
 ) -> io::Result<()> {
     let (mut up, mut down) = (vec![0; BUFFER], vec![0; BUFFER]);
     let mut turns = Turns { exchange: 0, direction: Direction::Down, bytes: 0 };
     let mut client_is_open = true;
     if !first.is_empty() {
-        let flow = turns.pass(shared, fate, Direction::Up, &first, &mut upstream).await?;
+        let flow = turns.pass(shared, plan, Direction::Up, &first, &mut upstream).await?;
         if flow.is_break() {
             return Ok(());
         }
@@ -56,11 +56,11 @@ pub(super) async fn carry(
                     upstream.shutdown().await?;
                     continue;
                 }
-                count => turns.pass(shared, fate, Direction::Up, &up[..count], &mut upstream).await?,
+                count => turns.pass(shared, plan, Direction::Up, &up[..count], &mut upstream).await?,
             },
             read = upstream.read(&mut down) => match read? {
                 0 => return client.shutdown().await,
-                count => turns.pass(shared, fate, Direction::Down, &down[..count], &mut client).await?,
+                count => turns.pass(shared, plan, Direction::Down, &down[..count], &mut client).await?,
             },
         };
         if flow.is_break() {
@@ -72,11 +72,11 @@ pub(super) async fn carry(
 }
 
 impl Turns {
-    /// Carries bytes in one direction, as far as the fate lets them; breaks where it cuts.
+    /// Carries bytes in one direction, as far as the plan lets them; breaks where it cuts.
     async fn pass(
         &mut self,
         shared: &Shared,
-        fate: Fate,
+        plan: FaultPlan,
         direction: Direction,
         bytes: &[u8],
         to: &mut TcpStream,
@@ -87,38 +87,38 @@ impl Turns {
             self.bytes = 0;
             self.exchange += u64::from(direction == Direction::Up);
         }
-        let room = match (fate, direction) {
-            (Fate::Pass { exchanges }, Direction::Up) if exchanges > 0 && self.exchange > exchanges => Some(0),
+        let room = match (plan, direction) {
+            (FaultPlan::Pass { exchanges }, Direction::Up) if exchanges > 0 && self.exchange > exchanges => Some(0),
             // The message was shorter than the place of the cut: it comes before the next one.
-            (Fate::CutRequest { exchange, .. } | Fate::CutAnswer { exchange, .. }, Direction::Up)
+            (FaultPlan::CutRequest { exchange, .. } | FaultPlan::CutAnswer { exchange, .. }, Direction::Up)
                 if self.exchange > exchange =>
             {
                 Some(0)
             }
-            (Fate::CutRequest { exchange, after }, Direction::Up)
-            | (Fate::CutAnswer { exchange, after }, Direction::Down)
+            (FaultPlan::CutRequest { exchange, after }, Direction::Up)
+            | (FaultPlan::CutAnswer { exchange, after }, Direction::Down)
                 if exchange == self.exchange =>
             {
                 Some(after.saturating_sub(self.bytes)).filter(|room| *room < bytes.len())
             }
             _ => None,
         };
-        let wait = match (fate, direction) {
-            (Fate::Delay { request, .. }, Direction::Up) => request,
-            (Fate::Delay { answer, .. }, Direction::Down) => answer,
+        let wait = match (plan, direction) {
+            (FaultPlan::Delay { request, .. }, Direction::Up) => request,
+            (FaultPlan::Delay { answer, .. }, Direction::Down) => answer,
             _ => Duration::ZERO,
         };
         if is_turn && !wait.is_zero() {
             sleep(wait).await;
         }
-        let lasting = matches!(fate, Fate::Delay { .. } | Fate::Trickle { .. });
+        let lasting = matches!(plan, FaultPlan::Delay { .. } | FaultPlan::Trickle { .. });
         if room.is_some() || (lasting && is_turn) {
-            shared.strike(&fate);
+            shared.record(&plan);
         }
         let bytes = &bytes[..room.unwrap_or(bytes.len())];
         self.bytes += bytes.len();
-        match fate {
-            Fate::Trickle { piece, pause } => {
+        match plan {
+            FaultPlan::Trickle { piece, pause } => {
                 for piece in bytes.chunks(piece) {
                     timeout(WRITE, to.write_all(piece)).await??;
                     sleep(pause).await;

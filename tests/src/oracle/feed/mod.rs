@@ -29,8 +29,8 @@ use self::record::Record;
 use self::subscriber::{Goal, Subscriber};
 use super::agent;
 use super::check::{Checker, Stored};
+use super::faults::Faults;
 use super::ledger::SharedLedger;
-use super::trouble::Trouble;
 use super::{SEED, TellSeed};
 use crate::clock;
 use crate::harness::reports::{pipeline, with_lines};
@@ -103,7 +103,7 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
     let from = clock::now_ms() - HOURS_BACK_MS;
     let mut collector = match &plan.server {
         Some(server) => TestCollector::start_on_postgres(server).await,
-        None => TestCollector::start_on_file().await,
+        None => TestCollector::start().await,
     };
     let (world, nodes) = settle(&collector).await;
     let world = Arc::new(world);
@@ -120,23 +120,23 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
         fleet.spawn(agent::run(node, pipelines.clone(), random.random(), ledger.clone(), stopped.clone()));
     }
     let (reach, goal) = watch::channel(None);
-    let mut crowd: JoinSet<_> = subscribers.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
-    let mut trouble = Trouble { collector, server: plan.server.clone(), has_disk: false, random };
+    let mut running: JoinSet<_> = subscribers.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
+    let mut faults = Faults { collector, server: plan.server.clone(), has_disk: false, random };
     for kill in 1..=plan.kills {
-        trouble.let_live().await;
-        trouble.strike().await;
-        if let Some(ended) = crowd.try_join_next() {
+        faults.let_run().await;
+        faults.kill().await;
+        if let Some(ended) = running.try_join_next() {
             ended.expect("no subscriber has a reason to complain");
         }
         bar.set_position(kill as u64);
     }
-    trouble.let_live().await;
+    faults.let_run().await;
     stop.send_replace(true);
     timeout(DRAINED, all_of(fleet)).await.expect("everything that waits is acknowledged in time");
     let ledger = ledger.open().clone();
     let stored = Arc::new(checker.check_all(&ledger).await);
     reach.send_replace(Some(Goal { stored: Arc::clone(&stored), epochs: 1 }));
-    let subscribers = all_of(crowd).await;
+    let subscribers = all_of(running).await;
     let mut told = FeedTold { stored: count(&stored), ..FeedTold::default() };
     for one in &subscribers {
         let (came, in_gaps) = one.record.compare(&one.filter, &world, &stored);
@@ -146,7 +146,7 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
         assert_eq!(one.record.resets, 0, "the database is the same");
     }
     let number_of = |node: &NodeClient, id: &String| ledger.lines.get(&(node.id, id.clone())).copied().unwrap_or(0);
-    replace_database(&mut trouble.collector, plan.server.is_some()).await;
+    replace_database(&mut faults.collector, plan.server.is_some()).await;
     let all_found = find_the_new_epoch(subscribers).await;
     for (mut node, pipelines) in nodes {
         // The agent's next life.
@@ -160,8 +160,8 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
     }
     let stored = Arc::new(checker.stored().await);
     let (_reach, goal) = watch::channel(Some(Goal { stored: Arc::clone(&stored), epochs: 2 }));
-    let crowd: JoinSet<_> = all_found.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
-    for one in all_of(crowd).await {
+    let running: JoinSet<_> = all_found.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
+    for one in all_of(running).await {
         let (came, in_gaps) = one.record.compare(&one.filter, &world, &stored);
         assert_eq!(in_gaps, 0, "nothing has happened since the reset");
         told.came_later += came;
@@ -236,8 +236,8 @@ async fn replace_database(collector: &mut TestCollector, is_on_server: bool) {
 async fn find_the_new_epoch(subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
     let nothing = Goal { stored: Arc::default(), epochs: 2 };
     let (_reach, goal) = watch::channel(Some(nothing));
-    let crowd: JoinSet<_> = subscribers.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
-    timeout(FOUND, all_of(crowd)).await.expect("everyone finds the new epoch in time")
+    let running: JoinSet<_> = subscribers.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
+    timeout(FOUND, all_of(running)).await.expect("everyone finds the new epoch in time")
 }
 
 async fn all_of<T: 'static>(mut set: JoinSet<T>) -> Vec<T> {

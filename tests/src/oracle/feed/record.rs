@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use systole_shared::EventId;
+use systole_shared::sse::Item;
 
 use super::filter::{Filter, World};
-use crate::harness::sse::Item;
 use crate::oracle::agent::read_line;
 use crate::oracle::check::{Stored, change_of};
 use crate::oracle::ledger::{Change, Place};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use systole_shared::sse::Decoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -18,7 +19,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::filter::{Filter, World};
 use super::record::Record;
 use crate::bench::feed::scan::{Chunks, head_end};
-use crate::harness::sse::Parser;
 use crate::oracle::check::Stored;
 
 /// How long it stays, milliseconds.
@@ -63,7 +63,7 @@ pub struct Subscriber {
 struct Stream {
     stream: TcpStream,
     chunks: Chunks,
-    parser: Parser,
+    decoder: Decoder,
     buffer: Vec<u8>,
 }
 
@@ -121,7 +121,7 @@ impl Subscriber {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let mut stream =
-            Stream { stream, chunks: Chunks::default(), parser: Parser::default(), buffer: vec![0; READ_BYTES] };
+            Stream { stream, chunks: Chunks::default(), decoder: Decoder::default(), buffer: vec![0; READ_BYTES] };
         self.take(&mut stream, &answer[end..])?;
         Ok(stream)
     }
@@ -159,7 +159,7 @@ impl Subscriber {
 
     fn take(&mut self, stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
         while let Some(content) = stream.chunks.next(&mut bytes)? {
-            for item in stream.parser.feed(content) {
+            for item in stream.decoder.push(content).expect("events are bounded") {
                 self.record.take(item, &self.filter, &self.world);
             }
         }

@@ -1,0 +1,262 @@
+//! Who may do what.
+//!
+//! Tokens live in memory by their SHA-256, so that a report costs one hash and one look-up. The
+//! command line works on the database and not on this process: so the database is asked every half
+//! second whether tokens or environments have changed, and at once when an unknown token comes, so
+//! that a new one works as soon as it is printed.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rand::TryRng;
+use systole_shared::{Token, TokenHash, TokenId, TokenKind, UnixMillis};
+use tokio::sync::watch;
+
+use crate::model::{EnvironmentKey, NodeKey};
+use crate::store::{AccessSnapshot, Store, StoreError, StoredEnvironment, StoredToken};
+
+/// Which environments a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    All,
+    One(EnvironmentKey),
+}
+
+impl Scope {
+    /// Whether something of an environment is inside.
+    pub(crate) fn includes(self, environment: EnvironmentKey) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::One(own) => own == environment,
+        }
+    }
+
+    /// As the store's queries take it.
+    pub(crate) fn environments(self) -> Option<Vec<EnvironmentKey>> {
+        match self {
+            Scope::All => None,
+            Scope::One(environment) => Some(vec![environment]),
+        }
+    }
+}
+
+/// Whoever sent a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub token: TokenId,
+    pub kind: TokenKind,
+    pub scope: Scope,
+    pub node: Option<NodeKey>,
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl Identity {
+    fn new(token: &StoredToken) -> Self {
+        Identity {
+            token: token.id,
+            kind: token.kind,
+            scope: token.environment.map_or(Scope::All, Scope::One),
+            node: token.node,
+            expires_at: token.expires_at,
+        }
+    }
+
+    /// Whether it may read.
+    pub(crate) fn is_reader(&self) -> bool {
+        matches!(self.kind, TokenKind::Viewer | TokenKind::Admin | TokenKind::Session)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    version: Option<i64>,
+    by_hash: HashMap<TokenHash, StoredToken>,
+    by_id: HashMap<TokenId, Option<UnixMillis>>,
+    environments: Vec<StoredEnvironment>,
+    /// Tokens that were learned since the last reading began: it may be of before them.
+    learned: Vec<StoredToken>,
+}
+
+impl Known {
+    fn insert(&mut self, token: StoredToken) {
+        self.by_id.insert(token.id, token.expires_at);
+        self.by_hash.insert(token.hash, token);
+    }
+
+    fn learn(&mut self, token: StoredToken) {
+        self.learned.push(token.clone());
+        self.insert(token);
+    }
+
+    /// Takes over what was read, and keeps what was learned while it was being read.
+    fn replace(&mut self, snapshot: AccessSnapshot) {
+        let AccessSnapshot { version, environments, tokens } = snapshot;
+        *self = Known {
+            version: Some(version),
+            environments,
+            learned: std::mem::take(&mut self.learned),
+            ..Known::default()
+        };
+        tokens.into_iter().chain(self.learned.clone()).for_each(|token| self.insert(token));
+    }
+}
+
+/// Tokens and environments as last read.
+pub(crate) struct Authenticator {
+    known: RwLock<Known>,
+    changed: watch::Sender<u64>,
+    used: Mutex<HashMap<TokenId, UnixMillis>>,
+    /// One reading at a time: an earlier one must not replace a later one, and a flood of unknown
+    /// tokens must not cost more than one thread.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl Authenticator {
+    /// With what the database holds now.
+    pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let auth = Authenticator {
+            known: RwLock::default(),
+            changed: watch::Sender::new(0),
+            used: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+        };
+        auth.refresh(store).await?;
+        Ok(auth)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what has changed in the database.
+    pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let _turn = self.reading.lock().await;
+        let version = {
+            let mut known = self.write();
+            known.learned.clear();
+            known.version
+        };
+        if let Some(snapshot) = store.load_access(version).await? {
+            self.write().replace(snapshot);
+            self.changed.send_modify(|changes| *changes += 1);
+        }
+        Ok(())
+    }
+
+    /// Makes a token valid at once that this process has just written.
+    pub(crate) fn learn(&self, tokens: impl IntoIterator<Item = StoredToken>) {
+        let mut known = self.write();
+        tokens.into_iter().for_each(|token| known.learn(token));
+    }
+
+    /// Who a token belongs to; `None` when it is unknown, revoked or expired. An unknown one may have
+    /// been made a moment ago, so the database is asked before the answer is no; when that can not be
+    /// read, there is no answer.
+    pub(crate) async fn identify(
+        &self,
+        store: &dyn Store,
+        token: &Token,
+        now: UnixMillis,
+    ) -> Result<Option<Identity>, StoreError> {
+        if let Some(identity) = self.identify_known(token, now) {
+            return Ok(Some(identity));
+        }
+        self.refresh(store).await?;
+        Ok(self.identify_known(token, now))
+    }
+
+    fn identify_known(&self, token: &Token, now: UnixMillis) -> Option<Identity> {
+        let hash = token.hash();
+        let identity = {
+            let known = self.read();
+            let stored = known.by_hash.get(&hash).filter(|stored| stored.hash.matches(&hash))?;
+            Identity::new(stored)
+        };
+        if identity.expires_at.is_some_and(|end| end <= now) {
+            return None;
+        }
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.token, now);
+        Some(identity)
+    }
+
+    /// Whether an identity that was valid still is.
+    pub(crate) fn is_valid(&self, identity: &Identity, now: UnixMillis) -> bool {
+        self.read().by_id.get(&identity.token).is_some_and(|end| end.is_none_or(|end| now < end))
+    }
+
+    /// Changes whenever tokens may have changed.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// An environment by its name or id.
+    pub(crate) fn environment(&self, name_or_id: &str) -> Option<StoredEnvironment> {
+        let known = self.read();
+        let matches = |environment: &&StoredEnvironment| {
+            environment.name == name_or_id || environment.id.to_string() == name_or_id
+        };
+        known.environments.iter().find(matches).cloned()
+    }
+
+    /// An environment by its key.
+    pub(crate) fn environment_by_key(&self, key: EnvironmentKey) -> Option<StoredEnvironment> {
+        self.read().environments.iter().find(|environment| environment.key == key).cloned()
+    }
+
+    /// Every environment, by name.
+    pub(crate) fn environments(&self) -> Vec<StoredEnvironment> {
+        self.read().environments.clone()
+    }
+
+    /// When tokens were used since the last call.
+    pub(crate) fn take_used(&self) -> Vec<(TokenId, UnixMillis)> {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+}
+
+/// A new secret out of the system's randomness.
+pub(crate) fn new_token(kind: TokenKind) -> Token {
+    let mut random = [0; 32];
+    rand::rngs::SysRng.try_fill_bytes(&mut random).expect("the system gives random bytes");
+    Token::from_random(kind, &random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Access;
+    use crate::store::NewToken;
+    use crate::store::sqlite::SqliteStore;
+
+    async fn create(store: &dyn Store, secret: &str) -> StoredToken {
+        let token = NewToken {
+            kind: TokenKind::Viewer,
+            environment: None,
+            parent: None,
+            hash: Token::new(secret).hash(),
+            hint: String::new(),
+            created_at: 0,
+            expires_at: None,
+        };
+        store.create_token(token).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_token_that_was_learned_while_the_database_was_read_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
+        let auth = Authenticator::load(&store).await.unwrap();
+        let before = store.load_access(None).await.unwrap().unwrap();
+        auth.learn([create(&store, "learned").await]);
+        auth.write().replace(before);
+        let identity = auth.identify_known(&Token::new("learned"), 0).unwrap();
+        assert!(auth.is_valid(&identity, 0), "its streams go on");
+        store.revoke_token(identity.token, 1).await.unwrap();
+        auth.refresh(&store).await.unwrap();
+        assert!(!auth.is_valid(&identity, 0), "and it can be revoked like any other");
+    }
+}

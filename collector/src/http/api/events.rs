@@ -1,0 +1,181 @@
+//! `GET /api/v1/events` and `GET /api/sse`: the feed as Server-Sent Events.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use futures_util::stream;
+use rand::RngExt;
+use systole_shared::events::{Control, EventType, GoodbyeReason};
+use systole_shared::{EventId, NodeId, PipelineId};
+
+use crate::app::App;
+use crate::feed::{Form, Outlet, Resume, Subscription, control};
+use crate::http::error::{ApiError, VectorFlowError, VectorFlowProblem};
+use crate::http::extract::Reader;
+use crate::http::params::Params;
+
+/// Default of `every`.
+const DEFAULT_EVERY_MS: u64 = 250;
+
+/// Bound of `every`.
+const MAX_EVERY_MS: u64 = 60_000;
+
+/// `GET /api/v1/events?types&environment&node&pipeline&snapshot&after&every`
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "feed",
+    summary = "The feed: what happens, as it happens",
+    description = include_str!("../openapi/feed.md"),
+    params(crate::http::openapi::parameters::StreamOf, crate::http::openapi::parameters::StreamHeaders),
+    responses(
+        (
+            status = 200,
+            description = "A stream of events. The schema is that of the `data` of each event, which names its type again.",
+            content((crate::http::openapi::FeedData = "text/event-stream", example = json!({
+                "type": "status_change", "nodeId": "01890a5d-ac96-774b-bcce-b302099a8057", "pipelineId": "orders",
+                "pipelineName": "Orders", "fromStatus": "RUNNING", "toStatus": "CRASHED", "reason": "exit 1",
+                "timestamp": 1_790_000_000_000_i64,
+            }))),
+        ),
+        crate::http::openapi::problems::Query,
+    ),
+)]
+pub(crate) async fn stream_events(
+    app: Data<App>,
+    outlet: Data<Outlet>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let subscription = read_subscription(&app, &reader, &request, Form::Native)?;
+    stream(&outlet, &reader, subscription, request.headers())
+}
+
+/// `GET /api/sse`: the same in VectorFlow's form.
+#[utoipa::path(
+    get,
+    path = "/api/sse",
+    tag = "feed",
+    summary = "The feed as VectorFlow's dashboards read it",
+    description = "The same stream and parameters as `/api/v1/events`, but one `metric_update` per component, with \
+                   `componentId` and `sample`, and `log_entry` with `lines`. Errors are `{\"error\": \"…\"}`.",
+    params(crate::http::openapi::parameters::StreamOf, crate::http::openapi::parameters::StreamHeaders),
+    responses(
+        (status = 200, description = "A stream of events.", content((String = "text/event-stream"))),
+        (status = 400, description = "A parameter has a value that it cannot have", body = VectorFlowProblem),
+        (status = 401, description = "No valid token", body = VectorFlowProblem),
+        (status = 403, description = "No right to the environment", body = VectorFlowProblem),
+        (status = 503, description = "Too many streams", body = VectorFlowProblem),
+    ),
+)]
+pub(crate) async fn stream_events_for_vectorflow(
+    app: Data<App>,
+    outlet: Data<Outlet>,
+    reader: Result<Reader, ApiError>,
+    request: HttpRequest,
+) -> Result<HttpResponse, VectorFlowError> {
+    let reader = reader?;
+    let subscription = read_subscription(&app, &reader, &request, Form::VectorFlow)?;
+    Ok(stream(&outlet, &reader, subscription, request.headers())?)
+}
+
+fn stream(
+    outlet: &Outlet,
+    reader: &Reader,
+    subscription: Subscription,
+    headers: &HeaderMap,
+) -> Result<HttpResponse, ApiError> {
+    match outlet.subscribe(reader.0, subscription) {
+        Ok(subscriber) => {
+            let writes = stream::unfold(subscriber, |mut subscriber| async {
+                subscriber.next_write().await.map(|write| (Ok::<Bytes, Infallible>(write), subscriber))
+            });
+            Ok(event_stream().streaming(Box::pin(writes)))
+        }
+        // A native EventSource gives up for ever at any status but 200.
+        Err(overloaded) if is_browser(headers) => {
+            let retry_ms = rand::rng().random_range(overloaded.retry_ms());
+            let goodbye = Control::Goodbye { reason: GoodbyeReason::Overloaded, retry_ms };
+            let retry = format!("retry: {retry_ms}\n\n");
+            Ok(event_stream().body([Bytes::from(retry), control(&goodbye)].concat()))
+        }
+        Err(overloaded) => Err(overloaded.into()),
+    }
+}
+
+fn event_stream() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+        .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
+        .insert_header((header::CONTENT_ENCODING, "identity"))
+        .insert_header(("X-Accel-Buffering", "no"));
+    response
+}
+
+fn is_browser(headers: &HeaderMap) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accepts.is_some_and(|accept| accept.contains("text/event-stream")) && !headers.contains_key("X-Systole-Client")
+}
+
+fn read_subscription(app: &App, reader: &Reader, request: &HttpRequest, form: Form) -> Result<Subscription, ApiError> {
+    let params = Params::read(request)?;
+    let every = match params.get("every")?.unwrap_or(DEFAULT_EVERY_MS) {
+        every @ 0..=MAX_EVERY_MS => Duration::from_millis(every),
+        every => return Err(ApiError::bad_parameter("every", format!("{every} is above {MAX_EVERY_MS}"))),
+    };
+    let snapshot = match params.text("snapshot") {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(text) => return Err(ApiError::bad_parameter("snapshot", format!("{text:?} is neither 0 nor 1"))),
+    };
+    let pipelines = params
+        .all("pipeline")
+        .map(|id| PipelineId::parse(id).map_err(|fault| ApiError::bad_parameter("pipeline", fault)))
+        .collect::<Result<_, _>>()?;
+    let nodes = params
+        .all("node")
+        .map(|id| {
+            id.parse::<NodeId>().map_err(|_| ApiError::bad_parameter("node", format!("{id:?} is no id of a node")))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Subscription {
+        types: read_types(&params)?,
+        nodes,
+        pipelines,
+        scope: params.scope(app, &reader.0)?,
+        every,
+        snapshot,
+        resume: read_resume(&params, request.headers())?,
+        form,
+    })
+}
+
+fn read_types(params: &Params) -> Result<BTreeSet<EventType>, ApiError> {
+    let mut types = BTreeSet::new();
+    for name in params.all("types").flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
+        let known = || EventType::ALL.map(EventType::as_str).join(", ");
+        let kind = EventType::from_wire(name)
+            .ok_or_else(|| ApiError::bad_parameter("types", format!("{name:?} is none of {}", known())))?;
+        types.insert(kind);
+    }
+    match (types.is_empty(), params.has("types")) {
+        (true, true) => Err(ApiError::bad_parameter("types", "is empty; leave it out for every type")),
+        (true, false) => Ok(EventType::ALL.into()),
+        (false, _) => Ok(types),
+    }
+}
+
+/// The header wins over `after`. A browser cannot change the header and would be lost with a 400, so
+/// an id in it that nobody can read is answered by a reset; a wrong parameter is a mistake to tell.
+fn read_resume(params: &Params, headers: &HeaderMap) -> Result<Resume, ApiError> {
+    if let Some(value) = headers.get("Last-Event-ID").filter(|value| !value.is_empty()) {
+        let id = value.to_str().ok().and_then(|text| text.parse::<EventId>().ok());
+        return Ok(id.map_or(Resume::Unreadable, Resume::After));
+    }
+    Ok(params.get::<EventId>("after")?.map_or(Resume::Live, Resume::After))
+}

@@ -1,0 +1,65 @@
+//! Whether the process lives, and whether it can work.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+
+use crate::app::App;
+use crate::feed::Outlet;
+use crate::http::error::ApiError;
+
+/// How long the database may take to answer.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long something that is published may be on its way to subscribers.
+const FEED_WITHIN: Duration = Duration::from_secs(1);
+
+/// `GET /healthz`: the process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "collector",
+    summary = "Whether the process answers",
+    description = "It does nothing but answer.",
+    security(()),
+    responses((status = 200, description = "It does", body = String)),
+)]
+pub(crate) async fn get_health() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+}
+
+/// `GET /readyz`: the committer and the database answer, and have room to write; what is published is
+/// received.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "collector",
+    summary = "Whether the collector can work",
+    description = "The committer and the database answer, what the feed publishes is received, and there is room on the disk.",
+    security(()),
+    responses((status = 200, description = "It can", body = String), crate::http::openapi::problems::Open),
+)]
+pub(crate) async fn get_readiness(app: Data<App>, outlet: Data<Outlet>) -> Result<HttpResponse, ApiError> {
+    if app.disk.is_full() {
+        return Err(ApiError::disk_full());
+    }
+    let ready = async {
+        let position = app.store.feed_position().await.ok()?;
+        // What is committed is published: the feed's head may only be behind for as long as that
+        // takes.
+        app.committer.settle().await.then_some(position.head)
+    };
+    let head = tokio::time::timeout(READY_WITHIN, ready)
+        .await
+        .ok()
+        .flatten()
+        .ok_or_else(|| ApiError::unavailable("the database or the committer does not answer"))?;
+    if app.feed.head() < head {
+        return Err(ApiError::unavailable("the feed is behind the database"));
+    }
+    if tokio::time::timeout(FEED_WITHIN, outlet.hear_canary()).await.is_err() {
+        return Err(ApiError::unavailable("what the feed publishes does not reach its subscribers"));
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"))
+}

@@ -1,0 +1,76 @@
+//! `GET /metrics`: what the collector counts of itself, over all environments.
+
+use std::sync::atomic::Ordering;
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
+
+use crate::app::App;
+use crate::http::error::ApiError;
+use crate::http::extract::Operator;
+use crate::http::openapi::problems::Owned;
+use crate::telemetry::{ActionLabel, StatusLabel};
+
+/// What the collector counts of itself
+///
+/// For Prometheus. The token must be of all environments.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "collector",
+    responses(
+        (status = 200, description = "Every metric", body = String, content_type = "application/openmetrics-text"),
+        Owned,
+    ),
+)]
+pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpResponse, ApiError> {
+    let telemetry = &app.telemetry;
+    let usage = app.rings.usage();
+    telemetry.ring_bytes.set(signed(usage.bytes));
+    telemetry.ring_pipelines.set(signed(usage.pipelines));
+    telemetry.ring_components.set(signed(usage.components));
+    telemetry.ring_component_samples.set(signed(usage.component_samples));
+    telemetry.ring_pipeline_samples.set(signed(usage.pipeline_samples));
+    for (action, count) in [
+        ("component_shrunk", usage.shed.shrunk_components),
+        ("pipeline_shrunk", usage.shed.shrunk_pipelines),
+        ("component_dropped", usage.shed.dropped_components),
+        ("pipeline_dropped", usage.shed.dropped_pipelines),
+    ] {
+        telemetry.rings_shed.get_or_create(&ActionLabel { action }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    for (status, count) in app.fleet.count_by_status() {
+        telemetry.nodes.get_or_create(&StatusLabel { status: status.as_str() }).set(count);
+    }
+    let journal = app.journal.usage();
+    telemetry.journal_rows.set(signed(journal.rows));
+    telemetry.journal_bytes.set(i64::try_from(journal.bytes).unwrap_or(i64::MAX));
+    // They are counted under the journal's lock.
+    let hours = app.journal.hour_counts();
+    telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
+    telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
+    let lag = app.feed.lag();
+    telemetry.feed_lag_events.set(signed(lag.events));
+    telemetry.feed_lag_seconds.set(lag.seconds);
+    telemetry.ingest_queue.set(signed(app.committer.queue_len()));
+    note_process(&app);
+    let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;
+    Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
+}
+
+fn signed(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn note_process(app: &App) {
+    let (Ok(pid), Ok(mut system)) = (get_current_pid(), System::new()) else { return };
+    let what = ProcessRefreshKind::nothing().with_memory().with_cpu();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
+    if let Some(process) = system.process(pid) {
+        app.telemetry.resident_bytes.set(i64::try_from(process.memory()).unwrap_or(i64::MAX));
+        let used = process.accumulated_cpu_time() as f64 / 1_000.0;
+        app.telemetry.cpu_seconds.inc_by((used - app.telemetry.cpu_seconds.get()).max(0.0));
+    }
+    app.telemetry.start_time_seconds.set(app.started_at as f64 / 1_000.0);
+}

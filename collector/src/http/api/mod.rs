@@ -1,0 +1,12 @@
+//! Handlers, one file per resource.
+
+pub(super) mod agent;
+pub(super) mod events;
+pub(super) mod health;
+pub(super) mod logs;
+pub(super) mod metrics;
+pub(super) mod nodes;
+pub(super) mod pipelines;
+pub(super) mod samples;
+pub(super) mod session;
+pub(super) mod status_changes;

@@ -1,0 +1,131 @@
+//! Nodes and environments.
+
+use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
+
+use systole_shared::{NodeId, NodeStatus};
+
+use crate::app::App;
+use crate::http::dto::host::HostMinute;
+use crate::http::dto::{Environment, History, Node, Page};
+use crate::http::error::ApiError;
+use crate::http::extract::Reader;
+use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, NodesThat, PageOf100};
+use crate::http::openapi::problems::{Query, QueryOfOne};
+use crate::http::params::{Params, find_node_named};
+use crate::http::render::ListRequest;
+use crate::model::StepRange;
+use crate::store::NodeQuery;
+
+/// Environments that the token sees, by name
+#[utoipa::path(
+    get,
+    path = "/api/v1/environments",
+    tag = "queries",
+    params(InFormat),
+    responses((status = 200, description = "All of them", content((Page<Environment>), (String = "text/csv"))), Query),
+)]
+pub(crate) async fn list_environments(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let list = ListRequest::read(&request, &Params::read(&request)?)?;
+    let visible = app.auth.environments().into_iter().filter(|environment| reader.0.scope.includes(environment.key));
+    let environments = visible
+        .map(|environment| Environment {
+            id: environment.id.to_string(),
+            name: environment.name,
+            created_at: environment.created_at,
+        })
+        .collect();
+    list.page("environments", &Page::complete(environments))
+}
+
+/// Nodes with their last state, host, health, labels and pipelines, by name
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes",
+    tag = "queries",
+    params(InEnvironment, NodesThat, PageOf100, InFormat),
+    responses((status = 200, description = "A page", content((Page<Node>), (String = "text/csv"))), Query),
+)]
+pub(crate) async fn list_nodes(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let params = Params::read(&request)?;
+    let list = ListRequest::read(&request, &params)?;
+    let limit = params.limit(100)?;
+    let query = NodeQuery {
+        environments: params.scope(&app, &reader.0)?.environments(),
+        id: None,
+        status: params.text("status").map(read_status).transpose()?,
+        after: params.text("cursor").map(read_cursor).transpose()?,
+        limit: limit + 1,
+    };
+    let mut nodes = app.journal.list_nodes(query).await?;
+    let more = nodes.len() as i64 > limit;
+    nodes.truncate(limit as usize);
+    let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
+    let items = nodes.into_iter().map(|node| Node::new(&app, node)).collect();
+    list.page("nodes", &Page { items, next })
+}
+
+fn read_status(text: &str) -> Result<String, ApiError> {
+    let known = NodeStatus::ALL.map(NodeStatus::as_str);
+    let found = known.into_iter().find(|status| status.eq_ignore_ascii_case(text));
+    let fault = || ApiError::bad_parameter("status", format!("{text:?} is none of {}", known.join(", ")));
+    found.map(str::to_owned).ok_or_else(fault)
+}
+
+/// A cursor is the key and the name of the last item.
+pub(super) fn read_cursor(text: &str) -> Result<(String, i64), ApiError> {
+    let fault = || ApiError::bad_parameter("cursor", "is none that a list has given");
+    let (key, name) = text.split_once('.').ok_or_else(fault)?;
+    Ok((name.to_owned(), key.parse().map_err(|_| fault())?))
+}
+
+/// A node, with the reports that its agent could not send any more
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes/{id}",
+    tag = "queries",
+    params(("id" = inline(NodeId), Path, description = "The node"), InEnvironment),
+    responses((status = 200, description = "The node", body = Node), QueryOfOne),
+)]
+pub(crate) async fn get_node(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<Json<Node>, ApiError> {
+    let scope = Params::read(&request)?.scope(&app, &reader.0)?;
+    let node = find_node_named(&app, scope, &id).await?;
+    let gaps = app.store.node_gaps(node.key).await?;
+    Ok(Json(Node::new(&app, node).with_gaps(gaps)))
+}
+
+/// A host over time: gauges as last seen, counters since its boot, and rates
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes/{id}/minutes",
+    tag = "queries",
+    params(("id" = inline(NodeId), Path, description = "The node"), InEnvironment, HistoryOf, InFormat),
+    responses((status = 200, description = "A page", content((History<HostMinute>), (String = "text/csv"))), QueryOfOne),
+)]
+pub(crate) async fn list_node_minutes(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let params = Params::read(&request)?;
+    let scope = params.scope(&app, &reader.0)?;
+    let list = ListRequest::read(&request, &params)?;
+    let page = params.steps(&app.config.retention)?;
+    let range = page.range;
+    let node = find_node_named(&app, scope, &id).await?;
+    // With the one before, from which on counters have grown.
+    let spans = app.journal.node_minutes(node.key, StepRange { from: range.from.saturating_sub(1), ..range }).await?;
+    let from = range.from.saturating_mul(range.step.ms());
+    let items = HostMinute::all(range.step, &spans).filter(|item| item.at() >= from);
+    list.history("node", &History::new(&page, items.collect()))
+}

@@ -1,0 +1,120 @@
+//! Pipelines and what they counted.
+
+use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use systole_shared::PipelineId;
+
+use super::nodes::read_cursor;
+use crate::app::App;
+use crate::http::dto::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
+use crate::http::error::ApiError;
+use crate::http::extract::Reader;
+use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, OnNode, PageOf100};
+use crate::http::openapi::problems::{Query, QueryOfPipeline};
+use crate::http::params::{Params, find_pipeline};
+use crate::http::render::ListRequest;
+use crate::store::PipelineQuery;
+
+/// Pipelines with their state on each node, by id
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipelines",
+    tag = "queries",
+    params(InEnvironment, PageOf100, InFormat),
+    responses((status = 200, description = "A page", content((Page<Pipeline>), (String = "text/csv"))), Query),
+)]
+pub(crate) async fn list_pipelines(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let params = Params::read(&request)?;
+    let list = ListRequest::read(&request, &params)?;
+    let limit = params.limit(100)?;
+    let query = PipelineQuery {
+        environments: params.scope(&app, &reader.0)?.environments(),
+        id: None,
+        after: params.text("cursor").map(read_cursor).transpose()?,
+        limit: limit + 1,
+    };
+    let mut pipelines = app.store.list_pipelines(query).await?;
+    let more = pipelines.len() as i64 > limit;
+    pipelines.truncate(limit as usize);
+    let next = pipelines.last().filter(|_| more).map(|pipeline| format!("{}.{}", pipeline.key, pipeline.id));
+    let items = pipelines.into_iter().map(|pipeline| Pipeline::new(&app, pipeline)).collect();
+    list.page("pipelines", &Page { items, next })
+}
+
+/// A pipeline with its state on each node
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipelines/{id}",
+    tag = "queries",
+    params(("id" = inline(PipelineId), Path, description = "The pipeline"), InEnvironment),
+    responses((status = 200, description = "The pipeline", body = Pipeline), QueryOfPipeline),
+)]
+pub(crate) async fn get_pipeline(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<Json<Pipeline>, ApiError> {
+    let scope = Params::read(&request)?.scope(&app, &reader.0)?;
+    let pipeline = find_pipeline(&app, scope, &id).await?;
+    Ok(Json(Pipeline::new(&app, pipeline)))
+}
+
+/// What a pipeline counted, by minute, hour or day
+///
+/// Summed over nodes unless one is named. An item without reports is not there; `samples` counts reports with a
+/// sample, `gaps` those whose scrape failed.
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipelines/{id}/minutes",
+    tag = "queries",
+    params(("id" = inline(PipelineId), Path, description = "The pipeline"), InEnvironment, HistoryOf, OnNode, InFormat),
+    responses((status = 200, description = "A page", content((History<PipelineMinute>), (String = "text/csv"))), QueryOfPipeline),
+)]
+pub(crate) async fn list_pipeline_minutes(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let params = Params::read(&request)?;
+    let scope = params.scope(&app, &reader.0)?;
+    let list = ListRequest::read(&request, &params)?;
+    let page = params.steps(&app.config.retention)?;
+    let node = params.node(&app, scope).await?;
+    let pipeline = find_pipeline(&app, scope, &id).await?;
+    let minutes = app.journal.pipeline_minutes(pipeline.key, node, page.range).await?;
+    let items = minutes.iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
+    list.history("pipeline", &History::new(&page, items))
+}
+
+/// What a pipeline's components counted, by minute, hour or day
+///
+/// Summed over nodes unless one is named. A page has an item for each component in each of its steps.
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipelines/{id}/components/minutes",
+    tag = "queries",
+    params(("id" = inline(PipelineId), Path, description = "The pipeline"), InEnvironment, HistoryOf, OnNode, InFormat),
+    responses((status = 200, description = "A page", content((History<ComponentMinute>), (String = "text/csv"))), QueryOfPipeline),
+)]
+pub(crate) async fn list_component_minutes(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let params = Params::read(&request)?;
+    let scope = params.scope(&app, &reader.0)?;
+    let list = ListRequest::read(&request, &params)?;
+    let page = params.steps(&app.config.retention)?;
+    let node = params.node(&app, scope).await?;
+    let pipeline = find_pipeline(&app, scope, &id).await?;
+    let minutes = app.journal.component_minutes(pipeline.key, node, page.range).await?;
+    let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view)).collect();
+    list.history("components", &History::new(&page, items))
+}

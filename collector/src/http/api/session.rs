@@ -1,0 +1,107 @@
+//! A browser's session: the token goes in once and comes back as a cookie that scripts cannot read.
+
+use std::time::Duration;
+
+use actix_web::cookie::time;
+use actix_web::cookie::{Cookie, SameSite};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use systole_shared::{Token, TokenKind};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::auth::{self, Scope};
+use crate::clock;
+use crate::http::error::ApiError;
+use crate::http::extract::{Reader, SESSION_COOKIE, read_json};
+use crate::http::openapi::problems::{Owned, Post};
+use crate::store::NewToken;
+
+/// How long a session lasts.
+const SESSION: Duration = Duration::from_secs(12 * 3_600);
+
+/// Opens a session.
+#[derive(Deserialize, ToSchema)]
+struct CreateSession {
+    /// A viewer's or admin's token.
+    token: Token,
+}
+
+/// Give a browser a cookie for a viewer's or admin's token
+///
+/// The cookie is HttpOnly and SameSite=Strict, and ends after 12 hours or with the token.
+#[utoipa::path(
+    post,
+    path = "/api/v1/session",
+    tag = "session",
+    security(()),
+    request_body = CreateSession,
+    responses((status = 204, description = "The cookie is set", headers(("Set-Cookie" = String))), Post),
+)]
+pub(crate) async fn create_session(
+    app: Data<App>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let CreateSession { token } = read_json(payload).await?;
+    let now = clock::now_ms();
+    let identity = app
+        .auth
+        .identify(&*app.store, &token, now)
+        .await?
+        .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?;
+    if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
+        return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));
+    }
+    let ends = now + i64::try_from(SESSION.as_millis()).unwrap_or(i64::MAX);
+    let secret = auth::new_token(TokenKind::Session);
+    let stored = app
+        .store
+        .create_token(NewToken {
+            kind: TokenKind::Session,
+            environment: match identity.scope {
+                Scope::All => None,
+                Scope::One(environment) => Some(environment),
+            },
+            parent: Some(identity.token),
+            hash: secret.hash(),
+            hint: secret.hint(),
+            created_at: now,
+            expires_at: Some(identity.expires_at.map_or(ends, |end| end.min(ends))),
+        })
+        .await?;
+    app.auth.learn([stored]);
+    let max_age = time::Duration::seconds(i64::try_from(SESSION.as_secs()).unwrap_or(i64::MAX));
+    let cookie = cookie(&request, secret.reveal()).max_age(max_age).finish();
+    Ok(HttpResponse::NoContent().cookie(cookie).finish())
+}
+
+/// End a session and take its cookie away
+///
+/// A token that came in the Authorization header stays valid.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/session",
+    tag = "session",
+    responses((status = 204, description = "There is no session any more", headers(("Set-Cookie" = String))), Owned),
+)]
+pub(crate) async fn end_session(
+    app: Data<App>,
+    request: HttpRequest,
+    reader: Reader,
+) -> Result<HttpResponse, ApiError> {
+    if reader.0.kind == TokenKind::Session {
+        app.store.revoke_token(reader.0.token, clock::now_ms()).await?;
+        app.auth.refresh(&*app.store).await?;
+    }
+    let mut cookie = cookie(&request, "").finish();
+    cookie.make_removal();
+    Ok(HttpResponse::NoContent().cookie(cookie).finish())
+}
+
+fn cookie<'a>(request: &HttpRequest, value: &'a str) -> actix_web::cookie::CookieBuilder<'a> {
+    // Behind a proxy that ends TLS the scheme is what the proxy says.
+    let is_secure = request.connection_info().scheme() == "https";
+    Cookie::build(SESSION_COOKIE, value).path("/").http_only(true).same_site(SameSite::Strict).secure(is_secure)
+}

@@ -1,0 +1,84 @@
+//! When nodes and pipelines changed their state.
+
+use std::fmt::Display;
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use systole_shared::events::{Event, EventType, StatusChange};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::http::dto::Page;
+use crate::http::error::ApiError;
+use crate::http::extract::Reader;
+use crate::http::openapi::parameters::{Between, InEnvironment, InFormat, OfPipeline, OnNode, PageOf500};
+use crate::http::openapi::problems::QueryOfOne;
+use crate::http::params::Params;
+use crate::http::render::{ListRequest, Row};
+use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
+
+/// A status change: the event of the feed with its sequence number.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NumberedStatusChange)]
+pub(crate) struct NumberedChange {
+    /// Its place in the sequence of the feed.
+    seq: u64,
+    /// Always `status_change`.
+    r#type: EventType,
+    #[serde(flatten)]
+    change: StatusChange,
+}
+
+impl NumberedChange {
+    fn read(event: &StoredEvent) -> Result<Self, StoreError> {
+        let fault = |fault: &dyn Display| StoreError::Corrupt(format!("event {}: {fault}", event.seq));
+        match serde_json::from_str(&event.payload) {
+            Ok(Event::StatusChange(change)) => {
+                Ok(NumberedChange { seq: event.seq, r#type: EventType::StatusChange, change })
+            }
+            Ok(_) => Err(fault(&"is no status change")),
+            Err(error) => Err(fault(&error)),
+        }
+    }
+}
+
+impl Row for NumberedChange {
+    const COLUMNS: &'static [&'static str] =
+        &["seq", "type", "timestamp", "nodeId", "pipelineId", "pipelineName", "fromStatus", "toStatus", "reason"];
+}
+
+/// When nodes and pipelines changed their state, oldest first
+#[utoipa::path(
+    get,
+    path = "/api/v1/status-changes",
+    tag = "queries",
+    params(InEnvironment, OnNode, OfPipeline, Between, PageOf500, InFormat),
+    responses((status = 200, description = "A page", content((Page<NumberedChange>), (String = "text/csv"))), QueryOfOne),
+)]
+pub(crate) async fn list_status_changes(
+    app: Data<App>,
+    reader: Reader,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let params = Params::read(&request)?;
+    let list = ListRequest::read(&request, &params)?;
+    let scope = params.scope(&app, &reader.0)?;
+    let limit = params.limit(500)?;
+    let (from, to) = params.times()?;
+    let query = StatusChangeQuery {
+        environments: scope.environments(),
+        node: params.node(&app, scope).await?,
+        pipelines: params.pipelines(&app, scope).await?,
+        from,
+        to,
+        after: params.get("cursor")?.unwrap_or(0),
+        limit: limit + 1,
+    };
+    let mut changes = app.store.list_status_changes(query).await?;
+    let more = changes.len() as i64 > limit;
+    changes.truncate(limit as usize);
+    let next = changes.last().filter(|_| more).map(|change| change.seq.to_string());
+    let items = changes.iter().map(NumberedChange::read).collect::<Result<Vec<_>, _>>()?;
+    list.page("status-changes", &Page { items, next })
+}

@@ -1,0 +1,409 @@
+//! The JSON of answers: camelCase, times in Unix milliseconds, null where nothing is known.
+
+pub(crate) mod host;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use systole_shared::{
+    AgentHealth, ComponentKind, HostMetrics, LogLevel, LogStream, NodeStatus, PipelineStatus, UnixMillis,
+};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::http::params::StepPage;
+use crate::http::render::Row;
+use crate::model::Step;
+use crate::store::{
+    ComponentMinuteView, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView, PipelineView,
+};
+
+/// A page of a list; `next` is the cursor of the page behind it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    pub items: Vec<T>,
+    #[schema(required)]
+    pub next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A list that is complete.
+    pub(crate) fn complete(items: Vec<T>) -> Self {
+        Page { items, next: None }
+    }
+}
+
+/// What happened over time, in items of one length.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct History<T> {
+    /// minute, hour or day.
+    pub step: &'static str,
+    pub items: Vec<T>,
+    #[schema(required)]
+    pub next: Option<String>,
+}
+
+impl<T> History<T> {
+    /// Items of a page.
+    pub(crate) fn new(page: &StepPage, items: Vec<T>) -> Self {
+        History { step: page.range.step.as_str(), items, next: page.next.clone() }
+    }
+}
+
+/// An environment.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Environment {
+    pub id: String,
+    pub name: String,
+    pub created_at: UnixMillis,
+}
+
+impl Row for Environment {
+    const COLUMNS: &'static [&'static str] = &["id", "name", "createdAt"];
+}
+
+/// A node.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Node {
+    id: String,
+    name: String,
+    environment_id: Option<String>,
+    environment_name: Option<String>,
+    #[schema(value_type = NodeStatus)]
+    status: String,
+    status_reason: String,
+    status_since: UnixMillis,
+    last_seen_at: Option<UnixMillis>,
+    enrolled_at: UnixMillis,
+    os: String,
+    agent_version: Option<String>,
+    vector_version: Option<String>,
+    deployment_mode: Option<String>,
+    running_as: Option<String>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    labels: Option<Box<RawValue>>,
+    /// How its agent does, with its last report.
+    #[schema(value_type = Option<AgentHealth>)]
+    health: Option<Box<RawValue>>,
+    /// With its last report.
+    #[schema(value_type = Option<HostMetrics>)]
+    host: Option<Box<RawValue>>,
+    /// Pipelines whose process lives.
+    pipelines_running: usize,
+    pipelines: Vec<PipelineOnNode>,
+    /// Only in the answer of the node itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    gaps: Option<Vec<Gap>>,
+}
+
+impl Row for Node {
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "name",
+        "environmentId",
+        "environmentName",
+        "status",
+        "statusReason",
+        "statusSince",
+        "lastSeenAt",
+        "enrolledAt",
+        "os",
+        "agentVersion",
+        "vectorVersion",
+        "deploymentMode",
+        "runningAs",
+        "labels",
+        "health",
+        "host",
+        "pipelinesRunning",
+        "pipelines",
+    ];
+}
+
+impl Node {
+    /// A node as lists have it.
+    pub(crate) fn new(app: &App, view: NodeView) -> Self {
+        let environment = app.auth.environment_by_key(view.environment);
+        let pipelines: Vec<_> = view.pipelines.into_iter().map(PipelineOnNode::new).collect();
+        let running = |pipeline: &&PipelineOnNode| PipelineStatus::from_wire(&pipeline.status).is_running();
+        Node {
+            id: view.id,
+            name: view.name,
+            environment_id: environment.as_ref().map(|environment| environment.id.to_string()),
+            environment_name: environment.map(|environment| environment.name),
+            status: view.status,
+            status_reason: view.status_reason,
+            status_since: view.status_since,
+            last_seen_at: view.last_seen_at,
+            enrolled_at: view.enrolled_at,
+            os: view.os,
+            agent_version: view.agent_version,
+            vector_version: view.vector_version,
+            deployment_mode: view.deployment_mode,
+            running_as: view.running_as,
+            labels: RawValue::from_string(view.labels).ok(),
+            health: view.health.and_then(|json| RawValue::from_string(json).ok()),
+            host: view.host.and_then(|json| RawValue::from_string(json).ok()),
+            pipelines_running: pipelines.iter().filter(running).count(),
+            pipelines,
+            gaps: None,
+        }
+    }
+
+    /// The node with its holes, as its own page has it.
+    pub(crate) fn with_gaps(self, gaps: Vec<NodeGapRow>) -> Self {
+        let gaps = gaps.into_iter().map(|row| Gap {
+            boot_id: row.boot,
+            from_seq: row.from_seq,
+            to_seq: row.to_seq,
+            recorded_at: row.recorded_at,
+        });
+        Node { gaps: Some(gaps.collect()), ..self }
+    }
+}
+
+/// Reports of a node that never came.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Gap {
+    boot_id: String,
+    from_seq: i64,
+    to_seq: i64,
+    recorded_at: UnixMillis,
+}
+
+/// A pipeline's last state on a node.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PipelineOnNode {
+    node_id: String,
+    node_name: String,
+    pipeline_id: String,
+    pipeline_name: String,
+    #[schema(value_type = PipelineStatus)]
+    status: String,
+    /// The status as reported, when this version does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    status_text: Option<String>,
+    reason: String,
+    since: UnixMillis,
+    version: Option<i64>,
+    pid: Option<i64>,
+    started_at: Option<UnixMillis>,
+    restarts: i64,
+    config_checksum: Option<String>,
+    scrape_error: Option<String>,
+}
+
+impl PipelineOnNode {
+    /// From the store's view.
+    pub(crate) fn new(view: PipelineStatusView) -> Self {
+        PipelineOnNode {
+            node_id: view.node,
+            node_name: view.node_name,
+            pipeline_id: view.pipeline,
+            pipeline_name: view.pipeline_name,
+            status: view.row.status,
+            status_text: view.row.status_text,
+            reason: view.row.reason,
+            since: view.row.since,
+            version: view.row.version,
+            pid: view.row.pid,
+            started_at: view.row.started_at,
+            restarts: view.row.restarts,
+            config_checksum: view.row.config_checksum,
+            scrape_error: view.row.scrape_error,
+        }
+    }
+}
+
+/// A pipeline with its state on each node.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Pipeline {
+    id: String,
+    name: String,
+    environment_id: Option<String>,
+    environment_name: Option<String>,
+    nodes: Vec<PipelineOnNode>,
+}
+
+impl Row for Pipeline {
+    const COLUMNS: &'static [&'static str] = &["id", "name", "environmentId", "environmentName", "nodes"];
+}
+
+impl Pipeline {
+    /// From the store's view.
+    pub(crate) fn new(app: &App, view: PipelineView) -> Self {
+        let environment = app.auth.environment_by_key(view.environment);
+        Pipeline {
+            id: view.id,
+            name: view.name,
+            environment_id: environment.as_ref().map(|environment| environment.id.to_string()),
+            environment_name: environment.map(|environment| environment.name),
+            nodes: view.nodes.into_iter().map(PipelineOnNode::new).collect(),
+        }
+    }
+}
+
+/// A pipeline's minute, hour or day.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PipelineMinute {
+    /// Its beginning.
+    at: UnixMillis,
+    events_in: i64,
+    events_out: i64,
+    errors: i64,
+    discarded: i64,
+    bytes_in: i64,
+    bytes_out: i64,
+    /// Share of time at work, 0 to 1.
+    utilization: Option<f64>,
+    /// Mean time that an event takes.
+    latency_ms: Option<f64>,
+    /// Reports with a sample.
+    samples: i64,
+    /// Reports whose scrape failed.
+    gaps: i64,
+    /// Processes that began anew.
+    resets: i64,
+    /// Lines that the agents' budgets dropped.
+    logs_dropped: i64,
+}
+
+impl Row for PipelineMinute {
+    const COLUMNS: &'static [&'static str] = &[
+        "at",
+        "eventsIn",
+        "eventsOut",
+        "errors",
+        "discarded",
+        "bytesIn",
+        "bytesOut",
+        "utilization",
+        "latencyMs",
+        "samples",
+        "gaps",
+        "resets",
+        "logsDropped",
+    ];
+}
+
+impl PipelineMinute {
+    /// From the store's view.
+    pub(crate) fn new(step: Step, view: &PipelineMinuteView) -> Self {
+        PipelineMinute {
+            at: view.at * step.ms(),
+            events_in: view.events_in,
+            events_out: view.events_out,
+            errors: view.errors,
+            discarded: view.discarded,
+            bytes_in: view.bytes_in,
+            bytes_out: view.bytes_out,
+            utilization: view.utilization(),
+            latency_ms: view.latency_ms(),
+            samples: view.samples,
+            gaps: view.gaps,
+            resets: view.resets,
+            logs_dropped: view.logs_dropped,
+        }
+    }
+}
+
+/// A component's minute, hour or day.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ComponentMinute {
+    /// Its beginning.
+    at: UnixMillis,
+    component_id: String,
+    #[schema(value_type = ComponentKind)]
+    kind: String,
+    received_events: i64,
+    sent_events: i64,
+    errors: i64,
+    discarded: i64,
+    received_bytes: Option<i64>,
+    sent_bytes: Option<i64>,
+    utilization: Option<f64>,
+    latency_ms: Option<f64>,
+    samples: i64,
+}
+
+impl Row for ComponentMinute {
+    const COLUMNS: &'static [&'static str] = &[
+        "at",
+        "componentId",
+        "kind",
+        "receivedEvents",
+        "sentEvents",
+        "errors",
+        "discarded",
+        "receivedBytes",
+        "sentBytes",
+        "utilization",
+        "latencyMs",
+        "samples",
+    ];
+}
+
+impl ComponentMinute {
+    /// From the store's view.
+    pub(crate) fn new(step: Step, view: ComponentMinuteView) -> Self {
+        let (utilization, latency_ms) = (view.utilization(), view.latency_ms());
+        ComponentMinute {
+            at: view.at * step.ms(),
+            component_id: view.component,
+            kind: view.kind,
+            received_events: view.received_events,
+            sent_events: view.sent_events,
+            errors: view.errors,
+            discarded: view.discarded,
+            received_bytes: view.received_bytes,
+            sent_bytes: view.sent_bytes,
+            utilization,
+            latency_ms,
+            samples: view.samples,
+        }
+    }
+}
+
+/// A log line.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = StoredLogLine)]
+pub(crate) struct LogLine {
+    /// Its place in the sequence of the feed.
+    seq: i64,
+    at: UnixMillis,
+    node_id: String,
+    pipeline_id: String,
+    #[schema(value_type = LogStream)]
+    stream: String,
+    /// Null when the line does not say.
+    #[schema(value_type = Option<LogLevel>)]
+    level: Option<String>,
+    line: String,
+}
+
+impl Row for LogLine {
+    const COLUMNS: &'static [&'static str] = &["seq", "at", "nodeId", "pipelineId", "stream", "level", "line"];
+}
+
+impl From<LogView> for LogLine {
+    fn from(view: LogView) -> Self {
+        LogLine {
+            seq: view.seq,
+            at: view.at,
+            node_id: view.node,
+            pipeline_id: view.pipeline,
+            stream: view.stream,
+            level: view.level,
+            line: view.line,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Errors at the HTTP edge.
+//!
+//! The policy: inside, every module has an error of its own with its cause; here it becomes one
+//! [`ApiError`] with a detail for the caller and, when the fault is ours, a cause for the log. The
+//! caller sees `application/problem+json` (RFC 9457) and nothing of our insides. Faults of the
+//! caller are not logged as errors: nobody has to act on them.
+
+use std::fmt;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpResponse, ResponseError};
+use rand::RngExt;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::feed::Overloaded;
+use crate::ingest::committer::SubmitError;
+use crate::ingest::decompress::BodyError;
+use crate::ingest::protocol::native::DecodeError;
+use crate::store::StoreError;
+use crate::telemetry::logging::chain;
+
+/// When an agent tries again that was refused for want of disk.
+const DISK_FULL_RETRY_SECONDS: u32 = 15;
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    detail: String,
+    /// Seconds until it makes sense to try again.
+    retry_after: Option<u32>,
+    /// Methods that the resource has.
+    allow: Option<String>,
+}
+
+/// The body of an answer that is not a success (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Problem<'a> {
+    /// Always `about:blank`: the status says what kind it is.
+    r#type: &'static str,
+    /// The status in words.
+    title: &'a str,
+    /// The status.
+    status: u16,
+    /// What is wrong with this very request, and where.
+    detail: &'a str,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        ApiError { status, detail: detail.into(), retry_after: None, allow: None }
+    }
+
+    /// 400: a parameter has a value that it cannot have.
+    pub(crate) fn bad_parameter(name: &str, detail: impl fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, format!("{name}: {detail}"))
+    }
+
+    /// 400: the request as a whole.
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 401: no valid token.
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// 403: a valid token without the right.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 404: nothing there, or nothing that the caller may see.
+    pub(crate) fn not_found(what: impl fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("{what} does not exist"))
+    }
+
+    /// 405: the resource exists, the method does not.
+    pub(crate) fn method_not_allowed(methods: &[Method]) -> Self {
+        let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let detail = format!("this resource has only {allow}");
+        ApiError { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// 408: the client was too slow.
+    pub(crate) fn timed_out(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, detail)
+    }
+
+    /// 409: the question has several answers.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// 413: the body is larger than the cap as it was sent.
+    pub(crate) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// 500: what was found can not be written down.
+    pub(crate) fn unwritable(error: impl std::error::Error) -> Self {
+        tracing::error!(error = %chain(&error), "an answer could not be written");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written")
+    }
+
+    /// 503: try again later.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        ApiError { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// 503: there is no room for what was sent. Nobody's report is lost by it, and nobody is in a hurry.
+    pub(crate) fn disk_full() -> Self {
+        let detail = "the collector's disk is almost full; nothing is taken until there is room";
+        ApiError { retry_after: Some(DISK_FULL_RETRY_SECONDS), ..Self::unavailable(detail) }
+    }
+
+    fn answer(&self, content_type: &'static str, body: &impl Serialize) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if let Some(methods) = &self.allow {
+            response.insert_header((header::ALLOW, methods.as_str()));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
+        response.body(serde_json::to_string(body).unwrap_or_default())
+    }
+
+    /// The status, for counting.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let problem = Problem {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+        };
+        self.answer("application/problem+json", &problem)
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::UnknownEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::Broken { .. } => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<DecodeError> for ApiError {
+    fn from(error: DecodeError) -> Self {
+        let status = match error {
+            DecodeError::Malformed(_) | DecodeError::SeqOutOfOrder { .. } => StatusCode::BAD_REQUEST,
+            DecodeError::TooManyReports(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            // Logged where it happened.
+            SubmitError::Busy | SubmitError::Stopping | SubmitError::Store(_) => Self::unavailable(error.to_string()),
+            SubmitError::UnknownNode => Self::unauthorized(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Closed => Self::unavailable("the collector is stopping"),
+            StoreError::Unreachable(_) => {
+                tracing::error!(error = %chain(&error), "a query failed");
+                Self::unavailable(error.to_string())
+            }
+            StoreError::TimedOut => Self::unavailable("the query takes too long; ask for less"),
+            StoreError::Revoked => Self::unauthorized(error.to_string()),
+            error => {
+                tracing::error!(error = %chain(&error), "a query failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database could not be read")
+            }
+        }
+    }
+}
+
+impl From<Overloaded> for ApiError {
+    fn from(error: Overloaded) -> Self {
+        let retry_ms = rand::rng().random_range(error.retry_ms());
+        let retry_after = Some(u32::try_from(retry_ms / 1_000).unwrap_or(u32::MAX));
+        ApiError { retry_after, ..Self::unavailable(error.to_string()) }
+    }
+}
+
+/// An error as VectorFlow's clients read it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct VectorFlowProblem {
+    /// What is wrong.
+    pub error: String,
+}
+
+/// An [`ApiError`] that is answered with a [`VectorFlowProblem`].
+#[derive(Debug)]
+pub(crate) struct VectorFlowError(pub ApiError);
+
+impl From<ApiError> for VectorFlowError {
+    fn from(error: ApiError) -> Self {
+        VectorFlowError(error)
+    }
+}
+
+impl fmt::Display for VectorFlowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ResponseError for VectorFlowError {
+    fn status_code(&self) -> StatusCode {
+        self.0.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.0.answer("application/json", &VectorFlowProblem { error: self.0.detail.clone() })
+    }
+}

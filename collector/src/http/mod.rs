@@ -1,0 +1,14 @@
+//! The HTTP surface. Only this module knows HTTP: handlers read a request, call the domain, and
+//! write the answer.
+
+mod api;
+mod assets;
+mod dto;
+mod error;
+mod extract;
+mod openapi;
+mod params;
+mod render;
+mod routes;
+
+pub(crate) use self::routes::configure;

@@ -1,0 +1,164 @@
+//! Lists as JSON or as CSV (RFC 4180), as the caller wants them.
+//!
+//! A row is made from the JSON of its item, so that the two can not tell different things. Texts are
+//! given as they are: what a spreadsheet might take for a formula is not changed, because this is
+//! data for programs first.
+
+use actix_web::http::header::{self, Accept, Header};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::params::Params;
+use crate::http::dto::{History, Page};
+use crate::http::error::ApiError;
+
+/// What stands in a query string as it is.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// An item that can be a row.
+pub(crate) trait Row: Serialize {
+    /// The names of its JSON, in the order of the columns.
+    const COLUMNS: &'static [&'static str];
+}
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Json,
+    Csv,
+}
+
+/// A request for a list.
+#[derive(Debug)]
+pub(crate) struct ListRequest {
+    format: Format,
+    /// The request's own address without `cursor`, to which the next one is added.
+    address: String,
+}
+
+impl ListRequest {
+    /// Reads how the list is to be written: `format`, else the Accept header.
+    pub(crate) fn read(request: &HttpRequest, params: &Params) -> Result<Self, ApiError> {
+        let format = match params.text("format") {
+            Some("json") => Format::Json,
+            Some("csv") => Format::Csv,
+            Some(text) => return Err(ApiError::bad_parameter("format", format!("{text:?} is none of json, csv"))),
+            None => accepted(request),
+        };
+        let encode = |text| utf8_percent_encode(text, QUERY);
+        let query = params.pairs().filter(|(key, _)| *key != "cursor");
+        let query: String = query.map(|(key, value)| format!("{}={}&", encode(key), encode(value))).collect();
+        Ok(ListRequest { format, address: format!("{}?{query}", request.uri().path()) })
+    }
+
+    /// Answers with a page of what `name` says.
+    pub(crate) fn page<T: Row>(&self, name: &str, page: &Page<T>) -> Result<HttpResponse, ApiError> {
+        match self.format {
+            Format::Json => Ok(answer().json(page)),
+            Format::Csv => self.csv(name, &page.items, page.next.as_deref()),
+        }
+    }
+
+    /// Answers with what happened over time to what `name` says. The name of the file tells the step.
+    pub(crate) fn history<T: Row>(&self, name: &str, history: &History<T>) -> Result<HttpResponse, ApiError> {
+        match self.format {
+            Format::Json => Ok(answer().json(history)),
+            Format::Csv => self.csv(&format!("{name}-{}s", history.step), &history.items, history.next.as_deref()),
+        }
+    }
+
+    fn csv<T: Row>(&self, name: &str, items: &[T], next: Option<&str>) -> Result<HttpResponse, ApiError> {
+        let mut response = answer();
+        response.insert_header((header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"));
+        response.insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.csv\"")));
+        if let Some(next) = next {
+            let cursor = utf8_percent_encode(next, QUERY);
+            response.insert_header((header::LINK, format!("<{}cursor={cursor}>; rel=\"next\"", self.address)));
+        }
+        Ok(response.body(write(items).map_err(ApiError::unwritable)?))
+    }
+}
+
+/// One address has two forms.
+fn answer() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::VARY, "Accept"));
+    response
+}
+
+/// CSV only for who names it before JSON.
+fn accepted(request: &HttpRequest) -> Format {
+    let ranked = Accept::parse(request).map(|accept| accept.ranked()).unwrap_or_default();
+    let known = ranked.iter().find_map(|media| match media.essence_str() {
+        "text/csv" => Some(Format::Csv),
+        "application/json" | "application/*" | "*/*" => Some(Format::Json),
+        _ => None,
+    });
+    known.unwrap_or(Format::Json)
+}
+
+fn write<T: Row>(items: &[T]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    writer.write_record(T::COLUMNS)?;
+    for item in items {
+        let item = serde_json::to_value(item).map_err(std::io::Error::from)?;
+        writer.write_record(T::COLUMNS.iter().map(|column| cell(item.get(column))))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+/// What is not known is empty, and what has parts of its own stays JSON.
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Item {
+        text: &'static str,
+        number: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parts: Option<Vec<i64>>,
+    }
+
+    impl Row for Item {
+        const COLUMNS: &'static [&'static str] = &["number", "text", "parts"];
+    }
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be_and_empty_where_nothing_is_known() {
+        let items = [
+            Item { text: "=1+1, \"two\"\nlines", number: None, parts: None },
+            Item { text: "plain", number: Some(0.5), parts: Some(vec![1, 2]) },
+        ];
+        let text = String::from_utf8(write(&items).unwrap()).unwrap();
+        assert_eq!(text, "number,text,parts\r\n,\"=1+1, \"\"two\"\"\nlines\",\r\n0.5,plain,\"[1,2]\"\r\n");
+        assert_eq!(write::<Item>(&[]).unwrap(), b"number,text,parts\r\n");
+    }
+
+    #[test]
+    fn csv_is_for_those_who_ask_for_it_before_json() {
+        for (accept, format) in [
+            ("text/csv", Format::Csv),
+            ("text/csv, */*;q=0.1", Format::Csv),
+            ("application/json, text/csv;q=0.5", Format::Json),
+            ("text/html, */*", Format::Json),
+            ("nonsense", Format::Json),
+        ] {
+            let request = TestRequest::default().insert_header((header::ACCEPT, accept)).to_http_request();
+            assert_eq!(accepted(&request), format, "{accept}");
+        }
+        assert_eq!(accepted(&TestRequest::default().to_http_request()), Format::Json);
+    }
+}

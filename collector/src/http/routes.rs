@@ -1,0 +1,94 @@
+//! Every route, in one flat list.
+
+use actix_web::http::Method;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
+
+use super::api::{agent, events, health, logs, metrics, nodes, pipelines, samples, session, status_changes};
+use super::error::ApiError;
+use super::{assets, openapi};
+
+/// Every route. A path without the method asked for is 405, everything else 404, both as problems.
+pub(crate) fn configure(config: &mut ServiceConfig) {
+    for served in served() {
+        config.service(served.into_resource());
+    }
+    config.default_service(web::to(no_such_path));
+}
+
+pub(super) fn served() -> Vec<Served> {
+    vec![
+        at("/healthz", [get(health::get_health), on(Method::HEAD, health::get_health)]),
+        at("/readyz", [get(health::get_readiness), on(Method::HEAD, health::get_readiness)]),
+        at("/metrics", [get(metrics::get_metrics)]),
+        at("/docs", [get(assets::get_page)]),
+        at("/docs/{file}", [get(assets::get_asset)]),
+        at("/api/v1/openapi.json", [get(openapi::get_openapi)]),
+        at("/api/v1/agent/enroll", [on(Method::POST, agent::enroll_node)]),
+        at("/api/v1/agent/reports", [on(Method::POST, agent::submit_reports)]),
+        at("/api/v1/events", [get(events::stream_events)]),
+        at("/api/sse", [get(events::stream_events_for_vectorflow)]),
+        at("/api/v1/session", [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)]),
+        at("/api/v1/environments", [get(nodes::list_environments)]),
+        at("/api/v1/nodes", [get(nodes::list_nodes)]),
+        at("/api/v1/nodes/{id}", [get(nodes::get_node)]),
+        at("/api/v1/nodes/{id}/minutes", [get(nodes::list_node_minutes)]),
+        at("/api/v1/pipelines", [get(pipelines::list_pipelines)]),
+        at("/api/v1/pipelines/{id}", [get(pipelines::get_pipeline)]),
+        at("/api/v1/pipelines/{id}/minutes", [get(pipelines::list_pipeline_minutes)]),
+        at("/api/v1/pipelines/{id}/components/minutes", [get(pipelines::list_component_minutes)]),
+        at("/api/v1/samples", [get(samples::list_samples)]),
+        at("/api/v1/logs", [get(logs::list_logs)]),
+        at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),
+    ]
+}
+
+/// A method and what answers it.
+type MethodRoute = (Method, Route);
+
+fn on<F, Args>(method: Method, handler: F) -> MethodRoute
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    (method.clone(), web::method(method).to(handler))
+}
+
+fn get<F, Args>(handler: F) -> MethodRoute
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    on(Method::GET, handler)
+}
+
+fn at<const N: usize>(path: &'static str, routes: [MethodRoute; N]) -> Served {
+    Served { path, routes: routes.into() }
+}
+
+/// A path with everything that answers there.
+pub(super) struct Served {
+    pub(super) path: &'static str,
+    routes: Vec<MethodRoute>,
+}
+
+impl Served {
+    pub(super) fn methods(&self) -> Vec<Method> {
+        self.routes.iter().map(|(method, _)| method.clone()).collect()
+    }
+
+    fn into_resource(self) -> Resource {
+        let methods = self.methods();
+        let resource = self.routes.into_iter().map(|(_, route)| route).fold(web::resource(self.path), Resource::route);
+        resource.default_service(web::to(move || {
+            let refused = ApiError::method_not_allowed(&methods);
+            async { Err::<HttpResponse, _>(refused) }
+        }))
+    }
+}
+
+async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::not_found(format!("the path {}", request.path())))
+}

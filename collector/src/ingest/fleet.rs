@@ -1,0 +1,161 @@
+//! Which nodes are alive, as last committed; `tasks::liveness` notices when one falls silent.
+//!
+//! Silence is measured by the monotonic clock: a clock that jumps must not mark a fleet. A node
+//! that this process has not heard yet is given the grace period after the start, because agents
+//! back off up to a minute while the collector is away; so are all while nothing can be committed.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use systole_shared::NodeStatus;
+use tokio::time::Instant;
+
+use crate::model::NodeKey;
+
+/// Intervals without a report until a node is UNREACHABLE.
+const SILENT_INTERVALS: u32 = 3;
+
+#[derive(Clone, Copy, Debug)]
+struct Presence {
+    /// When silence from then on counts.
+    alive_until: Instant,
+    status: NodeStatus,
+}
+
+/// The nodes as last committed.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    nodes: Mutex<HashMap<NodeKey, Presence>>,
+    silence: Duration,
+    /// How long agents may need to come back to a collector that was away.
+    grace: Duration,
+}
+
+impl Fleet {
+    /// The nodes that the database knows, each with the grace period from now on.
+    pub(crate) fn new(
+        known: impl Iterator<Item = (NodeKey, NodeStatus)>,
+        interval: Duration,
+        grace: Duration,
+        now: Instant,
+    ) -> Self {
+        let silence = interval * SILENT_INTERVALS;
+        let grace = grace.max(silence);
+        let nodes = known.map(|(key, status)| (key, Presence { alive_until: now + grace, status }));
+        Fleet { nodes: Mutex::new(nodes.collect()), silence, grace }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeKey, Presence>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A report of the node was committed.
+    pub(crate) fn heard(&self, node: NodeKey, status: NodeStatus, now: Instant) {
+        self.lock().insert(node, Presence { alive_until: now + self.silence, status });
+    }
+
+    /// The node was enrolled; it has as long as between two reports for its first one.
+    pub(crate) fn enrolled(&self, node: NodeKey, now: Instant) {
+        let alive_until = now + self.silence;
+        self.lock().entry(node).or_insert(Presence { alive_until, status: NodeStatus::Unknown });
+    }
+
+    /// The node was marked without a report.
+    pub(crate) fn marked(&self, node: NodeKey, status: NodeStatus) {
+        if let Some(presence) = self.lock().get_mut(&node) {
+            presence.status = status;
+        }
+    }
+
+    /// A report of the node could not be committed: its agent backs off now, and is given the grace
+    /// period of a start.
+    pub(crate) fn excuse(&self, node: NodeKey, now: Instant) {
+        if let Some(presence) = self.lock().get_mut(&node) {
+            presence.alive_until = presence.alive_until.max(now + self.grace);
+        }
+    }
+
+    /// Nothing can be committed: the same for every node.
+    pub(crate) fn excuse_all(&self, now: Instant) {
+        for presence in self.lock().values_mut() {
+            presence.alive_until = presence.alive_until.max(now + self.grace);
+        }
+    }
+
+    /// Whether a node has been silent for too long and is not marked yet.
+    pub(crate) fn is_overdue(&self, node: NodeKey, now: Instant) -> bool {
+        self.lock().get(&node).is_some_and(|presence| presence.is_overdue(now))
+    }
+
+    /// All such nodes.
+    pub(crate) fn overdue(&self, now: Instant) -> Vec<NodeKey> {
+        let nodes = self.lock();
+        nodes.iter().filter(|(_, presence)| presence.is_overdue(now)).map(|(key, _)| *key).collect()
+    }
+
+    /// How many nodes are in each state.
+    pub(crate) fn count_by_status(&self) -> [(NodeStatus, i64); 4] {
+        let nodes = self.lock();
+        NodeStatus::ALL.map(|status| {
+            let count = nodes.values().filter(|presence| presence.status == status).count();
+            (status, i64::try_from(count).unwrap_or(i64::MAX))
+        })
+    }
+
+    /// How long silence may last, for the reason of a status change.
+    pub(crate) fn silence(&self) -> Duration {
+        self.silence
+    }
+}
+
+impl Presence {
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.status != NodeStatus::Unreachable && now >= self.alive_until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_overdue_after_three_silent_intervals() {
+        let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::ZERO, Instant::now());
+        fleet.heard(NodeKey(1), NodeStatus::Healthy, Instant::now());
+        tokio::time::advance(Duration::from_millis(14_999)).await;
+        assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(fleet.overdue(Instant::now()), [NodeKey(1)]);
+        fleet.marked(NodeKey(1), NodeStatus::Unreachable);
+        assert!(fleet.overdue(Instant::now()).is_empty(), "marked once, not every second");
+        fleet.heard(NodeKey(1), NodeStatus::Healthy, Instant::now());
+        assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_silent_while_the_database_fails() {
+        let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::from_secs(60), Instant::now());
+        fleet.heard(NodeKey(1), NodeStatus::Healthy, Instant::now());
+        tokio::time::advance(Duration::from_secs(20)).await;
+        fleet.excuse_all(Instant::now());
+        assert!(!fleet.is_overdue(NodeKey(1), Instant::now()), "its report may have been in the failed transaction");
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(fleet.is_overdue(NodeKey(1), Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_restart_only_nodes_that_were_not_heard_yet_have_the_grace() {
+        let known = [(NodeKey(1), NodeStatus::Healthy), (NodeKey(2), NodeStatus::Healthy)];
+        let fleet = Fleet::new(known.into_iter(), INTERVAL, Duration::from_secs(60), Instant::now());
+        fleet.heard(NodeKey(2), NodeStatus::Healthy, Instant::now());
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert_eq!(fleet.overdue(Instant::now()), [NodeKey(2)]);
+        tokio::time::advance(Duration::from_secs(45)).await;
+        assert!(fleet.is_overdue(NodeKey(1), Instant::now()));
+    }
+}

@@ -1,0 +1,10 @@
+//! Surrogate keys of the dimension tables. They are types, so that a key of one kind is never taken for
+//! another.
+
+/// Surrogate key of an environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct EnvironmentKey(pub i64);
+
+/// Surrogate key of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeKey(pub i64);

@@ -1,0 +1,16 @@
+//! What every layer speaks of: keys, reports, events, samples and resolutions. Nothing here reads a clock,
+//! a file or a database.
+
+pub(crate) mod compact_float;
+mod counters;
+mod event;
+mod keys;
+pub(crate) mod report;
+mod resolution;
+mod sample;
+
+pub(crate) use self::counters::add_known;
+pub(crate) use self::event::{Payload, PendingEvent, to_json};
+pub(crate) use self::keys::{EnvironmentKey, NodeKey};
+pub(crate) use self::resolution::{Step, StepRange};
+pub(crate) use self::sample::PendingSample;

@@ -1,0 +1,130 @@
+//! A report as the collector works with it, whatever protocol it came by: owned, typed, judged.
+//!
+//! Items that were refused are not in it any more; they are listed beside it.
+
+use std::collections::BTreeMap;
+
+use systole_shared::report::ComponentKind;
+use systole_shared::{
+    AgentHealth, BootId, ComponentId, HostMetrics, LogLevel, LogStream, PipelineId, PipelineStatus, Refused, UnixMillis,
+};
+
+use crate::model::NodeKey;
+
+/// One request of a node: reports of one boot, oldest first.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub node: NodeKey,
+    pub boot: BootId,
+    /// The agent's clock when it sent the request.
+    pub sent_at: UnixMillis,
+    pub received_at: UnixMillis,
+    pub reports: Vec<NodeReport>,
+    pub refusals: Refusals,
+}
+
+/// What happened on a node in one interval.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeReport {
+    pub seq: u64,
+    pub start: UnixMillis,
+    pub end: UnixMillis,
+    /// First report that this one stands for; its own seq unless it was merged.
+    pub covers_from: u64,
+    pub agent: Option<AgentFacts>,
+    pub health: Option<AgentHealth>,
+    pub host: Option<HostMetrics>,
+    pub pipelines: Vec<PipelineFacts>,
+    /// Whether `pipelines` is all that the node has: false when some were refused.
+    pub complete: bool,
+}
+
+/// What seldom changes of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AgentFacts {
+    pub version: Option<String>,
+    pub vector_version: Option<String>,
+    pub deployment_mode: Option<String>,
+    pub running_as: Option<String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One pipeline over the interval.
+#[derive(Clone, Debug)]
+pub(crate) struct PipelineFacts {
+    pub id: PipelineId,
+    pub name: Option<String>,
+    pub version: Option<i64>,
+    pub status: PipelineStatus,
+    /// The status as reported, when this version does not know it.
+    pub status_text: Option<String>,
+    pub reason: String,
+    pub pid: Option<u32>,
+    pub started_at: Option<UnixMillis>,
+    pub restarts: u64,
+    pub config_checksum: Option<String>,
+    pub sample: Option<PipelineDeltas>,
+    pub scrape_error: Option<String>,
+    pub components: Vec<ComponentFacts>,
+    pub logs: Vec<LogFact>,
+    pub logs_dropped: i64,
+}
+
+/// Deltas of a pipeline, each from 0 to 2^63-1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct PipelineDeltas {
+    pub events_in: i64,
+    pub events_out: i64,
+    pub errors: i64,
+    pub discarded: i64,
+    pub bytes_in: i64,
+    pub bytes_out: i64,
+    pub utilization: Option<f64>,
+    pub latency_ms: Option<f64>,
+    pub reset: bool,
+}
+
+/// Deltas of a component, each from 0 to 2^63-1, and its buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct ComponentFacts {
+    pub id: ComponentId,
+    pub kind: ComponentKind,
+    pub received_events: i64,
+    pub sent_events: i64,
+    pub received_bytes: Option<i64>,
+    pub sent_bytes: Option<i64>,
+    pub errors: i64,
+    pub discarded: i64,
+    pub latency_ms: Option<f64>,
+    pub utilization: Option<f64>,
+    pub buffer_events: Option<i64>,
+    pub buffer_max_events: Option<i64>,
+    pub buffer_bytes: Option<i64>,
+    pub buffer_max_bytes: Option<i64>,
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub(crate) struct LogFact {
+    pub at: UnixMillis,
+    pub stream: LogStream,
+    pub level: Option<LogLevel>,
+    pub line: String,
+}
+
+/// Items that were left out: all counted, the first ones listed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals {
+    pub listed: Vec<Refused>,
+    pub count: u64,
+}
+
+impl Refusals {
+    /// Notes one.
+    pub(crate) fn push(&mut self, refused: Refused) {
+        self.count += 1;
+        if self.listed.len() < systole_shared::ack::MAX_REFUSED_LISTED {
+            self.listed.push(refused);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a node's reports add to one minute: rows that wait to be written.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::add_known;
+
+use crate::store::{ComponentMinuteRow, NodeMinuteRow, PipelineMinuteRow};
+
+/// Rows of one node and one minute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MinuteCell {
+    /// Unix minute.
+    pub minute: i64,
+    pub node: i64,
+    pub host: Option<NodeMinuteRow>,
+    /// By series.
+    pub pipelines: Vec<PipelineMinuteRow>,
+    /// By series.
+    pub components: Vec<ComponentMinuteRow>,
+}
+
+/// A row of one series in a minute.
+trait SeriesRow {
+    fn new(minute: i64, series: i64) -> Self;
+    fn series(&self) -> i64;
+    fn add(&mut self, more: &Self);
+}
+
+impl MinuteCell {
+    /// Nothing yet.
+    pub(crate) fn new(minute: i64, node: i64) -> Self {
+        MinuteCell { minute, node, ..MinuteCell::default() }
+    }
+
+    /// The row of a pipeline's series, to add to.
+    pub(crate) fn pipeline(&mut self, series: i64) -> &mut PipelineMinuteRow {
+        row_of(&mut self.pipelines, self.minute, series)
+    }
+
+    /// The row of a component's series, to add to.
+    pub(crate) fn component(&mut self, series: i64) -> &mut ComponentMinuteRow {
+        row_of(&mut self.components, self.minute, series)
+    }
+
+    /// The host as last seen: the row replaces the one before, and the samples are counted.
+    pub(crate) fn set_host(&mut self, mut row: NodeMinuteRow) {
+        row.samples += self.host.as_ref().map_or(0, |known| known.samples);
+        self.host = Some(row);
+    }
+
+    /// Adds what came later.
+    pub(crate) fn add(&mut self, later: MinuteCell) {
+        if let Some(host) = later.host {
+            self.set_host(host);
+        }
+        add_rows(&mut self.pipelines, later.pipelines);
+        add_rows(&mut self.components, later.components);
+    }
+
+    /// Rows that it becomes.
+    pub(crate) fn row_count(&self) -> usize {
+        self.pipelines.len() + self.components.len() + usize::from(self.host.is_some())
+    }
+
+    /// Gives its rows what they share, which is not written with each of them.
+    pub(crate) fn restore_keys(&mut self) {
+        self.pipelines.iter_mut().for_each(|row| row.minute = self.minute);
+        self.components.iter_mut().for_each(|row| row.minute = self.minute);
+        if let Some(host) = &mut self.host {
+            (host.minute, host.node) = (self.minute, self.node);
+        }
+    }
+}
+
+fn row_of<R: SeriesRow>(rows: &mut Vec<R>, minute: i64, series: i64) -> &mut R {
+    // Reports name their series in the same order each time, and new ones have the highest keys.
+    let place = match rows.last() {
+        Some(last) if last.series() >= series => rows.binary_search_by_key(&series, R::series),
+        _ => Err(rows.len()),
+    };
+    let index = place.unwrap_or_else(|index| {
+        rows.insert(index, R::new(minute, series));
+        index
+    });
+    &mut rows[index]
+}
+
+fn add_rows<R: SeriesRow>(rows: &mut Vec<R>, later: Vec<R>) {
+    if rows.is_empty() {
+        *rows = later;
+        return;
+    }
+    // Both are in order, and mostly of the same series.
+    let mut next = 0;
+    for row in later {
+        let found = match rows.get(next) {
+            Some(known) if known.series() == row.series() => Ok(next),
+            _ => rows.binary_search_by_key(&row.series(), R::series),
+        };
+        match found {
+            Ok(index) => {
+                rows[index].add(&row);
+                next = index + 1;
+            }
+            Err(index) => {
+                rows.insert(index, row);
+                next = index + 1;
+            }
+        }
+    }
+}
+
+impl SeriesRow for PipelineMinuteRow {
+    fn new(minute: i64, series: i64) -> Self {
+        PipelineMinuteRow { minute, series, ..PipelineMinuteRow::default() }
+    }
+
+    fn series(&self) -> i64 {
+        self.series
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.events_in = self.events_in.saturating_add(more.events_in);
+        self.events_out = self.events_out.saturating_add(more.events_out);
+        self.errors = self.errors.saturating_add(more.errors);
+        self.discarded = self.discarded.saturating_add(more.discarded);
+        self.bytes_in = self.bytes_in.saturating_add(more.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(more.bytes_out);
+        self.utilization_sum += more.utilization_sum;
+        self.utilization_weight += more.utilization_weight;
+        self.latency_sum += more.latency_sum;
+        self.latency_weight += more.latency_weight;
+        self.samples += more.samples;
+        self.gaps += more.gaps;
+        self.resets += more.resets;
+        self.logs_dropped = self.logs_dropped.saturating_add(more.logs_dropped);
+    }
+}
+
+impl SeriesRow for ComponentMinuteRow {
+    fn new(minute: i64, series: i64) -> Self {
+        ComponentMinuteRow { minute, series, ..ComponentMinuteRow::default() }
+    }
+
+    fn series(&self) -> i64 {
+        self.series
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.received_events = self.received_events.saturating_add(more.received_events);
+        self.sent_events = self.sent_events.saturating_add(more.sent_events);
+        self.errors = self.errors.saturating_add(more.errors);
+        self.discarded = self.discarded.saturating_add(more.discarded);
+        self.received_bytes = add_known(self.received_bytes, more.received_bytes);
+        self.sent_bytes = add_known(self.sent_bytes, more.sent_bytes);
+        self.utilization_sum += more.utilization_sum;
+        self.utilization_weight += more.utilization_weight;
+        self.latency_sum += more.latency_sum;
+        self.latency_weight += more.latency_weight;
+        self.buffer_events = more.buffer_events.or(self.buffer_events);
+        self.buffer_max_events = more.buffer_max_events.or(self.buffer_max_events);
+        self.buffer_bytes = more.buffer_bytes.or(self.buffer_bytes);
+        self.buffer_max_bytes = more.buffer_max_bytes.or(self.buffer_max_bytes);
+        self.samples += more.samples;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cell(events: &[(i64, i64)]) -> MinuteCell {
+        let mut cell = MinuteCell::new(7, 1);
+        for (series, events) in events {
+            cell.pipeline(*series).events_in += events;
+            let component = cell.component(*series + 1_000);
+            component.received_bytes = add_known(component.received_bytes, (events % 2 == 0).then_some(*events));
+        }
+        cell
+    }
+
+    proptest! {
+        #[test]
+        fn cells_add_up_by_series_in_whatever_order_these_come(
+            parts in prop::collection::vec(prop::collection::vec((0_i64..20, 0_i64..100), 0..30), 1..6),
+        ) {
+            let mut sum = MinuteCell::new(7, 1);
+            let mut naive: BTreeMap<i64, (i64, Option<i64>)> = BTreeMap::new();
+            for part in &parts {
+                sum.add(cell(part));
+                for (series, events) in part {
+                    let known = naive.entry(*series).or_default();
+                    known.0 += events;
+                    if events % 2 == 0 {
+                        known.1 = Some(known.1.unwrap_or(0) + events);
+                    }
+                }
+            }
+            let pipelines: Vec<_> = sum.pipelines.iter().map(|row| (row.minute, row.series, row.events_in)).collect();
+            let components: Vec<_> = sum.components.iter().map(|row| (row.series - 1_000, row.received_bytes)).collect();
+            prop_assert_eq!(pipelines, naive.iter().map(|(series, sums)| (7, *series, sums.0)).collect::<Vec<_>>());
+            prop_assert_eq!(components, naive.iter().map(|(series, sums)| (*series, sums.1)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_host_is_the_last_one_seen_and_its_samples_are_counted() {
+        let host = |used| NodeMinuteRow { memory_used_bytes: Some(used), samples: 1, ..NodeMinuteRow::default() };
+        let mut cell = MinuteCell::new(7, 1);
+        cell.set_host(host(10));
+        let mut later = MinuteCell::new(7, 1);
+        later.set_host(host(20));
+        later.set_host(host(5));
+        cell.add(later);
+        let host = cell.host.unwrap();
+        assert_eq!((host.memory_used_bytes, host.samples), (Some(5), 3));
+    }
+}

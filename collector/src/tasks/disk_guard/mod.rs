@@ -1,0 +1,182 @@
+//! Sees to it that the database never runs into a full disk.
+//!
+//! SQLite in the middle of a transaction on a full disk only fails; and then nothing can be removed
+//! either, because that is written first, too. So room is kept: first the oldest log lines go before
+//! their time, then reports are refused, which the agents keep. Everything comes back by itself.
+
+mod level;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::HumanBytes;
+use systole_shared::UnixMillis;
+use tokio_util::sync::CancellationToken;
+
+use self::level::{Bounds, Level, Room};
+use crate::clock;
+use crate::config::{LowDisk, Retention};
+use crate::store::disk::DiskSpace;
+use crate::store::{Cutoffs, Store};
+use crate::tasks::retention;
+use crate::telemetry::logging::chain;
+use crate::telemetry::{PartLabel, Telemetry};
+
+/// Pause between two looks at a disk with room.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause between two looks at a disk that is low.
+const LOW_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause between two batches of lines that go, for reports to be written.
+const CUT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Rows of each table that go in one transaction.
+const CUT_ROWS: u32 = 1_000;
+
+/// Lines that are younger stay, however low the disk is: who looks for the reason wants to read them.
+/// No shorter retention can be configured either.
+const LEAST_KEPT_MS: i64 = 3_600_000;
+
+/// Tells what the disk has; tests tell something else.
+pub(crate) type LookAtDisk = Box<dyn Fn() -> std::io::Result<DiskSpace> + Send + Sync>;
+
+/// Whether there is room for reports, for those who take them. Costs one load of a flag.
+#[derive(Debug, Default)]
+pub(crate) struct DiskState {
+    is_full: AtomicBool,
+}
+
+impl DiskState {
+    /// Whether nothing more is to be written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+}
+
+/// Looks at the disk, and acts.
+pub(crate) struct DiskGuard {
+    store: Arc<dyn Store>,
+    look: LookAtDisk,
+    settings: LowDisk,
+    retention: Retention,
+    telemetry: Arc<Telemetry>,
+    state: Arc<DiskState>,
+    level: Level,
+    /// Whether the last look failed, which is told once.
+    is_blind: bool,
+}
+
+impl DiskGuard {
+    /// A guard that has not looked yet.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        look: LookAtDisk,
+        settings: LowDisk,
+        retention: Retention,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let state = Arc::default();
+        DiskGuard { store, look, settings, retention, telemetry, state, level: Level::Enough, is_blind: false }
+    }
+
+    /// For those who take reports.
+    pub(crate) fn state(&self) -> Arc<DiskState> {
+        Arc::clone(&self.state)
+    }
+
+    /// Looks and acts until it is stopped.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let pause = self.activate(clock::now_ms()).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One look, and at most one batch of lines. Returns the pause until the next.
+    async fn activate(&mut self, now: UnixMillis) -> Duration {
+        if !self.look().await || self.level == Level::Enough {
+            return PAUSE;
+        }
+        // With a bound of 0 the logs are not to be touched.
+        if self.settings.warn_bytes == Some(0) {
+            return LOW_PAUSE;
+        }
+        // Minutes expire by way of the journal only, which keeps sums of them.
+        let cutoffs =
+            Cutoffs { logs_before: now - LEAST_KEPT_MS, minutes_before: 0, ..retention::cutoffs(self.retention, now) };
+        match self.store.expire(cutoffs, CUT_ROWS).await {
+            Ok(0) => LOW_PAUSE,
+            Ok(removed) => {
+                self.telemetry.rows_cut.inc_by(removed);
+                CUT_PAUSE
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "log lines could not be removed from a full disk");
+                PAUSE
+            }
+        }
+    }
+
+    /// Brings the level up to date. False where there is nothing on this disk to guard.
+    pub(crate) async fn look(&mut self) -> bool {
+        let (space, file) = match ((self.look)(), self.store.file_size().await) {
+            (Ok(space), Ok(file)) => (space, file),
+            (Err(error), _) => return self.note_blindness(&error),
+            (_, Err(error)) => return self.note_blindness(&error),
+        };
+        self.is_blind = false;
+        self.telemetry.disk_free_bytes.set(signed(space.free_bytes));
+        // A database elsewhere has a disk of its own, and this one nothing to lose.
+        let Some(file) = file else { return false };
+        let used_bytes = file.file_bytes.saturating_sub(file.reusable_bytes);
+        for (part, bytes) in [("used", used_bytes), ("reusable", file.reusable_bytes), ("wal", file.wal_bytes)] {
+            self.telemetry.database_file_bytes.get_or_create(&PartLabel { part }).set(signed(bytes));
+        }
+        let room = Room { free_bytes: space.free_bytes, reusable_bytes: file.reusable_bytes };
+        let level = self.level.next(room, Bounds::new(self.settings, space.total_bytes));
+        if level != self.level {
+            tell(level, room);
+            self.level = level;
+        }
+        self.telemetry.disk_low.set(i64::from(level >= Level::Low));
+        self.telemetry.disk_full.set(i64::from(level == Level::Full));
+        self.state.is_full.store(level == Level::Full, Ordering::Relaxed);
+        true
+    }
+
+    /// Whoever can not see goes on as before.
+    fn note_blindness(&mut self, error: &dyn std::error::Error) -> bool {
+        if !self.is_blind {
+            tracing::warn!(error = chain(error), "cannot tell how full the disk is");
+        }
+        self.is_blind = true;
+        false
+    }
+}
+
+fn tell(level: Level, room: Room) {
+    let (free, reusable) = (HumanBytes(room.free_bytes), HumanBytes(room.reusable_bytes));
+    match level {
+        Level::Enough => {
+            tracing::info!(%free, %reusable, "the database's disk has room again");
+        }
+        Level::Low => {
+            tracing::warn!(%free, %reusable, "the database's disk is low: the oldest log lines go early");
+        }
+        Level::Full => {
+            tracing::error!(%free, %reusable, "the database's disk is almost full: reports are refused");
+        }
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! The guard over a real store and a disk that is told what to have.
+
+use std::sync::atomic::AtomicU64;
+
+use super::*;
+use crate::model::{NodeKey, Step, StepRange};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Access, CommitBatch, LogQuery, LogRow, NewEnrolment, NodeMinuteRow};
+
+const NOW: i64 = 1_790_000_000_000;
+const HOUR: i64 = 3_600_000;
+const DISK: u64 = 100 << 30;
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct Rig {
+    guard: DiskGuard,
+    free: Arc<AtomicU64>,
+    store: Arc<SqliteStore>,
+    _dir: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(settings: LowDisk) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
+        let free = Arc::new(AtomicU64::new(DISK / 2));
+        let told = Arc::clone(&free);
+        let look: LookAtDisk = Box::new(move || match told.load(Ordering::Relaxed) {
+            u64::MAX => Err(std::io::Error::other("no such disk")),
+            free_bytes => Ok(DiskSpace { free_bytes, total_bytes: DISK }),
+        });
+        let retention = Retention { minutes: DAY, hours: DAY, days: DAY, logs: 3 * DAY, events: DAY };
+        let guard = DiskGuard::new(store.clone(), look, settings, retention, Arc::new(Telemetry::new()));
+        Rig { guard, free, store, _dir: dir }
+    }
+
+    fn auto() -> Self {
+        Self::new(LowDisk { warn_bytes: None, stop_bytes: None })
+    }
+
+    async fn with_free(&mut self, bytes: u64) -> Duration {
+        self.free.store(bytes, Ordering::Relaxed);
+        self.guard.activate(NOW).await
+    }
+
+    /// Writes a line of some KB for each of these ages in hours, oldest first.
+    async fn write_lines(&self, ages_h: impl Iterator<Item = i64> + Send) {
+        let environment = self.store.load_access(None).await.unwrap().unwrap().environments[0].key;
+        let enrolment = NewEnrolment {
+            environment,
+            name: "n1".into(),
+            machine_id: None,
+            os: String::new(),
+            agent_version: String::new(),
+            labels: Default::default(),
+            hash: systole_shared::Token::new("n1").hash(),
+            hint: String::new(),
+            now: NOW,
+            old_tokens_until: NOW,
+        };
+        let node = self.store.enroll_node(enrolment).await.unwrap().key.0;
+        let pipelines =
+            vec![crate::store::PipelineRow { id: 1, environment: environment.0, slug: "p".into(), name: "p".into() }];
+        let line = |(seq, age_h): (i64, i64)| LogRow {
+            seq,
+            entry_seq: seq,
+            at: NOW - age_h * HOUR,
+            node,
+            pipeline: 1,
+            stream: "stdout".into(),
+            level: None,
+            line: "x".repeat(5_000),
+        };
+        let logs: Vec<_> = (1..).zip(ages_h).map(line).collect();
+        let head_seq = logs.len() as u64;
+        self.store.commit(CommitBatch { pipelines, logs, head_seq, ..CommitBatch::default() }).await.unwrap();
+    }
+
+    async fn lines(&self) -> Vec<i64> {
+        let query = LogQuery { limit: 10_000, ..LogQuery::default() };
+        self.store.list_logs(query).await.unwrap().into_iter().map(|line| (NOW - line.at) / HOUR).collect()
+    }
+}
+
+#[tokio::test]
+async fn reports_are_refused_below_the_second_bound_and_taken_again_with_room() {
+    let mut rig = Rig::auto();
+    let state = rig.guard.state();
+    assert_eq!(rig.with_free(1 << 30).await, PAUSE);
+    assert!(!state.is_full());
+    assert_eq!(rig.with_free((1 << 30) - (100 << 20)).await, LOW_PAUSE, "it looks more often");
+    assert!(!state.is_full() && rig.guard.telemetry.disk_low.get() == 1);
+    rig.with_free(200 << 20).await;
+    assert!(state.is_full() && rig.guard.telemetry.disk_full.get() == 1);
+    rig.with_free(u64::MAX).await;
+    assert!(state.is_full(), "who can not see changes nothing");
+    rig.with_free(300 << 20).await;
+    assert!(!state.is_full());
+    assert_eq!(rig.with_free(2 << 30).await, PAUSE);
+    assert!(rig.guard.telemetry.disk_low.get() == 0 && rig.guard.telemetry.disk_full.get() == 0);
+}
+
+#[tokio::test]
+async fn the_oldest_lines_go_until_there_is_room_within_the_file() {
+    let mut rig = Rig::auto();
+    // 3,000 lines of two pages each: 24 MB.
+    rig.write_lines((0..3_000).map(|line| 60 - line / 100)).await;
+    rig.with_free(DISK / 2).await;
+    assert_eq!(rig.lines().await.len(), 3_000, "with room nothing is touched");
+    // 9/8 of the bound are wanted, and some 8 MB of them are in the first thousand lines.
+    let enough = (1 << 30) + (1 << 27);
+    assert_eq!(rig.with_free((1 << 30) - 1).await, CUT_PAUSE);
+    assert_eq!(rig.with_free(enough - (4 << 20)).await, PAUSE, "what went is room");
+    let lines = rig.lines().await;
+    assert_eq!((lines.len(), lines[0]), (2_000, 50), "the oldest went, and no more than needed");
+    assert_eq!(rig.guard.telemetry.rows_cut.get(), 1_000);
+}
+
+#[tokio::test]
+async fn the_last_hour_stays_and_with_a_bound_of_0_everything_does() {
+    let never = LowDisk { warn_bytes: Some(0), stop_bytes: None };
+    for (settings, expected) in
+        [(LowDisk { warn_bytes: None, stop_bytes: None }, vec![1, 0]), (never, vec![9, 2, 1, 0])]
+    {
+        let mut rig = Rig::new(settings);
+        rig.write_lines([9, 2, 1, 0].into_iter()).await;
+        for _ in 0..3 {
+            rig.with_free(200 << 20).await;
+        }
+        assert_eq!(rig.lines().await, expected);
+    }
+}
+
+#[tokio::test]
+async fn expired_minutes_are_left_to_retention() {
+    let mut rig = Rig::auto();
+    rig.write_lines([0].into_iter()).await;
+    let minute = NOW / 60_000 - 3 * 1_440;
+    let node_minutes = vec![NodeMinuteRow { minute, node: 1, samples: 1, ..NodeMinuteRow::default() }];
+    rig.store.commit(CommitBatch { node_minutes, head_seq: 1, ..CommitBatch::default() }).await.unwrap();
+    rig.with_free(200 << 20).await;
+    let range = StepRange { step: Step::Minute, from: minute, to: minute + 1 };
+    assert_eq!(rig.store.node_minutes(NodeKey(1), range).await.unwrap().rows.len(), 1);
+}

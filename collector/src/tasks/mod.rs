@@ -1,0 +1,9 @@
+//! What runs beside the requests: each task is a loop that ends when the collector stops.
+
+pub(crate) mod disk_guard;
+pub(crate) mod liveness;
+pub(crate) mod log_index;
+pub(crate) mod retention;
+pub(crate) mod rollup;
+pub(crate) mod table_sizes;
+pub(crate) mod token_refresh;

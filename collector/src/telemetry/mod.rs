@@ -1,0 +1,6 @@
+//! What the collector says of itself: metrics and log lines.
+
+pub(crate) mod logging;
+mod metrics;
+
+pub(crate) use self::metrics::*;

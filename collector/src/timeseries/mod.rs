@@ -1,0 +1,275 @@
+//! The journal: how a report is committed in a few microseconds and is a row a minute later.
+//!
+//! A row of a minute changes with every report of it, twelve times a minute and in sixty places per
+//! node. So the committer's transaction does not touch it: it adds one record that has everything the
+//! batch added (`wal`), and the sums are kept in memory (`memtable`). Once a minute they become
+//! rows, in slices of a few milliseconds, and the records go. After a crash the records are read
+//! again. Queries add what is not in its rows yet (`merge_on_read`), so nobody sees any of this. Because all
+//! changes of minutes come by here, sums of hours that are over can be kept (`hour_cache`).
+
+mod hour_cache;
+mod memtable;
+mod merge_on_read;
+pub(crate) mod recent;
+mod wal;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+pub(crate) use self::hour_cache::HourCounts;
+use self::memtable::{Found, Pending, Slice};
+use self::wal::Record;
+use crate::clock;
+use crate::model::{EnvironmentKey, NodeKey, StepRange};
+use crate::store::{
+    CommitBatch, ComponentMinuteView, Cutoffs, IngestSnapshot, JournalRow, NodeQuery, NodeSpan, NodeView,
+    PipelineMinuteView, StateSnapshot, Store, StoreError, Stored,
+};
+
+/// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
+/// Beyond it reports are not taken, until slices are written.
+const MAX_PENDING_ROWS: usize = 1_500_000;
+
+/// How much the journal holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JournalUsage {
+    /// Rows that wait.
+    pub rows: usize,
+    /// Bytes of records in the database.
+    pub bytes: u64,
+}
+
+/// The journal over a store. All writing is the committer's.
+pub(crate) struct Journal {
+    store: Arc<dyn Store>,
+    pending: Mutex<Pending>,
+    is_full: AtomicBool,
+    /// Notified when everything that was sealed is rows.
+    folded: Notify,
+}
+
+impl Journal {
+    /// Over a store of which nothing is loaded yet.
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Journal { store, pending: Mutex::default(), is_full: AtomicBool::new(false), folded: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the committer must know before its first report, and after a transaction that failed.
+    pub(crate) async fn load(&self) -> Result<IngestSnapshot, StoreError> {
+        let mut snapshot = self.store.load_ingest().await?;
+        let records = std::mem::take(&mut snapshot.journal)
+            .into_iter()
+            .map(|row| Ok((row.id, row.body.len() as u64, Record::unpack(&row.body)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        let mut pending = self.lock();
+        pending.load(Found { mark: snapshot.fold, head_seq: snapshot.position.head, records });
+        self.note_fill(&pending);
+        merge_on_read::add_boots(&mut snapshot.nodes, &pending)?;
+        Ok(snapshot)
+    }
+
+    /// Writes a batch in one transaction: minutes, boots and pulses as a record, the rest as rows.
+    pub(crate) async fn commit(&self, mut batch: CommitBatch) -> Result<CommitBatch, StoreError> {
+        let record = Record {
+            cells: std::mem::take(&mut batch.cells),
+            boots: std::mem::take(&mut batch.boots),
+            forgotten_boots: std::mem::take(&mut batch.forgotten_boots),
+            pulses: std::mem::take(&mut batch.pulses),
+        };
+        let mut bytes = 0;
+        if !record.is_empty() {
+            let row = JournalRow { id: self.lock().next_record(), body: record.pack()? };
+            bytes = row.body.len() as u64;
+            batch.journal = Some(row);
+        }
+        let batch = self.store.commit(batch).await?;
+        let mut pending = self.lock();
+        pending.head_seq = batch.head_seq;
+        if let Some(row) = &batch.journal {
+            pending.note_record(row.id, bytes, record);
+        }
+        self.note_fill(&pending);
+        Ok(batch)
+    }
+
+    /// Makes everything that waits now ready to be written, unless something is already. Returns the
+    /// number of slices.
+    pub(crate) fn seal(&self) -> usize {
+        let mut pending = self.lock();
+        pending.seal();
+        pending.slices_left()
+    }
+
+    /// Writes the next slice of what is sealed, in one transaction. Returns its number of rows; `None`
+    /// when nothing is left.
+    pub(crate) async fn fold(&self) -> Result<Option<usize>, StoreError> {
+        let (slice, head_seq) = {
+            let pending = self.lock();
+            let Some(slice) = pending.next_slice() else { return Ok(None) };
+            (Arc::clone(slice), pending.head_seq)
+        };
+        let batch = self.store.commit(rows_of(&slice, head_seq)).await?;
+        let mut pending = self.lock();
+        pending.note_written(&slice);
+        self.note_fill(&pending);
+        if pending.is_idle() {
+            self.folded.notify_one();
+        }
+        Ok(Some(batch.row_count()))
+    }
+
+    /// Waits for the end of a fold. One waiter is told, also of one that ended before it came.
+    pub(crate) async fn folded(&self) {
+        self.folded.notified().await;
+    }
+
+    /// Whether so much waits that it has to be written first.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    fn note_fill(&self, pending: &Pending) {
+        self.is_full.store(pending.rows() > MAX_PENDING_ROWS, Ordering::Relaxed);
+    }
+
+    /// How much waits.
+    pub(crate) fn usage(&self) -> JournalUsage {
+        let pending = self.lock();
+        JournalUsage { rows: pending.rows(), bytes: pending.bytes() }
+    }
+
+    /// How often sums of hours were there.
+    pub(crate) fn hour_counts(&self) -> HourCounts {
+        self.lock().hours.counts
+    }
+
+    /// Removes up to `limit` rows of each table that are expired. Returns how many.
+    pub(crate) async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
+        let removed = self.store.expire(cutoffs, limit).await;
+        // Of a transaction that failed nobody knows whether it did.
+        if !matches!(removed, Ok(0)) {
+            self.lock().hours.drop_before(cutoffs.minutes_before);
+        }
+        removed
+    }
+
+    /// Nodes, by name.
+    pub(crate) async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
+        let _reading = self.read();
+        let mut nodes = self.store.list_nodes(query).await?;
+        merge_on_read::add_pulses(&mut nodes, &self.lock());
+        Ok(nodes)
+    }
+
+    /// The state of nodes and pipelines at one point of the sequence.
+    pub(crate) async fn snapshot(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+    ) -> Result<StateSnapshot, StoreError> {
+        let _reading = self.read();
+        let mut snapshot = self.store.snapshot(environments).await?;
+        merge_on_read::add_pulses(&mut snapshot.nodes, &self.lock());
+        Ok(snapshot)
+    }
+
+    /// One node's host by minute, hour or day.
+    pub(crate) async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Vec<NodeSpan>, StoreError> {
+        let _reading = self.read();
+        let stored = self.store.node_minutes(node, range).await?;
+        Ok(merge_on_read::node_minutes(stored, node, range, &self.lock()))
+    }
+
+    /// A pipeline by minute, hour or day, summed over nodes unless one is named.
+    pub(crate) async fn pipeline_minutes(
+        &self,
+        pipeline: i64,
+        node: Option<NodeKey>,
+        range: StepRange,
+    ) -> Result<Vec<PipelineMinuteView>, StoreError> {
+        let _reading = self.read();
+        let kept = if node.is_none() { self.read_hours(pipeline, range).await? } else { None };
+        let stored = match kept {
+            Some(stored) => stored,
+            None => self.store.pipeline_minutes(pipeline, node, range).await?,
+        };
+        Ok(merge_on_read::pipeline_minutes(stored, range, &self.lock()))
+    }
+
+    /// Reads only the rows of hours that are not in memory. `None` when that is of no use. A
+    /// [`Reading`] must have begun.
+    async fn read_hours(
+        &self,
+        pipeline: i64,
+        range: StepRange,
+    ) -> Result<Option<Stored<PipelineMinuteView>>, StoreError> {
+        let Some(found) = self.lock().look_up(pipeline, range, clock::now_ms()) else { return Ok(None) };
+        let stored = self.store.pipeline_minutes(pipeline, None, found.missing).await?;
+        Ok(self.lock().put_together(found, stored))
+    }
+
+    /// A pipeline's components by minute, hour or day, summed over nodes unless one is named.
+    pub(crate) async fn component_minutes(
+        &self,
+        pipeline: i64,
+        node: Option<NodeKey>,
+        range: StepRange,
+    ) -> Result<Vec<ComponentMinuteView>, StoreError> {
+        let _reading = self.read();
+        let stored = self.store.component_minutes(pipeline, node, range).await?;
+        Ok(merge_on_read::component_minutes(stored, range, &self.lock()))
+    }
+
+    fn read(&self) -> Reading<'_> {
+        Reading { journal: self, number: self.lock().begin_reading() }
+    }
+}
+
+/// Somebody reads rows: what becomes rows meanwhile is kept until it is known whether it was read.
+struct Reading<'a> {
+    journal: &'a Journal,
+    number: u64,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.journal.lock().end_reading(self.number);
+    }
+}
+
+/// The transaction of a slice. It also marks the hours and days that are to be summed anew.
+fn rows_of(slice: &Slice, head_seq: u64) -> CommitBatch {
+    let mut batch = CommitBatch {
+        boots: slice.boots.clone(),
+        forgotten_boots: slice.forgotten_boots.clone(),
+        pulses: slice.pulses.clone(),
+        journal_trim: slice.trim_to,
+        fold: Some(slice.mark),
+        head_seq,
+        ..CommitBatch::default()
+    };
+    let mut hours = BTreeSet::new();
+    let mut days = BTreeSet::new();
+    for cell in &slice.cells {
+        hours.insert((cell.minute.div_euclid(60), cell.node));
+        days.insert((cell.minute.div_euclid(1_440), cell.node));
+        batch.pipeline_minutes.extend_from_slice(&cell.pipelines);
+        batch.component_minutes.extend_from_slice(&cell.components);
+        batch.node_minutes.extend(cell.host.clone());
+    }
+    // In the order of the keys, so that the database touches each page once.
+    batch.pipeline_minutes.sort_unstable_by_key(|row| (row.minute, row.series));
+    batch.component_minutes.sort_unstable_by_key(|row| (row.minute, row.series));
+    batch.dirty_hours = hours.into_iter().collect();
+    batch.dirty_days = days.into_iter().collect();
+    batch
+}
+
+#[cfg(test)]
+mod tests;

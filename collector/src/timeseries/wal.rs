@@ -1,0 +1,104 @@
+//! A record of the journal: what one transaction added, packed.
+//!
+//! Whole numbers take as many bytes as they need, and floats that are whole numbers count as such;
+//! what is left that repeats (the hosts' texts) is up to zstd.
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::MinuteCell;
+use crate::store::{NodeBootRow, NodePulse, StoreError};
+
+/// The form of a record. A later version reads what an earlier one has left.
+const VERSION: u8 = 1;
+
+/// Level of zstd: the fastest that is worth it.
+const LEVEL: i32 = 1;
+
+/// What one transaction added.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub cells: Vec<MinuteCell>,
+    pub boots: Vec<NodeBootRow>,
+    /// Nodes and their boots that are remembered no more.
+    pub forgotten_boots: Vec<(i64, String)>,
+    pub pulses: Vec<(i64, NodePulse)>,
+}
+
+impl Record {
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.boots.is_empty() && self.forgotten_boots.is_empty() && self.pulses.is_empty()
+    }
+
+    /// Its bytes.
+    pub(super) fn pack(&self) -> Result<Vec<u8>, StoreError> {
+        let failed = |error: &dyn std::fmt::Display| StoreError::Corrupt(format!("a record of the journal: {error}"));
+        let plain = postcard::to_stdvec(self).map_err(|error| failed(&error))?;
+        let packed = zstd::bulk::compress(&plain, LEVEL).map_err(|error| failed(&error))?;
+        let mut body = Vec::with_capacity(packed.len() + 5);
+        body.push(VERSION);
+        body.extend(u32::try_from(plain.len()).map_err(|error| failed(&error))?.to_le_bytes());
+        body.extend(packed);
+        Ok(body)
+    }
+
+    /// Reads a record that some version has written.
+    pub(super) fn unpack(body: &[u8]) -> Result<Self, StoreError> {
+        let failed = |what: String| StoreError::Corrupt(format!("a record of the journal: {what}"));
+        let Some((&[version, a, b, c, d], packed)) = body.split_first_chunk() else {
+            return Err(failed("it is cut off".to_owned()));
+        };
+        if version != VERSION {
+            return Err(failed(format!("it has the form {version}")));
+        }
+        let len = u32::from_le_bytes([a, b, c, d]) as usize;
+        let plain = zstd::bulk::decompress(packed, len).map_err(|error| failed(error.to_string()))?;
+        let mut record: Record = postcard::from_bytes(&plain).map_err(|error| failed(error.to_string()))?;
+        record.cells.iter_mut().for_each(MinuteCell::restore_keys);
+        Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::NodeMinuteRow;
+
+    proptest! {
+        #[test]
+        fn what_was_packed_is_unpacked(
+            counts in prop::collection::vec((0_i64..1_000, any::<i64>(), any::<f64>(), any::<Option<i64>>()), 0..50),
+            text in prop::option::of(".{0,50}"),
+        ) {
+            let mut cell = MinuteCell::new(29_833_333, 12);
+            for (series, count, float, known) in &counts {
+                let row = cell.pipeline(*series);
+                (row.bytes_out, row.latency_sum) = (*count, if float.is_nan() { -0.0 } else { *float });
+                let row = cell.component(*series);
+                (row.received_bytes, row.utilization_sum) = (*known, *count as f64);
+            }
+            cell.set_host(NodeMinuteRow { minute: cell.minute, node: cell.node, load_avg_1: Some(0.5), ..Default::default() });
+            let boot = NodeBootRow { node: 12, boot: "01890a5d".into(), seq: 9, last_seen_at: 1_790_000_000_000 };
+            let record = Record {
+                cells: vec![cell],
+                boots: vec![boot],
+                forgotten_boots: vec![(3, "old".into())],
+                pulses: vec![(12, NodePulse { health: text, host: None, last_seen_at: Some(5) })],
+            };
+            let body = record.pack().unwrap();
+            prop_assert_eq!(Record::unpack(&body).unwrap(), record);
+            // The first bytes are of the packed text's frame, so that it cannot be read as another one.
+            prop_assert!(Record::unpack(&body[..body.len() - 1]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_form_is_refused_and_not_misread() {
+        let mut body = Record::default().pack().unwrap();
+        body[0] = VERSION + 1;
+        assert!(matches!(Record::unpack(&body), Err(StoreError::Corrupt(_))));
+        assert!(Record::unpack(&[VERSION]).is_err());
+    }
+}
