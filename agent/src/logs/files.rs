@@ -6,6 +6,7 @@
 mod claim;
 mod followed;
 mod look;
+mod rotated;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::followed::ROTATED_QUIET;
-use super::look::MAX_ROTATED;
+use super::rotated::MAX_ROTATED;
 use super::*;
 use crate::logs::lock;
 use crate::logs::progress::SavedLogs;
@@ -321,7 +321,7 @@ fn idle_files_give_their_places_to_files_that_are_written_to_and_come_back() {
 }
 
 #[test]
-fn a_file_that_begins_like_before_and_was_written_anew_is_read_from_its_beginning() {
+fn a_file_that_begins_like_before_and_was_rewritten_is_read_from_its_beginning() {
     let banner = "the same banner at every start\n".repeat(20);
     for is_away in [false, true] {
         let mut fixture = Fixture::new();

@@ -14,6 +14,7 @@ mod identity;
 pub(crate) mod level;
 pub(crate) mod lines;
 pub(crate) mod multiline;
+mod path_text;
 pub(crate) mod progress;
 pub(crate) mod reader;
 pub(crate) mod shelf;

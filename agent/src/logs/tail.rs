@@ -130,7 +130,7 @@ impl Tail {
         self.source
     }
 
-    /// Learns what stands before the offset, of a file that others may write anew.
+    /// Learns what stands before the offset, of a file that others may rewrite.
     pub(super) fn learn_recent(&mut self) -> io::Result<()> {
         self.recent.load(&self.file, self.offset)
     }

@@ -88,7 +88,7 @@ async fn log_files_beyond_the_bound_are_followed_when_they_are_written_to() {
 }
 
 #[tokio::test]
-async fn log_that_begins_with_the_same_banner_is_read_whole_after_it_was_written_anew() {
+async fn log_that_begins_with_the_same_banner_is_read_whole_after_it_was_rewritten() {
     let banner: Vec<String> = (0..9).map(|row| format!("{row} :: the banner of the program :: (v3.5.0)")).collect();
     let start =
         |from: usize, to: usize| banner.iter().map(|row| row.clone() + "\n").collect::<String>() + &lines(from..to);
@@ -96,11 +96,11 @@ async fn log_that_begins_with_the_same_banner_is_read_whole_after_it_was_written
     scene.append("app.log", &start(0, 30));
     wait_for(&mut scene.collector, &line(29)).await;
     scene.agent.kill().await;
-    std::fs::write(scene.path("app.log"), start(100, 160)).expect("the log is written anew");
+    std::fs::write(scene.path("app.log"), start(100, 160)).expect("the log is rewritten");
     scene.agent.run();
     wait_for(&mut scene.collector, &line(159)).await;
     // Also while the agent runs, between two looks at it.
-    std::fs::write(scene.path("app.log"), start(200, 290)).expect("the log is written anew");
+    std::fs::write(scene.path("app.log"), start(200, 290)).expect("the log is rewritten");
     let mut expected: Vec<String> = [0..30, 100..160, 200..290].into_iter().flatten().map(line).collect();
     (0..3).for_each(|_| expected.extend(banner.iter().cloned()));
     scene.assert_stored(&line(289), expected).await;

@@ -40,10 +40,10 @@ fn rank(known: &Remembered, path: &Path, identity: &Identity, file: &File) -> Op
         (true, _, true) => 4,
         (_, true, true) => 3,
         (true, _, false) => 2,
-        // Numbers of devices change when a host starts anew, so another one is no objection where there is
+        // Numbers of devices change when a host restarts, so another one is no objection where there is
         // a head.
         (_, true, false) => 1,
-        // Some file systems number their files anew with each mount.
+        // Some file systems give other numbers at each mount.
         (_, false, true) if is_proven(known) => 0,
         _ => return None,
     };

@@ -61,7 +61,7 @@ impl LogFile {
         now: Instant,
     ) -> Self {
         let mut tail = Tail::new(file, source, LogStream::File, offset);
-        // Without it, the file's head alone says whether it was written anew.
+        // Without it, the file's head alone says whether it was rewritten.
         let _ = tail.learn_recent();
         LogFile {
             path,
@@ -104,12 +104,12 @@ impl LogFile {
         Ok(reached)
     }
 
-    /// Also when it is as long as before: it may have been truncated and written anew.
+    /// Also when it is as long as before: it may have been truncated and rewritten.
     fn is_new(&self, metadata: &Metadata) -> bool {
         !self.is_at_end || self.state != state_of(metadata)
     }
 
-    /// Looks whether it was written anew since it was read.
+    /// Looks whether it was rewritten since it was read.
     pub(super) fn note_rewritten(&mut self, logs: &Mutex<LogBuffer>, round: &Round<'_>) -> io::Result<()> {
         let metadata = self.tail.file().metadata()?;
         if self.is_new(&metadata) { self.begin_anew_if_rewritten(&metadata, logs, round) } else { Ok(()) }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -24,9 +24,6 @@ use crate::logs::walk::open::{Links, open_file};
 use crate::logs::walk::own::OwnInodes;
 use crate::logs::walk::pattern::Pattern;
 use crate::logs::walk::{self, Entry, FileState, Inode, Troubles};
-
-/// Files that were rotated away and are still read.
-pub(super) const MAX_ROTATED: usize = 20;
 
 /// A directory whose time stands still is read again after this: some network file systems do not change
 /// it when a file comes.
@@ -62,11 +59,11 @@ struct Candidate<'c> {
 }
 
 /// What all files of one look have in common.
-struct Look<'l> {
+pub(super) struct Look<'l> {
     config: &'l LogFilesConfig,
-    logs: &'l Mutex<LogBuffer>,
+    pub(super) logs: &'l Mutex<LogBuffer>,
     at: UnixMillis,
-    now: Instant,
+    pub(super) now: Instant,
     own: Option<OwnInodes>,
     troubles: Troubles,
 }
@@ -76,11 +73,11 @@ impl Look<'_> {
         self.troubles.entry(what).and_modify(|known| known.push_str("; ")).or_default().push_str(&trouble.into());
     }
 
-    fn is_own(&mut self, path: &Path, metadata: &Metadata) -> bool {
+    pub(super) fn is_own(&mut self, path: &Path, metadata: &Metadata) -> bool {
         self.own.get_or_insert_with(|| self.config.own.look()).contains(path, metadata)
     }
 
-    fn remembered(&self) -> Vec<Remembered> {
+    pub(super) fn remembered(&self) -> Vec<Remembered> {
         lock(self.logs).progress.remembered().collect()
     }
 }
@@ -322,72 +319,18 @@ impl LogFiles {
         self.copies.remove(inode);
         // From here on nothing is asked of the disk: the heartbeat waits for this lock.
         let mut logs = lock(look.logs);
-        for stale in remembered.iter().filter(|known| known.identity.inode() == *inode) {
+        // The file that had this place is gone, or was rewritten.
+        for stale in remembered.iter().filter(|known| known.identity.inode() == *inode && !known.is_ended) {
             if stale.taken.check.is_none() {
                 logs.progress.retire(stale.id);
+            } else {
+                logs.progress.end_content(stale.id, look.at);
             }
         }
         let source = logs.progress.open_at(place, start);
         drop(logs);
         self.files.push(LogFile::new(path.clone(), identity, file, (source, start.offset), look.now));
         Ok(())
-    }
-
-    /// Looks for files that were renamed while the agent was away, to names that no pattern has: they
-    /// lie where they lay.
-    fn search_rotated(&mut self, present: &HashSet<Inode>, look: &mut Look<'_>) {
-        let mut missing: HashMap<PathBuf, Vec<Remembered>> = HashMap::new();
-        for known in look.remembered() {
-            let is_there = present.contains(&known.identity.inode());
-            if let Some(dir) = known.path.parent().filter(|_| !is_there) {
-                missing.entry(dir.to_owned()).or_default().push(known);
-            }
-        }
-        for (dir, missing) in missing {
-            let Ok(entries) = std::fs::read_dir(&dir) else { continue };
-            for entry in entries.filter_map(Result::ok).take(walk::MAX_ENTRIES) {
-                if missing.iter().any(|known| known.identity.inode().ino == entry.ino()) {
-                    // What cannot be read is given up: no pattern means it.
-                    let _ = self.follow_rotated(&dir, &entry.path(), &missing, look);
-                }
-            }
-        }
-    }
-
-    fn follow_rotated(
-        &mut self,
-        dir: &Path,
-        path: &Path,
-        missing: &[Remembered],
-        look: &mut Look<'_>,
-    ) -> io::Result<()> {
-        let Some(file) = open_file(dir, path, Links::Refused)? else { return Ok(()) };
-        if look.is_own(path, &file.metadata()?) || self.files.iter().any(|known| is_same(known, &file)) {
-            return Ok(());
-        }
-        let identity = Identity::of(&file)?;
-        let Some(same) = claim::find_same(missing, path, &identity, &file) else { return Ok(()) };
-        if same.identity.inode().ino != identity.inode().ino {
-            return Ok(());
-        }
-        // The name that patterns had for it stays.
-        lock(look.logs).progress.claim_file(same.id, Place::File { path: same.path.clone(), identity });
-        let offset = same.taken.offset;
-        let mut file = LogFile::new(same.path.clone(), identity, file, (same.id, offset), look.now);
-        file.is_named = false;
-        self.files.push(file);
-        Ok(())
-    }
-
-    /// Gives up the oldest of too many rotated files; their lines are counted as dropped.
-    fn bound_rotated(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
-        let rotated = self.files.iter_mut().filter(|file| file.is_rotated);
-        let mut rotated: Vec<&mut LogFile> = rotated.collect();
-        let Some(too_many) = rotated.len().checked_sub(MAX_ROTATED).filter(|too_many| *too_many > 0) else { return };
-        rotated.sort_by_cached_key(|file| file.age_rank());
-        for file in rotated.into_iter().take(too_many) {
-            file.give_up(logs, round);
-        }
     }
 }
 
@@ -402,10 +345,6 @@ fn seen_until(candidate: &Candidate<'_>, length: u64, remembered: &[Remembered],
         Some(known) => Some(known.length).filter(|seen| *seen <= length),
         None => forgotten.is_some_and(|until| written_ms(&state) <= until).then_some(length),
     }
-}
-
-fn is_same(known: &LogFile, file: &std::fs::File) -> bool {
-    file.metadata().is_ok_and(|metadata| super::followed::inode_of(&metadata) == known.identity.inode())
 }
 
 fn written_ms(state: &FileState) -> UnixMillis {
