@@ -178,7 +178,7 @@ impl LogFiles {
                 waiting.push(candidate);
             }
         }
-        waiting.sort_by(|one, other| other.entry.state.written.cmp(&one.entry.state.written));
+        waiting.sort_by_key(|candidate| std::cmp::Reverse(candidate.entry.state.written));
         waiting
     }
 
