@@ -71,9 +71,8 @@ impl LogFiles {
     /// Reads on.
     pub(super) fn poll(&mut self, config: &LogFilesConfig, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> Polled {
         if self.next_look.is_none_or(|due| round.now >= due) {
-            let began = Instant::now();
             self.look(config, logs, round);
-            let took = began.elapsed();
+            let took = round.now.elapsed();
             self.next_look = Some(round.now + LOOK_EVERY.max(took * LOOK_SHARE));
         }
         // Rotated ones first, for their lines are older; the others in turn, so that none keeps the
