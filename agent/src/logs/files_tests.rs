@@ -371,6 +371,27 @@ fn a_copy_is_not_read_again_and_gives_what_its_original_had_no_time_to() {
 }
 
 #[test]
+fn copies_of_a_log_that_is_truncated_again_and_again_before_they_are_found_are_read_once() {
+    let mut fixture = Fixture::new();
+    let lines = |rotation: u32| -> String {
+        (0..20).map(|number| format!("line {number:02} of rotation {rotation} of a log\n")).collect()
+    };
+    for rotation in 0..5 {
+        fixture.write("a.log", &lines(rotation));
+        if rotation == 0 {
+            fixture.poll();
+        }
+        fixture.read();
+        assert_eq!(fixture.report().len(), 20);
+        std::fs::copy(fixture.path("a.log"), fixture.path(&format!("copy {rotation}.log"))).unwrap();
+        File::options().write(true).open(fixture.path("a.log")).unwrap().set_len(0).unwrap();
+        fixture.read();
+    }
+    fixture.write("a.log", "end\n");
+    assert_eq!(fixture.polled(), ["end"]);
+}
+
+#[test]
 fn two_short_files_that_are_alike_are_two_files() {
     let mut fixture = Fixture::new();
     let text = "a program that says no time and starts twice, as two services may do\n";

@@ -24,6 +24,10 @@ const SEEN_STEP_MS: i64 = 3_600_000;
 /// files that were not seen for longest are forgotten.
 pub(crate) const MAX_REMEMBERED: usize = 1_000;
 
+/// Contents of one file that are gone and may come as copies: a log may be truncated more than once before
+/// its first copy is found.
+const MAX_ENDED_CONTENTS: usize = 8;
+
 /// One source of lines, within its pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SourceId(u64);
@@ -277,16 +281,23 @@ impl Progress {
     }
 
     /// The content of a file is gone, and another one is in its place. How far it was read is remembered:
-    /// a copy of it may come. Of one file only the last content is.
+    /// a copy of it may come.
     pub(crate) fn end_content(&mut self, id: SourceId, now: UnixMillis) {
         let Some(Place::File { path, identity }) = self.sources.get(&id).map(|source| source.place.clone()) else {
             return;
         };
-        for source in self.sources.values_mut().filter(|source| source.missing_since.is_some()) {
-            if let Place::File { path: other_path, identity: other } = &source.place {
-                source.is_retired |= source.is_ended && *other_path == path && other.inode() == identity.inode();
-            }
-        }
+        let of_file = self.sources.values_mut().filter(|source| source.is_ended && !source.is_retired);
+        let mut of_file: Vec<&mut Source> = of_file
+            .filter(|source| match &source.place {
+                Place::File { path: other_path, identity: other } => {
+                    *other_path == path && other.inode() == identity.inode()
+                }
+                Place::Output(_) => false,
+            })
+            .collect();
+        // The oldest first: ids grow.
+        let too_many = (of_file.len() + 1).saturating_sub(MAX_ENDED_CONTENTS);
+        of_file.iter_mut().take(too_many).for_each(|source| source.is_retired = true);
         if let Some(source) = self.sources.get_mut(&id) {
             source.is_ended = true;
         }
