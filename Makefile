@@ -7,8 +7,9 @@ MACHETE_VERSION := 0.9.2
 FUZZ_VERSION := 0.13.2
 DENY_VERSION := 0.20.2
 # The client library.
-CLIENT := collector/dashboard
-CLIENT_TYPES := $(CLIENT)/src/generated/feed.ts
+CLIENT := collector/dashboard/client
+CLIENT_FEED := $(CLIENT)/src/generated/feed.ts
+CLIENT_QUERIES := $(CLIENT)/src/generated/queries.ts
 
 .PHONY: help
 help: ## Show this list
@@ -45,7 +46,8 @@ lint: setup setup-node ## Check words, links, formatting, lints, unused dependen
 		else echo "shellcheck is missing: shell scripts are not checked" >&2; fi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 	cd $(CLIENT) && npm run --silent lint
-	@$(DECLARE_TYPES) | cmp - $(CLIENT_TYPES) || { echo "the types of the feed have changed: run make types" >&2; exit 1; }
+	@$(DECLARE_FEED) | cmp - $(CLIENT_FEED) || { echo "the types of the feed have changed: run make types" >&2; exit 1; }
+	@$(DECLARE_QUERIES) | cmp - $(CLIENT_QUERIES) || { echo "the types of the queries have changed: run make types" >&2; exit 1; }
 
 # Not a part of lint: the tool takes minutes to install, and the advisories come from GitHub. DENY=… selects checks.
 .PHONY: deny
@@ -59,17 +61,22 @@ fmt: setup-node ## Format the code
 	$(CARGO) fmt --all
 	cd $(CLIENT) && npm run --silent fmt
 
-# The declarations of the feed's Rust types, formatted.
-DECLARE_TYPES = $(CARGO) run --quiet --package systole-shared --features ts --example typescript --locked | \
+# TypeScript of the feed's Rust types, and of the queries in the collector's OpenAPI document.
+DECLARE_FEED = $(CARGO) run --quiet --package systole-shared --features ts --example typescript --locked | \
 	(cd $(CLIENT) && node_modules/.bin/biome format --stdin-file-path=src/generated/feed.ts)
+DECLARE_QUERIES = $(CARGO) run --quiet --package systole-collector --locked -- openapi | \
+	(cd $(CLIENT) && node scripts/declare_queries.mjs | node_modules/.bin/biome format --stdin-file-path=src/generated/queries.ts)
 
+# The types of the queries use those of the feed, so they are written after them.
 .PHONY: types
 types: setup setup-node ## Write the client library's types from the Rust types
-	@$(DECLARE_TYPES) > $(CLIENT_TYPES).new
-	@[ -s $(CLIENT_TYPES).new ] && mv $(CLIENT_TYPES).new $(CLIENT_TYPES)
+	@$(DECLARE_FEED) > $(CLIENT_FEED).new
+	@[ -s $(CLIENT_FEED).new ] && mv $(CLIENT_FEED).new $(CLIENT_FEED)
+	@$(DECLARE_QUERIES) > $(CLIENT_QUERIES).new
+	@[ -s $(CLIENT_QUERIES).new ] && mv $(CLIENT_QUERIES).new $(CLIENT_QUERIES)
 
 .PHONY: client
-client: setup-node ## Build the client library, into collector/dashboard/dist
+client: setup-node ## Build the client library, into collector/dashboard/client/dist
 	cd $(CLIENT) && npm run --silent build
 
 # Generator and collector share the machine, so nothing else should run on it.

@@ -3,6 +3,9 @@
 //! Sources stop first (watchdog, token follower, rollups, retention), then the committer takes no more
 //! reports and finishes those that wait, then subscribers get their goodbye, then the listener
 //! closes. Every part has a deadline, so that a stop always ends.
+//!
+//! Transparent huge pages are disabled (PR_SET_THP_DISABLE). The allocator asks for them, and they turn
+//! the untouched halves of buffers into memory: 21 KB per idle stream instead of 13.
 
 mod cors;
 mod sockets;

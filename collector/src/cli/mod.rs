@@ -13,7 +13,6 @@ mod files;
 mod migrate_data;
 mod narrator;
 mod restore;
-mod sse;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -96,6 +95,9 @@ enum Command {
     /// Measure the way of a report without HTTP
     #[command(hide = true)]
     BareWork(bare_work::BareWorkArgs),
+    /// Print the HTTP interface as OpenAPI 3.1, as `/api/v1/openapi.json` has it
+    #[command(hide = true)]
+    Openapi,
     /// Print what makes a shell complete this program's commands and options
     Completions {
         /// Of which shell
@@ -154,6 +156,9 @@ pub(crate) fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Cli::command(), "systole-collector", &mut script);
         return finish(std::io::stdout().write_all(&script).map_err(anyhow::Error::from));
     }
+    if let Command::Openapi = cli.command {
+        return finish(writeln!(std::io::stdout(), "{}", crate::http::openapi_document()).map_err(anyhow::Error::from));
+    }
     let none = None;
     let flags = match &cli.command {
         Command::Serve(args) | Command::CheckConfig(args) => args.flags(),
@@ -185,7 +190,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
         Command::BareWork(args) => runtime.block_on(bare_work::run(args, &config)),
-        Command::Completions { .. } => Ok(()),
+        Command::Openapi | Command::Completions { .. } => Ok(()),
     };
     // What still runs on a thread of its own (a query that takes minutes) has had its deadline.
     runtime.shutdown_background();

@@ -4,6 +4,11 @@
 //! those of several, and in the database are all the same number. Durable and conflated frames have
 //! rings of their own: ten thousand nodes bring twenty thousand conflated events a second, and must not
 //! push the status changes off that somebody who was away for a minute comes back for.
+//!
+//! Durable and conflated frames have separate rings: the metrics of a large fleet would push status
+//! changes out within seconds. A subscriber that is too slow for the conflated ring receives the newest
+//! frames. One that is too slow for the durable ring is served from the database up to where the ring
+//! begins.
 
 use std::collections::HashMap;
 use std::iter::Peekable;

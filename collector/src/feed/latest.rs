@@ -2,6 +2,10 @@
 //!
 //! Who waits for a while, or has been too slow, needs no more than these. One look takes them in the
 //! order of their sequence numbers, however many older ones there were in between.
+//!
+//! Durable events are sent at once. Conflated ones wait for `every`, then the newest of each node and
+//! pipeline is sent. A conflated event that durable events have passed has no `id:` line, so that the
+//! position of the client does not go back. After a reconnect such an event can arrive a second time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,8 @@
 //! How many streams there may be, and how far behind they are.
+//!
+//! The retry times that a refused client receives are random: 1 to 3 s when too many come at once, 10 to
+//! 20 s when all places are taken. Equal times would bring all of them back together. The goodbyes of a
+//! shutdown are spread over 1 ms per stream, at most 4 s, and events continue until then.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,8 @@
 //! Reading back from the database what the rings have no more.
+//!
+//! A replay sends the first 10,000 durable events after the id, then one `gap` up to the start of the
+//! rings, and continues from there. The reason is `limit` for a client that reconnects and `slow` for
+//! one that was too slow.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,7 @@
 //! The state of nodes and pipelines at one point of the sequence, in parts that fit into a write.
+//!
+//! Equal filters share a snapshot when the second request comes within a second of the first and the
+//! first is still being sent. Each stream continues after the id of its own snapshot.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -1,4 +1,8 @@
 //! Query parameters: every bad value is a 400 that names its parameter.
+//!
+//! A cursor of a history is the step and the beginning of the next page's first item, so the store knows
+//! nothing about pages. The range is cut to what is kept (and two days, because expiry can lag), so that an
+//! open `from` does not produce empty pages.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,4 +1,18 @@
 //! What one report changes. Pure: it takes `now` and touches only the state that it is given.
+//!
+//! - A log line has the agent's time, but never one later than the report's arrival: a line from the
+//!   future would never expire, and would block the expiry of all lines after it. The status change of
+//!   a refused report has the time of its arrival.
+//! - A pipeline that a complete report no longer contains becomes STOPPED. A report that lost items to
+//!   refusal is not complete.
+//! - A duplicate identity is reported when a boot returns after another one had reported, twice within a
+//!   minute. Once can be a late request of an agent that has ended. The state ends a minute after the last return.
+//! - A merged report that covers an applied one is refused: it cannot be split again.
+//! - Counters are accepted up to 2^63-1, and rows saturate there.
+//! - A report without `sample` counts as a gap only with `scrapeError`: a pipeline without metrics has
+//!   no gaps.
+//! - After a restore the next report of an agent is ahead of the expected number. It is applied, and the
+//!   numbers in between are a gap of the node.
 
 use std::sync::Arc;
 
@@ -200,6 +214,7 @@ fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Context, chan
         && node.agent.as_ref() != Some(agent)
     {
         let change = changes.node(node.key);
+        change.name = agent.name.clone();
         change.agent_version = agent.version.clone();
         change.vector_version = agent.vector_version.clone();
         change.deployment_mode = agent.deployment_mode.clone();

@@ -4,6 +4,8 @@
 //! One task, so that "committed", "acknowledged" and "published" have one order. While a
 //! transaction runs, requests gather; the next one takes them all, so that the disk's latency sets
 //! the size of a batch and an idle collector answers at once.
+//!
+//! See docs/adr/0001-acknowledged-means-committed.md for the order, the size and the spacing of batches.
 
 use std::sync::Arc;
 use std::time::Duration;

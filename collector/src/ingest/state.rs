@@ -3,6 +3,12 @@
 //!
 //! Only the committer changes it, ahead of the transaction that writes the same; when a transaction
 //! fails the state is loaded anew.
+//!
+//! A node or pipeline that is seen for the first time changes from `UNKNOWN`. A node that enrolled and
+//! never reports becomes UNREACHABLE like any other.
+//!
+//! Histories are kept for the first `max_component_series` components, because each costs about 80 KB of disk
+//! a day. The others have recent samples and events. A database with more components keeps those that it has.
 
 use foldhash::HashMap;
 

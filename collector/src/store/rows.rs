@@ -1,5 +1,8 @@
 //! Rows of the hot tables, shared by every store. Keys are the small integers of the dimension
 //! tables; times are Unix milliseconds; minutes are Unix minutes.
+//!
+//! Utilization is summed as busy milliseconds over milliseconds, and latency as microseconds over
+//! events. Whole numbers take three bytes on disk where fractions take eight.
 
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
@@ -72,6 +75,7 @@ impl NodePulse {
 #[derive(Clone, Debug, Default, AsChangeset)]
 #[diesel(table_name = nodes)]
 pub(crate) struct NodeChange {
+    pub name: Option<String>,
     pub agent_version: Option<String>,
     pub vector_version: Option<String>,
     pub deployment_mode: Option<String>,

@@ -1,4 +1,9 @@
 //! The watchdog that notices when a node falls silent.
+//!
+//! The grace after a start applies only to nodes that this process has not received a report from.
+//! A node that has reported since is UNREACHABLE after three intervals. A failing database is not a
+//! silent fleet: a node whose report could not be committed receives the grace again, and so does every
+//! node after two failed transactions in a row.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,11 @@
 //! Removing what is older than its retention, in small batches that leave the writer to reports.
+//!
+//! Tokens of nodes and sessions are removed when they have ended. Tokens that people made stay in the
+//! list.
+//!
+//! Minutes expire by whole hours and hours by whole days, never before they are summed
+//! (docs/adr/0007-rollups-by-dirty-marks.md). Older sums stay as they are, even if a late report or a
+//! longer retention brings some of their minutes back.
 
 use std::sync::Arc;
 use std::time::Duration;

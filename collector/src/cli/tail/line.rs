@@ -1,4 +1,7 @@
 //! Events as lines: time, what it is, whom it is about, and the rest.
+//!
+//! Escape sequences in texts of others are removed; other control characters are shown as U+FFFD.
+//! `--json` changes nothing.
 
 use std::fmt::Write;
 

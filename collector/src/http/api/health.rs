@@ -1,4 +1,7 @@
 //! Whether the process lives, and whether it can work.
+//!
+//! The canary of `/readyz` takes the path of an event through the hub to the subscribers of a worker. It
+//! is no event: it has no sequence number and wakes no other subscriber.
 
 use std::time::Duration;
 

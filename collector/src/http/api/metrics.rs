@@ -1,4 +1,6 @@
 //! `GET /metrics`: what the collector counts of itself, over all environments.
+//!
+//! It needs a token of all environments, because its values cover all of them.
 
 use std::sync::atomic::Ordering;
 

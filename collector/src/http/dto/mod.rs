@@ -167,6 +167,7 @@ impl Node {
 /// Reports of a node that never came.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ReportGap)]
 pub(crate) struct Gap {
     boot_id: String,
     from_seq: i64,

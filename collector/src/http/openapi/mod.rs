@@ -3,6 +3,9 @@
 //!
 //! It needs no token: it is the same for every collector of this version, and whoever reads it
 //! learns nothing of the fleet.
+//!
+//! The schema of the feed is the schema of each event's `data`: OpenAPI 3.1 has none for the items of a
+//! stream (3.2 has). See docs/adr/0012-contract-from-code.md.
 
 pub(super) mod parameters;
 pub(super) mod problems;
@@ -98,6 +101,11 @@ impl Modify for Access {
 
 /// The document, written once.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
+
+/// The document as text: JSON.
+pub(crate) fn text() -> &'static str {
+    &DOCUMENT
+}
 
 /// This document
 #[utoipa::path(

@@ -3,6 +3,9 @@
 //! The whole body is read into borrowed structs at once. Only when that fails is it read again item
 //! by item, so that one pipeline with a wrong type is refused alone; a healthy report pays nothing
 //! for it.
+//!
+//! Unknown fields of a report are ignored, because a newer agent can send them. Unknown settings, in
+//! contrast, are errors.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -224,7 +227,10 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
 
 fn take_agent(agent: AgentInfo<'_>) -> AgentFacts {
     let label = |(key, value): (Text<'_>, Text<'_>)| (short(key.as_str()), short(value.as_str()));
+    // Names stand in log lines and tables, as those of enrolment do.
+    let name = short_option(agent.name).map(|name| name.trim().replace(char::is_control, "\u{FFFD}"));
     AgentFacts {
+        name: name.filter(|name| !name.is_empty()),
         version: short_option(agent.version),
         vector_version: short_option(agent.vector_version),
         deployment_mode: short_option(agent.deployment_mode),

@@ -1,4 +1,6 @@
 //! The queries of the API.
+//!
+//! Names sort by their bytes, as on SQLite, whatever the locale of the server is.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;

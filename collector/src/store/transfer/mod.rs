@@ -4,6 +4,9 @@
 //! remembers with each page how far it is: a copy that was cut off goes on there. Afterwards both
 //! sides count and sum every table. What the two kinds do not have in common is behind [`Side`];
 //! the SQL here is of both.
+//!
+//! Every other command refuses an unfinished copy. A finished one is only compared when the command runs
+//! again. The target must be empty; even a token is too much.
 
 mod cells;
 mod sums;

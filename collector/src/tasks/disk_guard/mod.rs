@@ -3,6 +3,11 @@
 //! SQLite in the middle of a transaction on a full disk only fails; and then nothing can be removed
 //! either, because that is written first, too. So room is kept: first the oldest log lines go before
 //! their time, then reports are refused, which the agents keep. Everything comes back by itself.
+//!
+//! A low disk is one with little room: free on the disk, or reusable in the file. Logs are removed down to
+//! the last hour, in the batches of expiry; minutes, hours and events never. Refusal is a flag that
+//! the routes read after the body. Nodes that were refused are excused like those of a failing
+//! database. On PostgreSQL the disk is only shown.
 
 mod level;
 
