@@ -69,6 +69,7 @@ pub(crate) fn read_one(name: &str, table: Table, mistakes: &mut Mistakes) -> Opt
         ignore: section.texts("ignore").unwrap_or_default(),
         uptime: section.text("uptime"),
         start_time: section.text("start_time"),
+        timestamps_show_expiry: section.flag("timestamps_show_expiry").unwrap_or(false),
         rules: read_labelled(&mut section).into_iter().collect(),
     };
     let components = section.tables("component");

@@ -113,6 +113,9 @@ pub(crate) struct MappingParts {
     pub(crate) uptime: Option<String>,
     /// The metric that holds the process's start; `process_start_time_seconds` by default.
     pub(crate) start_time: Option<String>,
+    /// A series whose timestamp stands still while those of others move has expired: it counts from
+    /// zero when it moves again. Elsewhere it is only idle.
+    pub(crate) timestamps_show_expiry: bool,
     /// Which metrics are which fields of which components.
     pub(crate) rules: Vec<Rule>,
 }
@@ -254,6 +257,11 @@ impl Mapping {
     /// The rule of [`Target::Field`].
     pub(crate) fn rule(&self, index: usize) -> &Rule {
         &self.parts.rules[index]
+    }
+
+    /// Whether a timestamp that stands still shows that its series has expired.
+    pub(crate) fn timestamps_show_expiry(&self) -> bool {
+        self.parts.timestamps_show_expiry
     }
 
     /// Whether the component that a label names so is left out.

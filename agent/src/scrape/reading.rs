@@ -19,6 +19,8 @@ pub(crate) struct Reading {
     pub(crate) uptime_seconds: Option<f64>,
     /// The process's start, in seconds since the epoch.
     pub(crate) start_time_seconds: Option<f64>,
+    /// The newest capture of the process's counters, where timestamps show which series have expired.
+    pub(crate) captured_at: Option<i64>,
     /// Samples that were read, mapped or not.
     pub(crate) samples: u64,
     /// Lines that were none.
@@ -50,6 +52,8 @@ pub(crate) struct CounterReading {
     /// The count since the process's start, without its fraction; `None` for a value that no
     /// counter can have (NaN, infinite, negative).
     pub(crate) total: Option<u64>,
+    /// When it was captured, where that shows whether the series has expired.
+    pub(crate) at: Option<i64>,
 }
 
 /// A series of a process, as a hash of field, component, metric and labels: a fleet's agent keeps
@@ -85,18 +89,43 @@ pub(crate) struct BegunReading<'m> {
     reading: Reading,
     /// Where each component stands in the reading.
     index: HashMap<String, usize>,
+    captures: Captures,
+}
+
+/// What timestamps say of the captures that a page is made of.
+#[derive(Debug, Default)]
+struct Captures {
+    /// The newest of a counter.
+    newest: Option<i64>,
+    /// That of the uptime: it never expires, and it follows a clock that is set back.
+    uptime: Option<i64>,
+    uptimes: u32,
+}
+
+impl Captures {
+    /// The newest capture. None if the page is of several processes: one of them may stand still
+    /// and go on later.
+    fn of_one_process(&self) -> Option<i64> {
+        if self.uptimes > 1 { None } else { self.uptime.or(self.newest) }
+    }
 }
 
 impl<'m> BegunReading<'m> {
     /// Begins, in the terms of a mapping.
     pub(crate) fn new(mapping: &'m Mapping) -> Self {
-        BegunReading { mapping, text: TextReader::default(), reading: Reading::default(), index: HashMap::new() }
+        BegunReading {
+            mapping,
+            text: TextReader::default(),
+            reading: Reading::default(),
+            index: HashMap::new(),
+            captures: Captures::default(),
+        }
     }
 
     /// Takes the next bytes.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        let BegunReading { mapping, text, reading, index } = self;
-        text.push(chunk, |sample| reading.add(&sample, mapping, index));
+        let BegunReading { mapping, text, reading, index, captures } = self;
+        text.push(chunk, |sample| reading.add(&sample, mapping, index, captures));
     }
 
     /// Whether the body so far ends with a whole line.
@@ -106,8 +135,9 @@ impl<'m> BegunReading<'m> {
 
     /// The body has ended.
     pub(crate) fn finish(self) -> Reading {
-        let BegunReading { mapping, text, mut reading, mut index } = self;
-        reading.garbage_lines = text.finish(|sample| reading.add(&sample, mapping, &mut index));
+        let BegunReading { mapping, text, mut reading, mut index, mut captures } = self;
+        reading.garbage_lines = text.finish(|sample| reading.add(&sample, mapping, &mut index, &mut captures));
+        reading.captured_at = captures.of_one_process().filter(|_| mapping.timestamps_show_expiry());
         reading
     }
 }
@@ -120,11 +150,21 @@ impl Reading {
         begun.finish()
     }
 
-    fn add(&mut self, sample: &Sample<'_>, mapping: &Mapping, index: &mut HashMap<String, usize>) {
+    fn add(
+        &mut self,
+        sample: &Sample<'_>,
+        mapping: &Mapping,
+        index: &mut HashMap<String, usize>,
+        captures: &mut Captures,
+    ) {
         self.samples += 1;
         for target in mapping.targets(sample.name) {
             match *target {
-                Target::Uptime => self.uptime_seconds = Some(sample.value).filter(|value| value.is_finite()),
+                Target::Uptime => {
+                    self.uptime_seconds = Some(sample.value).filter(|value| value.is_finite());
+                    captures.uptime = sample.timestamp;
+                    captures.uptimes += 1;
+                }
                 Target::StartTime => self.start_time_seconds = Some(sample.value).filter(|value| value.is_finite()),
                 Target::Field { rule, field, rank } => {
                     let rule = mapping.rule(rule);
@@ -133,6 +173,7 @@ impl Reading {
                     if !rule.labels.iter().all(matches) {
                         continue;
                     }
+                    captures.newest = captures.newest.max(sample.timestamp);
                     let Some(id) = component_id(&rule.component, sample, mapping) else { continue };
                     let kind = match &rule.kind {
                         Kind::Fixed(kind) => *kind,
@@ -211,7 +252,7 @@ impl ComponentReading {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
                 let total = valid.then_some(sample.value as u64);
                 let series = series_key(&self.id, field, sample.name, sample.labels);
-                self.counters.push(CounterReading { field, rank, series, total });
+                self.counters.push(CounterReading { field, rank, series, total, at: sample.timestamp });
             }
             Field::Gauge(gauge) if sample.value.is_finite() && sample.value >= 0.0 => {
                 self.gauges.add(gauge, sample.value);

@@ -1,11 +1,12 @@
 //! Deltas of components between two reports, and the pipeline's totals out of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use systole_shared::{ComponentKind, ComponentReport, Counter as WireCounter, PipelineSample};
 
+use super::deltas::KEPT_SCRAPES;
 use super::mapping::Counter;
-use super::reading::{ComponentReading, Gauges, Reading};
+use super::reading::{ComponentReading, Gauges};
 
 /// What was counted since the last report.
 #[derive(Clone, Debug, Default)]
@@ -67,10 +68,16 @@ impl Deltas {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Intakes(HashMap<String, Intake>);
 
+/// How many sources are kept that the page does not have: labels that come and go must not pile up.
+const MAX_ABSENT_SOURCES: usize = 1_000;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Intake {
     events: Option<Side>,
     bytes: Option<Side>,
+    /// How many scrapes in a row did not have the source.
+    misses: u16,
+    is_on_page: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,12 +104,18 @@ impl Intakes {
         self.0.len()
     }
 
-    /// Forgets the sources that a scrape does not have: labels that come and go must not pile up.
-    pub(crate) fn keep(&mut self, reading: &Reading) {
-        let is_source = |component: &&ComponentReading| component.kind == ComponentKind::Source;
-        let sources: HashSet<&str> =
-            reading.components.iter().filter(is_source).map(|component| component.id.as_str()).collect();
-        self.0.retain(|id, _| sources.contains(id.as_str()));
+    /// Ends a scrape: forgets the sources that were missed for as long as their series are kept.
+    pub(crate) fn end_scrape(&mut self) {
+        let mut absent = 0;
+        self.0.retain(|_, intake| {
+            if std::mem::take(&mut intake.is_on_page) {
+                intake.misses = 0;
+                return true;
+            }
+            intake.misses += 1;
+            absent += 1;
+            intake.misses <= KEPT_SCRAPES && absent <= MAX_ABSENT_SOURCES
+        });
     }
 
     fn sides(&mut self, component: &ComponentReading) -> (Side, Side) {
@@ -110,7 +123,11 @@ impl Intakes {
             let series = component.counters.iter().filter(|counter| counter.field == field);
             series.filter_map(|counter| counter.total).fold(0, u64::saturating_add)
         };
-        let intake = self.0.entry(component.id.clone()).or_default();
+        if !self.0.contains_key(&component.id) {
+            self.0.insert(component.id.clone(), Intake::default());
+        }
+        let Some(intake) = self.0.get_mut(&component.id) else { return (Side::Received, Side::Received) };
+        intake.is_on_page = true;
         let events = decide(&mut intake.events, total(Counter::ReceivedEvents), total(Counter::SentEvents));
         let bytes = decide(&mut intake.bytes, total(Counter::ReceivedBytes), total(Counter::SentBytes));
         (events, bytes)

@@ -42,6 +42,9 @@ pub enum Command {
     DropSeries(String, Metric),
     /// `restore-series?component=out&metric=sent_events`: they come back at zero.
     RestoreSeries(String, Metric),
+    /// `expire`: all counters expire; each is shown with a timestamp that stands still until it counts
+    /// again, from zero.
+    Expire,
     /// `reset`: all counters go back to zero.
     Reset,
     /// `tap?on=1`: `_tap` appears or goes.
@@ -78,6 +81,7 @@ impl Command {
             "unfreeze" => Command::Unfreeze,
             "drop-series" => series().map(|(component, metric)| Command::DropSeries(component, metric))?,
             "restore-series" => series().map(|(component, metric)| Command::RestoreSeries(component, metric))?,
+            "expire" => Command::Expire,
             "reset" => Command::Reset,
             "tap" => Command::Tap(number("on", 1)? != 0),
             _ => return None,

@@ -61,13 +61,28 @@ impl Page {
     }
 
     fn line(&mut self, name: &str, labels: &[&str], value: impl Display) {
+        self.line_at(name, labels, value, self.now);
+    }
+
+    fn line_at(&mut self, name: &str, labels: &[&str], value: impl Display, at: UnixMillis) {
         let mut labels: Vec<&str> = labels.iter().copied().filter(|label| !label.is_empty()).collect();
         labels.push("host=\"stub\"");
         labels.sort_unstable();
-        let _ = writeln!(self.text, "vector_{name}{{{}}} {value} {}", labels.join(","), self.now);
+        let _ = writeln!(self.text, "vector_{name}{{{}}} {value} {at}", labels.join(","));
     }
 
     fn component(&mut self, name: &str, component: (&str, ComponentKind, &str), extra: &[&str], value: impl Display) {
+        self.component_at(name, component, extra, value, self.now);
+    }
+
+    fn component_at(
+        &mut self,
+        name: &str,
+        component: (&str, ComponentKind, &str),
+        extra: &[&str],
+        value: impl Display,
+        at: UnixMillis,
+    ) {
         let (id, kind, component_type) = component;
         let own = [
             format!("component_id=\"{id}\""),
@@ -75,7 +90,7 @@ impl Page {
             format!("component_type=\"{component_type}\""),
         ];
         let labels: Vec<&str> = own.iter().map(String::as_str).chain(extra.iter().copied()).collect();
-        self.line(name, &labels, value);
+        self.line_at(name, &labels, value, at);
     }
 }
 
@@ -95,7 +110,7 @@ fn counters(page: &mut Page, engine: &Engine, context: Context) {
             .iter()
             .flat_map(|component| component.series.iter().map(move |series| (component, series)))
             .filter(|(_, series)| series.metric == metric)
-            .filter_map(|(component, series)| Some((component, series.labels, series.value()?)))
+            .filter_map(|(component, series)| Some((component, series, series.value()?)))
             .collect();
         let own = metric == Metric::ReceivedEvents || metric == Metric::SentEvents;
         if series.is_empty() && !own {
@@ -103,9 +118,10 @@ fn counters(page: &mut Page, engine: &Engine, context: Context) {
         }
         page.family(metric.name(), "counter");
         // Vector prints a family in no particular order: sinks first is as good as any.
-        for (component, labels, value) in series.into_iter().rev() {
-            let labels: Vec<&str> = labels.split(',').collect();
-            page.component(metric.name(), who(component), &labels, value);
+        for (component, series, value) in series.into_iter().rev() {
+            let labels: Vec<&str> = series.labels.split(',').collect();
+            let at = series.frozen_at().unwrap_or(page.now);
+            page.component_at(metric.name(), who(component), &labels, value, at);
         }
         if own {
             let events = (context.scrapes + 1) * 94;

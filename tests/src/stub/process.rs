@@ -197,6 +197,7 @@ impl State {
             Command::RestoreSeries(component, metric) => {
                 self.engine.with_series(&component, metric, super::topology::Series::come_back);
             }
+            Command::Expire => self.engine.expire(clock::now_ms()),
             Command::Reset => self.engine.reset(),
             Command::Tap(on) => self.tap = on,
         }

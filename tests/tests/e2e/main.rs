@@ -11,6 +11,7 @@ mod crowd;
 mod demo;
 mod disk;
 mod exactly_once;
+mod expiry;
 mod feed;
 mod feed_doors;
 mod feed_pace;
