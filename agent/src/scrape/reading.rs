@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 
 use systole_shared::ComponentKind;
 
+use super::internal::{self, Role};
 use super::mapping::{Counter, Field, Gauge, Kind, Mapping, Naming, Target};
 use super::text::{Labels, Sample, TextReader};
 
@@ -21,6 +22,8 @@ pub(crate) struct Reading {
     pub(crate) start_time_seconds: Option<f64>,
     /// The newest capture of the process's counters, where timestamps show which series have expired.
     pub(crate) captured_at: Option<i64>,
+    /// Samples that the mapping knows, those of components that are left out included.
+    pub(crate) mapped: u64,
     /// Samples that were read, mapped or not.
     pub(crate) samples: u64,
     /// Lines that were none.
@@ -38,6 +41,10 @@ pub(crate) struct ComponentReading {
     pub(crate) counters: Vec<CounterReading>,
     /// Its gauges.
     pub(crate) gauges: Gauges,
+    /// What it may be in the engine's own monitoring.
+    pub(crate) role: Role,
+    /// It is the engine's own monitoring, and no part of what the pipeline moves.
+    pub(crate) is_internal: bool,
 }
 
 /// One series of a counter.
@@ -137,12 +144,18 @@ impl<'m> BegunReading<'m> {
     pub(crate) fn finish(self) -> Reading {
         let BegunReading { mapping, text, mut reading, mut index, mut captures } = self;
         reading.garbage_lines = text.finish(|sample| reading.add(&sample, mapping, &mut index, &mut captures));
+        internal::mark(&mut reading.components);
         reading.captured_at = captures.of_one_process().filter(|_| mapping.timestamps_show_expiry());
         reading
     }
 }
 
 impl Reading {
+    /// What the engine's own monitoring counts is a part of the pipeline's totals.
+    pub(crate) fn count_internal(&mut self) {
+        self.components.iter_mut().for_each(|component| component.is_internal = false);
+    }
+
     /// Reads a whole body.
     pub(crate) fn of(body: &[u8], mapping: &Mapping) -> Self {
         let mut begun = BegunReading::new(mapping);
@@ -158,7 +171,9 @@ impl Reading {
         captures: &mut Captures,
     ) {
         self.samples += 1;
-        for target in mapping.targets(sample.name) {
+        let targets = mapping.targets(sample.name);
+        self.mapped += u64::from(targets.iter().any(|target| mapping.is_characteristic(*target)));
+        for target in targets {
             match *target {
                 Target::Uptime => {
                     self.uptime_seconds = Some(sample.value).filter(|value| value.is_finite());
@@ -182,7 +197,8 @@ impl Reading {
                             kind.map_or(ComponentKind::Transform, |kind| ComponentKind::from_wire(&kind))
                         }
                     };
-                    self.component(&id, kind, index).add(field, rank, sample);
+                    let role = || role(&rule.component, kind, sample, mapping);
+                    self.component(&id, kind, role, index).add(field, rank, sample);
                 }
             }
         }
@@ -192,14 +208,17 @@ impl Reading {
         &mut self,
         id: &str,
         kind: ComponentKind,
+        role: impl FnOnce() -> Role,
         index: &mut HashMap<String, usize>,
     ) -> &mut ComponentReading {
         let at = match index.get(id) {
             Some(at) => *at,
             None => {
                 let gauges = Gauges::default();
-                self.components.push(ComponentReading { id: id.to_owned(), kind, counters: Vec::new(), gauges });
-                index.insert(id.to_owned(), self.components.len() - 1);
+                let (name, id, counters) = (id.to_owned(), id.to_owned(), Vec::new());
+                let role = role();
+                self.components.push(ComponentReading { id, kind, counters, gauges, role, is_internal: false });
+                index.insert(name, self.components.len() - 1);
                 self.components.len() - 1
             }
         };
@@ -216,6 +235,19 @@ fn component_id<'a>(naming: &'a Naming, sample: &Sample<'a>, mapping: &Mapping) 
             Some(if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) })
         }
     }
+}
+
+/// What the component that a series is of may be in the engine's own monitoring.
+fn role(naming: &Naming, kind: ComponentKind, sample: &Sample<'_>, mapping: &Mapping) -> Role {
+    let types = mapping.internal();
+    if let Some(label) = &types.type_label {
+        return sample.labels.get(label).map_or(Role::None, |text| types.role(kind, &text));
+    }
+    let name = match naming {
+        Naming::Fixed(id) => Some(Cow::Borrowed(id.as_str())),
+        Naming::Label { label, .. } => sample.labels.get(label),
+    };
+    name.map_or(Role::None, |name| types.role(kind, name.split(['.', '/']).next().unwrap_or_default()))
 }
 
 /// Which of a component's alternative sets of metrics count, field by field.

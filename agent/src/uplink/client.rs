@@ -8,6 +8,7 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
 
 use super::fault::Fault;
+use super::proxy;
 use crate::clock;
 use crate::http::{self, TlsError, TlsFiles};
 use crate::selfcount::SelfCounters;
@@ -117,6 +118,7 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
     let mut response = request.send().await.map_err(|error| Fault::Network(chain(&error)))?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), clock::unix_millis());
+    let url = response.url().clone();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| Fault::Network(chain(&error)))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -124,7 +126,11 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
         }
         body.extend_from_slice(&chunk);
     }
-    if status == StatusCode::OK { Ok(body) } else { Err(Fault::of_status(status, retry_after, &body)) }
+    if status == StatusCode::OK {
+        Ok(body)
+    } else {
+        Err(proxy::name_in(Fault::of_status(status, retry_after, &body), &url))
+    }
 }
 
 /// How long the answer asks to wait, in either form that HTTP has: seconds, or a date. A date is
@@ -142,6 +148,10 @@ fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
 
 /// What went wrong, as a person can act on it.
 fn chain(error: &reqwest::Error) -> String {
+    proxy::name(cause(error), error.url())
+}
+
+fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }

@@ -40,6 +40,9 @@ pub enum Command {
     Unfreeze,
     /// `drop-series?component=out&metric=sent_events`: the counter's series vanish.
     DropSeries(String, Metric),
+    /// `miss-series?component=out&metric=sent_events`: the next page does not have the counter's series,
+    /// which count on.
+    MissSeries(String, Metric),
     /// `restore-series?component=out&metric=sent_events`: they come back at zero.
     RestoreSeries(String, Metric),
     /// `expire`: all counters expire; each is shown with a timestamp that stands still until it counts
@@ -80,6 +83,7 @@ impl Command {
             "freeze" => Command::Freeze,
             "unfreeze" => Command::Unfreeze,
             "drop-series" => series().map(|(component, metric)| Command::DropSeries(component, metric))?,
+            "miss-series" => series().map(|(component, metric)| Command::MissSeries(component, metric))?,
             "restore-series" => series().map(|(component, metric)| Command::RestoreSeries(component, metric))?,
             "expire" => Command::Expire,
             "reset" => Command::Reset,

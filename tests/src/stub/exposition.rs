@@ -24,6 +24,8 @@ pub struct Context {
     pub scrapes: u64,
     /// Whether someone taps the topology.
     pub tap: bool,
+    /// Whether the process's own metrics are components of the user's own, and not of the agent.
+    pub internal_metrics: bool,
 }
 
 /// Prints everything.
@@ -103,6 +105,11 @@ const VF_SOURCE: (&str, ComponentKind, &str) = ("vf_internal_metrics", Component
 /// The exporter itself, as an agent configures it.
 const VF_SINK: (&str, ComponentKind, &str) = ("vf_metrics_exporter", ComponentKind::Sink, "prometheus_exporter");
 
+/// The same, as a user configures it.
+const OWN_SOURCE: (&str, ComponentKind, &str) = ("own_metrics", ComponentKind::Source, "internal_metrics");
+/// See [`OWN_SOURCE`].
+const OWN_SINK: (&str, ComponentKind, &str) = ("prometheus", ComponentKind::Sink, "prometheus_exporter");
+
 fn counters(page: &mut Page, engine: &Engine, context: Context) {
     for metric in Metric::ALL {
         let series: Vec<_> = engine
@@ -126,8 +133,9 @@ fn counters(page: &mut Page, engine: &Engine, context: Context) {
         if own {
             let events = (context.scrapes + 1) * 94;
             let output = if metric == Metric::SentEvents { "output=\"_default\"" } else { "" };
-            page.component(metric.name(), VF_SOURCE, &[output], events);
-            page.component(metric.name(), VF_SINK, &[], events);
+            let (source, sink) = if context.internal_metrics { (OWN_SOURCE, OWN_SINK) } else { (VF_SOURCE, VF_SINK) };
+            page.component(metric.name(), source, &[output], events);
+            page.component(metric.name(), sink, &[], events);
         }
     }
 }
@@ -206,7 +214,13 @@ mod tests {
         let settings = Settings::load(Cli::try_parse_from(args).unwrap()).unwrap();
         let mut engine = Engine::new(&settings, Instant::now());
         engine.burst(events);
-        let context = Context { now: 1_795_199_008_307, uptime_seconds: 14, scrapes: 0, tap: settings.tap };
+        let context = Context {
+            now: 1_795_199_008_307,
+            uptime_seconds: 14,
+            scrapes: 0,
+            tap: settings.tap,
+            internal_metrics: settings.internal_metrics,
+        };
         render(&engine, context)
     }
 

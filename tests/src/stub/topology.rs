@@ -73,11 +73,23 @@ pub struct Series {
     dropped: bool,
     /// Since when it has expired: it is shown with this timestamp until it counts again, from zero.
     frozen_at: Option<UnixMillis>,
+    /// The next page does not have it.
+    is_missed: bool,
 }
 
 impl Series {
     fn new(metric: Metric, labels: &'static str) -> Self {
-        Series { metric, labels, value: 0, shown: 0, total: 0, exposed: 0, dropped: false, frozen_at: None }
+        Series {
+            metric,
+            labels,
+            value: 0,
+            shown: 0,
+            total: 0,
+            exposed: 0,
+            dropped: false,
+            frozen_at: None,
+            is_missed: false,
+        }
     }
 
     /// Counts.
@@ -93,14 +105,22 @@ impl Series {
 
     /// The value to print, if the series exists now.
     pub fn value(&self) -> Option<u64> {
-        let absent = self.dropped || (self.value == 0 && self.metric.absent_until_the_first());
+        let absent = self.dropped || self.is_missed || (self.value == 0 && self.metric.absent_until_the_first());
         (!absent).then_some(self.value)
     }
 
     /// Notes that the value was shown to a scraper.
     pub fn expose(&mut self) {
+        if std::mem::take(&mut self.is_missed) {
+            return;
+        }
         self.exposed += self.value - self.shown;
         self.shown = self.value;
+    }
+
+    /// Is left out of the next page, and counts on.
+    pub fn miss(&mut self) {
+        self.is_missed = true;
     }
 
     /// Goes back to zero.

@@ -26,6 +26,7 @@ mod nginx;
 mod operations;
 mod oracle;
 mod outage;
+mod pages;
 mod pair;
 mod queries;
 mod reload;
