@@ -122,7 +122,9 @@ async fn with_monitoring(settings: Vec<(&'static str, serde_json::Value)>) -> (u
     })
     .await;
     let viewer = collector.viewer().await;
-    let path = format!("/api/v1/pipelines/{PIPELINE}/components/minutes?from=0&to=9999999999999&step=minute");
+    let (hour, now) = (3_600_000, systole_tests::clock::now_ms());
+    let range = format!("from={}&to={}&step=minute", now - hour, now + hour);
+    let path = format!("/api/v1/pipelines/{PIPELINE}/components/minutes?{range}");
     eventually_true("the monitoring stays visible", SOON, async || {
         let answer = viewer.get(&path).await;
         let text = String::from_utf8_lossy(&answer.body);
