@@ -16,8 +16,8 @@ const SOON: Duration = Duration::from_secs(25);
 
 /// A server that answers every request with the same body.
 async fn page(headers: &str, body: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/metrics", listener.local_addr().expect("it is bound"));
     let head = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
