@@ -91,6 +91,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             ),
         );
     }
+    settings::check_data_dir(&data_dir, &mut mistakes);
     settings::check_labels("labels", &settings.labels, &mut mistakes);
     match url {
         Some(url) if mistakes.is_empty() => Ok(Config {
