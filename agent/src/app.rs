@@ -32,9 +32,9 @@ use crate::monitor::{Monitor, Origin};
 use crate::notify::ServiceManager;
 use crate::outbox::Outbox;
 use crate::pipelines::keeper::{Keeper, KeeperParts};
-use crate::pipelines::process;
 use crate::pipelines::set::PipelineSet;
 use crate::pipelines::watch::run as watch_processes;
+use crate::pipelines::{orphans, process};
 use crate::pulse::Pulse;
 use crate::reload::Reloader;
 use crate::report::{AgentFacts, Reporter};
@@ -159,6 +159,7 @@ impl App {
         logs.restore(saved_logs, clock::unix_millis());
         keeper.apply(config.pipelines.clone(), &BTreeSet::new(), false);
         tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
+        tokio::spawn(orphans::reap());
         for pipeline in pipelines.all().iter() {
             if let Some(saved) = meters.get(pipeline.id()) {
                 pipeline.resume_meter(saved);

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::logs::multiline::MultilineRule;
+use crate::logs::{Links, Pattern};
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
 fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, Mistakes> {
@@ -71,6 +72,7 @@ fn a_whole_file_is_read() {
         metrics = "own"
         metrics_bearer_token = "b"
         log_files = "/var/log/**/*.log"
+        follow_symlinks = true
         multiline = { start = "^[0-9]{4}-" }
         [metrics.own]
         component_label = "plugin"
@@ -84,7 +86,8 @@ fn a_whole_file_is_read() {
     let metrics = watched.metrics.as_ref().unwrap();
     assert_eq!((metrics.mapping.name(), metrics.bearer_token.as_ref().unwrap().reveal()), ("own", "b"));
     assert!(watched.command.is_none());
-    assert_eq!(watched.log_files, ["/var/log/**/*.log"]);
+    assert_eq!(watched.log_files.patterns, [Pattern::parse("/var/log/**/*.log").unwrap()]);
+    assert_eq!(watched.log_files.links, Links::Followed);
     assert!(matches!(watched.multiline.as_deref(), Some(MultilineRule::Start(start)) if start.is_match("2026-01")));
     assert!(matches!(orders.multiline.as_deref(), Some(MultilineRule::StackTraces)));
     assert_eq!(config.machine_id.as_deref(), Some("m-1"));

@@ -70,6 +70,14 @@ impl<'m> Section<'m> {
         }
     }
 
+    /// Takes `true` or `false`.
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        match self.take(key)? {
+            Value::Boolean(flag) => Some(flag),
+            other => self.wrong_type(key, "true or false", &other),
+        }
+    }
+
     /// Takes a list of texts.
     pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         match self.take(key)? {

@@ -428,3 +428,14 @@ proptest! {
         prop_assert_eq!(lines, expected_lines);
     }
 }
+
+#[test]
+fn reports_with_different_reasons_are_not_merged() {
+    let with = |seq, reason: &str| {
+        let mut report = report(seq, "DEGRADED", 1, 0);
+        report.pipelines[0].reason = Some(Text::from(reason.to_owned()));
+        report
+    };
+    assert!(merge::can_merge(&with(1, "one"), &with(2, "one"), usize::MAX));
+    assert!(!merge::can_merge(&with(1, "one"), &with(2, "two"), usize::MAX));
+}

@@ -1,4 +1,8 @@
 //! Query parameters: every bad value is a 400 that names its parameter.
+//!
+//! A cursor of a history is the step and the beginning of the next page's first item, so the store knows
+//! nothing about pages. The range is cut to what is kept (and two days, because expiry can lag), so that an
+//! open `from` does not produce empty pages.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -13,7 +17,7 @@ use crate::auth::{Identity, Scope};
 use crate::clock;
 use crate::config::Retention;
 use crate::http::error::ApiError;
-use crate::model::{NodeKey, Step, StepRange};
+use crate::model::{BucketRange, NodeKey, PipelineKey, Resolution};
 use crate::query::resolve;
 use crate::store::{NodeView, PipelineView};
 
@@ -33,7 +37,7 @@ const FUTURE_SLACK_MS: i64 = 2 * 3_600_000;
 /// Part of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StepPage {
-    pub range: StepRange,
+    pub range: BucketRange,
     /// The cursor of what is behind it.
     pub next: Option<String>,
 }
@@ -135,7 +139,7 @@ impl Params {
         let end = to.saturating_add(step.ms() - 1).div_euclid(step.ms());
         let page_end = first.saturating_add(limit);
         let next = (page_end < end).then(|| format!("{}.{}", step.as_str(), page_end.saturating_mul(step.ms())));
-        Ok(StepPage { range: StepRange { step, from: first, to: end.min(page_end) }, next })
+        Ok(StepPage { range: BucketRange { step, from: first, to: end.min(page_end) }, next })
     }
 
     /// What the caller may see, narrowed to `environment` (a name or an id) when it is given.
@@ -163,7 +167,7 @@ impl Params {
     }
 
     /// The pipelines that `pipeline` names: one per environment in the scope.
-    pub(crate) async fn pipelines(&self, app: &App, scope: Scope) -> Result<Option<Vec<i64>>, ApiError> {
+    pub(crate) async fn pipelines(&self, app: &App, scope: Scope) -> Result<Option<Vec<PipelineKey>>, ApiError> {
         match self.text("pipeline") {
             Some(id) => {
                 let found = resolve::find_pipelines(&*app.store, scope, id).await?;
@@ -177,12 +181,12 @@ impl Params {
     }
 }
 
-fn step_named(text: &str) -> Option<Step> {
-    Step::ALL.into_iter().find(|step| step.as_str() == text)
+fn step_named(text: &str) -> Option<Resolution> {
+    Resolution::ALL.into_iter().find(|step| step.as_str() == text)
 }
 
 /// A cursor of a history is the step and the beginning of the page's first item.
-fn read_step_cursor(text: &str) -> Result<(Step, i64), ApiError> {
+fn read_step_cursor(text: &str) -> Result<(Resolution, i64), ApiError> {
     let parsed = text.split_once('.').and_then(|(step, at)| {
         let (step, at) = (step_named(step)?, at.parse::<i64>().ok()?);
         (at.rem_euclid(step.ms()) == 0).then_some((step, at / step.ms()))
@@ -190,25 +194,26 @@ fn read_step_cursor(text: &str) -> Result<(Step, i64), ApiError> {
     parsed.ok_or_else(|| ApiError::bad_parameter("cursor", "is none that a list has given"))
 }
 
-fn kept(step: Step, retention: &Retention) -> Duration {
+fn kept(step: Resolution, retention: &Retention) -> Duration {
     match step {
-        Step::Minute => retention.minutes,
-        Step::Hour => retention.hours,
-        Step::Day => retention.days,
+        Resolution::Minute => retention.minutes,
+        Resolution::Hour => retention.hours,
+        Resolution::Day => retention.days,
     }
 }
 
 /// The shortest step that makes no more than [`MAX_POINTS`] items and is still kept at `from`.
-fn fitting_step(from: UnixMillis, to: UnixMillis, now: UnixMillis, retention: &Retention) -> Step {
+fn fitting_step(from: UnixMillis, to: UnixMillis, now: UnixMillis, retention: &Retention) -> Resolution {
     let age = u128::try_from(now.saturating_sub(from)).unwrap_or(0);
-    let suits =
-        |step: &Step| to.saturating_sub(from) <= step.ms() * MAX_POINTS && age <= kept(*step, retention).as_millis();
-    Step::ALL.into_iter().find(suits).unwrap_or(Step::Day)
+    let suits = |step: &Resolution| {
+        to.saturating_sub(from) <= step.ms() * MAX_POINTS && age <= kept(*step, retention).as_millis()
+    };
+    Resolution::ALL.into_iter().find(suits).unwrap_or(Resolution::Day)
 }
 
 /// A node in the scope; what is outside does not exist.
 pub(crate) async fn find_node(app: &App, scope: Scope, id: NodeId) -> Result<NodeView, ApiError> {
-    resolve::find_node(&app.journal, scope, id).await?.ok_or_else(|| ApiError::not_found(format!("node {id}")))
+    resolve::find_node(&app.timeseries, scope, id).await?.ok_or_else(|| ApiError::not_found(format!("node {id}")))
 }
 
 /// A node by the text of its id.
@@ -258,7 +263,7 @@ mod tests {
         for later in 0.. {
             let page = page(&format!("{query}{cursor}"), now + later * 24 * HOUR).unwrap();
             ranges.push((page.range.from - (now - 3 * HOUR) / 60_000, page.range.to - (now - 3 * HOUR) / 60_000));
-            assert_eq!(page.range.step, Step::Minute);
+            assert_eq!(page.range.step, Resolution::Minute);
             let Some(next) = page.next else { break };
             cursor = format!("&cursor={next}");
         }
@@ -283,13 +288,13 @@ mod tests {
     fn the_step_fits_the_range_and_what_is_still_kept() {
         let now = 100_000 * HOUR;
         for (from, to, step) in [
-            (now - 25 * HOUR, now, Step::Minute),
-            (now - 25 * HOUR - 1, now, Step::Hour),
-            (now - 1_500 * HOUR, now, Step::Hour),
-            (now - 1_501 * HOUR, now, Step::Day),
-            (now - 169 * HOUR, now - 168 * HOUR, Step::Hour),
-            (now - 91 * 24 * HOUR, now - 90 * 24 * HOUR, Step::Day),
-            (now + HOUR, now + 2 * HOUR, Step::Minute),
+            (now - 25 * HOUR, now, Resolution::Minute),
+            (now - 25 * HOUR - 1, now, Resolution::Hour),
+            (now - 1_500 * HOUR, now, Resolution::Hour),
+            (now - 1_501 * HOUR, now, Resolution::Day),
+            (now - 169 * HOUR, now - 168 * HOUR, Resolution::Hour),
+            (now - 91 * 24 * HOUR, now - 90 * 24 * HOUR, Resolution::Day),
+            (now + HOUR, now + 2 * HOUR, Resolution::Minute),
         ] {
             assert_eq!(
                 fitting_step(from, to, now, &RETENTION),

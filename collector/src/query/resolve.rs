@@ -4,7 +4,7 @@ use systole_shared::NodeId;
 
 use crate::auth::Scope;
 use crate::store::{NodeQuery, NodeView, PipelineQuery, PipelineView, Store, StoreError};
-use crate::timeseries::Journal;
+use crate::timeseries::TimeSeries;
 
 /// Pipelines of one id that are read at most: each is of another environment.
 const MAX_PIPELINES: i64 = 1_000;
@@ -14,9 +14,13 @@ const MAX_PIPELINES: i64 = 1_000;
 /// # Errors
 ///
 /// When the store cannot be read.
-pub(crate) async fn find_node(journal: &Journal, scope: Scope, id: NodeId) -> Result<Option<NodeView>, StoreError> {
+pub(crate) async fn find_node(
+    timeseries: &TimeSeries,
+    scope: Scope,
+    id: NodeId,
+) -> Result<Option<NodeView>, StoreError> {
     let query = NodeQuery { environments: scope.environments(), id: Some(id), limit: 1, ..NodeQuery::default() };
-    Ok(journal.list_nodes(query).await?.pop())
+    Ok(timeseries.list_nodes(query).await?.pop())
 }
 
 /// The pipelines of an id: one per environment in the scope.

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::add_known;
+use crate::model::{SeriesKey, add_known};
 
 use crate::store::{ComponentMinuteRow, NodeMinuteRow, PipelineMinuteRow};
 
 /// Rows of one node and one minute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct MinuteCell {
+pub(crate) struct MinuteBucket {
     /// Unix minute.
     pub minute: i64,
     pub node: i64,
@@ -26,20 +26,20 @@ trait SeriesRow {
     fn add(&mut self, more: &Self);
 }
 
-impl MinuteCell {
+impl MinuteBucket {
     /// Nothing yet.
     pub(crate) fn new(minute: i64, node: i64) -> Self {
-        MinuteCell { minute, node, ..MinuteCell::default() }
+        MinuteBucket { minute, node, ..MinuteBucket::default() }
     }
 
     /// The row of a pipeline's series, to add to.
-    pub(crate) fn pipeline(&mut self, series: i64) -> &mut PipelineMinuteRow {
-        row_of(&mut self.pipelines, self.minute, series)
+    pub(crate) fn pipeline(&mut self, series: SeriesKey) -> &mut PipelineMinuteRow {
+        row_of(&mut self.pipelines, self.minute, series.0)
     }
 
     /// The row of a component's series, to add to.
-    pub(crate) fn component(&mut self, series: i64) -> &mut ComponentMinuteRow {
-        row_of(&mut self.components, self.minute, series)
+    pub(crate) fn component(&mut self, series: SeriesKey) -> &mut ComponentMinuteRow {
+        row_of(&mut self.components, self.minute, series.0)
     }
 
     /// The host as last seen: each figure replaces the one before, and the samples are counted. A figure
@@ -52,7 +52,7 @@ impl MinuteCell {
     }
 
     /// Adds what came later.
-    pub(crate) fn add(&mut self, later: MinuteCell) {
+    pub(crate) fn add(&mut self, later: MinuteBucket) {
         if let Some(host) = later.host {
             self.set_host(host);
         }
@@ -199,14 +199,14 @@ mod tests {
 
     use super::*;
 
-    fn cell(events: &[(i64, i64)]) -> MinuteCell {
-        let mut cell = MinuteCell::new(7, 1);
+    fn bucket(events: &[(i64, i64)]) -> MinuteBucket {
+        let mut bucket = MinuteBucket::new(7, 1);
         for (series, events) in events {
-            cell.pipeline(*series).events_in += events;
-            let component = cell.component(*series + 1_000);
+            bucket.pipeline(SeriesKey(*series)).events_in += events;
+            let component = bucket.component(SeriesKey(*series + 1_000));
             component.received_bytes = add_known(component.received_bytes, (events % 2 == 0).then_some(*events));
         }
-        cell
+        bucket
     }
 
     proptest! {
@@ -214,10 +214,10 @@ mod tests {
         fn cells_add_up_by_series_in_whatever_order_these_come(
             parts in prop::collection::vec(prop::collection::vec((0_i64..20, 0_i64..100), 0..30), 1..6),
         ) {
-            let mut sum = MinuteCell::new(7, 1);
+            let mut sum = MinuteBucket::new(7, 1);
             let mut naive: BTreeMap<i64, (i64, Option<i64>)> = BTreeMap::new();
             for part in &parts {
-                sum.add(cell(part));
+                sum.add(bucket(part));
                 for (series, events) in part {
                     let known = naive.entry(*series).or_default();
                     known.0 += events;
@@ -236,14 +236,14 @@ mod tests {
     #[test]
     fn the_host_is_the_last_one_seen_and_its_samples_are_counted() {
         let host = |used| NodeMinuteRow { memory_used_bytes: Some(used), samples: 1, ..NodeMinuteRow::default() };
-        let mut cell = MinuteCell::new(7, 1);
-        cell.set_host(host(10));
-        let mut later = MinuteCell::new(7, 1);
+        let mut bucket = MinuteBucket::new(7, 1);
+        bucket.set_host(host(10));
+        let mut later = MinuteBucket::new(7, 1);
         later.set_host(host(20));
         later.set_host(host(5));
-        cell.add(later);
-        cell.set_host(NodeMinuteRow { net_rx_bytes: Some(7), samples: 1, ..NodeMinuteRow::default() });
-        let host = cell.host.unwrap();
+        bucket.add(later);
+        bucket.set_host(NodeMinuteRow { net_rx_bytes: Some(7), samples: 1, ..NodeMinuteRow::default() });
+        let host = bucket.host.unwrap();
         assert_eq!((host.memory_used_bytes, host.net_rx_bytes, host.samples), (Some(5), Some(7), 4));
     }
 }

@@ -1,6 +1,10 @@
 //! The pair, end to end: real programs, real sockets, real time.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "every function is a test or a part of one; `on_each_database!` hides that from clippy"
+)]
 
 /// Runs tests on each database: for a function `report_counts_once(database: DatabaseKind)` there are the
 /// tests `report_counts_once::sqlite` and `report_counts_once::postgres`. A function that is not listed is
@@ -39,15 +43,21 @@ mod install;
 mod isolation;
 mod lists;
 mod load;
+mod log_identity;
+mod log_names;
+mod log_scene;
 mod logs;
 mod low_disk;
 mod nginx;
 mod operations;
 mod oracle;
+mod orphans;
 mod outage;
 mod pair;
 mod postgres;
 mod queries;
+mod reasons;
+mod recovery;
 mod reload;
 mod replay;
 mod rollups;
@@ -55,6 +65,7 @@ mod sessions;
 mod spool;
 mod stub;
 mod supervision;
+mod system_text;
 mod tail;
 mod tls;
 mod tokens;

@@ -13,9 +13,9 @@ use systole_shared::events::{Control, EventType, GoodbyeReason};
 use systole_shared::{EventId, NodeId, PipelineId};
 
 use crate::app::App;
-use crate::feed::{Form, Outlet, Resume, Subscription, control};
+use crate::feed::{Encoding, Resume, Subscription, WorkerNotifier, control};
 use crate::http::error::{ApiError, VectorFlowError, VectorFlowProblem};
-use crate::http::extract::Reader;
+use crate::http::extract::ReadAccess;
 use crate::http::params::Params;
 
 /// Default of `every`.
@@ -47,12 +47,12 @@ const MAX_EVERY_MS: u64 = 60_000;
 )]
 pub(crate) async fn stream_events(
     app: Data<App>,
-    outlet: Data<Outlet>,
-    reader: Reader,
+    notifier: Data<WorkerNotifier>,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let subscription = read_subscription(&app, &reader, &request, Form::Native)?;
-    stream(&outlet, &reader, subscription, request.headers())
+    let subscription = read_subscription(&app, &reader, &request, Encoding::Native)?;
+    stream(&notifier, &reader, subscription, request.headers())
 }
 
 /// `GET /api/sse`: the same in VectorFlow's form.
@@ -74,22 +74,22 @@ pub(crate) async fn stream_events(
 )]
 pub(crate) async fn stream_events_for_vectorflow(
     app: Data<App>,
-    outlet: Data<Outlet>,
-    reader: Result<Reader, ApiError>,
+    notifier: Data<WorkerNotifier>,
+    reader: Result<ReadAccess, ApiError>,
     request: HttpRequest,
 ) -> Result<HttpResponse, VectorFlowError> {
     let reader = reader?;
-    let subscription = read_subscription(&app, &reader, &request, Form::VectorFlow)?;
-    Ok(stream(&outlet, &reader, subscription, request.headers())?)
+    let subscription = read_subscription(&app, &reader, &request, Encoding::VectorFlow)?;
+    Ok(stream(&notifier, &reader, subscription, request.headers())?)
 }
 
 fn stream(
-    outlet: &Outlet,
-    reader: &Reader,
+    notifier: &WorkerNotifier,
+    reader: &ReadAccess,
     subscription: Subscription,
     headers: &HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
-    match outlet.subscribe(reader.0, subscription) {
+    match notifier.subscribe(reader.0, subscription) {
         Ok(subscriber) => {
             let writes = stream::unfold(subscriber, |mut subscriber| async {
                 subscriber.next_write().await.map(|write| (Ok::<Bytes, Infallible>(write), subscriber))
@@ -122,7 +122,12 @@ fn is_browser(headers: &HeaderMap) -> bool {
     accepts.is_some_and(|accept| accept.contains("text/event-stream")) && !headers.contains_key("X-Systole-Client")
 }
 
-fn read_subscription(app: &App, reader: &Reader, request: &HttpRequest, form: Form) -> Result<Subscription, ApiError> {
+fn read_subscription(
+    app: &App,
+    reader: &ReadAccess,
+    request: &HttpRequest,
+    encoding: Encoding,
+) -> Result<Subscription, ApiError> {
     let params = Params::read(request)?;
     let every = match params.get("every")?.unwrap_or(DEFAULT_EVERY_MS) {
         every @ 0..=MAX_EVERY_MS => Duration::from_millis(every),
@@ -151,7 +156,7 @@ fn read_subscription(app: &App, reader: &Reader, request: &HttpRequest, form: Fo
         every,
         snapshot,
         resume: read_resume(&params, request.headers())?,
-        form,
+        encoding,
     })
 }
 

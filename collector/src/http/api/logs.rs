@@ -7,8 +7,10 @@ use systole_shared::LogLevel;
 use crate::app::App;
 use crate::http::dto::{LogLine, Page};
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
-use crate::http::openapi::parameters::{Between, InEnvironment, InFormat, LinesThat, OfPipeline, OnNode, PageOf500};
+use crate::http::extract::ReadAccess;
+use crate::http::openapi::parameters::{
+    Between, EventPagination, InEnvironment, InFormat, LogFilter, OfPipeline, OnNode,
+};
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::Params;
 use crate::http::render::ListRequest;
@@ -33,10 +35,14 @@ fn read_text(params: &Params) -> Result<Option<String>, ApiError> {
     get,
     path = "/api/v1/logs",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, LinesThat, Between, PageOf500, InFormat),
+    params(InEnvironment, OnNode, OfPipeline, LogFilter, Between, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<LogLine>), (String = "text/csv"))), QueryOfOne),
 )]
-pub(crate) async fn list_logs(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn list_logs(
+    app: Data<App>,
+    reader: ReadAccess,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
     let list = ListRequest::read(&request, &params)?;
     let scope = params.scope(&app, &reader.0)?;

@@ -9,12 +9,12 @@ use crate::app::App;
 use crate::http::dto::host::HostMinute;
 use crate::http::dto::{Environment, History, Node, Page};
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
-use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, NodesThat, PageOf100};
+use crate::http::extract::ReadAccess;
+use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination};
 use crate::http::openapi::problems::{Query, QueryOfOne};
 use crate::http::params::{Params, find_node_named};
 use crate::http::render::ListRequest;
-use crate::model::StepRange;
+use crate::model::BucketRange;
 use crate::store::NodeQuery;
 
 /// Environments that the token sees, by name
@@ -27,7 +27,7 @@ use crate::store::NodeQuery;
 )]
 pub(crate) async fn list_environments(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let list = ListRequest::read(&request, &Params::read(&request)?)?;
@@ -47,10 +47,14 @@ pub(crate) async fn list_environments(
     get,
     path = "/api/v1/nodes",
     tag = "queries",
-    params(InEnvironment, NodesThat, PageOf100, InFormat),
+    params(InEnvironment, NodeFilter, Pagination, InFormat),
     responses((status = 200, description = "A page", content((Page<Node>), (String = "text/csv"))), Query),
 )]
-pub(crate) async fn list_nodes(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn list_nodes(
+    app: Data<App>,
+    reader: ReadAccess,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
     let list = ListRequest::read(&request, &params)?;
     let limit = params.limit(100)?;
@@ -61,7 +65,7 @@ pub(crate) async fn list_nodes(app: Data<App>, reader: Reader, request: HttpRequ
         after: params.text("cursor").map(read_cursor).transpose()?,
         limit: limit + 1,
     };
-    let mut nodes = app.journal.list_nodes(query).await?;
+    let mut nodes = app.timeseries.list_nodes(query).await?;
     let more = nodes.len() as i64 > limit;
     nodes.truncate(limit as usize);
     let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
@@ -93,7 +97,7 @@ pub(super) fn read_cursor(text: &str) -> Result<(String, i64), ApiError> {
 )]
 pub(crate) async fn get_node(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Node>, ApiError> {
@@ -113,7 +117,7 @@ pub(crate) async fn get_node(
 )]
 pub(crate) async fn list_node_minutes(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -124,7 +128,8 @@ pub(crate) async fn list_node_minutes(
     let range = page.range;
     let node = find_node_named(&app, scope, &id).await?;
     // With the one before, from which on counters have grown.
-    let spans = app.journal.node_minutes(node.key, StepRange { from: range.from.saturating_sub(1), ..range }).await?;
+    let spans =
+        app.timeseries.node_minutes(node.key, BucketRange { from: range.from.saturating_sub(1), ..range }).await?;
     let from = range.from.saturating_mul(range.step.ms());
     let items = HostMinute::all(range.step, &spans).filter(|item| item.at() >= from);
     list.history("node", &History::new(&page, items.collect()))

@@ -8,8 +8,8 @@ use super::nodes::read_cursor;
 use crate::app::App;
 use crate::http::dto::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
-use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, OnNode, PageOf100};
+use crate::http::extract::ReadAccess;
+use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, OnNode, Pagination};
 use crate::http::openapi::problems::{Query, QueryOfPipeline};
 use crate::http::params::{Params, find_pipeline};
 use crate::http::render::ListRequest;
@@ -20,12 +20,12 @@ use crate::store::PipelineQuery;
     get,
     path = "/api/v1/pipelines",
     tag = "queries",
-    params(InEnvironment, PageOf100, InFormat),
+    params(InEnvironment, Pagination, InFormat),
     responses((status = 200, description = "A page", content((Page<Pipeline>), (String = "text/csv"))), Query),
 )]
 pub(crate) async fn list_pipelines(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
@@ -40,7 +40,7 @@ pub(crate) async fn list_pipelines(
     let mut pipelines = app.store.list_pipelines(query).await?;
     let more = pipelines.len() as i64 > limit;
     pipelines.truncate(limit as usize);
-    let next = pipelines.last().filter(|_| more).map(|pipeline| format!("{}.{}", pipeline.key, pipeline.id));
+    let next = pipelines.last().filter(|_| more).map(|pipeline| format!("{}.{}", pipeline.key.0, pipeline.id));
     let items = pipelines.into_iter().map(|pipeline| Pipeline::new(&app, pipeline)).collect();
     list.page("pipelines", &Page { items, next })
 }
@@ -55,7 +55,7 @@ pub(crate) async fn list_pipelines(
 )]
 pub(crate) async fn get_pipeline(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Pipeline>, ApiError> {
@@ -77,7 +77,7 @@ pub(crate) async fn get_pipeline(
 )]
 pub(crate) async fn list_pipeline_minutes(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -87,7 +87,7 @@ pub(crate) async fn list_pipeline_minutes(
     let page = params.steps(&app.config.retention)?;
     let node = params.node(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.journal.pipeline_minutes(pipeline.key, node, page.range).await?;
+    let minutes = app.timeseries.pipeline_minutes(pipeline.key, node, page.range).await?;
     let items = minutes.iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
     list.history("pipeline", &History::new(&page, items))
 }
@@ -104,7 +104,7 @@ pub(crate) async fn list_pipeline_minutes(
 )]
 pub(crate) async fn list_component_minutes(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -114,7 +114,7 @@ pub(crate) async fn list_component_minutes(
     let page = params.steps(&app.config.retention)?;
     let node = params.node(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.journal.component_minutes(pipeline.key, node, page.range).await?;
+    let minutes = app.timeseries.component_minutes(pipeline.key, node, page.range).await?;
     let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view)).collect();
     list.history("components", &History::new(&page, items))
 }

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::http::dto::Page;
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
-use crate::http::openapi::parameters::{Between, InEnvironment, InFormat, OfPipeline, OnNode, PageOf500};
+use crate::http::extract::ReadAccess;
+use crate::http::openapi::parameters::{Between, EventPagination, InEnvironment, InFormat, OfPipeline, OnNode};
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::Params;
 use crate::http::render::{ListRequest, Row};
@@ -53,12 +53,12 @@ impl Row for NumberedChange {
     get,
     path = "/api/v1/status-changes",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, Between, PageOf500, InFormat),
+    params(InEnvironment, OnNode, OfPipeline, Between, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<NumberedChange>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_status_changes(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;

@@ -5,8 +5,8 @@ use systole_shared::UnixMillis;
 use utoipa::ToSchema;
 
 use crate::http::render::Row;
-use crate::model::Step;
-use crate::store::NodeSpan;
+use crate::model::Resolution;
+use crate::store::HostAggregate;
 
 /// A host's minute, hour or day.
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,7 +86,7 @@ struct Growth {
 
 impl HostMinute {
     /// Items of spans that are in order.
-    pub(crate) fn all(step: Step, spans: &[NodeSpan]) -> impl Iterator<Item = HostMinute> {
+    pub(crate) fn all(step: Resolution, spans: &[HostAggregate]) -> impl Iterator<Item = HostMinute> {
         let before = std::iter::once(None).chain(spans.iter().map(Some));
         before.zip(spans).map(move |(before, span)| {
             let before = before.filter(|before| before.at + 1 == span.at);
@@ -99,7 +99,7 @@ impl HostMinute {
         self.at
     }
 
-    fn new(step: Step, span: &NodeSpan, growth: Growth) -> Self {
+    fn new(step: Resolution, span: &HostAggregate, growth: Growth) -> Self {
         let mean = |sum: f64, weight: f64| (weight > 0.0).then(|| sum / weight);
         HostMinute {
             at: span.at * step.ms(),
@@ -127,7 +127,7 @@ impl HostMinute {
 }
 
 impl Growth {
-    fn of(span: &NodeSpan, before: Option<&NodeSpan>) -> Self {
+    fn of(span: &HostAggregate, before: Option<&HostAggregate>) -> Self {
         if !span.knows_what_fell() {
             return Growth::default();
         }
@@ -137,7 +137,7 @@ impl Growth {
         }
         let seconds = minutes as f64 * 60.0;
         // What was last seen, and what it grew from.
-        let rate = |last: fn(&NodeSpan) -> Option<i64>, first: Option<i64>| {
+        let rate = |last: fn(&HostAggregate) -> Option<i64>, first: Option<i64>| {
             let begin = unfallen(before.map_or(first, last), first, last(span))?;
             Some(last(span)?.saturating_sub(begin) as f64 / seconds)
         };
@@ -174,9 +174,9 @@ mod tests {
 
     /// A span with a processor that is busy for a quarter of the time, and a host that gets 10 bytes
     /// per second.
-    fn span(at: i64, minutes: std::ops::Range<i64>) -> NodeSpan {
+    fn span(at: i64, minutes: std::ops::Range<i64>) -> HostAggregate {
         let (first, last) = (minutes.start, minutes.end - 1);
-        NodeSpan {
+        HostAggregate {
             at,
             first_minute: first,
             last_minute: last,
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    fn growth(step: Step, spans: &[NodeSpan]) -> Vec<Growth> {
+    fn growth(step: Resolution, spans: &[HostAggregate]) -> Vec<Growth> {
         HostMinute::all(step, spans).map(|item| item.growth).collect()
     }
 
@@ -227,9 +227,13 @@ mod tests {
     #[test]
     fn counters_are_compared_with_the_item_before() {
         let spans = [span(5, 5..6), span(6, 6..7), span(8, 8..9)];
-        assert_eq!(growth(Step::Minute, &spans), [Growth::default(), known(), Growth::default()], "7 is missing");
+        assert_eq!(growth(Resolution::Minute, &spans), [Growth::default(), known(), Growth::default()], "7 is missing");
         let hours = [span(0, 30..60), span(1, 61..120)];
-        assert_eq!(growth(Step::Hour, &hours), [known(), known()], "an hour is compared with its own beginning, too");
+        assert_eq!(
+            growth(Resolution::Hour, &hours),
+            [known(), known()],
+            "an hour is compared with its own beginning, too"
+        );
     }
 
     #[test]
@@ -242,19 +246,19 @@ mod tests {
         let spans = [span(0, 0..60), within, after];
         let no_received = Growth { net_rx_bytes_per_second: None, ..known() };
         let no_sent = Growth { net_tx_bytes_per_second: None, ..known() };
-        assert_eq!(growth(Step::Hour, &spans), [known(), no_received, no_sent], "and all others are known");
+        assert_eq!(growth(Resolution::Hour, &spans), [known(), no_received, no_sent], "and all others are known");
     }
 
     #[test]
     fn span_of_an_earlier_version_with_a_fall_has_no_rates() {
         let mut within = span(1, 60..120);
         within.resets = 1;
-        assert_eq!(growth(Step::Hour, &[within]), [Growth::default()]);
+        assert_eq!(growth(Resolution::Hour, &[within]), [Growth::default()]);
     }
 
     #[test]
     fn means_are_null_without_weight() {
-        let item = HostMinute::all(Step::Hour, &[span(1, 60..120)]).next().unwrap();
+        let item = HostMinute::all(Resolution::Hour, &[span(1, 60..120)]).next().unwrap();
         assert_eq!((item.memory_used_bytes_mean, item.load_avg_1_mean, item.at()), (Some(3.0), None, 3_600_000));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct InEnvironment {
 /// Which page of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct PageOf100 {
+pub(crate) struct Pagination {
     /// Items of a page.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
@@ -29,7 +29,7 @@ pub(crate) struct PageOf100 {
 /// Which page of a long list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct PageOf500 {
+pub(crate) struct EventPagination {
     /// Items of a page.
     #[param(minimum = 1, maximum = 1000, default = 500)]
     limit: Option<u32>,
@@ -111,7 +111,7 @@ pub(crate) struct OfPipeline {
 /// Which nodes.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct NodesThat {
+pub(crate) struct NodeFilter {
     /// Only nodes in this state, in any case of letters.
     #[param(inline)]
     status: Option<NodeStatus>,
@@ -120,7 +120,7 @@ pub(crate) struct NodesThat {
 /// Which lines.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct LinesThat {
+pub(crate) struct LogFilter {
     /// This level and those above it, in any case of letters.
     #[param(inline)]
     level: Option<LogLevel>,

@@ -1,4 +1,6 @@
 //! The queries of the API.
+//!
+//! Names sort by their bytes, as on SQLite, whatever the locale of the server is.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -7,8 +9,8 @@ use systole_shared::events::EventType;
 
 use super::access::feed_position;
 use super::rows::storable;
+use crate::store::convert::*;
 use crate::store::schema::*;
-use crate::store::shapes::*;
 use crate::store::*;
 
 pub(super) async fn list_nodes(
@@ -104,7 +106,7 @@ pub(super) async fn list_status_changes(
         select = select.filter(events::node.eq(node.0));
     }
     if let Some(pipelines) = &query.pipelines {
-        select = select.filter(events::pipeline.eq_any(pipelines.iter().copied().map(Some).collect::<Vec<_>>()));
+        select = select.filter(events::pipeline.eq_any(pipelines.iter().map(|key| Some(key.0)).collect::<Vec<_>>()));
     }
     if let Some(from) = query.from {
         select = select.filter(events::at.ge(from));

@@ -5,8 +5,8 @@ use diesel::sqlite::Sqlite;
 use systole_shared::events::EventType;
 
 use super::access::feed_position;
+use crate::store::convert::*;
 use crate::store::schema::*;
-use crate::store::shapes::*;
 use crate::store::*;
 
 /// Values in one statement: SQLite takes 32,766, and a snapshot has all nodes.
@@ -102,7 +102,7 @@ pub(super) fn list_status_changes(
         select = select.filter(events::node.eq(node.0));
     }
     if let Some(pipelines) = &query.pipelines {
-        select = select.filter(events::pipeline.eq_any(pipelines.iter().copied().map(Some).collect::<Vec<_>>()));
+        select = select.filter(events::pipeline.eq_any(pipelines.iter().map(|key| Some(key.0)).collect::<Vec<_>>()));
     }
     if let Some(from) = query.from {
         select = select.filter(events::at.ge(from));
