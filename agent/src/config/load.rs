@@ -95,6 +95,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             ),
         );
     }
+    settings::check_data_dir(&data_dir, &mut mistakes);
     settings::check_labels("labels", &settings.labels, &mut mistakes);
     own_files.extend(tls.client.as_ref().map(|(_, key)| key.clone()));
     let own_files = Arc::new(OwnFiles::new(data_dir.clone(), own_files));

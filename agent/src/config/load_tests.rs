@@ -302,3 +302,15 @@ fn the_data_directory_is_found_without_anything_else() {
     assert_eq!(find(&flags(&path), Some("/env")).unwrap(), Path::new("/env"));
     assert!(find(&flags(&dir.path().join("none")), None).is_err(), "a file that was named must be there");
 }
+
+#[test]
+fn data_dir_that_cannot_be_the_agents_is_named_and_name_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = |path: &Path| format!("data_dir = {:?}\nname = \"web-7\"", path.display().to_string());
+    assert_eq!(good(&data_dir(dir.path())).name.as_deref(), Some("web-7"));
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    assert_eq!(mistakes(&data_dir(&dir.path().join("file"))).keys(), ["data_dir"]);
+    std::fs::write(dir.path().join("collector.db"), "").unwrap();
+    assert_eq!(mistakes(&data_dir(dir.path())).keys(), ["data_dir"]);
+    assert_eq!(mistakes("name = \"a\\nb\"").keys(), ["name"]);
+}
