@@ -18,32 +18,34 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::checkpoint::{Checkpoint, CheckpointFiles};
 use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
-use crate::heartbeat::Heartbeat;
 use crate::host::Host;
-use crate::identity::machine::Machine;
-use crate::identity::name::NodeNames;
-use crate::identity::{node_file, vector};
 use crate::logs::reader::LogReader;
-use crate::logs::shelf::LogShelf;
-use crate::monitor::{Monitor, Origin};
-use crate::notify::ServiceManager;
-use crate::outbox::Outbox;
-use crate::pipelines::keeper::{Keeper, KeeperParts};
-use crate::pipelines::set::PipelineSet;
-use crate::pipelines::watch::run as watch_processes;
-use crate::pipelines::{orphans, process};
-use crate::pulse::Pulse;
+use crate::logs::registry::LogShelf;
+use crate::metrics::SelfCounters;
+use crate::model::node::machine::Machine;
+use crate::model::node::name::NodeNames;
+use crate::model::node::node_file;
 use crate::reload::Reloader;
-use crate::report::{AgentFacts, Reporter};
+use crate::report::checkpoint::{Checkpoint, CheckpointFiles};
+use crate::report::heartbeat::Heartbeat;
+use crate::report::reporter::{AgentFacts, Reporter};
 use crate::scrape::fetch::Scraper;
-use crate::selfcount::SelfCounters;
 use crate::signals::{Signals, Wish};
 use crate::spool::Spool;
+use crate::spool::outbox::Outbox;
+use crate::status::http;
+use crate::status::liveness::Pulse;
+use crate::status::monitor::{Monitor, Origin};
+use crate::status::systemd::{self, ServiceManager};
+use crate::supervise::manager::{Keeper, KeeperParts};
+use crate::supervise::process::{self, orphans, rlimit};
+use crate::supervise::set::PipelineSet;
+use crate::supervise::vector_version;
+use crate::supervise::watch::run as watch_processes;
 use crate::uplink::{CollectorClient, Credentials, Link, Uplink};
-use crate::{clock, files, http, notify, openfiles, selfmetrics};
+use crate::{clock, files, http_client};
 
 /// How long the last reports may take to reach the collector when the agent ends.
 const LAST_REPORTS_CEILING: Duration = Duration::from_secs(5);
@@ -105,12 +107,13 @@ impl App {
         if let Err(error) = files::make_dir(&config.data_dir) {
             tracing::error!(%error, data_dir = %config.data_dir.display(), "data_dir cannot be made; the agent runs on, but will have to enrol again at its next start");
         }
-        openfiles::raise();
+        rlimit::raise();
         let is_tls = |url: &reqwest::Url| url.scheme() == "https";
         let scrapes_tls =
             config.pipelines.iter().filter_map(|p| p.metrics.as_ref()).any(|metrics| is_tls(&metrics.url));
-        http::install_tls();
-        let scraper = Arc::new(Scraper::new(http::for_scrapes(scrapes_tls).context("cannot make ready for scraping")?));
+        http_client::install_tls();
+        let scraper =
+            Arc::new(Scraper::new(http_client::for_scrapes(scrapes_tls).context("cannot make ready for scraping")?));
         let counters = Arc::new(SelfCounters::default());
         let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
             .context("cannot make ready for the collector")?;
@@ -165,7 +168,7 @@ impl App {
                 pipeline.resume_meter(saved);
             }
         }
-        let reader = Arc::new(LogReader::new(pipelines.clone(), logs.clone()));
+        let reader = Arc::new(LogReader::new(logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { names: names.clone(), vector_version };
@@ -206,8 +209,8 @@ impl App {
             interval,
             metrics_address: OnceLock::new(),
         });
-        let servers = selfmetrics::serve(&monitor, &config.data_dir, config.metrics_listen, &close);
-        tokio::spawn(notify::follow(manager.clone(), monitor, stop.clone()));
+        let servers = http::serve(&monitor, &config.data_dir, config.metrics_listen, &close);
+        tokio::spawn(systemd::follow(manager.clone(), monitor, stop.clone()));
         let uplink = Uplink {
             client,
             outbox: outbox.clone(),
@@ -313,8 +316,8 @@ fn kill(pipelines: &PipelineSet) {
     }
 }
 
-async fn learn_vector_version(pipelines: Vec<crate::config::PipelineConfig>, known: Arc<OnceLock<String>>) {
-    if let Some(version) = vector::version(&pipelines).await {
+async fn learn_vector_version(pipelines: Vec<crate::model::pipeline::PipelineConfig>, known: Arc<OnceLock<String>>) {
+    if let Some(version) = vector_version::version(&pipelines).await {
         let _ = known.set(version);
     }
 }

@@ -27,14 +27,15 @@ use systole_shared::BootId;
 use systole_shared::limits::MAX_LOG_LINE_BYTES;
 use uuid::Uuid;
 
-use crate::logs::level;
 use crate::logs::lines::{LineSplitter, LineText};
-use crate::logs::walk;
-use crate::logs::{Links, Pattern};
-use crate::scrape::mapping::Mapping;
+use crate::logs::{level, walk};
+use crate::model::log_files::Links;
+use crate::model::mapping::Mapping;
+use crate::model::pattern::Pattern;
+use crate::model::spool::Bounds;
 use crate::scrape::meter::{Meter, Metered};
 use crate::scrape::reading::Reading;
-use crate::spool::{Bounds, Spool};
+use crate::spool::Spool;
 
 /// What a file of the spool begins with.
 const SEGMENT_HEAD_BYTES: usize = 8;
@@ -48,7 +49,7 @@ const BODY_END: u8 = 0;
 /// A metrics endpoint's answers, one after another, read with each built-in mapping and counted.
 pub fn metrics(data: &[u8]) {
     static MAPPINGS: OnceLock<Vec<Mapping>> = OnceLock::new();
-    for mapping in MAPPINGS.get_or_init(|| Mapping::built_in().collect()) {
+    for mapping in MAPPINGS.get_or_init(|| crate::config::built_in_mappings().collect()) {
         let mut meter = Meter::of_supervised();
         meter.process_started();
         for (body, at) in data.split(|byte| *byte == BODY_END).zip(0_i64..) {
@@ -225,5 +226,4 @@ fn split<'d>(pieces: impl IntoIterator<Item = &'d [u8]>) -> Vec<LineText> {
 }
 
 #[cfg(test)]
-#[path = "fuzzing_tests.rs"]
 mod tests;

@@ -16,9 +16,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Overrides};
-use crate::notify::ServiceManager;
-use crate::pipelines::keeper::Keeper;
-use crate::selfcount::SelfCounters;
+use crate::metrics::SelfCounters;
+use crate::status::systemd::ServiceManager;
+use crate::supervise::manager::Keeper;
 
 /// Between two looks at the files. A change is taken when it has stood still for one look: an
 /// editor may write a file in several steps.

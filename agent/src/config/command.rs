@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::limits;
 use super::section::Section;
-use super::{CommandConfig, limits};
-
-/// Stands for the path of the agent's copy of `config_file` in a command.
-pub(crate) const CONFIG_PLACEHOLDER: &str = "{config}";
+use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
 
 /// Vector's options that name a configuration file.
 const VECTOR_CONFIG_OPTIONS: [&str; 5] = ["--config", "-c", "--config-yaml", "--config-toml", "--config-json"];

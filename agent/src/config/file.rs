@@ -5,8 +5,8 @@ use std::path::Path;
 use systole_shared::Token;
 use toml::Table;
 
-use super::mistakes::Mistakes;
-use super::valid::SourceText;
+use super::errors::Mistakes;
+use super::last_known_good::SourceText;
 
 /// Reads and parses the TOML file at `path`; an unreadable or broken one is a mistake.
 pub(crate) fn read_table(path: &Path, mistakes: &mut Mistakes) -> (Table, SourceText) {

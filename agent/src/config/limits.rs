@@ -2,8 +2,8 @@
 
 use toml::Value;
 
-use super::LimitsConfig;
 use super::section::Section;
+use crate::model::pipeline::LimitsConfig;
 
 /// As the system has it, from the greediest to the most modest.
 const NICE: std::ops::RangeInclusive<i64> = -20..=19;
@@ -90,7 +90,7 @@ fn cpu_millis(value: &Value) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::mistakes::Mistakes;
+    use crate::config::errors::Mistakes;
 
     fn read_from(text: &str) -> (LimitsConfig, Vec<String>) {
         let mut mistakes = Mistakes::default();

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use regex_lite::Regex;
 use toml::{Table, Value};
 
-use super::LogFilesConfig;
 use super::section::Section;
-use crate::logs::multiline::MultilineRule;
-use crate::logs::{Links, Pattern};
+use crate::model::log_files::Links;
+use crate::model::multiline::MultilineRule;
+use crate::model::pattern::Pattern;
+use crate::model::pipeline::LogFilesConfig;
 
 /// Patterns of one pipeline; each is looked up every few seconds.
 const MAX_PATTERNS: usize = 32;

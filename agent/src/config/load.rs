@@ -8,13 +8,14 @@ use reqwest::Url;
 use systole_shared::Token;
 use toml::Table;
 
-use super::mistakes::Mistakes;
+use super::errors::Mistakes;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
 use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, lines, mappings, pipelines};
-use crate::http::{self, TlsError, TlsFiles};
-use crate::identity::node_token;
-use crate::logs::OwnFiles;
+use crate::http_client::{self, TlsError};
+use crate::model::log_files::OwnFiles;
+use crate::model::node::node_token;
+use crate::model::tls::TlsFiles;
 
 /// What the command line says; it wins over everything else.
 #[derive(Clone, Debug, Default)]
@@ -173,8 +174,8 @@ fn tls_files(root: &mut Section<'_>, env: Lookup<'_>) -> TlsFiles {
     };
     let files = TlsFiles { ca: ca.as_ref().map(path), client };
     if !files.is_empty() {
-        http::install_tls();
-        if let Err(error) = http::for_collector(true, &files) {
+        http_client::install_tls();
+        if let Err(error) = http_client::for_collector(true, &files) {
             let place = if matches!(error, TlsError::Ca { .. }) { &places[0] } else { &places[1] };
             root.mistakes().add(place, error.to_string());
         }

@@ -2,8 +2,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
-use crate::logs::multiline::MultilineRule;
-use crate::logs::{Links, Pattern};
+use crate::model::log_files::Links;
+use crate::model::multiline::MultilineRule;
+use crate::model::pattern::Pattern;
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
 fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, Mistakes> {

@@ -6,10 +6,16 @@ use std::sync::Arc;
 use systole_shared::{ComponentId, ComponentKind};
 use toml::{Table, Value};
 
-use super::mistakes::Mistakes;
+use super::errors::Mistakes;
 use super::section::Section;
-use crate::scrape::internal::InternalTypes;
-use crate::scrape::mapping::{Alternatives, Field, Kind, Mapping, MappingParts, Naming, Rule};
+use crate::model::mapping::{Alternatives, Field, InternalTypes, Kind, Mapping, MappingParts, Naming, Rule};
+
+/// Name and table of each engine that is built in; the first is the default.
+const BUILT_IN: [(&str, &str); 3] = [
+    ("vector", include_str!("mappings/vector.toml")),
+    ("otelcol", include_str!("mappings/otelcol.toml")),
+    ("fluentbit", include_str!("mappings/fluentbit.toml")),
+];
 
 /// Every mapping that a pipeline may name.
 pub(crate) struct Mappings {
@@ -39,9 +45,24 @@ impl Mappings {
     }
 }
 
+/// Every table that is built in, the default first.
+pub(crate) fn built_in() -> impl Iterator<Item = Mapping> {
+    BUILT_IN.into_iter().map(|(name, table)| {
+        let table = table.parse().expect("the built-in tables are TOML");
+        let mut mistakes = Mistakes::default();
+        read_one(name, table, &mut mistakes).expect("the built-in tables have no mistakes")
+    })
+}
+
+/// Vector's table.
+#[cfg(test)]
+pub(crate) fn vector() -> Mapping {
+    built_in().next().expect("there is a default")
+}
+
 /// Reads the tables of `metrics`.
 pub(crate) fn read(root: &mut Section<'_>) -> Mappings {
-    let built_in: Vec<_> = Mapping::built_in().map(Arc::new).collect();
+    let built_in: Vec<_> = built_in().map(Arc::new).collect();
     let mut own = BTreeMap::new();
     for (name, value) in root.table("metrics").unwrap_or_default() {
         if built_in.iter().any(|mapping| mapping.name() == name) {

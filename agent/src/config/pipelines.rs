@@ -8,8 +8,9 @@ use systole_shared::{PipelineId, Token};
 
 use super::mappings::Mappings;
 use super::section::Section;
-use super::{MetricsConfig, PipelineConfig, command, file, lines, process, settings};
-use crate::scrape::mapping::Mapping;
+use super::{command, file, lines, process, settings};
+use crate::model::mapping::Mapping;
+use crate::model::pipeline::{MetricsConfig, PipelineConfig};
 
 /// Reads every pipeline; those with mistakes are left out, their mistakes noted.
 pub(crate) fn read(root: &mut Section<'_>, mappings: &Mappings) -> Vec<PipelineConfig> {

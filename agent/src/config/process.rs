@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::ProcessConfig;
 use super::section::Section;
+use crate::model::pipeline::ProcessConfig;
 
 /// Kinds of units that have a process.
 const UNIT_KINDS: [&str; 2] = [".service", ".scope"];

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::mistakes::Mistakes;
+use super::errors::Mistakes;
 
 /// A table that is being read. What is left at [`Section::finish`] was not asked for by anyone.
 pub(crate) struct Section<'m> {

@@ -7,9 +7,9 @@ use std::path::Path;
 use reqwest::Url;
 use systole_shared::limits::{MAX_LABELS, MAX_SHORT_TEXT_BYTES};
 
-use super::mistakes::Mistakes;
+use super::errors::Mistakes;
 use super::{DEFAULT_METRICS_LISTEN, LogFormat};
-use crate::spool::Bounds;
+use crate::model::spool::Bounds;
 
 /// A value and the place it came from, as mistakes name it.
 pub(crate) struct Found {

@@ -11,7 +11,7 @@ use super::*;
 use crate::logs::lock;
 use crate::logs::progress::SavedLogs;
 use crate::logs::tail::Amount;
-use crate::logs::walk::pattern::Pattern;
+use crate::model::pattern::Pattern;
 
 /// A pipeline's log files over lives of the agent. The pattern is `*.log`.
 struct Fixture {

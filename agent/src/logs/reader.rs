@@ -13,9 +13,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineLogs;
-use super::shelf::LogShelf;
-use crate::config::PipelineConfig;
-use crate::pipelines::set::PipelineSet;
+use super::registry::LogShelf;
+use crate::model::pipeline::PipelineConfig;
 
 /// Between two rounds.
 const ROUND_EVERY: Duration = Duration::from_millis(250);
@@ -41,7 +40,6 @@ const MAX_HANGING: usize = 64;
 
 /// Reads what pipelines write.
 pub(crate) struct LogReader {
-    pipelines: Arc<PipelineSet>,
     logs: Arc<LogShelf>,
     outputs: Arc<AtomicUsize>,
     files: Arc<AtomicUsize>,
@@ -51,9 +49,9 @@ pub(crate) struct LogReader {
 type Job = (Arc<PipelineLogs>, Arc<PipelineConfig>);
 
 impl LogReader {
-    /// Of these pipelines.
-    pub(crate) fn new(pipelines: Arc<PipelineSet>, logs: Arc<LogShelf>) -> Self {
-        LogReader { pipelines, logs, outputs: Arc::default(), files: Arc::default() }
+    /// Of the pipelines that the registry has.
+    pub(crate) fn new(logs: Arc<LogShelf>) -> Self {
+        LogReader { logs, outputs: Arc::default(), files: Arc::default() }
     }
 
     /// Reads, round after round, until `finish`.
@@ -81,14 +79,14 @@ impl LogReader {
 
     fn sweep(&self) {
         let logs = self.logs.clone();
-        let wanted: Vec<_> = self.pipelines.all().iter().map(|pipeline| pipeline.id().clone()).collect();
+        let wanted: Vec<_> = self.logs.current().iter().map(|pipeline| pipeline.config().id.clone()).collect();
         tokio::task::spawn_blocking(move || logs.sweep(&wanted));
     }
 
     /// Reads what there is now, as far as the budget goes. Whether there is more at once.
     pub(crate) async fn round(&self) -> bool {
         let all: Vec<Job> =
-            self.pipelines.all().iter().map(|pipeline| (pipeline.logs().clone(), pipeline.config())).collect();
+            self.logs.current().iter().map(|pipeline| (pipeline.logs().clone(), pipeline.config())).collect();
         let with_files: Vec<Job> =
             all.iter().filter(|(_, config)| !config.log_files.patterns.is_empty()).cloned().collect();
         let mut unwanted = self.logs.with_open_files();
@@ -171,8 +169,8 @@ mod tests {
     use systole_shared::PipelineId;
 
     use super::*;
-    use crate::config::LogFilesConfig;
-    use crate::logs::Pattern;
+    use crate::model::pattern::Pattern;
+    use crate::model::pipeline::LogFilesConfig;
 
     #[tokio::test]
     async fn log_files_of_a_pipeline_that_is_not_there_any_more_are_closed() {
@@ -183,7 +181,7 @@ mod tests {
         let patterns = vec![Pattern::parse(&dir.path().join("*.log").display().to_string()).unwrap()];
         logs.poll_files(&LogFilesConfig { patterns, ..Default::default() }, None, &mut Vec::new());
         assert!(logs.has_open_files());
-        LogReader::new(Arc::default(), shelf).round().await;
+        LogReader::new(shelf).round().await;
         assert!(!logs.has_open_files());
     }
 

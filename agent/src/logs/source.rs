@@ -18,10 +18,10 @@ use super::budget::LogBuffer;
 use super::capture::{Capture, Writers};
 use super::files::LogFiles;
 use super::lock;
-use super::multiline::MultilineRule;
 use super::tail::{Amount, Round};
 use crate::clock;
-use crate::config::LogFilesConfig;
+use crate::model::multiline::MultilineRule;
+use crate::model::pipeline::LogFilesConfig;
 
 /// Lines that output leaves to log files when both have some waiting: half of what the budget gains
 /// between two rounds.

@@ -4,7 +4,7 @@
 //! has been written than was read, the oldest of it is passed over, and its lines are counted; of a
 //! flood that nobody could count, their number is estimated.
 
-mod passing;
+mod skip;
 pub(super) mod zeros;
 
 use std::fs::File;
@@ -20,9 +20,10 @@ use super::budget::{LogBuffer, MAX_WAITING_BYTES};
 use super::check::Recent;
 use super::density::Density;
 use super::lines::LineSplitter;
-use super::multiline::{Entry, Joiner, MultilineRule};
+use super::multiline::{Entry, Joiner};
 use super::progress::{Mark, SourceId};
 use super::{Line, lock};
+use crate::model::multiline::MultilineRule;
 
 /// Unread bytes beyond which the oldest lines are passed over: a minute of usual lines at the budget.
 pub(super) const MAX_BACKLOG_BYTES: u64 = 1024 * 1024;

@@ -113,7 +113,6 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
-    use crate::scrape::mapping::Mapping;
 
     const PAGE: &[u8] = b"component_sent_events_total{component_id=\"out\",component_kind=\"sink\"} 7\n";
 
@@ -124,7 +123,7 @@ mod tests {
     }
 
     fn read(chunks: &[&[u8]], encoding: Option<&str>) -> Result<u64, BodyError> {
-        let mapping = Mapping::vector();
+        let mapping = crate::config::vector_mapping();
         let body = Body::new(BegunReading::new(&mapping), encoding);
         let body = chunks.iter().try_fold(body, |body, chunk| body.push(chunk))?;
         body.finish().map(|(reading, _)| reading.samples)

@@ -6,9 +6,9 @@ use reqwest::Response;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::body::{Body, BodyError, MAX_BODY_BYTES};
-use super::mapping::Mapping;
 use super::reading::{BegunReading, Reading};
-use crate::config::MetricsConfig;
+use crate::model::mapping::Mapping;
+use crate::model::pipeline::MetricsConfig;
 
 /// Longest that one scrape may take.
 pub(crate) const SCRAPE_CEILING: Duration = Duration::from_secs(4);
@@ -166,21 +166,25 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::scrape::mapping::Mapping;
 
     async fn endpoint() -> (TcpListener, MetricsConfig) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/metrics", listener.local_addr().unwrap()).parse().unwrap();
         (
             listener,
-            MetricsConfig { url, bearer_token: None, mapping: Arc::new(Mapping::vector()), count_internal: false },
+            MetricsConfig {
+                url,
+                bearer_token: None,
+                mapping: Arc::new(crate::config::vector_mapping()),
+                count_internal: false,
+            },
         )
     }
 
     #[tokio::test]
     async fn endpoints_that_never_answer_do_not_hold_up_one_that_does() {
-        crate::http::install_tls();
-        let scraper = Arc::new(Scraper::new(crate::http::for_scrapes(false).unwrap()));
+        crate::http_client::install_tls();
+        let scraper = Arc::new(Scraper::new(crate::http_client::for_scrapes(false).unwrap()));
         let (_silent, hanging) = endpoint().await;
         for _ in 0..64 {
             let (scraper, hanging) = (scraper.clone(), hanging.clone());

@@ -1,13 +1,14 @@
 //! The built-in tables, proven on what their engines say: see testdata/otelcol and testdata/fluentbit.
 
-use systole_shared::{ComponentReport, Counter as Count, PipelineSample};
+use systole_shared::{ComponentKind, ComponentReport, Counter as Count, PipelineSample};
 
-use super::*;
+use crate::config::built_in_mappings;
+use crate::model::mapping::Mapping;
 use crate::scrape::meter::{Meter, Metered};
 use crate::scrape::reading::Reading;
 
 fn built_in(name: &str) -> Mapping {
-    Mapping::built_in().find(|mapping| mapping.name() == name).unwrap()
+    built_in_mappings().find(|mapping| mapping.name() == name).unwrap()
 }
 
 /// What one report after another says of bodies that are scraped one after another.

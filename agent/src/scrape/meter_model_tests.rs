@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::scrape::mapping::Mapping;
+use crate::model::mapping::Mapping;
 
 /// How the engine tells its age.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,7 +132,7 @@ impl World {
         let started = 1_000_000;
         // Old enough to be told from its successor by its age alone.
         let now = if supervised { started } else { started + 100_000 };
-        let mapping = Mapping::vector();
+        let mapping = crate::config::vector_mapping();
         let series = [Series::default(); SERIES.len()];
         World {
             age,

@@ -4,14 +4,13 @@ use systole_shared::{ComponentKind, Counter};
 
 use super::*;
 use crate::scrape::deltas::KEPT_SCRAPES;
-use crate::scrape::mapping::Mapping;
 
 const DEMO: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics.txt");
 const WITH_TAP: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics-with-tap.txt");
 const RICH: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics-errors-buffers.txt");
 
 fn reading(body: &[u8]) -> Reading {
-    Reading::of(body, &Mapping::vector())
+    Reading::of(body, &crate::config::vector_mapping())
 }
 
 fn first_report(body: &[u8]) -> Metered {

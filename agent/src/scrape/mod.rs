@@ -4,7 +4,8 @@ mod body;
 pub(crate) mod deltas;
 pub(crate) mod fetch;
 pub(crate) mod internal;
-pub(crate) mod mapping;
+#[cfg(test)]
+mod mapping_tests;
 pub(crate) mod meter;
 pub(crate) mod reading;
 pub(crate) mod text;

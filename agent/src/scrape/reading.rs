@@ -7,9 +7,9 @@ use std::hash::{Hash, Hasher};
 
 use systole_shared::ComponentKind;
 
-use super::internal::{self, Role};
-use super::mapping::{Counter, Field, Gauge, Kind, Mapping, Naming, Target};
+use super::internal;
 use super::text::{Labels, Sample, TextReader};
+use crate::model::mapping::{Counter, Field, Gauge, Kind, Mapping, Naming, Role, Target};
 
 /// Everything that a scrape said of a process.
 #[derive(Clone, Debug, Default)]

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use systole_shared::{ComponentKind, ComponentReport, Counter as WireCounter, PipelineSample};
 
 use super::deltas::KEPT_SCRAPES;
-use super::mapping::Counter;
 use super::reading::{ComponentReading, Gauges};
+use crate::model::mapping::Counter;
 
 /// What was counted since the last report.
 #[derive(Clone, Debug, Default)]

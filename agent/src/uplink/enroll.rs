@@ -1,34 +1,25 @@
 //! How the node comes to its token: enrolment, for as long as it takes.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
 use systole_shared::{EnrollRequest, Token};
 
-use super::fault::Fault;
-use super::link::NodeIdentity;
-use super::send::{Progress, Uplink};
+use super::request_error::Fault;
+use super::task::{Credentials, Progress, Uplink};
 use crate::clock;
-use crate::identity::name::NodeNames;
-use crate::identity::{node_file, node_token};
+use crate::model::node::{NodeIdentity, node_file, node_token};
 
 /// Least time between two tries to enrol that the collector refused.
 const REFUSED_ENROLMENT_WAIT: Duration = Duration::from_secs(1);
 
 /// Refusals in a row before a person is called: a token that was made a moment ago may not be known
 /// to a running collector for some two seconds.
-pub(super) const REFUSALS_TOLERATED: u32 = 3;
+const REFUSALS_TOLERATED: u32 = 3;
 
-/// What the node needs to prove who it is.
-pub(crate) struct Credentials {
-    /// Where the node's token is kept.
-    pub(crate) data_dir: PathBuf,
-    /// The enrolment token, if one is configured.
-    pub(crate) enroll_token: Option<Token>,
-    /// What the node is called.
-    pub(crate) names: NodeNames,
-}
+/// Between two tries of a node that nobody accepts and that cannot enrol. Whoever mends that at the
+/// collector (a database brought back, a proxy set right) does not go to every node afterwards.
+const REFUSED_WAIT: Duration = Duration::from_secs(300);
 
 impl Uplink {
     /// Enrols, however long that takes; `None` if that is impossible without a person.
@@ -93,5 +84,38 @@ impl Uplink {
                 return Some(refused.clone());
             }
         }
+    }
+
+    /// Nobody takes this node's reports; pipelines are none of the uplink's business.
+    pub(super) async fn stay_silent(&self, progress: &mut Progress) {
+        progress.refusals = progress.refusals.saturating_add(1);
+        if progress.refusals == REFUSALS_TOLERATED + 1 {
+            self.link.refused();
+            progress.failing = true;
+            tracing::error!(
+                "the collector does not accept this node's token and no enrolment token is configured: reports wait, \
+                pipelines run on; give the agent an enrolment token (SYSTOLE_TOKEN) and restart it. It asks again every {} minutes",
+                REFUSED_WAIT.as_secs() / 60
+            );
+        }
+        self.wait(refused_wait(progress.refusals, rand::random())).await;
+    }
+}
+
+/// How long a node that was refused so often, and cannot enrol, stays silent on top of its back-off.
+/// `random` is from 0 to 1: a fleet that was refused must not ask in one moment.
+fn refused_wait(refusals: u32, random: f64) -> Duration {
+    if refusals <= REFUSALS_TOLERATED { Duration::ZERO } else { REFUSED_WAIT.mul_f64(0.5 + random) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_stays_refused_asks_about_every_five_minutes() {
+        assert_eq!(refused_wait(REFUSALS_TOLERATED, 1.0), Duration::ZERO);
+        assert_eq!(refused_wait(REFUSALS_TOLERATED + 1, 0.0), Duration::from_secs(150));
+        assert_eq!(refused_wait(u32::MAX, 1.0), Duration::from_secs(450));
     }
 }

@@ -6,7 +6,7 @@
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
-use super::fault::Fault;
+use super::request_error::Fault;
 
 /// The proxy of the environment that requests to `url` go through, without its credentials.
 fn proxy_of(url: &Url, proxies: &Matcher) -> Option<String> {

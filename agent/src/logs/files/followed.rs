@@ -16,8 +16,8 @@ use crate::logs::identity::Identity;
 use crate::logs::lock;
 use crate::logs::progress::{Place, SourceId};
 use crate::logs::tail::{Reached, Round, Tail};
-use crate::logs::walk::open::Links;
 use crate::logs::walk::{FileState, Inode};
+use crate::model::log_files::Links;
 
 /// How long a file that was rotated away is read on after its last line. Programs open the new one late:
 /// when they are idle, or when they are told so hours after. It costs a descriptor.

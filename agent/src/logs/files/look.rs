@@ -14,16 +14,17 @@ use tokio::time::Instant;
 use super::claim::{self, Likeness, SURE_COPY_BYTES};
 use super::followed::{LogFile, last_line_begin};
 use super::{Copy, LogFiles, MAX_FILES};
-use crate::config::LogFilesConfig;
 use crate::logs::budget::LogBuffer;
 use crate::logs::identity::Identity;
 use crate::logs::lock;
 use crate::logs::progress::{MAX_REMEMBERED, Place, Remembered};
 use crate::logs::tail::{Round, zeros};
-use crate::logs::walk::open::{Links, open_file};
+use crate::logs::walk::open::open_file;
 use crate::logs::walk::own::OwnInodes;
-use crate::logs::walk::pattern::Pattern;
 use crate::logs::walk::{self, Entry, FileState, Inode, Troubles};
+use crate::model::log_files::Links;
+use crate::model::pattern::Pattern;
+use crate::model::pipeline::LogFilesConfig;
 
 /// A directory whose time stands still is read again after this: some network file systems do not change
 /// it when a file comes.
