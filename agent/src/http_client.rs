@@ -9,10 +9,10 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity};
 use crate::model::tls::TlsFiles;
 
 /// Longest wait for a connection.
-const CONNECT_CEILING: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the collector's whole answer.
-const REQUEST_CEILING: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Idle connections are closed after this: longer than the usual interval, so that they are used again.
 const IDLE: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ pub(crate) fn for_collector(uses_tls: bool, files: &TlsFiles) -> Result<Client, 
             Some(identity) => builder.identity(identity.clone()),
             None => builder,
         };
-        builder.timeout(REQUEST_CEILING)
+        builder.timeout(REQUEST_TIMEOUT)
     };
     // With authorities of one's own the system's are not read, so nothing else can be missing.
     let built = if files.is_empty() { build(uses_tls, with) } else { with(base(uses_tls)).build() };
@@ -129,7 +129,7 @@ fn build(uses_tls: bool, with: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwe
 /// Without TLS no roots are read: a host may have none, and they would only cost memory.
 fn base(uses_tls: bool) -> ClientBuilder {
     let builder = Client::builder()
-        .connect_timeout(CONNECT_CEILING)
+        .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE)
         .redirect(Policy::none())
         .user_agent(concat!("systole-agent/", env!("CARGO_PKG_VERSION")));

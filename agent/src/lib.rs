@@ -70,18 +70,18 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let load = || config::load(&overrides, &env);
     let config = match command {
         // Pipelines are not to stand still because somebody broke the file before a restart.
-        Command::Run => load().or_else(|mistakes| config::last_valid(&overrides, &env, mistakes)),
+        Command::Run => load().or_else(|errors| config::last_known_good(&overrides, &env, errors)),
         Command::CheckConfig => load(),
         Command::Status { json } => match config::find_data_dir(&overrides, &env) {
             Ok(data_dir) => return status(&data_dir, json),
-            Err(mistakes) => Err(mistakes),
+            Err(errors) => Err(errors),
         },
         Command::Completions { shell } => return exit_code(cli::print_completions(shell)),
     };
     let config = match config {
         Ok(config) => config,
-        Err(mistakes) => {
-            eprintln!("systole-agent: {mistakes}");
+        Err(errors) => {
+            eprintln!("systole-agent: {errors}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };

@@ -24,13 +24,13 @@ impl SelfCounter {
 
 /// How often something was done since the agent's start, and how long that took.
 #[derive(Debug, Default)]
-pub(crate) struct SelfTimer {
+pub(crate) struct AgentTimer {
     count: AtomicU64,
     sum_micros: AtomicU64,
     last_micros: AtomicU64,
 }
 
-impl SelfTimer {
+impl AgentTimer {
     /// It was done once more, and took this long.
     pub(crate) fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -74,7 +74,7 @@ impl SelfNote {
 
 /// All of them; see [`systole_shared::AgentHealth`] for their meaning.
 #[derive(Debug, Default)]
-pub(crate) struct SelfCounters {
+pub(crate) struct AgentCounters {
     /// What is wrong with the configuration file, while the last valid one is in force.
     pub(crate) config_error: SelfNote,
     /// Reports that had to be dropped.
@@ -96,9 +96,9 @@ pub(crate) struct SelfCounters {
     /// Reports that the collector has committed.
     pub(crate) committed_reports: SelfCounter,
     /// Reports made: the scrapes they waited for, and the reading of the host.
-    pub(crate) reports: SelfTimer,
+    pub(crate) reports: AgentTimer,
     /// Scrapes that gave an answer.
-    pub(crate) scrapes: SelfTimer,
+    pub(crate) scrapes: AgentTimer,
     /// Requests with reports that the collector answered: the way there, the commit, the way back.
-    pub(crate) acks: SelfTimer,
+    pub(crate) acks: AgentTimer,
 }

@@ -13,16 +13,16 @@ pub(crate) struct Mistake {
 
 /// Every mistake of a configuration, in the order in which they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mistakes(Vec<Mistake>);
+pub(crate) struct ConfigErrors(Vec<Mistake>);
 
-impl Mistakes {
+impl ConfigErrors {
     /// Notes a mistake.
     pub(crate) fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
         self.0.push(Mistake { key: key.into(), what: what.into() });
     }
 
     /// Takes over the mistakes of a part.
-    pub(crate) fn append(&mut self, mut part: Mistakes) {
+    pub(crate) fn append(&mut self, mut part: ConfigErrors) {
         self.0.append(&mut part.0);
     }
 
@@ -33,14 +33,14 @@ impl Mistakes {
 }
 
 #[cfg(test)]
-impl Mistakes {
+impl ConfigErrors {
     /// The keys, for tests.
     pub(crate) fn keys(&self) -> Vec<&str> {
         self.0.iter().map(|mistake| mistake.key.as_str()).collect()
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         write!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
@@ -51,4 +51,4 @@ impl fmt::Display for Mistakes {
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}

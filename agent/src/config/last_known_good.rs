@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Config;
-use super::errors::Mistakes;
+use super::errors::ConfigErrors;
 use super::load::{self, Overrides};
 use super::settings::Lookup;
 use crate::files;
@@ -30,7 +30,7 @@ impl fmt::Debug for SourceText {
 impl Config {
     /// Keeps the file as the last valid one.
     pub(crate) fn remember(&self) {
-        let Some(file) = self.file.as_ref().filter(|_| self.mistakes.is_none()) else { return };
+        let Some(file) = self.file.as_ref().filter(|_| self.errors.is_none()) else { return };
         let copy = self.data_dir.join(FILE);
         let text = format!("{}\n{}", head(file), self.text.0);
         if std::fs::read_to_string(&copy).is_ok_and(|kept| kept == text) {
@@ -43,14 +43,18 @@ impl Config {
     }
 }
 
-/// The last valid configuration of the file that has `mistakes` now, if one was kept.
-pub(crate) fn last_valid(flags: &Overrides, env: Lookup<'_>, mistakes: Mistakes) -> Result<Config, Mistakes> {
-    let Some((original, data_dir)) = load::places(flags, env) else { return Err(mistakes) };
+/// The last valid configuration of the file that has `errors` now, if one was kept.
+pub(crate) fn last_known_good(
+    flags: &Overrides,
+    env: Lookup<'_>,
+    errors: ConfigErrors,
+) -> Result<Config, ConfigErrors> {
+    let Some((original, data_dir)) = load::places(flags, env) else { return Err(errors) };
     let copy = data_dir.join(FILE);
     let is_of_original =
         || std::fs::read_to_string(&copy).ok()?.starts_with(&format!("{}\n", head(&original))).then_some(());
     if is_of_original().is_none() {
-        return Err(mistakes);
+        return Err(errors);
     }
     let data_dir = Some(data_dir.display().to_string());
     let flags = Overrides { config: Some(copy.clone()), data_dir, ..flags.clone() };
@@ -59,9 +63,9 @@ pub(crate) fn last_valid(flags: &Overrides, env: Lookup<'_>, mistakes: Mistakes)
             for pipeline in &mut config.pipelines {
                 pipeline.log_files.own = Arc::new(pipeline.log_files.own.with_other(&copy, &original));
             }
-            Ok(Config { file: Some(original), mistakes: Some(mistakes), ..config })
+            Ok(Config { file: Some(original), errors: Some(errors), ..config })
         }
-        Err(_) => Err(mistakes),
+        Err(_) => Err(errors),
     }
 }
 

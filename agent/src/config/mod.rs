@@ -28,8 +28,8 @@ use crate::model::pipeline::PipelineConfig;
 use crate::model::spool::Bounds;
 use crate::model::tls::TlsFiles;
 
-pub(crate) use errors::Mistakes;
-pub(crate) use last_known_good::{SourceText, last_valid};
+pub(crate) use errors::ConfigErrors;
+pub(crate) use last_known_good::{SourceText, last_known_good};
 pub(crate) use load::{Overrides, find_data_dir, load};
 pub(crate) use mappings::built_in as built_in_mappings;
 #[cfg(test)]
@@ -65,7 +65,7 @@ pub(crate) struct Config {
     /// What was read from it.
     pub(crate) text: SourceText,
     /// What is wrong with the file, when this is the last valid configuration instead.
-    pub(crate) mistakes: Option<Mistakes>,
+    pub(crate) errors: Option<ConfigErrors>,
 }
 
 impl Config {

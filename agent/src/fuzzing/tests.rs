@@ -17,8 +17,10 @@ const METRICS: [&[u8]; 8] = [
     include_bytes!("../../testdata/fluentbit/v2-second.txt"),
 ];
 
-const LINES: [&[u8]; 2] =
-    [include_bytes!("../../testdata/vector-0.58/logs.txt"), include_bytes!("../../testdata/vector-0.58/stdout-json.txt")];
+const LINES: [&[u8]; 2] = [
+    include_bytes!("../../testdata/vector-0.58/logs.txt"),
+    include_bytes!("../../testdata/vector-0.58/stdout-json.txt"),
+];
 
 /// What breaks readers of text.
 const PIECES: [&[u8]; 20] = [

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use self::followed::LogFile;
 use super::budget::LogBuffer;
-use super::progress::SourceId;
+use super::read_offsets::SourceId;
 use super::tail::{Reached, Round};
 use super::walk::{FileState, Inode, Troubles};
 use crate::model::pipeline::LogFilesConfig;

@@ -16,7 +16,7 @@ pub(crate) mod level;
 pub(crate) mod lines;
 pub(crate) mod multiline;
 mod path_text;
-pub(crate) mod progress;
+pub(crate) mod read_offsets;
 pub(crate) mod reader;
 pub(crate) mod registry;
 mod source;

@@ -13,14 +13,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineLogs;
-use super::registry::LogShelf;
+use super::registry::LogRegistry;
 use crate::model::pipeline::PipelineConfig;
 
 /// Between two rounds.
 const ROUND_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a round may take before the next one begins without what hangs.
-const ROUND_CEILING: Duration = Duration::from_secs(1);
+const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Between two rounds of a flood, as a multiple of what a round took: the agent leaves most of a core
 /// to others.
@@ -40,7 +40,7 @@ const MAX_HANGING: usize = 64;
 
 /// Reads what pipelines write.
 pub(crate) struct LogReader {
-    logs: Arc<LogShelf>,
+    logs: Arc<LogRegistry>,
     outputs: Arc<AtomicUsize>,
     files: Arc<AtomicUsize>,
 }
@@ -50,7 +50,7 @@ type Job = (Arc<PipelineLogs>, Arc<PipelineConfig>);
 
 impl LogReader {
     /// Of the pipelines that the registry has.
-    pub(crate) fn new(logs: Arc<LogShelf>) -> Self {
+    pub(crate) fn new(logs: Arc<LogRegistry>) -> Self {
         LogReader { logs, outputs: Arc::default(), files: Arc::default() }
     }
 
@@ -95,13 +95,13 @@ impl LogReader {
         // One after the other, and output first: it is on the agent's own disk.
         let outputs = one_round(&self.outputs, with_output, 1, |(logs, config), scratch| {
             let has_more = logs.poll_output(config.multiline.as_ref(), scratch);
-            tell_estimate(logs, config);
+            log_estimate(logs, config);
             has_more
         });
         let has_more = outputs.await;
         let files = one_round(&self.files, with_files, MAX_HANGING, |(logs, config), scratch| {
             let has_more = logs.poll_files(&config.log_files, config.multiline.as_ref(), scratch);
-            tell_estimate(logs, config);
+            log_estimate(logs, config);
             has_more
         });
         let has_more = files.await || has_more;
@@ -134,7 +134,7 @@ impl Drop for Running {
     }
 }
 
-fn tell_estimate(logs: &PipelineLogs, config: &PipelineConfig) {
+fn log_estimate(logs: &PipelineLogs, config: &PipelineConfig) {
     if let Some(lines) = logs.with_buffer(|buffer| buffer.take_estimated(Instant::now())) {
         tracing::warn!(
             pipeline = %config.id,
@@ -161,7 +161,7 @@ async fn one_round<J: Send + 'static>(
         let have_more = jobs.iter().filter(|job| poll(job, &mut scratch));
         have_more.count() > 0
     });
-    matches!(timeout(ROUND_CEILING, round).await, Ok(Ok(true)))
+    matches!(timeout(ROUND_TIMEOUT, round).await, Ok(Ok(true)))
 }
 
 #[cfg(test)]
@@ -176,12 +176,12 @@ mod tests {
     async fn log_files_of_a_pipeline_that_is_not_there_any_more_are_closed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.log"), "line\n").unwrap();
-        let shelf = Arc::new(LogShelf::new(dir.path()));
-        let logs = shelf.of(&PipelineId::parse("removed").unwrap());
+        let registry = Arc::new(LogRegistry::new(dir.path()));
+        let logs = registry.of(&PipelineId::parse("removed").unwrap());
         let patterns = vec![Pattern::parse(&dir.path().join("*.log").display().to_string()).unwrap()];
         logs.poll_files(&LogFilesConfig { patterns, ..Default::default() }, None, &mut Vec::new());
         assert!(logs.has_open_files());
-        LogReader::new(shelf).round().await;
+        LogReader::new(registry).round().await;
         assert!(!logs.has_open_files());
     }
 

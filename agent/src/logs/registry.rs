@@ -12,7 +12,7 @@ use systole_shared::{PipelineId, UnixMillis};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::progress::SavedLogs;
+use super::read_offsets::SavedLogs;
 use super::{PipelineLogs, lock};
 use crate::files;
 use crate::model::pipeline::PipelineConfig;
@@ -36,7 +36,7 @@ pub(crate) trait LogOwner: Send + Sync {
 }
 
 /// The lines of all pipelines.
-pub(crate) struct LogShelf {
+pub(crate) struct LogRegistry {
     output_dir: PathBuf,
     logs: Mutex<BTreeMap<PipelineId, Arc<PipelineLogs>>>,
     /// The pipelines that the node has now.
@@ -44,10 +44,10 @@ pub(crate) struct LogShelf {
     gate: Arc<Semaphore>,
 }
 
-impl LogShelf {
+impl LogRegistry {
     /// With output files in this data directory.
     pub(crate) fn new(data_dir: &Path) -> Self {
-        LogShelf {
+        LogRegistry {
             output_dir: data_dir.join(OUTPUT_DIR),
             logs: Mutex::default(),
             current: Mutex::new(Arc::new([])),
@@ -96,7 +96,7 @@ impl LogShelf {
     /// The last report cannot be lost any more.
     pub(crate) fn commit(&self) {
         for logs in lock(&self.logs).values() {
-            logs.with_buffer(|buffer| buffer.progress.commit_report());
+            logs.with_buffer(|buffer| buffer.offsets.commit_report());
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn output_is_swept_when_it_is_old_and_nobodys() {
         let dir = tempfile::tempdir().unwrap();
-        let shelf = LogShelf::new(dir.path());
+        let registry = LogRegistry::new(dir.path());
         let old = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
         for name in ["wanted", "old", "new"] {
             let of = dir.path().join("output").join(name);
@@ -144,7 +144,7 @@ mod tests {
             }
             File::open(&of).unwrap().set_times(old).unwrap();
         }
-        shelf.sweep(&[PipelineId::parse("wanted").unwrap()]);
+        registry.sweep(&[PipelineId::parse("wanted").unwrap()]);
         let mut left: Vec<_> =
             std::fs::read_dir(dir.path().join("output")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 
+use serde::Serialize;
 use systole_shared::ComponentKind;
 
 /// A field of a component that a metric can fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(crate) enum Field {
     /// A counter, reported as delta.
     Counter(Counter),
@@ -17,7 +18,7 @@ pub(crate) enum Field {
 }
 
 /// The counters of a component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(crate) enum Counter {
     /// Events taken in.
     ReceivedEvents,
@@ -46,7 +47,7 @@ impl Counter {
 }
 
 /// The gauges of a component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(crate) enum Gauge {
     /// Mean time that an event spends in the component, seconds.
     LatencyMeanSeconds,
@@ -99,7 +100,7 @@ impl Field {
 }
 
 /// The types of components that matter here, as an engine calls them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct InternalTypes {
     /// The label that holds a component's type. Without one the type is the component's name up to
     /// the first dot or slash.
@@ -140,7 +141,7 @@ impl InternalTypes {
 }
 
 /// What a mapping table says, before it is made ready for look-ups.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct MappingParts {
     /// What pipelines call it.
     pub(crate) name: String,
@@ -164,7 +165,7 @@ pub(crate) struct MappingParts {
 }
 
 /// One component, or the components that a label names, and the metrics that are their fields.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Rule {
     /// Whose fields these are.
     pub(crate) component: Naming,
@@ -177,7 +178,7 @@ pub(crate) struct Rule {
 }
 
 /// How a component gets its id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Naming {
     /// It has this one.
     Fixed(String),
@@ -191,7 +192,7 @@ pub(crate) enum Naming {
 }
 
 /// How a component's kind is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Kind {
     /// It is this one.
     Fixed(ComponentKind),
@@ -263,8 +264,13 @@ impl Mapping {
         Mapping { parts, targets }
     }
 
-    /// The whole table as text: the same for the same table, in every life of the agent.
+    /// The whole table as text: the same for the same table, in every run of the agent.
     pub(crate) fn fingerprint(&self) -> String {
+        serde_json::to_string(&self.parts).expect("a table is texts, numbers and lists")
+    }
+
+    /// The fingerprint that version 0.1 kept: checkpoints have its hash.
+    pub(crate) fn old_fingerprint(&self) -> String {
         format!("{:?}", self.parts)
     }
 

@@ -16,16 +16,16 @@ use serde::{Deserialize, Serialize};
 use systole_shared::{BootId, PipelineId};
 
 use crate::files;
-use crate::logs::progress::SavedLogs;
-use crate::scrape::meter::SavedMeter;
+use crate::logs::read_offsets::SavedLogs;
+use crate::scrape::delta_tracker::SavedTracker;
 use crate::spool::Spool;
 
 /// What is kept.
 #[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Checkpoint {
     /// Baselines of watched processes.
-    #[serde(default)]
-    pub(crate) meters: BTreeMap<PipelineId, SavedMeter>,
+    #[serde(default, rename = "meters")]
+    pub(crate) trackers: BTreeMap<PipelineId, SavedTracker>,
     /// How far lines were reported.
     #[serde(default)]
     pub(crate) logs: BTreeMap<PipelineId, SavedLogs>,
@@ -51,7 +51,7 @@ pub(crate) struct CheckpointFiles {
     last: Option<Checkpoint>,
     /// It has not taken its place yet.
     is_pending: bool,
-    is_told: bool,
+    is_logged: bool,
 }
 
 impl CheckpointFiles {
@@ -64,7 +64,7 @@ impl CheckpointFiles {
             boot,
             last: None,
             is_pending: false,
-            is_told: false,
+            is_logged: false,
         }
     }
 
@@ -90,7 +90,7 @@ impl CheckpointFiles {
         });
         self.last = Some(saved.checkpoint);
         self.is_pending = true;
-        self.tell(written);
+        self.log_result(written);
     }
 
     /// The report is spooled.
@@ -100,13 +100,13 @@ impl CheckpointFiles {
         }
         let moved = std::fs::rename(&self.next, &self.current);
         self.is_pending = moved.is_err();
-        self.tell(moved);
+        self.log_result(moved);
     }
 
-    fn tell(&mut self, result: io::Result<()>) {
+    fn log_result(&mut self, result: io::Result<()>) {
         match result {
-            Ok(()) => self.is_told = false,
-            Err(error) if !std::mem::replace(&mut self.is_told, true) => {
+            Ok(()) => self.is_logged = false,
+            Err(error) if !std::mem::replace(&mut self.is_logged, true) => {
                 tracing::debug!(%error, "how far counters and lines were reported cannot be kept; after a restart of the agent watched pipelines count from their next scrape on, and lines may come twice");
             }
             Err(_) => {}
@@ -120,20 +120,22 @@ mod tests {
 
     use super::*;
     use crate::model::spool::Bounds;
+    use crate::scrape::delta_tracker::{DeltaTracker, SourceHash};
+    use crate::scrape::page::Scrape;
 
     fn boot(number: u128) -> BootId {
         BootId(Uuid::from_u128(number))
     }
 
     fn checkpoint(id: &str) -> Checkpoint {
-        let meters = BTreeMap::from([(PipelineId::parse(id).unwrap(), SavedMeter::default())]);
-        Checkpoint { meters, logs: BTreeMap::new() }
+        let trackers = BTreeMap::from([(PipelineId::parse(id).unwrap(), SavedTracker::default())]);
+        Checkpoint { trackers, logs: BTreeMap::new() }
     }
 
     /// Which of the two states a new life finds.
     fn found(dir: &Path) -> Vec<String> {
         let spool = Spool::open(&dir.join("spool"), boot(2), Bounds::default());
-        CheckpointFiles::new(dir, boot(2)).load(&spool).meters.into_keys().map(|id| id.to_string()).collect()
+        CheckpointFiles::new(dir, boot(2)).load(&spool).trackers.into_keys().map(|id| id.to_string()).collect()
     }
 
     #[test]
@@ -186,5 +188,21 @@ mod tests {
     #[test]
     fn without_files_there_is_nothing_to_go_on_from() {
         assert_eq!(found(tempfile::tempdir().unwrap().path()), [""; 0]);
+    }
+
+    /// Written by version 0.1 after scrapes of `received` 1,000 and `sent` 900, with std's hasher.
+    #[test]
+    fn checkpoint_of_the_version_before_is_read_and_counts_from_its_baselines() {
+        let kept = include_bytes!("../../testdata/checkpoint/before-siphasher.json");
+        let saved: Saved = serde_json::from_slice(kept).unwrap();
+        let id = PipelineId::parse("w").unwrap();
+        let mapping = crate::config::vector_mapping();
+        let mut tracker = DeltaTracker::of_watched();
+        tracker.resume(&saved.checkpoint.trackers[&id], &SourceHash::of("http://127.0.0.1:19598/metrics", &mapping));
+        let page = "component_received_events_total{component_id=\"in\",component_kind=\"source\",component_type=\"file\"} 1012\n\
+            component_sent_events_total{component_id=\"out\",component_kind=\"sink\",component_type=\"loki\",output=\"a\\\"b\"} 907\n";
+        tracker.record(&Scrape::of(page.as_bytes(), &mapping), crate::clock::unix_millis());
+        let sample = tracker.take().sample.unwrap();
+        assert_eq!((sample.events_in.get(), sample.events_out.get()), (Ok(12), Ok(7)));
     }
 }

@@ -17,21 +17,21 @@ use super::reporter::Reporter;
 use crate::clock;
 use crate::host::Host;
 use crate::logs::reader::LogReader;
-use crate::logs::registry::LogShelf;
-use crate::metrics::SelfCounters;
+use crate::logs::registry::LogRegistry;
+use crate::metrics::AgentCounters;
 use crate::scrape::fetch::Scraper;
 use crate::spool::outbox::Outbox;
 use crate::status::health;
-use crate::status::liveness::Pulse;
+use crate::status::liveness::Liveness;
 use crate::status::systemd::Watchdog;
 use crate::supervise::set::PipelineSet;
-use crate::uplink::Link;
+use crate::uplink::ConnectionStatus;
 
 /// Least time between two reports that changes of state ask for.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// Changes that come together (all pipelines starting) go out together.
-const GATHER: Duration = Duration::from_millis(50);
+const COALESCE_WINDOW: Duration = Duration::from_millis(50);
 
 /// Scrapes that begin together. Each needs some 60 KB while it is under way, and more of them at a
 /// time would not be faster on the agent's one thread.
@@ -39,7 +39,7 @@ const SCRAPES_AT_ONCE: usize = 4;
 
 /// A scrape that takes longer gives its turn to the next one: endpoints that do not answer must not
 /// hold up the others.
-const TURN: Duration = Duration::from_millis(10);
+const SCRAPE_SLOT: Duration = Duration::from_millis(10);
 
 /// How long a report waits for the scrapes that it began.
 const SCRAPE_GRACE: Duration = Duration::from_millis(500);
@@ -63,7 +63,7 @@ pub(crate) struct Heartbeat {
     /// Where reports go.
     pub(crate) outbox: Arc<Outbox>,
     /// The pipelines' lines.
-    pub(crate) logs: Arc<LogShelf>,
+    pub(crate) logs: Arc<LogRegistry>,
     /// Reads them.
     pub(crate) reader: Arc<LogReader>,
     /// Where is kept what a restart goes on from.
@@ -71,26 +71,26 @@ pub(crate) struct Heartbeat {
     /// Told of changes of state.
     pub(crate) changed: Arc<Notify>,
     /// To be told of every report.
-    pub(crate) shown: Arc<Notify>,
+    pub(crate) report_made: Arc<Notify>,
     /// How often to report.
     pub(crate) interval: watch::Receiver<Duration>,
     /// What the agent counts of itself.
-    pub(crate) counters: Arc<SelfCounters>,
+    pub(crate) counters: Arc<AgentCounters>,
     /// How the way to the collector does.
-    pub(crate) link: Arc<Link>,
+    pub(crate) connection: Arc<ConnectionStatus>,
     /// Where others see that reports are made.
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) liveness: Arc<Liveness>,
     /// Where systemd hears that this task lives.
     pub(crate) watchdog: Watchdog,
     /// Start of the agent.
-    pub(crate) born: Instant,
+    pub(crate) started: Instant,
 }
 
 impl Heartbeat {
     /// Reports until `finish`, and once more then.
     pub(crate) async fn run(mut self, finish: CancellationToken) {
         sleep(FIRST_WITHIN.mul_f64(rand::random())).await;
-        self.beat().await;
+        self.make_report().await;
         let mut reported = Instant::now();
         'interval: loop {
             let period = *self.interval.borrow_and_update();
@@ -102,39 +102,39 @@ impl Heartbeat {
                 tokio::select! {
                     () = finish.cancelled() => break 'interval,
                     Ok(()) = self.interval.changed() => continue 'interval,
-                    () = self.watchdog.hungry() => {
-                        self.watchdog.feed();
+                    () = self.watchdog.next_ping() => {
+                        self.watchdog.ping();
                         continue;
                     }
                     _ = ticks.tick() => {}
-                    () = news(&self.pipelines, &self.changed, reported) => {}
+                    () = state_change_due(&self.pipelines, &self.changed, reported) => {}
                 }
-                self.beat().await;
+                self.make_report().await;
                 reported = Instant::now();
             }
         }
-        self.last_words().await;
+        self.send_final_report().await;
     }
 
-    async fn beat(&mut self) {
+    async fn make_report(&mut self) {
         let begin = Instant::now();
         let ((), host, ()) = tokio::join!(self.scrape(), self.host.read(), self.read_logs());
         self.report(host);
         self.counters.reports.observe(begin.elapsed());
-        self.pulse.beat();
+        self.liveness.record_report();
     }
 
     /// Scrapes all pipelines, a few at a time. Those that are late go on by themselves.
     async fn scrape(&self) {
         let mut scrapes = JoinSet::new();
-        let turns = Arc::new(Semaphore::new(SCRAPES_AT_ONCE));
+        let slots = Arc::new(Semaphore::new(SCRAPES_AT_ONCE));
         for pipeline in self.pipelines.all().iter().filter(|pipeline| pipeline.is_scraped()) {
-            let (pipeline, scraper, turns) = (pipeline.clone(), self.scraper.clone(), turns.clone());
+            let (pipeline, scraper, slots) = (pipeline.clone(), self.scraper.clone(), slots.clone());
             scrapes.spawn(async move {
-                let turn = turns.acquire_owned().await;
+                let slot = slots.acquire_owned().await;
                 let mut scrape = pin!(pipeline.scrape_if_idle(&scraper));
-                if timeout(TURN, &mut scrape).await.is_err() {
-                    drop(turn);
+                if timeout(SCRAPE_SLOT, &mut scrape).await.is_err() {
+                    drop(slot);
                     scrape.await;
                 }
             });
@@ -151,19 +151,19 @@ impl Heartbeat {
     }
 
     /// At the end nothing is scraped any more, and every state that waits is shown.
-    async fn last_words(&mut self) {
+    async fn send_final_report(&mut self) {
         let (host, (), is_host_stopping) =
             tokio::join!(self.host.read(), self.read_logs(), self.host.is_shutting_down());
         self.reporter.stop(if is_host_stopping { "host is shutting down" } else { "agent stopped" });
         self.report(host);
-        while have_news(&self.pipelines) {
+        while has_unreported_states(&self.pipelines) {
             self.report(host);
         }
     }
 
     fn report(&mut self, host: Option<systole_shared::HostMetrics>) {
         self.post(host);
-        self.shown.notify_one();
+        self.report_made.notify_one();
     }
 
     /// If no report can be lost with the agent any more, it need not go back behind them.
@@ -177,7 +177,7 @@ impl Heartbeat {
     fn post(&mut self, host: Option<systole_shared::HostMetrics>) {
         // What waited in memory may have reached the collector meanwhile.
         self.commit();
-        let health = health::health_of(&self.counters, &self.outbox, &self.link, self.born);
+        let health = health::health_of(&self.counters, &self.outbox, &self.connection, self.started);
         let refused_before = health.refused_items;
         let pipelines = self.pipelines.all();
         let report = self.reporter.make(&pipelines, clock::unix_millis(), host, health);
@@ -192,8 +192,8 @@ impl Heartbeat {
         let dropped = report.pipelines.iter().map(|pipeline| pipeline.logs_dropped).sum();
         self.counters.lost_log_lines.add(dropped);
         // No scrape can come between: it would run on this very thread.
-        let meters = pipelines.iter().filter_map(|pipeline| Some((pipeline.id().clone(), pipeline.save_meter()?)));
-        let checkpoint = Checkpoint { meters: meters.collect(), logs: self.logs.saved() };
+        let trackers = pipelines.iter().filter_map(|pipeline| Some((pipeline.id().clone(), pipeline.save_tracker()?)));
+        let checkpoint = Checkpoint { trackers: trackers.collect(), logs: self.logs.saved() };
         self.checkpoint.prepare(report.seq, checkpoint);
         self.outbox.post(&report);
         self.commit();
@@ -201,16 +201,16 @@ impl Heartbeat {
 }
 
 /// Waits until there is a change to report, and until it may be.
-async fn news(pipelines: &PipelineSet, changed: &Notify, reported: Instant) {
-    while !have_news(pipelines) {
+async fn state_change_due(pipelines: &PipelineSet, changed: &Notify, reported: Instant) {
+    while !has_unreported_states(pipelines) {
         changed.notified().await;
     }
-    sleep(GATHER).await;
+    sleep(COALESCE_WINDOW).await;
     sleep_until(reported + DEBOUNCE).await;
 }
 
-fn have_news(pipelines: &PipelineSet) -> bool {
-    pipelines.all().iter().any(|pipeline| pipeline.has_unshown_states())
+fn has_unreported_states(pipelines: &PipelineSet) -> bool {
+    pipelines.all().iter().any(|pipeline| pipeline.has_unreported_states())
 }
 
 #[cfg(test)]
@@ -249,10 +249,10 @@ mod tests {
         sleep(Duration::from_secs(3)).await;
         for (status, expected) in [(PipelineStatus::Crashed, 3_050), (PipelineStatus::Running, 4_050)] {
             pipelines.all()[0].change(|state| state.status = status);
-            news(&pipelines, &changed, reported).await;
+            state_change_due(&pipelines, &changed, reported).await;
             reported = Instant::now();
             assert_eq!((reported - begin).as_millis(), expected);
-            assert_eq!(pipelines.all()[0].show_state().status, status);
+            assert_eq!(pipelines.all()[0].take_next_state().status, status);
         }
     }
 
@@ -261,6 +261,8 @@ mod tests {
         let changed = Arc::new(Notify::new());
         let pipelines = set_of_one(&changed);
         changed.notify_one();
-        assert!(timeout(Duration::from_secs(60), news(&pipelines, &changed, Instant::now())).await.is_err());
+        assert!(
+            timeout(Duration::from_secs(60), state_change_due(&pipelines, &changed, Instant::now())).await.is_err()
+        );
     }
 }

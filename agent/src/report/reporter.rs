@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::logs::{Line, level};
 use crate::model::node::name::NodeNames;
-use crate::scrape::meter::Metered;
+use crate::scrape::delta_tracker::ReportDeltas;
 use crate::supervise::{Pipeline, PipelineState};
 
 /// Log text in one report, as JSON: a quarter of what the collector takes in one body.
@@ -105,7 +105,7 @@ impl Reporter {
         self.made = made;
         self.turn = (self.turn + 1) % of.len().max(1);
 
-        let mut pipelines: Vec<_> = of.iter().map(|pipeline| report_of(pipeline, pipeline.show_state())).collect();
+        let mut pipelines: Vec<_> = of.iter().map(|pipeline| report_of(pipeline, pipeline.take_next_state())).collect();
         health.refused_items += bound_components(&mut pipelines);
         health.lost_log_lines += fill_logs(of, &mut pipelines, self.turn, now);
         Report { seq: self.seq, start, end: now, agent: Some(self.agent_info(health)), host, pipelines, covers: None }
@@ -205,7 +205,7 @@ fn wire_line(line: Line) -> LogLine<'static> {
 }
 
 fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport<'p> {
-    let Metered { sample, components, error } = pipeline.take_metered();
+    let ReportDeltas { sample, components, error } = pipeline.take_deltas();
     let no_answer_yet = sample.is_none() && error.is_none() && pipeline.is_being_scraped();
     let scrape_error = error.or_else(|| no_answer_yet.then(|| "the metrics endpoint has not answered yet".to_owned()));
     let short = |text: String| Text(cut(&text, MAX_SHORT_TEXT_BYTES).into_owned().into());

@@ -4,7 +4,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::logs::PipelineLogs;
-use crate::metrics::SelfCounters;
+use crate::metrics::AgentCounters;
 use crate::model::node::machine::Machine;
 use crate::model::pipeline::PipelineConfig;
 
@@ -20,13 +20,13 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
         multiline: None,
     };
     let logs = Arc::new(PipelineLogs::new(Instant::now(), None, Arc::new(tokio::sync::Semaphore::new(1))));
-    Arc::new(Pipeline::new(config, logs, Arc::new(Notify::new()), Arc::new(SelfCounters::default())))
+    Arc::new(Pipeline::new(config, logs, Arc::new(Notify::new()), Arc::new(AgentCounters::default())))
 }
 
 fn reporter() -> Reporter {
     let facts = AgentFacts {
         names: NodeNames {
-            machine: Machine::look(Some("m")),
+            machine: Machine::detect(Some("m")),
             name: Some("web-1".to_owned()),
             labels: BTreeMap::from([("site".to_owned(), "b".to_owned())]),
         },
@@ -111,9 +111,9 @@ fn components_beyond_the_bound_are_left_out_of_the_pipelines_with_the_most() {
                 "component_received_events_total{{component_id=\"{id}\",component_kind=\"source\"}} 1\n"
             ));
         }
-        let reading = crate::scrape::reading::Reading::of(text.as_bytes(), &mapping);
-        pipeline.with_meter(crate::scrape::meter::Meter::process_started);
-        pipeline.with_meter(|meter| meter.record(&reading, 0));
+        let reading = crate::scrape::page::Scrape::of(text.as_bytes(), &mapping);
+        pipeline.with_tracker(crate::scrape::delta_tracker::DeltaTracker::begin_process);
+        pipeline.with_tracker(|tracker| tracker.record(&reading, 0));
     }
     let mut reporter = reporter();
     let report = reporter.make(&pipelines, 2_000, None, AgentHealth::default());

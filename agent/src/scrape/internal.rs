@@ -8,11 +8,11 @@
 
 use systole_shared::ComponentKind;
 
-use super::reading::ComponentReading;
+use super::page::ScrapedComponent;
 use crate::model::mapping::Role;
 
 /// Marks the components that are the engine's own monitoring.
-pub(crate) fn mark(components: &mut [ComponentReading]) {
+pub(crate) fn mark(components: &mut [ScrapedComponent]) {
     let sources = || components.iter().filter(|component| component.kind == ComponentKind::Source);
     if !sources().any(|source| source.role == Role::Source) {
         return;
@@ -31,7 +31,7 @@ pub(crate) fn mark(components: &mut [ComponentReading]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::scrape::reading::Reading;
+    use crate::scrape::page::Scrape;
 
     /// The ids of the internal components among these: id, kind and type.
     fn internal(engine: &str, components: &[(&str, &str, &str)]) -> Vec<String> {
@@ -46,9 +46,9 @@ mod tests {
                 _ => format!("fluentbit_output_proc_records_total{{name=\"{id}\"}} 1\n"),
             });
         }
-        let reading = Reading::of(body.as_bytes(), &mapping);
-        assert_eq!(reading.components.len(), components.len(), "all stay visible");
-        reading.components.into_iter().filter(|one| one.is_internal).map(|one| one.id).collect()
+        let scrape = Scrape::of(body.as_bytes(), &mapping);
+        assert_eq!(scrape.components.len(), components.len(), "all stay visible");
+        scrape.components.into_iter().filter(|one| one.is_internal).map(|one| one.id).collect()
     }
 
     const OWN: (&str, &str, &str) = ("own", "source", "internal_metrics");

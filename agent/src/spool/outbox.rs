@@ -8,20 +8,20 @@ use tokio::sync::Notify;
 
 use super::{DiskNews, Lost, Queued, Spool};
 use crate::clock;
-use crate::metrics::SelfCounters;
+use crate::metrics::AgentCounters;
 
 /// The spool of reports, shared.
 pub(crate) struct Outbox {
     spool: Mutex<Spool>,
     posted: Notify,
-    counters: Arc<SelfCounters>,
+    counters: Arc<AgentCounters>,
     /// Whether a loss was told since the last success; a full queue loses with every report.
     loss_told: AtomicBool,
 }
 
 impl Outbox {
     /// With what the spool holds.
-    pub(crate) fn new(spool: Spool, counters: Arc<SelfCounters>) -> Self {
+    pub(crate) fn new(spool: Spool, counters: Arc<AgentCounters>) -> Self {
         Outbox { spool: Mutex::new(spool), posted: Notify::new(), counters, loss_told: AtomicBool::new(false) }
     }
 

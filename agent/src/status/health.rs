@@ -3,15 +3,20 @@
 use systole_shared::AgentHealth;
 use tokio::time::Instant;
 
-use crate::metrics::SelfCounters;
+use crate::metrics::AgentCounters;
 use crate::spool::outbox::Outbox;
-use crate::uplink::Link;
+use crate::uplink::ConnectionStatus;
 
-/// Puts it together; `born` is the agent's start.
-pub(crate) fn health_of(counters: &SelfCounters, outbox: &Outbox, link: &Link, born: Instant) -> AgentHealth {
+/// Puts it together; `started` is the agent's start.
+pub(crate) fn health_of(
+    counters: &AgentCounters,
+    outbox: &Outbox,
+    connection: &ConnectionStatus,
+    started: Instant,
+) -> AgentHealth {
     let (spool_reports, spool_bytes) = outbox.size();
-    let link = link.facts();
-    let (last_send_error, last_send_error_at) = link.last_error.unzip();
+    let connection = connection.facts();
+    let (last_send_error, last_send_error_at) = connection.last_error.unzip();
     AgentHealth {
         spool_reports,
         spool_bytes,
@@ -21,9 +26,9 @@ pub(crate) fn health_of(counters: &SelfCounters, outbox: &Outbox, link: &Link, b
         send_errors: counters.send_errors.get(),
         scrape_errors: counters.scrape_errors.get(),
         garbage_metric_lines: counters.garbage_metric_lines.get(),
-        uptime_seconds: born.elapsed().as_secs(),
+        uptime_seconds: started.elapsed().as_secs(),
         reconnects: counters.reconnects.get(),
-        clock_skew_ms: link.clock_skew_ms,
+        clock_skew_ms: connection.clock_skew_ms,
         last_send_error,
         last_send_error_at,
         config_error: counters.config_error.get(),

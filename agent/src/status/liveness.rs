@@ -13,16 +13,16 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When the last report was made.
 #[derive(Debug)]
-pub(crate) struct Pulse(watch::Sender<Option<Instant>>);
+pub(crate) struct Liveness(watch::Sender<Option<Instant>>);
 
-impl Pulse {
+impl Liveness {
     /// Before the first report.
     pub(crate) fn new() -> Self {
-        Pulse(watch::Sender::new(None))
+        Liveness(watch::Sender::new(None))
     }
 
     /// A report was made.
-    pub(crate) fn beat(&self) {
+    pub(crate) fn record_report(&self) {
         self.0.send_replace(Some(Instant::now()));
     }
 
@@ -50,15 +50,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_heart_that_has_not_beaten_for_three_intervals_is_not_alive() {
-        let (pulse, interval) = (Pulse::new(), Duration::from_secs(5));
-        assert!(!pulse.is_alive(interval), "before the first report");
-        pulse.beat();
+        let (liveness, interval) = (Liveness::new(), Duration::from_secs(5));
+        assert!(!liveness.is_alive(interval), "before the first report");
+        liveness.record_report();
         advance(interval * 3).await;
-        assert!(pulse.is_alive(interval));
+        assert!(liveness.is_alive(interval));
         advance(Duration::from_millis(1)).await;
-        assert!(!pulse.is_alive(interval));
-        pulse.beat();
+        assert!(!liveness.is_alive(interval));
+        liveness.record_report();
         advance(Duration::from_secs(2)).await;
-        assert!(pulse.is_alive(Duration::from_millis(100)));
+        assert!(liveness.is_alive(Duration::from_millis(100)));
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use systole_shared::{AgentHealth, PipelineStatus, UnixMillis};
 
 use crate::model::node::NodeIdentity;
-use crate::uplink::LinkState;
+use crate::uplink::ConnectionState;
 
 /// The agent, as `--json` prints it. Later versions add fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ pub(crate) struct CollectorView {
     /// Its address.
     pub(crate) url: String,
     /// Where it stands.
-    pub(crate) state: LinkState,
+    pub(crate) state: ConnectionState,
     /// When it answered last.
     pub(crate) last_acknowledged_at: Option<UnixMillis>,
     /// How often it wants reports.

@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::health::health_of;
-use super::liveness::Pulse;
+use super::liveness::Liveness;
 use super::{AgentView, CollectorView, PipelineView, Status};
 use crate::clock;
-use crate::metrics::SelfCounters;
+use crate::metrics::AgentCounters;
 use crate::spool::outbox::Outbox;
 use crate::supervise::Pipeline;
 use crate::supervise::set::PipelineSet;
-use crate::uplink::{Link, LinkState};
+use crate::uplink::{ConnectionState, ConnectionStatus};
 use crate::version::BUILD;
 
 /// What does not change while the agent runs.
@@ -32,7 +32,7 @@ pub(crate) struct Origin {
     /// The user that the agent runs as.
     pub(crate) running_as: String,
     /// Start of the agent, by the monotonic clock and by the wall's.
-    pub(crate) born: (Instant, UnixMillis),
+    pub(crate) started: (Instant, UnixMillis),
 }
 
 /// Sees everything and changes nothing.
@@ -44,11 +44,11 @@ pub(crate) struct Monitor {
     /// Where reports wait.
     pub(crate) outbox: Arc<Outbox>,
     /// What the agent counts of itself.
-    pub(crate) counters: Arc<SelfCounters>,
+    pub(crate) counters: Arc<AgentCounters>,
     /// How the way to the collector does.
-    pub(crate) link: Arc<Link>,
+    pub(crate) connection: Arc<ConnectionStatus>,
     /// The heartbeat's sign of life.
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) liveness: Arc<Liveness>,
     /// How often reports are made.
     pub(crate) interval: watch::Receiver<Duration>,
     /// Where self-metrics are served, once they are.
@@ -69,9 +69,9 @@ pub(crate) enum Readiness {
 impl Monitor {
     /// Whether the agent does its work; a collector that is away is no fault of it.
     pub(crate) fn readiness(&self) -> Readiness {
-        if self.pulse.age().is_none() {
+        if self.liveness.age().is_none() {
             Readiness::Starting
-        } else if self.pulse.is_alive(*self.interval.borrow()) {
+        } else if self.liveness.is_alive(*self.interval.borrow()) {
             Readiness::Ready
         } else {
             Readiness::Stuck
@@ -80,7 +80,7 @@ impl Monitor {
 
     /// What the reports say of the agent itself.
     pub(crate) fn health(&self) -> AgentHealth {
-        health_of(&self.counters, &self.outbox, &self.link, self.origin.born.0)
+        health_of(&self.counters, &self.outbox, &self.connection, self.origin.started.0)
     }
 
     /// How many pipelines are in each state.
@@ -91,35 +91,35 @@ impl Monitor {
     /// The agent in one line.
     pub(crate) fn line(&self) -> String {
         let running = self.count_pipelines(PipelineStatus::is_running);
-        let collector = match self.link.facts().state {
-            LinkState::Connecting => "not heard of the collector yet",
-            LinkState::Connected => "connected to the collector",
-            LinkState::Away => "the collector is away, reports wait",
-            LinkState::Refused => "the collector refuses this node, reports wait",
+        let collector = match self.connection.facts().state {
+            ConnectionState::Connecting => "not heard of the collector yet",
+            ConnectionState::Connected => "connected to the collector",
+            ConnectionState::Disconnected => "the collector is away, reports wait",
+            ConnectionState::Refused => "the collector refuses this node, reports wait",
         };
         format!("{running} of {} pipelines running; {collector}", self.pipelines.all().len())
     }
 
     /// Everything, for `systole-agent status`.
     pub(crate) fn status(&self) -> Status {
-        let (now, link) = (clock::unix_millis(), self.link.facts());
+        let (now, connection) = (clock::unix_millis(), self.connection.facts());
         Status {
             now,
             agent: AgentView {
                 version: BUILD.version.to_owned(),
                 pid: std::process::id(),
-                started_at: self.origin.born.1,
+                started_at: self.origin.started.1,
                 running_as: self.origin.running_as.clone(),
                 data_dir: self.origin.data_dir.clone(),
                 config_file: self.origin.config_file.clone(),
                 metrics_address: self.metrics_address.get().copied(),
                 ready: self.readiness() == Readiness::Ready,
             },
-            node: link.node,
+            node: connection.node,
             collector: CollectorView {
                 url: self.origin.url.clone(),
-                state: link.state,
-                last_acknowledged_at: link.acknowledged_at,
+                state: connection.state,
+                last_acknowledged_at: connection.acknowledged_at,
                 interval_ms: u64::try_from(self.interval.borrow().as_millis()).unwrap_or(u64::MAX),
             },
             health: self.health(),
@@ -130,7 +130,7 @@ impl Monitor {
 
 fn view_of(pipeline: &Pipeline, now: UnixMillis) -> PipelineView {
     let state = pipeline.state();
-    let (last_scraped_at, scrape_error) = pipeline.with_meter(|meter| (meter.answered_at(), meter.error()));
+    let (last_scraped_at, scrape_error) = pipeline.with_tracker(|tracker| (tracker.answered_at(), tracker.error()));
     PipelineView {
         id: pipeline.id().to_string(),
         name: pipeline.config().name.clone(),

@@ -38,27 +38,27 @@ impl ServiceManager {
 
     /// The agent is up.
     pub(crate) fn ready(&self) {
-        self.tell("READY=1");
+        self.notify("READY=1");
     }
 
     /// A line for `systemctl status`.
     pub(crate) fn status(&self, line: &str) {
-        self.tell(&format!("STATUS={}", line.replace('\n', " ")));
+        self.notify(&format!("STATUS={}", line.replace('\n', " ")));
     }
 
     /// A reload begins; [`Self::ready`] says that it is over.
     pub(crate) fn reloading(&self) {
         if let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) {
-            self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", Duration::from(now).as_micros()));
+            self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", Duration::from(now).as_micros()));
         }
     }
 
     /// The agent ends.
     pub(crate) fn stopping(&self) {
-        self.tell("STOPPING=1");
+        self.notify("STOPPING=1");
     }
 
-    fn tell(&self, what: &str) {
+    fn notify(&self, what: &str) {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(what.as_bytes())
         {
@@ -99,7 +99,7 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     /// Waits until it is time to be fed; for ever where there is none.
-    pub(crate) async fn hungry(&self) {
+    pub(crate) async fn next_ping(&self) {
         match self.every {
             Some(_) => sleep_until(self.next).await,
             None => std::future::pending().await,
@@ -107,9 +107,9 @@ impl Watchdog {
     }
 
     /// Says that the heartbeat lives.
-    pub(crate) fn feed(&mut self) {
+    pub(crate) fn ping(&mut self) {
         if let Some(every) = self.every {
-            self.manager.tell("WATCHDOG=1");
+            self.manager.notify("WATCHDOG=1");
             self.next = Instant::now() + every;
         }
     }
@@ -120,23 +120,23 @@ pub(crate) async fn follow(manager: Arc<ServiceManager>, monitor: Arc<Monitor>, 
     if manager.socket.is_none() {
         return;
     }
-    let (mut beats, mut link) = (monitor.pulse.watch(), monitor.link.watch());
-    let mut told = String::new();
+    let (mut reports_made, mut connection) = (monitor.liveness.watch(), monitor.connection.watch());
+    let mut last_line = String::new();
     let mut is_ready = false;
     loop {
         tokio::select! {
-            Ok(()) = beats.changed() => {}
-            Ok(()) = link.changed() => {}
+            Ok(()) = reports_made.changed() => {}
+            Ok(()) = connection.changed() => {}
             () = end.cancelled() => return manager.stopping(),
         }
-        if !is_ready && beats.borrow_and_update().is_some() {
+        if !is_ready && reports_made.borrow_and_update().is_some() {
             is_ready = true;
             manager.ready();
         }
         let line = monitor.line();
-        if line != told {
+        if line != last_line {
             manager.status(&line);
-            told = line;
+            last_line = line;
         }
     }
 }
@@ -165,9 +165,9 @@ mod tests {
         systemd.set_nonblocking(true).unwrap();
         let mut watchdog = manager_at(path.as_os_str().as_bytes(), Some(Duration::from_secs(30))).watchdog();
         for _ in 0..3 {
-            timeout(Duration::from_secs(16), watchdog.hungry()).await.unwrap();
+            timeout(Duration::from_secs(16), watchdog.next_ping()).await.unwrap();
             assert!(systemd.recv(&mut [0]).is_err(), "not fed yet");
-            watchdog.feed();
+            watchdog.ping();
             assert_eq!(heard(&systemd), "WATCHDOG=1");
         }
     }
@@ -179,8 +179,8 @@ mod tests {
         let systemd = UnixDatagram::bind_addr(&address).unwrap();
         let manager = manager_at(format!("@{name}").as_bytes(), None);
         manager.reloading();
-        let told = heard(&systemd);
-        let at = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        let last_line = heard(&systemd);
+        let at = last_line.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
         assert!(at.parse::<u64>().unwrap() > 0);
         for _ in 0..10_000 {
             manager.status("nobody reads");

@@ -17,17 +17,17 @@ const READY_WITHOUT_METRICS: Duration = Duration::from_secs(2);
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 
 /// A process that lives but does not answer for this long is shown as DEGRADED.
-const READY_CEILING: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a taken port is waited for: what holds it may be the last agent's process, which has
-/// [`super::process::run::STOP_CEILING`] to end.
-const PORT_CEILING: Duration = Duration::from_secs(35);
+/// [`super::process::run::STOP_TIMEOUT`] to end.
+const PORT_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Between two looks at a port.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the last scrape may hold up a stop.
-const LAST_SCRAPE_CEILING: Duration = Duration::from_secs(2);
+const LAST_SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The metrics endpoint of one pipeline, if it has one.
 #[derive(Clone)]
@@ -47,17 +47,17 @@ impl Endpoint {
         let Some(metrics) = &config.metrics else { return true };
         let begin = Instant::now();
         while port::is_taken(&metrics.url).await {
-            if begin.elapsed() > PORT_CEILING {
+            if begin.elapsed() > PORT_TIMEOUT {
                 tracing::warn!(pipeline = %self.pipeline.id(), url = %metrics.url,
                     "something else answers at the metrics endpoint; the pipeline is started all the same, its first figures are left out");
                 return false;
             }
-            self.pipeline.has_no_process("the process is not started yet");
+            self.pipeline.record_missing_process("the process is not started yet");
             self.pipeline.change(|state| {
                 state.status = PipelineStatus::Starting;
                 state.reason = Some("waiting: another process answers at the metrics endpoint".to_owned());
             });
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
         true
     }
@@ -67,7 +67,7 @@ impl Endpoint {
         if self.is_there() {
             let begin = Instant::now();
             while let Err(error) = self.pipeline.scrape(&self.scraper).await {
-                if begin.elapsed() > READY_CEILING {
+                if begin.elapsed() > READY_TIMEOUT {
                     self.pipeline.change(|state| {
                         state.status = PipelineStatus::Degraded;
                         state.reason = Some(format!("the process runs, but its metrics cannot be read: {error}"));
@@ -78,13 +78,13 @@ impl Endpoint {
         } else {
             sleep(READY_WITHOUT_METRICS).await;
         }
-        self.pipeline.is_up();
+        self.pipeline.mark_running();
     }
 
     /// Scrapes once more before the process is told to end.
     pub(super) async fn scrape_before_the_end(&self) {
         if self.is_there() {
-            let _ = timeout(LAST_SCRAPE_CEILING, self.pipeline.scrape(&self.scraper)).await;
+            let _ = timeout(LAST_SCRAPE_TIMEOUT, self.pipeline.scrape(&self.scraper)).await;
         }
     }
 

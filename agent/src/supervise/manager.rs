@@ -15,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Pipeline;
 use super::revisions::{self, Revisions};
-use super::rollout::Order;
+use super::rollout::DesiredState;
 use super::set::PipelineSet;
 use super::supervisor::Supervisor;
-use crate::logs::registry::{LogOwner, LogShelf};
-use crate::metrics::SelfCounters;
+use crate::logs::registry::{LogOwner, LogRegistry};
+use crate::metrics::AgentCounters;
 use crate::model::pipeline::PipelineConfig;
 use crate::scrape::fetch::Scraper;
 
 /// Keeps the pipelines of the node.
-pub(crate) struct Keeper {
-    parts: KeeperParts,
+pub(crate) struct PipelineManager {
+    parts: PipelineManagerParts,
     slots: BTreeMap<PipelineId, Slot>,
     supervisors: JoinSet<()>,
     /// What the last configuration wants, in its order.
@@ -34,17 +34,17 @@ pub(crate) struct Keeper {
 }
 
 /// What pipelines are made with.
-pub(crate) struct KeeperParts {
+pub(crate) struct PipelineManagerParts {
     /// The pipelines as all parts of the agent see them.
     pub(crate) set: Arc<PipelineSet>,
     /// Where their lines are.
-    pub(crate) logs: Arc<LogShelf>,
+    pub(crate) logs: Arc<LogRegistry>,
     /// Asks their endpoints.
     pub(crate) scraper: Arc<Scraper>,
     /// Told of changes of their states.
     pub(crate) changed: Arc<Notify>,
     /// What the agent counts of itself.
-    pub(crate) counters: Arc<SelfCounters>,
+    pub(crate) counters: Arc<AgentCounters>,
     /// Where their configurations are kept.
     pub(crate) data_dir: PathBuf,
     /// Ends all of them.
@@ -55,20 +55,20 @@ pub(crate) struct KeeperParts {
 struct Slot {
     pipeline: Arc<Pipeline>,
     /// To the supervisor; none for a pipeline that is only watched.
-    orders: Option<watch::Sender<Order>>,
+    orders: Option<watch::Sender<DesiredState>>,
     stop: CancellationToken,
     is_leaving: bool,
 }
 
-impl Keeper {
+impl PipelineManager {
     /// Without pipelines yet.
-    pub(crate) fn new(parts: KeeperParts) -> Self {
-        Keeper { parts, slots: BTreeMap::new(), supervisors: JoinSet::new(), wanted: Vec::new(), orders: 0 }
+    pub(crate) fn new(parts: PipelineManagerParts) -> Self {
+        PipelineManager { parts, slots: BTreeMap::new(), supervisors: JoinSet::new(), wanted: Vec::new(), orders: 0 }
     }
 
     /// Makes the pipelines those of `configs`. Those that are as before are not touched, unless the
     /// file of one has changed (`touched`), or a person insists on another try.
-    pub(crate) fn apply(&mut self, configs: Vec<PipelineConfig>, touched: &BTreeSet<PipelineId>, insists: bool) {
+    pub(crate) fn apply(&mut self, configs: Vec<PipelineConfig>, touched: &BTreeSet<PipelineId>, force: bool) {
         self.wanted = configs.into_iter().map(Arc::new).collect();
         let kinds: BTreeMap<_, _> = self.wanted.iter().map(|config| (&config.id, config.is_supervised())).collect();
         for (id, slot) in &mut self.slots {
@@ -77,14 +77,14 @@ impl Keeper {
                 slot.pipeline.leave();
                 slot.stop.cancel();
                 if slot.orders.is_none() {
-                    slot.pipeline.stopped();
+                    slot.pipeline.mark_stopped();
                 }
             }
         }
         for config in self.wanted.clone() {
             if let Some(slot) = self.slots.get(&config.id).filter(|slot| !slot.is_leaving) {
                 self.orders += 1;
-                slot.ask(&config, self.orders, touched.contains(&config.id), insists);
+                slot.ask(&config, self.orders, touched.contains(&config.id), force);
             }
         }
         self.settle();
@@ -128,7 +128,7 @@ impl Keeper {
         if config.is_supervised() {
             self.orders += 1;
             let (sender, receiver) =
-                watch::channel(Order { config: config.clone(), number: self.orders, insists: false });
+                watch::channel(DesiredState { config: config.clone(), number: self.orders, force: false });
             let revisions = Revisions::of(&parts.data_dir, &config.id);
             let supervisor =
                 Supervisor::new(pipeline.clone(), parts.scraper.clone(), receiver, revisions, stop.clone());
@@ -140,16 +140,16 @@ impl Keeper {
 }
 
 impl Slot {
-    fn ask(&self, config: &Arc<PipelineConfig>, number: u64, is_touched: bool, insists: bool) {
+    fn ask(&self, config: &Arc<PipelineConfig>, number: u64, is_touched: bool, force: bool) {
         let Some(orders) = &self.orders else {
             return self.pipeline.adopt(config.clone());
         };
         // One that runs as it should has nothing to try again.
-        let insists = insists && !self.pipeline.is_as_wanted();
-        orders.send_if_modified(|order| {
-            let is_new = is_touched || insists || order.config != *config;
+        let force = force && !self.pipeline.is_as_wanted();
+        orders.send_if_modified(|desired| {
+            let is_new = is_touched || force || desired.config != *config;
             if is_new {
-                *order = Order { config: config.clone(), number, insists };
+                *desired = DesiredState { config: config.clone(), number, force };
             }
             is_new
         });

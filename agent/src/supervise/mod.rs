@@ -21,7 +21,6 @@ mod validate;
 pub(crate) mod vector_version;
 pub(crate) mod watch;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use systole_shared::{LogStream, PipelineId, PipelineStatus};
@@ -32,29 +31,29 @@ use crate::clock;
 use crate::logs::budget::LogBuffer;
 use crate::logs::registry::LogOwner;
 use crate::logs::{Line, PipelineLogs};
-use crate::metrics::SelfCounters;
+use crate::metrics::AgentCounters;
 use crate::model::pipeline::PipelineConfig;
+use crate::scrape::delta_tracker::{DeltaTracker, ReportDeltas, SavedTracker, SourceHash};
 use crate::scrape::fetch::Scraper;
-use crate::scrape::meter::{Meter, Metered, SavedMeter};
 
 use self::revision::Revision;
-use self::state::StateBook;
-use self::watch::WatchBook;
+use self::state::PendingStates;
+use self::watch::ProcessTracker;
 pub(crate) use state::PipelineState;
 
 /// One pipeline as all parts of the agent share it.
 pub(crate) struct Pipeline {
     id: PipelineId,
     running: Mutex<Running>,
-    state: Mutex<StateBook>,
+    state: Mutex<PendingStates>,
     logs: Arc<PipelineLogs>,
-    meter: Mutex<Meter>,
+    tracker: Mutex<DeltaTracker>,
     /// What is known of a pipeline that somebody else runs.
-    watch: Mutex<WatchBook>,
+    watch: Mutex<ProcessTracker>,
     /// Held for the length of a scrape: answers that overtake each other would look like resets.
     scraping: tokio::sync::Mutex<()>,
     changed: Arc<Notify>,
-    counters: Arc<SelfCounters>,
+    counters: Arc<AgentCounters>,
 }
 
 /// What a pipeline runs now, and whether it should run something else.
@@ -83,9 +82,9 @@ impl Pipeline {
         config: PipelineConfig,
         logs: Arc<PipelineLogs>,
         changed: Arc<Notify>,
-        counters: Arc<SelfCounters>,
+        counters: Arc<AgentCounters>,
     ) -> Self {
-        let meter = if config.is_supervised() { Meter::of_supervised() } else { Meter::of_watched() };
+        let tracker = if config.is_supervised() { DeltaTracker::of_supervised() } else { DeltaTracker::of_watched() };
         Pipeline {
             id: config.id.clone(),
             running: Mutex::new(Running {
@@ -95,9 +94,9 @@ impl Pipeline {
                 is_leaving: false,
                 is_gone: false,
             }),
-            state: Mutex::new(StateBook::new()),
+            state: Mutex::new(PendingStates::new()),
             logs,
-            meter: Mutex::new(meter),
+            tracker: Mutex::new(tracker),
             watch: Mutex::default(),
             scraping: tokio::sync::Mutex::new(()),
             changed,
@@ -132,7 +131,7 @@ impl Pipeline {
         let source = self.metrics_source();
         lock(&self.running).config = config;
         if self.metrics_source() != source {
-            self.with_meter(Meter::look_elsewhere);
+            self.with_tracker(DeltaTracker::change_source);
         }
     }
 
@@ -150,7 +149,7 @@ impl Pipeline {
     fn refuse(&self, reason: String) {
         tracing::warn!(pipeline = %self.id, reason, "the wanted configuration is not used");
         lock(&self.running).refusal = Some(reason);
-        self.show_refusal();
+        self.update_refusal();
     }
 
     /// What is wanted is about to be run.
@@ -161,19 +160,19 @@ impl Pipeline {
     /// What runs is what is wanted.
     fn accept_running(&self) {
         if lock(&self.running).refusal.take().is_some() {
-            self.show_refusal();
+            self.update_refusal();
         }
     }
 
-    fn show_refusal(&self) {
+    fn update_refusal(&self) {
         if self.state().status.is_running() {
-            self.is_up();
+            self.mark_running();
         }
     }
 
     /// The process is ready. It is DEGRADED as long as another configuration than its own is wanted: the
     /// reason then says which process goes on.
-    fn is_up(&self) {
+    fn mark_running(&self) {
         let refusal = self.refusal();
         self.change(|state| {
             state.status = if refusal.is_some() { PipelineStatus::Degraded } else { PipelineStatus::Running };
@@ -195,7 +194,7 @@ impl Pipeline {
     }
 
     /// Nothing of the pipeline lives any more.
-    pub(crate) fn stopped(&self) {
+    pub(crate) fn mark_stopped(&self) {
         let is_leaving = lock(&self.running).is_leaving;
         self.change(|state| {
             state.status = PipelineStatus::Stopped;
@@ -210,9 +209,9 @@ impl Pipeline {
     /// Whether reports need not show the pipeline any more: it is gone, and everything was told.
     pub(crate) fn is_over(&self) -> bool {
         self.is_gone()
-            && !self.has_unshown_states()
+            && !self.has_unreported_states()
             && self.with_logs(|logs| logs.first().is_none())
-            && self.with_meter(|meter| !meter.has_pending())
+            && self.with_tracker(|tracker| !tracker.has_pending())
     }
 
     /// The state now.
@@ -221,19 +220,19 @@ impl Pipeline {
     }
 
     /// The state that the next report shows.
-    pub(crate) fn show_state(&self) -> PipelineState {
-        lock(&self.state).show()
+    pub(crate) fn take_next_state(&self) -> PipelineState {
+        lock(&self.state).take_next()
     }
 
     /// Whether states wait that no report has shown.
-    pub(crate) fn has_unshown_states(&self) -> bool {
-        lock(&self.state).has_more()
+    pub(crate) fn has_unreported_states(&self) -> bool {
+        lock(&self.state).has_unreported()
     }
 
     /// Goes to a new state and tells the heartbeat.
     pub(crate) fn change(&self, change: impl FnOnce(&mut PipelineState)) {
-        let news = lock(&self.state).change(change);
-        if news {
+        let is_new = lock(&self.state).change(change);
+        if is_new {
             self.log_state();
             self.changed.notify_one();
         }
@@ -255,7 +254,7 @@ impl Pipeline {
     }
 
     /// Adds a line of the agent's own to what the process writes to its standard error.
-    fn say(&self, text: String) {
+    fn add_line(&self, text: String) {
         let line = Line { at: clock::unix_millis(), stream: LogStream::Stderr, text, level: None };
         self.with_logs(|logs| logs.push(line, Instant::now()));
     }
@@ -266,35 +265,33 @@ impl Pipeline {
     }
 
     /// What was counted since the last call.
-    pub(crate) fn take_metered(&self) -> Metered {
-        self.with_meter(Meter::take)
+    pub(crate) fn take_deltas(&self) -> ReportDeltas {
+        self.with_tracker(DeltaTracker::take)
     }
 
     /// What is to be kept of the counters; nothing of a process that ends with the agent.
-    pub(crate) fn save_meter(&self) -> Option<SavedMeter> {
+    pub(crate) fn save_tracker(&self) -> Option<SavedTracker> {
         let source = self.watched_source()?;
-        self.with_meter(|meter| meter.save(source))
+        self.with_tracker(|tracker| tracker.save(&source))
     }
 
     /// Goes on from what an earlier life of the agent kept.
-    pub(crate) fn resume_meter(&self, saved: &SavedMeter) {
+    pub(crate) fn resume_tracker(&self, saved: &SavedTracker) {
         if let Some(source) = self.watched_source() {
-            self.with_meter(|meter| meter.resume(saved, source));
+            self.with_tracker(|tracker| tracker.resume(saved, &source));
         }
     }
 
-    /// The endpoint and mapping of a watched pipeline, as a hash.
-    fn watched_source(&self) -> Option<u64> {
+    /// The endpoint and mapping of a watched pipeline.
+    fn watched_source(&self) -> Option<SourceHash> {
         self.metrics_source().filter(|_| !self.config().is_supervised())
     }
 
-    /// The endpoint and mapping, as a hash.
-    fn metrics_source(&self) -> Option<u64> {
+    /// The endpoint and mapping.
+    fn metrics_source(&self) -> Option<SourceHash> {
         let config = self.config();
         let metrics = config.metrics.as_ref()?;
-        let mut hasher = DefaultHasher::new();
-        (metrics.url.as_str(), metrics.mapping.fingerprint()).hash(&mut hasher);
-        Some(hasher.finish())
+        Some(SourceHash::of(metrics.url.as_str(), &metrics.mapping))
     }
 
     /// Whether a scrape makes sense now: the pipeline has an endpoint, and a process may answer there.
@@ -327,25 +324,25 @@ impl Pipeline {
         let Some(endpoint) = &config.metrics else { return Ok(()) };
         let is_watched = !config.is_supervised();
         if is_watched && !self.may_be_scraped() {
-            self.with_meter(|meter| meter.fail(ENDED.to_owned()));
+            self.with_tracker(|tracker| tracker.fail(ENDED.to_owned()));
             return Err(ENDED.to_owned());
         }
-        let life = self.with_meter(|meter| meter.life());
+        let process_number = self.with_tracker(|tracker| tracker.process_number());
         let is_starting = self.state().status == PipelineStatus::Starting;
         let begin = Instant::now();
         let result = scraper.scrape(endpoint).await;
         // What a process said before its end counts, but not against its successor.
-        if self.with_meter(|meter| meter.life()) != life {
+        if self.with_tracker(|tracker| tracker.process_number()) != process_number {
             return Err("the process was replaced".to_owned());
         }
         match result {
-            Ok(reading) => {
+            Ok(scrape) => {
                 self.counters.scrapes.observe(begin.elapsed());
-                self.counters.garbage_metric_lines.add(reading.garbage_lines);
-                let (before, forgotten) = self.with_meter(|meter| {
-                    let before = meter.forgotten();
-                    meter.record(&reading, clock::unix_millis());
-                    (before, meter.forgotten())
+                self.counters.garbage_metric_lines.add(scrape.garbage_lines);
+                let (before, forgotten) = self.with_tracker(|tracker| {
+                    let before = tracker.forgotten();
+                    tracker.record(&scrape, clock::unix_millis());
+                    (before, tracker.forgotten())
                 });
                 // Once, and not at each scrape of a page whose labels always differ.
                 if forgotten > 0 && before == 0 {
@@ -353,7 +350,7 @@ impl Pipeline {
                         "series come and go at the metrics endpoint; those that were forgotten count whole if they return");
                 }
                 if is_watched {
-                    self.heard(None);
+                    self.record_scrape(None);
                 }
                 Ok(())
             }
@@ -361,9 +358,9 @@ impl Pipeline {
                 if !is_starting {
                     self.counters.scrape_errors.add(1);
                 }
-                self.with_meter(|meter| meter.fail(error.to_string()));
+                self.with_tracker(|tracker| tracker.fail(error.to_string()));
                 if is_watched {
-                    self.heard(Some(error.to_string()));
+                    self.record_scrape(Some(error.to_string()));
                 }
                 Err(error.to_string())
             }
@@ -371,15 +368,15 @@ impl Pipeline {
     }
 
     /// There is no process that could be scraped.
-    fn has_no_process(&self, reason: &str) {
+    fn record_missing_process(&self, reason: &str) {
         if self.config().metrics.is_some() {
-            self.with_meter(|meter| meter.fail(reason.to_owned()));
+            self.with_tracker(|tracker| tracker.fail(reason.to_owned()));
         }
     }
 
     /// Works on the counters.
-    pub(crate) fn with_meter<T>(&self, work: impl FnOnce(&mut Meter) -> T) -> T {
-        work(&mut lock(&self.meter))
+    pub(crate) fn with_tracker<T>(&self, work: impl FnOnce(&mut DeltaTracker) -> T) -> T {
+        work(&mut lock(&self.tracker))
     }
 }
 

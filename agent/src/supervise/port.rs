@@ -9,11 +9,11 @@ use reqwest::Url;
 use tokio::net::TcpStream;
 
 /// A free port refuses at once; whoever does not answer within this is not on this host.
-const PROBE_CEILING: Duration = Duration::from_millis(500);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Whether something answers at the address already.
 pub(super) async fn is_taken(url: &Url) -> bool {
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
     let address = (host.trim_matches(['[', ']']), port);
-    matches!(tokio::time::timeout(PROBE_CEILING, TcpStream::connect(address)).await, Ok(Ok(_)))
+    matches!(tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await, Ok(Ok(_)))
 }

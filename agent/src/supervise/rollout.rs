@@ -15,29 +15,29 @@ use super::validate::validate;
 use crate::model::pipeline::{CommandConfig, PipelineConfig};
 
 /// A revision that stays up this long is one to go back to.
-pub(super) const TRIAL: Duration = Duration::from_secs(30);
+pub(super) const MIN_HEALTHY_TIME: Duration = Duration::from_secs(30);
 
 /// How long reading or writing a configuration file may take.
 const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the configuration wants of a pipeline.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct DesiredState {
     /// The definition.
     pub(crate) config: Arc<PipelineConfig>,
     /// Grows with every order, so that the same definition can be looked at anew.
     pub(crate) number: u64,
     /// A person asks: what was refused or given up is tried again.
-    pub(crate) insists: bool,
+    pub(crate) force: bool,
 }
 
 /// The changes of one pipeline.
-pub(super) struct Changes {
+pub(super) struct RolloutController {
     pipeline: Arc<Pipeline>,
-    orders: watch::Receiver<Order>,
+    desired: watch::Receiver<DesiredState>,
     revisions: Revisions,
     /// Number of the last order that was dealt with to the end.
-    done: u64,
+    last_number: u64,
     good: Option<Revision>,
     /// The revision that is wanted, but was refused.
     refused: Option<Revision>,
@@ -49,18 +49,18 @@ pub(super) struct Changes {
 /// How a copy of a revision's configuration is made.
 type MakeCopy = fn(&Revisions, &Revision) -> Result<ConfigCopy, CopyError>;
 
-impl Changes {
+impl RolloutController {
     /// Begins with the first order, which is there already.
-    pub(super) fn new(pipeline: Arc<Pipeline>, orders: watch::Receiver<Order>, revisions: Revisions) -> Self {
-        let good = revisions.good(&orders.borrow().config);
-        Changes { pipeline, orders, revisions, done: 0, good, refused: None, adopted: None }
+    pub(super) fn new(pipeline: Arc<Pipeline>, desired: watch::Receiver<DesiredState>, revisions: Revisions) -> Self {
+        let good = revisions.good(&desired.borrow().config);
+        RolloutController { pipeline, desired, revisions, last_number: 0, good, refused: None, adopted: None }
     }
 
     /// What to run first: what is wanted, or else what was good.
     pub(super) async fn first(&mut self) -> Option<Revision> {
-        let order = self.orders.borrow_and_update().clone();
-        let wanted = self.examine(&order, None).await;
-        self.done = order.number;
+        let desired = self.desired.borrow_and_update().clone();
+        let wanted = self.examine(&desired, None).await;
+        self.last_number = desired.number;
         wanted.or_else(|| self.good.clone())
     }
 
@@ -69,15 +69,15 @@ impl Changes {
     /// time: an order is done only when it was dealt with.
     pub(super) async fn next(&mut self, running: Option<&Revision>, last: Option<&Revision>) -> Revision {
         loop {
-            let order = self.orders.borrow_and_update().clone();
-            if order.number > self.done {
-                let found = self.examine(&order, running.or(last.filter(|_| !order.insists))).await;
-                self.done = order.number;
+            let desired = self.desired.borrow_and_update().clone();
+            if desired.number > self.last_number {
+                let found = self.examine(&desired, running.or(last.filter(|_| !desired.force))).await;
+                self.last_number = desired.number;
                 if let Some(revision) = found {
                     return revision;
                 }
             }
-            if self.orders.changed().await.is_err() {
+            if self.desired.changed().await.is_err() {
                 // Nobody gives orders any more: the agent ends.
                 std::future::pending::<()>().await;
             }
@@ -85,8 +85,8 @@ impl Changes {
     }
 
     /// The revision that the order asks for, if it is another one than `running` and fit to be run.
-    async fn examine(&mut self, order: &Order, running: Option<&Revision>) -> Option<Revision> {
-        let wanted = match self.read(&order.config).await {
+    async fn examine(&mut self, desired: &DesiredState, running: Option<&Revision>) -> Option<Revision> {
+        let wanted = match self.read(&desired.config).await {
             Ok(wanted) => wanted,
             Err(reason) => {
                 self.refuse(None, format!("the new configuration cannot be used: {reason}"));
@@ -97,14 +97,14 @@ impl Changes {
             self.refused = None;
             self.pipeline.accept_running();
             // What does not touch the process: name, labels, the meaning of metrics.
-            self.pipeline.adopt(order.config.clone());
+            self.pipeline.adopt(desired.config.clone());
             if self.good.as_ref().is_some_and(|good| good.runs_as(&wanted)) {
-                self.prove(&wanted);
+                self.mark_healthy(&wanted);
             }
             self.adopted = Some(wanted);
             return None;
         }
-        if !order.insists && self.refused.as_ref().is_some_and(|refused| refused.runs_as(&wanted)) {
+        if !desired.force && self.refused.as_ref().is_some_and(|refused| refused.runs_as(&wanted)) {
             return None;
         }
         // What stayed up before needs no judge; at the start of a host there may be no time for one.
@@ -165,7 +165,7 @@ impl Changes {
     }
 
     /// The revision stayed up.
-    pub(super) fn prove(&mut self, revision: &Revision) {
+    pub(super) fn mark_healthy(&mut self, revision: &Revision) {
         if let Err(error) = self.revisions.keep_good(revision) {
             tracing::warn!(pipeline = %self.pipeline.id(), %error,
                 "the pipeline's configuration cannot be kept on the disk; it can be gone back to until the agent ends");
@@ -179,12 +179,12 @@ impl Changes {
     }
 
     /// The revision to go back to when this one ended by itself while it was on trial.
-    pub(super) fn fall_back(&mut self, from: &Revision, reason: &str) -> Option<Revision> {
+    pub(super) fn roll_back(&mut self, from: &Revision, reason: &str) -> Option<Revision> {
         let good = self.good.clone().filter(|good| !good.runs_as(from))?;
         let text = format!(
             "configuration {} did not stay up for {} s ({reason}); back on {}",
             from.short(),
-            TRIAL.as_secs(),
+            MIN_HEALTHY_TIME.as_secs(),
             good.short()
         );
         tracing::error!(pipeline = %self.pipeline.id(), "{text}");
@@ -205,7 +205,7 @@ where
     E: std::error::Error + Send + 'static,
 {
     match timeout(DISK_TIMEOUT, spawn_blocking(work)).await {
-        Ok(Ok(done)) => done.map_err(|error| error.to_string()),
+        Ok(Ok(last_number)) => last_number.map_err(|error| error.to_string()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("its disk does not answer".to_owned()),
     }

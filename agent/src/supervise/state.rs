@@ -20,24 +20,24 @@ pub(crate) struct PipelineState {
 }
 
 /// States that wait to be shown: more than a few mean that nobody reports, and then the newest count.
-const MAX_UNSHOWN: usize = 16;
+const MAX_UNREPORTED: usize = 16;
 
 /// A pipeline's state and the ones before it that no report has shown yet.
 ///
 /// A report shows one state. A pipeline that crashed and came back between two reports must not
 /// look as if nothing had happened, so its states wait here and are shown one by one.
 #[derive(Debug)]
-pub(crate) struct StateBook {
+pub(crate) struct PendingStates {
     current: PipelineState,
-    unshown: VecDeque<PipelineState>,
+    unreported: VecDeque<PipelineState>,
 }
 
-impl StateBook {
+impl PendingStates {
     /// Begins with a pipeline that nothing is known of.
     pub(crate) fn new() -> Self {
         let current =
             PipelineState { status: PipelineStatus::Pending, reason: None, pid: None, started_at: None, restarts: 0 };
-        StateBook { current, unshown: VecDeque::new() }
+        PendingStates { current, unreported: VecDeque::new() }
     }
 
     /// The state now.
@@ -52,34 +52,34 @@ impl StateBook {
         if next == self.current {
             return false;
         }
-        let news = (next.status, &next.reason) != (self.current.status, &self.current.reason);
+        let is_new = (next.status, &next.reason) != (self.current.status, &self.current.reason);
         self.current = next;
-        if !news {
+        if !is_new {
             return false;
         }
         // Passing states are shown only while they last.
-        self.unshown.retain(|state| !is_passing(state.status));
-        if self.unshown.len() == MAX_UNSHOWN {
-            self.unshown.pop_front();
+        self.unreported.retain(|state| !is_transient(state.status));
+        if self.unreported.len() == MAX_UNREPORTED {
+            self.unreported.pop_front();
         }
-        self.unshown.push_back(self.current.clone());
+        self.unreported.push_back(self.current.clone());
         true
     }
 
     /// The state for the next report.
-    pub(crate) fn show(&mut self) -> PipelineState {
-        let shown = self.unshown.pop_front().unwrap_or_else(|| self.current.clone());
+    pub(crate) fn take_next(&mut self) -> PipelineState {
+        let next = self.unreported.pop_front().unwrap_or_else(|| self.current.clone());
         // The last of them may have got its pid or count since.
-        if self.unshown.is_empty() { self.current.clone() } else { shown }
+        if self.unreported.is_empty() { self.current.clone() } else { next }
     }
 
     /// Whether a further report is due for what waits.
-    pub(crate) fn has_more(&self) -> bool {
-        !self.unshown.is_empty()
+    pub(crate) fn has_unreported(&self) -> bool {
+        !self.unreported.is_empty()
     }
 }
 
-fn is_passing(status: PipelineStatus) -> bool {
+fn is_transient(status: PipelineStatus) -> bool {
     matches!(status, PipelineStatus::Pending | PipelineStatus::Starting)
 }
 
@@ -89,52 +89,52 @@ mod tests {
 
     use super::*;
 
-    fn go(book: &mut StateBook, status: PipelineStatus) -> bool {
-        book.change(|state| state.status = status)
+    fn go(states: &mut PendingStates, status: PipelineStatus) -> bool {
+        states.change(|state| state.status = status)
     }
 
     #[test]
     fn a_crash_between_two_reports_is_shown_before_what_followed() {
-        let mut book = StateBook::new();
+        let mut states = PendingStates::new();
         for status in [Starting, Running] {
-            go(&mut book, status);
+            go(&mut states, status);
         }
-        assert_eq!(book.show().status, Running);
+        assert_eq!(states.take_next().status, Running);
         for status in [Crashed, Starting, Running] {
-            assert!(go(&mut book, status));
+            assert!(go(&mut states, status));
         }
-        assert_eq!(book.show().status, Crashed);
-        assert!(book.has_more());
-        assert_eq!(book.show().status, Running);
-        assert!(!book.has_more());
-        assert_eq!(book.show().status, Running);
+        assert_eq!(states.take_next().status, Crashed);
+        assert!(states.has_unreported());
+        assert_eq!(states.take_next().status, Running);
+        assert!(!states.has_unreported());
+        assert_eq!(states.take_next().status, Running);
     }
 
     #[test]
     fn a_passing_state_is_shown_while_it_lasts() {
-        let mut book = StateBook::new();
-        assert_eq!(book.show().status, Pending);
-        go(&mut book, Starting);
-        assert_eq!(book.show().status, Starting);
+        let mut states = PendingStates::new();
+        assert_eq!(states.take_next().status, Pending);
+        go(&mut states, Starting);
+        assert_eq!(states.take_next().status, Starting);
     }
 
     #[test]
     fn the_states_that_wait_are_bounded_and_the_newest_stay() {
-        let mut book = StateBook::new();
+        let mut states = PendingStates::new();
         for _ in 0..100 {
-            go(&mut book, Running);
-            go(&mut book, Crashed);
+            go(&mut states, Running);
+            go(&mut states, Crashed);
         }
-        go(&mut book, Stopped);
-        let shown: Vec<_> = (0..MAX_UNSHOWN).map(|_| book.show().status).collect();
-        assert_eq!(shown.last(), Some(&Stopped));
-        assert!(!book.has_more());
+        go(&mut states, Stopped);
+        let next: Vec<_> = (0..MAX_UNREPORTED).map(|_| states.take_next().status).collect();
+        assert_eq!(next.last(), Some(&Stopped));
+        assert!(!states.has_unreported());
     }
 
     #[test]
     fn the_same_state_again_is_no_news() {
-        let mut book = StateBook::new();
-        assert!(go(&mut book, Running));
-        assert!(!go(&mut book, Running));
+        let mut states = PendingStates::new();
+        assert!(go(&mut states, Running));
+        assert!(!go(&mut states, Running));
     }
 }

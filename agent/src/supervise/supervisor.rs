@@ -12,18 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::Pipeline;
 use super::endpoint::Endpoint;
-use super::process::run::Life;
+use super::process::run::ProcessRun;
 use super::restart::{RestartPolicy, Verdict};
 use super::revision::Revision;
 use super::revisions::Revisions;
-use super::rollout::{Changes, Order, TRIAL};
+use super::rollout::{DesiredState, MIN_HEALTHY_TIME, RolloutController};
 use crate::scrape::fetch::Scraper;
 
 /// Runs a pipeline's command until `stop`.
 pub(crate) struct Supervisor {
     pipeline: Arc<Pipeline>,
     endpoint: Endpoint,
-    changes: Changes,
+    rollout: RolloutController,
     stop: CancellationToken,
 }
 
@@ -34,7 +34,7 @@ enum End {
     /// It was told to, for another revision's sake.
     Replaced(Revision),
     /// By itself.
-    Crashed { reason: String, life: Duration },
+    Crashed { reason: String, uptime: Duration },
 }
 
 impl Supervisor {
@@ -42,20 +42,20 @@ impl Supervisor {
     pub(crate) fn new(
         pipeline: Arc<Pipeline>,
         scraper: Arc<Scraper>,
-        orders: watch::Receiver<Order>,
+        desired: watch::Receiver<DesiredState>,
         revisions: Revisions,
         stop: CancellationToken,
     ) -> Self {
         let endpoint = Endpoint { pipeline: pipeline.clone(), scraper };
-        let changes = Changes::new(pipeline.clone(), orders, revisions);
-        Supervisor { pipeline, endpoint, changes, stop }
+        let rollout = RolloutController::new(pipeline.clone(), desired, revisions);
+        Supervisor { pipeline, endpoint, rollout, stop }
     }
 
     /// Runs the command, again and again, until `stop`; then ends it.
     pub(crate) async fn run(mut self) {
         let stop = self.stop.clone();
         let mut next = tokio::select! {
-            first = self.changes.first() => first,
+            first = self.rollout.first() => first,
             () = stop.cancelled() => None,
         };
         let mut policy = RestartPolicy::default();
@@ -63,33 +63,33 @@ impl Supervisor {
         while !stop.is_cancelled() {
             let Some(revision) = next.take() else {
                 // Nothing that could be run: what is wanted was refused, and there is nothing else.
-                self.crashed(PipelineStatus::Crashed, self.pipeline.refusal().unwrap_or_default());
+                self.record_crash(PipelineStatus::Crashed, self.pipeline.refusal().unwrap_or_default());
                 next = self.wait_for_change(None, last.as_ref()).await;
                 continue;
             };
-            match self.live(&revision).await {
+            match self.run_once(&revision).await {
                 End::Asked => break,
                 End::Replaced(other) => {
                     policy = RestartPolicy::default();
                     next = Some(other);
                 }
-                End::Crashed { reason, life } => {
-                    if life < TRIAL && self.changes.has_better_than(&revision) {
-                        self.crashed(PipelineStatus::Crashed, reason.clone());
-                        next = self.changes.fall_back(&revision, &reason);
+                End::Crashed { reason, uptime } => {
+                    if uptime < MIN_HEALTHY_TIME && self.rollout.has_better_than(&revision) {
+                        self.record_crash(PipelineStatus::Crashed, reason.clone());
+                        next = self.rollout.roll_back(&revision, &reason);
                         policy = RestartPolicy::default();
                     } else {
-                        next = self.answer_crash(policy.ended(life), reason, &revision, &mut policy).await;
+                        next = self.handle_crash(policy.ended(uptime), reason, &revision, &mut policy).await;
                     }
                 }
             }
             last = Some(revision);
         }
-        self.pipeline.stopped();
+        self.pipeline.mark_stopped();
     }
 
     /// Waits as the policy says, or for a change. What to run then; nothing when the agent stops.
-    async fn answer_crash(
+    async fn handle_crash(
         &mut self,
         verdict: Verdict,
         reason: String,
@@ -98,12 +98,12 @@ impl Supervisor {
     ) -> Option<Revision> {
         let wait = match verdict {
             Verdict::StartAfter(wait) => {
-                self.crashed(PipelineStatus::Crashed, reason);
+                self.record_crash(PipelineStatus::Crashed, reason);
                 Some(wait)
             }
             Verdict::GiveUp => {
                 let reason = format!("{reason}; too many crashes in a row, not started again");
-                self.crashed(PipelineStatus::CrashLoop, reason);
+                self.record_crash(PipelineStatus::CrashLoop, reason);
                 tracing::error!(pipeline = %self.pipeline.id(), "the pipeline does not stay up and is not started any more until its configuration changes or the agent gets SIGHUP");
                 None
             }
@@ -119,22 +119,22 @@ impl Supervisor {
         Some(revision.clone())
     }
 
-    /// Waits for another revision while there is no process; not longer than `ceiling`, if given.
-    async fn wait_for_change(&mut self, ceiling: Option<Duration>, last: Option<&Revision>) -> Option<Revision> {
+    /// Waits for another revision while there is no process; not longer than `limit`, if given.
+    async fn wait_for_change(&mut self, limit: Option<Duration>, last: Option<&Revision>) -> Option<Revision> {
         let over = async {
-            match ceiling {
-                Some(ceiling) => sleep(ceiling).await,
+            match limit {
+                Some(limit) => sleep(limit).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            revision = self.changes.next(None, last) => Some(revision),
+            revision = self.rollout.next(None, last) => Some(revision),
             () = over => None,
             () = self.stop.cancelled() => None,
         }
     }
 
-    fn crashed(&self, status: PipelineStatus, reason: String) {
+    fn record_crash(&self, status: PipelineStatus, reason: String) {
         self.pipeline.change(|state| {
             state.status = status;
             state.reason = Some(reason);
@@ -144,7 +144,7 @@ impl Supervisor {
     }
 
     /// One life of the process.
-    async fn live(&mut self, revision: &Revision) -> End {
+    async fn run_once(&mut self, revision: &Revision) -> End {
         let alone = tokio::select! {
             alone = self.endpoint.wait_until_free() => alone,
             () = self.stop.cancelled() => return End::Asked,
@@ -155,48 +155,49 @@ impl Supervisor {
             state.pid = None;
             state.started_at = None;
         });
-        self.pipeline
-            .with_meter(|meter| if alone { meter.process_started() } else { meter.process_started_beside_another() });
-        let begun = match self.changes.install(revision).await {
-            Ok(command) => Life::begin(&self.pipeline, &command).await.map_err(|error| error.to_string()),
+        self.pipeline.with_tracker(|tracker| {
+            if alone { tracker.begin_process() } else { tracker.begin_process_beside_another() }
+        });
+        let begun = match self.rollout.install(revision).await {
+            Ok(command) => ProcessRun::begin(&self.pipeline, &command).await.map_err(|error| error.to_string()),
             Err(reason) => Err(reason),
         };
-        let mut life = match begun {
-            Ok(life) => life,
+        let mut run = match begun {
+            Ok(run) => run,
             Err(reason) => {
-                self.pipeline.has_no_process(&reason);
-                return End::Crashed { reason, life: Duration::ZERO };
+                self.pipeline.record_missing_process(&reason);
+                return End::Crashed { reason, uptime: Duration::ZERO };
             }
         };
-        let proven_at = life.born + TRIAL;
-        let mut on_trial = self.changes.is_on_trial(revision);
+        let healthy_at = run.started_at + MIN_HEALTHY_TIME;
+        let mut is_on_trial = self.rollout.is_on_trial(revision);
         let mut starting = true;
         let endpoint = self.endpoint.clone();
         let mut ready = std::pin::pin!(endpoint.become_ready());
         let end = loop {
             tokio::select! {
-                reason = life.ended() => break End::Crashed { reason, life: life.born.elapsed() },
+                reason = run.wait() => break End::Crashed { reason, uptime: run.started_at.elapsed() },
                 () = self.stop.cancelled() => break End::Asked,
-                other = self.changes.next(Some(revision), None) => break End::Replaced(other),
+                other = self.rollout.next(Some(revision), None) => break End::Replaced(other),
                 () = &mut ready, if starting => starting = false,
-                () = sleep_until(proven_at), if on_trial => {
-                    on_trial = false;
-                    self.changes.prove(revision);
+                () = sleep_until(healthy_at), if is_on_trial => {
+                    is_on_trial = false;
+                    self.rollout.mark_healthy(revision);
                 }
             }
         };
         match end {
-            End::Crashed { reason, life: lived } => {
-                let error = life.bury(&self.pipeline).await;
-                self.pipeline.has_no_process("the process is not running");
+            End::Crashed { reason, uptime } => {
+                let error = run.reap(&self.pipeline).await;
+                self.pipeline.record_missing_process("the process is not running");
                 if self.stop.is_cancelled() {
                     return End::Asked;
                 }
                 let reason = error.map_or_else(|| reason.clone(), |error| format!("{reason}: {error}"));
-                End::Crashed { reason, life: lived }
+                End::Crashed { reason, uptime }
             }
             asked => {
-                life.end(&self.endpoint).await;
+                run.end(&self.endpoint).await;
                 asked
             }
         }

@@ -13,7 +13,7 @@ use super::revision::{ConfigCopy, Revision};
 use super::{process, text};
 
 /// How long the answer may take.
-const CEILING: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Of what the judge said, this many bytes go into the reason: what follows it must have room as well.
 const SAID_BYTES: usize = 600;
@@ -44,8 +44,8 @@ pub(super) async fn validate(revision: &Revision, copy: &ConfigCopy) -> Result<(
     let mut child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
     let _group = Group(child.id());
     let _own = OwnChild::new(child.id());
-    let Ok(verdict) = tokio::time::timeout(CEILING, verdict_of(&mut child)).await else {
-        return Err(format!("{name} did not judge it within {} s", CEILING.as_secs()));
+    let Ok(verdict) = tokio::time::timeout(TIMEOUT, verdict_of(&mut child)).await else {
+        return Err(format!("{name} did not judge it within {} s", TIMEOUT.as_secs()));
     };
     let (status, stdout, stderr) = verdict.map_err(|error| format!("{name} gave no answer: {error}"))?;
     if status.success() {

@@ -10,7 +10,7 @@ use super::process::orphans::OwnChild;
 use crate::model::pipeline::PipelineConfig;
 
 /// How long `vector --version` may take.
-const CEILING: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks the first program of the pipelines that is Vector.
 pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
@@ -23,7 +23,7 @@ pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
     }
     let child = command.stdout(Stdio::piped()).spawn().ok()?;
     let _own = OwnChild::new(child.id());
-    let output = tokio::time::timeout(CEILING, child.wait_with_output()).await.ok()?.ok()?;
+    let output = tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.ok()?.ok()?;
     parse(&String::from_utf8_lossy(&output.stdout))
 }
 

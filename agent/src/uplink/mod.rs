@@ -11,6 +11,6 @@ mod session;
 mod shrink;
 mod task;
 
-pub(crate) use connection_status::{Link, LinkState};
+pub(crate) use connection_status::{ConnectionState, ConnectionStatus};
 pub(crate) use protocol::native::CollectorClient;
 pub(crate) use task::{Credentials, Uplink};

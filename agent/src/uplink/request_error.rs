@@ -10,13 +10,13 @@ use reqwest::StatusCode;
 
 /// Why a request did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum RequestError {
     /// No answer: the network, a time-out, TLS.
     #[error("the collector cannot be reached: {0}")]
     Network(String),
     /// The collector, or what stands before it, cannot now: 408, 429, 5xx.
     #[error("the collector answered {status}: {detail}")]
-    NotNow {
+    Retryable {
         /// The status.
         status: StatusCode,
         /// Its text.
@@ -58,7 +58,7 @@ pub(crate) enum Fault {
 
 /// An answer that is not 200.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct FailedAnswer<'a> {
+pub(crate) struct FailedResponse<'a> {
     /// The status.
     pub(crate) status: StatusCode,
     /// The header Retry-After.
@@ -69,28 +69,28 @@ pub(crate) struct FailedAnswer<'a> {
     pub(crate) body: &'a [u8],
 }
 
-impl Fault {
+impl RequestError {
     /// Judges an answer that is not 200.
-    pub(crate) fn of_answer(answer: FailedAnswer<'_>) -> Self {
-        let FailedAnswer { status, retry_after, body, .. } = answer;
+    pub(crate) fn of_answer(answer: FailedResponse<'_>) -> Self {
+        let FailedResponse { status, retry_after, body, .. } = answer;
         let (detail, is_collectors) = (detail_of(body), is_collectors(&answer));
         match status {
-            StatusCode::PAYLOAD_TOO_LARGE => Fault::TooLarge { is_collectors },
+            StatusCode::PAYLOAD_TOO_LARGE => RequestError::TooLarge { is_collectors },
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Fault::NotNow { status, detail, retry_after }
+                RequestError::Retryable { status, detail, retry_after }
             }
-            StatusCode::UNAUTHORIZED if is_collectors => Fault::Unauthorized(detail),
-            status if status.is_client_error() && is_collectors => Fault::Refused { status, detail },
-            status if status.is_server_error() => Fault::NotNow { status, detail, retry_after },
+            StatusCode::UNAUTHORIZED if is_collectors => RequestError::Unauthorized(detail),
+            status if status.is_client_error() && is_collectors => RequestError::Refused { status, detail },
+            status if status.is_server_error() => RequestError::Retryable { status, detail, retry_after },
             // Also redirects, and a success that is none of ours.
-            status => Fault::Foreign { status, detail, retry_after },
+            status => RequestError::Foreign { status, detail, retry_after },
         }
     }
 
     /// How long the answer asks to wait.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Fault::NotNow { retry_after, .. } | Fault::Foreign { retry_after, .. } => *retry_after,
+            RequestError::Retryable { retry_after, .. } | RequestError::Foreign { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -98,8 +98,8 @@ impl Fault {
     /// Whether a request with one report that failed like this will fail for ever because of the report.
     pub(crate) fn is_because_of_the_report(&self) -> bool {
         match self {
-            Fault::TooLarge { is_collectors } => *is_collectors,
-            Fault::Refused { status, .. } => {
+            RequestError::TooLarge { is_collectors } => *is_collectors,
+            RequestError::Refused { status, .. } => {
                 matches!(*status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
             }
             _ => false,
@@ -109,16 +109,16 @@ impl Fault {
     /// Adds what a person may have to change.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         match &mut self {
-            Fault::Network(detail)
-            | Fault::Unauthorized(detail)
-            | Fault::Unreadable(detail)
-            | Fault::NotNow { detail, .. }
-            | Fault::Refused { detail, .. }
-            | Fault::Foreign { detail, .. } => {
+            RequestError::Network(detail)
+            | RequestError::Unauthorized(detail)
+            | RequestError::Unreadable(detail)
+            | RequestError::Retryable { detail, .. }
+            | RequestError::Refused { detail, .. }
+            | RequestError::Foreign { detail, .. } => {
                 detail.push_str("; ");
                 detail.push_str(hint);
             }
-            Fault::TooLarge { .. } => {}
+            RequestError::TooLarge { .. } => {}
         }
         self
     }
@@ -126,7 +126,7 @@ impl Fault {
 
 /// Whether an answer has the collector's form: a problem+json that names the same status. All
 /// versions of the collector answer like this.
-fn is_collectors(answer: &FailedAnswer<'_>) -> bool {
+fn is_collectors(answer: &FailedResponse<'_>) -> bool {
     let kind = answer.content_type.split(';').next().unwrap_or_default().trim();
     let status = || serde_json::from_slice::<serde_json::Value>(answer.body).ok()?.get("status")?.as_u64();
     kind.eq_ignore_ascii_case("application/problem+json") && status() == Some(u64::from(answer.status.as_u16()))
@@ -163,27 +163,27 @@ fn html_title(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn fault(status: u16, content_type: &str, body: &str) -> Fault {
+    fn error(status: u16, content_type: &str, body: &str) -> RequestError {
         let status = StatusCode::from_u16(status).unwrap();
-        Fault::of_answer(FailedAnswer { status, retry_after: None, content_type, body: body.as_bytes() })
+        RequestError::of_answer(FailedResponse { status, retry_after: None, content_type, body: body.as_bytes() })
     }
 
-    fn problem(status: u16) -> Fault {
-        fault(status, "application/problem+json; charset=utf-8", &format!(r#"{{"status":{status},"detail":"d"}}"#))
+    fn problem(status: u16) -> RequestError {
+        error(status, "application/problem+json; charset=utf-8", &format!(r#"{{"status":{status},"detail":"d"}}"#))
     }
 
     #[test]
     fn answer_of_the_collector_is_known_by_its_form() {
         for status in [408, 429, 500, 502, 503, 504] {
-            assert!(matches!(problem(status), Fault::NotNow { .. }), "{status}");
-            assert!(matches!(fault(status, "text/html", "<html>"), Fault::NotNow { .. }), "{status}");
+            assert!(matches!(problem(status), RequestError::Retryable { .. }), "{status}");
+            assert!(matches!(error(status, "text/html", "<html>"), RequestError::Retryable { .. }), "{status}");
         }
         for status in [400, 403, 404, 409, 415, 422] {
-            assert!(matches!(problem(status), Fault::Refused { .. }), "{status}");
+            assert!(matches!(problem(status), RequestError::Refused { .. }), "{status}");
             assert_eq!(problem(status).is_because_of_the_report(), [400, 422].contains(&status), "{status}");
         }
-        assert!(matches!(problem(401), Fault::Unauthorized(_)));
-        assert!(matches!(problem(413), Fault::TooLarge { is_collectors: true }));
+        assert!(matches!(problem(401), RequestError::Unauthorized(_)));
+        assert!(matches!(problem(413), RequestError::TooLarge { is_collectors: true }));
     }
 
     #[test]
@@ -191,13 +191,13 @@ mod tests {
         for status in [204, 301, 400, 401, 403, 404, 405, 422] {
             for (content_type, body) in [("text/html", "<html><title>x</title>"), ("application/json", "{}"), ("", "")]
             {
-                let fault = fault(status, content_type, body);
-                assert!(matches!(fault, Fault::Foreign { .. }) && !fault.is_because_of_the_report(), "{status}");
+                let error = error(status, content_type, body);
+                assert!(matches!(error, RequestError::Foreign { .. }) && !error.is_because_of_the_report(), "{status}");
             }
         }
-        assert!(matches!(fault(413, "text/html", "<html>"), Fault::TooLarge { is_collectors: false }));
-        let other = fault(400, "application/problem+json", r#"{"title":"of another program"}"#);
-        assert!(matches!(other, Fault::Foreign { .. }));
+        assert!(matches!(error(413, "text/html", "<html>"), RequestError::TooLarge { is_collectors: false }));
+        let other = error(400, "application/problem+json", r#"{"title":"of another program"}"#);
+        assert!(matches!(other, RequestError::Foreign { .. }));
     }
 
     #[test]

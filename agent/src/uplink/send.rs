@@ -6,9 +6,9 @@ use systole_shared::limits::{MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut}
 use systole_shared::{ReportAck, Token};
 use tokio::time::Instant;
 
-use super::request_error::Fault;
+use super::request_error::RequestError;
 use super::shrink;
-use super::task::{Progress, Shrunk, Uplink};
+use super::task::{SendState, Shrunk, Uplink};
 use crate::clock;
 use crate::spool::Queued;
 
@@ -36,29 +36,29 @@ pub(super) enum Sent {
 impl Uplink {
     /// Sends the oldest reports, as soon as there are some. `is_second_refusal`: the token before this
     /// one was not accepted either.
-    pub(super) async fn send_next(&self, token: &Token, is_second_refusal: bool, progress: &mut Progress) -> Sent {
+    pub(super) async fn send_next(&self, token: &Token, is_second_refusal: bool, state: &mut SendState) -> Sent {
         let reports = tokio::select! {
             biased;
-            reports = self.outbox.oldest(progress.limit, MAX_REQUEST_BYTES) => reports,
+            reports = self.outbox.oldest(state.limit, MAX_REQUEST_BYTES) => reports,
             () = self.closing.cancelled() => return Sent::Closed,
         };
-        let reports = shrink_first(reports, progress);
+        let reports = shrink_first(reports, state);
         let (sent_at, began) = (clock::unix_millis(), Instant::now());
         match self.client.report(token, sent_at, &reports).await {
             Ok(ack) => {
                 let took = began.elapsed();
                 self.counters.acks.observe(took);
-                if self.link.acknowledged(sent_at, took, ack.now) {
+                if self.connection.record_ack(sent_at, took, ack.now) {
                     self.counters.reconnects.add(1);
                 }
-                self.take_ack(&ack, &reports, progress).await;
+                self.handle_ack(&ack, &reports, state).await;
                 Sent::Acknowledged
             }
-            Err(fault) => {
+            Err(error) => {
                 self.counters.send_errors.add(1);
-                self.link.failed(&fault, clock::unix_millis());
-                let Fault::Unauthorized(detail) = &fault else {
-                    self.take_fault(&fault, &reports, progress).await;
+                self.connection.record_failure(&error, clock::unix_millis());
+                let RequestError::Unauthorized(detail) = &error else {
+                    self.handle_failure(&error, &reports, state).await;
                     return Sent::Failed;
                 };
                 if !is_second_refusal && self.credentials.enroll_token.is_some() {
@@ -68,21 +68,21 @@ impl Uplink {
                     );
                 }
                 // A token that is refused right after each enrolment must not make a storm.
-                self.wait(self.backoff(progress, None)).await;
+                self.wait(self.backoff(state, None)).await;
                 Sent::TokenRefused
             }
         }
     }
 
-    async fn take_ack(&self, ack: &ReportAck, sent: &[Queued], progress: &mut Progress) {
+    async fn handle_ack(&self, ack: &ReportAck, sent: &[Queued], state: &mut SendState) {
         let last = sent.last().map_or(0, |report| report.seq);
-        if progress.failing {
+        if state.failing {
             tracing::info!(waiting = self.outbox.size().0, "the collector answers again");
-            progress.failing = false;
+            state.failing = false;
         }
-        progress.failures = 0;
-        progress.refusals = 0;
-        self.take_interval(ack.interval_ms);
+        state.failures = 0;
+        state.refusals = 0;
+        self.set_interval(ack.interval_ms);
         if let Some(missing) = ack.missing {
             tracing::warn!(
                 from = missing.from,
@@ -99,24 +99,24 @@ impl Uplink {
         // What it claims beyond what was sent is not ours to forget.
         let committed = sent.first().map_or(0, |first| self.outbox.forget(first.boot, ack.durable_seq.min(last)));
         self.counters.committed_reports.add(committed as u64);
-        if let Some(shrunk) = progress.shrunk.take_if(|shrunk| is_committed(shrunk, sent, ack)) {
+        if let Some(shrunk) = state.shrunk.take_if(|shrunk| is_committed(shrunk, sent, ack)) {
             self.counters.lost_log_lines.add(shrunk.left_out);
         }
         if committed > 0 {
-            progress.backoff.succeeded();
-            progress.drop_told = false;
-            progress.limit = (progress.limit * 2).min(MAX_REPORTS_PER_REQUEST);
+            state.backoff.reset();
+            state.is_drop_logged = false;
+            state.limit = (state.limit * 2).min(MAX_REPORTS_PER_REQUEST);
         } else {
             tracing::debug!(
                 durable = ack.durable_seq,
                 last,
                 "the collector took the reports, but has not kept them yet"
             );
-            self.wait(self.backoff(progress, None)).await;
+            self.wait(self.backoff(state, None)).await;
         }
     }
 
-    fn take_interval(&self, interval_ms: u64) {
+    fn set_interval(&self, interval_ms: u64) {
         let interval = Duration::from_millis(interval_ms).clamp(INTERVAL_BOUNDS.0, INTERVAL_BOUNDS.1);
         self.interval.send_if_modified(|current| {
             let is_new = *current != interval;
@@ -125,46 +125,46 @@ impl Uplink {
         });
     }
 
-    async fn take_fault(&self, fault: &Fault, sent: &[Queued], progress: &mut Progress) {
-        let is_too_large = matches!(fault, Fault::TooLarge { .. });
-        if sent.len() > 1 && (is_too_large || fault.is_because_of_the_report()) {
-            tracing::debug!(%fault, reports = sent.len(), "the request is split to find the report that is refused");
-            progress.limit = sent.len() / 2;
+    async fn handle_failure(&self, error: &RequestError, sent: &[Queued], state: &mut SendState) {
+        let is_too_large = matches!(error, RequestError::TooLarge { .. });
+        if sent.len() > 1 && (is_too_large || error.is_because_of_the_report()) {
+            tracing::debug!(%error, reports = sent.len(), "the request is split to find the report that is refused");
+            state.limit = sent.len() / 2;
             return;
         }
         let culprit = &sent[0];
-        if is_too_large && self.shrink_more(culprit, progress) {
+        if is_too_large && self.shrink_more(culprit, state) {
             return;
         }
-        if fault.is_because_of_the_report() {
-            let is_first = !std::mem::replace(&mut progress.drop_told, true);
+        if error.is_because_of_the_report() {
+            let is_first = !std::mem::replace(&mut state.is_drop_logged, true);
             if is_first {
-                tracing::warn!(%fault, seq = culprit.seq, bytes = culprit.body.len(), "the collector refuses a report for good; it is dropped");
+                tracing::warn!(%error, seq = culprit.seq, bytes = culprit.body.len(), "the collector refuses a report for good; it is dropped");
             }
             self.outbox.drop_refused(culprit);
-            progress.shrunk = None;
+            state.shrunk = None;
             // The next report shows whether it was this one alone. If that is refused too, it is rather
             // the collector's version, which must not cost the whole backlog at once.
-            progress.limit = 1;
+            state.limit = 1;
             if !is_first {
-                self.wait(self.backoff(progress, None)).await;
+                self.wait(self.backoff(state, None)).await;
             }
             return;
         }
-        let wait = self.backoff(progress, fault.retry_after());
-        progress.failures += 1;
-        if progress.failing || progress.failures < 2 {
-            tracing::debug!(%fault, wait_ms = wait.as_millis(), "reports wait");
+        let wait = self.backoff(state, error.retry_after());
+        state.failures += 1;
+        if state.failing || state.failures < 2 {
+            tracing::debug!(%error, wait_ms = wait.as_millis(), "reports wait");
         } else {
-            tracing::warn!(%fault, wait_ms = wait.as_millis(), "reports wait in the spool; the agent tries again, pipelines keep running");
-            progress.failing = true;
+            tracing::warn!(%error, wait_ms = wait.as_millis(), "reports wait in the spool; the agent tries again, pipelines keep running");
+            state.failing = true;
         }
         self.wait(wait).await;
     }
 
     /// Leaves out half of the lines of a report that is too large alone; returns whether there were any.
-    fn shrink_more(&self, culprit: &Queued, progress: &mut Progress) -> bool {
-        let before = progress.shrunk.filter(|shrunk| shrunk.boot == culprit.boot && shrunk.seq == culprit.seq);
+    fn shrink_more(&self, culprit: &Queued, state: &mut SendState) -> bool {
+        let before = state.shrunk.filter(|shrunk| shrunk.boot == culprit.boot && shrunk.seq == culprit.seq);
         let halvings = before.map_or(1, |shrunk| shrunk.halvings + 1);
         // What was sent is smaller already: its lines were halved once less.
         let Some((_, left_out)) = shrink::without_lines(&culprit.body, 1) else { return false };
@@ -176,15 +176,15 @@ impl Uplink {
             );
         }
         let left_out = before.map_or(0, |shrunk| shrunk.left_out) + left_out;
-        progress.shrunk = Some(Shrunk { boot: culprit.boot, seq: culprit.seq, halvings, left_out });
-        progress.limit = 1;
+        state.shrunk = Some(Shrunk { boot: culprit.boot, seq: culprit.seq, halvings, left_out });
+        state.limit = 1;
         true
     }
 }
 
 /// Leaves lines out of the first report, if it was too large before.
-fn shrink_first(mut reports: Vec<Queued>, progress: &mut Progress) -> Vec<Queued> {
-    if let (Some(first), Some(shrunk)) = (reports.first_mut(), &mut progress.shrunk)
+fn shrink_first(mut reports: Vec<Queued>, state: &mut SendState) -> Vec<Queued> {
+    if let (Some(first), Some(shrunk)) = (reports.first_mut(), &mut state.shrunk)
         && (first.boot, first.seq) == (shrunk.boot, shrunk.seq)
         && let Some((body, left_out)) = shrink::without_lines(&first.body, shrunk.halvings)
     {

@@ -3,7 +3,7 @@
 use systole_shared::Token;
 
 use super::send::Sent;
-use super::task::{Progress, Uplink};
+use super::task::{SendState, Uplink};
 use crate::model::node::node_token;
 
 /// Where the session is. `refused` is a token of the node that the collector did not accept.
@@ -28,16 +28,16 @@ impl Session {
 impl Uplink {
     /// Sends reports, until the agent ends and everything is sent.
     pub(crate) async fn run(self) {
-        let mut progress = Progress::new();
+        let mut state = SendState::new();
         let mut session = Session::with(node_token::read(&self.credentials.data_dir));
         loop {
             session = match session {
-                Session::Unenrolled { refused } => match self.enroll(&mut progress, refused.as_ref()).await {
+                Session::Unenrolled { refused } => match self.enroll(&mut state, refused.as_ref()).await {
                     Some(token) => Session::Enrolled { token, refused },
                     None => Session::Rejected { refused },
                 },
                 Session::Rejected { refused } => {
-                    self.stay_silent(&mut progress).await;
+                    self.stay_silent(&mut state).await;
                     if self.closing.is_cancelled() {
                         return;
                     }
@@ -45,7 +45,7 @@ impl Uplink {
                     Session::with(node_token::read(&self.credentials.data_dir).or(refused))
                 }
                 Session::Enrolled { token, refused } => {
-                    match self.send_next(&token, refused.is_some(), &mut progress).await {
+                    match self.send_next(&token, refused.is_some(), &mut state).await {
                         Sent::Acknowledged => Session::Enrolled { token, refused: None },
                         Sent::Failed => Session::Enrolled { token, refused },
                         Sent::TokenRefused => Session::Unenrolled { refused: Some(token) },

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock;
-use crate::metrics::SelfCounters;
+use crate::metrics::AgentCounters;
 use crate::model::node::machine::Machine;
 use crate::model::node::name::NodeNames;
 use crate::model::node::node_file;
@@ -22,7 +22,7 @@ use crate::model::spool::Bounds;
 use crate::model::tls::TlsFiles;
 use crate::spool::Spool;
 use crate::spool::outbox::Outbox;
-use crate::uplink::connection_status::{Link, LinkState};
+use crate::uplink::connection_status::{ConnectionState, ConnectionStatus};
 use crate::uplink::protocol::native::CollectorClient;
 use crate::uplink::task::Credentials;
 
@@ -113,9 +113,9 @@ fn ack(seqs: &[u64]) -> (u16, String) {
 struct Fixture {
     collector: FakeCollector,
     outbox: Arc<Outbox>,
-    counters: Arc<SelfCounters>,
+    counters: Arc<AgentCounters>,
     interval: watch::Receiver<Duration>,
-    link: Arc<Link>,
+    connection: Arc<ConnectionStatus>,
     closing: CancellationToken,
     uplink: tokio::task::JoinHandle<()>,
     data_dir: tempfile::TempDir,
@@ -124,7 +124,7 @@ struct Fixture {
 /// Starts an uplink with `reports` waiting.
 async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str>, answer: Answer) -> Fixture {
     let collector = FakeCollector::start(answer).await;
-    let counters = Arc::new(SelfCounters::default());
+    let counters = Arc::new(AgentCounters::default());
     let data_dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(&data_dir.path().join("spool"), BootId(Uuid::from_u128(1)), Bounds::default());
     let outbox = Arc::new(Outbox::new(spool, counters.clone()));
@@ -137,7 +137,7 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
     }
     let (sender, interval) = watch::channel(Duration::from_secs(5));
     let closing = CancellationToken::new();
-    let link = Arc::new(Link::new(None));
+    let connection = Arc::new(ConnectionStatus::new(None));
     crate::http_client::install_tls();
     let uplink = Uplink {
         client: CollectorClient::new(collector.url.clone(), TlsFiles::default(), counters.clone()).unwrap(),
@@ -145,20 +145,20 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
         credentials: Credentials {
             data_dir: data_dir.path().to_owned(),
             enroll_token: enroll_token.map(Token::new),
-            names: NodeNames { machine: Machine::look(Some("m")), name: None, labels: BTreeMap::new() },
+            names: NodeNames { machine: Machine::detect(Some("m")), name: None, labels: BTreeMap::new() },
         },
         interval: sender,
         counters: counters.clone(),
-        link: link.clone(),
+        connection: connection.clone(),
         closing: closing.clone(),
     };
     let uplink = tokio::spawn(uplink.run());
-    Fixture { collector, outbox, counters, interval, link, closing, uplink, data_dir }
+    Fixture { collector, outbox, counters, interval, connection, closing, uplink, data_dir }
 }
 
 impl Fixture {
     /// Lets the uplink send everything and end.
-    async fn finish(self) -> (Vec<Seen>, Arc<SelfCounters>) {
+    async fn finish(self) -> (Vec<Seen>, Arc<AgentCounters>) {
         // Level-triggered: the uplink returns when nothing waits and the agent closes.
         self.closing.cancel();
         timeout(Duration::from_secs(20), self.uplink).await.unwrap().unwrap();
@@ -179,10 +179,10 @@ async fn a_node_without_a_token_enrols_and_then_sends_in_order() {
     assert_eq!(node_token::read(fixture.data_dir.path()).unwrap().reveal(), "node-2");
     let node = node_file::read(fixture.data_dir.path());
     assert_eq!(node.as_ref().map(|node| node.environment_name.as_str()), Some("default"));
-    let link = fixture.link.clone();
+    let connection = fixture.connection.clone();
     let (seen, counters) = fixture.finish().await;
     assert_eq!(seen, [Seen::Enroll, sent("node-2", &[1, 2, 3])]);
-    assert_eq!((link.facts().node, link.facts().state), (node, LinkState::Connected));
+    assert_eq!((connection.facts().node, connection.facts().state), (node, ConnectionState::Connected));
     assert_eq!((counters.committed_reports.get(), counters.acks.count(), counters.reconnects.get()), (3, 1, 0));
     assert!(counters.sent_bytes.get() > 0);
 }
@@ -230,12 +230,15 @@ async fn without_an_enrolment_token_a_refused_node_asks_again_and_is_told_of_unt
     let mut refusals = VecDeque::from([401, 401]);
     let answer = move |seqs: &[u64]| refusals.pop_front().map_or_else(|| ack(seqs), |status| (status, String::new()));
     let fixture = start(2, None, Some("node-1"), Box::new(answer)).await;
-    let mut state = fixture.link.watch();
-    timeout(Duration::from_secs(20), state.wait_for(|state| *state == LinkState::Connected)).await.unwrap().unwrap();
-    let link = fixture.link.clone();
+    let mut state = fixture.connection.watch();
+    timeout(Duration::from_secs(20), state.wait_for(|state| *state == ConnectionState::Connected))
+        .await
+        .unwrap()
+        .unwrap();
+    let connection = fixture.connection.clone();
     let (seen, counters) = fixture.finish().await;
     assert_eq!(seen, vec![sent("node-1", &[1, 2]); 3]);
-    assert!(link.facts().last_error.unwrap().0.contains("401"));
+    assert!(connection.facts().last_error.unwrap().0.contains("401"));
     assert_eq!(counters.reconnects.get(), 1);
 }
 
@@ -272,10 +275,10 @@ async fn path_of_the_address_that_is_wrong_costs_no_report() {
     let mut answers = VecDeque::from([404, 403, 405]);
     let answer = move |seqs: &[u64]| answers.pop_front().map_or_else(|| ack(seqs), |status| (status, String::new()));
     let fixture = start(3, None, Some("n"), Box::new(answer)).await;
-    let link = fixture.link.clone();
+    let connection = fixture.connection.clone();
     let (seen, counters) = fixture.finish().await;
     assert_eq!((seen.len(), counters.lost_reports.get()), (4, 0));
-    assert!(link.facts().last_error.unwrap().0.contains("the path /prefix/"));
+    assert!(connection.facts().last_error.unwrap().0.contains("the path /prefix/"));
 }
 
 #[tokio::test]

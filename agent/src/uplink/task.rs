@@ -11,9 +11,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::connection_status::Link;
+use super::connection_status::ConnectionStatus;
 use super::protocol::native::CollectorClient;
-use crate::metrics::SelfCounters;
+use crate::metrics::AgentCounters;
 use crate::model::node::name::NodeNames;
 use crate::spool::outbox::Outbox;
 
@@ -41,15 +41,15 @@ pub(crate) struct Uplink {
     /// How often the collector wants reports.
     pub(crate) interval: watch::Sender<Duration>,
     /// What the agent counts of itself.
-    pub(crate) counters: Arc<SelfCounters>,
+    pub(crate) counters: Arc<AgentCounters>,
     /// Where others learn how the way to the collector does.
-    pub(crate) link: Arc<Link>,
+    pub(crate) connection: Arc<ConnectionStatus>,
     /// The agent ends: send what there is, and return.
     pub(crate) closing: CancellationToken,
 }
 
 /// What changes while sending.
-pub(super) struct Progress {
+pub(super) struct SendState {
     pub(super) backoff: Backoff,
     /// Reports in the next request; halves on a refusal, to find the one that is refused.
     pub(super) limit: usize,
@@ -62,7 +62,7 @@ pub(super) struct Progress {
     /// The report that is too large alone, and how often its lines were halved.
     pub(super) shrunk: Option<Shrunk>,
     /// Whether a report was dropped since the last success, and that was told.
-    pub(super) drop_told: bool,
+    pub(super) is_drop_logged: bool,
 }
 
 /// A report that is sent without some of its lines.
@@ -74,26 +74,26 @@ pub(super) struct Shrunk {
     pub(super) left_out: u64,
 }
 
-impl Progress {
+impl SendState {
     /// Nothing was sent yet.
     pub(super) fn new() -> Self {
-        Progress {
+        SendState {
             backoff: Backoff::default(),
             limit: MAX_REPORTS_PER_REQUEST,
             failing: false,
             failures: 0,
             refusals: 0,
             shrunk: None,
-            drop_told: false,
+            is_drop_logged: false,
         }
     }
 }
 
 impl Uplink {
     /// How long to wait after one more failure.
-    pub(super) fn backoff(&self, progress: &mut Progress, asked: Option<Duration>) -> Duration {
+    pub(super) fn backoff(&self, state: &mut SendState, asked: Option<Duration>) -> Duration {
         let interval = *self.interval.borrow();
-        progress.backoff.failed(rand::random(), interval, asked)
+        state.backoff.next_wait(rand::random(), interval, asked)
     }
 
     /// Waits, but not long once the agent ends.

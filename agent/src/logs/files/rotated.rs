@@ -13,7 +13,7 @@ use super::{LogFiles, claim};
 use crate::logs::budget::LogBuffer;
 use crate::logs::identity::Identity;
 use crate::logs::lock;
-use crate::logs::progress::{Place, Remembered};
+use crate::logs::read_offsets::{Remembered, SourceKey};
 use crate::logs::tail::Round;
 use crate::logs::walk::open::open_file;
 use crate::logs::walk::{self, Inode};
@@ -61,7 +61,7 @@ impl LogFiles {
             return Ok(());
         }
         // The name that patterns had for it stays.
-        lock(look.logs).progress.claim_file(same.id, Place::File { path: same.path.clone(), identity });
+        lock(look.logs).offsets.claim_file(same.id, SourceKey::File { path: same.path.clone(), identity });
         let offset = same.taken.offset;
         let mut file = LogFile::new(same.path.clone(), identity, file, (same.id, offset), look.now);
         file.is_named = false;

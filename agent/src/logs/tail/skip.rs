@@ -34,10 +34,10 @@ impl Tail {
             at += read as u64;
         }
         if lines == 0 {
-            self.pass_over_line(at, round)?;
+            self.skip_line(at, round)?;
         } else {
             self.density.saw(behind_last - self.offset, lines);
-            self.pass_over_lines(behind_last, lines, logs, round);
+            self.skip_lines(behind_last, lines, logs, round);
         }
         Ok(at >= target)
     }
@@ -68,7 +68,7 @@ impl Tail {
         let read = self.file.read_at(round.scratch, self.offset)?;
         let head = &round.scratch[..read];
         if self.splitter.is_between_lines() && head.first() == Some(&0) {
-            self.pass_hole(&round.scratch[..read]);
+            self.skip_hole(&round.scratch[..read]);
             return Ok(());
         }
         let head_lines = count_lines(head);
@@ -76,19 +76,19 @@ impl Tail {
         let behind = &round.scratch[..read_behind];
         let first = behind.iter().position(|byte| *byte == b'\n');
         if head_lines == 0 && first.is_none() {
-            return self.pass_over_line(target, round);
+            return self.skip_line(target, round);
         }
         self.density.saw((read + read_behind) as u64, head_lines + count_lines(behind));
         // Of a line that is longer than what was looked at, the rest is taken for a line.
         let end = target + first.map_or(0, |first| first as u64 + 1);
         let lines = self.density.estimate(end - self.offset);
-        lock(logs).has_estimated(lines);
-        self.pass_over_lines(end, lines, logs, round);
+        lock(logs).add_estimated(lines);
+        self.skip_lines(end, lines, logs, round);
         Ok(())
     }
 
     /// Passes over all that is left of a file of this size, also of a line without an end.
-    pub(in crate::logs) fn pass_over_rest(
+    pub(in crate::logs) fn skip_rest(
         &mut self,
         size: u64,
         logs: &Mutex<LogBuffer>,
@@ -100,45 +100,45 @@ impl Tail {
         round.until = until;
         counted?;
         if self.offset < size || !self.splitter.is_between_lines() {
-            self.pass_over_lines(size, 1, logs, round);
+            self.skip_lines(size, 1, logs, round);
         }
         Ok(())
     }
 
-    fn pass_over_lines(&mut self, end: u64, lines: u64, logs: &Mutex<LogBuffer>, round: &Round<'_>) {
+    fn skip_lines(&mut self, end: u64, lines: u64, logs: &Mutex<LogBuffer>, round: &Round<'_>) {
         self.flush(logs, round.now);
         self.splitter = LineSplitter::default();
         self.skipped += lines;
-        self.has_passed_over(self.offset..end);
+        self.note_skipped(self.offset..end);
         self.offset = end;
         self.recent.clear();
     }
 
-    pub(super) fn has_passed_over(&mut self, range: Range<u64>) {
+    pub(super) fn note_skipped(&mut self, range: Range<u64>) {
         let joins = !self.skipped_range.is_empty() && self.skipped_range.end == range.start;
         self.skipped_range = if joins { self.skipped_range.start..range.end } else { range };
     }
 
     /// A single line goes beyond `end`: takes as much of it as is reported, and passes over the rest.
-    fn pass_over_line(&mut self, end: u64, round: &mut Round<'_>) -> io::Result<()> {
+    fn skip_line(&mut self, end: u64, round: &mut Round<'_>) -> io::Result<()> {
         let reported = self.offset + 2 * READ_BYTES as u64;
-        while self.offset < reported && !self.splitter.is_passing_over() {
+        while self.offset < reported && !self.splitter.is_skipping() {
             let read = self.file.read_at(round.scratch, self.offset)?;
             if read == 0 || end < reported {
                 return Ok(());
             }
             if self.splitter.is_between_lines() && round.scratch[0] == 0 {
-                self.pass_hole(&round.scratch[..read]);
+                self.skip_hole(&round.scratch[..read]);
                 return Ok(());
             }
             self.offset += self.splitter.take(&round.scratch[..read]).0 as u64;
             self.recent.clear();
         }
-        self.splitter.pass_over();
+        self.splitter.skip();
         self.recent.clear();
         if self.offset < end {
             // Though the line has no end yet: it may never have one, and would fill the disk.
-            self.has_passed_over(self.offset..end);
+            self.note_skipped(self.offset..end);
             self.offset = end;
         }
         Ok(())

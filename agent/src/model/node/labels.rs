@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn the_users_labels_win_over_the_automatic_ones() {
-        let machine = Machine::look(Some("m"));
+        let machine = Machine::detect(Some("m"));
         let own = BTreeMap::from([("vf.io/os".to_owned(), "mine".to_owned()), ("site".to_owned(), "b".to_owned())]);
         let labels = labels_of(&machine, "web-1", &own);
         assert_eq!(labels["vf.io/os"], "mine");

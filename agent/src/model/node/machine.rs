@@ -21,7 +21,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Looks. `id` is the user's own machine id, over the machine's.
-    pub(crate) fn look(id: Option<&str>) -> Self {
+    pub(crate) fn detect(id: Option<&str>) -> Self {
         Machine {
             os: os(),
             arch: arch(),

@@ -11,14 +11,14 @@ use super::{Status, http};
 use crate::model::node::node_token;
 
 /// How long the agent may take to answer: it has nothing to look up.
-const CEILING: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest answer: a thousand pipelines with long reasons are a fraction of it.
 const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum StatusError {
     /// No socket, or nobody behind it.
     #[error("no agent runs on {dir}: {why}. Another data directory is named by --data-dir, SYSTOLE_DATA_DIR or --config", dir = .0.display(), why = .1)]
     NotRunning(PathBuf, &'static str),
@@ -34,10 +34,10 @@ pub(crate) enum AskError {
 }
 
 /// Prints the status of the agent on `data_dir`.
-pub(crate) fn print(data_dir: &Path, as_json: bool) -> Result<io::Result<()>, AskError> {
+pub(crate) fn print(data_dir: &Path, as_json: bool) -> Result<io::Result<()>, StatusError> {
     let answer = fetch(data_dir)?;
     // Read even when it is only handed on: half an answer is no success.
-    let status: Status = serde_json::from_slice(&answer).map_err(AskError::Unreadable)?;
+    let status: Status = serde_json::from_slice(&answer).map_err(StatusError::Unreadable)?;
     let mut out = io::stdout();
     if as_json {
         return Ok(out.write_all(&answer).and_then(|()| out.write_all(b"\n")));
@@ -45,23 +45,23 @@ pub(crate) fn print(data_dir: &Path, as_json: bool) -> Result<io::Result<()>, As
     Ok(write!(out, "{}", table::show(&status)))
 }
 
-fn fetch(data_dir: &Path) -> Result<Vec<u8>, AskError> {
+fn fetch(data_dir: &Path) -> Result<Vec<u8>, StatusError> {
     let path = data_dir.join(http::SOCKET);
     let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => AskError::NotRunning(data_dir.to_owned(), why_not_found(data_dir)),
-        ErrorKind::NotADirectory => AskError::NotRunning(data_dir.to_owned(), "it is not a directory"),
+        ErrorKind::NotFound => StatusError::NotRunning(data_dir.to_owned(), why_not_found(data_dir)),
+        ErrorKind::NotADirectory => StatusError::NotRunning(data_dir.to_owned(), "it is not a directory"),
         ErrorKind::ConnectionRefused => {
-            AskError::NotRunning(data_dir.to_owned(), "its agent.sock was left behind by one that was killed")
+            StatusError::NotRunning(data_dir.to_owned(), "its agent.sock was left behind by one that was killed")
         }
-        ErrorKind::PermissionDenied => AskError::Denied(path.clone()),
-        _ => AskError::Silent(data_dir.to_owned(), error),
+        ErrorKind::PermissionDenied => StatusError::Denied(path.clone()),
+        _ => StatusError::Silent(data_dir.to_owned(), error),
     })?;
-    let answer = ask(&mut stream).map_err(|error| AskError::Silent(data_dir.to_owned(), error))?;
+    let answer = ask(&mut stream).map_err(|error| StatusError::Silent(data_dir.to_owned(), error))?;
     let head_end = answer.windows(4).position(|window| window == b"\r\n\r\n");
     let body = head_end.filter(|_| answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200"));
     match body {
         Some(end) => Ok(answer[end + 4..].to_vec()),
-        None => Err(AskError::Silent(data_dir.to_owned(), ErrorKind::InvalidData.into())),
+        None => Err(StatusError::Silent(data_dir.to_owned(), ErrorKind::InvalidData.into())),
     }
 }
 
@@ -78,8 +78,8 @@ fn why_not_found(data_dir: &Path) -> &'static str {
 }
 
 fn ask(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(CEILING))?;
-    stream.set_write_timeout(Some(CEILING))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
@@ -96,7 +96,7 @@ mod tests {
     fn a_socket_that_was_left_behind_and_none_at_all_mean_that_no_agent_runs() {
         let dir = tempfile::tempdir().unwrap();
         let why = |path: &Path| match print(path, true) {
-            Err(AskError::NotRunning(_, why)) => why,
+            Err(StatusError::NotRunning(_, why)) => why,
             other => panic!("{other:?}"),
         };
         assert!(why(dir.path()).contains("ever run here"));
@@ -105,7 +105,7 @@ mod tests {
         assert!(why(dir.path()).contains("ran here before"));
         drop(UnixListener::bind(dir.path().join(http::SOCKET)).unwrap());
         let left = print(dir.path(), true).unwrap_err();
-        assert!(matches!(left, AskError::NotRunning(_, why) if why.contains("left behind")), "{left}");
+        assert!(matches!(left, StatusError::NotRunning(_, why) if why.contains("left behind")), "{left}");
     }
 
     #[test]
@@ -119,8 +119,8 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });
-        assert!(matches!(print(dir.path(), true), Err(AskError::Unreadable(_))));
-        assert!(matches!(print(dir.path(), true), Err(AskError::Silent(..))));
+        assert!(matches!(print(dir.path(), true), Err(StatusError::Unreadable(_))));
+        assert!(matches!(print(dir.path(), true), Err(StatusError::Silent(..))));
         server.join().unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use systole_shared::UnixMillis;
 
 use crate::status::{PipelineView, Status};
-use crate::uplink::LinkState;
+use crate::uplink::ConnectionState;
 
 /// A skew that is worth a line.
 const SKEW_SHOWN_MS: i64 = 500;
@@ -87,12 +87,12 @@ fn head(status: &Status) -> Vec<(&'static str, String)> {
 fn state_of(status: &Status) -> String {
     let since = |at: UnixMillis| span(status.now - at);
     match (status.collector.state, status.collector.last_acknowledged_at) {
-        (LinkState::Connected, Some(at)) => format!("connected, answered {} ago", since(at)),
-        (LinkState::Connected, None) => "connected".to_owned(),
-        (LinkState::Connecting, _) => "connecting".to_owned(),
-        (LinkState::Away, Some(at)) => format!("AWAY, answered {} ago; reports wait", since(at)),
-        (LinkState::Away, None) => "AWAY, has not answered yet; reports wait".to_owned(),
-        (LinkState::Refused, _) => "REFUSES this node: give the agent a valid enrolment token".to_owned(),
+        (ConnectionState::Connected, Some(at)) => format!("connected, answered {} ago", since(at)),
+        (ConnectionState::Connected, None) => "connected".to_owned(),
+        (ConnectionState::Connecting, _) => "connecting".to_owned(),
+        (ConnectionState::Disconnected, Some(at)) => format!("AWAY, answered {} ago; reports wait", since(at)),
+        (ConnectionState::Disconnected, None) => "AWAY, has not answered yet; reports wait".to_owned(),
+        (ConnectionState::Refused, _) => "REFUSES this node: give the agent a valid enrolment token".to_owned(),
     }
 }
 

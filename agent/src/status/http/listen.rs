@@ -22,7 +22,7 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::host_names;
-use super::routes::{answer, wrong_name};
+use super::routes::{respond, wrong_name};
 use crate::model::node::machine;
 use crate::status::monitor::Monitor;
 
@@ -30,7 +30,7 @@ use crate::status::monitor::Monitor;
 const MAX_CONNECTIONS: usize = 8;
 
 /// How long a connection may last, one request and its answer.
-const CONNECTION_CEILING: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest request; its head is all that is read of it. hyper's least.
 const MAX_REQUEST_BYTES: usize = 8 * 1024;
@@ -43,7 +43,7 @@ const REST: Duration = Duration::from_secs(1);
 
 /// Where to listen.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum ListenAddress {
     /// A TCP port.
     Port(SocketAddr),
     /// A Unix socket that only the agent's user may use.
@@ -55,11 +55,11 @@ enum Listener {
     Unix(UnixListener),
 }
 
-impl Place {
+impl ListenAddress {
     async fn open(&self) -> io::Result<Listener> {
         match self {
-            Place::Port(address) => TcpListener::bind(address).await.map(Listener::Tcp),
-            Place::Socket(path) => bind(path).map(Listener::Unix),
+            ListenAddress::Port(address) => TcpListener::bind(address).await.map(Listener::Tcp),
+            ListenAddress::Socket(path) => bind(path).map(Listener::Unix),
         }
     }
 
@@ -83,11 +83,11 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Port(address) => write!(f, "the agent's own metrics: {address}"),
-            Place::Socket(path) => write!(f, "`systole-agent status`: {}", path.display()),
+            ListenAddress::Port(address) => write!(f, "the agent's own metrics: {address}"),
+            ListenAddress::Socket(path) => write!(f, "`systole-agent status`: {}", path.display()),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Listener {
 }
 
 /// Serves at a place until `end`.
-pub(super) async fn serve(place: Place, monitor: Arc<Monitor>, end: CancellationToken) {
+pub(super) async fn serve(place: ListenAddress, monitor: Arc<Monitor>, end: CancellationToken) {
     let Some(listener) = place.keep_trying(&end).await else { return };
     // On the socket there are no names.
     let mut named = None;
@@ -128,7 +128,7 @@ pub(super) async fn serve(place: Place, monitor: Arc<Monitor>, end: Cancellation
         () = accept_all(&listener, named, &monitor) => {}
         () = end.cancelled() => {}
     }
-    if let Place::Socket(path) = &place {
+    if let ListenAddress::Socket(path) = &place {
         let _ = fs::remove_file(path);
     }
 }
@@ -141,7 +141,7 @@ async fn accept_all(listener: &Listener, named: Option<SocketAddr>, monitor: &Ar
             Ok(stream) => {
                 let monitor = monitor.clone();
                 tokio::spawn(async move {
-                    let _ = timeout(CONNECTION_CEILING, converse(stream, named, monitor)).await;
+                    let _ = timeout(CONNECTION_TIMEOUT, converse(stream, named, monitor)).await;
                     drop(permit);
                 });
             }
@@ -158,7 +158,7 @@ async fn converse(stream: Either<TcpStream, UnixStream>, named: Option<SocketAdd
     let service = service_fn(move |request: Request<Incoming>| {
         let is_ours = named
             .is_none_or(|listen| host_names::is_ours(request.uri(), request.headers(), listen, &machine::host_name()));
-        let response = if is_ours { answer(&monitor, request.method(), request.uri().path()) } else { wrong_name() };
+        let response = if is_ours { respond(&monitor, request.method(), request.uri().path()) } else { wrong_name() };
         ready(Ok::<_, Infallible>(response))
     });
     let mut http = http1::Builder::new();

@@ -29,8 +29,8 @@ pub(crate) fn serve(
     end: &CancellationToken,
 ) -> TaskTracker {
     let servers = TaskTracker::new();
-    let socket = listen::Place::Socket(data_dir.join(SOCKET));
-    for place in std::iter::once(socket).chain(address.map(listen::Place::Port)) {
+    let socket = listen::ListenAddress::Socket(data_dir.join(SOCKET));
+    for place in std::iter::once(socket).chain(address.map(listen::ListenAddress::Port)) {
         servers.spawn(listen::serve(place, monitor.clone(), end.clone()));
     }
     servers.close();

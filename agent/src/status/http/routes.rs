@@ -9,7 +9,7 @@ use hyper::{Method, Response, StatusCode};
 
 use crate::status::metrics::exposition;
 use crate::status::monitor::{Monitor, Readiness};
-use crate::uplink::LinkState;
+use crate::uplink::ConnectionState;
 
 /// Prometheus's own text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,7 +19,7 @@ const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 const PAGES: &str = "systole-agent: /metrics /healthz /readyz /status\n";
 
 /// Answers a request; its body is not read.
-pub(super) fn answer(monitor: &Monitor, method: &Method, path: &str) -> Response<Full<Bytes>> {
+pub(super) fn respond(monitor: &Monitor, method: &Method, path: &str) -> Response<Full<Bytes>> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut refused = page(StatusCode::METHOD_NOT_ALLOWED, TEXT_TYPE, "GET and HEAD only\n".to_owned());
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -52,15 +52,17 @@ fn readiness(monitor: &Monitor) -> Response<Full<Bytes>> {
         Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no report was made yet\n".to_owned()),
         Readiness::Stuck => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no report is made any more\n".to_owned()),
     };
-    let link = monitor.link.facts();
-    let collector = match link.state {
-        LinkState::Connected => "connected",
-        LinkState::Connecting => "not heard of yet",
-        LinkState::Away => "away, reports wait",
-        LinkState::Refused => "refuses this node, reports wait",
+    let connection = monitor.connection.facts();
+    let collector = match connection.state {
+        ConnectionState::Connected => "connected",
+        ConnectionState::Connecting => "not heard of yet",
+        ConnectionState::Disconnected => "away, reports wait",
+        ConnectionState::Refused => "refuses this node, reports wait",
     };
     let _ = writeln!(text, "collector: {collector}");
-    if let (LinkState::Away | LinkState::Refused, Some((error, _))) = (link.state, link.last_error) {
+    if let (ConnectionState::Disconnected | ConnectionState::Refused, Some((error, _))) =
+        (connection.state, connection.last_error)
+    {
         let _ = writeln!(text, "{error}");
     }
     page(status, TEXT_TYPE, text)

@@ -7,9 +7,9 @@ use systole_shared::PipelineStatus;
 use super::process;
 use super::text::Kind::{Counter, Gauge, Summary};
 use super::text::Page;
-use crate::metrics::SelfTimer;
+use crate::metrics::AgentTimer;
 use crate::status::monitor::{Monitor, Readiness};
-use crate::uplink::LinkState;
+use crate::uplink::ConnectionState;
 use crate::version::BUILD;
 
 /// Every state, so that a series does not come and go with it.
@@ -92,18 +92,18 @@ fn agent(page: &mut Page, monitor: &Monitor) {
 }
 
 fn collector(page: &mut Page, monitor: &Monitor) {
-    let (link, counters) = (monitor.link.facts(), &monitor.counters);
+    let (connection, counters) = (monitor.connection.facts(), &monitor.counters);
     page.single(
         "systole_agent_connected",
         Gauge,
         "Whether the collector answered last.",
-        u8::from(link.state == LinkState::Connected),
+        u8::from(connection.state == ConnectionState::Connected),
     );
     page.single(
         "systole_agent_refused",
         Gauge,
         "Whether the collector does not accept this node.",
-        u8::from(link.state == LinkState::Refused),
+        u8::from(connection.state == ConnectionState::Refused),
     );
     timer(page, "systole_agent_ack_duration_seconds", "Requests that the collector answered.", &counters.acks);
     for (name, help, value) in [
@@ -118,7 +118,7 @@ fn collector(page: &mut Page, monitor: &Monitor) {
     ] {
         page.single(name, Counter, help, value);
     }
-    if let Some(at) = link.acknowledged_at {
+    if let Some(at) = connection.acknowledged_at {
         page.single(
             "systole_agent_last_ack_timestamp_seconds",
             Gauge,
@@ -126,7 +126,7 @@ fn collector(page: &mut Page, monitor: &Monitor) {
             seconds(at),
         );
     }
-    if let Some(skew) = link.clock_skew_ms {
+    if let Some(skew) = connection.clock_skew_ms {
         page.single("systole_agent_clock_skew_seconds", Gauge, "This clock ahead of the collector's.", seconds(skew));
     }
 }
@@ -151,7 +151,7 @@ fn pipelines(page: &mut Page, monitor: &Monitor) {
 }
 
 fn own_process(page: &mut Page, monitor: &Monitor) {
-    let started = seconds(monitor.origin.born.1);
+    let started = seconds(monitor.origin.started.1);
     page.single("process_start_time_seconds", Gauge, "Start of the process.", started);
     if let Some(time) = process::cpu_time() {
         page.single("process_cpu_seconds_total", Counter, "CPU time, without children.", time.as_secs_f64());
@@ -165,14 +165,14 @@ fn own_process(page: &mut Page, monitor: &Monitor) {
 }
 
 /// A count and a sum, and the last one for those who only look.
-fn timer(page: &mut Page, name: &str, help: &str, timer: &SelfTimer) {
+fn timer(page: &mut Page, name: &str, help: &str, timer: &AgentTimer) {
     page.begin(name, Summary, help);
     page.sample(&format!("{name}_sum"), &[], timer.sum().as_secs_f64());
     page.sample(&format!("{name}_count"), &[], timer.count());
 }
 
 fn connected(monitor: &Monitor) -> bool {
-    monitor.link.facts().state == LinkState::Connected
+    monitor.connection.facts().state == ConnectionState::Connected
 }
 
 fn running(monitor: &Monitor) -> usize {
@@ -180,7 +180,7 @@ fn running(monitor: &Monitor) -> usize {
 }
 
 fn uptime(monitor: &Monitor) -> u64 {
-    monitor.origin.born.0.elapsed().as_secs()
+    monitor.origin.started.0.elapsed().as_secs()
 }
 
 /// Milliseconds as seconds with three places, exactly.

@@ -16,7 +16,7 @@ use crate::logs::Writers;
 use crate::supervise::Pipeline;
 
 /// How long the disk may take before a start, or for the last lines of an end.
-const DISK_CEILING: Duration = Duration::from_secs(2);
+const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Between two looks whether somebody still writes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -38,17 +38,17 @@ enum Way {
 impl Output {
     /// Makes ready for a process, with its standard output and error.
     pub(in crate::supervise) async fn prepare(pipeline: &Arc<Pipeline>) -> (Self, Stdio, Stdio) {
-        let files = timeout(DISK_CEILING, pipeline.logs().begin_output()).await;
+        let files = timeout(DISK_TIMEOUT, pipeline.logs().begin_output()).await;
         let error = match files {
             Ok(Ok(Writers { stdout, stderr })) => {
-                pipeline.logs().goes_through_pipes(false);
+                pipeline.logs().set_through_pipes(false);
                 let output = Output { pipeline: pipeline.clone(), way: Way::Files };
                 return (output, stdout.into(), stderr.into());
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the disk does not answer".to_owned(),
         };
-        if pipeline.logs().goes_through_pipes(true) {
+        if pipeline.logs().set_through_pipes(true) {
             tracing::warn!(pipeline = %pipeline.id(), error,
                 "output cannot be written to data_dir and goes through pipes until the next start: lines that are not reported yet are lost if the agent is killed");
         }
@@ -88,7 +88,7 @@ impl Output {
                 give_up.cancel();
                 readers.wait().await;
             }
-            Way::Files => drop(timeout(DISK_CEILING, self.read_all()).await),
+            Way::Files => drop(timeout(DISK_TIMEOUT, self.read_all()).await),
         }
     }
 

@@ -17,22 +17,22 @@ use crate::supervise::endpoint::Endpoint;
 use crate::supervise::{Pipeline, process, text};
 
 /// How long a process may take to end after SIGTERM, before SIGKILL.
-pub(crate) const STOP_CEILING: Duration = Duration::from_secs(30);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long what a crashed process left behind in its group may take to end, before SIGKILL.
-const LEFTOVER_CEILING: Duration = Duration::from_secs(5);
+const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the end of the output of a process that has ended is waited for: something else may hold it.
-const DRAIN_CEILING: Duration = Duration::from_millis(500);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Bytes of the last error line in the reason of a crash: a sentence, and room for what follows it.
 const ERROR_BYTES: usize = 300;
 
 /// Between two looks at a process group.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A process that was started.
-pub(in crate::supervise) struct Life {
+pub(in crate::supervise) struct ProcessRun {
     child: Child,
     pid: Option<u32>,
     _own: Option<OwnChild>,
@@ -42,23 +42,23 @@ pub(in crate::supervise) struct Life {
     /// Its control group, if its limits need one and there can be one.
     group: Option<Group>,
     /// When it was started.
-    pub(in crate::supervise) born: Instant,
+    pub(in crate::supervise) started_at: Instant,
 }
 
-impl Life {
+impl ProcessRun {
     /// Starts the process.
     pub(in crate::supervise) async fn begin(
         pipeline: &Arc<Pipeline>,
         command: &CommandConfig,
-    ) -> Result<Life, SpawnError> {
+    ) -> Result<ProcessRun, SpawnError> {
         let (output, stdout, stderr) = Output::prepare(pipeline).await;
-        let born = Instant::now();
+        let started_at = Instant::now();
         pipeline.with_logs(|logs| logs.last_output.clear());
         // A limit that cannot be set is no reason not to run.
         let group = Group::make(pipeline.id(), &command.limits).unwrap_or_else(|error| {
             tracing::warn!(pipeline = %pipeline.id(), "memory_max and cpu_max are not applied: {error}");
             let line = format!("warn: systole-agent: memory_max and cpu_max are not applied: {error}");
-            pipeline.say(line);
+            pipeline.add_line(line);
             None
         });
         let mut child = process::spawn(command, group.as_ref(), stdout, stderr)?;
@@ -69,11 +69,11 @@ impl Life {
             state.started_at = Some(clock::unix_millis());
         });
         output.follow(&mut child);
-        Ok(Life { child, pid, _own: own, is_killed: false, output, group, born })
+        Ok(ProcessRun { child, pid, _own: own, is_killed: false, output, group, started_at })
     }
 
     /// Waits for its end, and says how it was. May be dropped and called again.
-    pub(in crate::supervise) async fn ended(&mut self) -> String {
+    pub(in crate::supervise) async fn wait(&mut self) -> String {
         let ended = self.child.wait().await;
         self.is_killed = ended.as_ref().is_ok_and(process::is_killed);
         let reason = ended.map_or_else(|error| format!("cannot wait for it: {error}"), process::describe);
@@ -84,9 +84,9 @@ impl Life {
     }
 
     /// It has ended by itself: sees to what it left. Returns its last error line, if it wrote one.
-    pub(in crate::supervise) async fn bury(self, pipeline: &Pipeline) -> Option<String> {
+    pub(in crate::supervise) async fn reap(self, pipeline: &Pipeline) -> Option<String> {
         let ended_at = clock::unix_millis();
-        clear_away(self.pid, LEFTOVER_CEILING, &self.output).await;
+        clear_away(self.pid, LEFTOVER_TIMEOUT, &self.output).await;
         if self.is_killed {
             return None;
         }
@@ -108,29 +108,29 @@ impl Life {
                 () = endpoint.count_to_the_end() => {}
             }
         };
-        if timeout(STOP_CEILING, ended).await.is_err() {
-            tracing::warn!(pipeline = %endpoint.pipeline.id(), pid, "the process did not end within {} s of SIGTERM; it gets SIGKILL", STOP_CEILING.as_secs());
+        if timeout(STOP_TIMEOUT, ended).await.is_err() {
+            tracing::warn!(pipeline = %endpoint.pipeline.id(), pid, "the process did not end within {} s of SIGTERM; it gets SIGKILL", STOP_TIMEOUT.as_secs());
             process::signal_group(pid, Signal::SIGKILL);
             let _ = self.child.wait().await;
         }
-        let left = STOP_CEILING.saturating_sub(begin.elapsed());
+        let left = STOP_TIMEOUT.saturating_sub(begin.elapsed());
         clear_away(Some(pid), left, &self.output).await;
     }
 }
 
 /// The process is gone: ends what it left in its group, and takes its last lines.
-async fn clear_away(pid: Option<u32>, ceiling: Duration, output: &Output) {
+async fn clear_away(pid: Option<u32>, limit: Duration, output: &Output) {
     if let Some(pid) = pid.filter(|pid| process::signal_group(*pid, Signal::SIGTERM)) {
         let begin = Instant::now();
         while process::group_lives(pid) {
-            if begin.elapsed() >= ceiling {
+            if begin.elapsed() >= limit {
                 process::signal_group(pid, Signal::SIGKILL);
                 break;
             }
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
-    if timeout(DRAIN_CEILING, output.ended()).await.is_err() {
+    if timeout(DRAIN_TIMEOUT, output.ended()).await.is_err() {
         output.give_up().await;
     }
 }

@@ -1,6 +1,6 @@
 //! Watches processes that somebody else runs: by the file that holds their id, or by their systemd unit.
 //!
-//! Nothing waits for a look: what it finds is left in the [`Pipeline`], and [`WatchBook`] makes a state
+//! Nothing waits for a look: what it finds is left in the [`Pipeline`], and [`ProcessTracker`] makes a state
 //! of it and of what the metrics endpoint does.
 
 mod pid_file;
@@ -21,7 +21,7 @@ use super::set::PipelineSet;
 use crate::model::pipeline::ProcessConfig;
 use systemctl::{AskError, UnitReader};
 
-pub(super) use process_tracker::WatchBook;
+pub(super) use process_tracker::ProcessTracker;
 
 /// How often files that hold process ids, and their processes, are looked at.
 const PID_FILES_EVERY: Duration = Duration::from_secs(2);
@@ -46,16 +46,16 @@ async fn follow_pid_files(set: &PipelineSet) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        set.all().iter().for_each(|pipeline| look_at_pid_file(pipeline));
+        set.all().iter().for_each(|pipeline| poll_pid_file(pipeline));
     }
 }
 
 /// Looks at the process of a pipeline that has a file for it.
-fn look_at_pid_file(pipeline: &Pipeline) {
+fn poll_pid_file(pipeline: &Pipeline) {
     let config = pipeline.config();
     if let Some(ProcessConfig::PidFile(path)) = &config.process {
         let known = pipeline.watched_process();
-        pipeline.observe(&config, pid_file::look(path, known));
+        pipeline.observe(&config, pid_file::poll(path, known));
     }
 }
 
@@ -80,12 +80,12 @@ async fn follow_units(set: &PipelineSet) {
         }
         asked_for = names;
         for (pipeline, name) in pipelines {
-            let sight = match answers.get(&name) {
+            let observation = match answers.get(&name) {
                 Some(Err(error)) => unit::without_answer(error, pipeline.watched_process()),
-                Some(Ok(unit)) => unit::look(&name, Some(unit)),
-                None => unit::look(&name, None),
+                Some(Ok(unit)) => unit::poll(&name, Some(unit)),
+                None => unit::poll(&name, None),
             };
-            pipeline.observe(&pipeline.config(), sight);
+            pipeline.observe(&pipeline.config(), observation);
         }
     }
 }
@@ -101,7 +101,7 @@ impl Pipeline {
     /// Before a watched pipeline is scraped: is its process the one that is known? What another one
     /// says must not be counted against this one's figures. False if it is gone and no other is known.
     pub(super) fn may_be_scraped(&self) -> bool {
-        look_at_pid_file(self);
+        poll_pid_file(self);
         self.watched_process().is_none_or(|known| known.is_alive())
     }
 }

@@ -7,34 +7,35 @@ use std::path::Path;
 use systole_shared::PipelineStatus;
 
 use super::process::Process;
-use super::process_tracker::Sight;
+use super::process_tracker::Observation;
 
 /// More than an id and white space before it take. Some programs write further lines of any text, which
 /// are not read.
 const MAX_BYTES: u64 = 64;
 
 /// What the file says of the process. `known` is the one that was there before.
-pub(super) fn look(path: &Path, known: Option<Process>) -> Sight {
+pub(super) fn poll(path: &Path, known: Option<Process>) -> Observation {
     let shown = path.display();
     let pid = read(path);
     if let Some(process) = pid.as_ref().ok().and_then(|pid| Process::find((*pid)?)) {
-        return Sight::running(process);
+        return Observation::running(process);
     }
     // Files are removed too early, and written in two steps: as long as it lives, it lives.
     if let Some(process) = known.filter(|known| known.is_alive()) {
-        return Sight::running(process);
+        return Observation::running(process);
     }
     match pid {
         // Whoever ends in order takes the file away.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && known.is_some() => {
-            Sight::Ended { status: PipelineStatus::Stopped, reason: format!("the process is gone, and so is {shown}") }
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && known.is_some() => Observation::Ended {
+            status: PipelineStatus::Stopped,
+            reason: format!("the process is gone, and so is {shown}"),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Sight::Absent { reason: format!("there is no process: {shown} does not exist") }
+            Observation::Absent { reason: format!("there is no process: {shown} does not exist") }
         }
-        Err(error) => Sight::Unknown { reason: format!("{shown} cannot be read: {error}") },
-        Ok(None) => Sight::Unknown { reason: format!("{shown} holds no process id") },
-        Ok(Some(pid)) => Sight::Ended {
+        Err(error) => Observation::Unknown { reason: format!("{shown} cannot be read: {error}") },
+        Ok(None) => Observation::Unknown { reason: format!("{shown} holds no process id") },
+        Ok(Some(pid)) => Observation::Ended {
             status: PipelineStatus::Crashed,
             reason: format!("the process is gone: {shown} names {pid}, which does not run"),
         },
@@ -58,9 +59,9 @@ fn read(path: &Path) -> io::Result<Option<u32>> {
 mod tests {
     use super::*;
 
-    fn status(sight: &Sight) -> Option<PipelineStatus> {
-        match sight {
-            Sight::Ended { status, .. } => Some(*status),
+    fn status(observation: &Observation) -> Option<PipelineStatus> {
+        match observation {
+            Observation::Ended { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -70,24 +71,24 @@ mod tests {
     fn a_file_tells_whether_its_process_runs_crashed_or_ended_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pid");
-        assert!(matches!(look(&path, None), Sight::Absent { .. }));
+        assert!(matches!(poll(&path, None), Observation::Absent { .. }));
         std::fs::write(&path, "not a number\n").unwrap();
-        assert!(matches!(look(&path, None), Sight::Unknown { .. }));
+        assert!(matches!(poll(&path, None), Observation::Unknown { .. }));
 
         let mut child = std::process::Command::new("sleep").arg("300").spawn().unwrap();
         std::fs::write(&path, format!(" {}\n", child.id())).unwrap();
-        let running = look(&path, None);
+        let running = poll(&path, None);
         let process = Process::find(child.id()).unwrap();
-        assert_eq!(running, Sight::running(process));
+        assert_eq!(running, Observation::running(process));
         std::fs::write(&path, "").unwrap();
-        assert_eq!(look(&path, Some(process)), running, "a file that is being written is no end");
+        assert_eq!(poll(&path, Some(process)), running, "a file that is being written is no end");
 
         std::fs::write(&path, child.id().to_string()).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(status(&look(&path, Some(process))), Some(PipelineStatus::Crashed));
+        assert_eq!(status(&poll(&path, Some(process))), Some(PipelineStatus::Crashed));
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(status(&look(&path, Some(process))), Some(PipelineStatus::Stopped));
+        assert_eq!(status(&poll(&path, Some(process))), Some(PipelineStatus::Stopped));
     }
 
     #[test]
@@ -108,6 +109,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pid");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(matches!(look(&path, None), Sight::Unknown { .. }));
+        assert!(matches!(poll(&path, None), Observation::Unknown { .. }));
     }
 }

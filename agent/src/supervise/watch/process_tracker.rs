@@ -12,11 +12,11 @@ use crate::supervise::{Pipeline, lock};
 const FAILURES_SHOWN: u32 = 2;
 
 /// How long a process may take until its endpoint answers, before it is shown as DEGRADED.
-const READY_CEILING_MS: i64 = 60_000;
+const READY_TIMEOUT_MS: i64 = 60_000;
 
 /// What a look at the process found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
+pub(super) enum Observation {
     /// It runs.
     Running {
         /// Which one; `None` if that cannot be known.
@@ -50,10 +50,10 @@ pub(super) enum Sight {
     Unchanged,
 }
 
-impl Sight {
+impl Observation {
     /// A process that runs, and that nobody but its file tells of.
     pub(super) fn running(process: Process) -> Self {
-        Sight::Running { process: Some(process), started_again: 0 }
+        Observation::Running { process: Some(process), started_again: 0 }
     }
 }
 
@@ -71,12 +71,12 @@ enum Answer {
 
 /// What is known of a watched pipeline.
 #[derive(Debug, Default)]
-pub(in crate::supervise) struct WatchBook {
+pub(in crate::supervise) struct ProcessTracker {
     /// What was looked at; another one begins a new page.
     of: Option<ProcessConfig>,
     /// When the first look was taken.
     since: UnixMillis,
-    sight: Option<Sight>,
+    observation: Option<Observation>,
     /// The process that was seen last, even if it is gone.
     last: Option<Process>,
     started_at: Option<UnixMillis>,
@@ -97,7 +97,7 @@ struct Verdict {
 
 /// What a look makes known beyond the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct News {
+struct Transition {
     /// Another process than before.
     is_another: bool,
     /// How often it was started again, as far as can be told.
@@ -108,33 +108,34 @@ struct News {
     is_after_crash: bool,
 }
 
-impl WatchBook {
+impl ProcessTracker {
     /// Begins a new page when another process is to be watched.
     fn open(&mut self, config: &PipelineConfig, now: UnixMillis) {
         if self.of != config.process {
-            *self = WatchBook { of: config.process.clone(), since: now, ..WatchBook::default() };
+            *self = ProcessTracker { of: config.process.clone(), since: now, ..ProcessTracker::default() };
         }
     }
 
     /// The process that is known and not known to be gone.
     fn process(&self) -> Option<Process> {
-        match &self.sight {
-            Some(Sight::Running { process, .. }) => *process,
+        match &self.observation {
+            Some(Observation::Running { process, .. }) => *process,
             _ => None,
         }
     }
 
-    fn see(&mut self, sight: Sight, now: UnixMillis) -> News {
-        let mut news = News::default();
-        match &sight {
-            Sight::Unchanged => return news,
-            Sight::Running { process, started_again } => {
+    fn update(&mut self, observation: Observation, now: UnixMillis) -> Transition {
+        let mut transition = Transition::default();
+        match &observation {
+            Observation::Unchanged => return transition,
+            Observation::Running { process, started_again } => {
                 if let Some(process) = process.filter(|process| !self.last.is_some_and(|last| last.is_same(*process))) {
-                    news.is_another = true;
+                    transition.is_another = true;
                     if self.last.is_some() {
                         let told = started_again.saturating_sub(self.started_again);
-                        news.restarts = told.max(1);
-                        news.is_after_crash = told > 0 && matches!(self.sight, Some(Sight::Running { .. }));
+                        transition.restarts = told.max(1);
+                        transition.is_after_crash =
+                            told > 0 && matches!(self.observation, Some(Observation::Running { .. }));
                     }
                     self.last = Some(process);
                     self.started_at = process.started_at(now);
@@ -143,18 +144,18 @@ impl WatchBook {
                 }
                 self.started_again = *started_again;
             }
-            Sight::Ended { .. } if self.process().is_some() => {
-                news.has_ended = true;
+            Observation::Ended { .. } if self.process().is_some() => {
+                transition.has_ended = true;
                 self.answer = Answer::NotAsked;
                 self.has_answered = false;
             }
             _ => {}
         }
-        self.sight = Some(sight);
-        news
+        self.observation = Some(observation);
+        transition
     }
 
-    fn hear(&mut self, error: Option<String>) {
+    fn record_answer(&mut self, error: Option<String>) {
         self.answer = match (error, &self.answer) {
             (None, _) => {
                 self.has_answered = true;
@@ -170,25 +171,25 @@ impl WatchBook {
     /// The state that all of it makes; `None` leaves it as it is.
     fn judge(&self, now: UnixMillis) -> Option<Verdict> {
         let without_process = |status, reason| Some(Verdict { status, reason, pid: None, started_at: None });
-        match &self.sight {
-            Some(Sight::Running { process, .. }) => {
+        match &self.observation {
+            Some(Observation::Running { process, .. }) => {
                 let (status, reason) = self.judge_running(now);
                 let pid = process.map(|process| process.pid);
                 Some(Verdict { status, reason, pid, started_at: self.started_at.filter(|_| pid.is_some()) })
             }
-            Some(Sight::Starting { reason }) => without_process(PipelineStatus::Starting, Some(reason.clone())),
-            Some(Sight::Ended { reason, .. } | Sight::Absent { reason }) if self.answer == Answer::Good => {
+            Some(Observation::Starting { reason }) => without_process(PipelineStatus::Starting, Some(reason.clone())),
+            Some(Observation::Ended { reason, .. } | Observation::Absent { reason }) if self.answer == Answer::Good => {
                 let reason = format!("the metrics endpoint answers, but {reason}");
                 without_process(PipelineStatus::Degraded, Some(reason))
             }
-            Some(Sight::Ended { status, reason }) => without_process(*status, Some(reason.clone())),
-            Some(Sight::Absent { reason }) => without_process(PipelineStatus::Pending, Some(reason.clone())),
-            Some(Sight::Unknown { reason }) => {
+            Some(Observation::Ended { status, reason }) => without_process(*status, Some(reason.clone())),
+            Some(Observation::Absent { reason }) => without_process(PipelineStatus::Pending, Some(reason.clone())),
+            Some(Observation::Unknown { reason }) => {
                 let (status, why) = self.judge_endpoint().unwrap_or((PipelineStatus::Pending, None));
                 let reason = why.map_or_else(|| reason.clone(), |why| format!("{why}; {reason}"));
                 without_process(status, Some(reason))
             }
-            Some(Sight::Unchanged) | None => {
+            Some(Observation::Unchanged) | None => {
                 let (status, reason) = self.judge_endpoint()?;
                 without_process(status, reason)
             }
@@ -197,7 +198,7 @@ impl WatchBook {
 
     fn judge_running(&self, now: UnixMillis) -> (PipelineStatus, Option<String>) {
         let Answer::Failed { in_a_row, error } = &self.answer else { return (PipelineStatus::Running, None) };
-        let is_young = self.started_at.is_some_and(|started| now - started < READY_CEILING_MS);
+        let is_young = self.started_at.is_some_and(|started| now - started < READY_TIMEOUT_MS);
         if !self.has_answered && is_young {
             return (PipelineStatus::Starting, Some(format!("the metrics cannot be read yet: {error}")));
         }
@@ -231,22 +232,22 @@ impl Pipeline {
     }
 
     /// Takes what a look at the process found. `config` is the one that was looked for.
-    pub(super) fn observe(&self, config: &PipelineConfig, sight: Sight) {
+    pub(super) fn observe(&self, config: &PipelineConfig, observation: Observation) {
         let now = clock::unix_millis();
-        let (news, started_at, since) = {
-            let mut book = lock(&self.watch);
-            book.open(config, now);
-            (book.see(sight, now), book.started_at, book.since)
+        let (transition, started_at, since) = {
+            let mut watched = lock(&self.watch);
+            watched.open(config, now);
+            (watched.update(observation, now), watched.started_at, watched.since)
         };
-        if news.has_ended {
-            self.with_meter(|meter| meter.process_ended());
+        if transition.has_ended {
+            self.with_tracker(|tracker| tracker.note_process_end());
         }
-        if news.is_another
+        if transition.is_another
             && let Some(started_at) = started_at
         {
-            self.with_meter(|meter| meter.process_began(started_at, since));
+            self.with_tracker(|tracker| tracker.note_process_start(started_at, since));
         }
-        if news.is_after_crash {
+        if transition.is_after_crash {
             self.show(Verdict {
                 status: PipelineStatus::Crashed,
                 reason: Some("the process ended by itself, and was started again".to_owned()),
@@ -254,19 +255,19 @@ impl Pipeline {
                 started_at: None,
             });
         }
-        if news.restarts > 0 {
-            self.change(|state| state.restarts += news.restarts);
+        if transition.restarts > 0 {
+            self.change(|state| state.restarts += transition.restarts);
         }
         self.judge(now);
     }
 
     /// Takes what a scrape of a watched pipeline came to.
-    pub(in crate::supervise) fn heard(&self, error: Option<String>) {
+    pub(in crate::supervise) fn record_scrape(&self, error: Option<String>) {
         let now = clock::unix_millis();
-        let mut book = lock(&self.watch);
-        book.open(&self.config(), now);
-        book.hear(error);
-        drop(book);
+        let mut watched = lock(&self.watch);
+        watched.open(&self.config(), now);
+        watched.record_answer(error);
+        drop(watched);
         self.judge(now);
     }
 

@@ -12,7 +12,7 @@ use crate::supervise::process::orphans::OwnChild;
 use crate::supervise::process::{SECRET_VARIABLES, SYSTEMD_VARIABLES};
 
 /// Longest wait for the answer; it comes within milliseconds.
-const CEILING: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is asked of each unit.
 const PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts,MainPID";
@@ -27,7 +27,7 @@ pub(super) enum AskError {
     #[error("systemd cannot be asked: {0}")]
     Refused(String),
     /// It takes too long.
-    #[error("systemd cannot be asked: systemctl gave no answer within {} s", CEILING.as_secs())]
+    #[error("systemd cannot be asked: systemctl gave no answer within {} s", TIMEOUT.as_secs())]
     TooSlow,
 }
 
@@ -125,7 +125,7 @@ async fn show(names: &BTreeSet<String>) -> Result<BTreeMap<String, Properties>, 
     let failed = |error| AskError::NoProgram(Arc::new(error));
     let child = command.spawn().map_err(failed)?;
     let _own = OwnChild::new(child.id());
-    let answer = timeout(CEILING, child.wait_with_output()).await.map_err(|_| AskError::TooSlow)?.map_err(failed)?;
+    let answer = timeout(TIMEOUT, child.wait_with_output()).await.map_err(|_| AskError::TooSlow)?.map_err(failed)?;
     let units = read(&String::from_utf8_lossy(&answer.stdout));
     // In the order in which they were asked for, an empty line between two.
     if units.len() != names.len() {

@@ -4,47 +4,50 @@ use nix::sys::signal::Signal;
 use systole_shared::PipelineStatus;
 
 use super::process::Process;
-use super::process_tracker::Sight;
+use super::process_tracker::Observation;
 use super::systemctl::{AskError, Properties};
 
 /// What systemd says of the unit's process.
-pub(super) fn look(name: &str, unit: Option<&Properties>) -> Sight {
-    let Some(unit) = unit else { return Sight::Unknown { reason: format!("systemd says nothing of {name}") } };
+pub(super) fn poll(name: &str, unit: Option<&Properties>) -> Observation {
+    let Some(unit) = unit else { return Observation::Unknown { reason: format!("systemd says nothing of {name}") } };
     let property = |name: &str| unit.get(name).map_or("", String::as_str);
     if matches!(property("LoadState"), "not-found" | "masked" | "error" | "bad-setting") {
-        return Sight::Absent { reason: format!("the unit {name} is {}", property("LoadState").replace('-', " ")) };
+        return Observation::Absent {
+            reason: format!("the unit {name} is {}", property("LoadState").replace('-', " ")),
+        };
     }
     let pid = property("MainPID").parse().ok().filter(|pid| *pid > 0);
     let (active, sub) = (property("ActiveState"), property("SubState"));
     match (active, sub) {
-        ("active" | "reloading" | "refreshing" | "deactivating", _) if pid.is_some() => Sight::Running {
+        ("active" | "reloading" | "refreshing" | "deactivating", _) if pid.is_some() => Observation::Running {
             process: pid.and_then(Process::find),
             started_again: property("NRestarts").parse().unwrap_or(0),
         },
-        ("active", "exited") => Sight::Ended {
+        ("active", "exited") => Observation::Ended {
             status: PipelineStatus::Stopped,
             reason: "the unit is active, but its process has ended".to_owned(),
         },
         // A unit that forks without telling which of its processes is the main one.
         ("active" | "reloading" | "refreshing", _) => {
-            Sight::Running { process: None, started_again: property("NRestarts").parse().unwrap_or(0) }
+            Observation::Running { process: None, started_again: property("NRestarts").parse().unwrap_or(0) }
         }
-        ("activating", "auto-restart" | "auto-restart-queued") => Sight::Ended {
+        ("activating", "auto-restart" | "auto-restart-queued") => Observation::Ended {
             status: PipelineStatus::Crashed,
             reason: format!("{}; systemd starts it again", end_of(unit)),
         },
-        ("activating", _) => Sight::Starting { reason: format!("the unit is {active} ({sub})") },
-        ("deactivating" | "inactive", _) if property("Result") == "success" => {
-            Sight::Ended { status: PipelineStatus::Stopped, reason: format!("the unit is {active}: {}", end_of(unit)) }
-        }
-        ("failed", _) if property("Result") == "start-limit-hit" => Sight::Ended {
+        ("activating", _) => Observation::Starting { reason: format!("the unit is {active} ({sub})") },
+        ("deactivating" | "inactive", _) if property("Result") == "success" => Observation::Ended {
+            status: PipelineStatus::Stopped,
+            reason: format!("the unit is {active}: {}", end_of(unit)),
+        },
+        ("failed", _) if property("Result") == "start-limit-hit" => Observation::Ended {
             status: PipelineStatus::CrashLoop,
             reason: format!("{}; systemd does not start it any more (start-limit-hit)", end_of(unit)),
         },
         ("failed" | "deactivating" | "inactive", _) => {
-            Sight::Ended { status: PipelineStatus::Crashed, reason: end_of(unit) }
+            Observation::Ended { status: PipelineStatus::Crashed, reason: end_of(unit) }
         }
-        _ => Sight::Unknown { reason: format!("the unit is {active} ({sub})") },
+        _ => Observation::Unknown { reason: format!("the unit is {active} ({sub})") },
     }
 }
 
@@ -68,10 +71,10 @@ fn end_of(unit: &Properties) -> String {
 }
 
 /// Without an answer a process that lives still lives.
-pub(super) fn without_answer(error: &AskError, known: Option<Process>) -> Sight {
+pub(super) fn without_answer(error: &AskError, known: Option<Process>) -> Observation {
     match known.filter(|known| known.is_alive()) {
-        Some(_) => Sight::Unchanged,
-        None => Sight::Unknown { reason: error.to_string() },
+        Some(_) => Observation::Unchanged,
+        None => Observation::Unknown { reason: error.to_string() },
     }
 }
 
@@ -79,14 +82,14 @@ pub(super) fn without_answer(error: &AskError, known: Option<Process>) -> Sight 
 mod tests {
     use super::*;
 
-    fn sight(words: &str) -> Sight {
+    fn observation(words: &str) -> Observation {
         let unit = words.split(' ').map(|word| word.split_once('=').unwrap());
-        look("x.service", Some(&unit.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+        poll("x.service", Some(&unit.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
     }
 
     fn ended(words: &str) -> (PipelineStatus, String) {
-        match sight(words) {
-            Sight::Ended { status, reason } => (status, reason),
+        match observation(words) {
+            Observation::Ended { status, reason } => (status, reason),
             other => panic!("{other:?}"),
         }
     }
@@ -95,9 +98,11 @@ mod tests {
     fn every_state_of_a_unit_has_its_meaning() {
         use PipelineStatus::{CrashLoop, Crashed, Stopped};
         let own = std::process::id();
-        let running = sight(&format!("LoadState=loaded ActiveState=active SubState=running NRestarts=3 MainPID={own}"));
-        assert_eq!(running, Sight::Running { process: Process::find(own), started_again: 3 });
-        let stopping = sight(&format!("ActiveState=deactivating SubState=stop-sigterm NRestarts=3 MainPID={own}"));
+        let running =
+            observation(&format!("LoadState=loaded ActiveState=active SubState=running NRestarts=3 MainPID={own}"));
+        assert_eq!(running, Observation::Running { process: Process::find(own), started_again: 3 });
+        let stopping =
+            observation(&format!("ActiveState=deactivating SubState=stop-sigterm NRestarts=3 MainPID={own}"));
         assert_eq!(stopping, running, "it runs until it has ended");
         assert_eq!(
             ended("ActiveState=failed SubState=failed Result=exit-code ExecMainCode=1 ExecMainStatus=1 MainPID=0"),
@@ -120,8 +125,12 @@ mod tests {
             (Stopped, "the unit is inactive: exit code 0".to_owned())
         );
         assert_eq!(ended("ActiveState=active SubState=exited Result=success MainPID=0").0, Stopped);
-        assert!(matches!(sight("ActiveState=activating SubState=start-pre MainPID=0"), Sight::Starting { .. }));
-        let Sight::Absent { reason } = sight("LoadState=not-found ActiveState=inactive SubState=dead") else {
+        assert!(matches!(
+            observation("ActiveState=activating SubState=start-pre MainPID=0"),
+            Observation::Starting { .. }
+        ));
+        let Observation::Absent { reason } = observation("LoadState=not-found ActiveState=inactive SubState=dead")
+        else {
             panic!()
         };
         assert_eq!(reason, "the unit x.service is not found");

@@ -9,11 +9,11 @@ use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis
 
 use crate::clock;
 use crate::http_client::{self, TlsError};
-use crate::metrics::SelfCounters;
+use crate::metrics::AgentCounters;
 use crate::model::tls::TlsFiles;
 use crate::spool::Queued;
 use crate::uplink::proxy;
-use crate::uplink::request_error::{FailedAnswer, Fault, detail_of};
+use crate::uplink::request_error::{FailedResponse, RequestError, detail_of};
 
 /// Answers are small; a larger one is not the collector's.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -27,19 +27,19 @@ pub(crate) struct CollectorClient {
     http: Mutex<reqwest::Client>,
     tls: TlsFiles,
     base: Url,
-    counters: Arc<SelfCounters>,
+    counters: Arc<AgentCounters>,
 }
 
 impl CollectorClient {
     /// A client for the collector at `base`.
-    pub(crate) fn new(base: Url, tls: TlsFiles, counters: Arc<SelfCounters>) -> Result<Self, TlsError> {
+    pub(crate) fn new(base: Url, tls: TlsFiles, counters: Arc<AgentCounters>) -> Result<Self, TlsError> {
         let http = Mutex::new(http_client::for_collector(base.scheme() == "https", &tls)?);
         Ok(CollectorClient { http, tls, base, counters })
     }
 
     /// Asks for the host to become a node.
-    pub(crate) async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, Fault> {
-        let body = serde_json::to_vec(request).map_err(|error| Fault::Unreadable(error.to_string()))?;
+    pub(crate) async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, RequestError> {
+        let body = serde_json::to_vec(request).map_err(|error| RequestError::Unreadable(error.to_string()))?;
         let request = self.post("api/v1/agent/enroll").body(body);
         let answer = self.perform(request).await?;
         self.read(&answer)
@@ -51,7 +51,7 @@ impl CollectorClient {
         token: &Token,
         sent_at: UnixMillis,
         reports: &[Queued],
-    ) -> Result<ReportAck, Fault> {
+    ) -> Result<ReportAck, RequestError> {
         let plain = body_of(sent_at, reports);
         let request = self.post("api/v1/agent/reports").header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
         let (request, body) = match zstd::bulk::compress(&plain, ZSTD_LEVEL) {
@@ -65,14 +65,15 @@ impl CollectorClient {
         self.read(&answer)
     }
 
-    fn read<A: serde::de::DeserializeOwned>(&self, answer: &[u8]) -> Result<A, Fault> {
+    fn read<A: serde::de::DeserializeOwned>(&self, answer: &[u8]) -> Result<A, RequestError> {
         serde_json::from_slice(answer).map_err(|error| {
             let detail = if serde_json::from_slice::<serde_json::Value>(answer).is_ok() {
                 error.to_string()
             } else {
                 detail_of(answer)
             };
-            Fault::Unreadable(detail).with_hint(&format!("check that url ({}) leads to the collector", self.base))
+            RequestError::Unreadable(detail)
+                .with_hint(&format!("check that url ({}) leads to the collector", self.base))
         })
     }
 
@@ -82,14 +83,14 @@ impl CollectorClient {
         self.http().post(url).header(CONTENT_TYPE, "application/json")
     }
 
-    async fn perform(&self, request: RequestBuilder) -> Result<Vec<u8>, Fault> {
+    async fn perform(&self, request: RequestBuilder) -> Result<Vec<u8>, RequestError> {
         let answer = perform(request).await;
-        if let Err(Fault::Network(_)) = answer {
+        if let Err(RequestError::Network(_)) = answer {
             self.read_certificates_again().await;
         }
-        answer.map_err(|fault| match hint(&fault, &self.base) {
-            Some(hint) => fault.with_hint(&hint),
-            None => fault,
+        answer.map_err(|error| match hint(&error, &self.base) {
+            Some(hint) => error.with_hint(&hint),
+            None => error,
         })
     }
 
@@ -129,15 +130,15 @@ fn body_of(sent_at: UnixMillis, reports: &[Queued]) -> Vec<u8> {
     body
 }
 
-async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
-    let mut response = request.send().await.map_err(|error| Fault::Network(chain(&error)))?;
+async fn perform(request: RequestBuilder) -> Result<Vec<u8>, RequestError> {
+    let mut response = request.send().await.map_err(|error| RequestError::Network(chain(&error)))?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), clock::unix_millis());
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = content_type.to_owned();
     let url = response.url().clone();
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Fault::Network(chain(&error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| RequestError::Network(chain(&error)))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             break;
         }
@@ -146,27 +147,28 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
     if status == StatusCode::OK {
         return Ok(body);
     }
-    let fault = Fault::of_answer(FailedAnswer { status, retry_after, content_type: &content_type, body: &body });
-    Err(proxy::name_in(fault, &url))
+    let error =
+        RequestError::of_answer(FailedResponse { status, retry_after, content_type: &content_type, body: &body });
+    Err(proxy::name_in(error, &url))
 }
 
 /// What to change when the address is wrong in a way that the answer shows.
-fn hint(fault: &Fault, base: &Url) -> Option<String> {
+fn hint(error: &RequestError, base: &Url) -> Option<String> {
     let uses_tls = base.scheme() == "https";
-    match fault {
+    match error {
         // rustls's word for bytes that are no TLS, and hyper's for bytes that are no HTTP.
-        Fault::Network(detail) if uses_tls && detail.contains("InvalidContentType") => Some(format!(
+        RequestError::Network(detail) if uses_tls && detail.contains("InvalidContentType") => Some(format!(
             "plain HTTP is spoken there, not TLS: if that is the collector, write http:// instead of https:// in url ({base})"
         )),
-        Fault::Network(detail) if !uses_tls && detail.contains("invalid HTTP") => Some(format!(
+        RequestError::Network(detail) if !uses_tls && detail.contains("invalid HTTP") => Some(format!(
             "what answers there does not speak plain HTTP: if the collector has TLS, write https:// instead of http:// in url ({base})"
         )),
-        Fault::Foreign { detail, .. } | Fault::Refused { detail, .. }
+        RequestError::Foreign { detail, .. } | RequestError::Refused { detail, .. }
             if !uses_tls && detail.contains("plain HTTP request was sent to HTTPS port") =>
         {
             Some(format!("write https:// instead of http:// in url ({base})"))
         }
-        Fault::Foreign { status, .. } | Fault::Refused { status, .. }
+        RequestError::Foreign { status, .. } | RequestError::Refused { status, .. }
             if matches!(*status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) =>
         {
             Some(match base.path() {
@@ -176,7 +178,7 @@ fn hint(fault: &Fault, base: &Url) -> Option<String> {
                 ),
             })
         }
-        Fault::Foreign { status, .. } if status.is_redirection() => {
+        RequestError::Foreign { status, .. } if status.is_redirection() => {
             Some(format!("the agent follows no redirects: write the collector's final address in url ({base})"))
         }
         _ => None,

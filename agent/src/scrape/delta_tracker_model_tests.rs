@@ -112,10 +112,10 @@ struct World {
     process: u32,
     series: [Series; SERIES.len()],
     mapping: Mapping,
-    meter: Meter,
+    tracker: DeltaTracker,
     known: Known,
     /// What the last report left behind.
-    saved: Option<(SavedMeter, Known)>,
+    saved: Option<(SavedTracker, Known)>,
     /// Events in, events out and errors that the next report must show, if it must show any.
     owed: Option<[u64; 3]>,
     reset: bool,
@@ -123,10 +123,10 @@ struct World {
 
 impl World {
     fn new(age: Age, timestamps: bool, supervised: bool) -> Self {
-        let mut meter = if supervised { Meter::of_supervised() } else { Meter::of_watched() };
+        let mut tracker = if supervised { DeltaTracker::of_supervised() } else { DeltaTracker::of_watched() };
         let mut known = Known::default();
         if supervised {
-            meter.process_started();
+            tracker.begin_process();
             known = Known { seen: Some(Seen::default()), process: Some(0) };
         }
         let started = 1_000_000;
@@ -144,7 +144,7 @@ impl World {
             process: 0,
             series,
             mapping,
-            meter,
+            tracker,
             known,
             saved: None,
             owed: None,
@@ -184,7 +184,7 @@ impl World {
             *series = Series { life: series.life + 1, ..Series::default() };
         }
         if self.supervised {
-            self.meter.process_started();
+            self.tracker.begin_process();
             self.known.seen = Some(Seen::default());
             self.known.process = Some(self.process);
             self.reset = true;
@@ -192,7 +192,7 @@ impl World {
     }
 
     fn scrape(&mut self) {
-        self.meter.record(&Reading::of(self.body().as_bytes(), &self.mapping), self.now * 1_000);
+        self.tracker.record(&Scrape::of(self.body().as_bytes(), &self.mapping), self.now * 1_000);
         self.reset |= self.known.process.is_some_and(|known| known != self.process);
         let mut counted = [0; 3];
         let mut seen = Seen::default();
@@ -225,18 +225,18 @@ impl World {
     }
 
     fn report(&mut self) -> Result<(), TestCaseError> {
-        let metered = self.meter.take();
+        let counted = self.tracker.take();
         let count = |count: systole_shared::Counter| u64::try_from(count.get().unwrap()).unwrap();
         let shown =
-            metered.sample.as_ref().map(|sample| [sample.events_in, sample.events_out, sample.errors].map(count));
+            counted.sample.as_ref().map(|sample| [sample.events_in, sample.events_out, sample.errors].map(count));
         prop_assert_eq!(shown, self.owed);
-        if let Some(sample) = &metered.sample {
+        if let Some(sample) = &counted.sample {
             prop_assert_eq!(sample.reset, std::mem::take(&mut self.reset));
-            let errors: u64 = metered.components.iter().map(|component| count(component.errors)).sum();
+            let errors: u64 = counted.components.iter().map(|component| count(component.errors)).sum();
             prop_assert_eq!(Some(errors), self.owed.map(|owed| owed[2]), "the parts are the whole");
         }
         self.owed = None;
-        self.saved = self.meter.save(1).map(|saved| (saved, self.known.clone()));
+        self.saved = self.tracker.save(&SourceHash::for_tests(1)).map(|saved| (saved, self.known.clone()));
         Ok(())
     }
 
@@ -245,13 +245,13 @@ impl World {
         if self.supervised {
             return;
         }
-        self.meter = Meter::of_watched();
+        self.tracker = DeltaTracker::of_watched();
         self.known = Known::default();
         self.last_capture = 0;
         self.series.iter_mut().for_each(|series| series.captures_since = 0);
         if let Some((saved, known)) = &self.saved {
             let json = serde_json::to_string(saved).unwrap();
-            self.meter.resume(&serde_json::from_str(&json).unwrap(), 1);
+            self.tracker.resume(&serde_json::from_str(&json).unwrap(), &SourceHash::for_tests(1));
             self.known = known.clone();
         }
         self.owed = None;
@@ -302,7 +302,7 @@ impl World {
             Step::Restart => self.restart(),
             Step::Scrape => self.scrape(),
             Step::Fail => {
-                self.meter.fail("connection refused".to_owned());
+                self.tracker.fail("connection refused".to_owned());
             }
             Step::Report => self.report()?,
             Step::RestartAgent => {

@@ -9,19 +9,19 @@ const DEMO: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics.txt");
 const WITH_TAP: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics-with-tap.txt");
 const RICH: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics-errors-buffers.txt");
 
-fn reading(body: &[u8]) -> Reading {
-    Reading::of(body, &crate::config::vector_mapping())
+fn scrape(body: &[u8]) -> Scrape {
+    Scrape::of(body, &crate::config::vector_mapping())
 }
 
-fn first_report(body: &[u8]) -> Metered {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&reading(body), 0);
-    meter.take()
+fn first_report(body: &[u8]) -> ReportDeltas {
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&scrape(body), 0);
+    tracker.take()
 }
 
-fn component<'m>(metered: &'m Metered, id: &str) -> &'m ComponentReport<'static> {
-    metered.components.iter().find(|component| component.id.as_str() == id).unwrap()
+fn component<'m>(counted: &'m ReportDeltas, id: &str) -> &'m ComponentReport<'static> {
+    counted.components.iter().find(|component| component.id.as_str() == id).unwrap()
 }
 
 fn count(value: u64) -> Counter {
@@ -41,13 +41,13 @@ fn body(received: u64, sent: u64, out: u64, uptime: u64) -> Vec<u8> {
 
 #[test]
 fn a_components_value_is_the_sum_of_its_series() {
-    let metered = first_report(RICH);
-    assert_eq!(component(&metered, "router").sent_events, count(49 + 50 + 281));
-    assert_eq!(component(&metered, "parse").sent_events, count(384));
-    assert_eq!(component(&metered, "parse").received_events, count(385));
-    assert_eq!(component(&metered, "web").errors, count(8));
-    assert_eq!(component(&metered, "only_errors").discarded, count(270));
-    assert_eq!(component(&metered, "down").discarded, count(48));
+    let counted = first_report(RICH);
+    assert_eq!(component(&counted, "router").sent_events, count(49 + 50 + 281));
+    assert_eq!(component(&counted, "parse").sent_events, count(384));
+    assert_eq!(component(&counted, "parse").received_events, count(385));
+    assert_eq!(component(&counted, "web").errors, count(8));
+    assert_eq!(component(&counted, "only_errors").discarded, count(270));
+    assert_eq!(component(&counted, "down").discarded, count(48));
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn a_pipelines_totals_are_those_of_its_sources_and_sinks() {
 
 #[test]
 fn own_monitoring_counts_where_it_is_wanted_and_is_always_visible() {
-    let mut all = reading(RICH);
+    let mut all = scrape(RICH);
     all.count_internal();
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&all, 0);
-    let wanted = meter.take();
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&all, 0);
+    let wanted = tracker.take();
     let usual = first_report(RICH);
     let sample = wanted.sample.unwrap();
     assert_eq!((sample.events_in, sample.bytes_in), (count(88 + 381 + 3886 + 4), count(37283 + 3_142_416 + 116)));
@@ -81,15 +81,15 @@ fn own_monitoring_counts_where_it_is_wanted_and_is_always_visible() {
 
 #[test]
 fn gauges_are_taken_as_seen() {
-    let metered = first_report(RICH);
-    let hole = component(&metered, "hole");
+    let counted = first_report(RICH);
+    let hole = component(&counted, "hole");
     assert_eq!((hole.buffer_events, hole.buffer_max_events), (Some(count(7)), Some(count(8))));
     assert_eq!(hole.buffer_bytes, Some(count(6418)));
-    assert_eq!(component(&metered, "files").buffer_max_bytes, Some(count(268_435_488)));
-    let latency = component(&metered, "parse").latency_ms.unwrap();
+    assert_eq!(component(&counted, "files").buffer_max_bytes, Some(count(268_435_488)));
+    let latency = component(&counted, "parse").latency_ms.unwrap();
     assert!((latency - 0.284_905_704).abs() < 1e-9, "{latency}");
-    let sample = metered.sample.unwrap();
-    let most = metered.components.iter().filter_map(|component| component.utilization).fold(0.0, f64::max);
+    let sample = counted.sample.unwrap();
+    let most = counted.components.iter().filter_map(|component| component.utilization).fold(0.0, f64::max);
     assert!(most > 0.0 && most <= 1.0, "{most}");
     assert_eq!(sample.utilization, Some(most));
     // parse 385, only_errors 380 and router 380 events.
@@ -103,12 +103,12 @@ fn gauges_are_taken_as_seen() {
 
 #[test]
 fn the_tap_counts_nowhere() {
-    let metered = first_report(WITH_TAP);
+    let counted = first_report(WITH_TAP);
     assert!(std::str::from_utf8(WITH_TAP).unwrap().contains("component_id=\"_tap\""));
-    assert!(metered.components.iter().all(|component| !component.id.as_str().starts_with('_')));
-    let sinks = metered.components.iter().filter(|component| component.kind == ComponentKind::Sink);
+    assert!(counted.components.iter().all(|component| !component.id.as_str().starts_with('_')));
+    let sinks = counted.components.iter().filter(|component| component.kind == ComponentKind::Sink);
     let out: i64 = sinks.map(|component| component.sent_events.get().unwrap()).sum();
-    assert_eq!(metered.sample.unwrap().events_out.get().unwrap(), out);
+    assert_eq!(counted.sample.unwrap().events_out.get().unwrap(), out);
 }
 
 #[test]
@@ -122,100 +122,100 @@ fn names_read_alike_without_the_prefix() {
 
 #[test]
 fn the_same_scrape_again_counts_nothing() {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&reading(RICH), 0);
-    meter.take();
-    meter.record(&reading(RICH), 0);
-    let again = meter.take();
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&scrape(RICH), 0);
+    tracker.take();
+    tracker.record(&scrape(RICH), 0);
+    let again = tracker.take();
     assert_eq!(again.sample.unwrap().events_in, count(0));
     assert!(again.components.iter().all(|component| component.sent_events == count(0)));
 }
 
 #[test]
 fn scrapes_between_two_reports_add_up() {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&reading(&body(10, 10, 8, 1)), 0);
-    meter.record(&reading(&body(30, 30, 20, 2)), 0);
-    let sample = meter.take().sample.unwrap();
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&scrape(&body(10, 10, 8, 1)), 0);
+    tracker.record(&scrape(&body(30, 30, 20, 2)), 0);
+    let sample = tracker.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out), (count(30), count(20)));
-    assert!(meter.take().sample.is_none());
+    assert!(tracker.take().sample.is_none());
 }
 
 #[test]
 fn a_failed_scrape_is_no_sample_and_the_next_one_covers_both_intervals() {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&reading(&body(10, 10, 8, 1)), 0);
-    meter.take();
-    meter.fail("connection refused".to_owned());
-    let failed = meter.take();
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&scrape(&body(10, 10, 8, 1)), 0);
+    tracker.take();
+    tracker.fail("connection refused".to_owned());
+    let failed = tracker.take();
     assert_eq!((failed.sample, failed.error.as_deref()), (None, Some("connection refused")));
-    meter.record(&reading(&body(50, 50, 48, 11)), 0);
-    let sample = meter.take().sample.unwrap();
+    tracker.record(&scrape(&body(50, 50, 48, 11)), 0);
+    let sample = tracker.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(40), count(40), false));
 }
 
 #[test]
 fn a_watched_process_has_a_sample_from_its_second_scrape_on() {
-    let mut meter = Meter::of_watched();
-    meter.record(&reading(&body(1000, 1000, 900, 100)), 0);
-    let first = meter.take();
+    let mut tracker = DeltaTracker::of_watched();
+    tracker.record(&scrape(&body(1000, 1000, 900, 100)), 0);
+    let first = tracker.take();
     assert_eq!((first.sample, first.error), (None, None));
-    meter.record(&reading(&body(1010, 1010, 905, 105)), 0);
-    let second = meter.take().sample.unwrap();
+    tracker.record(&scrape(&body(1010, 1010, 905, 105)), 0);
+    let second = tracker.take().sample.unwrap();
     assert_eq!((second.events_in, second.events_out), (count(10), count(5)));
 }
 
 #[test]
 fn a_watched_process_that_was_restarted_counts_whole_even_above_its_old_values() {
-    let mut meter = Meter::of_watched();
-    meter.record(&reading(&body(100, 100, 100, 500)), 0);
-    meter.record(&reading(&body(120, 120, 130, 3)), 0);
-    let sample = meter.take().sample.unwrap();
+    let mut tracker = DeltaTracker::of_watched();
+    tracker.record(&scrape(&body(100, 100, 100, 500)), 0);
+    tracker.record(&scrape(&body(120, 120, 130, 3)), 0);
+    let sample = tracker.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(120), count(130), true));
-    meter.record(&reading(&body(121, 121, 130, 8)), 0);
-    assert!(!meter.take().sample.unwrap().reset);
+    tracker.record(&scrape(&body(121, 121, 130, 8)), 0);
+    assert!(!tracker.take().sample.unwrap().reset);
 }
 
 #[test]
 fn a_new_process_of_a_supervised_pipeline_counts_from_zero_again() {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&reading(&body(10, 10, 10, 5)), 0);
-    meter.process_started();
-    meter.record(&reading(&body(25, 25, 24, 7)), 0);
-    let sample = meter.take().sample.unwrap();
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&scrape(&body(10, 10, 10, 5)), 0);
+    tracker.begin_process();
+    tracker.record(&scrape(&body(25, 25, 24, 7)), 0);
+    let sample = tracker.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(35), count(34), true));
 }
 
 #[test]
 fn a_source_that_never_receives_counts_what_it_sends_and_stays_with_it() {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&reading(&body(0, 10, 10, 5)), 0);
-    assert_eq!(meter.take().sample.unwrap().events_in, count(10));
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&scrape(&body(0, 10, 10, 5)), 0);
+    assert_eq!(tracker.take().sample.unwrap().events_in, count(10));
     // It begins to count what it receives: still the sent ones, or these 10 would count twice.
-    meter.record(&reading(&body(15, 15, 15, 10)), 0);
-    assert_eq!(meter.take().sample.unwrap().events_in, count(5));
+    tracker.record(&scrape(&body(15, 15, 15, 10)), 0);
+    assert_eq!(tracker.take().sample.unwrap().events_in, count(5));
 }
 
 #[test]
 fn a_clock_that_is_set_moves_the_start_of_a_process_and_makes_it_no_other_one() {
-    let reading = |received: u64, start: u64| {
+    let scrape = |received: u64, start: u64| {
         let text = format!(
             "component_received_events_total{{component_id=\"in\",component_kind=\"source\"}} {received}\n\
              process_start_time_seconds {start}\n"
         );
-        reading(text.as_bytes())
+        scrape(text.as_bytes())
     };
-    let mut meter = Meter::of_watched();
-    meter.record(&reading(1000, 100_000), 103_600_000);
+    let mut tracker = DeltaTracker::of_watched();
+    tracker.record(&scrape(1000, 100_000), 103_600_000);
     // The clock goes 10 minutes on, then an hour back, then the process is a new one indeed.
     let mut events = |received, start, now| {
-        meter.record(&reading(received, start), now);
-        let sample = meter.take().sample.unwrap();
+        tracker.record(&scrape(received, start), now);
+        let sample = tracker.take().sample.unwrap();
         (sample.events_in.get().unwrap(), sample.reset)
     };
     assert_eq!(events(1010, 100_600, 104_205_000), (10, false));
@@ -225,25 +225,25 @@ fn a_clock_that_is_set_moves_the_start_of_a_process_and_makes_it_no_other_one() 
 
 #[test]
 fn what_was_counted_before_a_process_started_beside_another_is_reported() {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&reading(&body(10, 10, 8, 1)), 0);
-    meter.process_started_beside_another();
-    meter.record(&reading(&body(1000, 1000, 1000, 2)), 0);
-    let sample = meter.take().sample.unwrap();
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&scrape(&body(10, 10, 8, 1)), 0);
+    tracker.begin_process_beside_another();
+    tracker.record(&scrape(&body(1000, 1000, 1000, 2)), 0);
+    let sample = tracker.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out), (count(10), count(8)));
 }
 
 #[test]
 fn an_answer_that_lost_every_component_is_a_failed_scrape_and_nothing_counts_twice() {
-    let mut meter = Meter::of_watched();
-    meter.record(&reading(&body(1000, 1000, 900, 100)), 0);
-    meter.take();
-    meter.record(&reading(b"exporter_up 0\n"), 0);
-    let lost = meter.take();
+    let mut tracker = DeltaTracker::of_watched();
+    tracker.record(&scrape(&body(1000, 1000, 900, 100)), 0);
+    tracker.take();
+    tracker.record(&scrape(b"exporter_up 0\n"), 0);
+    let lost = tracker.take();
     assert!(lost.sample.is_none() && lost.error.is_some());
-    meter.record(&reading(&body(1010, 1010, 905, 110)), 0);
-    let sample = meter.take().sample.unwrap();
+    tracker.record(&scrape(&body(1010, 1010, 905, 110)), 0);
+    let sample = tracker.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out), (count(10), count(5)));
 }
 
@@ -259,21 +259,21 @@ fn counters_beyond_all_bounds_are_as_large_as_can_be() {
             }
         }
     }
-    let metered = first_report(text.as_bytes());
-    let sample = metered.sample.unwrap();
+    let counted = first_report(text.as_bytes());
+    let sample = counted.sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.errors), (Counter::MAX, Counter::MAX, Counter::MAX));
 }
 
 #[test]
 fn sources_that_come_and_go_leave_nothing_behind() {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
     for number in 0..100 {
         let text =
             format!("component_received_events_total{{component_id=\"{number}\",component_kind=\"source\"}} 1\n");
-        meter.record(&reading(text.as_bytes()), 0);
+        tracker.record(&scrape(text.as_bytes()), 0);
     }
-    assert_eq!(meter.intakes.len(), 1 + usize::from(KEPT_SCRAPES));
+    assert_eq!(tracker.input_counters.len(), 1 + usize::from(KEPT_SCRAPES));
 }
 
 #[test]
@@ -289,49 +289,49 @@ fn a_users_own_mapping_names_components_itself() {
         sent_events = ["published_total", "replayed_total"]
         labels = { kind = "a" }
     "#;
-    let mut mistakes = crate::config::Mistakes::default();
-    let mapping = crate::config::read_mapping("own", table.parse().unwrap(), &mut mistakes).unwrap();
+    let mut errors = crate::config::ConfigErrors::default();
+    let mapping = crate::config::read_mapping("own", table.parse().unwrap(), &mut errors).unwrap();
     let body = b"applied_total{node=\"1\"} 3\napplied_total{node=\"2\"} 4\npublished_total{kind=\"a\"} 5\n\
                  published_total{kind=\"b\"} 100\nreplayed_total{kind=\"a\"} 6\n";
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
-    meter.record(&Reading::of(body, &mapping), 0);
-    let metered = meter.take();
-    assert_eq!(component(&metered, "reports").received_events, count(7));
-    assert_eq!(component(&metered, "events").sent_events, count(11));
-    assert_eq!(metered.sample.unwrap().events_out, count(11));
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
+    tracker.record(&Scrape::of(body, &mapping), 0);
+    let counted = tracker.take();
+    assert_eq!(component(&counted, "reports").received_events, count(7));
+    assert_eq!(component(&counted, "events").sent_events, count(11));
+    assert_eq!(counted.sample.unwrap().events_out, count(11));
 }
 
 /// A meter of a watched process that was scraped at the time 0 with 100 events at an age of 60 s,
 /// and what its agent kept of it.
-fn kept() -> SavedMeter {
-    let mut before = Meter::of_watched();
-    before.record(&reading(&body(100, 100, 90, 60)), 0);
+fn kept() -> SavedTracker {
+    let mut before = DeltaTracker::of_watched();
+    before.record(&scrape(&body(100, 100, 90, 60)), 0);
     before.take();
-    before.save(7).unwrap()
+    before.save(&SourceHash::for_tests(7)).unwrap()
 }
 
-fn resumed(source: u64) -> Meter {
+fn resumed(source: u64) -> DeltaTracker {
     let json = serde_json::to_string(&kept()).unwrap();
-    let mut meter = Meter::of_watched();
-    meter.resume(&serde_json::from_str(&json).unwrap(), source);
-    meter
+    let mut tracker = DeltaTracker::of_watched();
+    tracker.resume(&serde_json::from_str(&json).unwrap(), &SourceHash::for_tests(source));
+    tracker
 }
 
 #[test]
 fn a_restarted_agent_counts_on_where_the_last_one_ended() {
-    let mut meter = resumed(7);
-    meter.record(&reading(&body(140, 140, 125, 100)), 40_000);
-    let sample = meter.take().sample.unwrap();
+    let mut tracker = resumed(7);
+    tracker.record(&scrape(&body(140, 140, 125, 100)), 40_000);
+    let sample = tracker.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(40), count(35), false));
 }
 
 #[test]
 fn a_process_that_began_while_the_agent_was_away_counts_whole() {
     // Its counters and its age are beyond those of the one before, but not by the time between.
-    let mut meter = resumed(7);
-    meter.record(&reading(&body(140, 140, 125, 90)), 100_000);
-    let sample = meter.take().sample.unwrap();
+    let mut tracker = resumed(7);
+    tracker.record(&scrape(&body(140, 140, 125, 90)), 100_000);
+    let sample = tracker.take().sample.unwrap();
     assert_eq!((sample.events_in, sample.events_out, sample.reset), (count(140), count(125), true));
 }
 
@@ -339,17 +339,17 @@ fn a_process_that_began_while_the_agent_was_away_counts_whole() {
 fn baselines_of_another_endpoint_or_other_keys_are_not_taken() {
     let mut other_keys = kept();
     other_keys.keys ^= 1;
-    let mut of_other_keys = Meter::of_watched();
-    of_other_keys.resume(&other_keys, 7);
-    for mut meter in [resumed(8), of_other_keys] {
-        meter.record(&reading(&body(140, 140, 125, 100)), 40_000);
-        assert_eq!(meter.take().sample, None, "the first scrape of a running process is a baseline only");
+    let mut of_other_keys = DeltaTracker::of_watched();
+    of_other_keys.resume(&other_keys, &SourceHash::for_tests(7));
+    for mut tracker in [resumed(8), of_other_keys] {
+        tracker.record(&scrape(&body(140, 140, 125, 100)), 40_000);
+        assert_eq!(tracker.take().sample, None, "the first scrape of a running process is a baseline only");
     }
 }
 
 #[test]
 fn nothing_is_kept_of_an_endpoint_that_never_answered() {
-    assert_eq!(Meter::of_watched().save(7), None);
+    assert_eq!(DeltaTracker::of_watched().save(&SourceHash::for_tests(7)), None);
 }
 
 #[test]
@@ -359,11 +359,11 @@ fn a_watched_process_that_is_known_to_have_begun_after_the_last_answer_counts_wh
         let body = |count: u64| {
             format!("component_received_events_total{{component_id=\"in\",component_kind=\"source\"}} {count}\n")
         };
-        let mut meter = Meter::of_watched();
-        meter.record(&reading(body(100).as_bytes()), 5_000);
-        meter.process_began(at, 0);
-        meter.record(&reading(body(130).as_bytes()), 10_000);
-        let sample = meter.take().sample.unwrap();
+        let mut tracker = DeltaTracker::of_watched();
+        tracker.record(&scrape(body(100).as_bytes()), 5_000);
+        tracker.note_process_start(at, 0);
+        tracker.record(&scrape(body(130).as_bytes()), 10_000);
+        let sample = tracker.take().sample.unwrap();
         (sample.events_in, sample.reset)
     };
     assert_eq!(sums(5_001), (count(130), true));
@@ -373,24 +373,24 @@ fn a_watched_process_that_is_known_to_have_begun_after_the_last_answer_counts_wh
 #[test]
 fn the_first_process_of_a_watched_pipeline_counts_whole_if_it_began_under_the_agents_eyes() {
     for (began, expected) in [(7_000, Some(count(10))), (2_000, None)] {
-        let mut meter = Meter::of_watched();
-        meter.process_began(began, 6_000);
-        meter.record(&reading(&body(10, 10, 10, 1)), 8_000);
-        assert_eq!(meter.take().sample.map(|sample| sample.events_in), expected);
+        let mut tracker = DeltaTracker::of_watched();
+        tracker.note_process_start(began, 6_000);
+        tracker.record(&scrape(&body(10, 10, 10, 1)), 8_000);
+        assert_eq!(tracker.take().sample.map(|sample| sample.events_in), expected);
     }
 }
 
 #[test]
 fn who_answers_after_the_end_of_a_watched_process_is_another_one() {
-    let mut meter = Meter::of_watched();
-    meter.record(&reading(&body(100, 100, 100, 50)), 0);
-    let life = meter.life();
-    meter.process_ended();
-    assert_ne!(meter.life(), life, "an answer on its way may be of either");
-    meter.record(&reading(&body(130, 130, 130, 60)), 10_000);
-    assert_eq!(meter.take().sample.unwrap().events_in, count(130));
+    let mut tracker = DeltaTracker::of_watched();
+    tracker.record(&scrape(&body(100, 100, 100, 50)), 0);
+    let life = tracker.process_number();
+    tracker.note_process_end();
+    assert_ne!(tracker.process_number(), life, "an answer on its way may be of either");
+    tracker.record(&scrape(&body(130, 130, 130, 60)), 10_000);
+    assert_eq!(tracker.take().sample.unwrap().events_in, count(130));
     // Seen only now, and counted already.
-    meter.process_began(5_000, 0);
-    meter.record(&reading(&body(140, 140, 140, 70)), 20_000);
-    assert_eq!(meter.take().sample.unwrap().events_in, count(10));
+    tracker.note_process_start(5_000, 0);
+    tracker.record(&scrape(&body(140, 140, 140, 70)), 20_000);
+    assert_eq!(tracker.take().sample.unwrap().events_in, count(10));
 }

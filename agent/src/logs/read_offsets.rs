@@ -34,14 +34,14 @@ pub(crate) struct SourceId(u64);
 
 /// The end of a line in its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct Offset {
     pub(crate) source: SourceId,
     pub(crate) end: u64,
     /// What stands before the end.
     pub(crate) check: Check,
 }
 
-impl Mark {
+impl Offset {
     fn point(&self) -> Point {
         Point { offset: self.end, check: self.check }
     }
@@ -94,7 +94,7 @@ fn is_false(flag: &bool) -> bool {
 
 /// What a source is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SourceKey {
     /// A file of the process's output, by its name.
     Output(String),
     /// A log file.
@@ -116,7 +116,7 @@ pub(crate) struct Remembered {
 /// How far one source has come.
 #[derive(Debug)]
 struct Source {
-    place: Place,
+    key: SourceKey,
     /// Lines that wait for a report.
     waiting: usize,
     /// Behind the last line that was taken.
@@ -139,29 +139,29 @@ struct Source {
 
 /// All sources of a pipeline.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct ReadOffsets {
     sources: BTreeMap<SourceId, Source>,
     patterns: BTreeSet<String>,
     forgotten_until: Option<UnixMillis>,
     last_id: u64,
 }
 
-impl Progress {
+impl ReadOffsets {
     /// A new source that is read from `offset` on.
-    pub(crate) fn open(&mut self, place: Place, offset: u64) -> SourceId {
-        self.open_at(place, Point::at(offset))
+    pub(crate) fn open(&mut self, key: SourceKey, offset: u64) -> SourceId {
+        self.open_at(key, Point::at(offset))
     }
 
     /// The same where it is known what stands before.
-    pub(crate) fn open_at(&mut self, place: Place, point: Point) -> SourceId {
-        self.add(place, point, None)
+    pub(crate) fn open_at(&mut self, key: SourceKey, point: Point) -> SourceId {
+        self.add(key, point, None)
     }
 
-    fn add(&mut self, place: Place, point: Point, missing_since: Option<UnixMillis>) -> SourceId {
+    fn add(&mut self, key: SourceKey, point: Point, missing_since: Option<UnixMillis>) -> SourceId {
         self.last_id += 1;
         let id = SourceId(self.last_id);
         let source = Source {
-            place,
+            key,
             waiting: 0,
             taken: point,
             covered: point,
@@ -179,13 +179,13 @@ impl Progress {
     /// Goes on from what an earlier life of the agent kept.
     pub(crate) fn restore(&mut self, saved: SavedLogs, now: UnixMillis) {
         for (name, offset) in saved.outputs {
-            self.add(Place::Output(name), Point::at(offset), Some(now));
+            self.add(SourceKey::Output(name), Point::at(offset), Some(now));
         }
         let mut files = saved.files;
         files.retain(|file| file.seen > now - MISSING_FOR_MS);
         files.sort_by_key(|file| std::cmp::Reverse(file.seen));
         for SavedFile { path, identity, offset, check, seen, is_ended } in files.into_iter().take(MAX_REMEMBERED) {
-            let id = self.add(Place::File { path, identity }, Point { offset, check }, Some(seen.min(now)));
+            let id = self.add(SourceKey::File { path, identity }, Point { offset, check }, Some(seen.min(now)));
             if let Some(source) = self.sources.get_mut(&id) {
                 source.is_ended = is_ended;
             }
@@ -195,8 +195,8 @@ impl Progress {
     }
 
     /// Follows on a source of an earlier life; returns where it is to be read on.
-    pub(crate) fn claim(&mut self, is_it: impl Fn(&Place) -> bool) -> Option<(SourceId, u64)> {
-        let missing = |source: &Source| source.missing_since.is_some() && is_it(&source.place);
+    pub(crate) fn claim(&mut self, is_it: impl Fn(&SourceKey) -> bool) -> Option<(SourceId, u64)> {
+        let missing = |source: &Source| source.missing_since.is_some() && is_it(&source.key);
         let (id, source) =
             self.sources.iter_mut().find(|(_, source)| missing(source)).map(|(id, source)| (*id, source))?;
         source.missing_since = None;
@@ -204,33 +204,33 @@ impl Progress {
     }
 
     /// Follows on a file that was remembered.
-    pub(crate) fn claim_file(&mut self, id: SourceId, place: Place) {
+    pub(crate) fn claim_file(&mut self, id: SourceId, key: SourceKey) {
         if let Some(source) = self.sources.get_mut(&id) {
             source.missing_since = None;
             source.is_present = false;
-            source.place = place;
+            source.key = key;
         }
     }
 
     /// The log files that are known and not followed.
     pub(crate) fn remembered(&self) -> impl Iterator<Item = Remembered> {
         let missing = self.sources.iter().filter(|(_, source)| source.missing_since.is_some() && !source.is_retired);
-        missing.filter_map(|(id, source)| match &source.place {
-            Place::File { path, identity } => Some(Remembered {
+        missing.filter_map(|(id, source)| match &source.key {
+            SourceKey::File { path, identity } => Some(Remembered {
                 id: *id,
                 path: path.clone(),
                 identity: *identity,
                 taken: source.taken,
                 is_ended: source.is_ended,
             }),
-            Place::Output(_) => None,
+            SourceKey::Output(_) => None,
         })
     }
 
     /// Notes which of them are where they were: they are remembered for as long as that is so.
     pub(crate) fn note_present(&mut self, is_there: impl Fn(&Identity, &Path) -> bool) {
         for source in self.sources.values_mut().filter(|source| source.missing_since.is_some()) {
-            if let Place::File { path, identity } = &source.place {
+            if let SourceKey::File { path, identity } = &source.key {
                 source.is_present = !source.is_ended && is_there(identity, path);
             }
         }
@@ -248,13 +248,13 @@ impl Progress {
 
     /// The output files of an earlier life that were not found are gone.
     pub(crate) fn forget_missing_outputs(&mut self) {
-        self.sources.retain(|_, source| source.missing_since.is_none() || !matches!(source.place, Place::Output(_)));
+        self.sources.retain(|_, source| source.missing_since.is_none() || !matches!(source.key, SourceKey::Output(_)));
     }
 
     /// A source goes by another name, or is known better.
-    pub(crate) fn place(&mut self, id: SourceId, place: Place) {
+    pub(crate) fn set_key(&mut self, id: SourceId, key: SourceKey) {
         if let Some(source) = self.sources.get_mut(&id) {
-            source.place = place;
+            source.key = key;
         }
     }
 
@@ -263,8 +263,8 @@ impl Progress {
         if let Some(source) = self.sources.get_mut(&lost) {
             source.missing_since = Some(now);
         }
-        let missing = self.sources.iter().filter_map(|(id, source)| match source.place {
-            Place::File { .. } if !source.is_retired && *id != lost => {
+        let missing = self.sources.iter().filter_map(|(id, source)| match source.key {
+            SourceKey::File { .. } if !source.is_retired && *id != lost => {
                 Some((source.missing_since?, *id, source.is_present))
             }
             _ => None,
@@ -283,16 +283,16 @@ impl Progress {
     /// The content of a file is gone, and another one is in its place. How far it was read is remembered:
     /// a copy of it may come.
     pub(crate) fn end_content(&mut self, id: SourceId, now: UnixMillis) {
-        let Some(Place::File { path, identity }) = self.sources.get(&id).map(|source| source.place.clone()) else {
+        let Some(SourceKey::File { path, identity }) = self.sources.get(&id).map(|source| source.key.clone()) else {
             return;
         };
         let of_file = self.sources.values_mut().filter(|source| source.is_ended && !source.is_retired);
         let mut of_file: Vec<&mut Source> = of_file
-            .filter(|source| match &source.place {
-                Place::File { path: other_path, identity: other } => {
+            .filter(|source| match &source.key {
+                SourceKey::File { path: other_path, identity: other } => {
                     *other_path == path && other.inode() == identity.inode()
                 }
-                Place::Output(_) => false,
+                SourceKey::Output(_) => false,
             })
             .collect();
         // The oldest first: ids grow.
@@ -322,18 +322,18 @@ impl Progress {
     }
 
     /// A line of a source waits for a report.
-    pub(crate) fn wait(&mut self, mark: Mark) {
-        if let Some(source) = self.sources.get_mut(&mark.source) {
+    pub(crate) fn wait(&mut self, line_end: Offset) {
+        if let Some(source) = self.sources.get_mut(&line_end.source) {
             source.waiting += 1;
-            source.taken = mark.point();
+            source.taken = line_end.point();
         }
     }
 
     /// A line does not wait any more: it is in a report, or was dropped and counted.
-    pub(crate) fn cover(&mut self, mark: Mark) {
-        if let Some(source) = self.sources.get_mut(&mark.source) {
+    pub(crate) fn mark_reported(&mut self, line_end: Offset) {
+        if let Some(source) = self.sources.get_mut(&line_end.source) {
             source.waiting -= 1;
-            source.covered = mark.point();
+            source.covered = line_end.point();
         }
     }
 
@@ -347,9 +347,9 @@ impl Progress {
         };
         for source in self.sources.values_mut() {
             source.reported = source.covered;
-            match &source.place {
-                Place::Output(name) => drop(saved.outputs.insert(name.clone(), source.reported.offset)),
-                Place::File { path, identity } => {
+            match &source.key {
+                SourceKey::Output(name) => drop(saved.outputs.insert(name.clone(), source.reported.offset)),
+                SourceKey::File { path, identity } => {
                     let seen = source.missing_since.filter(|_| !source.is_present);
                     let seen = seen.unwrap_or(now - now.rem_euclid(SEEN_STEP_MS));
                     let (path, identity, Point { offset, check }) = (path.clone(), *identity, source.reported);
@@ -375,5 +375,5 @@ impl Progress {
 }
 
 #[cfg(test)]
-#[path = "progress_tests.rs"]
+#[path = "read_offsets_tests.rs"]
 mod tests;

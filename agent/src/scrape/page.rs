@@ -2,20 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 
 use systole_shared::ComponentKind;
 
 use super::internal;
+use super::stable_hash::StableHasher;
 use super::text::{Labels, Sample, TextReader};
 use crate::model::mapping::{Counter, Field, Gauge, Kind, Mapping, Naming, Role, Target};
 
 /// Everything that a scrape said of a process.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reading {
+pub(crate) struct Scrape {
     /// Its components, in the order of their first series.
-    pub(crate) components: Vec<ComponentReading>,
+    pub(crate) components: Vec<ScrapedComponent>,
     /// Seconds since the process's start.
     pub(crate) uptime_seconds: Option<f64>,
     /// The process's start, in seconds since the epoch.
@@ -32,13 +31,13 @@ pub(crate) struct Reading {
 
 /// One component in a scrape.
 #[derive(Clone, Debug)]
-pub(crate) struct ComponentReading {
+pub(crate) struct ScrapedComponent {
     /// As the engine names it.
     pub(crate) id: String,
     /// What it does.
     pub(crate) kind: ComponentKind,
     /// Its counters, series by series.
-    pub(crate) counters: Vec<CounterReading>,
+    pub(crate) counters: Vec<ScrapedCounter>,
     /// Its gauges.
     pub(crate) gauges: Gauges,
     /// What it may be in the engine's own monitoring.
@@ -49,7 +48,7 @@ pub(crate) struct ComponentReading {
 
 /// One series of a counter.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct CounterReading {
+pub(crate) struct ScrapedCounter {
     /// The field it adds to.
     pub(crate) field: Counter,
     /// Which of the field's alternative sets of metrics it is of; the lowest that is there counts.
@@ -90,10 +89,10 @@ pub(crate) struct Gauges {
 const LARGEST_TOTAL: f64 = 9.2e18;
 
 /// A reading of a body that is still coming.
-pub(crate) struct BegunReading<'m> {
+pub(crate) struct PartialScrape<'m> {
     mapping: &'m Mapping,
     text: TextReader,
-    reading: Reading,
+    scrape: Scrape,
     /// Where each component stands in the reading.
     index: HashMap<String, usize>,
     captures: Captures,
@@ -117,13 +116,13 @@ impl Captures {
     }
 }
 
-impl<'m> BegunReading<'m> {
+impl<'m> PartialScrape<'m> {
     /// Begins, in the terms of a mapping.
     pub(crate) fn new(mapping: &'m Mapping) -> Self {
-        BegunReading {
+        PartialScrape {
             mapping,
             text: TextReader::default(),
-            reading: Reading::default(),
+            scrape: Scrape::default(),
             index: HashMap::new(),
             captures: Captures::default(),
         }
@@ -131,8 +130,8 @@ impl<'m> BegunReading<'m> {
 
     /// Takes the next bytes.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        let BegunReading { mapping, text, reading, index, captures } = self;
-        text.push(chunk, |sample| reading.add(&sample, mapping, index, captures));
+        let PartialScrape { mapping, text, scrape, index, captures } = self;
+        text.push(chunk, |sample| scrape.add(&sample, mapping, index, captures));
     }
 
     /// Whether the body so far ends with a whole line.
@@ -141,16 +140,16 @@ impl<'m> BegunReading<'m> {
     }
 
     /// The body has ended.
-    pub(crate) fn finish(self) -> Reading {
-        let BegunReading { mapping, text, mut reading, mut index, mut captures } = self;
-        reading.garbage_lines = text.finish(|sample| reading.add(&sample, mapping, &mut index, &mut captures));
-        internal::mark(&mut reading.components);
-        reading.captured_at = captures.of_one_process().filter(|_| mapping.timestamps_show_expiry());
-        reading
+    pub(crate) fn finish(self) -> Scrape {
+        let PartialScrape { mapping, text, mut scrape, mut index, mut captures } = self;
+        scrape.garbage_lines = text.finish(|sample| scrape.add(&sample, mapping, &mut index, &mut captures));
+        internal::mark(&mut scrape.components);
+        scrape.captured_at = captures.of_one_process().filter(|_| mapping.timestamps_show_expiry());
+        scrape
     }
 }
 
-impl Reading {
+impl Scrape {
     /// What the engine's own monitoring counts is a part of the pipeline's totals.
     pub(crate) fn count_internal(&mut self) {
         self.components.iter_mut().for_each(|component| component.is_internal = false);
@@ -158,7 +157,7 @@ impl Reading {
 
     /// Reads a whole body.
     pub(crate) fn of(body: &[u8], mapping: &Mapping) -> Self {
-        let mut begun = BegunReading::new(mapping);
+        let mut begun = PartialScrape::new(mapping);
         begun.push(body);
         begun.finish()
     }
@@ -210,14 +209,14 @@ impl Reading {
         kind: ComponentKind,
         role: impl FnOnce() -> Role,
         index: &mut HashMap<String, usize>,
-    ) -> &mut ComponentReading {
+    ) -> &mut ScrapedComponent {
         let at = match index.get(id) {
             Some(at) => *at,
             None => {
                 let gauges = Gauges::default();
                 let (name, id, counters) = (id.to_owned(), id.to_owned(), Vec::new());
                 let role = role();
-                self.components.push(ComponentReading { id, kind, counters, gauges, role, is_internal: false });
+                self.components.push(ScrapedComponent { id, kind, counters, gauges, role, is_internal: false });
                 index.insert(name, self.components.len() - 1);
                 self.components.len() - 1
             }
@@ -261,7 +260,7 @@ impl Ranks {
     }
 }
 
-impl ComponentReading {
+impl ScrapedComponent {
     /// Which ranks count: the lowest that is there, but one that the last scrape had, so that what one
     /// set told before is not told again by another that appears only now.
     pub(crate) fn ranks(&self, is_known: impl Fn(SeriesKey) -> bool) -> Ranks {
@@ -284,7 +283,7 @@ impl ComponentReading {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
                 let total = valid.then_some(sample.value as u64);
                 let series = series_key(&self.id, field, sample.name, sample.labels);
-                self.counters.push(CounterReading { field, rank, series, total, at: sample.timestamp });
+                self.counters.push(ScrapedCounter { field, rank, series, total, at: sample.timestamp });
             }
             Field::Gauge(gauge) if sample.value.is_finite() && sample.value >= 0.0 => {
                 self.gauges.add(gauge, sample.value);
@@ -322,21 +321,27 @@ impl Gauges {
     }
 }
 
-/// Tells whether keys that were kept mean the same series still: how they are made may change with
-/// the compiler, and strange keys would count every series whole.
+/// Tells whether keys that were kept mean the same series still: keys that are made in another way would
+/// count every series whole.
 pub(crate) fn keys_check() -> u64 {
     series_key("check", Counter::ReceivedEvents, "check", Labels::none()).0
 }
 
 /// Labels are summed, so that their order does not matter.
 fn series_key(component: &str, field: Counter, metric: &str, labels: Labels<'_>) -> SeriesKey {
-    let mut sum = 0_u64;
-    for label in labels.iter() {
-        let mut hasher = DefaultHasher::new();
-        label.hash(&mut hasher);
-        sum = sum.wrapping_add(hasher.finish());
+    let label = |(name, value): (&str, Cow<'_, str>)| StableHasher::default().text(name).text(&value).finish();
+    let sum = labels.iter().map(label).fold(0, u64::wrapping_add);
+    SeriesKey(StableHasher::default().text(component).number(number_of(field)).text(metric).number(sum).finish())
+}
+
+/// The number of a counter in keys that are kept: it must not change.
+fn number_of(counter: Counter) -> u64 {
+    match counter {
+        Counter::ReceivedEvents => 0,
+        Counter::SentEvents => 1,
+        Counter::ReceivedBytes => 2,
+        Counter::SentBytes => 3,
+        Counter::Errors => 4,
+        Counter::Discarded => 5,
     }
-    let mut hasher = DefaultHasher::new();
-    (component, field, metric, sum).hash(&mut hasher);
-    SeriesKey(hasher.finish())
 }
