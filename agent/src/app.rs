@@ -1,7 +1,7 @@
 //! The agent as a whole: its parts, their start, and their end in order.
 //!
-//! One thread runs all of it. That is enough for hundreds of pipelines, keeps the memory of a second
-//! one, and the kernel's signal at the parent's death, which is at the thread's death, stays true.
+//! One thread runs all of it. That is enough for hundreds of pipelines and saves memory. The kernel's
+//! signal at the parent's death comes at the death of the thread, so it must be the main thread.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -65,12 +65,12 @@ struct App {
     pipelines: Arc<PipelineSet>,
     /// Ends when all pipelines have.
     reloader: JoinHandle<()>,
-    /// Asks the reloader to read the configuration anew.
+    /// Makes the reloader read the configuration again.
     reload_requested: Arc<Notify>,
     heartbeat: JoinHandle<()>,
     uplink: JoinHandle<()>,
     outbox: Arc<Outbox>,
-    /// Who answers those who ask the agent itself.
+    /// The agent's own pages and socket.
     servers: TaskTracker,
     /// Ends the pipelines' processes.
     stop: CancellationToken,
@@ -91,13 +91,13 @@ pub(crate) fn run(config: Config, overrides: Overrides) -> anyhow::Result<()> {
         let _lock = match DataDirLock::take(&config.data_dir).await {
             Ok(lock) => Some(lock),
             Err(held @ LockError::Held(_)) => return Err(held.into()),
-            // Pipelines run without a disk, too, and what is wrong with it is told below.
+            // Pipelines run without a disk, too; the fault is logged below.
             Err(LockError::Unusable(_)) => None,
         };
         let signals = Signals::listen().context("cannot listen to signals")?;
         App::start(config, overrides)?.run(signals).await
     });
-    // A reading of the host that hangs must not hold up the end.
+    // Reading values of the host may hang, which must not block the end.
     runtime.shutdown_background();
     result
 }
@@ -105,18 +105,19 @@ pub(crate) fn run(config: Config, overrides: Overrides) -> anyhow::Result<()> {
 impl App {
     fn start(config: Config, overrides: Overrides) -> anyhow::Result<App> {
         if let Err(error) = files::make_dir(&config.data_dir) {
-            tracing::error!(%error, data_dir = %config.data_dir.display(), "data_dir cannot be made; the agent runs on, but will have to enrol again at its next start");
+            tracing::error!(%error, data_dir = %config.data_dir.display(), "cannot create data_dir; the agent runs, but must enrol again at its next start");
         }
         rlimit::raise();
         let is_tls = |url: &reqwest::Url| url.scheme() == "https";
         let scrapes_tls =
             config.pipelines.iter().filter_map(|p| p.metrics.as_ref()).any(|metrics| is_tls(&metrics.url));
         http_client::install_tls();
-        let scraper =
-            Arc::new(Scraper::new(http_client::for_scrapes(scrapes_tls).context("cannot make ready for scraping")?));
+        let scraper = Arc::new(Scraper::new(
+            http_client::for_scrapes(scrapes_tls).context("cannot create the HTTP client for scrapes")?,
+        ));
         let counters = Arc::new(AgentCounters::default());
         let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
-            .context("cannot make ready for the collector")?;
+            .context("cannot create the HTTP client for the collector")?;
 
         let machine = Machine::detect(config.machine_id.as_deref());
         let names = NodeNames { machine, name: config.name.clone(), labels: config.labels.clone() };
@@ -126,7 +127,7 @@ impl App {
             host = names.hostname(), data_dir = %config.data_dir.display(), "systole-agent started");
         if let Some(errors) = &config.errors {
             counters.config_error.set(Some(&errors.to_string()));
-            tracing::error!("the configuration file is not taken, the agent runs with its last valid state: {errors}");
+            tracing::error!("the configuration file is not used; the agent runs with the last valid one: {errors}");
         }
         config.remember();
 
@@ -152,7 +153,7 @@ impl App {
             tracing::info!(
                 reports = waiting,
                 bytes,
-                "reports of earlier lives of the agent wait in the spool and are sent first"
+                "reports of earlier runs of the agent wait in the spool and are sent first"
             );
         }
         let checkpoint = CheckpointFiles::new(&config.data_dir, boot);
@@ -246,10 +247,10 @@ impl App {
     async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         let failure = tokio::select! {
             name = end_signal(&mut signals, &self.reload_requested) => {
-                tracing::info!(signal = name, "ending: pipelines are stopped, then the last report is sent; a second signal ends at once");
+                tracing::info!(signal = name, "stopping: pipelines are stopped, then the last report is sent; a second signal stops the agent at once");
                 None
             }
-            ended = &mut self.reloader => Some(anyhow::anyhow!("the keeper of the pipelines ended unexpectedly: {ended:?}")),
+            ended = &mut self.reloader => Some(anyhow::anyhow!("the task that manages the pipelines ended unexpectedly: {ended:?}")),
             ended = &mut self.heartbeat => Some(anyhow::anyhow!("the heartbeat ended unexpectedly: {ended:?}")),
             ended = &mut self.uplink => Some(anyhow::anyhow!("the uplink ended unexpectedly: {ended:?}")),
         };
@@ -263,7 +264,7 @@ impl App {
         };
         if !in_order.await {
             kill(&pipelines);
-            anyhow::bail!("ended at once by a second signal; processes were killed, the last report may be lost");
+            anyhow::bail!("stopped at once by a second signal; processes were killed, the last report may be lost");
         }
         failure.map_or(Ok(()), Err)
     }
@@ -287,7 +288,7 @@ impl App {
             Ok(_) => tracing::info!("ended"),
             Err(_) => tracing::warn!(
                 reports = self.outbox.size().0,
-                "ended; the collector did not take the last reports in time, they are sent at the next start"
+                "stopped; the collector did not acknowledge the last reports in time, they are sent at the next start"
             ),
         }
     }

@@ -1,5 +1,5 @@
-//! What fuzzers feed: the parts of the agent that read bytes of others, and what must hold of them
-//! whatever these bytes are. A function returns, or panics with what does not hold.
+//! The functions that fuzzers call: parts of the agent that read bytes of others, with their invariants
+//! for any input. A function returns, or panics with the invariant that is broken.
 //!
 //! A panic ends the agent (`panic = "abort"`), so a dependency that panics at data of others lets others
 //! end it. These are the places where such data reaches one:
@@ -82,7 +82,7 @@ fn check_metered(counted: &ReportDeltas) {
     }
 }
 
-/// The next life of the agent goes on from what this one saves.
+/// The next run of the agent continues from what this one saves.
 fn check_resumed(tracker: &mut DeltaTracker, scrape: &Scrape, mapping: &Mapping, at: i64) {
     let Some(saved) = tracker.save(&SourceHash::of("", mapping)) else { return };
     let json = serde_json::to_vec(&saved).expect("baselines are JSON");
@@ -97,7 +97,7 @@ fn check_resumed(tracker: &mut DeltaTracker, scrape: &Scrape, mapping: &Mapping,
 /// A file of the spool that a crash, or a disk, left behind; in a folder of the caller's.
 ///
 /// The input: how many reports were written, then three bytes for each spoilt place (where, as a
-/// fraction, and how), at last what stands behind them.
+/// fraction, and how), at last what follows them.
 pub fn segment(data: &[u8], dir: &Path) {
     let boot = BootId(Uuid::from_u128(1));
     let _ = std::fs::remove_dir_all(dir);
@@ -151,7 +151,7 @@ fn body(seq: u64, end: i64) -> Vec<u8> {
     format!(r#"{{"seq":{seq},"start":{end},"end":{end},"pipelines":[{{"id":"p","status":"RUNNING"}}]}}"#).into_bytes()
 }
 
-/// Names in a directory, and the pattern that looks for them; in a folder of the caller's.
+/// Names in a directory, and the pattern that searches them; in a folder of the caller's.
 ///
 /// The input: the pattern below the folder, then paths of files, each after a NUL. A path that begins
 /// with `>` is a symbolic link to the folder.

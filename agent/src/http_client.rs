@@ -42,7 +42,7 @@ pub(crate) enum TlsError {
         why: String,
     },
     /// Neither; this should not happen.
-    #[error("no client can be made")]
+    #[error("cannot create a client")]
     Build(#[source] reqwest::Error),
 }
 
@@ -104,14 +104,14 @@ pub(crate) fn innermost(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// The client for metrics endpoints. The ceiling of a scrape is the scraper's; proxies are for the
+/// The client for metrics endpoints. The limit of a scrape is the scraper's; proxies are for the
 /// way to the collector, not for this host's own processes. No connection is kept: many servers
 /// close an idle one after 5 s, which is just when the next scrape would use it.
 pub(crate) fn for_scrapes(uses_tls: bool) -> reqwest::Result<Client> {
     build(uses_tls, |builder| builder.no_proxy().pool_max_idle_per_host(0))
 }
 
-/// A host without root certificates cannot speak TLS, but its pipelines must run all the same.
+/// A host without root certificates cannot use TLS, but its pipelines must run.
 fn build(uses_tls: bool, with: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Client> {
     match with(base(uses_tls)).build() {
         Err(error) if uses_tls => {

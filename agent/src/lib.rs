@@ -1,11 +1,11 @@
-//! The agent of Systole: keeps the data pipelines of a node running, or watches ones that run
-//! already, and reports every few seconds how they and the host do.
+//! The agent of Systole: runs the data pipelines of a node, or watches ones that run already, and
+//! reports their health and that of the host every few seconds.
 //!
-//! The way of a report: [`supervise`] (states, lines) and [`scrape`] (counters) and [`host`] fill what
+//! The path of a report: [`supervise`] (states, lines) and [`scrape`] (counters) and [`host`] fill what
 //! [`report`] puts together whenever the heartbeat asks; the [`spool`] keeps it until the
-//! [`uplink`] has heard from the collector that it is committed.
+//! collector has committed it, which it answers to the [`uplink`].
 //!
-//! A library beside the binary, so that fuzzers can come to the parts; its interface is one function.
+//! A library beside the binary, so that fuzzers reach the parts; its interface is one function.
 
 #![forbid(unsafe_code)]
 
@@ -45,10 +45,10 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::config::Overrides;
 
-/// Exit code for a configuration with mistakes, from sysexits.h; systemd does not restart on it.
+/// Exit code for an invalid configuration, from sysexits.h; systemd does not restart on it.
 const BAD_CONFIGURATION: u8 = 78;
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 #[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
 pub fn main(args: Vec<OsString>) -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == supervise::process::exec::SUBCOMMAND) {
@@ -69,7 +69,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let command = cli.command.unwrap_or(Command::Run);
     let load = || config::load(&overrides, &env);
     let config = match command {
-        // Pipelines are not to stand still because somebody broke the file before a restart.
+        // Pipelines must run even if the file is invalid at a restart.
         Command::Run => load().or_else(|errors| config::last_known_good(&overrides, &env, errors)),
         Command::CheckConfig => load(),
         Command::Status { json } => match config::find_data_dir(&overrides, &env) {
@@ -91,7 +91,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let log = match logging::begin(config.log) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("systole-agent: cannot begin to log: {error}");
+            eprintln!("systole-agent: cannot start the log: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -114,7 +114,7 @@ fn status(data_dir: &Path, as_json: bool) -> ExitCode {
     }
 }
 
-/// How printing went; who reads may have read enough: `systole-agent check-config | head -1`.
+/// The result of printing; the reader may close the pipe early: `systole-agent check-config | head -1`.
 fn exit_code(printed: io::Result<()>) -> ExitCode {
     match printed {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,

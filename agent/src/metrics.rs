@@ -1,4 +1,4 @@
-//! What the agent counts of itself, for the `health` of its reports and for whoever asks it.
+//! What the agent counts of its own work, for the `health` of its reports and for its /metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -77,17 +77,17 @@ impl SelfNote {
 pub(crate) struct AgentCounters {
     /// What is wrong with the configuration file, while the last valid one is in force.
     pub(crate) config_error: SelfNote,
-    /// Reports that had to be dropped.
+    /// Reports that were dropped.
     pub(crate) lost_reports: SelfCounter,
-    /// Log lines that had to be dropped.
+    /// Log lines that were dropped.
     pub(crate) lost_log_lines: SelfCounter,
-    /// Items that the collector refused, or that were left out because it would.
+    /// Items that the collector refused or that were over a limit.
     pub(crate) refused_items: SelfCounter,
     /// Requests that failed.
     pub(crate) send_errors: SelfCounter,
     /// Scrapes that failed.
     pub(crate) scrape_errors: SelfCounter,
-    /// Lines of metrics endpoints that were no samples.
+    /// Invalid lines of metrics endpoints.
     pub(crate) garbage_metric_lines: SelfCounter,
     /// How often the collector answered again after it had not.
     pub(crate) reconnects: SelfCounter,
@@ -97,7 +97,7 @@ pub(crate) struct AgentCounters {
     pub(crate) committed_reports: SelfCounter,
     /// Reports made: the scrapes they waited for, and the reading of the host.
     pub(crate) reports: AgentTimer,
-    /// Scrapes that gave an answer.
+    /// Scrapes that were answered.
     pub(crate) scrapes: AgentTimer,
     /// Requests with reports that the collector answered: the way there, the commit, the way back.
     pub(crate) acks: AgentTimer,

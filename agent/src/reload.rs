@@ -1,7 +1,7 @@
-//! Keeps the pipelines as the configuration wants them, also when that changes: looks at the files
-//! every few seconds, and takes SIGHUP as a person's wish to try again.
+//! Keeps the pipelines as the configuration wants them, also when that changes: checks the files
+//! every few seconds, and takes SIGHUP as an operator's wish to try again.
 //!
-//! Looks instead of notifications: a handful of `stat` calls cost nothing, and they work on every
+//! Checks instead of notifications: a handful of `stat` calls cost nothing, and they work on every
 //! file system, through symbolic links that are swapped, and for files that are not there yet.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,11 +20,11 @@ use crate::metrics::AgentCounters;
 use crate::status::systemd::ServiceManager;
 use crate::supervise::manager::PipelineManager;
 
-/// Between two looks at the files. A change is taken when it has stood still for one look: an
+/// Between two checks at the files. A change is taken when it has stood still for one check: an
 /// editor may write a file in several steps.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a look may take.
+/// How long a check may take.
 const POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long it may take to read the configuration: its files may be on a mount that is dead.
@@ -38,13 +38,13 @@ pub(crate) struct Reloader {
     pub(crate) config: Config,
     /// Carries it out.
     pub(crate) pipelines: PipelineManager,
-    /// Told of reloads that somebody waits for.
+    /// Notified of reloads that an operator asked for.
     pub(crate) service_manager: Arc<ServiceManager>,
     /// Where the agent's health says that the file is not taken.
     pub(crate) counters: Arc<AgentCounters>,
     /// Asked by SIGHUP.
     pub(crate) reload_requested: Arc<Notify>,
-    /// Told when a pipeline that was taken out has been told of.
+    /// Notified when a report was made: it may have been the last one of a removed pipeline.
     pub(crate) report_made: Arc<Notify>,
     /// Ends this, when all pipelines have ended.
     pub(crate) stop: CancellationToken,
@@ -53,7 +53,7 @@ pub(crate) struct Reloader {
 /// When, and in which state, a file was seen; `None` when it was not there.
 type FileStamp = Option<(std::time::SystemTime, u64, u64)>;
 
-/// The files and what they looked like.
+/// The files and their stamps.
 type FileStamps = BTreeMap<PathBuf, FileStamp>;
 
 impl Reloader {
@@ -68,7 +68,7 @@ impl Reloader {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = self.reload_requested.notified() => {
-                    tracing::info!("SIGHUP: the configuration is read anew");
+                    tracing::info!("SIGHUP: reading the configuration again");
                     self.service_manager.reloading();
                     let all = self.config.pipelines.iter().map(|pipeline| pipeline.id.clone()).collect();
                     self.reload(&all, true).await;
@@ -108,14 +108,14 @@ impl Reloader {
             .map(|pipeline| pipeline.id.clone())
             .collect();
         if self.config.file.as_ref().is_some_and(|file| changed.contains(file)) {
-            tracing::info!("the configuration file has changed and is read anew");
+            tracing::info!("the configuration file has changed; reading it again");
             self.reload(&touched, false).await;
         } else if !touched.is_empty() {
             self.pipelines.apply(self.config.pipelines.clone(), &touched, false);
         }
     }
 
-    /// Reads the configuration; one with mistakes changes nothing.
+    /// Reads the configuration; one with errors changes nothing.
     async fn reload(&mut self, touched: &BTreeSet<PipelineId>, force: bool) {
         let overrides = self.overrides.clone();
         let read = tokio::task::spawn_blocking(move || {
@@ -123,7 +123,7 @@ impl Reloader {
             read.inspect(Config::remember)
         });
         let Ok(Ok(read)) = timeout(READ_TIMEOUT, read).await else {
-            tracing::error!("the configuration cannot be read: its disk does not answer; the last valid one stays");
+            tracing::error!("cannot read the configuration: its disk does not answer; the last valid one stays in use");
             return;
         };
         match read {
@@ -132,7 +132,7 @@ impl Reloader {
                 if !waits.is_empty() {
                     tracing::warn!(
                         settings = waits.join(", "),
-                        "settings have changed that need a restart of the agent; pipelines are taken over now"
+                        "settings have changed that need a restart of the agent; changes of pipelines apply now"
                     );
                 }
                 self.counters.config_error.set(None);
@@ -140,21 +140,21 @@ impl Reloader {
                 self.pipelines.apply(self.config.pipelines.clone(), touched, force);
             }
             Err(errors) => {
-                tracing::error!("the configuration is not taken, the last valid one stays: {errors}");
+                tracing::error!("the configuration is invalid, the last valid one stays in use: {errors}");
                 self.counters.config_error.set(Some(&errors.to_string()));
             }
         }
     }
 }
 
-/// Looks at files without holding up anybody: one may be on a mount that is dead.
+/// Checks files without blocking: one may be on a mount that is dead.
 #[derive(Default)]
 struct FileWatcher {
     pending: Option<JoinHandle<FileStamps>>,
 }
 
 impl FileWatcher {
-    /// How the files look; nothing if that could not be seen in time. One look at a time.
+    /// The stamps of the files; none if that takes too long. One check at a time.
     async fn poll(&mut self, files: Vec<PathBuf>) -> Option<FileStamps> {
         let poll = self.pending.get_or_insert_with(|| tokio::task::spawn_blocking(move || stamp_all(files)));
         let seen = timeout(POLL_TIMEOUT, poll).await.ok()?;
@@ -175,7 +175,7 @@ fn stamp(path: &Path) -> FileStamp {
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
-/// The files that look different, or that are in one of the two only.
+/// The files whose stamps differ, or that are in one of the two only.
 fn changes(before: &FileStamps, now: &FileStamps) -> BTreeSet<PathBuf> {
     let of_either = before.keys().chain(now.keys());
     of_either.filter(|file| before.get(*file) != now.get(*file)).cloned().collect()

@@ -22,14 +22,14 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
     if !has_command {
         for (key, is_there) in [("config_file", config_file.is_some()), ("validate", validate.is_some())] {
             if is_there {
-                section.error(key, "is of no use without command");
+                section.error(key, "needs command");
             }
         }
     }
     check_env(section, &env);
     let command = command?;
     if command.iter().chain(validate.iter().flatten()).any(|part| part.contains('\0')) {
-        section.error("command", "holds a NUL character");
+        section.error("command", "contains a NUL character");
         return None;
     }
     let Some((program, args)) = command.split_first().filter(|(program, _)| !program.trim().is_empty()) else {
@@ -42,10 +42,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
     if let Some(file) = config_file.as_ref().filter(|file| !names(args, file)) {
         section.error(
             "config_file",
-            format!(
-                "does not occur in command; write `{}` or {CONFIG_PLACEHOLDER} where the file belongs",
-                file.display()
-            ),
+            format!("is not in command; write `{}` or {CONFIG_PLACEHOLDER} in its place", file.display()),
         );
     }
     let config_file = config_file.or_else(|| vector_config(program, args, working_dir.as_deref()));
@@ -75,7 +72,10 @@ fn absolute(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
 fn check_env(section: &mut Section<'_>, env: &BTreeMap<String, String>) {
     for (name, value) in env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            section.error("env", format!("`{name}` is no variable: names have no `=`, and nothing holds NUL"));
+            section.error(
+                "env",
+                format!("invalid variable `{name}`: names must not contain `=`, and neither names nor values NUL"),
+            );
         }
     }
 }

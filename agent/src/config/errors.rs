@@ -1,8 +1,8 @@
-//! What is wrong with a configuration: all of it, not only the first.
+//! The errors of a configuration: all of them, not only the first.
 
 use std::fmt;
 
-/// One mistake: where it is, and what to do.
+/// One error: where it is, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
     /// The key, flag or variable, such as `pipeline "orders": metrics_url`.
@@ -11,17 +11,17 @@ pub(crate) struct Mistake {
     pub(crate) what: String,
 }
 
-/// Every mistake of a configuration, in the order in which they were found.
+/// Every error of a configuration, in the order in which they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConfigErrors(Vec<Mistake>);
 
 impl ConfigErrors {
-    /// Notes a mistake.
+    /// Notes a error.
     pub(crate) fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
         self.0.push(Mistake { key: key.into(), what: what.into() });
     }
 
-    /// Takes over the mistakes of a part.
+    /// Takes over the errors of a part.
     pub(crate) fn append(&mut self, mut part: ConfigErrors) {
         self.0.append(&mut part.0);
     }
@@ -43,7 +43,7 @@ impl ConfigErrors {
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        write!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
+        write!(f, "the configuration has {count} error{}:", if count == 1 { "" } else { "s" })?;
         for mistake in &self.0 {
             write!(f, "\n  {}: {}", mistake.key, mistake.what)?;
         }

@@ -8,7 +8,7 @@ use toml::Table;
 use super::errors::ConfigErrors;
 use super::last_known_good::SourceText;
 
-/// Reads and parses the TOML file at `path`; an unreadable or broken one is a mistake.
+/// Reads and parses the TOML file at `path`; an unreadable or broken one is a error.
 pub(crate) fn read_table(path: &Path, errors: &mut ConfigErrors) -> (Table, SourceText) {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

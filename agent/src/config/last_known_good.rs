@@ -1,5 +1,8 @@
-//! The last configuration file that had no mistakes, kept in the data directory: a host that starts
-//! while its file is broken runs what it ran before, and says so.
+//! The last configuration file that had no errors, kept in the data directory: a host that starts
+//! while its file is invalid runs what it ran before, and logs that.
+//!
+//! Without such a state, or when the configuration file is missing, the agent exits with 78. `check-config`
+//! always exits with 78 for an invalid file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,7 +41,7 @@ impl Config {
         }
         let kept = files::make_dir(&self.data_dir).and_then(|()| files::replace(&copy, text.as_bytes()));
         if let Err(error) = kept {
-            tracing::warn!(%error, path = %copy.display(), "the configuration cannot be kept as the last valid one");
+            tracing::warn!(%error, path = %copy.display(), "cannot save the configuration as the last valid one");
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn read(section: &mut Section<'_>, has_command: bool) -> LimitsConfig
     for key in ["nice", "memory_max", "cpu_max"] {
         let Some(value) = section.take(key) else { continue };
         if !has_command {
-            section.error(key, "is of no use without command; the agent limits what it runs itself");
+            section.error(key, "needs command; the agent limits only processes that it runs itself");
             continue;
         }
         let is_good = match key {

@@ -12,14 +12,14 @@ use crate::model::multiline::MultilineRule;
 use crate::model::pattern::Pattern;
 use crate::model::pipeline::LogFilesConfig;
 
-/// Patterns of one pipeline; each is looked up every few seconds.
+/// Patterns of one pipeline; each is searched every few seconds.
 const MAX_PATTERNS: usize = 32;
 
 /// `log_files`: absolute patterns; `follow_symlinks`.
 pub(super) fn read_log_files(section: &mut Section<'_>) -> LogFilesConfig {
     let texts = section.text_or_texts("log_files").unwrap_or_default();
     if texts.len() > MAX_PATTERNS {
-        section.error("log_files", format!("has {} patterns; at most {MAX_PATTERNS}", texts.len()));
+        section.error("log_files", format!("has {} patterns, at most {MAX_PATTERNS} are allowed", texts.len()));
     }
     let mut config = LogFilesConfig::default();
     for text in &texts {
@@ -55,12 +55,12 @@ pub(super) fn read_multiline(section: &mut Section<'_>) -> Option<Arc<MultilineR
     };
     let mut table = Section::new(section.name("multiline"), table, section.errors());
     if !table.has("start") {
-        table.error("start", "is missing; it matches the lines that begin an entry, like \"^[0-9]{4}-\"");
+        table.error("start", "is missing; it must match the first line of each entry, like \"^[0-9]{4}-\"");
     }
     let start = table.text("start").and_then(|start| match Regex::new(&start) {
         Ok(start) => Some(start),
         Err(error) => {
-            table.error("start", format!("is no regular expression: {error}"));
+            table.error("start", format!("invalid regular expression: {error}"));
             None
         }
     });

@@ -1,4 +1,4 @@
-//! Puts the configuration together.
+//! Builds the configuration from flags, environment and file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,8 +36,8 @@ pub(crate) struct Overrides {
     pub(crate) log_format: Option<String>,
 }
 
-/// Where the data are, for commands that need nothing else: the rest of the configuration may be
-/// missing, wrong, or, with its secrets, not readable for the one who asks.
+/// The data directory, for commands that need nothing else: the rest of the configuration may be
+/// missing, wrong, or not readable for this user.
 pub(crate) fn find_data_dir(flags: &Overrides, env: Lookup<'_>) -> Result<PathBuf, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     let mut found = data_dir_of(&mut Section::new("", Table::new(), &mut errors), flags, env);
@@ -51,7 +51,7 @@ pub(crate) fn find_data_dir(flags: &Overrides, env: Lookup<'_>) -> Result<PathBu
     Ok(found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value)))
 }
 
-/// Reads the configuration, or all its mistakes.
+/// Reads the configuration, or all its errors.
 pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     let path = file_of(flags, env);
@@ -90,8 +90,8 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
         errors.add(
             "token",
             format!(
-                "is missing, and {} holds no node token yet; make one with `systole-collector token create --kind enroll` \
-                 and give it as `token`, `token_file`, SYSTOLE_TOKEN or --token",
+                "is missing, and {} contains no node token yet; create one with `systole-collector token create --kind enroll` \
+                 and set it as `token`, `token_file`, SYSTOLE_TOKEN or --token",
                 data_dir.display()
             ),
         );
@@ -131,7 +131,7 @@ fn file_of(flags: &Overrides, env: Lookup<'_>) -> Option<PathBuf> {
     named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()))
 }
 
-/// The configuration file, if it can be read, and the data directory, whatever mistakes there are.
+/// The configuration file, if it can be read, and the data directory, even if there are errors.
 pub(super) fn places(flags: &Overrides, env: Lookup<'_>) -> Option<(PathBuf, PathBuf)> {
     let path = file_of(flags, env)?;
     let text = std::fs::read_to_string(&path).ok()?;
@@ -152,7 +152,7 @@ fn data_dir_of(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> Op
     )
 }
 
-/// The files for TLS; they are read here once, so that a mistake in them is found before it matters.
+/// The files for TLS; they are read here once, so that a error in them is found before it matters.
 fn tls_files(root: &mut Section<'_>, env: Lookup<'_>) -> TlsFiles {
     let mut file = |key, variable| settings::first(("", None), &[variable], env, (key, root.text(key)));
     let ca = file("ca_file", "SYSTOLE_CA_FILE");
@@ -212,7 +212,7 @@ impl Settings {
         let in_file = root.text("token");
         let token_file = root.text("token_file");
         if in_file.is_some() && token_file.is_some() {
-            root.error("token_file", "stands beside `token`; keep one of them");
+            root.error("token_file", "is set together with `token`; remove one of them");
         }
         let found = settings::first(
             ("--token", flags.token.as_deref()),
@@ -286,7 +286,7 @@ impl Settings {
                 if !file_is_broken {
                     errors.add(
                         "url",
-                        "is missing; give the collector's address as `url`, SYSTOLE_URL or --url, like http://collector.example:8080",
+                        "is missing; set the collector's address as `url`, SYSTOLE_URL or --url, like http://collector.example:8080",
                     );
                 }
                 None

@@ -26,7 +26,7 @@ fn errors(file: &str) -> ConfigErrors {
 }
 
 #[test]
-fn flags_win_over_variables_over_the_file_over_defaults() {
+fn flags_precede_variables_precede_file_precedes_defaults() {
     let file = "url = \"http://file:1\"\ndata_dir = \"/file\"\nlog_level = \"warn\"";
     let variables = [("SYSTOLE_URL", "http://env:1"), ("VF_URL", "http://vf:1"), ("VF_DATA_DIR", "/vf")];
     let flags = Overrides { url: Some("http://flag:1/".to_owned()), ..Overrides::default() };
@@ -40,7 +40,7 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
 }
 
 #[test]
-fn the_variables_of_the_vectorflow_agent_mean_the_same_and_are_as_lenient() {
+fn vectorflow_variables_are_compatible() {
     let variables = [
         ("VF_URL", "http://vf:1/"),
         ("VF_LOG_LEVEL", "loud"),
@@ -54,7 +54,7 @@ fn the_variables_of_the_vectorflow_agent_mean_the_same_and_are_as_lenient() {
 }
 
 #[test]
-fn a_whole_file_is_read() {
+fn full_file_is_parsed() {
     let config = good(
         r#"
         machine_id = "m-1"
@@ -95,7 +95,7 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
-fn every_mistake_is_found_in_one_run_and_names_its_key() {
+fn configuration_reports_all_errors_with_their_keys() {
     let found = errors(
         r#"
         colour = "red"
@@ -148,7 +148,7 @@ fn every_mistake_is_found_in_one_run_and_names_its_key() {
 }
 
 #[test]
-fn two_commands_with_the_same_endpoint_are_a_mistake_and_two_that_only_watch_it_are_not() {
+fn endpoint_shared_by_two_commands_is_an_error() {
     let pipeline =
         |id: &str, more: &str| format!("[[pipeline]]\nid = \"{id}\"\nmetrics_url = \"http://h:1/m\"\n{more}\n");
     let command = "command = [\"x\"]";
@@ -158,7 +158,7 @@ fn two_commands_with_the_same_endpoint_are_a_mistake_and_two_that_only_watch_it_
 }
 
 #[test]
-fn a_missing_url_and_a_missing_token_are_mistakes_unless_the_node_has_its_own() {
+fn missing_url_or_token_is_an_error_before_enrolment() {
     let variables = [("SYSTOLE_TOKEN", "")];
     let dir = tempfile::tempdir().unwrap();
     let file = format!("data_dir = {:?}", dir.path().display().to_string());
@@ -168,7 +168,7 @@ fn a_missing_url_and_a_missing_token_are_mistakes_unless_the_node_has_its_own() 
 }
 
 #[test]
-fn a_token_can_be_in_a_file_of_its_own() {
+fn token_can_be_in_a_separate_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     let file = format!("url = \"http://c:1\"\ntoken_file = {:?}", path.display().to_string());
@@ -180,7 +180,7 @@ fn a_token_can_be_in_a_file_of_its_own() {
 }
 
 #[test]
-fn a_bearer_token_that_no_header_can_carry_is_a_mistake_wherever_it_is() {
+fn bearer_token_invalid_in_a_header_is_an_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "two\nlines\n").unwrap();
     let pipeline = |more: &str| format!("[[pipeline]]\nid = \"a\"\nmetrics_url = \"http://h:1\"\n{more}");
@@ -191,14 +191,14 @@ fn a_bearer_token_that_no_header_can_carry_is_a_mistake_wherever_it_is() {
 }
 
 #[test]
-fn a_broken_file_is_one_mistake_and_its_text_is_not_shown() {
+fn broken_file_is_one_error_without_its_text() {
     let found = load_with("a = 1\ntoken = \"hunter2", &[("SYSTOLE_TOKEN", "")], Overrides::default()).unwrap_err();
     assert_eq!(found.keys().len(), 1, "{found}");
     assert!(found.to_string().contains("line 2") && !found.to_string().contains("hunter2"), "{found}");
 }
 
 #[test]
-fn the_shown_configuration_holds_no_secret() {
+fn printed_configuration_has_no_secret() {
     let file = r#"
         token = "enrol-secret"
         [[pipeline]]
@@ -217,7 +217,7 @@ fn the_shown_configuration_holds_no_secret() {
 }
 
 #[test]
-fn the_file_of_a_vector_is_found_in_its_command_and_judged_by_vector_itself() {
+fn vector_config_file_is_found_in_its_command() {
     let of = |command: &str| {
         let config = good(&format!("[[pipeline]]\nid = \"p\"\ncommand = {command}\n"));
         config.pipelines[0].command.clone().unwrap()
@@ -240,7 +240,7 @@ fn the_file_of_a_vector_is_found_in_its_command_and_judged_by_vector_itself() {
 }
 
 #[test]
-fn a_configuration_file_that_the_command_does_not_name_is_a_mistake() {
+fn config_file_missing_in_the_command_is_an_error() {
     let file = "[[pipeline]]\nid = \"p\"\ncommand = [\"run\", \"/b\"]\nconfig_file = \"/a\"\n\
                 [[pipeline]]\nid = \"q\"\nmetrics_url = \"http://h:1\"\nvalidate = [\"x\"]\n";
     let errors = errors(file);
@@ -248,7 +248,7 @@ fn a_configuration_file_that_the_command_does_not_name_is_a_mistake() {
 }
 
 #[test]
-fn the_last_valid_file_is_used_for_its_own_original_only() {
+fn last_valid_file_belongs_to_its_original() {
     let dir = tempfile::tempdir().unwrap();
     let (file, data) = (dir.path().join("agent.toml"), dir.path().join("data"));
     let line = format!("data_dir = \"{}\"\n", data.display());
@@ -276,7 +276,7 @@ fn the_last_valid_file_is_used_for_its_own_original_only() {
 }
 
 #[test]
-fn own_metrics_are_served_on_the_loopback_unless_told_otherwise() {
+fn metrics_listen_defaults_to_loopback() {
     let listen = |file: &str, variables: &[(&str, &str)]| {
         let variables: Vec<_> = variables.iter().copied().chain([("SYSTOLE_URL", "http://c:1")]).collect();
         load_with(file, &variables, Overrides::default()).map(|config| config.metrics_listen.map(|at| at.to_string()))
@@ -291,7 +291,7 @@ fn own_metrics_are_served_on_the_loopback_unless_told_otherwise() {
 }
 
 #[test]
-fn the_data_directory_is_found_without_anything_else() {
+fn data_directory_is_found_without_a_valid_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agent.toml");
     std::fs::write(&path, "data_dir = \"/in-the-file\"\nurl = 7\nno_such_key = 1").unwrap();

@@ -25,7 +25,7 @@ pub(crate) struct Mappings {
 }
 
 impl Mappings {
-    /// The mapping of that name. One with mistakes reads as the default, for its mistakes are
+    /// The mapping of that name. One with errors reads as the default, for its errors are
     /// noted already and need no second note at each pipeline that names it.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Mapping>> {
         match self.own.get(name) {
@@ -39,7 +39,7 @@ impl Mappings {
         self.built_in[0].clone()
     }
 
-    /// Every name, for mistakes.
+    /// Every name, for errors.
     pub(crate) fn names(&self) -> Vec<&str> {
         self.built_in.iter().map(|mapping| mapping.name()).chain(self.own.keys().map(String::as_str)).collect()
     }
@@ -66,7 +66,7 @@ pub(crate) fn read(root: &mut Section<'_>) -> Mappings {
     let mut own = BTreeMap::new();
     for (name, value) in root.table("metrics").unwrap_or_default() {
         if built_in.iter().any(|mapping| mapping.name() == name) {
-            root.error(&format!("metrics.{name}"), "is built in; give your own mapping another name");
+            root.error(&format!("metrics.{name}"), "is the name of a built-in mapping; choose another name");
             continue;
         }
         let Value::Table(table) = value else {
@@ -79,7 +79,7 @@ pub(crate) fn read(root: &mut Section<'_>) -> Mappings {
     Mappings { built_in, own }
 }
 
-/// Reads one mapping; `None` if it has mistakes, which are noted.
+/// Reads one mapping; `None` if it has errors, which are noted.
 pub(crate) fn read_one(name: &str, table: Table, errors: &mut ConfigErrors) -> Option<Mapping> {
     let mut own = ConfigErrors::default();
     let path = format!("metrics.{name}");
@@ -108,7 +108,7 @@ pub(crate) fn read_one(name: &str, table: Table, errors: &mut ConfigErrors) -> O
         if let Naming::Fixed(id) = &rule.component
             && !seen.insert(id)
         {
-            section.error("component", format!("id \"{id}\" stands twice"));
+            section.error("component", format!("duplicate id \"{id}\": ids must be unique in this mapping"));
         }
     }
     section.finish();
@@ -141,7 +141,7 @@ fn read_labelled(section: &mut Section<'_>) -> Option<Rule> {
             "component_label",
             "is missing; fields of the table itself need the label that names the component (or put them under [[metrics.NAME.component]])",
         ),
-        (Some(_), true) => section.error("component_label", "is of no use without fields such as received_events"),
+        (Some(_), true) => section.error("component_label", "needs fields such as received_events"),
         _ => {}
     }
     let is_there = label.is_some() || !fields.is_empty();
@@ -156,10 +156,7 @@ fn read_component(path: &str, mut section: Section<'_>) -> Option<Rule> {
     let fields = read_fields(&mut section);
     if fields.is_empty() {
         let names: Vec<_> = Field::ALL.iter().map(|field| field.name()).collect();
-        section.error(
-            "received_events",
-            format!("none of the fields is there; give at least one of {}", names.join(", ")),
-        );
+        section.error("received_events", format!("no field is set; set at least one of {}", names.join(", ")));
     }
     section.finish();
     Some(Rule { component: component?, kind, labels, fields })
@@ -175,7 +172,7 @@ fn read_naming(path: &str, section: &mut Section<'_>) -> Option<Naming> {
             section.error("id", fault.to_string());
         }
         if prefix.is_some() {
-            section.error("id_prefix", "stands beside id; it goes before ids that a component_label gives");
+            section.error("id_prefix", "is set together with id; it is a prefix for ids from component_label");
         }
     } else if let Some(label) = &label {
         section.rename(format!("{path}.component by \"{label}\""));
@@ -184,7 +181,7 @@ fn read_naming(path: &str, section: &mut Section<'_>) -> Option<Naming> {
         section.error(
             "id",
             if has_id {
-                "stands beside component_label; keep one of them"
+                "is set together with component_label; remove one of them"
             } else {
                 "is missing; every component needs one, or a component_label that names it"
             },
@@ -201,7 +198,7 @@ fn read_kind(section: &mut Section<'_>) -> Kind {
     let kind = section.text("kind");
     let label = section.text("kind_label");
     if kind.is_some() && label.is_some() {
-        section.error("kind_label", "stands beside kind; keep one of them");
+        section.error("kind_label", "is set together with kind; remove one of them");
     }
     match (kind.as_deref(), label) {
         (_, Some(label)) => Kind::Label(label),
@@ -209,7 +206,7 @@ fn read_kind(section: &mut Section<'_>) -> Kind {
         (Some("sink"), _) => Kind::Fixed(ComponentKind::Sink),
         (Some("transform") | None, _) => Kind::Fixed(ComponentKind::Transform),
         (Some(other), _) => {
-            section.error("kind", format!("`{other}` is no kind; source, transform or sink"));
+            section.error("kind", format!("invalid kind `{other}`, expected one of source, transform, sink"));
             Kind::Fixed(ComponentKind::Transform)
         }
     }

@@ -1,7 +1,7 @@
-//! What the agent is to do: flags over environment over file over defaults.
+//! The configuration. Precedence, highest first: flags, environment, TOML file, defaults.
 //!
-//! Everything is read once at start, through look-ups that tests fill with maps, and every mistake
-//! is collected, so that one run shows all there is to mend.
+//! The environment is read through look-ups that tests fill with maps. All errors are collected, so
+//! that one run reports all of them.
 
 mod command;
 mod errors;
@@ -50,7 +50,7 @@ pub(crate) struct Config {
     pub(crate) labels: BTreeMap<String, String>,
     /// What identifies the host at enrolment instead of `/etc/machine-id`.
     pub(crate) machine_id: Option<String>,
-    /// Certificates for the way to the collector.
+    /// Certificates for the connection to the collector.
     pub(crate) tls: TlsFiles,
     /// Where the agent's own metrics are served; none for off. Default [`DEFAULT_METRICS_LISTEN`].
     pub(crate) metrics_listen: Option<SocketAddr>,
@@ -87,10 +87,10 @@ impl Config {
     }
 }
 
-/// Where an agent keeps its data unless told otherwise.
+/// Where an agent keeps its data by default.
 pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/systole-agent";
 
-/// Where an agent serves its own metrics unless told otherwise: the VectorFlow agent's port.
+/// Where an agent serves its own metrics by default: the VectorFlow agent's port.
 pub(crate) const DEFAULT_METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// The file that is read when none is named and this one exists.
@@ -99,16 +99,16 @@ pub(crate) const DEFAULT_FILE: &str = "/etc/systole/agent.toml";
 /// The agent's own log, on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogConfig {
-    /// The least grave level that is written. Default info.
+    /// The least severe level that is written. Default info.
     pub(crate) level: tracing::Level,
-    /// How lines look. Default text.
+    /// The format of lines. Default text.
     pub(crate) format: LogFormat,
 }
 
-/// How lines of the agent's own log look.
+/// The format of lines of the agent's own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
+    /// For operators.
     Text,
     /// One JSON object per line.
     Json,

@@ -12,11 +12,11 @@ use super::{command, file, lines, process, settings};
 use crate::model::mapping::Mapping;
 use crate::model::pipeline::{MetricsConfig, PipelineConfig};
 
-/// Reads every pipeline; those with mistakes are left out, their mistakes noted.
+/// Reads every pipeline; those with errors are left out, their errors noted.
 pub(crate) fn read(root: &mut Section<'_>, mappings: &Mappings) -> Vec<PipelineConfig> {
     let tables = root.tables("pipeline");
     if tables.len() > MAX_PIPELINES_PER_REPORT {
-        root.error("pipeline", format!("there are {}; at most {MAX_PIPELINES_PER_REPORT}", tables.len()));
+        root.error("pipeline", format!("there are {}, at most {MAX_PIPELINES_PER_REPORT} are allowed", tables.len()));
     }
     let mut seen = BTreeSet::new();
     let mut served = BTreeMap::new();
@@ -27,7 +27,7 @@ pub(crate) fn read(root: &mut Section<'_>, mappings: &Mappings) -> Vec<PipelineC
         if !seen.insert(pipeline.id.clone()) {
             root.error(
                 &format!("pipeline \"{}\": id", pipeline.id),
-                "stands twice; every pipeline needs an id of its own",
+                format!("duplicate id `{}`: ids must be unique in this file", pipeline.id),
             );
             continue;
         }
@@ -36,7 +36,7 @@ pub(crate) fn read(root: &mut Section<'_>, mappings: &Mappings) -> Vec<PipelineC
         {
             root.error(
                 &format!("pipeline \"{}\": metrics_url", pipeline.id),
-                format!("is that of pipeline \"{other}\", too; two commands cannot serve the same address"),
+                format!("is also the address of pipeline \"{other}\"; two commands cannot serve the same address"),
             );
         }
         pipelines.push(pipeline);
@@ -67,7 +67,7 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
     if !has_command && !has_metrics && !has_process {
         section.error(
             "command",
-            "is missing, and so are metrics_url, pid_file and systemd_unit; give a command to keep running, or one or more of the others to watch",
+            "is missing, and so are metrics_url, pid_file and systemd_unit; set command to run the pipeline, or one or more of the others to watch it",
         );
     }
     section.finish();
@@ -109,7 +109,7 @@ fn read_metrics(section: &mut Section<'_>, mappings: &Mappings) -> Option<Metric
             ("count_internal", count_internal.is_some()),
         ] {
             if key.1 {
-                section.error(key.0, "is of no use without metrics_url");
+                section.error(key.0, "needs metrics_url");
             }
         }
     }
@@ -126,7 +126,7 @@ fn read_bearer(section: &mut Section<'_>) -> Option<Token> {
     let path = section.text("metrics_bearer_token_file");
     let (token, key) = match (token, path) {
         (Some(_), Some(_)) => {
-            section.error("metrics_bearer_token_file", "stands beside metrics_bearer_token; keep one of them");
+            section.error("metrics_bearer_token_file", "is set together with metrics_bearer_token; remove one of them");
             return None;
         }
         (Some(token), None) => (Token::new(&token), "metrics_bearer_token"),
@@ -137,7 +137,7 @@ fn read_bearer(section: &mut Section<'_>) -> Option<Token> {
         (None, None) => return None,
     };
     if !token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
-        section.error(key, "has characters that no header can carry");
+        section.error(key, "contains characters that are not allowed in a header");
         return None;
     }
     Some(token)
@@ -148,7 +148,7 @@ fn read_mapping_name(section: &mut Section<'_>, mappings: &Mappings) -> (Option<
     let Some(name) = section.text("metrics") else { return (Some(mappings.default()), false) };
     let mapping = mappings.get(&name);
     if mapping.is_none() {
-        section.error("metrics", format!("`{name}` is no mapping; there are: {}", mappings.names().join(", ")));
+        section.error("metrics", format!("unknown mapping `{name}`, expected one of {}", mappings.names().join(", ")));
     }
     (mapping, true)
 }

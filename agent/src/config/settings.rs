@@ -1,4 +1,4 @@
-//! Single settings: reads each from the first place that has it, and judges it.
+//! Single settings: reads each from the first place that has it, and validates it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use super::errors::ConfigErrors;
 use super::{DEFAULT_METRICS_LISTEN, LogFormat};
 use crate::model::spool::Bounds;
 
-/// A value and the place it came from, as mistakes name it.
+/// A value and the place it came from, as errors name it.
 pub(crate) struct Found {
     /// The value as it was written.
     pub(crate) value: String,
@@ -42,12 +42,12 @@ pub(crate) fn first(
 
 /// Reads an http or https address that requests may go to.
 pub(crate) fn http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text.trim()).map_err(|error| format!("is no URL ({error}); write http://HOST:PORT"))?;
+    let url = Url::parse(text.trim()).map_err(|error| format!("invalid URL ({error}), expected http://HOST:PORT"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err("must begin with http:// or https:// and name a host".to_owned());
+        return Err("must begin with http:// or https:// and contain a host".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or password: URLs are shown in logs; use a token".to_owned());
+        return Err("must not contain a user or password: URLs are written to logs; use a token".to_owned());
     }
     Ok(url)
 }
@@ -56,7 +56,7 @@ pub(crate) fn http_url(text: &str) -> Result<Url, String> {
 pub(crate) fn collector_url(text: &str) -> Result<Url, String> {
     let mut url = http_url(text)?;
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("must have neither a query (?) nor a fragment (#)".to_owned());
+        return Err("must not have a query (?) or a fragment (#)".to_owned());
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
@@ -69,11 +69,11 @@ const COLLECTOR_DATABASE: &str = "collector.db";
 /// Notes a data directory that cannot be the agent's.
 pub(crate) fn check_data_dir(path: &Path, errors: &mut ConfigErrors) {
     if path.exists() && !path.is_dir() {
-        errors.add("data_dir", format!("{} is a file; name a directory", path.display()));
+        errors.add("data_dir", format!("{} is a file, expected a directory", path.display()));
     } else if path.join(COLLECTOR_DATABASE).exists() {
         errors.add(
             "data_dir",
-            format!("{} is the data directory of systole-collector; name another one", path.display()),
+            format!("{} is the data directory of systole-collector; choose another one", path.display()),
         );
     }
 }
@@ -97,7 +97,7 @@ pub(crate) fn log_level(text: &str) -> Result<tracing::Level, String> {
         "info" => Ok(tracing::Level::INFO),
         "warn" | "warning" => Ok(tracing::Level::WARN),
         "error" => Ok(tracing::Level::ERROR),
-        other => Err(format!("`{other}` is no level; one of trace, debug, info, warn, error")),
+        other => Err(format!("invalid level `{other}`, expected one of error, warn, info, debug, trace")),
     }
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        other => Err(format!("`{other}` is no format; text or json")),
+        other => Err(format!("invalid format `{other}`, expected text or json")),
     }
 }
 
@@ -119,7 +119,10 @@ pub(crate) fn spool(found: Option<Found>, errors: &mut ConfigErrors) -> Bounds {
     if let Some(found) = found {
         match found.value.trim().parse() {
             Ok(bytes) if bytes >= MIN_SPOOL_BYTES => bounds.bytes = bytes,
-            _ => errors.add(found.place, format!("`{}` is no number of bytes from {MIN_SPOOL_BYTES}", found.value)),
+            _ => errors.add(
+                found.place,
+                format!("invalid size `{}`, expected a number of bytes, at least {MIN_SPOOL_BYTES}", found.value),
+            ),
         }
     }
     bounds
@@ -135,7 +138,7 @@ pub(crate) fn metrics_listen(found: Option<Found>, errors: &mut ConfigErrors) ->
             Ok(0) => None,
             Ok(port) => Some(SocketAddr::new(DEFAULT_METRICS_LISTEN.ip(), port)),
             Err(_) => {
-                errors.add(place, format!("`{text}` is no port; 0 to 65535, 0 for off"));
+                errors.add(place, format!("invalid port `{text}`, expected 0 to 65535 (0 for off)"));
                 None
             }
         };
@@ -146,8 +149,10 @@ pub(crate) fn metrics_listen(found: Option<Found>, errors: &mut ConfigErrors) ->
     match text.parse() {
         Ok(address) => Some(address),
         Err(_) => {
-            errors
-                .add(place, format!("`{text}` is no address; write ADDR:PORT, like {DEFAULT_METRICS_LISTEN}, or off"));
+            errors.add(
+                place,
+                format!("invalid address `{text}`, expected ADDR:PORT, like {DEFAULT_METRICS_LISTEN}, or off"),
+            );
             None
         }
     }
@@ -155,7 +160,7 @@ pub(crate) fn metrics_listen(found: Option<Found>, errors: &mut ConfigErrors) ->
 
 /// Reads `k=v,k2=v2`. Values may be empty or hold `=`.
 ///
-/// `strict` entries without `=` or key are mistakes; otherwise they are passed over, as the
+/// `strict` entries without `=` or key are errors; otherwise they are skipped, as the
 /// VectorFlow agent does with its own variables.
 pub(crate) fn labels_of(text: &str, strict: Option<(&str, &mut ConfigErrors)>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
@@ -169,7 +174,7 @@ pub(crate) fn labels_of(text: &str, strict: Option<(&str, &mut ConfigErrors)>) -
         }
     }
     if let (Some((place, errors)), false) = (strict, broken.is_empty()) {
-        errors.add(place, format!("`{}` is no label; write key=value,key2=value2", broken.join(",")));
+        errors.add(place, format!("invalid label `{}`, expected key=value,key2=value2", broken.join(",")));
     }
     labels
 }
@@ -177,11 +182,11 @@ pub(crate) fn labels_of(text: &str, strict: Option<(&str, &mut ConfigErrors)>) -
 /// Notes labels that the protocol would cut or leave out.
 pub(crate) fn check_labels(key: &str, labels: &BTreeMap<String, String>, errors: &mut ConfigErrors) {
     if labels.len() > MAX_LABELS {
-        errors.add(key, format!("has {} labels; at most {MAX_LABELS}", labels.len()));
+        errors.add(key, format!("has {} labels, at most {MAX_LABELS} are allowed", labels.len()));
     }
     for (name, value) in labels {
         if name.trim().is_empty() {
-            errors.add(key, "has a label without a name");
+            errors.add(key, "contains a label without a name");
         }
         if name.len() > MAX_SHORT_TEXT_BYTES || value.len() > MAX_SHORT_TEXT_BYTES {
             errors.add(key, format!("label `{name:.40}` is longer than {MAX_SHORT_TEXT_BYTES} bytes"));

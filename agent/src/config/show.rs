@@ -81,7 +81,7 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
                 writeln!(f, "cpu_max = {}.{:03}", millis / 1_000, millis % 1_000)?;
             }
             if let Some(file) = &command.config_file {
-                writeln!(f, "config_file = {:?}  # the command gets a copy", file.display().to_string())?;
+                writeln!(f, "config_file = {:?}  # the command reads a copy", file.display().to_string())?;
                 writeln!(f, "validate = {:?}", command.validate.as_deref().unwrap_or_default())?;
             }
         }

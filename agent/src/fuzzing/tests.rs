@@ -71,7 +71,7 @@ fn spoil(random: &mut StdRng, recordings: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn spoilt_answers_of_metrics_endpoints_break_nothing() {
+fn corrupt_metrics_responses_do_no_harm() {
     let mut random = StdRng::seed_from_u64(1);
     for _ in 0..80 {
         metrics(&spoil(&mut random, &METRICS));
@@ -79,7 +79,7 @@ fn spoilt_answers_of_metrics_endpoints_break_nothing() {
 }
 
 #[test]
-fn spoilt_files_of_the_spool_give_back_whole_reports_and_take_new_ones() {
+fn corrupt_spool_files_return_whole_reports() {
     let mut random = StdRng::seed_from_u64(2);
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..1_000 {
@@ -121,7 +121,7 @@ fn spoilt_names_in_directories_break_nothing() {
 }
 
 #[test]
-fn spoilt_output_of_processes_breaks_nothing() {
+fn corrupt_process_output_does_no_harm() {
     let mut random = StdRng::seed_from_u64(3);
     for _ in 0..300 {
         lines(&spoil(&mut random, &LINES));

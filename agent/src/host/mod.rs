@@ -1,4 +1,4 @@
-//! Figures of the host. What cannot be read is absent, never zero.
+//! Values of the host. A value that cannot be read is absent, never zero.
 //!
 //! Four independent readings, each on a thread of its own and with its own time-out: a file system
 //! whose server is gone never answers, and must not take CPU, memory and network with it. Everything

@@ -11,14 +11,14 @@ use super::Line;
 use super::last_output::LastOutput;
 use super::read_offsets::{Offset, ReadOffsets, SavedLogs};
 
-/// How often it is told that lines were not counted but estimated.
+/// How often an estimated number of lines is logged.
 const LOG_ESTIMATE_EVERY: Duration = Duration::from_secs(60);
 
 /// Text that waits per pipeline: thousands of usual lines, but not thousands of the longest.
 pub(crate) const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
 /// The waiting lines of one pipeline. Beyond the budget the oldest go: what a pipeline said last is
-/// what explains its end. What is read from files does not come to that, for a file can wait.
+/// what explains its end. That does not apply to files, because a file can wait.
 #[derive(Debug)]
 pub(crate) struct LogBuffer {
     lines: VecDeque<Waiting>,
@@ -26,7 +26,7 @@ pub(crate) struct LogBuffer {
     tokens: f64,
     refilled: Instant,
     dropped: u64,
-    /// Lines that were passed over and estimated since that was told last.
+    /// Lines that were skipped and estimated since that was logged last.
     estimated: u64,
     estimate_logged_at: Option<Instant>,
     /// How far the sources of the lines have come.
@@ -43,7 +43,7 @@ struct Waiting {
     line: Line,
     /// Its end in its source, if it can be read again there.
     line_end: Option<Offset>,
-    /// Lines of its source before it that were passed over.
+    /// Lines of its source before it that were skipped.
     skipped: u64,
 }
 
@@ -69,7 +69,7 @@ impl LogBuffer {
         self.take_in(Waiting { line, line_end: None, skipped: 0 }, now);
     }
 
-    /// Takes a line of a source, before which lines were passed over.
+    /// Takes a line of a source, before which lines were skipped.
     pub(crate) fn push_at(&mut self, line: Line, line_end: Offset, skipped: u64, now: Instant) {
         self.offsets.wait(line_end);
         self.take_in(Waiting { line, line_end: Some(line_end), skipped }, now);
@@ -113,17 +113,17 @@ impl LogBuffer {
         }
     }
 
-    /// So many lines of a source were passed over that has no later one.
+    /// Counts skipped lines of a source that has no later line.
     pub(crate) fn add_dropped(&mut self, lines: u64) {
         self.dropped += lines;
     }
 
-    /// So many lines are passed over, by estimate.
+    /// Counts skipped lines, by estimate.
     pub(crate) fn add_estimated(&mut self, lines: u64) {
         self.estimated += lines;
     }
 
-    /// Lines that were estimated since the last time, when it is time to tell of them.
+    /// Lines that were estimated since the last time, when it is time to log them.
     pub(crate) fn take_estimated(&mut self, now: Instant) -> Option<u64> {
         let is_due = self.estimate_logged_at.is_none_or(|told| now >= told + LOG_ESTIMATE_EVERY);
         if self.estimated == 0 || !is_due {
@@ -164,7 +164,7 @@ impl LogBuffer {
         &self.closed
     }
 
-    /// Goes on from what an earlier life of the agent kept.
+    /// Continues from what an earlier run of the agent kept.
     pub(crate) fn restore(&mut self, saved: SavedLogs, now: UnixMillis) {
         self.closed = saved.clone();
         self.offsets.restore(saved, now);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_burst_the_oldest_go_and_are_counted() {
+    fn burst_drops_and_counts_the_oldest_lines() {
         let now = Instant::now();
         let mut buffer = LogBuffer::new(now);
         (0..1_500).for_each(|number| buffer.push(line(&number.to_string()), now));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_long_run_200_lines_a_second_are_kept() {
+    fn budget_keeps_200_lines_per_second() {
         let start = Instant::now();
         let mut buffer = LogBuffer::new(start);
         let mut kept = 0;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_a_flood_is_kept() {
+    fn flood_keeps_its_last_line() {
         let now = Instant::now();
         let mut buffer = LogBuffer::new(now);
         (0..1_000).for_each(|_| buffer.push(line("flood"), now));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_bounded_by_their_bytes() {
+    fn long_lines_are_bounded_by_bytes() {
         let now = Instant::now();
         let mut buffer = LogBuffer::new(now);
         let long = "x".repeat(64 * 1024);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn estimates_are_told_once_a_minute_and_none_is_left_out() {
+    fn estimates_are_logged_once_a_minute() {
         let now = Instant::now();
         let mut buffer = LogBuffer::new(now);
         assert_eq!(buffer.take_estimated(now), None);

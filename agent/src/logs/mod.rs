@@ -1,8 +1,8 @@
 //! Lines that pipelines write: where they are read, what belongs together, levels, and the budget
 //! of what is kept.
 //!
-//! A process writes its output into files of the agent, not into pipes: what it says while the agent
-//! is away, or while it dies with the agent, is still there for the agent's next life.
+//! A process writes its output into files of the agent, not into pipes: lines that it writes while the
+//! agent does not run, or while both end, are still there for the agent's next run.
 
 pub(crate) mod budget;
 mod capture;

@@ -2,7 +2,7 @@
 //!
 //! A line that was read waits for a report, and a report waits for the spool; an agent that is killed
 //! in between must read it again. So what is kept over restarts is not how far a source was read,
-//! but behind which of its lines nothing is missing in the reports.
+//! but after which of its lines nothing is missing in the reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(crate) struct SourceId(u64);
 pub(crate) struct Offset {
     pub(crate) source: SourceId,
     pub(crate) end: u64,
-    /// What stands before the end.
+    /// What precedes the end.
     pub(crate) check: Check,
 }
 
@@ -50,13 +50,13 @@ impl Offset {
 /// What is kept of a pipeline's lines over restarts of the agent.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct SavedLogs {
-    /// The process's output: names of files, and behind which byte lines are missing in the reports.
+    /// The process's output: names of files, and after which byte lines are missing in the reports.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     outputs: BTreeMap<String, u64>,
     /// Log files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     files: Vec<SavedFile>,
-    /// The patterns whose files were looked for at least once.
+    /// The patterns whose files were searched at least once.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     patterns: BTreeSet<String>,
     /// Files that were written to last by this time may have been forgotten.
@@ -79,7 +79,7 @@ struct SavedFile {
     #[serde(flatten)]
     identity: Identity,
     offset: u64,
-    /// What stands before the offset; versions before this one did not keep it.
+    /// What precedes the offset; versions before this one did not keep it.
     #[serde(default, skip_serializing_if = "Check::is_none")]
     check: Check,
     seen: UnixMillis,
@@ -119,9 +119,9 @@ struct Source {
     key: SourceKey,
     /// Lines that wait for a report.
     waiting: usize,
-    /// Behind the last line that was taken.
+    /// After the last line that was taken.
     taken: Point,
-    /// Behind the last line that was put into a report, or dropped and counted.
+    /// After the last line that was put into a report, or dropped and counted.
     covered: Point,
     /// The same as of the last report.
     reported: Point,
@@ -152,7 +152,7 @@ impl ReadOffsets {
         self.open_at(key, Point::at(offset))
     }
 
-    /// The same where it is known what stands before.
+    /// The same where it is known what precedes.
     pub(crate) fn open_at(&mut self, key: SourceKey, point: Point) -> SourceId {
         self.add(key, point, None)
     }
@@ -176,7 +176,7 @@ impl ReadOffsets {
         id
     }
 
-    /// Goes on from what an earlier life of the agent kept.
+    /// Continues from what an earlier run of the agent kept.
     pub(crate) fn restore(&mut self, saved: SavedLogs, now: UnixMillis) {
         for (name, offset) in saved.outputs {
             self.add(SourceKey::Output(name), Point::at(offset), Some(now));
@@ -194,7 +194,7 @@ impl ReadOffsets {
         self.forgotten_until = saved.forgotten_until;
     }
 
-    /// Follows on a source of an earlier life; returns where it is to be read on.
+    /// Continues a source of an earlier run; returns the offset to read from.
     pub(crate) fn claim(&mut self, is_it: impl Fn(&SourceKey) -> bool) -> Option<(SourceId, u64)> {
         let missing = |source: &Source| source.missing_since.is_some() && is_it(&source.key);
         let (id, source) =
@@ -246,12 +246,12 @@ impl ReadOffsets {
         self.forgotten_until = self.forgotten_until.max(Some(written));
     }
 
-    /// The output files of an earlier life that were not found are gone.
+    /// The output files of an earlier run that were not found are gone.
     pub(crate) fn forget_missing_outputs(&mut self) {
         self.sources.retain(|_, source| source.missing_since.is_none() || !matches!(source.key, SourceKey::Output(_)));
     }
 
-    /// A source goes by another name, or is known better.
+    /// A source has another name, or more is known of it.
     pub(crate) fn set_key(&mut self, id: SourceId, key: SourceKey) {
         if let Some(source) = self.sources.get_mut(&id) {
             source.key = key;
@@ -311,12 +311,12 @@ impl ReadOffsets {
         }
     }
 
-    /// Whether the files of a pattern were looked for before, now or in an earlier life.
+    /// Whether the files of a pattern were searched before, now or in an earlier run.
     pub(crate) fn knows_pattern(&self, pattern: &str) -> bool {
         self.patterns.contains(pattern)
     }
 
-    /// The files of a pattern were looked for.
+    /// The files of a pattern were searched.
     pub(crate) fn learn_pattern(&mut self, pattern: &str) {
         self.patterns.insert(pattern.to_owned());
     }

@@ -25,7 +25,7 @@ fn restored(saved: &SavedLogs, now: UnixMillis) -> ReadOffsets {
 }
 
 #[test]
-fn a_line_that_waits_is_not_covered_and_one_that_was_reported_is() {
+fn offsets_cover_reported_lines_only() {
     let mut offsets = ReadOffsets::default();
     let source = offsets.open(output("a"), 100);
     let (first, second) = (line_end(source, 110), line_end(source, 120));
@@ -41,7 +41,7 @@ fn a_line_that_waits_is_not_covered_and_one_that_was_reported_is() {
 }
 
 #[test]
-fn a_source_is_followed_on_once_and_missing_till_then() {
+fn source_resumes_once_and_is_missing_until_then() {
     let mut offsets = ReadOffsets::default();
     offsets.open(file(1), 10);
     offsets.open(file(2), 20);
@@ -86,7 +86,7 @@ fn what_the_version_before_kept_is_read_and_paths_may_be_any_bytes() {
 }
 
 #[test]
-fn a_retired_source_stays_until_its_last_line_is_in_a_report() {
+fn retired_source_stays_until_fully_reported() {
     let mut offsets = ReadOffsets::default();
     let source = offsets.open(output("a"), 0);
     offsets.wait(line_end(source, 5));

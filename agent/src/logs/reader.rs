@@ -1,9 +1,11 @@
 //! Reads the output and log files of all pipelines, a few times a second.
 //!
 //! Not inotify: network file systems do not have it, and a busy log would wake the agent with every
-//! line. Asking hundreds of files for their length costs less than a line does. Off the agent's one
-//! thread, because a mount may be dead: what hangs is passed over by the next round, and holds one
-//! thread per pipeline that hangs.
+//! line. Reading the length of hundreds of files costs less than a line does. Off the agent's one
+//! thread, because a mount may be dead: the next round skips a pipeline that hangs, which holds one
+//! thread.
+//!
+//! A pipeline has 50 ms of a round. A flood is read after pauses of 10 to 50 ms, not in a busy loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +34,7 @@ const LEAST_FLOOD_PAUSE: Duration = Duration::from_millis(10);
 /// The longest: what comes in that time takes space on the disk.
 const LONGEST_FLOOD_PAUSE: Duration = Duration::from_millis(50);
 
-/// Between two looks for what pipelines left that are not there any more.
+/// Between two checks for what pipelines left that are not there any more.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Rounds that may hang at a time.
@@ -118,7 +120,7 @@ fn flood_pause(took: Duration) -> Duration {
     (took * FLOOD_PAUSE_SHARE).clamp(LEAST_FLOOD_PAUSE, LONGEST_FLOOD_PAUSE)
 }
 
-/// Counts as running for as long as it lives.
+/// Counts as running for as long as it exists.
 struct Running(Arc<AtomicUsize>);
 
 impl Running {
@@ -139,7 +141,7 @@ fn log_estimate(logs: &PipelineLogs, config: &PipelineConfig) {
         tracing::warn!(
             pipeline = %config.id,
             lines,
-            "more lines come than can be read; the oldest are dropped unread, and their count is an estimate"
+            "the pipeline writes more lines than can be read; the oldest are dropped unread, and their number is an estimate"
         );
     }
 }
@@ -173,7 +175,7 @@ mod tests {
     use crate::model::pipeline::LogFilesConfig;
 
     #[tokio::test]
-    async fn log_files_of_a_pipeline_that_is_not_there_any_more_are_closed() {
+    async fn log_files_of_a_removed_pipeline_are_closed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.log"), "line\n").unwrap();
         let registry = Arc::new(LogRegistry::new(dir.path()));
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_rests_between_two_looks_at_a_flood() {
+    fn reader_pauses_between_polls_of_a_flood() {
         assert_eq!(flood_pause(Duration::ZERO), LEAST_FLOOD_PAUSE);
         assert_eq!(flood_pause(Duration::from_millis(10)), Duration::from_millis(30));
         assert_eq!(flood_pause(Duration::from_secs(1)), LONGEST_FLOOD_PAUSE);

@@ -1,7 +1,8 @@
 //! The lines of all pipelines, by their ids.
 //!
-//! They outlive the pipelines: one that is taken out of the configuration and comes back must find
-//! what was read of its files before, or lines would be read twice.
+//! They outlive the pipelines: one that is removed from the configuration and comes back must find
+//! what was read of its files before, or lines would be read twice. The reader knows pipelines only
+//! through this registry, which the manager fills.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ impl LogRegistry {
         }
     }
 
-    /// Goes on from what an earlier life of the agent kept.
+    /// Continues from what an earlier run of the agent kept.
     pub(crate) fn restore(&self, saved: BTreeMap<PipelineId, SavedLogs>, now: UnixMillis) {
         for (id, saved) in saved {
             self.of(&id).with_buffer(|buffer| buffer.restore(saved, now));
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn output_is_swept_when_it_is_old_and_nobodys() {
+    fn sweep_deletes_output_of_removed_pipelines() {
         let dir = tempfile::tempdir().unwrap();
         let registry = LogRegistry::new(dir.path());
         let old = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);

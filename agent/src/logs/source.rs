@@ -41,7 +41,7 @@ pub(crate) struct PipelineLogs {
     /// Log files have lines that the budget had no room for.
     files_wait: AtomicBool,
     files_open: AtomicBool,
-    /// It was told that output goes through pipes.
+    /// It was logged that output goes through pipes.
     pipes_logged: AtomicBool,
 }
 
@@ -76,7 +76,7 @@ impl PipelineLogs {
         self.off_thread(Self::make_output).await.and_then(|made| made)
     }
 
-    /// Reads all that a process has written. Whether nobody writes to it any more.
+    /// Reads all that a process has written. Whether no process writes to it any more.
     pub(crate) async fn finish_output(self: &Arc<Self>, rule: Option<Arc<MultilineRule>>) -> bool {
         // A reader that broke down has no more to give.
         self.off_thread(move |logs| logs.read_output_to_its_end(rule.as_ref())).await.unwrap_or(true)
@@ -102,7 +102,7 @@ impl PipelineLogs {
         capture.begin(&self.buffer, clock::unix_millis())
     }
 
-    /// Output goes through pipes, or does not any more. Whether that is to be told.
+    /// Output goes through pipes, or does not any more. Whether that is to be logged.
     pub(crate) fn set_through_pipes(&self, through_pipes: bool) -> bool {
         !self.pipes_logged.swap(through_pipes, Ordering::Relaxed) && through_pipes
     }
@@ -113,7 +113,7 @@ impl PipelineLogs {
         capture.finish(&self.buffer, &mut round(rule, Amount::Everything, &mut Vec::new()))
     }
 
-    /// Reads output on, unless somebody else does just that. Whether there is more at once. Blocks.
+    /// Continues to read output, unless another thread does. Whether there is more at once. Blocks.
     pub(crate) fn poll_output(&self, rule: Option<&Arc<MultilineRule>>, scratch: &mut Vec<u8>) -> bool {
         let spared = if self.files_wait.load(Ordering::Relaxed) { SPARED_LINES } else { 0 };
         let mut capture = try_lock(&self.capture);

@@ -27,7 +27,7 @@ impl OwnFiles {
         OwnFiles { data_dir, files }
     }
 
-    /// The same with `file` in the place of `replaced`.
+    /// The same with `file` instead of `replaced`.
     pub(crate) fn with_other(&self, replaced: &Path, file: &Path) -> Self {
         let other = |own: &PathBuf| if own == replaced { file.to_owned() } else { own.clone() };
         OwnFiles { data_dir: self.data_dir.clone(), files: self.files.iter().map(other).collect() }

@@ -2,6 +2,11 @@
 //!
 //! The tables of the engines that are built in are TOML files like a user's own, read by the same
 //! code; a further engine is a further file and no code.
+//!
+//! Ids of components of `otelcol` and `fluentbit` begin with their kind (`receiver/otlp`), because these
+//! engines give a source and a sink the same name. Of alternative metrics (`first_of`) a component's
+//! counter keeps the set that it had at the last scrape, so that a set that appears later is not
+//! counted twice.
 
 use std::collections::HashMap;
 
@@ -20,13 +25,13 @@ pub(crate) enum Field {
 /// The counters of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(crate) enum Counter {
-    /// Events taken in.
+    /// Events received.
     ReceivedEvents,
-    /// Events given out.
+    /// Events sent.
     SentEvents,
-    /// Bytes taken in.
+    /// Bytes received.
     ReceivedBytes,
-    /// Bytes given out.
+    /// Bytes sent.
     SentBytes,
     /// Errors.
     Errors,
@@ -140,14 +145,14 @@ impl InternalTypes {
     }
 }
 
-/// What a mapping table says, before it is made ready for look-ups.
+/// The content of a mapping table, before it is prepared for look-ups.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct MappingParts {
     /// What pipelines call it.
     pub(crate) name: String,
     /// Metrics have their names with and without this before them.
     pub(crate) prefix: String,
-    /// Metrics have their names with and without each of these behind them.
+    /// Metrics have their names with and without each of these after them.
     pub(crate) suffixes: Vec<String>,
     /// Components that labels name and that are left out; a `*` at the end stands for anything.
     pub(crate) ignore: Vec<String>,
@@ -167,7 +172,7 @@ pub(crate) struct MappingParts {
 /// One component, or the components that a label names, and the metrics that are their fields.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Rule {
-    /// Whose fields these are.
+    /// The component that has these fields.
     pub(crate) component: Naming,
     /// What they do.
     pub(crate) kind: Kind,
@@ -186,7 +191,7 @@ pub(crate) enum Naming {
     Label {
         /// The label.
         label: String,
-        /// What stands before its value.
+        /// What precedes its value.
         prefix: String,
     },
 }
@@ -200,7 +205,7 @@ pub(crate) enum Kind {
     Label(String),
 }
 
-/// Sets of metrics, each of which tells the same: a component's field is the sum over the first set
+/// Sets of metrics, each of which counts the same: a component's field is the sum over the first set
 /// that it has any series of. Engines rename their metrics, and write both for a while.
 pub(crate) type Alternatives = Vec<Vec<String>>;
 
@@ -299,7 +304,7 @@ impl Mapping {
         &self.parts.internal
     }
 
-    /// Whether this target shows that a page is one of the engine. Programs of every kind tell their
+    /// Whether this target shows that a page is one of the engine. Programs of every kind show their
     /// start under its usual name.
     pub(crate) fn is_characteristic(&self, target: Target) -> bool {
         target != Target::StartTime || self.parts.start_time.is_some()

@@ -18,13 +18,13 @@ use thiserror::Error;
 pub(crate) enum PatternError {
     #[error("must be an absolute path, like \"/var/log/orders/*.log\"")]
     NotAbsolute,
-    #[error("names no file; write a pattern, like \"/var/log/orders/*.log\"")]
+    #[error("contains no file name; write a pattern, like \"/var/log/orders/*.log\"")]
     NoFile,
-    #[error("is no pattern: `**` must stand alone between two slashes")]
+    #[error("invalid pattern: `**` must be alone between two slashes")]
     MixedAnyDepth,
-    #[error("is no pattern: a `[` has no `]`")]
+    #[error("invalid pattern: a `[` has no `]`")]
     OpenClass,
-    #[error("is no pattern: `..` cannot stand after a wildcard")]
+    #[error("invalid pattern: `..` is not allowed after a wildcard")]
     ParentAfterWildcard,
 }
 
@@ -167,7 +167,7 @@ impl NamePattern {
         }
         let mut tokens = self.0.as_slice();
         let mut rest = name.as_bytes();
-        // Where to go on when what stands behind the last `*` does not fit: one letter later.
+        // Where to go on when what stands after the last `*` does not fit: one letter later.
         let mut retry: Option<(&[Token], &[u8])> = None;
         loop {
             match tokens.split_first() {
@@ -208,7 +208,7 @@ impl Token {
     }
 }
 
-/// What stands behind a `[`, and what stands behind its `]`. A `]` that comes first is one of the letters.
+/// What follows a `[`, and what follows its `]`. A `]` that comes first is one of the letters.
 fn parse_class(text: &str) -> Option<(Token, &str)> {
     let negated = text.strip_prefix(['!', '^']);
     let (is_negated, inside) = (negated.is_some(), negated.unwrap_or(text));

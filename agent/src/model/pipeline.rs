@@ -22,7 +22,7 @@ pub(crate) const CONFIG_PLACEHOLDER: &str = "{config}";
 pub(crate) struct PipelineConfig {
     /// Unique in the environment.
     pub(crate) id: PipelineId,
-    /// For people; the id when absent.
+    /// For operators; the id when absent.
     pub(crate) name: Option<String>,
     /// The user's labels of this pipeline.
     pub(crate) labels: BTreeMap<String, String>,
@@ -83,7 +83,7 @@ pub(crate) struct CommandConfig {
     /// The most that it may use.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
-    /// What judges a new configuration before it is used: program and arguments; none for no judge.
+    /// What validates a new configuration before it is used: program and arguments; none for no judge.
     #[serde(skip)]
     pub(crate) validate: Option<Vec<String>>,
 }

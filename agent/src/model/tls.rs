@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Files for the way to the collector: who it must be, and who we are.
+/// Files for the connection to the collector: its authorities, and the certificate of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     /// Certificates (PEM) of the authorities that are trusted instead of the system's.

@@ -1,4 +1,4 @@
-//! What a restarted agent goes on from, kept on the disk: the baselines of watched processes'
+//! What a restarted agent continues from, kept on the disk: the baselines of watched processes'
 //! counters, and how far lines were reported.
 //!
 //! A checkpoint belongs to a report: its deltas are what lies between these baselines and the ones
@@ -7,6 +7,14 @@
 //! the two belongs to the last report that was spooled is true. While reports wait in memory only,
 //! the old one stays, for with the agent they would be lost. The baselines of supervised processes
 //! are not kept: these processes end with the agent.
+//!
+//! A line that waits for a report is not covered. A report that waits in memory does not move the
+//! checkpoint, unless the collector has acknowledged it: after a kill such lines are sent again rather
+//! than lost. On a disk that refuses all writes that can mean twice.
+//!
+//! Baselines are dropped when the endpoint, the mapping, or the way that series are hashed has changed.
+//! They are also dropped when the age of the process has not grown with the clock: then it is another
+//! process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -68,7 +76,7 @@ impl CheckpointFiles {
         }
     }
 
-    /// What the last life of the agent left.
+    /// What the last run of the agent left.
     pub(crate) fn load(&self, spool: &Spool) -> Checkpoint {
         let read = |path: &Path| -> Option<Saved> { serde_json::from_slice(&std::fs::read(path).ok()?).ok() };
         let of_spooled = |saved: &Saved| saved.boot.is_some_and(|boot| spool.has_seen(boot, saved.seq));
@@ -107,7 +115,7 @@ impl CheckpointFiles {
         match result {
             Ok(()) => self.is_logged = false,
             Err(error) if !std::mem::replace(&mut self.is_logged, true) => {
-                tracing::debug!(%error, "how far counters and lines were reported cannot be kept; after a restart of the agent watched pipelines count from their next scrape on, and lines may come twice");
+                tracing::debug!(%error, "cannot save the checkpoint; after a restart of the agent watched pipelines count from their next scrape, and lines may be reported twice");
             }
             Err(_) => {}
         }
@@ -132,14 +140,14 @@ mod tests {
         Checkpoint { trackers, logs: BTreeMap::new() }
     }
 
-    /// Which of the two states a new life finds.
+    /// Which of the two states a new run finds.
     fn found(dir: &Path) -> Vec<String> {
         let spool = Spool::open(&dir.join("spool"), boot(2), Bounds::default());
         CheckpointFiles::new(dir, boot(2)).load(&spool).trackers.into_keys().map(|id| id.to_string()).collect()
     }
 
     #[test]
-    fn a_kill_at_any_point_leaves_the_checkpoint_of_the_last_spooled_report() {
+    fn checkpoint_matches_the_last_spooled_report_after_a_kill() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(&dir.path().join("spool"), boot(1), Bounds::default());
         let mut files = CheckpointFiles::new(dir.path(), boot(1));
@@ -161,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_changed_is_not_written_again() {
+    fn unchanged_checkpoint_is_not_rewritten() {
         let dir = tempfile::tempdir().unwrap();
         let mut files = CheckpointFiles::new(dir.path(), boot(1));
         files.prepare(1, checkpoint("a"));
@@ -174,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_life_prepared_is_not_taken_over_by_the_next_one() {
+    fn prepared_checkpoint_of_a_killed_run_is_discarded() {
         let dir = tempfile::tempdir().unwrap();
         let mut killed = CheckpointFiles::new(dir.path(), boot(1));
         killed.prepare(1, checkpoint("reported"));
@@ -186,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn without_files_there_is_nothing_to_go_on_from() {
+    fn missing_files_give_an_empty_checkpoint() {
         assert_eq!(found(tempfile::tempdir().unwrap().path()), [""; 0]);
     }
 

@@ -1,7 +1,7 @@
 //! The heartbeat: a report every few seconds, and at once when a pipeline changed its state.
 //!
-//! A task of its own that waits for nobody: scrapes and host readings get a moment before each
-//! report, and what comes later is in the next one; sending is the uplink's.
+//! A separate task that never waits for long: scrapes and values of the host have a moment before each
+//! report, and later ones are in the next report. The uplink sends.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ const COALESCE_WINDOW: Duration = Duration::from_millis(50);
 /// time would not be faster on the agent's one thread.
 const SCRAPES_AT_ONCE: usize = 4;
 
-/// A scrape that takes longer gives its turn to the next one: endpoints that do not answer must not
-/// hold up the others.
+/// A scrape that takes longer releases its slot: endpoints that do not answer must not block the
+/// others.
 const SCRAPE_SLOT: Duration = Duration::from_millis(10);
 
 /// How long a report waits for the scrapes that it began.
@@ -47,7 +47,7 @@ const SCRAPE_GRACE: Duration = Duration::from_millis(500);
 /// How long a report waits for the lines that are there.
 const LOGS_GRACE: Duration = Duration::from_millis(300);
 
-/// The first report comes within this, for someone is waiting for it.
+/// The first report is made within this time: the operator waits for it.
 const FIRST_WITHIN: Duration = Duration::from_millis(500);
 
 /// Makes the reports.
@@ -66,21 +66,21 @@ pub(crate) struct Heartbeat {
     pub(crate) logs: Arc<LogRegistry>,
     /// Reads them.
     pub(crate) reader: Arc<LogReader>,
-    /// Where is kept what a restart goes on from.
+    /// Where is kept what a restart continues from.
     pub(crate) checkpoint: CheckpointFiles,
-    /// Told of changes of state.
+    /// Notified of changes of state.
     pub(crate) changed: Arc<Notify>,
-    /// To be told of every report.
+    /// Notified of every report.
     pub(crate) report_made: Arc<Notify>,
     /// How often to report.
     pub(crate) interval: watch::Receiver<Duration>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
-    /// How the way to the collector does.
+    /// How the connection to the collector does.
     pub(crate) connection: Arc<ConnectionStatus>,
     /// Where others see that reports are made.
     pub(crate) liveness: Arc<Liveness>,
-    /// Where systemd hears that this task lives.
+    /// Reports to systemd that this task is alive.
     pub(crate) watchdog: Watchdog,
     /// Start of the agent.
     pub(crate) started: Instant,
@@ -94,7 +94,7 @@ impl Heartbeat {
         let mut reported = Instant::now();
         'interval: loop {
             let period = *self.interval.borrow_and_update();
-            // Nodes that start together, or hear of a new interval together, must not report together
+            // Nodes that start together, or receive a new interval together, must not report together
             // for ever.
             let mut ticks = interval_at(Instant::now() + period.mul_f64(rand::random()), period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -166,7 +166,7 @@ impl Heartbeat {
         self.report_made.notify_one();
     }
 
-    /// If no report can be lost with the agent any more, it need not go back behind them.
+    /// If no report can be lost with the agent any more, it need not go back after them.
     fn commit(&mut self) {
         if !self.outbox.waits_in_memory() {
             self.checkpoint.commit();
@@ -185,7 +185,7 @@ impl Heartbeat {
         if refused > 0 && refused_before == 0 {
             tracing::warn!(
                 refused,
-                "the pipelines have more components than a report may have, or ids that are too long; those beyond are left out of the reports"
+                "the pipelines have too many components for a report, or ids that are too long; the surplus is not reported"
             );
         }
         self.counters.refused_items.add(refused);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_is_reported_at_once_and_the_next_one_a_second_after_that() {
+    async fn state_changes_are_reported_at_once_then_coalesced() {
         let changed = Arc::new(Notify::new());
         let pipelines = set_of_one(&changed);
         let begin = Instant::now();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_change_there_is_no_news() {
+    async fn unchanged_state_triggers_no_report() {
         let changed = Arc::new(Notify::new());
         let pipelines = set_of_one(&changed);
         changed.notify_one();

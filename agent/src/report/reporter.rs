@@ -23,7 +23,7 @@ const MAX_LOG_BYTES: usize = 2 * 1024 * 1024;
 /// What JSON adds to a line: its time, stream and level, and the names of all four.
 const LINE_OVERHEAD_BYTES: usize = 80;
 
-/// When the clock went on by this much more than the time that passed, somebody set it.
+/// When the clock advanced by this much more than the time that passed, it was set.
 const CLOCK_SET_MS: i64 = 2_000;
 
 /// What the agent says of itself in every report.
@@ -46,7 +46,7 @@ pub(crate) struct Reporter {
     seq: u64,
     end: UnixMillis,
     made: Instant,
-    /// Whose lines come first in the next report, so that a noisy one cannot keep the others out.
+    /// The pipeline with the first lines in the next report, so that a noisy one cannot displace the others.
     turn: usize,
 }
 
@@ -153,7 +153,7 @@ fn bound_components(reports: &mut [PipelineReport<'_>]) -> u64 {
 }
 
 /// Gives the pipelines' lines to their reports, those of ended processes first: what a process
-/// said last belongs into the report that tells of its end. Returns how many were dropped.
+/// said last belongs into the report of its end. Returns how many were dropped.
 fn fill_logs(pipelines: &[Arc<Pipeline>], reports: &mut [PipelineReport<'_>], turn: usize, now: UnixMillis) -> u64 {
     let count = pipelines.len();
     let mut room = LogRoom { lines: MAX_LOG_LINES_PER_REPORT, bytes: MAX_LOG_BYTES };

@@ -47,7 +47,7 @@ fn say(pipeline: &Pipeline, count: usize, text: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reports_are_numbered_and_their_intervals_join() {
+async fn reports_are_numbered_with_contiguous_intervals() {
     let pipelines = [pipeline("a")];
     let mut reporter = reporter();
     advance(Duration::from_secs(5)).await;
@@ -70,7 +70,7 @@ async fn report_has_the_nodes_name_and_says_that_the_agent_ends_once_it_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_clock_that_was_set_the_length_of_the_interval_stays_true() {
+async fn interval_length_survives_a_clock_change() {
     let mut reporter = reporter();
     for now in [86_400_000, 3_000] {
         advance(Duration::from_secs(5)).await;
@@ -80,7 +80,7 @@ async fn of_a_clock_that_was_set_the_length_of_the_interval_stays_true() {
 }
 
 #[test]
-fn lines_of_a_report_are_bounded_over_all_pipelines_and_the_rest_comes_next() {
+fn report_lines_are_bounded_over_all_pipelines() {
     let pipelines = [pipeline("a"), pipeline("b")];
     pipelines.iter().for_each(|pipeline| say(pipeline, 3_000, "x"));
     let mut reporter = reporter();
@@ -90,7 +90,7 @@ fn lines_of_a_report_are_bounded_over_all_pipelines_and_the_rest_comes_next() {
 }
 
 #[test]
-fn lines_of_a_report_are_bounded_in_bytes_as_json_has_them() {
+fn report_lines_are_bounded_in_json_bytes() {
     let pipelines: Vec<_> = (0..6).map(|number| pipeline(&number.to_string())).collect();
     pipelines.iter().for_each(|pipeline| say(pipeline, 15, &"\u{1}".repeat(60_000)));
     let mut reporter = reporter();
@@ -100,7 +100,7 @@ fn lines_of_a_report_are_bounded_in_bytes_as_json_has_them() {
 }
 
 #[test]
-fn components_beyond_the_bound_are_left_out_of_the_pipelines_with_the_most() {
+fn surplus_components_are_dropped_from_the_largest_pipelines() {
     let mapping = crate::config::vector_mapping();
     let pipelines: Vec<_> = (0..3).map(|number| pipeline(&number.to_string())).collect();
     for (pipeline, count) in pipelines.iter().zip([30_000, 5, 20_000]) {
@@ -124,7 +124,7 @@ fn components_beyond_the_bound_are_left_out_of_the_pipelines_with_the_most() {
 }
 
 #[test]
-fn the_last_lines_of_a_crash_are_in_the_report_that_tells_it() {
+fn crash_report_contains_its_last_lines() {
     let pipelines: Vec<_> = (0..8).map(|number| pipeline(&number.to_string())).collect();
     pipelines.iter().for_each(|pipeline| say(pipeline, 900, "noise"));
     pipelines[5].change(|state| state.status = PipelineStatus::Crashed);

@@ -13,7 +13,7 @@ use super::stable_hash::StableHasher;
 use super::totals::{Deltas, InputCounterChoice, Totals};
 use crate::model::mapping::Mapping;
 
-/// The meter of one pipeline.
+/// The tracker of one pipeline.
 #[derive(Debug)]
 pub(crate) struct DeltaTracker {
     baselines: Baselines,
@@ -21,10 +21,10 @@ pub(crate) struct DeltaTracker {
     uptime_seconds: Option<f64>,
     start_time_seconds: Option<f64>,
     answered_at: Option<UnixMillis>,
-    /// Last answer to the life before, until the first one to this.
+    /// Last answer to the run before, until the first one to this.
     resumed_at: Option<UnixMillis>,
     had_process: bool,
-    /// The process that was counted is gone; who answers next is another one.
+    /// The process that was counted has ended; the next answer is of another one.
     has_ended: bool,
     pending: Option<Totals>,
     reset: bool,
@@ -45,7 +45,7 @@ pub(crate) struct ReportDeltas {
     pub(crate) error: Option<String>,
 }
 
-/// What is kept of a meter over the agent's end.
+/// What is kept of a tracker over the agent's end.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct SavedTracker {
@@ -83,13 +83,13 @@ impl SourceHash {
     }
 }
 
-/// Start times that differ by less are the same: some engines compute theirs anew at each scrape.
+/// Start times that differ by less are the same: some engines compute theirs again at each scrape.
 const START_TIME_NOISE_SECONDS: f64 = 1.0;
 
 /// How far the clocks of agent and process may differ when a start is compared with an answer.
 const CLOCK_NOISE_SECONDS: f64 = 5.0;
 
-/// How exactly the kernel tells the start of a process.
+/// How exactly the kernel shows the start of a process.
 const TICK_MS: i64 = 20;
 
 impl DeltaTracker {
@@ -121,7 +121,7 @@ impl DeltaTracker {
         }
     }
 
-    /// What is to be kept for the next life of the agent; nothing before the first answer. To be
+    /// What is to be kept for the next run of the agent; nothing before the first answer. To be
     /// asked right after [`DeltaTracker::take`], so that it belongs to what was taken.
     pub(crate) fn save(&self, source: &SourceHash) -> Option<SavedTracker> {
         let answered_at = self.answered_at?;
@@ -137,7 +137,7 @@ impl DeltaTracker {
         })
     }
 
-    /// Goes on from what was kept, if it is of this endpoint and mapping.
+    /// Continues from what was kept, if it is of this endpoint and mapping.
     pub(crate) fn resume(&mut self, saved: &SavedTracker, source: &SourceHash) {
         if source.is(saved.source) && saved.keys == page::keys_check() {
             self.baselines = Baselines::of_known_process(&saved.totals, &saved.expired);
@@ -149,7 +149,7 @@ impl DeltaTracker {
         }
     }
 
-    /// Which of the pipeline's processes this counts: a scrape that began in another life is void.
+    /// Which of the pipeline's processes this counts: a scrape that began in another run is void.
     pub(crate) fn process_number(&self) -> u64 {
         self.process_number
     }
@@ -166,7 +166,7 @@ impl DeltaTracker {
         self.restart_baselines(Baselines::of_running_process());
     }
 
-    /// A process that somebody else started is known to have begun at `at`. If that is after the
+    /// A process that the agent did not start is known to have begun at `at`. If that is after the
     /// last answer, or after `since` when there was none, all it counts is to be reported.
     pub(crate) fn note_process_start(&mut self, at: UnixMillis, since: UnixMillis) {
         if at > self.answered_at.unwrap_or(since) - TICK_MS {
@@ -175,7 +175,7 @@ impl DeltaTracker {
         }
     }
 
-    /// The process that somebody else started is gone: whoever answers next is another one.
+    /// The process that the agent did not start has ended: the next answer is of another one.
     pub(crate) fn note_process_end(&mut self) {
         self.process_number += 1;
         self.has_ended = true;
@@ -204,7 +204,7 @@ impl DeltaTracker {
         // An exporter that lost its engine answers, too. Taken as a reading, everything would have
         // vanished, and would count whole when it returns.
         if scrape.components.is_empty() && !self.baselines.is_empty() {
-            return self.fail("the answer holds none of the metrics that were there before".to_owned());
+            return self.fail("the answer contains none of the metrics that it had before".to_owned());
         }
         self.error = None;
         self.uptime_seconds = scrape.uptime_seconds.or(self.uptime_seconds);
@@ -220,7 +220,7 @@ impl DeltaTracker {
             let mut deltas = Deltas::default();
             let ranks = component.ranks(|series| round.knows(series));
             for counter in &component.counters {
-                // Those that do not count now have a baseline all the same, for when they do.
+                // Those that do not count now need a baseline for when they do.
                 let at = counter.at.filter(|_| scrape.captured_at.is_some());
                 let delta = round.delta(counter.series, counter.total, at);
                 if counter.rank != ranks.of(counter.field) {
@@ -238,7 +238,7 @@ impl DeltaTracker {
 
     fn is_another_process(&self, scrape: &Scrape, now: UnixMillis) -> bool {
         // Between two scrapes a process cannot grow older than it was and be another one. Between two
-        // lives of the agent it can, so then its age must have grown with the clock.
+        // runs of the agent it can, so then its age must have grown with the clock.
         #[expect(clippy::cast_precision_loss, reason = "a span of time, compared with seconds of tolerance")]
         let away = self
             .resumed_at

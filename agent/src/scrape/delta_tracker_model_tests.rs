@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::mapping::Mapping;
 
-/// How the engine tells its age.
+/// How the engine shows its age.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Age {
     Uptime,
@@ -37,7 +37,7 @@ enum Step {
     Fail,
     /// A report is made.
     Report,
-    /// The agent ends after a report and begins anew.
+    /// The agent ends after a report and starts again.
     RestartAgent,
     /// The agent is killed, with what it has not reported.
     KillAgent,
@@ -93,7 +93,7 @@ const EXPIRY_IS_KNOWN: u32 = 3;
 /// What the agent has seen: life and total of each series that the last scrape had.
 type Seen = [Option<(u32, u64)>; SERIES.len()];
 
-/// What the meter must know.
+/// What the tracker must know.
 #[derive(Clone, Debug, Default)]
 struct Known {
     /// `None` before the first answer of a process that ran before.
@@ -130,7 +130,7 @@ impl World {
             known = Known { seen: Some(Seen::default()), process: Some(0) };
         }
         let started = 1_000_000;
-        // Old enough to be told from its successor by its age alone.
+        // Old enough to be distinguished from its successor by its age alone.
         let now = if supervised { started } else { started + 100_000 };
         let mapping = crate::config::vector_mapping();
         let series = [Series::default(); SERIES.len()];
@@ -174,7 +174,7 @@ impl World {
 
     fn restart(&mut self) {
         let age = self.now - self.started;
-        // By its age alone a process cannot be told from a successor that has grown as old.
+        // By its age alone a process cannot be distinguished from a successor that is as old.
         if !self.supervised && (age < 2 || (self.age == Age::Uptime && age < 50_000)) {
             return;
         }
@@ -240,7 +240,7 @@ impl World {
         Ok(())
     }
 
-    /// The next life of the agent, which knows what was saved.
+    /// The next run of the agent, which knows what was saved.
     fn begin_agent_anew(&mut self) {
         if self.supervised {
             return;
@@ -309,7 +309,7 @@ impl World {
                 self.report()?;
                 self.begin_agent_anew();
             }
-            // The next life cannot know of a series that went and came back since the last report.
+            // The next run cannot know of a series that went and came back since the last report.
             Step::KillAgent if self.has_returned_since_report() => {}
             Step::KillAgent => self.begin_agent_anew(),
         }
@@ -321,7 +321,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn reports_add_up_to_what_the_process_truly_counted(
+    fn reports_add_up_to_the_process_counts(
         steps in prop::collection::vec(step(), 1..80),
         age in prop_oneof![Just(Age::Uptime), Just(Age::StartTime), Just(Age::Both)],
         timestamps in any::<bool>(),

@@ -40,7 +40,7 @@ fn body(received: u64, sent: u64, out: u64, uptime: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_components_value_is_the_sum_of_its_series() {
+fn component_value_is_the_sum_of_its_series() {
     let counted = first_report(RICH);
     assert_eq!(component(&counted, "router").sent_events, count(49 + 50 + 281));
     assert_eq!(component(&counted, "parse").sent_events, count(384));
@@ -51,7 +51,7 @@ fn a_components_value_is_the_sum_of_its_series() {
 }
 
 #[test]
-fn a_pipelines_totals_are_those_of_its_sources_and_sinks() {
+fn pipeline_totals_come_from_sources_and_sinks() {
     let sample = first_report(RICH).sample.unwrap();
     // Without the 3886 of internal_metrics and the 88 of internal_logs.
     assert_eq!(sample.events_in, count(381 + 4));
@@ -80,7 +80,7 @@ fn own_monitoring_counts_where_it_is_wanted_and_is_always_visible() {
 }
 
 #[test]
-fn gauges_are_taken_as_seen() {
+fn gauges_are_reported_unchanged() {
     let counted = first_report(RICH);
     let hole = component(&counted, "hole");
     assert_eq!((hole.buffer_events, hole.buffer_max_events), (Some(count(7)), Some(count(8))));
@@ -102,7 +102,7 @@ fn gauges_are_taken_as_seen() {
 }
 
 #[test]
-fn the_tap_counts_nowhere() {
+fn tap_component_is_ignored() {
     let counted = first_report(WITH_TAP);
     assert!(std::str::from_utf8(WITH_TAP).unwrap().contains("component_id=\"_tap\""));
     assert!(counted.components.iter().all(|component| !component.id.as_str().starts_with('_')));
@@ -112,7 +112,7 @@ fn the_tap_counts_nowhere() {
 }
 
 #[test]
-fn names_read_alike_without_the_prefix() {
+fn names_without_prefix_are_equal() {
     let plain = String::from_utf8(DEMO.to_vec()).unwrap().replace("vector_", "");
     let (with, without) = (first_report(DEMO), first_report(plain.as_bytes()));
     assert!(with.sample.unwrap().events_in.get().unwrap() > 0);
@@ -121,7 +121,7 @@ fn names_read_alike_without_the_prefix() {
 }
 
 #[test]
-fn the_same_scrape_again_counts_nothing() {
+fn repeated_scrape_counts_nothing() {
     let mut tracker = DeltaTracker::of_supervised();
     tracker.begin_process();
     tracker.record(&scrape(RICH), 0);
@@ -133,7 +133,7 @@ fn the_same_scrape_again_counts_nothing() {
 }
 
 #[test]
-fn scrapes_between_two_reports_add_up() {
+fn scrapes_between_reports_add_up() {
     let mut tracker = DeltaTracker::of_supervised();
     tracker.begin_process();
     tracker.record(&scrape(&body(10, 10, 8, 1)), 0);
@@ -144,7 +144,7 @@ fn scrapes_between_two_reports_add_up() {
 }
 
 #[test]
-fn a_failed_scrape_is_no_sample_and_the_next_one_covers_both_intervals() {
+fn failed_scrape_is_covered_by_the_next() {
     let mut tracker = DeltaTracker::of_supervised();
     tracker.begin_process();
     tracker.record(&scrape(&body(10, 10, 8, 1)), 0);
@@ -158,7 +158,7 @@ fn a_failed_scrape_is_no_sample_and_the_next_one_covers_both_intervals() {
 }
 
 #[test]
-fn a_watched_process_has_a_sample_from_its_second_scrape_on() {
+fn watched_process_has_samples_from_its_second_scrape() {
     let mut tracker = DeltaTracker::of_watched();
     tracker.record(&scrape(&body(1000, 1000, 900, 100)), 0);
     let first = tracker.take();
@@ -169,7 +169,7 @@ fn a_watched_process_has_a_sample_from_its_second_scrape_on() {
 }
 
 #[test]
-fn a_watched_process_that_was_restarted_counts_whole_even_above_its_old_values() {
+fn restarted_watched_process_counts_whole() {
     let mut tracker = DeltaTracker::of_watched();
     tracker.record(&scrape(&body(100, 100, 100, 500)), 0);
     tracker.record(&scrape(&body(120, 120, 130, 3)), 0);
@@ -180,7 +180,7 @@ fn a_watched_process_that_was_restarted_counts_whole_even_above_its_old_values()
 }
 
 #[test]
-fn a_new_process_of_a_supervised_pipeline_counts_from_zero_again() {
+fn new_supervised_process_counts_from_zero() {
     let mut tracker = DeltaTracker::of_supervised();
     tracker.begin_process();
     tracker.record(&scrape(&body(10, 10, 10, 5)), 0);
@@ -191,7 +191,7 @@ fn a_new_process_of_a_supervised_pipeline_counts_from_zero_again() {
 }
 
 #[test]
-fn a_source_that_never_receives_counts_what_it_sends_and_stays_with_it() {
+fn source_without_received_counts_sent() {
     let mut tracker = DeltaTracker::of_supervised();
     tracker.begin_process();
     tracker.record(&scrape(&body(0, 10, 10, 5)), 0);
@@ -202,7 +202,7 @@ fn a_source_that_never_receives_counts_what_it_sends_and_stays_with_it() {
 }
 
 #[test]
-fn a_clock_that_is_set_moves_the_start_of_a_process_and_makes_it_no_other_one() {
+fn clock_change_does_not_make_a_new_process() {
     let scrape = |received: u64, start: u64| {
         let text = format!(
             "component_received_events_total{{component_id=\"in\",component_kind=\"source\"}} {received}\n\
@@ -224,7 +224,7 @@ fn a_clock_that_is_set_moves_the_start_of_a_process_and_makes_it_no_other_one() 
 }
 
 #[test]
-fn what_was_counted_before_a_process_started_beside_another_is_reported() {
+fn counts_before_a_parallel_process_are_reported() {
     let mut tracker = DeltaTracker::of_supervised();
     tracker.begin_process();
     tracker.record(&scrape(&body(10, 10, 8, 1)), 0);
@@ -235,7 +235,7 @@ fn what_was_counted_before_a_process_started_beside_another_is_reported() {
 }
 
 #[test]
-fn an_answer_that_lost_every_component_is_a_failed_scrape_and_nothing_counts_twice() {
+fn response_without_components_is_a_failed_scrape() {
     let mut tracker = DeltaTracker::of_watched();
     tracker.record(&scrape(&body(1000, 1000, 900, 100)), 0);
     tracker.take();
@@ -248,7 +248,7 @@ fn an_answer_that_lost_every_component_is_a_failed_scrape_and_nothing_counts_twi
 }
 
 #[test]
-fn counters_beyond_all_bounds_are_as_large_as_can_be() {
+fn oversized_counters_saturate() {
     let mut text = String::new();
     for number in 0..4 {
         for (id, kind) in [("a", "source"), ("b", "source"), ("c", "sink"), ("d", "sink")] {
@@ -265,7 +265,7 @@ fn counters_beyond_all_bounds_are_as_large_as_can_be() {
 }
 
 #[test]
-fn sources_that_come_and_go_leave_nothing_behind() {
+fn transient_sources_leave_no_state() {
     let mut tracker = DeltaTracker::of_supervised();
     tracker.begin_process();
     for number in 0..100 {
@@ -277,7 +277,7 @@ fn sources_that_come_and_go_leave_nothing_behind() {
 }
 
 #[test]
-fn a_users_own_mapping_names_components_itself() {
+fn custom_mapping_names_components() {
     let table = r#"
         [[component]]
         id = "reports"
@@ -302,7 +302,7 @@ fn a_users_own_mapping_names_components_itself() {
     assert_eq!(counted.sample.unwrap().events_out, count(11));
 }
 
-/// A meter of a watched process that was scraped at the time 0 with 100 events at an age of 60 s,
+/// A tracker of a watched process that was scraped at the time 0 with 100 events at an age of 60 s,
 /// and what its agent kept of it.
 fn kept() -> SavedTracker {
     let mut before = DeltaTracker::of_watched();
@@ -319,7 +319,7 @@ fn resumed(source: u64) -> DeltaTracker {
 }
 
 #[test]
-fn a_restarted_agent_counts_on_where_the_last_one_ended() {
+fn restarted_agent_continues_counting() {
     let mut tracker = resumed(7);
     tracker.record(&scrape(&body(140, 140, 125, 100)), 40_000);
     let sample = tracker.take().sample.unwrap();
@@ -327,7 +327,7 @@ fn a_restarted_agent_counts_on_where_the_last_one_ended() {
 }
 
 #[test]
-fn a_process_that_began_while_the_agent_was_away_counts_whole() {
+fn process_started_during_downtime_counts_whole() {
     // Its counters and its age are beyond those of the one before, but not by the time between.
     let mut tracker = resumed(7);
     tracker.record(&scrape(&body(140, 140, 125, 90)), 100_000);
@@ -336,7 +336,7 @@ fn a_process_that_began_while_the_agent_was_away_counts_whole() {
 }
 
 #[test]
-fn baselines_of_another_endpoint_or_other_keys_are_not_taken() {
+fn baselines_of_another_endpoint_are_ignored() {
     let mut other_keys = kept();
     other_keys.keys ^= 1;
     let mut of_other_keys = DeltaTracker::of_watched();
@@ -348,12 +348,12 @@ fn baselines_of_another_endpoint_or_other_keys_are_not_taken() {
 }
 
 #[test]
-fn nothing_is_kept_of_an_endpoint_that_never_answered() {
+fn silent_endpoint_leaves_no_baseline() {
     assert_eq!(DeltaTracker::of_watched().save(&SourceHash::for_tests(7)), None);
 }
 
 #[test]
-fn a_watched_process_that_is_known_to_have_begun_after_the_last_answer_counts_whole() {
+fn watched_process_started_after_the_last_response_counts_whole() {
     let sums = |at: UnixMillis| {
         // Without uptime or start time, and with more than its predecessor had.
         let body = |count: u64| {
@@ -371,7 +371,7 @@ fn a_watched_process_that_is_known_to_have_begun_after_the_last_answer_counts_wh
 }
 
 #[test]
-fn the_first_process_of_a_watched_pipeline_counts_whole_if_it_began_under_the_agents_eyes() {
+fn first_watched_process_counts_whole_if_seen_starting() {
     for (began, expected) in [(7_000, Some(count(10))), (2_000, None)] {
         let mut tracker = DeltaTracker::of_watched();
         tracker.note_process_start(began, 6_000);
@@ -381,7 +381,7 @@ fn the_first_process_of_a_watched_pipeline_counts_whole_if_it_began_under_the_ag
 }
 
 #[test]
-fn who_answers_after_the_end_of_a_watched_process_is_another_one() {
+fn response_after_the_end_is_from_another_process() {
     let mut tracker = DeltaTracker::of_watched();
     tracker.record(&scrape(&body(100, 100, 100, 50)), 0);
     let life = tracker.process_number();

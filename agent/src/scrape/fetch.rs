@@ -1,4 +1,4 @@
-//! Fetches the body of a metrics endpoint, with a ceiling on time and size, and reads it as it comes.
+//! Fetches the body of a metrics endpoint, with a limit on time and size, and reads it as it comes.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) enum ScrapeError {
     /// No whole answer in time.
     #[error("no answer within {} s", SCRAPE_TIMEOUT.as_secs())]
     TooSlow,
-    /// Nobody there, or the connection broke.
+    /// No server, or the connection broke.
     #[error("{}", root_cause(.0))]
     Connection(#[source] reqwest::Error),
     /// An answer other than 200.
@@ -38,20 +38,20 @@ pub(crate) enum ScrapeError {
     CutOff,
     /// A body without any sample: another page than a metrics endpoint's, or an endpoint that has
     /// nothing yet. Taken as a reading it would say that every series has vanished.
-    #[error("the answer holds no metrics; expected was {expected}")]
+    #[error("the answer contains no metrics, expected {expected}")]
     NoMetrics {
         /// What a page should have.
         expected: String,
     },
     /// A web page, such as one to log in.
-    #[error("the answer is a web page and holds no metrics; expected was {expected}")]
+    #[error("the answer is a web page without metrics, expected {expected}")]
     WebPage {
         /// What a page should have.
         expected: String,
     },
     /// Metrics of something else, or under other names. Zeros would be made up.
     #[error(
-        "none of the answer's {samples} samples is a metric that the mapping `{mapping}` knows; expected was {expected}"
+        "none of the answer's {samples} samples is a metric that the mapping `{mapping}` knows, expected {expected}"
     )]
     NoMappedMetrics {
         /// The mapping.
@@ -62,10 +62,10 @@ pub(crate) enum ScrapeError {
         expected: String,
     },
     /// A compression that was not asked for, and is not understood.
-    #[error("the answer is compressed with `{0}`, which was not asked for; plain text or gzip is understood")]
+    #[error("the answer is compressed with `{0}`, expected plain text or gzip")]
     Encoding(String),
     /// The body is not the gzip that it should be.
-    #[error("the answer's gzip cannot be read: {0}")]
+    #[error("cannot decompress the answer: {0}")]
     Gzip(String),
 }
 
@@ -145,7 +145,7 @@ impl Scraper {
         while let Some(chunk) = response.chunk().await.map_err(ScrapeError::Connection)? {
             body = body.push(&chunk)?;
         }
-        // Half a body would look as if series had vanished, and count them whole when they return.
+        // With half a body, series would vanish and count whole when they return.
         let (scrape, is_whole) = body.finish()?;
         if !length_is_known && !is_whole {
             return Err(ScrapeError::CutOff);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn endpoints_that_never_answer_do_not_hold_up_one_that_does() {
+    async fn silent_endpoints_do_not_block_others() {
         crate::http_client::install_tls();
         let scraper = Arc::new(Scraper::new(crate::http_client::for_scrapes(false).unwrap()));
         let (_silent, hanging) = endpoint().await;
@@ -196,7 +196,7 @@ mod tests {
             let _ = stream.read(&mut [0; 1024]).await.unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\nuptime_seconds 1\n").await.unwrap();
         });
-        // Those before it have begun, and would hold it up for the whole ceiling.
+        // Those before it have begun, and would hold it up for the whole limit.
         tokio::task::yield_now().await;
         let scrape = tokio::time::timeout(SCRAPE_TIMEOUT / 2, scraper.scrape(&good)).await.unwrap();
         assert_eq!(scrape.unwrap().samples, 1);

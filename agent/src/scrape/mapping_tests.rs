@@ -48,7 +48,7 @@ const FLUENTBIT: [&str; 2] =
 const FLUENTBIT_V1: &str = include_str!("../../testdata/fluentbit/v1.txt");
 
 #[test]
-fn an_opentelemetry_collector_counts_what_its_receivers_took_and_its_exporters_sent() {
+fn otelcol_counts_receivers_in_and_exporters_out() {
     let [first, second] = reports(&built_in("otelcol"), OTELCOL);
     let sent = 49_000 + 49_000 + 15_600 + 80_100;
     assert_eq!(figures(first.sample.as_ref()), [32_000 + 20_000 + 15_600 + 80_100, sent, 0, 0]);
@@ -66,7 +66,7 @@ fn an_opentelemetry_collector_counts_what_its_receivers_took_and_its_exporters_s
 }
 
 #[test]
-fn a_processor_that_tells_its_items_under_old_and_new_names_counts_them_once() {
+fn processor_with_old_and_new_names_counts_once() {
     let [_, second] = reports(&built_in("otelcol"), OTELCOL);
     let limiter = component(&second, "processor/memory_limiter");
     assert_eq!(events(limiter), [23_040 + 38_200, 23_040 + 38_125, 75, 0]);
@@ -95,7 +95,7 @@ fn names_with_units_read_as_those_without() {
 }
 
 #[test]
-fn an_old_opentelemetry_collector_is_understood_too() {
+fn old_otelcol_is_supported() {
     let [report] = reports(&built_in("otelcol"), [OTELCOL_OLD]);
     assert_eq!(figures(report.sample.as_ref()), [1_487_555, 1_482_940, 1_024 + 1_024 + 3_072, 7 + 3_072 + 512]);
     let limiter = component(&report, "processor/memory_limiter");
@@ -106,7 +106,7 @@ fn an_old_opentelemetry_collector_is_understood_too() {
 }
 
 #[test]
-fn a_fluent_bit_counts_what_its_inputs_took_and_its_outputs_sent() {
+fn fluentbit_counts_inputs_in_and_outputs_out() {
     let [first, second] = reports(&built_in("fluentbit"), FLUENTBIT);
     assert_eq!(figures(first.sample.as_ref()), [13_026, 13_016, 2, 10]);
     assert_eq!(figures(second.sample.as_ref()), [310, 210, 1 + 4 + 1, 2 + 15 + 85]);
@@ -121,7 +121,7 @@ fn a_fluent_bit_counts_what_its_inputs_took_and_its_outputs_sent() {
 }
 
 #[test]
-fn the_older_interface_of_fluent_bit_is_understood_too() {
+fn old_fluentbit_interface_is_supported() {
     let [report] = reports(&built_in("fluentbit"), [FLUENTBIT_V1]);
     assert_eq!(figures(report.sample.as_ref()), [510, 506, 0, 4]);
     for (body, expected) in
@@ -139,7 +139,7 @@ fn own(table: &str) -> Result<Mapping, crate::config::ConfigErrors> {
 }
 
 #[test]
-fn a_set_of_metrics_that_appears_later_takes_over_without_a_gap_or_a_double() {
+fn later_metric_set_takes_over_exactly() {
     let mapping = own(r#"
         [[component]]
         component_label = "c"
@@ -158,7 +158,7 @@ fn a_set_of_metrics_that_appears_later_takes_over_without_a_gap_or_a_double() {
 }
 
 #[test]
-fn suffixes_and_prefixes_may_be_there_or_not() {
+fn suffixes_and_prefixes_are_optional() {
     let mapping = own(r#"
         prefix = "e_"
         suffixes = ["_total", "_x"]
@@ -173,7 +173,7 @@ fn suffixes_and_prefixes_may_be_there_or_not() {
 }
 
 #[test]
-fn mistakes_in_components_are_told_each_with_its_key() {
+fn component_errors_name_their_keys() {
     let errors = own(r#"
         [[component]]
         id = "a"

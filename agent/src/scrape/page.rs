@@ -53,7 +53,7 @@ pub(crate) struct ScrapedCounter {
     pub(crate) field: Counter,
     /// Which of the field's alternative sets of metrics it is of; the lowest that is there counts.
     pub(crate) rank: u8,
-    /// What tells it apart from every other series of the process.
+    /// Distinguishes it from every other series of the process.
     pub(crate) series: SeriesKey,
     /// The count since the process's start, without its fraction; `None` for a value that no
     /// counter can have (NaN, infinite, negative).
@@ -262,7 +262,7 @@ impl Ranks {
 
 impl ScrapedComponent {
     /// Which ranks count: the lowest that is there, but one that the last scrape had, so that what one
-    /// set told before is not told again by another that appears only now.
+    /// set reported before is not reported again by another that appears only now.
     pub(crate) fn ranks(&self, is_known: impl Fn(SeriesKey) -> bool) -> Ranks {
         let mut ranks = Vec::new();
         for field in Counter::ALL {

@@ -63,10 +63,10 @@ impl Deltas {
     }
 }
 
-/// Which counter of a source tells what came in.
+/// Which counter of a source counts its input.
 ///
 /// Some sources never count what they receive, only what they send on. Once decided it stays for
-/// the process's life: a change in the middle would count the same events twice.
+/// the process's run: a change in the middle would count the same events twice.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InputCounterChoice(HashMap<String, InputCounters>);
 

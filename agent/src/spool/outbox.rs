@@ -15,7 +15,7 @@ pub(crate) struct Outbox {
     spool: Mutex<Spool>,
     posted: Notify,
     counters: Arc<AgentCounters>,
-    /// Whether a loss was told since the last success; a full queue loses with every report.
+    /// Whether a loss was logged since the last success; a full queue loses with every report.
     loss_told: AtomicBool,
 }
 
@@ -35,7 +35,7 @@ impl Outbox {
         let body = match serde_json::to_vec(report) {
             Ok(body) => body,
             Err(error) => {
-                tracing::error!(%error, seq = report.seq, "a report cannot be written as JSON and is lost; please report this as a bug");
+                tracing::error!(%error, seq = report.seq, "cannot write a report as JSON, it is lost; please report this as a bug");
                 self.counters.lost_reports.add(1);
                 return;
             }
@@ -46,7 +46,7 @@ impl Outbox {
             DiskNews::None => {}
             DiskNews::Lost(reason) => tracing::warn!(
                 %reason,
-                "reports cannot be written to the spool in data_dir: they wait in memory, where a restart loses them, until the disk takes them again"
+                "cannot write reports to the spool in data_dir: they wait in memory until the disk works again, and a restart loses them"
             ),
             DiskNews::Back => tracing::info!("reports are written to the spool again"),
         }
@@ -56,7 +56,7 @@ impl Outbox {
             tracing::warn!(
                 reports = damaged.reports,
                 log_lines = damaged.log_lines,
-                "the disk did not give back reports of the spool; the collector shows them as a gap"
+                "the disk lost reports of the spool; the collector shows them as a gap"
             );
         }
         let lost = pushed.lost;
@@ -65,7 +65,7 @@ impl Outbox {
             if !self.loss_told.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     lost = lost.reports,
-                    "too many reports wait for the collector; from here on the oldest are dropped"
+                    "too many reports wait for the collector; the oldest are dropped from now on"
                 );
             }
         }
@@ -118,7 +118,7 @@ impl Outbox {
     /// Writes down to the disk what waits, for the end of the agent.
     pub(crate) fn sync(&self) {
         if let Err(error) = self.spool().sync() {
-            tracing::warn!(%error, "the spool could not be written down to the disk; a power cut may lose its end");
+            tracing::warn!(%error, "cannot sync the spool to the disk; a power cut may lose its end");
         }
     }
 }

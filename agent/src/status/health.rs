@@ -1,4 +1,4 @@
-//! How the agent itself does, as its reports and its own interface say it.
+//! The agent's own health, for its reports and its own pages.
 
 use systole_shared::AgentHealth;
 use tokio::time::Instant;

@@ -1,4 +1,4 @@
-//! The heartbeat's sign of life, for those who judge the agent by it.
+//! The heartbeat's sign of life, for /readyz and systemd.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_heart_that_has_not_beaten_for_three_intervals_is_not_alive() {
+    async fn liveness_ends_after_three_missed_intervals() {
         let (liveness, interval) = (Liveness::new(), Duration::from_secs(5));
         assert!(!liveness.is_alive(interval), "before the first report");
         liveness.record_report();

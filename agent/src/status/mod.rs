@@ -1,4 +1,4 @@
-//! `systole-agent status`: what the running agent says of itself over its socket.
+//! What the agent shows of itself: status, metrics, health pages, and notifications for systemd.
 
 pub(crate) mod cli;
 pub(crate) mod health;
@@ -28,7 +28,7 @@ pub(crate) struct Status {
     /// The node, once it is enrolled.
     #[serde(default)]
     pub(crate) node: Option<NodeIdentity>,
-    /// The way to the collector.
+    /// The connection to the collector.
     pub(crate) collector: CollectorView,
     /// What waits and what was lost, as reports have it.
     pub(crate) health: AgentHealth,
@@ -59,7 +59,7 @@ pub(crate) struct AgentView {
     pub(crate) ready: bool,
 }
 
-/// The way to the collector.
+/// The connection to the collector.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CollectorView {
@@ -91,7 +91,7 @@ pub(crate) struct PipelineView {
     pub(crate) started_at: Option<UnixMillis>,
     /// How long it has lived.
     pub(crate) uptime_seconds: Option<u64>,
-    /// How often the agent started it anew.
+    /// How often the agent started it again.
     pub(crate) restarts: u64,
     /// Whether it is scraped at all.
     pub(crate) has_metrics: bool,

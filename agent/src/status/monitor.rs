@@ -1,4 +1,4 @@
-//! The agent as others may see it: what its parts leave, put together when somebody asks.
+//! The agent as its own pages show it: the state of its parts, put together for each request.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub(crate) struct Monitor {
     pub(crate) outbox: Arc<Outbox>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
-    /// How the way to the collector does.
+    /// How the connection to the collector does.
     pub(crate) connection: Arc<ConnectionStatus>,
     /// The heartbeat's sign of life.
     pub(crate) liveness: Arc<Liveness>,
@@ -92,9 +92,9 @@ impl Monitor {
     pub(crate) fn line(&self) -> String {
         let running = self.count_pipelines(PipelineStatus::is_running);
         let collector = match self.connection.facts().state {
-            ConnectionState::Connecting => "not heard of the collector yet",
+            ConnectionState::Connecting => "no answer from the collector yet",
             ConnectionState::Connected => "connected to the collector",
-            ConnectionState::Disconnected => "the collector is away, reports wait",
+            ConnectionState::Disconnected => "the collector is not reachable, reports wait",
             ConnectionState::Refused => "the collector refuses this node, reports wait",
         };
         format!("{running} of {} pipelines running; {collector}", self.pipelines.all().len())

@@ -1,7 +1,7 @@
-//! What systemd is told: ready, how it goes, still alive, ending.
+//! Notifications for systemd: ready, a status line, alive, stopping.
 //!
 //! A few lines over the standard library: the crate for it blocks when systemd does not read, and
-//! nothing may hold up the heartbeat; it also cannot speak to a socket in the abstract namespace.
+//! nothing may block the heartbeat; it also cannot use a socket in the abstract namespace.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::monitor::Monitor;
 
-/// The service manager that started the agent, if one did that wants to hear from it.
+/// The service manager that started the agent, if one did that expects notifications.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
     socket: Option<UnixDatagram>,
@@ -27,7 +27,7 @@ impl ServiceManager {
         let socket = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).and_then(|path| {
             let connected = connect(path.as_bytes());
             connected
-                .inspect_err(|error| tracing::warn!(%error, "NOTIFY_SOCKET cannot be used; systemd hears nothing"))
+                .inspect_err(|error| tracing::warn!(%error, "cannot use NOTIFY_SOCKET; systemd is not notified"))
                 .ok()
         });
         let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
@@ -36,7 +36,7 @@ impl ServiceManager {
         ServiceManager { socket, watchdog }
     }
 
-    /// The agent is up.
+    /// The agent is ready.
     pub(crate) fn ready(&self) {
         self.notify("READY=1");
     }
@@ -62,7 +62,7 @@ impl ServiceManager {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(what.as_bytes())
         {
-            tracing::debug!(%error, what, "systemd did not take a notification");
+            tracing::debug!(%error, what, "cannot send a notification to systemd");
         }
     }
 
@@ -88,8 +88,8 @@ fn address(path: &[u8]) -> std::io::Result<SocketAddr> {
     SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))
 }
 
-/// Tells systemd that the one who holds this lives. Held by the heartbeat: when that hangs, systemd
-/// starts the agent anew.
+/// Reports to systemd that the task that holds this is alive. The heartbeat holds it: when that hangs,
+/// systemd restarts the agent.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     manager: Arc<ServiceManager>,
@@ -98,7 +98,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Waits until it is time to be fed; for ever where there is none.
+    /// Waits for the time of the next ping; for ever where there is no watchdog.
     pub(crate) async fn next_ping(&self) {
         match self.every {
             Some(_) => sleep_until(self.next).await,
@@ -106,7 +106,7 @@ impl Watchdog {
         }
     }
 
-    /// Says that the heartbeat lives.
+    /// Reports that the heartbeat is alive.
     pub(crate) fn ping(&mut self) {
         if let Some(every) = self.every {
             self.manager.notify("WATCHDOG=1");
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_watchdog_is_fed_twice_in_its_time_and_only_by_its_holder() {
+    async fn watchdog_is_pinged_twice_per_interval() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_in_the_abstract_namespace_is_reached_and_a_full_one_holds_nobody_up() {
+    async fn abstract_socket_works_and_a_full_one_does_not_block() {
         let name = format!("systole-notify-{}", std::process::id());
         let address = address(format!("@{name}").as_bytes()).unwrap();
         let systemd = UnixDatagram::bind_addr(&address).unwrap();
@@ -183,7 +183,7 @@ mod tests {
         let at = last_line.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
         assert!(at.parse::<u64>().unwrap() > 0);
         for _ in 0..10_000 {
-            manager.status("nobody reads");
+            manager.status("not read");
         }
     }
 }

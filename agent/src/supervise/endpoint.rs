@@ -1,4 +1,4 @@
-//! What a supervisor asks of its process's metrics endpoint: is it free before the start, does it
+//! What a supervisor needs of its process's metrics endpoint: is it free before the start, does it
 //! answer after it, what does it count until the end.
 
 use std::sync::Arc;
@@ -16,17 +16,17 @@ const READY_WITHOUT_METRICS: Duration = Duration::from_secs(2);
 /// Between two questions whether a starting process answers.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 
-/// A process that lives but does not answer for this long is shown as DEGRADED.
+/// A process that runs but does not answer for this long is shown as DEGRADED.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a taken port is waited for: what holds it may be the last agent's process, which has
 /// [`super::process::run::STOP_TIMEOUT`] to end.
 const PORT_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// Between two looks at a port.
+/// Between two checks at a port.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long the last scrape may hold up a stop.
+/// How long the last scrape may delay a stop.
 const LAST_SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The metrics endpoint of one pipeline, if it has one.
@@ -49,7 +49,7 @@ impl Endpoint {
         while port::is_taken(&metrics.url).await {
             if begin.elapsed() > PORT_TIMEOUT {
                 tracing::warn!(pipeline = %self.pipeline.id(), url = %metrics.url,
-                    "something else answers at the metrics endpoint; the pipeline is started all the same, its first figures are left out");
+                    "another process answers at the metrics endpoint; the pipeline starts, and its first values are not counted");
                 return false;
             }
             self.pipeline.record_missing_process("the process is not started yet");
@@ -81,14 +81,14 @@ impl Endpoint {
         self.pipeline.mark_running();
     }
 
-    /// Scrapes once more before the process is told to end.
+    /// Scrapes once more before SIGTERM.
     pub(super) async fn scrape_before_the_end(&self) {
         if self.is_there() {
             let _ = timeout(LAST_SCRAPE_TIMEOUT, self.pipeline.scrape(&self.scraper)).await;
         }
     }
 
-    /// A process that was told to end may still empty its buffers: counts that. Never ends.
+    /// A process may still empty its buffers after SIGTERM: counts that. Never ends.
     pub(super) async fn count_to_the_end(&self) {
         if self.is_there() {
             while self.pipeline.scrape(&self.scraper).await.is_ok() {

@@ -1,8 +1,8 @@
-//! Makes the node's pipelines those of the configuration, and stops them at the end.
+//! Applies the configuration to the node's pipelines, and stops them at the end.
 //!
-//! A pipeline that is taken out is stopped in the background and stays in the reports until its end
-//! is told. One that comes back meanwhile, or that is watched from now on instead of run, waits for
-//! that: two of one id would be told as one.
+//! A removed pipeline is stopped in the background and stays in the reports until its end is reported.
+//! One that comes back meanwhile, or that is now watched instead of run, waits for that: two pipelines
+//! with one id would be reported as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub(crate) struct PipelineManagerParts {
     pub(crate) logs: Arc<LogRegistry>,
     /// Asks their endpoints.
     pub(crate) scraper: Arc<Scraper>,
-    /// Told of changes of their states.
+    /// Notified of changes of their states.
     pub(crate) changed: Arc<Notify>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
@@ -67,7 +67,7 @@ impl PipelineManager {
     }
 
     /// Makes the pipelines those of `configs`. Those that are as before are not touched, unless the
-    /// file of one has changed (`touched`), or a person insists on another try.
+    /// file of one has changed (`touched`), or an operator insists on another try.
     pub(crate) fn apply(&mut self, configs: Vec<PipelineConfig>, touched: &BTreeSet<PipelineId>, force: bool) {
         self.wanted = configs.into_iter().map(Arc::new).collect();
         let kinds: BTreeMap<_, _> = self.wanted.iter().map(|config| (&config.id, config.is_supervised())).collect();
@@ -90,7 +90,7 @@ impl PipelineManager {
         self.settle();
     }
 
-    /// Lets go of those whose end was told, and begins those that waited for it.
+    /// Drops those whose end was reported, and starts those that waited for it.
     pub(crate) fn settle(&mut self) {
         self.slots.retain(|_, slot| !slot.pipeline.is_over());
         for config in self.wanted.clone() {
@@ -113,7 +113,7 @@ impl PipelineManager {
         self.slots.values().all(|slot| !slot.is_leaving)
     }
 
-    /// Waits until all supervisors have ended; they have been told to.
+    /// Waits until all supervisors have ended, after they were stopped.
     pub(crate) async fn wait_for_the_end(&mut self) {
         while self.supervisors.join_next().await.is_some() {}
     }

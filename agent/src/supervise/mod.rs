@@ -48,9 +48,9 @@ pub(crate) struct Pipeline {
     state: Mutex<PendingStates>,
     logs: Arc<PipelineLogs>,
     tracker: Mutex<DeltaTracker>,
-    /// What is known of a pipeline that somebody else runs.
+    /// What is known of a pipeline that the agent does not run.
     watch: Mutex<ProcessTracker>,
-    /// Held for the length of a scrape: answers that overtake each other would look like resets.
+    /// Held for the length of a scrape: answers that overtake each other would count as resets.
     scraping: tokio::sync::Mutex<()>,
     changed: Arc<Notify>,
     counters: Arc<AgentCounters>,
@@ -62,9 +62,9 @@ struct Running {
     checksum: Option<String>,
     /// Why the wanted configuration does not run.
     refusal: Option<String>,
-    /// It was taken out of the configuration.
+    /// It was removed from the configuration.
     is_leaving: bool,
-    /// Nothing of it lives any more.
+    /// All of it has ended.
     is_gone: bool,
 }
 
@@ -77,7 +77,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pipeline {
-    /// A pipeline that nothing is known of yet. `changed` is told of every change of its state.
+    /// A pipeline that nothing is known of yet. `changed` is notified of every change of its state.
     pub(crate) fn new(
         config: PipelineConfig,
         logs: Arc<PipelineLogs>,
@@ -104,7 +104,7 @@ impl Pipeline {
         }
     }
 
-    /// Unique in the environment, and the same for the pipeline's whole life.
+    /// Unique in the environment, and the same for the pipeline's lifetime.
     pub(crate) fn id(&self) -> &PipelineId {
         &self.id
     }
@@ -147,7 +147,7 @@ impl Pipeline {
 
     /// What is wanted is not run; what runs, runs on.
     fn refuse(&self, reason: String) {
-        tracing::warn!(pipeline = %self.id, reason, "the wanted configuration is not used");
+        tracing::warn!(pipeline = %self.id, reason, "the new configuration is not used");
         lock(&self.running).refusal = Some(reason);
         self.update_refusal();
     }
@@ -171,29 +171,29 @@ impl Pipeline {
     }
 
     /// The process is ready. It is DEGRADED as long as another configuration than its own is wanted: the
-    /// reason then says which process goes on.
+    /// reason then says which process continues.
     fn mark_running(&self) {
         let refusal = self.refusal();
         self.change(|state| {
             state.status = if refusal.is_some() { PipelineStatus::Degraded } else { PipelineStatus::Running };
             state.reason = refusal.map(|refusal| match (state.pid, state.started_at.and_then(clock::rfc3339)) {
-                (Some(pid), Some(since)) => format!("{refusal}; process {pid} goes on, running since {since}"),
+                (Some(pid), Some(since)) => format!("{refusal}; process {pid} continues, running since {since}"),
                 _ => refusal,
             });
         });
     }
 
-    /// The pipeline is taken out of the configuration.
+    /// The pipeline is removed from the configuration.
     pub(crate) fn leave(&self) {
         lock(&self.running).is_leaving = true;
     }
 
-    /// Whether it was taken out, and nothing of it lives any more.
+    /// Whether it was removed, and all of it has ended.
     fn is_gone(&self) -> bool {
         lock(&self.running).is_gone
     }
 
-    /// Nothing of the pipeline lives any more.
+    /// All of the pipeline has ended: the state is STOPPED.
     pub(crate) fn mark_stopped(&self) {
         let is_leaving = lock(&self.running).is_leaving;
         self.change(|state| {
@@ -206,7 +206,7 @@ impl Pipeline {
         lock(&self.running).is_gone = is_leaving;
     }
 
-    /// Whether reports need not show the pipeline any more: it is gone, and everything was told.
+    /// Whether reports need not show the pipeline any more: it is gone, and everything was reported.
     pub(crate) fn is_over(&self) -> bool {
         self.is_gone()
             && !self.has_unreported_states()
@@ -229,7 +229,7 @@ impl Pipeline {
         lock(&self.state).has_unreported()
     }
 
-    /// Goes to a new state and tells the heartbeat.
+    /// Changes the state and notifies the heartbeat.
     pub(crate) fn change(&self, change: impl FnOnce(&mut PipelineState)) {
         let is_new = lock(&self.state).change(change);
         if is_new {
@@ -242,7 +242,7 @@ impl Pipeline {
         let PipelineState { status, reason, pid, .. } = self.state();
         let (id, reason) = (&self.id, reason.as_deref());
         if status.degrades_node() {
-            tracing::warn!(pipeline = %id, %status, reason, "pipeline is in trouble");
+            tracing::warn!(pipeline = %id, %status, reason, "pipeline has a problem");
         } else {
             tracing::info!(pipeline = %id, %status, reason, pid, "pipeline changed its state");
         }
@@ -275,7 +275,7 @@ impl Pipeline {
         self.with_tracker(|tracker| tracker.save(&source))
     }
 
-    /// Goes on from what an earlier life of the agent kept.
+    /// Continues from what an earlier run of the agent kept.
     pub(crate) fn resume_tracker(&self, saved: &SavedTracker) {
         if let Some(source) = self.watched_source() {
             self.with_tracker(|tracker| tracker.resume(saved, &source));
@@ -347,7 +347,7 @@ impl Pipeline {
                 // Once, and not at each scrape of a page whose labels always differ.
                 if forgotten > 0 && before == 0 {
                     tracing::warn!(pipeline = %self.id, forgotten,
-                        "series come and go at the metrics endpoint; those that were forgotten count whole if they return");
+                        "too many series come and go at the metrics endpoint; forgotten ones count from zero if they return");
                 }
                 if is_watched {
                     self.record_scrape(None);

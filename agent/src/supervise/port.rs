@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::Url;
 use tokio::net::TcpStream;
 
-/// A free port refuses at once; whoever does not answer within this is not on this host.
+/// A free port refuses at once; a server that does not answer within this time is not on this host.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Whether something answers at the address already.

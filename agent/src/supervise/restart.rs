@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A life of this length clears the count of crashes.
+/// A run of this length clears the count of crashes.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// The longest wait before a start.
@@ -22,12 +22,12 @@ pub(crate) struct RestartPolicy {
 pub(crate) enum Verdict {
     /// Start it again after this time.
     StartAfter(Duration),
-    /// It will not stay up: wait for a change or a person.
+    /// It will not stay up: wait for a change or an operator.
     GiveUp,
 }
 
 impl RestartPolicy {
-    /// Judges the end of a process that lived for `life`.
+    /// Decides what follows the end of a process that ran for `life`.
     pub(crate) fn ended(&mut self, life: Duration) -> Verdict {
         if life >= STABLE_AFTER {
             self.crashes = 0;
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_to_a_minute_and_the_eleventh_crash_is_a_loop() {
+    fn waits_double_to_60_s_and_the_11th_crash_is_a_loop() {
         let mut policy = RestartPolicy::default();
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60, 60, 60] {
             assert_eq!(policy.ended(Duration::from_secs(5)), Verdict::StartAfter(Duration::from_secs(seconds)));
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_of_life_clears_the_count() {
+    fn stable_minute_clears_the_crash_count() {
         let mut policy = RestartPolicy::default();
         for _ in 0..10 {
             policy.ended(Duration::ZERO);

@@ -3,6 +3,9 @@
 //! A revision has the content of the file and no path. Files can be renamed, overwritten or deleted
 //! between two starts of a process. So a path exists only in a [`ConfigCopy`], which is written or
 //! checked right before each use.
+//!
+//! Rolling back is for processes that end within 30 s. One that lives and does not answer is DEGRADED. See
+//! docs/adr/0011-revisions.md.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +53,7 @@ impl Revision {
         self.fingerprint == other.fingerprint
     }
 
-    /// How people tell it from others: the beginning of its checksum.
+    /// Its short name: the beginning of its checksum.
     pub(super) fn short(&self) -> &str {
         let sum = self.checksum.as_deref().unwrap_or(&self.fingerprint);
         &sum[..8]
@@ -66,7 +69,7 @@ impl Revision {
         self.source().map_or_else(|| self.short().to_owned(), |source| source.display().to_string())
     }
 
-    /// The command, with the copy's path in the place of the configuration file.
+    /// The command, with the copy's path instead of the configuration file's.
     pub(super) fn command(&self, copy: &ConfigCopy) -> Option<CommandConfig> {
         let command = self.config.command.as_ref()?;
         Some(CommandConfig { args: copy.fill(command, &command.args), ..command.clone() })

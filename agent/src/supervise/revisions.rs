@@ -1,5 +1,5 @@
 //! The files of one pipeline's revisions: `<data-dir>/pipelines/<id>.<ext>` is what runs, `.next.` what
-//! is judged, `.good.` what stayed up last.
+//! is validated, `.good.` what stayed up last.
 //!
 //! Nothing relies on a file that an earlier step wrote: [`Revisions::install`] compares the content
 //! before each start, and writes it again where it is missing or different.
@@ -18,7 +18,7 @@ use super::revision::{ConfigCopy, Revision, checksum_of};
 use crate::files;
 use crate::model::pipeline::{CommandConfig, PipelineConfig};
 
-/// Largest configuration file: far beyond any that a person wrote.
+/// Largest configuration file: far beyond any that an operator wrote.
 const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The files of one pipeline's revisions.
@@ -39,7 +39,7 @@ pub(super) enum ReadError {
         /// What the system said.
         source: io::Error,
     },
-    /// It is no configuration file that anybody would want to run.
+    /// It is too large for a configuration file.
     #[error("{0} is larger than {MAX_CONFIG_BYTES} bytes")]
     TooLarge(String),
     /// It is another configuration by now.
@@ -60,7 +60,7 @@ pub(super) struct CopyError {
 struct Good {
     command: CommandConfig,
     metrics_url: Option<String>,
-    /// Of the content. A file with another one was written by a step that did not come to its end.
+    /// Of the content. A file with another one was written by an interrupted step.
     #[serde(default)]
     checksum: Option<String>,
 }
@@ -210,7 +210,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     Ok(content)
 }
 
-/// Opens a file; a pipe would hold up the agent until somebody writes to it.
+/// Opens a file; a pipe would block the agent until a process writes to it.
 fn open(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }

@@ -61,7 +61,7 @@ impl Scene {
 }
 
 #[test]
-fn the_command_and_its_judge_get_the_copy_wherever_they_name_the_file() {
+fn command_and_validator_use_the_copied_file() {
     let scene = Scene::new();
     let revision = scene.read("a: 1");
     let (next, current) = (scene.path("orders.next.yaml"), scene.path("orders.yaml"));
@@ -95,7 +95,7 @@ fn every_start_finds_the_content_whatever_became_of_the_file() {
 }
 
 #[test]
-fn revisions_differ_by_command_or_content_and_by_nothing_else() {
+fn revisions_differ_by_command_or_content_only() {
     let scene = Scene::new();
     let first = scene.read("a: 1");
     assert!(scene.read("a: 1").runs_as(&first));
@@ -108,7 +108,7 @@ fn revisions_differ_by_command_or_content_and_by_nothing_else() {
 }
 
 #[test]
-fn the_good_one_outlives_the_agent_and_what_comes_after_it() {
+fn good_revision_outlives_the_agent() {
     let scene = Scene::new();
     let good = scene.read("a: 1");
     scene.revisions.keep_good(&good).unwrap();
@@ -138,7 +138,7 @@ fn without_a_disk_the_process_reads_the_original_while_it_is_the_same() {
 }
 
 #[test]
-fn files_of_pipelines_that_are_gone_are_removed() {
+fn files_of_removed_pipelines_are_deleted() {
     let scene = Scene::new();
     let good = scene.read("a: 1");
     scene.revisions.install(&good).unwrap();
@@ -154,7 +154,7 @@ fn files_of_pipelines_that_are_gone_are_removed() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_the_configuration_is_refused_and_not_waited_for() {
+fn pipe_as_configuration_is_refused_without_blocking() {
     let scene = Scene::new();
     nix::unistd::mkfifo(&scene.source(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let config = scene.config(&[]);

@@ -1,5 +1,5 @@
-//! Which revision a pipeline is to run: takes the configuration's wishes, has them judged, and
-//! knows what to go back to.
+//! Decides which revision a pipeline runs: validates the desired state, and rolls back to the last good
+//! revision when a new one fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +25,9 @@ const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct DesiredState {
     /// The definition.
     pub(crate) config: Arc<PipelineConfig>,
-    /// Grows with every order, so that the same definition can be looked at anew.
+    /// Grows with every change, so that the same definition can be examined again.
     pub(crate) number: u64,
-    /// A person asks: what was refused or given up is tried again.
+    /// An operator asks: what was refused or given up is tried again.
     pub(crate) force: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct RolloutController {
     pipeline: Arc<Pipeline>,
     desired: watch::Receiver<DesiredState>,
     revisions: Revisions,
-    /// Number of the last order that was dealt with to the end.
+    /// Number of the last desired state that was handled to the end.
     last_number: u64,
     good: Option<Revision>,
     /// The revision that is wanted, but was refused.
@@ -78,7 +78,7 @@ impl RolloutController {
                 }
             }
             if self.desired.changed().await.is_err() {
-                // Nobody gives orders any more: the agent ends.
+                // The manager is gone: the agent ends.
                 std::future::pending::<()>().await;
             }
         }
@@ -126,7 +126,7 @@ impl RolloutController {
         off_thread(move || Revisions::read(&config, &command)).await
     }
 
-    /// Asks the judge, if there is one.
+    /// Asks the validation, if there is one.
     async fn judge(&self, wanted: &Revision) -> Result<(), String> {
         if !wanted.has_validation() {
             return Ok(());
@@ -155,7 +155,7 @@ impl RolloutController {
         let original = off_thread(move || Revisions::original(&wanted)).await;
         let original = original.map_err(|_| format!("its configuration cannot be copied: {reason}"))?;
         tracing::warn!(pipeline = %self.pipeline.id(), reason,
-            "the pipeline's configuration cannot be copied; the process reads the original");
+            "cannot copy the pipeline's configuration; the process reads the original");
         Ok(original)
     }
 
@@ -168,7 +168,7 @@ impl RolloutController {
     pub(super) fn mark_healthy(&mut self, revision: &Revision) {
         if let Err(error) = self.revisions.keep_good(revision) {
             tracing::warn!(pipeline = %self.pipeline.id(), %error,
-                "the pipeline's configuration cannot be kept on the disk; it can be gone back to until the agent ends");
+                "cannot save the pipeline's configuration; a rollback to it is possible until the agent stops");
         }
         self.good = Some(revision.clone());
     }

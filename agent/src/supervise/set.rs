@@ -14,7 +14,7 @@ impl PipelineSet {
         lock(&self.0).clone()
     }
 
-    /// Puts another list in the place of this one.
+    /// Replaces the list.
     pub(crate) fn replace(&self, pipelines: Vec<Arc<Pipeline>>) {
         *lock(&self.0) = pipelines.into();
     }

@@ -15,11 +15,11 @@ pub(crate) struct PipelineState {
     pub(crate) pid: Option<u32>,
     /// Start of that process.
     pub(crate) started_at: Option<UnixMillis>,
-    /// How often it was started anew.
+    /// How often it was started again.
     pub(crate) restarts: u64,
 }
 
-/// States that wait to be shown: more than a few mean that nobody reports, and then the newest count.
+/// States that wait for a report: with more than a few no report is made, and then the newest count.
 const MAX_UNREPORTED: usize = 16;
 
 /// A pipeline's state and the ones before it that no report has shown yet.
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_between_two_reports_is_shown_before_what_followed() {
+    fn crash_between_reports_is_reported_first() {
         let mut states = PendingStates::new();
         for status in [Starting, Running] {
             go(&mut states, status);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passing_state_is_shown_while_it_lasts() {
+    fn transient_state_is_reported_while_it_lasts() {
         let mut states = PendingStates::new();
         assert_eq!(states.take_next().status, Pending);
         go(&mut states, Starting);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_states_that_wait_are_bounded_and_the_newest_stay() {
+    fn pending_states_are_bounded_and_keep_the_latest() {
         let mut states = PendingStates::new();
         for _ in 0..100 {
             go(&mut states, Running);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_state_again_is_no_news() {
+    fn repeated_state_is_not_reported() {
         let mut states = PendingStates::new();
         assert!(go(&mut states, Running));
         assert!(!go(&mut states, Running));

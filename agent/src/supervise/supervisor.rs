@@ -1,6 +1,6 @@
 //! Keeps one pipeline's command running, in the revision that is wanted or else in the last good one.
 //!
-//! A task per pipeline, so that a slow stop or a crash of one is nothing to the others.
+//! A task per pipeline, so that a slow stop or a crash of one does not affect the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +27,11 @@ pub(crate) struct Supervisor {
     stop: CancellationToken,
 }
 
-/// How a life of the process ended.
+/// How a run of the process ended.
 enum End {
-    /// It was told to, for good.
+    /// The agent stops or removes the pipeline.
     Asked,
-    /// It was told to, for another revision's sake.
+    /// Another revision replaces it.
     Replaced(Revision),
     /// By itself.
     Crashed { reason: String, uptime: Duration },
@@ -104,7 +104,7 @@ impl Supervisor {
             Verdict::GiveUp => {
                 let reason = format!("{reason}; too many crashes in a row, not started again");
                 self.record_crash(PipelineStatus::CrashLoop, reason);
-                tracing::error!(pipeline = %self.pipeline.id(), "the pipeline does not stay up and is not started any more until its configuration changes or the agent gets SIGHUP");
+                tracing::error!(pipeline = %self.pipeline.id(), "the pipeline crashes repeatedly and is not started until its configuration changes or the agent receives SIGHUP");
                 None
             }
         };
@@ -119,7 +119,7 @@ impl Supervisor {
         Some(revision.clone())
     }
 
-    /// Waits for another revision while there is no process; not longer than `limit`, if given.
+    /// Waits for another revision while there is no process; not longer than `limit`, if there is one.
     async fn wait_for_change(&mut self, limit: Option<Duration>, last: Option<&Revision>) -> Option<Revision> {
         let over = async {
             match limit {
@@ -143,7 +143,7 @@ impl Supervisor {
         });
     }
 
-    /// One life of the process.
+    /// One run of the process.
     async fn run_once(&mut self, revision: &Revision) -> End {
         let alone = tokio::select! {
             alone = self.endpoint.wait_until_free() => alone,

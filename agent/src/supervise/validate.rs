@@ -1,4 +1,4 @@
-//! Asks whether a new configuration is any good, before the process that runs is touched.
+//! Validates a new configuration before the running process is touched.
 
 use std::io;
 use std::process::ExitStatus;
@@ -15,16 +15,16 @@ use super::{process, text};
 /// How long the answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Of what the judge said, this many bytes go into the reason: what follows it must have room as well.
+/// Of what the validation said, this many bytes go into the reason: what follows it must have room as well.
 const SAID_BYTES: usize = 600;
 
-/// Of each stream the last so many bytes are looked at, twice as many held.
+/// Of each stream the last so many bytes are checked, twice as many held.
 const HELD_BYTES: usize = 4 * 1024;
 
-/// What stands before each error of `vector validate`.
+/// What precedes each error of `vector validate`.
 const VECTOR_ERROR_MARKS: [&str; 2] = ["x ", "\u{d7} "];
 
-/// The judge's process group: at the end, or when nobody wants to know any more, nothing of it stays.
+/// The process group of the validation: at its end, or when it is cancelled, all of it is killed.
 struct Group(Option<u32>);
 
 impl Drop for Group {
@@ -45,7 +45,7 @@ pub(super) async fn validate(revision: &Revision, copy: &ConfigCopy) -> Result<(
     let _group = Group(child.id());
     let _own = OwnChild::new(child.id());
     let Ok(verdict) = tokio::time::timeout(TIMEOUT, verdict_of(&mut child)).await else {
-        return Err(format!("{name} did not judge it within {} s", TIMEOUT.as_secs()));
+        return Err(format!("{name} did not answer within {} s", TIMEOUT.as_secs()));
     };
     let (status, stdout, stderr) = verdict.map_err(|error| format!("{name} gave no answer: {error}"))?;
     if status.success() {
@@ -61,7 +61,7 @@ pub(super) async fn validate(revision: &Revision, copy: &ConfigCopy) -> Result<(
     Err(format!("{program} refuses it ({}): {}", process::describe(status), message(&said)))
 }
 
-/// How the judge ended, and what it said last on standard output and error.
+/// How the validation ended, and what it said last on standard output and error.
 async fn verdict_of(child: &mut Child) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (status, stdout, stderr) = tokio::join!(child.wait(), end_of(stdout), end_of(stderr));
@@ -83,7 +83,7 @@ async fn end_of(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The judge's message on one line. Vector prints what it loads, a ruled line, and then its errors, each
+/// The validation's message on one line. Vector prints what it loads, a ruled line, and then its errors, each
 /// after `x`: these alone are the message. Of other judges, the last whole lines that have room.
 fn message(said: &str) -> String {
     let plain = text::without_escapes(said);
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn of_a_judge_that_floods_only_the_end_is_held() {
+    async fn validator_output_keeps_only_its_end() {
         let text = format!("{}the error", "x".repeat(1_000_000));
         let end = end_of(Some(text.as_bytes())).await.unwrap();
         assert!(end.len() <= 2 * HELD_BYTES && end.ends_with(b"xthe error"), "{}", end.len());
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_of_a_judge_outlives_its_verdict() {
+    async fn validator_processes_end_with_the_verdict() {
         let mut command = tokio::process::Command::new("sh");
         command.args(["-c", "sleep 300 & exit 0"]).process_group(0);
         let mut child = command.spawn().unwrap();

@@ -1,4 +1,4 @@
-//! The version of the Vector on this node, asked once.
+//! The version of the Vector on this node, read once.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
     parse(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Only by its very name: a script around it may start a second Vector, whatever it is asked.
+/// Only by its exact name: a script around it may start a second Vector.
 fn is_vector(program: &str) -> bool {
     program.rsplit('/').next() == Some("vector")
 }
@@ -43,13 +43,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_around_vector_is_never_asked() {
+    fn wrapper_script_is_never_run_for_its_version() {
         assert!(is_vector("vector") && is_vector("/usr/bin/vector"));
         assert!(!is_vector("/opt/run-vector.sh") && !is_vector("vector.sh") && !is_vector("/opt/vector/run"));
     }
 
     #[test]
-    fn the_version_is_the_second_word() {
+    fn vector_version_is_the_second_word() {
         assert_eq!(parse("vector 0.58.0 (x86_64-unknown-linux-gnu abc 2026-01-01)\n").as_deref(), Some("0.58.0"));
         assert_eq!(parse("usage: vector"), None);
         assert_eq!(parse(""), None);

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_the_floor_within_reason() {
+    fn retry_after_is_the_floor_up_to_its_bound() {
         let wait = |random, asked| Backoff::default().next_wait(random, INTERVAL, Some(Duration::from_secs(asked)));
         assert_eq!([wait(0.0, 30).as_secs(), wait(1.0, 30).as_secs(), wait(0.0, 1 << 40).as_secs()], [30, 31, 600]);
     }

@@ -1,4 +1,4 @@
-//! How the way to the collector does, for those who ask the agent.
+//! The state of the connection to the collector, for the agent's own pages and its reports.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use super::request_error::RequestError;
 use crate::model::node::NodeIdentity;
 
-/// Clocks that differ by more than this are told of; the collector corrects times beyond it.
+/// A larger difference of the clocks is logged; the collector corrects times beyond it.
 const MAX_CLOCK_SKEW_MS: i64 = 2_000;
 
-/// Where the way to the collector stands.
+/// Where the connection to the collector stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ConnectionState {
@@ -26,11 +26,11 @@ pub(crate) enum ConnectionState {
     /// The last request failed; the agent tries again by itself.
     #[serde(rename = "away")]
     Disconnected,
-    /// The collector does not accept this node, which needs a person.
+    /// The collector does not accept this node, which needs an operator.
     Refused,
 }
 
-/// What is known of the way to the collector.
+/// What is known of the connection to the collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConnectionFacts {
     /// The node, once it is enrolled.
@@ -49,12 +49,12 @@ pub(crate) struct ConnectionFacts {
 #[derive(Debug)]
 pub(crate) struct ConnectionStatus {
     facts: Mutex<ConnectionFacts>,
-    /// For those who want to know at once.
+    /// For tasks that wait for a change.
     state: watch::Sender<ConnectionState>,
 }
 
 impl ConnectionStatus {
-    /// Nothing is known but perhaps who the node is.
+    /// Nothing is known but perhaps the identity of the node.
     pub(crate) fn new(node: Option<NodeIdentity>) -> Self {
         let facts = Mutex::new(ConnectionFacts { node, ..ConnectionFacts::default() });
         ConnectionStatus { facts, state: watch::Sender::new(ConnectionState::default()) }
@@ -90,7 +90,7 @@ impl ConnectionStatus {
         if is_off(skew) && !was_off {
             tracing::warn!(
                 skew_ms = skew,
-                "this host's clock and the collector's differ (positive: this one is ahead); the collector corrects the reports' minutes, but set the clock (NTP)"
+                "this host's clock differs from the collector's (positive: this one is ahead); the collector corrects the minutes of reports, but fix the clock (NTP)"
             );
         }
         failed_before
@@ -118,7 +118,7 @@ impl ConnectionStatus {
     }
 
     fn lock(&self) -> MutexGuard<'_, ConnectionFacts> {
-        // What is behind it is whole after every statement.
+        // What is after it is whole after every statement.
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_skew_is_measured_at_the_middle_of_the_request() {
+    fn clock_skew_is_measured_at_mid_request() {
         let connection = ConnectionStatus::new(None);
         connection.record_ack(100_000, Duration::from_millis(400), 90_200);
         let facts = connection.facts();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_after_a_failure_is_a_reconnect_and_one_after_an_answer_is_none() {
+    fn response_after_a_failure_is_a_reconnect() {
         let connection = ConnectionStatus::new(None);
         let answered = || connection.record_ack(1, Duration::ZERO, 1);
         assert!(!answered());
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_node_stays_refused_until_it_is_answered() {
+    fn refused_node_stays_refused_until_a_response() {
         let connection = ConnectionStatus::new(None);
         connection.set_refused();
         connection.record_failure(&RequestError::TooLarge { is_collectors: true }, 1);

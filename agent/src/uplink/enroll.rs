@@ -1,4 +1,4 @@
-//! How the node comes to its token: enrolment, for as long as it takes.
+//! How the node receives its token: enrolment, for as long as it takes.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use crate::model::node::{NodeIdentity, node_file, node_token};
 /// Least time between two tries to enrol that the collector refused.
 const REFUSED_ENROLMENT_WAIT: Duration = Duration::from_secs(1);
 
-/// Refusals in a row before a person is called: a token that was made a moment ago may not be known
+/// Refusals in a row before an operator is called: a token that was made a moment ago may not be known
 /// to a running collector for some two seconds.
 const REFUSALS_TOLERATED: u32 = 3;
 
-/// Between two tries of a node that nobody accepts and that cannot enrol. Whoever mends that at the
-/// collector (a database brought back, a proxy set right) does not go to every node afterwards.
+/// Between two tries of a node that is rejected and cannot enrol. An operator fixes that at the collector
+/// (restores a database, corrects a proxy) and not at every node.
 const REFUSED_WAIT: Duration = Duration::from_secs(300);
 
 impl Uplink {
-    /// Enrols, however long that takes; `None` if that is impossible without a person.
+    /// Enrols, however long that takes; `None` if that is impossible without an operator.
     ///
     /// `refused` is the node's token that the collector did not accept. It stays on disk until there
-    /// is a new one, and is given back for another try when enrolment is refused, too: a collector
-    /// that knew nobody for a while (a proxy, a wrong database) must not cost every node whose
+    /// is a new one, and is returned for another try when enrolment is refused, too: a collector
+    /// that knew no node for a while (a proxy, a wrong database) must not cost every node whose
     /// enrolment token has expired since.
     pub(super) async fn enroll(&self, state: &mut SendState, refused: Option<&Token>) -> Option<Token> {
         let Credentials { data_dir, enroll_token, names } = &self.credentials;
@@ -44,7 +44,7 @@ impl Uplink {
                 Ok(node) => {
                     tracing::info!(node = %node.node_id, environment = %node.environment_name, "enrolled");
                     if let Err(error) = node_token::write(data_dir, &node.node_token) {
-                        tracing::error!(%error, data_dir = %data_dir.display(), "the node token cannot be kept: without it the agent must enrol again at its next start; make data_dir writable");
+                        tracing::error!(%error, data_dir = %data_dir.display(), "cannot save the node token: the agent must enrol again at its next start; make data_dir writable");
                     }
                     let identity = NodeIdentity {
                         node_id: node.node_id,
@@ -66,14 +66,14 @@ impl Uplink {
                     state.refusals = state.refusals.saturating_add(1);
                     if state.refusals == REFUSALS_TOLERATED + 1 {
                         self.connection.set_refused();
-                        tracing::error!(%error, "the collector refuses to enrol this node: give the agent a valid enrolment token; pipelines run on without reports");
+                        tracing::error!(%error, "the collector refuses to enrol this node: configure a valid enrolment token; pipelines keep running");
                     }
                     REFUSED_ENROLMENT_WAIT.max(self.backoff(state, None))
                 }
                 error => {
                     let wait = self.backoff(state, error.retry_after());
                     if !state.failing {
-                        tracing::warn!(%error, wait_ms = wait.as_millis(), "cannot enrol yet; the agent tries again by itself, pipelines go on");
+                        tracing::warn!(%error, "enrolment failed, retrying in {:.1} s; pipelines keep running", wait.as_secs_f64());
                         state.failing = true;
                     }
                     wait
@@ -86,7 +86,7 @@ impl Uplink {
         }
     }
 
-    /// Nobody takes this node's reports; pipelines are none of the uplink's business.
+    /// The collector rejects this node's reports: waits for long. Pipelines keep running.
     pub(super) async fn stay_silent(&self, state: &mut SendState) {
         state.refusals = state.refusals.saturating_add(1);
         if state.refusals == REFUSALS_TOLERATED + 1 {
@@ -94,7 +94,7 @@ impl Uplink {
             state.failing = true;
             tracing::error!(
                 "the collector does not accept this node's token and no enrolment token is configured: reports wait, \
-                pipelines run on; give the agent an enrolment token (SYSTOLE_TOKEN) and restart it. It asks again every {} minutes",
+                pipelines keep running; configure an enrolment token (SYSTOLE_TOKEN) and restart the agent. It tries again every {} minutes",
                 REFUSED_WAIT.as_secs() / 60
             );
         }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_that_stays_refused_asks_about_every_five_minutes() {
+    fn refused_node_asks_every_five_minutes() {
         assert_eq!(refused_wait(REFUSALS_TOLERATED, 1.0), Duration::ZERO);
         assert_eq!(refused_wait(REFUSALS_TOLERATED + 1, 0.0), Duration::from_secs(150));
         assert_eq!(refused_wait(u32::MAX, 1.0), Duration::from_secs(450));

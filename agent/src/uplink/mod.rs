@@ -1,4 +1,4 @@
-//! Sends the reports to the collector: in order, one request at a time, until it has them for good.
+//! Sends the reports to the collector: in order, one request at a time, until it has committed them.
 
 mod backoff;
 mod connection_status;

@@ -1,7 +1,7 @@
 //! Names the proxy in the message of a request that failed.
 //!
 //! A proxy of the environment may stand in front of a collector that it cannot reach, such as one on
-//! this host. Its refusal looks like the collector's own, so the message says where it may be from.
+//! this host. Its refusal has the form of the collector's own, so the message names the proxy.
 
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
@@ -18,7 +18,7 @@ fn proxy_of(url: &Url, proxies: &Matcher) -> Option<String> {
 
 fn name_with(text: String, url: Option<&Url>, proxies: &Matcher) -> String {
     match url.and_then(|url| proxy_of(url, proxies)) {
-        Some(proxy) => format!("{text} (through the proxy {proxy} of the environment; NO_PROXY excepts hosts)"),
+        Some(proxy) => format!("{text} (through the proxy {proxy} of the environment; NO_PROXY excludes hosts)"),
         None => text,
     }
 }

@@ -1,8 +1,8 @@
-//! What went wrong with a request, and what that means for it.
+//! Why a request failed, and what that means for its reports.
 //!
-//! Only the collector itself may refuse a report for good, and only in its own form, a problem+json.
-//! A proxy's 404 or 413 says nothing of the report, and a 404 of the collector says that the address
-//! is wrong: both wait for a person, and cost nothing.
+//! Only the collector itself can reject a report permanently, and only in its own form, a problem+json.
+//! A proxy's 404 or 413 says nothing about the report, and a 404 of the collector means that the address
+//! is wrong: both wait for an operator, and no report is lost.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(crate) enum RequestError {
     /// No answer: the network, a time-out, TLS.
     #[error("the collector cannot be reached: {0}")]
     Network(String),
-    /// The collector, or what stands before it, cannot now: 408, 429, 5xx.
+    /// The collector, or what precedes it, cannot now: 408, 429, 5xx.
     #[error("the collector answered {status}: {detail}")]
     Retryable {
         /// The status.
@@ -25,10 +25,10 @@ pub(crate) enum RequestError {
         retry_after: Option<Duration>,
     },
     /// The collector does not know the token: 401.
-    #[error("the collector does not accept the token (401): {0}")]
+    #[error("the collector rejects the token (401): {0}")]
     Unauthorized(String),
     /// The request is too large: 413.
-    #[error("the request is too large for {} (413)", if *.is_collectors { "the collector" } else { "a proxy before the collector" })]
+    #[error("the request is too large for {} (413)", if *.is_collectors { "the collector" } else { "a proxy in front of the collector" })]
     TooLarge {
         /// Whether the collector itself says so.
         is_collectors: bool,
@@ -106,7 +106,7 @@ impl RequestError {
         }
     }
 
-    /// Adds what a person may have to change.
+    /// Adds what an operator may have to change.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         match &mut self {
             RequestError::Network(detail)

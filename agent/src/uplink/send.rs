@@ -62,10 +62,7 @@ impl Uplink {
                     return Sent::Failed;
                 };
                 if !is_second_refusal && self.credentials.enroll_token.is_some() {
-                    tracing::warn!(
-                        detail,
-                        "the collector does not know this node's token any more; the agent enrols again"
-                    );
+                    tracing::warn!(detail, "the collector rejects this node's token; the agent enrols again");
                 }
                 // A token that is refused right after each enrolment must not make a storm.
                 self.wait(self.backoff(state, None)).await;
@@ -87,7 +84,7 @@ impl Uplink {
             tracing::warn!(
                 from = missing.from,
                 to = missing.to,
-                "the collector misses reports that the agent does not have any more"
+                "the collector misses reports that the agent no longer has"
             );
         }
         let refused = ack.refused_count.max(ack.refused.len() as u64);
@@ -110,7 +107,7 @@ impl Uplink {
             tracing::debug!(
                 durable = ack.durable_seq,
                 last,
-                "the collector took the reports, but has not kept them yet"
+                "the collector received the reports, but has not committed them yet"
             );
             self.wait(self.backoff(state, None)).await;
         }
@@ -139,7 +136,7 @@ impl Uplink {
         if error.is_because_of_the_report() {
             let is_first = !std::mem::replace(&mut state.is_drop_logged, true);
             if is_first {
-                tracing::warn!(%error, seq = culprit.seq, bytes = culprit.body.len(), "the collector refuses a report for good; it is dropped");
+                tracing::warn!(%error, seq = culprit.seq, bytes = culprit.body.len(), "the collector rejects a report permanently; it is dropped");
             }
             self.outbox.drop_refused(culprit);
             state.shrunk = None;
@@ -156,7 +153,7 @@ impl Uplink {
         if state.failing || state.failures < 2 {
             tracing::debug!(%error, wait_ms = wait.as_millis(), "reports wait");
         } else {
-            tracing::warn!(%error, wait_ms = wait.as_millis(), "reports wait in the spool; the agent tries again, pipelines keep running");
+            tracing::warn!(%error, wait_ms = wait.as_millis(), "cannot send reports, they wait in the spool; retrying, pipelines keep running");
             state.failing = true;
         }
         self.wait(wait).await;
@@ -172,7 +169,7 @@ impl Uplink {
             tracing::warn!(
                 seq = culprit.seq,
                 bytes = culprit.body.len(),
-                "a report is too large for the collector or a proxy before it (nginx: client_max_body_size); its oldest log lines are left out, and counted"
+                "a report is too large for the collector or a proxy in front of it (nginx: client_max_body_size); its oldest log lines are dropped and counted"
             );
         }
         let left_out = before.map_or(0, |shrunk| shrunk.left_out) + left_out;

@@ -1,4 +1,4 @@
-//! The session with the collector: whether the node is enrolled, and what is done about it.
+//! The session with the collector: unenrolled, enrolled, or rejected.
 
 use systole_shared::Token;
 

@@ -172,7 +172,7 @@ fn sent(token: &str, seqs: &[u64]) -> Seen {
 }
 
 #[tokio::test]
-async fn a_node_without_a_token_enrols_and_then_sends_in_order() {
+async fn node_without_a_token_enrols_then_sends_in_order() {
     let mut fixture = start(3, Some("enrol"), None, Box::new(ack)).await;
     fixture.interval.changed().await.unwrap();
     assert_eq!(*fixture.interval.borrow(), Duration::from_millis(1234));
@@ -188,7 +188,7 @@ async fn a_node_without_a_token_enrols_and_then_sends_in_order() {
 }
 
 #[tokio::test]
-async fn a_node_whose_token_is_refused_enrols_again_and_loses_nothing() {
+async fn node_with_refused_token_enrols_again_without_loss() {
     let mut first = true;
     let answer = move |seqs: &[u64]| if std::mem::take(&mut first) { (401, String::new()) } else { ack(seqs) };
     let (seen, _) = start(2, Some("enrol"), Some("node-1"), Box::new(answer)).await.finish().await;
@@ -196,7 +196,7 @@ async fn a_node_whose_token_is_refused_enrols_again_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_refused_is_tried_again_when_the_node_cannot_enrol_any_more() {
+async fn refused_token_is_retried_when_enrolment_fails() {
     let mut first = true;
     let answer = move |seqs: &[u64]| if std::mem::take(&mut first) { (401, String::new()) } else { ack(seqs) };
     let fixture = start(2, Some(EXPIRED), Some("node-1"), Box::new(answer)).await;
@@ -217,7 +217,7 @@ async fn collector_that_refuses_everything_does_not_cost_the_whole_backlog_at_on
 }
 
 #[tokio::test]
-async fn without_an_enrolment_token_a_refused_node_says_no_more() {
+async fn refused_node_without_enrolment_token_stops_sending() {
     let fixture = start(2, None, Some("node-1"), Box::new(|_| (401, String::new()))).await;
     fixture.closing.cancel();
     timeout(Duration::from_secs(20), fixture.uplink).await.unwrap().unwrap();
@@ -226,7 +226,7 @@ async fn without_an_enrolment_token_a_refused_node_says_no_more() {
 }
 
 #[tokio::test]
-async fn without_an_enrolment_token_a_refused_node_asks_again_and_is_told_of_until_it_is_accepted() {
+async fn refused_node_without_enrolment_token_keeps_asking() {
     let mut refusals = VecDeque::from([401, 401]);
     let answer = move |seqs: &[u64]| refusals.pop_front().map_or_else(|| ack(seqs), |status| (status, String::new()));
     let fixture = start(2, None, Some("node-1"), Box::new(answer)).await;
@@ -243,7 +243,7 @@ async fn without_an_enrolment_token_a_refused_node_asks_again_and_is_told_of_unt
 }
 
 #[tokio::test]
-async fn the_one_report_that_is_refused_is_found_and_dropped_and_its_neighbours_arrive() {
+async fn refused_report_is_found_and_dropped_alone() {
     for status in [400, 413] {
         let answer = move |seqs: &[u64]| if seqs.contains(&5) { (status, String::new()) } else { ack(seqs) };
         let (seen, counters) = start(8, None, Some("n"), Box::new(answer)).await.finish().await;
@@ -294,7 +294,7 @@ async fn request_that_is_too_large_for_a_proxy_is_split_and_no_report_is_lost() 
 }
 
 #[tokio::test]
-async fn what_the_collector_cannot_take_now_is_sent_again() {
+async fn report_answered_503_is_sent_again() {
     let mut failures = VecDeque::from([503, 429, 500, 408]);
     let answer = move |seqs: &[u64]| match failures.pop_front() {
         Some(status) => (status, String::new()),
@@ -306,7 +306,7 @@ async fn what_the_collector_cannot_take_now_is_sent_again() {
 }
 
 #[tokio::test]
-async fn only_what_is_durable_is_forgotten_and_refused_items_are_counted() {
+async fn only_durable_reports_are_removed() {
     let mut first = true;
     let answer = move |seqs: &[u64]| {
         if std::mem::take(&mut first) {

@@ -17,10 +17,10 @@ use crate::metrics::AgentCounters;
 use crate::model::node::name::NodeNames;
 use crate::spool::outbox::Outbox;
 
-/// Between two tries while the agent ends; the whole end has its own ceiling.
+/// Between two tries while the agent ends; the whole end has its own limit.
 const CLOSING_WAIT: Duration = Duration::from_millis(200);
 
-/// What the node needs to prove who it is.
+/// The credentials of the node.
 pub(crate) struct Credentials {
     /// Where the node's token is kept.
     pub(crate) data_dir: PathBuf,
@@ -36,13 +36,13 @@ pub(crate) struct Uplink {
     pub(crate) client: CollectorClient,
     /// Where reports come from.
     pub(crate) outbox: Arc<Outbox>,
-    /// Who the node is.
+    /// The credentials of the node.
     pub(crate) credentials: Credentials,
     /// How often the collector wants reports.
     pub(crate) interval: watch::Sender<Duration>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
-    /// Where others learn how the way to the collector does.
+    /// Where others learn how the connection to the collector does.
     pub(crate) connection: Arc<ConnectionStatus>,
     /// The agent ends: send what there is, and return.
     pub(crate) closing: CancellationToken,
@@ -61,7 +61,7 @@ pub(super) struct SendState {
     pub(super) refusals: u32,
     /// The report that is too large alone, and how often its lines were halved.
     pub(super) shrunk: Option<Shrunk>,
-    /// Whether a report was dropped since the last success, and that was told.
+    /// Whether a report was dropped since the last success, and that was logged.
     pub(super) is_drop_logged: bool,
 }
 

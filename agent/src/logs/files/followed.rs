@@ -20,7 +20,7 @@ use crate::logs::walk::{FileState, Inode};
 use crate::model::log_files::Links;
 
 /// How long a file that was rotated away is read on after its last line. Programs open the new one late:
-/// when they are idle, or when they are told so hours after. It costs a descriptor.
+/// when they are idle, or only hours later. It costs a descriptor.
 pub(super) const ROTATED_QUIET: Duration = Duration::from_secs(3_600);
 
 /// The same for a file that was deleted: while it is open, its space is not free.
@@ -29,7 +29,7 @@ const DELETED_QUIET: Duration = Duration::from_secs(5);
 /// How long a file has nothing new before another one may have its place.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
-/// How far back from a file's end the last line's beginning is looked for.
+/// How far back from a file's end the last line's beginning is searched.
 const MAX_LOOK_BACK: u64 = 64 * 1024;
 
 /// One file.
@@ -38,9 +38,9 @@ pub(super) struct LogFile {
     pub(super) path: PathBuf,
     pub(super) identity: Identity,
     tail: Tail,
-    /// A name that is looked for leads to it.
+    /// A name that is searched leads to it.
     pub(super) is_named: bool,
-    /// No name that is looked for leads to it any more.
+    /// No name that is searched leads to it any more.
     pub(super) is_rotated: bool,
     /// When it had something new last.
     pub(super) touched: Instant,
@@ -109,7 +109,7 @@ impl LogFile {
         !self.is_at_end || self.state != state_of(metadata)
     }
 
-    /// Looks whether it was rewritten since it was read.
+    /// Checks whether it was rewritten since it was read.
     pub(super) fn note_rewritten(&mut self, logs: &Mutex<LogBuffer>, round: &Round<'_>) -> io::Result<()> {
         let metadata = self.tail.file().metadata()?;
         if self.is_new(&metadata) { self.begin_anew_if_rewritten(&metadata, logs, round) } else { Ok(()) }
@@ -142,7 +142,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// It goes by another name.
+    /// It has another name.
     pub(super) fn rename(&mut self, path: PathBuf, logs: &Mutex<LogBuffer>) {
         if self.path != path {
             self.path = path;
@@ -210,7 +210,7 @@ impl LogFile {
     pub(super) fn give_up(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
         let size = self.tail.file().metadata().map(|metadata| metadata.len());
         if let Err(error) = size.and_then(|size| self.tail.skip_rest(size, logs, round)) {
-            tracing::debug!(path = %self.path.display(), %error, "the lines of a rotated file cannot be counted");
+            tracing::debug!(path = %self.path.display(), %error, "cannot count the lines of a rotated file");
         }
         self.leave(logs);
     }

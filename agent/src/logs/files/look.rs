@@ -1,4 +1,4 @@
-//! Looks which files there are, and which of them are to be followed.
+//! Finds the files of the patterns, and selects those to follow.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
@@ -53,13 +53,13 @@ type DirectoryStamp = (u64, i64, i64);
 struct Candidate<'c> {
     entry: Entry,
     pattern: &'c Pattern,
-    /// The pattern was never looked up before.
+    /// The pattern was never searched before.
     is_first_sight: bool,
     /// As it was when it had nothing new, if it was seen before.
     known: Option<FileState>,
 }
 
-/// What all files of one look have in common.
+/// What all files of one check have in common.
 pub(super) struct Look<'l> {
     config: &'l LogFilesConfig,
     pub(super) logs: &'l Mutex<LogBuffer>,
@@ -84,12 +84,12 @@ impl Look<'_> {
 }
 
 impl LogFiles {
-    /// Looks which files there are now.
+    /// Checks which files there are now.
     pub(super) fn look(&mut self, config: &LogFilesConfig, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
         let (at, now) = (round.at, round.now);
         let mut look = Look { config, logs, at, now, own: None, troubles: Troubles::new() };
         for file in &mut self.files {
-            // What cannot be read is told when it is polled.
+            // A file that cannot be read is logged when it is polled.
             let _ = file.note_rewritten(logs, round);
             file.is_named = false;
         }
@@ -156,7 +156,7 @@ impl LogFiles {
         }
         let found = walk::find(pattern, links, forbidden);
         self.listings.remove(pattern.text());
-        // What was in trouble is looked at again.
+        // What was in trouble is checked again.
         if let Some(stamp) = stamp.filter(|_| found.troubles.is_empty()) {
             let paths = found.files.iter().map(|file| file.path.clone()).collect();
             self.listings.insert(pattern.text().to_owned(), Listing { stamp, at: now, paths });
@@ -279,7 +279,7 @@ impl LogFiles {
         let Some(file) = open_file(candidate.pattern.fixed(), path, look.config.links)? else { return Ok(()) };
         let metadata = file.metadata()?;
         if look.is_own(path, &metadata) {
-            return Err(io::Error::other("it is a file of the agent itself, which is never sent"));
+            return Err(io::Error::other("it is a file of the agent, which is never sent"));
         }
         let identity = Identity::of(&file)?;
         let remembered = look.remembered();
@@ -352,7 +352,7 @@ fn written_ms(state: &FileState) -> UnixMillis {
     state.written.0.saturating_mul(1_000).saturating_add(state.written.1 / 1_000_000)
 }
 
-/// The state of a directory; none if it has changed so lately that a further change could look the same.
+/// The state of a directory; none if it has changed so recently that a further change could be missed.
 fn directory_stamp(dir: &Path) -> Option<DirectoryStamp> {
     let metadata = dir.metadata().ok()?;
     let age = metadata.modified().ok()?.elapsed().ok()?;

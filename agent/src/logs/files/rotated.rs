@@ -23,7 +23,7 @@ use crate::model::log_files::Links;
 pub(super) const MAX_ROTATED: usize = 20;
 
 impl LogFiles {
-    /// Looks for files that were renamed while the agent was away, to names that no pattern has: they
+    /// Checks for files that were renamed while the agent was away, to names that no pattern has: they
     /// lie where they lay.
     pub(super) fn search_rotated(&mut self, present: &HashSet<Inode>, look: &mut Look<'_>) {
         let mut missing: HashMap<PathBuf, Vec<Remembered>> = HashMap::new();
@@ -37,7 +37,7 @@ impl LogFiles {
             let Ok(entries) = std::fs::read_dir(&dir) else { continue };
             for entry in entries.filter_map(Result::ok).take(walk::MAX_ENTRIES) {
                 if missing.iter().any(|known| known.identity.inode().ino == entry.ino()) {
-                    // What cannot be read is given up: no pattern means it.
+                    // A file that cannot be read is dropped: no pattern has it.
                     let _ = self.follow_rotated(&dir, &entry.path(), &missing, look);
                 }
             }

@@ -1,4 +1,4 @@
-//! Passing over the oldest part of a file: its lines are counted, or their number is estimated.
+//! Skipping the oldest part of a file: its lines are counted, or their number is estimated.
 
 use std::io;
 use std::ops::Range;
@@ -8,15 +8,15 @@ use std::sync::Mutex;
 use super::{LogBuffer, READ_BYTES, Round, Tail, lock};
 use crate::logs::lines::LineSplitter;
 
-/// Unread bytes of one file whose lines are counted when they are passed over. What is more is not
-/// read at all: a program writes faster than anybody counts, and the disk has an end.
+/// Unread bytes of one file whose lines are counted when they are skipped. What is more is not
+/// read at all: a program writes faster than lines can be counted, and the disk is finite.
 const MAX_COUNTED_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What is counted at least before others have their turn, so that every turn comes to something.
+/// What is counted at least before others have their turn, so that every turn makes progress.
 const LEAST_COUNTED_BYTES: u64 = 256 * 1024;
 
 impl Tail {
-    /// Passes over whole lines up to `target`; false when there is no time for all of them.
+    /// Skips whole lines up to `target`; false when there is no time for all of them.
     pub(super) fn skip(&mut self, target: u64, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> io::Result<bool> {
         round.scratch.resize(READ_BYTES, 0);
         let (mut at, mut lines, mut behind_last) = (self.offset, 0, self.offset);
@@ -42,7 +42,7 @@ impl Tail {
         Ok(at >= target)
     }
 
-    /// When more is unread of a file of this size than is counted: passes over all but `kept` bytes
+    /// When more is unread of a file of this size than is counted: skips all but `kept` bytes
     /// without reading them.
     pub(super) fn jump_over(
         &mut self,
@@ -62,7 +62,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Passes over what stands before `target`, and goes on at the first line behind.
+    /// Skips what precedes `target`, and continues at the first line behind.
     fn jump(&mut self, target: u64, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> io::Result<()> {
         round.scratch.resize(READ_BYTES, 0);
         let read = self.file.read_at(round.scratch, self.offset)?;
@@ -79,7 +79,7 @@ impl Tail {
             return self.skip_line(target, round);
         }
         self.density.saw((read + read_behind) as u64, head_lines + count_lines(behind));
-        // Of a line that is longer than what was looked at, the rest is taken for a line.
+        // Of a line that is longer than what was checked, the rest is taken for a line.
         let end = target + first.map_or(0, |first| first as u64 + 1);
         let lines = self.density.estimate(end - self.offset);
         lock(logs).add_estimated(lines);
@@ -87,7 +87,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Passes over all that is left of a file of this size, also of a line without an end.
+    /// Skips all that is left of a file of this size, also of a line without an end.
     pub(in crate::logs) fn skip_rest(
         &mut self,
         size: u64,
@@ -119,7 +119,7 @@ impl Tail {
         self.skipped_range = if joins { self.skipped_range.start..range.end } else { range };
     }
 
-    /// A single line goes beyond `end`: takes as much of it as is reported, and passes over the rest.
+    /// A single line goes beyond `end`: takes as much of it as is reported, and skips the rest.
     fn skip_line(&mut self, end: u64, round: &mut Round<'_>) -> io::Result<()> {
         let reported = self.offset + 2 * READ_BYTES as u64;
         while self.offset < reported && !self.splitter.is_skipping() {

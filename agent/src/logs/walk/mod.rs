@@ -1,6 +1,6 @@
 //! Finds the files of a pattern below its fixed directory.
 //!
-//! What is there is of others: names are any bytes, links may lead anywhere, trees may be deep. So
+//! Directories belong to others: names are any bytes, links may lead anywhere, trees may be deep. So
 //! every walk is bounded, follows no link unless the configuration says so, and `**` stays on one file
 //! system.
 
@@ -97,7 +97,7 @@ pub(crate) fn find(pattern: &Pattern, links: Links, forbidden: Option<Inode>) ->
     walk.finish(pattern)
 }
 
-/// Looks again at files that were found before.
+/// Checks again at files that were found before.
 pub(crate) fn find_again(pattern: &Pattern, links: Links, paths: &[PathBuf]) -> Found {
     let mut walk = Walk::new(pattern, links, None);
     match Place::fixed(pattern.fixed()) {
@@ -218,7 +218,7 @@ impl Walk {
         match self.links.stat(&dir.fd, name) {
             Ok(stat) if is_regular(&stat) => self.found.files.push(Entry::of(path, &stat)),
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => self.skip_link(path),
-            // A link that leads nowhere is told: its file may come.
+            // A link that leads nowhere is logged: its file may come.
             Err(error) if error.kind() != io::ErrorKind::NotFound || self.is_link(dir, name) => {
                 self.trouble(&path, &error);
             }

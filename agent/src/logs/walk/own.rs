@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use super::Inode;
 use crate::model::log_files::OwnFiles;
 
-/// Files of the data directory that are looked at; the spool has some hundred.
+/// Files of the data directory that are checked; the spool has some hundred.
 const MAX_FILES: usize = 50_000;
 
-/// Levels of the data directory that are looked at; it has three.
+/// Levels of the data directory that are checked; it has three.
 const MAX_DEPTH: usize = 8;
 
 /// The agent's own files as they are now.
@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 8;
 pub(crate) struct OwnInodes {
     data_dir: Option<PathBuf>,
     inodes: HashSet<Inode>,
-    /// Not all files could be looked at.
+    /// Not all files could be checked.
     is_partial: bool,
 }
 
@@ -33,7 +33,7 @@ impl OwnFiles {
         self.data_dir.metadata().ok().map(|metadata| inode_of(&metadata))
     }
 
-    /// Looks at them. Blocks.
+    /// Checks them. Blocks.
     pub(crate) fn look(&self) -> OwnInodes {
         let mut own = OwnInodes { data_dir: self.data_dir.canonicalize().ok(), ..OwnInodes::default() };
         for file in &self.files {

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_users_labels_win_over_the_automatic_ones() {
+    fn user_labels_precede_automatic_ones() {
         let machine = Machine::detect(Some("m"));
         let own = BTreeMap::from([("vf.io/os".to_owned(), "mine".to_owned()), ("site".to_owned(), "b".to_owned())]);
         let labels = labels_of(&machine, "web-1", &own);

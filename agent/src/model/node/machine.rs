@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// Facts that hold for the agent's whole life.
+/// Facts that hold for the agent's lifetime.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     /// As Go names it, like `linux`.
@@ -13,14 +13,14 @@ pub(crate) struct Machine {
     pub(crate) arch: &'static str,
     /// `STANDALONE` or `DOCKER`.
     pub(crate) deployment_mode: &'static str,
-    /// What stays the same when the host is installed anew, if anything does.
+    /// What stays the same when the host is installed again, if anything does.
     pub(crate) id: Option<String>,
     /// The user that the agent runs as.
     pub(crate) running_as: String,
 }
 
 impl Machine {
-    /// Looks. `id` is the user's own machine id, over the machine's.
+    /// Checks. `id` is the user's own machine id, over the machine's.
     pub(crate) fn detect(id: Option<&str>) -> Self {
         Machine {
             os: os(),

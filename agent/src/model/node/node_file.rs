@@ -1,7 +1,7 @@
-//! Which node this is, beside its token: `<data-dir>/node.json`, for people who ask the agent.
+//! Which node this is, beside its token: `<data-dir>/node.json`, for `systole-agent status`.
 //!
-//! Nothing depends on it. The token alone says to the collector who speaks, and without this file
-//! only `systole-agent status` knows less until the next enrolment.
+//! Nothing depends on it. The token alone identifies the node to the collector. Without this file,
+//! `systole-agent status` shows less until the next enrolment.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn write(data_dir: &Path, node: &NodeIdentity) {
         .map_err(std::io::Error::from)
         .and_then(|json| files::replace(&data_dir.join(FILE), &json));
     if let Err(error) = written {
-        tracing::debug!(%error, "the node's id cannot be kept; status does not show it after a restart");
+        tracing::debug!(%error, "cannot save the node's id; status does not show it after a restart");
     }
 }
 
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_known_again_and_a_broken_file_is_no_obstacle() {
+    fn node_file_round_trips_and_tolerates_corruption() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()), None);
         let node = NodeIdentity {

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_kept_for_the_agent_alone_and_can_be_replaced() {
+    fn token_file_is_private_and_replaceable() {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("deep/data");
         assert!(!exists(&data_dir));
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_no_token() {
+    fn empty_token_file_is_no_token() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), " \n").unwrap();
         assert!(!exists(dir.path()));

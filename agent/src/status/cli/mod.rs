@@ -1,4 +1,4 @@
-//! Asks the running agent over its socket, and prints what it says.
+//! Requests the status of the running agent over its socket, and prints it.
 
 mod table;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Status, http};
 use crate::model::node::node_token;
 
-/// How long the agent may take to answer: it has nothing to look up.
+/// How long the agent may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest answer: a thousand pipelines with long reasons are a fraction of it.
@@ -19,17 +19,17 @@ const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
-    /// No socket, or nobody behind it.
-    #[error("no agent runs on {dir}: {why}. Another data directory is named by --data-dir, SYSTOLE_DATA_DIR or --config", dir = .0.display(), why = .1)]
+    /// No socket, or no server after it.
+    #[error("no agent runs on {dir}: {why}. Select another data directory with --data-dir, SYSTOLE_DATA_DIR or --config", dir = .0.display(), why = .1)]
     NotRunning(PathBuf, &'static str),
-    /// Somebody else's socket.
-    #[error("{} may only be used by the agent's own user and root; try sudo", .0.display())]
+    /// The socket of another user.
+    #[error("only the agent's user and root can use {}; try sudo", .0.display())]
     Denied(PathBuf),
     /// It does not answer as it should.
     #[error("the agent on {dir} does not answer: {why}", dir = .0.display(), why = .1)]
     Silent(PathBuf, #[source] io::Error),
     /// It answers, but not with a status.
-    #[error("the agent's answer cannot be read; is it another version? ({0})")]
+    #[error("cannot read the agent's answer; is it another version? ({0})")]
     Unreadable(#[source] serde_json::Error),
 }
 
@@ -51,7 +51,7 @@ fn fetch(data_dir: &Path) -> Result<Vec<u8>, StatusError> {
         ErrorKind::NotFound => StatusError::NotRunning(data_dir.to_owned(), why_not_found(data_dir)),
         ErrorKind::NotADirectory => StatusError::NotRunning(data_dir.to_owned(), "it is not a directory"),
         ErrorKind::ConnectionRefused => {
-            StatusError::NotRunning(data_dir.to_owned(), "its agent.sock was left behind by one that was killed")
+            StatusError::NotRunning(data_dir.to_owned(), "its agent.sock is left from an agent that was killed")
         }
         ErrorKind::PermissionDenied => StatusError::Denied(path.clone()),
         _ => StatusError::Silent(data_dir.to_owned(), error),
@@ -71,7 +71,7 @@ fn why_not_found(data_dir: &Path) -> &'static str {
     if !data_dir.exists() {
         "there is no such directory"
     } else if data_dir.join("spool").exists() || node_token::exists(data_dir) {
-        "one ran here before, but has no agent.sock now"
+        "one ran here before, but there is no agent.sock now"
     } else {
         "no agent has ever run here (no agent.sock, no node token)"
     }
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_was_left_behind_and_none_at_all_mean_that_no_agent_runs() {
+    fn stale_or_missing_socket_means_no_agent() {
         let dir = tempfile::tempdir().unwrap();
         let why = |path: &Path| match print(path, true) {
             Err(StatusError::NotRunning(_, why)) => why,
@@ -105,11 +105,11 @@ mod tests {
         assert!(why(dir.path()).contains("ran here before"));
         drop(UnixListener::bind(dir.path().join(http::SOCKET)).unwrap());
         let left = print(dir.path(), true).unwrap_err();
-        assert!(matches!(left, StatusError::NotRunning(_, why) if why.contains("left behind")), "{left}");
+        assert!(matches!(left, StatusError::NotRunning(_, why) if why.contains("left from an agent")), "{left}");
     }
 
     #[test]
-    fn half_an_answer_is_no_status() {
+    fn partial_response_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join(http::SOCKET)).unwrap();
         let server = std::thread::spawn(move || {

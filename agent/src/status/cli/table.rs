@@ -1,4 +1,4 @@
-//! The status for people.
+//! The status for operators.
 
 use std::fmt::Write;
 
@@ -48,13 +48,13 @@ fn head(status: &Status) -> Vec<(&'static str, String)> {
         ),
     )];
     if !agent.ready {
-        lines.push(("", "NOT READY: no report was made lately".to_owned()));
+        lines.push(("", "NOT READY: no recent report".to_owned()));
     }
     lines.push((
         "node",
         match node {
             Some(node) => format!("{} in {}", node.node_id, node.environment_name),
-            None => "its id is not known before the next enrolment".to_owned(),
+            None => "its id is unknown until the next enrolment".to_owned(),
         },
     ));
     lines.push(("collector", format!("{}, {}", collector.url, state_of(status))));
@@ -74,7 +74,7 @@ fn head(status: &Status) -> Vec<(&'static str, String)> {
         lines.push(("metrics", format!("http://{address}/metrics")));
     }
     if let Some(error) = &health.config_error {
-        lines.push(("config", format!("NOT TAKEN, the last valid one is in force: {}", one_line(error))));
+        lines.push(("config", format!("INVALID, the last valid one is in use: {}", one_line(error))));
     }
     let file = agent.config_file.as_ref().map_or("no file".to_owned(), |path| path.display().to_string());
     lines.push((
@@ -90,9 +90,9 @@ fn state_of(status: &Status) -> String {
         (ConnectionState::Connected, Some(at)) => format!("connected, answered {} ago", since(at)),
         (ConnectionState::Connected, None) => "connected".to_owned(),
         (ConnectionState::Connecting, _) => "connecting".to_owned(),
-        (ConnectionState::Disconnected, Some(at)) => format!("AWAY, answered {} ago; reports wait", since(at)),
-        (ConnectionState::Disconnected, None) => "AWAY, has not answered yet; reports wait".to_owned(),
-        (ConnectionState::Refused, _) => "REFUSES this node: give the agent a valid enrolment token".to_owned(),
+        (ConnectionState::Disconnected, Some(at)) => format!("NOT REACHABLE, answered {} ago; reports wait", since(at)),
+        (ConnectionState::Disconnected, None) => "NOT REACHABLE, has not answered yet; reports wait".to_owned(),
+        (ConnectionState::Refused, _) => "REFUSES this node: configure a valid enrolment token".to_owned(),
     }
 }
 
@@ -159,11 +159,11 @@ mod tests {
            "restarts":10,"hasMetrics":false,"lastScrapedAt":null,"scrapeError":null}]}"#;
 
     #[test]
-    fn a_person_sees_the_collector_away_what_waits_what_was_lost_and_each_pipeline() {
+    fn status_table_shows_collector_spool_losses_and_pipelines() {
         let expected = "\
 agent      0.1.0, process 7 of root, up 18 min 20 s
-node       its id is not known before the next enrolment
-collector  http://c:1/, AWAY, answered 1 min 40 s ago; reports wait
+node       its id is unknown until the next enrolment
+collector  http://c:1/, NOT REACHABLE, answered 1 min 40 s ago; reports wait
            last error 0.5 s ago: refused [2J
 spool      12 reports, 33 KiB wait; lost 0 reports and 9 log lines, 0 items refused
 clock      4.2 s behind the collector's

@@ -70,7 +70,7 @@ impl ListenAddress {
             match self.open().await {
                 Ok(listener) => return Some(listener),
                 Err(error) if !was_told => {
-                    tracing::warn!(%error, "{self} cannot be opened; the agent works all the same and tries again now and then");
+                    tracing::warn!(%error, "cannot open {self}; retrying, the agent works without it");
                     was_told = true;
                 }
                 Err(_) => {}
@@ -93,7 +93,7 @@ impl fmt::Display for ListenAddress {
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    // The data directory is this agent's alone, so whoever made it is gone.
+    // Only one agent uses the data directory, so the agent that made it has ended.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -146,7 +146,7 @@ async fn accept_all(listener: &Listener, named: Option<SocketAddr>, monitor: &Ar
                 });
             }
             Err(error) => {
-                tracing::debug!(%error, "a connection cannot be taken");
+                tracing::debug!(%error, "cannot accept a connection");
                 sleep(REST).await;
             }
         }

@@ -2,8 +2,8 @@
 //! `systole-agent status`.
 //!
 //! The same few pages on a TCP port of the loopback and on a Unix socket in the data directory. Both
-//! are conveniences: a taken port or a data directory that is gone is told and tried again, and
-//! whoever holds connections open holds up nobody but others who ask.
+//! are conveniences: a port in use or a missing data directory is logged and tried again. Connections
+//! that stay open block only other connections.
 
 mod host_names;
 mod listen;

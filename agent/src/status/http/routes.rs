@@ -41,22 +41,22 @@ pub(super) fn respond(monitor: &Monitor, method: &Method, path: &str) -> Respons
 
 /// Refuses a request that names another host.
 pub(super) fn wrong_name() -> Response<Full<Bytes>> {
-    let text = "this is systole-agent; ask it as localhost, 127.0.0.1, [::1], or by the address of metrics_listen\n";
+    let text = "this is systole-agent; use localhost, 127.0.0.1, [::1], or the address of metrics_listen\n";
     page(StatusCode::MISDIRECTED_REQUEST, TEXT_TYPE, text.to_owned())
 }
 
-/// A collector that is away does not make the agent unready: restarting it would mend nothing.
+/// An unreachable collector does not make the agent unready: a restart would fix nothing.
 fn readiness(monitor: &Monitor) -> Response<Full<Bytes>> {
     let (status, mut text) = match monitor.readiness() {
         Readiness::Ready => (StatusCode::OK, "ready: reports are made\n".to_owned()),
         Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no report was made yet\n".to_owned()),
-        Readiness::Stuck => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no report is made any more\n".to_owned()),
+        Readiness::Stuck => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no recent report\n".to_owned()),
     };
     let connection = monitor.connection.facts();
     let collector = match connection.state {
         ConnectionState::Connected => "connected",
-        ConnectionState::Connecting => "not heard of yet",
-        ConnectionState::Disconnected => "away, reports wait",
+        ConnectionState::Connecting => "no answer yet",
+        ConnectionState::Disconnected => "not reachable, reports wait",
         ConnectionState::Refused => "refuses this node, reports wait",
     };
     let _ = writeln!(text, "collector: {collector}");

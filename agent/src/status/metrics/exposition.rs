@@ -38,50 +38,55 @@ pub(in crate::status) fn page_of(monitor: &Monitor) -> String {
 /// counterpart here: nothing is polled.
 fn vectorflow(page: &mut Page, monitor: &Monitor) {
     let counters = &monitor.counters;
-    page.single("vf_agent_poll_errors_total", Counter, "Nothing is polled, so always 0.", 0);
+    page.single("vf_agent_poll_errors_total", Counter, "Always 0: the agent does not poll.", 0);
     page.single(
         "vf_agent_push_reconnects_total",
         Counter,
-        "Times that the collector answered again after it had not.",
+        "Times that the collector answered again after a failure.",
         counters.reconnects.get(),
     );
     page.single("vf_agent_heartbeat_errors_total", Counter, "Requests that failed.", counters.send_errors.get());
-    page.single("vf_agent_poll_duration_seconds", Gauge, "Nothing is polled, so always 0.", 0);
-    page.single("vf_agent_push_connected", Gauge, "Whether the collector answered last.", u8::from(connected(monitor)));
+    page.single("vf_agent_poll_duration_seconds", Gauge, "Always 0: the agent does not poll.", 0);
+    page.single(
+        "vf_agent_push_connected",
+        Gauge,
+        "Whether the collector answered the last request.",
+        u8::from(connected(monitor)),
+    );
     page.single(
         "vf_agent_heartbeat_duration_seconds",
         Gauge,
-        "How long the last request took that the collector answered.",
+        "Duration of the last request that the collector answered.",
         counters.acks.last().as_secs_f64(),
     );
-    page.single("vf_agent_pipelines_running", Gauge, "Pipelines that run.", running(monitor));
+    page.single("vf_agent_pipelines_running", Gauge, "Pipelines that are running.", running(monitor));
     page.single("vf_agent_uptime_seconds", Gauge, "Since the agent's start.", uptime(monitor));
 }
 
 fn agent(page: &mut Page, monitor: &Monitor) {
     let (health, counters) = (monitor.health(), &monitor.counters);
     let name = "systole_agent_build_info";
-    page.begin(name, Gauge, "Always 1; what was built.");
+    page.begin(name, Gauge, "Always 1; labels describe the build.");
     let commit = BUILD.commit.unwrap_or("unknown");
     let labels = [("version", BUILD.version), ("commit", commit), ("target", BUILD.target), ("rustc", BUILD.rustc)];
     page.sample(name, &labels, 1);
     page.single("systole_agent_uptime_seconds", Gauge, "Since the agent's start.", uptime(monitor));
     let ready = u8::from(monitor.readiness() == Readiness::Ready);
-    page.single("systole_agent_ready", Gauge, "Whether reports are made.", ready);
-    timer(page, "systole_agent_report_duration_seconds", "Making a report.", &counters.reports);
-    timer(page, "systole_agent_scrape_duration_seconds", "Scrapes that gave an answer.", &counters.scrapes);
+    page.single("systole_agent_ready", Gauge, "Whether the agent makes reports.", ready);
+    timer(page, "systole_agent_report_duration_seconds", "Duration of making a report.", &counters.reports);
+    timer(page, "systole_agent_scrape_duration_seconds", "Scrapes that were answered.", &counters.scrapes);
     for (name, help, value) in [
         ("systole_agent_scrape_errors_total", "Scrapes that failed.", health.scrape_errors),
         (
             "systole_agent_garbage_metric_lines_total",
-            "Lines of metrics endpoints that were no samples.",
+            "Invalid lines of metrics endpoints.",
             health.garbage_metric_lines,
         ),
-        ("systole_agent_lost_reports_total", "Reports that had to be dropped.", health.lost_reports),
-        ("systole_agent_lost_log_lines_total", "Log lines that had to be dropped.", health.lost_log_lines),
+        ("systole_agent_lost_reports_total", "Reports that were dropped.", health.lost_reports),
+        ("systole_agent_lost_log_lines_total", "Log lines that were dropped.", health.lost_log_lines),
         (
             "systole_agent_refused_items_total",
-            "Items that the collector refused, or that were left out because it would.",
+            "Items that the collector refused or that were over a limit.",
             health.refused_items,
         ),
     ] {
@@ -96,25 +101,29 @@ fn collector(page: &mut Page, monitor: &Monitor) {
     page.single(
         "systole_agent_connected",
         Gauge,
-        "Whether the collector answered last.",
+        "Whether the collector answered the last request.",
         u8::from(connection.state == ConnectionState::Connected),
     );
     page.single(
         "systole_agent_refused",
         Gauge,
-        "Whether the collector does not accept this node.",
+        "Whether the collector rejects this node.",
         u8::from(connection.state == ConnectionState::Refused),
     );
     timer(page, "systole_agent_ack_duration_seconds", "Requests that the collector answered.", &counters.acks);
     for (name, help, value) in [
-        ("systole_agent_reports_committed_total", "Reports that the collector has.", counters.committed_reports.get()),
+        (
+            "systole_agent_reports_committed_total",
+            "Reports that the collector has committed.",
+            counters.committed_reports.get(),
+        ),
         ("systole_agent_send_errors_total", "Requests that failed.", counters.send_errors.get()),
         (
             "systole_agent_reconnects_total",
-            "Times that the collector answered again after it had not.",
+            "Times that the collector answered again after a failure.",
             counters.reconnects.get(),
         ),
-        ("systole_agent_sent_bytes_total", "Bytes of requests' bodies on the wire.", counters.sent_bytes.get()),
+        ("systole_agent_sent_bytes_total", "Bytes of request bodies on the wire.", counters.sent_bytes.get()),
     ] {
         page.single(name, Counter, help, value);
     }
@@ -127,7 +136,12 @@ fn collector(page: &mut Page, monitor: &Monitor) {
         );
     }
     if let Some(skew) = connection.clock_skew_ms {
-        page.single("systole_agent_clock_skew_seconds", Gauge, "This clock ahead of the collector's.", seconds(skew));
+        page.single(
+            "systole_agent_clock_skew_seconds",
+            Gauge,
+            "Time that this clock is ahead of the collector's.",
+            seconds(skew),
+        );
     }
 }
 
@@ -139,12 +153,12 @@ fn pipelines(page: &mut Page, monitor: &Monitor) {
     }
     let pipelines = monitor.pipelines.all();
     let name = "systole_agent_pipeline_up";
-    page.begin(name, Gauge, "Whether the pipeline runs.");
+    page.begin(name, Gauge, "Whether the pipeline is running.");
     for pipeline in pipelines.iter() {
         page.sample(name, &[("pipeline", pipeline.id().as_str())], u8::from(pipeline.state().status.is_running()));
     }
     let name = "systole_agent_pipeline_restarts_total";
-    page.begin(name, Counter, "How often the agent started the pipeline anew.");
+    page.begin(name, Counter, "Times that the agent started the pipeline again.");
     for pipeline in pipelines.iter() {
         page.sample(name, &[("pipeline", pipeline.id().as_str())], pipeline.state().restarts);
     }
@@ -164,7 +178,7 @@ fn own_process(page: &mut Page, monitor: &Monitor) {
     }
 }
 
-/// A count and a sum, and the last one for those who only look.
+/// A count and a sum, and the last one for a quick check.
 fn timer(page: &mut Page, name: &str, help: &str, timer: &AgentTimer) {
     page.begin(name, Summary, help);
     page.sample(&format!("{name}_sum"), &[], timer.sum().as_secs_f64());
@@ -195,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn milliseconds_are_written_as_seconds_without_rounding() {
+    fn milliseconds_print_as_exact_seconds() {
         assert_eq!(seconds(1_790_000_000_007), "1790000000.007");
         assert_eq!(seconds(-4_200), "-4.200");
         assert_eq!(seconds(-7), "-0.007");

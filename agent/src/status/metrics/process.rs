@@ -1,4 +1,4 @@
-//! What the agent takes of the host.
+//! The agent's use of CPU and memory.
 
 use std::time::Duration;
 

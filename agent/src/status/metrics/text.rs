@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_escaped_as_prometheus_reads_them() {
+    fn labels_are_escaped_for_prometheus() {
         let mut page = Page::default();
         page.begin("up", Kind::Gauge, "Whether.");
         page.sample("up", &[("a", "q\"b\\s\nn"), ("b", "ü")], 1.5);

@@ -1,8 +1,11 @@
 //! A control group (version 2) for the processes of a pipeline, with its limits of memory and CPU.
 //!
 //! A group with processes of its own cannot hand controllers down. So the agent first moves into a
-//! leaf beside those of its pipelines. Whatever of all this fails is told, and the pipeline runs
+//! leaf beside those of its pipelines. Any failure is logged, and the pipeline runs
 //! without.
+//!
+//! A group is made at each start of a command and removed at its end; nothing is remembered. A limit
+//! that cannot be set never stops a pipeline from running. Address space (RLIMIT_AS) is not limited instead.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,7 +24,7 @@ const OWN_LEAF: &str = "agent.systole";
 /// Microseconds over which CPU time is shared out, as the kernel's default has it.
 const CPU_PERIOD_US: u64 = 100_000;
 
-/// The kind of its file system in a line of `/proc/self/mountinfo`, where a separator stands before it.
+/// The kind of its file system in a line of `/proc/self/mountinfo`, where a separator precedes it.
 const KIND_OF_CGROUP2: &[u8] = b" - cgroup2 ";
 
 /// Letters of the pipeline's id in the group's name.
@@ -33,7 +36,7 @@ pub(in crate::supervise) enum CgroupError {
     /// Another system, or only version 1.
     #[error("this host has no cgroup v2")]
     None,
-    /// The agent was not given this controller.
+    /// The agent's group does not have this controller.
     #[error("the agent's control group {group} does not have the {controller} controller (with systemd: Delegate=yes)")]
     NoController {
         /// The agent's group.
@@ -137,7 +140,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| byte == b'\n')
 }
 
-/// A name that no two pipelines share, and that a person can still read.
+/// A name that no two pipelines share, and that an operator can still read.
 fn name_of(id: &PipelineId) -> String {
     let letter = |letter: char| if letter.is_ascii_alphanumeric() || "-_".contains(letter) { letter } else { '_' };
     let readable: String = id.as_str().chars().take(MAX_NAME_LETTERS).map(letter).collect();
@@ -170,7 +173,7 @@ mod tests {
 
     const LIMITS: LimitsConfig = LimitsConfig { nice: None, memory_max: Some(1 << 29), cpu_max_millis: Some(1_500) };
 
-    /// A folder that stands for a group that was given to the agent.
+    /// A folder in place of a group that is delegated to the agent.
     fn given(controllers: &str) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("a.service")).unwrap();
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_moves_aside_and_the_group_gets_its_limits() {
+    fn agent_moves_aside_and_the_group_has_its_limits() {
         let root = given("cpuset cpu io memory pids\n");
         let group = Group::make_in(root.path(), Path::new("/a.service"), &id(), &LIMITS).unwrap();
         let read = |path: &str| fs::read_to_string(root.path().join("a.service").join(path)).unwrap();
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_for_want_of_memory_is_told_and_one_of_an_earlier_life_is_not() {
+    fn oom_kill_is_reported_for_the_current_run_only() {
         let root = given("cpu memory");
         let dir = root.path().join("a.service").join(name_of(&id()));
         fs::create_dir(&dir).unwrap();
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_controller_nothing_is_touched_and_the_reason_names_it() {
+    fn missing_controller_is_named_and_nothing_changes() {
         let root = given("cpu");
         let error = Group::make_in(root.path(), Path::new("/a.service"), &id(), &LIMITS).unwrap_err();
         assert!(error.to_string().contains("memory controller"), "{error}");
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_version_is_found_among_all_mounts() {
+    fn cgroup_v2_mount_is_found() {
         let mounts = b"31 1 0:26 / /mnt/r\xe9sum\xe9 rw - tmpfs tmpfs rw\n41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
         assert_eq!(mount_point(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
         assert_eq!(mount_point(b"31 1 0:26 / /sys/fs/cgroup rw - cgroup cgroup rw\n"), None);

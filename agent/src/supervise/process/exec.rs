@@ -1,8 +1,8 @@
 //! The hidden subcommand `__exec`: a child becomes the pipeline's command through it.
 //!
 //! A command must not outlive an agent that is killed. The kernel can see to that (a signal at the
-//! parent's death), but it must be asked from within the child, between fork and exec. The usual
-//! hook for that, `pre_exec`, is unsafe; so the agent starts itself, asks, and only then becomes the
+//! parent's death), but the child must request it, between fork and exec. The usual
+//! hook for that, `pre_exec`, is unsafe; so the agent starts itself, requests the signal, and then becomes the
 //! command. Linux only; elsewhere the command is started directly.
 
 use std::process::ExitCode;
@@ -34,18 +34,18 @@ pub(crate) fn run(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     let (Some(agent), Some(open_files), Some(nice), Some(door), Some(program)) =
         (agent, args.next(), args.next(), args.next(), args.next())
     else {
-        complain("this subcommand is the agent's own; it is not for people");
+        complain("this subcommand is internal");
         return ExitCode::from(CANNOT_EXECUTE);
     };
     if let Err(error) = set_pdeathsig(Signal::SIGTERM) {
-        complain(&format!("cannot ask for a signal at the agent's end: {error}"));
+        complain(&format!("cannot request a signal at the agent's end: {error}"));
     }
     if getppid().as_raw() != agent {
         // It died before the kernel was asked, so no signal will come.
         return ExitCode::FAILURE;
     }
     if let Some(Err(error)) = open_files.to_str().and_then(|limit| limit.parse().ok()).map(rlimit::lower) {
-        complain(&format!("cannot set the limit of open files back: {error}"));
+        complain(&format!("cannot restore the limit of open files: {error}"));
     }
     if let Some(nice) = nice.to_str().and_then(|nice| nice.parse().ok())
         && let Err(error) = rustix::process::setpriority_process(None, nice)

@@ -25,7 +25,7 @@ use crate::model::pipeline::CommandConfig;
 /// Variables that hold the agent's secrets; no child may see them.
 pub(crate) const SECRET_VARIABLES: [&str; 2] = ["SYSTOLE_TOKEN", "VF_TOKEN"];
 
-/// Variables with which systemd speaks to the agent alone; children must not have them.
+/// Variables of systemd for the agent alone; children must not have them.
 pub(crate) const SYSTEMD_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// Why a process was not started. The text is the `reason` of the crash.
@@ -47,7 +47,7 @@ pub(crate) enum SpawnError {
     },
 }
 
-/// Starts the command in a process group of its own, with its output going where it is told.
+/// Starts the command in its own process group, with these files as its output.
 ///
 /// Must be called on the thread that lives as long as the agent: the kernel's signal at the
 /// parent's death is one at the death of the thread that called.
@@ -108,7 +108,7 @@ fn command_of(program: &OsStr, _nice: Option<i32>, _group: Option<&Group>) -> Co
     Command::new(program)
 }
 
-/// Signals the process and all it started that is still in its group. Whether anyone was there.
+/// Signals the process and all others of its group. Whether there was one.
 pub(crate) fn signal_group(pid: u32, signal: Signal) -> bool {
     i32::try_from(pid).is_ok_and(|pid| killpg(Pid::from_raw(pid), signal).is_ok())
 }
@@ -116,8 +116,8 @@ pub(crate) fn signal_group(pid: u32, signal: Signal) -> bool {
 /// Whether anything of the group of a process that has ended still lives.
 pub(crate) fn group_lives(pid: u32) -> bool {
     let Ok(pid) = i32::try_from(pid) else { return false };
-    // In a container the agent is often the first process, which inherits the orphans: those that
-    // nobody collects would look alive for ever.
+    // In a container the agent is often the first process, which inherits the orphans: without this
+    // they would count as alive for ever.
     let collect = || waitpid(Pid::from_raw(-pid), Some(WaitPidFlag::WNOHANG));
     while collect().is_ok_and(|status| status != WaitStatus::StillAlive) {}
     killpg(Pid::from_raw(pid), None).is_ok()
@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     #[cfg(target_os = "linux")]
-    async fn orphans_that_the_agent_inherits_are_collected_and_do_not_look_alive() {
+    async fn inherited_orphans_are_reaped() {
         nix::sys::prctl::set_child_subreaper(true).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 300 & sleep 300 & exit 0"]).process_group(0);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_names_code_or_signal() {
+    fn exit_reason_names_code_or_signal() {
         assert_eq!(describe(ExitStatus::from_raw(1 << 8)), "exit code 1");
         assert_eq!(describe(ExitStatus::from_raw(0)), "exit code 0");
         assert_eq!(describe(ExitStatus::from_raw(9)), "killed by signal 9 (SIGKILL)");

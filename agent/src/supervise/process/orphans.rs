@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The agent's own children. As many as there are pipelines and short commands at once.
 static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// Keeps a child of the agent from being reaped as an orphan while this lives.
+/// Keeps a child of the agent from being reaped as an orphan while this exists.
 #[derive(Debug)]
 pub(crate) struct OwnChild(u32);
 

@@ -18,10 +18,10 @@ use crate::supervise::Pipeline;
 /// How long the disk may take before a start, or for the last lines of an end.
 const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Between two looks whether somebody still writes.
+/// Between two checks whether a process still writes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The output of one life of a process.
+/// The output of one run of a process.
 pub(in crate::supervise) struct Output {
     pipeline: Arc<Pipeline>,
     way: Way,
@@ -50,7 +50,7 @@ impl Output {
         };
         if pipeline.logs().set_through_pipes(true) {
             tracing::warn!(pipeline = %pipeline.id(), error,
-                "output cannot be written to data_dir and goes through pipes until the next start: lines that are not reported yet are lost if the agent is killed");
+                "cannot write output to data_dir; it goes through pipes until the next start: unreported lines are lost if the agent is killed");
         }
         let way = Way::Pipes { readers: TaskTracker::new(), give_up: CancellationToken::new() };
         (Output { pipeline: pipeline.clone(), way }, Stdio::piped(), Stdio::piped())
@@ -68,7 +68,7 @@ impl Output {
         readers.close();
     }
 
-    /// Waits until nobody writes any more and every line is taken.
+    /// Waits until no process writes and every line is read.
     pub(in crate::supervise) async fn ended(&self) {
         match &self.way {
             Way::Pipes { readers, .. } => readers.wait().await,

@@ -1,5 +1,4 @@
-//! Reads what a process writes into a pipe, until the pipe ends or nobody wants to wait for that any
-//! longer.
+//! Reads what a process writes into a pipe, until the pipe ends or reading is cancelled.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Finds a command's program before it is started, for a clear word on why it cannot be.
+//! Finds a command's program before it is started, for a clear error when that fails.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_found_or_the_reason_names_it() {
+    fn program_is_found_or_named_in_the_error() {
         let find = |program: &str, path: &[u8], dir| find(program, OsStr::from_bytes(path), dir);
         assert_eq!(find("sh", b"/nowhere:/r\xe9sum\xe9:/bin", None).unwrap(), Path::new("/bin/sh"));
         assert_eq!(

@@ -1,8 +1,8 @@
 //! How many files the agent may have open.
 //!
 //! Every pipeline takes pipes, sockets and log files, and the usual limit of 1,024 is enough for
-//! some three hundred of them; so the agent takes what it is allowed. Its children get the limit
-//! back that it was started with: a program that uses select(2) breaks with files beyond 1,023.
+//! some three hundred of them; so the agent raises its limit to the allowed one. Its children get the
+//! original limit: a program that uses select(2) breaks with files beyond 1,023.
 
 use std::sync::OnceLock;
 
@@ -21,7 +21,7 @@ pub(crate) fn raise() {
         Ok(())
     });
     if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files stays as it is; very many pipelines may not be followed");
+        tracing::warn!(%error, "cannot raise the limit of open files; it may be too low for many pipelines");
     }
 }
 

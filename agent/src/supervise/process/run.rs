@@ -1,4 +1,4 @@
-//! One life of a pipeline's process, from its start to the end of all that it left behind.
+//! One run of a pipeline's process, from its start to the end of all that it left behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes of the last error line in the reason of a crash: a sentence, and room for what follows it.
 const ERROR_BYTES: usize = 300;
 
-/// Between two looks at a process group.
+/// Between two checks at a process group.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A process that was started.
@@ -109,7 +109,7 @@ impl ProcessRun {
             }
         };
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
-            tracing::warn!(pipeline = %endpoint.pipeline.id(), pid, "the process did not end within {} s of SIGTERM; it gets SIGKILL", STOP_TIMEOUT.as_secs());
+            tracing::warn!(pipeline = %endpoint.pipeline.id(), pid, "the process did not end within {} s of SIGTERM; sending SIGKILL", STOP_TIMEOUT.as_secs());
             process::signal_group(pid, Signal::SIGKILL);
             let _ = self.child.wait().await;
         }

@@ -1,6 +1,6 @@
-//! Watches processes that somebody else runs: by the file that holds their id, or by their systemd unit.
+//! Watches processes that the agent does not run: by the file that holds their id, or by their systemd unit.
 //!
-//! Nothing waits for a look: what it finds is left in the [`Pipeline`], and [`ProcessTracker`] makes a state
+//! Nothing waits for a check: what it finds is left in the [`Pipeline`], and [`ProcessTracker`] makes a state
 //! of it and of what the metrics endpoint does.
 
 mod pid_file;
@@ -23,7 +23,7 @@ use systemctl::{AskError, UnitReader};
 
 pub(super) use process_tracker::ProcessTracker;
 
-/// How often files that hold process ids, and their processes, are looked at.
+/// How often files that hold process ids, and their processes, are checked.
 const PID_FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// How often systemd is asked, once for all units.
@@ -50,7 +50,7 @@ async fn follow_pid_files(set: &PipelineSet) {
     }
 }
 
-/// Looks at the process of a pipeline that has a file for it.
+/// Checks the process of a pipeline that has a file for it.
 fn poll_pid_file(pipeline: &Pipeline) {
     let config = pipeline.config();
     if let Some(ProcessConfig::PidFile(path)) = &config.process {

@@ -20,12 +20,12 @@ pub(super) fn poll(path: &Path, known: Option<Process>) -> Observation {
     if let Some(process) = pid.as_ref().ok().and_then(|pid| Process::find((*pid)?)) {
         return Observation::running(process);
     }
-    // Files are removed too early, and written in two steps: as long as it lives, it lives.
+    // Files are removed too early, and written in two steps: a process that is alive counts as running.
     if let Some(process) = known.filter(|known| known.is_alive()) {
         return Observation::running(process);
     }
     match pid {
-        // Whoever ends in order takes the file away.
+        // A process that ends in order removes the file.
         Err(error) if error.kind() == io::ErrorKind::NotFound && known.is_some() => Observation::Ended {
             status: PipelineStatus::Stopped,
             reason: format!("the process is gone, and so is {shown}"),
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_file_tells_whether_its_process_runs_crashed_or_ended_in_order() {
+    fn pid_file_distinguishes_running_crashed_and_ended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pid");
         assert!(matches!(poll(&path, None), Observation::Absent { .. }));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_in_the_place_of_the_file_makes_nobody_wait() {
+    fn pipe_as_pid_file_does_not_block() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pid");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();

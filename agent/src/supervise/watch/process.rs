@@ -1,15 +1,15 @@
-//! A process of this host that is not ours.
+//! A process of this host that the agent did not start.
 
 use std::time::Duration;
 
 use systole_shared::UnixMillis;
 
-/// A process, told from a later one that was given the same id.
+/// A process, distinct from a later one with the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervise) struct Process {
     /// Its id.
     pub(super) pid: u32,
-    /// Its start, in the kernel's ticks since boot; `None` where the system does not tell.
+    /// Its start, in the kernel's ticks since boot; `None` where the system does not show it.
     start_ticks: Option<u64>,
 }
 
@@ -19,12 +19,12 @@ impl Process {
         start_ticks(pid).map(|start_ticks| Process { pid, start_ticks })
     }
 
-    /// Whether it lives, and is not only waiting to be collected.
+    /// Whether it is alive, and not a zombie.
     pub(in crate::supervise) fn is_alive(self) -> bool {
         Process::find(self.pid).is_some_and(|found| found.is_same(self))
     }
 
-    /// Whether both are one process, as far as can be known: a start that is hidden speaks against nothing.
+    /// Whether both are one process, as far as is known: a hidden start excludes nothing.
     pub(super) fn is_same(self, other: Process) -> bool {
         let starts = self.start_ticks.zip(other.start_ticks);
         self.pid == other.pid && starts.is_none_or(|(start, other)| start == other)
@@ -43,7 +43,7 @@ fn start_ticks(pid: u32) -> Option<Option<u64>> {
     judge_stat(std::fs::read(format!("/proc/{pid}/stat")), || exists(pid))
 }
 
-/// Where there is no such folder: whether anyone has the id.
+/// Where there is no such folder: whether a process has the id.
 #[cfg(not(target_os = "linux"))]
 fn start_ticks(pid: u32) -> Option<Option<u64>> {
     exists(pid).then_some(None)
@@ -60,7 +60,7 @@ fn judge_stat(stat: std::io::Result<Vec<u8>>, exists: impl FnOnce() -> bool) -> 
     }
 }
 
-/// Whether there is a process with this id. One that the agent may not signal exists all the same.
+/// Whether there is a process with this id. One that the agent must not signal exists, too.
 fn exists(pid: u32) -> bool {
     use nix::errno::Errno;
     use nix::sys::signal::kill;
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_brackets_and_spaces_hides_neither_state_nor_start() {
+    fn process_name_with_brackets_is_parsed() {
         let stat = |state: &[u8]| {
             let (name, rest) = (b"42 (a) b \xc3(c)) ", b" 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2");
             [&name[..], state, rest].concat()
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_process_is_known_by_its_start_and_gone_as_soon_as_it_has_ended() {
+    fn process_is_identified_by_start_and_gone_at_its_end() {
         let now = crate::clock::unix_millis();
         let mut child = std::process::Command::new("sleep").arg("300").spawn().unwrap();
         let process = Process::find(child.id()).unwrap();

@@ -1,5 +1,10 @@
 //! What is known of a watched pipeline, and the state that it makes: its process and its metrics
-//! endpoint each tell half of it, and now and then they disagree.
+//! endpoint each show half of it, and sometimes they disagree.
+//!
+//! Processes are identified by id and start time, so an id that is used again is noticed. A pid file
+//! that names a dead process is a crash; one that is removed together with the process is an orderly end. A
+//! process that began after the last answer counts from zero, even when its counters are above those
+//! of its predecessor. An answer while the process is known to be gone is ignored.
 
 use systole_shared::{PipelineStatus, UnixMillis};
 
@@ -14,7 +19,7 @@ const FAILURES_SHOWN: u32 = 2;
 /// How long a process may take until its endpoint answers, before it is shown as DEGRADED.
 const READY_TIMEOUT_MS: i64 = 60_000;
 
-/// What a look at the process found.
+/// What a check at the process found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Observation {
     /// It runs.
@@ -36,9 +41,9 @@ pub(super) enum Observation {
         /// How.
         reason: String,
     },
-    /// There is none, and nobody knows of an earlier one.
+    /// There is none, and no earlier one is known.
     Absent {
-        /// Where one was looked for.
+        /// Where one was searched.
         reason: String,
     },
     /// It cannot be known.
@@ -46,12 +51,12 @@ pub(super) enum Observation {
         /// Why.
         reason: String,
     },
-    /// Nothing new could be learned, and nothing speaks against what was known.
+    /// Nothing new is known, and nothing contradicts what was known.
     Unchanged,
 }
 
 impl Observation {
-    /// A process that runs, and that nobody but its file tells of.
+    /// A process that runs, and that is known by its file only.
     pub(super) fn running(process: Process) -> Self {
         Observation::Running { process: Some(process), started_again: 0 }
     }
@@ -72,9 +77,9 @@ enum Answer {
 /// What is known of a watched pipeline.
 #[derive(Debug, Default)]
 pub(in crate::supervise) struct ProcessTracker {
-    /// What was looked at; another one begins a new page.
+    /// What was checked; another one begins a new page.
     of: Option<ProcessConfig>,
-    /// When the first look was taken.
+    /// When the first check was made.
     since: UnixMillis,
     observation: Option<Observation>,
     /// The process that was seen last, even if it is gone.
@@ -95,12 +100,12 @@ struct Verdict {
     started_at: Option<UnixMillis>,
 }
 
-/// What a look makes known beyond the state.
+/// What a check makes known beyond the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Transition {
     /// Another process than before.
     is_another: bool,
-    /// How often it was started again, as far as can be told.
+    /// How often it was started again, as far as is known.
     restarts: u64,
     /// The process that was there has ended.
     has_ended: bool,
@@ -109,7 +114,7 @@ struct Transition {
 }
 
 impl ProcessTracker {
-    /// Begins a new page when another process is to be watched.
+    /// Forgets everything when another process is to be watched.
     fn open(&mut self, config: &PipelineConfig, now: UnixMillis) {
         if self.of != config.process {
             *self = ProcessTracker { of: config.process.clone(), since: now, ..ProcessTracker::default() };
@@ -231,7 +236,7 @@ impl Pipeline {
         lock(&self.watch).process()
     }
 
-    /// Takes what a look at the process found. `config` is the one that was looked for.
+    /// Takes what a check at the process found. `config` is the one that was searched.
     pub(super) fn observe(&self, config: &PipelineConfig, observation: Observation) {
         let now = clock::unix_millis();
         let (transition, started_at, since) = {
@@ -279,7 +284,7 @@ impl Pipeline {
     }
 
     fn show(&self, verdict: Verdict) {
-        // One that is taken out has told its end.
+        // The end of a removed pipeline is reported already.
         if self.is_gone() {
             return;
         }

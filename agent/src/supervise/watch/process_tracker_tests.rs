@@ -24,7 +24,7 @@ fn fail(watched: &mut ProcessTracker) {
 }
 
 #[test]
-fn without_a_process_the_endpoint_alone_tells() {
+fn status_follows_the_endpoint_without_a_process() {
     let mut watched = ProcessTracker::default();
     assert_eq!(watched.judge(0), None);
     fail(&mut watched);
@@ -38,7 +38,7 @@ fn without_a_process_the_endpoint_alone_tells() {
 }
 
 #[test]
-fn a_process_that_lives_and_does_not_answer_is_starting_first_and_degraded_then() {
+fn unresponsive_process_is_starting_then_degraded() {
     let mut watched = ProcessTracker::default();
     let now = clock::unix_millis();
     watched.update(Observation::running(process()), now);
@@ -54,7 +54,7 @@ fn a_process_that_lives_and_does_not_answer_is_starting_first_and_degraded_then(
 }
 
 #[test]
-fn an_ended_process_counts_for_more_than_an_answer_from_before() {
+fn ended_process_overrides_an_earlier_response() {
     let mut watched = ProcessTracker::default();
     watched.update(Observation::running(process()), 0);
     watched.record_answer(None);
@@ -70,7 +70,7 @@ fn an_ended_process_counts_for_more_than_an_answer_from_before() {
 }
 
 #[test]
-fn a_process_of_which_nothing_can_be_known_leaves_the_word_to_the_endpoint() {
+fn unknown_process_falls_back_to_the_endpoint() {
     let mut watched = ProcessTracker::default();
     watched.update(unknown(), 0);
     assert_eq!(status(&watched, 0), Pending);
@@ -83,7 +83,7 @@ fn a_process_of_which_nothing_can_be_known_leaves_the_word_to_the_endpoint() {
 }
 
 #[test]
-fn another_process_is_a_restart_and_counts_what_its_supervisor_tells() {
+fn new_process_is_a_restart_with_the_supervisors_count() {
     let mut watched = ProcessTracker::default();
     let first = Observation::Running { process: Some(process()), started_again: 5 };
     assert_eq!(watched.update(first.clone(), 0), Transition { is_another: true, ..Transition::default() });
@@ -92,7 +92,7 @@ fn another_process_is_a_restart_and_counts_what_its_supervisor_tells() {
     let transition = watched.update(Observation::Running { process: Some(parent), started_again: 8 }, 0);
     assert_eq!(transition, Transition { is_another: true, restarts: 3, is_after_crash: true, ..Transition::default() });
     watched.update(ended(), 0);
-    // Started by a person this time.
+    // Started by an operator this time.
     let transition = watched.update(Observation::Running { process: Some(process()), started_again: 0 }, 0);
     assert_eq!(transition, Transition { is_another: true, restarts: 1, ..Transition::default() });
 }

@@ -1,4 +1,4 @@
-//! Asks systemd for units, through its own tool: a D-Bus library would be more than half an agent.
+//! Queries systemd for units, through `systemctl`: a D-Bus library would be half the size of the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -21,13 +21,13 @@ const PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,ExecMainCode,Exe
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum AskError {
     /// This host has no such program.
-    #[error("systemd cannot be asked: systemctl cannot be started: {0}")]
+    #[error("cannot query systemd: cannot start systemctl: {0}")]
     NoProgram(#[source] Arc<std::io::Error>),
-    /// It has no answer: systemd does not run, or lets nobody ask.
-    #[error("systemd cannot be asked: {0}")]
+    /// It has no answer: systemd does not run, or denies access.
+    #[error("cannot query systemd: {0}")]
     Refused(String),
     /// It takes too long.
-    #[error("systemd cannot be asked: systemctl gave no answer within {} s", TIMEOUT.as_secs())]
+    #[error("cannot query systemd: systemctl did not answer within {} s", TIMEOUT.as_secs())]
     TooSlow,
 }
 
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_read_in_their_order() {
+    fn units_are_parsed_in_order() {
         let units = read("MainPID=7\nResult=success\n\nMainPID=0\nLoadState=not-found\n");
         assert_eq!(units.len(), 2);
         assert_eq!((units[0]["MainPID"].as_str(), units[1]["LoadState"].as_str()), ("7", "not-found"));

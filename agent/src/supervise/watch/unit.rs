@@ -1,4 +1,4 @@
-//! What systemd's words for a unit mean for a pipeline.
+//! What the states of a systemd unit mean for a pipeline.
 
 use nix::sys::signal::Signal;
 use systole_shared::PipelineStatus;
@@ -9,7 +9,7 @@ use super::systemctl::{AskError, Properties};
 
 /// What systemd says of the unit's process.
 pub(super) fn poll(name: &str, unit: Option<&Properties>) -> Observation {
-    let Some(unit) = unit else { return Observation::Unknown { reason: format!("systemd says nothing of {name}") } };
+    let Some(unit) = unit else { return Observation::Unknown { reason: format!("systemd does not report {name}") } };
     let property = |name: &str| unit.get(name).map_or("", String::as_str);
     if matches!(property("LoadState"), "not-found" | "masked" | "error" | "bad-setting") {
         return Observation::Absent {
@@ -70,7 +70,7 @@ fn end_of(unit: &Properties) -> String {
     }
 }
 
-/// Without an answer a process that lives still lives.
+/// Without an answer, a process that is alive counts as running.
 pub(super) fn without_answer(error: &AskError, known: Option<Process>) -> Observation {
     match known.filter(|known| known.is_alive()) {
         Some(_) => Observation::Unchanged,
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_of_a_unit_has_its_meaning() {
+    fn unit_states_map_to_statuses() {
         use PipelineStatus::{CrashLoop, Crashed, Stopped};
         let own = std::process::id();
         let running =

@@ -103,7 +103,7 @@ impl CollectorClient {
         let (uses_tls, tls) = (self.base.scheme() == "https", self.tls.clone());
         match tokio::task::spawn_blocking(move || http_client::for_collector(uses_tls, &tls)).await {
             Ok(Ok(client)) => *self.http.lock().unwrap_or_else(PoisonError::into_inner) = client,
-            Ok(Err(error)) => tracing::warn!(%error, "certificates cannot be read again; those from before stay"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot read the certificates again; the old ones stay in use"),
             Err(_) => {}
         }
     }
@@ -158,10 +158,10 @@ fn hint(error: &RequestError, base: &Url) -> Option<String> {
     match error {
         // rustls's word for bytes that are no TLS, and hyper's for bytes that are no HTTP.
         RequestError::Network(detail) if uses_tls && detail.contains("InvalidContentType") => Some(format!(
-            "plain HTTP is spoken there, not TLS: if that is the collector, write http:// instead of https:// in url ({base})"
+            "the server speaks plain HTTP, not TLS: if it is the collector, write http:// instead of https:// in url ({base})"
         )),
         RequestError::Network(detail) if !uses_tls && detail.contains("invalid HTTP") => Some(format!(
-            "what answers there does not speak plain HTTP: if the collector has TLS, write https:// instead of http:// in url ({base})"
+            "the server does not speak plain HTTP: if the collector has TLS, write https:// instead of http:// in url ({base})"
         )),
         RequestError::Foreign { detail, .. } | RequestError::Refused { detail, .. }
             if !uses_tls && detail.contains("plain HTTP request was sent to HTTPS port") =>
@@ -174,7 +174,7 @@ fn hint(error: &RequestError, base: &Url) -> Option<String> {
             Some(match base.path() {
                 "" | "/" => format!("check that url ({base}) leads to the collector"),
                 path => format!(
-                    "check the path {path} of url ({base}): it must be empty, or what a proxy maps to the collector"
+                    "check the path {path} of url ({base}): it must be empty, or the path that a proxy maps to the collector"
                 ),
             })
         }
@@ -198,7 +198,7 @@ fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(date(asked)? - answered).unwrap_or(0)))
 }
 
-/// What went wrong, as a person can act on it.
+/// What went wrong, as an operator can act on it.
 fn chain(error: &reqwest::Error) -> String {
     proxy::name(cause(error), error.url())
 }
@@ -211,7 +211,7 @@ fn cause(error: &reqwest::Error) -> String {
     // The second: an authority of the same name has another key.
     if cause.contains("UnknownIssuer") || cause.contains("BadSignature") {
         return format!(
-            "{cause}: its certificate was not signed by an authority that is trusted here; name that one as ca_file"
+            "{cause}: its certificate is not signed by a trusted authority; set ca_file to the certificate of its authority"
         );
     }
     cause
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_read_as_seconds_and_as_a_date_by_the_collectors_own_clock() {
+    fn retry_after_parses_seconds_and_dates() {
         let wait = |pairs: &[(reqwest::header::HeaderName, &str)]| {
             let headers: HeaderMap = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
             retry_after(&headers, 784_111_777_000).map(|wait| wait.as_secs())
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_put_together_reads_as_the_protocols_request() {
+    fn assembled_body_parses_as_a_request() {
         let boot = BootId(Uuid::from_u128(7));
         let report = |seq| Queued {
             boot,
