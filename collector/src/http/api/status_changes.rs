@@ -9,12 +9,12 @@ use systole_shared::events::{Event, EventType, StatusChange};
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::clock;
 use crate::http::dto::Page;
 use crate::http::error::ApiError;
 use crate::http::extract::Reader;
-use crate::http::openapi::parameters::{Between, InEnvironment, InFormat, OfPipeline, OnNode, PageOf500};
 use crate::http::openapi::problems::QueryOfOne;
-use crate::http::params::Params;
+use crate::http::params::{Between, InEnvironment, InFormat, LongPagination, OfPipeline, OnNode, read};
 use crate::http::render::{ListRequest, Row};
 use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
 
@@ -53,7 +53,7 @@ impl Row for NumberedChange {
     get,
     path = "/api/v1/status-changes",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, Between, PageOf500, InFormat),
+    params(InEnvironment, OnNode, OfPipeline, Between, LongPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<NumberedChange>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_status_changes(
@@ -61,18 +61,19 @@ pub(crate) async fn list_status_changes(
     reader: Reader,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::read(&request)?;
-    let list = ListRequest::read(&request, &params)?;
-    let scope = params.scope(&app, &reader.0)?;
-    let limit = params.limit(500)?;
-    let (from, to) = params.times()?;
+    let (environment, node, pipeline, between, pagination, format) =
+        read::<(InEnvironment, OnNode, OfPipeline, Between, LongPagination, InFormat)>(&request)?;
+    let list = ListRequest::new(&request, &format)?;
+    let scope = environment.scope(&app, &reader.0)?;
+    let limit = pagination.limit();
+    let (from, to) = between.times(clock::now_ms())?;
     let query = StatusChangeQuery {
         environments: scope.environments(),
-        node: params.node(&app, scope).await?,
-        pipelines: params.pipelines(&app, scope).await?,
+        node: node.key(&app, scope).await?,
+        pipelines: pipeline.keys(&app, scope).await?,
         from,
         to,
-        after: params.get("cursor")?.unwrap_or(0),
+        after: pagination.after()?.unwrap_or(0),
         limit: limit + 1,
     };
     let mut changes = app.store.list_status_changes(query).await?;

@@ -4,7 +4,6 @@
 //! It needs no token: it is the same for every collector of this version, and whoever reads it
 //! learns nothing of the fleet.
 
-pub(super) mod parameters;
 pub(super) mod problems;
 
 use std::sync::LazyLock;

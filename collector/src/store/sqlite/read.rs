@@ -56,6 +56,25 @@ pub(super) fn node_gaps(connection: &mut SqliteConnection, node: NodeKey) -> Res
         .load(connection)?)
 }
 
+pub(super) fn find_pipelines(
+    connection: &mut SqliteConnection,
+    environments: Option<&[EnvironmentKey]>,
+    id: &str,
+) -> Result<Vec<(i64, EnvironmentKey)>, StoreError> {
+    let mut select = pipelines::table
+        .select((pipelines::id, pipelines::environment))
+        .filter(pipelines::slug.eq(id))
+        .order(pipelines::environment)
+        .into_boxed::<Sqlite>();
+    // The index begins with the environment, so each environment is named also when all are meant.
+    select = match environments {
+        Some(environments) => select.filter(pipelines::environment.eq_any(keys(environments))),
+        None => select.filter(pipelines::environment.eq_any(environments::table.select(environments::id))),
+    };
+    let found: Vec<(i64, i64)> = select.load(connection)?;
+    Ok(found.into_iter().map(|(key, environment)| (key, EnvironmentKey(environment))).collect())
+}
+
 pub(super) fn list_pipelines(
     connection: &mut SqliteConnection,
     query: &PipelineQuery,
