@@ -7,8 +7,9 @@ MACHETE_VERSION := 0.9.2
 FUZZ_VERSION := 0.13.2
 DENY_VERSION := 0.20.2
 # The client library.
-CLIENT := collector/dashboard
-CLIENT_TYPES := $(CLIENT)/src/generated/feed.ts
+CLIENT := collector/dashboard/client
+CLIENT_FEED := $(CLIENT)/src/generated/feed.ts
+CLIENT_QUERIES := $(CLIENT)/src/generated/queries.ts
 
 .PHONY: help
 help: ## Show this list
@@ -45,7 +46,8 @@ lint: setup setup-node ## Check words, links, formatting, lints, unused dependen
 		else echo "shellcheck is missing: shell scripts are not checked" >&2; fi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 	cd $(CLIENT) && npm run --silent lint
-	@$(DECLARE_TYPES) | cmp - $(CLIENT_TYPES) || { echo "the types of the feed have changed: run make types" >&2; exit 1; }
+	@$(DECLARE_FEED) | cmp - $(CLIENT_FEED) || { echo "the types of the feed have changed: run make types" >&2; exit 1; }
+	@$(DECLARE_QUERIES) | cmp - $(CLIENT_QUERIES) || { echo "the types of the queries have changed: run make types" >&2; exit 1; }
 
 # Not a part of lint: the tool takes minutes to install, and the advisories come from GitHub. DENY=… selects checks.
 .PHONY: deny
@@ -59,17 +61,22 @@ fmt: setup-node ## Format the code
 	$(CARGO) fmt --all
 	cd $(CLIENT) && npm run --silent fmt
 
-# The declarations of the feed's Rust types, formatted.
-DECLARE_TYPES = $(CARGO) run --quiet --package systole-shared --features ts --example typescript --locked | \
+# TypeScript of the feed's Rust types, and of the queries in the collector's OpenAPI document.
+DECLARE_FEED = $(CARGO) run --quiet --package systole-shared --features ts --example typescript --locked | \
 	(cd $(CLIENT) && node_modules/.bin/biome format --stdin-file-path=src/generated/feed.ts)
+DECLARE_QUERIES = $(CARGO) run --quiet --package systole-collector --locked -- openapi | \
+	(cd $(CLIENT) && node scripts/declare_queries.mjs | node_modules/.bin/biome format --stdin-file-path=src/generated/queries.ts)
 
+# The types of the queries use those of the feed, so they are written after them.
 .PHONY: types
 types: setup setup-node ## Write the client library's types from the Rust types
-	@$(DECLARE_TYPES) > $(CLIENT_TYPES).new
-	@[ -s $(CLIENT_TYPES).new ] && mv $(CLIENT_TYPES).new $(CLIENT_TYPES)
+	@$(DECLARE_FEED) > $(CLIENT_FEED).new
+	@[ -s $(CLIENT_FEED).new ] && mv $(CLIENT_FEED).new $(CLIENT_FEED)
+	@$(DECLARE_QUERIES) > $(CLIENT_QUERIES).new
+	@[ -s $(CLIENT_QUERIES).new ] && mv $(CLIENT_QUERIES).new $(CLIENT_QUERIES)
 
 .PHONY: client
-client: setup-node ## Build the client library, into collector/dashboard/dist
+client: setup-node ## Build the client library, into collector/dashboard/client/dist
 	cd $(CLIENT) && npm run --silent build
 
 # Generator and collector share the machine, so nothing else should run on it.
@@ -89,7 +96,7 @@ bench: release setup-test ## Measure the collector, into docs/benchmarks.md (SEC
 	$(TARGET)/release/systole-bench --spawn --postgres --nodes 200 --pipelines 10 --components 5 --warm-up 10 --seconds $(SATURATION_SECONDS) \
 		--json "$(BENCH)/4 PostgreSQL 10 × 5.json"
 	@for fleet in "200 10" "50 100"; do set -- $$fleet; dir=$$(mktemp -d); \
-		$(TARGET)/release/systole-collector bare-work --data-dir "$$dir/bare" --nodes $$1 --pipelines $$2 --components 5 \
+		$(TARGET)/release/systole-collector ingest-bench --data-dir "$$dir/bare" --nodes $$1 --pipelines $$2 --components 5 \
 			> "$(BENCH)/bare $$2 × 5.json"; code=$$?; rm -rf "$$dir"; [ $$code = 0 ] || exit $$code; done
 	$(TARGET)/release/systole-bench report $(BENCH) --into docs/benchmarks.md
 	$(MAKE) bench-feed
@@ -139,10 +146,10 @@ bench-agent: release ## Measure what an agent costs (SECONDS_PER_AGENT_RUN=…, 
 fuzz: setup ## Fuzz the agent's readers (SECONDS=… for each, default 60; needs a C++ compiler)
 	@command -v cargo-fuzz >/dev/null 2>&1 || [ -x $(TARGET)/tools/bin/cargo-fuzz ] || \
 		$(CARGO) install --quiet cargo-fuzz --version $(FUZZ_VERSION) --locked --root $(TARGET)/tools
-	cd agent && for target in metrics segment lines; do \
+	cd agent && for target in metrics segment lines names; do \
 		mkdir -p fuzz/corpus/$$target && \
 		PATH="$(abspath $(TARGET))/tools/bin:$$PATH" RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target fuzz/corpus/$$target \
-			$$([ $$target = segment ] || echo testdata/vector-0.58 testdata/otelcol testdata/fluentbit) \
+			$$([ $$target = segment ] || [ $$target = names ] || echo testdata/vector-0.58 testdata/otelcol testdata/fluentbit) \
 			-- -max_total_time=$(or $(SECONDS),60) -max_len=65536 -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::config::{Config, Database, LogSearch};
-use crate::feed::{Feed, FeedParts, Outlet};
+use crate::feed::{Feed, FeedParts, WorkerNotifier};
 use crate::http;
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
@@ -22,18 +22,18 @@ use crate::store::{Access, Store, StoreError};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::{liveness, log_index, retention, rollup, table_sizes, token_refresh};
 use crate::telemetry::Telemetry;
-use crate::timeseries::Journal;
-use crate::timeseries::recent::Rings;
+use crate::timeseries::TimeSeries;
+use crate::timeseries::recent::RecentSamples;
 
 /// Everything that a request may need.
 pub(crate) struct App {
     pub config: Config,
     pub store: Arc<dyn Store>,
-    pub journal: Arc<Journal>,
+    pub timeseries: Arc<TimeSeries>,
     pub auth: Arc<Authenticator>,
     pub committer: Committer,
     pub fleet: Arc<Fleet>,
-    pub rings: Arc<Rings>,
+    pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
     /// Whether there is room for what reports bring.
@@ -101,16 +101,16 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let store = open_store(&config.database, Access::Exclusive).await?;
     let telemetry = Arc::new(Telemetry::new());
     let mut guard = disk_guard(&config, &store, &telemetry);
-    guard.look().await;
+    guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store).await?);
-    let journal = Arc::new(Journal::new(Arc::clone(&store)));
-    let snapshot = journal.load().await?;
-    let rings = Arc::new(Rings::new(config.ring_budget_bytes));
+    let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
+    let snapshot = timeseries.load().await?;
+    let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
     let feed_parts = FeedParts {
         store: Arc::clone(&store),
-        journal: Arc::clone(&journal),
-        rings: Arc::clone(&rings),
+        timeseries: Arc::clone(&timeseries),
+        recent_samples: Arc::clone(&recent_samples),
         auth: Arc::clone(&auth),
         telemetry: Arc::clone(&telemetry),
         limits: config.streams,
@@ -124,9 +124,9 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let stop_committer = CancellationToken::new();
     let parts = CommitterParts {
         store: Arc::clone(&store),
-        journal: Arc::clone(&journal),
+        timeseries: Arc::clone(&timeseries),
         fleet: Arc::clone(&fleet),
-        rings: Arc::clone(&rings),
+        recent_samples: Arc::clone(&recent_samples),
         feed: Arc::clone(&feed),
         telemetry: Arc::clone(&telemetry),
         interval_ms: config.interval.as_millis() as u64,
@@ -140,12 +140,12 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         tokio::spawn(token_refresh::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
         tokio::spawn(rollup::roll_up_regularly(
             Arc::clone(&store),
-            Arc::clone(&journal),
+            Arc::clone(&timeseries),
             Arc::clone(&telemetry),
             sources.clone(),
         )),
         tokio::spawn(retention::expire_regularly(
-            Arc::clone(&journal),
+            Arc::clone(&timeseries),
             config.retention,
             Arc::clone(&telemetry),
             sources.clone(),
@@ -166,11 +166,11 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let app = Arc::new(App {
         config,
         store,
-        journal,
+        timeseries,
         auth,
         committer,
         fleet,
-        rings,
+        recent_samples,
         feed,
         telemetry,
         disk,
@@ -187,14 +187,14 @@ fn disk_guard(config: &Config, store: &Arc<dyn Store>, telemetry: &Arc<Telemetry
         Database::Sqlite(path) => disk::directory_of(path).to_owned(),
         Database::Postgres(_) => config.data_dir.clone(),
     };
-    let look = Box::new(move || disk::space_under(&directory));
-    DiskGuard::new(Arc::clone(store), look, config.low_disk, config.retention, Arc::clone(telemetry))
+    let measure = Box::new(move || disk::space_under(&directory));
+    DiskGuard::new(Arc::clone(store), measure, config.low_disk, config.retention, Arc::clone(telemetry))
 }
 
 /// All routes over one app, as one worker serves them.
 pub(crate) fn configure(app: Arc<App>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
-        config.app_data(web::Data::new(Outlet::new(Arc::clone(&app.feed))));
+        config.app_data(web::Data::new(WorkerNotifier::new(Arc::clone(&app.feed))));
         config.app_data(web::Data::from(app));
         http::configure(config);
     }

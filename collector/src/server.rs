@@ -3,6 +3,9 @@
 //! Sources stop first (watchdog, token follower, rollups, retention), then the committer takes no more
 //! reports and finishes those that wait, then subscribers get their goodbye, then the listener
 //! closes. Every part has a deadline, so that a stop always ends.
+//!
+//! Transparent huge pages are disabled (PR_SET_THP_DISABLE). The allocator asks for them, and they turn
+//! the untouched halves of buffers into memory: 21 KB per idle stream instead of 13.
 
 mod cors;
 mod sockets;
@@ -24,16 +27,16 @@ use crate::config::Config;
 use crate::feed::HELD_BACK_BYTES;
 
 /// How long the sources may take to stop.
-const SOURCES_DEADLINE: Duration = Duration::from_secs(2);
+const SOURCES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the committer may take to finish what waits.
-const COMMITTER_DEADLINE: Duration = Duration::from_secs(10);
+const COMMITTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long streams and requests may take to end.
-const CONNECTIONS_DEADLINE: Duration = Duration::from_secs(5);
+const CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long queries that are under way may take to end.
-const STORE_DEADLINE: Duration = Duration::from_secs(5);
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for a request's head: a client that sends none is closed.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,7 +85,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
         .tcp_nodelay(true)
         .h1_write_buffer_size(HELD_BACK_BYTES)
         .on_connect(|connection, _| sockets::tune(connection))
-        .shutdown_timeout(CONNECTIONS_DEADLINE.as_secs());
+        .shutdown_timeout(CONNECTIONS_TIMEOUT.as_secs());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let server = match tls {
         Some(tls) => server.listen_rustls_0_23(listener, tls),
@@ -109,7 +112,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     handle.stop(true).await;
     let _ = server.await;
     drop(app);
-    if tokio::time::timeout(STORE_DEADLINE, store.close()).await.is_err() {
+    if tokio::time::timeout(STORE_TIMEOUT, store.close()).await.is_err() {
         tracing::warn!("a query did not end in time; the database is left to recover at the next start");
     }
     drop(address_file);
@@ -142,12 +145,12 @@ fn use_small_pages() {}
 async fn stop_background(background: Background) {
     background.sources.cancel();
     for task in background.source_tasks {
-        if tokio::time::timeout(SOURCES_DEADLINE, task).await.is_err() {
+        if tokio::time::timeout(SOURCES_TIMEOUT, task).await.is_err() {
             tracing::warn!("a background task did not stop in time");
         }
     }
     background.committer.cancel();
-    if tokio::time::timeout(COMMITTER_DEADLINE, background.committer_task).await.is_err() {
+    if tokio::time::timeout(COMMITTER_TIMEOUT, background.committer_task).await.is_err() {
         tracing::error!("the last reports were not committed in time; their agents send them again");
     }
     background.feed.cancel();

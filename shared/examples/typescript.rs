@@ -2,6 +2,8 @@
 //!
 //! One file of all of them, because a file for each type would be twenty files that import each
 //! other. `make types` formats and writes it; `make lint` fails when the committed one differs.
+//!
+//! An example and not ts-rs's own tests: the result is one formatted file, and tests write nothing.
 
 use std::io::Write;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use reqwest::Url;
 use systole_shared::limits::{MAX_LABELS, MAX_SHORT_TEXT_BYTES};
@@ -60,6 +61,32 @@ pub(crate) fn collector_url(text: &str) -> Result<Url, String> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
+}
+
+/// The collector's database in its data directory.
+const COLLECTOR_DATABASE: &str = "collector.db";
+
+/// Notes a data directory that cannot be the agent's.
+pub(crate) fn check_data_dir(path: &Path, mistakes: &mut Mistakes) {
+    if path.exists() && !path.is_dir() {
+        mistakes.add("data_dir", format!("{} is a file; name a directory", path.display()));
+    } else if path.join(COLLECTOR_DATABASE).exists() {
+        mistakes.add(
+            "data_dir",
+            format!("{} is the data directory of systole-collector; name another one", path.display()),
+        );
+    }
+}
+
+/// Reads the node's name.
+pub(crate) fn node_name(found: Option<Found>, mistakes: &mut Mistakes) -> Option<String> {
+    let Found { value, place } = found?;
+    let name = value.trim();
+    if name.len() > MAX_SHORT_TEXT_BYTES || name.contains(char::is_control) {
+        mistakes.add(place, format!("must be at most {MAX_SHORT_TEXT_BYTES} bytes without control characters"));
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 /// Reads a level of the agent's own log.

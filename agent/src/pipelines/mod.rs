@@ -11,6 +11,7 @@ mod endpoint;
 pub(crate) mod exec;
 pub(crate) mod keeper;
 mod life;
+pub(crate) mod orphans;
 mod output;
 mod pipe;
 mod port;
@@ -22,6 +23,7 @@ pub(crate) mod revisions;
 pub(crate) mod set;
 mod state;
 pub(crate) mod supervisor;
+mod text;
 mod validate;
 pub(crate) mod watch;
 
@@ -174,12 +176,16 @@ impl Pipeline {
         }
     }
 
-    /// The process is ready. It is DEGRADED as long as another configuration than its own is wanted.
+    /// The process is ready. It is DEGRADED as long as another configuration than its own is wanted: the
+    /// reason then says which process goes on.
     fn is_up(&self) {
         let refusal = self.refusal();
         self.change(|state| {
             state.status = if refusal.is_some() { PipelineStatus::Degraded } else { PipelineStatus::Running };
-            state.reason = refusal;
+            state.reason = refusal.map(|refusal| match (state.pid, state.started_at.and_then(clock::rfc3339)) {
+                (Some(pid), Some(since)) => format!("{refusal}; process {pid} goes on, running since {since}"),
+                _ => refusal,
+            });
         });
     }
 
@@ -341,7 +347,16 @@ impl Pipeline {
             Ok(reading) => {
                 self.counters.scrapes.observe(begin.elapsed());
                 self.counters.garbage_metric_lines.add(reading.garbage_lines);
-                self.with_meter(|meter| meter.record(&reading, clock::unix_millis()));
+                let (before, forgotten) = self.with_meter(|meter| {
+                    let before = meter.forgotten();
+                    meter.record(&reading, clock::unix_millis());
+                    (before, meter.forgotten())
+                });
+                // Once, and not at each scrape of a page whose labels always differ.
+                if forgotten > 0 && before == 0 {
+                    tracing::warn!(pipeline = %self.id, forgotten,
+                        "series come and go at the metrics endpoint; those that were forgotten count whole if they return");
+                }
                 if is_watched {
                     self.heard(None);
                 }

@@ -5,7 +5,9 @@ mod client;
 mod enroll;
 mod fault;
 mod link;
+mod proxy;
 mod send;
+mod shrink;
 
 pub(crate) use client::CollectorClient;
 pub(crate) use enroll::Credentials;

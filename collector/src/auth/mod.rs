@@ -4,6 +4,10 @@
 //! command line works on the database and not on this process: so the database is asked every half
 //! second whether tokens or environments have changed, and at once when an unknown token comes, so
 //! that a new one works as soon as it is printed.
+//!
+//! An unknown token is looked up in the database before the answer is 401, so that a token works as
+//! soon as it is printed. When the database cannot be reached the answer is 503. Known tokens are read
+//! again every 500 ms when the version of the tables has changed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{demo_pipeline, narrator, open_shared};
+use super::{demo_output, demo_pipeline, open_shared};
 use crate::auth;
 use crate::clock::now_ms;
 use crate::config::{Config, Database, LogConfig, LogFormat};
@@ -31,7 +31,7 @@ use crate::store::{DEFAULT_ENVIRONMENT, NewToken};
 use crate::telemetry::logging;
 
 /// How long the agent may take to stop its pipelines: they have 30 s themselves.
-const AGENT_DEADLINE: Duration = Duration::from_secs(35);
+const AGENT_TIMEOUT: Duration = Duration::from_secs(35);
 
 #[derive(Args)]
 pub(super) struct DemoArgs {
@@ -102,7 +102,7 @@ async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds
 
     let ended = tokio::select! {
         () = ended(seconds) => Ok(()),
-        result = narrator::narrate(url, &viewer) => result,
+        result = demo_output::narrate(url, &viewer) => result,
         status = agent.wait() => {
             let log = std::fs::read_to_string(agent_log(&file)).unwrap_or_default();
             let last: Vec<_> = log.lines().rev().take(5).collect();
@@ -172,9 +172,9 @@ async fn stop_agent(agent: &mut Child) -> anyhow::Result<()> {
     if let Some(pid) = agent.id().and_then(|pid| i32::try_from(pid).ok()) {
         kill(Pid::from_raw(pid), Signal::SIGTERM).context("cannot stop the agent")?;
     }
-    if tokio::time::timeout(AGENT_DEADLINE, agent.wait()).await.is_err() {
+    if tokio::time::timeout(AGENT_TIMEOUT, agent.wait()).await.is_err() {
         agent.kill().await.context("cannot kill the agent")?;
-        bail!("the agent did not stop within {} s and was killed", AGENT_DEADLINE.as_secs());
+        bail!("the agent did not stop within {} s and was killed", AGENT_TIMEOUT.as_secs());
     }
     Ok(())
 }

@@ -6,14 +6,13 @@
 
 mod access;
 mod backup;
-mod bare_work;
 mod demo;
+mod demo_output;
 mod demo_pipeline;
 mod files;
+mod ingest_bench;
 mod migrate_data;
-mod narrator;
 mod restore;
-mod sse;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -95,7 +94,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Measure the way of a report without HTTP
     #[command(hide = true)]
-    BareWork(bare_work::BareWorkArgs),
+    IngestBench(ingest_bench::IngestBenchArgs),
+    /// Print the HTTP interface as OpenAPI 3.1, as `/api/v1/openapi.json` has it
+    #[command(hide = true)]
+    Openapi,
     /// Print what makes a shell complete this program's commands and options
     Completions {
         /// Of which shell
@@ -154,6 +156,9 @@ pub(crate) fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Cli::command(), "systole-collector", &mut script);
         return finish(std::io::stdout().write_all(&script).map_err(anyhow::Error::from));
     }
+    if let Command::Openapi = cli.command {
+        return finish(writeln!(std::io::stdout(), "{}", crate::http::openapi_document()).map_err(anyhow::Error::from));
+    }
     let none = None;
     let flags = match &cli.command {
         Command::Serve(args) | Command::CheckConfig(args) => args.flags(),
@@ -184,8 +189,8 @@ pub(crate) fn main() -> ExitCode {
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
-        Command::BareWork(args) => runtime.block_on(bare_work::run(args, &config)),
-        Command::Completions { .. } => Ok(()),
+        Command::IngestBench(args) => runtime.block_on(ingest_bench::run(args, &config)),
+        Command::Openapi | Command::Completions { .. } => Ok(()),
     };
     // What still runs on a thread of its own (a query that takes minutes) has had its deadline.
     runtime.shutdown_background();

@@ -1,4 +1,7 @@
 //! The bytes of events: made at most once per event, shared by all subscribers.
+//!
+//! The text of a conflated event is made when the first subscriber needs it, and only once: of ten
+//! thousand nodes most are never read.
 
 use std::sync::OnceLock;
 

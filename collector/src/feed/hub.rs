@@ -4,6 +4,11 @@
 //! those of several, and in the database are all the same number. Durable and conflated frames have
 //! rings of their own: ten thousand nodes bring twenty thousand conflated events a second, and must not
 //! push the status changes off that somebody who was away for a minute comes back for.
+//!
+//! Durable and conflated frames have separate rings: the metrics of a large fleet would push status
+//! changes out within seconds. A subscriber that is too slow for the conflated ring receives the newest
+//! frames. One that is too slow for the durable ring is served from the database up to where the ring
+//! begins.
 
 use std::collections::HashMap;
 use std::iter::Peekable;
@@ -14,8 +19,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Subscription;
+use super::conflation::ConflationTable;
 use super::frame::{Frame, MAX_WRITE_BYTES};
-use super::latest::Latest;
 use super::ring::{Ring, RingBounds};
 use crate::auth::Scope;
 use crate::model::EnvironmentKey;
@@ -30,17 +35,17 @@ const DURABLE: RingBounds = RingBounds { frames: 32 * 1024, bytes: 64 * 1024 * 1
 const CONFLATED: RingBounds = RingBounds { frames: 8 * 1024, bytes: 16 * 1024 * 1024 };
 
 /// Frames that one look takes at most.
-const LOOK_FRAMES: usize = 256;
+const POLL_FRAMES: usize = 256;
 
 /// Frames that one look passes at most, wanted or not, so that the lock is held for microseconds.
-const LOOK_PASSES: usize = 4_096;
+const POLL_SKIPS: usize = 4_096;
 
 /// What an environment's subscribers read.
 #[derive(Debug)]
 struct Channel {
     durable: Ring,
     conflated: Ring,
-    latest: Latest,
+    conflation: ConflationTable,
 }
 
 #[derive(Debug)]
@@ -87,26 +92,26 @@ impl Cursors {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Conflated {
     /// None; their cursor stays.
-    Wait,
+    Skip,
     /// The newest of each node and pipeline.
-    Newest,
+    Latest,
     /// Each one, as long as the ring has them.
-    Each,
+    All,
 }
 
 /// What lies behind a subscriber's cursors.
 #[derive(Debug)]
-pub(super) enum Look {
-    Frames(Found),
+pub(super) enum Polled {
+    Frames(PolledFrames),
     /// The durable cursor has fallen off the ring; from `floor` on the ring has everything.
-    Behind {
+    Lagged {
         floor: u64,
     },
 }
 
 /// Frames that the subscriber wants, by sequence number.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct PolledFrames {
     pub frames: Vec<Arc<Frame>>,
     /// How far they go.
     pub cursors: Cursors,
@@ -150,7 +155,7 @@ impl Hub {
                 channel.push(frame);
             }
             for channel in inner.channels.values_mut() {
-                channel.latest.expire(now);
+                channel.conflation.expire(now);
             }
             let known = inner.head;
             inner.head = known.max(head);
@@ -214,13 +219,13 @@ impl Hub {
 
     /// What the subscriber wants of the frames behind its cursors, in order, with the head that was
     /// true at the same moment.
-    pub(super) fn look(&self, subscription: &Subscription, cursors: Cursors, conflated: Conflated) -> Look {
+    pub(super) fn poll(&self, subscription: &Subscription, cursors: Cursors, conflated: Conflated) -> Polled {
         let inner = self.read();
         let channels = || inner.channels_of(subscription.scope);
         if subscription.wants_durable() {
             let floor = channels().map(|channel| channel.durable.floor()).fold(inner.start, u64::max);
             if cursors.durable < floor {
-                return Look::Behind { floor };
+                return Polled::Lagged { floor };
             }
         }
         let mut sources: Vec<Frames<'_>> = Vec::new();
@@ -228,12 +233,12 @@ impl Hub {
             if subscription.wants_durable() {
                 sources.push(frames(channel.durable.behind(cursors.durable)));
             }
-            if subscription.wants_conflated() && conflated != Conflated::Wait {
+            if subscription.wants_conflated() && conflated != Conflated::Skip {
                 sources.push(channel.conflated_behind(cursors.conflated, conflated));
             }
         }
         sources.retain_mut(|source| source.peek().is_some());
-        look_at(sources, subscription, cursors, conflated, inner.head)
+        poll_sources(sources, subscription, cursors, conflated, inner.head)
     }
 }
 
@@ -252,7 +257,7 @@ impl Channel {
         Channel {
             durable: Ring::new(DURABLE, start),
             conflated: Ring::new(CONFLATED, start),
-            latest: Latest::default(),
+            conflation: ConflationTable::default(),
         }
     }
 
@@ -260,16 +265,16 @@ impl Channel {
         if frame.kind.is_durable() {
             self.durable.push(frame);
         } else {
-            self.latest.put(Arc::clone(&frame));
+            self.conflation.put(Arc::clone(&frame));
             self.conflated.push(frame);
         }
     }
 
     fn conflated_behind(&self, seq: u64, which: Conflated) -> Frames<'_> {
-        if which == Conflated::Each && seq >= self.conflated.floor() {
+        if which == Conflated::All && seq >= self.conflated.floor() {
             frames(self.conflated.behind(seq))
         } else {
-            frames(self.latest.behind(seq))
+            frames(self.conflation.behind(seq))
         }
     }
 }
@@ -279,20 +284,20 @@ fn frames<'a>(frames: impl Iterator<Item = &'a Arc<Frame>> + 'a) -> Frames<'a> {
 }
 
 /// Merges what the sources have, until it is as much as one look takes.
-fn look_at(
+fn poll_sources(
     mut sources: Vec<Frames<'_>>,
     subscription: &Subscription,
     cursors: Cursors,
     conflated: Conflated,
     head: u64,
-) -> Look {
+) -> Polled {
     let moved_to = |seq: u64| Cursors {
         durable: cursors.durable.max(seq),
-        conflated: if conflated == Conflated::Wait { cursors.conflated } else { cursors.conflated.max(seq) },
+        conflated: if conflated == Conflated::Skip { cursors.conflated } else { cursors.conflated.max(seq) },
     };
-    let mut found = Found { frames: Vec::new(), cursors, more: false, passed_conflated: false };
+    let mut found = PolledFrames { frames: Vec::new(), cursors, more: false, passed_conflated: false };
     let mut bytes = 0;
-    for _ in 0..LOOK_PASSES {
+    for _ in 0..POLL_SKIPS {
         // The source with the next sequence number; there are few environments.
         let next = sources
             .iter_mut()
@@ -301,20 +306,20 @@ fn look_at(
             .min();
         let Some(frame) = next.and_then(|(_, index)| sources[index].next()) else {
             found.cursors = moved_to(head);
-            return Look::Frames(found);
+            return Polled::Frames(found);
         };
         found.passed_conflated |= !frame.kind.is_durable();
         found.cursors = moved_to(frame.seq);
         if subscription.wants(frame.kind, frame.node, frame.pipeline.as_ref()) {
             found.frames.push(Arc::clone(frame));
             bytes += frame.wire_size();
-            if found.frames.len() == LOOK_FRAMES || bytes >= MAX_WRITE_BYTES {
+            if found.frames.len() == POLL_FRAMES || bytes >= MAX_WRITE_BYTES {
                 break;
             }
         }
     }
     found.more = true;
-    Look::Frames(found)
+    Polled::Frames(found)
 }
 
 #[cfg(test)]

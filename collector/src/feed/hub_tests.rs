@@ -6,7 +6,7 @@ use systole_shared::{NodeId, PipelineId};
 use uuid::Uuid;
 
 use super::*;
-use crate::feed::{Form, Resume};
+use crate::feed::{Encoding, Resume};
 use crate::model::Payload;
 
 pub(in crate::feed) fn event(seq: u64, environment: i64, node: u128, kind: EventType) -> PendingEvent {
@@ -35,7 +35,7 @@ fn subscription(scope: Scope, types: &[EventType]) -> Subscription {
         every: Duration::ZERO,
         snapshot: false,
         resume: Resume::Live,
-        form: Form::Native,
+        encoding: Encoding::Native,
     }
 }
 
@@ -43,9 +43,9 @@ fn subscription(scope: Scope, types: &[EventType]) -> Subscription {
 fn read(hub: &Hub, subscription: &Subscription, cursors: &mut Cursors, conflated: Conflated) -> Vec<u64> {
     let mut seqs = Vec::new();
     loop {
-        match hub.look(subscription, *cursors, conflated) {
-            Look::Behind { .. } => panic!("nothing fell off"),
-            Look::Frames(found) => {
+        match hub.poll(subscription, *cursors, conflated) {
+            Polled::Lagged { .. } => panic!("nothing fell off"),
+            Polled::Frames(found) => {
                 assert!(found.cursors.durable >= cursors.durable && found.cursors.conflated >= cursors.conflated);
                 seqs.extend(found.frames.iter().map(|frame| frame.seq));
                 *cursors = found.cursors;
@@ -58,7 +58,7 @@ fn read(hub: &Hub, subscription: &Subscription, cursors: &mut Cursors, conflated
 }
 
 fn read_all(hub: &Hub, subscription: &Subscription, cursor: u64) -> Vec<u64> {
-    read(hub, subscription, &mut Cursors::at(cursor), Conflated::Each)
+    read(hub, subscription, &mut Cursors::at(cursor), Conflated::All)
 }
 
 /// What happens at a hub.
@@ -131,7 +131,7 @@ proptest! {
                 }
             }
             next += events.len() as u64;
-            let conflated = if flushes { Conflated::Newest } else { Conflated::Wait };
+            let conflated = if flushes { Conflated::Latest } else { Conflated::Skip };
             if flushes {
                 expected.extend(std::mem::take(&mut waiting).into_values());
                 expected.sort_unstable();
@@ -150,12 +150,12 @@ fn who_falls_off_the_ring_of_its_environment_is_told_so() {
     let last = seqs.end() + 1;
     hub.publish(vec![event(last, 2, 2, EventType::LogEntry)], last);
     let one = subscription(Scope::One(EnvironmentKey(1)), &EventType::ALL);
-    let look = |subscription: &Subscription, at| hub.look(subscription, Cursors::at(at), Conflated::Each);
-    assert!(matches!(look(&one, 9), Look::Behind { floor: 10 }));
-    assert!(matches!(look(&one, 10), Look::Frames(_)));
+    let poll = |subscription: &Subscription, at| hub.poll(subscription, Cursors::at(at), Conflated::All);
+    assert!(matches!(poll(&one, 9), Polled::Lagged { floor: 10 }));
+    assert!(matches!(poll(&one, 10), Polled::Frames(_)));
     let two = subscription(Scope::One(EnvironmentKey(2)), &EventType::ALL);
     assert_eq!(read_all(&hub, &two, 0), [last], "a loud neighbour pushes nobody off");
-    assert!(matches!(look(&subscription(Scope::All, &EventType::ALL), 9), Look::Behind { floor: 10 }));
+    assert!(matches!(poll(&subscription(Scope::All, &EventType::ALL), 9), Polled::Lagged { floor: 10 }));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn metrics_push_no_change_of_status_off_and_the_newest_of_them_stays() {
     let all = subscription(Scope::All, &EventType::ALL);
     assert_eq!(read_all(&hub, &all, 0), [1, *seqs.end()]);
     let waits = Cursors { durable: *seqs.end(), conflated: 0 };
-    let each = read(&hub, &all, &mut waits.clone(), Conflated::Newest);
+    let each = read(&hub, &all, &mut waits.clone(), Conflated::Latest);
     assert_eq!(each, [*seqs.end()], "however long it has waited");
 }
 
@@ -175,7 +175,7 @@ fn metrics_push_no_change_of_status_off_and_the_newest_of_them_stays() {
 fn who_wants_nothing_durable_never_has_to_read_back() {
     let hub = Hub::new(100);
     let metrics = subscription(Scope::All, &[EventType::MetricUpdate]);
-    assert!(matches!(hub.look(&metrics, Cursors::at(5), Conflated::Each), Look::Frames(_)));
+    assert!(matches!(hub.poll(&metrics, Cursors::at(5), Conflated::All), Polled::Frames(_)));
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn what_was_committed_unpublished_is_only_in_the_database() {
     assert_eq!(read_all(&hub, &all, 0), [1], "nothing is missing here");
     hub.skip_to(5);
     for scope in [Scope::All, Scope::One(EnvironmentKey(1))] {
-        let look = hub.look(&subscription(scope, &EventType::ALL), Cursors::at(4), Conflated::Each);
-        assert!(matches!(look, Look::Behind { floor: 5 }));
+        let look = hub.poll(&subscription(scope, &EventType::ALL), Cursors::at(4), Conflated::All);
+        assert!(matches!(look, Polled::Lagged { floor: 5 }));
     }
     hub.publish(vec![event(6, 1, 1, EventType::LogEntry)], 6);
     assert_eq!(read_all(&hub, &all, 5), [6]);
@@ -198,8 +198,8 @@ fn what_was_committed_unpublished_is_only_in_the_database() {
 fn what_was_before_the_start_is_only_in_the_database() {
     let hub = Hub::new(100);
     let all = subscription(Scope::All, &EventType::ALL);
-    assert!(matches!(hub.look(&all, Cursors::at(99), Conflated::Each), Look::Behind { floor: 100 }));
-    let Look::Frames(found) = hub.look(&all, Cursors::at(100), Conflated::Each) else { panic!("nothing is missing") };
+    assert!(matches!(hub.poll(&all, Cursors::at(99), Conflated::All), Polled::Lagged { floor: 100 }));
+    let Polled::Frames(found) = hub.poll(&all, Cursors::at(100), Conflated::All) else { panic!("nothing is missing") };
     assert_eq!(found.cursors, Cursors::at(100));
 }
 

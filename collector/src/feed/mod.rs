@@ -1,22 +1,22 @@
 //! The feed: what was committed, as it is committed, to whoever may see it.
 //!
 //! `hub` keeps the recent frames, rings per environment, and a subscriber is nothing but cursors into
-//! them: no queue per subscriber, nobody to wait for. `outlet` wakes the subscribers of one worker
+//! them: no queue per subscriber, nobody to wait for. `worker_notifier` wakes the subscribers of one worker
 //! thread, `subscriber` is the life of one stream, `replay` reads back from the database what the rings
 //! have no more, `snapshot` is the state at one point of the sequence, `frame` the bytes, `vectorflow`
 //! those of `/api/sse`.
 
+mod admission;
+mod conflation;
 mod frame;
 mod hub;
-mod latest;
-mod limits;
-mod oldest;
-mod outlet;
 mod replay;
+mod retention_floor;
 mod ring;
 mod snapshot;
 mod subscriber;
 mod vectorflow;
+mod worker_notifier;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,17 +33,17 @@ use crate::config::StreamLimits;
 use crate::model::PendingEvent;
 use crate::store::{FeedPosition, Store};
 use crate::telemetry::{ReasonLabel, Telemetry};
-use crate::timeseries::Journal;
-use crate::timeseries::recent::Rings;
+use crate::timeseries::TimeSeries;
+use crate::timeseries::recent::RecentSamples;
 
+pub(crate) use self::admission::Overloaded;
 pub(crate) use self::frame::{HELD_BACK_BYTES, control};
-pub(crate) use self::limits::Overloaded;
-pub(crate) use self::outlet::Outlet;
 pub(crate) use self::subscriber::Subscriber;
+pub(crate) use self::worker_notifier::WorkerNotifier;
 
+use self::admission::{ConnectionGuard, Connections};
 use self::hub::Hub;
-use self::limits::{ConnectionGuard, Connections};
-use self::oldest::OldestKept;
+use self::retention_floor::RetentionFloor;
 use self::snapshot::Snapshots;
 
 /// Replays that read from the database at a time; the others wait with pings.
@@ -66,12 +66,12 @@ pub(crate) struct Subscription {
     pub every: Duration,
     pub snapshot: bool,
     pub resume: Resume,
-    pub form: Form,
+    pub encoding: Encoding,
 }
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Encoding {
     /// As `systole_shared::events` has them.
     Native,
     /// As VectorFlow's dashboards read them.
@@ -118,8 +118,8 @@ pub(crate) struct Lag {
 /// What a feed is made of.
 pub(crate) struct FeedParts {
     pub store: Arc<dyn Store>,
-    pub journal: Arc<Journal>,
-    pub rings: Arc<Rings>,
+    pub timeseries: Arc<TimeSeries>,
+    pub recent_samples: Arc<RecentSamples>,
     pub auth: Arc<Authenticator>,
     pub telemetry: Arc<Telemetry>,
     pub limits: StreamLimits,
@@ -132,11 +132,11 @@ pub(crate) struct Feed {
     epoch: Arc<str>,
     hub: Hub,
     store: Arc<dyn Store>,
-    journal: Arc<Journal>,
-    rings: Arc<Rings>,
+    timeseries: Arc<TimeSeries>,
+    recent_samples: Arc<RecentSamples>,
     auth: Arc<Authenticator>,
     telemetry: Arc<Telemetry>,
-    oldest: OldestKept,
+    retention_floor: RetentionFloor,
     snapshots: Snapshots,
     replays: Semaphore,
     connections: Arc<Connections>,
@@ -150,11 +150,11 @@ impl Feed {
             epoch: Arc::clone(&position.epoch),
             hub: Hub::new(position.head),
             store: parts.store,
-            journal: parts.journal,
-            rings: parts.rings,
+            timeseries: parts.timeseries,
+            recent_samples: parts.recent_samples,
             auth: parts.auth,
             telemetry: parts.telemetry,
-            oldest: OldestKept::default(),
+            retention_floor: RetentionFloor::default(),
             snapshots: Snapshots::default(),
             replays: Semaphore::new(CONCURRENT_REPLAYS),
             connections: Arc::new(Connections::new(parts.limits, Instant::now())),
@@ -185,8 +185,8 @@ impl Feed {
     }
 
     /// Makes room for one more stream, or does not.
-    fn enter(&self, token: TokenId) -> Result<ConnectionGuard, Overloaded> {
-        self.connections.enter(token, Instant::now()).inspect_err(|refused| {
+    fn admit(&self, token: TokenId) -> Result<ConnectionGuard, Overloaded> {
+        self.connections.admit(token, Instant::now()).inspect_err(|refused| {
             self.telemetry.feed_refused.get_or_create(&ReasonLabel { reason: refused.as_str() }).inc();
         })
     }

@@ -1,4 +1,8 @@
 //! Reading back from the database what the rings have no more.
+//!
+//! A replay sends the first 10,000 durable events after the id, then one `gap` up to the start of the
+//! rings, and continues from there. The reason is `limit` for a client that reconnects and `slow` for
+//! one that was too slow.
 
 use std::collections::HashMap;
 
@@ -6,7 +10,7 @@ use bytes::Bytes;
 use systole_shared::events::{Control, EventType, GapReason};
 
 use super::frame;
-use super::{Feed, Form, Subscription, vectorflow};
+use super::{Encoding, Feed, Subscription, vectorflow};
 use crate::auth::Scope;
 use crate::store::{ReplayQuery, StoreError};
 use crate::telemetry::ReasonLabel;
@@ -31,13 +35,13 @@ pub(super) struct Replay {
 }
 
 /// One step of a replay.
-pub(super) struct Step {
+pub(super) struct ReplayStep {
     pub frames: Vec<Bytes>,
     pub events: usize,
     /// Everything up to here was looked at.
     pub cursor: u64,
     /// The last id among the frames.
-    pub told: Option<u64>,
+    pub last_sent_id: Option<u64>,
 }
 
 impl Replay {
@@ -53,10 +57,10 @@ impl Replay {
 }
 
 /// The next page behind `cursor`. Never fails: what cannot be read is told as a gap.
-pub(super) async fn step(feed: &Feed, subscription: &Subscription, cursor: u64, replay: &mut Replay) -> Step {
+pub(super) async fn step(feed: &Feed, subscription: &Subscription, cursor: u64, replay: &mut Replay) -> ReplayStep {
     let durable: Vec<_> = subscription.types.iter().copied().filter(|kind| kind.is_durable()).collect();
     if cursor >= replay.to || durable.is_empty() {
-        return Step { frames: Vec::new(), events: 0, cursor: replay.to.max(cursor), told: None };
+        return ReplayStep { frames: Vec::new(), events: 0, cursor: replay.to.max(cursor), last_sent_id: None };
     }
     match try_step(feed, subscription, cursor, replay, &durable).await {
         Ok(step) => step,
@@ -74,7 +78,7 @@ async fn try_step(
     cursor: u64,
     replay: &mut Replay,
     durable: &[EventType],
-) -> Result<Step, StoreError> {
+) -> Result<ReplayStep, StoreError> {
     if replay.given >= MAX_EVENTS {
         return Ok(gap(feed, durable.to_vec(), cursor + 1, replay.to, replay.excess));
     }
@@ -108,15 +112,15 @@ async fn try_step(
     let room = MAX_EVENTS - replay.given;
     let cut = page.events.get(room).map(|_| page.events[room - 1].seq);
     let events = page.events.len().min(room);
-    frames.extend(page.events[..events].iter().map(|event| match subscription.form {
-        Form::Native => frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload),
-        Form::VectorFlow => {
+    frames.extend(page.events[..events].iter().map(|event| match subscription.encoding {
+        Encoding::Native => frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload),
+        Encoding::VectorFlow => {
             vectorflow::render_text(Some((&feed.epoch, event.seq)), event.kind.as_str(), &event.payload)
         }
     }));
     replay.given += events;
-    let told = page.events[..events].last().map(|event| event.seq);
-    Ok(Step { frames, events, cursor: cut.unwrap_or(page.cursor), told })
+    let last_sent_id = page.events[..events].last().map(|event| event.seq);
+    Ok(ReplayStep { frames, events, cursor: cut.unwrap_or(page.cursor), last_sent_id })
 }
 
 /// The frame of a gap, counted.
@@ -132,10 +136,10 @@ fn tell_gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapR
 }
 
 /// A gap that ends the replay.
-fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason) -> Step {
+fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason) -> ReplayStep {
     // The id behind it moves the client past the gap, so that it is not told again.
     let frames = vec![tell_gap(feed, types, from, to, reason), frame::cursor(&feed.epoch, to)];
-    Step { frames, events: 0, cursor: to, told: Some(to) }
+    ReplayStep { frames, events: 0, cursor: to, last_sent_id: Some(to) }
 }
 
 #[cfg(test)]

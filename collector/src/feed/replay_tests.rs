@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authenticator, Scope};
 use crate::config::StreamLimits;
-use crate::feed::{Feed, FeedParts, Form, Outlet, Resume, Subscription};
+use crate::feed::{Encoding, Feed, FeedParts, Resume, Subscription, WorkerNotifier};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{CommitBatch, Cutoffs, EventRow, LogRow, NewEnrolment, NewToken, PipelineRow, Store};
 use crate::telemetry::Telemetry;
-use crate::timeseries::Journal;
-use crate::timeseries::recent::Rings;
+use crate::timeseries::TimeSeries;
+use crate::timeseries::recent::RecentSamples;
 
 use systole_shared::events::EventType;
 
@@ -87,12 +87,13 @@ async fn resume(store: Arc<dyn Store>) -> String {
     let position = store.feed_position().await.unwrap();
     let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
     let identity = auth.identify(&*store, &Token::new("viewer"), OLD).await.unwrap().unwrap();
-    let rings = Arc::new(Rings::new(1 << 20));
+    let recent_samples = Arc::new(RecentSamples::new(1 << 20));
     let telemetry = Arc::new(Telemetry::new());
-    let journal = Arc::new(Journal::new(Arc::clone(&store)));
+    let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
     let limits = StreamLimits { streams: 1, streams_per_token: 1, new_per_second: 1 };
-    let parts = FeedParts { store, journal, rings, auth, telemetry, limits, stop: CancellationToken::new() };
-    let outlet = Outlet::new(Arc::new(Feed::new(&position, parts)));
+    let parts =
+        FeedParts { store, timeseries, recent_samples, auth, telemetry, limits, stop: CancellationToken::new() };
+    let notifier = WorkerNotifier::new(Arc::new(Feed::new(&position, parts)));
     let subscription = Subscription {
         types: BTreeSet::from([EventType::LogEntry, EventType::StatusChange]),
         nodes: Vec::new(),
@@ -101,9 +102,9 @@ async fn resume(store: Arc<dyn Store>) -> String {
         every: Duration::ZERO,
         snapshot: false,
         resume: Resume::After(EventId { epoch: position.epoch, seq: 0 }),
-        form: Form::Native,
+        encoding: Encoding::Native,
     };
-    let mut subscriber = outlet.subscribe(identity, subscription).unwrap();
+    let mut subscriber = notifier.subscribe(identity, subscription).unwrap();
     let mut text = String::new();
     while !text.contains("-4\nevent") {
         let write = tokio::time::timeout(Duration::from_secs(10), subscriber.next_write()).await.unwrap().unwrap();

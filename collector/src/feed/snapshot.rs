@@ -1,4 +1,7 @@
 //! The state of nodes and pipelines at one point of the sequence, in parts that fit into a write.
+//!
+//! Equal filters share a snapshot when the second request comes within a second of the first and the
+//! first is still being sent. Each stream continues after the id of its own snapshot.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,7 +18,7 @@ use super::frame;
 use super::{Feed, Subscription};
 use crate::auth::Scope;
 use crate::store::{NodeView, StateSnapshot, StoreError};
-use crate::timeseries::recent::Rings;
+use crate::timeseries::recent::RecentSamples;
 
 /// Room in a part for the event's own words around its items.
 const ENVELOPE_BYTES: usize = 256;
@@ -90,10 +93,10 @@ impl Snapshots {
         }
         let _turn = self.turns.acquire().await;
         let begin = Instant::now();
-        let state = feed.journal.snapshot(subscription.scope.environments()).await.map_err(SnapshotError::Read)?;
-        let (rings, epoch) = (Arc::clone(&feed.rings), Arc::clone(&feed.epoch));
+        let state = feed.timeseries.snapshot(subscription.scope.environments()).await.map_err(SnapshotError::Read)?;
+        let (recent_samples, epoch) = (Arc::clone(&feed.recent_samples), Arc::clone(&feed.epoch));
         // A hundred thousand pipelines take a while to write down.
-        let render = move || render(&rings, &epoch, &state, &key);
+        let render = move || render(&recent_samples, &epoch, &state, &key);
         let snapshot = tokio::task::spawn_blocking(render).await.map_err(SnapshotError::Render)?;
         let snapshot = Arc::new(snapshot);
         *made = Some((begin, Arc::downgrade(&snapshot)));
@@ -110,7 +113,7 @@ impl Snapshots {
     }
 }
 
-fn render(rings: &Rings, epoch: &str, state: &StateSnapshot, key: &Key) -> Snapshot {
+fn render(recent_samples: &RecentSamples, epoch: &str, state: &StateSnapshot, key: &Key) -> Snapshot {
     let mut nodes = Vec::new();
     let mut pipelines = Vec::new();
     let mut samples = Vec::new();
@@ -126,7 +129,7 @@ fn render(rings: &Rings, epoch: &str, state: &StateSnapshot, key: &Key) -> Snaps
                 continue;
             }
             if key.has_samples
-                && let Some(sample) = rings.last(view.key, &pipeline_id)
+                && let Some(sample) = recent_samples.last(view.key, &pipeline_id)
             {
                 samples.push(MetricUpdate {
                     node_id,

@@ -9,13 +9,13 @@ use rand::RngExt;
 use systole_shared::events::{Control, GoodbyeReason, ResetReason};
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
+use super::admission::ConnectionGuard;
 use super::frame::{self, Frame};
-use super::hub::{Conflated, Cursors, Look};
-use super::limits::ConnectionGuard;
-use super::outlet::Listener;
+use super::hub::{Conflated, Cursors, Polled};
 use super::replay::{self, Replay};
 use super::snapshot::Snapshot;
-use super::{Feed, Form, PING_EVERY, Resume, Subscription, vectorflow};
+use super::worker_notifier::Listener;
+use super::{Encoding, Feed, PING_EVERY, Resume, Subscription, vectorflow};
 use crate::auth::Identity;
 use crate::clock;
 use crate::telemetry::ReasonLabel;
@@ -42,11 +42,11 @@ pub(crate) struct Subscriber {
     stage: Stage,
     cursors: Cursors,
     /// The highest id that the client was told.
-    told: u64,
+    last_sent_id: u64,
     /// Writes that are ready: those of one look, one page of a replay, or one control event.
     ready: VecDeque<Bytes>,
     listener: Listener,
-    /// Rings when nothing else wakes; kept, for setting it anew with every wait costs more than a look.
+    /// RecentSamples when nothing else wakes; kept, for setting it anew with every wait costs more than a look.
     timer: Pin<Box<Sleep>>,
     next_ping: Instant,
     /// Conflated events wait until then.
@@ -60,9 +60,9 @@ pub(crate) struct Subscriber {
     /// When the token ends.
     expires: Option<Instant>,
     /// When to say goodbye because the collector stops.
-    leaves: Option<Instant>,
+    close_at: Option<Instant>,
     /// When the client last took something.
-    taken: Instant,
+    last_polled_at: Instant,
     guard: ConnectionGuard,
 }
 
@@ -93,7 +93,7 @@ impl Subscriber {
             subscription,
             stage: Stage::Open,
             cursors: Cursors::at(0),
-            told: 0,
+            last_sent_id: 0,
             ready: VecDeque::new(),
             timer: Box::pin(sleep_until(now + PING_EVERY)),
             next_ping: now + PING_EVERY,
@@ -105,15 +105,15 @@ impl Subscriber {
                 now + Duration::from_millis(u64::try_from(end.saturating_sub(clock::now_ms())).unwrap_or(0))
             }),
             identity,
-            leaves: None,
-            taken: now,
+            close_at: None,
+            last_polled_at: now,
             guard,
         }
     }
 
     /// The next write, or the end.
     pub(crate) async fn next_write(&mut self) -> Option<Bytes> {
-        self.taken = Instant::now();
+        self.last_polled_at = Instant::now();
         loop {
             if let Some(write) = self.ready.pop_front() {
                 self.feed.telemetry.feed_bytes.inc_by(write.len() as u64);
@@ -145,7 +145,7 @@ impl Subscriber {
             let streams = self.feed.connections.count() as u64;
             let spread = (streams * GOODBYE_SPREAD_MS_PER_STREAM).min(MAX_GOODBYE_SPREAD_MS);
             let wait = || now + Duration::from_millis(rand::rng().random_range(0..=spread));
-            if now >= *self.leaves.get_or_insert_with(wait) {
+            if now >= *self.close_at.get_or_insert_with(wait) {
                 return Some(GoodbyeReason::Shutdown);
             }
         }
@@ -158,8 +158,8 @@ impl Subscriber {
     }
 
     /// Everything up to here was looked at, and told.
-    fn go_to(&mut self, seq: u64) {
-        self.told = seq;
+    fn seek(&mut self, seq: u64) {
+        self.last_sent_id = seq;
         self.advance(Cursors::at(seq));
     }
 
@@ -178,7 +178,7 @@ impl Subscriber {
             Resume::After(id) if id.seq > head => (None, Some(ResetReason::Ahead)),
             Resume::After(id) => (Some(id.seq), None),
         };
-        let oldest = self.feed.oldest.get(&*self.feed.store).await.unwrap_or(head);
+        let oldest = self.feed.retention_floor.get(&*self.feed.store).await.unwrap_or(head);
         let retry = format!("retry: {}\n\n", rand::rng().random_range(RETRY_MS));
         let hello = Control::Hello {
             epoch: self.feed.epoch.to_string(),
@@ -199,14 +199,14 @@ impl Subscriber {
         }
         // The client knows from the start where it is, and misses nothing when it is cut off
         // before its first event. With a snapshot it is nowhere before that is complete.
-        self.go_to(resumed.unwrap_or(head));
+        self.seek(resumed.unwrap_or(head));
         if let Some(seq) = resumed {
             // Conflated events that had to wait when the stream was cut off have no newer id.
             let (scope, every) = (self.subscription.scope, self.subscription.every);
             self.cursors.conflated = self.feed.hub.conflated_from(scope, seq, every);
             self.catches_up = true;
         }
-        first.push(frame::cursor(&self.feed.epoch, self.told));
+        first.push(frame::cursor(&self.feed.epoch, self.last_sent_id));
         self.push(first);
         self.stage = Stage::Live;
     }
@@ -229,7 +229,7 @@ impl Subscriber {
             *next += 1;
         } else {
             let watermark = snapshot.watermark;
-            self.go_to(watermark);
+            self.seek(watermark);
             self.stage = Stage::Live;
         }
     }
@@ -247,7 +247,7 @@ impl Subscriber {
             permit = feed.replays.acquire() => permit,
             // The caller sees what of these it is.
             _ = access.changed() => return,
-            () = feed.stop.cancelled(), if self.leaves.is_none() => return,
+            () = feed.stop.cancelled(), if self.close_at.is_none() => return,
             () = sleep_until(wake_at) => return self.ping_if_due(),
         };
         let Stage::Replay(replay) = &mut self.stage else { return };
@@ -256,7 +256,7 @@ impl Subscriber {
         drop(permit);
         self.feed.telemetry.feed_deliveries.inc_by(step.events as u64);
         self.advance(Cursors { durable: step.cursor, ..self.cursors });
-        self.told = step.told.unwrap_or(self.told);
+        self.last_sent_id = step.last_sent_id.unwrap_or(self.last_sent_id);
         self.push(step.frames);
         if finished {
             self.stage = Stage::Live;
@@ -269,17 +269,17 @@ impl Subscriber {
         self.ping_if_due();
         let now = Instant::now();
         let conflated = match self.subscription.every {
-            Duration::ZERO => Conflated::Each,
-            _ if now >= self.next_flush => Conflated::Newest,
-            _ => Conflated::Wait,
+            Duration::ZERO => Conflated::All,
+            _ if now >= self.next_flush => Conflated::Latest,
+            _ => Conflated::Skip,
         };
         self.listener.durable.mark_unchanged();
-        if conflated != Conflated::Wait {
+        if conflated != Conflated::Skip {
             self.listener.all.mark_unchanged();
             self.has_news = false;
         }
-        match self.feed.hub.look(&self.subscription, self.cursors, conflated) {
-            Look::Behind { floor } => {
+        match self.feed.hub.poll(&self.subscription, self.cursors, conflated) {
+            Polled::Lagged { floor } => {
                 self.feed.telemetry.feed_replays.inc();
                 // Whoever has been told nothing yet comes back; the others have been too slow.
                 let resumed = self.subscription.resume != Resume::Live;
@@ -287,7 +287,7 @@ impl Subscriber {
                 let replay = if resumed { Replay::of_resumed(floor) } else { Replay::of_slow(floor) };
                 self.stage = Stage::Replay(Box::new(replay));
             }
-            Look::Frames(found) => {
+            Polled::Frames(found) => {
                 self.subscription.resume = Resume::Live;
                 self.advance(found.cursors);
                 if found.passed_conflated && !found.more {
@@ -298,10 +298,10 @@ impl Subscriber {
                     self.deliver(&found.frames);
                 } else if found.more {
                     tokio::task::yield_now().await;
-                } else if std::mem::take(&mut self.catches_up) && self.cursors.durable > self.told {
+                } else if std::mem::take(&mut self.catches_up) && self.cursors.durable > self.last_sent_id {
                     // Nothing of what it missed was for this client, which only waits to hear it.
-                    self.told = self.cursors.durable;
-                    let cursor = frame::cursor(&self.feed.epoch, self.told);
+                    self.last_sent_id = self.cursors.durable;
+                    let cursor = frame::cursor(&self.feed.epoch, self.last_sent_id);
                     self.push([cursor]);
                 } else {
                     self.has_looked = true;
@@ -330,7 +330,7 @@ impl Subscriber {
 
     /// When something is to be done whatever happens.
     fn next_time(&self) -> Instant {
-        [self.expires, self.leaves].into_iter().flatten().fold(self.next_ping, Instant::min)
+        [self.expires, self.close_at].into_iter().flatten().fold(self.next_ping, Instant::min)
     }
 
     /// Conflated events may come behind durable ones with higher ids; then they have none, for the
@@ -338,21 +338,21 @@ impl Subscriber {
     fn deliver(&mut self, frames: &[Arc<Frame>]) {
         self.feed.telemetry.feed_deliveries.inc_by(frames.len() as u64);
         let epoch = Arc::clone(&self.feed.epoch);
-        let (form, mut told) = (self.subscription.form, self.told);
+        let (encoding, mut last_sent_id) = (self.subscription.encoding, self.last_sent_id);
         let bytes = frames.iter().map(|frame| {
-            let has_id = frame.seq > told;
-            told = told.max(frame.seq);
-            match form {
-                Form::Native if has_id => frame.bytes(&epoch),
-                Form::Native => frame.bytes_without_id(&epoch),
-                Form::VectorFlow => {
+            let has_id = frame.seq > last_sent_id;
+            last_sent_id = last_sent_id.max(frame.seq);
+            match encoding {
+                Encoding::Native if has_id => frame.bytes(&epoch),
+                Encoding::Native => frame.bytes_without_id(&epoch),
+                Encoding::VectorFlow => {
                     let id = has_id.then_some((&*epoch, frame.seq));
                     vectorflow::render(id, frame.kind.as_str(), frame.payload())
                 }
             }
         });
         self.ready.extend(frame::join(bytes));
-        self.told = told;
+        self.last_sent_id = last_sent_id;
     }
 
     /// A ping, and the cursor of a stream whose filter has let nothing through for a while.
@@ -362,11 +362,11 @@ impl Subscriber {
         }
         self.next_ping = Instant::now() + PING_EVERY;
         let ping = frame::control(&Control::Ping { now: clock::now_ms() });
-        let moved = self.cursors.durable > self.told && matches!(self.stage, Stage::Live);
+        let moved = self.cursors.durable > self.last_sent_id && matches!(self.stage, Stage::Live);
         if moved {
-            self.told = self.cursors.durable;
+            self.last_sent_id = self.cursors.durable;
         }
-        let cursor = moved.then(|| frame::cursor(&self.feed.epoch, self.told));
+        let cursor = moved.then(|| frame::cursor(&self.feed.epoch, self.last_sent_id));
         self.push([ping].into_iter().chain(cursor));
     }
 
@@ -383,7 +383,7 @@ impl Subscriber {
     }
 
     fn count_close(&self, reason: &'static str) {
-        self.feed.telemetry.feed_closes.get_or_create(&ReasonLabel { reason }).inc();
+        self.feed.telemetry.feed_streams_closed.get_or_create(&ReasonLabel { reason }).inc();
     }
 }
 
@@ -392,7 +392,7 @@ impl Drop for Subscriber {
         self.feed.telemetry.feed_subscribers.dec();
         if !matches!(self.stage, Stage::Closed) {
             // A client that takes nothing has its connection cut by the kernel (see `server`).
-            self.count_close(if self.taken.elapsed() >= SLOW_AFTER { "slow" } else { "client" });
+            self.count_close(if self.last_polled_at.elapsed() >= SLOW_AFTER { "slow" } else { "client" });
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Events in VectorFlow's form, for `/api/sse`: one `metric_update` per component, lines without their
 //! times. Dashboards of that system read these; ids and control events are ours, and they pass them by.
+//!
+//! The stream has ids, resume and control events too; dashboards of VectorFlow ignore them. A
+//! `metric_update` becomes one event per component, and the last of them has the id. A pipeline without
+//! components has no metrics in this form.
 
 use bytes::Bytes;
 use serde::Serialize;

@@ -4,6 +4,9 @@
 //! [`ApiError`] with a detail for the caller and, when the fault is ours, a cause for the log. The
 //! caller sees `application/problem+json` (RFC 9457) and nothing of our insides. Faults of the
 //! caller are not logged as errors: nobody has to act on them.
+//!
+//! A database that cannot be reached is a 503: a later try can succeed. A query that the database refuses is
+//! a 500.
 
 use std::fmt;
 

@@ -24,7 +24,7 @@ pub(crate) const SESSION_COOKIE: &str = "systole_session";
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Time for a whole body: a client that sends a byte now and then must not hold its memory for ever.
-const BODY_DEADLINE: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A body as it comes in.
 pub(crate) trait BodyStream: Stream<Item = Result<Bytes, PayloadError>> + Unpin {}
@@ -58,16 +58,16 @@ fn identify<T: 'static>(
 
 /// A request of a viewer, an admin or a session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader(pub Identity);
+pub(crate) struct ReadAccess(pub Identity);
 
-impl FromRequest for Reader {
+impl FromRequest for ReadAccess {
     type Error = ApiError;
     type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         identify(request, |identity| {
             if identity.is_reader() {
-                Ok(Reader(identity))
+                Ok(ReadAccess(identity))
             } else {
                 Err(ApiError::forbidden(format!("a token of kind {} can not read", identity.kind)))
             }
@@ -109,8 +109,8 @@ impl FromRequest for Node {
 
 /// The body as it was sent, at most `cap` bytes.
 pub(crate) async fn read_body(payload: impl BodyStream, cap: usize) -> Result<Bytes, ApiError> {
-    let late = |_| ApiError::timed_out(format!("the body did not come within {} s", BODY_DEADLINE.as_secs()));
-    tokio::time::timeout(BODY_DEADLINE, collect_body(payload, cap)).await.map_err(late)?
+    let late = |_| ApiError::timed_out(format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()));
+    tokio::time::timeout(BODY_TIMEOUT, collect_body(payload, cap)).await.map_err(late)?
 }
 
 async fn collect_body(mut payload: impl BodyStream, cap: usize) -> Result<Bytes, ApiError> {

@@ -11,4 +11,5 @@ mod params;
 mod render;
 mod routes;
 
+pub(crate) use self::openapi::text as openapi_document;
 pub(crate) use self::routes::configure;

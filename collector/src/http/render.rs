@@ -3,6 +3,8 @@
 //! A row is made from the JSON of its item, so that the two can not tell different things. Texts are
 //! given as they are: what a spreadsheet might take for a formula is not changed, because this is
 //! data for programs first.
+//!
+//! The columns are listed by hand, so that an empty list has a header.
 
 use actix_web::http::header::{self, Accept, Header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};

@@ -10,13 +10,13 @@ use super::{assets, openapi};
 
 /// Every route. A path without the method asked for is 405, everything else 404, both as problems.
 pub(crate) fn configure(config: &mut ServiceConfig) {
-    for served in served() {
-        config.service(served.into_resource());
+    for route_specs in route_specs() {
+        config.service(route_specs.into_resource());
     }
     config.default_service(web::to(no_such_path));
 }
 
-pub(super) fn served() -> Vec<Served> {
+pub(super) fn route_specs() -> Vec<RouteSpec> {
     vec![
         at("/healthz", [get(health::get_health), on(Method::HEAD, health::get_health)]),
         at("/readyz", [get(health::get_readiness), on(Method::HEAD, health::get_readiness)]),
@@ -64,17 +64,17 @@ where
     on(Method::GET, handler)
 }
 
-fn at<const N: usize>(path: &'static str, routes: [MethodRoute; N]) -> Served {
-    Served { path, routes: routes.into() }
+fn at<const N: usize>(path: &'static str, routes: [MethodRoute; N]) -> RouteSpec {
+    RouteSpec { path, routes: routes.into() }
 }
 
 /// A path with everything that answers there.
-pub(super) struct Served {
+pub(super) struct RouteSpec {
     pub(super) path: &'static str,
     routes: Vec<MethodRoute>,
 }
 
-impl Served {
+impl RouteSpec {
     pub(super) fn methods(&self) -> Vec<Method> {
         self.routes.iter().map(|(method, _)| method.clone()).collect()
     }

@@ -1,4 +1,18 @@
 //! What one report changes. Pure: it takes `now` and touches only the state that it is given.
+//!
+//! - A log line has the agent's time, but never one later than the report's arrival: a line from the
+//!   future would never expire, and would block the expiry of all lines after it. The status change of
+//!   a refused report has the time of its arrival.
+//! - A pipeline that a complete report no longer contains becomes STOPPED. A report that lost items to
+//!   refusal is not complete.
+//! - A duplicate identity is reported when a boot returns after another one had reported, twice within a
+//!   minute. Once can be a late request of an agent that has ended. The state ends a minute after the last return.
+//! - A merged report that covers an applied one is refused: it cannot be split again.
+//! - Counters are accepted up to 2^63-1, and rows saturate there.
+//! - A report without `sample` counts as a gap only with `scrapeError`: a pipeline without metrics has
+//!   no gaps.
+//! - After a restore the next report of an agent is ahead of the expected number. It is applied, and the
+//!   numbers in between are a gap of the node.
 
 use std::sync::Arc;
 
@@ -13,8 +27,8 @@ use systole_shared::{
 use super::changes::{Changes, signed};
 use super::samples::{add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
 use super::state::{Dimensions, NodeState, PipelineState};
-use crate::model::report::{LogFact, NodeReport, PipelineFacts, Refusals};
-use crate::model::{Payload, PendingSample};
+use crate::model::report::{NodeReport, Refusals, ReportedLine, ReportedPipeline};
+use crate::model::{EnvironmentKey, NodeKey, Payload, PendingSample, PipelineKey};
 use crate::store::{LogRow, NodeGapRow, NodeMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow};
 
 /// Lines that go out in one log_entry event at most, and their bytes: an event is to fit into one
@@ -82,14 +96,14 @@ pub(crate) fn apply(
     let start = report.start.saturating_add(correction);
     let end = report.end.saturating_add(correction);
     let overlap = progress.filter(|applied| report.covers_from <= *applied);
-    if let Some((code, detail)) = judge(start, end, overlap, context) {
+    if let Some((code, detail)) = validate(start, end, overlap, context) {
         refusals.push(Refused { seq: report.seq, pipeline_id: None, component_id: None, code, detail });
         // Its own times are what is wrong with it; that the node lives is true now.
         set_status(node, context.received_at, context, changes);
         return Outcome::Refused { missing };
     }
 
-    let at = Interval {
+    let at = ReportWindow {
         end,
         seconds: if end > start { end.saturating_sub(start) as f64 } else { context.interval_ms as f64 } / 1_000.0,
         minute: end.div_euclid(60_000),
@@ -97,9 +111,9 @@ pub(crate) fn apply(
         latest_line: end.max(context.received_at),
         is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
     };
-    let cell = changes.cell(at.minute, node.key);
+    let bucket = changes.bucket(at.minute, node.key);
     if let Some(host) = report.host.as_ref() {
-        cell.set_host(node_minute(host, at.minute, node.key.0));
+        bucket.set_host(node_minute(host, at.minute, node.key.0));
     }
     note_agent(node, &report, context, changes);
     node.reports += 1;
@@ -127,7 +141,7 @@ pub(crate) fn mark_unreachable(node: &mut NodeState, reason: &str, now: UnixMill
 }
 
 /// Where and when a report counts.
-pub(super) struct Interval {
+pub(super) struct ReportWindow {
     /// Its end by the collector's clock.
     pub end: UnixMillis,
     pub seconds: f64,
@@ -140,7 +154,7 @@ pub(super) struct Interval {
     pub is_news: bool,
 }
 
-impl Interval {
+impl ReportWindow {
     /// Its length in whole milliseconds.
     pub(super) fn ms(&self) -> f64 {
         (self.seconds * 1_000.0).round()
@@ -148,7 +162,12 @@ impl Interval {
 }
 
 /// Why a report is refused as a whole.
-fn judge(start: UnixMillis, end: UnixMillis, overlap: Option<u64>, context: &Context) -> Option<(RefusalCode, String)> {
+fn validate(
+    start: UnixMillis,
+    end: UnixMillis,
+    overlap: Option<u64>,
+    context: &Context,
+) -> Option<(RefusalCode, String)> {
     if end < start {
         Some((RefusalCode::InvalidInterval, "end is before start".to_owned()))
     } else if end > context.received_at.saturating_add(MAX_FUTURE_MS) {
@@ -187,19 +206,20 @@ fn move_progress(node: &mut NodeState, seq: u64, missing: Option<SeqRange>, cont
 }
 
 fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Context, changes: &mut Changes) {
-    let pulse = changes.pulse(node.key);
-    pulse.last_seen_at = Some(context.received_at);
+    let heartbeat = changes.heartbeat(node.key);
+    heartbeat.last_seen_at = Some(context.received_at);
     // Structs of numbers and strings: they always serialise.
     if let Some(health) = &report.health {
-        pulse.health = serde_json::to_string(health).ok();
+        heartbeat.health = serde_json::to_string(health).ok();
     }
     if let Some(host) = &report.host {
-        pulse.host = serde_json::to_string(host).ok();
+        heartbeat.host = serde_json::to_string(host).ok();
     }
     if let Some(agent) = &report.agent
         && node.agent.as_ref() != Some(agent)
     {
         let change = changes.node(node.key);
+        change.name = agent.name.clone();
         change.agent_version = agent.version.clone();
         change.vector_version = agent.vector_version.clone();
         change.deployment_mode = agent.deployment_mode.clone();
@@ -237,21 +257,21 @@ fn node_minute(host: &HostMetrics, minute: i64, node: i64) -> NodeMinuteRow {
 fn apply_pipeline(
     node: &mut NodeState,
     dimensions: &mut Dimensions,
-    facts: PipelineFacts,
-    at: &Interval,
+    facts: ReportedPipeline,
+    at: &ReportWindow,
     changes: &mut Changes,
 ) {
     register(node, dimensions, &facts, at, changes);
     let identity = (node.key, node.id, node.environment);
     let Some(pipeline) = node.pipelines.get_mut(&facts.id) else { return };
     pipeline.last_report = node.reports;
-    let key = pipeline.row.pipeline;
+    let key = PipelineKey(pipeline.row.pipeline);
 
     add_logs(identity, (key, &facts.id), &facts.logs, at, changes);
     update_status(identity, pipeline, &facts, dimensions, at, changes);
 
     if facts.sample.is_some() || facts.scrape_error.is_some() || facts.logs_dropped > 0 {
-        let row = changes.cell(at.minute, node.key).pipeline(pipeline.series);
+        let row = changes.bucket(at.minute, node.key).pipeline(pipeline.series);
         row.logs_dropped = row.logs_dropped.saturating_add(facts.logs_dropped);
         match &facts.sample {
             Some(sample) => add_sample(row, sample, at),
@@ -264,10 +284,10 @@ fn apply_pipeline(
         .iter()
         .map(|component| component_series(node.key.0, pipeline, component, dimensions, changes))
         .collect();
-    let cell = changes.cell(at.minute, node.key);
+    let bucket = changes.bucket(at.minute, node.key);
     for (component, series) in facts.components.iter().zip(series) {
         if let Some(series) = series {
-            add_component_sample(cell.component(series), component, at);
+            add_component_sample(bucket.component(series), component, at);
         }
     }
     let components = facts.components.into_iter().map(|component| ComponentSample {
@@ -293,8 +313,8 @@ fn apply_pipeline(
 fn register(
     node: &mut NodeState,
     dimensions: &mut Dimensions,
-    facts: &PipelineFacts,
-    at: &Interval,
+    facts: &ReportedPipeline,
+    at: &ReportWindow,
     changes: &mut Changes,
 ) {
     let key = match dimensions.pipeline(node.environment, &facts.id) {
@@ -309,7 +329,7 @@ fn register(
             let name = facts.name.clone().unwrap_or_else(|| facts.id.to_string());
             let id = dimensions.add_pipeline(node.environment, &facts.id, &name);
             changes.pipelines.push(PipelineRow {
-                id,
+                id: id.0,
                 environment: node.environment.0,
                 slug: facts.id.to_string(),
                 name,
@@ -320,15 +340,15 @@ fn register(
     if !node.pipelines.contains_key(&facts.id) {
         let series = dimensions.next_series();
         changes.series.push(SeriesRow {
-            id: series,
+            id: series.0,
             node: node.key.0,
-            pipeline: key,
+            pipeline: key.0,
             component: String::new(),
             kind: "pipeline".to_owned(),
         });
         let row = PipelineStatusRow {
             node: node.key.0,
-            pipeline: key,
+            pipeline: key.0,
             status: PipelineStatus::Unknown.as_str().to_owned(),
             status_text: None,
             reason: String::new(),
@@ -348,19 +368,19 @@ fn register(
     }
 }
 
-type NodeIdentity = (crate::model::NodeKey, systole_shared::NodeId, crate::model::EnvironmentKey);
+type NodeIdentity = (NodeKey, systole_shared::NodeId, EnvironmentKey);
 
 fn add_logs(
     identity: NodeIdentity,
-    (key, id): (i64, &PipelineId),
-    logs: &[LogFact],
-    at: &Interval,
+    (key, id): (PipelineKey, &PipelineId),
+    logs: &[ReportedLine],
+    at: &ReportWindow,
     changes: &mut Changes,
 ) {
     let mut rest = logs;
     while !rest.is_empty() {
         let mut bytes = 0;
-        let fits = |log: &&LogFact| {
+        let fits = |log: &&ReportedLine| {
             bytes += log.line.len();
             bytes <= BYTES_PER_ENTRY
         };
@@ -377,7 +397,7 @@ fn add_logs(
                 entry_seq: signed(entry_seq),
                 at: line_at,
                 node: identity.0.0,
-                pipeline: key,
+                pipeline: key.0,
                 stream: log.stream.as_str().to_owned(),
                 level: log.level.map(|level| level.as_str().to_owned()),
                 line: log.line.clone(),
@@ -392,9 +412,9 @@ fn add_logs(
 fn update_status(
     identity: NodeIdentity,
     pipeline: &mut PipelineState,
-    facts: &PipelineFacts,
+    facts: &ReportedPipeline,
     dimensions: &mut Dimensions,
-    at: &Interval,
+    at: &ReportWindow,
     changes: &mut Changes,
 ) {
     let changed =
@@ -433,7 +453,7 @@ fn update_status(
             reason,
             timestamp: at.end,
         });
-        let key = pipeline.row.pipeline;
+        let key = PipelineKey(pipeline.row.pipeline);
         changes.add_event(at.end, identity, Some((key, &facts.id)), EventType::StatusChange, &event);
         pipeline.status = facts.status;
     }
@@ -442,7 +462,7 @@ fn update_status(
 }
 
 /// Whether a report says of a pipeline in an unchanged state what was written of it.
-fn is_as_before(row: &PipelineStatusRow, facts: &PipelineFacts, at: &Interval) -> bool {
+fn is_as_before(row: &PipelineStatusRow, facts: &ReportedPipeline, at: &ReportWindow) -> bool {
     row.reason == facts.reason
         && row.version == facts.version
         && row.pid == facts.pid.map(i64::from)
@@ -452,16 +472,16 @@ fn is_as_before(row: &PipelineStatusRow, facts: &PipelineFacts, at: &Interval) -
         && row.scrape_error == facts.scrape_error
 }
 
-fn started_at(facts: &PipelineFacts, at: &Interval) -> Option<UnixMillis> {
+fn started_at(facts: &ReportedPipeline, at: &ReportWindow) -> Option<UnixMillis> {
     facts.started_at.map(|started| started.saturating_add(at.correction))
 }
 
-fn restarts(facts: &PipelineFacts) -> i64 {
+fn restarts(facts: &ReportedPipeline) -> i64 {
     i64::try_from(facts.restarts).unwrap_or(i64::MAX)
 }
 
 /// Pipelines that the node has no more are stopped, as far as anybody can tell.
-fn retire_absent(node: &mut NodeState, dimensions: &mut Dimensions, at: &Interval, changes: &mut Changes) {
+fn retire_absent(node: &mut NodeState, dimensions: &mut Dimensions, at: &ReportWindow, changes: &mut Changes) {
     let identity = (node.key, node.id, node.environment);
     for (id, pipeline) in &mut node.pipelines {
         if !pipeline.is_present() || pipeline.last_report == node.reports {
@@ -478,7 +498,7 @@ fn retire_absent(node: &mut NodeState, dimensions: &mut Dimensions, at: &Interva
                 reason: reason.to_owned(),
                 timestamp: at.end,
             });
-            let key = pipeline.row.pipeline;
+            let key = PipelineKey(pipeline.row.pipeline);
             changes.add_event(at.end, identity, Some((key, id)), EventType::StatusChange, &event);
         }
         pipeline.status = PipelineStatus::Stopped;
@@ -494,7 +514,7 @@ fn retire_absent(node: &mut NodeState, dimensions: &mut Dimensions, at: &Interva
 
 /// The node's own state after a report.
 fn set_status(node: &mut NodeState, at: UnixMillis, context: &Context, changes: &mut Changes) {
-    changes.pulse(node.key).last_seen_at = Some(context.received_at);
+    changes.heartbeat(node.key).last_seen_at = Some(context.received_at);
     let unwell = node
         .pipelines
         .iter()

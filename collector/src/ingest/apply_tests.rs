@@ -8,9 +8,10 @@ use systole_shared::{ComponentId, ComponentKind, LogStream, NodeId};
 use uuid::Uuid;
 
 use super::*;
-use crate::model::report::{ComponentFacts, PipelineDeltas};
+use crate::model::report::{PipelineDeltas, ReportedComponent};
 use crate::model::{EnvironmentKey, NodeKey};
-use crate::store::CommitBatch;
+use crate::store::{CommitBatch, PipelineMinuteRow};
+use crate::timeseries::WalRecord;
 
 const NOW: UnixMillis = 1_790_000_000_000;
 
@@ -42,8 +43,8 @@ fn context(boot_number: u128, received_at: UnixMillis) -> Context {
     }
 }
 
-fn pipeline(id: &str, status: PipelineStatus, events_in: Option<i64>) -> PipelineFacts {
-    PipelineFacts {
+fn pipeline(id: &str, status: PipelineStatus, events_in: Option<i64>) -> ReportedPipeline {
+    ReportedPipeline {
         id: PipelineId::parse(id).unwrap(),
         name: None,
         version: None,
@@ -62,7 +63,7 @@ fn pipeline(id: &str, status: PipelineStatus, events_in: Option<i64>) -> Pipelin
     }
 }
 
-fn report(seq: u64, end: UnixMillis, pipelines: Vec<PipelineFacts>) -> NodeReport {
+fn report(seq: u64, end: UnixMillis, pipelines: Vec<ReportedPipeline>) -> NodeReport {
     NodeReport {
         seq,
         start: end - 5_000,
@@ -100,9 +101,15 @@ impl Bench {
     }
 
     fn batch(&mut self) -> CommitBatch {
-        let mut batch = self.changes.take_batch();
-        batch.pipeline_minutes = batch.cells.iter().flat_map(|cell| cell.pipelines.clone()).collect();
-        batch
+        self.changes.take_batch().1
+    }
+
+    fn record(&mut self) -> WalRecord {
+        self.changes.take_batch().0
+    }
+
+    fn pipeline_minutes(&mut self) -> Vec<PipelineMinuteRow> {
+        self.record().buckets.into_iter().flat_map(|bucket| bucket.pipelines).collect()
     }
 
     /// `subject from>to` of the last report's status changes.
@@ -125,16 +132,15 @@ fn a_report_counts_in_the_minute_in_which_it_ended() {
     let mut bench = Bench::new();
     let end = NOW - 3 * 60_000;
     bench.apply(context(1, NOW), report(1, end, vec![pipeline("a", PipelineStatus::Running, Some(7))]));
-    let batch = bench.batch();
-    assert_eq!((batch.pipeline_minutes[0].minute, batch.pipeline_minutes[0].events_in), (end / 60_000, 7));
-    assert_eq!(batch.pipeline_minutes[0].samples, 1);
+    let rows = bench.pipeline_minutes();
+    assert_eq!((rows[0].minute, rows[0].events_in, rows[0].samples), (end / 60_000, 7, 1));
 }
 
 #[test]
 fn a_failed_scrape_is_a_gap_and_not_a_zero() {
     let mut bench = Bench::new();
     bench.apply(context(1, NOW), report(1, NOW, vec![pipeline("a", PipelineStatus::Running, None)]));
-    let row = &bench.batch().pipeline_minutes[0];
+    let row = &bench.pipeline_minutes()[0];
     assert_eq!((row.samples, row.gaps, row.events_in), (0, 1, 0));
     assert!(bench.changes.samples.is_empty(), "nothing in the ring");
     assert!(bench.changes.events.iter().all(|event| event.kind != EventType::MetricUpdate), "nothing in the feed");
@@ -144,7 +150,7 @@ fn a_failed_scrape_is_a_gap_and_not_a_zero() {
 fn components_beyond_the_limit_have_live_samples_and_no_history() {
     let mut bench = Bench::new();
     bench.dimensions.max_component_series = 3;
-    let component = |id: &str| ComponentFacts {
+    let component = |id: &str| ReportedComponent {
         id: ComponentId::parse(id).unwrap(),
         kind: ComponentKind::Transform,
         received_events: 5,
@@ -161,14 +167,14 @@ fn components_beyond_the_limit_have_live_samples_and_no_history() {
         buffer_max_bytes: None,
     };
     for seq in 1..=2 {
-        let pipelines = ["a", "b"].map(|id| PipelineFacts {
+        let pipelines = ["a", "b"].map(|id| ReportedPipeline {
             components: ["in", "out"].map(component).into(),
             ..pipeline(id, PipelineStatus::Running, Some(5))
         });
         bench.apply(context(1, NOW), report(seq, NOW, pipelines.into()));
         assert!(bench.changes.samples.iter().all(|sample| sample.update.components.len() == 2), "all are live");
-        let batch = bench.batch();
-        assert_eq!(batch.cells[0].components.len(), 3);
+        let (record, batch) = bench.changes.take_batch();
+        assert_eq!(record.buckets[0].components.len(), 3);
         let named = batch.series.iter().filter(|series| !series.component.is_empty()).count();
         assert_eq!(named, if seq == 1 { 3 } else { 0 }, "each is made known once");
     }
@@ -180,11 +186,11 @@ fn a_wrong_clock_is_corrected_and_a_little_skew_is_not() {
         let mut bench = Bench::new();
         let context = Context { sent_at: NOW - skew, ..context(1, NOW) };
         let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
-        facts.logs.push(LogFact { at: NOW - skew, stream: LogStream::Stdout, level: None, line: "x".into() });
+        facts.logs.push(ReportedLine { at: NOW - skew, stream: LogStream::Stdout, level: None, line: "x".into() });
         bench.apply(context, report(1, NOW - skew, vec![facts]));
-        let batch = bench.batch();
+        let (record, batch) = bench.changes.take_batch();
         assert_eq!(batch.logs[0].at, NOW - skew + corrected, "skew {skew}");
-        assert_eq!(batch.pipeline_minutes[0].minute, (NOW - skew + corrected) / 60_000, "skew {skew}");
+        assert_eq!(record.buckets[0].pipelines[0].minute, (NOW - skew + corrected) / 60_000, "skew {skew}");
     }
 }
 
@@ -194,7 +200,7 @@ fn a_back_fill_is_stored_but_is_no_news() {
     let kinds = |bench: &Bench| -> Vec<_> { bench.changes.events.iter().map(|event| event.kind).collect() };
     bench.apply(context(1, NOW), report(1, NOW - 61_000, vec![pipeline("a", PipelineStatus::Running, Some(1))]));
     assert_eq!(kinds(&bench), [EventType::StatusChange, EventType::StatusChange]);
-    assert_eq!((bench.batch().pipeline_minutes.len(), bench.changes.samples.len()), (1, 1));
+    assert_eq!((bench.pipeline_minutes().len(), bench.changes.samples.len()), (1, 1));
     bench.apply(context(1, NOW), report(2, NOW - 60_000, vec![pipeline("a", PipelineStatus::Running, Some(1))]));
     assert_eq!(kinds(&bench), [EventType::MetricUpdate, EventType::FleetStatus]);
 }
@@ -218,7 +224,7 @@ fn a_merged_report_fills_what_it_covers_and_never_counts_twice() {
     assert_eq!(bench.apply(context(1, NOW), merged.clone()), Outcome::Applied { missing: None });
     let overlapping = NodeReport { seq: 6, covers_from: 4, ..merged };
     assert_eq!(bench.apply(context(1, NOW), overlapping), Outcome::Refused { missing: None });
-    assert!(bench.batch().pipeline_minutes.is_empty());
+    assert!(bench.pipeline_minutes().is_empty());
 }
 
 #[test]
@@ -231,7 +237,7 @@ fn impossible_times_are_refused_and_never_asked_for_again() {
         let seq = report.seq;
         assert_eq!(bench.apply(context(1, NOW), report), Outcome::Refused { missing: None });
         assert_eq!(bench.node.progress(boot(1)), Some(seq));
-        assert!(bench.batch().pipeline_minutes.is_empty());
+        assert!(bench.pipeline_minutes().is_empty());
     }
     let codes: Vec<_> = bench.refusals.listed.iter().map(|refused| refused.code).collect();
     assert_eq!(codes, [RefusalCode::InFuture, RefusalCode::TooOld, RefusalCode::InvalidInterval]);
@@ -316,7 +322,7 @@ fn the_eight_last_boots_are_remembered() {
     for number in 1..=9 {
         bench.apply(context(number, NOW), report(1, NOW, vec![]));
     }
-    assert_eq!(bench.batch().forgotten_boots, [(1, boot(1).to_string())]);
+    assert_eq!(bench.record().forgotten_boots, [(1, boot(1).to_string())]);
     assert_eq!((bench.node.progress(boot(1)), bench.node.progress(boot(2))), (None, Some(1)));
 }
 
@@ -328,16 +334,16 @@ fn a_boot_that_comes_back_in_the_batch_that_forgot_it_keeps_its_progress() {
         let report = report(seq, NOW, vec![]);
         apply(&mut bench.node, &mut bench.dimensions, report, &context(number, NOW), &mut changes, &mut bench.refusals);
     }
-    let batch = changes.take_batch();
-    assert_eq!(batch.forgotten_boots, [(1, boot(2).to_string())]);
-    assert_eq!(batch.boots.iter().find(|row| row.boot == boot(1).to_string()).map(|row| row.seq), Some(2));
+    let (record, _) = changes.take_batch();
+    assert_eq!(record.forgotten_boots, [(1, boot(2).to_string())]);
+    assert_eq!(record.boots.iter().find(|row| row.boot == boot(1).to_string()).map(|row| row.seq), Some(2));
 }
 
 #[test]
 fn a_line_from_the_future_is_stored_as_of_now_so_that_it_expires() {
     let mut bench = Bench::new();
     let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
-    let line = |at| LogFact { at, stream: LogStream::Stdout, level: None, line: String::new() };
+    let line = |at| ReportedLine { at, stream: LogStream::Stdout, level: None, line: String::new() };
     facts.logs = vec![line(NOW - 1), line(NOW + 365 * 86_400_000), line(i64::MAX)];
     bench.apply(context(1, NOW), report(1, NOW - 10, vec![facts]));
     assert_eq!(bench.batch().logs.iter().map(|row| row.at).collect::<Vec<_>>(), [NOW - 1, NOW, NOW]);
@@ -365,7 +371,7 @@ fn a_silent_node_is_marked_once() {
 fn lines_are_numbered_one_by_one_and_events_stay_within_a_write() {
     let mut bench = Bench::new();
     let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
-    let line = |text: String| LogFact { at: NOW, stream: LogStream::Stdout, level: None, line: text };
+    let line = |text: String| ReportedLine { at: NOW, stream: LogStream::Stdout, level: None, line: text };
     facts.logs = (0..250).map(|number| line(format!("line {number}"))).collect();
     facts.logs.push(line("x".repeat(40_000)));
     facts.logs.push(line("last".into()));
@@ -403,7 +409,7 @@ proptest! {
             } else {
                 prop_assert_eq!(outcome, Outcome::Duplicate);
             }
-            for row in bench.batch().pipeline_minutes {
+            for row in bench.pipeline_minutes() {
                 *stored.entry(row.minute).or_default() += row.events_in;
             }
         }

@@ -1,4 +1,4 @@
-//! What a batch of reports changes: rows folded by key, events in order.
+//! What a batch of reports changes: rows flushed by key, events in order.
 //!
 //! Several reports of one node-minute become one upsert, and everything is sorted by key, so that
 //! the database touches each page once.
@@ -8,26 +8,27 @@ use std::collections::BTreeMap;
 use systole_shared::events::{Event, EventType};
 use systole_shared::{BootId, NodeId, PipelineId, UnixMillis};
 
-use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, to_json};
-use crate::store::MinuteCell;
+use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, PipelineKey, to_json};
+use crate::store::MinuteBucket;
 use crate::store::{
-    CommitBatch, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodePulse, PipelineRow, PipelineStatusRow,
+    CommitBatch, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, PipelineRow, PipelineStatusRow,
     SeriesRow,
 };
+use crate::timeseries::WalRecord;
 
 /// The changes of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub pipelines: Vec<PipelineRow>,
-    pub pipeline_names: BTreeMap<i64, String>,
+    pub pipeline_names: BTreeMap<PipelineKey, String>,
     pub series: Vec<SeriesRow>,
     boots: BTreeMap<(NodeKey, BootId), (u64, UnixMillis)>,
     forgotten_boots: Vec<(NodeKey, BootId)>,
     gaps: Vec<NodeGapRow>,
-    pulses: BTreeMap<NodeKey, NodePulse>,
+    heartbeats: BTreeMap<NodeKey, NodeHeartbeat>,
     nodes: BTreeMap<NodeKey, NodeChange>,
     statuses: BTreeMap<(i64, i64), PipelineStatusRow>,
-    cells: BTreeMap<(i64, i64), MinuteCell>,
+    buckets: BTreeMap<(i64, i64), MinuteBucket>,
     pub logs: Vec<LogRow>,
     event_rows: Vec<EventRow>,
     pub events: Vec<PendingEvent>,
@@ -70,8 +71,8 @@ impl Changes {
     }
 
     /// What every report changes of its node.
-    pub(crate) fn pulse(&mut self, node: NodeKey) -> &mut NodePulse {
-        self.pulses.entry(node).or_default()
+    pub(crate) fn heartbeat(&mut self, node: NodeKey) -> &mut NodeHeartbeat {
+        self.heartbeats.entry(node).or_default()
     }
 
     /// What seldom changes of a node.
@@ -85,8 +86,8 @@ impl Changes {
     }
 
     /// What the batch adds to a minute of a node, to add to.
-    pub(crate) fn cell(&mut self, minute: i64, node: NodeKey) -> &mut MinuteCell {
-        self.cells.entry((minute, node.0)).or_insert_with(|| MinuteCell::new(minute, node.0))
+    pub(crate) fn bucket(&mut self, minute: i64, node: NodeKey) -> &mut MinuteBucket {
+        self.buckets.entry((minute, node.0)).or_insert_with(|| MinuteBucket::new(minute, node.0))
     }
 
     /// Adds an event under the next sequence number, and keeps it when it is a status change.
@@ -94,7 +95,7 @@ impl Changes {
         &mut self,
         at: UnixMillis,
         node: (NodeKey, NodeId, EnvironmentKey),
-        pipeline: Option<(i64, &PipelineId)>,
+        pipeline: Option<(PipelineKey, &PipelineId)>,
         kind: EventType,
         event: &Event,
     ) {
@@ -120,7 +121,7 @@ impl Changes {
         seq: u64,
         at: UnixMillis,
         (node_key, node, environment): (NodeKey, NodeId, EnvironmentKey),
-        pipeline: Option<(i64, &PipelineId)>,
+        pipeline: Option<(PipelineKey, &PipelineId)>,
         kind: EventType,
         event: &Event,
     ) {
@@ -131,7 +132,7 @@ impl Changes {
                 at,
                 environment: environment.0,
                 node: node_key.0,
-                pipeline: pipeline.map(|(key, _)| key),
+                pipeline: pipeline.map(|(key, _)| key.0),
                 kind: kind.as_str().to_owned(),
                 payload: payload.clone(),
             });
@@ -140,33 +141,38 @@ impl Changes {
         self.events.push(PendingEvent { seq, environment, node, pipeline, kind, payload: Payload::Text(payload) });
     }
 
-    /// The rows for the transaction; events and samples stay for after it.
-    pub(crate) fn take_batch(&mut self) -> CommitBatch {
+    /// The record and the rows for the transaction; events and samples stay for after it.
+    pub(crate) fn take_batch(&mut self) -> (WalRecord, CommitBatch) {
         let boot_row = |((node, boot), (seq, last_seen_at)): ((NodeKey, BootId), (u64, UnixMillis))| NodeBootRow {
             node: node.0,
             boot: boot.to_string(),
             seq: signed(seq),
             last_seen_at,
         };
-        CommitBatch {
-            pipelines: std::mem::take(&mut self.pipelines),
-            pipeline_names: std::mem::take(&mut self.pipeline_names).into_iter().collect(),
-            series: std::mem::take(&mut self.series),
+        let forgotten = std::mem::take(&mut self.forgotten_boots).into_iter();
+        let heartbeats = std::mem::take(&mut self.heartbeats).into_iter();
+        let record = WalRecord {
+            buckets: std::mem::take(&mut self.buckets).into_values().collect(),
             boots: std::mem::take(&mut self.boots).into_iter().map(boot_row).collect(),
-            forgotten_boots: std::mem::take(&mut self.forgotten_boots)
+            forgotten_boots: forgotten.map(|(node, boot)| (node.0, boot.to_string())).collect(),
+            heartbeats: heartbeats.map(|(node, heartbeat)| (node.0, heartbeat)).collect(),
+        };
+        let batch = CommitBatch {
+            wal: None,
+            pipelines: std::mem::take(&mut self.pipelines),
+            pipeline_names: std::mem::take(&mut self.pipeline_names)
                 .into_iter()
-                .map(|(node, boot)| (node.0, boot.to_string()))
+                .map(|(key, name)| (key.0, name))
                 .collect(),
+            series: std::mem::take(&mut self.series),
             gaps: std::mem::take(&mut self.gaps),
-            pulses: std::mem::take(&mut self.pulses).into_iter().map(|(node, pulse)| (node.0, pulse)).collect(),
             nodes: std::mem::take(&mut self.nodes).into_iter().map(|(node, change)| (node.0, change)).collect(),
             statuses: std::mem::take(&mut self.statuses).into_values().collect(),
-            cells: std::mem::take(&mut self.cells).into_values().collect(),
             logs: std::mem::take(&mut self.logs),
             events: std::mem::take(&mut self.event_rows),
             head_seq: self.head_seq,
-            ..CommitBatch::default()
-        }
+        };
+        (record, batch)
     }
 }
 

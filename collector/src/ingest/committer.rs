@@ -4,7 +4,10 @@
 //! One task, so that "committed", "acknowledged" and "published" have one order. While a
 //! transaction runs, requests gather; the next one takes them all, so that the disk's latency sets
 //! the size of a batch and an idle collector answers at once.
+//!
+//! See docs/adr/0001-acknowledged-means-committed.md for the order, the size and the spacing of batches.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{self, Context, Outcome};
 use super::changes::Changes;
-use super::flush_schedule::FoldTimer;
+use super::flush_schedule::FlushTimer;
 use super::state::{IngestState, NodeState};
 use crate::clock;
 use crate::feed::Feed;
@@ -25,14 +28,14 @@ use crate::model::report::{Refusals, Submission};
 use crate::store::{Store, StoreError};
 use crate::telemetry::logging::chain;
 use crate::telemetry::{Telemetry, TypeLabel};
-use crate::timeseries::Journal;
-use crate::timeseries::recent::Rings;
+use crate::timeseries::TimeSeries;
+use crate::timeseries::recent::RecentSamples;
 
 /// Requests that may wait for the committer. At 10,000 reports a second that is a tenth of a second;
 /// who comes later is told to come back, which is better than to wait without an end.
 const QUEUE_LEN: usize = 1_024;
 
-/// Requests in one transaction. A record of the journal costs the same for one as for many, so that more
+/// Requests in one transaction. A record of the time series costs the same for one as for many, so that more
 /// of them wait for the disk together.
 const BATCH_REPORTS: usize = 256;
 
@@ -45,7 +48,7 @@ const BATCH_SPACING: Duration = Duration::from_millis(4);
 
 /// After a failed transaction this many submissions are committed one by one, so that one that the
 /// database refuses takes no others along: everybody is asked to send again, and then only it fails.
-const ALONE_AFTER_FAILURE: usize = 512;
+const SINGLY_AFTER_FAILURE: usize = 512;
 
 /// How long a failing database is left alone before it is asked again.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
@@ -53,15 +56,15 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 /// The same for one that has failed again and again. Agents back off for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long the committer makes rows of the journal when it ends.
-const LAST_FOLD_DEADLINE: Duration = Duration::from_secs(7);
+/// How long the committer makes rows of the time series when it ends.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// What the committer works with.
 pub(crate) struct CommitterParts {
     pub store: Arc<dyn Store>,
-    pub journal: Arc<Journal>,
+    pub timeseries: Arc<TimeSeries>,
     pub fleet: Arc<Fleet>,
-    pub rings: Arc<Rings>,
+    pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
     pub interval_ms: u64,
@@ -73,7 +76,7 @@ pub(crate) struct CommitterParts {
 #[derive(Clone)]
 pub(crate) struct Committer {
     work: mpsc::Sender<Work>,
-    journal: Arc<Journal>,
+    timeseries: Arc<TimeSeries>,
 }
 
 /// What a submission came to.
@@ -104,9 +107,9 @@ pub(crate) enum SubmitError {
 
 enum Work {
     Submission(Submission, oneshot::Sender<Result<Committed, SubmitError>>),
-    Silent(NodeKey),
+    MarkUnreachable(NodeKey),
     /// Answered when everything before is done.
-    Settle(oneshot::Sender<()>),
+    Barrier(oneshot::Sender<()>),
 }
 
 impl Committer {
@@ -119,16 +122,17 @@ impl Committer {
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (work, receiver) = mpsc::channel(QUEUE_LEN);
         let now = Instant::now();
-        let fold_timer = FoldTimer::new(now);
-        let task = CommitterTask { state, parts, stop, fold_timer, last_batch: now, alone: 0, failures_in_row: 0 };
-        let journal = Arc::clone(&task.parts.journal);
+        let flush_timer = FlushTimer::new(now);
+        let task =
+            CommitterTask { state, parts, stop, flush_timer, last_batch: now, retry_singly: 0, failures_in_row: 0 };
+        let timeseries = Arc::clone(&task.parts.timeseries);
         let task = tokio::spawn(task.run(receiver));
-        (Committer { work, journal }, task)
+        (Committer { work, timeseries }, task)
     }
 
     /// Commits a submission. Never waits for a place in the queue.
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Committed, SubmitError> {
-        if self.journal.is_full() {
+        if self.timeseries.is_full() {
             return Err(SubmitError::Busy);
         }
         let (answer, receiver) = oneshot::channel();
@@ -140,15 +144,15 @@ impl Committer {
     }
 
     /// Has a node looked at that seems silent. False when the committer has ended.
-    pub(crate) async fn mark_silent(&self, node: NodeKey) -> bool {
-        self.work.send(Work::Silent(node)).await.is_ok()
+    pub(crate) async fn mark_unreachable(&self, node: NodeKey) -> bool {
+        self.work.send(Work::MarkUnreachable(node)).await.is_ok()
     }
 
     /// Waits until everything that was handed in before is done. False when it failed, or when the
     /// committer has ended.
-    pub(crate) async fn settle(&self) -> bool {
+    pub(crate) async fn barrier(&self) -> bool {
         let (done, receiver) = oneshot::channel();
-        self.work.send(Work::Settle(done)).await.is_ok() && receiver.await.is_ok()
+        self.work.send(Work::Barrier(done)).await.is_ok() && receiver.await.is_ok()
     }
 
     /// Requests that wait.
@@ -164,7 +168,7 @@ type Answer = oneshot::Sender<Result<Committed, SubmitError>>;
 #[derive(Default)]
 struct Waiting {
     submissions: Vec<Applied>,
-    settled: Vec<oneshot::Sender<()>>,
+    barriers: Vec<oneshot::Sender<()>>,
 }
 
 /// A submission that is applied and not committed yet.
@@ -174,22 +178,15 @@ struct Applied {
     committed: Committed,
 }
 
-/// What the committer does after a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    GoOn,
-    End,
-}
-
 struct CommitterTask {
     state: IngestState,
     parts: CommitterParts,
     stop: CancellationToken,
-    fold_timer: FoldTimer,
+    flush_timer: FlushTimer,
     /// When the last transaction began.
     last_batch: Instant,
     /// Submissions that are still to be committed one by one.
-    alone: usize,
+    retry_singly: usize,
     /// Transactions that failed since the last one that did not.
     failures_in_row: usize,
 }
@@ -205,18 +202,18 @@ impl CommitterTask {
                     receiver.close();
                     continue;
                 }
-                () = tokio::time::sleep_until(self.fold_timer.next()) => {
-                    if self.fold().await == Next::End {
+                () = tokio::time::sleep_until(self.flush_timer.next()) => {
+                    if self.flush().await .is_break() {
                         return;
                     }
                     continue;
                 }
                 work = receiver.recv() => work,
             };
-            let Some(first) = first else { return self.fold_all().await };
-            let batch = if self.alone > 0 { vec![first] } else { self.gather(first, &mut receiver).await };
-            self.alone = self.alone.saturating_sub(1);
-            if self.commit_batch(batch).await == Next::End {
+            let Some(first) = first else { return self.flush_all().await };
+            let batch = if self.retry_singly > 0 { vec![first] } else { self.gather(first, &mut receiver).await };
+            self.retry_singly = self.retry_singly.saturating_sub(1);
+            if self.commit_batch(batch).await.is_break() {
                 return;
             }
         }
@@ -244,53 +241,53 @@ impl CommitterTask {
         batch
     }
 
-    /// Writes a slice of the journal; the first of a fold also says how many there are.
-    async fn fold(&mut self) -> Next {
-        let journal = Arc::clone(&self.parts.journal);
-        if self.fold_timer.is_between_folds() {
-            self.fold_timer.begin(journal.seal());
+    /// Writes a chunk of the time series; the first of a flush also says how many there are.
+    async fn flush(&mut self) -> ControlFlow<()> {
+        let timeseries = Arc::clone(&self.parts.timeseries);
+        if self.flush_timer.is_between_flushes() {
+            self.flush_timer.begin(timeseries.seal());
         }
         let begin = Instant::now();
-        match journal.fold().await {
+        match timeseries.flush().await {
             Ok(Some(rows)) => {
-                self.parts.telemetry.fold_seconds.observe(begin.elapsed().as_secs_f64());
+                self.parts.telemetry.flush_seconds.observe(begin.elapsed().as_secs_f64());
                 self.parts.telemetry.rows_written.inc_by(rows as u64);
-                if journal.is_full() {
+                if timeseries.is_full() {
                     // Reports are refused until there is room.
-                    self.fold_timer.hurry(Instant::now());
+                    self.flush_timer.hurry(Instant::now());
                 } else {
-                    self.fold_timer.go_on(Instant::now());
+                    self.flush_timer.go_on(Instant::now());
                 }
-                Next::GoOn
+                ControlFlow::Continue(())
             }
             Ok(None) => {
-                self.fold_timer.end(Instant::now(), clock::now_ms());
-                Next::GoOn
+                self.flush_timer.end(Instant::now(), clock::now_ms());
+                ControlFlow::Continue(())
             }
             Err(error) => {
                 tracing::error!(error = %chain(&error), "the journal could not be folded, trying again");
-                self.fold_timer.try_later(Instant::now());
-                if is_final(&error) { Next::End } else { self.reload().await }
+                self.flush_timer.try_later(Instant::now());
+                if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await }
             }
         }
     }
 
-    /// Leaves rows only, if time suffices; what is left is read from the journal at the next start.
-    async fn fold_all(&mut self) {
-        let folded = tokio::time::timeout(LAST_FOLD_DEADLINE, async {
-            while self.parts.journal.seal() > 0 {
-                if let Err(error) = self.parts.journal.fold().await {
+    /// Leaves rows only, if time suffices; what is left is read from the time series at the next start.
+    async fn flush_all(&mut self) {
+        let flushed = tokio::time::timeout(LAST_FLUSH_TIMEOUT, async {
+            while self.parts.timeseries.seal() > 0 {
+                if let Err(error) = self.parts.timeseries.flush().await {
                     tracing::warn!(error = %chain(&error), "the journal is left to be folded at the next start");
                     return;
                 }
             }
         });
-        if folded.await.is_err() {
+        if flushed.await.is_err() {
             tracing::info!("the rest of the journal is left to be folded at the next start");
         }
     }
 
-    async fn commit_batch(&mut self, batch: Vec<Work>) -> Next {
+    async fn commit_batch(&mut self, batch: Vec<Work>) -> ControlFlow<()> {
         let mut changes = Changes::new(self.state.head_seq);
         let mut waiting = Waiting::default();
         let mut counts = Counts::default();
@@ -300,14 +297,14 @@ impl CommitterTask {
         let Err(error) = self.write(&mut changes, &counts).await else {
             self.failures_in_row = 0;
             self.answer(waiting);
-            if self.parts.journal.is_full() {
-                self.fold_timer.hurry(Instant::now());
+            if self.parts.timeseries.is_full() {
+                self.flush_timer.hurry(Instant::now());
             }
-            return Next::GoOn;
+            return ControlFlow::Continue(());
         };
         tracing::error!(error = %chain(&error), "a transaction failed, nothing of it was written");
-        self.alone = ALONE_AFTER_FAILURE;
-        let next = if is_final(&error) { Next::End } else { self.reload().await };
+        self.retry_singly = SINGLY_AFTER_FAILURE;
+        let next = if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await };
         tokio::time::sleep(FAILURE_PAUSE).await;
         // Agents that were told to come back are not silent. One failure can be a submission that
         // the database refuses; after the second in a row it is the database that nobody gets into.
@@ -335,8 +332,8 @@ impl CommitterTask {
                     }
                 }
             }
-            Work::Settle(done) => waiting.settled.push(done),
-            Work::Silent(key) => {
+            Work::Barrier(done) => waiting.barriers.push(done),
+            Work::MarkUnreachable(key) => {
                 // A report may have come while this waited.
                 if !self.parts.fleet.is_overdue(key, Instant::now()) || self.ensure_node(key).await.is_err() {
                     return;
@@ -408,12 +405,12 @@ impl CommitterTask {
 
     /// Writes the changes, then fills the rings and publishes.
     async fn write(&mut self, changes: &mut Changes, counts: &Counts) -> Result<(), StoreError> {
-        let batch = changes.take_batch();
-        let (rows, lines) = (batch.row_count(), batch.logs.len());
+        let (record, batch) = changes.take_batch();
+        let (rows, lines) = (record.row_count() + batch.row_count(), batch.logs.len());
         let telemetry = &self.parts.telemetry;
         if rows > 0 {
             let begin = Instant::now();
-            if let Err(error) = self.parts.journal.commit(batch).await {
+            if let Err(error) = self.parts.timeseries.commit(record, batch).await {
                 telemetry.commit_failures.inc();
                 return Err(error);
             }
@@ -433,9 +430,9 @@ impl CommitterTask {
             telemetry.events_published.get_or_create(&TypeLabel { r#type: event.kind.as_str() }).inc();
         }
         for node in &counts.silent {
-            self.parts.fleet.marked(*node, systole_shared::NodeStatus::Unreachable);
+            self.parts.fleet.set_status(*node, systole_shared::NodeStatus::Unreachable);
         }
-        self.parts.rings.push(std::mem::take(&mut changes.samples));
+        self.parts.recent_samples.push(std::mem::take(&mut changes.samples));
         self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
         Ok(())
     }
@@ -444,38 +441,38 @@ impl CommitterTask {
         let now = Instant::now();
         for submission in waiting.submissions {
             if let Some(node) = self.state.nodes.get(&submission.node) {
-                self.parts.fleet.heard(submission.node, node.status, now);
+                self.parts.fleet.record_report(submission.node, node.status, now);
             }
             // Whoever has gone in the meantime sends again and is told that it is a duplicate.
             let _ = submission.answer.send(Ok(submission.committed));
         }
-        for done in waiting.settled {
+        for done in waiting.barriers {
             let _ = done.send(());
         }
     }
 
     /// Brings the state back to what is committed. Until the database can be read again there is
     /// nothing to apply reports to, so this waits.
-    async fn reload(&mut self) -> Next {
+    async fn reload(&mut self) -> ControlFlow<()> {
         let mut pause = FAILURE_PAUSE;
         loop {
-            match self.parts.journal.load().await {
+            match self.parts.timeseries.load().await {
                 Ok(snapshot) => {
                     self.state = IngestState::load(snapshot, self.parts.max_component_series);
                     // A commit can fail after it has reached the disk: then its reports are
                     // duplicates from now on, and its events are still to be handed out.
                     self.parts.feed.skip_to(self.state.head_seq);
-                    return Next::GoOn;
+                    return ControlFlow::Continue(());
                 }
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "the database can not be read");
                     if is_final(&error) {
-                        return Next::End;
+                        return ControlFlow::Break(());
                     }
                     self.failures_in_row += 1;
                     tokio::select! {
                         // Nothing that waits can be committed any more.
-                        () = self.stop.cancelled() => return Next::End,
+                        () = self.stop.cancelled() => return ControlFlow::Break(()),
                         () = tokio::time::sleep(pause) => {}
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -507,8 +504,8 @@ impl Work {
     fn reports(&self) -> usize {
         match self {
             Work::Submission(submission, _) => submission.reports.len().max(1),
-            Work::Silent(_) => 1,
-            Work::Settle(_) => 0,
+            Work::MarkUnreachable(_) => 1,
+            Work::Barrier(_) => 0,
         }
     }
 }

@@ -9,8 +9,8 @@ use super::*;
 use crate::auth::Authenticator;
 use crate::config::StreamLimits;
 use crate::feed::FeedParts;
-use crate::model::report::{NodeReport, PipelineDeltas, PipelineFacts};
-use crate::model::{Step, StepRange};
+use crate::model::report::{NodeReport, PipelineDeltas, ReportedPipeline};
+use crate::model::{BucketRange, PipelineKey, Resolution};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EnrolledNode, NewEnrolment};
@@ -18,7 +18,7 @@ use crate::store::{EnrolledNode, NewEnrolment};
 struct Bench {
     dir: tempfile::TempDir,
     store: Arc<dyn Store>,
-    journal: Arc<Journal>,
+    timeseries: Arc<TimeSeries>,
     fleet: Arc<Fleet>,
     feed: Arc<Feed>,
     committer: Committer,
@@ -32,13 +32,13 @@ impl Bench {
             Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
         let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
         let telemetry = Arc::new(Telemetry::new());
-        let rings = Arc::new(Rings::new(1 << 20));
-        let journal = Arc::new(Journal::new(Arc::clone(&store)));
-        let snapshot = journal.load().await.unwrap();
+        let recent_samples = Arc::new(RecentSamples::new(1 << 20));
+        let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
+        let snapshot = timeseries.load().await.unwrap();
         let feed_parts = FeedParts {
             store: Arc::clone(&store),
-            journal: Arc::clone(&journal),
-            rings: Arc::clone(&rings),
+            timeseries: Arc::clone(&timeseries),
+            recent_samples: Arc::clone(&recent_samples),
             auth,
             telemetry: Arc::clone(&telemetry),
             limits: StreamLimits { streams: 1, streams_per_token: 1, new_per_second: 1 },
@@ -49,9 +49,9 @@ impl Bench {
         let fleet = Arc::new(Fleet::new(std::iter::empty(), interval, Duration::ZERO, Instant::now()));
         let parts = CommitterParts {
             store: Arc::clone(&store),
-            journal: Arc::clone(&journal),
+            timeseries: Arc::clone(&timeseries),
             fleet: Arc::clone(&fleet),
-            rings,
+            recent_samples,
             feed: Arc::clone(&feed),
             telemetry,
             interval_ms: 5_000,
@@ -59,7 +59,7 @@ impl Bench {
             max_component_series: 1_000,
         };
         let (committer, task) = Committer::start(IngestState::load(snapshot, 1_000), parts, CancellationToken::new());
-        Bench { dir, store, journal, fleet, feed, committer, task }
+        Bench { dir, store, timeseries, fleet, feed, committer, task }
     }
 
     async fn enroll(&self, machine_id: &str) -> EnrolledNode {
@@ -99,15 +99,21 @@ impl Bench {
 
     /// Events in of the pipeline over all minutes.
     async fn stored_events(&self) -> i64 {
-        let range = StepRange { step: Step::Minute, from: 0, to: i64::MAX };
-        self.journal.pipeline_minutes(1, None, range).await.unwrap().iter().map(|minute| minute.events_in).sum()
+        let range = BucketRange { step: Resolution::Minute, from: 0, to: i64::MAX };
+        self.timeseries
+            .pipeline_minutes(PipelineKey(1), None, range)
+            .await
+            .unwrap()
+            .iter()
+            .map(|minute| minute.events_in)
+            .sum()
     }
 }
 
 /// Report `seq` of a node's only boot, with ten events.
 fn submission(node: NodeKey, seq: u64) -> Submission {
     let now = clock::now_ms();
-    let pipeline = PipelineFacts {
+    let pipeline = ReportedPipeline {
         id: PipelineId::parse("orders").unwrap(),
         name: None,
         version: None,
@@ -170,7 +176,7 @@ async fn agents_that_can_not_be_heard_are_not_silent() {
     let bench = Bench::start().await;
     let (one, two) = (bench.enroll("one").await.key, bench.enroll("two").await.key);
     bench.submit(one, 1).await.unwrap();
-    bench.fleet.heard(two, NodeStatus::Healthy, Instant::now());
+    bench.fleet.record_report(two, NodeStatus::Healthy, Instant::now());
     // A node that was heard now is silent in three intervals.
     let silent = Instant::now() + Duration::from_millis(15_050);
     bench.fail();
@@ -186,7 +192,7 @@ async fn to_settle_is_to_be_committed() {
     let node = bench.enroll("one").await.key;
     // Both are in the queue before the committer looks: one batch.
     let (submitted, head) = tokio::join!(bench.submit(node, 1), async {
-        assert!(bench.committer.settle().await);
+        assert!(bench.committer.barrier().await);
         bench.store.feed_position().await.unwrap().head
     });
     submitted.unwrap();

@@ -2,6 +2,9 @@
 //!
 //! actix can do this itself, but hands every 2 KB to a blocking thread and has no cap on the opened
 //! size; a report is opened in a few tens of microseconds on the spot.
+//!
+//! A body can consist of several zstd frames or gzip members. Both formats allow it, and the load
+//! generator uses it.
 
 use std::cell::RefCell;
 use std::io::Read;

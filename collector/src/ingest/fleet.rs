@@ -51,7 +51,7 @@ impl Fleet {
     }
 
     /// A report of the node was committed.
-    pub(crate) fn heard(&self, node: NodeKey, status: NodeStatus, now: Instant) {
+    pub(crate) fn record_report(&self, node: NodeKey, status: NodeStatus, now: Instant) {
         self.lock().insert(node, Presence { alive_until: now + self.silence, status });
     }
 
@@ -62,7 +62,7 @@ impl Fleet {
     }
 
     /// The node was marked without a report.
-    pub(crate) fn marked(&self, node: NodeKey, status: NodeStatus) {
+    pub(crate) fn set_status(&self, node: NodeKey, status: NodeStatus) {
         if let Some(presence) = self.lock().get_mut(&node) {
             presence.status = status;
         }
@@ -124,21 +124,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_is_overdue_after_three_silent_intervals() {
         let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::ZERO, Instant::now());
-        fleet.heard(NodeKey(1), NodeStatus::Healthy, Instant::now());
+        fleet.record_report(NodeKey(1), NodeStatus::Healthy, Instant::now());
         tokio::time::advance(Duration::from_millis(14_999)).await;
         assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(fleet.overdue(Instant::now()), [NodeKey(1)]);
-        fleet.marked(NodeKey(1), NodeStatus::Unreachable);
+        fleet.set_status(NodeKey(1), NodeStatus::Unreachable);
         assert!(fleet.overdue(Instant::now()).is_empty(), "marked once, not every second");
-        fleet.heard(NodeKey(1), NodeStatus::Healthy, Instant::now());
+        fleet.record_report(NodeKey(1), NodeStatus::Healthy, Instant::now());
         assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_silent_while_the_database_fails() {
         let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::from_secs(60), Instant::now());
-        fleet.heard(NodeKey(1), NodeStatus::Healthy, Instant::now());
+        fleet.record_report(NodeKey(1), NodeStatus::Healthy, Instant::now());
         tokio::time::advance(Duration::from_secs(20)).await;
         fleet.excuse_all(Instant::now());
         assert!(!fleet.is_overdue(NodeKey(1), Instant::now()), "its report may have been in the failed transaction");
@@ -152,7 +152,7 @@ mod tests {
     async fn after_a_restart_only_nodes_that_were_not_heard_yet_have_the_grace() {
         let known = [(NodeKey(1), NodeStatus::Healthy), (NodeKey(2), NodeStatus::Healthy)];
         let fleet = Fleet::new(known.into_iter(), INTERVAL, Duration::from_secs(60), Instant::now());
-        fleet.heard(NodeKey(2), NodeStatus::Healthy, Instant::now());
+        fleet.record_report(NodeKey(2), NodeStatus::Healthy, Instant::now());
         tokio::time::advance(Duration::from_secs(15)).await;
         assert_eq!(fleet.overdue(Instant::now()), [NodeKey(2)]);
         tokio::time::advance(Duration::from_secs(45)).await;

@@ -1,40 +1,40 @@
-//! When the journal becomes rows.
+//! When the write-ahead log becomes rows.
 //!
 //! A moment after a minute's end nearly all reports of it are there and few of the next, so that most
-//! rows are written once. The slices are spread, so that reports hardly notice them.
+//! rows are written once. The chunks are spread, so that reports hardly notice them.
 
 use std::time::Duration;
 
 use systole_shared::UnixMillis;
 use tokio::time::Instant;
 
-/// How long after a minute's end its reports may come, to be folded with it.
+/// How long after a minute's end its reports may come, to be flushed with it.
 const SETTLING_MS: i64 = 300;
 
-/// How long a database that takes no rows is left alone. Reports go on: the journal is another table.
+/// How long a database that takes no rows is left alone. Reports go on: the write-ahead log is another table.
 const FAILURE_PAUSE: Duration = Duration::from_secs(2);
 
-/// The least time between two folds.
+/// The least time between two flushes.
 const LEAST_PAUSE_MS: i64 = 1_000;
 
-/// What all slices together may take.
+/// What all chunks together may take.
 const SPREAD: Duration = Duration::from_secs(30);
 
-/// The longest pause between two slices.
+/// The longest pause between two chunks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// When the next slice is to be written.
+/// When the next chunk is to be written.
 #[derive(Debug)]
-pub(super) struct FoldTimer {
+pub(super) struct FlushTimer {
     next: Instant,
     pause: Duration,
-    is_folding: bool,
+    is_flushing: bool,
 }
 
-impl FoldTimer {
-    /// What a crash has left is folded soon.
+impl FlushTimer {
+    /// What a crash has left is flushed soon.
     pub(super) fn new(now: Instant) -> Self {
-        FoldTimer { next: now + LONGEST_PAUSE, pause: LONGEST_PAUSE, is_folding: false }
+        FlushTimer { next: now + LONGEST_PAUSE, pause: LONGEST_PAUSE, is_flushing: false }
     }
 
     /// When to look again.
@@ -42,23 +42,23 @@ impl FoldTimer {
         self.next
     }
 
-    /// Whether a new fold begins with the next slice.
-    pub(super) fn is_between_folds(&self) -> bool {
-        !self.is_folding
+    /// Whether a new flush begins with the next chunk.
+    pub(super) fn is_between_flushes(&self) -> bool {
+        !self.is_flushing
     }
 
-    /// A fold of so many slices begins.
-    pub(super) fn begin(&mut self, slices: usize) {
-        self.is_folding = true;
-        self.pause = SPREAD.checked_div(u32::try_from(slices).unwrap_or(u32::MAX)).unwrap_or(SPREAD).min(LONGEST_PAUSE);
+    /// A flush of so many chunks begins.
+    pub(super) fn begin(&mut self, chunks: usize) {
+        self.is_flushing = true;
+        self.pause = SPREAD.checked_div(u32::try_from(chunks).unwrap_or(u32::MAX)).unwrap_or(SPREAD).min(LONGEST_PAUSE);
     }
 
-    /// A slice was written, and there may be more.
+    /// A chunk was written, and there may be more.
     pub(super) fn go_on(&mut self, now: Instant) {
         self.next = now + self.pause;
     }
 
-    /// A slice could not be written.
+    /// A chunk could not be written.
     pub(super) fn try_later(&mut self, now: Instant) {
         self.next = now + FAILURE_PAUSE;
     }
@@ -68,9 +68,9 @@ impl FoldTimer {
         self.next = now;
     }
 
-    /// Nothing is left; the next fold begins after this minute.
+    /// Nothing is left; the next flush begins after this minute.
     pub(super) fn end(&mut self, now: Instant, now_ms: UnixMillis) {
-        self.is_folding = false;
+        self.is_flushing = false;
         let wait = (60_000 + SETTLING_MS - now_ms.rem_euclid(60_000)) % 60_000;
         // Never at once again, for it may still be that very moment.
         self.next = now + Duration::from_millis(wait.max(LEAST_PAUSE_MS).unsigned_abs());
@@ -84,7 +84,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_fold_begins_a_moment_after_each_minute() {
         let now = Instant::now();
-        let mut timer = FoldTimer::new(now);
+        let mut timer = FlushTimer::new(now);
         for (within_minute, wait) in [(0, 1_000), (299, 1_000), (300, 1_000), (305, 59_995), (59_200, 1_100)] {
             timer.end(now, 29_833_333 * 60_000 + within_minute);
             assert_eq!(timer.next() - now, Duration::from_millis(wait), "{within_minute} ms into a minute");
@@ -94,21 +94,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_database_that_takes_no_rows_is_asked_again_later() {
         let now = Instant::now();
-        let mut timer = FoldTimer::new(now);
+        let mut timer = FlushTimer::new(now);
         timer.begin(1);
         timer.try_later(now);
         assert_eq!(timer.next() - now, Duration::from_secs(2));
-        assert!(!timer.is_between_folds(), "it goes on where it was");
+        assert!(!timer.is_between_flushes(), "it goes on where it was");
     }
 
     #[tokio::test(start_paused = true)]
     async fn slices_are_spread_over_half_a_minute_at_most() {
         let now = Instant::now();
-        let mut timer = FoldTimer::new(now);
-        for (slices, pause_ms) in [(0, 100), (1, 100), (3_000, 10)] {
-            timer.begin(slices);
+        let mut timer = FlushTimer::new(now);
+        for (chunks, pause_ms) in [(0, 100), (1, 100), (3_000, 10)] {
+            timer.begin(chunks);
             timer.go_on(now);
-            assert_eq!(timer.next() - now, Duration::from_millis(pause_ms), "{slices} slices");
+            assert_eq!(timer.next() - now, Duration::from_millis(pause_ms), "{chunks} slices");
         }
     }
 }

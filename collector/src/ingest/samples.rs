@@ -2,15 +2,15 @@
 
 use systole_shared::RateSample;
 
-use super::apply::Interval;
+use super::apply::ReportWindow;
 use super::changes::Changes;
 use super::state::{Dimensions, PipelineState};
-use crate::model::add_known;
-use crate::model::report::{ComponentFacts, PipelineDeltas};
+use crate::model::report::{PipelineDeltas, ReportedComponent};
+use crate::model::{SeriesKey, add_known};
 use crate::store::{ComponentMinuteRow, PipelineMinuteRow, SeriesRow};
 
 /// Adds a pipeline's deltas to its minute.
-pub(super) fn add_sample(row: &mut PipelineMinuteRow, sample: &PipelineDeltas, at: &Interval) {
+pub(super) fn add_sample(row: &mut PipelineMinuteRow, sample: &PipelineDeltas, at: &ReportWindow) {
     row.events_in = row.events_in.saturating_add(sample.events_in);
     row.events_out = row.events_out.saturating_add(sample.events_out);
     row.errors = row.errors.saturating_add(sample.errors);
@@ -44,7 +44,7 @@ fn latency_weight(events: i64) -> f64 {
 }
 
 /// Adds a component's deltas to its minute.
-pub(super) fn add_component_sample(row: &mut ComponentMinuteRow, component: &ComponentFacts, at: &Interval) {
+pub(super) fn add_component_sample(row: &mut ComponentMinuteRow, component: &ReportedComponent, at: &ReportWindow) {
     row.received_events = row.received_events.saturating_add(component.received_events);
     row.sent_events = row.sent_events.saturating_add(component.sent_events);
     row.errors = row.errors.saturating_add(component.errors);
@@ -65,16 +65,16 @@ pub(super) fn add_component_sample(row: &mut ComponentMinuteRow, component: &Com
 pub(super) fn component_series(
     node: i64,
     pipeline: &mut PipelineState,
-    component: &ComponentFacts,
+    component: &ReportedComponent,
     dimensions: &mut Dimensions,
     changes: &mut Changes,
-) -> Option<i64> {
+) -> Option<SeriesKey> {
     if let Some(series) = pipeline.components.get(&component.id) {
         return *series;
     }
     let series = dimensions.next_component_series();
     pipeline.components.insert(component.id.clone(), series);
-    let id = series?;
+    let id = series?.0;
     changes.series.push(SeriesRow {
         id,
         node,
@@ -86,12 +86,12 @@ pub(super) fn component_series(
 }
 
 /// Three decimals are finer than any chart, and half the bytes of a float written out.
-fn per_second(delta: i64, at: &Interval) -> f64 {
+fn per_second(delta: i64, at: &ReportWindow) -> f64 {
     (delta as f64 / at.seconds * 1_000.0).round() / 1_000.0
 }
 
 /// A pipeline's sample per second.
-pub(super) fn pipeline_rates(sample: &PipelineDeltas, at: &Interval) -> RateSample {
+pub(super) fn pipeline_rates(sample: &PipelineDeltas, at: &ReportWindow) -> RateSample {
     RateSample {
         timestamp: at.end,
         received_events_rate: per_second(sample.events_in, at),
@@ -106,7 +106,7 @@ pub(super) fn pipeline_rates(sample: &PipelineDeltas, at: &Interval) -> RateSamp
 }
 
 /// A component's sample per second.
-pub(super) fn component_rates(component: &ComponentFacts, at: &Interval) -> RateSample {
+pub(super) fn component_rates(component: &ReportedComponent, at: &ReportWindow) -> RateSample {
     RateSample {
         timestamp: at.end,
         received_events_rate: per_second(component.received_events, at),

@@ -3,14 +3,20 @@
 //!
 //! Only the committer changes it, ahead of the transaction that writes the same; when a transaction
 //! fails the state is loaded anew.
+//!
+//! A node or pipeline that is seen for the first time changes from `UNKNOWN`. A node that enrolled and
+//! never reports becomes UNREACHABLE like any other.
+//!
+//! Histories are kept for the first `max_component_series` components, because each costs about 80 KB of disk
+//! a day. The others have recent samples and events. A database with more components keeps those that it has.
 
 use foldhash::HashMap;
 
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
-use crate::model::report::AgentFacts;
-use crate::model::{EnvironmentKey, NodeKey};
+use crate::model::report::ReportedAgent;
+use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
 
 /// Everything the committer knows.
@@ -26,9 +32,9 @@ pub(crate) struct IngestState {
 #[derive(Debug, Default)]
 pub(crate) struct Dimensions {
     pipelines: HashMap<EnvironmentKey, HashMap<PipelineId, PipelineDimension>>,
-    ids: HashMap<i64, PipelineId>,
-    last_pipeline: i64,
-    last_series: i64,
+    ids: HashMap<PipelineKey, PipelineId>,
+    last_pipeline: PipelineKey,
+    last_series: SeriesKey,
     /// Components that have a series, and how many may have one.
     component_series: usize,
     pub max_component_series: usize,
@@ -37,7 +43,7 @@ pub(crate) struct Dimensions {
 /// A pipeline of an environment.
 #[derive(Clone, Debug)]
 pub(crate) struct PipelineDimension {
-    pub key: i64,
+    pub key: PipelineKey,
     pub name: String,
 }
 
@@ -54,7 +60,7 @@ pub(crate) struct NodeState {
     pub boot_returns: Vec<UnixMillis>,
     pub pipelines: HashMap<PipelineId, PipelineState>,
     /// As last written; `None` before this collector's first report of the node.
-    pub agent: Option<AgentFacts>,
+    pub agent: Option<ReportedAgent>,
     /// Reports that this collector has applied.
     pub reports: u64,
 }
@@ -62,11 +68,11 @@ pub(crate) struct NodeState {
 /// A pipeline on a node.
 #[derive(Debug)]
 pub(crate) struct PipelineState {
-    pub series: i64,
+    pub series: SeriesKey,
     pub status: PipelineStatus,
     pub row: PipelineStatusRow,
     /// Series of components; `None` for one that has no history.
-    pub components: HashMap<ComponentId, Option<i64>>,
+    pub components: HashMap<ComponentId, Option<SeriesKey>>,
     /// The last report of this collector's that had it, counted from 1 in [`NodeState::reports`].
     pub last_report: u64,
 }
@@ -111,8 +117,8 @@ impl Dimensions {
     }
 
     /// Makes a pipeline known and returns its key.
-    pub(crate) fn add_pipeline(&mut self, environment: EnvironmentKey, id: &PipelineId, name: &str) -> i64 {
-        self.last_pipeline += 1;
+    pub(crate) fn add_pipeline(&mut self, environment: EnvironmentKey, id: &PipelineId, name: &str) -> PipelineKey {
+        self.last_pipeline.0 += 1;
         let dimension = PipelineDimension { key: self.last_pipeline, name: name.to_owned() };
         self.insert(environment, id.clone(), dimension);
         self.last_pipeline
@@ -120,13 +126,13 @@ impl Dimensions {
 
     /// The next free key of a series. Those of one node come one after the other with its first
     /// report, so that its rows lie together in every minute.
-    pub(crate) fn next_series(&mut self) -> i64 {
-        self.last_series += 1;
+    pub(crate) fn next_series(&mut self) -> SeriesKey {
+        self.last_series.0 += 1;
         self.last_series
     }
 
     /// The same for a component, unless so many have one that this one gets no history.
-    pub(crate) fn next_component_series(&mut self) -> Option<i64> {
+    pub(crate) fn next_component_series(&mut self) -> Option<SeriesKey> {
         if self.component_series >= self.max_component_series {
             return None;
         }
@@ -139,7 +145,7 @@ impl NodeState {
     /// A node as the database has it.
     pub(crate) fn load(stored: StoredNode, dimensions: &Dimensions) -> Self {
         let mut own = HashMap::default();
-        let mut components: HashMap<i64, HashMap<ComponentId, Option<i64>>> = HashMap::default();
+        let mut components: HashMap<PipelineKey, HashMap<ComponentId, Option<SeriesKey>>> = HashMap::default();
         for (pipeline, component, series) in stored.series {
             if component.is_empty() {
                 own.insert(pipeline, series);
@@ -149,8 +155,9 @@ impl NodeState {
         }
         let mut pipelines = HashMap::default();
         for (status, row) in stored.statuses {
-            if let (Some(id), Some(series)) = (dimensions.ids.get(&row.pipeline), own.get(&row.pipeline)) {
-                let components = components.remove(&row.pipeline).unwrap_or_default();
+            let key = PipelineKey(row.pipeline);
+            if let (Some(id), Some(series)) = (dimensions.ids.get(&key), own.get(&key)) {
+                let components = components.remove(&key).unwrap_or_default();
                 pipelines
                     .insert(id.clone(), PipelineState { series: *series, status, row, components, last_report: 0 });
             }

@@ -8,3 +8,11 @@ pub(crate) struct EnvironmentKey(pub i64);
 /// Surrogate key of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct NodeKey(pub i64);
+
+/// Surrogate key of a pipeline of an environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PipelineKey(pub i64);
+
+/// Surrogate key of a series: a pipeline on a node, or one of its components.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SeriesKey(pub i64);

@@ -11,6 +11,6 @@ mod sample;
 
 pub(crate) use self::counters::add_known;
 pub(crate) use self::event::{Payload, PendingEvent, to_json};
-pub(crate) use self::keys::{EnvironmentKey, NodeKey};
-pub(crate) use self::resolution::{Step, StepRange};
+pub(crate) use self::keys::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
+pub(crate) use self::resolution::{BucketRange, Resolution};
 pub(crate) use self::sample::PendingSample;

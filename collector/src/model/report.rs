@@ -31,17 +31,19 @@ pub(crate) struct NodeReport {
     pub end: UnixMillis,
     /// First report that this one stands for; its own seq unless it was merged.
     pub covers_from: u64,
-    pub agent: Option<AgentFacts>,
+    pub agent: Option<ReportedAgent>,
     pub health: Option<AgentHealth>,
     pub host: Option<HostMetrics>,
-    pub pipelines: Vec<PipelineFacts>,
+    pub pipelines: Vec<ReportedPipeline>,
     /// Whether `pipelines` is all that the node has: false when some were refused.
     pub complete: bool,
 }
 
 /// What seldom changes of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AgentFacts {
+pub(crate) struct ReportedAgent {
+    /// The node's name; agents of earlier versions report none.
+    pub name: Option<String>,
     pub version: Option<String>,
     pub vector_version: Option<String>,
     pub deployment_mode: Option<String>,
@@ -51,7 +53,7 @@ pub(crate) struct AgentFacts {
 
 /// One pipeline over the interval.
 #[derive(Clone, Debug)]
-pub(crate) struct PipelineFacts {
+pub(crate) struct ReportedPipeline {
     pub id: PipelineId,
     pub name: Option<String>,
     pub version: Option<i64>,
@@ -65,8 +67,8 @@ pub(crate) struct PipelineFacts {
     pub config_checksum: Option<String>,
     pub sample: Option<PipelineDeltas>,
     pub scrape_error: Option<String>,
-    pub components: Vec<ComponentFacts>,
-    pub logs: Vec<LogFact>,
+    pub components: Vec<ReportedComponent>,
+    pub logs: Vec<ReportedLine>,
     pub logs_dropped: i64,
 }
 
@@ -86,7 +88,7 @@ pub(crate) struct PipelineDeltas {
 
 /// Deltas of a component, each from 0 to 2^63-1, and its buffer.
 #[derive(Clone, Debug)]
-pub(crate) struct ComponentFacts {
+pub(crate) struct ReportedComponent {
     pub id: ComponentId,
     pub kind: ComponentKind,
     pub received_events: i64,
@@ -105,7 +107,7 @@ pub(crate) struct ComponentFacts {
 
 /// One line.
 #[derive(Clone, Debug)]
-pub(crate) struct LogFact {
+pub(crate) struct ReportedLine {
     pub at: UnixMillis,
     pub stream: LogStream,
     pub level: Option<LogLevel>,

@@ -2,31 +2,31 @@
 
 /// How long an item of a history is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Step {
+pub(crate) enum Resolution {
     Minute,
     Hour,
     Day,
 }
 
-impl Step {
+impl Resolution {
     /// All of them, the shortest first.
-    pub(crate) const ALL: [Step; 3] = [Step::Minute, Step::Hour, Step::Day];
+    pub(crate) const ALL: [Resolution; 3] = [Resolution::Minute, Resolution::Hour, Resolution::Day];
 
     /// Its name, which is also that of the key of its tables.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Step::Minute => "minute",
-            Step::Hour => "hour",
-            Step::Day => "day",
+            Resolution::Minute => "minute",
+            Resolution::Hour => "hour",
+            Resolution::Day => "day",
         }
     }
 
     /// Its length in minutes.
     pub(crate) fn minutes(self) -> i64 {
         match self {
-            Step::Minute => 1,
-            Step::Hour => 60,
-            Step::Day => 1_440,
+            Resolution::Minute => 1,
+            Resolution::Hour => 60,
+            Resolution::Day => 1_440,
         }
     }
 
@@ -38,8 +38,8 @@ impl Step {
 
 /// From (inclusive) to (exclusive), counted in steps since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StepRange {
-    pub step: Step,
+pub(crate) struct BucketRange {
+    pub step: Resolution,
     pub from: i64,
     pub to: i64,
 }

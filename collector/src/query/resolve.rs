@@ -3,14 +3,14 @@
 use systole_shared::NodeId;
 
 use crate::auth::Scope;
-use crate::model::EnvironmentKey;
+use crate::model::{EnvironmentKey, PipelineKey};
 use crate::store::{NodeQuery, NodeView, Store, StoreError};
-use crate::timeseries::Journal;
+use crate::timeseries::TimeSeries;
 
 /// A pipeline of one environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NamedPipeline {
-    pub key: i64,
+    pub key: PipelineKey,
     pub environment: EnvironmentKey,
 }
 
@@ -19,9 +19,13 @@ pub(crate) struct NamedPipeline {
 /// # Errors
 ///
 /// When the store cannot be read.
-pub(crate) async fn find_node(journal: &Journal, scope: Scope, id: NodeId) -> Result<Option<NodeView>, StoreError> {
+pub(crate) async fn find_node(
+    timeseries: &TimeSeries,
+    scope: Scope,
+    id: NodeId,
+) -> Result<Option<NodeView>, StoreError> {
     let query = NodeQuery { environments: scope.environments(), id: Some(id), limit: 1, ..NodeQuery::default() };
-    Ok(journal.list_nodes(query).await?.pop())
+    Ok(timeseries.list_nodes(query).await?.pop())
 }
 
 /// The pipelines with this id: one per environment in the scope. One indexed look-up, whatever the number of nodes.
@@ -29,7 +33,11 @@ pub(crate) async fn find_node(journal: &Journal, scope: Scope, id: NodeId) -> Re
 /// # Errors
 ///
 /// When the store cannot be read.
-pub(crate) async fn find_pipelines(store: &dyn Store, scope: Scope, id: &str) -> Result<Vec<NamedPipeline>, StoreError> {
+pub(crate) async fn find_pipelines(
+    store: &dyn Store,
+    scope: Scope,
+    id: &str,
+) -> Result<Vec<NamedPipeline>, StoreError> {
     let found = store.find_pipelines(scope.environments(), id.to_owned()).await?;
     Ok(found.into_iter().map(|(key, environment)| NamedPipeline { key, environment }).collect())
 }

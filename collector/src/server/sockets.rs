@@ -1,4 +1,9 @@
 //! What the kernel does for a connection whose client takes nothing.
+//!
+//! The kernel closes a connection that takes no bytes for 30 s (TCP_USER_TIMEOUT). Only the kernel knows
+//! whether bytes are taken, and a client that is gone looks the same as one that does not read. At most
+//! 64 KiB wait in the kernel for one client (TCP_NOTSENT_LOWAT). Over HTTP/2 one stream that is not read
+//! is not noticed while its connection makes progress otherwise.
 
 use std::any::Any;
 use std::time::Duration;

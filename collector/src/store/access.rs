@@ -6,8 +6,9 @@ use std::sync::Arc;
 use systole_shared::events::EventType;
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineStatus, TokenHash, TokenId, TokenKind, UnixMillis};
 
-use super::{FoldMark, JournalRow, PipelineStatusRow, StoredEnvironment};
+use super::{FlushMark, PipelineStatusRow, StoredEnvironment, WalRow};
 use crate::model::{EnvironmentKey, NodeKey};
+use crate::model::{PipelineKey, SeriesKey};
 
 /// From where on nothing is missing: lines and status changes are kept for different times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +111,11 @@ pub(crate) struct IngestSnapshot {
     pub position: FeedPosition,
     pub nodes: Vec<StoredNode>,
     /// Key, environment, id and name of every pipeline.
-    pub pipelines: Vec<(i64, EnvironmentKey, String, String)>,
-    pub last_series: i64,
+    pub pipelines: Vec<(PipelineKey, EnvironmentKey, String, String)>,
+    pub last_series: SeriesKey,
     /// The oldest first.
-    pub journal: Vec<JournalRow>,
-    pub fold: FoldMark,
+    pub wal: Vec<WalRow>,
+    pub mark: FlushMark,
 }
 
 /// A node as the committer knows it.
@@ -128,5 +129,5 @@ pub(crate) struct StoredNode {
     pub boots: Vec<(BootId, u64)>,
     pub statuses: Vec<(PipelineStatus, PipelineStatusRow)>,
     /// Pipeline, component ("" for the pipeline itself) and key.
-    pub series: Vec<(i64, String, i64)>,
+    pub series: Vec<(PipelineKey, String, SeriesKey)>,
 }

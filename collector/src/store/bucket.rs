@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::add_known;
+use crate::model::{SeriesKey, add_known};
 
 use crate::store::{ComponentMinuteRow, NodeMinuteRow, PipelineMinuteRow};
 
 /// Rows of one node and one minute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct MinuteCell {
+pub(crate) struct MinuteBucket {
     /// Unix minute.
     pub minute: i64,
     pub node: i64,
@@ -26,30 +26,33 @@ trait SeriesRow {
     fn add(&mut self, more: &Self);
 }
 
-impl MinuteCell {
+impl MinuteBucket {
     /// Nothing yet.
     pub(crate) fn new(minute: i64, node: i64) -> Self {
-        MinuteCell { minute, node, ..MinuteCell::default() }
+        MinuteBucket { minute, node, ..MinuteBucket::default() }
     }
 
     /// The row of a pipeline's series, to add to.
-    pub(crate) fn pipeline(&mut self, series: i64) -> &mut PipelineMinuteRow {
-        row_of(&mut self.pipelines, self.minute, series)
+    pub(crate) fn pipeline(&mut self, series: SeriesKey) -> &mut PipelineMinuteRow {
+        row_of(&mut self.pipelines, self.minute, series.0)
     }
 
     /// The row of a component's series, to add to.
-    pub(crate) fn component(&mut self, series: i64) -> &mut ComponentMinuteRow {
-        row_of(&mut self.components, self.minute, series)
+    pub(crate) fn component(&mut self, series: SeriesKey) -> &mut ComponentMinuteRow {
+        row_of(&mut self.components, self.minute, series.0)
     }
 
-    /// The host as last seen: the row replaces the one before, and the samples are counted.
-    pub(crate) fn set_host(&mut self, mut row: NodeMinuteRow) {
-        row.samples += self.host.as_ref().map_or(0, |known| known.samples);
-        self.host = Some(row);
+    /// The host as last seen: each figure replaces the one before, and the samples are counted. A figure
+    /// that a report lacks, because it could not be read in time, stays as it was.
+    pub(crate) fn set_host(&mut self, row: NodeMinuteRow) {
+        self.host = Some(match self.host.take() {
+            Some(known) => newest(&row, &known),
+            None => row,
+        });
     }
 
     /// Adds what came later.
-    pub(crate) fn add(&mut self, later: MinuteCell) {
+    pub(crate) fn add(&mut self, later: MinuteBucket) {
         if let Some(host) = later.host {
             self.set_host(host);
         }
@@ -165,6 +168,29 @@ impl SeriesRow for ComponentMinuteRow {
     }
 }
 
+fn newest(row: &NodeMinuteRow, known: &NodeMinuteRow) -> NodeMinuteRow {
+    NodeMinuteRow {
+        memory_total_bytes: row.memory_total_bytes.or(known.memory_total_bytes),
+        memory_used_bytes: row.memory_used_bytes.or(known.memory_used_bytes),
+        memory_free_bytes: row.memory_free_bytes.or(known.memory_free_bytes),
+        cpu_seconds_total: row.cpu_seconds_total.or(known.cpu_seconds_total),
+        cpu_seconds_idle: row.cpu_seconds_idle.or(known.cpu_seconds_idle),
+        load_avg_1: row.load_avg_1.or(known.load_avg_1),
+        load_avg_5: row.load_avg_5.or(known.load_avg_5),
+        load_avg_15: row.load_avg_15.or(known.load_avg_15),
+        fs_total_bytes: row.fs_total_bytes.or(known.fs_total_bytes),
+        fs_used_bytes: row.fs_used_bytes.or(known.fs_used_bytes),
+        fs_free_bytes: row.fs_free_bytes.or(known.fs_free_bytes),
+        disk_read_bytes: row.disk_read_bytes.or(known.disk_read_bytes),
+        disk_written_bytes: row.disk_written_bytes.or(known.disk_written_bytes),
+        net_rx_bytes: row.net_rx_bytes.or(known.net_rx_bytes),
+        net_tx_bytes: row.net_tx_bytes.or(known.net_tx_bytes),
+        samples: row.samples + known.samples,
+        minute: row.minute,
+        node: row.node,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -173,14 +199,14 @@ mod tests {
 
     use super::*;
 
-    fn cell(events: &[(i64, i64)]) -> MinuteCell {
-        let mut cell = MinuteCell::new(7, 1);
+    fn bucket(events: &[(i64, i64)]) -> MinuteBucket {
+        let mut bucket = MinuteBucket::new(7, 1);
         for (series, events) in events {
-            cell.pipeline(*series).events_in += events;
-            let component = cell.component(*series + 1_000);
+            bucket.pipeline(SeriesKey(*series)).events_in += events;
+            let component = bucket.component(SeriesKey(*series + 1_000));
             component.received_bytes = add_known(component.received_bytes, (events % 2 == 0).then_some(*events));
         }
-        cell
+        bucket
     }
 
     proptest! {
@@ -188,10 +214,10 @@ mod tests {
         fn cells_add_up_by_series_in_whatever_order_these_come(
             parts in prop::collection::vec(prop::collection::vec((0_i64..20, 0_i64..100), 0..30), 1..6),
         ) {
-            let mut sum = MinuteCell::new(7, 1);
+            let mut sum = MinuteBucket::new(7, 1);
             let mut naive: BTreeMap<i64, (i64, Option<i64>)> = BTreeMap::new();
             for part in &parts {
-                sum.add(cell(part));
+                sum.add(bucket(part));
                 for (series, events) in part {
                     let known = naive.entry(*series).or_default();
                     known.0 += events;
@@ -210,13 +236,14 @@ mod tests {
     #[test]
     fn the_host_is_the_last_one_seen_and_its_samples_are_counted() {
         let host = |used| NodeMinuteRow { memory_used_bytes: Some(used), samples: 1, ..NodeMinuteRow::default() };
-        let mut cell = MinuteCell::new(7, 1);
-        cell.set_host(host(10));
-        let mut later = MinuteCell::new(7, 1);
+        let mut bucket = MinuteBucket::new(7, 1);
+        bucket.set_host(host(10));
+        let mut later = MinuteBucket::new(7, 1);
         later.set_host(host(20));
         later.set_host(host(5));
-        cell.add(later);
-        let host = cell.host.unwrap();
-        assert_eq!((host.memory_used_bytes, host.samples), (Some(5), 3));
+        bucket.add(later);
+        bucket.set_host(NodeMinuteRow { net_rx_bytes: Some(7), samples: 1, ..NodeMinuteRow::default() });
+        let host = bucket.host.unwrap();
+        assert_eq!((host.memory_used_bytes, host.net_rx_bytes, host.samples), (Some(5), Some(7), 4));
     }
 }

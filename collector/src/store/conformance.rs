@@ -15,7 +15,7 @@ use self::rollups::*;
 use self::search::*;
 
 use super::*;
-use crate::model::Step;
+use crate::model::Resolution;
 
 const NOW: UnixMillis = 1_790_000_000_000;
 const MINUTE: i64 = NOW / 60_000;
@@ -100,29 +100,29 @@ async fn with_pipeline(store: &dyn Store) -> (EnvironmentKey, EnrolledNode) {
     (environment, node)
 }
 
-const ALL_MINUTES: StepRange = StepRange { step: Step::Minute, from: i64::MIN, to: i64::MAX };
+const ALL_MINUTES: BucketRange = BucketRange { step: Resolution::Minute, from: i64::MIN, to: i64::MAX };
 
 async fn minutes_add_up_by_key(store: Arc<dyn Store>) {
     with_pipeline(&*store).await;
     // More rows than one statement takes, and a second batch that adds to some of them.
     let rows = |count| (0..count).map(|offset| pipeline_minute(MINUTE + offset, 1, 10)).collect::<Vec<_>>();
     for count in [237, 12] {
-        let batch = CommitBatch { pipeline_minutes: rows(count), ..CommitBatch::default() };
-        store.commit(batch).await.unwrap();
+        let batch = FlushBatch { pipeline_minutes: rows(count), ..FlushBatch::default() };
+        store.flush(batch).await.unwrap();
     }
-    let minutes = store.pipeline_minutes(1, None, ALL_MINUTES).await.unwrap().rows;
+    let minutes = store.pipeline_minutes(PipelineKey(1), None, ALL_MINUTES).await.unwrap().rows;
     assert_eq!(minutes.len(), 237);
     assert_eq!((minutes[11].events_in, minutes[11].samples), (20, 2));
     assert_eq!((minutes[12].events_in, minutes[12].samples), (10, 1));
     let some = store
-        .pipeline_minutes(1, None, StepRange { from: MINUTE + 3, to: MINUTE + 5, ..ALL_MINUTES })
+        .pipeline_minutes(PipelineKey(1), None, BucketRange { from: MINUTE + 3, to: MINUTE + 5, ..ALL_MINUTES })
         .await
         .unwrap()
         .rows;
     assert_eq!(some.iter().map(|view| view.at - MINUTE).collect::<Vec<_>>(), [3, 4]);
     // Whoever knows the rows asks for their number only.
-    let nothing = StepRange { from: MINUTE + 3, to: MINUTE + 3, ..ALL_MINUTES };
-    let stored = store.pipeline_minutes(1, None, nothing).await.unwrap();
+    let nothing = BucketRange { from: MINUTE + 3, to: MINUTE + 3, ..ALL_MINUTES };
+    let stored = store.pipeline_minutes(PipelineKey(1), None, nothing).await.unwrap();
     assert_eq!((stored.rows.len(), stored.series.len()), (0, 1));
 }
 
@@ -134,10 +134,10 @@ async fn counters_stay_at_the_largest_number(store: Arc<dyn Store>) {
     store.commit(batch).await.unwrap();
     for series in [1, 1, 3] {
         let batch =
-            CommitBatch { pipeline_minutes: vec![pipeline_minute(MINUTE, series, i64::MAX)], ..Default::default() };
-        store.commit(batch).await.unwrap();
+            FlushBatch { pipeline_minutes: vec![pipeline_minute(MINUTE, series, i64::MAX)], ..Default::default() };
+        store.flush(batch).await.unwrap();
     }
-    let minutes = store.pipeline_minutes(1, None, ALL_MINUTES).await.unwrap().rows;
+    let minutes = store.pipeline_minutes(PipelineKey(1), None, ALL_MINUTES).await.unwrap().rows;
     assert_eq!(minutes[0].events_in, i64::MAX);
 }
 
@@ -149,9 +149,9 @@ async fn means_are_weighted_and_null_without_weight(store: Arc<dyn Store>) {
         ..pipeline_minute(minute, 1, 0)
     };
     for row in [row(MINUTE, 1.0, 10.0), row(MINUTE, 8.0, 10.0), row(MINUTE + 1, 0.0, 0.0)] {
-        store.commit(CommitBatch { pipeline_minutes: vec![row], ..Default::default() }).await.unwrap();
+        store.flush(FlushBatch { pipeline_minutes: vec![row], ..Default::default() }).await.unwrap();
     }
-    let minutes = store.pipeline_minutes(1, None, ALL_MINUTES).await.unwrap().rows;
+    let minutes = store.pipeline_minutes(PipelineKey(1), None, ALL_MINUTES).await.unwrap().rows;
     assert_eq!((minutes[0].utilization(), minutes[1].utilization()), (Some(0.45), None));
 }
 
@@ -165,8 +165,8 @@ async fn bytes_that_nobody_counts_are_unknown_and_not_zero(store: Arc<dyn Store>
         ..ComponentMinuteRow::default()
     };
     let commit = async |row| {
-        store.commit(CommitBatch { component_minutes: vec![row], ..Default::default() }).await.unwrap();
-        let minutes = store.component_minutes(1, None, ALL_MINUTES).await.unwrap().rows;
+        store.flush(FlushBatch { component_minutes: vec![row], ..Default::default() }).await.unwrap();
+        let minutes = store.component_minutes(PipelineKey(1), None, ALL_MINUTES).await.unwrap().rows;
         (minutes[0].received_events, minutes[0].received_bytes, minutes[0].sent_bytes)
     };
     assert_eq!(commit(row(None, 1)).await, (1, None, None));
@@ -178,13 +178,16 @@ async fn bytes_that_nobody_counts_are_unknown_and_not_zero(store: Arc<dyn Store>
 async fn a_failed_batch_leaves_nothing(store: Arc<dyn Store>) {
     let (environment, node) = with_pipeline(&*store).await;
     let bad = CommitBatch {
-        pipeline_minutes: vec![pipeline_minute(MINUTE, 1, 5)],
+        pipeline_names: vec![(1, "Renamed".into())],
+        logs: vec![log(6, 6, node.key.0, NOW)],
         events: vec![change(7, environment, node.key.0), change(7, environment, node.key.0)],
         head_seq: 7,
         ..CommitBatch::default()
     };
     assert!(store.commit(bad).await.is_err());
-    assert!(store.pipeline_minutes(1, None, ALL_MINUTES).await.unwrap().rows.is_empty());
+    assert!(store.list_logs(LogQuery { limit: 1, ..LogQuery::default() }).await.unwrap().is_empty());
+    let pipelines = store.list_pipelines(PipelineQuery { limit: 1, ..PipelineQuery::default() }).await.unwrap();
+    assert_eq!(pipelines[0].name, "Orders");
     assert_eq!(store.feed_position().await.unwrap().head, 0);
 }
 
@@ -198,17 +201,18 @@ async fn what_was_committed_is_loaded_again(store: Arc<dyn Store>) {
         last_seen_at,
     };
     let change = NodeChange { status: Some("HEALTHY".into()), ..NodeChange::default() };
-    let pulse = |health: Option<&str>| NodePulse { health: health.map(Into::into), ..NodePulse::default() };
-    let batch = CommitBatch {
+    let heartbeat = |health: Option<&str>| NodeHeartbeat { health: health.map(Into::into), ..NodeHeartbeat::default() };
+    let nodes = vec![(node.key.0, change)];
+    store.commit(CommitBatch { nodes, head_seq: 40, ..CommitBatch::default() }).await.unwrap();
+    let batch = FlushBatch {
         boots: vec![boot(0, 5, NOW), boot(1, 9, NOW - 1)],
-        pulses: vec![(node.key.0, pulse(Some("{}"))), (node.key.0, pulse(None))],
-        nodes: vec![(node.key.0, change)],
+        heartbeats: vec![(node.key.0, heartbeat(Some("{}"))), (node.key.0, heartbeat(None))],
         head_seq: 41,
-        ..CommitBatch::default()
+        ..FlushBatch::default()
     };
-    store.commit(batch).await.unwrap();
+    store.flush(batch).await.unwrap();
     let snapshot = store.load_ingest().await.unwrap();
-    assert_eq!((snapshot.position.head, snapshot.last_series), (41, 2));
+    assert_eq!((snapshot.position.head, snapshot.last_series), (41, SeriesKey(2)));
     let loaded = &snapshot.nodes[0];
     assert_eq!(loaded.status.as_str(), "HEALTHY");
     let seqs: Vec<_> = loaded.boots.iter().map(|(boot, seq)| (boot.to_string(), *seq)).collect();
@@ -218,8 +222,8 @@ async fn what_was_committed_is_loaded_again(store: Arc<dyn Store>) {
     let one = store.load_node(node.key).await.unwrap().unwrap();
     assert_eq!((one.boots, one.series), (loaded.boots.clone(), loaded.series.clone()));
     assert!(store.load_node(NodeKey(99)).await.unwrap().is_none());
-    let forget = CommitBatch { forgotten_boots: vec![(node.key.0, boots[0].into())], ..CommitBatch::default() };
-    store.commit(forget).await.unwrap();
+    let forget = FlushBatch { forgotten_boots: vec![(node.key.0, boots[0].into())], ..FlushBatch::default() };
+    store.flush(forget).await.unwrap();
     assert_eq!(store.load_node(node.key).await.unwrap().unwrap().boots.len(), 1);
 }
 
@@ -347,11 +351,12 @@ async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: A
     let batch = CommitBatch {
         logs,
         events: vec![EventRow { at: old, ..change(4, environment, node.key.0) }],
-        pipeline_minutes: vec![pipeline_minute(MINUTE - 1, 1, 1), pipeline_minute(MINUTE, 1, 2)],
         head_seq: 5,
         ..CommitBatch::default()
     };
     store.commit(batch).await.unwrap();
+    let pipeline_minutes = vec![pipeline_minute(MINUTE - 1, 1, 1), pipeline_minute(MINUTE, 1, 2)];
+    store.flush(FlushBatch { pipeline_minutes, head_seq: 5, ..FlushBatch::default() }).await.unwrap();
     assert_eq!(store.feed_position().await.unwrap().oldest, Oldest { log: 1, event: 1 });
     let cutoffs = Cutoffs {
         minutes_before: MINUTE,
@@ -366,7 +371,7 @@ async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: A
     assert_eq!(store.feed_position().await.unwrap().oldest, Oldest { log: 4, event: 5 });
     let kept = store.list_logs(LogQuery { limit: 10, ..LogQuery::default() }).await.unwrap();
     assert_eq!(kept.iter().map(|line| line.seq).collect::<Vec<_>>(), [5]);
-    assert_eq!(store.pipeline_minutes(1, None, ALL_MINUTES).await.unwrap().rows.len(), 1);
+    assert_eq!(store.pipeline_minutes(PipelineKey(1), None, ALL_MINUTES).await.unwrap().rows.len(), 1);
 }
 
 async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn Store>) {

@@ -5,7 +5,7 @@
 //! before `oldest_hour` (`oldest_day`) is never taken from its parts: some of them are expired.
 
 use super::level::Level;
-use crate::model::Step;
+use crate::model::Resolution;
 
 /// The databases' ways of saying the same. Parameters are `$1` in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Source {
 
     const NODE: Source = Source { table: "node", owner: "node" };
 
-    fn table(self, step: Step) -> String {
+    fn table(self, step: Resolution) -> String {
         format!("{}_{}s", self.table, step.as_str())
     }
 }
@@ -152,7 +152,13 @@ fn is_dirty(level: Level, at: &str) -> String {
 
 /// WITH, up to `found`: the rows of `wanted(id, node, component, kind)` from step $1 to before $2, each
 /// `at` its step, out of the largest parts that are summed. `columns` are those of a step's table.
-fn found(dialect: Dialect, step: Step, source: Source, wanted: &str, columns: impl Fn(Step) -> String) -> String {
+fn found(
+    dialect: Dialect,
+    step: Resolution,
+    source: Source,
+    wanted: &str,
+    columns: impl Fn(Resolution) -> String,
+) -> String {
     let mut with = vec![
         dialect.numbers("steps", "$1", "$2"),
         dialect.numbers("sixty", "0", "60"),
@@ -162,13 +168,13 @@ fn found(dialect: Dialect, step: Step, source: Source, wanted: &str, columns: im
     let mut parts = Vec::new();
     let all = "wanted.id, wanted.node, wanted.component, wanted.kind";
     let whole = "FROM steps CROSS JOIN wanted";
-    if step == Step::Day {
+    if step == Resolution::Day {
         let dirty = is_dirty(Level::Days, "steps.n");
         with.push(format!("day_cells AS (SELECT steps.n AS at, steps.n AS n, {all}, {dirty} AS dirty {whole})"));
-        parts.push((Step::Day, "day_cells", "NOT cells.dirty"));
+        parts.push((Resolution::Day, "day_cells", "NOT cells.dirty"));
     }
-    if step >= Step::Hour {
-        with.push(if step == Step::Hour {
+    if step >= Resolution::Hour {
+        with.push(if step == Resolution::Hour {
             let dirty = is_dirty(Level::Hours, "steps.n");
             format!("hour_cells AS (SELECT steps.n AS at, steps.n AS n, {all}, {dirty} AS dirty {whole})")
         } else {
@@ -178,15 +184,15 @@ fn found(dialect: Dialect, step: Step, source: Source, wanted: &str, columns: im
                 "hour_cells AS (SELECT wanted.at, {hour} AS n, {all}, {dirty} AS dirty {within} WHERE wanted.dirty)"
             )
         });
-        parts.push((Step::Hour, "hour_cells", "NOT cells.dirty"));
+        parts.push((Resolution::Hour, "hour_cells", "NOT cells.dirty"));
     }
-    with.push(if step == Step::Minute {
+    with.push(if step == Resolution::Minute {
         format!("minute_cells AS (SELECT steps.n AS at, steps.n AS n, {all} {whole})")
     } else {
         let within = "FROM hour_cells AS wanted CROSS JOIN sixty WHERE wanted.dirty";
         format!("minute_cells AS (SELECT wanted.at, wanted.n * 60 + sixty.n AS n, {all} {within})")
     });
-    parts.push((Step::Minute, "minute_cells", "1 = 1"));
+    parts.push((Resolution::Minute, "minute_cells", "1 = 1"));
     let found = parts.into_iter().map(|(step, cells, condition)| {
         let rows = dialect.lookup(&source.table(step), (step.as_str(), "cells.n"), (source.owner, "cells.id"));
         let columns = columns(step);
@@ -197,7 +203,7 @@ fn found(dialect: Dialect, step: Step, source: Source, wanted: &str, columns: im
 }
 
 /// The history of pipeline $3 from step $1 to before $2, summed over nodes or of node $4.
-pub(super) fn history(dialect: Dialect, subject: Subject, step: Step) -> String {
+pub(super) fn history(dialect: Dialect, subject: Subject, step: Resolution) -> String {
     let wanted = format!(
         "SELECT id, node, component, kind FROM series \
          WHERE pipeline = $3 AND {} AND ($4 IS NULL OR node = $4)",
@@ -222,17 +228,17 @@ pub(super) fn series_of_pipeline(dialect: Dialect, subject: Subject) -> String {
 }
 
 /// The history of host $3 from step $1 to before $2: spans of the largest parts, in order.
-pub(super) fn node_history(dialect: Dialect, step: Step) -> String {
+pub(super) fn node_history(dialect: Dialect, step: Resolution) -> String {
     let wanted = "SELECT $3 AS id, $3 AS node, '' AS component, '' AS kind";
     let found = found(dialect, step, Source::NODE, wanted, span_columns);
     dialect.finish(format!("{found} SELECT * FROM found ORDER BY first_minute"))
 }
 
 /// The columns of a host's span, also out of the table of minutes, which has only what was last seen.
-fn span_columns(step: Step) -> String {
-    use super::span::{ADDED, COUNTERS, FIRSTS, GAUGES, WEIGHTED};
+fn span_columns(step: Resolution) -> String {
+    use super::host_aggregate::{ADDED, COUNTERS, FIRSTS, GAUGES, WEIGHTED};
     let stored = [GAUGES.as_slice(), &COUNTERS, &FIRSTS, &WEIGHTED, &ADDED].concat().join(", ");
-    if step != Step::Minute {
+    if step != Resolution::Minute {
         return format!("first_minute, last_minute, {stored}");
     }
     let firsts = COUNTERS.iter().map(|name| format!("{name} AS {name}_first"));
@@ -306,8 +312,8 @@ pub(super) fn replace_span(dialect: Dialect, level: Level, columns: &[&str], is_
 }
 
 /// The first and the last step in which a table of these has rows: an answer is never longer.
-pub(super) fn ends(table: &str, step: Step) -> String {
-    let parts = Step::ALL.into_iter().filter(|part| *part <= step).map(|part| {
+pub(super) fn ends(table: &str, step: Resolution) -> String {
+    let parts = Resolution::ALL.into_iter().filter(|part| *part <= step).map(|part| {
         let (key, factor) = (part.as_str(), step.minutes() / part.minutes());
         // Two sub-selects, because SQLite answers each from an end of the key.
         format!(

@@ -1,6 +1,6 @@
 //! What is summed into what, and where the database notes what is still to be summed.
 
-use crate::model::Step;
+use crate::model::Resolution;
 
 /// What is summed into what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,17 +12,17 @@ pub(super) enum Level {
 }
 
 impl Level {
-    pub(super) fn source(self) -> Step {
+    pub(super) fn source(self) -> Resolution {
         match self {
-            Level::Hours => Step::Minute,
-            Level::Days => Step::Hour,
+            Level::Hours => Resolution::Minute,
+            Level::Days => Resolution::Hour,
         }
     }
 
-    pub(super) fn target(self) -> Step {
+    pub(super) fn target(self) -> Resolution {
         match self {
-            Level::Hours => Step::Hour,
-            Level::Days => Step::Day,
+            Level::Hours => Resolution::Hour,
+            Level::Days => Resolution::Day,
         }
     }
 

@@ -8,8 +8,10 @@ pub(crate) mod access;
 mod bucket;
 #[cfg(test)]
 mod conformance;
+mod convert;
 pub(crate) mod disk;
 mod history;
+mod host_aggregate;
 mod level;
 pub(crate) mod postgres;
 pub(crate) mod queries;
@@ -17,8 +19,6 @@ mod replay;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod search;
-mod shapes;
-mod span;
 pub(crate) mod sqlite;
 pub(crate) mod transfer;
 
@@ -26,12 +26,12 @@ use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 
 pub(crate) use access::*;
-pub(crate) use bucket::MinuteCell;
+pub(crate) use bucket::MinuteBucket;
+pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use queries::*;
 pub(crate) use rows::*;
-pub(crate) use span::{NodeSpan, merged_spans};
 
-use crate::model::{EnvironmentKey, NodeKey, StepRange};
+use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 
 /// Why a store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +138,8 @@ pub(crate) trait Store: Send + Sync {
     async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError>;
     /// Writes a batch in one transaction. The batch comes back for what is done after.
     async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError>;
+    /// Writes rows of the write-ahead log in one transaction.
+    async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError>;
 
     /// Tokens and environments, unless they are still of this version.
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError>;
@@ -159,29 +161,29 @@ pub(crate) trait Store: Send + Sync {
     /// One node's holes, newest first.
     async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError>;
     /// One node's host by minute, hour or day: the parts that its spans are merged of, in order.
-    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Stored<NodeSpan>, StoreError>;
+    async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError>;
     /// The keys of the pipelines with this id, one per environment. Reads no state of any node.
     async fn find_pipelines(
         &self,
         environments: Option<Vec<EnvironmentKey>>,
         id: String,
-    ) -> Result<Vec<(i64, EnvironmentKey)>, StoreError>;
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError>;
     /// Pipelines of environments, by id, with their state on each node.
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
     /// A pipeline by minute, hour or day, summed over nodes unless one is named.
     async fn pipeline_minutes(
         &self,
-        pipeline: i64,
+        pipeline: PipelineKey,
         node: Option<NodeKey>,
-        range: StepRange,
-    ) -> Result<Stored<PipelineMinuteView>, StoreError>;
+        range: BucketRange,
+    ) -> Result<Persisted<PipelineMinuteView>, StoreError>;
     /// A pipeline's components by minute, hour or day, summed over nodes unless one is named.
     async fn component_minutes(
         &self,
-        pipeline: i64,
+        pipeline: PipelineKey,
         node: Option<NodeKey>,
-        range: StepRange,
-    ) -> Result<Stored<ComponentMinuteView>, StoreError>;
+        range: BucketRange,
+    ) -> Result<Persisted<ComponentMinuteView>, StoreError>;
     /// Puts up to `blocks` blocks of log lines into the index that searches use. Returns how many; 0
     /// when no block is complete.
     async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError>;

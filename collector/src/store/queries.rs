@@ -6,6 +6,7 @@ use systole_shared::events::EventType;
 use systole_shared::{LogLevel, NodeId, UnixMillis};
 
 use super::{ComponentMinuteRow, Oldest, PipelineMinuteRow, PipelineStatusRow};
+use crate::model::PipelineKey;
 use crate::model::add_known;
 use crate::model::{EnvironmentKey, NodeKey};
 
@@ -68,7 +69,7 @@ pub(crate) struct PipelineQuery {
 /// A pipeline with its state on each node.
 #[derive(Clone, Debug)]
 pub(crate) struct PipelineView {
-    pub key: i64,
+    pub key: PipelineKey,
     pub environment: EnvironmentKey,
     pub id: String,
     pub name: String,
@@ -77,10 +78,10 @@ pub(crate) struct PipelineView {
 
 /// Rows as they are stored, with what it takes to add the journal to them.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored<R> {
+pub(crate) struct Persisted<R> {
     pub rows: Vec<R>,
     /// Slices of the journal that were rows when these were read.
-    pub folds: u64,
+    pub flushes: u64,
     /// The series that were asked for.
     pub series: Vec<SeriesView>,
 }
@@ -252,7 +253,7 @@ pub(crate) struct LogQuery {
     pub environments: Option<Vec<EnvironmentKey>>,
     pub node: Option<NodeKey>,
     /// Keys of pipelines; `None`: all.
-    pub pipelines: Option<Vec<i64>>,
+    pub pipelines: Option<Vec<PipelineKey>>,
     /// This level and above.
     pub min_level: Option<LogLevel>,
     /// Text that the line holds, in any case.
@@ -281,7 +282,7 @@ pub(crate) struct LogView {
 pub(crate) struct StatusChangeQuery {
     pub environments: Option<Vec<EnvironmentKey>>,
     pub node: Option<NodeKey>,
-    pub pipelines: Option<Vec<i64>>,
+    pub pipelines: Option<Vec<PipelineKey>>,
     pub from: Option<UnixMillis>,
     pub to: Option<UnixMillis>,
     pub after: i64,

@@ -3,7 +3,7 @@
 use systole_shared::events::{Event, EventType, LogEntry, LogEntryLine};
 use systole_shared::{LogLevel, LogStream, PipelineId};
 
-use super::shapes::{LogColumns, parse_id, status_change_events};
+use super::convert::{LogColumns, parse_id, status_change_events};
 use super::{EventRow, Oldest, ReplayPage, ReplayQuery, StoreError, StoredEvent};
 
 /// Lines read at once for a replay. More than any one event has, so that at least one whole event

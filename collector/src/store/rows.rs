@@ -1,12 +1,14 @@
 //! Rows of the hot tables, shared by every store. Keys are the small integers of the dimension
 //! tables; times are Unix milliseconds; minutes are Unix minutes.
+//!
+//! Utilization is summed as busy milliseconds over milliseconds, and latency as microseconds over
+//! events. Whole numbers take three bytes on disk where fractions take eight.
 
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 
 use super::schema::*;
 use crate::model::compact_float;
-use crate::store::MinuteCell;
 
 /// A new pipeline of an environment.
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
@@ -53,15 +55,15 @@ pub(crate) struct NodeGapRow {
 
 /// What every report changes of its node. `None` leaves a column as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct NodePulse {
+pub(crate) struct NodeHeartbeat {
     pub health: Option<String>,
     pub host: Option<String>,
     pub last_seen_at: Option<i64>,
 }
 
-impl NodePulse {
+impl NodeHeartbeat {
     /// Takes what a later one knows.
-    pub(crate) fn renew(&mut self, later: NodePulse) {
+    pub(crate) fn renew(&mut self, later: NodeHeartbeat) {
         self.health = later.health.or_else(|| self.health.take());
         self.host = later.host.or_else(|| self.host.take());
         self.last_seen_at = later.last_seen_at.or(self.last_seen_at);
@@ -72,6 +74,7 @@ impl NodePulse {
 #[derive(Clone, Debug, Default, AsChangeset)]
 #[diesel(table_name = nodes)]
 pub(crate) struct NodeChange {
+    pub name: Option<String>,
     pub agent_version: Option<String>,
     pub vector_version: Option<String>,
     pub deployment_mode: Option<String>,
@@ -224,50 +227,35 @@ pub(crate) struct EventRow {
 /// A record of the journal.
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = journal, treat_none_as_default_value = false)]
-pub(crate) struct JournalRow {
+pub(crate) struct WalRow {
     pub id: i64,
     pub body: Vec<u8>,
 }
 
 /// How far the journal has become rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FoldMark {
-    /// Slices so far.
+pub(crate) struct FlushMark {
+    /// Chunks so far.
     pub number: u64,
     /// Records up to this one are becoming rows; 0: none are.
     pub to: i64,
-    /// Of these, cells up to this minute and node are rows already.
+    /// Of these, buckets up to this minute and node are rows already.
     pub minute: i64,
     pub node: i64,
 }
 
-/// Everything that one transaction of the committer writes.
+/// What the committer writes of reports, in one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct CommitBatch {
-    /// What reports add to minutes, for the journal; a store is given rows.
-    pub cells: Vec<MinuteCell>,
-    pub journal: Option<JournalRow>,
-    /// Records up to this one are removed.
-    pub journal_trim: Option<i64>,
-    pub fold: Option<FoldMark>,
+    /// What reports add to minutes, boots and heartbeats, packed.
+    pub wal: Option<WalRow>,
     pub pipelines: Vec<PipelineRow>,
     /// Pipelines that were renamed: key and new name.
     pub pipeline_names: Vec<(i64, String)>,
     pub series: Vec<SeriesRow>,
-    pub boots: Vec<NodeBootRow>,
-    /// Boots that a node has too many of.
-    pub forgotten_boots: Vec<(i64, String)>,
     pub gaps: Vec<NodeGapRow>,
-    pub pulses: Vec<(i64, NodePulse)>,
     pub nodes: Vec<(i64, NodeChange)>,
     pub statuses: Vec<PipelineStatusRow>,
-    pub pipeline_minutes: Vec<PipelineMinuteRow>,
-    pub component_minutes: Vec<ComponentMinuteRow>,
-    pub node_minutes: Vec<NodeMinuteRow>,
-    /// Hours of nodes, in Unix hours, that these minutes belong to.
-    pub dirty_hours: Vec<(i64, i64)>,
-    /// The same in Unix days.
-    pub dirty_days: Vec<(i64, i64)>,
     pub logs: Vec<LogRow>,
     pub events: Vec<EventRow>,
     /// Highest sequence number that was given out.
@@ -279,16 +267,44 @@ impl CommitBatch {
     pub(crate) fn row_count(&self) -> usize {
         self.pipelines.len()
             + self.series.len()
-            + self.boots.len()
             + self.gaps.len()
-            + self.pulses.len()
             + self.nodes.len()
             + self.statuses.len()
+            + self.logs.len()
+            + self.events.len()
+            + usize::from(self.wal.is_some())
+    }
+}
+
+/// What becomes rows of the records of the write-ahead log, in one transaction.
+#[derive(Debug, Default)]
+pub(crate) struct FlushBatch {
+    pub boots: Vec<NodeBootRow>,
+    /// Boots that a node has too many of.
+    pub forgotten_boots: Vec<(i64, String)>,
+    pub heartbeats: Vec<(i64, NodeHeartbeat)>,
+    pub pipeline_minutes: Vec<PipelineMinuteRow>,
+    pub component_minutes: Vec<ComponentMinuteRow>,
+    pub node_minutes: Vec<NodeMinuteRow>,
+    /// Hours of nodes, in Unix hours, that these minutes belong to.
+    pub dirty_hours: Vec<(i64, i64)>,
+    /// The same in Unix days.
+    pub dirty_days: Vec<(i64, i64)>,
+    /// Records up to this one are removed.
+    pub wal_trim: Option<i64>,
+    /// How far the log has become rows with this batch; `None` leaves it as it is.
+    pub mark: Option<FlushMark>,
+    /// Highest sequence number that is committed.
+    pub head_seq: u64,
+}
+
+impl FlushBatch {
+    /// Rows in all, for the metric of rows written.
+    pub(crate) fn row_count(&self) -> usize {
+        self.boots.len()
+            + self.heartbeats.len()
             + self.pipeline_minutes.len()
             + self.component_minutes.len()
             + self.node_minutes.len()
-            + self.logs.len()
-            + self.events.len()
-            + usize::from(self.journal.is_some())
     }
 }

@@ -1,4 +1,9 @@
 //! The watchdog that notices when a node falls silent.
+//!
+//! The grace after a start applies only to nodes that this process has not received a report from.
+//! A node that has reported since is UNREACHABLE after three intervals. A failing database is not a
+//! silent fleet: a node whose report could not be committed receives the grace again, and so does every
+//! node after two failed transactions in a row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +27,7 @@ pub(crate) async fn watch(fleet: Arc<Fleet>, committer: Committer, stop: Cancell
             _ = ticks.tick() => {}
         }
         for node in fleet.overdue(Instant::now()) {
-            if !committer.mark_silent(node).await {
+            if !committer.mark_unreachable(node).await {
                 return;
             }
         }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::model::Step;
+use crate::model::Resolution;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
-use crate::timeseries::Journal;
+use crate::timeseries::TimeSeries;
 
 /// Series in one transaction: with their 60 minutes that is some 10 ms.
 const BATCH_SERIES: u32 = 200;
@@ -29,7 +29,7 @@ const SETTLING: Duration = Duration::from_secs(120);
 /// Sums until it is stopped; the first time at once, for there may have been a pause.
 pub(crate) async fn roll_up_regularly(
     store: Arc<dyn Store>,
-    journal: Arc<Journal>,
+    timeseries: Arc<TimeSeries>,
     telemetry: Arc<Telemetry>,
     stop: CancellationToken,
 ) {
@@ -39,7 +39,7 @@ pub(crate) async fn roll_up_regularly(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
             // What became rows may be of hours that are over.
-            () = journal.folded() => {}
+            () = timeseries.flushed() => {}
         }
         pause = match activate(&*store, clock::now_ms()).await {
             Ok(0) => ROUND_PAUSE,
@@ -59,5 +59,5 @@ pub(crate) async fn roll_up_regularly(
 /// Sums one batch of what is due.
 async fn activate(store: &dyn Store, now: i64) -> Result<u64, StoreError> {
     let settled = now.saturating_sub(i64::try_from(SETTLING.as_millis()).unwrap_or(i64::MAX));
-    store.roll_up(settled.div_euclid(Step::Hour.ms()), BATCH_SERIES).await
+    store.roll_up(settled.div_euclid(Resolution::Hour.ms()), BATCH_SERIES).await
 }

@@ -62,13 +62,13 @@ pub(crate) struct Telemetry {
     pub commits: Counter,
     pub commit_failures: Counter,
     pub commit_seconds: Histogram,
-    pub fold_seconds: Histogram,
+    pub flush_seconds: Histogram,
     pub journal_rows: Gauge,
     pub journal_bytes: Gauge,
     pub history_cache_hits: Counter,
     pub history_cache_misses: Counter,
     pub rows_expired: Counter,
-    pub rows_cut: Counter,
+    pub rows_evicted: Counter,
     pub database_bytes: Family<TableLabel, Gauge>,
     /// Only where there is a file.
     pub database_file_bytes: Family<PartLabel, Gauge>,
@@ -83,7 +83,7 @@ pub(crate) struct Telemetry {
     pub feed_deliveries: Counter,
     pub feed_replays: Counter,
     pub feed_gaps: Family<ReasonLabel, Counter>,
-    pub feed_closes: Family<ReasonLabel, Counter>,
+    pub feed_streams_closed: Family<ReasonLabel, Counter>,
     pub feed_refused: Family<ReasonLabel, Counter>,
     pub feed_lag_events: Gauge,
     pub feed_lag_seconds: Gauge<f64, AtomicU64>,
@@ -92,7 +92,7 @@ pub(crate) struct Telemetry {
     pub ring_components: Gauge,
     pub ring_component_samples: Gauge,
     pub ring_pipeline_samples: Gauge,
-    pub rings_shed: Family<ActionLabel, Gauge>,
+    pub samples_evicted: Family<ActionLabel, Counter>,
     pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
     pub resident_bytes: Gauge,
@@ -115,9 +115,9 @@ impl Telemetry {
         let seconds = || Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]);
         let commit_seconds = seconds();
         systole.register_with_unit("commit", "Time of one transaction", Unit::Seconds, commit_seconds.clone());
-        let fold_seconds = seconds();
+        let flush_seconds = seconds();
         let help = "Time of one transaction that makes rows of the journal";
-        systole.register_with_unit("journal_fold", help, Unit::Seconds, fold_seconds.clone());
+        systole.register_with_unit("journal_fold", help, Unit::Seconds, flush_seconds.clone());
         let mut telemetry = Telemetry {
             reports_applied: metric!("reports_applied", "Reports committed", Counter::default()),
             reports_duplicate: metric!(
@@ -148,7 +148,7 @@ impl Telemetry {
             commits: metric!("commits", "Transactions committed", Counter::default()),
             commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
             commit_seconds,
-            fold_seconds,
+            flush_seconds,
             journal_rows: metric!("journal_rows", "Rows that are in the journal only", Gauge::default()),
             journal_bytes: metric!("journal_bytes", "Bytes of the journal's records", Gauge::default()),
             history_cache_hits: metric!(
@@ -162,7 +162,7 @@ impl Telemetry {
                 Counter::default()
             ),
             rows_expired: metric!("rows_expired", "Rows removed after their retention", Counter::default()),
-            rows_cut: metric!("rows_cut", "Rows removed early because the disk is low", Counter::default()),
+            rows_evicted: metric!("rows_evicted", "Rows removed early because the disk is low", Counter::default()),
             database_bytes: metric!("database_bytes", "Bytes of a table with its indexes", Family::default()),
             database_file_bytes: metric!(
                 "database_file_bytes",
@@ -188,7 +188,7 @@ impl Telemetry {
             feed_deliveries: metric!("feed_deliveries", "Events handed to subscribers", Counter::default()),
             feed_replays: metric!("feed_replays", "Replays served from the database", Counter::default()),
             feed_gaps: metric!("feed_gaps", "Gaps announced to subscribers", Family::default()),
-            feed_closes: metric!("feed_closes", "Streams that ended", Family::default()),
+            feed_streams_closed: metric!("feed_streams_closed", "Streams that ended", Family::default()),
             feed_refused: metric!("feed_refused", "Streams not opened because there are too many", Family::default()),
             feed_lag_events: metric!(
                 "feed_slowest_lag_events",
@@ -213,7 +213,11 @@ impl Telemetry {
                 "Samples that a pipeline's ring keeps at most",
                 Gauge::default()
             ),
-            rings_shed: metric!("rings_shed", "Rings shrunk or dropped for the budget", Family::default()),
+            samples_evicted: metric!(
+                "samples_evicted",
+                "Rings of samples shrunk or dropped for the budget",
+                Family::default()
+            ),
             nodes: metric!("nodes", "Nodes by state", Family::default()),
             ingest_queue: metric!("ingest_queue_length", "Requests that wait for the committer", Gauge::default()),
             resident_bytes: Gauge::default(),

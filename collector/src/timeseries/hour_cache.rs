@@ -1,8 +1,8 @@
 //! Hours that are over, as their rows sum them over nodes, so that nobody sums them again.
 //!
 //! A day of a pipeline by minute is a look-up per minute and node, and all but the last hour of it
-//! hardly ever changes. What is kept here is always what the rows say at the number of the slice that
-//! was written last: it lies under the lock of [`Pending`], which drops the hours that a slice touches
+//! hardly ever changes. What is kept here is always what the rows say at the number of the chunk that
+//! was written last: it lies under the lock of [`Memtable`], which drops the hours that a chunk touches
 //! as it is noted as written, and takes only what was read at that very number.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use systole_shared::UnixMillis;
 
-use super::memtable::Pending;
-use crate::model::{Step, StepRange};
-use crate::store::{PipelineMinuteView, Stored};
+use super::memtable::Memtable;
+use crate::model::{BucketRange, PipelineKey, Resolution};
+use crate::store::{Persisted, PipelineMinuteView};
 
 /// Memory of what is kept: 8,000 full hours, which are the last two days of 160 pipelines.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -32,14 +32,14 @@ type Rows = Arc<[PipelineMinuteView]>;
 
 /// The hours by their number and pipeline.
 #[derive(Debug)]
-pub(super) struct Hours {
-    entries: BTreeMap<i64, HashMap<i64, Entry>>,
+pub(super) struct HourCache {
+    entries: BTreeMap<i64, HashMap<PipelineKey, Entry>>,
     /// Hours and pipelines in the order of their last use.
-    uses: BTreeMap<u64, (i64, i64)>,
+    uses: BTreeMap<u64, (i64, PipelineKey)>,
     last_use: u64,
     bytes: usize,
     budget: usize,
-    /// How often rows have changed without a slice.
+    /// How often rows have changed without a chunk.
     changes: u64,
     pub counts: HourCounts,
 }
@@ -62,10 +62,10 @@ struct Entry {
 /// What is known of a range, and what is to be read from rows.
 #[derive(Debug)]
 pub(super) struct LookUp {
-    pipeline: i64,
-    range: StepRange,
+    pipeline: PipelineKey,
+    range: BucketRange,
     /// From the first to the last hour that is missing; may be empty.
-    pub missing: StepRange,
+    pub missing: BucketRange,
     /// The first hour that is not over.
     open: i64,
     /// Those outside of `missing`.
@@ -74,9 +74,9 @@ pub(super) struct LookUp {
     changes: u64,
 }
 
-impl Default for Hours {
+impl Default for HourCache {
     fn default() -> Self {
-        Hours {
+        HourCache {
             entries: BTreeMap::new(),
             uses: BTreeMap::new(),
             last_use: 0,
@@ -92,8 +92,8 @@ fn size(rows: &Rows) -> usize {
     ENTRY_BYTES + size_of_val::<[PipelineMinuteView]>(rows)
 }
 
-impl Hours {
-    fn get(&mut self, hour: i64, pipeline: i64) -> Option<Rows> {
+impl HourCache {
+    fn get(&mut self, hour: i64, pipeline: PipelineKey) -> Option<Rows> {
         let entry = self.entries.get_mut(&hour)?.get_mut(&pipeline)?;
         self.uses.remove(&entry.used);
         self.last_use += 1;
@@ -102,7 +102,7 @@ impl Hours {
         Some(Arc::clone(&entry.rows))
     }
 
-    fn insert(&mut self, hour: i64, pipeline: i64, rows: Rows) {
+    fn insert(&mut self, hour: i64, pipeline: PipelineKey, rows: Rows) {
         self.remove(hour, pipeline);
         self.last_use += 1;
         self.bytes += size(&rows);
@@ -115,7 +115,7 @@ impl Hours {
         }
     }
 
-    fn remove(&mut self, hour: i64, pipeline: i64) {
+    fn remove(&mut self, hour: i64, pipeline: PipelineKey) {
         let Some(pipelines) = self.entries.get_mut(&hour) else { return };
         if let Some(entry) = pipelines.remove(&pipeline) {
             self.bytes -= size(&entry.rows);
@@ -126,7 +126,7 @@ impl Hours {
         }
     }
 
-    /// The rows of an hour have changed by a slice.
+    /// The rows of an hour have changed by a chunk.
     pub(super) fn drop_hour(&mut self, hour: i64) {
         for entry in self.entries.remove(&hour).into_iter().flat_map(HashMap::into_values) {
             self.bytes -= size(&entry.rows);
@@ -153,14 +153,14 @@ impl Hours {
     }
 }
 
-impl Pending {
+impl Memtable {
     /// What is known of a pipeline's minutes; `None` where it is not looked for. The caller reads.
-    pub(super) fn look_up(&mut self, pipeline: i64, range: StepRange, now: UnixMillis) -> Option<LookUp> {
+    pub(super) fn look_up(&mut self, pipeline: PipelineKey, range: BucketRange, now: UnixMillis) -> Option<LookUp> {
         let length = range.to.checked_sub(range.from)?;
-        if range.step != Step::Minute || !(1..=MAX_HOURS * 60).contains(&length) {
+        if range.step != Resolution::Minute || !(1..=MAX_HOURS * 60).contains(&length) {
             return None;
         }
-        let open = (now - SETTLING_MS).div_euclid(Step::Hour.ms());
+        let open = (now - SETTLING_MS).div_euclid(Resolution::Hour.ms());
         let hours = range.from.div_euclid(60)..(range.to - 1).div_euclid(60) + 1;
         let mut known = Vec::new();
         let mut missing = None;
@@ -171,11 +171,11 @@ impl Pending {
             }
         }
         let missing = match missing {
-            None => StepRange { to: range.from, ..range },
+            None => BucketRange { to: range.from, ..range },
             Some((first, last)) => {
                 known.retain(|(hour, _)| *hour < first || *hour > last);
                 // Hours that are over are read as a whole, to be kept.
-                StepRange {
+                BucketRange {
                     from: if first < open { first * 60 } else { range.from.max(first * 60) },
                     to: if last < open { (last + 1) * 60 } else { range.to },
                     ..range
@@ -188,19 +188,19 @@ impl Pending {
 
     /// Puts together what was known and what was read, and keeps the latter; `None` when what was
     /// known had changed before the other was read.
-    pub(super) fn put_together(
+    pub(super) fn merge(
         &mut self,
         found: LookUp,
-        read: Stored<PipelineMinuteView>,
-    ) -> Option<Stored<PipelineMinuteView>> {
+        read: Persisted<PipelineMinuteView>,
+    ) -> Option<Persisted<PipelineMinuteView>> {
         let LookUp { pipeline, range, missing, open, known, written, changes } = found;
-        if !self.leave_alone(written, read.folds, |hour| known.iter().any(|(of, _)| *of == hour)) {
+        if !self.is_unchanged_between(written, read.flushes, |hour| known.iter().any(|(of, _)| *of == hour)) {
             return None;
         }
         let over = missing.from.div_euclid(60)..missing.to.div_euclid(60).min(open);
         self.hours.counts.hits += known.len() as u64;
         self.hours.counts.misses += over.clone().count() as u64;
-        if self.written() == read.folds && self.hours.changes == changes {
+        if self.written() == read.flushes && self.hours.changes == changes {
             for hour in over {
                 let rows = read.rows.iter().filter(|row| row.at.div_euclid(60) == hour).cloned().collect();
                 self.hours.insert(hour, pipeline, rows);
@@ -208,7 +208,7 @@ impl Pending {
         }
         let known = known.iter().flat_map(|(_, rows)| rows.iter().cloned());
         let rows = known.chain(read.rows).filter(|row| (range.from..range.to).contains(&row.at)).collect();
-        Some(Stored { rows, ..read })
+        Some(Persisted { rows, ..read })
     }
 }
 
@@ -216,21 +216,23 @@ impl Pending {
 mod tests {
     use super::*;
 
+    const PIPELINE: PipelineKey = PipelineKey(7);
+
     fn rows(hour: i64) -> Rows {
         (0..60).map(|minute| PipelineMinuteView::empty(hour * 60 + minute)).collect()
     }
 
     #[test]
     fn the_hours_that_nobody_asked_for_go_when_memory_is_used_up() {
-        let mut hours = Hours { budget: 3 * size(&rows(0)), ..Hours::default() };
+        let mut hours = HourCache { budget: 3 * size(&rows(0)), ..HourCache::default() };
         for hour in 0..3 {
-            hours.insert(hour, 7, rows(hour));
+            hours.insert(hour, PIPELINE, rows(hour));
         }
-        assert!(hours.get(0, 7).is_some());
-        hours.insert(3, 7, rows(3));
-        assert!(hours.get(1, 7).is_none(), "it was not used for longest");
-        assert!([0, 2, 3].iter().all(|hour| hours.get(*hour, 7).is_some()));
-        hours.insert(3, 7, rows(3));
+        assert!(hours.get(0, PIPELINE).is_some());
+        hours.insert(3, PIPELINE, rows(3));
+        assert!(hours.get(1, PIPELINE).is_none(), "it was not used for longest");
+        assert!([0, 2, 3].iter().all(|hour| hours.get(*hour, PIPELINE).is_some()));
+        hours.insert(3, PIPELINE, rows(3));
         assert_eq!((hours.bytes, hours.uses.len()), (hours.budget, 3));
         hours.drop_hour(3);
         hours.drop_before(2 * 60 + 1);
@@ -239,23 +241,26 @@ mod tests {
 
     #[test]
     fn only_hours_that_are_over_are_kept_and_they_are_read_as_a_whole() {
-        let mut pending = Pending::default();
+        let mut memtable = Memtable::default();
         // Five minutes after the end of hour 10.
-        let now = 11 * Step::Hour.ms() + SETTLING_MS;
-        let range = StepRange { step: Step::Minute, from: 9 * 60 + 30, to: 11 * 60 + 5 };
-        let early = pending.look_up(1, range, now - 1).unwrap();
+        let now = 11 * Resolution::Hour.ms() + SETTLING_MS;
+        let range = BucketRange { step: Resolution::Minute, from: 9 * 60 + 30, to: 11 * 60 + 5 };
+        let early = memtable.look_up(PIPELINE, range, now - 1).unwrap();
         assert_eq!((early.open, early.missing.from, early.missing.to), (10, 9 * 60, range.to));
-        let found = pending.look_up(1, range, now).unwrap();
+        let found = memtable.look_up(PIPELINE, range, now).unwrap();
         let all = (9..12).flat_map(|hour| rows(hour).to_vec()).filter(|row| row.at < range.to).collect();
-        let stored = pending.put_together(found, Stored { rows: all, folds: 0, series: Vec::new() }).unwrap();
+        let stored = memtable.merge(found, Persisted { rows: all, flushes: 0, series: Vec::new() }).unwrap();
         assert_eq!((stored.rows.len(), stored.rows[0].at), (95, range.from));
-        assert_eq!(pending.hours.entries.keys().copied().collect::<Vec<_>>(), [9, 10]);
-        let found = pending.look_up(1, range, now).unwrap();
+        assert_eq!(memtable.hours.entries.keys().copied().collect::<Vec<_>>(), [9, 10]);
+        let found = memtable.look_up(PIPELINE, range, now).unwrap();
         assert_eq!((found.missing.from, found.missing.to), (11 * 60, range.to));
         let latest = rows(11).iter().take(5).cloned().collect();
-        let again = pending.put_together(found, Stored { rows: latest, folds: 0, series: Vec::new() }).unwrap();
+        let again = memtable.merge(found, Persisted { rows: latest, flushes: 0, series: Vec::new() }).unwrap();
         assert_eq!(again.rows, stored.rows);
-        assert_eq!(pending.hours.counts, HourCounts { hits: 2, misses: 2 });
-        assert!(pending.look_up(1, StepRange { to: i64::MAX, ..range }, now).is_none(), "nobody counts these hours");
+        assert_eq!(memtable.hours.counts, HourCounts { hits: 2, misses: 2 });
+        assert!(
+            memtable.look_up(PIPELINE, BucketRange { to: i64::MAX, ..range }, now).is_none(),
+            "nobody counts these hours"
+        );
     }
 }

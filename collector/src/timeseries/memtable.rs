@@ -1,9 +1,9 @@
-//! What is in the journal and not in its rows yet, in memory.
+//! What is in the write-ahead log and not in its rows yet, in memory.
 //!
-//! `active` takes what is committed. To become rows it is sealed: cut into slices, which are written
-//! one transaction each under growing numbers. The database knows the number of the last slice that
-//! it has (`meta.folds`), so that whoever has read rows at one number adds the slices above it and
-//! `active`, and counts everything once. A slice that is written is kept until the last reader that
+//! `active` takes what is committed. To become rows it is sealed: cut into chunks, which are written
+//! one transaction each under growing numbers. The database knows the number of the last chunk that
+//! it has (`meta.folds`), so that whoever has read rows at one number adds the chunks above it and
+//! `active`, and counts everything once. A chunk that is written is kept until the last reader that
 //! may have begun before it is done.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,92 +11,92 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::hour_cache::Hours;
-use super::wal::Record;
-use crate::store::MinuteCell;
-use crate::store::{FoldMark, NodeBootRow, NodePulse};
+use super::hour_cache::HourCache;
+use super::wal::WalRecord;
+use crate::store::MinuteBucket;
+use crate::store::{FlushMark, NodeBootRow, NodeHeartbeat};
 
-/// Rows of one slice: about ten milliseconds of the writer.
-const SLICE_ROWS: usize = 2_000;
+/// Rows of one chunk: about ten milliseconds of the writer.
+const CHUNK_ROWS: usize = 2_000;
 
-/// Hosts and boots of one slice; they lie apart, which makes them dearer than minutes.
-const SLICE_NODES: usize = 500;
+/// Hosts and boots of one chunk; they lie apart, which makes them dearer than minutes.
+const CHUNK_NODES: usize = 500;
 
 /// Records that are removed in one transaction.
-const SLICE_RECORDS: i64 = 100;
+const CHUNK_RECORDS: i64 = 100;
 
 /// Rows that wait, not yet sealed.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    pub cells: HashMap<(i64, i64), MinuteCell>,
+pub(super) struct ActiveRows {
+    pub buckets: HashMap<(i64, i64), MinuteBucket>,
     /// By node and boot; `None`: forgotten.
     pub boots: HashMap<(i64, String), Option<NodeBootRow>>,
-    pub pulses: HashMap<i64, NodePulse>,
+    pub heartbeats: HashMap<i64, NodeHeartbeat>,
     pub rows: usize,
 }
 
 /// What one transaction makes rows of.
 #[derive(Debug, Default)]
-pub(super) struct Slice {
+pub(super) struct FlushChunk {
     pub number: u64,
     /// By minute and node.
-    pub cells: Vec<MinuteCell>,
+    pub buckets: Vec<MinuteBucket>,
     pub boots: Vec<NodeBootRow>,
     pub forgotten_boots: Vec<(i64, String)>,
-    pub pulses: Vec<(i64, NodePulse)>,
+    pub heartbeats: Vec<(i64, NodeHeartbeat)>,
     /// Records up to this one are removed.
     pub trim_to: Option<i64>,
-    pub mark: FoldMark,
+    pub mark: FlushMark,
 }
 
-impl Slice {
+impl FlushChunk {
     fn row_count(&self) -> usize {
-        self.cells.iter().map(MinuteCell::row_count).sum()
+        self.buckets.iter().map(MinuteBucket::row_count).sum()
     }
 
-    /// The hours that its cells lie in, some perhaps twice.
+    /// The hours that its buckets lie in, some perhaps twice.
     fn hours(&self) -> Vec<i64> {
-        let mut hours: Vec<_> = self.cells.iter().map(|cell| cell.minute.div_euclid(60)).collect();
+        let mut hours: Vec<_> = self.buckets.iter().map(|bucket| bucket.minute.div_euclid(60)).collect();
         hours.dedup();
         hours
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Pending {
-    pub active: Waiting,
+pub(super) struct Memtable {
+    pub active: ActiveRows,
     /// By number. Those up to `written` are kept for readers only.
-    slices: VecDeque<Arc<Slice>>,
-    /// Number of the slice that was written last.
+    chunks: VecDeque<Arc<FlushChunk>>,
+    /// Number of the chunk that was written last.
     written: u64,
     /// How many readers may have begun when this number was the last.
     readers: BTreeMap<u64, usize>,
-    /// Record that was written last.
+    /// The record that was written last.
     last_record: i64,
-    /// Numbers and bytes of the records that are in the journal.
+    /// Numbers and bytes of the records that are in the write-ahead log.
     records: VecDeque<(i64, u64)>,
     /// Bytes of all of them.
     bytes: u64,
-    /// Rows in slices that are not written.
+    /// Rows in chunks that are not written.
     sealed_rows: usize,
     /// Highest sequence number of the feed that is committed.
     pub head_seq: u64,
     /// What the rows say up to `written`.
-    pub hours: Hours,
+    pub hours: HourCache,
 }
 
-impl Waiting {
-    pub(super) fn add(&mut self, record: Record) {
-        for cell in record.cells {
-            match self.cells.entry((cell.minute, cell.node)) {
+impl ActiveRows {
+    pub(super) fn add(&mut self, record: WalRecord) {
+        for bucket in record.buckets {
+            match self.buckets.entry((bucket.minute, bucket.node)) {
                 std::collections::hash_map::Entry::Occupied(mut known) => {
                     let before = known.get().row_count();
-                    known.get_mut().add(cell);
+                    known.get_mut().add(bucket);
                     self.rows += known.get().row_count() - before;
                 }
                 std::collections::hash_map::Entry::Vacant(free) => {
-                    self.rows += cell.row_count();
-                    free.insert(cell);
+                    self.rows += bucket.row_count();
+                    free.insert(bucket);
                 }
             }
         }
@@ -106,94 +106,95 @@ impl Waiting {
         for boot in record.boots {
             self.boots.insert((boot.node, boot.boot.clone()), Some(boot));
         }
-        for (node, pulse) in record.pulses {
-            self.pulses.entry(node).or_default().renew(pulse);
+        for (node, heartbeat) in record.heartbeats {
+            self.heartbeats.entry(node).or_default().renew(heartbeat);
         }
     }
 
-    /// Cuts it into slices behind `number`, of records up to `to`. Cells up to `after` are rows already.
+    /// Cuts it into chunks behind `number`, of records up to `to`. Buckets up to `after` are rows already.
     /// The order depends on nothing but what is in it, so that it is the same after a restart.
-    fn cut(self, number: u64, to: i64, after: (i64, i64)) -> Vec<Slice> {
-        let mut cells: Vec<_> = self.cells.into_values().filter(|cell| (cell.minute, cell.node) > after).collect();
-        cells.sort_unstable_by_key(|cell| (cell.minute, cell.node));
-        let mut slices: Vec<Slice> = Vec::new();
-        let mut rows = SLICE_ROWS;
+    fn cut(self, number: u64, to: i64, after: (i64, i64)) -> Vec<FlushChunk> {
+        let mut buckets: Vec<_> =
+            self.buckets.into_values().filter(|bucket| (bucket.minute, bucket.node) > after).collect();
+        buckets.sort_unstable_by_key(|bucket| (bucket.minute, bucket.node));
+        let mut chunks: Vec<FlushChunk> = Vec::new();
+        let mut rows = CHUNK_ROWS;
         let mut done = after;
-        for cell in cells {
-            if rows >= SLICE_ROWS {
-                slices.push(Slice::default());
+        for bucket in buckets {
+            if rows >= CHUNK_ROWS {
+                chunks.push(FlushChunk::default());
                 rows = 0;
             }
-            // A cell without rows still marks its hour.
-            rows += cell.row_count().max(1);
-            done = (cell.minute, cell.node);
-            if let Some(slice) = slices.last_mut() {
-                slice.cells.push(cell);
-                slice.mark = FoldMark { minute: done.0, node: done.1, ..FoldMark::default() };
+            // A bucket without rows still marks its hour.
+            rows += bucket.row_count().max(1);
+            done = (bucket.minute, bucket.node);
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.buckets.push(bucket);
+                chunk.mark = FlushMark { minute: done.0, node: done.1, ..FlushMark::default() };
             }
         }
-        let mut nodes: BTreeMap<i64, Slice> = BTreeMap::new();
+        let mut nodes: BTreeMap<i64, FlushChunk> = BTreeMap::new();
         for ((node, boot), row) in self.boots {
-            let slice = nodes.entry(node).or_default();
+            let chunk = nodes.entry(node).or_default();
             match row {
-                Some(row) => slice.boots.push(row),
-                None => slice.forgotten_boots.push((node, boot)),
+                Some(row) => chunk.boots.push(row),
+                None => chunk.forgotten_boots.push((node, boot)),
             }
         }
-        for (node, pulse) in self.pulses {
-            nodes.entry(node).or_default().pulses.push((node, pulse));
+        for (node, heartbeat) in self.heartbeats {
+            nodes.entry(node).or_default().heartbeats.push((node, heartbeat));
         }
-        let mut count = SLICE_NODES;
+        let mut count = CHUNK_NODES;
         for (_, part) in nodes {
-            if count == SLICE_NODES {
-                slices.push(Slice {
-                    mark: FoldMark { minute: done.0, node: done.1, ..FoldMark::default() },
-                    ..Slice::default()
+            if count == CHUNK_NODES {
+                chunks.push(FlushChunk {
+                    mark: FlushMark { minute: done.0, node: done.1, ..FlushMark::default() },
+                    ..FlushChunk::default()
                 });
                 count = 0;
             }
             count += 1;
-            if let Some(slice) = slices.last_mut() {
-                slice.boots.extend(part.boots);
-                slice.forgotten_boots.extend(part.forgotten_boots);
-                slice.pulses.extend(part.pulses);
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.boots.extend(part.boots);
+                chunk.forgotten_boots.extend(part.forgotten_boots);
+                chunk.heartbeats.extend(part.heartbeats);
             }
         }
-        for (index, slice) in slices.iter_mut().enumerate() {
-            slice.number = number + 1 + index as u64;
+        for (index, chunk) in chunks.iter_mut().enumerate() {
+            chunk.number = number + 1 + index as u64;
             // In the order of their key for the database; a node has few.
-            slice.boots.sort_unstable_by(|a, b| (a.node, &a.boot).cmp(&(b.node, &b.boot)));
-            slice.mark = FoldMark { number: slice.number, to, ..slice.mark };
+            chunk.boots.sort_unstable_by(|a, b| (a.node, &a.boot).cmp(&(b.node, &b.boot)));
+            chunk.mark = FlushMark { number: chunk.number, to, ..chunk.mark };
         }
-        slices
+        chunks
     }
 }
 
-/// The records that were found in the journal.
-pub(super) struct Found {
-    pub mark: FoldMark,
+/// The records that were found in the write-ahead log.
+pub(super) struct Recovered {
+    pub mark: FlushMark,
     pub head_seq: u64,
     /// Numbers and bytes of records, the oldest first.
-    pub records: Vec<(i64, u64, Record)>,
+    pub records: Vec<(i64, u64, WalRecord)>,
 }
 
-impl Pending {
+impl Memtable {
     /// Begins anew with what the database has.
-    pub(super) fn load(&mut self, found: Found) {
+    pub(super) fn load(&mut self, found: Recovered) {
         let mark = found.mark;
         self.hours.clear();
-        let mut sealed = Waiting::default();
-        let mut active = Waiting::default();
+        let mut sealed = ActiveRows::default();
+        let mut active = ActiveRows::default();
         self.records = found.records.iter().map(|(id, bytes, _)| (*id, *bytes)).collect();
         self.bytes = self.records.iter().map(|(_, bytes)| bytes).sum();
-        // Behind everything that a slice may still remove.
+        // Behind everything that a chunk may still remove.
         self.last_record = self.records.back().map_or(0, |(id, _)| *id).max(mark.to);
         self.head_seq = found.head_seq;
         for (id, _, record) in found.records {
             if id <= mark.to { &mut sealed } else { &mut active }.add(record);
         }
         // What was written, perhaps without an answer, may still be needed by readers.
-        self.slices.retain(|slice| slice.number <= mark.number);
+        self.chunks.retain(|chunk| chunk.number <= mark.number);
         self.sealed_rows = 0;
         self.written = mark.number;
         self.active = active;
@@ -209,7 +210,7 @@ impl Pending {
     }
 
     /// A record is in the database.
-    pub(super) fn note_record(&mut self, id: i64, bytes: u64, record: Record) {
+    pub(super) fn note_record(&mut self, id: i64, bytes: u64, record: WalRecord) {
         self.last_record = id;
         self.records.push_back((id, bytes));
         self.bytes += bytes;
@@ -218,10 +219,10 @@ impl Pending {
 
     /// Whether nothing is sealed, and something could be.
     pub(super) fn is_idle(&self) -> bool {
-        self.next_slice().is_none()
+        self.next_chunk().is_none()
     }
 
-    /// Cuts what waits into slices, unless earlier ones are still to be written.
+    /// Cuts what waits into chunks, unless earlier ones are still to be written.
     pub(super) fn seal(&mut self) {
         if !self.is_idle() || self.records.is_empty() {
             return;
@@ -230,32 +231,37 @@ impl Pending {
         self.queue(active.cut(self.written, self.last_record, (i64::MIN, i64::MIN)), self.last_record);
     }
 
-    fn queue(&mut self, slices: Vec<Slice>, to: i64) {
+    fn queue(&mut self, chunks: Vec<FlushChunk>, to: i64) {
         let mut number = self.written;
-        for slice in slices {
-            number = slice.number;
-            self.sealed_rows += slice.row_count();
-            self.slices.push_back(Arc::new(slice));
+        for chunk in chunks {
+            number = chunk.number;
+            self.sealed_rows += chunk.row_count();
+            self.chunks.push_back(Arc::new(chunk));
         }
-        // Then the records go; their cells are all behind the last mark.
+        // Then the records go; their buckets are all behind the last mark.
         let mut from = self.records.front().map_or(1, |(id, _)| *id);
         while from <= to {
-            let end = (from + SLICE_RECORDS - 1).min(to);
+            let end = (from + CHUNK_RECORDS - 1).min(to);
             number += 1;
-            let whole = FoldMark { number, to: if end == to { 0 } else { to }, minute: i64::MAX, node: i64::MAX };
-            self.slices.push_back(Arc::new(Slice { number, trim_to: Some(end), mark: whole, ..Slice::default() }));
+            let whole = FlushMark { number, to: if end == to { 0 } else { to }, minute: i64::MAX, node: i64::MAX };
+            self.chunks.push_back(Arc::new(FlushChunk {
+                number,
+                trim_to: Some(end),
+                mark: whole,
+                ..FlushChunk::default()
+            }));
             from = end + 1;
         }
     }
 
-    /// The slice that is to be written next.
-    pub(super) fn next_slice(&self) -> Option<&Arc<Slice>> {
-        self.slices.iter().find(|slice| slice.number > self.written)
+    /// The chunk that is to be written next.
+    pub(super) fn next_chunk(&self) -> Option<&Arc<FlushChunk>> {
+        self.chunks.iter().find(|chunk| chunk.number > self.written)
     }
 
-    /// Slices that are still to be written.
-    pub(super) fn slices_left(&self) -> usize {
-        self.slices.iter().rev().take_while(|slice| slice.number > self.written).count()
+    /// Chunks that are still to be written.
+    pub(super) fn chunks_left(&self) -> usize {
+        self.chunks.iter().rev().take_while(|chunk| chunk.number > self.written).count()
     }
 
     /// Rows that wait, sealed or not.
@@ -263,19 +269,19 @@ impl Pending {
         self.active.rows + self.sealed_rows
     }
 
-    /// Bytes of the records in the journal.
+    /// Bytes of the records in the write-ahead log.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// A slice is in the database.
-    pub(super) fn note_written(&mut self, slice: &Slice) {
-        self.written = slice.number;
-        for hour in slice.hours() {
+    /// A chunk is in the database.
+    pub(super) fn note_written(&mut self, chunk: &FlushChunk) {
+        self.written = chunk.number;
+        for hour in chunk.hours() {
             self.hours.drop_hour(hour);
         }
-        self.sealed_rows -= slice.row_count();
-        if let Some(end) = slice.trim_to {
+        self.sealed_rows -= chunk.row_count();
+        if let Some(end) = chunk.trim_to {
             while let Some((_, bytes)) = self.records.pop_front_if(|(id, _)| *id <= end) {
                 self.bytes -= bytes;
             }
@@ -283,20 +289,20 @@ impl Pending {
         self.forget_written();
     }
 
-    /// Number of the slice that was written last.
+    /// Number of the chunk that was written last.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Whether it is certain that the slices behind `number` up to `folds` changed none of these hours.
-    /// For readers that began before: others' slices are not kept.
-    pub(super) fn leave_alone(&self, number: u64, folds: u64, hours: impl Fn(i64) -> bool) -> bool {
-        let behind = || self.slices.iter().filter(|slice| slice.number > number && slice.number <= folds);
-        folds.checked_sub(number) == Some(behind().count() as u64)
-            && !behind().any(|slice| slice.hours().into_iter().any(&hours))
+    /// Whether it is certain that the chunks behind `number` up to `flushes` changed none of these hours.
+    /// For readers that began before: others' chunks are not kept.
+    pub(super) fn is_unchanged_between(&self, number: u64, flushes: u64, hours: impl Fn(i64) -> bool) -> bool {
+        let behind = || self.chunks.iter().filter(|chunk| chunk.number > number && chunk.number <= flushes);
+        flushes.checked_sub(number) == Some(behind().count() as u64)
+            && !behind().any(|chunk| chunk.hours().into_iter().any(&hours))
     }
 
-    /// A reader begins; what gives its number has to be handed to [`Pending::end_reading`].
+    /// A reader begins; what gives its number has to be handed to [`Memtable::end_reading`].
     pub(super) fn begin_reading(&mut self) -> u64 {
         *self.readers.entry(self.written).or_default() += 1;
         self.written
@@ -314,29 +320,29 @@ impl Pending {
 
     fn forget_written(&mut self) {
         let needed = self.readers.keys().next().map_or(self.written, |oldest| self.written.min(*oldest));
-        while self.slices.front().is_some_and(|slice| slice.number <= needed) {
-            self.slices.pop_front();
+        while self.chunks.front().is_some_and(|chunk| chunk.number <= needed) {
+            self.chunks.pop_front();
         }
     }
 
-    /// The cells that are no rows yet for whoever has read rows at `folds`, the oldest first.
-    pub(super) fn cells_above(&self, folds: u64) -> impl Iterator<Item = &MinuteCell> {
-        let sealed = self.slices.iter().filter(move |slice| slice.number > folds).flat_map(|slice| &slice.cells);
-        sealed.chain(self.active.cells.values())
+    /// The buckets that are no rows yet for whoever has read rows at `flushes`, the oldest first.
+    pub(super) fn buckets_above(&self, flushes: u64) -> impl Iterator<Item = &MinuteBucket> {
+        let sealed = self.chunks.iter().filter(move |chunk| chunk.number > flushes).flat_map(|chunk| &chunk.buckets);
+        sealed.chain(self.active.buckets.values())
     }
 
     /// What is known of nodes, the oldest first.
-    pub(super) fn pulses(&self) -> impl Iterator<Item = (i64, &NodePulse)> {
-        let sealed = self.slices.iter().flat_map(|slice| &slice.pulses).map(|(node, pulse)| (*node, pulse));
-        sealed.chain(self.active.pulses.iter().map(|(node, pulse)| (*node, pulse)))
+    pub(super) fn heartbeats(&self) -> impl Iterator<Item = (i64, &NodeHeartbeat)> {
+        let sealed = self.chunks.iter().flat_map(|chunk| &chunk.heartbeats).map(|(node, heartbeat)| (*node, heartbeat));
+        sealed.chain(self.active.heartbeats.iter().map(|(node, heartbeat)| (*node, heartbeat)))
     }
 
     /// What is known of boots, the oldest first: nodes, boots, and their rows unless they are forgotten.
     pub(super) fn boots(&self) -> Vec<(i64, &str, Option<&NodeBootRow>)> {
         let mut boots = Vec::new();
-        for slice in &self.slices {
-            boots.extend(slice.forgotten_boots.iter().map(|(node, boot)| (*node, boot.as_str(), None)));
-            boots.extend(slice.boots.iter().map(|row| (row.node, row.boot.as_str(), Some(row))));
+        for chunk in &self.chunks {
+            boots.extend(chunk.forgotten_boots.iter().map(|(node, boot)| (*node, boot.as_str(), None)));
+            boots.extend(chunk.boots.iter().map(|row| (row.node, row.boot.as_str(), Some(row))));
         }
         let sealed = boots.len();
         boots.extend(self.active.boots.iter().map(|((node, boot), row)| (*node, boot.as_str(), row.as_ref())));

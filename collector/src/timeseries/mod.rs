@@ -1,9 +1,9 @@
-//! The journal: how a report is committed in a few microseconds and is a row a minute later.
+//! The time series: how a report is committed in a few microseconds and is a row a minute later.
 //!
 //! A row of a minute changes with every report of it, twelve times a minute and in sixty places per
 //! node. So the committer's transaction does not touch it: it adds one record that has everything the
 //! batch added (`wal`), and the sums are kept in memory (`memtable`). Once a minute they become
-//! rows, in slices of a few milliseconds, and the records go. After a crash the records are read
+//! rows, in chunks of a few milliseconds, and the records go. After a crash the records are read
 //! again. Queries add what is not in its rows yet (`merge_on_read`), so nobody sees any of this. Because all
 //! changes of minutes come by here, sums of hours that are over can be kept (`hour_cache`).
 
@@ -20,114 +20,110 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub(crate) use self::hour_cache::HourCounts;
-use self::memtable::{Found, Pending, Slice};
-use self::wal::Record;
+use self::memtable::{FlushChunk, Memtable, Recovered};
+pub(crate) use self::wal::WalRecord;
 use crate::clock;
-use crate::model::{EnvironmentKey, NodeKey, StepRange};
+use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey};
 use crate::store::{
-    CommitBatch, ComponentMinuteView, Cutoffs, IngestSnapshot, JournalRow, NodeQuery, NodeSpan, NodeView,
-    PipelineMinuteView, StateSnapshot, Store, StoreError, Stored,
+    CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, NodeQuery, NodeView,
+    Persisted, PipelineMinuteView, StateSnapshot, Store, StoreError, WalRow,
 };
 
 /// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
-/// Beyond it reports are not taken, until slices are written.
+/// Beyond it reports are not taken, until chunks are written.
 const MAX_PENDING_ROWS: usize = 1_500_000;
 
-/// How much the journal holds.
+/// How much the time series holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct JournalUsage {
+pub(crate) struct TimeSeriesUsage {
     /// Rows that wait.
     pub rows: usize,
     /// Bytes of records in the database.
     pub bytes: u64,
 }
 
-/// The journal over a store. All writing is the committer's.
-pub(crate) struct Journal {
+/// The time series over a store. All writing is the committer's.
+pub(crate) struct TimeSeries {
     store: Arc<dyn Store>,
-    pending: Mutex<Pending>,
+    memtable: Mutex<Memtable>,
     is_full: AtomicBool,
     /// Notified when everything that was sealed is rows.
-    folded: Notify,
+    flushed: Notify,
 }
 
-impl Journal {
+impl TimeSeries {
     /// Over a store of which nothing is loaded yet.
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Journal { store, pending: Mutex::default(), is_full: AtomicBool::new(false), folded: Notify::new() }
+        TimeSeries { store, memtable: Mutex::default(), is_full: AtomicBool::new(false), flushed: Notify::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Memtable> {
+        self.memtable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the committer must know before its first report, and after a transaction that failed.
     pub(crate) async fn load(&self) -> Result<IngestSnapshot, StoreError> {
         let mut snapshot = self.store.load_ingest().await?;
-        let records = std::mem::take(&mut snapshot.journal)
+        let records = std::mem::take(&mut snapshot.wal)
             .into_iter()
-            .map(|row| Ok((row.id, row.body.len() as u64, Record::unpack(&row.body)?)))
+            .map(|row| Ok((row.id, row.body.len() as u64, WalRecord::unpack(&row.body)?)))
             .collect::<Result<Vec<_>, StoreError>>()?;
-        let mut pending = self.lock();
-        pending.load(Found { mark: snapshot.fold, head_seq: snapshot.position.head, records });
-        self.note_fill(&pending);
-        merge_on_read::add_boots(&mut snapshot.nodes, &pending)?;
+        let mut memtable = self.lock();
+        memtable.load(Recovered { mark: snapshot.mark, head_seq: snapshot.position.head, records });
+        self.note_fill(&memtable);
+        merge_on_read::add_boots(&mut snapshot.nodes, &memtable)?;
         Ok(snapshot)
     }
 
-    /// Writes a batch in one transaction: minutes, boots and pulses as a record, the rest as rows.
-    pub(crate) async fn commit(&self, mut batch: CommitBatch) -> Result<CommitBatch, StoreError> {
-        let record = Record {
-            cells: std::mem::take(&mut batch.cells),
-            boots: std::mem::take(&mut batch.boots),
-            forgotten_boots: std::mem::take(&mut batch.forgotten_boots),
-            pulses: std::mem::take(&mut batch.pulses),
-        };
+    /// Writes a record and the rows that belong to it in one transaction.
+    pub(crate) async fn commit(&self, record: WalRecord, mut batch: CommitBatch) -> Result<CommitBatch, StoreError> {
         let mut bytes = 0;
         if !record.is_empty() {
-            let row = JournalRow { id: self.lock().next_record(), body: record.pack()? };
+            let row = WalRow { id: self.lock().next_record(), body: record.pack()? };
             bytes = row.body.len() as u64;
-            batch.journal = Some(row);
+            batch.wal = Some(row);
         }
         let batch = self.store.commit(batch).await?;
-        let mut pending = self.lock();
-        pending.head_seq = batch.head_seq;
-        if let Some(row) = &batch.journal {
-            pending.note_record(row.id, bytes, record);
+        let mut memtable = self.lock();
+        memtable.head_seq = batch.head_seq;
+        if let Some(row) = &batch.wal {
+            memtable.note_record(row.id, bytes, record);
         }
-        self.note_fill(&pending);
+        self.note_fill(&memtable);
         Ok(batch)
     }
 
     /// Makes everything that waits now ready to be written, unless something is already. Returns the
-    /// number of slices.
+    /// number of chunks.
     pub(crate) fn seal(&self) -> usize {
-        let mut pending = self.lock();
-        pending.seal();
-        pending.slices_left()
+        let mut memtable = self.lock();
+        memtable.seal();
+        memtable.chunks_left()
     }
 
-    /// Writes the next slice of what is sealed, in one transaction. Returns its number of rows; `None`
+    /// Writes the next chunk of what is sealed, in one transaction. Returns its number of rows; `None`
     /// when nothing is left.
-    pub(crate) async fn fold(&self) -> Result<Option<usize>, StoreError> {
-        let (slice, head_seq) = {
-            let pending = self.lock();
-            let Some(slice) = pending.next_slice() else { return Ok(None) };
-            (Arc::clone(slice), pending.head_seq)
+    pub(crate) async fn flush(&self) -> Result<Option<usize>, StoreError> {
+        let (chunk, head_seq) = {
+            let memtable = self.lock();
+            let Some(chunk) = memtable.next_chunk() else { return Ok(None) };
+            (Arc::clone(chunk), memtable.head_seq)
         };
-        let batch = self.store.commit(rows_of(&slice, head_seq)).await?;
-        let mut pending = self.lock();
-        pending.note_written(&slice);
-        self.note_fill(&pending);
-        if pending.is_idle() {
-            self.folded.notify_one();
+        let batch = rows_of(&chunk, head_seq);
+        let rows = batch.row_count();
+        self.store.flush(batch).await?;
+        let mut memtable = self.lock();
+        memtable.note_written(&chunk);
+        self.note_fill(&memtable);
+        if memtable.is_idle() {
+            self.flushed.notify_one();
         }
-        Ok(Some(batch.row_count()))
+        Ok(Some(rows))
     }
 
-    /// Waits for the end of a fold. One waiter is told, also of one that ended before it came.
-    pub(crate) async fn folded(&self) {
-        self.folded.notified().await;
+    /// Waits for the end of a flush. One waiter is told, also of one that ended before it came.
+    pub(crate) async fn flushed(&self) {
+        self.flushed.notified().await;
     }
 
     /// Whether so much waits that it has to be written first.
@@ -135,14 +131,14 @@ impl Journal {
         self.is_full.load(Ordering::Relaxed)
     }
 
-    fn note_fill(&self, pending: &Pending) {
-        self.is_full.store(pending.rows() > MAX_PENDING_ROWS, Ordering::Relaxed);
+    fn note_fill(&self, memtable: &Memtable) {
+        self.is_full.store(memtable.rows() > MAX_PENDING_ROWS, Ordering::Relaxed);
     }
 
     /// How much waits.
-    pub(crate) fn usage(&self) -> JournalUsage {
-        let pending = self.lock();
-        JournalUsage { rows: pending.rows(), bytes: pending.bytes() }
+    pub(crate) fn usage(&self) -> TimeSeriesUsage {
+        let memtable = self.lock();
+        TimeSeriesUsage { rows: memtable.rows(), bytes: memtable.bytes() }
     }
 
     /// How often sums of hours were there.
@@ -164,7 +160,7 @@ impl Journal {
     pub(crate) async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
         let _reading = self.read();
         let mut nodes = self.store.list_nodes(query).await?;
-        merge_on_read::add_pulses(&mut nodes, &self.lock());
+        merge_on_read::add_heartbeats(&mut nodes, &self.lock());
         Ok(nodes)
     }
 
@@ -175,12 +171,16 @@ impl Journal {
     ) -> Result<StateSnapshot, StoreError> {
         let _reading = self.read();
         let mut snapshot = self.store.snapshot(environments).await?;
-        merge_on_read::add_pulses(&mut snapshot.nodes, &self.lock());
+        merge_on_read::add_heartbeats(&mut snapshot.nodes, &self.lock());
         Ok(snapshot)
     }
 
     /// One node's host by minute, hour or day.
-    pub(crate) async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Vec<NodeSpan>, StoreError> {
+    pub(crate) async fn node_minutes(
+        &self,
+        node: NodeKey,
+        range: BucketRange,
+    ) -> Result<Vec<HostAggregate>, StoreError> {
         let _reading = self.read();
         let stored = self.store.node_minutes(node, range).await?;
         Ok(merge_on_read::node_minutes(stored, node, range, &self.lock()))
@@ -189,9 +189,9 @@ impl Journal {
     /// A pipeline by minute, hour or day, summed over nodes unless one is named.
     pub(crate) async fn pipeline_minutes(
         &self,
-        pipeline: i64,
+        pipeline: PipelineKey,
         node: Option<NodeKey>,
-        range: StepRange,
+        range: BucketRange,
     ) -> Result<Vec<PipelineMinuteView>, StoreError> {
         let _reading = self.read();
         let kept = if node.is_none() { self.read_hours(pipeline, range).await? } else { None };
@@ -206,20 +206,20 @@ impl Journal {
     /// [`Reading`] must have begun.
     async fn read_hours(
         &self,
-        pipeline: i64,
-        range: StepRange,
-    ) -> Result<Option<Stored<PipelineMinuteView>>, StoreError> {
+        pipeline: PipelineKey,
+        range: BucketRange,
+    ) -> Result<Option<Persisted<PipelineMinuteView>>, StoreError> {
         let Some(found) = self.lock().look_up(pipeline, range, clock::now_ms()) else { return Ok(None) };
         let stored = self.store.pipeline_minutes(pipeline, None, found.missing).await?;
-        Ok(self.lock().put_together(found, stored))
+        Ok(self.lock().merge(found, stored))
     }
 
     /// A pipeline's components by minute, hour or day, summed over nodes unless one is named.
     pub(crate) async fn component_minutes(
         &self,
-        pipeline: i64,
+        pipeline: PipelineKey,
         node: Option<NodeKey>,
-        range: StepRange,
+        range: BucketRange,
     ) -> Result<Vec<ComponentMinuteView>, StoreError> {
         let _reading = self.read();
         let stored = self.store.component_minutes(pipeline, node, range).await?;
@@ -227,41 +227,41 @@ impl Journal {
     }
 
     fn read(&self) -> Reading<'_> {
-        Reading { journal: self, number: self.lock().begin_reading() }
+        Reading { timeseries: self, number: self.lock().begin_reading() }
     }
 }
 
 /// Somebody reads rows: what becomes rows meanwhile is kept until it is known whether it was read.
 struct Reading<'a> {
-    journal: &'a Journal,
+    timeseries: &'a TimeSeries,
     number: u64,
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.journal.lock().end_reading(self.number);
+        self.timeseries.lock().end_reading(self.number);
     }
 }
 
-/// The transaction of a slice. It also marks the hours and days that are to be summed anew.
-fn rows_of(slice: &Slice, head_seq: u64) -> CommitBatch {
-    let mut batch = CommitBatch {
-        boots: slice.boots.clone(),
-        forgotten_boots: slice.forgotten_boots.clone(),
-        pulses: slice.pulses.clone(),
-        journal_trim: slice.trim_to,
-        fold: Some(slice.mark),
+/// The transaction of a chunk. It also marks the hours and days that are to be summed anew.
+fn rows_of(chunk: &FlushChunk, head_seq: u64) -> FlushBatch {
+    let mut batch = FlushBatch {
+        boots: chunk.boots.clone(),
+        forgotten_boots: chunk.forgotten_boots.clone(),
+        heartbeats: chunk.heartbeats.clone(),
+        wal_trim: chunk.trim_to,
+        mark: Some(chunk.mark),
         head_seq,
-        ..CommitBatch::default()
+        ..FlushBatch::default()
     };
     let mut hours = BTreeSet::new();
     let mut days = BTreeSet::new();
-    for cell in &slice.cells {
-        hours.insert((cell.minute.div_euclid(60), cell.node));
-        days.insert((cell.minute.div_euclid(1_440), cell.node));
-        batch.pipeline_minutes.extend_from_slice(&cell.pipelines);
-        batch.component_minutes.extend_from_slice(&cell.components);
-        batch.node_minutes.extend(cell.host.clone());
+    for bucket in &chunk.buckets {
+        hours.insert((bucket.minute.div_euclid(60), bucket.node));
+        days.insert((bucket.minute.div_euclid(1_440), bucket.node));
+        batch.pipeline_minutes.extend_from_slice(&bucket.pipelines);
+        batch.component_minutes.extend_from_slice(&bucket.components);
+        batch.node_minutes.extend(bucket.host.clone());
     }
     // In the order of the keys, so that the database touches each page once.
     batch.pipeline_minutes.sort_unstable_by_key(|row| (row.minute, row.series));

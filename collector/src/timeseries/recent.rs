@@ -1,6 +1,6 @@
 //! The last 720 samples of every pipeline and component, in memory: an hour at one report per 5 s.
 //!
-//! Rings grow in blocks, because most are never asked for in full, and share one byte budget. Under
+//! RecentSamples grow in blocks, because most are never asked for in full, and share one byte budget. Under
 //! pressure component rings shrink first (to 60 samples), then those go that nobody fills any more.
 //! When all are in use, components and then pipelines keep fewer samples: dropping rings that the next
 //! report makes anew would gain nothing. What went, and how much is kept, is told.
@@ -156,12 +156,12 @@ struct Inner {
     pushes: u64,
     /// What of [`LEVELS`] holds.
     level: usize,
-    shed: Shed,
+    evicted: Evicted,
 }
 
 /// What had to go for the budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shed {
+pub(crate) struct Evicted {
     pub shrunk_components: u64,
     pub shrunk_pipelines: u64,
     pub dropped_components: u64,
@@ -170,28 +170,28 @@ pub(crate) struct Shed {
 
 /// How much the rings hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RingUsage {
+pub(crate) struct SampleUsage {
     pub bytes: usize,
     pub pipelines: usize,
     pub components: usize,
     /// Samples that a ring of a component, and of a pipeline, keeps now.
     pub component_samples: usize,
     pub pipeline_samples: usize,
-    pub shed: Shed,
+    pub evicted: Evicted,
 }
 
 /// All rings.
 #[derive(Debug)]
-pub(crate) struct Rings {
+pub(crate) struct RecentSamples {
     inner: Mutex<Inner>,
     budget_bytes: usize,
     pushed: watch::Sender<u64>,
 }
 
-impl Rings {
+impl RecentSamples {
     /// No rings yet, with room for `budget_bytes` of samples.
     pub(crate) fn new(budget_bytes: usize) -> Self {
-        Rings { inner: Mutex::default(), budget_bytes, pushed: watch::Sender::new(0) }
+        RecentSamples { inner: Mutex::default(), budget_bytes, pushed: watch::Sender::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -208,7 +208,7 @@ impl Rings {
             for sample in samples {
                 inner.push(&sample);
                 if inner.bytes > self.budget_bytes {
-                    inner.shed(self.budget_bytes);
+                    inner.evict(self.budget_bytes);
                 }
             }
             if inner.level > 0 && (inner.bytes as f64) < self.budget_bytes as f64 * RELIEF {
@@ -248,15 +248,15 @@ impl Rings {
     }
 
     /// How much the rings hold, and what had to go.
-    pub(crate) fn usage(&self) -> RingUsage {
+    pub(crate) fn usage(&self) -> SampleUsage {
         let inner = self.lock();
-        RingUsage {
+        SampleUsage {
             bytes: inner.bytes,
             pipelines: inner.pipelines.len(),
             components: inner.pipelines.values().map(|rings| rings.components.len()).sum(),
             component_samples: LEVELS[inner.level].0,
             pipeline_samples: LEVELS[inner.level].1,
-            shed: inner.shed,
+            evicted: inner.evicted,
         }
     }
 }
@@ -288,7 +288,7 @@ impl Inner {
     }
 
     /// Frees memory down to the budget less the headroom.
-    fn shed(&mut self, budget_bytes: usize) {
+    fn evict(&mut self, budget_bytes: usize) {
         let target = (budget_bytes as f64 * (1.0 - HEADROOM)) as usize;
         if self.level == 0 {
             self.level = 1;
@@ -307,15 +307,15 @@ impl Inner {
         let (component_cap, pipeline_cap) = LEVELS[self.level];
         for rings in self.pipelines.values_mut() {
             let freed = rings.own.shrink(pipeline_cap);
-            self.shed.shrunk_pipelines += u64::from(freed > 0);
+            self.evicted.shrunk_pipelines += u64::from(freed > 0);
             self.bytes -= freed;
             for ring in rings.components.values_mut() {
                 let freed = ring.shrink(component_cap);
-                self.shed.shrunk_components += u64::from(freed > 0);
+                self.evicted.shrunk_components += u64::from(freed > 0);
                 self.bytes -= freed;
             }
             if component_cap == 0 {
-                self.shed.dropped_components += rings.components.len() as u64;
+                self.evicted.dropped_components += rings.components.len() as u64;
                 self.bytes -= rings.components.len() * COMPONENT_BYTES;
                 rings.components = HashMap::default();
             }
@@ -336,7 +336,7 @@ impl Inner {
                 return;
             }
             if let Some(rings) = self.pipelines.get_mut(key) {
-                self.shed.dropped_components += rings.components.len() as u64;
+                self.evicted.dropped_components += rings.components.len() as u64;
                 self.bytes -= rings.components.drain().map(|(_, ring)| COMPONENT_BYTES + ring.bytes()).sum::<usize>();
             }
         }
@@ -345,7 +345,7 @@ impl Inner {
                 return;
             }
             if let Some(rings) = self.pipelines.remove(key) {
-                self.shed.dropped_pipelines += 1;
+                self.evicted.dropped_pipelines += 1;
                 self.bytes -= PIPELINE_BYTES + rings.own.bytes();
             }
         }
@@ -375,7 +375,7 @@ mod tests {
         }
     }
 
-    fn pending(node: i64, timestamp: UnixMillis) -> PendingSample {
+    fn memtable(node: i64, timestamp: UnixMillis) -> PendingSample {
         let component = ComponentSample {
             component_id: ComponentId::parse("in").unwrap(),
             kind: ComponentKind::Source,
@@ -391,15 +391,15 @@ mod tests {
         PendingSample { node: NodeKey(node), update: Arc::new(update) }
     }
 
-    fn of(rings: &Rings, node: i64, component: Option<&str>) -> Vec<RateSample> {
+    fn of(rings: &RecentSamples, node: i64, component: Option<&str>) -> Vec<RateSample> {
         let component = component.map(|id| ComponentId::parse(id).unwrap());
         rings.since(NodeKey(node), &PipelineId::parse("orders").unwrap(), component.as_ref(), 0)
     }
 
     #[test]
     fn a_ring_keeps_the_newest_720_samples() {
-        let rings = Rings::new(usize::MAX);
-        rings.push((1..=1_000).map(|at| pending(1, at)).collect());
+        let rings = RecentSamples::new(usize::MAX);
+        rings.push((1..=1_000).map(|at| memtable(1, at)).collect());
         let kept = of(&rings, 1, None);
         assert_eq!(kept.len(), RING_SAMPLES);
         assert_eq!((kept[0].timestamp, kept[719].timestamp), (281, 1_000));
@@ -408,8 +408,8 @@ mod tests {
 
     #[test]
     fn a_young_ring_takes_a_block_and_not_the_whole() {
-        let rings = Rings::new(usize::MAX);
-        rings.push(vec![pending(1, 1)]);
+        let rings = RecentSamples::new(usize::MAX);
+        rings.push(vec![memtable(1, 1)]);
         assert!(rings.usage().bytes <= 2 * BLOCK_SAMPLES * SLOT_BYTES + PIPELINE_BYTES + COMPONENT_BYTES + 64);
     }
 
@@ -417,24 +417,24 @@ mod tests {
     fn under_pressure_components_shrink_before_any_pipeline_goes() {
         let full = RING_SAMPLES * SLOT_BYTES;
         // Four full rings, room for three and a half.
-        let rings = Rings::new(full * 7 / 2);
+        let rings = RecentSamples::new(full * 7 / 2);
         for node in 1..=2 {
-            rings.push((1..=720).map(|at| pending(node, at)).collect());
+            rings.push((1..=720).map(|at| memtable(node, at)).collect());
         }
         let usage = rings.usage();
         assert!(usage.component_samples < RING_SAMPLES && usage.bytes <= full * 7 / 2, "{usage:?}");
         assert_eq!((of(&rings, 1, None).len(), of(&rings, 2, None).len()), (720, 720));
         assert!(of(&rings, 1, Some("in")).len() <= LEVELS[1].0);
-        assert!(usage.shed.shrunk_components > 0);
-        assert_eq!(usage.shed.dropped_pipelines, 0);
+        assert!(usage.evicted.shrunk_components > 0);
+        assert_eq!(usage.evicted.dropped_pipelines, 0);
     }
 
     #[test]
     fn components_grow_again_when_there_is_room() {
         let full = RING_SAMPLES * SLOT_BYTES;
-        let rings = Rings::new(full * 5 / 2);
+        let rings = RecentSamples::new(full * 5 / 2);
         for node in 1..=2 {
-            rings.push((1..=720).map(|at| pending(node, at)).collect());
+            rings.push((1..=720).map(|at| memtable(node, at)).collect());
         }
         assert_eq!(rings.usage().component_samples, LEVELS[1].0);
         // One of the two pipelines is gone, as the budget would have it; then there is room.
@@ -445,7 +445,7 @@ mod tests {
             let components = gone.components.values().map(|ring| COMPONENT_BYTES + ring.bytes()).sum::<usize>();
             inner.bytes -= PIPELINE_BYTES + gone.own.bytes() + components;
         }
-        (721..=1_000).for_each(|at| rings.push(vec![pending(2, at)]));
+        (721..=1_000).for_each(|at| rings.push(vec![memtable(2, at)]));
         assert_eq!(rings.usage().component_samples, RING_SAMPLES);
         assert!(of(&rings, 2, Some("in")).len() > LEVELS[1].0);
     }
@@ -455,12 +455,12 @@ mod tests {
         let ring = |samples| PIPELINE_BYTES + samples * SLOT_BYTES;
         // Room for all but the one that comes last.
         let budget = 2 * ring(48) + 3 * ring(FIRST_SAMPLES) + 1;
-        let rings = Rings::new(budget);
+        let rings = RecentSamples::new(budget);
         let only_pipelines = |nodes: std::ops::RangeInclusive<i64>, at| {
             for node in nodes {
-                let mut pending = pending(node, at);
-                Arc::get_mut(&mut pending.update).unwrap().components.clear();
-                rings.push(vec![pending]);
+                let mut memtable = memtable(node, at);
+                Arc::get_mut(&mut memtable.update).unwrap().components.clear();
+                rings.push(vec![memtable]);
             }
         };
         only_pipelines(1..=4, 1);
@@ -470,32 +470,36 @@ mod tests {
         assert_eq!((of(&rings, 3, None).len(), of(&rings, 6, None).len()), (48, 1));
         let usage = rings.usage();
         assert!(usage.bytes <= budget);
-        assert_eq!((usage.shed.dropped_pipelines, usage.pipeline_samples), (2, RING_SAMPLES));
+        assert_eq!((usage.evicted.dropped_pipelines, usage.pipeline_samples), (2, RING_SAMPLES));
     }
 
     #[test]
     fn when_all_are_in_use_all_keep_less_and_none_is_made_again_and_again() {
         // A thousand nodes with one component each; the budget is for fifty samples of each pair.
         let budget = 1_000 * 50 * 2 * SLOT_BYTES;
-        let rings = Rings::new(budget);
-        let mut shed = Vec::new();
+        let rings = RecentSamples::new(budget);
+        let mut evicted = Vec::new();
         for at in 1..=200 {
-            rings.push((1..=1_000).map(|node| pending(node, at)).collect());
+            rings.push((1..=1_000).map(|node| memtable(node, at)).collect());
             let usage = rings.usage();
             assert!(usage.bytes <= budget, "{usage:?}");
-            shed.push(usage.shed);
+            evicted.push(usage.evicted);
         }
         let usage = rings.usage();
-        assert_eq!((usage.pipelines, usage.components, usage.shed.dropped_pipelines), (1_000, 1_000, 0), "{usage:?}");
-        assert_eq!(shed[150], shed[199], "it has come to rest");
+        assert_eq!(
+            (usage.pipelines, usage.components, usage.evicted.dropped_pipelines),
+            (1_000, 1_000, 0),
+            "{usage:?}"
+        );
+        assert_eq!(evicted[150], evicted[199], "it has come to rest");
         assert!(of(&rings, 1, None).len() >= 60 && of(&rings, 1, Some("in")).len() >= 12, "{usage:?}");
     }
 
     #[tokio::test]
     async fn subscribers_learn_of_new_samples() {
-        let rings = Rings::new(usize::MAX);
+        let rings = RecentSamples::new(usize::MAX);
         let mut pushed = rings.subscribe();
-        rings.push(vec![pending(1, 1)]);
+        rings.push(vec![memtable(1, 1)]);
         pushed.changed().await.unwrap();
     }
 }

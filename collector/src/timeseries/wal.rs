@@ -1,12 +1,12 @@
-//! A record of the journal: what one transaction added, packed.
+//! A record of the write-ahead log: what one transaction added, packed.
 //!
 //! Whole numbers take as many bytes as they need, and floats that are whole numbers count as such;
 //! what is left that repeats (the hosts' texts) is up to zstd.
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::MinuteCell;
-use crate::store::{NodeBootRow, NodePulse, StoreError};
+use crate::store::MinuteBucket;
+use crate::store::{NodeBootRow, NodeHeartbeat, StoreError};
 
 /// The form of a record. A later version reads what an earlier one has left.
 const VERSION: u8 = 1;
@@ -16,23 +16,32 @@ const LEVEL: i32 = 1;
 
 /// What one transaction added.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub cells: Vec<MinuteCell>,
+pub(crate) struct WalRecord {
+    pub buckets: Vec<MinuteBucket>,
     pub boots: Vec<NodeBootRow>,
     /// Nodes and their boots that are remembered no more.
     pub forgotten_boots: Vec<(i64, String)>,
-    pub pulses: Vec<(i64, NodePulse)>,
+    pub heartbeats: Vec<(i64, NodeHeartbeat)>,
 }
 
-impl Record {
+impl WalRecord {
+    /// Boots and heartbeats, for the metric of rows written.
+    pub(crate) fn row_count(&self) -> usize {
+        self.boots.len() + self.heartbeats.len()
+    }
+
     /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.boots.is_empty() && self.forgotten_boots.is_empty() && self.pulses.is_empty()
+        self.buckets.is_empty()
+            && self.boots.is_empty()
+            && self.forgotten_boots.is_empty()
+            && self.heartbeats.is_empty()
     }
 
     /// Its bytes.
     pub(super) fn pack(&self) -> Result<Vec<u8>, StoreError> {
-        let failed = |error: &dyn std::fmt::Display| StoreError::Corrupt(format!("a record of the journal: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| StoreError::Corrupt(format!("a record of the write-ahead log: {error}"));
         let plain = postcard::to_stdvec(self).map_err(|error| failed(&error))?;
         let packed = zstd::bulk::compress(&plain, LEVEL).map_err(|error| failed(&error))?;
         let mut body = Vec::with_capacity(packed.len() + 5);
@@ -44,7 +53,7 @@ impl Record {
 
     /// Reads a record that some version has written.
     pub(super) fn unpack(body: &[u8]) -> Result<Self, StoreError> {
-        let failed = |what: String| StoreError::Corrupt(format!("a record of the journal: {what}"));
+        let failed = |what: String| StoreError::Corrupt(format!("a record of the write-ahead log: {what}"));
         let Some((&[version, a, b, c, d], packed)) = body.split_first_chunk() else {
             return Err(failed("it is cut off".to_owned()));
         };
@@ -53,8 +62,8 @@ impl Record {
         }
         let len = u32::from_le_bytes([a, b, c, d]) as usize;
         let plain = zstd::bulk::decompress(packed, len).map_err(|error| failed(error.to_string()))?;
-        let mut record: Record = postcard::from_bytes(&plain).map_err(|error| failed(error.to_string()))?;
-        record.cells.iter_mut().for_each(MinuteCell::restore_keys);
+        let mut record: WalRecord = postcard::from_bytes(&plain).map_err(|error| failed(error.to_string()))?;
+        record.buckets.iter_mut().for_each(MinuteBucket::restore_keys);
         Ok(record)
     }
 }
@@ -64,6 +73,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::SeriesKey;
     use crate::store::NodeMinuteRow;
 
     proptest! {
@@ -72,33 +82,33 @@ mod tests {
             counts in prop::collection::vec((0_i64..1_000, any::<i64>(), any::<f64>(), any::<Option<i64>>()), 0..50),
             text in prop::option::of(".{0,50}"),
         ) {
-            let mut cell = MinuteCell::new(29_833_333, 12);
+            let mut bucket = MinuteBucket::new(29_833_333, 12);
             for (series, count, float, known) in &counts {
-                let row = cell.pipeline(*series);
+                let row = bucket.pipeline(SeriesKey(*series));
                 (row.bytes_out, row.latency_sum) = (*count, if float.is_nan() { -0.0 } else { *float });
-                let row = cell.component(*series);
+                let row = bucket.component(SeriesKey(*series));
                 (row.received_bytes, row.utilization_sum) = (*known, *count as f64);
             }
-            cell.set_host(NodeMinuteRow { minute: cell.minute, node: cell.node, load_avg_1: Some(0.5), ..Default::default() });
+            bucket.set_host(NodeMinuteRow { minute: bucket.minute, node: bucket.node, load_avg_1: Some(0.5), ..Default::default() });
             let boot = NodeBootRow { node: 12, boot: "01890a5d".into(), seq: 9, last_seen_at: 1_790_000_000_000 };
-            let record = Record {
-                cells: vec![cell],
+            let record = WalRecord {
+                buckets: vec![bucket],
                 boots: vec![boot],
                 forgotten_boots: vec![(3, "old".into())],
-                pulses: vec![(12, NodePulse { health: text, host: None, last_seen_at: Some(5) })],
+                heartbeats: vec![(12, NodeHeartbeat { health: text, host: None, last_seen_at: Some(5) })],
             };
             let body = record.pack().unwrap();
-            prop_assert_eq!(Record::unpack(&body).unwrap(), record);
+            prop_assert_eq!(WalRecord::unpack(&body).unwrap(), record);
             // The first bytes are of the packed text's frame, so that it cannot be read as another one.
-            prop_assert!(Record::unpack(&body[..body.len() - 1]).is_err());
+            prop_assert!(WalRecord::unpack(&body[..body.len() - 1]).is_err());
         }
     }
 
     #[test]
     fn a_record_of_another_form_is_refused_and_not_misread() {
-        let mut body = Record::default().pack().unwrap();
+        let mut body = WalRecord::default().pack().unwrap();
         body[0] = VERSION + 1;
-        assert!(matches!(Record::unpack(&body), Err(StoreError::Corrupt(_))));
-        assert!(Record::unpack(&[VERSION]).is_err());
+        assert!(matches!(WalRecord::unpack(&body), Err(StoreError::Corrupt(_))));
+        assert!(WalRecord::unpack(&[VERSION]).is_err());
     }
 }

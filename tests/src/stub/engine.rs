@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use systole_shared::ComponentKind;
+use systole_shared::{ComponentKind, UnixMillis};
 
 use super::settings::Settings;
 use super::topology::{
@@ -113,6 +113,11 @@ impl Engine {
         self.every_series(Series::reset);
     }
 
+    /// Every counter expires that does not count on its own.
+    pub fn expire(&mut self, at: UnixMillis) {
+        self.every_series(|series| series.expire(at));
+    }
+
     /// Does something to the series of one counter of one component.
     pub fn with_series(&mut self, component: &str, metric: Metric, act: impl FnMut(&mut Series)) {
         let matching = self.components.iter_mut().filter(|one| one.id == component);
@@ -180,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_is_sent_or_discarded() {
+    fn events_are_sent_or_discarded() {
         let start = Instant::now();
         let mut engine = engine(&["--rate", "100", "--errors-every", "10", "--discard-every", "7"], start);
         assert!(engine.advance(start + Duration::from_secs(10)));
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_counted_during_a_pause_and_nothing_is_made_up_for_later() {
+    fn paused_engine_counts_nothing_then_or_later() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut engine = engine(&["--rate", "100"], start);

@@ -1,6 +1,10 @@
 //! The pair, end to end: real programs, real sockets, real time.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "every function is a test or a part of one; `on_each_database!` hides that from clippy"
+)]
 
 /// Runs tests on each database: for a function `report_counts_once(database: DatabaseKind)` there are the
 /// tests `report_counts_once::sqlite` and `report_counts_once::postgres`. A function that is not listed is
@@ -29,24 +33,33 @@ mod contract;
 mod demo;
 mod disk;
 mod exactly_once;
+mod expiry;
 mod feed;
 mod feed_admission;
 mod feed_pace;
 mod heartbeat;
+mod host;
 mod identity;
 mod install;
 mod isolation;
 mod lists;
 mod load;
+mod log_identity;
+mod log_names;
+mod log_scene;
 mod logs;
 mod low_disk;
 mod nginx;
 mod operations;
 mod oracle;
+mod orphans;
 mod outage;
+mod pages;
 mod pair;
 mod postgres;
 mod queries;
+mod reasons;
+mod recovery;
 mod reload;
 mod replay;
 mod rollups;
@@ -54,7 +67,9 @@ mod sessions;
 mod spool;
 mod stub;
 mod supervision;
+mod system_text;
 mod tail;
 mod tls;
 mod tokens;
+mod uplink;
 mod watching;

@@ -10,10 +10,10 @@ use serde_json::Value;
 use systole_shared::Token;
 
 /// How long a connection may take.
-const CONNECT_CEILING: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an answer may take to begin; queries are given up by the collector after 30 s.
-const ANSWER_CEILING: Duration = Duration::from_secs(35);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Largest answer to a query: a thousand nodes with their pipelines.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -30,7 +30,7 @@ pub(super) enum Fault {
     /// Something else than a collector answers.
     #[error("this is no feed of a collector: {0}")]
     NoFeed(String),
-    #[error("no answer within {} s", ANSWER_CEILING.as_secs())]
+    #[error("no answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Late,
     #[error("the answer is no JSON")]
     Unreadable(#[source] serde_json::Error),
@@ -80,7 +80,7 @@ impl Api {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let build = |with_tls: bool| {
             let builder = Client::builder()
-                .connect_timeout(CONNECT_CEILING)
+                .connect_timeout(CONNECT_TIMEOUT)
                 .user_agent(concat!("systole-tail/", env!("CARGO_PKG_VERSION")));
             match (ca_file, with_tls) {
                 (Some(path), _) => {
@@ -126,18 +126,18 @@ impl Api {
             }
             serde_json::from_slice(&body).map_err(Fault::Unreadable)
         };
-        tokio::time::timeout(ANSWER_CEILING, read).await.map_err(|_| Fault::Late)?
+        tokio::time::timeout(ANSWER_TIMEOUT, read).await.map_err(|_| Fault::Late)?
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Fault> {
-        let sent = tokio::time::timeout(ANSWER_CEILING, request.send()).await;
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
         let answer = sent.map_err(|_| Fault::Late)?.map_err(Fault::Network)?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
         }
         let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let problem = tokio::time::timeout(ANSWER_CEILING, answer.bytes()).await;
+        let problem = tokio::time::timeout(ANSWER_TIMEOUT, answer.bytes()).await;
         let problem = problem.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice::<Value>(&body).ok());
         let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
         let detail = detail.unwrap_or("it does not say why").to_owned();

@@ -1,4 +1,8 @@
 //! Where the collector is, and what opens it.
+//!
+//! On the collector's host `tail` makes a token of the kind that browsers have. It ends by itself after 12
+//! hours, and is revoked and removed like a session, so that the list of tokens does not grow. The
+//! database is not kept open meanwhile.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! Events as lines: time, what it is, whom it is about, and the rest.
+//!
+//! Escape sequences in texts of others are removed; other control characters are shown as U+FFFD.
+//! `--json` changes nothing.
 
 use std::fmt::Write;
 
@@ -7,9 +10,9 @@ use chrono::{DateTime, Local};
 use systole_shared::events::Event;
 use systole_shared::{LogLevel, NodeId, PipelineId, RateSample, UnixMillis};
 
+use super::color::{self, DIM, PLAIN};
 use super::names::Names;
 use super::numbers::{bytes_rate, short};
-use super::paint::{self, DIM, PLAIN};
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug)]
@@ -49,17 +52,17 @@ impl Lines {
                 let state = status.status.as_str();
                 let rest = format!(
                     "{}, {} running",
-                    self.paint(paint::of_status(state), state),
+                    self.paint(color::of_status(state), state),
                     count(status.pipelines_running)
                 );
                 self.write(&mut text, status.timestamp, now, (DIM, "NODE"), &subject, &rest);
             }
             Event::StatusChange(change) => {
                 let [from, to] = [&change.from_status, &change.to_status]
-                    .map(|status| self.paint(paint::of_status(status), &clean(status)));
+                    .map(|status| self.paint(color::of_status(status), &clean(status)));
                 let reason =
                     if change.reason.is_empty() { String::new() } else { format!(" ({})", clean(&change.reason)) };
-                let label = (paint::of_status(&change.to_status), "STATUS");
+                let label = (color::of_status(&change.to_status), "STATUS");
                 self.write(&mut text, change.timestamp, now, label, &subject, &format!("{from} → {to}{reason}"));
             }
             Event::MetricUpdate(update) => {
@@ -67,7 +70,7 @@ impl Lines {
             }
             Event::LogEntry(entry) => {
                 for line in &entry.entries {
-                    let label = (paint::of_level(line.level), line.level.map_or("LOG", LogLevel::as_str));
+                    let label = (color::of_level(line.level), line.level.map_or("LOG", LogLevel::as_str));
                     self.write(&mut text, line.at, now, label, &subject, &clean(&line.line));
                 }
             }

@@ -4,13 +4,12 @@
 //! restarts of the collector every line comes once; what cannot come any more is told.
 
 mod api;
-mod backoff;
+mod color;
 mod credential;
 mod follow;
 mod line;
 mod names;
 mod numbers;
-mod paint;
 
 use std::path::PathBuf;
 

@@ -1,4 +1,7 @@
 //! What agents call: enrolment and reports.
+//!
+//! Clock skew is measured when the head of a request arrives, not its body, so that a slow upload is
+//! not a wrong clock.
 
 use actix_web::HttpRequest;
 use actix_web::http::header;

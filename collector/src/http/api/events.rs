@@ -8,13 +8,13 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
 use rand::RngExt;
-use systole_shared::events::{Control, GoodbyeReason};
 use systole_shared::EventId;
+use systole_shared::events::{Control, GoodbyeReason};
 
 use crate::app::App;
-use crate::feed::{Form, Outlet, Resume, Subscription, control};
+use crate::feed::{Encoding, Resume, Subscription, WorkerNotifier, control};
 use crate::http::error::{ApiError, VectorFlowError, VectorFlowProblem};
-use crate::http::extract::Reader;
+use crate::http::extract::ReadAccess;
 use crate::http::params::{InEnvironment, StreamHeaders, StreamOf, ZeroOrOne, read, read_known};
 
 /// `GET /api/v1/events?types&environment&node&pipeline&snapshot&after&every`
@@ -40,12 +40,12 @@ use crate::http::params::{InEnvironment, StreamHeaders, StreamOf, ZeroOrOne, rea
 )]
 pub(crate) async fn stream_events(
     app: Data<App>,
-    outlet: Data<Outlet>,
-    reader: Reader,
+    notifier: Data<WorkerNotifier>,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let subscription = subscription(&app, &reader, read(&request)?, request.headers(), Form::Native)?;
-    stream(&outlet, &reader, subscription, request.headers())
+    let subscription = subscription(&app, &reader, read(&request)?, request.headers(), Encoding::Native)?;
+    stream(&notifier, &reader, subscription, request.headers())
 }
 
 /// `GET /api/sse`: the same in VectorFlow's form.
@@ -67,23 +67,23 @@ pub(crate) async fn stream_events(
 )]
 pub(crate) async fn stream_events_for_vectorflow(
     app: Data<App>,
-    outlet: Data<Outlet>,
-    reader: Result<Reader, ApiError>,
+    notifier: Data<WorkerNotifier>,
+    reader: Result<ReadAccess, ApiError>,
     request: HttpRequest,
 ) -> Result<HttpResponse, VectorFlowError> {
     let reader = reader?;
     // Dashboards of VectorFlow and polyfills of EventSource add parameters of their own.
-    let subscription = subscription(&app, &reader, read_known(&request)?, request.headers(), Form::VectorFlow)?;
-    Ok(stream(&outlet, &reader, subscription, request.headers())?)
+    let subscription = subscription(&app, &reader, read_known(&request)?, request.headers(), Encoding::VectorFlow)?;
+    Ok(stream(&notifier, &reader, subscription, request.headers())?)
 }
 
 fn stream(
-    outlet: &Outlet,
-    reader: &Reader,
+    notifier: &WorkerNotifier,
+    reader: &ReadAccess,
     subscription: Subscription,
     headers: &HeaderMap,
 ) -> Result<HttpResponse, ApiError> {
-    match outlet.subscribe(reader.0, subscription) {
+    match notifier.subscribe(reader.0, subscription) {
         Ok(subscriber) => {
             let writes = stream::unfold(subscriber, |mut subscriber| async {
                 subscriber.next_write().await.map(|write| (Ok::<Bytes, Infallible>(write), subscriber))
@@ -118,10 +118,10 @@ fn is_browser(headers: &HeaderMap) -> bool {
 
 fn subscription(
     app: &App,
-    reader: &Reader,
+    reader: &ReadAccess,
     (environment, asked): (InEnvironment, StreamOf),
     headers: &HeaderMap,
-    form: Form,
+    encoding: Encoding,
 ) -> Result<Subscription, ApiError> {
     Ok(Subscription {
         types: asked.types,
@@ -131,7 +131,7 @@ fn subscription(
         every: Duration::from_millis(asked.every.0.unsigned_abs()),
         snapshot: asked.snapshot == ZeroOrOne::One,
         resume: read_resume(asked.after, headers),
-        form,
+        encoding,
     })
 }
 

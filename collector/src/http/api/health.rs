@@ -1,4 +1,7 @@
 //! Whether the process lives, and whether it can work.
+//!
+//! The canary of `/readyz` takes the path of an event through the hub to the subscribers of a worker. It
+//! is no event: it has no sequence number and wakes no other subscriber.
 
 use std::time::Duration;
 
@@ -6,7 +9,7 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 
 use crate::app::App;
-use crate::feed::Outlet;
+use crate::feed::WorkerNotifier;
 use crate::http::error::ApiError;
 
 /// How long the database may take to answer.
@@ -40,7 +43,7 @@ pub(crate) async fn get_health() -> HttpResponse {
     security(()),
     responses((status = 200, description = "It can", body = String), crate::http::openapi::problems::Open),
 )]
-pub(crate) async fn get_readiness(app: Data<App>, outlet: Data<Outlet>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn get_readiness(app: Data<App>, notifier: Data<WorkerNotifier>) -> Result<HttpResponse, ApiError> {
     if app.disk.is_full() {
         return Err(ApiError::disk_full());
     }
@@ -48,7 +51,7 @@ pub(crate) async fn get_readiness(app: Data<App>, outlet: Data<Outlet>) -> Resul
         let position = app.store.feed_position().await.ok()?;
         // What is committed is published: the feed's head may only be behind for as long as that
         // takes.
-        app.committer.settle().await.then_some(position.head)
+        app.committer.barrier().await.then_some(position.head)
     };
     let head = tokio::time::timeout(READY_WITHIN, ready)
         .await
@@ -58,7 +61,7 @@ pub(crate) async fn get_readiness(app: Data<App>, outlet: Data<Outlet>) -> Resul
     if app.feed.head() < head {
         return Err(ApiError::unavailable("the feed is behind the database"));
     }
-    if tokio::time::timeout(FEED_WITHIN, outlet.hear_canary()).await.is_err() {
+    if tokio::time::timeout(FEED_WITHIN, notifier.hear_canary()).await.is_err() {
         return Err(ApiError::unavailable("what the feed publishes does not reach its subscribers"));
     }
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"))

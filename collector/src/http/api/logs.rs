@@ -7,11 +7,9 @@ use crate::app::App;
 use crate::clock;
 use crate::http::dto::{LogLine, Page};
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
+use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::QueryOfOne;
-use crate::http::params::{
-    Between, InEnvironment, InFormat, LogFilter, LongPagination, OfPipeline, OnNode, read,
-};
+use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, LogFilter, OfPipeline, OnNode, read};
 use crate::http::render::ListRequest;
 use crate::store::LogQuery;
 
@@ -20,12 +18,16 @@ use crate::store::LogQuery;
     get,
     path = "/api/v1/logs",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, LogFilter, Between, LongPagination, InFormat),
+    params(InEnvironment, OnNode, OfPipeline, LogFilter, Between, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<LogLine>), (String = "text/csv"))), QueryOfOne),
 )]
-pub(crate) async fn list_logs(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn list_logs(
+    app: Data<App>,
+    reader: ReadAccess,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let (environment, node, pipeline, filter, between, pagination, format) =
-        read::<(InEnvironment, OnNode, OfPipeline, LogFilter, Between, LongPagination, InFormat)>(&request)?;
+        read::<(InEnvironment, OnNode, OfPipeline, LogFilter, Between, EventPagination, InFormat)>(&request)?;
     let list = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
     let limit = pagination.limit();

@@ -1,4 +1,6 @@
 //! `GET /metrics`: what the collector counts of itself, over all environments.
+//!
+//! It needs a token of all environments, because its values cover all of them.
 
 use std::sync::atomic::Ordering;
 
@@ -26,28 +28,28 @@ use crate::telemetry::{ActionLabel, StatusLabel};
 )]
 pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpResponse, ApiError> {
     let telemetry = &app.telemetry;
-    let usage = app.rings.usage();
+    let usage = app.recent_samples.usage();
     telemetry.ring_bytes.set(signed(usage.bytes));
     telemetry.ring_pipelines.set(signed(usage.pipelines));
     telemetry.ring_components.set(signed(usage.components));
     telemetry.ring_component_samples.set(signed(usage.component_samples));
     telemetry.ring_pipeline_samples.set(signed(usage.pipeline_samples));
     for (action, count) in [
-        ("component_shrunk", usage.shed.shrunk_components),
-        ("pipeline_shrunk", usage.shed.shrunk_pipelines),
-        ("component_dropped", usage.shed.dropped_components),
-        ("pipeline_dropped", usage.shed.dropped_pipelines),
+        ("component_shrunk", usage.evicted.shrunk_components),
+        ("pipeline_shrunk", usage.evicted.shrunk_pipelines),
+        ("component_dropped", usage.evicted.dropped_components),
+        ("pipeline_dropped", usage.evicted.dropped_pipelines),
     ] {
-        telemetry.rings_shed.get_or_create(&ActionLabel { action }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        telemetry.samples_evicted.get_or_create(&ActionLabel { action }).inner().store(count, Ordering::Relaxed);
     }
     for (status, count) in app.fleet.count_by_status() {
         telemetry.nodes.get_or_create(&StatusLabel { status: status.as_str() }).set(count);
     }
-    let journal = app.journal.usage();
-    telemetry.journal_rows.set(signed(journal.rows));
-    telemetry.journal_bytes.set(i64::try_from(journal.bytes).unwrap_or(i64::MAX));
+    let timeseries = app.timeseries.usage();
+    telemetry.journal_rows.set(signed(timeseries.rows));
+    telemetry.journal_bytes.set(i64::try_from(timeseries.bytes).unwrap_or(i64::MAX));
     // They are counted under the journal's lock.
-    let hours = app.journal.hour_counts();
+    let hours = app.timeseries.hour_counts();
     telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
     telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
     let lag = app.feed.lag();

@@ -10,13 +10,11 @@ use crate::clock;
 use crate::http::dto::host::HostMinute;
 use crate::http::dto::{Environment, History, Node, Page};
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
+use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::{Query, QueryOfOne};
-use crate::http::params::{
-    HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination, find_node_named, read,
-};
+use crate::http::params::{HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination, find_node_named, read};
 use crate::http::render::ListRequest;
-use crate::model::StepRange;
+use crate::model::BucketRange;
 use crate::store::NodeQuery;
 
 /// Environments that the token sees, by name
@@ -29,7 +27,7 @@ use crate::store::NodeQuery;
 )]
 pub(crate) async fn list_environments(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (format,) = read::<(InFormat,)>(&request)?;
@@ -53,7 +51,11 @@ pub(crate) async fn list_environments(
     params(InEnvironment, NodeFilter, Pagination, InFormat),
     responses((status = 200, description = "A page", content((Page<Node>), (String = "text/csv"))), Query),
 )]
-pub(crate) async fn list_nodes(app: Data<App>, reader: Reader, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn list_nodes(
+    app: Data<App>,
+    reader: ReadAccess,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
     let (environment, filter, pagination, format) =
         read::<(InEnvironment, NodeFilter, Pagination, InFormat)>(&request)?;
     let list = ListRequest::new(&request, &format)?;
@@ -65,7 +67,7 @@ pub(crate) async fn list_nodes(app: Data<App>, reader: Reader, request: HttpRequ
         after: pagination.after()?,
         limit: limit + 1,
     };
-    let mut nodes = app.journal.list_nodes(query).await?;
+    let mut nodes = app.timeseries.list_nodes(query).await?;
     let more = nodes.len() as i64 > limit;
     nodes.truncate(limit as usize);
     let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
@@ -83,7 +85,7 @@ pub(crate) async fn list_nodes(app: Data<App>, reader: Reader, request: HttpRequ
 )]
 pub(crate) async fn get_node(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Node>, ApiError> {
@@ -104,7 +106,7 @@ pub(crate) async fn get_node(
 )]
 pub(crate) async fn list_node_minutes(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -115,7 +117,8 @@ pub(crate) async fn list_node_minutes(
     let range = page.range;
     let node = find_node_named(&app, scope, &id).await?;
     // With the one before, from which on counters have grown.
-    let spans = app.journal.node_minutes(node.key, StepRange { from: range.from.saturating_sub(1), ..range }).await?;
+    let spans =
+        app.timeseries.node_minutes(node.key, BucketRange { from: range.from.saturating_sub(1), ..range }).await?;
     let from = range.from.saturating_mul(range.step.ms());
     let items = HostMinute::all(range.step, &spans).filter(|item| item.at() >= from);
     list.history("node", &History::new(&page, items.collect()))

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::dto::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
+use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::{Query, QueryOfPipeline};
 use crate::http::params::{
     HistoryOf, InEnvironment, InFormat, OnNode, Pagination, find_pipeline, find_pipeline_view, read,
@@ -26,7 +26,7 @@ use crate::store::PipelineQuery;
 )]
 pub(crate) async fn list_pipelines(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (environment, pagination, format) = read::<(InEnvironment, Pagination, InFormat)>(&request)?;
@@ -41,7 +41,7 @@ pub(crate) async fn list_pipelines(
     let mut pipelines = app.store.list_pipelines(query).await?;
     let more = pipelines.len() as i64 > limit;
     pipelines.truncate(limit as usize);
-    let next = pipelines.last().filter(|_| more).map(|pipeline| format!("{}.{}", pipeline.key, pipeline.id));
+    let next = pipelines.last().filter(|_| more).map(|pipeline| format!("{}.{}", pipeline.key.0, pipeline.id));
     let items = pipelines.into_iter().map(|pipeline| Pipeline::new(&app, pipeline)).collect();
     list.page("pipelines", &Page { items, next })
 }
@@ -56,7 +56,7 @@ pub(crate) async fn list_pipelines(
 )]
 pub(crate) async fn get_pipeline(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Pipeline>, ApiError> {
@@ -79,7 +79,7 @@ pub(crate) async fn get_pipeline(
 )]
 pub(crate) async fn list_pipeline_minutes(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -89,7 +89,7 @@ pub(crate) async fn list_pipeline_minutes(
     let page = history.page(&app.config.retention, clock::now_ms())?;
     let node = node.key(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.journal.pipeline_minutes(pipeline.key, node, page.range).await?;
+    let minutes = app.timeseries.pipeline_minutes(pipeline.key, node, page.range).await?;
     let items = minutes.iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
     list.history("pipeline", &History::new(&page, items))
 }
@@ -106,7 +106,7 @@ pub(crate) async fn list_pipeline_minutes(
 )]
 pub(crate) async fn list_component_minutes(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -116,7 +116,7 @@ pub(crate) async fn list_component_minutes(
     let page = history.page(&app.config.retention, clock::now_ms())?;
     let node = node.key(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.journal.component_minutes(pipeline.key, node, page.range).await?;
+    let minutes = app.timeseries.component_minutes(pipeline.key, node, page.range).await?;
     let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view)).collect();
     list.history("components", &History::new(&page, items))
 }

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::dto::Page;
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
+use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::{InEnvironment, InFormat, SamplesOf, find_node, read};
 use crate::http::render::{ListRequest, Row};
@@ -42,7 +42,7 @@ impl Row for RateSample {
 )]
 pub(crate) async fn list_samples(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (environment, asked, format) = read::<(InEnvironment, SamplesOf, InFormat)>(&request)?;
@@ -53,10 +53,10 @@ pub(crate) async fn list_samples(
     let wait = Duration::from_millis(asked.wait.0.unsigned_abs());
     let node = find_node(&app, scope, asked.node).await?.key;
     let until = Instant::now() + wait;
-    let mut pushed = app.rings.subscribe();
+    let mut pushed = app.recent_samples.subscribe();
     loop {
         pushed.borrow_and_update();
-        let samples = app.rings.since(node, &pipeline, component.as_ref(), since);
+        let samples = app.recent_samples.since(node, &pipeline, component.as_ref(), since);
         let waited = tokio::time::timeout_at(until, pushed.changed());
         // A token may have ended in the meantime.
         if !app.auth.is_valid(&reader.0, clock::now_ms()) {

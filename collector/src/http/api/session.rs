@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::auth::{self, Scope};
 use crate::clock;
 use crate::http::error::ApiError;
-use crate::http::extract::{Reader, SESSION_COOKIE, read_json};
+use crate::http::extract::{ReadAccess, SESSION_COOKIE, read_json};
 use crate::http::openapi::problems::{Owned, Post};
 use crate::store::NewToken;
 
@@ -89,7 +89,7 @@ pub(crate) async fn create_session(
 pub(crate) async fn end_session(
     app: Data<App>,
     request: HttpRequest,
-    reader: Reader,
+    reader: ReadAccess,
 ) -> Result<HttpResponse, ApiError> {
     if reader.0.kind == TokenKind::Session {
         app.store.revoke_token(reader.0.token, clock::now_ms()).await?;

@@ -12,9 +12,9 @@ use crate::app::App;
 use crate::clock;
 use crate::http::dto::Page;
 use crate::http::error::ApiError;
-use crate::http::extract::Reader;
+use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::QueryOfOne;
-use crate::http::params::{Between, InEnvironment, InFormat, LongPagination, OfPipeline, OnNode, read};
+use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, OfPipeline, OnNode, read};
 use crate::http::render::{ListRequest, Row};
 use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
 
@@ -53,16 +53,16 @@ impl Row for NumberedChange {
     get,
     path = "/api/v1/status-changes",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, Between, LongPagination, InFormat),
+    params(InEnvironment, OnNode, OfPipeline, Between, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<NumberedChange>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_status_changes(
     app: Data<App>,
-    reader: Reader,
+    reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (environment, node, pipeline, between, pagination, format) =
-        read::<(InEnvironment, OnNode, OfPipeline, Between, LongPagination, InFormat)>(&request)?;
+        read::<(InEnvironment, OnNode, OfPipeline, Between, EventPagination, InFormat)>(&request)?;
     let list = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
     let limit = pagination.limit();

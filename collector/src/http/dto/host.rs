@@ -5,8 +5,8 @@ use systole_shared::UnixMillis;
 use utoipa::ToSchema;
 
 use crate::http::render::Row;
-use crate::model::Step;
-use crate::store::NodeSpan;
+use crate::model::Resolution;
+use crate::store::HostAggregate;
 
 /// A host's minute, hour or day.
 #[derive(Debug, Serialize, ToSchema)]
@@ -72,7 +72,7 @@ impl Row for HostMinute {
 }
 
 /// What counters grew by since the item before, or, where that one is missing, since the first value
-/// of this one. Nothing is known where a counter began anew.
+/// of this one. A counter that fell has no rate; the others do.
 #[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Growth {
@@ -86,7 +86,7 @@ struct Growth {
 
 impl HostMinute {
     /// Items of spans that are in order.
-    pub(crate) fn all(step: Step, spans: &[NodeSpan]) -> impl Iterator<Item = HostMinute> {
+    pub(crate) fn all(step: Resolution, spans: &[HostAggregate]) -> impl Iterator<Item = HostMinute> {
         let before = std::iter::once(None).chain(spans.iter().map(Some));
         before.zip(spans).map(move |(before, span)| {
             let before = before.filter(|before| before.at + 1 == span.at);
@@ -99,7 +99,7 @@ impl HostMinute {
         self.at
     }
 
-    fn new(step: Step, span: &NodeSpan, growth: Growth) -> Self {
+    fn new(step: Resolution, span: &HostAggregate, growth: Growth) -> Self {
         let mean = |sum: f64, weight: f64| (weight > 0.0).then(|| sum / weight);
         HostMinute {
             at: span.at * step.ms(),
@@ -127,8 +127,8 @@ impl HostMinute {
 }
 
 impl Growth {
-    fn of(span: &NodeSpan, before: Option<&NodeSpan>) -> Self {
-        if span.resets > 0 || before.is_some_and(|before| before.is_reset_by(span)) {
+    fn of(span: &HostAggregate, before: Option<&HostAggregate>) -> Self {
+        if !span.knows_what_fell() {
             return Growth::default();
         }
         let minutes = span.last_minute - before.map_or(span.first_minute, |before| before.last_minute);
@@ -137,16 +137,20 @@ impl Growth {
         }
         let seconds = minutes as f64 * 60.0;
         // What was last seen, and what it grew from.
-        let rate = |last: fn(&NodeSpan) -> Option<i64>, first: Option<i64>| {
-            let begin = before.map_or(first, last)?;
-            Some(last(span)?.saturating_sub(begin).max(0) as f64 / seconds)
+        let rate = |last: fn(&HostAggregate) -> Option<i64>, first: Option<i64>| {
+            let begin = unfallen(before.map_or(first, last), first, last(span))?;
+            Some(last(span)?.saturating_sub(begin) as f64 / seconds)
         };
-        let grown = |last: fn(&NodeSpan) -> Option<f64>, first: Option<f64>| {
-            let begin = before.map_or(first, last)?;
-            Some((last(span)? - begin).max(0.0))
-        };
-        let total = grown(|span| span.cpu_seconds_total, span.cpu_seconds_total_first);
-        let idle = grown(|span| span.cpu_seconds_idle, span.cpu_seconds_idle_first);
+        let total = unfallen(
+            before.map_or(span.cpu_seconds_total_first, |before| before.cpu_seconds_total),
+            span.cpu_seconds_total_first,
+            span.cpu_seconds_total,
+        )
+        .and_then(|begin| Some(span.cpu_seconds_total? - begin));
+        // Kernels take a little of the idle time back: that is no fall.
+        let idle = before
+            .map_or(span.cpu_seconds_idle_first, |before| before.cpu_seconds_idle)
+            .and_then(|begin| Some((span.cpu_seconds_idle? - begin).max(0.0)));
         let busy = |(total, idle): (f64, f64)| (total > 0.0).then(|| (1.0 - idle / total).clamp(0.0, 1.0));
         Growth {
             cpu_utilization: total.zip(idle).and_then(busy),
@@ -158,15 +162,21 @@ impl Growth {
     }
 }
 
+/// What a counter grew from, unless it fell: before the span or within it.
+fn unfallen<T: Copy + PartialOrd>(begin: Option<T>, first: Option<T>, last: Option<T>) -> Option<T> {
+    let (begin, first, last) = (begin?, first?, last?);
+    (begin <= first && first <= last).then_some(begin)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// A span with a processor that is busy for a quarter of the time, and a host that gets 10 bytes
     /// per second.
-    fn span(at: i64, minutes: std::ops::Range<i64>) -> NodeSpan {
+    fn span(at: i64, minutes: std::ops::Range<i64>) -> HostAggregate {
         let (first, last) = (minutes.start, minutes.end - 1);
-        NodeSpan {
+        HostAggregate {
             at,
             first_minute: first,
             last_minute: last,
@@ -200,7 +210,7 @@ mod tests {
         }
     }
 
-    fn growth(step: Step, spans: &[NodeSpan]) -> Vec<Growth> {
+    fn growth(step: Resolution, spans: &[HostAggregate]) -> Vec<Growth> {
         HostMinute::all(step, spans).map(|item| item.growth).collect()
     }
 
@@ -217,24 +227,38 @@ mod tests {
     #[test]
     fn counters_are_compared_with_the_item_before() {
         let spans = [span(5, 5..6), span(6, 6..7), span(8, 8..9)];
-        assert_eq!(growth(Step::Minute, &spans), [Growth::default(), known(), Growth::default()], "7 is missing");
+        assert_eq!(growth(Resolution::Minute, &spans), [Growth::default(), known(), Growth::default()], "7 is missing");
         let hours = [span(0, 30..60), span(1, 61..120)];
-        assert_eq!(growth(Step::Hour, &hours), [known(), known()], "an hour is compared with its own beginning, too");
+        assert_eq!(
+            growth(Resolution::Hour, &hours),
+            [known(), known()],
+            "an hour is compared with its own beginning, too"
+        );
     }
 
     #[test]
     fn a_counter_that_began_anew_gives_nothing() {
         let mut within = span(1, 60..120);
         within.resets = 1;
+        within.net_rx_bytes_first = Some(i64::MAX);
         let mut after = span(2, 120..180);
         after.net_tx_bytes_first = Some(0);
         let spans = [span(0, 0..60), within, after];
-        assert_eq!(growth(Step::Hour, &spans), [known(), Growth::default(), Growth::default()]);
+        let no_received = Growth { net_rx_bytes_per_second: None, ..known() };
+        let no_sent = Growth { net_tx_bytes_per_second: None, ..known() };
+        assert_eq!(growth(Resolution::Hour, &spans), [known(), no_received, no_sent], "and all others are known");
+    }
+
+    #[test]
+    fn span_of_an_earlier_version_with_a_fall_has_no_rates() {
+        let mut within = span(1, 60..120);
+        within.resets = 1;
+        assert_eq!(growth(Resolution::Hour, &[within]), [Growth::default()]);
     }
 
     #[test]
     fn means_are_null_without_weight() {
-        let item = HostMinute::all(Step::Hour, &[span(1, 60..120)]).next().unwrap();
+        let item = HostMinute::all(Resolution::Hour, &[span(1, 60..120)]).next().unwrap();
         assert_eq!((item.memory_used_bytes_mean, item.load_avg_1_mean, item.at()), (Some(3.0), None, 3_600_000));
     }
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::http::params::StepPage;
 use crate::http::render::Row;
-use crate::model::Step;
+use crate::model::Resolution;
 use crate::store::{
     ComponentMinuteView, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView, PipelineView,
 };
@@ -167,6 +167,7 @@ impl Node {
 /// Reports of a node that never came.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ReportGap)]
 pub(crate) struct Gap {
     boot_id: String,
     from_seq: i64,
@@ -295,7 +296,7 @@ impl Row for PipelineMinute {
 
 impl PipelineMinute {
     /// From the store's view.
-    pub(crate) fn new(step: Step, view: &PipelineMinuteView) -> Self {
+    pub(crate) fn new(step: Resolution, view: &PipelineMinuteView) -> Self {
         PipelineMinute {
             at: view.at * step.ms(),
             events_in: view.events_in,
@@ -353,7 +354,7 @@ impl Row for ComponentMinute {
 
 impl ComponentMinute {
     /// From the store's view.
-    pub(crate) fn new(step: Step, view: ComponentMinuteView) -> Self {
+    pub(crate) fn new(step: Resolution, view: ComponentMinuteView) -> Self {
         let (utilization, latency_ms) = (view.utilization(), view.latency_ms());
         ComponentMinute {
             at: view.at * step.ms(),

@@ -3,6 +3,9 @@
 //!
 //! It needs no token: it is the same for every collector of this version, and whoever reads it
 //! learns nothing of the fleet.
+//!
+//! The schema of the feed is the schema of each event's `data`: OpenAPI 3.1 has none for the items of a
+//! stream (3.2 has). See docs/adr/0012-contract-from-code.md.
 
 pub(super) mod problems;
 
@@ -98,6 +101,11 @@ impl Modify for Access {
 /// The document, written once.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
 
+/// The document as text: JSON.
+pub(crate) fn text() -> &'static str {
+    &DOCUMENT
+}
+
 /// This document
 #[utoipa::path(
     get,
@@ -171,11 +179,11 @@ mod tests {
 
     #[test]
     fn the_document_tells_of_every_route_that_is_served_and_of_no_other() {
-        let mut served = BTreeSet::new();
-        for route in crate::http::routes::served().iter().filter(|route| !route.path.starts_with(PAGES)) {
+        let mut route_specs = BTreeSet::new();
+        for route in crate::http::routes::route_specs().iter().filter(|route| !route.path.starts_with(PAGES)) {
             // HEAD is GET without the body.
             let methods = route.methods().into_iter().filter(|method| method != Method::HEAD);
-            served.extend(methods.map(|method| format!("{method} {}", route.path)));
+            route_specs.extend(methods.map(|method| format!("{method} {}", route.path)));
         }
         let mut told = BTreeSet::new();
         for (path, operations) in document()["paths"].as_object().unwrap() {
@@ -183,7 +191,7 @@ mod tests {
                 operations.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())),
             );
         }
-        assert_eq!(told, served, "give the handler a #[utoipa::path(…)] and name it in Contract's paths");
+        assert_eq!(told, route_specs, "give the handler a #[utoipa::path(…)] and name it in Contract's paths");
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! Parts of histories: minutes, hours or days.
+//!
+//! A cursor of a history is the step and the beginning of the next page's first item, so the store knows
+//! nothing about pages. The range is cut to what is kept (and two days, because expiry can lag), so that an
+//! open `from` does not produce empty pages.
 
 use std::time::Duration;
 
@@ -11,7 +15,7 @@ use super::page::bad_cursor;
 use super::time::Moment;
 use crate::config::Retention;
 use crate::http::error::ApiError;
-use crate::model::{Step, StepRange};
+use crate::model::{BucketRange, Resolution};
 
 /// Most items of an answer that selects the step itself: about as many as a chart has pixels.
 const MAX_POINTS: i64 = 1_500;
@@ -56,12 +60,12 @@ enum StepName {
 }
 
 impl StepName {
-    fn step(self) -> Option<Step> {
+    fn step(self) -> Option<Resolution> {
         match self {
             StepName::Auto => None,
-            StepName::Minute => Some(Step::Minute),
-            StepName::Hour => Some(Step::Hour),
-            StepName::Day => Some(Step::Day),
+            StepName::Minute => Some(Resolution::Minute),
+            StepName::Hour => Some(Resolution::Hour),
+            StepName::Day => Some(Resolution::Day),
         }
     }
 }
@@ -69,7 +73,7 @@ impl StepName {
 /// Part of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StepPage {
-    pub range: StepRange,
+    pub range: BucketRange,
     /// The cursor of the next page.
     pub next: Option<String>,
 }
@@ -104,34 +108,35 @@ impl HistoryOf {
         let end = to.saturating_add(step.ms() - 1).div_euclid(step.ms());
         let page_end = first.saturating_add(self.limit.0);
         let next = (page_end < end).then(|| format!("{}.{}", step.as_str(), page_end.saturating_mul(step.ms())));
-        Ok(StepPage { range: StepRange { step, from: first, to: end.min(page_end) }, next })
+        Ok(StepPage { range: BucketRange { step, from: first, to: end.min(page_end) }, next })
     }
 }
 
 /// A cursor of a history is the step and the beginning of the page's first item.
-fn read_step_cursor(text: &str) -> Result<(Step, i64), ApiError> {
+fn read_step_cursor(text: &str) -> Result<(Resolution, i64), ApiError> {
     let parsed = text.split_once('.').and_then(|(step, at)| {
-        let step = Step::ALL.into_iter().find(|known| known.as_str() == step)?;
+        let step = Resolution::ALL.into_iter().find(|known| known.as_str() == step)?;
         let at = at.parse::<i64>().ok()?;
         (at.rem_euclid(step.ms()) == 0).then_some((step, at / step.ms()))
     });
     parsed.ok_or_else(bad_cursor)
 }
 
-fn kept(step: Step, retention: &Retention) -> Duration {
+fn kept(step: Resolution, retention: &Retention) -> Duration {
     match step {
-        Step::Minute => retention.minutes,
-        Step::Hour => retention.hours,
-        Step::Day => retention.days,
+        Resolution::Minute => retention.minutes,
+        Resolution::Hour => retention.hours,
+        Resolution::Day => retention.days,
     }
 }
 
 /// The shortest step that makes at most [`MAX_POINTS`] items and is still kept at `from`.
-fn fitting_step(from: UnixMillis, to: UnixMillis, now: UnixMillis, retention: &Retention) -> Step {
+fn fitting_step(from: UnixMillis, to: UnixMillis, now: UnixMillis, retention: &Retention) -> Resolution {
     let age = u128::try_from(now.saturating_sub(from)).unwrap_or(0);
-    let suits =
-        |step: &Step| to.saturating_sub(from) <= step.ms() * MAX_POINTS && age <= kept(*step, retention).as_millis();
-    Step::ALL.into_iter().find(suits).unwrap_or(Step::Day)
+    let suits = |step: &Resolution| {
+        to.saturating_sub(from) <= step.ms() * MAX_POINTS && age <= kept(*step, retention).as_millis()
+    };
+    Resolution::ALL.into_iter().find(suits).unwrap_or(Resolution::Day)
 }
 
 #[cfg(test)]
@@ -165,7 +170,7 @@ mod tests {
         for later in 0.. {
             let page = page(&format!("{query}{cursor}"), now + later * 24 * HOUR).unwrap();
             ranges.push((page.range.from - (now - 3 * HOUR) / 60_000, page.range.to - (now - 3 * HOUR) / 60_000));
-            assert_eq!(page.range.step, Step::Minute);
+            assert_eq!(page.range.step, Resolution::Minute);
             let Some(next) = page.next else { break };
             cursor = format!("&cursor={next}");
         }
@@ -197,13 +202,13 @@ mod tests {
     fn step_fits_the_range_and_what_is_still_kept() {
         let now = 100_000 * HOUR;
         for (from, to, step) in [
-            (now - 25 * HOUR, now, Step::Minute),
-            (now - 25 * HOUR - 1, now, Step::Hour),
-            (now - 1_500 * HOUR, now, Step::Hour),
-            (now - 1_501 * HOUR, now, Step::Day),
-            (now - 169 * HOUR, now - 168 * HOUR, Step::Hour),
-            (now - 91 * 24 * HOUR, now - 90 * 24 * HOUR, Step::Day),
-            (now + HOUR, now + 2 * HOUR, Step::Minute),
+            (now - 25 * HOUR, now, Resolution::Minute),
+            (now - 25 * HOUR - 1, now, Resolution::Hour),
+            (now - 1_500 * HOUR, now, Resolution::Hour),
+            (now - 1_501 * HOUR, now, Resolution::Day),
+            (now - 169 * HOUR, now - 168 * HOUR, Resolution::Hour),
+            (now - 91 * 24 * HOUR, now - 90 * 24 * HOUR, Resolution::Day),
+            (now + HOUR, now + 2 * HOUR, Resolution::Minute),
         ] {
             assert_eq!(
                 fitting_step(from, to, now, &RETENTION),

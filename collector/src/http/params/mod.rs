@@ -17,14 +17,14 @@ pub(crate) use filters::{
     Between, Format, InEnvironment, InFormat, LogFilter, NodeFilter, OfPipeline, OnNode, SamplesOf,
 };
 pub(crate) use history::{HistoryOf, StepPage};
-pub(crate) use page::{LongPagination, Pagination};
+pub(crate) use page::{EventPagination, Pagination};
 pub(crate) use query_string::{QueryString, read, read_known};
 pub(crate) use stream::{StreamHeaders, StreamOf, ZeroOrOne};
 
 use crate::app::App;
 use crate::auth::{Identity, Scope};
 use crate::http::error::ApiError;
-use crate::model::NodeKey;
+use crate::model::{NodeKey, PipelineKey};
 use crate::query::resolve::{self, NamedPipeline};
 use crate::store::{NodeView, PipelineQuery, PipelineView};
 
@@ -81,7 +81,7 @@ impl OfPipeline {
     /// # Errors
     ///
     /// 404 when there is none; errors of the store.
-    pub(crate) async fn keys(&self, app: &App, scope: Scope) -> Result<Option<Vec<i64>>, ApiError> {
+    pub(crate) async fn keys(&self, app: &App, scope: Scope) -> Result<Option<Vec<PipelineKey>>, ApiError> {
         let Some(id) = &self.pipeline else { return Ok(None) };
         let found = resolve::find_pipelines(&*app.store, scope, id.as_str()).await?;
         if found.is_empty() {
@@ -97,7 +97,7 @@ impl OfPipeline {
 ///
 /// 404 when it does not exist there; errors of the store.
 pub(crate) async fn find_node(app: &App, scope: Scope, id: NodeId) -> Result<NodeView, ApiError> {
-    resolve::find_node(&app.journal, scope, id).await?.ok_or_else(|| ApiError::not_found(format!("node {id}")))
+    resolve::find_node(&app.timeseries, scope, id).await?.ok_or_else(|| ApiError::not_found(format!("node {id}")))
 }
 
 /// A node by the text of its id.

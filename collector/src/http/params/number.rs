@@ -5,7 +5,7 @@ use utoipa::PartialSchema;
 use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
-/// From `MIN` to `MAX`; `DEFAULT` when the parameter is absent. Reader and description have the same bounds.
+/// From `MIN` to `MAX`; `DEFAULT` when the parameter is absent. ReadAccess and description have the same bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number<const MIN: i64, const MAX: i64, const DEFAULT: i64>(pub i64);
 

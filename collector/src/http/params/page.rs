@@ -21,7 +21,7 @@ pub(crate) struct Pagination {
 /// Which page of a list whose items are small.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct LongPagination {
+pub(crate) struct EventPagination {
     /// Items of a page.
     #[param(inline)]
     #[serde(default)]
@@ -48,7 +48,7 @@ impl Pagination {
     }
 }
 
-impl LongPagination {
+impl EventPagination {
     /// Items of a page.
     pub(crate) fn limit(&self) -> i64 {
         self.limit.0

@@ -62,10 +62,9 @@ pub(crate) fn read<T: ParameterSet>(request: &HttpRequest) -> Result<T, ApiError
     let mut known = Vec::new();
     let read = T::read(&query, &mut known)?;
     match query.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-        Some((name, _)) => Err(ApiError::bad_parameter(
-            name,
-            format!("unknown parameter, expected one of {}", known.join(", ")),
-        )),
+        Some((name, _)) => {
+            Err(ApiError::bad_parameter(name, format!("unknown parameter, expected one of {}", known.join(", "))))
+        }
         None => Ok(read),
     }
 }

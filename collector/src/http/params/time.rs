@@ -83,7 +83,8 @@ impl<'de> Deserialize<'de> for Moment {
 
 impl PartialSchema for Moment {
     fn schema() -> RefOr<Schema> {
-        let millis = ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer)).description(Some("Unix milliseconds"));
+        let millis =
+            ObjectBuilder::new().schema_type(SchemaType::new(Type::Integer)).description(Some("Unix milliseconds"));
         let text = ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::String))
             .description(Some("RFC 3339, `now`, or a duration before now: a number with ms, s, m, h, d or w"))

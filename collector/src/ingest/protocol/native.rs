@@ -3,6 +3,9 @@
 //! The whole body is read into borrowed structs at once. Only when that fails is it read again item
 //! by item, so that one pipeline with a wrong type is refused alone; a healthy report pays nothing
 //! for it.
+//!
+//! Unknown fields of a report are ignored, because a newer agent can send them. Unknown settings, in
+//! contrast, are errors.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -19,7 +22,9 @@ use systole_shared::{
     PipelineReport, PipelineStatus, RefusalCode, Refused, Report, ReportRequest, SeqRange, Text, UnixMillis,
 };
 
-use crate::model::report::{AgentFacts, ComponentFacts, LogFact, NodeReport, PipelineDeltas, PipelineFacts, Refusals};
+use crate::model::report::{
+    NodeReport, PipelineDeltas, Refusals, ReportedAgent, ReportedComponent, ReportedLine, ReportedPipeline,
+};
 
 /// Why a whole request was refused.
 #[derive(Debug, thiserror::Error)]
@@ -193,7 +198,7 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
             take_pipeline(pipeline, seq, &mut budget, refusals)
         };
         let fault = match taken {
-            Ok(pipeline) if seen.add(pipelines.iter().map(|known: &PipelineFacts| &known.id), &pipeline.id) => {
+            Ok(pipeline) if seen.add(pipelines.iter().map(|known: &ReportedPipeline| &known.id), &pipeline.id) => {
                 pipelines.push(pipeline);
                 continue;
             }
@@ -222,9 +227,12 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
     }
 }
 
-fn take_agent(agent: AgentInfo<'_>) -> AgentFacts {
+fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
     let label = |(key, value): (Text<'_>, Text<'_>)| (short(key.as_str()), short(value.as_str()));
-    AgentFacts {
+    // Names stand in log lines and tables, as those of enrolment do.
+    let name = short_option(agent.name).map(|name| name.trim().replace(char::is_control, "\u{FFFD}"));
+    ReportedAgent {
+        name: name.filter(|name| !name.is_empty()),
         version: short_option(agent.version),
         vector_version: short_option(agent.vector_version),
         deployment_mode: short_option(agent.deployment_mode),
@@ -287,7 +295,7 @@ fn take_pipeline(
     seq: u64,
     budget: &mut Budget,
     refusals: &mut Refusals,
-) -> Result<PipelineFacts, Fault> {
+) -> Result<ReportedPipeline, Fault> {
     let id =
         PipelineId::parse(pipeline.id.as_str()).map_err(|fault| (RefusalCode::InvalidId, format!("id {fault}")))?;
     let sample = match pipeline.sample {
@@ -318,7 +326,7 @@ fn take_pipeline(
             continue;
         }
         match take_component(&component) {
-            Ok(taken) if seen.add(components.iter().map(|known: &ComponentFacts| &known.id), &taken.id) => {
+            Ok(taken) if seen.add(components.iter().map(|known: &ReportedComponent| &known.id), &taken.id) => {
                 budget.components -= 1;
                 components.push(taken);
             }
@@ -332,11 +340,11 @@ fn take_pipeline(
         let detail = format!("{excess} lines beyond the {MAX_LOG_LINES_PER_REPORT} of a report were left out");
         refuse(None, (RefusalCode::TooManyLogLines, detail));
     }
-    let logs: Vec<LogFact> = pipeline
+    let logs: Vec<ReportedLine> = pipeline
         .logs
         .into_iter()
         .take(budget.log_lines)
-        .map(|log| LogFact {
+        .map(|log| ReportedLine {
             at: log.at,
             stream: log.stream,
             level: log.level,
@@ -347,7 +355,7 @@ fn take_pipeline(
 
     let status = PipelineStatus::from_wire(pipeline.status.as_str());
     let status_text = (status == PipelineStatus::Unknown).then(|| short(pipeline.status.as_str()));
-    Ok(PipelineFacts {
+    Ok(ReportedPipeline {
         id,
         name: short_option(pipeline.name),
         version: pipeline.version,
@@ -366,10 +374,10 @@ fn take_pipeline(
     })
 }
 
-fn take_component(component: &ComponentReport<'_>) -> Result<ComponentFacts, Fault> {
+fn take_component(component: &ComponentReport<'_>) -> Result<ReportedComponent, Fault> {
     let id =
         ComponentId::parse(component.id.as_str()).map_err(|fault| (RefusalCode::InvalidId, format!("id {fault}")))?;
-    Ok(ComponentFacts {
+    Ok(ReportedComponent {
         id,
         kind: component.kind,
         received_events: counter("receivedEvents", component.received_events)?,

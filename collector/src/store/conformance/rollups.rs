@@ -11,7 +11,7 @@ use super::*;
 
 /// A midnight.
 const BEGIN: i64 = MINUTE / 1_440 * 1_440;
-const EVER: StepRange = StepRange { step: Step::Minute, from: 0, to: i64::MAX };
+const EVER: BucketRange = BucketRange { step: Resolution::Minute, from: 0, to: i64::MAX };
 const NEVER: i64 = i64::MAX / 1_440;
 
 /// What happens to the store.
@@ -32,7 +32,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// A minute's rows as a report makes them.
-fn report(node: i64, series: i64, minute: i64, events_in: i64) -> CommitBatch {
+fn report(node: i64, series: i64, minute: i64, events_in: i64) -> FlushBatch {
     let pipeline = PipelineMinuteRow {
         utilization_sum: events_in as f64 * 0.5,
         utilization_weight: 1.0,
@@ -56,13 +56,13 @@ fn report(node: i64, series: i64, minute: i64, events_in: i64) -> CommitBatch {
         samples: 1,
         ..NodeMinuteRow::default()
     };
-    CommitBatch {
+    FlushBatch {
         pipeline_minutes: vec![pipeline],
         component_minutes: vec![component],
         node_minutes: vec![host],
         dirty_hours: vec![(minute / 60, node)],
         dirty_days: vec![(minute / 1_440, node)],
-        ..CommitBatch::default()
+        ..FlushBatch::default()
     }
 }
 
@@ -88,7 +88,7 @@ async fn roll_up_all(store: &dyn Store) {
 /// Events, weight of utilization, and resets of each step.
 type Sums = BTreeMap<i64, (i64, i64, i64)>;
 
-fn naive(minutes: &[(i64, i64)], step: Step) -> Sums {
+fn naive(minutes: &[(i64, i64)], step: Resolution) -> Sums {
     let mut sums = Sums::new();
     for (minute, events) in minutes {
         let sum = sums.entry(minute / step.minutes()).or_default();
@@ -97,8 +97,9 @@ fn naive(minutes: &[(i64, i64)], step: Step) -> Sums {
     sums
 }
 
-async fn stored(store: &dyn Store, node: Option<i64>, step: Step) -> Sums {
-    let views = store.pipeline_minutes(1, node.map(NodeKey), StepRange { step, ..EVER }).await.unwrap().rows;
+async fn stored(store: &dyn Store, node: Option<i64>, step: Resolution) -> Sums {
+    let views =
+        store.pipeline_minutes(PipelineKey(1), node.map(NodeKey), BucketRange { step, ..EVER }).await.unwrap().rows;
     let sum = |view: &PipelineMinuteView| {
         (view.events_in, (view.events_in as f64 * 0.5 / view.utilization().unwrap()).round() as i64, view.resets)
     };
@@ -116,7 +117,7 @@ pub(super) async fn hours_and_days_are_the_sum_of_minutes_at_any_time(store: Arc
                 for (minute, events) in minutes {
                     let index = node as usize;
                     let batch = report(nodes[index], 1 + 2 * node, BEGIN + minute, events);
-                    store.commit(batch).await.unwrap();
+                    store.flush(batch).await.unwrap();
                     reported[index].push((BEGIN + minute, events));
                 }
             }
@@ -126,13 +127,13 @@ pub(super) async fn hours_and_days_are_the_sum_of_minutes_at_any_time(store: Arc
                 }
             }
         }
-        for step in Step::ALL {
+        for step in Resolution::ALL {
             assert_eq!(stored(&*store, None, step).await, naive(&reported.concat(), step), "{step:?} after {act:?}");
         }
-        assert_eq!(stored(&*store, Some(nodes[1]), Step::Day).await, naive(&reported[1], Step::Day));
+        assert_eq!(stored(&*store, Some(nodes[1]), Resolution::Day).await, naive(&reported[1], Resolution::Day));
     }
     roll_up_all(&*store).await;
-    for step in Step::ALL {
+    for step in Resolution::ALL {
         assert_eq!(stored(&*store, None, step).await, naive(&reported.concat(), step), "{step:?} at the end");
     }
 }
@@ -142,15 +143,15 @@ pub(super) async fn a_history_reads_the_same_before_and_after_it_is_summed(store
     for minute in (0..3_000).step_by(7) {
         for (index, node) in nodes.into_iter().enumerate() {
             let batch = report(node, 1 + 2 * index as i64, BEGIN + minute, minute % 11);
-            store.commit(batch).await.unwrap();
+            store.flush(batch).await.unwrap();
         }
     }
     let read = async || {
         let mut all = (Vec::new(), Vec::new());
-        for step in Step::ALL {
-            let range = StepRange { step, ..EVER };
-            all.0.extend(store.component_minutes(1, None, range).await.unwrap().rows);
-            all.1.extend(merged_spans(store.node_minutes(NodeKey(nodes[0]), range).await.unwrap().rows));
+        for step in Resolution::ALL {
+            let range = BucketRange { step, ..EVER };
+            all.0.extend(store.component_minutes(PipelineKey(1), None, range).await.unwrap().rows);
+            all.1.extend(merge_host_aggregates(store.node_minutes(NodeKey(nodes[0]), range).await.unwrap().rows));
         }
         all
     };
@@ -167,7 +168,7 @@ pub(super) async fn hours_stay_when_their_minutes_go(store: Arc<dyn Store>) {
     let [node, _] = two_nodes(&*store).await;
     let minutes: Vec<_> = (0..300).map(|minute| (BEGIN + minute, minute + 1)).collect();
     for (minute, events) in &minutes {
-        store.commit(report(node, 1, *minute, *events)).await.unwrap();
+        store.flush(report(node, 1, *minute, *events)).await.unwrap();
     }
     let cutoffs = Cutoffs { minutes_before: BEGIN + 180, ..Cutoffs::default() };
     assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 0, "what is not summed yet is needed");
@@ -175,33 +176,34 @@ pub(super) async fn hours_stay_when_their_minutes_go(store: Arc<dyn Store>) {
     assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 360, "two hours of three kinds");
     roll_up_all(&*store).await;
     assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 180);
-    let hours = naive(&minutes, Step::Hour);
-    assert_eq!(stored(&*store, None, Step::Hour).await, hours);
+    let hours = naive(&minutes, Resolution::Hour);
+    assert_eq!(stored(&*store, None, Resolution::Hour).await, hours);
     // One that is too late does not cost an hour what is known of it.
-    store.commit(report(node, 1, BEGIN + 170, 7)).await.unwrap();
-    assert_eq!(stored(&*store, None, Step::Hour).await, hours);
+    store.flush(report(node, 1, BEGIN + 170, 7)).await.unwrap();
+    assert_eq!(stored(&*store, None, Resolution::Hour).await, hours);
     roll_up_all(&*store).await;
-    assert_eq!(stored(&*store, None, Step::Hour).await, hours);
-    assert_eq!(stored(&*store, None, Step::Day).await, naive(&minutes, Step::Day));
+    assert_eq!(stored(&*store, None, Resolution::Hour).await, hours);
+    assert_eq!(stored(&*store, None, Resolution::Day).await, naive(&minutes, Resolution::Day));
     // Nor does a day lose what its hours were.
     let day = BEGIN / 1_440;
     let cutoffs = Cutoffs { hours_before: (day + 1) * 24, ..cutoffs };
     assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 18, "the late minute too");
-    assert!(stored(&*store, None, Step::Hour).await.is_empty());
-    store.commit(report(node, 1, BEGIN + 310, 7)).await.unwrap();
+    assert!(stored(&*store, None, Resolution::Hour).await.is_empty());
+    store.flush(report(node, 1, BEGIN + 310, 7)).await.unwrap();
     roll_up_all(&*store).await;
-    assert_eq!(stored(&*store, None, Step::Day).await, naive(&minutes, Step::Day));
+    assert_eq!(stored(&*store, None, Resolution::Day).await, naive(&minutes, Resolution::Day));
     let cutoffs = Cutoffs { days_before: day + 1, ..cutoffs };
     assert_eq!(store.expire(cutoffs, 1_000).await.unwrap(), 6, "the day, and an hour of it");
-    assert!(stored(&*store, None, Step::Day).await.is_empty());
+    assert!(stored(&*store, None, Resolution::Day).await.is_empty());
 }
 
 pub(super) async fn sums_of_hours_stay_at_the_largest_number(store: Arc<dyn Store>) {
     let [node, _] = two_nodes(&*store).await;
     for minute in 0..2 {
-        store.commit(report(node, 1, BEGIN + minute, i64::MAX)).await.unwrap();
+        store.flush(report(node, 1, BEGIN + minute, i64::MAX)).await.unwrap();
     }
     roll_up_all(&*store).await;
-    let days = store.pipeline_minutes(1, None, StepRange { step: Step::Day, ..EVER }).await.unwrap().rows;
+    let days =
+        store.pipeline_minutes(PipelineKey(1), None, BucketRange { step: Resolution::Day, ..EVER }).await.unwrap().rows;
     assert_eq!(days[0].events_in, i64::MAX);
 }

@@ -45,8 +45,8 @@ fn questions(environment: EnvironmentKey, other: NodeKey) -> Vec<(&'static str, 
         ("behind a line", LogQuery { after: 299, limit: 3, ..text("e") }),
         ("level", LogQuery { min_level: Some(LogLevel::Warn), ..all.clone() }),
         ("node", LogQuery { node: Some(other), ..all.clone() }),
-        ("pipeline", LogQuery { pipelines: Some(vec![2]), ..all.clone() }),
-        ("pipelines", LogQuery { pipelines: Some(vec![2, 3]), ..text("taken") }),
+        ("pipeline", LogQuery { pipelines: Some(vec![PipelineKey(2)]), ..all.clone() }),
+        ("pipelines", LogQuery { pipelines: Some(vec![PipelineKey(2), PipelineKey(3)]), ..text("taken") }),
         ("from", LogQuery { from: Some(NOW + 5_000), ..all.clone() }),
         ("to, with one that came late", LogQuery { to: Some(NOW + 1_001), ..all.clone() }),
         ("a time in which there is nothing", LogQuery { from: Some(NOW + 1), to: Some(NOW + 9), ..all.clone() }),
@@ -60,7 +60,7 @@ fn expected(query: &LogQuery, lines: &[LogRow]) -> Vec<i64> {
     let fits = |line: &&LogRow| {
         query.environments.as_deref().is_none_or(|keys| keys != [EnvironmentKey(99)])
             && query.node.is_none_or(|node| node.0 == line.node)
-            && query.pipelines.as_ref().is_none_or(|keys| keys.contains(&line.pipeline))
+            && query.pipelines.as_ref().is_none_or(|keys| keys.contains(&PipelineKey(line.pipeline)))
             && query.min_level.is_none_or(|least| level(line).is_some_and(|level| level >= least))
             && query
                 .text

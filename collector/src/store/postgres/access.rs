@@ -12,8 +12,8 @@ use systole_shared::{EnvironmentId, NodeId, NodeStatus, TokenId, TokenKind, Unix
 use uuid::Uuid;
 
 use super::rows::{Column, Template, storable};
+use crate::store::convert::*;
 use crate::store::schema::*;
-use crate::store::shapes::*;
 use crate::store::*;
 
 pub(super) async fn feed_position(connection: &mut AsyncPgConnection) -> Result<FeedPosition, StoreError> {
@@ -51,16 +51,23 @@ pub(super) async fn load_ingest(connection: &mut AsyncPgConnection) -> Result<In
                 pipelines::table.select(PipelineRow::as_select()).load(connection).await?;
             let pipelines = pipelines
                 .into_iter()
-                .map(|row| (row.id, EnvironmentKey(row.environment), row.slug, row.name))
+                .map(|row| (PipelineKey(row.id), EnvironmentKey(row.environment), row.slug, row.name))
                 .collect();
-            let journal = journal::table.order(journal::id).select(JournalRow::as_select()).load(connection).await?;
-            let fold = meta::table
+            let wal = journal::table.order(journal::id).select(WalRow::as_select()).load(connection).await?;
+            let mark = meta::table
                 .find(1)
                 .select((meta::folds, meta::fold_to, meta::fold_minute, meta::fold_node))
                 .first(connection)
                 .await?;
             let nodes = by_key.into_values().collect();
-            Ok(IngestSnapshot { position, nodes, pipelines, last_series, journal, fold: fold_mark(fold) })
+            Ok(IngestSnapshot {
+                position,
+                nodes,
+                pipelines,
+                last_series: SeriesKey(last_series),
+                wal,
+                mark: flush_mark(mark),
+            })
         })
         .await
 }

@@ -5,8 +5,8 @@ use futures_util::future::try_join_all;
 
 use super::rows::{Columns, Statement};
 use super::tables;
-use crate::store::shapes::signed;
-use crate::store::{CommitBatch, StoreError};
+use crate::store::convert::signed;
+use crate::store::{CommitBatch, FlushBatch, StoreError};
 
 /// Writes everything of the batch, if `writer` is still the connection that may.
 pub(super) async fn commit(
@@ -14,10 +14,23 @@ pub(super) async fn commit(
     batch: &CommitBatch,
     writer: &str,
 ) -> Result<(), StoreError> {
+    run(connection, commit_rounds(batch, writer)).await
+}
+
+/// The same for what becomes rows of the write-ahead log.
+pub(super) async fn flush(
+    connection: &mut AsyncPgConnection,
+    batch: &FlushBatch,
+    writer: &str,
+) -> Result<(), StoreError> {
+    run(connection, flush_rounds(batch, writer)).await
+}
+
+async fn run(connection: &mut AsyncPgConnection, rounds: Vec<Vec<Statement<'_>>>) -> Result<(), StoreError> {
     connection
         .transaction(async |connection: &mut AsyncPgConnection| {
             let mut moved = 0;
-            for round in rounds(batch, writer) {
+            for round in rounds {
                 let changed = try_join_all(round.into_iter().map(|statement| statement.run(connection))).await?;
                 // The head is the last statement of the last round.
                 moved = changed.last().copied().unwrap_or(0);
@@ -27,37 +40,48 @@ pub(super) async fn commit(
         .await
 }
 
-/// The statements of a batch. Those of one round concern different rows; more than one round is
-/// needed only for rows that come again. The row of `meta` is taken last, as everywhere, so that two
-/// transactions never wait for each other.
-fn rounds<'a>(batch: &'a CommitBatch, writer: &'a str) -> Vec<Vec<Statement<'a>>> {
+fn commit_rounds<'a>(batch: &'a CommitBatch, writer: &'a str) -> Vec<Vec<Statement<'a>>> {
     let mut rounds = Rounds(vec![Vec::new()]);
     rounds.add(&batch.pipelines, |a, b| a.id < b.id, tables::pipelines);
     rounds.add(&batch.pipeline_names, |a, b| a.0 < b.0, tables::pipeline_names);
     rounds.add(&batch.series, |a, b| a.id < b.id, tables::series);
-    rounds.add(&batch.boots, |a, b| (a.node, &a.boot) < (b.node, &b.boot), tables::boots);
-    rounds.add(&batch.forgotten_boots, |_, _| true, tables::forgotten_boots);
     rounds.add(&batch.gaps, |_, _| true, tables::gaps);
-    rounds.add(&batch.pulses, |a, b| a.0 < b.0, tables::pulses);
     rounds.add(&batch.nodes, |a, b| a.0 < b.0, tables::nodes);
     rounds.add(&batch.statuses, |a, b| (a.node, a.pipeline) < (b.node, b.pipeline), tables::statuses);
+    rounds.0[0].extend(batch.wal.as_ref().map(tables::journal));
+    rounds.add(&batch.logs, |_, _| true, tables::logs);
+    rounds.add(&batch.events, |_, _| true, tables::events);
+    rounds.finish(tables::head(signed(batch.head_seq), None, writer))
+}
+
+fn flush_rounds<'a>(batch: &'a FlushBatch, writer: &'a str) -> Vec<Vec<Statement<'a>>> {
+    let mut rounds = Rounds(vec![Vec::new()]);
+    rounds.add(&batch.boots, |a, b| (a.node, &a.boot) < (b.node, &b.boot), tables::boots);
+    rounds.add(&batch.forgotten_boots, |_, _| true, tables::forgotten_boots);
+    rounds.add(&batch.heartbeats, |a, b| a.0 < b.0, tables::heartbeats);
     rounds.add(&batch.pipeline_minutes, |a, b| (a.minute, a.series) < (b.minute, b.series), tables::pipeline_minutes);
     rounds.add(&batch.component_minutes, |a, b| (a.minute, a.series) < (b.minute, b.series), tables::component_minutes);
     rounds.add(&batch.node_minutes, |a, b| (a.minute, a.node) < (b.minute, b.node), tables::node_minutes);
     rounds.add(&batch.dirty_hours, |a, b| a < b, tables::dirty_hours);
     rounds.add(&batch.dirty_days, |a, b| a < b, tables::dirty_days);
-    rounds.0[0].extend(batch.journal.as_ref().map(tables::journal));
-    rounds.0[0].extend(batch.journal_trim.map(tables::journal_trim));
-    rounds.add(&batch.logs, |_, _| true, tables::logs);
-    rounds.add(&batch.events, |_, _| true, tables::events);
-    let last = rounds.0.len() - 1;
-    rounds.0[last].push(tables::head(signed(batch.head_seq), batch.fold, writer));
-    rounds.0
+    rounds.0[0].extend(batch.wal_trim.map(tables::journal_trim));
+    rounds.finish(tables::head(signed(batch.head_seq), batch.mark, writer))
 }
 
+/// The statements of a batch. Those of one round concern different rows; more than one round is
+/// needed only for rows that come again.
 struct Rounds<'a>(Vec<Vec<Statement<'a>>>);
 
 impl<'a> Rounds<'a> {
+    /// Adds the row of `meta`. It is taken last, as everywhere, so that two transactions never wait for each
+    /// other.
+    fn finish(mut self, head: Statement<'a>) -> Vec<Vec<Statement<'a>>> {
+        if let Some(last) = self.0.last_mut() {
+            last.push(head);
+        }
+        self.0
+    }
+
     /// Adds rows, cut where the order breaks: a statement takes no key twice. The committer hands
     /// them in sorted, so that this is one statement.
     fn add<R>(

@@ -4,14 +4,18 @@ use diesel::sql_types::{BigInt, Nullable};
 use diesel::{QueryDsl, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+use crate::store::convert::unsigned;
 use crate::store::history::{Dialect, Subject, ends, history, node_history, series_of_pipeline};
 use crate::store::schema::meta;
-use crate::store::shapes::unsigned;
 use crate::store::*;
 
 /// The part of a range in which tables have rows: never longer than their retention, however long the
 /// question is.
-async fn within(connection: &mut AsyncPgConnection, table: &str, range: StepRange) -> Result<StepRange, StoreError> {
+async fn within(
+    connection: &mut AsyncPgConnection,
+    table: &str,
+    range: BucketRange,
+) -> Result<BucketRange, StoreError> {
     #[derive(QueryableByName)]
     struct Ends {
         #[diesel(sql_type = Nullable<BigInt>)]
@@ -22,23 +26,23 @@ async fn within(connection: &mut AsyncPgConnection, table: &str, range: StepRang
     let ends: Vec<Ends> = sql_query(ends(table, range.step)).load(connection).await?;
     let first = ends.iter().filter_map(|ends| ends.first).min().unwrap_or(0);
     let last = ends.iter().filter_map(|ends| ends.last).max().unwrap_or(-1);
-    Ok(StepRange { from: range.from.max(first), to: range.to.min(last + 1), ..range })
+    Ok(BucketRange { from: range.from.max(first), to: range.to.min(last + 1), ..range })
 }
 
 /// Slices of the journal that are rows for everything that the same transaction reads.
-async fn folds(connection: &mut AsyncPgConnection) -> Result<u64, StoreError> {
-    let folds: i64 = meta::table.find(1).select(meta::folds).first(connection).await?;
-    Ok(unsigned(folds))
+async fn flush_count(connection: &mut AsyncPgConnection) -> Result<u64, StoreError> {
+    let count: i64 = meta::table.find(1).select(meta::folds).first(connection).await?;
+    Ok(unsigned(count))
 }
 
 async fn series(
     connection: &mut AsyncPgConnection,
     subject: Subject,
-    pipeline: i64,
+    pipeline: PipelineKey,
     node: Option<NodeKey>,
 ) -> Result<Vec<SeriesView>, StoreError> {
     Ok(sql_query(series_of_pipeline(Dialect::Postgres, subject))
-        .bind::<BigInt, _>(pipeline)
+        .bind::<BigInt, _>(pipeline.0)
         .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
         .load(connection)
         .await?)
@@ -46,44 +50,44 @@ async fn series(
 
 pub(super) async fn pipeline_minutes(
     connection: &mut AsyncPgConnection,
-    pipeline: i64,
+    pipeline: PipelineKey,
     node: Option<NodeKey>,
-    range: StepRange,
-) -> Result<Stored<PipelineMinuteView>, StoreError> {
+    range: BucketRange,
+) -> Result<Persisted<PipelineMinuteView>, StoreError> {
     let read = async |connection: &mut AsyncPgConnection| {
-        let folds = folds(connection).await?;
+        let flushes = flush_count(connection).await?;
         let series = series(connection, Subject::Pipeline, pipeline, node).await?;
         let range = within(connection, "pipeline", range).await?;
         let rows = sql_query(history(Dialect::Postgres, Subject::Pipeline, range.step))
             .bind::<BigInt, _>(range.from)
             .bind::<BigInt, _>(range.to)
-            .bind::<BigInt, _>(pipeline)
+            .bind::<BigInt, _>(pipeline.0)
             .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
             .load(connection)
             .await?;
-        Ok(Stored { rows, folds, series })
+        Ok(Persisted { rows, flushes, series })
     };
     connection.build_transaction().read_only().repeatable_read().run(read).await
 }
 
 pub(super) async fn component_minutes(
     connection: &mut AsyncPgConnection,
-    pipeline: i64,
+    pipeline: PipelineKey,
     node: Option<NodeKey>,
-    range: StepRange,
-) -> Result<Stored<ComponentMinuteView>, StoreError> {
+    range: BucketRange,
+) -> Result<Persisted<ComponentMinuteView>, StoreError> {
     let read = async |connection: &mut AsyncPgConnection| {
-        let folds = folds(connection).await?;
+        let flushes = flush_count(connection).await?;
         let series = series(connection, Subject::Component, pipeline, node).await?;
         let range = within(connection, "component", range).await?;
         let rows = sql_query(history(Dialect::Postgres, Subject::Component, range.step))
             .bind::<BigInt, _>(range.from)
             .bind::<BigInt, _>(range.to)
-            .bind::<BigInt, _>(pipeline)
+            .bind::<BigInt, _>(pipeline.0)
             .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
             .load(connection)
             .await?;
-        Ok(Stored { rows, folds, series })
+        Ok(Persisted { rows, flushes, series })
     };
     connection.build_transaction().read_only().repeatable_read().run(read).await
 }
@@ -91,10 +95,10 @@ pub(super) async fn component_minutes(
 pub(super) async fn node_minutes(
     connection: &mut AsyncPgConnection,
     node: NodeKey,
-    range: StepRange,
-) -> Result<Stored<NodeSpan>, StoreError> {
+    range: BucketRange,
+) -> Result<Persisted<HostAggregate>, StoreError> {
     let read = async |connection: &mut AsyncPgConnection| {
-        let folds = folds(connection).await?;
+        let flushes = flush_count(connection).await?;
         let range = within(connection, "node", range).await?;
         let rows = sql_query(node_history(Dialect::Postgres, range.step))
             .bind::<BigInt, _>(range.from)
@@ -102,7 +106,7 @@ pub(super) async fn node_minutes(
             .bind::<BigInt, _>(node.0)
             .load(connection)
             .await?;
-        Ok(Stored { rows, folds, series: Vec::new() })
+        Ok(Persisted { rows, flushes, series: Vec::new() })
     };
     connection.build_transaction().read_only().repeatable_read().run(read).await
 }

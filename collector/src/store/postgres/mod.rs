@@ -119,6 +119,10 @@ impl Store for PostgresStore {
         Ok(batch)
     }
 
+    async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError> {
+        self.writer()?.lock().await.flush(&batch).await
+    }
+
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
         access::load_access(&mut *self.short.get().await?, known_version).await
     }
@@ -155,7 +159,7 @@ impl Store for PostgresStore {
         read::node_gaps(&mut *self.queries.get().await?, node).await
     }
 
-    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Stored<NodeSpan>, StoreError> {
+    async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError> {
         history::node_minutes(&mut *self.queries.get().await?, node, range).await
     }
 
@@ -163,7 +167,7 @@ impl Store for PostgresStore {
         &self,
         environments: Option<Vec<EnvironmentKey>>,
         id: String,
-    ) -> Result<Vec<(i64, EnvironmentKey)>, StoreError> {
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
         read::find_pipelines(&mut *self.queries.get().await?, environments.as_deref(), &id).await
     }
 
@@ -173,19 +177,19 @@ impl Store for PostgresStore {
 
     async fn pipeline_minutes(
         &self,
-        pipeline: i64,
+        pipeline: PipelineKey,
         node: Option<NodeKey>,
-        range: StepRange,
-    ) -> Result<Stored<PipelineMinuteView>, StoreError> {
+        range: BucketRange,
+    ) -> Result<Persisted<PipelineMinuteView>, StoreError> {
         history::pipeline_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
     }
 
     async fn component_minutes(
         &self,
-        pipeline: i64,
+        pipeline: PipelineKey,
         node: Option<NodeKey>,
-        range: StepRange,
-    ) -> Result<Stored<ComponentMinuteView>, StoreError> {
+        range: BucketRange,
+    ) -> Result<Persisted<ComponentMinuteView>, StoreError> {
         history::component_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
     }
 

@@ -1,4 +1,6 @@
 //! The queries of the API.
+//!
+//! Names sort by their bytes, as on SQLite, whatever the locale of the server is.
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -7,8 +9,8 @@ use systole_shared::events::EventType;
 
 use super::access::feed_position;
 use super::rows::storable;
+use crate::store::convert::*;
 use crate::store::schema::*;
-use crate::store::shapes::*;
 use crate::store::*;
 
 pub(super) async fn list_nodes(
@@ -60,7 +62,7 @@ pub(super) async fn find_pipelines(
     connection: &mut AsyncPgConnection,
     environments: Option<&[EnvironmentKey]>,
     id: &str,
-) -> Result<Vec<(i64, EnvironmentKey)>, StoreError> {
+) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
     let mut select = pipelines::table
         .select((pipelines::id, pipelines::environment))
         .filter(pipelines::slug.eq(storable(id).into_owned()))
@@ -72,7 +74,7 @@ pub(super) async fn find_pipelines(
         None => select.filter(pipelines::environment.eq_any(environments::table.select(environments::id))),
     };
     let found: Vec<(i64, i64)> = select.load(connection).await?;
-    Ok(found.into_iter().map(|(key, environment)| (key, EnvironmentKey(environment))).collect())
+    Ok(found.into_iter().map(|(key, environment)| (PipelineKey(key), EnvironmentKey(environment))).collect())
 }
 
 pub(super) async fn list_pipelines(
@@ -123,7 +125,7 @@ pub(super) async fn list_status_changes(
         select = select.filter(events::node.eq(node.0));
     }
     if let Some(pipelines) = &query.pipelines {
-        select = select.filter(events::pipeline.eq_any(pipelines.iter().copied().map(Some).collect::<Vec<_>>()));
+        select = select.filter(events::pipeline.eq_any(pipelines.iter().map(|key| Some(key.0)).collect::<Vec<_>>()));
     }
     if let Some(from) = query.from {
         select = select.filter(events::at.ge(from));

@@ -11,9 +11,9 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use crate::store::history::{
     Dialect, Subject, next_mark, node_parts, replace_span, roll_up as roll_up_series, series_of_node,
 };
+use crate::store::host_aggregate::{Value, merge_host_aggregates};
 use crate::store::level::Level;
-use crate::store::span::{Value, merged_spans};
-use crate::store::{NodeSpan, StoreError};
+use crate::store::{HostAggregate, StoreError};
 
 /// An hour or a day of a node that is to be summed.
 #[derive(QueryableByName)]
@@ -116,10 +116,10 @@ async fn sum_host(connection: &mut AsyncPgConnection, level: Level, mark: &Mark)
     let parts = sql_query(node_parts(Dialect::Postgres, level))
         .bind::<BigInt, _>(mark.at)
         .bind::<BigInt, _>(mark.node)
-        .load::<NodeSpan>(connection)
+        .load::<HostAggregate>(connection)
         .await?;
-    for span in merged_spans(parts) {
-        let sql = replace_span(Dialect::Postgres, level, &NodeSpan::columns(), mark.is_whole);
+    for span in merge_host_aggregates(parts) {
+        let sql = replace_span(Dialect::Postgres, level, &HostAggregate::columns(), mark.is_whole);
         let mut query = sql_query(sql).into_boxed().bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
         for value in span.values() {
             query = match value {

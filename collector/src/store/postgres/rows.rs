@@ -2,6 +2,12 @@
 //!
 //! The text of such a statement does not depend on the number of rows, so it stays prepared on its
 //! connection. diesel's own multi-row inserts and `sql_query` would be prepared anew each time.
+//!
+//! The statements of one transaction are sent without waiting for each other's answers. Rows whose key
+//! occurs again in a batch go into a second round, because one statement cannot update a row twice.
+//!
+//! NUL in a text becomes U+FFFD, because PostgreSQL has no NUL in texts. A line that is refused
+//! would be sent for ever.
 
 use std::borrow::Cow;
 

@@ -7,11 +7,11 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::rows::storable;
+use crate::store::convert::*;
 use crate::store::schema::*;
 use crate::store::search::{
     BLOCK, BLOCK_PAGE, Block, Extent, Indexed, Search, SearchStep, always_read, numbers_of, wanted,
 };
-use crate::store::shapes::*;
 use crate::store::*;
 
 #[derive(QueryableByName)]
@@ -133,7 +133,7 @@ async fn lines(
         select = select.filter(logs::node.eq(node.0));
     }
     if let Some(pipelines) = &query.pipelines {
-        select = select.filter(logs::pipeline.eq_any(pipelines.clone()));
+        select = select.filter(logs::pipeline.eq_any(pipeline_keys(pipelines)));
     }
     if let Some(min_level) = query.min_level {
         select = select.filter(logs::level.eq_any(levels_from(min_level)));

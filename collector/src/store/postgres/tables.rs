@@ -4,15 +4,15 @@ use std::sync::LazyLock;
 
 use super::rows::Merge::{Add, Count, CountKnown, Keep, Key, Replace};
 use super::rows::{Column, Columns, Statement, Template};
-use crate::store::shapes::signed;
+use crate::store::convert::signed;
 use crate::store::{
-    ComponentMinuteRow, EventRow, FoldMark, JournalRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeMinuteRow,
-    NodePulse, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
+    ComponentMinuteRow, EventRow, FlushMark, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeMinuteRow,
+    PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, WalRow,
 };
 
 /// Moves the head of the sequence, and how far the journal has become rows. Changes no row when another
 /// connection is the writer.
-pub(super) fn head<'a>(head_seq: i64, fold: Option<FoldMark>, writer: &'a str) -> Statement<'a> {
+pub(super) fn head<'a>(head_seq: i64, at: Option<FlushMark>, writer: &'a str) -> Statement<'a> {
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
         let marks = ["folds", "fold_to", "fold_minute", "fold_node"];
         let marks = marks.map(|name| format!(", {name} = coalesce(new.{name}, meta.{name})")).concat();
@@ -22,7 +22,7 @@ pub(super) fn head<'a>(head_seq: i64, fold: Option<FoldMark>, writer: &'a str) -
             "WHERE meta.id = 1 AND meta.writer = new.writer",
         )
     });
-    let mark = |of: fn(FoldMark) -> i64| Column::MaybeInt(vec![fold.map(of)]);
+    let mark = |of: fn(FlushMark) -> i64| Column::MaybeInt(vec![at.map(of)]);
     TEMPLATE.with(vec![
         Column::Int(vec![head_seq]),
         mark(|mark| signed(mark.number)),
@@ -33,7 +33,7 @@ pub(super) fn head<'a>(head_seq: i64, fold: Option<FoldMark>, writer: &'a str) -
     ])
 }
 
-pub(super) fn journal(row: &JournalRow) -> Statement<'_> {
+pub(super) fn journal(row: &WalRow) -> Statement<'_> {
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| Template::insert("journal", &["id", "body"]));
     TEMPLATE.with(vec![Column::Int(vec![row.id]), Column::Bytes(vec![&row.body])])
 }
@@ -106,7 +106,7 @@ pub(super) fn gaps<'a>(rows: &Columns<'a, NodeGapRow>) -> Statement<'a> {
     ])
 }
 
-pub(super) fn pulses<'a>(rows: &Columns<'a, (i64, NodePulse)>) -> Statement<'a> {
+pub(super) fn heartbeats<'a>(rows: &Columns<'a, (i64, NodeHeartbeat)>) -> Statement<'a> {
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| known_columns(&["health", "host", "last_seen_at"]));
     TEMPLATE.with(vec![
         rows.int(|row| row.0),
@@ -119,6 +119,7 @@ pub(super) fn pulses<'a>(rows: &Columns<'a, (i64, NodePulse)>) -> Statement<'a> 
 pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> {
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
         known_columns(&[
+            "name",
             "agent_version",
             "vector_version",
             "deployment_mode",
@@ -131,6 +132,7 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
     });
     TEMPLATE.with(vec![
         rows.int(|row| row.0),
+        rows.maybe_text(|row| row.1.name.as_ref()),
         rows.maybe_text(|row| row.1.agent_version.as_ref()),
         rows.maybe_text(|row| row.1.vector_version.as_ref()),
         rows.maybe_text(|row| row.1.deployment_mode.as_ref()),

@@ -115,7 +115,7 @@ async fn rows_that_come_again_in_a_batch_are_all_counted() {
     let store = open(&server).await.unwrap();
     let row = |series, events_in| PipelineMinuteRow { minute: 1, series, events_in, ..Default::default() };
     let minutes = vec![row(1, 1), row(2, 10), row(1, 2), row(1, i64::MAX), row(2, 20)];
-    store.commit(CommitBatch { pipeline_minutes: minutes, ..head(1) }).await.unwrap();
+    store.flush(FlushBatch { pipeline_minutes: minutes, head_seq: 1, ..FlushBatch::default() }).await.unwrap();
     let sums = server.sql("SELECT series, events_in FROM pipeline_minutes ORDER BY series");
     assert_eq!(sums, format!("1|{}\n2|30", i64::MAX));
 }
@@ -135,8 +135,9 @@ async fn statements_stay_prepared() {
     let mut counts = Vec::new();
     for seq in 1..=3 {
         let row = PipelineMinuteRow { minute: seq, ..Default::default() };
-        let batch = CommitBatch { pipeline_minutes: vec![row; seq as usize], logs: vec![line(seq, "")], ..head(1) };
-        store.commit(batch).await.unwrap();
+        let pipeline_minutes = vec![row; seq as usize];
+        store.flush(FlushBatch { pipeline_minutes, head_seq: 1, ..FlushBatch::default() }).await.unwrap();
+        store.commit(CommitBatch { logs: vec![line(seq, "")], ..head(1) }).await.unwrap();
         let mut writer = store.writer().unwrap().lock().await;
         let sql = "SELECT count(*) FROM pg_prepared_statements WHERE statement NOT LIKE 'SELECT%' AND statement LIKE '%unnest%'";
         let count: Count = diesel::sql_query(sql).get_result(writer.connection()).await.unwrap();

@@ -12,7 +12,7 @@ use super::rows::{Column, Template, storable};
 use super::{lock, open};
 use crate::config::PostgresUrl;
 use crate::store::StoreError;
-use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Step, Table};
+use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Table, TransferStep};
 
 /// A connection: one that holds the lock, which keeps collectors away, or one that sees one moment only.
 pub(crate) struct PostgresSide(AsyncPgConnection);
@@ -78,13 +78,13 @@ impl Side for PostgresSide {
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
-    async fn write(&mut self, steps: Vec<Step<'_>>) -> Result<(), StoreError> {
+    async fn write(&mut self, steps: Vec<TransferStep<'_>>) -> Result<(), StoreError> {
         self.0
             .transaction(async |connection: &mut AsyncPgConnection| {
                 for step in steps {
                     match step {
-                        Step::Insert(table, rows) => insert(connection, table, &rows).await?,
-                        Step::Run(statement) => {
+                        TransferStep::Insert(table, rows) => insert(connection, table, &rows).await?,
+                        TransferStep::Run(statement) => {
                             bound(statement).execute(connection).await?;
                         }
                     }

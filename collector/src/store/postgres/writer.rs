@@ -17,7 +17,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::connect::Connector;
 use super::{access, commit, rollup};
-use crate::store::{CommitBatch, IngestSnapshot, StoreError};
+use crate::store::{CommitBatch, FlushBatch, IngestSnapshot, StoreError};
 
 /// The committer's way to the database.
 pub(super) struct Writer {
@@ -47,27 +47,39 @@ impl Writer {
 
     /// Writes a batch. After a failure of the connection nothing is written until the state is loaded.
     pub(super) async fn commit(&mut self, batch: &CommitBatch) -> Result<(), StoreError> {
-        // Taken out: if this is given up half-way, the connection goes, and with it the transaction.
-        let Some(mut connection) = self.connection.take() else {
-            return Err(if self.is_closed { StoreError::Closed } else { StoreError::Disconnected });
-        };
+        let mut connection = self.take()?;
         let result = commit::commit(&mut connection, batch, &self.mark).await;
-        if !connection.is_broken() && !matches!(result, Err(StoreError::Unreachable(_) | StoreError::Superseded)) {
-            self.connection = Some(connection);
-        }
+        self.give_back(connection, &result);
+        result
+    }
+
+    /// The same for what becomes rows of the write-ahead log.
+    pub(super) async fn flush(&mut self, batch: &FlushBatch) -> Result<(), StoreError> {
+        let mut connection = self.take()?;
+        let result = commit::flush(&mut connection, batch, &self.mark).await;
+        self.give_back(connection, &result);
         result
     }
 
     /// Sums hours and days between two batches, so that none changes meanwhile.
     pub(super) async fn roll_up(&mut self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
-        let Some(mut connection) = self.connection.take() else {
-            return Err(if self.is_closed { StoreError::Closed } else { StoreError::Disconnected });
-        };
+        let mut connection = self.take()?;
         let result = rollup::roll_up(&mut connection, hours_before, limit, &self.mark).await;
+        self.give_back(connection, &result);
+        result
+    }
+
+    /// The connection is taken out: if work on it is given up half-way, it goes, and with it the transaction.
+    fn take(&mut self) -> Result<AsyncPgConnection, StoreError> {
+        let missing = if self.is_closed { StoreError::Closed } else { StoreError::Disconnected };
+        self.connection.take().ok_or(missing)
+    }
+
+    /// Keeps a connection that is still good after its work.
+    fn give_back<T>(&mut self, mut connection: AsyncPgConnection, result: &Result<T, StoreError>) {
         if !connection.is_broken() && !matches!(result, Err(StoreError::Unreachable(_) | StoreError::Superseded)) {
             self.connection = Some(connection);
         }
-        result
     }
 
     #[cfg(test)]

@@ -1,4 +1,8 @@
 //! In which order a search reads what.
+//!
+//! A search reads 50,000 numbers at a time and checks in between whether the client still waits, because
+//! SQLite cannot be interrupted through diesel. So a page of a log is not one state of the table; new
+//! lines are only added at its end.
 
 use std::collections::VecDeque;
 

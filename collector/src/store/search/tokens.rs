@@ -97,7 +97,7 @@ fn trigrams(text: &str) -> impl Iterator<Item = usize> {
 pub(in crate::store) fn wanted(query: &LogQuery) -> Vec<i32> {
     let node = query.node.map(|node| About::Node.token(node.0));
     let pipeline = match query.pipelines.as_deref() {
-        Some([pipeline]) => Some(About::Pipeline.token(*pipeline)),
+        Some([pipeline]) => Some(About::Pipeline.token(pipeline.0)),
         _ => None,
     };
     let level = query.min_level.map(|level| About::Level.token(level as i64));
@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::NodeKey;
+    use crate::model::{NodeKey, PipelineKey};
 
     fn line(at: i64, node: i64, level: Option<&str>, text: &str) -> LogColumns {
         (at, node, node + 1, level.map(str::to_owned), text.to_owned())
@@ -145,7 +145,10 @@ mod tests {
         assert!(!has(&block, &level(LogLevel::Error)));
         let node = |node| LogQuery { node: Some(NodeKey(node)), ..LogQuery::default() };
         assert!(has(&block, &node(2)) && !has(&block, &node(3)));
-        let pipelines = |keys: &[i64]| LogQuery { pipelines: Some(keys.to_vec()), ..LogQuery::default() };
+        let pipelines = |keys: &[i64]| LogQuery {
+            pipelines: Some(keys.iter().copied().map(PipelineKey).collect()),
+            ..LogQuery::default()
+        };
         assert!(has(&block, &pipelines(&[3])) && !has(&block, &pipelines(&[1])));
         assert!(has(&block, &pipelines(&[1, 3])), "either is enough, which tokens can not tell");
         assert_eq!(Block::of(9, &[]), None);

@@ -6,8 +6,8 @@ use diesel::prelude::*;
 use systole_shared::{EnvironmentId, NodeId, NodeStatus, TokenId, TokenKind, UnixMillis};
 use uuid::Uuid;
 
+use crate::store::convert::*;
 use crate::store::schema::*;
-use crate::store::shapes::*;
 use crate::store::*;
 
 pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPosition, StoreError> {
@@ -37,13 +37,13 @@ pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSna
             .select(PipelineRow::as_select())
             .load(connection)?
             .into_iter()
-            .map(|row| (row.id, EnvironmentKey(row.environment), row.slug, row.name))
+            .map(|row| (PipelineKey(row.id), EnvironmentKey(row.environment), row.slug, row.name))
             .collect();
-        let journal = journal::table.order(journal::id).select(JournalRow::as_select()).load(connection)?;
+        let wal = journal::table.order(journal::id).select(WalRow::as_select()).load(connection)?;
         let marks = (meta::folds, meta::fold_to, meta::fold_minute, meta::fold_node);
-        let fold = fold_mark(meta::table.find(1).select(marks).first(connection)?);
+        let mark = flush_mark(meta::table.find(1).select(marks).first(connection)?);
         let nodes = by_key.into_values().collect();
-        Ok(IngestSnapshot { position, nodes, pipelines, last_series, journal, fold })
+        Ok(IngestSnapshot { position, nodes, pipelines, last_series: SeriesKey(last_series), wal, mark })
     })
 }
 

@@ -4,11 +4,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::upsert::excluded;
 
+use crate::store::convert::signed;
 use crate::store::schema::*;
-use crate::store::shapes::signed;
 use crate::store::{
-    CommitBatch, ComponentMinuteRow, EventRow, FoldMark, LogRow, NodeBootRow, NodeGapRow, NodeMinuteRow, NodePulse,
-    PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
+    CommitBatch, ComponentMinuteRow, EventRow, FlushBatch, FlushMark, LogRow, NodeBootRow, NodeGapRow, NodeHeartbeat,
+    NodeMinuteRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
 };
 
 #[declare_sql_function]
@@ -59,33 +59,37 @@ pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> 
         diesel::update(pipelines::table.find(key)).set(pipelines::name.eq(name)).execute(connection)?;
     }
     write_rows!(connection, batch.series, insert_series);
-    write_rows!(connection, batch.boots, upsert_boots);
-    for (node, boot) in &batch.forgotten_boots {
-        diesel::delete(node_boots::table.find((node, boot))).execute(connection)?;
-    }
     write_rows!(connection, batch.gaps, insert_gaps);
-    for (node, pulse) in &batch.pulses {
-        update_pulse(connection, *node, pulse)?;
-    }
     for (node, change) in &batch.nodes {
         diesel::update(nodes::table.find(node)).set(change).execute(connection)?;
     }
     write_rows!(connection, batch.statuses, upsert_statuses);
+    write_rows!(connection, batch.logs, insert_logs);
+    write_rows!(connection, batch.events, insert_events);
+    if let Some(row) = &batch.wal {
+        diesel::insert_into(journal::table).values(row).execute(connection)?;
+    }
+    set_head(connection, batch.head_seq)
+}
+
+/// The same for what becomes rows of the write-ahead log.
+pub(super) fn flush(connection: &mut SqliteConnection, batch: &FlushBatch) -> Result<(), StoreError> {
+    write_rows!(connection, batch.boots, upsert_boots);
+    for (node, boot) in &batch.forgotten_boots {
+        diesel::delete(node_boots::table.find((node, boot))).execute(connection)?;
+    }
+    for (node, heartbeat) in &batch.heartbeats {
+        update_heartbeat(connection, *node, heartbeat)?;
+    }
     write_rows!(connection, batch.pipeline_minutes, add_pipeline_minutes);
     write_rows!(connection, batch.component_minutes, add_component_minutes);
     write_rows!(connection, batch.node_minutes, upsert_node_minutes);
     write_rows!(connection, batch.dirty_hours, mark_hours);
     write_rows!(connection, batch.dirty_days, mark_days);
-    write_rows!(connection, batch.logs, insert_logs);
-    write_rows!(connection, batch.events, insert_events);
-    if let Some(row) = &batch.journal {
-        diesel::insert_into(journal::table).values(row).execute(connection)?;
-    }
-    if let Some(to) = batch.journal_trim {
+    if let Some(to) = batch.wal_trim {
         diesel::delete(journal::table.filter(journal::id.le(to))).execute(connection)?;
     }
-    if let Some(mark) = batch.fold {
-        let FoldMark { number, to, minute, node } = mark;
+    if let Some(FlushMark { number, to, minute, node }) = batch.mark {
         diesel::update(meta::table.find(1))
             .set((
                 meta::folds.eq(signed(number)),
@@ -95,7 +99,11 @@ pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> 
             ))
             .execute(connection)?;
     }
-    diesel::update(meta::table.find(1)).set(meta::head_seq.eq(signed(batch.head_seq))).execute(connection)?;
+    set_head(connection, batch.head_seq)
+}
+
+fn set_head(connection: &mut SqliteConnection, head_seq: u64) -> Result<(), StoreError> {
+    diesel::update(meta::table.find(1)).set(meta::head_seq.eq(signed(head_seq))).execute(connection)?;
     Ok(())
 }
 
@@ -120,13 +128,13 @@ fn insert_events<const N: usize>(connection: &mut SqliteConnection, rows: &[Even
 }
 
 /// One fixed shape, unlike the update of a changeset, which is written anew each time.
-fn update_pulse(connection: &mut SqliteConnection, node: i64, pulse: &NodePulse) -> QueryResult<usize> {
+fn update_heartbeat(connection: &mut SqliteConnection, node: i64, heartbeat: &NodeHeartbeat) -> QueryResult<usize> {
     use nodes::{health, host, last_seen_at};
     diesel::update(nodes::table.find(node))
         .set((
-            health.eq(known_text(&pulse.health, health)),
-            host.eq(known_text(&pulse.host, host)),
-            last_seen_at.eq(coalesce(pulse.last_seen_at, last_seen_at)),
+            health.eq(known_text(&heartbeat.health, health)),
+            host.eq(known_text(&heartbeat.host, host)),
+            last_seen_at.eq(coalesce(heartbeat.last_seen_at, last_seen_at)),
         ))
         .execute(connection)
 }

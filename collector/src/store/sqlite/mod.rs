@@ -112,6 +112,10 @@ impl Store for SqliteStore {
         self.write(move |connection| commit::commit(connection, &batch).map(|()| batch)).await
     }
 
+    async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError> {
+        self.write(move |connection| commit::flush(connection, &batch)).await
+    }
+
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
         self.lookups.run(move |connection| access::load_access(connection, known_version)).await
     }
@@ -148,7 +152,7 @@ impl Store for SqliteStore {
         self.read(move |connection| read::node_gaps(connection, node)).await
     }
 
-    async fn node_minutes(&self, node: NodeKey, range: StepRange) -> Result<Stored<NodeSpan>, StoreError> {
+    async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError> {
         self.read(move |connection| history::node_minutes(connection, node, range)).await
     }
 
@@ -156,7 +160,7 @@ impl Store for SqliteStore {
         &self,
         environments: Option<Vec<EnvironmentKey>>,
         id: String,
-    ) -> Result<Vec<(i64, EnvironmentKey)>, StoreError> {
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
         self.read(move |connection| read::find_pipelines(connection, environments.as_deref(), &id)).await
     }
 
@@ -166,19 +170,19 @@ impl Store for SqliteStore {
 
     async fn pipeline_minutes(
         &self,
-        pipeline: i64,
+        pipeline: PipelineKey,
         node: Option<NodeKey>,
-        range: StepRange,
-    ) -> Result<Stored<PipelineMinuteView>, StoreError> {
+        range: BucketRange,
+    ) -> Result<Persisted<PipelineMinuteView>, StoreError> {
         self.read(move |connection| history::pipeline_minutes(connection, pipeline, node, range)).await
     }
 
     async fn component_minutes(
         &self,
-        pipeline: i64,
+        pipeline: PipelineKey,
         node: Option<NodeKey>,
-        range: StepRange,
-    ) -> Result<Stored<ComponentMinuteView>, StoreError> {
+        range: BucketRange,
+    ) -> Result<Persisted<ComponentMinuteView>, StoreError> {
         self.read(move |connection| history::component_minutes(connection, pipeline, node, range)).await
     }
 

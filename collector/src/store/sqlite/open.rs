@@ -1,4 +1,7 @@
 //! Opening the file: lock, settings, migrations.
+//!
+//! A lock file beside the database refuses a second `serve`; commands share it. A database of a later
+//! version is refused by `serve` and by every command (docs/adr/0006-one-writer-per-database.md).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};

@@ -5,8 +5,8 @@ use diesel::sqlite::Sqlite;
 use systole_shared::events::EventType;
 
 use super::access::feed_position;
+use crate::store::convert::*;
 use crate::store::schema::*;
-use crate::store::shapes::*;
 use crate::store::*;
 
 /// Values in one statement: SQLite takes 32,766, and a snapshot has all nodes.
@@ -60,7 +60,7 @@ pub(super) fn find_pipelines(
     connection: &mut SqliteConnection,
     environments: Option<&[EnvironmentKey]>,
     id: &str,
-) -> Result<Vec<(i64, EnvironmentKey)>, StoreError> {
+) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
     let mut select = pipelines::table
         .select((pipelines::id, pipelines::environment))
         .filter(pipelines::slug.eq(id))
@@ -72,7 +72,7 @@ pub(super) fn find_pipelines(
         None => select.filter(pipelines::environment.eq_any(environments::table.select(environments::id))),
     };
     let found: Vec<(i64, i64)> = select.load(connection)?;
-    Ok(found.into_iter().map(|(key, environment)| (key, EnvironmentKey(environment))).collect())
+    Ok(found.into_iter().map(|(key, environment)| (PipelineKey(key), EnvironmentKey(environment))).collect())
 }
 
 pub(super) fn list_pipelines(
@@ -121,7 +121,7 @@ pub(super) fn list_status_changes(
         select = select.filter(events::node.eq(node.0));
     }
     if let Some(pipelines) = &query.pipelines {
-        select = select.filter(events::pipeline.eq_any(pipelines.iter().copied().map(Some).collect::<Vec<_>>()));
+        select = select.filter(events::pipeline.eq_any(pipelines.iter().map(|key| Some(key.0)).collect::<Vec<_>>()));
     }
     if let Some(from) = query.from {
         select = select.filter(events::at.ge(from));

@@ -5,9 +5,9 @@ use diesel::sqlite::Sqlite;
 use systole_shared::events::EventType;
 
 use super::access::feed_position;
+use crate::store::convert::{LogColumns, keys, signed};
 use crate::store::replay::{self, LINES_PER_PAGE};
 use crate::store::schema::*;
-use crate::store::shapes::{LogColumns, keys, signed};
 use crate::store::{EventRow, LogRow, ReplayPage, ReplayQuery, StoreError};
 
 /// The next events of a replay.

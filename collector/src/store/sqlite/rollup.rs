@@ -12,9 +12,9 @@ use super::history::summed;
 use crate::store::history::{
     Dialect, Subject, next_mark, node_parts, replace_span, roll_up as roll_up_series, series_of_node,
 };
+use crate::store::host_aggregate::{Value, merge_host_aggregates};
 use crate::store::level::Level;
-use crate::store::span::{Value, merged_spans};
-use crate::store::{NodeSpan, StoreError};
+use crate::store::{HostAggregate, StoreError};
 
 /// An hour or a day of a node that is to be summed.
 #[derive(QueryableByName)]
@@ -98,9 +98,9 @@ fn sum_host(connection: &mut SqliteConnection, level: Level, mark: &Mark) -> Res
     let parts = sql_query(node_parts(Dialect::Sqlite, level))
         .bind::<BigInt, _>(mark.at)
         .bind::<BigInt, _>(mark.node)
-        .load::<NodeSpan>(connection)?;
-    for span in merged_spans(parts) {
-        let sql = replace_span(Dialect::Sqlite, level, &NodeSpan::columns(), mark.is_whole);
+        .load::<HostAggregate>(connection)?;
+    for span in merge_host_aggregates(parts) {
+        let sql = replace_span(Dialect::Sqlite, level, &HostAggregate::columns(), mark.is_whole);
         let mut query = sql_query(sql).into_boxed().bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
         for value in span.values() {
             query = match value {

@@ -11,7 +11,7 @@ use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::{access, backup, open};
-use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Step, Table};
+use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Table, TransferStep};
 use crate::store::{FeedPosition, StoreError};
 
 /// Rows in one statement: SQLite takes 32,766 values.
@@ -72,12 +72,12 @@ impl Side for SqliteSide {
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
-    async fn write(&mut self, steps: Vec<Step<'_>>) -> Result<(), StoreError> {
+    async fn write(&mut self, steps: Vec<TransferStep<'_>>) -> Result<(), StoreError> {
         self.connection.immediate_transaction(|connection| {
             for step in steps {
                 match step {
-                    Step::Insert(table, rows) => insert(connection, table, rows)?,
-                    Step::Run(statement) => {
+                    TransferStep::Insert(table, rows) => insert(connection, table, rows)?,
+                    TransferStep::Run(statement) => {
                         bound(statement).execute(connection)?;
                     }
                 }

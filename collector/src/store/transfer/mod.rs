@@ -4,6 +4,9 @@
 //! remembers with each page how far it is: a copy that was cut off goes on there. Afterwards both
 //! sides count and sum every table. What the two kinds do not have in common is behind [`Side`];
 //! the SQL here is of both.
+//!
+//! Every other command refuses an unfinished copy. A finished one is only compared when the command runs
+//! again. The target must be empty; even a token is too much.
 
 mod cells;
 mod sums;
@@ -76,7 +79,7 @@ pub(crate) struct Table {
 pub(crate) type Bound = (String, Vec<Cell>);
 
 /// Part of what is written at once.
-pub(crate) enum Step<'a> {
+pub(crate) enum TransferStep<'a> {
     Insert(&'a Table, Vec<Row>),
     Run(Bound),
 }
@@ -87,7 +90,7 @@ pub(crate) trait Side: Send {
     /// The rows that a query gives.
     async fn query(&mut self, query: Bound) -> Result<Vec<Row>, StoreError>;
     /// Takes steps in one transaction.
-    async fn write(&mut self, steps: Vec<Step<'_>>) -> Result<(), StoreError>;
+    async fn write(&mut self, steps: Vec<TransferStep<'_>>) -> Result<(), StoreError>;
     /// Names and kinds of a table's columns; none for a table that does not exist.
     async fn columns(&mut self, table: &str) -> Result<Vec<(String, Kind)>, StoreError>;
     /// Lets the database give out keys behind those that were copied.
@@ -167,10 +170,10 @@ pub(crate) async fn copy(
     }
     let rows = sums::compare(source, target, &tables).await?;
     // Only what is right can be served from.
-    let mut end = vec![Step::Run((format!("DROP TABLE IF EXISTS {PROGRESS}"), Vec::new()))];
+    let mut end = vec![TransferStep::Run((format!("DROP TABLE IF EXISTS {PROGRESS}"), Vec::new()))];
     if epoch == Epoch::Renewed {
         let renew = "UPDATE meta SET epoch = $1 WHERE id = 1".to_owned();
-        end.push(Step::Run((renew, vec![Cell::Text(new_epoch())])));
+        end.push(TransferStep::Run((renew, vec![Cell::Text(new_epoch())])));
     }
     target.write(end).await.map_err(writing)?;
     Ok(rows)
@@ -222,9 +225,12 @@ async fn begin(source: &mut dyn Side, target: &mut dyn Side, tables: &[Table]) -
     // Environments at once: a database without any makes one when it is opened.
     let table = &tables[0];
     let environments = source.query(page(table, None)).await.map_err(reading)?;
-    let mut steps = vec![Step::Run((make, Vec::new())), Step::Run(("DELETE FROM environments".to_owned(), Vec::new()))];
+    let mut steps = vec![
+        TransferStep::Run((make, Vec::new())),
+        TransferStep::Run(("DELETE FROM environments".to_owned(), Vec::new())),
+    ];
     steps.extend(with_progress(table, environments));
-    steps.push(Step::Run((set.to_owned(), of_source)));
+    steps.push(TransferStep::Run((set.to_owned(), of_source)));
     target.write(steps).await.map_err(writing)?;
     Ok(Begun::Copying)
 }
@@ -259,14 +265,14 @@ fn key_of(table: &Table, row: &Row) -> Row {
 }
 
 /// Rows, at least one, and that the copy has come so far.
-fn with_progress(table: &Table, rows: Vec<Row>) -> [Step<'_>; 2] {
+fn with_progress(table: &Table, rows: Vec<Row>) -> [TransferStep<'_>; 2] {
     let key = rows.last().map(|row| key_of(table, row)).unwrap_or_default();
     let remember = format!(
         "INSERT INTO {PROGRESS} (table_name, last_key) VALUES ('{}', $1) \
          ON CONFLICT (table_name) DO UPDATE SET last_key = excluded.last_key",
         table.name
     );
-    [Step::Insert(table, rows), Step::Run((remember, vec![Cell::Text(Cell::write_key(&key))]))]
+    [TransferStep::Insert(table, rows), TransferStep::Run((remember, vec![Cell::Text(Cell::write_key(&key))]))]
 }
 
 /// The rows behind a key.

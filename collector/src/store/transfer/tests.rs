@@ -10,7 +10,7 @@ use super::*;
 use crate::store::postgres::{PostgresSide, PostgresStore};
 use crate::store::sqlite::{SqliteSide, SqliteStore};
 use crate::store::{
-    Access, CommitBatch, EventRow, LogRow, NewEnrolment, NewToken, PipelineMinuteRow, PipelineRow, Store,
+    Access, CommitBatch, EventRow, FlushBatch, LogRow, NewEnrolment, NewToken, PipelineMinuteRow, PipelineRow, Store,
 };
 
 /// More lines than a page has.
@@ -79,13 +79,15 @@ async fn fill(store: Arc<dyn Store>) {
     };
     let batch = CommitBatch {
         pipelines: vec![PipelineRow { id: 1, environment: environment.0, slug: "p".into(), name: "P".into() }],
-        pipeline_minutes: vec![minute(1, i64::MAX, 0.1 + 0.2), minute(2, i64::MAX, 1e-300), minute(3, 0, 1e300)],
         logs: (1..=LINES).map(line).collect(),
         events: vec![event],
         head_seq: LINES as u64 + 1,
         ..CommitBatch::default()
     };
+    let head_seq = batch.head_seq;
     store.commit(batch).await.unwrap();
+    let pipeline_minutes = vec![minute(1, i64::MAX, 0.1 + 0.2), minute(2, i64::MAX, 1e-300), minute(3, 0, 1e300)];
+    store.flush(FlushBatch { pipeline_minutes, head_seq, ..FlushBatch::default() }).await.unwrap();
     store.close().await;
 }
 
@@ -156,7 +158,7 @@ impl<S: Side> Side for Failing<S> {
         self.side.query(query).await
     }
 
-    async fn write(&mut self, steps: Vec<Step<'_>>) -> Result<(), StoreError> {
+    async fn write(&mut self, steps: Vec<TransferStep<'_>>) -> Result<(), StoreError> {
         if self.writes_left == 0 {
             return Err(StoreError::Closed);
         }
@@ -237,7 +239,7 @@ async fn a_difference_is_told_with_its_table_and_column() {
         ("UPDATE logs SET level = NULL WHERE seq = 2", "logs.level"),
         ("DELETE FROM logs WHERE seq = 3", "logs has 4017 rows in the source, 4016 in the target"),
     ] {
-        target.write(vec![Step::Run((change.to_owned(), Vec::new()))]).await.unwrap();
+        target.write(vec![TransferStep::Run((change.to_owned(), Vec::new()))]).await.unwrap();
         let Err(error) = copy(&mut source, &mut target, Epoch::Kept, |_| {}).await else { panic!("{change}") };
         assert!(error.to_string().contains(told), "{change}: {error}");
     }

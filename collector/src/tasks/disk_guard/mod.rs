@@ -3,6 +3,11 @@
 //! SQLite in the middle of a transaction on a full disk only fails; and then nothing can be removed
 //! either, because that is written first, too. So room is kept: first the oldest log lines go before
 //! their time, then reports are refused, which the agents keep. Everything comes back by itself.
+//!
+//! A low disk is one with little room: free on the disk, or reusable in the file. Logs are removed down to
+//! the last hour, in the batches of expiry; minutes, hours and events never. Refusal is a flag that
+//! the routes read after the body. Nodes that were refused are excused like those of a failing
+//! database. On PostgreSQL the disk is only shown.
 
 mod level;
 
@@ -40,7 +45,7 @@ const CUT_ROWS: u32 = 1_000;
 const LEAST_KEPT_MS: i64 = 3_600_000;
 
 /// Tells what the disk has; tests tell something else.
-pub(crate) type LookAtDisk = Box<dyn Fn() -> std::io::Result<DiskSpace> + Send + Sync>;
+pub(crate) type MeasureDisk = Box<dyn Fn() -> std::io::Result<DiskSpace> + Send + Sync>;
 
 /// Whether there is room for reports, for those who take them. Costs one load of a flag.
 #[derive(Debug, Default)]
@@ -58,7 +63,7 @@ impl DiskState {
 /// Looks at the disk, and acts.
 pub(crate) struct DiskGuard {
     store: Arc<dyn Store>,
-    look: LookAtDisk,
+    measure: MeasureDisk,
     settings: LowDisk,
     retention: Retention,
     telemetry: Arc<Telemetry>,
@@ -72,13 +77,13 @@ impl DiskGuard {
     /// A guard that has not looked yet.
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        look: LookAtDisk,
+        measure: MeasureDisk,
         settings: LowDisk,
         retention: Retention,
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let state = Arc::default();
-        DiskGuard { store, look, settings, retention, telemetry, state, level: Level::Enough, is_blind: false }
+        DiskGuard { store, measure, settings, retention, telemetry, state, level: Level::Enough, is_blind: false }
     }
 
     /// For those who take reports.
@@ -99,20 +104,20 @@ impl DiskGuard {
 
     /// One look, and at most one batch of lines. Returns the pause until the next.
     async fn activate(&mut self, now: UnixMillis) -> Duration {
-        if !self.look().await || self.level == Level::Enough {
+        if !self.measure().await || self.level == Level::Enough {
             return PAUSE;
         }
         // With a bound of 0 the logs are not to be touched.
         if self.settings.warn_bytes == Some(0) {
             return LOW_PAUSE;
         }
-        // Minutes expire by way of the journal only, which keeps sums of them.
+        // Minutes expire by way of the time series only, which keeps sums of them.
         let cutoffs =
             Cutoffs { logs_before: now - LEAST_KEPT_MS, minutes_before: 0, ..retention::cutoffs(self.retention, now) };
         match self.store.expire(cutoffs, CUT_ROWS).await {
             Ok(0) => LOW_PAUSE,
             Ok(removed) => {
-                self.telemetry.rows_cut.inc_by(removed);
+                self.telemetry.rows_evicted.inc_by(removed);
                 CUT_PAUSE
             }
             Err(error) => {
@@ -123,8 +128,8 @@ impl DiskGuard {
     }
 
     /// Brings the level up to date. False where there is nothing on this disk to guard.
-    pub(crate) async fn look(&mut self) -> bool {
-        let (space, file) = match ((self.look)(), self.store.file_size().await) {
+    pub(crate) async fn measure(&mut self) -> bool {
+        let (space, file) = match ((self.measure)(), self.store.file_size().await) {
             (Ok(space), Ok(file)) => (space, file),
             (Err(error), _) => return self.note_blindness(&error),
             (_, Err(error)) => return self.note_blindness(&error),

@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicU64;
 
 use super::*;
-use crate::model::{NodeKey, Step, StepRange};
+use crate::model::{BucketRange, NodeKey, Resolution};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, CommitBatch, LogQuery, LogRow, NewEnrolment, NodeMinuteRow};
+use crate::store::{Access, CommitBatch, FlushBatch, LogQuery, LogRow, NewEnrolment, NodeMinuteRow};
 
 const NOW: i64 = 1_790_000_000_000;
 const HOUR: i64 = 3_600_000;
@@ -25,12 +25,12 @@ impl Rig {
         let store = Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
         let free = Arc::new(AtomicU64::new(DISK / 2));
         let told = Arc::clone(&free);
-        let look: LookAtDisk = Box::new(move || match told.load(Ordering::Relaxed) {
+        let measure: MeasureDisk = Box::new(move || match told.load(Ordering::Relaxed) {
             u64::MAX => Err(std::io::Error::other("no such disk")),
             free_bytes => Ok(DiskSpace { free_bytes, total_bytes: DISK }),
         });
         let retention = Retention { minutes: DAY, hours: DAY, days: DAY, logs: 3 * DAY, events: DAY };
-        let guard = DiskGuard::new(store.clone(), look, settings, retention, Arc::new(Telemetry::new()));
+        let guard = DiskGuard::new(store.clone(), measure, settings, retention, Arc::new(Telemetry::new()));
         Rig { guard, free, store, _dir: dir }
     }
 
@@ -113,7 +113,7 @@ async fn the_oldest_lines_go_until_there_is_room_within_the_file() {
     assert_eq!(rig.with_free(enough - (4 << 20)).await, PAUSE, "what went is room");
     let lines = rig.lines().await;
     assert_eq!((lines.len(), lines[0]), (2_000, 50), "the oldest went, and no more than needed");
-    assert_eq!(rig.guard.telemetry.rows_cut.get(), 1_000);
+    assert_eq!(rig.guard.telemetry.rows_evicted.get(), 1_000);
 }
 
 #[tokio::test]
@@ -137,8 +137,8 @@ async fn expired_minutes_are_left_to_retention() {
     rig.write_lines([0].into_iter()).await;
     let minute = NOW / 60_000 - 3 * 1_440;
     let node_minutes = vec![NodeMinuteRow { minute, node: 1, samples: 1, ..NodeMinuteRow::default() }];
-    rig.store.commit(CommitBatch { node_minutes, head_seq: 1, ..CommitBatch::default() }).await.unwrap();
+    rig.store.flush(FlushBatch { node_minutes, head_seq: 1, ..FlushBatch::default() }).await.unwrap();
     rig.with_free(200 << 20).await;
-    let range = StepRange { step: Step::Minute, from: minute, to: minute + 1 };
+    let range = BucketRange { step: Resolution::Minute, from: minute, to: minute + 1 };
     assert_eq!(rig.store.node_minutes(NodeKey(1), range).await.unwrap().rows.len(), 1);
 }

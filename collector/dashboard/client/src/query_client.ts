@@ -1,0 +1,173 @@
+/** Queries of what the collector stores, with the types of its OpenAPI document. */
+
+import { Credentials } from "./credentials.ts";
+import type { Problem, Queries } from "./generated/queries.ts";
+import { collectorUrl, type RequestOptions } from "./options.ts";
+import { type Refusal, readRefusal } from "./refusal.ts";
+import { CLIENT } from "./version.ts";
+import type { NodeId, PipelineId } from "./wire.ts";
+
+/** The name of a query in the OpenAPI document. */
+export type QueryName = keyof Queries;
+/** The parameters of a query. */
+export type QueryParameters<Name extends QueryName> = Queries[Name]["parameters"];
+/** The answer of a query. */
+export type QueryAnswer<Name extends QueryName> = Queries[Name]["answer"];
+
+/** Options of one request. */
+export interface QueryOptions {
+  /** Ends the request: it rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** The collector refused a query, or something else answered in its place. */
+export class QueryError extends Error {
+  override readonly name = "QueryError";
+  /** The HTTP status. */
+  readonly status: number;
+  /** The collector's problem (RFC 9457). Undefined when something else answered, such as a proxy. */
+  readonly problem: Problem | undefined;
+  /** How long the collector asks to wait before the next attempt. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor({ status, reason, problem, retryAfterMs }: Refusal) {
+    super(reason);
+    this.status = status;
+    this.problem = problem;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/**
+ * Asks the collector's query API. Each method rejects with a {@link QueryError} when the answer is not the expected one,
+ * and with the error of `fetch` when there is none.
+ */
+export class QueryClient {
+  readonly #options: RequestOptions;
+  readonly #credentials: Credentials;
+
+  constructor(options: RequestOptions) {
+    this.#options = options;
+    this.#credentials = new Credentials(options.token);
+    // An invalid address is an error now, and not at the first query.
+    collectorUrl(options.url, "/");
+  }
+
+  /** The environments that the token sees. */
+  environments(options?: QueryOptions): Promise<QueryAnswer<"list_environments">> {
+    return this.#get("/api/v1/environments", {}, options);
+  }
+
+  /** Nodes with their state, host, health, labels and pipelines, by name. */
+  nodes(parameters: QueryParameters<"list_nodes"> = {}, options?: QueryOptions): Promise<QueryAnswer<"list_nodes">> {
+    return this.#get("/api/v1/nodes", parameters, options);
+  }
+
+  /** One node, with its missing reports. */
+  node(
+    id: NodeId,
+    parameters: QueryParameters<"get_node"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"get_node">> {
+    return this.#get(`/api/v1/nodes/${encodeURIComponent(id)}`, parameters, options);
+  }
+
+  /** A host over time, by minute, hour or day. */
+  nodeMinutes(
+    id: NodeId,
+    parameters: QueryParameters<"list_node_minutes"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"list_node_minutes">> {
+    return this.#get(`/api/v1/nodes/${encodeURIComponent(id)}/minutes`, parameters, options);
+  }
+
+  /** Pipelines with their state on each node, by id. */
+  pipelines(
+    parameters: QueryParameters<"list_pipelines"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"list_pipelines">> {
+    return this.#get("/api/v1/pipelines", parameters, options);
+  }
+
+  /** One pipeline. */
+  pipeline(
+    id: PipelineId,
+    parameters: QueryParameters<"get_pipeline"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"get_pipeline">> {
+    return this.#get(`/api/v1/pipelines/${encodeURIComponent(id)}`, parameters, options);
+  }
+
+  /** The counts of a pipeline, by minute, hour or day. */
+  pipelineMinutes(
+    id: PipelineId,
+    parameters: QueryParameters<"list_pipeline_minutes"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"list_pipeline_minutes">> {
+    return this.#get(`/api/v1/pipelines/${encodeURIComponent(id)}/minutes`, parameters, options);
+  }
+
+  /** The counts of a pipeline's components, by minute, hour or day. */
+  componentMinutes(
+    id: PipelineId,
+    parameters: QueryParameters<"list_component_minutes"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"list_component_minutes">> {
+    return this.#get(`/api/v1/pipelines/${encodeURIComponent(id)}/components/minutes`, parameters, options);
+  }
+
+  /** The rates of a pipeline or component, from its last 720 reports. */
+  samples(parameters: QueryParameters<"list_samples">, options?: QueryOptions): Promise<QueryAnswer<"list_samples">> {
+    return this.#get("/api/v1/samples", parameters, options);
+  }
+
+  /** Log lines, oldest first. */
+  logs(parameters: QueryParameters<"list_logs"> = {}, options?: QueryOptions): Promise<QueryAnswer<"list_logs">> {
+    return this.#get("/api/v1/logs", parameters, options);
+  }
+
+  /** Changes of the state of nodes and pipelines, oldest first. */
+  statusChanges(
+    parameters: QueryParameters<"list_status_changes"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"list_status_changes">> {
+    return this.#get("/api/v1/status-changes", parameters, options);
+  }
+
+  async #get<T>(path: string, parameters: object, { signal }: QueryOptions = {}): Promise<T> {
+    const url = collectorUrl(this.#options.url, path);
+    for (const [name, value] of Object.entries(parameters)) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    const { client = CLIENT, fetch = globalThis.fetch } = this.#options;
+    const headers = new Headers({ Accept: "application/json", "X-Systole-Client": client });
+    const response = await this.#credentials.send(headers, (headers) => {
+      signal?.throwIfAborted();
+      return fetch(url, { headers, cache: "no-store", ...(signal && { signal }) });
+    });
+    if (response.status !== 200) throw new QueryError(await readRefusal(response));
+    // A login page also answers 200, and so does a network that wants a login.
+    const type = response.headers.get("Content-Type") ?? "without a type";
+    if (!/^application\/json\b/i.test(type)) {
+      void response.body?.cancel().catch(() => {});
+      const reason = `the answer is ${type}, not JSON`;
+      throw new QueryError({ status: 200, reason, problem: undefined, retryAfterMs: undefined });
+    }
+    return (await response.json()) as T;
+  }
+}
+
+/**
+ * All items of a list, page after page:
+ * `for await (const line of allItems((cursor) => queries.logs({ pipeline, ...cursor }))) …`
+ */
+export async function* allItems<T>(
+  getPage: (cursor: { cursor?: string }) => Promise<{ items: T[]; next: string | null }>,
+): AsyncGenerator<T, void, undefined> {
+  let next: string | null = null;
+  do {
+    const page: { items: T[]; next: string | null } = await getPage(next === null ? {} : { cursor: next });
+    yield* page.items;
+    next = page.next;
+  } while (next !== null);
+}
