@@ -24,16 +24,17 @@ use crate::data_dir_lock::{DataDirLock, LockError};
 use crate::heartbeat::Heartbeat;
 use crate::host::Host;
 use crate::identity::machine::Machine;
-use crate::identity::{labels, node_file, vector};
+use crate::identity::name::NodeNames;
+use crate::identity::{node_file, vector};
 use crate::logs::reader::LogReader;
 use crate::logs::shelf::LogShelf;
 use crate::monitor::{Monitor, Origin};
 use crate::notify::ServiceManager;
 use crate::outbox::Outbox;
 use crate::pipelines::keeper::{Keeper, KeeperParts};
-use crate::pipelines::process;
 use crate::pipelines::set::PipelineSet;
 use crate::pipelines::watch::run as watch_processes;
+use crate::pipelines::{orphans, process};
 use crate::pulse::Pulse;
 use crate::reload::Reloader;
 use crate::report::{AgentFacts, Reporter};
@@ -115,11 +116,11 @@ impl App {
             .context("cannot make ready for the collector")?;
 
         let machine = Machine::look(config.machine_id.as_deref());
-        let labels = labels::labels_of(&machine, &config.labels);
+        let names = NodeNames { machine, name: config.name.clone(), labels: config.labels.clone() };
         let changed = Arc::new(Notify::new());
         let vector_version = Arc::new(OnceLock::new());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), url = %config.url, pipelines = config.pipelines.len(),
-            host = machine.hostname, data_dir = %config.data_dir.display(), "systole-agent started");
+            host = names.hostname(), data_dir = %config.data_dir.display(), "systole-agent started");
         if let Some(mistakes) = &config.mistakes {
             counters.config_error.set(Some(&mistakes.to_string()));
             tracing::error!(
@@ -158,6 +159,7 @@ impl App {
         logs.restore(saved_logs, clock::unix_millis());
         keeper.apply(config.pipelines.clone(), &BTreeSet::new(), false);
         tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
+        tokio::spawn(orphans::reap());
         for pipeline in pipelines.all().iter() {
             if let Some(saved) = meters.get(pipeline.id()) {
                 pipeline.resume_meter(saved);
@@ -166,21 +168,21 @@ impl App {
         let reader = Arc::new(LogReader::new(pipelines.clone(), logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
-        let facts = AgentFacts { machine: machine.clone(), labels: labels.clone(), vector_version };
+        let facts = AgentFacts { names: names.clone(), vector_version };
         let link = Arc::new(Link::new(node_file::read(&config.data_dir)));
         let (pulse, manager) = (Arc::new(Pulse::new()), Arc::new(ServiceManager::from_environment()));
         let origin = Origin {
             url: config.url.to_string(),
             data_dir: config.data_dir.clone(),
             config_file: config.file.clone(),
-            running_as: machine.running_as.clone(),
+            running_as: names.machine.running_as.clone(),
             born: (Instant::now(), clock::unix_millis()),
         };
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
             reporter: Reporter::new(facts, clock::unix_millis()),
             scraper,
-            host: Host::default(),
+            host: Host::new(&config.data_dir),
             outbox: outbox.clone(),
             logs,
             reader: reader.clone(),
@@ -209,12 +211,7 @@ impl App {
         let uplink = Uplink {
             client,
             outbox: outbox.clone(),
-            credentials: Credentials {
-                data_dir: config.data_dir.clone(),
-                enroll_token: config.token.clone(),
-                machine,
-                labels,
-            },
+            credentials: Credentials { data_dir: config.data_dir.clone(), enroll_token: config.token.clone(), names },
             interval: interval_sender,
             counters: counters.clone(),
             link,

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use systole_shared::{BootId, PipelineId};
 
+use crate::files;
 use crate::logs::progress::SavedLogs;
 use crate::scrape::meter::SavedMeter;
 use crate::spool::Spool;
@@ -83,8 +84,8 @@ impl CheckpointFiles {
         let saved = Saved { boot: Some(self.boot), seq, checkpoint };
         let written = serde_json::to_vec(&saved).map_err(io::Error::from).and_then(|json| {
             let unfinished = self.next.with_extension("unfinished");
-            std::fs::create_dir_all(self.next.parent().unwrap_or(Path::new(".")))?;
-            std::fs::write(&unfinished, json)?;
+            files::make_dir(self.next.parent().unwrap_or(Path::new(".")))?;
+            files::write(&unfinished, &json)?;
             std::fs::rename(unfinished, &self.next)
         });
         self.last = Some(saved.checkpoint);

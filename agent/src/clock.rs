@@ -10,3 +10,9 @@ use systole_shared::UnixMillis;
 pub(crate) fn unix_millis() -> UnixMillis {
     chrono::Utc::now().timestamp_millis()
 }
+
+/// A time as people and programs read it, to the second; none for one that no calendar has.
+pub(crate) fn rfc3339(at: UnixMillis) -> Option<String> {
+    let time = chrono::DateTime::from_timestamp_millis(at)?;
+    Some(time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+}

@@ -1,7 +1,7 @@
 //! Files that the agent keeps for itself alone, written so that a crash leaves the old one or the
 //! new one and never half of one.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,23 +11,46 @@ use sha2::{Digest, Sha256};
 /// Longest name of a file made out of an id: with all that is appended, below the 255 bytes of file systems.
 const MAX_NAME_BYTES: usize = 160;
 
+/// The data directory may be open to others (an operator's choice); what is in it is not.
+const FILE_MODE: u32 = 0o600;
+
 /// Puts `content` in the place of the file at `path`, readable by the agent alone.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    let mut file = create(OpenOptions::new().write(true).truncate(true), &unfinished)?;
     file.write_all(content)?;
     file.sync_all()?;
     rename(&unfinished, path)
+}
+
+/// Writes a file for the agent alone, without waiting for the disk: for what may be lost in a power cut.
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    create(OpenOptions::new().write(true).truncate(true), path)?.write_all(content)
+}
+
+/// Opens a file for the agent alone, which is made if it is not there. Its mode is 0600 whatever the
+/// process's umask is, and whatever mode an earlier version gave it.
+pub(crate) fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.create(true).mode(FILE_MODE).open(path)?;
+    make_private(&file)?;
+    Ok(file)
+}
+
+/// Takes the rights of all others from a file.
+pub(crate) fn make_private(file: &File) -> io::Result<()> {
+    if file.metadata()?.permissions().mode() & 0o777 == FILE_MODE {
+        return Ok(());
+    }
+    file.set_permissions(fs::Permissions::from_mode(FILE_MODE))
 }
 
 /// Gives the file another name, lasting over a power cut.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     match to.parent() {
-        Some(dir) => fs::File::open(dir)?.sync_all(),
+        Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
     }
 }
@@ -74,6 +97,17 @@ mod tests {
         assert_eq!(names.len(), ids.len());
         assert!(names.iter().all(|name| name.len() <= MAX_NAME_BYTES && !name.contains(['/', '.'])));
         assert_eq!(name_of("orders"), "orders");
+    }
+
+    #[test]
+    fn file_that_was_open_to_others_is_closed_when_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "before").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        write(&path, b"after").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"after");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -18,6 +18,12 @@ use crate::scrape::meter::{Meter, Metered};
 use crate::scrape::reading::Reading;
 use crate::spool::{Bounds, Spool};
 
+/// What a file of the spool begins with.
+const SEGMENT_HEAD_BYTES: usize = 8;
+
+/// Before each report in it.
+const RECORD_HEADER_BYTES: usize = 12;
+
 /// Bodies in one input stand between these.
 const BODY_END: u8 = 0;
 
@@ -89,12 +95,12 @@ pub fn segment(data: &[u8], dir: &Path) {
     let path = path.unwrap_or_else(|| dir.join(format!("{}-{:020}.reports", boot, 1)));
     let mut bytes = std::fs::read(&path).unwrap_or_default();
     let (spoilt, behind) = data.split_at(data.len().min(9) / 3 * 3);
-    let mut whole = bytes.len();
+    let mut spoilt_places = Vec::new();
     for place in spoilt.chunks_exact(3).filter(|place| place[2] != 0) {
         let at = usize::from(u16::from_le_bytes([place[0], place[1]])) * bytes.len() / 0x1_0000;
         if let Some(byte) = bytes.get_mut(at) {
             *byte ^= place[2];
-            whole = whole.min(at);
+            spoilt_places.push(at);
         }
     }
     bytes.extend_from_slice(behind);
@@ -103,12 +109,14 @@ pub fn segment(data: &[u8], dir: &Path) {
 
     let mut spool = Spool::open(dir, BootId(Uuid::from_u128(2)), Bounds::default());
     let found = spool.oldest(usize::MAX, usize::MAX);
-    let mut end = 0;
-    let intact = bodies.iter().take_while(|body| {
-        end += body.len() + 8;
-        end <= whole
-    });
-    assert!(found.len() >= intact.count(), "a report before the first spoilt place is lost");
+    let mut end = SEGMENT_HEAD_BYTES;
+    for (seq, body) in (1..).zip(&bodies) {
+        let record = end..end + RECORD_HEADER_BYTES + body.len();
+        end = record.end;
+        let is_intact = !spoilt_places.iter().any(|place| record.contains(place));
+        let is_found = || found.iter().any(|queued| queued.seq == seq);
+        assert!(!is_intact || is_found(), "report {seq} is lost with another one that is spoilt");
+    }
     for queued in &found {
         let value: serde_json::Value = serde_json::from_slice(&queued.body).expect("what is found is whole");
         assert_eq!(value["seq"], queued.seq);

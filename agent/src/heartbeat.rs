@@ -151,7 +151,9 @@ impl Heartbeat {
 
     /// At the end nothing is scraped any more, and every state that waits is shown.
     async fn last_words(&mut self) {
-        let (host, ()) = tokio::join!(self.host.read(), self.read_logs());
+        let (host, (), is_host_stopping) =
+            tokio::join!(self.host.read(), self.read_logs(), self.host.is_shutting_down());
+        self.reporter.stop(if is_host_stopping { "host is shutting down" } else { "agent stopped" });
         self.report(host);
         while have_news(&self.pipelines) {
             self.report(host);

@@ -50,6 +50,15 @@ impl Outbox {
             ),
             DiskNews::Back => tracing::info!("reports are written to the spool again"),
         }
+        let damaged = pushed.damaged;
+        if damaged.reports > 0 {
+            self.count(damaged);
+            tracing::warn!(
+                reports = damaged.reports,
+                log_lines = damaged.log_lines,
+                "the disk did not give back reports of the spool; the collector shows them as a gap"
+            );
+        }
         let lost = pushed.lost;
         if lost.reports > 0 {
             self.count(lost);

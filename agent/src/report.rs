@@ -12,7 +12,7 @@ use systole_shared::{
 };
 use tokio::time::Instant;
 
-use crate::identity::machine::Machine;
+use crate::identity::name::NodeNames;
 use crate::logs::{Line, level};
 use crate::pipelines::{Pipeline, PipelineState};
 use crate::scrape::meter::Metered;
@@ -28,10 +28,8 @@ const CLOCK_SET_MS: i64 = 2_000;
 
 /// What the agent says of itself in every report.
 pub(crate) struct AgentFacts {
-    /// The machine it runs on.
-    pub(crate) machine: Machine,
-    /// The node's labels.
-    pub(crate) labels: BTreeMap<String, String>,
+    /// What the node is called.
+    pub(crate) names: NodeNames,
     /// The version of the Vector on this node, once it is known.
     pub(crate) vector_version: Arc<OnceLock<String>>,
 }
@@ -39,6 +37,12 @@ pub(crate) struct AgentFacts {
 /// Makes reports: numbers them, and sees that their intervals join.
 pub(crate) struct Reporter {
     facts: AgentFacts,
+    /// As the last report had it.
+    hostname: String,
+    name: String,
+    labels: BTreeMap<String, String>,
+    /// Why the agent ends, once it does.
+    stopping: Option<String>,
     seq: u64,
     end: UnixMillis,
     made: Instant,
@@ -55,7 +59,34 @@ struct LogRoom {
 impl Reporter {
     /// Begins; the first report's interval starts at `now`.
     pub(crate) fn new(facts: AgentFacts, now: UnixMillis) -> Self {
-        Reporter { facts, seq: 0, end: now, made: Instant::now(), turn: 0 }
+        let mut reporter = Reporter {
+            facts,
+            hostname: String::new(),
+            name: String::new(),
+            labels: BTreeMap::new(),
+            stopping: None,
+            seq: 0,
+            end: now,
+            made: Instant::now(),
+            turn: 0,
+        };
+        reporter.follow_host_name();
+        reporter
+    }
+
+    /// From here on reports say that the agent ends, and why.
+    pub(crate) fn stop(&mut self, reason: &str) {
+        self.stopping = Some(reason.to_owned());
+    }
+
+    /// A host may get its name after the agent's start, or another one at any time.
+    fn follow_host_name(&mut self) {
+        let hostname = self.facts.names.hostname();
+        if hostname != self.hostname {
+            self.name = self.facts.names.name(&hostname);
+            self.labels = self.facts.names.labels(&hostname);
+            self.hostname = hostname;
+        }
     }
 
     /// Makes the next report. Takes counters, states and lines out of the pipelines.
@@ -66,6 +97,7 @@ impl Reporter {
         host: Option<HostMetrics>,
         mut health: AgentHealth,
     ) -> Report<'r> {
+        self.follow_host_name();
         let made = Instant::now();
         let start = self.start_of(now, made.duration_since(self.made));
         self.seq += 1;
@@ -89,11 +121,13 @@ impl Reporter {
     fn agent_info(&self, health: AgentHealth) -> AgentInfo<'_> {
         let text = |text| Text(cut(text, MAX_SHORT_TEXT_BYTES));
         AgentInfo {
+            name: Some(text(&self.name)),
+            stopping: self.stopping.as_deref().map(text),
             version: Some(env!("CARGO_PKG_VERSION").into()),
             vector_version: self.facts.vector_version.get().map(|version| text(version)),
-            deployment_mode: Some(self.facts.machine.deployment_mode.into()),
-            running_as: Some(text(&self.facts.machine.running_as)),
-            labels: self.facts.labels.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            deployment_mode: Some(self.facts.names.machine.deployment_mode.into()),
+            running_as: Some(text(&self.facts.names.machine.running_as)),
+            labels: self.labels.iter().map(|(name, value)| (text(name), text(value))).collect(),
             health,
         }
     }

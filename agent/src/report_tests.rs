@@ -4,6 +4,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::config::PipelineConfig;
+use crate::identity::machine::Machine;
 use crate::logs::PipelineLogs;
 use crate::selfcount::SelfCounters;
 
@@ -24,8 +25,11 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
 
 fn reporter() -> Reporter {
     let facts = AgentFacts {
-        machine: Machine::look(Some("m")),
-        labels: BTreeMap::from([("site".to_owned(), "b".to_owned())]),
+        names: NodeNames {
+            machine: Machine::look(Some("m")),
+            name: Some("web-1".to_owned()),
+            labels: BTreeMap::from([("site".to_owned(), "b".to_owned())]),
+        },
         vector_version: Arc::default(),
     };
     Reporter::new(facts, 1_000)
@@ -53,6 +57,16 @@ async fn reports_are_numbered_and_their_intervals_join() {
     advance(Duration::from_secs(5)).await;
     let second = reporter.make(&pipelines, 11_000, None, AgentHealth::default());
     assert_eq!((second.seq, second.start, second.end), (2, 6_000, 11_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn report_has_the_nodes_name_and_says_that_the_agent_ends_once_it_does() {
+    let mut reporter = reporter();
+    let agent = reporter.make(&[], 2_000, None, AgentHealth::default()).agent.unwrap();
+    assert_eq!((agent.name.as_ref().map(Text::as_str), agent.stopping), (Some("web-1"), None));
+    reporter.stop("agent stopped");
+    let agent = reporter.make(&[], 3_000, None, AgentHealth::default()).agent.unwrap();
+    assert_eq!(agent.stopping.as_ref().map(Text::as_str), Some("agent stopped"));
 }
 
 #[tokio::test(start_paused = true)]

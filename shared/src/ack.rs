@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_reads_as_the_protocol_has_it() {
+    fn ack_has_the_names_of_the_protocol() {
         let json = r#"{"receivedSeq":41,"durableSeq":41,"refused":[{"seq":41,"pipelineId":"x","code":"negative_counter",
             "detail":"…"}],"intervalMs":5000,"now":1790000000000}"#;
         let ack: ReportAck = serde_json::from_str(json).unwrap();

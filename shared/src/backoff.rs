@@ -61,6 +61,11 @@ impl Backoff {
         self.failures = 0;
     }
 
+    /// Sets another longest wait, for one that depends on what the peer says meanwhile.
+    pub fn set_longest(&mut self, longest: Duration) {
+        self.policy.longest = longest;
+    }
+
     /// The wait after one more failure. `random` is from 0 to 1; `asked` is the wait that the peer asks for.
     pub fn next(&mut self, random: f64, asked: Option<Duration>) -> Duration {
         let BackoffPolicy { first, longest, longest_asked, jitter } = self.policy;

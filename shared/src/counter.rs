@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_takes_the_whole_range_and_marks_what_is_outside() {
+    fn counter_accepts_its_range_and_marks_other_numbers() {
         assert_eq!(parse("0").unwrap(), Ok(0));
         assert_eq!(parse("9223372036854775807").unwrap(), Ok(i64::MAX));
         assert_eq!(parse("9223372036854775808").unwrap(), Err(CounterFault::TooLarge));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_or_a_string_is_no_counter() {
+    fn counter_refuses_fractions_and_strings() {
         assert!(parse("1.5").is_err());
         assert!(parse("\"1\"").is_err());
         assert!(parse("null").is_err());

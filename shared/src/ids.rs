@@ -193,21 +193,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_id_reads_back_what_it_wrote() {
+    fn event_id_parses_what_it_prints() {
         let id = EventId { epoch: "k3x9".into(), seq: 41 };
         assert_eq!(id.to_string(), "k3x9-41");
         assert_eq!("k3x9-41".parse(), Ok(id));
     }
 
     #[test]
-    fn an_event_id_refuses_everything_else() {
+    fn event_id_refuses_other_forms() {
         for text in ["", "-", "41", "k3x9-", "-41", "K3-1", "k3--1", "k3-1\n", "k3-99999999999999999999", "k3-+1"] {
             assert_eq!(text.parse::<EventId>(), Err(EventIdFault), "{text:?}");
         }
     }
 
     #[test]
-    fn an_id_has_no_control_characters_and_a_bounded_length() {
+    fn id_has_bounded_length_and_no_control_characters() {
         assert_eq!(PipelineId::parse("orders").unwrap().as_str(), "orders");
         assert_eq!(PipelineId::parse(""), Err(IdFault::Empty));
         assert_eq!(PipelineId::parse("a\0b"), Err(IdFault::ControlCharacter));

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cutting_keeps_the_bound_and_never_splits_a_character() {
+    fn cut_keeps_the_bound_and_whole_characters() {
         assert_eq!(cut("short", 10), "short");
         for max in CUT_MARK.len()..60 {
             let text = "äöü€😀".repeat(10);

@@ -51,6 +51,13 @@ pub struct Report<'a> {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentInfo<'a> {
+    /// The node's name: the operator's, or the host's as it is now. Agents before 0.2 do not send it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Text<'a>>,
+    /// Set on the last reports of an agent that ends in order: why, such as `agent stopped` or `host is
+    /// shutting down`. The node reports no more until an agent starts again.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Text<'a>>,
     /// Version of the agent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Text<'a>>,
@@ -309,7 +316,7 @@ mod tests {
          "logs":[{"at":1789999996123,"stream":"stderr","level":"INFO","line":"started"}]}]}]}"#;
 
     #[test]
-    fn the_example_of_the_protocol_reads_and_writes_with_the_same_names() {
+    fn request_round_trips_the_protocols_example() {
         let request: ReportRequest<'_> = serde_json::from_str(EXAMPLE).unwrap();
         assert_eq!(request.reports[0].seq, 41);
         let pipeline = &request.reports[0].pipelines[0];
@@ -322,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_health_of_an_agent_has_the_same_names_whichever_version_reads_it() {
+    fn agent_health_is_compatible_between_versions() {
         let later = r#"{"spoolReports":1,"reconnects":2,"clockSkewMs":-3,"lastSendError":"e","lastSendErrorAt":4}"#;
         let health: AgentHealth = serde_json::from_str(later).unwrap();
         assert_eq!((health.reconnects, health.clock_skew_ms, health.last_send_error_at), (2, Some(-3), Some(4)));
@@ -331,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_a_sample_says_so_and_is_not_zero() {
+    fn missing_sample_is_not_zero() {
         let json = r#"{"id":"orders","status":"RUNNING","reason":null,"scrapeError":"connection refused"}"#;
         let pipeline: PipelineReport<'_> = serde_json::from_str(json).unwrap();
         assert_eq!(pipeline.sample, None);
@@ -339,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_a_later_version_are_passed_over() {
+    fn unknown_fields_are_skipped() {
         let json = r#"{"id":"orders","status":"PAUSED","novelty":{"deep":[1,2]}}"#;
         let pipeline: PipelineReport<'_> = serde_json::from_str(json).unwrap();
         assert_eq!(pipeline.status.as_str(), "PAUSED");

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn serde_and_the_database_spell_a_status_alike() {
+    fn status_has_one_spelling_on_wire_and_database() {
         use PipelineStatus::*;
         for status in [Pending, Starting, Running, Degraded, Stopped, Crashed, CrashLoop, Unknown] {
             let json = serde_json::to_string(&status).unwrap();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_a_later_version_is_unknown_and_no_error() {
+    fn unknown_status_is_not_an_error() {
         assert_eq!(serde_json::from_str::<PipelineStatus>("\"PAUSED\"").unwrap(), PipelineStatus::Unknown);
         // For a node, UNKNOWN is a state of its own: no report yet.
         assert_eq!(serde_json::from_str::<NodeStatus>("\"DRAINING\"").unwrap(), NodeStatus::Unrecognized);

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_in_an_option_borrows_when_it_has_no_escapes() {
+    fn text_borrows_without_escapes() {
         let plain: Option<Text<'_>> = serde_json::from_str(r#""orders""#).unwrap();
         assert!(matches!(plain, Some(Text(Cow::Borrowed("orders")))));
         let escaped: Option<Text<'_>> = serde_json::from_str(r#""a\tb""#).unwrap();

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_does_not_print_its_secret() {
+    fn token_does_not_print_its_secret() {
         let token = Token::from_random(TokenKind::Viewer, &[7; 32]);
         assert_eq!(token.reveal(), format!("systole_viewer_{}", "07".repeat(32)));
         assert_eq!(format!("{token:?}"), "Token(…)");
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_reads_back_from_its_hex_form() {
+    fn token_hash_parses_its_hex_form() {
         // From FIPS 180-4: SHA-256 of "abc".
         let hash = Token::new(" abc\n").hash();
         assert_eq!(hash.to_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

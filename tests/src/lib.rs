@@ -1,4 +1,4 @@
-//! The end-to-end tests' harness, the stand-in for Vector, and the load generator.
+//! The harness of the end-to-end tests, the stub of Vector, and the load generator.
 //!
 //! The tests run the real programs as processes and speak to them through sockets; nothing in here
 //! links against the agent or the collector. Only the wire types are shared with them.

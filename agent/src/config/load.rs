@@ -58,6 +58,8 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
     let mut root = Section::new("", table, &mut mistakes);
     let settings = Settings::take(&mut root, flags, env);
     let machine_id = settings::first(("", None), &["SYSTOLE_MACHINE_ID"], env, ("machine_id", root.text("machine_id")));
+    let name = settings::first(("", None), &["SYSTOLE_NAME"], env, ("name", root.text("name")));
+    let name = settings::node_name(name, root.mistakes());
     let spool_bytes = settings::first(
         ("", None),
         &["SYSTOLE_SPOOL_MAX_BYTES"],
@@ -95,6 +97,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             url,
             token: settings.token,
             data_dir,
+            name,
             labels: settings.labels,
             machine_id: machine_id.map(|found| found.value),
             tls,

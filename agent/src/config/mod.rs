@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) token: Option<Token>,
     /// Where the agent keeps what must survive it. Default [`DEFAULT_DATA_DIR`].
     pub(crate) data_dir: PathBuf,
+    /// What the node is called instead of its host's name.
+    pub(crate) name: Option<String>,
     /// The user's labels, over the automatic ones.
     pub(crate) labels: BTreeMap<String, String>,
     /// What identifies the host at enrolment instead of `/etc/machine-id`.
@@ -76,6 +78,7 @@ impl Config {
             ("url", self.url != new.url),
             ("token", self.token != new.token),
             ("data_dir", self.data_dir != new.data_dir),
+            ("name", self.name != new.name),
             ("labels", self.labels != new.labels),
             ("machine_id", self.machine_id != new.machine_id),
             ("log_level, log_format", self.log != new.log),

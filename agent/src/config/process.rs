@@ -30,7 +30,12 @@ pub(super) fn read(section: &mut Section<'_>, has_command: bool) -> Option<Proce
         (None, Some(unit)) => match unit_name(&unit) {
             Some(name) => Some(ProcessConfig::SystemdUnit(name)),
             None => {
-                section.mistake("systemd_unit", format!("`{unit}` is no name of a unit, like vector.service"));
+                section.mistake(
+                    "systemd_unit",
+                    format!(
+                        "`{unit}` is no name of a unit that has a process, like vector.service or vector@eu.service"
+                    ),
+                );
                 None
             }
         },
@@ -38,17 +43,28 @@ pub(super) fn read(section: &mut Section<'_>, has_command: bool) -> Option<Proce
     }
 }
 
-/// The whole name of a unit.
+/// Longest name of a unit that systemd takes.
+const MAX_UNIT_NAME_BYTES: usize = 255;
+
+/// The whole name of a unit. Names that systemd refuses are refused here: one of them would make the
+/// answer for all units fail.
 fn unit_name(text: &str) -> Option<String> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'@' | b'\\' | b'-');
-    if !text.bytes().all(is_name) || text.starts_with(['-', '.']) || text.len() > 255 {
+    if !text.bytes().all(is_name) || text.starts_with(['-', '.', '@']) {
         return None;
     }
-    if UNIT_KINDS.iter().any(|kind| text.ends_with(kind)) {
-        return Some(text.to_owned());
-    }
-    // As systemctl has it: a name without a kind is a service.
-    (!text.contains('.')).then(|| format!("{text}.service"))
+    let name = if UNIT_KINDS.iter().any(|kind| text.ends_with(kind)) {
+        text.to_owned()
+    } else if text.contains('.') {
+        return None;
+    } else {
+        // As systemctl has it: a name without a kind is a service.
+        format!("{text}.service")
+    };
+    let (stem, _) = name.rsplit_once('.')?;
+    // `vector@.service` is a template: there is no process of it, and systemd asks for the instance.
+    let is_template = stem.split_once('@').is_some_and(|(_, instance)| instance.is_empty());
+    (name.len() <= MAX_UNIT_NAME_BYTES && !stem.is_empty() && !is_template).then_some(name)
 }
 
 #[cfg(test)]
@@ -62,5 +78,15 @@ mod tests {
         for wrong in ["--all", "vector.timer", "a b", "*", ".service"] {
             assert_eq!(unit_name(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn unit_that_systemd_refuses_is_refused() {
+        for wrong in ["vector@", "vector@.service", "@eu.service", "vector.service.", "a/b.service", "v\u{e9}ctor"] {
+            assert_eq!(unit_name(wrong), None, "{wrong}");
+        }
+        assert_eq!(unit_name("vector@a@b.service").as_deref(), Some("vector@a@b.service"));
+        assert_eq!(unit_name(&"x".repeat(247)).map(|name| name.len()), Some(255));
+        assert_eq!(unit_name(&"x".repeat(248)), None, "it is too long with its kind");
     }
 }

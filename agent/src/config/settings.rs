@@ -62,6 +62,17 @@ pub(crate) fn collector_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Reads the node's name.
+pub(crate) fn node_name(found: Option<Found>, mistakes: &mut Mistakes) -> Option<String> {
+    let Found { value, place } = found?;
+    let name = value.trim();
+    if name.len() > MAX_SHORT_TEXT_BYTES || name.contains(char::is_control) {
+        mistakes.add(place, format!("must be at most {MAX_SHORT_TEXT_BYTES} bytes without control characters"));
+        return None;
+    }
+    Some(name.to_owned())
+}
+
 /// Reads a level of the agent's own log.
 pub(crate) fn log_level(text: &str) -> Result<tracing::Level, String> {
     match text.trim().to_ascii_lowercase().as_str() {

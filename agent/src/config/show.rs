@@ -17,6 +17,9 @@ impl fmt::Display for Config {
         writeln!(f, "url = {:?}", self.url.as_str())?;
         writeln!(f, "token = {}", secret(self.token.as_ref()))?;
         writeln!(f, "data_dir = {:?}", self.data_dir.display().to_string())?;
+        if let Some(name) = &self.name {
+            writeln!(f, "name = {name:?}")?;
+        }
         if let Some(id) = &self.machine_id {
             writeln!(f, "machine_id = {id:?}")?;
         }

@@ -1,4 +1,4 @@
-//! Processor time since boot, from /proc/stat: sysinfo knows shares between two looks only.
+//! Processor time since boot, from /proc/stat: sysinfo gives only shares between two readings.
 
 use systole_shared::HostMetrics;
 
@@ -7,8 +7,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Reads total and idle seconds of all cores.
 pub(super) fn read(metrics: &mut HostMetrics) {
-    let Ok(stat) = std::fs::read_to_string("/proc/stat") else { return };
-    if let Some((total, idle)) = parse(&stat) {
+    let Ok(stat) = std::fs::read("/proc/stat") else { return };
+    if let Some((total, idle)) = parse(&String::from_utf8_lossy(&stat)) {
         metrics.cpu_seconds_total = Some(total);
         metrics.cpu_seconds_idle = Some(idle);
     }

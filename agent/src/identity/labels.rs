@@ -6,13 +6,13 @@ use systole_shared::limits::MAX_LABELS;
 
 use super::machine::Machine;
 
-/// Labels of this node. The user's own win, and with too many of them automatic ones give way.
-pub(crate) fn labels_of(machine: &Machine, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// Labels of this node, whose host has this name now. The user's own win, and with too many of them automatic ones give way.
+pub(crate) fn labels_of(machine: &Machine, hostname: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let automatic = [
         ("vf.io/os", machine.os),
         ("vf.io/arch", machine.arch),
         ("vf.io/deployment-mode", machine.deployment_mode),
-        ("vf.io/hostname", machine.hostname.as_str()),
+        ("vf.io/hostname", hostname),
     ];
     let mut labels = own.clone();
     for (name, value) in automatic {
@@ -31,9 +31,9 @@ mod tests {
     fn the_users_labels_win_over_the_automatic_ones() {
         let machine = Machine::look(Some("m"));
         let own = BTreeMap::from([("vf.io/os".to_owned(), "mine".to_owned()), ("site".to_owned(), "b".to_owned())]);
-        let labels = labels_of(&machine, &own);
+        let labels = labels_of(&machine, "web-1", &own);
         assert_eq!(labels["vf.io/os"], "mine");
-        assert_eq!(labels["vf.io/hostname"], machine.hostname);
+        assert_eq!(labels["vf.io/hostname"], "web-1");
         assert_eq!(labels.len(), 5);
     }
 }

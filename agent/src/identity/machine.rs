@@ -1,15 +1,12 @@
-//! What can be said of the machine without asking anyone.
+//! What the machine itself shows. Files of the system are read as bytes: they need not be UTF-8.
 
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use sysinfo::System;
 
 /// Facts that hold for the agent's whole life.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
-    /// For people.
-    pub(crate) hostname: String,
     /// As Go names it, like `linux`.
     pub(crate) os: &'static str,
     /// As Go names it, like `amd64`.
@@ -26,7 +23,6 @@ impl Machine {
     /// Looks. `id` is the user's own machine id, over the machine's.
     pub(crate) fn look(id: Option<&str>) -> Self {
         Machine {
-            hostname: System::host_name().ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned()),
             os: os(),
             arch: arch(),
             deployment_mode: deployment_mode(),
@@ -34,6 +30,12 @@ impl Machine {
             running_as: running_as(),
         }
     }
+}
+
+/// The host's name as it is now; it may change while the agent runs.
+pub(crate) fn host_name() -> String {
+    let name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if name.is_empty() { "unknown".to_owned() } else { name }
 }
 
 fn os() -> &'static str {
@@ -56,8 +58,8 @@ fn arch() -> &'static str {
 
 /// A hash of the machine's id: systemd asks that the id itself stay on the machine.
 fn machine_id() -> Option<String> {
-    let id =
-        ["/etc/machine-id", "/var/lib/dbus/machine-id"].iter().find_map(|path| std::fs::read_to_string(path).ok())?;
+    let id = ["/etc/machine-id", "/var/lib/dbus/machine-id"].iter().find_map(|path| std::fs::read(path).ok())?;
+    let id = String::from_utf8_lossy(&id);
     let id = id.trim();
     if id.is_empty() || id == "uninitialized" {
         return None;
@@ -67,7 +69,8 @@ fn machine_id() -> Option<String> {
 }
 
 fn deployment_mode() -> &'static str {
-    let cgroup = std::fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+    let cgroup = std::fs::read("/proc/1/cgroup").unwrap_or_default();
+    let cgroup = String::from_utf8_lossy(&cgroup);
     let contained = Path::new("/.dockerenv").exists()
         || Path::new("/run/.containerenv").exists()
         || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::files;
 use crate::uplink::NodeIdentity;
 
 const FILE: &str = "node.json";
@@ -18,7 +19,7 @@ pub(crate) fn read(data_dir: &Path) -> Option<NodeIdentity> {
 pub(crate) fn write(data_dir: &Path, node: &NodeIdentity) {
     let written = serde_json::to_vec(node)
         .map_err(std::io::Error::from)
-        .and_then(|json| std::fs::write(data_dir.join(FILE), json));
+        .and_then(|json| files::replace(&data_dir.join(FILE), &json));
     if let Err(error) = written {
         tracing::debug!(%error, "the node's id cannot be kept; status does not show it after a restart");
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::config::PipelineConfig;
+use crate::pipelines::orphans::OwnChild;
 use crate::pipelines::process::SECRET_VARIABLES;
 
 /// How long `vector --version` may take.
@@ -20,7 +21,9 @@ pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
     for name in SECRET_VARIABLES {
         command.env_remove(name);
     }
-    let output = tokio::time::timeout(CEILING, command.output()).await.ok()?.ok()?;
+    let child = command.stdout(Stdio::piped()).spawn().ok()?;
+    let _own = OwnChild::new(child.id());
+    let output = tokio::time::timeout(CEILING, child.wait_with_output()).await.ok()?.ok()?;
     parse(&String::from_utf8_lossy(&output.stdout))
 }
 

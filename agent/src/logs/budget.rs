@@ -8,6 +8,7 @@ use systole_shared::limits::{LOG_LINES_BURST, LOG_LINES_PER_SECOND, MAX_LOG_LINE
 use tokio::time::Instant;
 
 use super::Line;
+use super::last_output::LastOutput;
 use super::progress::{Mark, Progress, SavedLogs};
 
 /// How often it is told that lines were not counted but estimated.
@@ -30,6 +31,8 @@ pub(crate) struct LogBuffer {
     estimate_told: Option<Instant>,
     /// How far the sources of the lines have come.
     pub(crate) progress: Progress,
+    /// The end of the process's output.
+    pub(crate) last_output: LastOutput,
     /// What is to be kept with the last report.
     closed: SavedLogs,
 }
@@ -56,6 +59,7 @@ impl LogBuffer {
             estimated: 0,
             estimate_told: None,
             progress: Progress::default(),
+            last_output: LastOutput::default(),
             closed: SavedLogs::default(),
         }
     }
@@ -72,6 +76,7 @@ impl LogBuffer {
     }
 
     fn take_in(&mut self, waiting: Waiting, now: Instant) {
+        self.last_output.push(&waiting.line);
         self.refill(now);
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;

@@ -10,6 +10,7 @@ mod density;
 mod disk;
 mod files;
 mod identity;
+mod last_output;
 pub(crate) mod level;
 pub(crate) mod lines;
 pub(crate) mod multiline;

@@ -4,8 +4,10 @@
 //! leaf beside those of its pipelines. Whatever of all this fails is told, and the pipeline runs
 //! without.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -18,6 +20,9 @@ const OWN_LEAF: &str = "agent.systole";
 
 /// Microseconds over which CPU time is shared out, as the kernel's default has it.
 const CPU_PERIOD_US: u64 = 100_000;
+
+/// The kind of its file system in a line of `/proc/self/mountinfo`, where a separator stands before it.
+const KIND_OF_CGROUP2: &[u8] = b" - cgroup2 ";
 
 /// Letters of the pipeline's id in the group's name.
 const MAX_NAME_LETTERS: usize = 40;
@@ -60,16 +65,17 @@ impl Group {
         if limits.memory_max.is_none() && limits.cpu_max_millis.is_none() {
             return Ok(None);
         }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        // Bytes: a mount point or a group of any name must not hide all others.
+        let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
         let root = mount_point(&mounts).ok_or(CgroupError::None)?;
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let own = own.lines().find_map(|line| line.strip_prefix("0::")).ok_or(CgroupError::None)?;
-        Group::make_in(Path::new(root), own, id, limits).map(Some)
+        let own = fs::read("/proc/self/cgroup").unwrap_or_default();
+        let own = lines(&own).find_map(|line| line.strip_prefix(b"0::")).ok_or(CgroupError::None)?;
+        Group::make_in(&root, Path::new(OsStr::from_bytes(own)), id, limits).map(Some)
     }
 
     /// The same below `root`, for an agent whose group is `own`.
-    fn make_in(root: &Path, own: &str, id: &PipelineId, limits: &LimitsConfig) -> Result<Group, CgroupError> {
-        let own = root.join(own.trim_start_matches('/'));
+    fn make_in(root: &Path, own: &Path, id: &PipelineId, limits: &LimitsConfig) -> Result<Group, CgroupError> {
+        let own = root.join(own.strip_prefix("/").unwrap_or(own));
         let is_moved = own.file_name().is_some_and(|name| name == OWN_LEAF);
         let base = if is_moved { own.parent().unwrap_or(root) } else { &own };
         let known = fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
@@ -120,10 +126,15 @@ impl Drop for Group {
 }
 
 /// Where cgroup v2 is mounted.
-fn mount_point(mounts: &str) -> Option<&str> {
-    let line =
-        mounts.lines().find(|line| line.split_once(" - ").is_some_and(|(_, kind)| kind.starts_with("cgroup2 ")))?;
-    line.split(' ').nth(4)
+fn mount_point(mounts: &[u8]) -> Option<PathBuf> {
+    let is_cgroup2 = |line: &&[u8]| line.windows(KIND_OF_CGROUP2.len()).any(|part| part == KIND_OF_CGROUP2);
+    let line = lines(mounts).find(is_cgroup2)?;
+    let path = line.split(|&byte| byte == b' ').nth(4)?;
+    Some(PathBuf::from(OsStr::from_bytes(path)))
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n')
 }
 
 /// A name that no two pipelines share, and that a person can still read.
@@ -174,7 +185,7 @@ mod tests {
     #[test]
     fn the_agent_moves_aside_and_the_group_gets_its_limits() {
         let root = given("cpuset cpu io memory pids\n");
-        let group = Group::make_in(root.path(), "/a.service", &id(), &LIMITS).unwrap();
+        let group = Group::make_in(root.path(), Path::new("/a.service"), &id(), &LIMITS).unwrap();
         let read = |path: &str| fs::read_to_string(root.path().join("a.service").join(path)).unwrap();
         assert_eq!(read("agent.systole/cgroup.procs"), std::process::id().to_string());
         assert_eq!(read("cgroup.subtree_control"), "+cpu", "one after another, the last one is seen here");
@@ -186,7 +197,7 @@ mod tests {
 
         // A second one finds the agent moved already.
         let other = PipelineId::parse("eu_orders").unwrap();
-        let second = Group::make_in(root.path(), "/a.service/agent.systole", &other, &LIMITS).unwrap();
+        let second = Group::make_in(root.path(), Path::new("/a.service/agent.systole"), &other, &LIMITS).unwrap();
         assert_eq!(second.dir.parent(), group.dir.parent());
         assert_ne!(second.dir, group.dir);
     }
@@ -197,7 +208,7 @@ mod tests {
         let dir = root.path().join("a.service").join(name_of(&id()));
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("memory.events"), "oom 4\noom_kill 4\n").unwrap();
-        let group = Group::make_in(root.path(), "/a.service", &id(), &LIMITS).unwrap();
+        let group = Group::make_in(root.path(), Path::new("/a.service"), &id(), &LIMITS).unwrap();
         assert_eq!(group.oom(), None);
         fs::write(dir.join("memory.events"), "oom 5\noom_kill 5\n").unwrap();
         assert_eq!(group.oom().as_deref(), Some("out of memory, memory_max is 536870912 bytes"));
@@ -206,15 +217,15 @@ mod tests {
     #[test]
     fn without_a_controller_nothing_is_touched_and_the_reason_names_it() {
         let root = given("cpu");
-        let error = Group::make_in(root.path(), "/a.service", &id(), &LIMITS).unwrap_err();
+        let error = Group::make_in(root.path(), Path::new("/a.service"), &id(), &LIMITS).unwrap_err();
         assert!(error.to_string().contains("memory controller"), "{error}");
         assert!(!root.path().join("a.service/agent.systole").exists());
     }
 
     #[test]
     fn the_second_version_is_found_among_all_mounts() {
-        let mounts = "31 1 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        assert_eq!(mount_point(mounts), Some("/sys/fs/cgroup/unified"));
-        assert_eq!(mount_point("31 1 0:26 / /sys/fs/cgroup rw - cgroup cgroup rw\n"), None);
+        let mounts = b"31 1 0:26 / /mnt/r\xe9sum\xe9 rw - tmpfs tmpfs rw\n41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_point(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(mount_point(b"31 1 0:26 / /sys/fs/cgroup rw - cgroup cgroup rw\n"), None);
     }
 }

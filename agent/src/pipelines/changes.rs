@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Pipeline;
-use super::revision::Revision;
-use super::revisions::Revisions;
+use super::revision::{ConfigCopy, Revision};
+use super::revisions::{CopyError, Revisions};
 use super::validate::validate;
-use crate::config::PipelineConfig;
+use crate::config::{CommandConfig, PipelineConfig};
 
 /// A revision that stays up this long is one to go back to.
 pub(super) const TRIAL: Duration = Duration::from_secs(30);
 
-/// How long reading a configuration file may take.
-const STAGE_CEILING: Duration = Duration::from_secs(5);
+/// How long reading or writing a configuration file may take.
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the configuration wants of a pipeline.
 #[derive(Clone, Debug)]
@@ -40,13 +41,19 @@ pub(super) struct Changes {
     good: Option<Revision>,
     /// The revision that is wanted, but was refused.
     refused: Option<Revision>,
+    /// The revision that ran when the definition changed without touching its process: its next start
+    /// must not bring the old definition back.
+    adopted: Option<Revision>,
 }
+
+/// How a copy of a revision's configuration is made.
+type MakeCopy = fn(&Revisions, &Revision) -> Result<ConfigCopy, CopyError>;
 
 impl Changes {
     /// Begins with the first order, which is there already.
     pub(super) fn new(pipeline: Arc<Pipeline>, orders: watch::Receiver<Order>, revisions: Revisions) -> Self {
         let good = revisions.good(&orders.borrow().config);
-        Changes { pipeline, orders, revisions, done: 0, good, refused: None }
+        Changes { pipeline, orders, revisions, done: 0, good, refused: None, adopted: None }
     }
 
     /// What to run first: what is wanted, or else what was good.
@@ -79,7 +86,7 @@ impl Changes {
 
     /// The revision that the order asks for, if it is another one than `running` and fit to be run.
     async fn examine(&mut self, order: &Order, running: Option<&Revision>) -> Option<Revision> {
-        let wanted = match self.stage(&order.config).await {
+        let wanted = match self.read(&order.config).await {
             Ok(wanted) => wanted,
             Err(reason) => {
                 self.refuse(None, format!("the new configuration cannot be used: {reason}"));
@@ -87,22 +94,24 @@ impl Changes {
             }
         };
         if running.is_some_and(|running| running.runs_as(&wanted)) {
-            self.revisions.discard(&wanted);
             self.refused = None;
             self.pipeline.accept_running();
             // What does not touch the process: name, labels, the meaning of metrics.
             self.pipeline.adopt(order.config.clone());
+            if self.good.as_ref().is_some_and(|good| good.runs_as(&wanted)) {
+                self.prove(&wanted);
+            }
+            self.adopted = Some(wanted);
             return None;
         }
         if !order.insists && self.refused.as_ref().is_some_and(|refused| refused.runs_as(&wanted)) {
-            self.revisions.discard(&wanted);
             return None;
         }
         // What stayed up before needs no judge; at the start of a host there may be no time for one.
         let is_known = self.good.as_ref().is_some_and(|good| good.runs_as(&wanted));
-        if !is_known && let Err(reason) = validate(&wanted).await {
-            self.revisions.discard(&wanted);
-            self.refuse(Some(wanted.clone()), format!("configuration {} is not used: {reason}", wanted.short()));
+        if !is_known && let Err(reason) = self.judge(&wanted).await {
+            let reason = format!("configuration {} is not used: {reason}", wanted.shown());
+            self.refuse(Some(wanted), reason);
             return None;
         }
         self.refused = None;
@@ -110,26 +119,44 @@ impl Changes {
         Some(wanted)
     }
 
-    /// Reads what is wanted, off this thread: its file may be on a mount that is dead.
-    async fn stage(&self, config: &Arc<PipelineConfig>) -> Result<Revision, String> {
-        let (revisions, config) = (self.revisions.clone(), config.clone());
+    /// Reads what is wanted.
+    async fn read(&self, config: &Arc<PipelineConfig>) -> Result<Revision, String> {
         let Some(command) = config.command.clone() else { return Err("it has no command".to_owned()) };
-        let staged = tokio::task::spawn_blocking(move || revisions.stage(&config, &command));
-        match timeout(STAGE_CEILING, staged).await {
-            Ok(Ok(staged)) => staged.map_err(|error| error.to_string()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("its disk does not answer".to_owned()),
-        }
+        let config = config.clone();
+        off_thread(move || Revisions::read(&config, &command)).await
     }
 
-    /// Makes the revision the one that is run.
-    pub(super) fn promote(&mut self, revision: &Revision) -> Revision {
-        let promoted = self.revisions.promote(revision).unwrap_or_else(|error| {
-            tracing::warn!(pipeline = %self.pipeline.id(), %error, "the pipeline's configuration cannot be moved to its place; it runs from where it is");
-            revision.clone()
-        });
-        self.pipeline.run_as(&promoted);
-        promoted
+    /// Asks the judge, if there is one.
+    async fn judge(&self, wanted: &Revision) -> Result<(), String> {
+        if !wanted.has_validation() {
+            return Ok(());
+        }
+        let copy = self.copy(wanted, Revisions::candidate).await?;
+        validate(wanted, &copy).await
+    }
+
+    /// Makes the revision the one that is run, and returns the command that runs it. Called before
+    /// every start: the copy of the last start may be gone.
+    pub(super) async fn install(&mut self, revision: &Revision) -> Result<CommandConfig, String> {
+        let copy = self.copy(revision, Revisions::install).await?;
+        let revision = self.adopted.as_ref().filter(|adopted| adopted.runs_as(revision)).unwrap_or(revision);
+        self.pipeline.run_as(revision);
+        revision.command(&copy).ok_or_else(|| "it has no command".to_owned())
+    }
+
+    /// A copy of the revision's configuration; the operator's own file when the agent's disk takes none.
+    async fn copy(&self, revision: &Revision, make: MakeCopy) -> Result<ConfigCopy, String> {
+        let (revisions, wanted) = (self.revisions.clone(), revision.clone());
+        let reason = match off_thread(move || make(&revisions, &wanted)).await {
+            Ok(copy) => return Ok(copy),
+            Err(reason) => reason,
+        };
+        let wanted = revision.clone();
+        let original = off_thread(move || Revisions::original(&wanted)).await;
+        let original = original.map_err(|_| format!("its configuration cannot be copied: {reason}"))?;
+        tracing::warn!(pipeline = %self.pipeline.id(), reason,
+            "the pipeline's configuration cannot be copied; the process reads the original");
+        Ok(original)
     }
 
     /// Whether the revision has still to show that it stays up.
@@ -139,12 +166,11 @@ impl Changes {
 
     /// The revision stayed up.
     pub(super) fn prove(&mut self, revision: &Revision) {
-        match self.revisions.keep_good(revision) {
-            Ok(good) => self.good = Some(good),
-            Err(error) => {
-                tracing::warn!(pipeline = %self.pipeline.id(), %error, "the pipeline's configuration cannot be kept as one to go back to");
-            }
+        if let Err(error) = self.revisions.keep_good(revision) {
+            tracing::warn!(pipeline = %self.pipeline.id(), %error,
+                "the pipeline's configuration cannot be kept on the disk; it can be gone back to until the agent ends");
         }
+        self.good = Some(revision.clone());
     }
 
     /// Whether there is another revision than this one to go back to.
@@ -169,5 +195,18 @@ impl Changes {
     fn refuse(&mut self, wanted: Option<Revision>, reason: String) {
         self.refused = wanted;
         self.pipeline.refuse(reason);
+    }
+}
+
+/// Works on files off this thread: they may be on a mount that is dead.
+async fn off_thread<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, String>
+where
+    T: Send + 'static,
+    E: std::error::Error + Send + 'static,
+{
+    match timeout(DISK_TIMEOUT, spawn_blocking(work)).await {
+        Ok(Ok(done)) => done.map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("its disk does not answer".to_owned()),
     }
 }

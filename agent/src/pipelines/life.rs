@@ -10,8 +10,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Pipeline;
 use super::cgroup::Group;
 use super::endpoint::Endpoint;
+use super::orphans::OwnChild;
 use super::output::Output;
 use super::process::{self, SpawnError};
+use super::text;
 use crate::clock;
 use crate::config::CommandConfig;
 
@@ -24,6 +26,9 @@ const LEFTOVER_CEILING: Duration = Duration::from_secs(5);
 /// How long the end of the output of a process that has ended is waited for: something else may hold it.
 const DRAIN_CEILING: Duration = Duration::from_millis(500);
 
+/// Bytes of the last error line in the reason of a crash: a sentence, and room for what follows it.
+const ERROR_BYTES: usize = 300;
+
 /// Between two looks at a process group.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -31,6 +36,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Life {
     child: Child,
     pid: Option<u32>,
+    _own: Option<OwnChild>,
+    /// It was killed from outside: what it wrote before does not explain that.
+    is_killed: bool,
     output: Output,
     /// Its control group, if its limits need one and there can be one.
     group: Option<Group>,
@@ -43,6 +51,7 @@ impl Life {
     pub(super) async fn begin(pipeline: &Arc<Pipeline>, command: &CommandConfig) -> Result<Life, SpawnError> {
         let (output, stdout, stderr) = Output::prepare(pipeline).await;
         let born = Instant::now();
+        pipeline.with_logs(|logs| logs.last_output.clear());
         // A limit that cannot be set is no reason not to run.
         let group = Group::make(pipeline.id(), &command.limits).unwrap_or_else(|error| {
             tracing::warn!(pipeline = %pipeline.id(), "memory_max and cpu_max are not applied: {error}");
@@ -52,17 +61,19 @@ impl Life {
         });
         let mut child = process::spawn(command, group.as_ref(), stdout, stderr)?;
         let pid = child.id();
+        let own = OwnChild::new(pid);
         pipeline.change(|state| {
             state.pid = pid;
             state.started_at = Some(clock::unix_millis());
         });
         output.follow(&mut child);
-        Ok(Life { child, pid, output, group, born })
+        Ok(Life { child, pid, _own: own, is_killed: false, output, group, born })
     }
 
     /// Waits for its end, and says how it was. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> String {
         let ended = self.child.wait().await;
+        self.is_killed = ended.as_ref().is_ok_and(process::is_killed);
         let reason = ended.map_or_else(|error| format!("cannot wait for it: {error}"), process::describe);
         match self.group.as_ref().and_then(Group::oom) {
             Some(oom) => format!("{reason}: {oom}"),
@@ -70,9 +81,17 @@ impl Life {
         }
     }
 
-    /// It has ended by itself: sees to what it left.
-    pub(super) async fn bury(self) {
+    /// It has ended by itself: sees to what it left. Returns its last error line, if it wrote one.
+    pub(super) async fn bury(self, pipeline: &Pipeline) -> Option<String> {
+        let ended_at = clock::unix_millis();
         clear_away(self.pid, LEFTOVER_CEILING, &self.output).await;
+        if self.is_killed {
+            return None;
+        }
+        pipeline.with_logs(|logs| {
+            let line = logs.last_output.error(ended_at)?;
+            Some(text::one_line(text::without_time(line), ERROR_BYTES))
+        })
     }
 
     /// Ends it: last scrape, SIGTERM, a wait, SIGKILL.

@@ -11,6 +11,7 @@ mod endpoint;
 pub(crate) mod exec;
 pub(crate) mod keeper;
 mod life;
+pub(crate) mod orphans;
 mod output;
 mod pipe;
 mod port;
@@ -22,6 +23,7 @@ pub(crate) mod revisions;
 pub(crate) mod set;
 mod state;
 pub(crate) mod supervisor;
+mod text;
 mod validate;
 pub(crate) mod watch;
 
@@ -174,12 +176,16 @@ impl Pipeline {
         }
     }
 
-    /// The process is ready. It is DEGRADED as long as another configuration than its own is wanted.
+    /// The process is ready. It is DEGRADED as long as another configuration than its own is wanted: the
+    /// reason then says which process goes on.
     fn is_up(&self) {
         let refusal = self.refusal();
         self.change(|state| {
             state.status = if refusal.is_some() { PipelineStatus::Degraded } else { PipelineStatus::Running };
-            state.reason = refusal;
+            state.reason = refusal.map(|refusal| match (state.pid, state.started_at.and_then(clock::rfc3339)) {
+                (Some(pid), Some(since)) => format!("{refusal}; process {pid} goes on, running since {since}"),
+                _ => refusal,
+            });
         });
     }
 

@@ -62,8 +62,8 @@ pub(super) fn command(config: &CommandConfig, group: Option<&Group>) -> Result<C
     if let Some(dir) = config.working_dir.as_ref().filter(|dir| !dir.is_dir()) {
         return Err(SpawnError::WorkingDir(dir.display().to_string()));
     }
-    let own_path = std::env::var("PATH").unwrap_or_default();
-    let search_path = config.env.get("PATH").unwrap_or(&own_path);
+    let own_path = std::env::var_os("PATH").unwrap_or_default();
+    let search_path = config.env.get("PATH").map_or(own_path.as_os_str(), OsStr::new);
     let program = program::find(&config.program, search_path, config.working_dir.as_deref())?;
     let mut command = command_of(program.as_os_str(), config.limits.nice, group);
     command.args(&config.args);
@@ -114,6 +114,12 @@ pub(crate) fn group_lives(pid: u32) -> bool {
     let collect = || waitpid(Pid::from_raw(-pid), Some(WaitPidFlag::WNOHANG));
     while collect().is_ok_and(|status| status != WaitStatus::StillAlive) {}
     killpg(Pid::from_raw(pid), None).is_ok()
+}
+
+/// Whether it was ended from outside: by a signal that a process does not raise for a fault of its own.
+pub(crate) fn is_killed(status: &ExitStatus) -> bool {
+    let signal = status.signal().and_then(|number| Signal::try_from(number).ok());
+    matches!(signal, Some(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT))
 }
 
 /// How a process ended, as a `reason`.

@@ -1,5 +1,6 @@
 //! Finds a command's program before it is started, for a clear word on why it cannot be.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -18,14 +19,14 @@ pub(crate) enum ProgramError {
 }
 
 /// The file that `program` names: a path as it is, a bare name looked up in `search_path`.
-pub(crate) fn find(program: &str, search_path: &str, working_dir: Option<&Path>) -> Result<PathBuf, ProgramError> {
+pub(crate) fn find(program: &str, search_path: &OsStr, working_dir: Option<&Path>) -> Result<PathBuf, ProgramError> {
     if program.contains('/') {
         let path = working_dir.map_or_else(|| PathBuf::from(program), |dir| dir.join(program));
         return judge(&path, program).map(|()| path);
     }
     let mut found = Err(ProgramError::Missing(program.to_owned()));
-    for dir in search_path.split(':').filter(|dir| !dir.is_empty()) {
-        let path = Path::new(dir).join(program);
+    for dir in std::env::split_paths(search_path).filter(|dir| !dir.as_os_str().is_empty()) {
+        let path = dir.join(program);
         match judge(&path, program) {
             Ok(()) => return Ok(path),
             Err(ProgramError::Missing(_)) => {}
@@ -49,19 +50,22 @@ fn judge(path: &Path, program: &str) -> Result<(), ProgramError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
     fn a_program_is_found_or_the_reason_names_it() {
-        assert_eq!(find("sh", "/nowhere:/bin", None).unwrap(), Path::new("/bin/sh"));
+        let find = |program: &str, path: &[u8], dir| find(program, OsStr::from_bytes(path), dir);
+        assert_eq!(find("sh", b"/nowhere:/r\xe9sum\xe9:/bin", None).unwrap(), Path::new("/bin/sh"));
         assert_eq!(
-            find("vectr", "/bin", None).unwrap_err().to_string(),
+            find("vectr", b"/bin", None).unwrap_err().to_string(),
             "cannot execute vectr: No such file or directory"
         );
-        assert_eq!(find("/etc", "", None), Err(ProgramError::Directory("/etc".to_owned())));
+        assert_eq!(find("/etc", b"", None), Err(ProgramError::Directory("/etc".to_owned())));
         let plain = tempfile::NamedTempFile::new().unwrap();
         let plain = plain.path().to_str().unwrap();
-        assert_eq!(find(plain, "", None), Err(ProgramError::NotExecutable(plain.to_owned())));
-        assert_eq!(find("./sh", "", Some(Path::new("/bin"))).unwrap(), Path::new("/bin/./sh"));
+        assert_eq!(find(plain, b"", None), Err(ProgramError::NotExecutable(plain.to_owned())));
+        assert_eq!(find("./sh", b"", Some(Path::new("/bin"))).unwrap(), Path::new("/bin/./sh"));
     }
 }

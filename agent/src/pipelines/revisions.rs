@@ -1,5 +1,8 @@
-//! The revisions of one pipeline on the disk: `<data-dir>/pipelines/<id>.<ext>` is what runs,
-//! `.next.` what is judged, `.good.` what stayed up last.
+//! The files of one pipeline's revisions: `<data-dir>/pipelines/<id>.<ext>` is what runs, `.next.` what
+//! is judged, `.good.` what stayed up last.
+//!
+//! Nothing relies on a file that an earlier step wrote: [`Revisions::install`] compares the content
+//! before each start, and writes it again where it is missing or different.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,7 +14,7 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use systole_shared::PipelineId;
 
-use super::revision::{ConfigPath, Revision};
+use super::revision::{ConfigCopy, Revision, checksum_of};
 use crate::config::{CommandConfig, PipelineConfig};
 use crate::files;
 
@@ -27,7 +30,7 @@ pub(crate) struct Revisions {
 
 /// Why a definition cannot become a revision. The text is part of a `reason`.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StageError {
+pub(super) enum ReadError {
     /// The user's file cannot be read.
     #[error("{path} cannot be read: {source}")]
     Unreadable {
@@ -39,6 +42,17 @@ pub(super) enum StageError {
     /// It is no configuration file that anybody would want to run.
     #[error("{0} is larger than {MAX_CONFIG_BYTES} bytes")]
     TooLarge(String),
+    /// It is another configuration by now.
+    #[error("{0} has changed")]
+    Changed(String),
+}
+
+/// Why the agent has no copy of a revision's configuration. The text is part of a `reason`.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} cannot be written: {source}")]
+pub(super) struct CopyError {
+    path: String,
+    source: io::Error,
 }
 
 /// What is kept of a revision that stayed up.
@@ -46,7 +60,9 @@ pub(super) enum StageError {
 struct Good {
     command: CommandConfig,
     metrics_url: Option<String>,
-    extension: Option<String>,
+    /// Of the content. A file with another one was written by a step that did not come to its end.
+    #[serde(default)]
+    checksum: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -62,76 +78,78 @@ impl Revisions {
         Revisions { dir: directory(data_dir), name: files::name_of(id.as_str()) }
     }
 
-    /// Reads what the definition asks for, as it is now, into the file of the next revision.
-    pub(super) fn stage(&self, config: &Arc<PipelineConfig>, command: &CommandConfig) -> Result<Revision, StageError> {
-        let Some(source) = &command.config_file else {
-            return Ok(Revision::new(config.clone(), command, None, ConfigPath::None));
-        };
-        let content = read(source)?;
-        let next = self.path(Role::Next, source.extension().and_then(|extension| extension.to_str()));
-        let file = match files::make_dir(&self.dir).and_then(|()| files::replace(&next, &content)) {
-            Ok(()) => ConfigPath::Copy(next),
-            Err(error) => {
-                tracing::warn!(%error, path = %next.display(),
-                    "the pipeline's configuration cannot be copied; the process reads the original, and an older one cannot be gone back to");
-                ConfigPath::Own(source.clone())
-            }
-        };
-        Ok(Revision::new(config.clone(), command, Some(&content), file))
+    /// Reads what the definition asks for, as it is now.
+    pub(super) fn read(config: &Arc<PipelineConfig>, command: &CommandConfig) -> Result<Revision, ReadError> {
+        let content = command.config_file.as_deref().map(read).transpose()?;
+        Ok(Revision::new(config.clone(), command, content))
     }
 
-    /// Makes the revision the one that is run: its file gets the lasting name.
-    pub(super) fn promote(&self, revision: &Revision) -> io::Result<Revision> {
-        let ConfigPath::Copy(path) = &revision.file else { return Ok(revision.clone()) };
-        let current = self.path(Role::Current, extension_of(path));
-        if *path == self.path(Role::Next, extension_of(path)) {
-            files::rename(path, &current)?;
-        } else if *path != current {
-            files::replace(&current, &fs::read(path)?)?;
-        }
-        Ok(Revision { file: ConfigPath::Copy(current), ..revision.clone() })
+    /// Makes the copy that a judge reads.
+    pub(super) fn candidate(&self, revision: &Revision) -> Result<ConfigCopy, CopyError> {
+        let (Some(content), Some(source)) = (&revision.content, revision.source()) else {
+            return Ok(ConfigCopy::none());
+        };
+        let path = self.path(Role::Next, source);
+        self.write(&path, content)?;
+        Ok(ConfigCopy::temporary(path))
     }
 
-    /// Forgets what was staged and is not wanted.
-    pub(super) fn discard(&self, revision: &Revision) {
-        if let ConfigPath::Copy(path) = &revision.file
-            && *path == self.path(Role::Next, extension_of(path))
+    /// Makes sure, right before a start, that the process finds the content of this revision, and
+    /// returns where.
+    pub(super) fn install(&self, revision: &Revision) -> Result<ConfigCopy, CopyError> {
+        let (Some(content), Some(source)) = (&revision.content, revision.source()) else {
+            return Ok(ConfigCopy::none());
+        };
+        let current = self.path(Role::Current, source);
+        if !holds(&current, content)
+            && let Err(error) = self.write(&current, content)
         {
-            drop(fs::remove_file(path));
+            let good = self.path(Role::Good, source);
+            return if holds(&good, content) { Ok(ConfigCopy::at(good)) } else { Err(error) };
         }
+        Ok(ConfigCopy::at(current))
     }
 
-    /// Keeps the revision as the one to go back to. Returns it as it is then.
-    pub(super) fn keep_good(&self, revision: &Revision) -> io::Result<Revision> {
-        let Some(command) = revision.config.command.clone() else { return Ok(revision.clone()) };
-        files::make_dir(&self.dir)?;
-        let (file, extension) = match &revision.file {
-            ConfigPath::Copy(path) => {
-                let good = self.path(Role::Good, extension_of(path));
-                files::replace(&good, &fs::read(path)?)?;
-                let extension = extension_of(path).map(str::to_owned);
-                (ConfigPath::Copy(good), extension)
-            }
-            other => (other.clone(), None),
+    /// The operator's own file, while it has the content of this revision: for a disk that takes no copy.
+    pub(super) fn original(revision: &Revision) -> Result<ConfigCopy, ReadError> {
+        let (Some(content), Some(source)) = (&revision.content, revision.source()) else {
+            return Ok(ConfigCopy::none());
         };
+        if *read(source)? != **content {
+            return Err(ReadError::Changed(source.display().to_string()));
+        }
+        Ok(ConfigCopy::at(source.to_owned()))
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> Result<(), CopyError> {
+        let written = files::make_dir(&self.dir).and_then(|()| files::replace(path, content));
+        written.map_err(|source| CopyError { path: path.display().to_string(), source })
+    }
+
+    /// Keeps the revision on the disk as the one to go back to.
+    pub(super) fn keep_good(&self, revision: &Revision) -> io::Result<()> {
+        let Some(command) = revision.config.command.clone() else { return Ok(()) };
+        files::make_dir(&self.dir)?;
+        if let (Some(content), Some(source)) = (&revision.content, revision.source()) {
+            files::replace(&self.path(Role::Good, source), content)?;
+        }
         let metrics_url = revision.config.metrics.as_ref().map(|metrics| metrics.url.to_string());
-        // The record last: without it the file is not looked at.
-        let record = serde_json::to_vec(&Good { command, metrics_url, extension })?;
-        files::replace(&self.record(), &record)?;
-        Ok(Revision { file, ..revision.clone() })
+        // The record last: without it the file is not used.
+        let record = serde_json::to_vec(&Good { command, metrics_url, checksum: revision.checksum.clone() })?;
+        files::replace(&self.record(), &record)
     }
 
     /// The one to go back to, if there is one. What it does not say of itself, like the meaning of
     /// its metrics, is as in `config`.
     pub(super) fn good(&self, config: &PipelineConfig) -> Option<Revision> {
         let good: Good = serde_json::from_slice(&fs::read(self.record()).ok()?).ok()?;
-        let (content, file) = match &good.command.config_file {
-            None => (None, ConfigPath::None),
-            Some(_) => {
-                let path = self.path(Role::Good, good.extension.as_deref());
-                (Some(fs::read(&path).ok()?), ConfigPath::Copy(path))
-            }
+        let content = match &good.command.config_file {
+            None => None,
+            Some(source) => Some(read(&self.path(Role::Good, source)).ok()?),
         };
+        if good.checksum.is_some() && good.checksum != content.as_deref().map(checksum_of) {
+            return None;
+        }
         let mut config = config.clone();
         match (&mut config.metrics, good.metrics_url) {
             (Some(metrics), Some(url)) => metrics.url = url.parse().ok()?,
@@ -139,16 +157,17 @@ impl Revisions {
             (None, Some(_)) => {}
         }
         config.command = Some(good.command.clone());
-        Some(Revision::new(Arc::new(config), &good.command, content.as_deref(), file))
+        Some(Revision::new(Arc::new(config), &good.command, content))
     }
 
-    /// The path of a role's file.
-    fn path(&self, role: Role, extension: Option<&str>) -> PathBuf {
+    /// The path of a role's file, with the extension of the operator's file: engines go by it.
+    fn path(&self, role: Role, source: &Path) -> PathBuf {
         let role = match role {
             Role::Current => "",
             Role::Next => ".next",
             Role::Good => ".good",
         };
+        let extension = source.extension().and_then(|extension| extension.to_str());
         let extension = extension.map(|extension| format!(".{extension}")).unwrap_or_default();
         self.dir.join(format!("{}{role}{extension}", self.name))
     }
@@ -175,17 +194,18 @@ fn directory(data_dir: &Path) -> PathBuf {
     data_dir.join("pipelines")
 }
 
-fn extension_of(path: &Path) -> Option<&str> {
-    path.extension().and_then(|extension| extension.to_str())
+/// Whether the file has exactly this content.
+fn holds(path: &Path, content: &[u8]) -> bool {
+    read(path).is_ok_and(|found| found == content)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, StageError> {
+fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     let mut content = Vec::new();
     open(path)
         .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut content))
-        .map_err(|source| StageError::Unreadable { path: path.display().to_string(), source })?;
+        .map_err(|source| ReadError::Unreadable { path: path.display().to_string(), source })?;
     if content.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(StageError::TooLarge(path.display().to_string()));
+        return Err(ReadError::TooLarge(path.display().to_string()));
     }
     Ok(content)
 }

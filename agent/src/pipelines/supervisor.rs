@@ -145,7 +145,6 @@ impl Supervisor {
 
     /// One life of the process.
     async fn live(&mut self, revision: &Revision) -> End {
-        let revision = self.changes.promote(revision);
         let alone = tokio::select! {
             alone = self.endpoint.wait_until_free() => alone,
             () = self.stop.cancelled() => return End::Asked,
@@ -158,17 +157,19 @@ impl Supervisor {
         });
         self.pipeline
             .with_meter(|meter| if alone { meter.process_started() } else { meter.process_started_beside_another() });
-        let Some(command) = revision.command() else { return End::Asked };
-        let mut life = match Life::begin(&self.pipeline, &command).await {
+        let begun = match self.changes.install(revision).await {
+            Ok(command) => Life::begin(&self.pipeline, &command).await.map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
+        let mut life = match begun {
             Ok(life) => life,
-            Err(error) => {
-                let reason = error.to_string();
+            Err(reason) => {
                 self.pipeline.has_no_process(&reason);
                 return End::Crashed { reason, life: Duration::ZERO };
             }
         };
         let proven_at = life.born + TRIAL;
-        let mut on_trial = self.changes.is_on_trial(&revision);
+        let mut on_trial = self.changes.is_on_trial(revision);
         let mut starting = true;
         let endpoint = self.endpoint.clone();
         let mut ready = std::pin::pin!(endpoint.become_ready());
@@ -176,19 +177,23 @@ impl Supervisor {
             tokio::select! {
                 reason = life.ended() => break End::Crashed { reason, life: life.born.elapsed() },
                 () = self.stop.cancelled() => break End::Asked,
-                other = self.changes.next(Some(&revision), None) => break End::Replaced(other),
+                other = self.changes.next(Some(revision), None) => break End::Replaced(other),
                 () = &mut ready, if starting => starting = false,
                 () = sleep_until(proven_at), if on_trial => {
                     on_trial = false;
-                    self.changes.prove(&revision);
+                    self.changes.prove(revision);
                 }
             }
         };
         match end {
-            End::Crashed { .. } => {
-                life.bury().await;
+            End::Crashed { reason, life: lived } => {
+                let error = life.bury(&self.pipeline).await;
                 self.pipeline.has_no_process("the process is not running");
-                if self.stop.is_cancelled() { End::Asked } else { end }
+                if self.stop.is_cancelled() {
+                    return End::Asked;
+                }
+                let reason = error.map_or_else(|| reason.clone(), |error| format!("{reason}: {error}"));
+                End::Crashed { reason, life: lived }
             }
             asked => {
                 life.end(&self.endpoint).await;

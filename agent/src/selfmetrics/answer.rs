@@ -39,6 +39,12 @@ pub(super) fn answer(monitor: &Monitor, method: &Method, path: &str) -> Response
     }
 }
 
+/// Refuses a request that names another host.
+pub(super) fn wrong_name() -> Response<Full<Bytes>> {
+    let text = "this is systole-agent; ask it as localhost, 127.0.0.1, [::1], or by the address of metrics_listen\n";
+    page(StatusCode::MISDIRECTED_REQUEST, TEXT_TYPE, text.to_owned())
+}
+
 /// A collector that is away does not make the agent unready: restarting it would mend nothing.
 fn readiness(monitor: &Monitor) -> Response<Full<Bytes>> {
     let (status, mut text) = match monitor.readiness() {

@@ -21,7 +21,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::answer;
+use super::answer::{answer, wrong_name};
+use super::host_names;
+use crate::identity::machine;
 use crate::monitor::Monitor;
 
 /// Connections at once on each listener: a scraper and a few curious ones.
@@ -113,14 +115,17 @@ impl Listener {
 /// Serves at a place until `end`.
 pub(super) async fn serve(place: Place, monitor: Arc<Monitor>, end: CancellationToken) {
     let Some(listener) = place.keep_trying(&end).await else { return };
+    // On the socket there are no names.
+    let mut named = None;
     if let Listener::Tcp(listener) = &listener
         && let Ok(address) = listener.local_addr()
     {
+        named = Some(address);
         let _ = monitor.metrics_address.set(address);
         tracing::info!(%address, "the agent's own metrics are served");
     }
     tokio::select! {
-        () = accept_all(&listener, &monitor) => {}
+        () = accept_all(&listener, named, &monitor) => {}
         () = end.cancelled() => {}
     }
     if let Place::Socket(path) = &place {
@@ -128,7 +133,7 @@ pub(super) async fn serve(place: Place, monitor: Arc<Monitor>, end: Cancellation
     }
 }
 
-async fn accept_all(listener: &Listener, monitor: &Arc<Monitor>) {
+async fn accept_all(listener: &Listener, named: Option<SocketAddr>, monitor: &Arc<Monitor>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -136,7 +141,7 @@ async fn accept_all(listener: &Listener, monitor: &Arc<Monitor>) {
             Ok(stream) => {
                 let monitor = monitor.clone();
                 tokio::spawn(async move {
-                    let _ = timeout(CONNECTION_CEILING, converse(stream, monitor)).await;
+                    let _ = timeout(CONNECTION_CEILING, converse(stream, named, monitor)).await;
                     drop(permit);
                 });
             }
@@ -148,10 +153,13 @@ async fn accept_all(listener: &Listener, monitor: &Arc<Monitor>) {
     }
 }
 
-/// One request and one answer. Whoever breaks off has what he wanted.
-async fn converse(stream: Either<TcpStream, UnixStream>, monitor: Arc<Monitor>) {
+/// One request and one answer. A client that breaks off has read enough.
+async fn converse(stream: Either<TcpStream, UnixStream>, named: Option<SocketAddr>, monitor: Arc<Monitor>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        ready(Ok::<_, Infallible>(answer(&monitor, request.method(), request.uri().path())))
+        let is_ours = named
+            .is_none_or(|listen| host_names::is_ours(request.uri(), request.headers(), listen, &machine::host_name()));
+        let response = if is_ours { answer(&monitor, request.method(), request.uri().path()) } else { wrong_name() };
+        ready(Ok::<_, Infallible>(response))
     });
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(MAX_REQUEST_BYTES);

@@ -7,6 +7,7 @@
 
 mod answer;
 mod figures;
+mod host_names;
 mod listen;
 mod process;
 mod text;

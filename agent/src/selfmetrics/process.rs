@@ -14,7 +14,9 @@ pub(super) fn cpu_time() -> Option<Duration> {
 
 /// Resident memory in bytes. Linux only.
 pub(super) fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    // As bytes: the name in it is cut at 15, which may be within a letter.
+    let status = std::fs::read("/proc/self/status").ok()?;
+    let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)

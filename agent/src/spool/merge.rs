@@ -31,21 +31,24 @@ pub(super) fn merge<'a>(first: Report<'a>, next: Report<'a>) -> Report<'a> {
         start: first.start.min(next.start),
         end: next.end,
         agent: next.agent.or(first.agent),
-        host: next.host.or(first.host),
+        host: match (next.host, first.host) {
+            (Some(next), Some(first)) => Some(next.or(&first)),
+            (next, first) => next.or(first),
+        },
         pipelines,
         covers: Some(SeqRange { from, to: next.seq }),
     }
 }
 
-/// Whether two reports can be one: in one minute, with the same pipelines in the same states (a
-/// change of state keeps its own time), and with lines that one report may carry, in number and bytes.
+/// Whether two reports can be one: in one minute, with the same pipelines in the same states for the
+/// same reasons (a change of either keeps its own time), and with lines that one report may carry, in number and bytes.
 /// Without lines they can always: a report must not stay alone because the first one has many.
 pub(super) fn can_merge(one: &Report<'_>, other: &Report<'_>, max_line_bytes: usize) -> bool {
-    let states = |report: &Report<'_>| -> Vec<(String, String)> {
-        let state =
-            |pipeline: &PipelineReport<'_>| (pipeline.id.as_str().to_owned(), pipeline.status.as_str().to_owned());
-        report.pipelines.iter().map(state).collect()
+    let state = |pipeline: &PipelineReport<'_>| {
+        let reason = pipeline.reason.as_ref().map(|reason| reason.as_str().to_owned());
+        (pipeline.id.as_str().to_owned(), pipeline.status.as_str().to_owned(), reason)
     };
+    let states = |report: &Report<'_>| report.pipelines.iter().map(state).collect::<Vec<_>>();
     let lines = |report: &Report<'_>| report.pipelines.iter().map(|pipeline| pipeline.logs.len()).sum::<usize>();
     let line_bytes = |report: &Report<'_>| -> usize {
         let of_pipelines = report.pipelines.iter().flat_map(|pipeline| &pipeline.logs);

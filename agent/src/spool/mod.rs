@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use systole_shared::{BootId, UnixMillis};
 
-use self::segment::Segment;
+use self::segment::{Opened, Segment};
 use self::sent::SentMark;
+use crate::files;
 
 /// Bytes that may wait on the disk: a day of ten pipelines, merged.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -86,8 +87,10 @@ impl Lost {
 /// What adding a report came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pushed {
-    /// What had to go.
+    /// What had to go, because there was no room.
     pub(crate) lost: Lost,
+    /// What the disk did not give back.
+    pub(crate) damaged: Lost,
     /// Whether the disk has just stopped or begun to take reports.
     pub(crate) disk: DiskNews,
 }
@@ -125,7 +128,8 @@ impl Spool {
     /// Opens the spool with what earlier lives of the agent left in it. A disk that cannot be used
     /// is told with the first report.
     pub(crate) fn open(dir: &Path, boot: BootId, bounds: Bounds) -> Self {
-        let segments = load(dir).unwrap_or_default();
+        let mut unread = Lost::default();
+        let segments = load(dir, &mut unread).unwrap_or_default();
         Spool {
             dir: dir.to_owned(),
             boot,
@@ -135,7 +139,7 @@ impl Spool {
             memory: VecDeque::new(),
             memory_bytes: 0,
             disk_is_lost: false,
-            unread: Lost::default(),
+            unread,
         }
     }
 
@@ -150,11 +154,12 @@ impl Spool {
             _ => DiskNews::None,
         };
         self.disk_is_lost = written.is_err();
-        let mut lost = std::mem::take(&mut self.unread);
+        let damaged = std::mem::take(&mut self.unread);
+        let mut lost = Lost::default();
         self.bound_memory(&mut lost);
         self.bound_age(now, &mut lost);
         self.bound_disk(&mut lost);
-        Pushed { lost, disk }
+        Pushed { lost, damaged, disk }
     }
 
     fn segment_bytes(&self) -> u64 {
@@ -169,7 +174,7 @@ impl Spool {
                 .back()
                 .is_none_or(|last| last.boot != first.boot || last.is_merged || last.bytes >= self.segment_bytes());
             if is_new {
-                std::fs::create_dir_all(&self.dir)?;
+                files::make_dir(&self.dir)?;
                 if let Some(full) = self.segments.back() {
                     sync_elsewhere(full);
                 }
@@ -358,18 +363,29 @@ impl Spool {
 }
 
 /// What earlier lives left. A file that cannot be read is left where it is.
-fn load(dir: &Path) -> io::Result<VecDeque<Segment>> {
+fn load(dir: &Path, unread: &mut Lost) -> io::Result<VecDeque<Segment>> {
     let mut segments = VecDeque::new();
     for path in Segment::find(dir)? {
         match Segment::open(path.clone()) {
-            Ok(Some(segment)) if segment.entries.is_empty() => remove(segment),
-            Ok(Some(segment)) => {
-                drop_twins(&mut segments, &segment);
-                segments.push_back(segment);
+            Ok(Some(Opened { segment, damaged })) => {
+                if damaged > 0 {
+                    unread.add(damaged, 0);
+                    tracing::warn!(
+                        path = %path.display(),
+                        reports = damaged,
+                        "a file of the spool is damaged: these reports are lost, all others in it are sent; the disk may be failing"
+                    );
+                }
+                if segment.entries.is_empty() {
+                    remove(segment);
+                } else {
+                    drop_twins(&mut segments, &segment);
+                    segments.push_back(segment);
+                }
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a file of the spool cannot be read and is left out");
+                tracing::warn!(path = %path.display(), %error, "a file of the spool cannot be read; its reports stay there and are not sent");
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde::de::IgnoredAny;
 use systole_shared::{BootId, Report, SeqRange, UnixMillis};
 
 use super::{merge, record};
+use crate::files;
 
 /// What is remembered of a report that lies on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +20,17 @@ pub(super) struct Entry {
     pub(super) end: UnixMillis,
     pub(super) log_lines: u64,
     covers: Option<SeqRange>,
+    /// Where its record begins.
+    start: u64,
+    /// Where its body begins.
     at: u64,
     pub(super) length: usize,
+    checksum: u32,
 }
 
 impl Entry {
-    /// What is to be remembered of a report whose body lies at `at`.
-    fn of(body: &[u8], at: u64) -> serde_json::Result<Self> {
+    /// What is to be remembered of a report whose record begins at `start` and whose body lies at `at`.
+    fn of(body: &[u8], start: u64, at: u64) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Head {
             seq: u64,
@@ -42,7 +47,16 @@ impl Entry {
         }
         let head: Head = serde_json::from_slice(body)?;
         let log_lines = head.pipelines.iter().map(|pipeline| pipeline.logs.len() as u64).sum();
-        Ok(Entry { seq: head.seq, end: head.end, log_lines, covers: head.covers, at, length: body.len() })
+        Ok(Entry {
+            seq: head.seq,
+            end: head.end,
+            log_lines,
+            covers: head.covers,
+            start,
+            at,
+            length: body.len(),
+            checksum: record::checksum(body),
+        })
     }
 
     /// The first report that it stands for.
@@ -75,6 +89,14 @@ pub(super) struct Segment {
     pub(super) is_merged: bool,
 }
 
+/// A file as it was found.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) segment: Segment,
+    /// Reports that lay in it and are damaged.
+    pub(super) damaged: u64,
+}
+
 const EXTENSION: &str = "reports";
 
 /// Of a file that is being merged; one that a killed agent left is of no use.
@@ -84,7 +106,7 @@ impl Segment {
     /// A new file. Names sort by boot (a UUID v7 begins with its time) and number.
     pub(super) fn create(dir: &Path, boot: BootId, first_seq: u64) -> io::Result<Self> {
         let path = dir.join(format!("{boot}-{first_seq:020}.{EXTENSION}"));
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let file = files::create(OpenOptions::new().read(true).write(true).truncate(true), &path)?;
         Ok(Segment { boot, path, file, entries: VecDeque::new(), bytes: 0, is_merged: false })
     }
 
@@ -101,26 +123,46 @@ impl Segment {
         Ok(paths)
     }
 
-    /// Opens such a file. What is torn at its end is cut off.
-    pub(super) fn open(path: PathBuf) -> io::Result<Option<Self>> {
+    /// Opens such a file. What is torn at its end is cut off; what is damaged is skipped and counted.
+    pub(super) fn open(path: PathBuf) -> io::Result<Option<Opened>> {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(boot) = name.get(..36).and_then(|boot| boot.parse().ok()) else { return Ok(None) };
+        let first_seq = name.get(37..).and_then(|seq| seq.parse().ok()).unwrap_or(1);
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        files::make_private(&file)?;
         let bytes = std::fs::read(&path)?;
+        let scanned = record::scan(&bytes);
+        // With records of this version it is a spoilt head.
+        if scanned.records.is_empty() && record::is_of_later_version(&bytes) {
+            return Err(io::Error::other("it was written by a later version of the agent"));
+        }
+        let mut damaged = 0;
         let mut segment = Segment { boot, path, file, entries: VecDeque::new(), bytes: 0, is_merged: false };
-        for body in record::scan(&bytes) {
-            let Ok(entry) = Entry::of(&bytes[body.clone()], body.start as u64) else { break };
-            segment.bytes = body.end as u64;
+        for found in scanned.records {
+            segment.bytes = found.body.end as u64;
+            let Ok(entry) = Entry::of(&bytes[found.body.clone()], found.start as u64, found.body.start as u64) else {
+                damaged += 1;
+                continue;
+            };
+            if found.is_after_damage {
+                // Numbers of reports have no gaps in a file, so what is missing is known exactly.
+                let expected = segment.entries.back().map_or(first_seq, |last| last.seq.saturating_add(1));
+                damaged += entry.from().saturating_sub(expected);
+            }
             segment.entries.push_back(entry);
         }
+        damaged += u64::from(scanned.ends_damaged);
         segment.file.set_len(segment.bytes)?;
-        Ok(Some(segment))
+        Ok(Some(Opened { segment, damaged }))
     }
 
     /// Writes a report behind the others. On failure the file is as it was.
     pub(super) fn append(&mut self, body: &[u8]) -> io::Result<()> {
-        let entry = Entry::of(body, self.bytes + record::HEADER_BYTES as u64)?;
-        let record = record::encode(body);
+        let head = if self.bytes == 0 { record::HEAD.as_slice() } else { &[] };
+        let start = self.bytes + head.len() as u64;
+        let (record, header_bytes) = record::encode(body);
+        let entry = Entry::of(body, start, start + header_bytes as u64)?;
+        let record = [head, &record].concat();
         if let Err(error) = self.file.write_all_at(&record, self.bytes) {
             // A full disk leaves half a record; without it the next one would be unreadable.
             let _ = self.file.set_len(self.bytes);
@@ -133,9 +175,9 @@ impl Segment {
 
     /// The body of a report; `None` if the disk gives back something else than was written.
     pub(super) fn read(&self, entry: &Entry) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; record::HEADER_BYTES + entry.length];
-        self.file.read_exact_at(&mut bytes, entry.at - record::HEADER_BYTES as u64).ok()?;
-        record::scan(&bytes).into_iter().next().map(|body| bytes[body].to_vec())
+        let mut body = vec![0; entry.length];
+        self.file.read_exact_at(&mut body, entry.at).ok()?;
+        (record::checksum(&body) == entry.checksum).then_some(body)
     }
 
     /// Forgets reports up to `seq`; returns how many there were.
@@ -168,7 +210,7 @@ impl Segment {
     /// Takes the last report out of the file.
     pub(super) fn drop_last(&mut self) -> io::Result<()> {
         let Some(last) = self.entries.pop_back() else { return Ok(()) };
-        self.bytes = last.at - record::HEADER_BYTES as u64;
+        self.bytes = last.start;
         self.file.set_len(self.bytes)
     }
 
@@ -201,8 +243,7 @@ impl Segment {
             merged.push(serde_json::to_vec(&last)?);
         }
         let unfinished = self.path.with_extension(UNFINISHED);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let file = files::create(OpenOptions::new().read(true).write(true).truncate(true), &unfinished)?;
         let mut smaller = Segment {
             boot: self.boot,
             path: self.path.clone(),

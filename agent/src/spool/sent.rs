@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use systole_shared::BootId;
 
 use super::segment::Segment;
+use crate::files;
 
 /// The mark, in memory and in its file.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl SentMark {
             self.mark = Some((boot, seq));
             self.is_assumed = false;
             // Not to be had without a disk; then the mark in memory has to do.
-            let _ = std::fs::write(&self.path, format!("{boot} {seq}\n"));
+            let _ = files::write(&self.path, format!("{boot} {seq}\n").as_bytes());
         }
     }
 }

@@ -233,6 +233,42 @@ fn reports_that_may_have_arrived_are_not_merged_with_others() {
 }
 
 #[test]
+fn flipped_bit_while_the_agent_was_down_costs_one_report_and_is_counted() {
+    for is_version_1 in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = open(&dir, 1, MAX_BYTES);
+        (1..=60).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 0)), Pushed::default()));
+        drop(spool);
+        let path = Segment::find(&dir.path().join("spool")).unwrap().remove(0);
+        let mut bytes = std::fs::read(&path).unwrap();
+        if is_version_1 {
+            let records = record::scan(&bytes).records;
+            let without = records.iter().map(|found| bytes[found.start + 4..found.body.end].to_vec());
+            bytes = without.collect::<Vec<_>>().concat();
+        }
+        let damaged = record::scan(&bytes).records[30].body.start + 20;
+        bytes[damaged] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+        let mut spool = open(&dir, 2, MAX_BYTES);
+        let next = push(&mut spool, &report(1, "RUNNING", 1, 0));
+        assert_eq!((next.damaged.reports, next.lost), (1, Lost::default()));
+        let left: Vec<u64> = (1..=60).filter(|seq| *seq != 31).collect();
+        assert_eq!(seqs(&spool.oldest(EVERYTHING.0, EVERYTHING.1)), left, "all others are there");
+    }
+}
+
+#[test]
+fn file_of_a_later_version_is_left_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(&dir, 1, MAX_BYTES));
+    let path = dir.path().join("spool").join(format!("{}-{:020}.reports", boot(1), 1));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, b"systole\x03and more").unwrap();
+    assert_eq!(open(&dir, 2, MAX_BYTES).size(), (0, 0));
+    assert_eq!(std::fs::read(&path).unwrap(), b"systole\x03and more");
+}
+
+#[test]
 fn a_report_that_the_disk_spoils_is_counted_and_costs_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
@@ -243,7 +279,7 @@ fn a_report_that_the_disk_spoils_is_counted_and_costs_no_other() {
     bytes[middle] ^= 0xff;
     std::fs::write(&path, bytes).unwrap();
     assert_eq!(seqs(&spool.oldest(EVERYTHING.0, EVERYTHING.1)), [1, 3]);
-    assert_eq!(push(&mut spool, &report(4, "RUNNING", 1, 0)).lost, Lost { reports: 1, log_lines: 4 });
+    assert_eq!(push(&mut spool, &report(4, "RUNNING", 1, 0)).damaged, Lost { reports: 1, log_lines: 4 });
 }
 
 #[test]
@@ -253,13 +289,13 @@ fn merging_counts_what_the_disk_spoilt_and_loses_nothing_else() {
     (1..=40).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 1)).lost.reports, 0));
     let path = Segment::find(&dir.path().join("spool")).unwrap().remove(0);
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[20] ^= 0xff;
+    bytes[30] ^= 0xff;
     std::fs::write(&path, bytes).unwrap();
     let count = 900;
     (41..=count).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 1)).lost.reports, 0));
     let stored = drain(&mut spool, count);
     assert_eq!((stored.holes, stored.lines.len() as u64), (1, count - 1));
-    assert_eq!(push(&mut spool, &report(count + 1, "RUNNING", 1, 0)).lost, Lost { reports: 1, log_lines: 1 });
+    assert_eq!(push(&mut spool, &report(count + 1, "RUNNING", 1, 0)).damaged, Lost { reports: 1, log_lines: 1 });
 }
 
 #[test]
@@ -293,7 +329,10 @@ fn without_a_disk_it_goes_on_in_memory_and_comes_back() {
     std::fs::write(&blocked, "").unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
     let lost = push(&mut spool, &report(1, "RUNNING", 1, 0));
-    assert!(matches!(lost, Pushed { lost: Lost { reports: 0, log_lines: 0 }, disk: DiskNews::Lost(_) }), "{lost:?}");
+    assert!(
+        matches!(lost, Pushed { lost: Lost { reports: 0, log_lines: 0 }, disk: DiskNews::Lost(_), .. }),
+        "{lost:?}"
+    );
     assert_eq!(push(&mut spool, &report(2, "RUNNING", 1, 0)), Pushed::default(), "told once");
     assert_eq!(seqs(&spool.oldest(EVERYTHING.0, EVERYTHING.1)), [1, 2]);
     std::fs::remove_file(&blocked).unwrap();
@@ -388,4 +427,15 @@ proptest! {
         prop_assert_eq!(stored, total);
         prop_assert_eq!(lines, expected_lines);
     }
+}
+
+#[test]
+fn reports_with_different_reasons_are_not_merged() {
+    let with = |seq, reason: &str| {
+        let mut report = report(seq, "DEGRADED", 1, 0);
+        report.pipelines[0].reason = Some(Text::from(reason.to_owned()));
+        report
+    };
+    assert!(merge::can_merge(&with(1, "one"), &with(2, "one"), usize::MAX));
+    assert!(!merge::can_merge(&with(1, "one"), &with(2, "two"), usize::MAX));
 }

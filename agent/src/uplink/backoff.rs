@@ -1,35 +1,47 @@
-//! How long to wait after a failure.
+//! How long the uplink waits after a failure.
 
 use std::time::Duration;
+
+use systole_shared::backoff::{self, BackoffPolicy, Jitter};
 
 /// The first wait is at most this.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// No wait is longer, unless the collector asks for it.
-const LONGEST: Duration = Duration::from_secs(60);
+/// No wait is longer than so many intervals, unless the collector asks for it. An agent reports every
+/// interval anyway, so a try every second interval is less load than its reports, and the agent is
+/// back soon after the collector is.
+const LONGEST_INTERVALS: u32 = 2;
 
-/// Longest wait that a collector may ask for.
-const LONGEST_ASKED: Duration = Duration::from_secs(600);
+/// Full jitter: a fleet that lost its collector must not come back at once.
+const POLICY: BackoffPolicy = BackoffPolicy {
+    first: FIRST,
+    longest: FIRST,
+    // A collector that asks for more is wrong rather than busy.
+    longest_asked: Duration::from_secs(600),
+    jitter: Jitter::Full,
+};
 
-/// Exponential back-off with full jitter: a fleet that lost its collector must not come back at once.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    failures: u32,
+/// Exponential back-off up to two intervals.
+#[derive(Debug)]
+pub(crate) struct Backoff(backoff::Backoff);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff(backoff::Backoff::new(POLICY))
+    }
 }
 
 impl Backoff {
     /// It worked.
     pub(crate) fn succeeded(&mut self) {
-        self.failures = 0;
+        self.0.reset();
     }
 
-    /// The wait after one more failure. `random` is from 0 to 1; `asked` is what Retry-After said.
-    pub(crate) fn failed(&mut self, random: f64, asked: Option<Duration>) -> Duration {
-        let ceiling = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
-        self.failures = self.failures.saturating_add(1);
-        let floor = asked.unwrap_or_default().min(LONGEST_ASKED);
-        // Jitter goes on top of the floor, or a fleet that was asked to wait would return together.
-        floor + ceiling.mul_f64(random.clamp(0.0, 1.0))
+    /// The wait after one more failure. `random` is from 0 to 1; `interval` is that of reports; `asked`
+    /// is what Retry-After said.
+    pub(crate) fn failed(&mut self, random: f64, interval: Duration, asked: Option<Duration>) -> Duration {
+        self.0.set_longest(interval.saturating_mul(LONGEST_INTERVALS).max(FIRST));
+        self.0.next(random, asked)
     }
 }
 
@@ -37,20 +49,22 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    const INTERVAL: Duration = Duration::from_secs(5);
+
     #[test]
-    fn the_ceiling_doubles_from_one_second_to_a_minute() {
+    fn ceiling_doubles_from_one_second_to_two_intervals() {
         let mut backoff = Backoff::default();
-        let waits: Vec<u64> = (0..9).map(|_| backoff.failed(1.0, None).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        let waits: Vec<u64> = (0..7).map(|_| backoff.failed(1.0, INTERVAL, None).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 10, 10, 10]);
+        assert_eq!(backoff.failed(1.0, Duration::from_secs(60), None), Duration::from_secs(120));
+        assert_eq!(backoff.failed(1.0, Duration::from_millis(100), None), FIRST);
         backoff.succeeded();
-        assert_eq!(backoff.failed(0.5, None), Duration::from_millis(500));
+        assert_eq!(backoff.failed(0.5, INTERVAL, None), Duration::from_millis(500));
     }
 
     #[test]
     fn retry_after_is_the_floor_within_reason() {
-        let asked = Some(Duration::from_secs(30));
-        assert_eq!(Backoff::default().failed(0.0, asked), Duration::from_secs(30));
-        assert_eq!(Backoff::default().failed(1.0, asked), Duration::from_secs(31));
-        assert_eq!(Backoff::default().failed(0.0, Some(Duration::from_secs(1 << 40))), LONGEST_ASKED);
+        let wait = |random, asked| Backoff::default().failed(random, INTERVAL, Some(Duration::from_secs(asked)));
+        assert_eq!([wait(0.0, 30).as_secs(), wait(1.0, 30).as_secs(), wait(0.0, 1 << 40).as_secs()], [30, 31, 600]);
     }
 }

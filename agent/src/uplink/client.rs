@@ -7,13 +7,13 @@ use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, Heade
 use reqwest::{RequestBuilder, StatusCode, Url};
 use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
 
-use super::fault::Fault;
+use super::fault::{FailedAnswer, Fault, detail_of};
 use crate::clock;
 use crate::http::{self, TlsError, TlsFiles};
 use crate::selfcount::SelfCounters;
 use crate::spool::Queued;
 
-/// Answers are small; whoever sends more is not the collector.
+/// Answers are small; a larger one is not the collector's.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// zstd's fastest level: five times smaller at 54 µs to open.
@@ -37,10 +37,10 @@ impl CollectorClient {
 
     /// Asks for the host to become a node.
     pub(crate) async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, Fault> {
-        let body = serde_json::to_vec(request).map_err(Fault::Unreadable)?;
+        let body = serde_json::to_vec(request).map_err(|error| Fault::Unreadable(error.to_string()))?;
         let request = self.post("api/v1/agent/enroll").body(body);
         let answer = self.perform(request).await?;
-        serde_json::from_slice(&answer).map_err(Fault::Unreadable)
+        self.read(&answer)
     }
 
     /// Sends reports, all of one boot.
@@ -60,7 +60,18 @@ impl CollectorClient {
         self.counters.sent_bytes.add(body.len() as u64);
         let request = request.body(body);
         let answer = self.perform(request).await?;
-        serde_json::from_slice(&answer).map_err(Fault::Unreadable)
+        self.read(&answer)
+    }
+
+    fn read<A: serde::de::DeserializeOwned>(&self, answer: &[u8]) -> Result<A, Fault> {
+        serde_json::from_slice(answer).map_err(|error| {
+            let detail = if serde_json::from_slice::<serde_json::Value>(answer).is_ok() {
+                error.to_string()
+            } else {
+                detail_of(answer)
+            };
+            Fault::Unreadable(detail).with_hint(&format!("check that url ({}) leads to the collector", self.base))
+        })
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
@@ -74,7 +85,10 @@ impl CollectorClient {
         if let Err(Fault::Network(_)) = answer {
             self.read_certificates_again().await;
         }
-        answer
+        answer.map_err(|fault| match hint(&fault, &self.base) {
+            Some(hint) => fault.with_hint(&hint),
+            None => fault,
+        })
     }
 
     /// Certificates are replaced while the agent runs, and the first sign of it is that the old ones
@@ -117,6 +131,8 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
     let mut response = request.send().await.map_err(|error| Fault::Network(chain(&error)))?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), clock::unix_millis());
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type.to_owned();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| Fault::Network(chain(&error)))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -124,7 +140,43 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
         }
         body.extend_from_slice(&chunk);
     }
-    if status == StatusCode::OK { Ok(body) } else { Err(Fault::of_status(status, retry_after, &body)) }
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    Err(Fault::of_answer(FailedAnswer { status, retry_after, content_type: &content_type, body: &body }))
+}
+
+/// What to change when the address is wrong in a way that the answer shows.
+fn hint(fault: &Fault, base: &Url) -> Option<String> {
+    let uses_tls = base.scheme() == "https";
+    match fault {
+        // rustls's word for bytes that are no TLS, and hyper's for bytes that are no HTTP.
+        Fault::Network(detail) if uses_tls && detail.contains("InvalidContentType") => Some(format!(
+            "plain HTTP is spoken there, not TLS: if that is the collector, write http:// instead of https:// in url ({base})"
+        )),
+        Fault::Network(detail) if !uses_tls && detail.contains("invalid HTTP") => Some(format!(
+            "what answers there does not speak plain HTTP: if the collector has TLS, write https:// instead of http:// in url ({base})"
+        )),
+        Fault::Foreign { detail, .. } | Fault::Refused { detail, .. }
+            if !uses_tls && detail.contains("plain HTTP request was sent to HTTPS port") =>
+        {
+            Some(format!("write https:// instead of http:// in url ({base})"))
+        }
+        Fault::Foreign { status, .. } | Fault::Refused { status, .. }
+            if matches!(*status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) =>
+        {
+            Some(match base.path() {
+                "" | "/" => format!("check that url ({base}) leads to the collector"),
+                path => format!(
+                    "check the path {path} of url ({base}): it must be empty, or what a proxy maps to the collector"
+                ),
+            })
+        }
+        Fault::Foreign { status, .. } if status.is_redirection() => {
+            Some(format!("the agent follows no redirects: write the collector's final address in url ({base})"))
+        }
+        _ => None,
+    }
 }
 
 /// How long the answer asks to wait, in either form that HTTP has: seconds, or a date. A date is

@@ -1,6 +1,5 @@
 //! How the node comes to its token: enrolment, for as long as it takes.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::fault::Fault;
 use super::link::NodeIdentity;
 use super::send::{Progress, Uplink};
 use crate::clock;
-use crate::identity::machine::Machine;
+use crate::identity::name::NodeNames;
 use crate::identity::{node_file, node_token};
 
 /// Least time between two tries to enrol that the collector refused.
@@ -27,10 +26,8 @@ pub(crate) struct Credentials {
     pub(crate) data_dir: PathBuf,
     /// The enrolment token, if one is configured.
     pub(crate) enroll_token: Option<Token>,
-    /// The host.
-    pub(crate) machine: Machine,
-    /// The node's labels.
-    pub(crate) labels: BTreeMap<String, String>,
+    /// What the node is called.
+    pub(crate) names: NodeNames,
 }
 
 impl Uplink {
@@ -41,14 +38,15 @@ impl Uplink {
     /// that knew nobody for a while (a proxy, a wrong database) must not cost every node whose
     /// enrolment token has expired since.
     pub(super) async fn enroll(&self, progress: &mut Progress, refused: Option<&Token>) -> Option<Token> {
-        let Credentials { data_dir, enroll_token, machine, labels } = &self.credentials;
+        let Credentials { data_dir, enroll_token, names } = &self.credentials;
+        let hostname = names.hostname();
         let request = EnrollRequest {
             token: enroll_token.clone()?,
-            hostname: cut(&machine.hostname, MAX_SHORT_TEXT_BYTES).into_owned(),
-            os: format!("{}/{}", machine.os, machine.arch),
+            hostname: cut(&names.name(&hostname), MAX_SHORT_TEXT_BYTES).into_owned(),
+            os: format!("{}/{}", names.machine.os, names.machine.arch),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            labels: labels.clone(),
-            machine_id: machine.id.clone(),
+            labels: names.labels(&hostname),
+            machine_id: names.machine.id.clone(),
         };
         loop {
             let fault = match self.client.enroll(&request).await {
@@ -73,17 +71,16 @@ impl Uplink {
             self.counters.send_errors.add(1);
             self.link.failed(&fault, clock::unix_millis());
             let wait = match &fault {
-                Fault::Unauthorized(_) | Fault::Refused { .. } | Fault::TooLarge => {
+                Fault::Unauthorized(_) | Fault::Refused { .. } => {
                     progress.refusals = progress.refusals.saturating_add(1);
                     if progress.refusals == REFUSALS_TOLERATED + 1 {
                         self.link.refused();
                         tracing::error!(%fault, "the collector refuses to enrol this node: give the agent a valid enrolment token; pipelines run on without reports");
                     }
-                    REFUSED_ENROLMENT_WAIT.max(progress.backoff.failed(rand::random(), None))
+                    REFUSED_ENROLMENT_WAIT.max(self.backoff(progress, None))
                 }
-                Fault::Network(_) | Fault::NotNow { .. } | Fault::Unreadable(_) => {
-                    let retry_after = if let Fault::NotNow { retry_after, .. } = fault { retry_after } else { None };
-                    let wait = progress.backoff.failed(rand::random(), retry_after);
+                fault => {
+                    let wait = self.backoff(progress, fault.retry_after());
                     if !progress.failing {
                         tracing::warn!(%fault, wait_ms = wait.as_millis(), "cannot enrol yet; the agent tries again by itself, pipelines go on");
                         progress.failing = true;

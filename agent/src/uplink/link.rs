@@ -156,7 +156,7 @@ mod tests {
         let link = Link::new(None);
         let answered = || link.acknowledged(1, Duration::ZERO, 1);
         assert!(!answered());
-        link.failed(&Fault::TooLarge, 7);
+        link.failed(&Fault::TooLarge { is_collectors: true }, 7);
         assert_eq!((link.facts().state, link.facts().last_error.unwrap().1), (LinkState::Away, 7));
         assert!(answered());
         assert!(!answered());
@@ -167,7 +167,7 @@ mod tests {
     fn a_refused_node_stays_refused_until_it_is_answered() {
         let link = Link::new(None);
         link.refused();
-        link.failed(&Fault::TooLarge, 1);
+        link.failed(&Fault::TooLarge { is_collectors: true }, 1);
         assert_eq!(link.facts().state, LinkState::Refused);
         link.acknowledged(1, Duration::ZERO, 1);
         assert_eq!(link.facts().state, LinkState::Connected);

@@ -6,6 +6,7 @@ mod enroll;
 mod fault;
 mod link;
 mod send;
+mod shrink;
 
 pub(crate) use client::CollectorClient;
 pub(crate) use enroll::Credentials;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use systole_shared::ReportAck;
 use systole_shared::limits::{MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::{BootId, ReportAck};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use super::client::CollectorClient;
 use super::enroll::{Credentials, REFUSALS_TOLERATED};
 use super::fault::Fault;
 use super::link::Link;
+use super::shrink;
 use crate::clock;
 use crate::identity::node_token;
 use crate::outbox::Outbox;
@@ -65,8 +66,19 @@ pub(super) struct Progress {
     failures: u32,
     /// Refused enrolments in a row.
     pub(super) refusals: u32,
+    /// The report that is too large alone, and how often its lines were halved.
+    shrunk: Option<Shrunk>,
     /// Whether a report was dropped since the last success, and that was told.
     drop_told: bool,
+}
+
+/// A report that is sent without some of its lines.
+#[derive(Clone, Copy, Debug)]
+struct Shrunk {
+    boot: BootId,
+    seq: u64,
+    halvings: u32,
+    left_out: u64,
 }
 
 impl Uplink {
@@ -78,6 +90,7 @@ impl Uplink {
             failing: false,
             failures: 0,
             refusals: 0,
+            shrunk: None,
             drop_told: false,
         };
         let mut token = node_token::read(&self.credentials.data_dir);
@@ -102,6 +115,7 @@ impl Uplink {
                 reports = self.outbox.oldest(progress.limit, MAX_REQUEST_BYTES) => reports,
                 () = self.closing.cancelled() => return,
             };
+            let reports = shrink_first(reports, &mut progress);
             let (sent_at, began) = (clock::unix_millis(), Instant::now());
             let sent = self.client.report(node_token, sent_at, &reports).await;
             match sent {
@@ -126,7 +140,7 @@ impl Uplink {
                         }
                         refused = token.take();
                         // A token that is refused right after each enrolment must not make a storm.
-                        self.wait(progress.backoff.failed(rand::random(), None)).await;
+                        self.wait(self.backoff(&mut progress, None)).await;
                     } else {
                         self.take_fault(&fault, &reports, &mut progress).await;
                     }
@@ -160,6 +174,9 @@ impl Uplink {
         // What it claims beyond what was sent is not ours to forget.
         let committed = sent.first().map_or(0, |first| self.outbox.forget(first.boot, ack.durable_seq.min(last)));
         self.counters.committed_reports.add(committed as u64);
+        if let Some(shrunk) = progress.shrunk.take_if(|shrunk| is_committed(shrunk, sent, ack)) {
+            self.counters.lost_log_lines.add(shrunk.left_out);
+        }
         if committed > 0 {
             progress.backoff.succeeded();
             progress.drop_told = false;
@@ -170,8 +187,14 @@ impl Uplink {
                 last,
                 "the collector took the reports, but has not kept them yet"
             );
-            self.wait(progress.backoff.failed(rand::random(), None)).await;
+            self.wait(self.backoff(progress, None)).await;
         }
+    }
+
+    /// How long to wait after one more failure.
+    pub(super) fn backoff(&self, progress: &mut Progress, asked: Option<Duration>) -> Duration {
+        let interval = *self.interval.borrow();
+        progress.backoff.failed(rand::random(), interval, asked)
     }
 
     fn take_interval(&self, interval_ms: u64) {
@@ -184,38 +207,59 @@ impl Uplink {
     }
 
     async fn take_fault(&self, fault: &Fault, sent: &[Queued], progress: &mut Progress) {
-        match fault {
-            Fault::TooLarge | Fault::Refused { .. } if sent.len() > 1 => {
-                tracing::debug!(%fault, reports = sent.len(), "the request is split to find the report that is refused");
-                progress.limit = sent.len() / 2;
-            }
-            Fault::TooLarge | Fault::Refused { .. } => {
-                let culprit = &sent[0];
-                let is_first = !std::mem::replace(&mut progress.drop_told, true);
-                if is_first {
-                    tracing::warn!(%fault, seq = culprit.seq, bytes = culprit.body.len(), "a report was refused and is dropped");
-                }
-                self.outbox.drop_refused(culprit);
-                // Whether it was this one alone, the next one tells. If that is refused, too, it is
-                // rather the address or a proxy, which must not cost the whole backlog at once.
-                progress.limit = 1;
-                if !is_first {
-                    self.wait(progress.backoff.failed(rand::random(), None)).await;
-                }
-            }
-            Fault::Network(_) | Fault::NotNow { .. } | Fault::Unreadable(_) | Fault::Unauthorized(_) => {
-                let retry_after = if let Fault::NotNow { retry_after, .. } = fault { *retry_after } else { None };
-                let wait = progress.backoff.failed(rand::random(), retry_after);
-                progress.failures += 1;
-                if progress.failing || progress.failures < 2 {
-                    tracing::debug!(%fault, wait_ms = wait.as_millis(), "reports wait");
-                } else {
-                    tracing::warn!(%fault, wait_ms = wait.as_millis(), "reports wait; the agent tries again by itself, pipelines go on");
-                    progress.failing = true;
-                }
-                self.wait(wait).await;
-            }
+        let is_too_large = matches!(fault, Fault::TooLarge { .. });
+        if sent.len() > 1 && (is_too_large || fault.is_because_of_the_report()) {
+            tracing::debug!(%fault, reports = sent.len(), "the request is split to find the report that is refused");
+            progress.limit = sent.len() / 2;
+            return;
         }
+        let culprit = &sent[0];
+        if is_too_large && self.shrink_more(culprit, progress) {
+            return;
+        }
+        if fault.is_because_of_the_report() {
+            let is_first = !std::mem::replace(&mut progress.drop_told, true);
+            if is_first {
+                tracing::warn!(%fault, seq = culprit.seq, bytes = culprit.body.len(), "the collector refuses a report for good; it is dropped");
+            }
+            self.outbox.drop_refused(culprit);
+            progress.shrunk = None;
+            // The next report shows whether it was this one alone. If that is refused too, it is rather
+            // the collector's version, which must not cost the whole backlog at once.
+            progress.limit = 1;
+            if !is_first {
+                self.wait(self.backoff(progress, None)).await;
+            }
+            return;
+        }
+        let wait = self.backoff(progress, fault.retry_after());
+        progress.failures += 1;
+        if progress.failing || progress.failures < 2 {
+            tracing::debug!(%fault, wait_ms = wait.as_millis(), "reports wait");
+        } else {
+            tracing::warn!(%fault, wait_ms = wait.as_millis(), "reports wait in the spool; the agent tries again, pipelines keep running");
+            progress.failing = true;
+        }
+        self.wait(wait).await;
+    }
+
+    /// Leaves out half of the lines of a report that is too large alone; returns whether there were any.
+    fn shrink_more(&self, culprit: &Queued, progress: &mut Progress) -> bool {
+        let before = progress.shrunk.filter(|shrunk| shrunk.boot == culprit.boot && shrunk.seq == culprit.seq);
+        let halvings = before.map_or(1, |shrunk| shrunk.halvings + 1);
+        // What was sent is smaller already: its lines were halved once less.
+        let Some((_, left_out)) = shrink::without_lines(&culprit.body, 1) else { return false };
+        if before.is_none() {
+            tracing::warn!(
+                seq = culprit.seq,
+                bytes = culprit.body.len(),
+                "a report is too large for the collector or a proxy before it (nginx: client_max_body_size); its oldest log lines are left out, and counted"
+            );
+        }
+        let left_out = before.map_or(0, |shrunk| shrunk.left_out) + left_out;
+        progress.shrunk = Some(Shrunk { boot: culprit.boot, seq: culprit.seq, halvings, left_out });
+        progress.limit = 1;
+        true
     }
 
     /// Nobody takes this node's reports; pipelines are none of the uplink's business.
@@ -242,6 +286,23 @@ impl Uplink {
             () = self.closing.cancelled() => {}
         }
     }
+}
+
+/// Leaves lines out of the first report, if it was too large before.
+fn shrink_first(mut reports: Vec<Queued>, progress: &mut Progress) -> Vec<Queued> {
+    if let (Some(first), Some(shrunk)) = (reports.first_mut(), &mut progress.shrunk)
+        && (first.boot, first.seq) == (shrunk.boot, shrunk.seq)
+        && let Some((body, left_out)) = shrink::without_lines(&first.body, shrunk.halvings)
+    {
+        first.body = body.into();
+        first.log_lines = first.log_lines.saturating_sub(left_out);
+        shrunk.left_out = left_out;
+    }
+    reports
+}
+
+fn is_committed(shrunk: &Shrunk, sent: &[Queued], ack: &ReportAck) -> bool {
+    sent.first().is_some_and(|first| first.boot == shrunk.boot) && ack.durable_seq >= shrunk.seq
 }
 
 /// How long a node that was refused so often, and cannot enrol, stays silent on top of its back-off.

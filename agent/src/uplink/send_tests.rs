@@ -13,6 +13,7 @@ use super::super::link::LinkState;
 use super::*;
 use crate::http::TlsFiles;
 use crate::identity::machine::Machine;
+use crate::identity::name::NodeNames;
 use crate::identity::node_file;
 use crate::spool::{Bounds, Spool};
 
@@ -26,7 +27,8 @@ enum Seen {
 /// What the collectors of these tests say to this enrolment token: 401.
 const EXPIRED: &str = "expired";
 
-/// How a collector answers the reports with these numbers.
+/// How a collector answers the reports with these numbers. A failure without a body is the collector's
+/// own, one with a body is something else's.
 type Answer = Box<dyn FnMut(&[u64]) -> (u16, String) + Send>;
 
 struct FakeCollector {
@@ -58,8 +60,13 @@ impl FakeCollector {
                     log.lock().unwrap().push_back(Seen::Reports { token, seqs: seqs.clone() });
                     answer(&seqs)
                 };
+                let is_problem = answer.is_empty() && status != 200;
+                let (kind, answer) = match is_problem {
+                    true => ("application/problem+json", format!(r#"{{"status":{status},"detail":"of the test"}}"#)),
+                    false => ("text/html", answer),
+                };
                 let answer = format!(
-                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
+                    "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
                     answer.len()
                 );
                 stream.write_all(answer.as_bytes()).await.unwrap();
@@ -129,8 +136,7 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
         credentials: Credentials {
             data_dir: data_dir.path().to_owned(),
             enroll_token: enroll_token.map(Token::new),
-            machine: Machine::look(Some("m")),
-            labels: BTreeMap::new(),
+            names: NodeNames { machine: Machine::look(Some("m")), name: None, labels: BTreeMap::new() },
         },
         interval: sender,
         counters: counters.clone(),
@@ -193,8 +199,8 @@ async fn a_token_that_was_refused_is_tried_again_when_the_node_cannot_enrol_any_
 }
 
 #[tokio::test]
-async fn an_address_that_refuses_everything_does_not_cost_the_whole_backlog_at_once() {
-    let fixture = start(100, None, Some("n"), Box::new(|_| (404, String::new()))).await;
+async fn collector_that_refuses_everything_does_not_cost_the_whole_backlog_at_once() {
+    let fixture = start(100, None, Some("n"), Box::new(|_| (400, String::new()))).await;
     // Level-triggered: the waits between later drops grow, so few are lost in this time.
     let _ = timeout(Duration::from_secs(2), fixture.uplink).await;
     assert!((1..50).contains(&fixture.counters.lost_reports.get()), "{}", fixture.counters.lost_reports.get());
@@ -247,6 +253,39 @@ async fn the_one_report_that_is_refused_is_found_and_dropped_and_its_neighbours_
         assert_eq!(arrived, [1, 2, 3, 4, 6, 7, 8]);
         assert_eq!(counters.lost_reports.get(), 1);
     }
+}
+
+#[tokio::test]
+async fn answers_of_something_else_cost_no_report() {
+    let page = || "<html><title>Not here</title></html>".to_owned();
+    let mut answers = VecDeque::from([400, 401, 403, 404, 405, 410, 302, 200]);
+    let answer = move |seqs: &[u64]| answers.pop_front().map_or_else(|| ack(seqs), |status| (status, page()));
+    let (seen, counters) = start(3, Some("enrol"), Some("n"), Box::new(answer)).await.finish().await;
+    assert_eq!(seen, vec![sent("n", &[1, 2, 3]); 9], "neither split nor dropped, nor enrolled again");
+    assert_eq!((counters.send_errors.get(), counters.lost_reports.get()), (8, 0));
+}
+
+#[tokio::test]
+async fn path_of_the_address_that_is_wrong_costs_no_report() {
+    let mut answers = VecDeque::from([404, 403, 405]);
+    let answer = move |seqs: &[u64]| answers.pop_front().map_or_else(|| ack(seqs), |status| (status, String::new()));
+    let fixture = start(3, None, Some("n"), Box::new(answer)).await;
+    let link = fixture.link.clone();
+    let (seen, counters) = fixture.finish().await;
+    assert_eq!((seen.len(), counters.lost_reports.get()), (4, 0));
+    assert!(link.facts().last_error.unwrap().0.contains("the path /prefix/"));
+}
+
+#[tokio::test]
+async fn request_that_is_too_large_for_a_proxy_is_split_and_no_report_is_lost() {
+    let answer = |seqs: &[u64]| if seqs.len() > 2 { (413, "<html>".to_owned()) } else { ack(seqs) };
+    let (seen, counters) = start(8, None, Some("n"), Box::new(answer)).await.finish().await;
+    let arrived = seen.iter().filter_map(|seen| match seen {
+        Seen::Reports { seqs, .. } if seqs.len() <= 2 => Some(seqs.clone()),
+        _ => None,
+    });
+    assert_eq!(arrived.flatten().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(counters.lost_reports.get(), 0);
 }
 
 #[tokio::test]

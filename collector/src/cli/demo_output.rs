@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
+use systole_shared::sse::{Decoder, Item};
 
-use super::sse::{Block, SseReader};
 use crate::clock::now_ms;
 
 /// Pause before the feed is opened again after it has ended.
@@ -31,16 +31,16 @@ pub(super) async fn narrate(url: &str, token: &str) -> anyhow::Result<()> {
             request = request.header("Last-Event-ID", id);
         }
         let mut response = request.send().await?.error_for_status().context("the feed refuses the demo")?;
-        let mut reader = SseReader::default();
+        let mut decoder = Decoder::default();
         while let Ok(Some(bytes)) = response.chunk().await {
-            for block in reader.push(&bytes)? {
-                match block {
-                    Block::Event { name, data, id } => {
+            for item in decoder.push(&bytes)? {
+                match item {
+                    Item::Event { kind, data, id } => {
                         last_id = id.or(last_id);
-                        tell(&name, &serde_json::from_str(&data).context("the feed sends no JSON")?);
+                        tell(&kind, &serde_json::from_str(&data).context("the feed sends no JSON")?);
                     }
-                    Block::Cursor(id) => last_id = Some(id),
-                    Block::Retry(_) => {}
+                    Item::IdOnly(id) => last_id = Some(id),
+                    Item::Retry(_) | Item::Comment(_) => {}
                 }
             }
         }

@@ -13,7 +13,6 @@ mod files;
 mod ingest_bench;
 mod migrate_data;
 mod restore;
-mod sse;
 mod tail;
 
 use std::collections::BTreeMap;

@@ -219,6 +219,7 @@ fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Context, chan
         && node.agent.as_ref() != Some(agent)
     {
         let change = changes.node(node.key);
+        change.name = agent.name.clone();
         change.agent_version = agent.version.clone();
         change.vector_version = agent.vector_version.clone();
         change.deployment_mode = agent.deployment_mode.clone();

@@ -42,6 +42,8 @@ pub(crate) struct NodeReport {
 /// What seldom changes of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReportedAgent {
+    /// The node's name; agents of earlier versions report none.
+    pub name: Option<String>,
     pub version: Option<String>,
     pub vector_version: Option<String>,
     pub deployment_mode: Option<String>,

@@ -42,10 +42,13 @@ impl MinuteBucket {
         row_of(&mut self.components, self.minute, series.0)
     }
 
-    /// The host as last seen: the row replaces the one before, and the samples are counted.
-    pub(crate) fn set_host(&mut self, mut row: NodeMinuteRow) {
-        row.samples += self.host.as_ref().map_or(0, |known| known.samples);
-        self.host = Some(row);
+    /// The host as last seen: each figure replaces the one before, and the samples are counted. A figure
+    /// that a report lacks, because it could not be read in time, stays as it was.
+    pub(crate) fn set_host(&mut self, row: NodeMinuteRow) {
+        self.host = Some(match self.host.take() {
+            Some(known) => newest(row, &known),
+            None => row,
+        });
     }
 
     /// Adds what came later.
@@ -165,6 +168,28 @@ impl SeriesRow for ComponentMinuteRow {
     }
 }
 
+fn newest(row: NodeMinuteRow, known: &NodeMinuteRow) -> NodeMinuteRow {
+    NodeMinuteRow {
+        memory_total_bytes: row.memory_total_bytes.or(known.memory_total_bytes),
+        memory_used_bytes: row.memory_used_bytes.or(known.memory_used_bytes),
+        memory_free_bytes: row.memory_free_bytes.or(known.memory_free_bytes),
+        cpu_seconds_total: row.cpu_seconds_total.or(known.cpu_seconds_total),
+        cpu_seconds_idle: row.cpu_seconds_idle.or(known.cpu_seconds_idle),
+        load_avg_1: row.load_avg_1.or(known.load_avg_1),
+        load_avg_5: row.load_avg_5.or(known.load_avg_5),
+        load_avg_15: row.load_avg_15.or(known.load_avg_15),
+        fs_total_bytes: row.fs_total_bytes.or(known.fs_total_bytes),
+        fs_used_bytes: row.fs_used_bytes.or(known.fs_used_bytes),
+        fs_free_bytes: row.fs_free_bytes.or(known.fs_free_bytes),
+        disk_read_bytes: row.disk_read_bytes.or(known.disk_read_bytes),
+        disk_written_bytes: row.disk_written_bytes.or(known.disk_written_bytes),
+        net_rx_bytes: row.net_rx_bytes.or(known.net_rx_bytes),
+        net_tx_bytes: row.net_tx_bytes.or(known.net_tx_bytes),
+        samples: row.samples + known.samples,
+        ..row
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -216,7 +241,8 @@ mod tests {
         later.set_host(host(20));
         later.set_host(host(5));
         bucket.add(later);
+        bucket.set_host(NodeMinuteRow { net_rx_bytes: Some(7), samples: 1, ..NodeMinuteRow::default() });
         let host = bucket.host.unwrap();
-        assert_eq!((host.memory_used_bytes, host.samples), (Some(5), 3));
+        assert_eq!((host.memory_used_bytes, host.net_rx_bytes, host.samples), (Some(5), Some(7), 4));
     }
 }

@@ -1,7 +1,8 @@
 //! A host over a minute, an hour or a day.
 //!
 //! Gauges are as last seen. Counters since the host's boot are kept as first and as last seen, so
-//! that what they grew by can be told; `resets` says how often they began anew in between.
+//! that their growth is known. A counter that fell in between has its highest value as the first one, so that its own
+//! growth is unknown and that of the others is not. `resets` counts the falls.
 //!
 //! Memory and load are stored as the last value and as a mean over minutes. Rates compare the ends of
 //! neighbours. Idle time that goes down is not a reset: kernels correct it downwards by a little. Buffers
@@ -166,18 +167,26 @@ impl HostAggregate {
         self.fs_total_bytes = later.fs_total_bytes.or(self.fs_total_bytes);
         self.fs_used_bytes = later.fs_used_bytes.or(self.fs_used_bytes);
         self.fs_free_bytes = later.fs_free_bytes.or(self.fs_free_bytes);
+        self.cpu_seconds_total_first =
+            first_of((self.cpu_seconds_total_first, self.cpu_seconds_total), later.cpu_seconds_total_first, f64::MAX);
         self.cpu_seconds_total = later.cpu_seconds_total.or(self.cpu_seconds_total);
-        self.cpu_seconds_total_first = self.cpu_seconds_total_first.or(later.cpu_seconds_total_first);
         self.cpu_seconds_idle = later.cpu_seconds_idle.or(self.cpu_seconds_idle);
         self.cpu_seconds_idle_first = self.cpu_seconds_idle_first.or(later.cpu_seconds_idle_first);
+        self.disk_read_bytes_first =
+            first_of((self.disk_read_bytes_first, self.disk_read_bytes), later.disk_read_bytes_first, i64::MAX);
         self.disk_read_bytes = later.disk_read_bytes.or(self.disk_read_bytes);
-        self.disk_read_bytes_first = self.disk_read_bytes_first.or(later.disk_read_bytes_first);
+        self.disk_written_bytes_first = first_of(
+            (self.disk_written_bytes_first, self.disk_written_bytes),
+            later.disk_written_bytes_first,
+            i64::MAX,
+        );
         self.disk_written_bytes = later.disk_written_bytes.or(self.disk_written_bytes);
-        self.disk_written_bytes_first = self.disk_written_bytes_first.or(later.disk_written_bytes_first);
+        self.net_rx_bytes_first =
+            first_of((self.net_rx_bytes_first, self.net_rx_bytes), later.net_rx_bytes_first, i64::MAX);
         self.net_rx_bytes = later.net_rx_bytes.or(self.net_rx_bytes);
-        self.net_rx_bytes_first = self.net_rx_bytes_first.or(later.net_rx_bytes_first);
+        self.net_tx_bytes_first =
+            first_of((self.net_tx_bytes_first, self.net_tx_bytes), later.net_tx_bytes_first, i64::MAX);
         self.net_tx_bytes = later.net_tx_bytes.or(self.net_tx_bytes);
-        self.net_tx_bytes_first = self.net_tx_bytes_first.or(later.net_tx_bytes_first);
         self.memory_used_sum += later.memory_used_sum;
         self.memory_used_weight += later.memory_used_weight;
         self.load_avg_1_sum += later.load_avg_1_sum;
@@ -186,7 +195,7 @@ impl HostAggregate {
 
     /// Whether a counter began anew between this span and the one that follows. Idle time is left out:
     /// kernels take a little of it back.
-    pub(crate) fn is_reset_by(&self, later: &HostAggregate) -> bool {
+    fn is_reset_by(&self, later: &HostAggregate) -> bool {
         fn fell<T: PartialOrd>(before: Option<T>, after: Option<T>) -> bool {
             before.zip(after).is_some_and(|(before, after)| after < before)
         }
@@ -195,6 +204,15 @@ impl HostAggregate {
             || fell(self.disk_written_bytes, later.disk_written_bytes_first)
             || fell(self.net_rx_bytes, later.net_rx_bytes_first)
             || fell(self.net_tx_bytes, later.net_tx_bytes_first)
+    }
+
+    /// Whether it is known which counters fell: summed before, a span has only the number of falls.
+    pub(crate) fn knows_what_fell(&self) -> bool {
+        let marked = |first: Option<i64>| first == Some(i64::MAX);
+        self.resets == 0
+            || self.cpu_seconds_total_first.is_some_and(|first| first >= f64::MAX)
+            || [self.disk_read_bytes_first, self.disk_written_bytes_first].into_iter().any(marked)
+            || [self.net_rx_bytes_first, self.net_tx_bytes_first].into_iter().any(marked)
     }
 
     /// The columns without the key, in the order of [`HostAggregate::values`].
@@ -237,6 +255,14 @@ impl HostAggregate {
             Int(Some(self.resets)),
             Int(Some(self.samples)),
         ]
+    }
+}
+
+/// A counter's first value in a span that goes on: `mark`, which is above every last one, once it fell.
+fn first_of<T: Copy + PartialOrd>((first, last): (Option<T>, Option<T>), later: Option<T>, mark: T) -> Option<T> {
+    match (first, last, later) {
+        (Some(_), Some(last), Some(later)) if later < last || later >= mark => Some(mark),
+        (first, _, later) => first.or(later),
     }
 }
 

@@ -74,6 +74,7 @@ impl NodeHeartbeat {
 #[derive(Clone, Debug, Default, AsChangeset)]
 #[diesel(table_name = nodes)]
 pub(crate) struct NodeChange {
+    pub name: Option<String>,
     pub agent_version: Option<String>,
     pub vector_version: Option<String>,
     pub deployment_mode: Option<String>,

@@ -17,14 +17,14 @@ pub struct Args {
     /// The collector to send to.
     #[arg(long, requires = "enroll_token")]
     pub url: Option<String>,
-    /// Token that makes the nodes.
+    /// Token that enrols the nodes.
     #[arg(long, env = "SYSTOLE_ENROLL_TOKEN", hide_env_values = true)]
     pub enroll_token: Option<String>,
     /// Start a collector with an empty database in a temporary directory, and end it afterwards. Its
-    /// program is taken from beside this one, so build both with --release.
+    /// program is in the directory of this one, so build both with --release.
     #[arg(long)]
     pub spawn: bool,
-    /// With --spawn: on a PostgreSQL server of its own, which writes to the disk at every commit.
+    /// With --spawn: use a separate PostgreSQL server, which writes to the disk at every commit.
     #[arg(long, requires = "spawn")]
     pub postgres: bool,
     /// Nodes in the fleet.
@@ -74,17 +74,17 @@ pub enum Command {
     Query(QueryArgs),
     /// Measures the feed: how long events take to many subscribers, and whether each gets all of them.
     Feed(FeedArgs),
-    /// Kills a collector again and again under a fleet of which everything is known, and looks whether
-    /// anything was lost or doubled.
+    /// Kills a collector repeatedly under a fleet with known content, and checks whether
+    /// anything was lost or repeated.
     Soak(SoakArgs),
-    /// Makes a table of the JSON that runs have written.
+    /// Makes a table from the JSON of earlier runs.
     Report(ReportArgs),
 }
 
 /// Settings of a run of queries, on a collector that is started for it with a day of history.
 #[derive(Clone, Debug, clap::Args)]
 pub struct QueryArgs {
-    /// On a PostgreSQL server of its own.
+    /// Use a separate PostgreSQL server.
     #[arg(long)]
     pub postgres: bool,
     /// Nodes that each pipeline is on.
@@ -116,20 +116,20 @@ pub struct QueryArgs {
 /// Settings of a run of the feed, on a collector that is started for it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FeedArgs {
-    /// On a PostgreSQL server of its own.
+    /// Use a separate PostgreSQL server.
     #[arg(long)]
     pub postgres: bool,
     /// The collector's configuration.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Subscribers, each on a connection of its own.
+    /// Subscribers, each on a separate connection.
     #[arg(long, default_value_t = 1_000)]
     pub subscribers: usize,
-    /// Subscribers that share a token. Fewer than it may have, so that who comes back does not wait
-    /// until the connection that it had is noticed to be gone.
+    /// Subscribers that share a token. Fewer than the limit, so that a reconnect does not wait
+    /// until the collector notices the end of the old connection.
     #[arg(long, default_value_t = 25, value_name = "COUNT")]
     pub subscribers_per_token: usize,
-    /// Events that are reported in a second: log lines, each an event of its own.
+    /// Events per second: log lines, each a separate event.
     #[arg(long, default_value_t = 50, value_name = "COUNT")]
     pub events_per_second: usize,
     /// Reports that they are spread over.
@@ -153,10 +153,10 @@ pub struct FeedArgs {
     /// After the measurement all connections are cut at once, and each comes back with its own id.
     #[arg(long, conflicts_with = "idle")]
     pub storm: bool,
-    /// After the measurement so many read nothing any more, until the collector has closed them.
+    /// After the measurement this many subscribers stop reading, until the collector has closed them.
     #[arg(long, default_value_t = 0, value_name = "COUNT", conflicts_with_all = ["idle", "storm"])]
     pub stalled: usize,
-    /// After the measurement so many read little.
+    /// After the measurement this many subscribers read slowly.
     #[arg(long, default_value_t = 0, value_name = "COUNT", conflicts_with_all = ["idle", "storm"])]
     pub slow: usize,
     /// How little that is.
@@ -185,10 +185,10 @@ pub struct SoakArgs {
     /// Decides everything but time; else a new one.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// On a PostgreSQL server of its own, which crashes now and then.
+    /// Use a separate PostgreSQL server that crashes now and then.
     #[arg(long)]
     pub postgres: bool,
-    /// The oracle of the feed instead, with so many subscribers.
+    /// Run the oracle of the feed instead, with this many subscribers.
     #[arg(long, value_name = "SUBSCRIBERS")]
     pub feed: Option<usize>,
     /// Draw no progress bar.
@@ -199,7 +199,7 @@ pub struct SoakArgs {
 /// Settings of the table.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReportArgs {
-    /// The directory with the JSON files; they stand in the order of their names.
+    /// The directory with the JSON files; the columns have the order of their names.
     pub directory: PathBuf,
     /// Put the table between the marks in this Markdown file; else on standard output.
     #[arg(long, value_name = "FILE")]
@@ -209,7 +209,7 @@ pub struct ReportArgs {
 /// Settings of a run with an agent.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AgentArgs {
-    /// The agent's program; else the one beside this program.
+    /// The agent's program; by default the one in the directory of this program.
     #[arg(long, value_name = "FILE")]
     pub agent: Option<PathBuf>,
     /// Pipelines.

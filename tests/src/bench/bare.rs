@@ -1,10 +1,10 @@
-//! What `systole-collector ingest-bench` found, as a table beside the runs.
+//! The result of `systole-collector ingest-bench`, as a table beside the runs.
 
 use serde::Deserialize;
 
 use super::outcome::Outcome;
 
-/// Names of its files begin with this; the rest is that of the runs that it stands against.
+/// The prefix of its files; the rest is the name of the runs that it is compared with.
 pub(super) const PREFIX: &str = "bare ";
 
 /// The way of a report without HTTP.

@@ -1,8 +1,8 @@
 //! Bodies of reports, packed ahead.
 //!
-//! What differs between two reports of a fleet (who, when, which number) stands at the beginning of the
-//! JSON and makes a small frame of its own; the rest is one of a few variants with known counts,
-//! packed once. zstd and gzip both take frames behind one another for one text, so the collector
+//! The parts that differ between two reports of a fleet (node, time, number) are at the beginning of the
+//! JSON, in a small frame of their own; the rest is one of a few variants with known counts,
+//! packed once. zstd and gzip both decompress consecutive frames to one text, so the collector
 //! opens and reads bodies of the usual size and content, and the generator copies bytes.
 
 use std::sync::{Mutex, PoisonError};
@@ -39,7 +39,7 @@ struct Variant {
 /// A report that may have to be sent more than once.
 #[derive(Debug, Default)]
 pub struct Body {
-    /// The beginning, made anew for each try.
+    /// The beginning, built again for each try.
     pub head: Vec<u8>,
     /// The rest.
     pub rest: Vec<u8>,
@@ -53,7 +53,7 @@ pub struct Body {
 /// What is different in each report.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
-    /// The imagined agent's life.
+    /// The imagined agent's boot.
     pub boot: BootId,
     /// Its number.
     pub seq: u64,
@@ -160,6 +160,8 @@ fn pipelines(args: &Args, now: UnixMillis) -> Vec<PipelineReport<'static>> {
 fn agent() -> AgentInfo<'static> {
     let text = |text: &'static str| Some(Text::from(text));
     AgentInfo {
+        name: None,
+        stopping: None,
         version: text("0.1.0"),
         vector_version: text("0.58.0"),
         deployment_mode: text("STANDALONE"),
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_are_one_report_with_the_counts_that_are_told() {
+    fn body_parts_form_one_report_with_the_stated_counts() {
         for (name, packing) in [("zstd", Packing::Zstd), ("gzip", Packing::Gzip), ("plain", Packing::Plain)] {
             let flags = ["systole-bench", "--spawn", "--pipelines", "3", "--components", "4", "--lines", "2"];
             let args = Args::try_parse_from(flags.into_iter().chain(["--encoding", name])).unwrap();

@@ -22,11 +22,11 @@ use crate::clock;
 use crate::harness::node::{Encoding, to_json};
 use crate::harness::reports::{INTERVAL_MS, report};
 
-/// What a node waits after a failure, unless it is told how long.
+/// The wait of a node after a failure without `Retry-After`.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// How long after the end a report is still tried.
 const OVERTIME: Duration = Duration::from_secs(10);
-/// Enrolments at once: each is a transaction of its own, and more than a few only wait.
+/// Enrolments at once: each is a transaction, and more than a few only wait.
 const ENROLLING: usize = 64;
 
 /// An enrolled node with its connection.
@@ -109,7 +109,7 @@ impl Node {
         Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0 })
     }
 
-    /// Sends one report at once, and tells whether it is durable.
+    /// Sends one report at once, and returns whether it is durable.
     pub async fn report_once(&mut self, bodies: &Bodies) -> bool {
         let now = Instant::now();
         let schedule = Schedule { first: now, begin: now, end: now };
@@ -118,8 +118,8 @@ impl Node {
         self.deliver(bodies, &mut body, now, Loop::Closed, schedule, &mut Tally::new()).await.is_some()
     }
 
-    /// Sends a report of these pipelines until it is durable, and tells how long the last try took.
-    /// Nothing when none was good before `deadline`.
+    /// Sends a report of these pipelines until it is durable, and returns the time of the last try.
+    /// None when no try succeeded before `deadline`.
     pub async fn report(
         &mut self,
         pipelines: Vec<PipelineReport<'static>>,
@@ -180,7 +180,7 @@ impl Node {
         tally
     }
 
-    /// Sends one report until it is durable, and tells how long that took; nothing when the time is
+    /// Sends one report until it is durable, and returns the time that took; none when the time is
     /// over before.
     async fn deliver(
         &mut self,

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_did_not_grow_is_left_out() {
+    fn unchanged_counters_are_omitted() {
         let before = read("# HELP a_total A.\na_total 3\nb_seconds_sum 0.5\nc 7\n");
         let after = read("a_total 3\nb_seconds_sum 2.0\nb_seconds_bucket{le=\"1\"} 9\nc 8\nd_total 1\n");
         let expected = [("b_seconds_sum", 1.5), ("d_total", 1.0)].map(|(name, value)| (name.to_owned(), value));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{Args, Loop};
 use super::tally::Tally;
 
-/// What is told of latencies.
+/// The reported percentiles of latencies.
 const PERCENTILES: [(&str, f64); 5] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
 
 /// The outcome of a run, for programs.
@@ -51,7 +51,7 @@ pub struct Outcome {
     pub refused: u64,
     /// Requests without a good answer, those of the warm-up included.
     pub failures: BTreeMap<String, u64>,
-    /// Nodes whose last report had no good answer until the end: nobody knows whether it was counted.
+    /// Nodes whose last report had no good response until the end: it may or may not have been counted.
     pub given_up: u64,
     /// Until the acknowledgement, milliseconds.
     pub latency_ms: BTreeMap<String, f64>,
@@ -84,7 +84,7 @@ pub struct CollectorCost {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// What is known of a run beside the fleet's counts.
+/// Figures of a run besides the fleet's counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Course {
     /// Of the enrolment.
@@ -208,7 +208,7 @@ mod tests {
     use clap::Parser;
 
     #[test]
-    fn figures_are_those_of_the_whole_fleet() {
+    fn outcome_sums_the_whole_fleet() {
         let args = Args::try_parse_from(["systole-bench", "--spawn", "--pipelines", "10"]).unwrap();
         let mut fleet = Tally::new();
         for node in 1..=100 {

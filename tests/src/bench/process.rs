@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_very_process_has_memory() {
+    fn memory_of_this_process_is_read() {
         let own = std::process::id();
         assert!(!cfg!(target_os = "linux") || memory_bytes(own) > 1 << 20);
         assert!(peak_memory_bytes(own) >= memory_bytes(own) / 2);

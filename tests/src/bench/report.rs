@@ -13,7 +13,7 @@ use super::feed::outcome::{self as feed, FeedOutcome};
 use super::outcome::Outcome;
 use crate::clock;
 
-/// Between these lines of a file stands the table.
+/// The table is between these lines of a file.
 const FLEET: Marks = Marks("<!-- systole-bench report: begin -->", "<!-- systole-bench report: end -->");
 const FEED: Marks =
     Marks("<!-- systole-bench report of the feed: begin -->", "<!-- systole-bench report of the feed: end -->");
@@ -22,7 +22,7 @@ const FEED: Marks =
 #[derive(Clone, Copy, Debug)]
 struct Marks(&'static str, &'static str);
 
-/// Makes the tables of the runs that there are, and puts each where it belongs.
+/// Makes the tables of the existing runs, and writes each into its place.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let is_of_fleet = |name: &str| !name.starts_with(bare::PREFIX) && !name.starts_with(feed::PREFIX);
     let runs: Vec<(String, Outcome)> = read_all(&args.directory, is_of_fleet)?;
@@ -103,7 +103,7 @@ fn with_table(text: &str, Marks(begin, end): Marks, table: &str) -> anyhow::Resu
     Ok(format!("{before}{begin}\n{table}{end}{after}"))
 }
 
-/// What the figures depend on. Linux tells; elsewhere much of it is unknown.
+/// What the figures depend on. Read from Linux; on other systems much of it is unknown.
 fn machine() -> String {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let value = |text: &str, name: &str| {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn every_run_has_a_column_and_a_figure_that_only_one_has_leaves_the_others_empty() {
+    fn table_has_a_column_per_run_and_empty_cells() {
         let directory = tempfile::tempdir().unwrap();
         for (name, outcome) in [("b", outcome(&["--nodes", "7"], 2)), ("a", outcome(&[], 0))] {
             let text = serde_json::to_string(&outcome).unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_work_stands_against_the_run_of_the_same_fleet() {
+    fn bare_work_is_compared_with_the_same_fleet() {
         let directory = tempfile::tempdir().unwrap();
         let bare = r#"{"reports": 1, "reportsPerSecond": 20000.0, "upsertingReportsPerSecond": 900.0, "upsertsPerSecond": 5.0,
             "microsecondsPerReport": {"open": 1.0, "decode": 20.04, "apply": 3.0, "commit": 4.0, "fold": 5.0}}"#;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_the_feed_have_a_table_of_their_own_and_need_no_other_runs() {
+    fn feed_runs_have_a_separate_table() {
         let directory = tempfile::tempdir().unwrap();
         let args = Args::try_parse_from(["systole-bench", "feed", "--subscribers", "7", "--stalled", "1"]).unwrap();
         let Some(Command::Feed(args)) = args.command else { panic!("a run of the feed") };
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_takes_the_place_of_the_last_one() {
+    fn table_replaces_the_previous_one() {
         let Marks(begin, end) = FEED;
         let text = format!("before\n{begin}\nold\n{end}\nafter\n");
         let once = with_table(&text, FEED, "| a |\n").unwrap();

@@ -1,4 +1,4 @@
-//! One run: enrol, send, measure, tell.
+//! One run: enrol, send, measure, report.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -55,7 +55,7 @@ pub async fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     raise_open_files();
     let outcome = if args.spawn { with_own_collector(&args).await? } else { with_running_collector(&args).await? };
-    tell(&args, &outcome)?;
+    print(&args, &outcome)?;
     if outcome.collector.as_ref().is_some_and(|cost| !cost.sums_are_exact) {
         bail!("the minutes do not sum up to what was acknowledged");
     }
@@ -168,7 +168,7 @@ async fn load(
     Ok((tally, Course { enrolment, elapsed: begin.elapsed(), generator_cpu_seconds }))
 }
 
-/// A connection per node takes more files than a shell gives.
+/// A connection per node needs more files than the usual limit of a shell.
 pub(super) fn raise_open_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
@@ -177,7 +177,7 @@ pub(super) fn raise_open_files() {
     }
 }
 
-/// A bar that goes to `length`.
+/// A progress bar up to `length`.
 pub(super) fn progress_bar(length: u64, unit: &str, quiet: bool) -> anyhow::Result<ProgressBar> {
     if quiet {
         return Ok(ProgressBar::hidden());
@@ -187,7 +187,7 @@ pub(super) fn progress_bar(length: u64, unit: &str, quiet: bool) -> anyhow::Resu
     Ok(ProgressBar::new(length).with_style(style))
 }
 
-fn tell(args: &Args, outcome: &Outcome) -> anyhow::Result<()> {
+fn print(args: &Args, outcome: &Outcome) -> anyhow::Result<()> {
     let table = if args.markdown { outcome.markdown() } else { outcome.table() };
     write_outcome(args.json.as_deref(), outcome, &table)
 }

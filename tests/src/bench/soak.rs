@@ -9,10 +9,10 @@ use crate::harness::TestPostgres;
 use crate::oracle::feed::{self, FeedPlan};
 use crate::oracle::{self, Plan};
 
-/// The disk is full for a while after so many kills.
+/// The disk is full for a while after this many kills.
 const KILLS_PER_FULL_DISK: usize = 12;
 
-/// Runs it, and tells what has happened; panics at the first thing lost or doubled.
+/// Runs it and reports the outcome; panics at the first loss or repetition.
 pub async fn run(args: &SoakArgs) -> anyhow::Result<()> {
     let server = args.postgres.then(|| Arc::new(TestPostgres::alone()));
     if let Some(subscribers) = args.feed {
@@ -24,10 +24,10 @@ pub async fn run(args: &SoakArgs) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "{} kills on {}, seed {}", args.kills, database(args), plan.seed)?;
     let bar = progress_bar(args.kills as u64, "kills", args.quiet)?;
-    let told = oracle::run(plan, &bar).await;
+    let outcome = oracle::run(plan, &bar).await;
     bar.finish_and_clear();
-    writeln!(out, "nothing lost, nothing doubled: {told}")?;
-    if full_disks > 0 && !told.disk_was_full {
+    writeln!(out, "nothing lost, nothing doubled: {outcome}")?;
+    if full_disks > 0 && !outcome.disk_was_full {
         writeln!(out, "the disk was NOT filled: a process can have no disk of its own here")?;
     }
     Ok(())
@@ -39,9 +39,9 @@ async fn run_feed(args: &SoakArgs, subscribers: usize, server: Option<Arc<TestPo
     let mut out = std::io::stdout();
     writeln!(out, "{} kills under {subscribers} subscribers on {}, seed {}", args.kills, database(args), plan.seed)?;
     let bar = progress_bar(args.kills as u64, "kills", args.quiet)?;
-    let told = feed::run(plan, &bar).await;
+    let outcome = feed::run(plan, &bar).await;
     bar.finish_and_clear();
-    writeln!(out, "nothing lost, nothing doubled: {told}")?;
+    writeln!(out, "nothing lost, nothing doubled: {outcome}")?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Longest latency that is told apart.
+/// Longest latency that is distinguished.
 const MAX_LATENCY_US: u64 = 120_000_000;
 
 /// What one node, or the whole fleet, counted.
@@ -20,7 +20,7 @@ pub struct Tally {
     pub bytes_sent: u64,
     /// Events in all acknowledged reports, those of the warm-up included.
     pub events_in: u64,
-    /// Nodes whose last report had no good answer until the end.
+    /// Nodes whose last report had no good response until the end.
     pub given_up: u64,
     /// Items that the collector refused.
     pub refused: u64,
@@ -68,7 +68,7 @@ impl Tally {
         }
     }
 
-    /// The latency that so many percent do not exceed, milliseconds.
+    /// The latency that this percentage does not exceed, milliseconds.
     pub fn percentile_ms(&self, percent: f64) -> f64 {
         self.latencies_us.value_at_quantile(percent / 100.0) as f64 / 1_000.0
     }

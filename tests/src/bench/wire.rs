@@ -19,7 +19,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// What an acknowledgement takes, with its head.
 const USUAL_ANSWER_BYTES: usize = 512;
 
-/// A node's connection; made at the first request, and anew after a failure.
+/// A node's connection; opened at the first request, and again after a failure.
 #[derive(Debug)]
 pub struct Wire {
     address: SocketAddr,
@@ -39,7 +39,7 @@ pub struct Reply<'a> {
     pub body: &'a [u8],
 }
 
-/// What is told of an answer before its body.
+/// The head of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_read_when_it_is_whole() {
+    fn head_is_parsed_once_complete() {
         let text =
             b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\nRetry-After: 7\r\nConnection: close\r\n\r\n{}";
         assert_eq!(read_head(&text[..60]).unwrap(), None);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_share_a_connection_until_one_fails() {
+    async fn requests_reuse_a_connection_until_a_failure() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut wire = Wire::to(listener.local_addr().unwrap());
         let server = tokio::spawn(async move {

@@ -99,6 +99,28 @@ fn line(key: &str, value: &(impl Serialize + ?Sized)) -> String {
 /// Options of unshare(1) for a process with disks of its own.
 const IN_NAMESPACES: [&str; 3] = ["--user", "--map-root-user", "--mount"];
 
+/// Options of unshare(1) for a process that is the first one of its own.
+const AS_FIRST_PROCESS: [&str; 6] =
+    ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL"];
+
+/// Whether this machine lets a process be the first one of its own.
+pub async fn can_be_first_process() -> bool {
+    let status = Command::new("unshare").args(AS_FIRST_PROCESS).arg("true").kill_on_drop(true).status().await;
+    status.is_ok_and(|status| status.success())
+}
+
+/// Options of unshare(1) for a process that sees no processes of others, and the shell's part of that.
+const AMONG_HIDDEN: [&str; 6] = ["--mount", "--pid", "--fork", "--kill-child=SIGKILL", "sh", "-c"];
+const HIDE: &str =
+    "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
+
+/// Whether this machine lets a process be one of another user, from which those of the first are hidden.
+pub async fn can_hide_processes() -> bool {
+    let status =
+        Command::new("unshare").args(AMONG_HIDDEN).args([HIDE, "sh", "true"]).kill_on_drop(true).status().await;
+    status.is_ok_and(|status| status.success())
+}
+
 /// Whether this machine lets a process have disks of its own.
 pub async fn can_mount() -> bool {
     let status = Command::new("unshare").args(IN_NAMESPACES).arg("true").kill_on_drop(true).status().await;
@@ -227,6 +249,26 @@ impl TestAgent {
         self.run_as(Command::new(binary("systole-agent")));
     }
 
+    /// The same as the first process of a container, to which the kernel gives all orphans. Works where
+    /// [`can_be_first_process`] says so. [`Self::pid`] is then that of its parent.
+    pub fn run_as_first_process(&mut self) {
+        let mut command = Command::new("unshare");
+        command.args(AS_FIRST_PROCESS).arg(binary("systole-agent"));
+        self.run_as(command);
+    }
+
+    /// The same as another user on a host with `hidepid`, on which the first user has a process that the
+    /// agent cannot see and whose id is in `pid_file`. Works where [`can_hide_processes`] says so.
+    pub fn run_among_hidden(&mut self, pid_file: &Path) {
+        for path in [self.directory.path().to_owned(), self.config_path()] {
+            std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).expect("the user owns its files");
+        }
+        let hidden = format!(r#"sleep 1000 & echo $! > "$0"; {HIDE}"#);
+        let mut command = Command::new("unshare");
+        command.args(AMONG_HIDDEN).arg(hidden).arg(pid_file).arg(binary("systole-agent"));
+        self.run_as(command);
+    }
+
     /// The same with a data directory on a disk of its own, of so many bytes. Nobody else sees that
     /// disk, but for [`Self::seen_by_agent`], and it goes with the process. Works where
     /// [`can_mount`] says so.
@@ -234,7 +276,8 @@ impl TestAgent {
         self.run_as(on_disk_of(bytes, &self.data_dir(), "systole-agent"));
     }
 
-    fn run_as(&mut self, mut command: Command) {
+    /// Starts the process through this command, which ends in the agent itself and gets its arguments.
+    pub fn run_as(&mut self, mut command: Command) {
         assert!(self.process.is_none(), "the agent runs already");
         command.arg("--config").arg(self.config_path()).envs(self.variables.iter().cloned());
         if let Some(programs) = &self.programs {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Longest time that any answer may take.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time for any response, on a machine that builds and tests at once.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An HTTP client. Each belongs to the runtime that made it, and every test has its own runtime.
 pub fn http() -> reqwest::Client {
@@ -15,7 +15,7 @@ pub fn http() -> reqwest::Client {
     reqwest::Client::builder().connect_timeout(TIMEOUT).build().expect("a plain client can be built")
 }
 
-/// reqwest wants to know whose cryptography to use, even where there is no TLS.
+/// reqwest needs a cryptography provider, even without TLS.
 pub(super) fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -24,7 +24,7 @@ pub(super) fn install_crypto() {
     });
 }
 
-/// Asks the collector things in somebody's name.
+/// Sends requests to the collector with one token.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
     http: reqwest::Client,
@@ -38,7 +38,7 @@ impl ApiClient {
         ApiClient { http: http(), base: base.to_owned(), token: None }
     }
 
-    /// The same with connections of its own.
+    /// The same with separate connections.
     pub fn reconnected(&self) -> Self {
         ApiClient { http: http(), ..self.clone() }
     }
@@ -141,7 +141,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// Asserts that this is a refusal in the form of RFC 9457 and gives its body.
+    /// Asserts that this is a refusal in the form of RFC 9457 and returns its body.
     pub fn problem(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         assert!(self.content_type.starts_with("application/problem+json"), "{self:?}");

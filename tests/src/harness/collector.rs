@@ -1,4 +1,4 @@
-//! A collector of its own for each test.
+//! A separate collector for each test.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -65,6 +65,8 @@ pub struct Feed {
     change: Arc<watch::Sender<u64>>,
     connections: usize,
     reader: Option<JoinHandle<()>>,
+    /// A reader that was aborted and may still be taking events.
+    aborted: Option<JoinHandle<()>>,
 }
 
 impl Feed {
@@ -73,7 +75,7 @@ impl Feed {
         Self::open_after(client, query, None).await
     }
 
-    /// Subscribes as one who has had the events up to this id.
+    /// Subscribes like a client that has received the events up to this id.
     pub async fn open_after(client: &ApiClient, query: &str, last_id: Option<&str>) -> Self {
         let (change, changed) = watch::channel(0);
         let mut feed = Feed {
@@ -84,6 +86,7 @@ impl Feed {
             change: Arc::new(change),
             connections: 0,
             reader: None,
+            aborted: None,
         };
         feed.connect(last_id).await;
         feed
@@ -94,22 +97,35 @@ impl Feed {
         client.get(&format!("/api/v1/events?{query}")).await
     }
 
-    /// Leaves, as a client whose network goes away.
+    /// Closes the connection, like a client that loses its network.
     pub fn disconnect(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.abort();
+            self.aborted = Some(reader);
         }
     }
 
-    /// Comes back and goes on behind the last id it had.
+    /// [`Self::disconnect`], and waits until no more events are taken: only then the last id is final.
+    async fn leave(&mut self) {
+        self.disconnect();
+        if let Some(reader) = self.aborted.take()
+            && let Err(error) = reader.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+
+    /// Connects again and continues after its last id.
     pub async fn resume(&mut self) {
+        self.leave().await;
         let last_id = self.last_id().map(|id| id.to_string());
         self.connect(last_id.as_deref()).await;
     }
 
-    /// [`Self::resume`] where nobody may be there to answer, and tells whether somebody was.
+    /// [`Self::resume`] for a collector that may be down; returns whether it answered.
     pub async fn try_resume(&mut self) -> bool {
-        self.disconnect();
+        self.leave().await;
         let last_id = self.last_id().map(|id| id.to_string());
         match self.request(last_id.as_deref()).send().await {
             Ok(response) if response.status().as_u16() == 200 => {
@@ -121,7 +137,6 @@ impl Feed {
     }
 
     async fn connect(&mut self, last_id: Option<&str>) {
-        self.disconnect();
         let response = self.request(last_id).send().await.unwrap_or_else(|error| panic!("subscribe: {error:?}"));
         let status = response.status().as_u16();
         let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap_or_default());
@@ -230,7 +245,7 @@ impl Feed {
         text.collect::<Vec<_>>().join(" ")
     }
 
-    /// Asserts that ids grow strictly within the subscriber's whole life, and are of one epoch.
+    /// Asserts that ids grow strictly over all connections, and have one epoch.
     pub fn assert_ids_grow(&self) {
         let ids: Vec<EventId> = self.events().into_iter().filter_map(|event| event.id).collect();
         for pair in ids.windows(2) {

@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages as bytes, for what stands between the programs or in the place of one.
+//! HTTP/1.1 messages as bytes, for proxies between the programs and for stand-ins.
 
 use std::io;
 
@@ -36,7 +36,7 @@ pub fn length(message: &[u8]) -> Option<usize> {
     Some(head + 4 + body.unwrap_or(0))
 }
 
-/// What stands behind the head.
+/// The bytes after the head.
 pub fn body(message: &[u8]) -> &[u8] {
     let head = message.windows(4).position(|window| window == b"\r\n\r\n");
     head.map_or(&[], |head| &message[head + 4..])
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_ends_where_its_head_says() {
+    fn message_length_is_read_from_the_head() {
         assert_eq!(length(b"POST / HTTP/1.1\r\nContent-Le"), None);
         assert_eq!(length(b"POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\n{}"), Some(51));
         assert_eq!(body(b"POST / HTTP/1.1\r\n\r\n{}"), b"{}");

@@ -14,7 +14,7 @@ use super::wait::eventually;
 
 const START: Duration = Duration::from_secs(20);
 
-/// A running nginx with a directory and a port of its own.
+/// A running nginx with a separate directory and port.
 #[derive(Debug)]
 pub struct Nginx {
     _process: Process,
@@ -56,7 +56,7 @@ fn program() -> PathBuf {
     program.expect("nginx is missing: install the package nginx, or run `make setup-test`")
 }
 
-/// One process, so that killing it leaves nothing behind; nothing outside its directory is touched.
+/// One process, so that killing it ends everything; it writes only into its directory.
 fn text_of(directory: &Path, address: SocketAddr, upstream: SocketAddr, settings: &str) -> String {
     let directory = directory.display();
     let room = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

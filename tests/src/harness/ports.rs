@@ -1,4 +1,4 @@
-//! Ports that nobody listens on.
+//! Free ports.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 /// taken by one of those a moment later.
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
-/// An address on the loopback that is free now. For programs that must be told their port before
+/// An address on the loopback that is free now. For programs that need their port before
 /// they open it; where port 0 works that is better.
 pub fn free_address() -> SocketAddr {
     loop {

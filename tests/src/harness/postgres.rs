@@ -1,9 +1,9 @@
-//! A PostgreSQL server for tests, and a database of its own for each of them.
+//! A PostgreSQL server for tests, and a separate database for each of them.
 //!
-//! The tests of a run share one server, whichever process they are in: making one takes seconds. Who
-//! comes first starts it; every test holds a shared lock on a file while it runs, and a small
-//! process that waits for the exclusive one takes the server away after the last of them, however
-//! that ended. A test that does harm to its server has one for itself.
+//! All processes of a run share one server, because a start takes seconds. The first
+//! test starts it; every test holds a shared lock on a file while it runs. A small process waits
+//! for the exclusive lock and removes the server after the last test,
+//! however that ended. A test that damages its server starts a separate one.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -20,7 +20,7 @@ use super::ports::free_address;
 /// The role that owns everything.
 const ROLE: &str = "systole";
 
-/// Waits until nobody holds the lock, and looks once more a moment later. Then ends the server at once and removes its files.
+/// Waits until the lock is free, and checks again a moment later. Then ends the server at once and removes its files.
 const GUARDIAN: &str = r#"
 while :; do
     flock -x "$LOCK" true
@@ -36,7 +36,7 @@ done
 /// Port of the server of all tests, which is only part of the name of its socket.
 const SHARED_PORT: u16 = 5_432;
 
-/// Settings of a server whose data nobody wants to keep.
+/// Settings of a server whose data need not survive.
 const SETTINGS: &str = "
 fsync = off
 full_page_writes = off
@@ -44,7 +44,7 @@ max_connections = 300
 shared_buffers = 64MB
 ";
 
-/// A database of its own on a server for tests.
+/// A separate database on a server for tests.
 #[derive(Debug)]
 pub struct TestPostgres {
     server: Server,
@@ -80,7 +80,7 @@ impl TestPostgres {
         Self::with_database(Server { directory, port: SHARED_PORT, _in_use: in_use })
     }
 
-    /// A new database on a server of its own.
+    /// A new database on a separate server.
     pub fn alone() -> Self {
         Self::alone_with(&[])
     }
@@ -117,7 +117,7 @@ impl TestPostgres {
         &self.server.directory
     }
 
-    /// Runs SQL, and gives what it prints: a row a line, columns between bars.
+    /// Runs SQL and returns the output: one line per row, columns separated by bars.
     pub fn sql(&self, sql: &str) -> String {
         psql(&self.server, &self.database, sql)
     }
@@ -150,8 +150,8 @@ fn lock_file(path: &Path) -> File {
     OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a lock file opens")
 }
 
-/// Makes a server in a directory and starts it, and the guardian that ends it once the lock is free:
-/// the one of all tests, or the file `users` in the directory.
+/// Creates a server in a directory and starts it, and the guardian that ends it once the lock is free:
+/// the shared lock, or the file `users` in the directory.
 fn start_server(directory: TempDir, shared_lock: Option<&Path>, port: u16, files: &[(&str, &str)]) -> PathBuf {
     let (user, group) = server_user();
     let give = |path: &Path| chown(path, Some(user.as_raw()), Some(group.as_raw())).expect("a file can be given away");
@@ -222,7 +222,7 @@ fn as_server(program: &Path) -> Command {
     command
 }
 
-/// Runs a program to its end; asserts success, gives standard output.
+/// Runs a program to its end; asserts success, returns standard output.
 fn run(command: &mut Command) -> String {
     // What a program leaves running must not hold the output open.
     let output = tempfile::tempfile().expect("a file");

@@ -1,4 +1,4 @@
-//! A child process with its output in a file, killed when its handle goes.
+//! A child process with its output in a file; it is killed when its handle is dropped.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl Process {
         let out = File::options().create(true).append(true).open(log).expect("the log file opens");
         let err = out.try_clone().expect("the log file opens twice");
         let child = command
-            // A stub that outlives a killed test ends by itself: see the flag `--lease-pid`.
+            // A stub ends when this test process is killed: see the flag `--lease-pid`.
             .env("STUB_LEASE_PID", std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(out)

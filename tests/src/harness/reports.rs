@@ -53,7 +53,7 @@ pub fn with_lines(
     PipelineReport { logs, ..pipeline }
 }
 
-/// Counts of which every field tells from the others.
+/// Counts in which every field has a different value.
 pub fn distinct_counts(factor: u64) -> Counts {
     Counts {
         events_in: 500 * factor,

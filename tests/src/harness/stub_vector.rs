@@ -1,4 +1,7 @@
 //! A handle on a stub that an agent, or the test itself, runs.
+//!
+//! It is run as every operator runs Vector: by a program called `vector`, with a configuration file
+//! that it must read. A stub without one hid that an agent could not restart a Vector with one.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,11 +20,16 @@ use crate::stub::totals::{Life, Scrape, Totals};
 /// Longest time until the stub does what it is told.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Configuration of a stub, of which it takes only the comments that begin with `# stub:`.
+const CONFIG: &str = "sources:\n  demo_in:\n    type: demo_logs\n    format: json\nsinks:\n  out:\n    type: blackhole\n    inputs: [demo_in]\n";
+
 /// What is needed to start a stub, to steer it, and to know what it counted.
 #[derive(Debug)]
 pub struct StubVector {
     address: SocketAddr,
     totals: PathBuf,
+    program: PathBuf,
+    config: PathBuf,
     flags: Vec<String>,
     process: Option<Process>,
 }
@@ -29,9 +37,18 @@ pub struct StubVector {
 impl StubVector {
     /// A stub on a free port with its totals in `directory`, not started yet.
     pub fn new(directory: &Path, name: &str, flags: &[&str]) -> Self {
+        // An agent knows a Vector by the name of its program.
+        let program = directory.join("vector");
+        if !program.exists() {
+            std::os::unix::fs::symlink(binary("stub-vector"), &program).expect("the program gets its name");
+        }
+        let config = directory.join(format!("{name}.yaml"));
+        std::fs::write(&config, CONFIG).expect("the configuration is written");
         StubVector {
             address: free_address(),
             totals: directory.join(format!("{name}-totals.json")),
+            program,
+            config,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             process: None,
         }
@@ -39,10 +56,32 @@ impl StubVector {
 
     /// The command that starts it, for an agent's configuration.
     pub fn command(&self) -> Vec<String> {
-        let program = binary("stub-vector").display().to_string();
-        let own = ["--metrics-address".to_owned(), self.address.to_string(), "--totals".to_owned()];
-        let totals = self.totals.display().to_string();
-        [program].into_iter().chain(own).chain([totals]).chain(self.flags.iter().cloned()).collect()
+        let text = |path: &Path| path.display().to_string();
+        let own = [text(&self.program), "--config".to_owned(), text(&self.config)];
+        let metrics = ["--metrics-address".to_owned(), self.address.to_string()];
+        let totals = ["--totals".to_owned(), text(&self.totals)];
+        own.into_iter().chain(metrics).chain(totals).chain(self.flags.iter().cloned()).collect()
+    }
+
+    /// Its configuration file.
+    pub fn config_path(&self) -> &Path {
+        &self.config
+    }
+
+    /// Puts another configuration in the place of the present one, in one step: the usual one with
+    /// these lines before it.
+    pub fn write_config(&self, lines: &str) {
+        let unfinished = self.config.with_extension("unfinished");
+        std::fs::write(&unfinished, format!("{lines}\n{CONFIG}")).expect("the configuration is written");
+        std::fs::rename(unfinished, &self.config).expect("the configuration takes its place");
+    }
+
+    /// The configuration that the present process has read, from where it has read it.
+    pub fn running_config(&self) -> String {
+        let command = std::fs::read(format!("/proc/{}/cmdline", self.life().pid)).expect("the stub runs");
+        let command = String::from_utf8(command).expect("its arguments are text");
+        let path = command.split('\0').skip_while(|&arg| arg != "--config").nth(1).expect("it has a configuration");
+        std::fs::read_to_string(path).expect("its configuration is there")
     }
 
     /// Where its metrics are.

@@ -1,4 +1,4 @@
-//! TLS before a collector, with certificates of its own, and a proxy on the way there.
+//! TLS in front of a collector, with generated certificates, and a proxy on the way to it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new one, whose files lie in `directory`.
+    /// A new authority with its files in `directory`.
     pub fn new(directory: &Path, name: &str) -> Self {
         let mut params = CertificateParams::new([]).expect("no names are good names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,7 +36,7 @@ impl Authority {
         Authority { directory: directory.to_owned(), issuer: Issuer::new(params, key), certificate }
     }
 
-    /// Signs a certificate for this host; gives the files of certificate and key.
+    /// Signs a certificate for this host; returns the files of certificate and key.
     pub fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().expect("a key can be made");
         let params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).expect("good names");
@@ -57,8 +57,8 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
-    /// Stands before `url` with this certificate and key; `clients` is the authority that callers'
-    /// certificates must come from, if they must have any.
+    /// Serves `url` with this certificate and key; `clients` is the authority that must have signed
+    /// the clients' certificates, if they need any.
     pub async fn start(url: &str, own: &(PathBuf, PathBuf), clients: Option<&Authority>) -> Self {
         super::client::install_crypto();
         let upstream: SocketAddr = url.trim_start_matches("http://").parse().expect("an address");
@@ -137,7 +137,7 @@ impl ConnectProxy {
 
     /// The first line of every request so far.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().expect("nobody panics with it").clone()
+        self.asked.lock().expect("no holder panics").clone()
     }
 }
 
@@ -157,7 +157,7 @@ async fn tunnel(stream: TcpStream, asked: Arc<Mutex<Vec<String>>>) {
     }
     let line = head.lines().next().unwrap_or_default().to_owned();
     let target = line.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()?.parse().ok());
-    asked.lock().expect("nobody panics with it").push(line);
+    asked.lock().expect("no holder panics").push(line);
     let Some(target) = target else { return };
     if stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.is_ok() {
         join(stream, target).await;

@@ -1,9 +1,9 @@
-//! What must stand in the collector, from what the pipelines themselves showed and said.
+//! The expected content of the collector, computed from what the pipelines themselves exposed and wrote.
 //!
-//! A stub writes down what it showed to each scrape, and when. A report carries what the scrapes up to
-//! its end have seen, and its end decides the minute. So at the end of every minute the rows so far
-//! must add up, to the last event, to what some scrape was shown that was the last one, or one of the
-//! last, in that minute. Nothing of this comes from the agent's own reports.
+//! A stub records what each scrape read, and when. A report contains the scrapes up to
+//! its end, and its end sets the minute. So at the end of every minute the sum of the rows
+//! must equal, to the last event, what one of the last scrapes in that minute
+//! read. No number comes from the agent's own reports.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const LATE_MS: i64 = 2_000;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// What a pipeline had shown, all lives together, at each scrape.
+/// What a pipeline had exposed, over all its process runs, at each scrape.
 #[derive(Clone, Debug)]
 pub struct Shown {
     scrapes: Vec<(UnixMillis, Counts)>,
@@ -97,8 +97,8 @@ fn minus(counts: Counts, base: Counts) -> Counts {
     }
 }
 
-/// Asserts that the numbered lines of every life of a stub are stored once and in order. `items` are
-/// those of `/logs`, oldest first, as it gives them.
+/// Asserts that the numbered lines of every run of a stub are stored once and in order. `items` are
+/// those of `/logs`, oldest first.
 pub fn assert_lines(what: &str, totals: &Totals, items: &[Value]) {
     let mut stored: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for item in items {
@@ -117,7 +117,7 @@ pub fn assert_lines(what: &str, totals: &Totals, items: &[Value]) {
         let (said, kept) = (life.log_lines, lines.len() as u64);
         assert!(said <= kept, "{what}: {said} lines were said in the life {} and {kept} are stored", life.life);
     }
-    assert!(stored.is_empty(), "{what}: lines of lives that nobody lived: {:?}", stored.keys());
+    assert!(stored.is_empty(), "{what}: lines of unknown runs: {:?}", stored.keys());
 }
 
 #[cfg(test)]
@@ -140,20 +140,20 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_right_before_the_end_of_a_minute_may_count_in_either() {
+    fn scrape_near_a_minutes_end_counts_in_either_minute() {
         shown().assert_minutes("late", &[row(0, 500), row(60_000, 700)]);
         shown().assert_minutes("in time", &[row(0, 600), row(60_000, 600)]);
     }
 
     #[test]
     #[should_panic(expected = "up to 60000")]
-    fn events_in_the_wrong_minute_are_found() {
+    fn events_in_the_wrong_minute_are_detected() {
         shown().assert_minutes("wrong", &[row(0, 400), row(60_000, 800)]);
     }
 
     #[test]
     #[should_panic(expected = "all rows")]
-    fn one_event_too_many_is_found() {
+    fn surplus_event_is_detected() {
         shown().assert_minutes("wrong", &[row(0, 600), row(60_000, 601)]);
     }
 }

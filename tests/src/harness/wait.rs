@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How often the state is looked at.
+/// How often the state is polled.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Looks until there is something, and panics with `what` when the time is over.
+/// Polls until there is a value; panics with `what` after the time-out.
 pub async fn eventually<T>(what: &str, timeout: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A node of the fleet: makes reports of which everything is known, keeps what is not acknowledged,
+//! A node of the fleet: makes reports with known content, keeps what is not acknowledged,
 //! and sends it, oldest first, until it is.
 
 use std::collections::VecDeque;
@@ -26,14 +26,14 @@ const MINUTE_MS: i64 = 60_000;
 const SPOOL_MS: i64 = 3 * 3_600_000;
 /// States that a pipeline may be in.
 const STATES: [&str; 4] = ["RUNNING", "DEGRADED", "CRASHED", "STOPPED"];
-/// Components of each pipeline between its source and its sink: enough that what gathers in a short
-/// life is more rows than a collector writes at once.
+/// Components of each pipeline between its source and its sink: enough that a short run collects
+/// more rows than a collector writes at once.
 pub const TRANSFORMS: usize = 20;
 /// Between two reports, milliseconds at most.
 const MAX_PAUSE_MS: u64 = 160;
 /// Reports in a request at most.
 const MAX_BATCH: usize = 20;
-/// A node has no more lives than this waiting: the collector remembers eight.
+/// Boots of a node with waiting reports at most: the collector keeps eight.
 const MAX_BOOTS_WAITING: usize = 3;
 /// The waits of an agent after a failure: short, so that requests arrive in every phase of a collector's start.
 const RETRY: BackoffPolicy = BackoffPolicy {
@@ -51,7 +51,7 @@ struct Waiting {
     cells: Vec<((String, UnixMillis), Cell)>,
 }
 
-/// What waits, shared by the one who makes reports and the one who sends them.
+/// Waiting reports, shared by the task that makes reports and the one that sends them.
 #[derive(Clone, Debug, Default)]
 struct Queue(Arc<Mutex<VecDeque<Waiting>>>);
 
@@ -83,7 +83,7 @@ struct Maker {
     past: Option<(UnixMillis, u32)>,
 }
 
-/// Runs a node until it is told to stop and everything is acknowledged.
+/// Runs a node until it is stopped and everything is acknowledged.
 pub async fn run(
     node: NodeClient,
     pipelines: Vec<String>,
@@ -123,7 +123,7 @@ impl Maker {
         }
     }
 
-    /// A new life of the agent; it may have been away for hours with reports in its spool.
+    /// Starts a new boot of the agent; it may have been down for hours with reports in its spool.
     fn begin_life(&mut self) {
         self.boot = BootId(Uuid::now_v7());
         self.seq = 0;
@@ -182,7 +182,7 @@ fn line(node: &NodeClient, pipeline: &str, number: u64) -> String {
     format!("{} {pipeline} {number}", node.id)
 }
 
-/// The number of a line, and whose it is.
+/// The place and the number of a line.
 pub fn read_line(line: &str) -> Option<(super::ledger::Place, u64)> {
     let mut words = line.split(' ');
     let (node, pipeline, number) = (words.next()?, words.next()?, words.next()?);

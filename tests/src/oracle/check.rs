@@ -1,4 +1,4 @@
-//! Compares what the query API tells with the ledger.
+//! Compares the query API with the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::harness::{Answer, ApiClient};
 /// Longest time that a query may be put off, after a crash of the database.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Between two looks at everything.
+/// Between two checks of everything.
 const PAUSE: Duration = Duration::from_millis(20);
 
 const HOUR_MS: i64 = 3_600_000;
@@ -25,7 +25,7 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 /// Differences that a failure shows.
 const SHOWN: usize = 6;
 
-/// Whom to ask, and for what.
+/// Compares one collector.
 #[derive(Clone, Debug)]
 pub struct Checker {
     /// One that sees everything.
@@ -41,7 +41,7 @@ pub struct Checker {
 /// Lines and changes as they are stored, with their sequence numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// Numbers of lines, by who said them, in their order.
+    /// Numbers of lines by their place, in order.
     pub lines: BTreeMap<Place, Vec<(u64, u64)>>,
     /// Changes of pipelines' states.
     pub changes: BTreeSet<(u64, (Place, Change))>,
@@ -56,7 +56,7 @@ impl Stored {
 }
 
 impl Checker {
-    /// [`Self::check_bounds`] until told to stop, also while the collector dies and comes back.
+    /// [`Self::check_bounds`] until it is stopped, also while the collector restarts.
     pub async fn check_all_the_time(self, ledger: SharedLedger, stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             self.check_bounds(&ledger).await;
@@ -64,19 +64,19 @@ impl Checker {
         }
     }
 
-    /// While reports come: everything acknowledged is told, and nothing that was not made.
+    /// While reports arrive: queries return everything acknowledged, and nothing that was not made.
     pub async fn check_bounds(&self, ledger: &SharedLedger) {
         let durable = ledger.open().durable.clone();
-        let told = self.cells("minute").await;
+        let returned = self.cells("minute").await;
         let made = ledger.open().made.clone();
         let nothing = Cell::default();
         let too_much = |(key, cell): &(&_, &Cell)| !cell.is_within(*made.get(*key).unwrap_or(&nothing));
-        let lost = |(key, cell): &(&_, &Cell)| !cell.is_within(*told.get(*key).unwrap_or(&nothing));
-        let doubled: Vec<_> = told.iter().filter(too_much).take(SHOWN).collect();
-        assert!(doubled.is_empty(), "more is told than was ever sent: {doubled:#?}");
+        let lost = |(key, cell): &(&_, &Cell)| !cell.is_within(*returned.get(*key).unwrap_or(&nothing));
+        let doubled: Vec<_> = returned.iter().filter(too_much).take(SHOWN).collect();
+        assert!(doubled.is_empty(), "queries return more than was sent: {doubled:#?}");
         let lost: Vec<_> =
-            durable.iter().filter(lost).map(|(key, cell)| (key, cell, told.get(key))).take(SHOWN).collect();
-        assert!(lost.is_empty(), "less is told than was acknowledged: {lost:#?}");
+            durable.iter().filter(lost).map(|(key, cell)| (key, cell, returned.get(key))).take(SHOWN).collect();
+        assert!(lost.is_empty(), "queries return less than was acknowledged: {lost:#?}");
     }
 
     /// When everything is acknowledged: all is there, once.
@@ -104,7 +104,7 @@ impl Checker {
         for (place, expected) in &ledger.changes {
             assert_eq!(&changes.remove(place).unwrap_or_default(), expected, "changes of {place:?}");
         }
-        assert!(changes.is_empty(), "changes of nobody: {changes:?}");
+        assert!(changes.is_empty(), "changes of unknown places: {changes:?}");
         stored
     }
 
@@ -148,11 +148,11 @@ impl Checker {
         let mut stored = Stored::default();
         for item in self.list(&format!("/api/v1/logs?from={}&limit=1000", self.from)).await {
             let line = text(&item["line"]);
-            let (place, number) = read_line(&line).unwrap_or_else(|| panic!("nobody said {line:?}"));
+            let (place, number) = read_line(&line).unwrap_or_else(|| panic!("a line of no node: {line:?}"));
             let seq = item["seq"].as_u64().expect("a line has a number");
             stored.lines.entry(place).or_default().push((seq, number));
         }
-        // Whatever order they are told in, this one is that of the feed.
+        // In the order of the feed.
         stored.lines.values_mut().for_each(|lines| lines.sort_unstable());
         for item in self.list(&format!("/api/v1/status-changes?from={}&limit=1000", self.from)).await {
             if let Some(change) = change_of(&item) {
@@ -195,7 +195,7 @@ impl Checker {
     }
 }
 
-/// A pipeline's change, of what the feed or a query tells; a node's is nothing here.
+/// The change of a pipeline in an event or a query; a node's change is none here.
 pub fn change_of(event: &Value) -> Option<(Place, Change)> {
     let pipeline = event["pipelineId"].as_str()?;
     let node = text(&event["nodeId"]).parse().expect("a node's id is a UUID");
@@ -204,11 +204,11 @@ pub fn change_of(event: &Value) -> Option<(Place, Change)> {
     Some(((node, pipeline.to_owned()), change))
 }
 
-fn assert_same(what: &str, told: &Cells, made: &Cells) {
-    let keys: BTreeSet<_> = told.keys().chain(made.keys()).collect();
-    let different: Vec<_> = keys.into_iter().filter(|key| told.get(*key) != made.get(*key)).collect();
-    let shown: Vec<_> = different.iter().take(SHOWN).map(|key| (key, told.get(*key), made.get(*key))).collect();
-    assert!(different.is_empty(), "{} {what} are wrong; told and made: {shown:#?}", different.len());
+fn assert_same(what: &str, returned: &Cells, made: &Cells) {
+    let keys: BTreeSet<_> = returned.keys().chain(made.keys()).collect();
+    let different: Vec<_> = keys.into_iter().filter(|key| returned.get(*key) != made.get(*key)).collect();
+    let shown: Vec<_> = different.iter().take(SHOWN).map(|key| (key, returned.get(*key), made.get(*key))).collect();
+    assert!(different.is_empty(), "{} {what} are wrong; returned and made: {shown:#?}", different.len());
 }
 
 fn text(value: &Value) -> String {

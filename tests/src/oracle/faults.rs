@@ -1,4 +1,4 @@
-//! What happens to the collector: it is killed, its database crashes, its disk is full.
+//! The faults of a collector: it is killed, its database crashes, its disk is full.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,35 +13,35 @@ use tokio::time::sleep;
 use crate::clock;
 use crate::harness::{TestCollector, TestPostgres};
 
-/// Minutes become rows a second after their end.
-const FOLD_AFTER_MS: i64 = 1_000;
-/// A minute's end that is so near is waited for.
+/// The collector writes minutes into rows a second after their end.
+const FLUSH_AFTER_MS: i64 = 1_000;
+/// A minute's end within this time is waited for.
 const NEAR_MS: i64 = 8_000;
 const MINUTE_MS: i64 = 60_000;
 /// How long the disk stays full, milliseconds.
 const FULL_MS: std::ops::Range<u64> = 1_500..3_000;
 
-/// Lives through it, with those who do it.
+/// Applies faults to a collector.
 #[derive(Debug)]
 pub struct Faults {
-    /// What it happens to.
+    /// The collector.
     pub collector: TestCollector,
-    /// Its database, unless that is SQLite's.
+    /// Its database on PostgreSQL; none on SQLite.
     pub server: Option<Arc<TestPostgres>>,
-    /// Whether its data have a disk for themselves.
+    /// Whether its data are on a separate disk.
     pub has_disk: bool,
-    /// Who decides.
+    /// Selects the faults.
     pub random: StdRng,
 }
 
 impl Faults {
-    /// Lets it live for a while: a moment, so that it dies in its start's work, some seconds, or until
+    /// Lets it run for a while: a moment, so that it is killed during its start, some seconds, or until
     /// a minute's end has just passed.
     pub async fn let_run(&mut self) {
         let ms = |random: &mut StdRng, range: std::ops::Range<u64>| Duration::from_millis(random.random_range(range));
-        let to_fold = (FOLD_AFTER_MS - clock::now_ms()).rem_euclid(MINUTE_MS);
+        let to_flush = (FLUSH_AFTER_MS - clock::now_ms()).rem_euclid(MINUTE_MS);
         let life = match self.random.random_range(0..4) {
-            _ if to_fold < NEAR_MS => Duration::from_millis(to_fold.unsigned_abs()) + ms(&mut self.random, 0..1_500),
+            _ if to_flush < NEAR_MS => Duration::from_millis(to_flush.unsigned_abs()) + ms(&mut self.random, 0..1_500),
             0 => ms(&mut self.random, 20..400),
             1 => ms(&mut self.random, 100..1_500),
             _ => ms(&mut self.random, 500..3_000),
@@ -49,8 +49,8 @@ impl Faults {
         sleep(life).await;
     }
 
-    /// SIGKILL, some time without anybody, and a new start. A database server is there for it now and
-    /// then crashes alone, or dies together with the collector.
+    /// Kills the collector and starts it again after a while. A database server sometimes crashes alone, or
+    /// together with the collector.
     pub async fn kill(&mut self) {
         let gone = Duration::from_millis(self.random.random_range(0..1_200));
         let Some(server) = self.server.clone() else {
@@ -60,14 +60,14 @@ impl Faults {
         };
         let of_server = |crash: fn(&TestPostgres)| {
             let server = Arc::clone(&server);
-            async move { tokio::task::spawn_blocking(move || crash(&server)).await.expect("the server obeys") }
+            async move { tokio::task::spawn_blocking(move || crash(&server)).await.expect("the server does it") }
         };
         match self.random.random_range(0..4) {
             0 => {
                 of_server(TestPostgres::crash).await;
                 sleep(gone).await;
                 of_server(TestPostgres::restart).await;
-                assert!(self.collector.is_alive(), "a crash of the database is none of the collector");
+                assert!(self.collector.is_alive(), "a crash of the database does not end the collector");
                 self.collector.kill().await;
             }
             1 => {
@@ -84,7 +84,7 @@ impl Faults {
         self.collector.run().await;
     }
 
-    /// The disk is full for a while, and now and then the collector dies of something else meanwhile.
+    /// Fills the disk for a while; sometimes the collector is killed meanwhile.
     pub async fn fill_disk(&mut self) {
         if !self.has_disk {
             return;
@@ -106,6 +106,6 @@ impl Faults {
         if dies {
             self.collector.run().await;
         }
-        assert!(self.collector.is_alive(), "a full disk ends nobody");
+        assert!(self.collector.is_alive(), "a full disk does not end the collector");
     }
 }

@@ -1,4 +1,4 @@
-//! What the fleet has counted, said and changed: what must stand in the collector in the end.
+//! What the fleet has counted, written and changed: the expected content of the collector at the end.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub struct Cell {
     pub counts: Counts,
     /// Reports with a sample.
     pub samples: u64,
-    /// Reports whose scrape had failed.
+    /// Reports with a failed scrape.
     pub gaps: u64,
 }
 
@@ -71,9 +71,9 @@ pub struct Ledger {
     pub reports: u64,
     /// Requests that had no good answer.
     pub failures: u64,
-    /// Requests that were told to come back.
+    /// Requests that were answered 5xx.
     pub put_off: u64,
-    /// Lives of agents.
+    /// Boots of agents.
     pub boots: u64,
 }
 

@@ -1,10 +1,10 @@
-//! The oracle: a fleet of which every count, line and change is known reports through a bad network
-//! to a collector that is killed again and again, and in the end everything is there, once.
+//! The oracle: a fleet with known counts, lines and changes reports through a bad network
+//! to a collector that is killed repeatedly, and at the end the collector has everything once.
 //!
-//! The nodes do as agents do: what is not acknowledged is kept and sent again, oldest first, under
-//! the boot it was made in. Reports of several hours come late, so that hours and days are summed
-//! again. What is told is asked of the query API alone, while it runs and after a clean restart;
-//! how a collector keeps it is its own matter.
+//! The nodes behave like agents: they keep what is not acknowledged and send it again, oldest first, under
+//! its original boot. Reports of several hours arrive late, so that hours and days are summed
+//! again. It asks the query API only, during the run and after a clean restart;
+//! how a collector stores the data can change without it.
 
 pub mod agent;
 pub mod check;
@@ -31,7 +31,7 @@ use crate::clock;
 use crate::harness::agent::can_mount;
 use crate::harness::{ApiClient, ChaosProxy, FaultSchedule, Feed, NodeClient, TestCollector, TestPostgres};
 
-/// Environment variable with a seed that a failing run has told.
+/// Environment variable with the seed that a failing run printed.
 pub const SEED: &str = "SYSTOLE_ORACLE_SEED";
 
 const NODES: usize = 4;
@@ -39,49 +39,49 @@ const NODES: usize = 4;
 const OWN_PIPELINES: usize = 2;
 /// A pipeline that all nodes have.
 const SHARED: &str = "shared";
-/// Room for the database of a collector whose disk is filled.
+/// Size of the disk of a collector whose disk is filled.
 const DISK_BYTES: u64 = 512 << 20;
-/// A collector that looks at its disk refuses in time; what happens to one that does not is asked here.
+/// The disk guard refuses reports before the disk is full; this run tests a collector without it.
 const NO_GUARD: &str = "low_disk_warn_bytes = 0\nlow_disk_stop_bytes = 0\n";
-/// Who asks all the time, so that somebody does whatever the collector is at.
+/// Readers that query all the time, so that every phase of the collector has a query.
 const READERS: usize = 2;
 /// Until everything that waits is acknowledged, in a calm network.
 const DRAINED: Duration = Duration::from_secs(90);
 const HOURS_BACK_MS: i64 = 5 * 3_600_000;
 
-/// What is to happen.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Decides everything but time.
     pub seed: u64,
     /// How often the collector is killed.
     pub kills: usize,
-    /// How often the disk is full for a while; SQLite only, where a process can have a disk of its own.
+    /// How often the disk is full for a while; SQLite only, where a process can have a separate disk.
     pub full_disks: usize,
     /// A server that may be crashed; else the collector is on SQLite.
     pub server: Option<Arc<TestPostgres>>,
 }
 
-/// What has happened.
+/// The result of a run.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct Outcome {
     /// Reports made, all of them found.
     pub reports: u64,
     /// Lines.
     pub lines: u64,
     /// Changes of state.
     pub changes: u64,
-    /// Of these events, those that the subscriber missed and was told so.
+    /// Events that the subscriber missed and that lie in announced gaps.
     pub events_in_gaps: u64,
-    /// Lives of agents.
+    /// Boots of agents.
     pub boots: u64,
-    /// Requests without an answer, and those that were told to come back.
+    /// Requests without a response, and those answered 5xx.
     pub failed_requests: (u64, u64),
     /// Whether the disk was full for a while.
     pub disk_was_full: bool,
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (failed, put_off) = self.failed_requests;
         write!(
@@ -94,16 +94,16 @@ impl fmt::Display for Told {
 }
 
 impl Plan {
-    /// By the seed of the environment, or else by a new one; a failing run tells which it was.
+    /// With the seed of the environment, or else a new one; a failing run prints it.
     pub fn new(kills: usize, full_disks: usize, server: Option<Arc<TestPostgres>>) -> Self {
         let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
         Plan { seed: given.unwrap_or_else(rand::random), kills, full_disks, server }
     }
 }
 
-/// Does it, and panics when something is lost, doubled, or out of order.
-pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
-    let _seed = TellSeed(plan.seed);
+/// Runs it; panics when something is lost, repeated, or out of order.
+pub async fn run(plan: Plan, bar: &ProgressBar) -> Outcome {
+    let _seed = PrintSeed(plan.seed);
     let mut random = StdRng::seed_from_u64(plan.seed);
     let from = clock::now_ms() - HOURS_BACK_MS;
     let has_disk = plan.full_disks > 0 && plan.server.is_none() && can_mount().await;
@@ -127,7 +127,7 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
     let mut checker = Checker { viewer, pipelines: vec![SHARED.to_owned()], nodes: Vec::new(), from };
     let mut fleet = JoinSet::new();
     for number in 0..NODES {
-        // A client of its own, so that nodes share no connection.
+        // A separate client, so that nodes share no connection.
         let client = ApiClient::new(&proxy.url());
         let node = NodeClient::enroll_with(&client, token.token.reveal(), &format!("n{number}")).await;
         let own: Vec<String> = (0..OWN_PIPELINES).map(|pipeline| format!("own-{number}-{pipeline}")).collect();
@@ -150,10 +150,10 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
             faults.fill_disk().await;
         }
         if let Some(ended) = fleet.try_join_next() {
-            ended.expect("no node has a reason to complain");
+            ended.expect("no node panics");
         }
         if let Some(ended) = readers.try_join_next() {
-            ended.expect("no reader has a reason to complain");
+            ended.expect("no reader panics");
         }
         bar.set_position(kill as u64);
     }
@@ -163,7 +163,7 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
     proxy.set_schedule(FaultSchedule::CALM);
     let drained = async {
         while let Some(ended) = fleet.join_next().await {
-            ended.expect("no node has a reason to complain");
+            ended.expect("no node panics");
         }
     };
     timeout(DRAINED, drained).await.expect("everything that waits is acknowledged in time");
@@ -172,14 +172,14 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
     assert_eq!(ledger.durable, ledger.made);
     let stored = checker.check_all(&ledger).await;
     leave.send_replace(true);
-    let mut feed = watching.await.expect("a subscriber has no reason to complain");
+    let mut feed = watching.await.expect("the subscriber does not panic");
     let events_in_gaps = watcher::check(&mut feed, &stored).await;
     drop(feed);
 
     faults.collector.stop().await;
     faults.collector.run().await;
     assert_eq!(checker.check_all(&ledger).await, stored, "a clean restart changes nothing");
-    Told {
+    Outcome {
         reports: ledger.reports,
         lines: ledger.lines.values().sum(),
         changes: stored.changes.len() as u64,
@@ -190,18 +190,18 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Told {
     }
 }
 
-/// Tells the seed of a run that fails.
-struct TellSeed(u64);
+/// Prints the seed of a run that fails.
+struct PrintSeed(u64);
 
-impl Drop for TellSeed {
+impl Drop for PrintSeed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tell(&format!("---- oracle: {SEED}={} does the same again ----\n", self.0));
+            print(&format!("---- oracle: {SEED}={} repeats this run ----\n", self.0));
         }
     }
 }
 
 #[expect(clippy::print_stderr, reason = "the output of a failing test")]
-fn tell(text: &str) {
+fn print(text: &str) {
     eprint!("{text}");
 }

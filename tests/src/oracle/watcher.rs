@@ -1,4 +1,4 @@
-//! A subscriber that is cut off again and again and goes on where it was.
+//! A subscriber that disconnects repeatedly and continues after its last id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::harness::{Feed, eventually_true};
 /// The types that are never lost without a gap.
 pub const TYPES: &str = "types=status_change,log_entry";
 
-/// How often the connection is looked at.
+/// How often the connection is polled.
 const LOOK: Duration = Duration::from_millis(20);
-/// A subscriber leaves by itself after this time at most, milliseconds.
+/// A subscriber disconnects after this time at most, milliseconds.
 const MAX_STAY_MS: u64 = 5_000;
 /// Until what was replayed is there.
 const CAUGHT_UP: Duration = Duration::from_secs(60);
 
-/// Watches until told to stop.
+/// Watches until it is stopped.
 pub async fn watch(mut feed: Feed, seed: u64, stop: watch::Receiver<bool>) -> Feed {
     let mut random = StdRng::seed_from_u64(seed);
     let mut leaves = Instant::now();
@@ -33,7 +33,7 @@ pub async fn watch(mut feed: Feed, seed: u64, stop: watch::Receiver<bool>) -> Fe
             leaves = Instant::now() + Duration::from_millis(random.random_range(200..MAX_STAY_MS));
         }
         if feed.has_ended() {
-            // Nobody is there while the collector is dead.
+            // There is no answer while the collector is down.
             feed.try_resume().await;
         }
         sleep(LOOK).await;
@@ -42,7 +42,7 @@ pub async fn watch(mut feed: Feed, seed: u64, stop: watch::Receiver<bool>) -> Fe
 }
 
 /// Asserts that the subscriber had each event that is stored once and in order, but for announced gaps.
-/// Gives the number of events in gaps.
+/// Returns the number of events in gaps.
 pub async fn check(feed: &mut Feed, stored: &Stored) -> u64 {
     if feed.has_ended() {
         feed.resume().await;
@@ -77,7 +77,7 @@ pub async fn check(feed: &mut Feed, stored: &Stored) -> u64 {
         }
         assert_eq!(came.next(), None, "{place:?}: a line came that is not stored, or not in its turn");
     }
-    assert!(lines.is_empty(), "lines of nobody: {:?}", lines.keys());
+    assert!(lines.is_empty(), "lines of unknown places: {:?}", lines.keys());
 
     let mut came = BTreeSet::new();
     for event in feed.events_of("status_change") {

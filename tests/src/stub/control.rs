@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_has_defaults_and_refuses_what_it_does_not_know() {
+    fn control_request_has_defaults_and_refuses_unknown_keys() {
         assert_eq!(Command::parse("flood?lines=7"), Some(Command::Flood(7)));
         assert_eq!(Command::parse("crash"), Some(Command::Crash(1, 0)));
         assert_eq!(

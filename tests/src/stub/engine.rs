@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_is_sent_or_discarded() {
+    fn events_are_sent_or_discarded() {
         let start = Instant::now();
         let mut engine = engine(&["--rate", "100", "--errors-every", "10", "--discard-every", "7"], start);
         assert!(engine.advance(start + Duration::from_secs(10)));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_counted_during_a_pause_and_nothing_is_made_up_for_later() {
+    fn paused_engine_counts_nothing_then_or_later() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut engine = engine(&["--rate", "100"], start);

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_that_of_a_real_vector() {
+    fn exposition_line_equals_vectors() {
         // From the recording of Vector 0.58, with this program's ids and numbers.
         let expected = "vector_component_sent_bytes_total{component_id=\"out\",component_kind=\"sink\",\
                         component_type=\"blackhole\",host=\"stub\",protocol=\"blackhole\"} 163 1795199008307";
@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_discards_appear_with_the_first() {
+    fn error_series_appear_with_the_first_error() {
         assert!(!page(9, &["--errors-every", "10"]).contains("component_errors_total"));
         let page = page(10, &["--errors-every", "10"]);
         assert!(page.contains("vector_component_errors_total{") && page.contains("intentional=\"false\""));
     }
 
     #[test]
-    fn every_line_is_a_comment_or_a_sample_with_a_timestamp() {
+    fn exposition_has_only_comments_and_timed_samples() {
         for line in page(100, &["--tap", "--components", "7"]).lines() {
             let sample = line.ends_with(" 1795199008307") && line.contains("host=\"stub\"");
             assert!(line.starts_with("# HELP vector_") || line.starts_with("# TYPE vector_") || sample, "{line}");

@@ -10,8 +10,8 @@
 //! or several times. The port of the metrics is the `address` below `vf_metrics_exporter` (or below
 //! `prometheus_exporter`) in one of the files, or the flag `--metrics-address`; port 0 takes a free
 //! one, the totals tell which. Every flag of [`args::Flags`] can also stand in a configuration file
-//! as a comment `# stub: rate=100`, which the real Vector passes over; `# stub: invalid` makes the
-//! file an invalid one.
+//! as a comment `# stub: rate=100`, which the real Vector passes over; `# stub: invalid` (or
+//! `# stub: invalid=VARIANT`) makes the file an invalid one.
 //!
 //! # Control
 //!

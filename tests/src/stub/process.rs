@@ -76,7 +76,7 @@ fn validate(files: &[PathBuf]) -> ExitCode {
         match read_config(file) {
             Ok(_) => log.raw(format!("√ Loaded [{file:?}]\n").as_bytes()),
             Err(error) => {
-                log.raw(format!("Failed to load [{file:?}]\n---\nx {error:#}\n").as_bytes());
+                log.raw(format!("Failed to load [{file:?}]\n{}\nx {error:#}\n", "-".repeat(80)).as_bytes());
                 return ExitCode::from(EXIT_CONFIG);
             }
         }

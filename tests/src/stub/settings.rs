@@ -89,8 +89,9 @@ impl Settings {
 /// Reads a configuration file and refuses one that says it is invalid.
 pub fn read_config(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    if stub_comments(&text).any(|comment| comment == "invalid") {
-        bail!("{}: unknown variant `nonsense` in `sources.demo_in`", path.display());
+    if let Some(what) = stub_comments(&text).find_map(|comment| comment.strip_prefix("invalid")) {
+        let variant = what.strip_prefix('=').unwrap_or("nonsense");
+        bail!("{}: unknown variant `{variant}` in `sources.demo_in`", path.display());
     }
     Ok(text)
 }
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exporters_address_is_found_and_not_the_apis() {
+    fn settings_find_the_exporters_address() {
         let sidecar = "api:\n  enabled: true\n  address: 127.0.0.1:8688\nsinks:\n  vf_metrics_exporter:\n    \
                        type: prometheus_exporter\n    address: \"127.0.0.1:8689\"\n";
         assert_eq!(exporter_address(sidecar), Some("127.0.0.1:8689".parse().unwrap()));
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_sets_a_flag_that_the_command_line_leaves_open() {
+    fn comment_sets_flags_missing_on_the_command_line() {
         let file = directives("sources: {}\n# stub: rate=7.5\n  # stub: paused\n# stub: components=9\n").unwrap();
         assert!(file.paused);
         let line = Flags { components: Some(5), ..Flags::default() };

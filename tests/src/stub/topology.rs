@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_counted_between_a_scrape_and_a_reset_is_not_exposed() {
+    fn reset_hides_events_since_the_last_scrape() {
         let mut series = Series::new(Metric::SentEvents, "");
         series.add(5);
         series.expose();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_absent_until_the_first() {
+    fn errors_are_absent_before_the_first() {
         let mut series = Series::new(Metric::Errors, "");
         assert_eq!(series.value(), None);
         series.add(1);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_series_comes_back_at_zero() {
+    fn dropped_series_returns_at_zero() {
         let mut series = Series::new(Metric::SentEvents, "");
         series.add(5);
         series.drop_out();

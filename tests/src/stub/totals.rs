@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_totals_go_on_over_the_lives_of_the_process() {
+    fn totals_continue_over_process_runs() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("totals.json");
         assert_eq!(Totals::read(&path).unwrap(), None);
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn scrapes_are_read_up_to_the_one_that_is_being_written() {
+    fn scrape_log_is_read_up_to_its_last_full_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("totals.json");
         assert_eq!(Scrape::read(&path).unwrap(), []);

@@ -1,4 +1,4 @@
-//! Backups of a busy collector, and what comes of them when they are restored.
+//! Backups of a busy collector, and their restore.
 
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn refusal(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Reports one after the other until told to stop: each counts once and says its number.
+/// Sends reports until it is stopped: each counts once and contains its number.
 async fn report_until_told(mut node: NodeClient, stop: watch::Receiver<bool>, done: watch::Sender<u64>) -> NodeClient {
     while !*stop.borrow() {
         let line = node.next_seq.to_string();
@@ -42,7 +42,7 @@ async fn report_until_told(mut node: NodeClient, stop: watch::Receiver<bool>, do
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restored_collector_has_one_moment_of_the_backup_and_everything_that_came_after() {
+async fn restore_returns_one_moment_and_reports_continue() {
     let mut collector = TestCollector::start().await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let viewer = collector.viewer().await;
@@ -68,14 +68,14 @@ async fn a_restored_collector_has_one_moment_of_the_backup_and_everything_that_c
     assert!((20..=at_backup).contains(&kept), "{kept} of {at_backup}");
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(kept), "all tables are of the same moment");
 
-    // What the agent has forgotten since is gone, and told; what it sends from now on is not.
+    // Reports that the agent has already removed are missing and become a gap; later ones are accepted.
     let ack = node.report(vec![running(PIPELINE, distinct_counts(1_000))]).await;
     let missing = ack.missing.expect("a hole");
     assert_eq!((missing.from, missing.to), (kept + 1, last));
     assert_eq!(ack.durable_seq, last + 1);
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(kept + 1_000));
 
-    // The numbers that follow are given anew: an id of before would hide them.
+    // The next events reuse numbers: an id of the old database would skip them.
     let mut feed = Feed::open_after(&viewer, "", Some(&id.to_string())).await;
     feed.wait_for("a reset", SOON, |event| event.kind == "reset").await;
     let hello = feed.wait_for("hello", SOON, |event| event.kind == "hello").await;
@@ -84,7 +84,7 @@ async fn a_restored_collector_has_one_moment_of_the_backup_and_everything_that_c
 }
 
 #[tokio::test]
-async fn what_is_no_whole_backup_is_refused_and_the_database_stays() {
+async fn restore_refuses_damaged_or_foreign_files() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
@@ -113,7 +113,7 @@ async fn what_is_no_whole_backup_is_refused_and_the_database_stays() {
     Database::execute(&Place::File(later.clone()), version);
     let live = copy("live.db");
     std::fs::write(collector.directory().join("live.db-wal"), "x").unwrap();
-    for (file, told) in [
+    for (file, message) in [
         (&spoilt, "is damaged"),
         (&cut, "is damaged"),
         (&text, "not a SQLite database"),
@@ -124,14 +124,14 @@ async fn what_is_no_whole_backup_is_refused_and_the_database_stays() {
     ] {
         let refused = refusal(&restore(&collector, file, &["--force"]).await);
         let name = file.file_name().unwrap().to_string_lossy();
-        assert!(refused.contains(told) && refused.contains(&*name), "{name}: {refused}");
+        assert!(refused.contains(message) && refused.contains(&*name), "{name}: {refused}");
     }
     let database = collector.data_dir().join("collector.db");
     assert!(refusal(&restore(&collector, &database, &["--force"]).await).contains("the database itself"));
     assert!(refusal(&restore(&collector, &file, &[]).await).contains("--force"), "there is data");
     assert_eq!(std::fs::read(&file).unwrap(), whole, "a backup is only read");
 
-    // Somebody who waits inside would go on writing into what is not there any more.
+    // A connection that waits would write into the replaced file.
     let held = Database::hold_writes(&collector.database());
     assert!(refusal(&restore(&collector, &file, &["--force"]).await).contains("another command"));
     drop(held);
@@ -144,7 +144,7 @@ async fn what_is_no_whole_backup_is_refused_and_the_database_stays() {
 }
 
 #[tokio::test]
-async fn a_backup_is_private_and_takes_the_place_of_nothing_by_itself() {
+async fn backup_is_private_and_overwrites_only_with_force() {
     let mut collector = TestCollector::start().await;
     let file = backup(&collector).await;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -175,8 +175,8 @@ async fn a_backup_is_private_and_takes_the_place_of_nothing_by_itself() {
     // The old database is kept, with what is not in the backup.
     node.report(vec![running(PIPELINE, distinct_counts(2))]).await;
     collector.stop().await;
-    let told = collector.cli(&["restore", &text, "--force"]).await;
-    let aside = told.lines().find_map(|line| line.strip_prefix("the database as it was before is ")).unwrap();
+    let message = collector.cli(&["restore", &text, "--force"]).await;
+    let aside = message.lines().find_map(|line| line.strip_prefix("the database as it was before is ")).unwrap();
     let mut aside = Database::open(&Place::File(aside.into()));
     assert_eq!(aside.minute_sums(PIPELINE), distinct_counts(3));
     collector.run().await;
@@ -184,7 +184,7 @@ async fn a_backup_is_private_and_takes_the_place_of_nothing_by_itself() {
 }
 
 #[tokio::test]
-async fn a_backup_is_restored_where_there_is_no_database_or_an_unused_one_without_force() {
+async fn restore_needs_no_force_without_data() {
     let mut first = TestCollector::start().await;
     let mut node = NodeClient::enroll(&first, None, "n1").await;
     node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
@@ -205,26 +205,26 @@ async fn a_backup_is_restored_where_there_is_no_database_or_an_unused_one_withou
     assert_eq!(nodes.len(), 1, "tokens and nodes are those of the backup");
 }
 
-/// Shows nothing where only root could be somebody else.
+/// Tests nothing unless it runs as root.
 #[tokio::test]
-async fn what_root_restores_belongs_to_the_collectors_user() {
+async fn restore_as_root_keeps_the_collectors_user() {
     if !nix::unistd::Uid::effective().is_root() {
         return;
     }
-    const SOMEBODY: u32 = 65_534;
+    const OTHER_USER: u32 = 65_534;
     let mut collector = TestCollector::start().await;
     let file = backup(&collector).await;
     collector.stop().await;
     let data = collector.data_dir();
     let owner = |name: &str| std::fs::metadata(data.join(name)).unwrap().uid();
     for name in ["", "collector.db", "collector.db.lock"] {
-        chown(data.join(name), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        chown(data.join(name), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
     }
     collector.cli(&["restore", &file.display().to_string(), "--force"]).await;
-    assert_eq!((owner("collector.db"), owner("collector.db.lock")), (SOMEBODY, SOMEBODY));
+    assert_eq!((owner("collector.db"), owner("collector.db.lock")), (OTHER_USER, OTHER_USER));
     for name in ["collector.db", "collector.db.lock"] {
         std::fs::remove_file(data.join(name)).unwrap();
     }
     collector.cli(&["restore", &file.display().to_string()]).await;
-    assert_eq!((owner("collector.db"), owner("collector.db.lock")), (SOMEBODY, SOMEBODY));
+    assert_eq!((owner("collector.db"), owner("collector.db.lock")), (OTHER_USER, OTHER_USER));
 }

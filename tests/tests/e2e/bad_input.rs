@@ -10,8 +10,12 @@ use systole_tests::harness::collector::counts;
 use systole_tests::harness::database::Database;
 use systole_tests::harness::node::{Encoding, to_json};
 use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
-use systole_tests::harness::{Answer, NodeClient, TestCollector};
+use systole_tests::harness::{Answer, Feed, NodeClient, TestCollector};
 use systole_tests::stub::totals::Counts;
+
+const SOON: Duration = Duration::from_secs(30);
+/// The database answers a writer that waits for a lock after 10 s.
+const BEFORE_THE_DATABASE: Duration = Duration::from_secs(8);
 
 /// A collector with a node that has reported once.
 async fn setup() -> (TestCollector, NodeClient) {
@@ -21,7 +25,7 @@ async fn setup() -> (TestCollector, NodeClient) {
     (collector, node)
 }
 
-/// A good request as JSON, to be spoilt.
+/// A valid request as JSON, to be changed.
 fn good(node: &NodeClient) -> Value {
     let pipelines = vec![running("good", distinct_counts(1)), running("victim", distinct_counts(1))];
     let request = node.request_of(vec![report(node.next_seq, clock::now_ms(), pipelines)]);
@@ -36,7 +40,7 @@ fn assert_refused(name: &str, answer: &Answer) {
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_read_is_refused_whole_and_the_next_good_one_is_taken() {
+async fn unreadable_request_is_refused_whole() {
     let (mut collector, mut node) = setup().await;
     let before = Database::open(&collector.database()).footprint();
     let spoilt = |path: &str, value: Value| {
@@ -78,7 +82,7 @@ async fn a_request_that_cannot_be_read_is_refused_whole_and_the_next_good_one_is
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_or_explodes_or_is_torn_is_refused() {
+async fn oversized_and_torn_bodies_are_refused() {
     let (mut collector, mut node) = setup().await;
     let before = Database::open(&collector.database()).footprint();
     let body = to_json(&good(&node));
@@ -117,7 +121,7 @@ async fn a_body_that_is_too_large_or_explodes_or_is_torn_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_just_below_the_limit_is_taken() {
+async fn body_at_the_limit_is_accepted() {
     let (mut collector, mut node) = setup().await;
     let body = to_json(&node.next_request(vec![running("good", distinct_counts(2))]));
     let padded = [b" ".repeat(MAX_BODY_BYTES - body.len()), body].concat();
@@ -129,7 +133,7 @@ async fn a_body_just_below_the_limit_is_taken() {
 }
 
 #[tokio::test]
-async fn bodies_that_wait_for_the_database_are_bounded_in_bytes_and_the_rest_is_told_to_come_back() {
+async fn waiting_bodies_are_bounded_in_bytes() {
     let (mut collector, node) = setup().await;
     let mut body = to_json(&good(&node));
     body.resize(MAX_BODY_BYTES, b' ');
@@ -143,8 +147,8 @@ async fn bodies_that_wait_for_the_database_are_bounded_in_bytes_and_the_rest_is_
         tokio::spawn(async move { answers.send(Answer::of(request).await).await });
     }
     drop(answers);
-    let first = tokio::time::timeout(Duration::from_secs(8), answered.recv()).await;
-    let first = first.expect("one too many is told at once").expect("an answer");
+    let first = tokio::time::timeout(BEFORE_THE_DATABASE, answered.recv()).await;
+    let first = first.expect("the surplus body is refused at once").expect("an answer");
     first.problem(503);
     drop(held);
     let mut taken = 0;
@@ -157,7 +161,7 @@ async fn bodies_that_wait_for_the_database_are_bounded_in_bytes_and_the_rest_is_
 }
 
 #[tokio::test]
-async fn more_reports_than_a_request_may_have_are_refused_and_100_are_taken() {
+async fn request_holds_at_most_100_reports() {
     let (mut collector, node) = setup().await;
     let now = clock::now_ms();
     let request = |count: u64| {
@@ -174,7 +178,7 @@ async fn more_reports_than_a_request_may_have_are_refused_and_100_are_taken() {
 }
 
 #[tokio::test]
-async fn a_bad_item_is_refused_with_its_reason_and_its_neighbour_is_taken() {
+async fn invalid_item_is_refused_alone_with_its_reason() {
     let (mut collector, mut node) = setup().await;
     use RefusalCode::*;
     let victim = "/reports/0/pipelines/1";
@@ -212,7 +216,7 @@ async fn a_bad_item_is_refused_with_its_reason_and_its_neighbour_is_taken() {
 }
 
 #[tokio::test]
-async fn a_field_of_the_wrong_type_costs_at_most_its_request_and_nothing_is_half_written() {
+async fn field_of_wrong_type_never_writes_half_a_report() {
     let (mut collector, mut node) = setup().await;
     let mut taken = 1;
     for (field, value) in [
@@ -246,7 +250,7 @@ async fn a_field_of_the_wrong_type_costs_at_most_its_request_and_nothing_is_half
 }
 
 #[tokio::test]
-async fn an_unknown_status_is_kept_with_its_text_and_unknown_fields_are_passed_over() {
+async fn unknown_status_keeps_its_text_and_unknown_fields_are_skipped() {
     let (mut collector, mut node) = setup().await;
     let mut request = good(&node);
     for place in [
@@ -269,7 +273,46 @@ async fn an_unknown_status_is_kept_with_its_text_and_unknown_fields_are_passed_o
 }
 
 #[tokio::test]
-async fn of_10000_pipelines_the_first_1000_are_taken_and_the_others_refused() {
+async fn unknown_kind_level_and_stream_are_not_replaced_by_known_ones() {
+    let (mut collector, mut node) = setup().await;
+    let mut feed = collector.feed("every=0").await;
+    let victim = with_lines(running("victim", distinct_counts(1)), clock::now_ms(), ["a line".to_owned()]);
+    let mut request = serde_json::to_value(node.next_request(vec![victim])).unwrap();
+    let pipeline = &mut request["reports"][0]["pipelines"][0];
+    pipeline["logs"][0]["level"] = json!("AUDIT");
+    pipeline["logs"][0]["stream"] = json!("journal");
+    pipeline["components"][0]["kind"] = json!("router");
+    let ack = node.post(&request).await;
+    assert_eq!((ack.durable_seq, ack.refused), (2, vec![]), "nothing is lost");
+
+    let viewer = collector.viewer().await;
+    let logs = viewer.list("/api/v1/logs?pipeline=victim").await;
+    assert_eq!(logs.len(), 1);
+    assert_eq!((&logs[0]["level"], &logs[0]["stream"]), (&Value::Null, &"unknown".into()), "{}", logs[0]);
+    let above_trace = viewer.list("/api/v1/logs?pipeline=victim&level=trace").await;
+    assert_eq!(above_trace, [] as [Value; 0], "a line without a known level matches no level");
+    let path = "/api/v1/pipelines/victim/components/minutes?from=0&to=9999999999999&step=minute";
+    let components = viewer.list(path).await;
+    let kinds: Vec<_> = components.iter().map(|item| (&item["componentId"], &item["kind"])).collect();
+    assert_eq!(kinds, [(&json!("in"), &json!("unknown")), (&json!("out"), &json!("sink"))]);
+    assert_eq!(components[0]["receivedEvents"], distinct_counts(1).events_in, "its counters are kept");
+
+    let metric = feed.wait_for("the metrics", SOON, |event| event.kind == "metric_update").await;
+    assert_eq!(metric.data["components"][0]["kind"], "unknown", "{}", metric.data);
+    let entry = feed.wait_for("the line", SOON, |event| event.kind == "log_entry").await;
+    let line = &entry.data["entries"][0];
+    assert_eq!((&line["level"], &line["stream"]), (&Value::Null, &"unknown".into()), "{line}");
+    // Out of the database as out of memory.
+    let start = format!("{}-0", feed.last_id().unwrap().epoch);
+    collector.stop().await;
+    collector.run().await;
+    let mut replay = Feed::open_after(&viewer, "types=log_entry", Some(&start)).await;
+    let replayed = replay.wait_for("the line", SOON, |event| event.kind == "log_entry").await;
+    assert_eq!(replayed.data["entries"], entry.data["entries"]);
+}
+
+#[tokio::test]
+async fn pipelines_beyond_1000_are_refused() {
     let (collector, mut node) = setup().await;
     let pipelines = (0..10_000).map(|number| pipeline(&format!("p{number}"), "RUNNING")).collect();
     let request = node.next_request(pipelines);
@@ -282,7 +325,7 @@ async fn of_10000_pipelines_the_first_1000_are_taken_and_the_others_refused() {
 }
 
 #[tokio::test]
-async fn nul_and_line_ends_in_texts_break_no_frame_and_no_row() {
+async fn nul_and_line_ends_break_no_frame_and_no_row() {
     let (mut collector, mut node) = setup().await;
     let mut feed = collector.feed("types=log_entry,status_change").await;
     let nasty = "a\u{0}b\r\nevent: forged\ndata: {}\n\nid: forged-1\u{2028}\u{feff}c";
@@ -293,20 +336,19 @@ async fn nul_and_line_ends_in_texts_break_no_frame_and_no_row() {
     let ack = node.post(&request).await;
     assert_eq!((ack.durable_seq, ack.refused_count), (2, 0));
     assert_eq!(collector.minute_sums("good").await, distinct_counts(3));
-    let second = Duration::from_secs(5);
-    let entry = feed.wait_for("the line", second, |event| event.kind == "log_entry").await;
+    let entry = feed.wait_for("the line", SOON, |event| event.kind == "log_entry").await;
     assert_eq!(entry.data["entries"].as_array().map(Vec::len), Some(1));
     let line = &entry.lines()[0];
     assert!(line.starts_with('a') && line.ends_with('c') && line.contains("event: forged"), "{line:?}");
-    let change = feed.wait_for("the change", second, |event| event.is_change(Some("victim"), "DEGRADED")).await;
+    let change = feed.wait_for("the change", SOON, |event| event.is_change(Some("victim"), "DEGRADED")).await;
     assert!(change.data["reason"].as_str().is_some_and(|reason| reason.contains("forged")));
     let logs = collector.viewer().await.list("/api/v1/logs?pipeline=victim").await;
     assert_eq!(logs.len(), 1);
-    assert_eq!(logs[0]["line"].as_str(), Some(line.as_str()), "the feed and the query tell the same");
+    assert_eq!(logs[0]["line"].as_str(), Some(line.as_str()), "the feed and the query return the same");
 }
 
 #[tokio::test]
-async fn reports_of_impossible_times_are_refused_and_their_neighbours_are_taken() {
+async fn reports_of_impossible_times_are_refused_alone() {
     let (mut collector, node) = setup().await;
     let now = clock::now_ms();
     let hour = 3_600_000;
@@ -330,7 +372,7 @@ async fn reports_of_impossible_times_are_refused_and_their_neighbours_are_taken(
 }
 
 #[tokio::test]
-async fn times_at_the_ends_of_the_range_stop_nothing() {
+async fn extreme_times_do_not_stop_the_collector() {
     let (mut collector, mut node) = setup().await;
     let mut taken = 1;
     for extreme in [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX] {
@@ -363,7 +405,7 @@ async fn times_at_the_ends_of_the_range_stop_nothing() {
 }
 
 #[tokio::test]
-async fn sums_beyond_the_largest_number_neither_stop_the_collector_nor_its_other_pipelines() {
+async fn overflowing_sums_affect_no_other_pipeline() {
     let (mut collector, mut node) = setup().await;
     let most = i64::MAX as u64;
     let huge =
@@ -385,7 +427,7 @@ async fn sums_beyond_the_largest_number_neither_stop_the_collector_nor_its_other
 }
 
 #[tokio::test]
-async fn a_line_that_is_too_long_is_cut_and_too_many_lines_are_refused_as_such() {
+async fn long_lines_are_cut_and_surplus_lines_refused() {
     let (mut collector, mut node) = setup().await;
     let long = "x".repeat(200_000);
     let victim = with_lines(pipeline("long", "RUNNING"), clock::now_ms(), [long]);
@@ -402,7 +444,7 @@ async fn a_line_that_is_too_long_is_cut_and_too_many_lines_are_refused_as_such()
 }
 
 #[tokio::test]
-async fn a_body_without_an_end_is_answered_with_413_while_it_still_comes() {
+async fn endless_body_is_answered_413_while_it_arrives() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (mut collector, mut node) = setup().await;
     let enroll = collector.create_token("enroll", None).await;
@@ -418,7 +460,7 @@ async fn a_body_without_an_end_is_answered_with_413_while_it_still_comes() {
         let chunk = [b"10000\r\n".to_vec(), vec![b' '; 0x10000], b"\r\n".to_vec()].concat();
         let endless = tokio::spawn(async move { while body.write_all(&chunk).await.is_ok() {} });
         let mut answer = [0; 13];
-        let read = tokio::time::timeout(Duration::from_secs(20), answers.read_exact(&mut answer)).await;
+        let read = tokio::time::timeout(SOON, answers.read_exact(&mut answer)).await;
         read.expect("an answer in time").expect("an answer");
         assert_eq!(&answer, b"HTTP/1.1 413 ", "{path}");
         endless.abort();
@@ -428,7 +470,7 @@ async fn a_body_without_an_end_is_answered_with_413_while_it_still_comes() {
 }
 
 #[tokio::test]
-async fn bad_enrolments_are_refused_or_cut_and_make_no_strange_nodes() {
+async fn invalid_enrolments_create_no_invalid_nodes() {
     let mut collector = TestCollector::start().await;
     let token = collector.create_token("enroll", None).await;
     let client = collector.client();

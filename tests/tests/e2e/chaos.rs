@@ -28,7 +28,7 @@ async fn node_behind(collector: &TestCollector, schedule: FaultSchedule) -> (Cha
 }
 
 #[tokio::test]
-async fn an_answer_that_was_cut_belongs_to_a_report_that_was_taken() {
+async fn cut_response_belongs_to_an_accepted_report() {
     let mut collector = TestCollector::start().await;
     let cut = FaultSchedule::Always(FaultPlan::CutAnswer { exchange: 1, after: 0 });
     let (proxy, mut node) = node_behind(&collector, cut).await;
@@ -43,7 +43,7 @@ async fn an_answer_that_was_cut_belongs_to_a_report_that_was_taken() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_cut_is_not_taken() {
+async fn cut_request_is_not_accepted() {
     let mut collector = TestCollector::start().await;
     let cut = FaultSchedule::Always(FaultPlan::CutRequest { exchange: 1, after: 700 });
     let (proxy, mut node) = node_behind(&collector, cut).await;
@@ -54,7 +54,7 @@ async fn a_request_that_was_cut_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_cut_behind_the_end_of_its_message_comes_before_the_next_one() {
+async fn cut_after_a_messages_end_precedes_the_next_message() {
     let collector = TestCollector::start().await;
     for cut in [FaultPlan::CutRequest { exchange: 1, after: 9_000 }, FaultPlan::CutAnswer { exchange: 1, after: 9_000 }]
     {
@@ -62,14 +62,14 @@ async fn a_cut_behind_the_end_of_its_message_comes_before_the_next_one() {
         node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
         assert!(proxy.applied().is_empty());
         let request = node.next_request(vec![running(PIPELINE, distinct_counts(1))]);
-        // The client may try once more on a new connection, whose first exchange passes.
+        // The client may retry on a new connection; the first exchange of that one passes.
         let _ = Answer::try_of(node.raw_request(to_json(&request), None)).await;
         assert_eq!(proxy.applied()[cut.name()], 1);
     }
 }
 
 #[tokio::test]
-async fn a_request_that_arrives_twice_counts_once_whichever_answer_is_given() {
+async fn duplicated_request_counts_once() {
     let mut collector = TestCollector::start().await;
     let (proxy, mut node) = node_behind(&collector, FaultSchedule::CALM).await;
     let ways = [(false, false), (false, true), (true, false), (true, true)];
@@ -83,7 +83,7 @@ async fn a_request_that_arrives_twice_counts_once_whichever_answer_is_given() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_closed_for_a_while_refuses_and_then_takes_connections() {
+async fn closed_port_refuses_then_accepts_connections() {
     let collector = TestCollector::start().await;
     let gone = Duration::from_millis(500);
     let (proxy, mut node) = node_behind(&collector, FaultSchedule::Always(FaultPlan::Refuse { gone })).await;
@@ -99,7 +99,7 @@ async fn a_port_that_is_closed_for_a_while_refuses_and_then_takes_connections() 
 }
 
 #[tokio::test]
-async fn a_slow_way_up_is_not_taken_for_a_wrong_clock() {
+async fn slow_upload_does_not_look_like_a_wrong_clock() {
     let mut collector = TestCollector::start().await;
     // 20 pieces, one every 200 ms: the body arrives 4 s after the head.
     let trickle = FaultPlan::Trickle { piece: 400, pause: Duration::from_millis(200) };
@@ -121,7 +121,7 @@ async fn a_slow_way_up_is_not_taken_for_a_wrong_clock() {
 }
 
 #[tokio::test]
-async fn an_agent_in_a_network_that_cuts_delays_and_repeats_counts_every_event_once() {
+async fn agent_counts_every_event_once_in_a_bad_network() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--rate", "97", "--errors-every", "10"]);
     let proxy = ChaosProxy::start(&collector.url(), FaultSchedule::random()).await;

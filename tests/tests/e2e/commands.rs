@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_is_told_whole_and_exits_with_78() {
+async fn invalid_configuration_reports_all_errors_and_exits_78() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bad.toml");
     std::fs::write(&file, "listen = \"nowhere\"\nno_such_key = 1\ndata_dir = 7\n").unwrap();
@@ -43,7 +43,7 @@ async fn a_bad_configuration_is_told_whole_and_exits_with_78() {
 }
 
 #[tokio::test]
-async fn commands_work_before_the_first_start_and_refuse_what_is_not_there() {
+async fn commands_work_before_the_first_start() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data").display().to_string();
     let collector = async |args: &[&str]| {
@@ -76,7 +76,7 @@ async fn commands_work_before_the_first_start_and_refuse_what_is_not_there() {
 }
 
 #[tokio::test]
-async fn programs_tell_their_version() {
+async fn programs_print_their_version() {
     for program in ["systole-collector", "systole-agent"] {
         let output = run(program, &["--version"]).await;
         assert!(output.status.success());

@@ -1,4 +1,4 @@
-//! The contract that a collector tells (`/api/v1/openapi.json`, `/docs`), held against what it does.
+//! The contract of a collector (`/api/v1/openapi.json`, `/docs`), compared with its behaviour.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -53,22 +53,23 @@ impl Contract {
         self.assert_valid(name, &json!({"$ref": format!("#/components/schemas/{name}")}), value);
     }
 
-    /// What is told of an answer, wherever that stands.
+    /// The documented response, also behind a reference.
     fn response<'a>(&'a self, operation: &'a Value, status: u16) -> &'a Value {
-        let told = &operation["responses"][status.to_string()];
-        let told =
-            told["$ref"].as_str().map_or(told, |target| self.document.pointer(&target[1..]).expect("it is there"));
-        assert!(told.is_object(), "{status} is not told of by {}", operation["operationId"]);
-        told
+        let documented = &operation["responses"][status.to_string()];
+        let documented = documented["$ref"]
+            .as_str()
+            .map_or(documented, |target| self.document.pointer(&target[1..]).expect("it is there"));
+        assert!(documented.is_object(), "{status} is not documented in {}", operation["operationId"]);
+        documented
     }
 
     fn assert_answer(&self, what: &str, operation: &Value, answer: &Answer) {
-        let told = self.response(operation, answer.status);
-        let Some(content) = told["content"].as_object() else {
+        let documented = self.response(operation, answer.status);
+        let Some(content) = documented["content"].as_object() else {
             return assert!(answer.body.is_empty(), "{what}: {answer:?}");
         };
         let essence = answer.content_type.split(';').next().unwrap_or_default().trim();
-        let content = content.get(essence).unwrap_or_else(|| panic!("{what}: {essence} is not told of"));
+        let content = content.get(essence).unwrap_or_else(|| panic!("{what}: {essence} is not documented"));
         if essence.ends_with("json") {
             self.assert_valid(what, &content["schema"], &answer.json());
         }
@@ -85,7 +86,7 @@ impl Contract {
     }
 }
 
-/// Has every object refuse what it does not name, so that an answer with a field that is not told fails.
+/// Forbids undocumented fields in every object, so that a response with one fails.
 fn strict(components: &Value) -> Value {
     fn find_parts(value: &Value, found: &mut BTreeSet<String>) {
         match value {
@@ -180,7 +181,7 @@ fn address(path: &str, operation: &Value, node: &NodeClient) -> String {
 }
 
 #[tokio::test]
-async fn the_document_is_openapi_3_1_and_needs_no_token() {
+async fn openapi_document_is_3_1_and_needs_no_token() {
     let collector = TestCollector::start().await;
     let document = Contract::of(&collector).await.document;
     let schema: Value = serde_json::from_str(OPENAPI_3_1).unwrap();
@@ -198,7 +199,7 @@ async fn the_document_is_openapi_3_1_and_needs_no_token() {
 }
 
 #[tokio::test]
-async fn every_query_answers_as_it_is_told() {
+async fn queries_answer_as_documented() {
     let mut collector = TestCollector::start().await;
     let node = full_node(&collector).await;
     let viewer = collector.viewer().await;
@@ -229,7 +230,7 @@ async fn every_query_answers_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn every_parameter_takes_what_is_told_and_nothing_else() {
+async fn parameters_accept_only_documented_values() {
     let mut collector = TestCollector::start().await;
     let node = full_node(&collector).await;
     let viewer = collector.viewer().await;
@@ -237,7 +238,9 @@ async fn every_parameter_takes_what_is_told_and_nothing_else() {
     let mut tried = 0;
     for (path, operation) in contract.gets() {
         let address = address(path, operation, &node);
-        for parameter in operation["parameters"].as_array().into_iter().flatten().filter(|told| told["in"] == "query") {
+        for parameter in
+            operation["parameters"].as_array().into_iter().flatten().filter(|documented| documented["in"] == "query")
+        {
             let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
             let mut good: Vec<String> = Vec::new();
             let mut bad: Vec<String> = Vec::new();
@@ -266,7 +269,7 @@ async fn every_parameter_takes_what_is_told_and_nothing_else() {
                 assert_eq!(answer.status, 200, "{address}&{name}={value}: {answer:?}");
                 tried += 1;
             }
-            // Where it is given twice, the last one is the one that is tried.
+            // When it occurs twice, the last one is tried.
             let address = address.replace(&format!("{name}="), "other=");
             for value in bad {
                 let answer = viewer.get(&format!("{address}&{name}={value}")).await;
@@ -283,7 +286,7 @@ async fn every_parameter_takes_what_is_told_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_sent_and_how_it_is_answered_is_as_it_is_told() {
+async fn posts_are_answered_as_documented() {
     let mut collector = TestCollector::start().await;
     let contract = Contract::of(&collector).await;
     let operation = |method: &str, path: &str| contract.document["paths"][path][method].clone();
@@ -292,7 +295,7 @@ async fn what_is_sent_and_how_it_is_answered_is_as_it_is_told() {
         contract.assert_answer(path, &operation("post", path), &answer);
         answer
     };
-    let everybody = collector.client();
+    let anonymous = collector.client();
 
     let path = "/api/v1/agent/enroll";
     let token = collector.create_token("enroll", None).await;
@@ -301,11 +304,11 @@ async fn what_is_sent_and_how_it_is_answered_is_as_it_is_told() {
         "labels": {"zone": "a"}, "machineId": "m",
     });
     contract.assert_is("EnrollRequest", &body);
-    assert_eq!(post(&everybody, path, &body).await.status, 200);
-    assert_eq!(post(&everybody, path, &json!({"token": 7})).await.status, 400);
+    assert_eq!(post(&anonymous, path, &body).await.status, 200);
+    assert_eq!(post(&anonymous, path, &json!({"token": 7})).await.status, 400);
     let viewer = collector.viewer().await;
     let body = json!({"token": viewer.token(), "hostname": "x", "os": "x", "agentVersion": "x"});
-    assert_eq!(post(&everybody, path, &body).await.status, 403);
+    assert_eq!(post(&anonymous, path, &body).await.status, 403);
 
     let path = "/api/v1/agent/reports";
     let mut node = full_node(&collector).await;
@@ -316,7 +319,7 @@ async fn what_is_sent_and_how_it_is_answered_is_as_it_is_told() {
     let ack: Value = post(node.client(), path, &body).await.json();
     assert!(ack["missing"].is_object() && ack["refusedCount"].as_u64() > Some(1), "{ack}");
     for (client, body, status) in
-        [(node.client(), json!({}), 400), (&everybody, json!({}), 401), (&viewer, json!({}), 403)]
+        [(node.client(), json!({}), 400), (&anonymous, json!({}), 401), (&viewer, json!({}), 403)]
     {
         assert_eq!(post(client, path, &body).await.status, status);
     }
@@ -324,15 +327,15 @@ async fn what_is_sent_and_how_it_is_answered_is_as_it_is_told() {
     let path = "/api/v1/session";
     let body = json!({"token": viewer.token()});
     contract.assert_is("CreateSession", &body);
-    assert_eq!(post(&everybody, path, &body).await.status, 204);
-    assert_eq!(post(&everybody, path, &json!({"token": "x"})).await.status, 401);
+    assert_eq!(post(&anonymous, path, &body).await.status, 204);
+    assert_eq!(post(&anonymous, path, &json!({"token": "x"})).await.status, 401);
     let ended = Answer::of(viewer.request(Method::DELETE, path)).await;
     assert_eq!(ended.status, 204);
     contract.assert_answer(path, &operation("delete", path), &ended);
 }
 
 #[tokio::test]
-async fn every_event_of_the_feed_is_as_it_is_told() {
+async fn feed_events_are_as_documented() {
     let mut collector = TestCollector::start().await;
     let mut node = full_node(&collector).await;
     let contract = Contract::of(&collector).await;
@@ -350,7 +353,7 @@ async fn every_event_of_the_feed_is_as_it_is_told() {
         assert_eq!(event.data["type"], event.kind.as_str());
         contract.assert_is("FeedData", &event.data);
     }
-    let told: BTreeSet<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+    let documented: BTreeSet<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     let all = [
         "fleet_status",
         "goodbye",
@@ -362,13 +365,13 @@ async fn every_event_of_the_feed_is_as_it_is_told() {
         "snapshot",
         "status_change",
     ];
-    assert_eq!(told, all.into(), "but for the gap");
+    assert_eq!(documented, all.into(), "but for the gap");
     let gap = Control::Gap { from: 1, to: 2, types: EventType::ALL.into(), reason: GapReason::Slow };
     contract.assert_is("FeedData", &serde_json::to_value(gap).unwrap());
 }
 
 #[tokio::test]
-async fn the_page_for_people_is_made_of_nothing_from_elsewhere() {
+async fn docs_page_loads_nothing_from_other_hosts() {
     let collector = TestCollector::start().await;
     let get = async |path: &str, encoding: &str| {
         let request = http().get(format!("{}/{path}", collector.url())).header(ACCEPT_ENCODING, encoding);

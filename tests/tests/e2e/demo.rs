@@ -1,4 +1,4 @@
-//! `make demo`: what it prints works when pasted, and it leaves nothing behind.
+//! `make demo`: its output works when pasted, and it removes everything at the end.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,11 +18,11 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn the_printed_line_shows_every_type_of_event_and_ctrl_c_ends_all_of_it() {
+async fn demo_prints_a_working_curl_line_and_ends_with_ctrl_c() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("demo.log");
     let mut command = Command::new(binary("systole-collector"));
-    // Its temporary directories go into ours, so that nothing else's are looked at.
+    // Its temporary directories are inside ours, so that the test checks no other ones.
     command.args(["demo", "--listen", "127.0.0.1:0"]).env("TMPDIR", directory.path());
     let mut demo = Process::start("demo", &mut command, &log);
     let (token, url) = eventually("the line to paste", SOON, async || {

@@ -11,7 +11,7 @@ const PIPELINE: &str = "orders";
 const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn a_second_agent_with_the_same_data_ends_and_leaves_the_first_alone() {
+async fn second_agent_on_the_same_data_ends() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -30,7 +30,7 @@ async fn a_second_agent_with_the_same_data_ends_and_leaves_the_first_alone() {
 }
 
 #[tokio::test]
-async fn an_agent_whose_spool_cannot_be_made_keeps_reports_in_memory_and_comes_back_to_the_disk() {
+async fn spool_falls_back_to_memory_and_returns_to_disk() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &["--paused", "--log-rate", "5"]);
     stub.start().await;
@@ -45,7 +45,7 @@ async fn an_agent_whose_spool_cannot_be_made_keeps_reports_in_memory_and_comes_b
     collector.kill().await;
     stub.control("burst?events=300").await;
     stub.pause_and_let_scrape().await;
-    assert!(spool.is_file(), "nobody has touched it");
+    assert!(spool.is_file(), "the file is still in its place");
     collector.run().await;
     eventually_true("what waited in memory is in the minutes", SOON, async || {
         collector.minute_sums(PIPELINE).await.events_in == 300
@@ -87,9 +87,9 @@ async fn two_more_scrapes(stub: &StubVector) {
     eventually_true("two more scrapes", SOON, async || stub.life().scrapes >= before + 2).await;
 }
 
-/// Shows nothing on machines where a process can have no disk of its own.
+/// Tests nothing on machines where a process cannot have a separate disk.
 #[tokio::test]
-async fn on_a_full_disk_reports_wait_in_memory_and_return_to_it_when_there_is_room() {
+async fn spool_waits_in_memory_while_the_disk_is_full() {
     if !can_mount().await {
         return;
     }

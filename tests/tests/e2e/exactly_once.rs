@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 on_each_database! {
-    the_same_report_posted_again_and_many_times_at_once_counts_once,
-    a_backlog_cut_in_other_places_and_sent_again_counts_once,
-    a_hole_is_told_and_written_down_and_the_rest_is_taken,
-    each_boot_of_an_agent_has_numbers_of_its_own,
-    sums_are_exact_over_sigkills_in_the_middle_of_a_stream_of_reports,
+    report_sent_repeatedly_counts_once,
+    backlog_in_other_batches_counts_once,
+    missing_reports_become_a_gap,
+    boots_number_their_reports_separately,
+    sums_are_exact_over_sigkills_under_load,
 }
 
 const PIPELINE: &str = "orders";
@@ -26,7 +26,7 @@ fn counting(factor: u64) -> Vec<PipelineReport<'static>> {
     vec![with_lines(running(PIPELINE, distinct_counts(factor)), clock::now_ms(), [line])]
 }
 
-async fn the_same_report_posted_again_and_many_times_at_once_counts_once(database: DatabaseKind) {
+async fn report_sent_repeatedly_counts_once(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(counting(1)).await;
@@ -55,7 +55,7 @@ async fn the_same_report_posted_again_and_many_times_at_once_counts_once(databas
     assert_eq!(database.rows("logs"), 2);
 }
 
-async fn a_backlog_cut_in_other_places_and_sent_again_counts_once(database: DatabaseKind) {
+async fn backlog_in_other_batches_counts_once(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let now = clock::now_ms();
@@ -70,7 +70,7 @@ async fn a_backlog_cut_in_other_places_and_sent_again_counts_once(database: Data
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(20 * 21 / 2));
 }
 
-async fn a_hole_is_told_and_written_down_and_the_rest_is_taken(database: DatabaseKind) {
+async fn missing_reports_become_a_gap(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(counting(1)).await;
@@ -82,7 +82,7 @@ async fn a_hole_is_told_and_written_down_and_the_rest_is_taken(database: Databas
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(3));
 }
 
-async fn each_boot_of_an_agent_has_numbers_of_its_own(database: DatabaseKind) {
+async fn boots_number_their_reports_separately(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(counting(1)).await;
@@ -116,7 +116,7 @@ async fn send_until_stopped(
     sum
 }
 
-async fn sums_are_exact_over_sigkills_in_the_middle_of_a_stream_of_reports(database: DatabaseKind) {
+async fn sums_are_exact_over_sigkills_under_load(database: DatabaseKind) {
     const NODES: usize = 4;
     const REPORTS_PER_RUN: u64 = 120;
     let mut collector = TestCollector::start_on(database).await;

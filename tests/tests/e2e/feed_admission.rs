@@ -1,5 +1,5 @@
-//! Ways to the feed: as VectorFlow's dashboards ask for it, from pages of other origins, over HTTP/2, and
-//! how many at a time.
+//! Admission to the feed: VectorFlow's dashboards, pages of other origins, HTTP/2, and limits on the number
+//! of streams.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ async fn read_until(response: &mut reqwest::Response, enough: impl Fn(&[Item]) -
 }
 
 #[tokio::test]
-async fn a_dashboard_of_vectorflow_reads_components_and_lines() {
+async fn vectorflow_dashboard_reads_components_and_lines() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let viewer = collector.viewer().await;
@@ -79,7 +79,7 @@ async fn a_dashboard_of_vectorflow_reads_components_and_lines() {
     assert!(metrics.iter().all(|metric| metric["nodeId"] == node.id.to_string() && metric["componentId"].is_string()));
     assert_ne!(metrics[0]["componentId"], metrics[1]["componentId"]);
     assert!(metrics.iter().all(|metric| metric["sample"]["receivedEventsRate"].is_number()), "{metrics:?}");
-    // Behind an id the stream goes on, lines that are read back from the database included.
+    // The stream continues after an id, also with lines that are replayed from the database.
     collector.kill().await;
     collector.run().await;
     let request = viewer.request(Method::GET, "/api/sse?types=log_entry");
@@ -94,7 +94,7 @@ async fn a_dashboard_of_vectorflow_reads_components_and_lines() {
 }
 
 #[tokio::test]
-async fn a_refusal_has_the_form_that_vectorflow_knows() {
+async fn refusal_has_vectorflows_form() {
     let collector = TestCollector::start().await;
     let answer = collector.client().get("/api/sse").await;
     assert_eq!(answer.status, 401);
@@ -103,13 +103,13 @@ async fn a_refusal_has_the_form_that_vectorflow_knows() {
 }
 
 #[tokio::test]
-async fn pages_of_named_origins_may_read_and_no_others() {
+async fn cors_allows_configured_origins_only() {
     let (_directory, mut collector) =
         collector_with("cors_origins = 'https://one.example, http://two.example:81'").await;
     let viewer = collector.viewer().await;
     let allowed = async |origin: &str| {
         let response = viewer.request(Method::GET, "/api/v1/nodes").header("origin", origin).send().await.unwrap();
-        assert_eq!(response.status().as_u16(), 200, "an answer is given to everybody");
+        assert_eq!(response.status().as_u16(), 200, "every origin receives a response");
         response.headers().get("access-control-allow-origin").map(|value| value.to_str().unwrap().to_owned())
     };
     assert_eq!(allowed("https://one.example").await.as_deref(), Some("https://one.example"));
@@ -127,7 +127,7 @@ async fn pages_of_named_origins_may_read_and_no_others() {
 }
 
 #[tokio::test]
-async fn without_origins_no_page_of_another_one_may_read() {
+async fn cors_allows_no_origin_by_default() {
     let mut collector = TestCollector::start().await;
     let viewer = collector.viewer().await;
     let request = viewer.request(Method::GET, "/api/v1/nodes").header("origin", "https://one.example");
@@ -136,7 +136,7 @@ async fn without_origins_no_page_of_another_one_may_read() {
 }
 
 #[tokio::test]
-async fn more_new_streams_than_a_second_takes_are_told_to_come_back() {
+async fn new_streams_beyond_the_rate_are_answered_503() {
     let (_directory, mut collector) = collector_with("max_new_streams_per_second = 1").await;
     let viewer = collector.viewer().await;
     // The second may end between any two of them.
@@ -196,7 +196,7 @@ async fn create_viewer(directory: &Path) -> String {
 }
 
 #[tokio::test]
-async fn with_a_certificate_many_streams_share_one_connection_of_http_2() {
+async fn streams_share_one_http2_connection() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path(), "authority");
     let (_collector, address) = serve_tls(directory.path(), &authority).await;
@@ -234,7 +234,7 @@ async fn with_a_certificate_many_streams_share_one_connection_of_http_2() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_can_not_be_used_is_told_at_the_start() {
+async fn unusable_certificate_is_an_error_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path(), "authority");
     let ((cert, _), (_, other_key)) = (authority.sign("one"), authority.sign("two"));
@@ -243,6 +243,6 @@ async fn a_certificate_that_can_not_be_used_is_told_at_the_start() {
     command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(settings(directory.path(), &text));
     let output = command.arg("--data-dir").arg(directory.path().join("data")).output().await.unwrap();
     assert!(!output.status.success());
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("one.crt") && told.contains("two.key"), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("one.crt") && message.contains("two.key"), "{message}");
 }

@@ -19,7 +19,7 @@ async fn wait_for_line(feed: &mut Feed, line: &str) -> FeedEvent {
 }
 
 #[tokio::test]
-async fn lines_come_at_once_and_metrics_no_more_often_than_asked() {
+async fn metrics_respect_every_and_lines_do_not_wait() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let mut feed = collector.feed("types=metric_update,log_entry&every=60000").await;
@@ -34,11 +34,11 @@ async fn lines_come_at_once_and_metrics_no_more_often_than_asked() {
 }
 
 #[tokio::test]
-async fn what_had_to_wait_comes_without_an_id_and_is_the_newest() {
+async fn conflated_event_is_the_latest_and_has_no_id() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let mut feed = collector.feed("types=metric_update,log_entry&every=1000").await;
-    // Of each round a metric waits behind a line, unless the machine was too slow for it to have to.
+    // In each round a metric waits while a line is sent, unless the machine is too slow.
     let mut late = None;
     for round in 1..=20 {
         let line = format!("line {round}");
@@ -62,7 +62,7 @@ async fn what_had_to_wait_comes_without_an_id_and_is_the_newest() {
 }
 
 #[tokio::test]
-async fn what_waited_when_a_stream_was_cut_comes_when_it_goes_on() {
+async fn conflated_event_survives_a_reconnect() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let mut feed = collector.feed("types=metric_update,log_entry&every=60000").await;
@@ -84,7 +84,7 @@ async fn what_waited_when_a_stream_was_cut_comes_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn who_comes_back_and_has_missed_nothing_of_his_is_told_so_before_the_next_ping() {
+async fn resume_without_missed_events_moves_the_position_before_a_ping() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let mut feed = collector.feed("types=log_entry&pipeline=bills").await;

@@ -1,5 +1,5 @@
-//! Nothing holds up a report: no stop, no silent endpoint, no slow collector. And nothing that the
-//! agent needs from the collector holds up a pipeline.
+//! Nothing blocks a report: no stop, no silent endpoint, no slow collector. And nothing that the
+//! agent needs from the collector blocks a pipeline.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn assert_no_pause(viewer: &ApiClient, pipeline: &str, since: i64, at_leas
 }
 
 #[tokio::test]
-async fn a_pipeline_that_does_not_stop_holds_up_no_report_and_its_node_is_never_unreachable() {
+async fn slow_stop_of_a_pipeline_blocks_no_report() {
     let mut collector = TestCollector::start().await;
     let stubborn = StubVector::new(collector.directory(), "stubborn", &["--ignore-sigterm"]);
     let other = StubVector::new(collector.directory(), "other", &[]);
@@ -55,7 +55,7 @@ async fn a_pipeline_that_does_not_stop_holds_up_no_report_and_its_node_is_never_
 }
 
 #[tokio::test]
-async fn a_silent_endpoint_and_a_collector_that_answers_after_10_s_hold_up_no_report() {
+async fn silent_endpoint_and_slow_collector_block_no_report() {
     let mut collector = TestCollector::start().await;
     let silent = StubVector::new(collector.directory(), "silent", &[]);
     let other = StubVector::new(collector.directory(), "other", &[]);
@@ -84,7 +84,7 @@ async fn a_silent_endpoint_and_a_collector_that_answers_after_10_s_hold_up_no_re
 }
 
 #[tokio::test]
-async fn without_a_collector_the_pipelines_run_within_5_s_of_a_boot() {
+async fn pipelines_run_within_5_s_of_a_boot_without_a_collector() {
     let mut collector = TestCollector::start().await;
     let stubs = [0, 1, 2].map(|number| StubVector::new(collector.directory(), &format!("p{number}"), &[]));
     let pipelines: Vec<AgentPipeline> =
@@ -92,7 +92,7 @@ async fn without_a_collector_the_pipelines_run_within_5_s_of_a_boot() {
     let mut agent = TestAgent::start(&collector, None, &pipelines).await;
     eventually_true("it is known", SOON, async || collector.minute_sums("p2").await.events_in > 0).await;
     collector.kill().await;
-    // A boot after a power cut, and with a file that somebody has spoilt meanwhile.
+    // A boot after a power failure, with a configuration file that was damaged meanwhile.
     agent.kill().await;
     let good = std::fs::read_to_string(agent.config_path()).unwrap();
     std::fs::write(agent.config_path(), format!("{good}\n[[pipeline")).unwrap();

@@ -1,4 +1,4 @@
-//! Who a node is: clones of it, and a node that is no more known.
+//! The identity of nodes: duplicates, and a node that the collector does not know any longer.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const PIPELINE: &str = "orders";
 const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn two_machines_with_one_identity_are_told_and_count_both() {
+async fn duplicate_identity_is_reported_and_both_count() {
     let mut collector = TestCollector::start().await;
     let mut feed = collector.feed("types=status_change").await;
     let mut first = NodeClient::enroll(&collector, None, "n1").await;
@@ -27,7 +27,7 @@ async fn two_machines_with_one_identity_are_told_and_count_both() {
 }
 
 #[tokio::test]
-async fn an_agent_that_was_only_restarted_is_no_clone() {
+async fn restarted_agent_is_not_a_duplicate() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     for _ in 0..12 {
@@ -41,7 +41,7 @@ async fn an_agent_that_was_only_restarted_is_no_clone() {
 }
 
 #[tokio::test]
-async fn an_agent_whose_token_is_revoked_enrols_again_and_goes_on_as_the_same_node() {
+async fn agent_with_revoked_token_enrols_as_the_same_node() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -64,7 +64,7 @@ async fn an_agent_whose_token_is_revoked_enrols_again_and_goes_on_as_the_same_no
 }
 
 #[tokio::test]
-async fn a_back_fill_is_kept_and_told_but_is_no_news() {
+async fn back_fill_is_stored_without_live_metrics() {
     let mut collector = TestCollector::start().await;
     let mut feed = collector.feed("every=0").await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;

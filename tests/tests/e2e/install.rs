@@ -1,4 +1,4 @@
-//! The installer, below a root of its own.
+//! The installer, with a temporary directory as its root.
 
 #![expect(clippy::unwrap_used, reason = "what these tests stand on may panic as they may")]
 
@@ -34,7 +34,7 @@ impl Host {
         self.root().join("etc/systole/agent.toml")
     }
 
-    /// A release whose program only tells its version.
+    /// A release with a program that only prints its version.
     fn release(&self, version: &str) -> PathBuf {
         let release = self.directory.path().join(version);
         fs::create_dir_all(&release).unwrap();
@@ -98,7 +98,7 @@ fn assert_refused(output: &Output, why: &str) {
 }
 
 #[test]
-fn an_upgrade_replaces_the_program_and_keeps_the_configuration_and_a_second_run_changes_nothing() {
+fn upgrade_keeps_the_configuration_and_is_idempotent() {
     let host = Host::new();
     assert_done(&host.install(&host.release("1.9.0"), &[]));
     assert_eq!(host.installed(), "systole-agent 1.9.0");
@@ -123,7 +123,7 @@ fn an_upgrade_replaces_the_program_and_keeps_the_configuration_and_a_second_run_
 }
 
 #[test]
-fn an_older_version_is_refused_unless_it_is_insisted_on() {
+fn downgrade_needs_force() {
     let host = Host::new();
     assert_done(&host.install(&host.release("1.10.0"), &[]));
     for older in ["1.9.0", "1.10.0-rc1"] {
@@ -138,7 +138,7 @@ fn an_older_version_is_refused_unless_it_is_insisted_on() {
 }
 
 #[test]
-fn what_is_not_as_its_checksum_says_is_not_installed() {
+fn wrong_checksum_is_not_installed() {
     let host = Host::new();
     let release = host.release("1.0.0");
     fs::write(release.join("systole-agent"), "#!/bin/sh\necho systole-agent 6.6.6\n").unwrap();
@@ -152,7 +152,7 @@ fn what_is_not_as_its_checksum_says_is_not_installed() {
 }
 
 #[test]
-fn a_dry_run_says_what_it_would_do_and_changes_nothing() {
+fn dry_run_prints_its_steps_and_changes_nothing() {
     let host = Host::new();
     let first = host.install(&host.release("1.0.0"), &["--dry-run"]);
     assert_done(&first);
@@ -166,7 +166,7 @@ fn a_dry_run_says_what_it_would_do_and_changes_nothing() {
 }
 
 #[test]
-fn an_uninstall_keeps_what_is_the_users_unless_it_is_purged() {
+fn uninstall_keeps_user_files_without_purge() {
     let host = Host::new();
     assert_done(&host.install(&host.release("1.0.0"), &["--prefix", "/opt/systole"]));
     let binary = host.root().join("opt/systole/bin/systole-agent");
@@ -182,7 +182,7 @@ fn an_uninstall_keeps_what_is_the_users_unless_it_is_purged() {
 }
 
 #[test]
-fn wrong_usage_is_told() {
+fn wrong_usage_prints_an_error() {
     let host = Host::new();
     for args in [&[][..], &["--from"], &["--what"], &["--uninstall", "--from", "x"], &["--purge", "--from", "x"]] {
         let output = host.run(args);

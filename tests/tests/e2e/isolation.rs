@@ -12,19 +12,19 @@ use systole_tests::harness::{ApiClient, DatabaseKind, Feed, FeedEvent, NodeClien
 use systole_tests::stub::totals::Counts;
 
 on_each_database! {
-    no_route_shows_anything_of_another_environment,
-    a_pipeline_id_that_two_environments_share_is_two_pipelines,
-    naming_a_foreign_environment_is_forbidden_everywhere,
-    no_event_of_another_environment_comes_live_by_snapshot_or_by_replay,
-    a_node_writes_into_its_own_environment_only,
-    of_any_scope_and_filter_only_what_is_its_own_comes_and_all_of_that,
+    routes_show_nothing_of_another_environment,
+    pipeline_id_in_two_environments_is_two_pipelines,
+    foreign_environment_is_forbidden_in_every_route,
+    feed_sends_nothing_of_another_environment,
+    node_writes_into_its_own_environment_only,
+    random_filters_receive_exactly_their_events,
 }
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(30);
 /// A pipeline id that both environments have.
 const SHARED: &str = "orders";
 
-/// One environment, with a node, a pipeline of the shared id and one of its own.
+/// One environment, with a node, a pipeline with the shared id and one with its own id.
 struct World {
     name: &'static str,
     node: NodeClient,
@@ -52,7 +52,7 @@ impl World {
         self.node.report(pipelines).await;
     }
 
-    /// Texts that nobody outside may ever read.
+    /// Texts that must never appear outside.
     fn marks(&self) -> [String; 4] {
         [
             self.node.id.to_string(),
@@ -94,7 +94,7 @@ async fn two_worlds(collector: &TestCollector) -> [World; 2] {
     [red, blue]
 }
 
-async fn no_route_shows_anything_of_another_environment(database: DatabaseKind) {
+async fn routes_show_nothing_of_another_environment(database: DatabaseKind) {
     let collector = TestCollector::start_on(database).await;
     let [red, blue] = two_worlds(&collector).await;
     for (own, foreign) in [(&red, &blue), (&blue, &red)] {
@@ -130,7 +130,7 @@ async fn no_route_shows_anything_of_another_environment(database: DatabaseKind) 
     }
 }
 
-async fn a_pipeline_id_that_two_environments_share_is_two_pipelines(database: DatabaseKind) {
+async fn pipeline_id_in_two_environments_is_two_pipelines(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let [red, blue] = two_worlds(&collector).await;
     let path = format!("/api/v1/pipelines/{SHARED}/minutes?from=0&to=9999999999999&step=minute");
@@ -140,7 +140,7 @@ async fn a_pipeline_id_that_two_environments_share_is_two_pipelines(database: Da
         assert_eq!(world.viewer.list("/api/v1/nodes").await.len(), 1);
         assert_eq!(world.viewer.list("/api/v1/pipelines").await.len(), 2);
     }
-    // One who sees both must say which.
+    // A token for both environments must name one.
     let all = collector.viewer().await;
     all.get(&path).await.problem(409);
     let sums: Counts = all.list(&format!("{path}&environment=blue")).await.iter().map(counts).sum();
@@ -149,7 +149,7 @@ async fn a_pipeline_id_that_two_environments_share_is_two_pipelines(database: Da
     assert_eq!(all.list("/api/v1/nodes?environment=red").await.len(), 1);
 }
 
-async fn naming_a_foreign_environment_is_forbidden_everywhere(database: DatabaseKind) {
+async fn foreign_environment_is_forbidden_in_every_route(database: DatabaseKind) {
     let collector = TestCollector::start_on(database).await;
     let [red, _] = two_worlds(&collector).await;
     for route in red.routes() {
@@ -161,7 +161,7 @@ async fn naming_a_foreign_environment_is_forbidden_everywhere(database: Database
     assert_eq!(answer.status, 403, "the process's own figures are of all environments: {answer:?}");
 }
 
-async fn no_event_of_another_environment_comes_live_by_snapshot_or_by_replay(database: DatabaseKind) {
+async fn feed_sends_nothing_of_another_environment(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let [mut red, mut blue] = two_worlds(&collector).await;
     let mut live = Feed::open(&red.viewer, "snapshot=1&every=0").await;
@@ -201,7 +201,7 @@ async fn no_event_of_another_environment_comes_live_by_snapshot_or_by_replay(dat
     }
 }
 
-async fn a_node_writes_into_its_own_environment_only(database: DatabaseKind) {
+async fn node_writes_into_its_own_environment_only(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let [red, mut blue] = two_worlds(&collector).await;
     // A pipeline of red's id, sent by a node of blue, is blue's.
@@ -214,7 +214,7 @@ async fn a_node_writes_into_its_own_environment_only(database: DatabaseKind) {
     assert_eq!(sums, distinct_counts(5));
 }
 
-/// What one stream asks for in [`of_any_scope_and_filter_only_what_is_its_own_comes_and_all_of_that`].
+/// What one stream asks for in [`random_filters_receive_exactly_their_events`].
 struct Asked {
     token: Option<usize>,
     environment: Option<usize>,
@@ -226,7 +226,7 @@ struct Asked {
 }
 
 const COLOURS: [&str; 3] = ["red", "green", "blue"];
-/// The same in every environment, so that only the environment tells them apart.
+/// The same in every environment, so that only the environment distinguishes them.
 const PIPELINES: [&str; 3] = [SHARED, "bills", "mail"];
 const NODES: usize = 2 * COLOURS.len();
 
@@ -260,7 +260,7 @@ impl Asked {
     }
 }
 
-/// A report of every node, with every pipeline in some state; gives what is said and where.
+/// A report of every node, with every pipeline in some state; returns the lines and their places.
 async fn report_of_all(nodes: &mut [NodeClient], round: usize, random: &mut StdRng) -> Vec<(usize, usize, String)> {
     let mut said = Vec::new();
     for (index, node) in nodes.iter_mut().enumerate() {
@@ -279,7 +279,7 @@ async fn report_of_all(nodes: &mut [NodeClient], round: usize, random: &mut StdR
     said
 }
 
-async fn of_any_scope_and_filter_only_what_is_its_own_comes_and_all_of_that(database: DatabaseKind) {
+async fn random_filters_receive_exactly_their_events(database: DatabaseKind) {
     let seed = std::env::var("SYSTOLE_SCOPES_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     let mut random = StdRng::seed_from_u64(seed);
     let mut collector = TestCollector::start_on(database).await;

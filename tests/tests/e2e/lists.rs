@@ -11,11 +11,11 @@ use systole_tests::harness::reports::{distinct_counts, pipeline, report, running
 use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
 
 on_each_database! {
-    every_list_has_the_same_names_as_csv_and_as_json,
-    a_page_of_csv_names_the_next_one,
-    histories_come_in_pages_and_tell_their_step,
-    nodes_pipelines_and_changes_come_in_pages,
-    lines_are_found_by_the_index_and_without_one,
+    csv_and_json_have_the_same_names,
+    csv_page_links_to_the_next,
+    histories_are_paged_and_name_their_step,
+    nodes_pipelines_and_changes_are_paged,
+    lines_are_found_with_and_without_the_index,
 }
 
 const MINUTE_MS: i64 = 60_000;
@@ -49,7 +49,7 @@ async fn with_history(collector: &TestCollector) -> (NodeClient, i64) {
     (node, first)
 }
 
-async fn every_list_has_the_same_names_as_csv_and_as_json(database: DatabaseKind) {
+async fn csv_and_json_have_the_same_names(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let (node, first) = with_history(&collector).await;
     let viewer = collector.viewer().await;
@@ -87,7 +87,7 @@ async fn every_list_has_the_same_names_as_csv_and_as_json(database: DatabaseKind
     assert!(lines[1].starts_with(&format!("{first},1000,,,,")), "what is not known is empty: {lines:?}");
 }
 
-async fn a_page_of_csv_names_the_next_one(database: DatabaseKind) {
+async fn csv_page_links_to_the_next(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let (_, first) = with_history(&collector).await;
     let viewer = collector.viewer().await;
@@ -111,7 +111,7 @@ async fn a_page_of_csv_names_the_next_one(database: DatabaseKind) {
     }
 }
 
-async fn histories_come_in_pages_and_tell_their_step(database: DatabaseKind) {
+async fn histories_are_paged_and_name_their_step(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let (node, first) = with_history(&collector).await;
     let viewer = collector.viewer().await;
@@ -140,7 +140,7 @@ async fn histories_come_in_pages_and_tell_their_step(database: DatabaseKind) {
     }
 }
 
-async fn nodes_pipelines_and_changes_come_in_pages(database: DatabaseKind) {
+async fn nodes_pipelines_and_changes_are_paged(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     for name in ["n2", "n1", "n1"] {
         let mut node = NodeClient::enroll(&collector, None, name).await;
@@ -156,7 +156,7 @@ async fn nodes_pipelines_and_changes_come_in_pages(database: DatabaseKind) {
     }
 }
 
-async fn lines_are_found_by_the_index_and_without_one(database: DatabaseKind) {
+async fn lines_are_found_with_and_without_the_index(database: DatabaseKind) {
     let scan = tempfile::tempdir().unwrap();
     let file = scan.path().join("collector.toml");
     std::fs::write(&file, "log_search = 'scan'\n").unwrap();

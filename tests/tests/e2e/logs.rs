@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 const PIPELINE: &str = "orders";
 const SOON: Duration = Duration::from_secs(30);
-/// Reports are made every second, so that lives of an agent can be short.
+/// Reports are made every second, so that runs of an agent can be short.
 const QUICK: [&str; 2] = ["--interval", "1s"];
 
 /// A pipeline that runs a shell script.
@@ -51,7 +51,7 @@ fn output_bytes(agent: &TestAgent) -> u64 {
 }
 
 #[tokio::test]
-async fn lines_of_a_pipeline_are_stored_once_and_in_order_over_agents_that_are_killed() {
+async fn output_lines_are_stored_once_over_killed_agents() {
     let mut collector = TestCollector::start_with(&QUICK).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--log-rate", "50"]);
     let pipeline = AgentPipeline::supervised(PIPELINE, &stub);
@@ -61,7 +61,7 @@ async fn lines_of_a_pipeline_are_stored_once_and_in_order_over_agents_that_are_k
             .await;
         agent.kill().await;
         if life == 2 {
-            // Also while nobody takes the reports.
+            // Also while the collector is down.
             collector.kill().await;
         }
         agent.run();
@@ -102,7 +102,7 @@ async fn lines_of_a_pipeline_are_stored_once_and_in_order_over_agents_that_are_k
 }
 
 #[tokio::test]
-async fn lines_of_a_file_are_stored_once_and_in_order_over_rotations_and_agents_that_are_killed() {
+async fn file_lines_are_stored_once_over_rotations_and_killed_agents() {
     let mut collector = TestCollector::start_with(&QUICK).await;
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("orders.log");
@@ -124,7 +124,7 @@ async fn lines_of_a_file_are_stored_once_and_in_order_over_rotations_and_agents_
     };
     let last = |number: u64| format!("line {number:06}");
     for life in 0..4 {
-        // A file that no report has told of cannot be found again under another name.
+        // A file that was never reported cannot be found again under another name.
         let so_far = write(20);
         wait_for(&mut collector, &last(so_far)).await;
         write(40);
@@ -162,14 +162,14 @@ async fn lines_of_a_file_are_stored_once_and_in_order_over_rotations_and_agents_
 }
 
 #[tokio::test]
-async fn a_flood_takes_a_bounded_part_of_the_disk_and_what_is_left_out_is_counted() {
+async fn flood_of_lines_has_bounded_disk_use_and_counted_drops() {
     const LINES: u64 = 400_000;
     /// Of a line with its number and its end.
     const LINE_BYTES: u64 = 76;
     let text = "a line of some length, so that there is something to keep in the file";
     assert_eq!(text.len() as u64 + 7, LINE_BYTES);
     let mut collector = TestCollector::start_with(&QUICK).await;
-    // In steps, so that somebody can follow.
+    // In steps, so that the agent can keep up.
     let flood = format!(
         "for i in $(seq 20); do seq -f '{text}%06g' $((i*20000-19999)) $((i*20000)); sleep 0.4; done; echo end; exec sleep 600"
     );
@@ -196,7 +196,7 @@ async fn a_flood_takes_a_bounded_part_of_the_disk_and_what_is_left_out_is_counte
 }
 
 #[tokio::test]
-async fn while_the_disk_takes_no_output_it_goes_through_pipes_and_the_pipeline_runs() {
+async fn output_falls_back_to_pipes_without_disk() {
     let mut collector = TestCollector::start_with(&QUICK).await;
     let directory = tempfile::tempdir().expect("a directory");
     let flag = directory.path().join("crash");
@@ -217,7 +217,7 @@ async fn while_the_disk_takes_no_output_it_goes_through_pipes_and_the_pipeline_r
 }
 
 #[tokio::test]
-async fn lines_of_a_stack_trace_stay_together_and_the_level_is_found_in_a_long_line() {
+async fn stack_traces_stay_together_and_long_lines_have_a_level() {
     let mut collector = TestCollector::start_with(&QUICK).await;
     let text = r#"printf 'INFO begin\nERROR boom\njava.io.IOException: no\n\tat a.b(C.java:1)\nCaused by: x\nINFO end\n'
         printf '{"message":"'; head -c 500000 /dev/zero | tr '\0' x; printf '","level":"warn"}\n'; exec sleep 600"#;

@@ -1,4 +1,4 @@
-//! A collector whose disk gets full: logs give way, then reports wait with their agents.
+//! A collector whose disk gets full: logs are removed, then reports wait on their agents.
 
 use std::io::Write;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn fill(file: &Path, leave_bytes: u64) {
 }
 
 #[tokio::test]
-async fn on_a_full_disk_nothing_is_taken_nobody_is_blamed_and_what_is_there_can_be_read() {
+async fn full_disk_refuses_reports_and_answers_queries() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("collector.toml");
     std::fs::write(&config, "").unwrap();
@@ -59,7 +59,7 @@ async fn on_a_full_disk_nothing_is_taken_nobody_is_blamed_and_what_is_there_can_
     let answer = node.post_bytes(to_json(&request), Encoding::Plain).await;
     let problem = answer.problem(503);
     assert!(problem["detail"].as_str().unwrap().contains("disk is almost full"), "{problem}");
-    assert!(answer.retry_after.is_some_and(|seconds| seconds >= 10), "nobody is in a hurry: {answer:?}");
+    assert!(answer.retry_after.is_some_and(|seconds| seconds >= 10), "agents wait long: {answer:?}");
     let refused = NodeClient::try_enroll(&collector.client(), token.reveal(), "n2").await;
     assert!(refused.problem(503)["detail"].as_str().unwrap().contains("disk"));
     let ready = collector.client().get("/readyz").await;
@@ -78,7 +78,7 @@ async fn on_a_full_disk_nothing_is_taken_nobody_is_blamed_and_what_is_there_can_
 }
 
 #[tokio::test]
-async fn a_node_that_was_refused_is_not_unreachable() {
+async fn node_refused_for_a_full_disk_is_not_unreachable() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("collector.toml");
     std::fs::write(&config, "").unwrap();
@@ -90,7 +90,7 @@ async fn a_node_that_was_refused_is_not_unreachable() {
     silent.report(vec![]).await;
     let viewer = collector.viewer().await;
     collector.stop().await;
-    // The grace of the start is over at once for who says nothing.
+    // The startup grace ends at once for silent nodes.
     let full = format!("low_disk_stop_bytes = {}\nstartup_grace = '2s'", i64::MAX);
     std::fs::write(&config, full).unwrap();
     collector.run_unready().await;
@@ -104,9 +104,9 @@ async fn a_node_that_was_refused_is_not_unreachable() {
     assert_eq!(status("heard").await, "HEALTHY");
 }
 
-/// Shows nothing on machines where a process can have no disk of its own.
+/// Tests nothing on machines where a process cannot have a separate disk.
 #[tokio::test]
-async fn old_lines_give_way_then_reports_wait_and_all_comes_back_by_itself() {
+async fn low_disk_removes_old_lines_then_blocks_reports() {
     if !can_mount().await {
         return;
     }
@@ -164,9 +164,9 @@ async fn old_lines_give_way_then_reports_wait_and_all_comes_back_by_itself() {
     assert!(agent.is_alive());
 }
 
-/// Shows nothing on machines where a process can have no disk of its own.
+/// Tests nothing on machines where a process cannot have a separate disk.
 #[tokio::test]
-async fn commands_say_when_a_disk_has_no_room() {
+async fn commands_report_a_full_disk() {
     if !can_mount().await {
         return;
     }
@@ -177,10 +177,10 @@ async fn commands_say_when_a_disk_has_no_room() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let told = run(&["environment", "list", "--data-dir", small.to_str().unwrap()]).await;
-    assert!(told.contains("the disk of the database") && told.contains("is full"), "{told}");
+    let message = run(&["environment", "list", "--data-dir", small.to_str().unwrap()]).await;
+    assert!(message.contains("the disk of the database") && message.contains("is full"), "{message}");
     let collector = TestCollector::start().await;
     let (data, file) = (collector.data_dir(), small.join("backup.db"));
-    let told = run(&["backup", "--data-dir", data.to_str().unwrap(), file.to_str().unwrap()]).await;
-    assert!(told.contains("100.00 KiB free") && told.contains("needed"), "{told}");
+    let message = run(&["backup", "--data-dir", data.to_str().unwrap(), file.to_str().unwrap()]).await;
+    assert!(message.contains("100.00 KiB free") && message.contains("needed"), "{message}");
 }

@@ -1,4 +1,4 @@
-//! The agent as those who operate it see it: its status, its own metrics, systemd.
+//! The agent for its operators: its status, its own metrics, systemd.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -43,7 +43,7 @@ async fn get(address: &str, page: &str) -> Option<Answer> {
     Answer::try_of(http().get(format!("http://{address}{page}"))).await.ok()
 }
 
-/// A command that says what it was given and then waits.
+/// A command that prints its arguments and then waits.
 fn talker(script: &str) -> AgentPipeline {
     let command = ["sh", "-c", &format!("{script}; exec sleep 1000")].map(str::to_owned).to_vec();
     AgentPipeline {
@@ -56,7 +56,7 @@ fn talker(script: &str) -> AgentPipeline {
 }
 
 #[tokio::test]
-async fn the_status_shows_the_agent_its_pipelines_and_the_collector_also_when_that_is_away() {
+async fn status_shows_agent_pipelines_and_collector() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -108,7 +108,7 @@ async fn the_status_shows_the_agent_its_pipelines_and_the_collector_also_when_th
 }
 
 #[tokio::test]
-async fn an_agent_serves_its_own_metrics_and_is_ready_without_a_collector() {
+async fn agent_serves_metrics_and_is_ready_without_a_collector() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let pipelines = [AgentPipeline::supervised(PIPELINE, &stub)];
@@ -157,7 +157,7 @@ async fn an_agent_serves_its_own_metrics_and_is_ready_without_a_collector() {
     assert_eq!(ready.status, 200);
     assert!(String::from_utf8_lossy(&ready.body).contains("collector: away"), "{ready:?}");
 
-    // Whoever takes all connections of the port takes none of the socket's.
+    // Connections that use up the port leave the socket's free.
     let mut hoarded = Vec::new();
     for _ in 0..12 {
         hoarded.push(TcpStream::connect(&address).await.unwrap());
@@ -170,7 +170,7 @@ async fn an_agent_serves_its_own_metrics_and_is_ready_without_a_collector() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_no_obstacle_and_is_taken_over_when_it_is_free() {
+async fn metrics_port_in_use_is_opened_once_free() {
     let mut collector = TestCollector::start().await;
     let address = free_address();
     let taken = TcpListener::bind(address).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_taken_port_is_no_obstacle_and_is_taken_over_when_it_is_free() {
 }
 
 #[tokio::test]
-async fn systemd_hears_of_the_start_the_state_the_heartbeat_and_the_end() {
+async fn systemd_receives_start_state_heartbeat_and_end() {
     let mut collector = TestCollector::start().await;
     let agent = TestAgent::prepare(&collector, AgentSetup::default(), &[talker("env; ulimit -Sn")]).await;
     let path = agent.data_dir().with_file_name("notify");
@@ -217,7 +217,7 @@ async fn systemd_hears_of_the_start_the_state_the_heartbeat_and_the_end() {
     let before = fed(&hear());
     eventually_true("the watchdog is fed", SOON, async || fed(&hear()) >= before + 4).await;
     collector.kill().await;
-    eventually_true("the collector's absence is told", SOON, async || said(&hear(), "is away").is_some()).await;
+    eventually_true("the collector's absence is reported", SOON, async || said(&hear(), "is away").is_some()).await;
     collector.run().await;
 
     process.signal(Signal::SIGTERM);
@@ -235,7 +235,7 @@ async fn systemd_hears_of_the_start_the_state_the_heartbeat_and_the_end() {
 }
 
 #[tokio::test]
-async fn the_version_names_the_build_and_shells_get_completions() {
+async fn version_names_the_build_and_completions_print() {
     let run = async |program: &str, args: &[&str]| {
         let output = Command::new(binary(program)).args(args).output().await.expect("the program starts");
         assert!(output.status.success(), "{program} {args:?}: {output:?}");
@@ -255,7 +255,7 @@ async fn the_version_names_the_build_and_shells_get_completions() {
 }
 
 #[tokio::test]
-async fn an_address_for_metrics_that_is_none_is_a_mistake() {
+async fn invalid_metrics_address_is_a_configuration_error() {
     let output = Command::new(binary("systole-agent"))
         .args(["check-config", "--url", "http://c:1", "--token", "t", "--metrics-listen", "9090"])
         .output()

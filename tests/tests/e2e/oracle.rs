@@ -9,8 +9,8 @@ use systole_tests::oracle::feed::{self, FeedPlan};
 use systole_tests::oracle::{Plan, run};
 
 on_each_database! {
-    over_sigkills_cut_connections_and_a_full_disk_nothing_is_lost_and_nothing_doubled,
-    over_sigkills_every_subscriber_has_what_it_asked_for_once_and_in_order_and_a_restored_database_is_told,
+    fleet_is_counted_exactly_once_over_faults,
+    subscribers_receive_their_events_once_over_faults,
 }
 
 /// A separate server, because the run crashes it.
@@ -18,7 +18,7 @@ fn server(database: DatabaseKind) -> Option<Arc<TestPostgres>> {
     (database == DatabaseKind::Postgres).then(|| Arc::new(TestPostgres::alone()))
 }
 
-async fn over_sigkills_cut_connections_and_a_full_disk_nothing_is_lost_and_nothing_doubled(database: DatabaseKind) {
+async fn fleet_is_counted_exactly_once_over_faults(database: DatabaseKind) {
     let server = server(database);
     let full_disks = usize::from(server.is_none());
     let outcome = run(Plan::new(8, full_disks, server), &ProgressBar::hidden()).await;
@@ -29,9 +29,7 @@ async fn over_sigkills_cut_connections_and_a_full_disk_nothing_is_lost_and_nothi
     assert!(outcome.failed_requests.0 > 0 && outcome.boots > 4, "no faults came true: {outcome:?}");
 }
 
-async fn over_sigkills_every_subscriber_has_what_it_asked_for_once_and_in_order_and_a_restored_database_is_told(
-    database: DatabaseKind,
-) {
+async fn subscribers_receive_their_events_once_over_faults(database: DatabaseKind) {
     let outcome = feed::run(FeedPlan::new(3, 40, server(database)), &ProgressBar::hidden()).await;
     assert!(outcome.stored > 100 && outcome.came > 1_000 && outcome.connections > 100, "{outcome:?}");
     assert!(outcome.in_gaps * 10 < outcome.came, "gaps are the exception: {outcome:?}");

@@ -1,4 +1,4 @@
-//! The centre is away, and the agent dies meanwhile: the spool keeps what was counted and said.
+//! The collector is down, and the agent is killed meanwhile: the spool keeps counts and lines.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ async fn assert_all_lines(viewer: &ApiClient, stubs: &[StubVector]) {
 }
 
 #[tokio::test]
-async fn after_a_minute_without_a_collector_every_minute_is_true_and_every_line_is_stored_once() {
+async fn outage_of_a_minute_keeps_minutes_and_lines_exact() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stubs = stubs(&collector);
     let mut agent = TestAgent::start(&collector, None, &supervised(&stubs)).await;
@@ -105,7 +105,7 @@ async fn after_a_minute_without_a_collector_every_minute_is_true_and_every_line_
 }
 
 #[tokio::test]
-async fn an_outage_with_an_agent_killed_twice_leaves_every_minute_true_and_every_line_stored_once() {
+async fn outage_with_killed_agent_keeps_minutes_and_lines_exact() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let mut stubs = stubs(&collector);
     let mut pipelines = Vec::new();
@@ -139,7 +139,7 @@ async fn an_outage_with_an_agent_killed_twice_leaves_every_minute_true_and_every
 }
 
 #[tokio::test]
-async fn an_outage_in_a_network_that_cuts_delays_and_repeats_loses_nothing_and_repeats_nothing() {
+async fn outage_in_a_bad_network_keeps_minutes_and_lines_exact() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stubs = stubs(&collector);
     let proxy = ChaosProxy::start(&collector.url(), FaultSchedule::random()).await;
@@ -150,7 +150,7 @@ async fn an_outage_in_a_network_that_cuts_delays_and_repeats_loses_nothing_and_r
     collector.kill().await;
     tokio::time::sleep(AWAY).await;
     collector.run().await;
-    // What has gathered goes through the same network.
+    // The backlog passes the same network.
     tokio::time::sleep(AWAY / 4).await;
     settle_all(&stubs).await;
     proxy.set_schedule(FaultSchedule::CALM);
@@ -160,7 +160,7 @@ async fn an_outage_in_a_network_that_cuts_delays_and_repeats_loses_nothing_and_r
 }
 
 #[tokio::test]
-async fn an_outage_with_an_agent_killed_twice_loses_no_count_that_was_reported() {
+async fn outage_with_killed_agent_loses_no_reported_count() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--rate", "97", "--errors-every", "10"]);
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -185,14 +185,14 @@ async fn an_outage_with_an_agent_killed_twice_loses_no_count_that_was_reported()
 }
 
 #[tokio::test]
-async fn a_watched_process_is_counted_on_over_a_killed_and_a_stopped_agent() {
+async fn watched_process_counts_on_over_agent_restarts() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     stub.start().await;
     stub.control("burst?events=1000").await;
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::watched(PIPELINE, &stub)]).await;
     settle(&stub).await;
-    // What it counted before anybody watched is a baseline.
+    // Counts before the first scrape are a baseline.
     let mut expected = 0;
     for (round, events) in [300, 70, 5].into_iter().enumerate() {
         stub.control(&format!("burst?events={events}")).await;
@@ -202,7 +202,7 @@ async fn a_watched_process_is_counted_on_over_a_killed_and_a_stopped_agent() {
             0 => agent.kill().await,
             _ => agent.stop().await,
         }
-        // Nobody sees these come, but the process lives and still counts them.
+        // The agent is down, but the process runs and still counts them.
         stub.control("burst?events=11").await;
         expected += 11;
         agent.run();

@@ -9,12 +9,12 @@ use systole_tests::harness::{
 use systole_tests::stub::totals::Counts;
 
 on_each_database! {
-    the_minutes_equal_the_pipelines_own_totals_over_a_sigkill_of_the_collector,
-    the_counts_of_every_life_of_a_pipeline_add_up,
-    a_watched_pipeline_counts_from_the_moment_at_which_the_agent_sees_it,
-    counters_that_vanish_or_go_back_to_zero_lose_nothing_that_was_shown,
-    an_endpoint_that_hangs_is_a_gap_and_neither_a_zero_nor_a_loss,
-    two_agents_on_one_host_are_two_nodes_and_their_pipeline_is_summed,
+    minutes_equal_the_pipelines_totals_over_a_sigkill,
+    process_runs_of_a_pipeline_add_up,
+    watched_pipeline_counts_from_the_first_scrape,
+    vanished_and_reset_counters_lose_nothing_exposed,
+    hanging_endpoint_is_a_gap_without_loss,
+    agents_on_one_host_are_two_nodes_with_summed_pipelines,
 }
 
 const PIPELINE: &str = "orders";
@@ -33,7 +33,7 @@ async fn assert_sums(collector: &mut TestCollector, expected: Counts) {
     .await;
 }
 
-async fn the_minutes_equal_the_pipelines_own_totals_over_a_sigkill_of_the_collector(database: DatabaseKind) {
+async fn minutes_equal_the_pipelines_totals_over_a_sigkill(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let flags = ["--rate", "173", "--errors-every", "10", "--discard-every", "7", "--components", "6"];
     let stub = StubVector::new(collector.directory(), PIPELINE, &flags);
@@ -57,7 +57,7 @@ async fn the_minutes_equal_the_pipelines_own_totals_over_a_sigkill_of_the_collec
     assert_eq!(database.component_sums(PIPELINE), totals.lives[0].components);
 }
 
-async fn the_counts_of_every_life_of_a_pipeline_add_up(database: DatabaseKind) {
+async fn process_runs_of_a_pipeline_add_up(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -73,7 +73,7 @@ async fn the_counts_of_every_life_of_a_pipeline_add_up(database: DatabaseKind) {
     assert_sums(&mut collector, stub.totals().exposed).await;
 }
 
-async fn a_watched_pipeline_counts_from_the_moment_at_which_the_agent_sees_it(database: DatabaseKind) {
+async fn watched_pipeline_counts_from_the_first_scrape(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     stub.start().await;
@@ -95,7 +95,7 @@ async fn a_watched_pipeline_counts_from_the_moment_at_which_the_agent_sees_it(da
     assert_sums(&mut collector, expected).await;
 }
 
-async fn counters_that_vanish_or_go_back_to_zero_lose_nothing_that_was_shown(database: DatabaseKind) {
+async fn vanished_and_reset_counters_lose_nothing_exposed(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -115,7 +115,7 @@ async fn counters_that_vanish_or_go_back_to_zero_lose_nothing_that_was_shown(dat
     assert_sums(&mut collector, totals.total).await;
 }
 
-async fn an_endpoint_that_hangs_is_a_gap_and_neither_a_zero_nor_a_loss(database: DatabaseKind) {
+async fn hanging_endpoint_is_a_gap_without_loss(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -137,7 +137,7 @@ async fn an_endpoint_that_hangs_is_a_gap_and_neither_a_zero_nor_a_loss(database:
     assert_eq!(viewer.list(&path).await.iter().map(counts).sum::<Counts>(), totals.total);
 }
 
-async fn two_agents_on_one_host_are_two_nodes_and_their_pipeline_is_summed(database: DatabaseKind) {
+async fn agents_on_one_host_are_two_nodes_with_summed_pipelines(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let stubs = [0, 1].map(|number| StubVector::new(collector.directory(), &format!("s{number}"), &["--paused"]));
     let mut agents = Vec::new();

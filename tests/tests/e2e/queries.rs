@@ -1,4 +1,4 @@
-//! What the query API tells of good reports.
+//! The query API after valid reports.
 
 use std::time::Duration;
 
@@ -10,29 +10,30 @@ use systole_tests::harness::{DatabaseKind, NodeClient, TestCollector, eventually
 use systole_tests::stub::totals::Counts;
 
 on_each_database! {
-    a_node_is_listed_with_its_name_environment_and_state,
-    a_report_of_the_past_lands_in_the_minute_in_which_it_happened,
-    an_hour_that_is_over_is_summed_once_and_still_takes_what_comes_late,
-    the_times_of_an_agent_with_a_wrong_clock_are_corrected,
+    node_is_listed_with_name_environment_and_state,
+    past_report_counts_in_its_own_minute,
+    finished_hour_is_cached_and_accepts_late_reports,
+    times_of_a_wrong_clock_are_corrected,
     minutes_are_summed_over_nodes_unless_one_is_named,
-    a_failed_scrape_is_a_gap_and_no_sample,
-    the_ring_has_the_rates_of_a_pipeline_and_of_its_components,
-    logs_are_found_by_text_level_pipeline_and_time_page_by_page,
-    the_host_has_its_minutes,
-    a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404,
-    a_method_that_a_path_does_not_have_is_405_with_those_that_it_has,
-    who_waits_for_samples_gets_none_with_a_token_that_was_revoked,
-    the_collectors_own_metrics_count_what_it_took,
-    the_collectors_own_metrics_tell_what_every_table_takes,
+    failed_scrape_is_a_gap_and_not_a_sample,
+    recent_samples_have_rates_of_pipeline_and_components,
+    logs_are_found_by_text_level_pipeline_and_time,
+    host_has_its_minutes,
+    invalid_parameter_is_400_and_unknown_path_404,
+    unsupported_method_is_405_with_the_allowed_ones,
+    waiting_for_samples_ends_with_a_revoked_token,
+    metrics_count_reports_exactly,
+    metrics_report_bytes_of_every_table,
 }
 
 const MINUTE_MS: i64 = 60_000;
+const SOON: Duration = Duration::from_secs(30);
 
 fn minutes(pipeline: &str, from: i64, to: i64) -> String {
     format!("/api/v1/pipelines/{pipeline}/minutes?from={from}&to={to}&step=minute")
 }
 
-async fn a_node_is_listed_with_its_name_environment_and_state(database: DatabaseKind) {
+async fn node_is_listed_with_name_environment_and_state(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "web-1").await;
     node.report(vec![running("orders", distinct_counts(1)), pipeline("bills", "CRASHED")]).await;
@@ -54,7 +55,7 @@ async fn a_node_is_listed_with_its_name_environment_and_state(database: Database
     assert!(text.contains("CRASHED") && text.contains(&node.id.to_string()), "{text}");
 }
 
-async fn a_report_of_the_past_lands_in_the_minute_in_which_it_happened(database: DatabaseKind) {
+async fn past_report_counts_in_its_own_minute(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let minute = (clock::now_ms() / MINUTE_MS - 10) * MINUTE_MS;
@@ -74,7 +75,7 @@ async fn a_report_of_the_past_lands_in_the_minute_in_which_it_happened(database:
     assert_eq!(first.iter().map(counts).collect::<Vec<_>>(), [distinct_counts(3)]);
 }
 
-async fn an_hour_that_is_over_is_summed_once_and_still_takes_what_comes_late(database: DatabaseKind) {
+async fn finished_hour_is_cached_and_accepts_late_reports(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let viewer = collector.viewer().await;
@@ -96,7 +97,7 @@ async fn an_hour_that_is_over_is_summed_once_and_still_takes_what_comes_late(dat
     }
 }
 
-async fn the_times_of_an_agent_with_a_wrong_clock_are_corrected(database: DatabaseKind) {
+async fn times_of_a_wrong_clock_are_corrected(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let slow = 20 * MINUTE_MS;
@@ -131,7 +132,7 @@ async fn minutes_are_summed_over_nodes_unless_one_is_named(database: DatabaseKin
     }
 }
 
-async fn a_failed_scrape_is_a_gap_and_no_sample(database: DatabaseKind) {
+async fn failed_scrape_is_a_gap_and_not_a_sample(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let now = clock::now_ms();
@@ -146,7 +147,7 @@ async fn a_failed_scrape_is_a_gap_and_no_sample(database: DatabaseKind) {
     assert_eq!(ring, [] as [serde_json::Value; 0]);
 }
 
-async fn the_ring_has_the_rates_of_a_pipeline_and_of_its_components(database: DatabaseKind) {
+async fn recent_samples_have_rates_of_pipeline_and_components(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     for factor in 1..=3 {
@@ -167,7 +168,7 @@ async fn the_ring_has_the_rates_of_a_pipeline_and_of_its_components(database: Da
     assert_eq!(sink[0].received_bytes_rate, 0.0);
 }
 
-async fn logs_are_found_by_text_level_pipeline_and_time_page_by_page(database: DatabaseKind) {
+async fn logs_are_found_by_text_level_pipeline_and_time(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let now = clock::now_ms();
@@ -207,7 +208,7 @@ async fn logs_are_found_by_text_level_pipeline_and_time_page_by_page(database: D
     assert_eq!(found(format!("pipeline=orders&to={now}")).await, 1, "to is exclusive");
 }
 
-async fn the_host_has_its_minutes(database: DatabaseKind) {
+async fn host_has_its_minutes(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let now = clock::now_ms();
@@ -221,7 +222,7 @@ async fn the_host_has_its_minutes(database: DatabaseKind) {
     assert!(items[0]["memoryUsedBytes"].is_null(), "what was not read is not zero: {}", items[0]);
 }
 
-async fn a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404(database: DatabaseKind) {
+async fn invalid_parameter_is_400_and_unknown_path_404(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(vec![running("orders", distinct_counts(1))]).await;
@@ -252,7 +253,7 @@ async fn a_bad_parameter_is_refused_by_its_name_and_an_unknown_path_is_404(datab
     viewer.get("/api/v1/pipelines/nonsense").await.problem(404);
 }
 
-async fn a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(database: DatabaseKind) {
+async fn unsupported_method_is_405_with_the_allowed_ones(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let viewer = collector.viewer().await;
     for (path, methods) in [("/api/v1/nodes", "GET"), ("/api/v1/session", "POST, DELETE"), ("/healthz", "GET, HEAD")] {
@@ -268,7 +269,7 @@ async fn a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(databa
     }
 }
 
-async fn who_waits_for_samples_gets_none_with_a_token_that_was_revoked(database: DatabaseKind) {
+async fn waiting_for_samples_ends_with_a_revoked_token(database: DatabaseKind) {
     let collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let token = collector.create_token("viewer", None).await;
@@ -276,19 +277,15 @@ async fn who_waits_for_samples_gets_none_with_a_token_that_was_revoked(database:
     let path = format!("/api/v1/samples?node={}&pipeline=orders&wait=30000", node.id);
     let waiting = tokio::spawn(async move { viewer.get(&path).await });
     let own = collector.client().with_token(token.token.reveal());
-    eventually_true("the token counts", Duration::from_secs(5), async || own.get("/api/v1/nodes").await.status == 200)
-        .await;
+    eventually_true("the token counts", SOON, async || own.get("/api/v1/nodes").await.status == 200).await;
     collector.revoke_token(&token.id).await;
-    eventually_true("the token is revoked", Duration::from_secs(5), async || {
-        own.get("/api/v1/nodes").await.status == 401
-    })
-    .await;
+    eventually_true("the token is revoked", SOON, async || own.get("/api/v1/nodes").await.status == 401).await;
     assert!(!waiting.is_finished());
     node.report(vec![running("orders", distinct_counts(1))]).await;
     waiting.await.unwrap().problem(401);
 }
 
-async fn the_collectors_own_metrics_count_what_it_took(database: DatabaseKind) {
+async fn metrics_count_reports_exactly(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let viewer = collector.viewer().await;
@@ -316,7 +313,7 @@ async fn the_collectors_own_metrics_count_what_it_took(database: DatabaseKind) {
     assert_eq!(counters().await, [8, 1, 1, 3]);
 }
 
-async fn the_collectors_own_metrics_tell_what_every_table_takes(database: DatabaseKind) {
+async fn metrics_report_bytes_of_every_table(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(vec![running("orders", distinct_counts(1))]).await;
@@ -328,8 +325,7 @@ async fn the_collectors_own_metrics_tell_what_every_table_takes(database: Databa
     // Measured some seconds after the start.
     for table in ["nodes", "pipeline_minutes", "logs"] {
         let series = format!("systole_database_bytes{{table=\"{table}\"}}");
-        eventually_true("tables are measured", Duration::from_secs(30), async || bytes(&series).await >= Some(4_096.0))
-            .await;
+        eventually_true("tables are measured", SOON, async || bytes(&series).await >= Some(4_096.0)).await;
     }
     assert!(bytes("systole_disk_free_bytes").await > Some(0.0));
 }

@@ -1,4 +1,4 @@
-//! Configurations change while pipelines run: good ones, bad ones, and ones that only look good.
+//! Configurations change while pipelines run: valid ones, invalid ones, and valid ones that crash.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use systole_tests::harness::{AgentPipeline, AgentSetup, StubVector, TestAgent, T
 
 const PIPELINE: &str = "orders";
 const SOON: Duration = Duration::from_secs(30);
-/// From the change of a file to its effect: the agent looks every second, and twice.
+/// From the change of a file to its effect: the agent polls every second, and twice.
 const ROLLBACK: Duration = Duration::from_secs(60);
 /// How long a revision must stay up to be one to go back to.
 const TRIAL: Duration = Duration::from_secs(30);
 
-/// A pipeline whose configuration file is a shell script, judged by the shell's own look at it.
+/// A pipeline whose configuration file is a shell script; the shell validates it.
 fn scripted(stub: &StubVector, script: &Path) -> AgentPipeline {
     AgentPipeline { command: None, ..AgentPipeline::watched(PIPELINE, stub) }
         .with("command", json!(["sh", "{config}"]))
@@ -56,7 +56,7 @@ async fn begin() -> Scene {
 }
 
 #[tokio::test]
-async fn a_configuration_that_is_refused_never_stops_the_healthy_pipeline() {
+async fn refused_configuration_does_not_stop_the_pipeline() {
     let Scene { mut collector, stub, script, agent: _agent, mut feed } = begin().await;
     std::fs::write(&script, "if then nonsense").unwrap();
     let degraded = wait_for(&mut feed, "DEGRADED", SOON).await;
@@ -74,7 +74,7 @@ async fn a_configuration_that_is_refused_never_stops_the_healthy_pipeline() {
 }
 
 #[tokio::test]
-async fn one_that_is_accepted_but_crashes_is_taken_back_within_a_minute() {
+async fn crashing_configuration_is_rolled_back_within_a_minute() {
     let Scene { mut collector, stub, script, mut agent, mut feed } = begin().await;
     let viewer = collector.viewer().await;
     let good = agent.data_dir().join("pipelines").join("orders.good.sh");
@@ -94,12 +94,12 @@ async fn one_that_is_accepted_but_crashes_is_taken_back_within_a_minute() {
     agent.stop().await;
     agent.run();
     stub.wait_for("the good one runs again", |totals| (totals.lives.len() == 3).then_some(())).await;
-    // Not before it has been scraped: what a process counts in its first moments goes with it.
+    // Only after a scrape: the first events of a process are lost with it otherwise.
     feed.wait_until("it is taken for running", SOON, |events| {
         (events.iter().filter(|event| event.is_change(Some(PIPELINE), "DEGRADED")).count() == 2).then_some(())
     })
     .await;
-    // And when nobody judges it well any more, the good one runs at once.
+    // When validation fails, the good revision runs at once.
     agent.stop().await;
     std::fs::write(&script, "if then nonsense").unwrap();
     agent.run();
@@ -109,7 +109,7 @@ async fn one_that_is_accepted_but_crashes_is_taken_back_within_a_minute() {
 }
 
 #[tokio::test]
-async fn a_reload_touches_what_has_changed_only_and_a_bad_file_changes_nothing() {
+async fn reload_touches_changed_pipelines_only() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stubs =
         ["stays", "goes", "comes"].map(|id| (id, StubVector::new(collector.directory(), id, &["--rate", "20"])));
@@ -151,7 +151,7 @@ async fn a_reload_touches_what_has_changed_only_and_a_bad_file_changes_nothing()
 }
 
 #[tokio::test]
-async fn an_agent_that_starts_with_a_broken_file_runs_what_it_ran_before() {
+async fn agent_with_a_broken_file_runs_the_last_valid_one() {
     let collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let pipelines = [AgentPipeline::supervised(PIPELINE, &stub)];
@@ -165,7 +165,7 @@ async fn an_agent_that_starts_with_a_broken_file_runs_what_it_ran_before() {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_waits_after_its_crashes_is_tried_at_once_when_somebody_asks() {
+async fn reload_starts_a_crashed_pipeline_at_once() {
     let mut collector = TestCollector::start_with(&["--interval", "1s"]).await;
     let flag = collector.directory().join("flag");
     let command = format!("test -e {} && exec sleep 1000; exit 7", flag.display());
@@ -180,7 +180,7 @@ async fn a_pipeline_that_waits_after_its_crashes_is_tried_at_once_when_somebody_
     let viewer = collector.viewer().await;
     let agent = TestAgent::start_with(&collector, AgentSetup::default(), &[pipeline]).await;
     wait_for(&mut feed, "CRASHED", SOON).await;
-    // Tried again after 1, 2, 4 and 8 s: by itself the next try would come 16 s later.
+    // Started again after 1, 2, 4 and 8 s: without the reload the next start is 16 s later.
     eventually_true("four tries", SOON, async || {
         viewer.get_json("/api/v1/pipelines/orders").await["nodes"][0]["restarts"] == 4
     })

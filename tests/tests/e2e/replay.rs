@@ -1,4 +1,4 @@
-//! A subscriber that comes back misses nothing and hears nothing twice.
+//! A subscriber that reconnects misses nothing and receives nothing twice.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 on_each_database! {
-    a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order,
-    resuming_is_complete_over_sigkills_and_graceful_restarts_of_a_busy_collector,
-    many_short_connections_lose_and_double_nothing,
-    a_replay_of_more_than_10000_events_names_the_gap_and_gives_the_rest,
+    subscriber_away_for_10_s_misses_no_durable_event,
+    resume_is_complete_over_restarts_under_load,
+    short_connections_lose_and_repeat_nothing,
+    replay_beyond_10000_events_names_a_gap,
 }
 
 const SOON: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ impl Reporter {
         Reporter { name: name.to_owned(), task, stop, acknowledged }
     }
 
-    /// Waits until so many more reports are acknowledged.
+    /// Waits until this many more reports are acknowledged.
     async fn reports(&mut self, more: u64) {
         let target = *self.acknowledged.borrow() + more;
         let wait = self.acknowledged.wait_for(|count| *count >= target);
@@ -59,7 +59,7 @@ impl Reporter {
             .expect("the reporter lives");
     }
 
-    /// Ends it; gives its name and how many reports there were.
+    /// Ends it; returns its name and the number of reports.
     async fn finish(self) -> (String, u64) {
         self.stop.send_replace(true);
         self.task.await.expect("the reporter does not panic");
@@ -93,7 +93,7 @@ async fn assert_complete(collector: &mut TestCollector, feed: &mut Feed, (name, 
     assert_eq!(stored, heard);
 }
 
-async fn a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order(database: DatabaseKind) {
+async fn subscriber_away_for_10_s_misses_no_durable_event(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut feed = collector.feed("").await;
     let mut reporter = Reporter::start(&collector, "n1", INTERVAL).await;
@@ -109,7 +109,7 @@ async fn a_subscriber_away_for_10_s_has_every_durable_event_once_and_in_order(da
     assert_complete(&mut collector, &mut feed, reports).await;
 }
 
-async fn resuming_is_complete_over_sigkills_and_graceful_restarts_of_a_busy_collector(database: DatabaseKind) {
+async fn resume_is_complete_over_restarts_under_load(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut feed = collector.feed("types=status_change,log_entry").await;
     let mut reporters = Vec::new();
@@ -134,7 +134,7 @@ async fn resuming_is_complete_over_sigkills_and_graceful_restarts_of_a_busy_coll
     }
 }
 
-async fn many_short_connections_lose_and_double_nothing(database: DatabaseKind) {
+async fn short_connections_lose_and_repeat_nothing(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let mut feed = collector.feed("types=status_change,log_entry").await;
     let mut reporter = Reporter::start(&collector, "n1", INTERVAL).await;
@@ -146,7 +146,7 @@ async fn many_short_connections_lose_and_double_nothing(database: DatabaseKind) 
     assert_complete(&mut collector, &mut feed, reports).await;
 }
 
-async fn a_replay_of_more_than_10000_events_names_the_gap_and_gives_the_rest(database: DatabaseKind) {
+async fn replay_beyond_10000_events_names_a_gap(database: DatabaseKind) {
     const PIPELINES: u64 = 1_000;
     const REPORTS: u64 = 11;
     let mut collector = TestCollector::start_on(database).await;
@@ -178,7 +178,7 @@ async fn a_replay_of_more_than_10000_events_names_the_gap_and_gives_the_rest(dat
     let lines: Vec<String> = events.iter().flat_map(FeedEvent::lines).collect();
     let all = (0..REPORTS).flat_map(|report| (0..PIPELINES).map(move |number| format!("{report} {number}")));
     assert_eq!(lines, all.take(lines.len()).collect::<Vec<String>>());
-    // Behind it the stream goes on, and the gap is told once.
+    // After the gap the stream continues, and the gap is sent once.
     node.report(vec![with_lines(running("p0", distinct_counts(1)), clock::now_ms(), ["news".to_owned()])]).await;
     let news = feed.wait_for("the news", SOON, |event| event.lines() == ["news"]).await;
     assert!(news.id.unwrap().seq > to);

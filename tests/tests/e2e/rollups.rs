@@ -12,15 +12,15 @@ use systole_tests::stub::totals::Counts;
 
 on_each_database! {
     hours_and_days_are_complete_over_late_reports_and_sigkills,
-    the_step_is_chosen_by_the_length_of_the_range_and_told,
-    the_load_of_a_host_is_told_by_minute_and_by_hour,
+    step_follows_the_length_of_the_range,
+    host_load_has_minutes_and_hours,
 }
 
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// Reports of these hours ago, one a minute for so many minutes, numbered from `seq`.
+/// Reports of the past, one a minute for this many minutes, numbered from `seq`.
 async fn backfill(node: &NodeClient, seq: u64, begin: i64, minutes: i64) -> u64 {
     let reports = (0..minutes).map(|minute| {
         let seq = seq + minute as u64;
@@ -86,7 +86,7 @@ async fn hours_and_days_are_complete_over_late_reports_and_sigkills(database: Da
         assert_eq!(sums(&viewer, from, "hour").await, summed(&minutes, HOUR_MS), "round {round}");
         assert_eq!(sums(&viewer, from, "day").await, summed(&minutes, DAY_MS), "round {round}");
         collector.kill().await;
-        // At the start everything is summed that the last life has left.
+        // The start sums everything that the last run has left.
         collector.run().await;
         rolled_up(&collector.viewer().await).await;
         let viewer = collector.viewer().await;
@@ -97,7 +97,7 @@ async fn hours_and_days_are_complete_over_late_reports_and_sigkills(database: Da
     }
 }
 
-async fn the_step_is_chosen_by_the_length_of_the_range_and_told(database: DatabaseKind) {
+async fn step_follows_the_length_of_the_range(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     backfill(&node, 1, clock::now_ms() - 10 * MINUTE_MS, 2).await;
@@ -115,7 +115,7 @@ async fn the_step_is_chosen_by_the_length_of_the_range_and_told(database: Databa
     }
 }
 
-async fn the_load_of_a_host_is_told_by_minute_and_by_hour(database: DatabaseKind) {
+async fn host_load_has_minutes_and_hours(database: DatabaseKind) {
     let mut collector = TestCollector::start_on(database).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let hour = (clock::now_ms() / HOUR_MS - 2) * HOUR_MS;

@@ -6,14 +6,14 @@ use serde_json::json;
 use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
 
 on_each_database! {
-    a_session_reads_until_it_is_ended,
-    a_session_ends_with_its_token_and_stays_in_its_environment,
-    only_tokens_that_read_open_a_session,
+    session_reads_until_it_ends,
+    session_ends_with_its_token_and_keeps_its_environment,
+    session_needs_a_reading_token,
 }
 
 const TAKES_EFFECT: Duration = Duration::from_secs(3);
 
-/// Gives a token in and gets the `Set-Cookie` header.
+/// Sends a token and returns the `Set-Cookie` header.
 async fn log_in(client: &ApiClient, token: &str) -> String {
     let request = client.request(reqwest::Method::POST, "/api/v1/session").header("content-type", "application/json");
     let response = request.body(json!({"token": token}).to_string()).send().await.expect("an answer");
@@ -27,7 +27,7 @@ async fn status_with(client: &ApiClient, method: reqwest::Method, path: &str, co
     response.expect("an answer").status().as_u16()
 }
 
-async fn a_session_reads_until_it_is_ended(database: DatabaseKind) {
+async fn session_reads_until_it_ends(database: DatabaseKind) {
     let collector = TestCollector::start_on(database).await;
     let token = collector.create_token("viewer", None).await;
     let client = collector.client();
@@ -43,7 +43,7 @@ async fn a_session_reads_until_it_is_ended(database: DatabaseKind) {
     assert_eq!(viewer.get("/api/v1/nodes").await.status, 200, "the token itself lives on");
 }
 
-async fn a_session_ends_with_its_token_and_stays_in_its_environment(database: DatabaseKind) {
+async fn session_ends_with_its_token_and_keeps_its_environment(database: DatabaseKind) {
     let collector = TestCollector::start_on(database).await;
     collector.create_environment("red").await;
     NodeClient::enroll(&collector, Some("red"), "red-host").await;
@@ -62,7 +62,7 @@ async fn a_session_ends_with_its_token_and_stays_in_its_environment(database: Da
     .await;
 }
 
-async fn only_tokens_that_read_open_a_session(database: DatabaseKind) {
+async fn session_needs_a_reading_token(database: DatabaseKind) {
     let collector = TestCollector::start_on(database).await;
     let client = collector.client();
     let enroll = collector.create_token("enroll", None).await;

@@ -1,6 +1,6 @@
-//! A long outage and little room: what is kept, what it costs, and what is told of the rest.
+//! A long outage and little space: what is kept, what it costs, and what is reported as lost.
 //!
-//! Time is compressed: at ten reports a second a minute makes as many of them as ten minutes do.
+//! Time is compressed: at ten reports a second, a minute has as many reports as ten minutes have.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(30);
 const CAUGHT_UP: Duration = Duration::from_secs(90);
 /// What may wait on the disk.
 const BOUND_BYTES: u64 = 256 * 1024;
-/// A file that is being merged, the checkpoint, and the report that is just being written lie beside it.
+/// A file that is being merged, the checkpoint, and the report that is being written need space besides it.
 const BESIDE_BYTES: u64 = 48 * 1024;
 /// An index of what waits, one merge at a time, and what an allocator keeps of that.
 const MORE_MEMORY_BYTES: u64 = 3 * 1024 * 1024;
@@ -31,7 +31,7 @@ fn directory_bytes(path: &Path) -> u64 {
     files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// Lets time pass, and asserts that the agent stays in its bounds; gives the most that lay on the disk.
+/// Waits, and asserts that the agent stays within its bounds; returns the largest size of the spool.
 async fn stay_in_bounds(agent: &TestAgent, time: Duration) -> u64 {
     let memory_before = memory_bytes(agent.pid());
     let spool = agent.data_dir().join("spool");
@@ -49,7 +49,7 @@ async fn stay_in_bounds(agent: &TestAgent, time: Duration) -> u64 {
 }
 
 #[tokio::test]
-async fn a_long_outage_is_merged_by_minute_within_its_bounds_and_every_minute_stays_true() {
+async fn long_outage_is_merged_by_minute_within_bounds() {
     let mut collector = TestCollector::start_with(&["--interval", "100ms"]).await;
     let mut stubs = Vec::new();
     let mut pipelines = Vec::new();
@@ -88,7 +88,7 @@ async fn a_long_outage_is_merged_by_minute_within_its_bounds_and_every_minute_st
 }
 
 #[tokio::test]
-async fn what_an_outage_beyond_the_bound_loses_is_exactly_what_the_hole_says() {
+async fn outage_beyond_the_bound_loses_exactly_the_reported_gap() {
     const EVENTS_PER_REPORT: u64 = 10;
     let id = "orders";
     let mut collector = TestCollector::start_with(&["--interval", "100ms"]).await;
@@ -102,8 +102,8 @@ async fn what_an_outage_beyond_the_bound_loses_is_exactly_what_the_hole_says() {
     collector.run().await;
 
     let mut database = Database::open(&collector.database());
-    eventually_true("the hole is told", CAUGHT_UP, async || database.lost_reports() > 100).await;
-    // From here on no scrape brings anything new, and no report is lost any more.
+    eventually_true("the gap is reported", CAUGHT_UP, async || database.lost_reports() > 100).await;
+    // From here on no scrape has new events, and no report is lost.
     stub.control("freeze").await;
     let shown = stub.totals().exposed.events_in;
     // Two more reports bring what was shown before.

@@ -16,7 +16,7 @@ const RECOVERY: Duration = Duration::from_secs(8);
 const UNREACHABLE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn a_crash_is_in_the_feed_and_over_within_8_s_and_its_last_words_are_kept() {
+async fn crashed_pipeline_recovers_within_8_s_and_keeps_its_last_lines() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let mut feed = collector.feed("").await;
@@ -57,7 +57,7 @@ async fn a_crash_is_in_the_feed_and_over_within_8_s_and_its_last_words_are_kept(
 }
 
 #[tokio::test]
-async fn a_pipeline_killed_by_a_signal_comes_back_within_8_s() {
+async fn killed_pipeline_recovers_within_8_s() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let mut feed = collector.feed("types=status_change").await;
@@ -75,7 +75,7 @@ async fn a_pipeline_killed_by_a_signal_comes_back_within_8_s() {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_exits_0_unasked_is_started_again() {
+async fn pipeline_that_exits_0_is_restarted() {
     let collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -85,7 +85,7 @@ async fn a_pipeline_that_exits_0_unasked_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_killed_agent_makes_its_node_unreachable_within_20_s_and_its_return_makes_it_healthy() {
+async fn node_of_a_killed_agent_is_unreachable_within_20_s() {
     let mut collector = TestCollector::start().await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     stub.start().await;
@@ -107,7 +107,7 @@ async fn a_killed_agent_makes_its_node_unreachable_within_20_s_and_its_return_ma
 }
 
 #[tokio::test]
-async fn a_killed_agent_leaves_no_process_behind_and_its_return_counts_on() {
+async fn killed_agent_leaves_no_process_and_counts_on() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let mut agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
@@ -128,7 +128,7 @@ async fn a_killed_agent_leaves_no_process_behind_and_its_return_counts_on() {
 }
 
 #[tokio::test]
-async fn a_restart_of_the_collector_marks_no_node_that_reports() {
+async fn collector_restart_marks_no_reporting_node() {
     let mut collector = TestCollector::start().await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     stub.start().await;
@@ -149,7 +149,7 @@ async fn a_restart_of_the_collector_marks_no_node_that_reports() {
 }
 
 #[tokio::test]
-async fn an_agent_that_stops_counts_to_the_last_event_and_takes_its_pipelines_with_it() {
+async fn stopping_agent_counts_to_the_last_event() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--paused"]);
     let mut feed = collector.feed("types=status_change").await;
@@ -170,7 +170,7 @@ async fn an_agent_that_stops_counts_to_the_last_event_and_takes_its_pipelines_wi
 }
 
 #[tokio::test]
-async fn what_a_pipeline_counts_while_it_stops_is_counted_too() {
+async fn stopping_pipeline_counts_to_the_last_event() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--rate", "200", "--drain-ms", "2500"]);
     let mut feed = collector.feed("types=status_change").await;
@@ -184,7 +184,7 @@ async fn what_a_pipeline_counts_while_it_stops_is_counted_too() {
 }
 
 #[tokio::test]
-async fn numbered_lines_of_a_pipeline_arrive_once_and_in_order() {
+async fn pipeline_lines_arrive_once_and_in_order() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--log-rate", "40"]);
     let mut feed = collector.feed("types=log_entry").await;
@@ -212,7 +212,7 @@ async fn numbered_lines_of_a_pipeline_arrive_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn text_that_is_not_utf8_and_a_flood_of_lines_leave_the_pair_well() {
+async fn invalid_utf8_and_floods_do_no_harm() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &["--log-rate", "1"]);
     let mut feed = collector.feed("types=log_entry").await;
@@ -234,7 +234,7 @@ async fn text_that_is_not_utf8_and_a_flood_of_lines_leave_the_pair_well() {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_ignores_sigterm_is_killed_after_30_s_and_what_it_counted_till_then_is_kept() {
+async fn pipeline_that_ignores_sigterm_is_killed_after_30_s() {
     let mut collector = TestCollector::start().await;
     let flags = ["--ignore-sigterm", "--paused"];
     let stub = StubVector::new(collector.directory(), PIPELINE, &flags);
@@ -253,7 +253,7 @@ async fn a_pipeline_that_ignores_sigterm_is_killed_after_30_s_and_what_it_counte
 }
 
 #[tokio::test]
-async fn a_command_runs_as_modestly_as_it_is_told_and_limits_that_cannot_be_set_are_told_in_its_log() {
+async fn command_runs_with_its_limits_or_logs_why_not() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let mut feed = collector.feed("").await;
@@ -265,7 +265,7 @@ async fn a_command_runs_as_modestly_as_it_is_told_and_limits_that_cannot_be_set_
     let (_, fields) = stat.rsplit_once(") ").expect("the name is in brackets");
     assert_eq!(fields.split(' ').nth(16), Some("7"), "the niceness in {stat}");
 
-    // It is in a group of its own with that limit, or its log says why not.
+    // It is in a separate group with that limit, or its log contains the reason.
     let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process lives");
     if !own.lines().any(|line| line.starts_with("0::") && line.contains("/pipeline-orders-")) {
         let viewer = collector.viewer().await;

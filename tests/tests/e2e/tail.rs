@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Longest wait for a stream that was cut: a collector asks for up to 8 s, and a try may come too early.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// A running `tail`, what it prints in one file and what it tells in another.
+/// A running `tail`, its output in one file and its messages in another.
 struct Tail {
     child: Child,
     directory: TempDir,
@@ -46,7 +46,7 @@ impl Tail {
     /// Starts one and waits until it follows.
     async fn following(args: &[&str]) -> Self {
         let mut tail = Self::start(args);
-        tail.wait_until("it follows", SOON, |tail| tail.told().contains("following http")).await;
+        tail.wait_until("it follows", SOON, |tail| tail.messages().contains("following http")).await;
         tail
     }
 
@@ -65,7 +65,7 @@ impl Tail {
         self.read("out")
     }
 
-    fn told(&self) -> String {
+    fn messages(&self) -> String {
         self.read("err")
     }
 
@@ -76,7 +76,7 @@ impl Tail {
                 holds || self.child.try_wait().expect("a child can be waited for").is_none(),
                 "it has ended: {}{}",
                 self.printed(),
-                self.told()
+                self.messages()
             );
             holds.then_some(())
         })
@@ -106,7 +106,7 @@ fn said(text: &str) -> Vec<PipelineReport<'static>> {
 }
 
 #[tokio::test]
-async fn what_happens_is_told_in_lines_with_names_and_without_colours_where_no_terminal_is() {
+async fn tail_prints_lines_with_names_and_no_colours_without_terminal() {
     let collector = TestCollector::start().await;
     let mut web = NodeClient::enroll(&collector, None, "web-1").await;
     let mut tail = Tail::on(&collector, &[]).await;
@@ -129,7 +129,7 @@ async fn what_happens_is_told_in_lines_with_names_and_without_colours_where_no_t
 }
 
 #[tokio::test]
-async fn only_what_is_asked_for_is_told() {
+async fn tail_prints_matching_events_only() {
     let collector = TestCollector::start().await;
     collector.create_environment("red").await;
     let mut web = NodeClient::enroll(&collector, None, "web-1").await;
@@ -153,23 +153,23 @@ async fn only_what_is_asked_for_is_told() {
     for tail in [&mut by_node, &mut by_pipeline, &mut by_environment, &mut by_level] {
         tail.wait_for_line("the end", SOON).await;
     }
-    let told = |tail: &Tail, text: &str| tail.printed().contains(text);
-    assert!(told(&by_node, "web orders") && told(&by_node, "db other") && !told(&by_node, "red "));
-    assert!(!told(&by_node, "STATUS"), "types are obeyed");
-    assert!(told(&by_pipeline, "db orders") && told(&by_pipeline, "red orders") && !told(&by_pipeline, "other"));
-    assert!(told(&by_environment, "red other") && !told(&by_environment, "web") && !told(&by_environment, "db"));
-    assert!(told(&by_level, "STATUS") && !told(&by_level, "INFO"), "{}", by_level.printed());
+    let prints = |tail: &Tail, text: &str| tail.printed().contains(text);
+    assert!(prints(&by_node, "web orders") && prints(&by_node, "db other") && !prints(&by_node, "red "));
+    assert!(!prints(&by_node, "STATUS"), "types are obeyed");
+    assert!(prints(&by_pipeline, "db orders") && prints(&by_pipeline, "red orders") && !prints(&by_pipeline, "other"));
+    assert!(prints(&by_environment, "red other") && !prints(&by_environment, "web") && !prints(&by_environment, "db"));
+    assert!(prints(&by_level, "STATUS") && !prints(&by_level, "INFO"), "{}", by_level.printed());
 }
 
 #[tokio::test]
-async fn no_line_is_lost_or_doubled_over_kills_of_the_collector() {
+async fn tail_prints_every_line_once_over_sigkills() {
     let mut collector = TestCollector::start().await;
     let mut web = NodeClient::enroll(&collector, None, "web-1").await;
     let mut tail = Tail::on(&collector, &["--json", "--types", "log_entry"]).await;
     let mut expected = Vec::new();
     for round in 0..3 {
         // Every kill is one of a collector that is followed.
-        let is_followed = |tail: &Tail| tail.told().matches("following").count() > round;
+        let is_followed = |tail: &Tail| tail.messages().matches("following").count() > round;
         tail.wait_until("it follows again", AGAIN, is_followed).await;
         for part in 0..5 {
             let texts: Vec<String> = (0..7).map(|line| format!("{round}-{part}-{line}")).collect();
@@ -195,9 +195,9 @@ async fn no_line_is_lost_or_doubled_over_kills_of_the_collector() {
     }
     assert_eq!(texts, expected);
     assert!(ids.is_sorted_by(|one, next| one.0 == next.0 && one.1 < next.1), "{ids:?}");
-    assert!(tail.told().contains("following again"), "{}", tail.told());
+    assert!(tail.messages().contains("following again"), "{}", tail.messages());
 
-    // Whoever comes later begins where they are told to.
+    // A later `tail` starts where `--after` says.
     let after = format!("{}-{}", ids[0].0, ids[0].1);
     let mut later = Tail::on(&collector, &["--json", "--types", "log_entry", "--after", &after]).await;
     later.wait_for_line("the end", SOON).await;
@@ -205,27 +205,27 @@ async fn no_line_is_lost_or_doubled_over_kills_of_the_collector() {
 }
 
 #[tokio::test]
-async fn a_database_that_was_replaced_is_told() {
+async fn tail_reports_a_replaced_database() {
     let collector = TestCollector::start().await;
     let mut tail = Tail::on(&collector, &["--json", "--after", "elsewhere-7"]).await;
     let line = tail.wait_for_line("reset", SOON).await;
     let reset: Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&reset["id"], &reset["type"], &reset["reason"]), (&Value::Null, &"reset".into(), &"epoch".into()));
-    assert!(tail.told().contains("reset: the id is of another database"), "{}", tail.told());
+    assert!(tail.messages().contains("reset: the id is of another database"), "{}", tail.messages());
 }
 
 #[tokio::test]
-async fn a_revoked_token_ends_it_and_says_so() {
+async fn tail_ends_when_its_token_is_revoked() {
     let collector = TestCollector::start().await;
     let token = collector.create_token("viewer", None).await;
     let mut tail = Tail::following(&["--url", &collector.url(), "--token", token.token.reveal()]).await;
     collector.revoke_token(&token.id).await;
-    assert_eq!(tail.end().await.code(), Some(1), "{}", tail.told());
-    assert!(tail.told().contains("the token was revoked or has expired"), "{}", tail.told());
+    assert_eq!(tail.end().await.code(), Some(1), "{}", tail.messages());
+    assert!(tail.messages().contains("the token was revoked or has expired"), "{}", tail.messages());
 }
 
 #[tokio::test]
-async fn what_cannot_work_ends_at_once_with_its_reason() {
+async fn tail_ends_at_once_on_permanent_errors() {
     let collector = TestCollector::start().await;
     collector.create_environment("red").await;
     let red = collector.create_token("viewer", Some("red")).await;
@@ -236,7 +236,7 @@ async fn what_cannot_work_ends_at_once_with_its_reason() {
         (vec!["--url", &url, "--token", enroll.token.reveal()], 1, "kind enroll can not read"),
         (vec!["--url", &url, "--token", red.token.reveal(), "--environment", "default"], 1, "403"),
         (vec!["--data-dir", &data, "--environment", "blue"], 1, "there are: default, red"),
-        (vec!["--data-dir", &data, "--node", "nobody"], 1, "there is no node \"nobody\""),
+        (vec!["--data-dir", &data, "--node", "missing"], 1, "there is no node \"missing\""),
         (vec!["--data-dir", "/nonexistent/systole"], 1, "no collector runs on /nonexistent/systole"),
         (vec!["--url", "http://127.0.0.1:1", "--token", "x"], 1, "refused"),
         (vec!["--url", "127.0.0.1"], 1, "--url"),
@@ -245,8 +245,8 @@ async fn what_cannot_work_ends_at_once_with_its_reason() {
         (vec!["--level", "loud"], 78, "warn"),
     ] {
         let mut tail = Tail::start(&args);
-        assert_eq!(tail.end().await.code(), Some(code), "{args:?}: {}", tail.told());
-        assert!(tail.told().contains(reason), "{args:?}: {}", tail.told());
+        assert_eq!(tail.end().await.code(), Some(code), "{args:?}: {}", tail.messages());
+        assert!(tail.messages().contains(reason), "{args:?}: {}", tail.messages());
         assert_eq!(tail.printed(), "", "{args:?}");
     }
     let tokens: Value = serde_json::from_str(&collector.cli(&["token", "list", "--all", "--json"]).await).unwrap();
@@ -259,7 +259,7 @@ async fn what_cannot_work_ends_at_once_with_its_reason() {
 }
 
 #[tokio::test]
-async fn an_interrupt_ends_it_well_and_takes_its_token_back() {
+async fn tail_revokes_its_token_on_interrupt() {
     let collector = TestCollector::start().await;
     let mut tail = Tail::on(&collector, &[]).await;
     let sessions = async || {
@@ -271,31 +271,31 @@ async fn an_interrupt_ends_it_well_and_takes_its_token_back() {
     assert_eq!(made.len(), 1);
     assert!(made[0]["revokedAt"].is_null() && made[0]["expiresAt"].is_i64(), "{made:?}");
     tail.signal(Signal::SIGINT);
-    assert_eq!(tail.end().await.code(), Some(0), "{}", tail.told());
+    assert_eq!(tail.end().await.code(), Some(0), "{}", tail.messages());
     let left = sessions().await;
     assert!(left.iter().all(|token| token["revokedAt"].is_i64()), "{left:?}");
 }
 
 #[tokio::test]
-async fn a_reader_that_has_read_enough_ends_it_quietly() {
+async fn tail_ends_quietly_when_its_pipe_closes() {
     let collector = TestCollector::start().await;
     let mut web = NodeClient::enroll(&collector, None, "web-1").await;
     let data = collector.data_dir().display().to_string();
     let directory = tempfile::tempdir().unwrap();
-    let told = directory.path().join("err");
+    let messages = directory.path().join("err");
     let mut child = command(&["--data-dir", &data])
         .stdout(Stdio::piped())
-        .stderr(std::fs::File::create(&told).unwrap())
+        .stderr(std::fs::File::create(&messages).unwrap())
         .spawn()
         .unwrap();
-    let told = || std::fs::read_to_string(&told).unwrap();
-    eventually("it follows", SOON, async || told().contains("following").then_some(())).await;
+    let messages = || std::fs::read_to_string(&messages).unwrap();
+    eventually("it follows", SOON, async || messages().contains("following").then_some(())).await;
     web.report(said("first")).await;
     let mut out = child.stdout.take().unwrap();
     assert_ne!(out.read(&mut [0; 16]).await.unwrap(), 0);
     drop(out);
-    // Nothing happens any more; it is noticed with a ping.
+    // No more events come; the next ping notices it.
     let status = tokio::time::timeout(AGAIN, child.wait()).await.expect("it ends").unwrap();
-    assert_eq!(status.code(), Some(0), "{}", told());
-    assert_eq!(told().lines().count(), 1, "{}", told());
+    assert_eq!(status.code(), Some(0), "{}", messages());
+    assert_eq!(messages().lines().count(), 1, "{}", messages());
 }

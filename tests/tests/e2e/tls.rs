@@ -40,7 +40,7 @@ fn error_of(status: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn an_authority_of_ones_own_is_trusted_and_another_one_is_told_of() {
+async fn private_authority_is_trusted_and_another_is_an_error() {
     let collector = TestCollector::start().await;
     let good = Authority::new(collector.directory(), "good");
     let wrong = Authority::new(collector.directory(), "wrong");
@@ -60,7 +60,7 @@ async fn an_authority_of_ones_own_is_trusted_and_another_one_is_told_of() {
 }
 
 #[tokio::test]
-async fn a_collector_that_asks_for_a_certificate_gets_the_agents() {
+async fn agent_presents_its_client_certificate() {
     let collector = TestCollector::start().await;
     let authority = Authority::new(collector.directory(), "authority");
     let front = TlsFront::start(&collector.url(), &authority.sign("server"), Some(&authority)).await;
@@ -75,7 +75,7 @@ async fn a_collector_that_asks_for_a_certificate_gets_the_agents() {
 }
 
 #[tokio::test]
-async fn a_proxy_of_the_environment_is_used_unless_the_collector_is_excepted() {
+async fn proxy_variable_is_used_unless_excepted() {
     let collector = TestCollector::start().await;
     let authority = Authority::new(collector.directory(), "authority");
     let front = TlsFront::start(&collector.url(), &authority.sign("server"), None).await;
@@ -95,7 +95,7 @@ async fn a_proxy_of_the_environment_is_used_unless_the_collector_is_excepted() {
 }
 
 #[tokio::test]
-async fn certificates_that_cannot_be_used_are_mistakes_of_the_configuration() {
+async fn unusable_certificates_are_configuration_errors() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new(directory.path(), "authority");
     let (certificate, key) = authority.sign("one");

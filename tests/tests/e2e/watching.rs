@@ -1,4 +1,4 @@
-//! Pipelines whose processes somebody else runs: found by a file, or by their systemd unit.
+//! Pipelines whose processes another supervisor runs: found by a file, or by their systemd unit.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use systole_tests::harness::agent::AgentSetup;
 use systole_tests::harness::{AgentPipeline, ApiClient, StubVector, TestAgent, TestCollector, eventually_true};
 
 const PIPELINE: &str = "orders";
-/// A start, a look, a scrape and a report.
+/// A start, a poll, a scrape and a report.
 const SOON: Duration = Duration::from_secs(20);
 
 /// What the collector says of the pipeline on its node.
@@ -39,7 +39,7 @@ fn replace(path: &Path, text: &str) {
 }
 
 #[tokio::test]
-async fn a_process_is_followed_by_its_pid_file_from_life_to_life_and_counted_exactly() {
+async fn pid_file_is_followed_over_process_restarts() {
     let mut collector = TestCollector::start().await;
     let viewer = collector.viewer().await;
     let pid_file = collector.directory().join("orders.pid");
@@ -80,7 +80,7 @@ async fn a_process_is_followed_by_its_pid_file_from_life_to_life_and_counted_exa
     wait_for(&viewer, "STOPPED", "the process is gone").await;
 }
 
-/// A program called systemctl that prints what the file `unit` beside it holds.
+/// A program called systemctl that prints the content of the file `unit` in its directory.
 fn fake_systemctl(directory: &Path) -> (PathBuf, PathBuf) {
     let programs = directory.join("programs");
     std::fs::create_dir(&programs).expect("the folder is made");
@@ -96,13 +96,13 @@ fn unit(active: &str, sub: &str, pid: u32, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_process_is_followed_by_its_systemd_unit() {
+async fn systemd_unit_is_followed() {
     let mut collector = TestCollector::start().await;
     let viewer = collector.viewer().await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let (programs, says) = fake_systemctl(collector.directory());
     replace(&says, &unit("inactive", "dead", 0, "Result=success\nExecMainCode=0\nExecMainStatus=0\nNRestarts=0"));
-    // No endpoint: the unit alone tells.
+    // No endpoint: only the unit has a state.
     let pipeline = AgentPipeline { metrics_url: None, ..AgentPipeline::watched(PIPELINE, &stub) };
     let setup = AgentSetup { programs: Some(programs), ..AgentSetup::default() };
     let _agent = TestAgent::start_with(&collector, setup, &[pipeline.with("systemd_unit", "orders")]).await;
@@ -132,7 +132,7 @@ async fn a_process_is_followed_by_its_systemd_unit() {
 }
 
 #[tokio::test]
-async fn without_systemd_a_unit_is_pending_and_its_endpoint_has_the_word() {
+async fn unit_without_systemd_follows_its_endpoint() {
     let mut collector = TestCollector::start().await;
     let viewer = collector.viewer().await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);

@@ -129,7 +129,7 @@ impl WatchBook {
         match &sight {
             Sight::Unchanged => return news,
             Sight::Running { process, started_again } => {
-                if let Some(process) = process.filter(|process| Some(*process) != self.last) {
+                if let Some(process) = process.filter(|process| !self.last.is_some_and(|last| last.is_same(*process))) {
                     news.is_another = true;
                     if self.last.is_some() {
                         let told = started_again.saturating_sub(self.started_again);

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Pipeline;
 use super::set::PipelineSet;
 use crate::config::ProcessConfig;
+use systemctl::{AskError, UnitReader};
 
 pub(super) use book::WatchBook;
 
@@ -63,6 +64,7 @@ async fn follow_units(set: &PipelineSet) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut not_before = Instant::now();
     let mut asked_for = BTreeSet::new();
+    let mut units = UnitReader::default();
     loop {
         ticks.tick().await;
         let pipelines: Vec<_> =
@@ -72,15 +74,16 @@ async fn follow_units(set: &PipelineSet) {
         if names.is_empty() || (Instant::now() < not_before && names == asked_for) {
             continue;
         }
-        let answer = systemctl::show(&names).await;
-        if answer.as_ref().is_err_and(|error| error.is_lasting()) {
+        let answers = units.read(&names).await;
+        if answers.values().all(|answer| answer.as_ref().is_err_and(AskError::is_lasting)) {
             not_before = Instant::now() + NO_SYSTEMD_AGAIN;
         }
         asked_for = names;
         for (pipeline, name) in pipelines {
-            let sight = match &answer {
-                Ok(units) => unit::look(&name, units.get(&name)),
-                Err(error) => unit::without_answer(error, pipeline.watched_process()),
+            let sight = match answers.get(&name) {
+                Some(Err(error)) => unit::without_answer(error, pipeline.watched_process()),
+                Some(Ok(unit)) => unit::look(&name, Some(unit)),
+                None => unit::look(&name, None),
             };
             pipeline.observe(&pipeline.config(), sight);
         }

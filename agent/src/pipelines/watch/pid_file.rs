@@ -9,7 +9,8 @@ use systole_shared::PipelineStatus;
 use super::book::Sight;
 use super::process::Process;
 
-/// An id, a line end, and more white space than anybody writes.
+/// More than an id and white space before it take. Some programs write further lines of any text, which
+/// are not read.
 const MAX_BYTES: u64 = 64;
 
 /// What the file says of the process. `known` is the one that was there before.
@@ -46,9 +47,11 @@ fn read(path: &Path) -> io::Result<Option<u32>> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("it is no file"));
     }
-    let mut text = String::new();
-    File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
-    Ok(text.split_ascii_whitespace().next().and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 0))
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    let mut words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let pid = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse().ok());
+    Ok(pid.filter(|pid| *pid > 0))
 }
 
 #[cfg(test)]
@@ -85,6 +88,19 @@ mod tests {
         assert_eq!(status(&look(&path, Some(process))), Some(PipelineStatus::Crashed));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(status(&look(&path, Some(process))), Some(PipelineStatus::Stopped));
+    }
+
+    #[test]
+    fn pid_file_of_several_lines_is_read_as_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("postmaster.pid");
+        // As PostgreSQL writes it, cut within a letter by the bound.
+        std::fs::write(&path, format!("\n4711\n/srv/{}\n5432\n", "\u{e9}".repeat(60))).unwrap();
+        assert_eq!(read(&path).unwrap(), Some(4711));
+        std::fs::write(&path, b"4711\nr\xe9sum\xe9\n").unwrap();
+        assert_eq!(read(&path).unwrap(), Some(4711));
+        std::fs::write(&path, b"\xe9 4711\n").unwrap();
+        assert_eq!(read(&path).unwrap(), None);
     }
 
     #[test]

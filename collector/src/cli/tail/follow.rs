@@ -13,14 +13,14 @@ use anyhow::{Context, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rand::RngExt;
 use reqwest::Url;
+use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::events::{Control, Event, GapReason, GoodbyeReason, ResetReason};
+use systole_shared::sse::{Decoder, Item};
 use systole_shared::{EventId, NodeId};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use super::super::sse::{Block, SseReader};
 use super::api::{Api, Fault, innermost};
-use super::backoff::Backoff;
 use super::credential::{Credential, Place};
 use super::line::{self, Lines};
 use super::names::{self, Names};
@@ -31,6 +31,18 @@ use crate::telemetry::logging::chain;
 
 /// Silence after which a stream counts as dead before it has told how often it pings.
 const FIRST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits before the stream is opened again. Half of a wait is random, so that clients that lost a collector together
+/// do not return together; the collector may ask for up to 5 minutes.
+const RECONNECT: BackoffPolicy = BackoffPolicy {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(30),
+    longest_asked: Duration::from_secs(300),
+    jitter: Jitter::Half,
+};
+
+/// A stream that lasted this long was healthy: the next wait is short again.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Follows the feed of one collector.
 pub(super) struct Follower {
@@ -114,13 +126,13 @@ impl Follower {
 
     /// Follows until nothing more can come.
     pub(super) async fn follow(&mut self) -> anyhow::Result<()> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(RECONNECT);
         loop {
             let begun = Instant::now();
             self.is_connected = false;
             let ended = self.stream().await?;
-            if self.is_connected {
-                backoff.ended_after(begun.elapsed());
+            if self.is_connected && begun.elapsed() >= STABLE_AFTER {
+                backoff.reset();
             }
             let wait = backoff.next(rand::rng().random_range(0.0..=1.0), ended.asked);
             self.tell(&format!("{}; trying again in {:.1} s", ended.why, wait.as_secs_f64()));
@@ -147,7 +159,7 @@ impl Follower {
             Err(fault) if fault.is_final() || !self.was_connected => return Err(self.explained(fault)),
             Err(fault) => return Ok(Ended { asked: fault.retry_after(), why: chain(&fault) }),
         };
-        let mut reader = SseReader::default();
+        let mut decoder = Decoder::default();
         let mut patience = FIRST_PATIENCE;
         let mut retry = None;
         loop {
@@ -159,11 +171,12 @@ impl Follower {
                 Ok(Ok(None)) => return Ok(Ended { why: "the stream has ended".to_owned(), asked: retry }),
                 Ok(Ok(Some(bytes))) => bytes,
             };
-            for block in reader.push(&bytes)? {
-                match block {
-                    Block::Retry(ms) => retry = Some(Duration::from_millis(ms)),
-                    Block::Cursor(id) => self.moved_to(id.parse().ok()),
-                    Block::Event { name, data, id } => {
+            for item in decoder.push(&bytes)? {
+                match item {
+                    Item::Comment(_) => {}
+                    Item::Retry(ms) => retry = Some(Duration::from_millis(ms)),
+                    Item::IdOnly(id) => self.moved_to(id.parse().ok()),
+                    Item::Event { kind, data, id } => {
                         let id = id.and_then(|id| id.parse::<EventId>().ok());
                         match serde_json::from_str::<Control>(&data) {
                             Ok(control) => {
@@ -176,7 +189,7 @@ impl Follower {
                                     return Ok(ended);
                                 }
                             }
-                            Err(_) => self.take_event(&name, &data, id.as_ref()).await?,
+                            Err(_) => self.take_event(&kind, &data, id.as_ref()).await?,
                         }
                         self.moved_to(id);
                     }

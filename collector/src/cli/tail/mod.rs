@@ -4,7 +4,6 @@
 //! restarts of the collector every line comes once; what cannot come any more is told.
 
 mod api;
-mod backoff;
 mod color;
 mod credential;
 mod follow;

@@ -72,7 +72,7 @@ impl Row for HostMinute {
 }
 
 /// What counters grew by since the item before, or, where that one is missing, since the first value
-/// of this one. Nothing is known where a counter began anew.
+/// of this one. A counter that fell has no rate; the others do.
 #[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Growth {
@@ -128,7 +128,7 @@ impl HostMinute {
 
 impl Growth {
     fn of(span: &HostAggregate, before: Option<&HostAggregate>) -> Self {
-        if span.resets > 0 || before.is_some_and(|before| before.is_reset_by(span)) {
+        if !span.knows_what_fell() {
             return Growth::default();
         }
         let minutes = span.last_minute - before.map_or(span.first_minute, |before| before.last_minute);
@@ -138,15 +138,19 @@ impl Growth {
         let seconds = minutes as f64 * 60.0;
         // What was last seen, and what it grew from.
         let rate = |last: fn(&HostAggregate) -> Option<i64>, first: Option<i64>| {
-            let begin = before.map_or(first, last)?;
-            Some(last(span)?.saturating_sub(begin).max(0) as f64 / seconds)
+            let begin = unfallen(before.map_or(first, last), first, last(span))?;
+            Some(last(span)?.saturating_sub(begin) as f64 / seconds)
         };
-        let grown = |last: fn(&HostAggregate) -> Option<f64>, first: Option<f64>| {
-            let begin = before.map_or(first, last)?;
-            Some((last(span)? - begin).max(0.0))
-        };
-        let total = grown(|span| span.cpu_seconds_total, span.cpu_seconds_total_first);
-        let idle = grown(|span| span.cpu_seconds_idle, span.cpu_seconds_idle_first);
+        let total = unfallen(
+            before.map_or(span.cpu_seconds_total_first, |before| before.cpu_seconds_total),
+            span.cpu_seconds_total_first,
+            span.cpu_seconds_total,
+        )
+        .and_then(|begin| Some(span.cpu_seconds_total? - begin));
+        // Kernels take a little of the idle time back: that is no fall.
+        let idle = before
+            .map_or(span.cpu_seconds_idle_first, |before| before.cpu_seconds_idle)
+            .and_then(|begin| Some((span.cpu_seconds_idle? - begin).max(0.0)));
         let busy = |(total, idle): (f64, f64)| (total > 0.0).then(|| (1.0 - idle / total).clamp(0.0, 1.0));
         Growth {
             cpu_utilization: total.zip(idle).and_then(busy),
@@ -156,6 +160,12 @@ impl Growth {
             net_tx_bytes_per_second: rate(|span| span.net_tx_bytes, span.net_tx_bytes_first),
         }
     }
+}
+
+/// What a counter grew from, unless it fell: before the span or within it.
+fn unfallen<T: Copy + PartialOrd>(begin: Option<T>, first: Option<T>, last: Option<T>) -> Option<T> {
+    let (begin, first, last) = (begin?, first?, last?);
+    (begin <= first && first <= last).then_some(begin)
 }
 
 #[cfg(test)]
@@ -230,10 +240,20 @@ mod tests {
     fn a_counter_that_began_anew_gives_nothing() {
         let mut within = span(1, 60..120);
         within.resets = 1;
+        within.net_rx_bytes_first = Some(i64::MAX);
         let mut after = span(2, 120..180);
         after.net_tx_bytes_first = Some(0);
         let spans = [span(0, 0..60), within, after];
-        assert_eq!(growth(Resolution::Hour, &spans), [known(), Growth::default(), Growth::default()]);
+        let no_received = Growth { net_rx_bytes_per_second: None, ..known() };
+        let no_sent = Growth { net_tx_bytes_per_second: None, ..known() };
+        assert_eq!(growth(Resolution::Hour, &spans), [known(), no_received, no_sent], "and all others are known");
+    }
+
+    #[test]
+    fn span_of_an_earlier_version_with_a_fall_has_no_rates() {
+        let mut within = span(1, 60..120);
+        within.resets = 1;
+        assert_eq!(growth(Resolution::Hour, &[within]), [Growth::default()]);
     }
 
     #[test]

@@ -229,7 +229,10 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
 
 fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
     let label = |(key, value): (Text<'_>, Text<'_>)| (short(key.as_str()), short(value.as_str()));
+    // Names stand in log lines and tables, as those of enrolment do.
+    let name = short_option(agent.name).map(|name| name.trim().replace(char::is_control, "\u{FFFD}"));
     ReportedAgent {
+        name: name.filter(|name| !name.is_empty()),
         version: short_option(agent.version),
         vector_version: short_option(agent.vector_version),
         deployment_mode: short_option(agent.deployment_mode),

@@ -119,6 +119,7 @@ pub(super) fn heartbeats<'a>(rows: &Columns<'a, (i64, NodeHeartbeat)>) -> Statem
 pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> {
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
         known_columns(&[
+            "name",
             "agent_version",
             "vector_version",
             "deployment_mode",
@@ -131,6 +132,7 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
     });
     TEMPLATE.with(vec![
         rows.int(|row| row.0),
+        rows.maybe_text(|row| row.1.name.as_ref()),
         rows.maybe_text(|row| row.1.agent_version.as_ref()),
         rows.maybe_text(|row| row.1.vector_version.as_ref()),
         rows.maybe_text(|row| row.1.deployment_mode.as_ref()),

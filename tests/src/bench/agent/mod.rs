@@ -28,10 +28,10 @@ use crate::harness::{AgentPipeline, TestAgent, eventually};
 /// Longest time until all pipelines run, on a machine that starts a hundred processes.
 const START: Duration = Duration::from_secs(60);
 
-/// How often memory is looked at.
+/// How often memory is measured.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Measures, and tells.
+/// Measures and reports.
 pub async fn run(args: &AgentArgs) -> anyhow::Result<()> {
     if args.components < 3 || args.pipelines == 0 || args.seconds == 0 {
         bail!("at least one pipeline of three components, and a second of time");
@@ -44,7 +44,7 @@ pub async fn run(args: &AgentArgs) -> anyhow::Result<()> {
 
 async fn measure(args: &AgentArgs, program: &Path) -> anyhow::Result<AgentOutcome> {
     let receiver = Receiver::start(args.interval_ms).await?;
-    // With the endpoint of its own that an agent has unless it is told otherwise.
+    // With its own endpoint, which an agent has by default.
     let settings = [("metrics_listen", free_address().to_string().into())];
     let agent = TestAgent::of(&receiver.url(), receiver::ENROLL_TOKEN, &settings, &pipelines(args));
     let log = agent.config_path().with_extension("log");

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_per_second_and_a_peak_between_is_no_growth() {
+    fn growth_ignores_a_peak_between_start_and_end() {
         let outcome = AgentOutcome::of(&args(), &course(&[0, 5_000, 10_100]));
         assert!((outcome.cpu_percent - 0.2).abs() < 1e-9 && (outcome.wire_bytes_per_second - 2_500.0).abs() < 1e-9);
         assert_eq!((outcome.memory_growth_bytes, outcome.largest_gap_ms, outcome.lines), (200_000, 5_100, 9));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_report_and_a_missing_one_are_not_on_time() {
+    fn late_and_missing_reports_are_not_on_time() {
         assert!(!AgentOutcome::of(&args(), &course(&[0, 6_001])).every_report_on_time);
         let mut course = course(&[0, 5_000, 10_000]);
         course.reports.remove(1);

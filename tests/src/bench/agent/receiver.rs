@@ -131,7 +131,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            // It ends when the agent goes.
+            // It ends when the agent ends.
             let _ = converse(stream, &shared).await;
         });
     }

@@ -19,7 +19,7 @@ use crate::clock;
 
 /// Read into by all connections in turn.
 const BUFFER_BYTES: usize = 256 << 10;
-/// How often orders and times are looked at.
+/// How often orders and times are checked.
 const LOOK: Duration = Duration::from_millis(10);
 /// Connections that are made at a time at the start; at a storm all of them are.
 const CONNECTING: usize = 256;
@@ -30,7 +30,7 @@ const STALLED_BUFFER_BYTES: usize = 4 << 10;
 /// How often the slow ones read.
 const SLOW_EVERY: Duration = Duration::from_millis(100);
 
-/// Who subscribes, and how.
+/// The subscribers.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The collector.
@@ -41,20 +41,20 @@ pub struct Plan {
     pub heads: Vec<String>,
     /// Nodes that write lines.
     pub sources: usize,
-    /// Of so many bytes a slow one reads in a second.
+    /// Bytes that a slow subscriber reads per second.
     pub slow_bytes_per_second: usize,
     /// Zero of all times in lines.
     pub zero: Instant,
 }
 
-/// What the load is told to do.
+/// An order to the load thread.
 #[derive(Debug)]
 pub enum Order {
-    /// Hand over the counts, and begin anew.
-    Tell(SyncSender<LoadTally>),
+    /// Return the counts, and start again at zero.
+    Count(SyncSender<LoadTally>),
     /// Cut all connections at once, and have each come back with its own id.
     Cut,
-    /// The first so many read nothing, and so many after them little.
+    /// This many subscribers stop reading, and this many after them read slowly.
     Stall(usize, usize),
     /// All read on.
     ReadOn,
@@ -76,9 +76,9 @@ pub struct Finish {
 /// What everyone has had in the end.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// Lines that did not come to those who were told of no gap.
+    /// Lines that did not reach subscribers without a gap.
     pub lost: u64,
-    /// Lines that did not come to those who were told of one.
+    /// Lines that did not reach subscribers with a gap.
     pub in_gaps: u64,
     /// Subscribers with a gap.
     pub with_gaps: u64,
@@ -108,7 +108,7 @@ pub struct Load {
     cut_us: u64,
     connecting: usize,
     max_connecting: usize,
-    /// Those who read little.
+    /// The slow subscribers.
     slow: std::ops::Range<usize>,
     next_slow_read: Instant,
     finish: Option<Finish>,
@@ -116,7 +116,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Nobody is connected yet.
+    /// Without a connection yet.
     pub fn new(plan: Plan, status: Arc<Status>) -> io::Result<Self> {
         let now = Instant::now();
         let subscriber = |number| Subscriber::new(number % plan.heads.len(), plan.sources, now);
@@ -257,8 +257,8 @@ impl Load {
 
     fn obey(&mut self, order: Order) {
         match order {
-            // Whoever has asked may be gone.
-            Order::Tell(to) => drop(to.send(std::mem::take(&mut self.tally))),
+            // The receiver may be gone.
+            Order::Count(to) => drop(to.send(std::mem::take(&mut self.tally))),
             Order::Cut => self.cut(),
             Order::Stall(stalled, slow) => self.stall(stalled, slow),
             Order::ReadOn => self.read_on(),
@@ -305,7 +305,7 @@ impl Load {
         }
     }
 
-    /// Gives the verdict once everything has come, or the time is over.
+    /// Sends the verdict once everything has arrived, or the time is over.
     fn try_finish(&mut self, now: Instant) {
         let Some(finish) = &self.finish else { return };
         if now >= finish.deadline || self.subscribers.iter().all(|one| *one.next == *finish.lines) {

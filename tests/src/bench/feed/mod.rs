@@ -1,10 +1,10 @@
 //! The feed under load: how long an event takes from its report to every subscriber, whether each
 //! gets all of them once and in order, and what subscribers cost.
 //!
-//! Nodes report lines through the collector's usual door ([`sources`]); each line says who sent it,
-//! which of theirs it is, and when. The subscribers live on a thread of their own ([`load`]) and
-//! look for these three numbers only ([`scan`]), so that the generator stays cheaper than what it
-//! measures; what it takes stands beside the rest.
+//! Nodes report lines through the usual route ([`sources`]); each line contains its node,
+//! its number and its time. The subscribers run on a separate thread ([`load`]) and
+//! read these three numbers only ([`scan`]), so that the generator stays cheaper than what it
+//! measures; its own cost is part of the outcome.
 
 pub mod load;
 pub mod outcome;
@@ -35,16 +35,16 @@ use crate::harness::{ApiClient, TestCollector, TestPostgres};
 const ORDERS: usize = 4;
 /// Until everyone is connected, at the start and after a cut.
 const CONNECTED: Duration = Duration::from_secs(180);
-/// After connecting, until memory is looked at.
+/// After connecting, until memory is measured.
 const SETTLING: Duration = Duration::from_secs(5);
-/// Until those who read nothing are closed, or all have what they lacked.
+/// Until stalled subscribers are closed, or all have received what they missed.
 const CLOSED: Duration = Duration::from_secs(90);
 /// Until everyone has everything, at the end.
 const DRAINED: Duration = Duration::from_secs(90);
-/// How often something is looked at.
+/// How often a condition is polled.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Measures, and tells.
+/// Measures and reports.
 pub async fn run(args: &FeedArgs) -> anyhow::Result<()> {
     let outcome = measure(args).await?;
     write_outcome(args.json.as_deref(), &outcome, &outcome.table())?;
@@ -58,7 +58,7 @@ pub async fn measure(args: &FeedArgs) -> anyhow::Result<FeedOutcome> {
         bail!("at least one subscriber, 1 to 9999 nodes, and a second of time");
     }
     if args.stalled + args.slow > args.subscribers || args.subscribers_per_token == 0 {
-        bail!("more stalled and slow readers than subscribers, or tokens that nobody has");
+        bail!("more stalled and slow readers than subscribers, or tokens without a subscriber");
     }
     raise_open_files();
     Run::begin(args).await?.finish().await
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
         let memory = process::memory_bytes(run.collector.pid());
         let grown = memory.saturating_sub(run.outcome.memory_before_bytes);
         run.outcome.memory_per_subscriber_bytes = grown as f64 / args.subscribers as f64;
-        run.tell().await?;
+        run.counts().await?;
         Ok(run)
     }
 
@@ -158,12 +158,12 @@ impl<'a> Run<'a> {
         let bar = progress_bar(self.args.subscribers as u64, "subscribers live again", self.args.quiet)?;
         let cut = Instant::now();
         self.order(Order::Cut)?;
-        // The order is obeyed when nobody is live any more.
+        // The order has taken effect when no subscriber is live.
         while self.status.live.load(Ordering::Relaxed) == self.args.subscribers && cut.elapsed() < CONNECTED {
             sleep(LOOK).await;
         }
         let all_live_seconds = self.wait_for_all(&self.status.live, cut, &bar).await?;
-        let during = self.tell().await?;
+        let during = self.counts().await?;
         let ingest = self.shared.take_tally();
         let after = self.measure("after the storm", Duration::from_secs(self.args.seconds), async |_| false).await?;
         self.outcome.storm = Some(Storm { all_live_seconds, ingest_ms: outcome::of_ingest(&ingest) });
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
         time: Duration,
         mut goes_on: impl AsyncFnMut(&ApiClient) -> bool,
     ) -> anyhow::Result<Part> {
-        let before = self.tell().await?;
+        let before = self.counts().await?;
         let ingest_before = self.shared.take_tally();
         self.outcome.absorb(&before, &ingest_before);
         let (pid, own) = (self.collector.pid(), std::process::id());
@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
         bar.finish_and_clear();
         let seconds = begin.elapsed().as_secs_f64();
         let cpu = [pid, own].map(process::cpu_seconds);
-        let tally = self.tell().await?;
+        let tally = self.counts().await?;
         let ingest = self.shared.take_tally();
         self.outcome.absorb(&tally, &ingest);
         Ok(Part {
@@ -240,10 +240,10 @@ impl<'a> Run<'a> {
     }
 
     /// What the subscribers have counted since this was last asked for.
-    async fn tell(&self) -> anyhow::Result<LoadTally> {
-        let (to, told) = sync_channel(1);
-        self.order(Order::Tell(to))?;
-        tokio::task::spawn_blocking(move || told.recv()).await?.context("the subscribers' thread has ended")
+    async fn counts(&self) -> anyhow::Result<LoadTally> {
+        let (to, notices) = sync_channel(1);
+        self.order(Order::Count(to))?;
+        tokio::task::spawn_blocking(move || notices.recv()).await?.context("the subscribers' thread has ended")
     }
 
     /// Seconds since `begin` until a count is that of all subscribers.

@@ -13,7 +13,7 @@ use crate::bench::tally::Tally;
 /// Names of its files begin with this.
 pub(in crate::bench) const PREFIX: &str = "feed ";
 
-/// What is told of latencies.
+/// The reported percentiles of latencies.
 const PERCENTILES: [(&str, f64); 5] = [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
 
 /// Latencies by percentile, milliseconds.
@@ -25,7 +25,7 @@ pub type Latencies = BTreeMap<String, f64>;
 pub struct FeedOutcome {
     /// `SQLite` or `PostgreSQL`.
     pub database: String,
-    /// Subscribers, each on a connection of its own.
+    /// Subscribers, each on a separate connection.
     pub subscribers: usize,
     /// Types that they asked for.
     pub types: String,
@@ -46,23 +46,23 @@ pub struct FeedOutcome {
     /// When all were cut at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storm: Option<Storm>,
-    /// Until the collector had closed those who read nothing; none when it did not.
+    /// Until the collector had closed the stalled subscribers; none when it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled_closed_seconds: Option<f64>,
     /// Connections that the collector says it closed for taking nothing.
     pub closed_as_slow: u64,
     /// Lines that were reported during the whole run, each an event for every subscriber.
     pub lines: u64,
-    /// Lines that did not come to subscribers that were told of no gap.
+    /// Lines that did not reach subscribers without a gap.
     pub lost: u64,
-    /// Lines that did not come to those that were told of one, and how many these are.
+    /// Lines that did not reach subscribers with a gap, and the number of these subscribers.
     pub in_gaps: (u64, u64),
     /// Lines that came twice.
     pub doubles: u64,
     /// Ids that did not grow.
     pub disorder: u64,
-    /// Gaps, resets and goodbyes that were told.
-    pub told: (u64, u64, u64),
+    /// Gaps, resets and goodbyes that were received.
+    pub notices: (u64, u64, u64),
     /// Connections that ended without the generator's doing, and those that were put off or refused.
     pub closes: (u64, u64),
     /// Reports without a good answer, by status or kind.
@@ -169,7 +169,7 @@ impl FeedOutcome {
             in_gaps: (0, 0),
             doubles: 0,
             disorder: 0,
-            told: (0, 0, 0),
+            notices: (0, 0, 0),
             closes: (0, 0),
             failures: BTreeMap::new(),
         }
@@ -179,9 +179,9 @@ impl FeedOutcome {
     pub(super) fn absorb(&mut self, tally: &LoadTally, ingest: &Tally) {
         self.doubles += tally.doubles;
         self.disorder += tally.disorder;
-        self.told.0 += tally.gaps;
-        self.told.1 += tally.resets;
-        self.told.2 += tally.goodbyes;
+        self.notices.0 += tally.gaps;
+        self.notices.1 += tally.resets;
+        self.notices.2 += tally.goodbyes;
         self.closes.0 += tally.closes;
         self.closes.1 += tally.refusals;
         for (kind, count) in &ingest.failures {
@@ -199,7 +199,7 @@ impl FeedOutcome {
         self.in_gaps = (verdict.in_gaps, verdict.with_gaps);
     }
 
-    /// Whether everyone had every line once and in order, or was told of a gap.
+    /// Whether every subscriber has every line once and in order, or a gap.
     pub fn is_whole(&self) -> bool {
         self.lost == 0 && self.doubles == 0 && self.disorder == 0
     }
@@ -220,7 +220,7 @@ impl FeedOutcome {
         row("connected", format!("in {:.1} s", self.connect_seconds));
         row("memory of a subscriber", format!("{:.1} KB", self.memory_per_subscriber_bytes / 1e3));
         for (number, part) in self.parts.iter().enumerate() {
-            // The first part has the plain names, so that runs stand side by side.
+            // The first part has the plain names, so that runs can be compared.
             let named = |name: &str| if number == 0 { name.to_owned() } else { format!("{}: {name}", part.name) };
             row(&named("time"), format!("{:.1} s", part.seconds));
             if part.deliveries > 0 {
@@ -265,9 +265,9 @@ impl FeedOutcome {
             "doubled, out of order",
             verdict(self.doubles + self.disorder == 0, format!("{}, {}", self.doubles, self.disorder)),
         );
-        let (gaps, resets, goodbyes) = self.told;
+        let (gaps, resets, goodbyes) = self.notices;
         row(
-            "told",
+            "notices",
             format!(
                 "{gaps} gaps ({} lines of {} subscribers), {resets} resets, {goodbyes} goodbyes",
                 self.in_gaps.0, self.in_gaps.1

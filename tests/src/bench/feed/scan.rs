@@ -7,7 +7,7 @@ use std::io;
 use memchr::memmem::Finder;
 use memchr::{memchr, memmem};
 
-/// Stands before what the generator writes into a line.
+/// The prefix of what the generator writes into a line.
 const MARK: &str = "\"line\":\"~";
 /// Digits of a line's source, its number, and its time.
 const DIGITS: [usize; 3] = [4, 9, 12];
@@ -26,7 +26,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// A line of so many bytes, or of as few as are needed.
+    /// A line of this many bytes, or of the fewest possible.
     pub fn line(self, bytes: usize) -> String {
         let mut line = format!("~{:04}{:09}{:012} ", self.source, self.number, self.sent_us);
         line.extend("an order was taken to the warehouse ".chars().cycle().take(bytes.saturating_sub(line.len())));
@@ -56,7 +56,7 @@ pub enum What {
     Reset,
     /// The collector closes the stream.
     Goodbye,
-    /// A sign of life.
+    /// A ping.
     Ping,
     /// Anything else.
     Other,
@@ -76,7 +76,7 @@ impl Scanner {
         Scanner { end: Finder::new("\n\n"), mark: Finder::new(MARK), time: Finder::new("\"timestamp\":") }
     }
 
-    /// Cuts bytes into blocks. `begun` has the beginning of one that is not whole yet.
+    /// Cuts bytes into blocks. `begun` has the start of an incomplete one.
     pub fn blocks(&self, begun: &mut Vec<u8>, bytes: &[u8], mut each: impl FnMut(&[u8], Block)) -> io::Result<()> {
         let mut rest = bytes;
         if begun.last() == Some(&b'\n') && rest.first() == Some(&b'\n') {
@@ -162,7 +162,7 @@ fn number(text: &[u8]) -> Option<(u64, usize)> {
     (digits > 0).then_some((value, digits))
 }
 
-/// Undoes `Transfer-Encoding: chunked`, where it stands in its bytes.
+/// Decodes `Transfer-Encoding: chunked` in place.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chunks {
     /// Bytes of this chunk that are still to come.
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_the_same_however_the_bytes_are_cut() {
+    fn scanner_result_is_independent_of_chunk_borders() {
         let stamp = Stamp { source: 17, number: 123_456, sent_us: 98_765_432 };
         let line = stamp.line(60);
         assert_eq!(line.len(), 60);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_chunk_is_the_end() {
+    fn last_chunk_ends_the_body() {
         let (mut chunks, mut bytes) = (Chunks::default(), &b"3;x=y\r\nabc\r\n0\r\n\r\n"[..]);
         assert_eq!(chunks.next(&mut bytes).unwrap(), Some(&b"abc"[..]));
         assert!(chunks.next(&mut bytes).is_err());

@@ -1,4 +1,4 @@
-//! Nodes that write lines, each line an event of its own with its time in it.
+//! Nodes that write lines; each line is a separate event with its time in it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,10 +18,10 @@ use crate::bench::tally::Tally;
 use crate::clock;
 use crate::harness::reports::{distinct_counts, running, with_lines};
 
-/// A report that is not durable after this time is given up.
+/// A report that is not durable after this time is dropped.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the nodes have counted, and whether they go on.
+/// What the nodes have counted, and whether they continue.
 #[derive(Debug)]
 pub struct Shared {
     tally: Mutex<Tally>,
@@ -32,7 +32,7 @@ pub struct Shared {
 /// The nodes.
 pub struct Sources {
     nodes: Vec<Node>,
-    /// For everyone who looks on.
+    /// For the threads that watch the run.
     pub shared: Arc<Shared>,
 }
 

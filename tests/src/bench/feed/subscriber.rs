@@ -12,7 +12,7 @@ use super::tally::LoadTally;
 /// Longest head of an answer.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// Where a subscriber stands.
+/// The state of a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stage {
     /// Comes (back) at this time.
@@ -30,32 +30,32 @@ pub enum Stage {
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
-    /// It goes on.
+    /// It is still open.
     Open,
     /// It is over.
     Ended,
-    /// The collector has no room now, and tells for how many seconds.
+    /// The collector has no capacity now, and asks to wait this many seconds.
     RetryAfter(u64),
 }
 
 /// A subscriber.
 #[derive(Debug)]
 pub struct Subscriber {
-    /// Whose token it has.
+    /// The index of its token.
     pub token: usize,
-    /// Where it stands.
+    /// Its state.
     pub stage: Stage,
     /// Its connection, when there is one.
     pub stream: Option<TcpStream>,
     /// The id that it has had last.
     pub last_id: Option<u64>,
-    /// Whether it was told where it is, on this connection.
+    /// Whether it received its position on this connection.
     pub is_placed: bool,
     /// Whether it has had a line that was sent after the cut.
     pub is_live: bool,
     /// Whether it reads slowly on purpose, and does not count among the others' latencies.
     pub is_slow: bool,
-    /// Whether it was told of a gap, so that what it lacks is no loss.
+    /// Whether it received a gap, so that missing lines are not a loss.
     pub knows_gaps: bool,
     /// By source: the number of the next line.
     pub next: Box<[u32]>,
@@ -65,7 +65,7 @@ pub struct Subscriber {
     begun: Vec<u8>,
 }
 
-/// What reading takes beside the subscriber.
+/// State that a read needs besides the subscriber.
 #[derive(Debug)]
 pub struct Reading<'a> {
     /// Finds blocks.
@@ -110,7 +110,7 @@ impl Subscriber {
         Ok(self.stream.insert(TcpStream::connect(address)?))
     }
 
-    /// Asks for the events behind the last id, if the connection is made: tells whether it is.
+    /// Requests the events after the last id, once the connection is established; returns whether it is.
     pub fn ask(&mut self, head: &str, epoch: Option<&str>) -> io::Result<bool> {
         let Some(stream) = &mut self.stream else { return Ok(false) };
         if let Some(error) = stream.take_error()? {
@@ -132,7 +132,7 @@ impl Subscriber {
         Ok(true)
     }
 
-    /// Goes away, and comes back at this time.
+    /// Disconnects, and connects again at this time.
     pub fn leave(&mut self, until: Instant) {
         self.stream = None;
         self.is_placed = false;

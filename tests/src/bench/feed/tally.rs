@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-/// Longest latency that is told apart.
+/// Longest latency that is distinguished.
 const MAX_LATENCY_US: u64 = 120_000_000;
 
 /// What the subscribers counted since they were last asked.
@@ -24,7 +24,7 @@ pub struct LoadTally {
     pub resets: u64,
     /// Streams that the collector closed with a word.
     pub goodbyes: u64,
-    /// Streams that were cut by somebody else than the generator.
+    /// Streams that the generator did not end.
     pub closes: u64,
     /// Streams that were put off or refused.
     pub refusals: u64,

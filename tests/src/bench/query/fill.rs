@@ -11,7 +11,7 @@ pub const NEEDLE: &str = "customer-4711-";
 /// Lines in a block of the collector's index.
 const BLOCK: u64 = 256;
 
-/// Gives every series of a pipeline a day of minutes that are to be summed, and the log its lines, one in
+/// Adds a day of minutes to every series of a pipeline, to be summed, and lines to the log, one in
 /// a thousand of which is an error.
 pub fn fill(place: &Place, now: i64, lines: u64) {
     let minute = now / 60_000;

@@ -25,10 +25,10 @@ use crate::harness::{Answer, ApiClient, TestCollector, TestPostgres, eventually_
 /// Longest time for hours to be summed and lines to be indexed.
 const SETTLING: Duration = Duration::from_secs(600);
 
-/// Between two questions: a reader who thinks, and a machine that is not all the readers'.
+/// Between two queries: a reader thinks, and the machine has other load.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Measures, and tells.
+/// Measures and reports.
 pub async fn run(args: &QueryArgs) -> anyhow::Result<()> {
     if args.nodes == 0 || args.pipelines == 0 || args.seconds == 0 {
         bail!("at least one node, one pipeline, and a second of time");
@@ -73,7 +73,7 @@ fn fleet_args(args: &QueryArgs) -> anyhow::Result<Args> {
     Args::try_parse_from(line).context("the fleet's settings")
 }
 
-/// Has the nodes report by the clock, in tasks of their own.
+/// Has the nodes report by the clock, in separate tasks.
 fn report_meanwhile(nodes: Vec<Node>, bodies: &Arc<Bodies>, args: &QueryArgs, time: Duration) -> JoinSet<Tally> {
     let mut reporting = JoinSet::new();
     if args.interval_ms == 0 {

@@ -12,7 +12,7 @@ use crate::bench::args::QueryArgs;
 use crate::bench::tally::Tally;
 use crate::harness::Answer;
 
-/// Longest latency that is told apart.
+/// Longest latency that is distinguished.
 const MAX_LATENCY_US: u64 = 120_000_000;
 
 /// One question, asked again and again.
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_without_a_good_answer_is_no_measurement() {
+    fn failed_query_is_not_measured() {
         let mut question = Question::new("nodes");
         let body = || b"{\"items\":[1,2]}".to_vec();
         let answer = |status| Answer { status, content_type: String::new(), retry_after: None, body: body() };

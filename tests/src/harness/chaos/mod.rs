@@ -1,9 +1,9 @@
-//! A proxy that does to connections what bad networks do.
+//! A proxy that applies the faults of bad networks to connections.
 //!
-//! It stands between agents, or subscribers, and a collector. It knows bytes and turns, not HTTP; only
-//! to send a request twice it has to know where one ends. What happens to the n-th connection is
-//! decided by the seed and n alone, so a run with the same seed meets the same schedule in the same
-//! order, whatever the timing is.
+//! It connects agents or subscribers with a collector. It knows bytes and turns, not HTTP; only
+//! to send a request twice it must find its end. The fault of the n-th connection
+//! depends on the seed and n alone, so a run with the same seed has the same faults in the same
+//! order, independent of timing.
 
 mod duplicate;
 mod plan;
@@ -49,12 +49,12 @@ struct Shared {
 }
 
 impl ChaosProxy {
-    /// Listens on a port of its own and carries connections to `target` (`http://host:port`).
+    /// Listens on a free port and forwards connections to `target` (`http://host:port`).
     pub async fn start(target: &str, schedule: FaultSchedule) -> Self {
         let target = target.trim_start_matches("http://").parse().expect("a target is host:port");
         let shared = Arc::new(Shared { target, schedule: Mutex::new(schedule), applied: Mutex::default() });
         let (address, listener) = loop {
-            // A refusal gives the port back for a moment, so it must be one that nobody else is given.
+            // A refusal closes the port for a moment, so the system must not assign it to another socket.
             let address = free_address();
             if let Ok(listener) = TcpListener::bind(address).await {
                 break (address, listener);

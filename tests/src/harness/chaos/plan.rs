@@ -1,4 +1,4 @@
-//! What can happen to a connection, and who decides it.
+//! Faults of a connection, and the schedule that selects them.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,9 +12,9 @@ const SEED: &str = "SYSTOLE_CHAOS_SEED";
 /// What happens to a connection. Exchanges are turns (bytes up, then bytes down), from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultPlan {
-    /// Carried as it is for so many exchanges, and closed when the next one begins.
+    /// Forwarded unchanged for this many exchanges, and closed when the next one begins.
     Pass {
-        /// 0: for ever.
+        /// 0: no limit.
         exchanges: u64,
     },
     /// Bytes wait. A request that waits for over 2 s looks to a collector like a wrong clock.
@@ -28,14 +28,14 @@ pub enum FaultPlan {
     CutRequest {
         /// In this exchange.
         exchange: u64,
-        /// When so many bytes of it have been carried; before the next exchange when it has fewer.
+        /// After this many bytes of it; before the next exchange when it has fewer.
         after: usize,
     },
-    /// Cut within an answer, or right before it: what was asked for has happened all the same.
+    /// Cut within a response, or right before it: the request has taken effect.
     CutAnswer {
         /// In this exchange.
         exchange: u64,
-        /// When so many bytes of it have been carried; before the next exchange when it has fewer.
+        /// After this many bytes of it; before the next exchange when it has fewer.
         after: usize,
     },
     /// Bytes come in small pieces.
@@ -52,12 +52,12 @@ pub enum FaultPlan {
         /// Until then.
         held: Duration,
     },
-    /// Reset, and nobody listens for a while.
+    /// Reset, and the port is closed for a while.
     Refuse {
         /// For so long.
         gone: Duration,
     },
-    /// A request is sent twice, each on a connection of its own.
+    /// A request is sent twice, on separate connections.
     Duplicate(Twin),
 }
 
@@ -66,7 +66,7 @@ pub enum FaultPlan {
 pub struct Twin {
     /// Both at once; else the second when the first is answered.
     pub together: bool,
-    /// The second's answer is given; else the first's.
+    /// The client receives the second response; else the first.
     pub second_answers: bool,
 }
 
@@ -86,7 +86,7 @@ impl FaultPlan {
         }
     }
 
-    /// Any of them, in measures that an agent which reports every second outlives: no request waits
+    /// Any of them, with times that an agent survives which reports every second: no request waits
     /// long enough to look like a wrong clock.
     fn random(random: &mut StdRng) -> Self {
         let ms = |random: &mut StdRng, most| Duration::from_millis(random.random_range(10..=most));
@@ -106,7 +106,7 @@ impl FaultPlan {
     }
 }
 
-/// Who decides.
+/// Selects the faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultSchedule {
     /// A seed.
@@ -122,7 +122,7 @@ impl FaultSchedule {
     /// Nothing happens.
     pub const CALM: FaultSchedule = FaultSchedule::Always(FaultPlan::Pass { exchanges: 0 });
 
-    /// By the seed of the environment, or else by a new one; a failing test tells which it was.
+    /// With the seed of the environment, or else a new one; a failing test prints it.
     pub fn random() -> Self {
         let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
         FaultSchedule::Random { seed: given.unwrap_or_else(rand::random) }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_decides_everything_and_two_seeds_differ() {
+    fn fault_schedule_depends_on_the_seed_alone() {
         let schedule =
             |seed| -> Vec<FaultPlan> { (0..200).map(|n| FaultSchedule::Random { seed }.of_connection(n)).collect() };
         assert_eq!(schedule(7), schedule(7));

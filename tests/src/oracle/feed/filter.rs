@@ -15,7 +15,7 @@ use crate::oracle::ledger::Place;
 const EVERY_MS: [u64; 4] = [0, 50, 250, 1_000];
 const TYPES: [&str; 4] = ["log_entry", "status_change", "metric_update", "fleet_status"];
 
-/// Who is where.
+/// The places of nodes and pipelines.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     /// Every node's environment.
@@ -49,7 +49,7 @@ impl Filter {
         let environment = environment.filter(|_| random.random_bool(0.7));
         let mut types: BTreeSet<_> = TYPES.into_iter().filter(|_| random.random_bool(0.5)).collect();
         types.insert(TYPES[random.random_range(0..2)]);
-        // Things of another environment are among them: nothing comes of these.
+        // Some belong to another environment: they match nothing.
         let nodes: Vec<NodeId> = world.nodes.keys().copied().collect();
         let pipelines: Vec<String> = world.pipelines.values().flatten().cloned().collect();
         let (some_nodes, some_pipelines) = (random.random_range(2..=4), random.random_range(2..=5));
@@ -85,7 +85,7 @@ impl Filter {
             && (self.pipelines.is_empty() || pipeline.is_some_and(|id| self.pipelines.iter().any(|own| own == id)))
     }
 
-    /// The durable events that are to come behind a place, in their order.
+    /// The durable events that must arrive after a position, in their order.
     pub fn expected(&self, world: &World, stored: &Stored, after: u64) -> Vec<(u64, Durable)> {
         let wanted = |kind: &str, (node, pipeline): &Place| self.wants(world, kind, *node, Some(pipeline));
         let lines =

@@ -1,10 +1,10 @@
-//! The oracle of the feed: many subscribers, each with a filter of its own, come and go while the
-//! collector is killed again and again, and every durable event that they asked for comes once and in
-//! order, or lies in a gap that was told. Then a backup takes the database's place, and everyone is told
-//! so.
+//! The oracle of the feed: many subscribers with different filters connect and disconnect while the
+//! collector is killed repeatedly. Every durable event that matches arrives once and in
+//! order, or lies in an announced gap. Then a backup replaces the database, and every subscriber receives
+//! a reset.
 //!
-//! What was to come is known twice: the fleet's ledger says what must be stored, and what is stored says
-//! under which numbers it was to be told.
+//! The expected events have two sources: the fleet's ledger has what must be stored, and the stored data
+//! has the numbers of the events.
 
 pub mod filter;
 pub mod record;
@@ -31,7 +31,7 @@ use super::agent;
 use super::check::{Checker, Stored};
 use super::faults::Faults;
 use super::ledger::SharedLedger;
-use super::{SEED, TellSeed};
+use super::{PrintSeed, SEED};
 use crate::clock;
 use crate::harness::reports::{pipeline, with_lines};
 use crate::harness::{ApiClient, NodeClient, TestCollector, TestPostgres};
@@ -48,7 +48,7 @@ const FOUND: Duration = Duration::from_secs(90);
 /// Lines of each pipeline in the new epoch.
 const LATER_LINES: u64 = 10;
 
-/// What is to happen.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct FeedPlan {
     /// Decides everything but time.
@@ -61,9 +61,9 @@ pub struct FeedPlan {
     pub server: Option<Arc<TestPostgres>>,
 }
 
-/// What has happened.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct FeedTold {
+pub struct FeedOutcome {
     /// Lines and changes that are stored.
     pub stored: u64,
     /// Those that came, over all subscribers.
@@ -72,13 +72,13 @@ pub struct FeedTold {
     pub in_gaps: u64,
     /// Connections.
     pub connections: u64,
-    /// Subscribers that were told that the database is another, and what came of that one.
+    /// Subscribers that received a reset, because the database was replaced.
     pub resets: u64,
     /// Of the second database.
     pub came_later: u64,
 }
 
-impl fmt::Display for FeedTold {
+impl fmt::Display for FeedOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -96,9 +96,9 @@ impl FeedPlan {
     }
 }
 
-/// Does it, and panics when something is lost, doubled, out of order, or seen by the wrong one.
-pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
-    let _seed = TellSeed(plan.seed);
+/// Runs it; panics when something is lost, repeated, out of order, or seen by the wrong subscriber.
+pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedOutcome {
+    let _seed = PrintSeed(plan.seed);
     let mut random = StdRng::seed_from_u64(plan.seed);
     let from = clock::now_ms() - HOURS_BACK_MS;
     let mut collector = match &plan.server {
@@ -126,7 +126,7 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
         faults.let_run().await;
         faults.kill().await;
         if let Some(ended) = running.try_join_next() {
-            ended.expect("no subscriber has a reason to complain");
+            ended.expect("no subscriber panics");
         }
         bar.set_position(kill as u64);
     }
@@ -137,19 +137,19 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
     let stored = Arc::new(checker.check_all(&ledger).await);
     reach.send_replace(Some(Goal { stored: Arc::clone(&stored), epochs: 1 }));
     let subscribers = all_of(running).await;
-    let mut told = FeedTold { stored: count(&stored), ..FeedTold::default() };
+    let mut outcome = FeedOutcome { stored: count(&stored), ..FeedOutcome::default() };
     for one in &subscribers {
         let (came, in_gaps) = one.record.compare(&one.filter, &world, &stored);
-        told.came += came;
-        told.in_gaps += in_gaps;
-        told.connections += one.connections;
+        outcome.came += came;
+        outcome.in_gaps += in_gaps;
+        outcome.connections += one.connections;
         assert_eq!(one.record.resets, 0, "the database is the same");
     }
     let number_of = |node: &NodeClient, id: &String| ledger.lines.get(&(node.id, id.clone())).copied().unwrap_or(0);
     replace_database(&mut faults.collector, plan.server.is_some()).await;
     let all_found = find_the_new_epoch(subscribers).await;
     for (mut node, pipelines) in nodes {
-        // The agent's next life.
+        // The agent's next boot.
         (node.boot, node.next_seq) = (BootId(Uuid::now_v7()), 1);
         for number in 1..=LATER_LINES {
             let line = |id: &String| format!("{} {id} {}", node.id, number_of(&node, id) + number);
@@ -164,13 +164,13 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedTold {
     for one in all_of(running).await {
         let (came, in_gaps) = one.record.compare(&one.filter, &world, &stored);
         assert_eq!(in_gaps, 0, "nothing has happened since the reset");
-        told.came_later += came;
-        told.resets += u64::from(one.record.resets > 0);
+        outcome.came_later += came;
+        outcome.resets += u64::from(one.record.resets > 0);
     }
-    told
+    outcome
 }
 
-/// Environments with nodes, each with pipelines of its own and one that it shares within them.
+/// Environments with nodes; each node has one own pipeline and one that its environment shares.
 async fn settle(collector: &TestCollector) -> (World, Vec<(NodeClient, Vec<String>)>) {
     let (mut world, mut nodes) = (World::default(), Vec::new());
     for name in ENVIRONMENTS {
@@ -217,8 +217,8 @@ async fn invite(collector: &TestCollector, world: &Arc<World>, count: usize, ran
     subscribers
 }
 
-/// Has a copy take the database's place. It has all that the subscribers have had under the same
-/// numbers, so that they are told by the epoch alone.
+/// Replaces the database by a copy. It has the same events under the same numbers, so that only the
+/// epoch shows the difference.
 async fn replace_database(collector: &mut TestCollector, is_on_server: bool) {
     let backup = collector.directory().join("feed.backup");
     collector.cli(&["backup", text(&backup)]).await;
@@ -232,18 +232,18 @@ async fn replace_database(collector: &mut TestCollector, is_on_server: bool) {
     collector.run().await;
 }
 
-/// Everyone comes back with an id of the database that is no more, and finds its place in the new one.
+/// Every subscriber connects with an id of the replaced database, and finds its position in the new one.
 async fn find_the_new_epoch(subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
     let nothing = Goal { stored: Arc::default(), epochs: 2 };
     let (_reach, goal) = watch::channel(Some(nothing));
     let running: JoinSet<_> = subscribers.into_iter().map(|subscriber| subscriber.run(goal.clone())).collect();
-    timeout(FOUND, all_of(running)).await.expect("everyone finds the new epoch in time")
+    timeout(FOUND, all_of(running)).await.expect("every subscriber finds the new epoch in time")
 }
 
 async fn all_of<T: 'static>(mut set: JoinSet<T>) -> Vec<T> {
     let mut all = Vec::with_capacity(set.len());
     while let Some(ended) = set.join_next().await {
-        all.push(ended.expect("nobody has a reason to complain"));
+        all.push(ended.expect("no subscriber panics"));
     }
     all
 }

@@ -1,4 +1,4 @@
-//! What a subscriber was told, judged as it comes, and compared with what is stored in the end.
+//! The events that a subscriber received: checked as they arrive, and compared with the stored ones at the end.
 
 use serde_json::Value;
 use systole_shared::EventId;
@@ -40,7 +40,7 @@ struct Gap {
 pub struct Section {
     /// First half of its ids.
     pub epoch: String,
-    /// Behind this everything is to come.
+    /// Everything after this number must arrive.
     start: u64,
     last: u64,
     came: Vec<(u64, Durable)>,
@@ -52,14 +52,14 @@ pub struct Section {
 pub struct Record {
     /// One epoch after the other.
     pub sections: Vec<Section>,
-    /// Told since the last id: the id was not taken, and a snapshot comes.
+    /// A reset came since the last id: a snapshot follows.
     reset: bool,
     /// Resets so far.
     pub resets: u64,
 }
 
 impl Record {
-    /// Where to go on.
+    /// The position to continue from.
     pub fn last_id(&self) -> Option<EventId> {
         let section = self.sections.last()?;
         Some(EventId { epoch: section.epoch.as_str().into(), seq: section.last })
@@ -126,7 +126,7 @@ impl Record {
             && !self.reset
         {
             assert_eq!(section.epoch, *id.epoch, "another epoch without a reset");
-            // An id alone may repeat the place from which the stream goes on.
+            // An id alone may repeat the position from which the stream continues.
             assert!(id.seq >= section.last, "{id} comes behind {}", section.last);
             section.last = id.seq;
             return;
@@ -153,7 +153,7 @@ impl Record {
     }
 
     /// Compares the last epoch with what is stored of it: everything once and in its order, but for gaps.
-    /// Gives how much came, and how much lies in gaps.
+    /// Returns how many came, and how many lie in gaps.
     pub fn compare(&self, filter: &Filter, world: &World, stored: &Stored) -> (u64, u64) {
         let section = self.sections.last().expect("there was a place to begin");
         let mut came = section.came.iter().peekable();
@@ -191,7 +191,8 @@ fn durables(kind: &str, data: &Value) -> Vec<Durable> {
     match kind {
         "log_entry" => {
             let lines = data["entries"].as_array().into_iter().flatten().map(|entry| &entry["line"]);
-            let read = |line: &Value| line.as_str().and_then(read_line).unwrap_or_else(|| panic!("nobody said {line}"));
+            let read =
+                |line: &Value| line.as_str().and_then(read_line).unwrap_or_else(|| panic!("a line of no node: {line}"));
             lines.map(read).map(|(place, number)| Durable::Line(place, number)).collect()
         }
         "status_change" => change_of(data).into_iter().map(|(place, change)| Durable::Change(place, change)).collect(),
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_once_and_in_order_passes_and_nothing_else_does() {
+    fn record_accepts_only_every_line_once_in_order() {
         assert!(passes(|node| vec![line(node, 11, 1), line(node, 12, 2), line(node, 13, 3)]));
         assert!(!passes(|node| vec![line(node, 11, 1), line(node, 13, 3)]), "lost");
         assert!(!passes(|node| vec![line(node, 11, 1), line(node, 12, 2)]), "lost at the end");
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_must_lie_in_a_gap_of_its_type() {
+    fn missing_events_must_be_in_a_gap_of_their_type() {
         assert!(passes(|node| vec![line(node, 11, 1), gap(12, 13, "log_entry")]));
         assert!(!passes(|node| vec![line(node, 11, 1), gap(12, 13, "status_change")]));
         assert!(!passes(|node| vec![line(node, 11, 1), gap(13, 13, "log_entry")]));

@@ -1,7 +1,7 @@
-//! A subscriber that leaves again and again, by the door or as one whose machine dies, and goes on
-//! behind the last id that it had.
+//! A subscriber that disconnects repeatedly, orderly or with a reset, and continues
+//! after its last id.
 //!
-//! It speaks HTTP itself: a client with a pool does not reset a connection when it is told to.
+//! It uses HTTP directly: a client with a pool cannot reset a connection on demand.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ const STAY_MS: std::ops::Range<u64> = 50..5_000;
 const AWAY_MS: std::ops::Range<u64> = 10..1_500;
 /// For a connection and the answer's head.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Until the last event has come, when no more are made.
+/// Until the last event has arrived, after the last report.
 const CAUGHT_UP: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 16 << 10;
 

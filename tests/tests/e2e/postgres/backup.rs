@@ -19,7 +19,7 @@ async fn refusal(collector: &TestCollector, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Reports one after the other until told to stop: each counts once and says its number.
+/// Sends reports until it is stopped: each counts once and contains its number.
 async fn report_until_told(mut node: NodeClient, stop: watch::Receiver<bool>, done: watch::Sender<u64>) -> NodeClient {
     while !*stop.borrow() {
         let line = node.next_seq.to_string();
@@ -30,7 +30,7 @@ async fn report_until_told(mut node: NodeClient, stop: watch::Receiver<bool>, do
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_of_a_busy_collector_is_one_moment_and_restores_into_either_kind_of_database() {
+async fn backup_under_load_restores_into_either_database() {
     let mut collector = TestCollector::start_on_postgres(&Arc::new(TestPostgres::start())).await;
     let node = NodeClient::enroll(&collector, None, "n1").await;
     let viewer = collector.viewer().await;
@@ -79,7 +79,7 @@ async fn a_backup_of_a_busy_collector_is_one_moment_and_restores_into_either_kin
 }
 
 #[tokio::test]
-async fn a_restore_that_was_cut_off_is_not_served_from_and_goes_on_when_it_is_run_again() {
+async fn interrupted_restore_is_not_served_and_can_continue() {
     let server = Arc::new(TestPostgres::start());
     let mut collector = TestCollector::start_on_postgres(&server).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
@@ -105,7 +105,7 @@ async fn a_restore_that_was_cut_off_is_not_served_from_and_goes_on_when_it_is_ru
 }
 
 #[tokio::test]
-async fn a_database_that_no_collector_has_used_is_not_backed_up() {
+async fn unused_database_is_not_backed_up() {
     let server = Arc::new(TestPostgres::start());
     let url = server.url();
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A fleet outgrows SQLite: `migrate-data`, and the same agents go on.
+//! A fleet outgrows SQLite: `migrate-data`, and the same agents continue.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 const PIPELINE: &str = "orders";
 const SOON: Duration = Duration::from_secs(60);
-/// Lines that the database holds beside: enough for a copy to be cut off in the middle.
+/// Lines in the database besides: enough to interrupt a copy in the middle.
 const LINES: u64 = 150_000;
 
 fn command(args: &[&str]) -> Command {
@@ -25,24 +25,24 @@ async fn run(args: &[&str]) -> Output {
     tokio::time::timeout(SOON, command(args).output()).await.expect("a copy takes seconds").expect("the program starts")
 }
 
-fn told(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[tokio::test]
-async fn a_fleet_moves_to_postgresql_over_a_sigkill_of_the_copy_and_goes_on_there() {
+async fn migration_survives_a_sigkill_and_agents_continue() {
     let server = Arc::new(TestPostgres::start());
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(vec![running(PIPELINE, distinct_counts(1))]).await;
-    let unheard = node.next_request(vec![running(PIPELINE, distinct_counts(2))]);
-    node.post(&unheard).await;
+    let unanswered = node.next_request(vec![running(PIPELINE, distinct_counts(2))]);
+    node.post(&unanswered).await;
     let viewer = collector.viewer().await;
     let Place::File(file) = collector.database() else { panic!("it is on SQLite") };
     let (from, to) = (format!("sqlite://{}", file.display()), server.url());
     let copy = ["migrate-data", "--from", &from, "--to", &to];
-    let beside = run(&copy).await;
-    assert!(!beside.status.success() && told(&beside).contains("another collector"), "{beside:?}");
+    let concurrent = run(&copy).await;
+    assert!(!concurrent.status.success() && stderr(&concurrent).contains("another collector"), "{concurrent:?}");
     collector.stop().await;
     Database::execute(
         &collector.database(),
@@ -62,7 +62,7 @@ async fn a_fleet_moves_to_postgresql_over_a_sigkill_of_the_copy_and_goes_on_ther
     let cut: u64 = server.sql(copied).parse().expect("a number");
     assert!(cut < LINES, "it was to be cut off in the middle");
     let early = run(&["token", "list", "--database-url", &to]).await;
-    assert!(!early.status.success() && told(&early).contains("not complete"), "{early:?}");
+    assert!(!early.status.success() && stderr(&early).contains("not complete"), "{early:?}");
 
     let again = run(&copy).await;
     assert!(again.status.success(), "{again:?}");
@@ -70,13 +70,13 @@ async fn a_fleet_moves_to_postgresql_over_a_sigkill_of_the_copy_and_goes_on_ther
     server.sql("UPDATE pipeline_minutes SET events_in = events_in + 1");
     let compared = run(&copy).await;
     assert_eq!(compared.status.code(), Some(1));
-    assert!(told(&compared).contains("pipeline_minutes.events_in"), "{compared:?}");
+    assert!(stderr(&compared).contains("pipeline_minutes.events_in"), "{compared:?}");
     server.sql("UPDATE pipeline_minutes SET events_in = events_in - 1");
 
     collector.move_to_postgres(&server);
     collector.run().await;
-    // What the agent never heard of is known there too.
-    node.post(&unheard).await;
+    // A report without a received response is known there too.
+    node.post(&unanswered).await;
     node.report(vec![running(PIPELINE, distinct_counts(4))]).await;
     NodeClient::enroll(&collector, None, "n2").await.report(vec![running(PIPELINE, distinct_counts(8))]).await;
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(1 + 2 + 4 + 8));
@@ -84,12 +84,12 @@ async fn a_fleet_moves_to_postgresql_over_a_sigkill_of_the_copy_and_goes_on_ther
 }
 
 #[tokio::test]
-async fn a_copy_from_nowhere_makes_nothing() {
+async fn migration_from_a_missing_database_creates_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing.db");
     let from = format!("sqlite://{}", missing.display());
     let output = run(&["migrate-data", "--from", &from, "--to", "postgres://me:secret@127.0.0.1:9/x"]).await;
     assert!(!output.status.success() && !missing.exists(), "{output:?}");
     let output = run(&["migrate-data", "--from", "mysql://x", "--to", "postgres://me:secret@127.0.0.1:9/x"]).await;
-    assert!(!output.status.success() && !told(&output).contains("secret"), "{output:?}");
+    assert!(!output.status.success() && !stderr(&output).contains("secret"), "{output:?}");
 }

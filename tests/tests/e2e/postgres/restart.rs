@@ -34,7 +34,7 @@ async fn report_until_stopped(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sums_are_exact_over_crashes_of_the_database_in_the_middle_of_a_stream_of_reports() {
+async fn sums_are_exact_over_database_crashes_under_load() {
     const NODES: usize = 4;
     const CRASHES: u64 = 4;
     const REPORTS_BETWEEN: u64 = 80;
@@ -69,7 +69,7 @@ async fn sums_are_exact_over_crashes_of_the_database_in_the_middle_of_a_stream_o
 }
 
 #[tokio::test]
-async fn without_its_database_the_collector_tells_to_come_back_and_goes_on_when_it_is_there_again() {
+async fn collector_answers_503_without_its_database_and_recovers() {
     let server = Arc::new(TestPostgres::alone());
     let mut collector = TestCollector::start_on_postgres(&server).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
@@ -94,7 +94,7 @@ async fn without_its_database_the_collector_tells_to_come_back_and_goes_on_when_
 }
 
 #[tokio::test]
-async fn an_outage_of_the_database_makes_nobody_unreachable() {
+async fn database_outage_makes_no_node_unreachable() {
     let server = Arc::new(TestPostgres::alone());
     let mut collector = TestCollector::start_on_postgres_with(&server, &["--interval", "1s"]).await;
     let mut first = NodeClient::enroll(&collector, None, "n1").await;
@@ -121,7 +121,7 @@ async fn an_outage_of_the_database_makes_nobody_unreachable() {
 }
 
 #[tokio::test]
-async fn a_collector_without_its_database_stops_in_time() {
+async fn collector_without_its_database_stops_in_time() {
     let server = Arc::new(TestPostgres::alone());
     let mut collector = TestCollector::start_on_postgres(&server).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
@@ -143,7 +143,7 @@ async fn a_collector_without_its_database_stops_in_time() {
 }
 
 #[tokio::test]
-async fn a_collector_that_was_replaced_ends() {
+async fn replaced_collector_acknowledges_nothing_and_ends() {
     let server = Arc::new(TestPostgres::start());
     let mut old = TestCollector::start_on_postgres(&server).await;
     let mut node = NodeClient::enroll(&old, None, "n1").await;

@@ -24,7 +24,7 @@ async fn can_use(url: &str) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn every_sslmode_asks_what_it_says_of_the_certificate() {
+async fn sslmodes_check_what_they_state() {
     let directory = tempfile::tempdir().unwrap();
     let (own, stranger) = (authority("own"), authority("stranger"));
     let file = |name: &str, pem: String| {
@@ -39,7 +39,7 @@ async fn every_sslmode_asks_what_it_says_of_the_certificate() {
         ("postgresql.conf", "listen_addresses = '127.0.0.1'\nssl = on\n"),
         ("server.crt", &certificate.pem()),
         ("server.key", &key.serialize_pem()),
-        // Nobody gets in over the network without TLS.
+        // The network needs TLS.
         ("pg_hba.conf", "local all all trust\nhostssl all all all trust\n"),
     ]);
     let url = |host: &str, mode: &str, root: Option<&Path>| {
@@ -56,7 +56,7 @@ async fn every_sslmode_asks_what_it_says_of_the_certificate() {
         let used = can_use(&url(host, mode, root.map(AsRef::as_ref))).await;
         assert_eq!(used, Ok(()), "{mode} to {host} with {root:?}");
     }
-    for (host, mode, root, told) in [
+    for (host, mode, root, message) in [
         ("127.0.0.1", "disable", None, "no encryption"),
         ("127.0.0.1", "require", Some(&other), "certificate"),
         ("127.0.0.1", "verify-ca", Some(&other), "certificate"),
@@ -65,6 +65,6 @@ async fn every_sslmode_asks_what_it_says_of_the_certificate() {
         ("localhost", "verify-full", None, "certificate"),
     ] {
         let refused = can_use(&url(host, mode, root.map(AsRef::as_ref))).await.unwrap_err();
-        assert!(refused.contains(told), "{mode} to {host} with {root:?}: {refused}");
+        assert!(refused.contains(message), "{mode} to {host} with {root:?}: {refused}");
     }
 }
