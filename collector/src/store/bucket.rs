@@ -46,7 +46,7 @@ impl MinuteBucket {
     /// that a report lacks, because it could not be read in time, stays as it was.
     pub(crate) fn set_host(&mut self, row: NodeMinuteRow) {
         self.host = Some(match self.host.take() {
-            Some(known) => newest(row, &known),
+            Some(known) => newest(&row, &known),
             None => row,
         });
     }
@@ -168,8 +168,10 @@ impl SeriesRow for ComponentMinuteRow {
     }
 }
 
-fn newest(row: NodeMinuteRow, known: &NodeMinuteRow) -> NodeMinuteRow {
+fn newest(row: &NodeMinuteRow, known: &NodeMinuteRow) -> NodeMinuteRow {
     NodeMinuteRow {
+        minute: row.minute,
+        node: row.node,
         memory_total_bytes: row.memory_total_bytes.or(known.memory_total_bytes),
         memory_used_bytes: row.memory_used_bytes.or(known.memory_used_bytes),
         memory_free_bytes: row.memory_free_bytes.or(known.memory_free_bytes),
@@ -186,7 +188,6 @@ fn newest(row: NodeMinuteRow, known: &NodeMinuteRow) -> NodeMinuteRow {
         net_rx_bytes: row.net_rx_bytes.or(known.net_rx_bytes),
         net_tx_bytes: row.net_tx_bytes.or(known.net_tx_bytes),
         samples: row.samples + known.samples,
-        ..row
     }
 }
 

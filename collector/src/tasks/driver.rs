@@ -70,7 +70,7 @@ pub(crate) trait Task: Send + Sync {
 
     /// Returns when there is work before the pause is over.
     async fn woken(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     /// Work that is left when the collector stops. It must be short.
