@@ -146,10 +146,10 @@ bench-agent: release ## Measure what an agent costs (SECONDS_PER_AGENT_RUN=…, 
 fuzz: setup ## Fuzz the agent's readers (SECONDS=… for each, default 60; needs a C++ compiler)
 	@command -v cargo-fuzz >/dev/null 2>&1 || [ -x $(TARGET)/tools/bin/cargo-fuzz ] || \
 		$(CARGO) install --quiet cargo-fuzz --version $(FUZZ_VERSION) --locked --root $(TARGET)/tools
-	cd agent && for target in metrics segment lines; do \
+	cd agent && for target in metrics segment lines names; do \
 		mkdir -p fuzz/corpus/$$target && \
 		PATH="$(abspath $(TARGET))/tools/bin:$$PATH" RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target fuzz/corpus/$$target \
-			$$([ $$target = segment ] || echo testdata/vector-0.58 testdata/otelcol testdata/fluentbit) \
+			$$([ $$target = segment ] || [ $$target = names ] || echo testdata/vector-0.58 testdata/otelcol testdata/fluentbit) \
 			-- -max_total_time=$(or $(SECONDS),60) -max_len=65536 -timeout=10 -rss_limit_mb=2048 || exit 1; \
 	done
 

@@ -1,9 +1,25 @@
 //! What fuzzers feed: the parts of the agent that read bytes of others, and what must hold of them
 //! whatever these bytes are. A function returns, or panics with what does not hold.
 //!
+//! A panic ends the agent (`panic = "abort"`), so a dependency that panics at data of others lets others
+//! end it. These are the places where such data reaches one:
+//!
+//! | Data of others | Reaches | Run here by |
+//! |---|---|---|
+//! | names in logged directories | rustix, `logs::walk` | [`names`] |
+//! | lines of processes and of log files | serde_json, regex-lite | [`lines`] |
+//! | answers of metrics endpoints | reqwest, hyper; the parser is our own | [`metrics`] (bodies) |
+//! | answers of the collector, or of a proxy | reqwest, hyper, rustls, serde_json, chrono | not run |
+//! | requests on the agent's own port | hyper | not run |
+//! | the spool and checkpoints after a crash | serde_json, crc32fast | [`segment`] |
+//! | mount points, host and disk names | sysinfo, nix | not run |
+//! | the configuration, certificates | toml, url, regex-lite, rustls | not run; the operator's |
+//!
 //! Not part of the agent's interface. In the library and not in the fuzzers' own crate, so that
 //! `make test` runs the same functions on mutated recordings.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -13,6 +29,8 @@ use uuid::Uuid;
 
 use crate::logs::level;
 use crate::logs::lines::{LineSplitter, LineText};
+use crate::logs::walk;
+use crate::logs::{Links, Pattern};
 use crate::scrape::mapping::Mapping;
 use crate::scrape::meter::{Meter, Metered};
 use crate::scrape::reading::Reading;
@@ -37,6 +55,7 @@ pub fn metrics(data: &[u8]) {
             let reading = Reading::of(body, mapping);
             let lines = body.split(|byte| *byte == b'\n').count() as u64;
             assert!(reading.samples + reading.garbage_lines <= lines, "more samples than lines");
+            assert!(reading.mapped <= reading.samples, "more mapped samples than samples");
             meter.record(&reading, at);
             let before = meter.take();
             check_metered(&before);
@@ -129,6 +148,46 @@ pub fn segment(data: &[u8], dir: &Path) {
 
 fn body(seq: u64, end: i64) -> Vec<u8> {
     format!(r#"{{"seq":{seq},"start":{end},"end":{end},"pipelines":[{{"id":"p","status":"RUNNING"}}]}}"#).into_bytes()
+}
+
+/// Names in a directory, and the pattern that looks for them; in a folder of the caller's.
+///
+/// The input: the pattern below the folder, then paths of files, each after a NUL. A path that begins
+/// with `>` is a symbolic link to the folder.
+pub fn names(data: &[u8], dir: &Path) {
+    let _ = std::fs::remove_dir_all(dir);
+    std::fs::create_dir_all(dir).expect("the folder can be made");
+    let mut parts = data.split(|byte| *byte == 0);
+    let pattern = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    for path in parts.take(32) {
+        let (is_link, path) = path.strip_prefix(b">").map_or((false, path), |path| (true, path));
+        let path = Path::new(OsStr::from_bytes(path));
+        let is_below = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        if !is_below || path.as_os_str().is_empty() {
+            continue;
+        }
+        let path = dir.join(path);
+        // Names may be too long, or a file may stand where a directory should.
+        let _ = path.parent().map(std::fs::create_dir_all);
+        let _ = if is_link { std::os::unix::fs::symlink(dir, &path) } else { std::fs::write(&path, b"x") };
+    }
+    let Ok(pattern) = Pattern::parse(&format!("{}/{pattern}", dir.display())) else { return };
+    if pattern.text().contains("..") {
+        return;
+    }
+    let everything = Pattern::parse(&format!("{}/**", dir.display())).expect("a pattern");
+    let everything = walk::find(&everything, Links::Refused, None).files;
+    for links in [Links::Refused, Links::Followed] {
+        let found = walk::find(&pattern, links, None).files;
+        assert!(found.iter().all(|file| file.path.starts_with(dir)), "a file from elsewhere");
+        assert!(found.is_sorted_by(|one, other| one.path < other.path), "a file twice");
+        if links == Links::Refused && !pattern.text().contains("/.") {
+            assert!(found.iter().all(|file| everything.contains(file)), "a file that two stars do not find");
+        }
+        for file in &found {
+            assert!(walk::open::open_file(pattern.fixed(), &file.path, links).is_ok_and(|file| file.is_some()));
+        }
+    }
 }
 
 /// What a process writes, in pieces whose lengths the first bytes give.

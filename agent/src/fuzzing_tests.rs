@@ -88,6 +88,37 @@ fn spoilt_files_of_the_spool_give_back_whole_reports_and_take_new_ones() {
 }
 
 #[test]
+fn spoilt_names_in_directories_break_nothing() {
+    const PATTERNS: [&[u8]; 8] = [b"*", b"**", b"**/*.log", b"*/[!a-c]?*", b"a/**/b/*", b"[]", b"*a*a*a*a*b", b"x.log"];
+    const NAMES: [&[u8]; 10] = [
+        b"x.log",
+        b"caf\xe9.log",
+        b"r\xe9sum\xe9.txt",
+        b"a/b/x",
+        b"a/\xff/b/y",
+        b".h/z",
+        b"\n",
+        b">a/l",
+        b">b/m",
+        b"a*[?",
+    ];
+    let mut random = StdRng::seed_from_u64(4);
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..300 {
+        let mut input = PATTERNS.choose(&mut random).unwrap().to_vec();
+        for _ in 0..random.random_range(0..8) {
+            input.push(0);
+            input.extend_from_slice(NAMES.choose(&mut random).unwrap());
+        }
+        for _ in 0..random.random_range(0..3) {
+            let at = random.random_range(0..input.len());
+            input[at] = random.random();
+        }
+        names(&input, &dir.path().join("names"));
+    }
+}
+
+#[test]
 fn spoilt_output_of_processes_breaks_nothing() {
     let mut random = StdRng::seed_from_u64(3);
     for _ in 0..300 {

@@ -230,7 +230,7 @@ mod tests {
             command: None,
             metrics: None,
             process: None,
-            log_files: Vec::new(),
+            log_files: Default::default(),
             multiline: None,
         };
         let set = PipelineSet::default();

@@ -16,7 +16,7 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
         command: None,
         metrics: None,
         process: None,
-        log_files: Vec::new(),
+        log_files: Default::default(),
         multiline: None,
     };
     let logs = Arc::new(PipelineLogs::new(Instant::now(), None, Arc::new(tokio::sync::Semaphore::new(1))));

@@ -1,38 +1,44 @@
 //! Reads what a `[[pipeline]]` says of its lines.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use regex_lite::Regex;
-use toml::Value;
+use toml::{Table, Value};
 
+use super::LogFilesConfig;
 use super::section::Section;
 use crate::logs::multiline::MultilineRule;
+use crate::logs::{Links, Pattern};
 
 /// Patterns of one pipeline; each is looked up every few seconds.
 const MAX_PATTERNS: usize = 32;
 
-/// `log_files`: absolute patterns.
-pub(super) fn read_log_files(section: &mut Section<'_>) -> Vec<String> {
-    let patterns = section.text_or_texts("log_files").unwrap_or_default();
-    if patterns.len() > MAX_PATTERNS {
-        section.mistake("log_files", format!("has {} patterns; at most {MAX_PATTERNS}", patterns.len()));
+/// `log_files`: absolute patterns; `follow_symlinks`.
+pub(super) fn read_log_files(section: &mut Section<'_>) -> LogFilesConfig {
+    let texts = section.text_or_texts("log_files").unwrap_or_default();
+    if texts.len() > MAX_PATTERNS {
+        section.mistake("log_files", format!("has {} patterns; at most {MAX_PATTERNS}", texts.len()));
     }
-    for pattern in &patterns {
-        if let Some(what) = mistake_of(pattern) {
-            section.mistake("log_files", format!("`{}` {what}", pattern.escape_debug()));
+    let mut config = LogFilesConfig::default();
+    for text in &texts {
+        match Pattern::parse(text) {
+            Ok(pattern) => config.patterns.push(pattern),
+            Err(error) => section.mistake("log_files", format!("`{}` {error}", text.escape_debug())),
         }
     }
-    patterns
+    if section.flag("follow_symlinks") == Some(true) {
+        config.links = Links::Followed;
+    }
+    config
 }
 
-fn mistake_of(pattern: &str) -> Option<String> {
-    if !pattern.starts_with('/') {
-        return Some("must be an absolute path, like \"/var/log/orders/*.log\"".to_owned());
-    }
-    if pattern.ends_with('/') || pattern.contains('\0') {
-        return Some("names no file; write a pattern, like \"/var/log/orders/*.log\"".to_owned());
-    }
-    glob::Pattern::new(pattern).err().map(|error| format!("is no pattern: {}", error.msg))
+/// The files that hold secrets of the agent, by the names that the configuration has for them.
+pub(super) fn secret_files(root: &Table) -> Vec<PathBuf> {
+    let text = |table: &Table, key: &str| table.get(key).and_then(Value::as_str).map(PathBuf::from);
+    let pipelines = root.get("pipeline").and_then(Value::as_array).into_iter().flatten();
+    let of_pipelines = pipelines.filter_map(|table| text(table.as_table()?, "metrics_bearer_token_file"));
+    ["token_file", "client_key_file"].iter().filter_map(|key| text(root, key)).chain(of_pipelines).collect()
 }
 
 /// `multiline`: `true`, or `{ start = "REGEX" }`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use reqwest::Url;
 use systole_shared::Token;
@@ -10,9 +11,10 @@ use toml::Table;
 use super::mistakes::Mistakes;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
-use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, mappings, pipelines};
+use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, lines, mappings, pipelines};
 use crate::http::{self, TlsError, TlsFiles};
 use crate::identity::node_token;
+use crate::logs::OwnFiles;
 
 /// What the command line says; it wins over everything else.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +56,8 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
     let path = file_of(flags, env);
     let (table, text) = path.as_ref().map(|path| file::read_table(path, &mut mistakes)).unwrap_or_default();
     let unreadable = !mistakes.is_empty();
+    let mut own_files = lines::secret_files(&table);
+    own_files.extend(path.clone());
 
     let mut root = Section::new("", table, &mut mistakes);
     let settings = Settings::take(&mut root, flags, env);
@@ -76,7 +80,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
     let metrics_listen = settings::metrics_listen(metrics_listen, root.mistakes());
     let tls = tls_files(&mut root, env);
     let user_mappings = mappings::read(&mut root);
-    let pipelines = pipelines::read(&mut root, &user_mappings);
+    let mut pipelines = pipelines::read(&mut root, &user_mappings);
     root.finish();
 
     let url = settings.url(unreadable, &mut mistakes);
@@ -91,7 +95,13 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             ),
         );
     }
+    settings::check_data_dir(&data_dir, &mut mistakes);
     settings::check_labels("labels", &settings.labels, &mut mistakes);
+    own_files.extend(tls.client.as_ref().map(|(_, key)| key.clone()));
+    let own_files = Arc::new(OwnFiles::new(data_dir.clone(), own_files));
+    for pipeline in &mut pipelines {
+        pipeline.log_files.own = own_files.clone();
+    }
     match url {
         Some(url) if mistakes.is_empty() => Ok(Config {
             url,

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::logs::multiline::MultilineRule;
+use crate::logs::{Links, Pattern};
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
 fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, Mistakes> {
@@ -71,6 +72,7 @@ fn a_whole_file_is_read() {
         metrics = "own"
         metrics_bearer_token = "b"
         log_files = "/var/log/**/*.log"
+        follow_symlinks = true
         multiline = { start = "^[0-9]{4}-" }
         [metrics.own]
         component_label = "plugin"
@@ -84,7 +86,8 @@ fn a_whole_file_is_read() {
     let metrics = watched.metrics.as_ref().unwrap();
     assert_eq!((metrics.mapping.name(), metrics.bearer_token.as_ref().unwrap().reveal()), ("own", "b"));
     assert!(watched.command.is_none());
-    assert_eq!(watched.log_files, ["/var/log/**/*.log"]);
+    assert_eq!(watched.log_files.patterns, [Pattern::parse("/var/log/**/*.log").unwrap()]);
+    assert_eq!(watched.log_files.links, Links::Followed);
     assert!(matches!(watched.multiline.as_deref(), Some(MultilineRule::Start(start)) if start.is_match("2026-01")));
     assert!(matches!(orders.multiline.as_deref(), Some(MultilineRule::StackTraces)));
     assert_eq!(config.machine_id.as_deref(), Some("m-1"));
@@ -298,4 +301,16 @@ fn the_data_directory_is_found_without_anything_else() {
     assert_eq!(find(&flags(&path), None).unwrap(), Path::new("/in-the-file"));
     assert_eq!(find(&flags(&path), Some("/env")).unwrap(), Path::new("/env"));
     assert!(find(&flags(&dir.path().join("none")), None).is_err(), "a file that was named must be there");
+}
+
+#[test]
+fn data_dir_that_cannot_be_the_agents_is_named_and_name_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = |path: &Path| format!("data_dir = {:?}\nname = \"web-7\"", path.display().to_string());
+    assert_eq!(good(&data_dir(dir.path())).name.as_deref(), Some("web-7"));
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    assert_eq!(mistakes(&data_dir(&dir.path().join("file"))).keys(), ["data_dir"]);
+    std::fs::write(dir.path().join("collector.db"), "").unwrap();
+    assert_eq!(mistakes(&data_dir(dir.path())).keys(), ["data_dir"]);
+    assert_eq!(mistakes("name = \"a\\nb\"").keys(), ["name"]);
 }

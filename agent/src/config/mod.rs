@@ -29,6 +29,7 @@ use systole_shared::{PipelineId, Token};
 
 use crate::http::TlsFiles;
 use crate::logs::multiline::MultilineRule;
+use crate::logs::{Links, OwnFiles, Pattern};
 use crate::scrape::mapping::Mapping;
 use crate::spool::Bounds;
 
@@ -132,10 +133,21 @@ pub(crate) struct PipelineConfig {
     pub(crate) metrics: Option<MetricsConfig>,
     /// The process behind a pipeline that is only watched, if it is to be followed.
     pub(crate) process: Option<ProcessConfig>,
-    /// Patterns of log files besides the command's output: absolute paths with `*`, `?`, `[…]`, `**`.
-    pub(crate) log_files: Vec<String>,
+    /// Log files besides the command's output.
+    pub(crate) log_files: LogFilesConfig,
     /// Which lines belong together; each one stands alone by default.
     pub(crate) multiline: Option<Arc<MultilineRule>>,
+}
+
+/// The log files of a pipeline.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LogFilesConfig {
+    /// Absolute paths with `*`, `?`, `[…]`, `**`.
+    pub(crate) patterns: Vec<Pattern>,
+    /// Whether symbolic links below a pattern's fixed directory are followed. Default no.
+    pub(crate) links: Links,
+    /// Files that are never followed.
+    pub(crate) own: Arc<OwnFiles>,
 }
 
 /// How the process of a watched pipeline is found.
@@ -215,4 +227,6 @@ pub(crate) struct MetricsConfig {
     pub(crate) bearer_token: Option<Token>,
     /// What its metrics mean.
     pub(crate) mapping: Arc<Mapping>,
+    /// Whether the engine's own monitoring is a part of the pipeline's totals.
+    pub(crate) count_internal: bool,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use reqwest::Url;
 use systole_shared::limits::{MAX_LABELS, MAX_SHORT_TEXT_BYTES};
@@ -60,6 +61,21 @@ pub(crate) fn collector_url(text: &str) -> Result<Url, String> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
+}
+
+/// The collector's database in its data directory.
+const COLLECTOR_DATABASE: &str = "collector.db";
+
+/// Notes a data directory that cannot be the agent's.
+pub(crate) fn check_data_dir(path: &Path, mistakes: &mut Mistakes) {
+    if path.exists() && !path.is_dir() {
+        mistakes.add("data_dir", format!("{} is a file; name a directory", path.display()));
+    } else if path.join(COLLECTOR_DATABASE).exists() {
+        mistakes.add(
+            "data_dir",
+            format!("{} is the data directory of systole-collector; name another one", path.display()),
+        );
+    }
 }
 
 /// Reads the node's name.

@@ -6,6 +6,7 @@ use std::fmt;
 use systole_shared::Token;
 
 use super::{Config, LogFormat, PipelineConfig, ProcessConfig};
+use crate::logs::Links;
 use crate::logs::multiline::MultilineRule;
 
 impl fmt::Display for Config {
@@ -90,8 +91,11 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
         Some(ProcessConfig::SystemdUnit(name)) => writeln!(f, "systemd_unit = {name:?}")?,
         None => {}
     }
-    if !pipeline.log_files.is_empty() {
-        writeln!(f, "log_files = {:?}", pipeline.log_files)?;
+    if !pipeline.log_files.patterns.is_empty() {
+        writeln!(f, "log_files = {:?}", pipeline.log_files.patterns)?;
+        if pipeline.log_files.links == Links::Followed {
+            writeln!(f, "follow_symlinks = true")?;
+        }
     }
     match pipeline.multiline.as_deref() {
         Some(MultilineRule::StackTraces) => writeln!(f, "multiline = true")?,

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Config;
 use super::load::{self, Overrides};
@@ -52,9 +53,14 @@ pub(crate) fn last_valid(flags: &Overrides, env: Lookup<'_>, mistakes: Mistakes)
         return Err(mistakes);
     }
     let data_dir = Some(data_dir.display().to_string());
-    let flags = Overrides { config: Some(copy), data_dir, ..flags.clone() };
+    let flags = Overrides { config: Some(copy.clone()), data_dir, ..flags.clone() };
     match load::load(&flags, env) {
-        Ok(config) => Ok(Config { file: Some(original), mistakes: Some(mistakes), ..config }),
+        Ok(mut config) => {
+            for pipeline in &mut config.pipelines {
+                pipeline.log_files.own = Arc::new(pipeline.log_files.own.with_other(&copy, &original));
+            }
+            Ok(Config { file: Some(original), mistakes: Some(mistakes), ..config })
+        }
         Err(_) => Err(mistakes),
     }
 }

@@ -11,12 +11,18 @@ pub(super) struct Reading<S> {
     /// Locked while a reading runs: as long as one blocks, no second one blocks beside it.
     state: Arc<Mutex<S>>,
     is_late: AtomicBool,
+    is_logged: AtomicBool,
 }
 
 impl<S: Send + 'static> Reading<S> {
     /// With its first state.
     pub(super) fn new(name: &'static str, state: S) -> Self {
-        Reading { name, state: Arc::new(Mutex::new(state)), is_late: AtomicBool::new(false) }
+        Reading {
+            name,
+            state: Arc::new(Mutex::new(state)),
+            is_late: AtomicBool::new(false),
+            is_logged: AtomicBool::new(false),
+        }
     }
 
     /// Reads; `None` when that takes longer than `time`, or when the reading before still runs.
@@ -29,12 +35,17 @@ impl<S: Send + 'static> Reading<S> {
         });
         let result = tokio::time::timeout(time, reading).await.ok().and_then(Result::ok).flatten();
         let was_late = self.is_late.swap(result.is_none(), Ordering::Relaxed);
+        // The first time may be a busy machine; the second time it is worth a line, once.
         match (was_late, result.is_none()) {
-            // The first time may be a busy machine; the second time it is worth a line.
-            (true, true) => {
-                tracing::debug!(reading = self.name, "a reading of the host blocks; its figures are absent")
+            (true, true) if !self.is_logged.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(
+                    reading = self.name,
+                    "a reading of the host blocks; its figures are absent until it ends"
+                );
             }
-            (true, false) => tracing::debug!(reading = self.name, "the reading of the host works again"),
+            (_, false) if self.is_logged.swap(false, Ordering::Relaxed) => {
+                tracing::info!(reading = self.name, "the reading of the host works again");
+            }
             _ => {}
         }
         result

@@ -1,11 +1,17 @@
+use std::fs::File;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::followed::ROTATED_QUIET;
+use super::rotated::MAX_ROTATED;
 use super::*;
+use crate::logs::lock;
 use crate::logs::progress::SavedLogs;
 use crate::logs::tail::Amount;
+use crate::logs::walk::pattern::Pattern;
 
 /// A pipeline's log files over lives of the agent. The pattern is `*.log`.
 struct Fixture {
@@ -17,6 +23,11 @@ struct Fixture {
     now: Instant,
 }
 
+fn config(pattern: &Path) -> LogFilesConfig {
+    let patterns = vec![Pattern::parse(&pattern.display().to_string()).unwrap()];
+    LogFilesConfig { patterns, ..LogFilesConfig::default() }
+}
+
 impl Fixture {
     /// The pattern was looked up before, so that every file is read from its beginning.
     fn new() -> Self {
@@ -26,7 +37,8 @@ impl Fixture {
     }
 
     fn at_first_sight() -> Self {
-        let now = Instant::now();
+        // In the future, so that no look-up seems to take time.
+        let now = Instant::now() + Duration::from_secs(3_600);
         let logs = Mutex::new(LogBuffer::new(now));
         let dir = tempfile::tempdir().unwrap();
         Fixture { dir, files: LogFiles::default(), logs, kept: SavedLogs::default(), now }
@@ -54,9 +66,9 @@ impl Fixture {
     /// Reads only.
     fn read(&mut self) -> Polled {
         let (scratch, amount) = (&mut Vec::new(), Amount::WithinBudget { spared: 0 });
-        let pattern = self.path("*.log").display().to_string();
+        let config = config(&self.path("*.log"));
         self.files.poll(
-            &[pattern],
+            &config,
             &self.logs,
             &mut Round { rule: None, amount, at: 0, now: self.now, until: None, scratch },
         )
@@ -164,7 +176,7 @@ fn of_files_that_are_rotated_too_fast_nothing_is_kept() {
     fixture.polled();
     assert!(fixture.files.files.len() <= MAX_ROTATED + 1);
     fixture.kill();
-    let missing = lock(&fixture.logs).progress.missing_files().count();
+    let missing = lock(&fixture.logs).progress.remembered().count();
     assert!(missing <= MAX_ROTATED + 1, "{missing} places are kept");
 }
 
@@ -225,7 +237,7 @@ fn a_file_that_no_pattern_means_any_more_is_closed_though_it_is_written_to() {
     fixture.now += LOOK_EVERY;
     let (scratch, amount) = (&mut Vec::new(), Amount::WithinBudget { spared: 0 });
     let mut round = Round { rule: None, amount, at: 0, now: fixture.now, until: None, scratch };
-    fixture.files.poll(&[fixture.path("other").display().to_string()], &fixture.logs, &mut round);
+    fixture.files.poll(&config(&fixture.path("other")), &fixture.logs, &mut round);
     assert!(!fixture.files.are_open());
     fixture.write("a.log", "22\n");
     assert_eq!(fixture.polled(), ["22"]);
@@ -265,9 +277,214 @@ fn what_is_no_file_is_left_alone_and_files_beyond_the_bound_are_left_out() {
     std::os::unix::fs::symlink("nowhere", fixture.path("dangling.log")).unwrap();
     (0..MAX_FILES + 5).for_each(|number| fixture.write(&format!("{number}.log"), "x\n"));
     assert_eq!(fixture.polled().len(), MAX_FILES);
-    assert_eq!(fixture.files.told.len(), 2, "{:?}", fixture.files.told);
+    assert_eq!(fixture.files.told.len(), 1, "{:?}", fixture.files.told);
     fixture.poll();
     assert_eq!(fixture.files.files.len(), MAX_FILES);
+}
+
+#[test]
+fn idle_files_give_their_places_to_files_that_are_written_to_and_come_back() {
+    let mut fixture = Fixture::at_first_sight();
+    for number in 0..3 * MAX_FILES {
+        fixture.write(&format!("{number:03}.log"), &format!("old {number:03}\n"));
+    }
+    assert_eq!(fixture.polled(), [""; 0]);
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for number in [0, 150, 299] {
+            fixture.write(&format!("{number:03}.log"), &format!("round {round} of {number:03}\n"));
+            expected.push(format!("round {round} of {number:03}"));
+        }
+        let mut lines = Vec::new();
+        for _ in 0..40 {
+            lines.extend(fixture.polled());
+        }
+        lines.sort();
+        assert_eq!(lines, expected);
+        assert!(fixture.files.files.len() <= MAX_FILES);
+        expected.clear();
+        if round == 1 {
+            fixture.kill();
+        }
+        // Other files take the places.
+        for number in 180..290 {
+            fixture.write(&format!("{number:03}.log"), &format!("{round} {number}\n"));
+        }
+        let mut others = Vec::new();
+        for _ in 0..60 {
+            others.extend(fixture.polled());
+        }
+        others.sort();
+        let all: Vec<String> = (180..290).map(|number| format!("{round} {number}")).collect();
+        assert_eq!(others, all);
+    }
+}
+
+#[test]
+fn a_file_that_begins_like_before_and_was_rewritten_is_read_from_its_beginning() {
+    let banner = "the same banner at every start\n".repeat(20);
+    for is_away in [false, true] {
+        let mut fixture = Fixture::new();
+        fixture.write("a.log", &format!("{banner}first start at 10:00\n"));
+        assert_eq!(fixture.polled().len(), 21);
+        if is_away {
+            fixture.kill();
+        }
+        let anew = format!("{banner}second start at 11:00\nand more than there was\n");
+        std::fs::write(fixture.path("a.log"), anew).unwrap();
+        let lines = if is_away {
+            fixture.polled()
+        } else {
+            fixture.read();
+            fixture.report()
+        };
+        assert_eq!(lines.len(), 22, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_copy_is_not_read_again_and_gives_what_its_original_had_no_time_to() {
+    for is_away in [false, true] {
+        let mut fixture = Fixture::new();
+        let line = |number: u32| format!("line {number:04} of a log that is copied and truncated\n");
+        fixture.write("a.log", &(0..50).map(line).collect::<String>());
+        assert_eq!(fixture.polled().len(), 50);
+        if is_away {
+            fixture.kill();
+        } else {
+            std::fs::copy(fixture.path("a.log"), fixture.path("early.log")).unwrap();
+            assert_eq!(fixture.polled(), [""; 0], "the original stands");
+        }
+        fixture.write("a.log", &line(50));
+        std::fs::copy(fixture.path("a.log"), fixture.path("b.log")).unwrap();
+        File::options().write(true).open(fixture.path("a.log")).unwrap().set_len(0).unwrap();
+        fixture.write("a.log", &line(51));
+        let mut lines = fixture.polled();
+        for _ in 0..3 {
+            lines.extend(fixture.polled());
+        }
+        lines.sort();
+        assert_eq!(lines, [line(50).trim_end(), line(51).trim_end()]);
+        fixture.write("b.log", &line(52));
+        assert_eq!(fixture.polled(), [line(52).trim_end()], "a copy that is written to is a file");
+    }
+}
+
+#[test]
+fn copies_of_a_log_that_is_truncated_again_and_again_before_they_are_found_are_read_once() {
+    let mut fixture = Fixture::new();
+    let lines = |rotation: u32| -> String {
+        (0..20).map(|number| format!("line {number:02} of rotation {rotation} of a log\n")).collect()
+    };
+    for rotation in 0..5 {
+        fixture.write("a.log", &lines(rotation));
+        if rotation == 0 {
+            fixture.poll();
+        }
+        fixture.read();
+        assert_eq!(fixture.report().len(), 20);
+        std::fs::copy(fixture.path("a.log"), fixture.path(&format!("copy {rotation}.log"))).unwrap();
+        File::options().write(true).open(fixture.path("a.log")).unwrap().set_len(0).unwrap();
+        fixture.read();
+    }
+    fixture.write("a.log", "end\n");
+    assert_eq!(fixture.polled(), ["end"]);
+}
+
+#[test]
+fn two_short_files_that_are_alike_are_two_files() {
+    let mut fixture = Fixture::new();
+    let text = "a program that says no time and starts twice, as two services may do\n";
+    fixture.write("a.log", text);
+    assert_eq!(fixture.polled().len(), 1);
+    fixture.write("b.log", text);
+    fixture.polled();
+    fixture.now += Duration::from_secs(60);
+    assert_eq!(fixture.polled().len(), 1);
+}
+
+#[test]
+fn zeros_at_the_end_of_a_file_are_waited_at() {
+    let mut fixture = Fixture::new();
+    let file = File::create(fixture.path("a.log")).unwrap();
+    let write_at = |text: &str, at: u64| std::os::unix::fs::FileExt::write_all_at(&file, text.as_bytes(), at).unwrap();
+    file.set_len(8 * 1024 * 1024).unwrap();
+    write_at("one\ntw", 0);
+    assert_eq!(fixture.polled(), ["one"]);
+    fixture.kill();
+    write_at("o\nthree\n", 6);
+    assert_eq!(fixture.polled(), ["two", "three"]);
+    write_at("four\n", 14);
+    assert_eq!(fixture.polled(), ["four"]);
+}
+
+#[test]
+fn what_the_checkpoint_of_the_version_before_says_is_read_on() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "1\n22\n");
+    assert_eq!(fixture.polled(), ["1", "22"]);
+    // Without what this version adds.
+    let mut kept = serde_json::to_value(&fixture.kept).unwrap();
+    let file = kept["files"][0].as_object_mut().unwrap();
+    assert!(file.remove("check").is_some());
+    fixture.kept = serde_json::from_value(kept).unwrap();
+    fixture.kill();
+    fixture.write("a.log", "333\n");
+    assert_eq!(fixture.polled(), ["333"]);
+}
+
+#[test]
+fn a_file_that_is_written_to_long_after_it_was_renamed_is_read_on() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "1\n");
+    assert_eq!(fixture.polled(), ["1"]);
+    fixture.rename("a.log", "a.log.1");
+    for pause in [75, 600] {
+        fixture.polled();
+        fixture.now += Duration::from_secs(pause);
+        fixture.poll();
+        fixture.write("a.log.1", &format!("after {pause}\n"));
+        assert_eq!(fixture.polled(), [format!("after {pause}")]);
+    }
+}
+
+#[test]
+fn of_two_places_with_equal_inodes_the_one_with_device_and_path_counts() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.log", "one begins like the other\n22\n");
+    assert_eq!(fixture.polled().len(), 2);
+    let mut kept = serde_json::to_value(&fixture.kept).unwrap();
+    let file = kept["files"][0].clone();
+    for change in ["before", "behind"] {
+        let mut other = file.clone();
+        other["path"] = format!("/{change}/a.log").into();
+        other["dev"] = (file["dev"].as_u64().unwrap() + 1).into();
+        other["offset"] = 0.into();
+        other.as_object_mut().unwrap().remove("check");
+        let files = kept["files"].as_array_mut().unwrap();
+        files.insert(if change == "before" { 0 } else { files.len() }, other);
+    }
+    fixture.kept = serde_json::from_value(kept).unwrap();
+    fixture.kill();
+    fixture.write("a.log", "333\n");
+    assert_eq!(fixture.polled(), ["333"]);
+}
+
+#[test]
+fn a_file_in_a_directory_whose_time_stands_still_is_found_within_a_minute() {
+    let mut fixture = Fixture::new();
+    let dir = File::open(fixture.dir.path()).unwrap();
+    let old = std::fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
+    fixture.write("a.log", "1\n");
+    dir.set_times(old).unwrap();
+    assert_eq!(fixture.polled(), ["1"]);
+    fixture.write("b.log", "22\n");
+    dir.set_times(old).unwrap();
+    fixture.polled();
+    fixture.now += Duration::from_secs(40);
+    let mut lines = fixture.polled();
+    lines.extend(fixture.polled());
+    assert!(fixture.files.files.len() == 2, "{lines:?}");
 }
 
 #[test]

@@ -1,13 +1,16 @@
-//! What tells one log file from another: device, inode, and how it begins.
+//! What tells one log file from another: device, inode, and how it begins. What stands before the place
+//! that was read to belongs to it, too: see [`super::check`].
 //!
 //! A path is not enough, because rotation gives it to another file; an inode is not either, because
 //! file systems give it to the next file as soon as it is free.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use serde::{Deserialize, Serialize};
+
+use super::walk::Inode;
 
 /// How much of a file's beginning is compared. Log lines begin with a time, so this differs.
 const HEAD_BYTES: usize = 256;
@@ -26,19 +29,28 @@ impl Identity {
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let mut head = [0; HEAD_BYTES];
-        let head = read_head(file, &mut head)?;
+        let mut head = read_head(file, &mut head)?;
+        // Zeros are not written yet: programs take space before they use it.
+        while let Some((0, before)) = head.split_last() {
+            head = before;
+        }
         let (dev, ino) = (metadata.dev(), metadata.ino());
         Ok(Identity { dev, ino, head_bytes: head.len(), head_crc: crc32fast::hash(head) })
     }
 
-    /// Whether a path leads to the same device and inode.
-    pub(crate) fn is_at(&self, metadata: &Metadata) -> bool {
-        (self.dev, self.ino) == (metadata.dev(), metadata.ino())
+    /// The file's device and inode.
+    pub(crate) fn inode(&self) -> Inode {
+        Inode { dev: self.dev, ino: self.ino }
     }
 
-    /// The file's inode.
-    pub(crate) fn ino(&self) -> u64 {
-        self.ino
+    /// How much of the head is known.
+    pub(crate) fn head_bytes(&self) -> usize {
+        self.head_bytes
+    }
+
+    /// Whether as much of the head is known as there is before `offset`.
+    pub(crate) fn is_proof(&self, offset: u64) -> bool {
+        self.head_bytes >= usize::try_from(offset).unwrap_or(usize::MAX).min(HEAD_BYTES)
     }
 
     /// Whether the open file still begins as this one did.
@@ -46,14 +58,6 @@ impl Identity {
         let mut head = [0; HEAD_BYTES];
         let head = read_head(file, &mut head[..self.head_bytes.min(HEAD_BYTES)])?;
         Ok(head.len() == self.head_bytes && crc32fast::hash(head) == self.head_crc)
-    }
-
-    /// Whether an open file is the one that had this identity, perhaps with more in it. Numbers of
-    /// devices change when a host starts anew, so another one is no objection where there is a head.
-    pub(crate) fn is_of(&self, file: &File) -> io::Result<bool> {
-        let metadata = file.metadata()?;
-        let has_place = self.ino == metadata.ino() && (self.head_bytes > 0 || self.dev == metadata.dev());
-        Ok(has_place && self.has_head_of(file)?)
     }
 
     /// Whether more of the head can be had of a file of this length.
@@ -92,9 +96,9 @@ mod tests {
         let short = Identity::of(&file).unwrap();
         assert!(empty.is_partial(11) && !short.is_partial(11) && short.is_partial(12));
         file.write_all(&[b'x'; 1_000]).unwrap();
-        assert!(empty.is_of(&file).unwrap() && short.is_of(&file).unwrap());
+        assert!(empty.has_head_of(&file).unwrap() && short.has_head_of(&file).unwrap());
         file.write_at(b"F", 0).unwrap();
-        assert!(empty.is_of(&file).unwrap() && !short.is_of(&file).unwrap());
+        assert!(empty.has_head_of(&file).unwrap() && !short.has_head_of(&file).unwrap());
         file.set_len(5).unwrap();
         assert!(!short.has_head_of(&file).unwrap(), "shorter than what was known of it");
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod budget;
 mod capture;
+pub(crate) mod check;
 mod density;
 mod disk;
 mod files;
@@ -14,11 +15,13 @@ mod last_output;
 pub(crate) mod level;
 pub(crate) mod lines;
 pub(crate) mod multiline;
+mod path_text;
 pub(crate) mod progress;
 pub(crate) mod reader;
 pub(crate) mod shelf;
 mod source;
 mod tail;
+pub(crate) mod walk;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +29,9 @@ use systole_shared::{LogLevel, LogStream, UnixMillis};
 
 pub(crate) use capture::Writers;
 pub(crate) use source::PipelineLogs;
+pub(crate) use walk::open::Links;
+pub(crate) use walk::own::OwnFiles;
+pub(crate) use walk::pattern::Pattern;
 
 /// One line of a pipeline, or several that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use systole_shared::UnixMillis;
 use systole_shared::limits::MAX_LOG_LINE_BYTES;
 use tokio::time::Instant;
 
+use super::check::Check;
 use super::lines::LineText;
 
 /// Lines of one entry; those beyond begin another one.
@@ -57,6 +58,8 @@ pub(crate) struct Entry {
     pub(crate) at: UnixMillis,
     /// Where the last of them ends in its source.
     pub(crate) end: u64,
+    /// What stands before that.
+    pub(crate) check: Check,
 }
 
 /// Joins the lines of one source. Without a rule every line is an entry.
@@ -138,6 +141,7 @@ impl Held {
         self.entry.text.text.push('\n');
         self.entry.text.text.push_str(&text);
         self.entry.end = line.end;
+        self.entry.check = line.check;
         self.lines += 1;
         self.touched = now;
     }
@@ -155,7 +159,7 @@ mod tests {
     use super::*;
 
     fn line(text: &str, end: u64) -> Entry {
-        Entry { text: LineText { text: text.to_owned(), level: None }, at: 5, end }
+        Entry { text: LineText { text: text.to_owned(), level: None }, at: 5, end, check: Check::default() }
     }
 
     /// Joins lines; their ends are 1, 2, 3, ….

@@ -5,11 +5,14 @@
 //! but behind which of its lines nothing is missing in the reports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use systole_shared::UnixMillis;
 
+use super::check::{Check, Point};
 use super::identity::Identity;
+use super::path_text;
 
 /// How long the place in a file that cannot be found is kept: its mount may come back.
 const MISSING_FOR_MS: i64 = 7 * 24 * 3_600_000;
@@ -17,8 +20,13 @@ const MISSING_FOR_MS: i64 = 7 * 24 * 3_600_000;
 /// The time of a sighting is kept this exactly, so that an idle agent has nothing to write.
 const SEEN_STEP_MS: i64 = 3_600_000;
 
-/// Files that may be missed at a time; the ones not seen for longest are forgotten.
-const MAX_MISSING: usize = 200;
+/// Places in files that are not followed: each takes some 200 bytes of what is written with a report. The
+/// files that were not seen for longest are forgotten.
+pub(crate) const MAX_REMEMBERED: usize = 1_000;
+
+/// Contents of one file that are gone and may come as copies: a log may be truncated more than once before
+/// its first copy is found.
+const MAX_ENDED_CONTENTS: usize = 8;
 
 /// One source of lines, within its pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +37,14 @@ pub(crate) struct SourceId(u64);
 pub(crate) struct Mark {
     pub(crate) source: SourceId,
     pub(crate) end: u64,
+    /// What stands before the end.
+    pub(crate) check: Check,
+}
+
+impl Mark {
+    fn point(&self) -> Point {
+        Point { offset: self.end, check: self.check }
+    }
 }
 
 /// What is kept of a pipeline's lines over restarts of the agent.
@@ -43,6 +59,9 @@ pub(crate) struct SavedLogs {
     /// The patterns whose files were looked for at least once.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     patterns: BTreeSet<String>,
+    /// Files that were written to last by this time may have been forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forgotten_until: Option<UnixMillis>,
 }
 
 impl SavedLogs {
@@ -55,11 +74,22 @@ impl SavedLogs {
 /// A log file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 struct SavedFile {
-    path: String,
+    #[serde(with = "path_text")]
+    path: PathBuf,
     #[serde(flatten)]
     identity: Identity,
     offset: u64,
+    /// What stands before the offset; versions before this one did not keep it.
+    #[serde(default, skip_serializing_if = "Check::is_none")]
+    check: Check,
     seen: UnixMillis,
+    #[serde(default, skip_serializing_if = "is_false")]
+    is_ended: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What a source is.
@@ -68,7 +98,19 @@ pub(crate) enum Place {
     /// A file of the process's output, by its name.
     Output(String),
     /// A log file.
-    File { path: String, identity: Identity },
+    File { path: PathBuf, identity: Identity },
+}
+
+/// A log file that is known and not followed.
+#[derive(Clone, Debug)]
+pub(crate) struct Remembered {
+    pub(crate) id: SourceId,
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+    /// How far it was read.
+    pub(crate) taken: Point,
+    /// The file has other content now; a copy of it may come.
+    pub(crate) is_ended: bool,
 }
 
 /// How far one source has come.
@@ -78,15 +120,19 @@ struct Source {
     /// Lines that wait for a report.
     waiting: usize,
     /// Behind the last line that was taken.
-    taken: u64,
+    taken: Point,
     /// Behind the last line that was put into a report, or dropped and counted.
-    covered: u64,
+    covered: Point,
     /// The same as of the last report.
-    reported: u64,
+    reported: Point,
     /// The same as of the last report that cannot be lost any more.
     committed: u64,
     /// When it was last seen; none while it is followed.
     missing_since: Option<UnixMillis>,
+    /// It is where it was, and only waits to be written to.
+    is_present: bool,
+    /// The file has other content now.
+    is_ended: bool,
     /// Nothing more will come of it.
     is_retired: bool,
 }
@@ -96,26 +142,34 @@ struct Source {
 pub(crate) struct Progress {
     sources: BTreeMap<SourceId, Source>,
     patterns: BTreeSet<String>,
+    forgotten_until: Option<UnixMillis>,
     last_id: u64,
 }
 
 impl Progress {
     /// A new source that is read from `offset` on.
     pub(crate) fn open(&mut self, place: Place, offset: u64) -> SourceId {
-        self.add(place, offset, None)
+        self.open_at(place, Point::at(offset))
     }
 
-    fn add(&mut self, place: Place, offset: u64, missing_since: Option<UnixMillis>) -> SourceId {
+    /// The same where it is known what stands before.
+    pub(crate) fn open_at(&mut self, place: Place, point: Point) -> SourceId {
+        self.add(place, point, None)
+    }
+
+    fn add(&mut self, place: Place, point: Point, missing_since: Option<UnixMillis>) -> SourceId {
         self.last_id += 1;
         let id = SourceId(self.last_id);
         let source = Source {
             place,
             waiting: 0,
-            taken: offset,
-            covered: offset,
-            reported: offset,
-            committed: offset,
+            taken: point,
+            covered: point,
+            reported: point,
+            committed: point.offset,
             missing_since,
+            is_present: false,
+            is_ended: false,
             is_retired: false,
         };
         self.sources.insert(id, source);
@@ -125,15 +179,19 @@ impl Progress {
     /// Goes on from what an earlier life of the agent kept.
     pub(crate) fn restore(&mut self, saved: SavedLogs, now: UnixMillis) {
         for (name, offset) in saved.outputs {
-            self.add(Place::Output(name), offset, Some(now));
+            self.add(Place::Output(name), Point::at(offset), Some(now));
         }
         let mut files = saved.files;
         files.retain(|file| file.seen > now - MISSING_FOR_MS);
         files.sort_by_key(|file| std::cmp::Reverse(file.seen));
-        for SavedFile { path, identity, offset, seen } in files.into_iter().take(MAX_MISSING) {
-            self.add(Place::File { path, identity }, offset, Some(seen.min(now)));
+        for SavedFile { path, identity, offset, check, seen, is_ended } in files.into_iter().take(MAX_REMEMBERED) {
+            let id = self.add(Place::File { path, identity }, Point { offset, check }, Some(seen.min(now)));
+            if let Some(source) = self.sources.get_mut(&id) {
+                source.is_ended = is_ended;
+            }
         }
         self.patterns = saved.patterns;
+        self.forgotten_until = saved.forgotten_until;
     }
 
     /// Follows on a source of an earlier life; returns where it is to be read on.
@@ -142,15 +200,50 @@ impl Progress {
         let (id, source) =
             self.sources.iter_mut().find(|(_, source)| missing(source)).map(|(id, source)| (*id, source))?;
         source.missing_since = None;
-        Some((id, source.taken))
+        Some((id, source.taken.offset))
     }
 
-    /// The log files of an earlier life that were not found yet.
-    pub(crate) fn missing_files(&self) -> impl Iterator<Item = (&str, &Identity)> {
-        self.sources.values().filter(|source| source.missing_since.is_some()).filter_map(|source| match &source.place {
-            Place::File { path, identity } => Some((path.as_str(), identity)),
+    /// Follows on a file that was remembered.
+    pub(crate) fn claim_file(&mut self, id: SourceId, place: Place) {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.missing_since = None;
+            source.is_present = false;
+            source.place = place;
+        }
+    }
+
+    /// The log files that are known and not followed.
+    pub(crate) fn remembered(&self) -> impl Iterator<Item = Remembered> {
+        let missing = self.sources.iter().filter(|(_, source)| source.missing_since.is_some() && !source.is_retired);
+        missing.filter_map(|(id, source)| match &source.place {
+            Place::File { path, identity } => Some(Remembered {
+                id: *id,
+                path: path.clone(),
+                identity: *identity,
+                taken: source.taken,
+                is_ended: source.is_ended,
+            }),
             Place::Output(_) => None,
         })
+    }
+
+    /// Notes which of them are where they were: they are remembered for as long as that is so.
+    pub(crate) fn note_present(&mut self, is_there: impl Fn(&Identity, &Path) -> bool) {
+        for source in self.sources.values_mut().filter(|source| source.missing_since.is_some()) {
+            if let Place::File { path, identity } = &source.place {
+                source.is_present = !source.is_ended && is_there(identity, path);
+            }
+        }
+    }
+
+    /// Until when files may have been forgotten, by the time of their last writing.
+    pub(crate) fn forgotten_until(&self) -> Option<UnixMillis> {
+        self.forgotten_until
+    }
+
+    /// A file that was written to last at this time is not remembered.
+    pub(crate) fn forget_until(&mut self, written: UnixMillis) {
+        self.forgotten_until = self.forgotten_until.max(Some(written));
     }
 
     /// The output files of an earlier life that were not found are gone.
@@ -166,10 +259,49 @@ impl Progress {
     }
 
     /// A source is not followed any more, but its place is remembered.
-    pub(crate) fn lose(&mut self, id: SourceId, now: UnixMillis) {
-        if let Some(source) = self.sources.get_mut(&id) {
+    pub(crate) fn lose(&mut self, lost: SourceId, now: UnixMillis) {
+        if let Some(source) = self.sources.get_mut(&lost) {
             source.missing_since = Some(now);
         }
+        let missing = self.sources.iter().filter_map(|(id, source)| match source.place {
+            Place::File { .. } if !source.is_retired && *id != lost => {
+                Some((source.missing_since?, *id, source.is_present))
+            }
+            _ => None,
+        });
+        let missing: Vec<_> = missing.collect();
+        if missing.len() >= MAX_REMEMBERED
+            && let Some((since, oldest, is_present)) = missing.into_iter().min()
+        {
+            if is_present {
+                self.forget_until(since);
+            }
+            self.retire(oldest);
+        }
+    }
+
+    /// The content of a file is gone, and another one is in its place. How far it was read is remembered:
+    /// a copy of it may come.
+    pub(crate) fn end_content(&mut self, id: SourceId, now: UnixMillis) {
+        let Some(Place::File { path, identity }) = self.sources.get(&id).map(|source| source.place.clone()) else {
+            return;
+        };
+        let of_file = self.sources.values_mut().filter(|source| source.is_ended && !source.is_retired);
+        let mut of_file: Vec<&mut Source> = of_file
+            .filter(|source| match &source.place {
+                Place::File { path: other_path, identity: other } => {
+                    *other_path == path && other.inode() == identity.inode()
+                }
+                Place::Output(_) => false,
+            })
+            .collect();
+        // The oldest first: ids grow.
+        let too_many = (of_file.len() + 1).saturating_sub(MAX_ENDED_CONTENTS);
+        of_file.iter_mut().take(too_many).for_each(|source| source.is_retired = true);
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.is_ended = true;
+        }
+        self.lose(id, now);
     }
 
     /// Nothing more will come of a source; it is kept until its last line is in a report.
@@ -193,7 +325,7 @@ impl Progress {
     pub(crate) fn wait(&mut self, mark: Mark) {
         if let Some(source) = self.sources.get_mut(&mark.source) {
             source.waiting += 1;
-            source.taken = mark.end;
+            source.taken = mark.point();
         }
     }
 
@@ -201,22 +333,28 @@ impl Progress {
     pub(crate) fn cover(&mut self, mark: Mark) {
         if let Some(source) = self.sources.get_mut(&mark.source) {
             source.waiting -= 1;
-            source.covered = mark.end;
+            source.covered = mark.point();
         }
     }
 
     /// A report was made: what is covered now is so by this report or one before.
     pub(crate) fn close_report(&mut self, now: UnixMillis) -> SavedLogs {
         self.sources.retain(|_, source| !source.is_retired || source.waiting > 0);
-        let mut saved = SavedLogs { patterns: self.patterns.clone(), ..SavedLogs::default() };
+        let mut saved = SavedLogs {
+            patterns: self.patterns.clone(),
+            forgotten_until: self.forgotten_until,
+            ..SavedLogs::default()
+        };
         for source in self.sources.values_mut() {
             source.reported = source.covered;
             match &source.place {
-                Place::Output(name) => drop(saved.outputs.insert(name.clone(), source.reported)),
+                Place::Output(name) => drop(saved.outputs.insert(name.clone(), source.reported.offset)),
                 Place::File { path, identity } => {
-                    let seen = source.missing_since.unwrap_or(now - now.rem_euclid(SEEN_STEP_MS));
-                    let (path, identity) = (path.clone(), *identity);
-                    saved.files.push(SavedFile { path, identity, offset: source.reported, seen });
+                    let seen = source.missing_since.filter(|_| !source.is_present);
+                    let seen = seen.unwrap_or(now - now.rem_euclid(SEEN_STEP_MS));
+                    let (path, identity, Point { offset, check }) = (path.clone(), *identity, source.reported);
+                    let is_ended = source.is_ended;
+                    saved.files.push(SavedFile { path, identity, offset, check, seen, is_ended });
                 }
             }
         }
@@ -226,7 +364,7 @@ impl Progress {
     /// The last report cannot be lost any more.
     pub(crate) fn commit_report(&mut self) {
         for source in self.sources.values_mut() {
-            source.committed = source.reported;
+            source.committed = source.reported.offset;
         }
     }
 
@@ -237,65 +375,5 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: UnixMillis = 1_790_000_000_000;
-
-    fn output(name: &str) -> Place {
-        Place::Output(name.to_owned())
-    }
-
-    fn file(ino: u64) -> Place {
-        Place::File { path: format!("/{ino}"), identity: Identity::for_tests(ino) }
-    }
-
-    fn restored(saved: &SavedLogs, now: UnixMillis) -> Progress {
-        let mut progress = Progress::default();
-        progress.restore(serde_json::from_str(&serde_json::to_string(saved).unwrap()).unwrap(), now);
-        progress
-    }
-
-    #[test]
-    fn a_line_that_waits_is_not_covered_and_one_that_was_reported_is() {
-        let mut progress = Progress::default();
-        let source = progress.open(output("a"), 100);
-        let (first, second) = (Mark { source, end: 110 }, Mark { source, end: 120 });
-        progress.wait(first);
-        progress.wait(second);
-        progress.cover(first);
-        let saved = progress.close_report(NOW);
-        progress.cover(second);
-        assert_eq!(progress.committed(source), 100);
-        progress.commit_report();
-        assert_eq!(progress.committed(source), 110, "the second line came behind the report");
-        assert_eq!(restored(&saved, NOW).claim(|place| *place == output("a")).unwrap().1, 110);
-    }
-
-    #[test]
-    fn a_source_is_followed_on_once_and_missing_till_then() {
-        let mut progress = Progress::default();
-        progress.open(file(1), 10);
-        progress.open(file(2), 20);
-        progress.learn_pattern("/*");
-        let mut next = restored(&progress.close_report(NOW), NOW + 1);
-        assert!(next.knows_pattern("/*") && !next.knows_pattern("/?"));
-        assert_eq!(next.claim(|place| *place == file(2)).unwrap().1, 20);
-        assert_eq!(next.claim(|place| *place == file(2)), None);
-        assert_eq!(next.missing_files().map(|(path, _)| path).collect::<Vec<_>>(), ["/1"]);
-        let after = NOW + MISSING_FOR_MS;
-        let late = restored(&next.close_report(after), after);
-        assert_eq!(late.missing_files().map(|(path, _)| path).collect::<Vec<_>>(), ["/2"], "the other was not seen");
-    }
-
-    #[test]
-    fn a_retired_source_stays_until_its_last_line_is_in_a_report() {
-        let mut progress = Progress::default();
-        let source = progress.open(output("a"), 0);
-        progress.wait(Mark { source, end: 5 });
-        progress.retire(source);
-        assert!(!progress.close_report(NOW).is_empty());
-        progress.cover(Mark { source, end: 5 });
-        assert!(progress.close_report(NOW).is_empty());
-    }
-}
+#[path = "progress_tests.rs"]
+mod tests;

@@ -89,7 +89,8 @@ impl LogReader {
     pub(crate) async fn round(&self) -> bool {
         let all: Vec<Job> =
             self.pipelines.all().iter().map(|pipeline| (pipeline.logs().clone(), pipeline.config())).collect();
-        let with_files: Vec<Job> = all.iter().filter(|(_, config)| !config.log_files.is_empty()).cloned().collect();
+        let with_files: Vec<Job> =
+            all.iter().filter(|(_, config)| !config.log_files.patterns.is_empty()).cloned().collect();
         let mut unwanted = self.logs.with_open_files();
         unwanted.retain(|logs| !with_files.iter().any(|(with_files, _)| Arc::ptr_eq(with_files, logs)));
         let with_output = all.into_iter().filter(|(_, config)| config.is_supervised()).collect();
@@ -170,6 +171,8 @@ mod tests {
     use systole_shared::PipelineId;
 
     use super::*;
+    use crate::config::LogFilesConfig;
+    use crate::logs::Pattern;
 
     #[tokio::test]
     async fn log_files_of_a_pipeline_that_is_not_there_any_more_are_closed() {
@@ -177,7 +180,8 @@ mod tests {
         std::fs::write(dir.path().join("a.log"), "line\n").unwrap();
         let shelf = Arc::new(LogShelf::new(dir.path()));
         let logs = shelf.of(&PipelineId::parse("removed").unwrap());
-        logs.poll_files(&[dir.path().join("*.log").display().to_string()], None, &mut Vec::new());
+        let patterns = vec![Pattern::parse(&dir.path().join("*.log").display().to_string()).unwrap()];
+        logs.poll_files(&LogFilesConfig { patterns, ..Default::default() }, None, &mut Vec::new());
         assert!(logs.has_open_files());
         LogReader::new(Arc::default(), shelf).round().await;
         assert!(!logs.has_open_files());

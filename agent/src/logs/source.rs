@@ -21,6 +21,7 @@ use super::lock;
 use super::multiline::MultilineRule;
 use super::tail::{Amount, Round};
 use crate::clock;
+use crate::config::LogFilesConfig;
 
 /// Lines that output leaves to log files when both have some waiting: half of what the budget gains
 /// between two rounds.
@@ -123,12 +124,12 @@ impl PipelineLogs {
     /// The same for log files.
     pub(crate) fn poll_files(
         &self,
-        patterns: &[String],
+        config: &LogFilesConfig,
         rule: Option<&Arc<MultilineRule>>,
         scratch: &mut Vec<u8>,
     ) -> bool {
         let Some(mut files) = try_lock(&self.files) else { return false };
-        let polled = files.poll(patterns, &self.buffer, &mut round(rule, Amount::WithinBudget { spared: 0 }, scratch));
+        let polled = files.poll(config, &self.buffer, &mut round(rule, Amount::WithinBudget { spared: 0 }, scratch));
         self.files_wait.store(polled.is_out_of_budget, Ordering::Relaxed);
         self.files_open.store(files.are_open(), Ordering::Relaxed);
         polled.has_more

@@ -5,11 +5,11 @@
 //! flood that nobody could count, their number is estimated.
 
 mod passing;
+pub(super) mod zeros;
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +17,7 @@ use systole_shared::{LogStream, UnixMillis};
 use tokio::time::Instant;
 
 use super::budget::{LogBuffer, MAX_WAITING_BYTES};
+use super::check::Recent;
 use super::density::Density;
 use super::lines::LineSplitter;
 use super::multiline::{Entry, Joiner, MultilineRule};
@@ -87,6 +88,8 @@ pub(super) struct Tail {
     stream: LogStream,
     /// Behind the last byte that was taken.
     offset: u64,
+    /// What stands before that.
+    recent: Recent,
     splitter: LineSplitter,
     joiner: Joiner,
     /// Lines that were passed over and are not told with a later line yet.
@@ -107,6 +110,7 @@ impl Tail {
             source,
             stream,
             offset,
+            recent: Recent::default(),
             splitter: LineSplitter::default(),
             joiner: Joiner::default(),
             skipped: 0,
@@ -124,6 +128,16 @@ impl Tail {
     /// What the lines are counted under.
     pub(super) fn source(&self) -> SourceId {
         self.source
+    }
+
+    /// Learns what stands before the offset, of a file that others may rewrite.
+    pub(super) fn learn_recent(&mut self) -> io::Result<()> {
+        self.recent.load(&self.file, self.offset)
+    }
+
+    /// Whether the file still has what was read of it last.
+    pub(super) fn is_as_read(&self) -> io::Result<bool> {
+        self.recent.is_in(&self.file, self.offset)
     }
 
     /// How far it was read.
@@ -152,6 +166,7 @@ impl Tail {
     pub(super) fn begin_anew(&mut self, source: SourceId) {
         self.source = source;
         self.offset = 0;
+        self.recent.clear();
         self.splitter = LineSplitter::default();
         self.joiner = Joiner::default();
     }
@@ -161,6 +176,8 @@ impl Tail {
         if size < self.offset {
             return Ok(Reached::Beginning);
         }
+        // Of a log file: a hole in output is what was given back.
+        let size = if self.stream == LogStream::File { zeros::data_end(&self.file, self.offset, size)? } else { size };
         let kept = match round.amount {
             Amount::WithinBudget { .. } => KEPT_BACKLOG_BYTES,
             Amount::Everything => MAX_WAITING_BYTES as u64,
@@ -177,7 +194,12 @@ impl Tail {
                 return Ok(Reached::Slice);
             }
             round.scratch.resize(READ_BYTES, 0);
-            let read = self.file.read_at(round.scratch, self.offset)?;
+            // Of a log file not beyond its text.
+            let length = match self.stream {
+                LogStream::File => READ_BYTES.min(usize::try_from(size - self.offset).unwrap_or(READ_BYTES)),
+                _ => READ_BYTES,
+            };
+            let read = self.file.read_at(&mut round.scratch[..length], self.offset)?;
             if read == 0 {
                 break;
             }
@@ -212,13 +234,14 @@ impl Tail {
             let begin = self.splitter.is_passing_over().then_some(self.offset);
             let (used, line) = self.splitter.take(bytes);
             self.offset += used as u64;
+            self.recent.push(&bytes[..used]);
             self.density.saw(used as u64, u64::from(line.is_some()));
             if let Some(begin) = begin.filter(|_| line.is_none()) {
                 self.has_passed_over(begin..self.offset);
             }
             bytes = &bytes[used..];
             if let Some(text) = line {
-                let line = Entry { text, at: round.at, end: self.offset };
+                let line = Entry { text, at: round.at, end: self.offset, check: self.recent.check() };
                 for entry in self.joiner.push(round.rule, line, round.now) {
                     self.emit(entry, &mut logs, round.now);
                 }
@@ -233,13 +256,14 @@ impl Tail {
     fn pass_hole(&mut self, bytes: &[u8]) -> usize {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
         let behind = self.offset + zeros as u64;
-        self.offset = if zeros == bytes.len() { next_data(&self.file, behind) } else { behind };
+        self.offset = if zeros == bytes.len() { zeros::next_data(&self.file, behind) } else { behind };
+        self.recent.clear();
         zeros
     }
 
     fn emit(&mut self, entry: Entry, logs: &mut LogBuffer, now: Instant) {
         let line = Line { at: entry.at, stream: self.stream, text: entry.text.text, level: entry.text.level };
-        let mark = Mark { source: self.source, end: entry.end };
+        let mark = Mark { source: self.source, end: entry.end, check: entry.check };
         logs.push_marked(line, mark, std::mem::take(&mut self.skipped), now);
     }
 
@@ -252,7 +276,8 @@ impl Tail {
 
     /// Nobody writes any more: what is held is a line, though it has no end.
     pub(super) fn finish(&mut self, logs: &Mutex<LogBuffer>, round: &Round<'_>) {
-        let rest = self.splitter.finish().map(|text| Entry { text, at: round.at, end: self.offset });
+        let check = self.recent.check();
+        let rest = self.splitter.finish().map(|text| Entry { text, at: round.at, end: self.offset, check });
         let mut logs = lock(logs);
         let entries = rest.into_iter().flat_map(|line| self.joiner.push(round.rule, line, round.now));
         let entries: Vec<Entry> = entries.collect();
@@ -260,20 +285,6 @@ impl Tail {
             self.emit(entry, &mut logs, round.now);
         }
     }
-}
-
-/// Where the next data is behind `offset`, at once where the platform can tell.
-#[cfg(target_os = "linux")]
-fn next_data(file: &File, offset: u64) -> u64 {
-    use nix::unistd::{Whence, lseek};
-    let Ok(from) = i64::try_from(offset) else { return offset };
-    let found = lseek(file.as_fd(), from, Whence::SeekData).ok().and_then(|found| u64::try_from(found).ok());
-    found.unwrap_or(offset)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn next_data(_file: &File, offset: u64) -> u64 {
-    offset
 }
 
 #[cfg(test)]

@@ -46,13 +46,13 @@ pub(super) async fn read_pipe(
         while !bytes.is_empty() {
             let (used, line) = splitter.take(bytes);
             bytes = &bytes[used..];
-            let line = line.map(|text| Entry { text, at, end: 0 });
+            let line = line.map(|text| Entry { text, at, end: 0, check: Default::default() });
             entries.extend(line.into_iter().flat_map(|line| joiner.push(config.multiline.as_ref(), line, now)));
         }
         push(&pipeline, stream, entries);
     }
     let (config, at, now) = (pipeline.config(), clock::unix_millis(), Instant::now());
-    let rest = splitter.finish().map(|text| Entry { text, at, end: 0 });
+    let rest = splitter.finish().map(|text| Entry { text, at, end: 0, check: Default::default() });
     let rest: Vec<Entry> =
         rest.into_iter().flat_map(|line| joiner.push(config.multiline.as_ref(), line, now)).collect();
     push(&pipeline, stream, rest.into_iter().chain(joiner.flush()));

@@ -36,7 +36,7 @@ impl Scene {
             command: Some(command),
             metrics: None,
             process: None,
-            log_files: Vec::new(),
+            log_files: Default::default(),
             multiline: None,
         })
     }

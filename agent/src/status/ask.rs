@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Status, table};
+use crate::identity::node_token;
 use crate::selfmetrics;
 
 /// How long the agent may take to answer: it has nothing to look up.
@@ -46,7 +47,8 @@ pub(crate) fn print(data_dir: &Path, as_json: bool) -> Result<io::Result<()>, As
 fn fetch(data_dir: &Path) -> Result<Vec<u8>, AskError> {
     let path = data_dir.join(selfmetrics::SOCKET);
     let mut stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => AskError::NotRunning(data_dir.to_owned(), "it has no agent.sock"),
+        ErrorKind::NotFound => AskError::NotRunning(data_dir.to_owned(), why_not_found(data_dir)),
+        ErrorKind::NotADirectory => AskError::NotRunning(data_dir.to_owned(), "it is not a directory"),
         ErrorKind::ConnectionRefused => {
             AskError::NotRunning(data_dir.to_owned(), "its agent.sock was left behind by one that was killed")
         }
@@ -63,6 +65,17 @@ fn fetch(data_dir: &Path) -> Result<Vec<u8>, AskError> {
 }
 
 /// HTTP/1.0, whose answer ends with the connection: too little to bring in a client for.
+/// An agent that ran once has left its token or its spool.
+fn why_not_found(data_dir: &Path) -> &'static str {
+    if !data_dir.exists() {
+        "there is no such directory"
+    } else if data_dir.join("spool").exists() || node_token::exists(data_dir) {
+        "one ran here before, but has no agent.sock now"
+    } else {
+        "no agent has ever run here (no agent.sock, no node token)"
+    }
+}
+
 fn ask(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     stream.set_read_timeout(Some(CEILING))?;
     stream.set_write_timeout(Some(CEILING))?;
@@ -81,8 +94,14 @@ mod tests {
     #[test]
     fn a_socket_that_was_left_behind_and_none_at_all_mean_that_no_agent_runs() {
         let dir = tempfile::tempdir().unwrap();
-        let none = print(dir.path(), true).unwrap_err();
-        assert!(matches!(none, AskError::NotRunning(..)), "{none}");
+        let why = |path: &Path| match print(path, true) {
+            Err(AskError::NotRunning(_, why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why(dir.path()).contains("ever run here"));
+        assert!(why(&dir.path().join("none")).contains("no such directory"));
+        std::fs::create_dir(dir.path().join("spool")).unwrap();
+        assert!(why(dir.path()).contains("ran here before"));
         drop(UnixListener::bind(dir.path().join(selfmetrics::SOCKET)).unwrap());
         let left = print(dir.path(), true).unwrap_err();
         assert!(matches!(left, AskError::NotRunning(_, why) if why.contains("left behind")), "{left}");

@@ -170,8 +170,6 @@ impl SeriesRow for ComponentMinuteRow {
 
 fn newest(row: &NodeMinuteRow, known: &NodeMinuteRow) -> NodeMinuteRow {
     NodeMinuteRow {
-        minute: row.minute,
-        node: row.node,
         memory_total_bytes: row.memory_total_bytes.or(known.memory_total_bytes),
         memory_used_bytes: row.memory_used_bytes.or(known.memory_used_bytes),
         memory_free_bytes: row.memory_free_bytes.or(known.memory_free_bytes),
@@ -188,6 +186,8 @@ fn newest(row: &NodeMinuteRow, known: &NodeMinuteRow) -> NodeMinuteRow {
         net_rx_bytes: row.net_rx_bytes.or(known.net_rx_bytes),
         net_tx_bytes: row.net_tx_bytes.or(known.net_tx_bytes),
         samples: row.samples + known.samples,
+        minute: row.minute,
+        node: row.node,
     }
 }
 

@@ -163,7 +163,7 @@ impl NodeClient {
     /// with a 5xx, is sent again unchanged.
     pub async fn post_until_accepted(&self, request: &impl Serialize) -> ReportAck {
         self.post_until(request, |answer| {
-            // Without an answer the collector is down.
+            // Without a response the collector is down.
             if let Ok(answer) = answer {
                 assert!(answer.status >= 500, "{answer:?}");
             }

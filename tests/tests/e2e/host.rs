@@ -63,11 +63,21 @@ fn spooled_totals(agent: &TestAgent, name: &str) -> Vec<u64> {
     let mut paths: Vec<_> =
         files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ext| ext == "reports")).collect();
     paths.sort();
-    let text: String =
-        paths.iter().map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()).collect();
+    let text: String = paths
+        .iter()
+        .map(|path| String::from_utf8_lossy(&std::fs::read(path).expect("as it was written")).into_owned())
+        .collect();
     let marker = format!("\"{name}\":");
     let numbers = text.split(&marker).skip(1);
-    numbers.map(|rest| rest.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()).collect()
+    numbers
+        .map(|rest| {
+            rest.split(|letter: char| !letter.is_ascii_digit())
+                .next()
+                .expect("as it was written")
+                .parse()
+                .expect("as it was written")
+        })
+        .collect()
 }
 
 #[tokio::test]

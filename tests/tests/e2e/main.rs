@@ -1,6 +1,10 @@
 //! The pair, end to end: real programs, real sockets, real time.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "every function is a test or a part of one; `on_each_database!` hides that from clippy"
+)]
 
 /// Runs tests on each database: for a function `report_counts_once(database: DatabaseKind)` there are the
 /// tests `report_counts_once::sqlite` and `report_counts_once::postgres`. A function that is not listed is
@@ -29,6 +33,7 @@ mod contract;
 mod demo;
 mod disk;
 mod exactly_once;
+mod expiry;
 mod feed;
 mod feed_admission;
 mod feed_pace;
@@ -39,6 +44,9 @@ mod install;
 mod isolation;
 mod lists;
 mod load;
+mod log_identity;
+mod log_names;
+mod log_scene;
 mod logs;
 mod low_disk;
 mod nginx;
@@ -46,6 +54,7 @@ mod operations;
 mod oracle;
 mod orphans;
 mod outage;
+mod pages;
 mod pair;
 mod postgres;
 mod queries;

@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,6 +15,7 @@ use systole_tests::harness::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 const PIPELINE: &str = "orders";
@@ -37,19 +36,24 @@ async fn error_with(agent: &TestAgent, words: &[&str]) {
     .await;
 }
 
-/// A proxy that answers with a page of its own, so many times, and passes everything on after that.
-async fn proxy_with_pages(upstream: SocketAddr, status: u16, pages: usize) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let left = Arc::new(AtomicUsize::new(pages));
-    let counter = left.clone();
+/// A proxy that answers with a page of its own as often as it is told, and else passes everything on.
+async fn proxy_with_pages(upstream: SocketAddr, status: u16, pages: usize) -> (String, watch::Sender<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it listens"));
+    let left = watch::Sender::new(pages);
+    let pages = left.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let is_page = counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            let mut more = pages.subscribe();
+            let is_page = pages.send_if_modified(|left| left.checked_sub(1).map(|less| *left = less).is_some());
             tokio::spawn(async move {
                 if !is_page {
                     let mut upstream = TcpStream::connect(upstream).await?;
-                    return copy_bidirectional(&mut stream, &mut upstream).await.map(drop);
+                    // A connection that is open does not get past the pages.
+                    return tokio::select! {
+                        copied = copy_bidirectional(&mut stream, &mut upstream) => copied.map(drop),
+                        _ = more.changed() => Ok(()),
+                    };
                 }
                 let page = "<html><head><title>Not here</title></head></html>";
                 let _ = timeout(Duration::from_secs(5), stream.read(&mut [0; 65_536])).await;
@@ -65,23 +69,24 @@ async fn proxy_with_pages(upstream: SocketAddr, status: u16, pages: usize) -> (S
 }
 
 fn address_of(collector: &TestCollector) -> SocketAddr {
-    collector.url().trim_start_matches("http://").parse().unwrap()
+    collector.url().trim_start_matches("http://").parse().expect("an address")
 }
 
 #[tokio::test]
 async fn pages_of_a_proxy_cost_no_report() {
+    let is_connected =
+        async |agent: &TestAgent| status_of(agent).await.filter(|status| status["collector"]["state"] == "connected");
     for status in [403, 404, 413] {
         let collector = TestCollector::start_with(&["--interval", "200ms"]).await;
-        // The pages begin with the first request, so that they meet enrolment and reports.
-        let (url, left) = proxy_with_pages(address_of(&collector), status, 8).await;
+        let (url, pages) = proxy_with_pages(address_of(&collector), status, 0).await;
         let setup = AgentSetup { url: Some(url), ..AgentSetup::default() };
         let agent = TestAgent::start_with(&collector, setup, &[]).await;
-        eventually_true("all pages were read", SOON, async || left.load(Ordering::SeqCst) == 0).await;
-        let status = eventually("connected", SOON, async || {
-            status_of(&agent).await.filter(|status| status["collector"]["state"] == "connected")
-        })
-        .await;
-        assert_eq!(status["health"]["lostReports"], 0, "{status}");
+        eventually("connected", SOON, async || is_connected(&agent).await).await;
+        pages.send_replace(6);
+        eventually_true("all pages were read", SOON, async || *pages.borrow() == 0).await;
+        let last = eventually("connected again", SOON, async || is_connected(&agent).await).await;
+        assert!(last["health"]["sendErrors"].as_u64() >= Some(6), "{last}");
+        assert_eq!(last["health"]["lostReports"], 0, "{status}: {last}");
         assert_eq!(Database::open(&collector.database()).lost_reports(), 0);
     }
 }
@@ -205,7 +210,7 @@ async fn files_of_the_agent_are_its_own_whatever_umask_and_directory_are() {
 }
 
 async fn request(address: &str, host: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.expect("the agent listens");
     stream
         .write_all(format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
         .await
@@ -245,8 +250,8 @@ async fn last_report_of_a_stopped_agent(programs: Option<&Path>) -> String {
     agent.run_as(command);
     eventually_true("it reports", SOON, async || !segments(&agent).is_empty()).await;
     agent.stop().await;
-    let bytes = std::fs::read(segments(&agent).pop().unwrap()).unwrap();
-    let last = *bodies(&bytes).last().unwrap();
+    let bytes = std::fs::read(segments(&agent).pop().expect("as it was written")).expect("as it was written");
+    let last = *bodies(&bytes).last().expect("as it was written");
     String::from_utf8_lossy(&bytes[last..]).into_owned()
 }
 

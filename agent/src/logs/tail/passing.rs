@@ -111,6 +111,7 @@ impl Tail {
         self.skipped += lines;
         self.has_passed_over(self.offset..end);
         self.offset = end;
+        self.recent.clear();
     }
 
     pub(super) fn has_passed_over(&mut self, range: Range<u64>) {
@@ -131,8 +132,10 @@ impl Tail {
                 return Ok(());
             }
             self.offset += self.splitter.take(&round.scratch[..read]).0 as u64;
+            self.recent.clear();
         }
         self.splitter.pass_over();
+        self.recent.clear();
         if self.offset < end {
             // Though the line has no end yet: it may never have one, and would fill the disk.
             self.has_passed_over(self.offset..end);

@@ -16,9 +16,9 @@ export type FleetStatus = {
   nodeId: NodeId;
   /** Its state. */
   status: NodeStatus;
-  /** End of the report's interval, or when the watchdog saw it. */
+  /** End of the report's interval, or when the collector noticed the silence. */
   timestamp: number;
-  /** Pipelines whose process lives. */
+  /** Pipelines whose process runs. */
   pipelinesRunning: number;
 };
 
@@ -50,13 +50,13 @@ export type ComponentSample = {
 export type RateSample = {
   /** End of the interval. */
   timestamp: number;
-  /** Events taken in per second. */
+  /** Events received per second. */
   receivedEventsRate: number;
-  /** Events given out per second. */
+  /** Events sent per second. */
   sentEventsRate: number;
-  /** Bytes taken in per second. */
+  /** Bytes received per second. */
   receivedBytesRate: number;
-  /** Bytes given out per second. */
+  /** Bytes sent per second. */
   sentBytesRate: number;
   /** Errors in the interval. */
   errorCount: number;
@@ -64,7 +64,7 @@ export type RateSample = {
   errorsRate: number;
   /** Events dropped per second. */
   discardedRate: number;
-  /** Mean latency in milliseconds; null when the engine does not tell. */
+  /** Mean latency in milliseconds; null when the engine does not report it. */
   latencyMeanMs: number | null;
 };
 
@@ -76,11 +76,11 @@ export type StatusChange = {
   pipelineId?: PipelineId;
   /** Its name for people. */
   pipelineName?: string;
-  /** The state before; `UNKNOWN` at first sight. */
+  /** The state before; `UNKNOWN` before the first report. */
   fromStatus: string;
   /** The state now. */
   toStatus: string;
-  /** Why; empty when the reporter did not say. */
+  /** Why; empty when the report does not state it. */
   reason: string;
   /** When it happened. */
   timestamp: number;
@@ -102,7 +102,7 @@ export type LogEntryLine = {
   at: number;
   /** Where it came from. */
   stream: LogStream;
-  /** How grave it says it is; null when it does not say. */
+  /** The severity that it states; null when it states none. */
   level: LogLevel | null;
   /** The text. */
   line: string;
@@ -125,7 +125,7 @@ export type ControlEvent =
       pingMs: number;
       /** Name and version of the server. */
       server: string;
-      /** Whether the stream goes on from the id that the client named. */
+      /** Whether the stream continues from the id that the client named. */
       resumed: boolean;
     }
   | {
@@ -164,7 +164,7 @@ export type ControlEvent =
       type: "goodbye";
       /** Why. */
       reason: GoodbyeReason;
-      /** When to come back. */
+      /** Milliseconds to wait before the next connection. */
       retryMs: number;
     };
 
@@ -199,13 +199,13 @@ export type SnapshotPipeline = {
 /** Why events are missing. */
 export type GapReason = "retention" | "limit" | "slow" | "restart";
 
-/** Why an id means nothing. */
+/** Why an id is not valid. */
 export type ResetReason = "epoch" | "ahead";
 
 /** Why the server closes a connection. */
 export type GoodbyeReason = "shutdown" | "revoked" | "overloaded" | "slow";
 
-/** A node: one host with one agent. Given by the collector at enrolment. */
+/** A node: one host with one agent. The collector makes the id at enrolment. */
 export type NodeId = string;
 
 /** A pipeline, named by the user; unique in its environment. */
@@ -214,10 +214,10 @@ export type PipelineId = string;
 /** A component of a pipeline, as the engine names it. */
 export type ComponentId = string;
 
-/** How a node does, as the collector sees it. */
+/** The state of a node, as the collector sees it. */
 export type NodeStatus = "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "UNKNOWN";
 
-/** How a pipeline does. */
+/** The state of a pipeline. */
 export type PipelineStatus =
   | "PENDING"
   | "STARTING"
@@ -231,8 +231,8 @@ export type PipelineStatus =
 /** What a component does in its pipeline. */
 export type ComponentKind = "source" | "sink" | "transform" | "unknown";
 
-/** How grave a line says it is. Ordered: a filter takes a level and all above it. */
+/** The severity that a line states. Ordered: a filter takes a level and all above it. */
 export type LogLevel = "TRACE" | "DEBUG" | "INFO" | "WARN" | "ERROR";
 
-/** Where a line came from. */
+/** Where a line came from. The agent of a later version may name other sources; they are [`Self::Unknown`]. */
 export type LogStream = "stdout" | "stderr" | "file" | "unknown";
