@@ -300,7 +300,8 @@ mod tests {
     }
 
     fn detail(query: &str) -> String {
-        read::<(Page, Kind)>(&request(query)).unwrap_err().to_string()
+        let error = read::<(Page, Kind)>(&request(query)).unwrap_err().to_string();
+        error.strip_prefix("400 Bad Request: ").unwrap().to_owned()
     }
 
     #[test]
