@@ -55,6 +55,7 @@ pub fn metrics(data: &[u8]) {
             let reading = Reading::of(body, mapping);
             let lines = body.split(|byte| *byte == b'\n').count() as u64;
             assert!(reading.samples + reading.garbage_lines <= lines, "more samples than lines");
+            assert!(reading.mapped <= reading.samples, "more mapped samples than samples");
             meter.record(&reading, at);
             let before = meter.take();
             check_metered(&before);

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 use super::mistakes::Mistakes;
 use super::section::Section;
+use crate::scrape::internal::InternalTypes;
 use crate::scrape::mapping::{Alternatives, Field, Kind, Mapping, MappingParts, Naming, Rule};
 
 /// Every mapping that a pipeline may name.
@@ -69,6 +70,8 @@ pub(crate) fn read_one(name: &str, table: Table, mistakes: &mut Mistakes) -> Opt
         ignore: section.texts("ignore").unwrap_or_default(),
         uptime: section.text("uptime"),
         start_time: section.text("start_time"),
+        timestamps_show_expiry: section.flag("timestamps_show_expiry").unwrap_or(false),
+        internal: read_internal(&mut section),
         rules: read_labelled(&mut section).into_iter().collect(),
     };
     let components = section.tables("component");
@@ -92,6 +95,20 @@ pub(crate) fn read_one(name: &str, table: Table, mistakes: &mut Mistakes) -> Opt
     let good = own.is_empty();
     mistakes.append(own);
     good.then(|| Mapping::new(parts))
+}
+
+/// The types of the components that are the engine's own monitoring.
+fn read_internal(section: &mut Section<'_>) -> InternalTypes {
+    let Some(table) = section.table("internal") else { return InternalTypes::default() };
+    let mut inner = Section::new(section.name("internal"), table, section.mistakes());
+    let types = InternalTypes {
+        type_label: inner.text("type_label"),
+        sources: inner.texts("sources").unwrap_or_default(),
+        exporters: inner.texts("exporters").unwrap_or_default(),
+        makers: inner.texts("makers").unwrap_or_default(),
+    };
+    inner.finish();
+    types
 }
 
 /// The fields of the table itself.

@@ -227,4 +227,6 @@ pub(crate) struct MetricsConfig {
     pub(crate) bearer_token: Option<Token>,
     /// What its metrics mean.
     pub(crate) mapping: Arc<Mapping>,
+    /// Whether the engine's own monitoring is a part of the pipeline's totals.
+    pub(crate) count_internal: bool,
 }

@@ -100,14 +100,24 @@ fn read_metrics(section: &mut Section<'_>, mappings: &Mappings) -> Option<Metric
     });
     let bearer_token = read_bearer(section);
     let mapping = read_mapping_name(section, mappings);
+    let count_internal = section.flag("count_internal");
     if !has_url {
-        for key in [("metrics", mapping.1), ("metrics_bearer_token", bearer_token.is_some())] {
+        for key in [
+            ("metrics", mapping.1),
+            ("metrics_bearer_token", bearer_token.is_some()),
+            ("count_internal", count_internal.is_some()),
+        ] {
             if key.1 {
                 section.mistake(key.0, "is of no use without metrics_url");
             }
         }
     }
-    Some(MetricsConfig { url: url?, bearer_token, mapping: mapping.0? })
+    Some(MetricsConfig {
+        url: url?,
+        bearer_token,
+        mapping: mapping.0?,
+        count_internal: count_internal.unwrap_or(false),
+    })
 }
 
 fn read_bearer(section: &mut Section<'_>) -> Option<Token> {

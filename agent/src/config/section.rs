@@ -62,19 +62,19 @@ impl<'m> Section<'m> {
         }
     }
 
+    /// Takes true or false.
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        match self.take(key)? {
+            Value::Boolean(flag) => Some(flag),
+            other => self.wrong_type(key, "true or false, without quotes", &other),
+        }
+    }
+
     /// Takes a whole number.
     pub(crate) fn number(&mut self, key: &'static str) -> Option<i64> {
         match self.take(key)? {
             Value::Integer(number) => Some(number),
             other => self.wrong_type(key, "a whole number", &other),
-        }
-    }
-
-    /// Takes `true` or `false`.
-    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        match self.take(key)? {
-            Value::Boolean(flag) => Some(flag),
-            other => self.wrong_type(key, "true or false", &other),
         }
     }
 

@@ -70,8 +70,7 @@ impl Endpoint {
                 if begin.elapsed() > READY_CEILING {
                     self.pipeline.change(|state| {
                         state.status = PipelineStatus::Degraded;
-                        state.reason =
-                            Some(format!("the process runs, but its metrics endpoint does not answer: {error}"));
+                        state.reason = Some(format!("the process runs, but its metrics cannot be read: {error}"));
                     });
                 }
                 sleep(PROBE_EVERY).await;

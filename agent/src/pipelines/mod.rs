@@ -347,7 +347,16 @@ impl Pipeline {
             Ok(reading) => {
                 self.counters.scrapes.observe(begin.elapsed());
                 self.counters.garbage_metric_lines.add(reading.garbage_lines);
-                self.with_meter(|meter| meter.record(&reading, clock::unix_millis()));
+                let (before, forgotten) = self.with_meter(|meter| {
+                    let before = meter.forgotten();
+                    meter.record(&reading, clock::unix_millis());
+                    (before, meter.forgotten())
+                });
+                // Once, and not at each scrape of a page whose labels always differ.
+                if forgotten > 0 && before == 0 {
+                    tracing::warn!(pipeline = %self.id, forgotten,
+                        "series come and go at the metrics endpoint; those that were forgotten count whole if they return");
+                }
                 if is_watched {
                     self.heard(None);
                 }

@@ -1,11 +1,33 @@
 //! Counters since a process's start become deltas since the last scrape, series by series.
 //!
-//! Per series and not per component, because a sum hides resets: one series that begins anew can
-//! be outweighed by its neighbours. Pure: no clock, no process; whoever calls says what is known.
+//! Per series and not per component, because a sum hides resets: one series that starts again can
+//! be outweighed by its neighbours. Pure: no clock, no process; the caller says what is known.
+//!
+//! Two kinds of series that are not there for a while must be kept apart:
+//!
+//! - A page misses a series for a scrape or two, and the process counts on. The last value is kept
+//!   for [`KEPT_SCRAPES`], and only a value below it is a reset.
+//! - Vector expires an idle counter (`expire_metrics_secs`). Its `prometheus_exporter` goes on to
+//!   show the last value for `flush_period_secs` and longer, and the next event counts from zero,
+//!   perhaps to more than the old value. The value cannot tell this, the timestamp can: that of an
+//!   expired series stands still while those of the others move. Only the reader of the page knows
+//!   whether its timestamps mean this, and passes none where they do not.
 
 use std::collections::HashMap;
 
 use super::reading::SeriesKey;
+
+/// How many scrapes the value of a series is kept that a page does not have: a minute at the usual
+/// interval. A page that loses a series for longer is rare, and what is kept costs memory.
+pub(crate) const KEPT_SCRAPES: u16 = 12;
+
+/// How many scrapes in a row a series with a timestamp may miss. Vector removes a series from the
+/// page only after it expired; one scrape can fall between the removal and the next update.
+const MISSES_OF_LIVE_SERIES: u16 = 1;
+
+/// How many series are kept that the page does not have. A page whose labels differ at each scrape
+/// must not fill the memory; this is some 400 KB for each pipeline.
+const MAX_ABSENT: usize = 10_000;
 
 /// What each series of a process counted at the last scrape.
 #[derive(Clone, Debug)]
@@ -14,16 +36,67 @@ pub(crate) struct Baselines {
     /// that ran before it was watched.
     from_zero: bool,
     last: HashMap<SeriesKey, Last>,
-    round: u32,
+    round: u16,
+    captures: Captures,
 }
 
+/// One series at the last scrape that had it.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     total: u64,
-    round: u32,
+    /// Its timestamp; only compared for equality.
+    at: Stamp,
+    round: u16,
+    /// It stood still while the others moved: its next value counts from zero.
+    is_expired: bool,
 }
 
-/// One scrape in progress; at its end the series that it did not have lose their baselines.
+/// The low bits of a timestamp in milliseconds, zero for none: thousands of series are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamp(u32);
+
+impl Stamp {
+    fn of(at: Option<i64>) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low bits are what is kept")]
+        Stamp(at.map_or(0, |at| (at as u32).max(1)))
+    }
+
+    fn is_known(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// The times at which the process captured its counters, as far as scrapes have seen them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Captures {
+    newest: Option<i64>,
+    /// The newest of an earlier scrape. Every live series was captured then or later: a page that
+    /// is being updated shows some series of the capture before, and that is not older.
+    earlier: Option<i64>,
+}
+
+impl Captures {
+    fn see(&mut self, newest: Option<i64>) {
+        match (self.newest, newest) {
+            (Some(before), Some(now)) if now > before => self.earlier = Some(before),
+            (Some(before), Some(now)) if now == before => {}
+            // The first one, or the process's clock was set back.
+            _ => self.earlier = None,
+        }
+        self.newest = newest;
+    }
+}
+
+/// What is kept of baselines over the agent's end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SavedBaselines {
+    /// Key and total of each series.
+    pub(crate) totals: Vec<(u64, u64)>,
+    /// Key and timestamp, see [`Stamp`], of those that have expired.
+    pub(crate) expired: Vec<(u64, u32)>,
+}
+
+/// One scrape in progress; at its end the series that were missed for long lose their baselines.
 pub(crate) struct Round<'b> {
     baselines: &'b mut Baselines,
 }
@@ -31,7 +104,7 @@ pub(crate) struct Round<'b> {
 impl Baselines {
     /// Of a process whose counters were at zero when the caller came to know it.
     pub(crate) fn of_new_process() -> Self {
-        Baselines { from_zero: true, last: HashMap::new(), round: 0 }
+        Baselines { from_zero: true, last: HashMap::new(), round: 0, captures: Captures::default() }
     }
 
     /// Of a process that ran before: its first scrape counts nothing.
@@ -50,171 +123,95 @@ impl Baselines {
     }
 
     /// What every series counted last, to be kept.
-    pub(crate) fn totals(&self) -> Vec<(u64, u64)> {
-        self.last.iter().map(|(series, last)| (series.0, last.total)).collect()
+    pub(crate) fn save(&self) -> SavedBaselines {
+        let expired = self.last.iter().filter(|(_, last)| last.is_expired);
+        SavedBaselines {
+            totals: self.last.iter().map(|(series, last)| (series.0, last.total)).collect(),
+            expired: expired.map(|(series, last)| (series.0, last.at.0)).collect(),
+        }
     }
 
     /// Of a process that was known before, with what its series counted then.
-    pub(crate) fn of_known_process(totals: &[(u64, u64)]) -> Self {
-        let last = totals.iter().map(|(series, total)| (SeriesKey(*series), Last { total: *total, round: 0 }));
-        Baselines { from_zero: true, last: last.collect(), round: 0 }
+    pub(crate) fn of_known_process(totals: &[(u64, u64)], expired: &[(u64, u32)]) -> Self {
+        let start = |total| Last { total, at: Stamp::default(), round: 0, is_expired: false };
+        let last = totals.iter().map(|(series, total)| (SeriesKey(*series), start(*total)));
+        let mut last: HashMap<SeriesKey, Last> = last.collect();
+        for (series, at) in expired {
+            if let Some(last) = last.get_mut(&SeriesKey(*series)) {
+                (last.at, last.is_expired) = (Stamp(*at), true);
+            }
+        }
+        Baselines { last, ..Self::of_new_process() }
     }
 
-    /// Begins a scrape.
-    pub(crate) fn begin(&mut self) -> Round<'_> {
+    /// Begins a scrape of a page whose newest capture was at `captured_at`, where timestamps show
+    /// which series have expired.
+    pub(crate) fn begin(&mut self, captured_at: Option<i64>) -> Round<'_> {
         self.round = self.round.wrapping_add(1);
+        self.captures.see(captured_at);
         Round { baselines: self }
     }
 }
 
 impl Round<'_> {
-    /// Whether the last scrape had the series.
+    /// Whether a scrape of late had the series.
     pub(crate) fn knows(&self, series: SeriesKey) -> bool {
         self.baselines.last.contains_key(&series)
     }
 
-    /// The delta of a series that now counts `total`.
+    /// The delta of a series that now counts `total`, with its timestamp where that shows its expiry.
     ///
     /// `None` is a series that is there without a value that could be counted: it keeps its
     /// baseline. A series that comes twice in one scrape counts once.
-    pub(crate) fn delta(&mut self, series: SeriesKey, total: Option<u64>) -> u64 {
-        let Baselines { from_zero, last, round } = &mut *self.baselines;
+    pub(crate) fn delta(&mut self, series: SeriesKey, total: Option<u64>, at: Option<i64>) -> u64 {
+        let Baselines { from_zero, last, round, captures } = &mut *self.baselines;
         let Some(total) = total else {
             if let Some(last) = last.get_mut(&series) {
                 last.round = *round;
             }
             return 0;
         };
-        let previous = last.insert(series, Last { total, round: *round });
-        match previous {
-            Some(twice) if twice.round == *round => {
-                last.insert(series, twice);
-                0
-            }
-            // Below the last value: it began anew, and what it has counted since is new.
-            Some(previous) if total < previous.total => total,
-            Some(previous) => total - previous.total,
-            None if *from_zero => total,
-            None => 0,
+        let now = Last { total, at: Stamp::of(at), round: *round, is_expired: false };
+        let Some(known) = last.get_mut(&series) else {
+            last.insert(series, now);
+            return if *from_zero { total } else { 0 };
+        };
+        let before = *known;
+        if before.round == *round {
+            return 0;
         }
+        *known = now;
+        let misses = round.wrapping_sub(before.round) - 1;
+        if now.at.is_known() && now.at == before.at {
+            let is_behind = at.zip(captures.earlier).is_some_and(|(at, earlier)| at < earlier);
+            known.is_expired = before.is_expired || is_behind;
+        } else if before.is_expired || (before.at.is_known() && misses > MISSES_OF_LIVE_SERIES) {
+            return total;
+        }
+        // Below the last value: it started again, and what it has counted since is new.
+        if total < before.total { total } else { total - before.total }
     }
 
-    /// Ends the scrape.
-    pub(crate) fn end(self) {
-        let round = self.baselines.round;
-        self.baselines.last.retain(|_, last| last.round == round);
-        self.baselines.from_zero = true;
+    /// Ends the scrape. Returns how many series were forgotten before their time, for want of room.
+    pub(crate) fn end(self) -> usize {
+        let Baselines { from_zero, last, round, .. } = self.baselines;
+        let mut absent = 0;
+        let mut forgotten = 0;
+        last.retain(|_, last| {
+            let misses = round.wrapping_sub(last.round);
+            if misses == 0 {
+                return true;
+            }
+            let is_kept = misses <= KEPT_SCRAPES;
+            absent += usize::from(is_kept);
+            forgotten += usize::from(is_kept && absent > MAX_ABSENT);
+            is_kept && absent <= MAX_ABSENT
+        });
+        *from_zero = true;
+        forgotten
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn scrape(baselines: &mut Baselines, series: &[(u64, u64)]) -> Vec<u64> {
-        let mut round = baselines.begin();
-        let deltas = series.iter().map(|(key, total)| round.delta(SeriesKey(*key), Some(*total))).collect();
-        round.end();
-        deltas
-    }
-
-    #[test]
-    fn a_new_process_counts_from_its_first_scrape_and_a_running_one_from_its_second() {
-        let mut new = Baselines::of_new_process();
-        assert_eq!(scrape(&mut new, &[(1, 10)]), [10]);
-        let mut running = Baselines::of_running_process();
-        assert_eq!(scrape(&mut running, &[(1, 10)]), [0]);
-        assert_eq!(scrape(&mut running, &[(1, 15), (2, 7)]), [5, 7]);
-    }
-
-    #[test]
-    fn a_value_below_the_last_counts_whole() {
-        let mut baselines = Baselines::of_new_process();
-        assert_eq!(scrape(&mut baselines, &[(1, 10), (2, 10)]), [10, 10]);
-        assert_eq!(scrape(&mut baselines, &[(1, 4), (2, 12)]), [4, 2]);
-        assert_eq!(scrape(&mut baselines, &[(1, 6), (2, 12)]), [2, 0]);
-    }
-
-    #[test]
-    fn a_series_that_was_away_counts_whole_when_it_returns() {
-        let mut baselines = Baselines::of_new_process();
-        assert_eq!(scrape(&mut baselines, &[(1, 10)]), [10]);
-        assert_eq!(scrape(&mut baselines, &[]), [0; 0]);
-        assert_eq!(scrape(&mut baselines, &[(1, 12)]), [12]);
-    }
-
-    #[test]
-    fn a_series_without_a_countable_value_keeps_its_baseline() {
-        let mut baselines = Baselines::of_new_process();
-        assert_eq!(scrape(&mut baselines, &[(1, 10)]), [10]);
-        let mut round = baselines.begin();
-        assert_eq!(round.delta(SeriesKey(1), None), 0);
-        round.end();
-        assert_eq!(scrape(&mut baselines, &[(1, 12)]), [2]);
-    }
-
-    #[test]
-    fn a_series_that_comes_twice_counts_once() {
-        let mut baselines = Baselines::of_new_process();
-        assert_eq!(scrape(&mut baselines, &[(1, 10), (1, 3)]), [10, 0]);
-        assert_eq!(scrape(&mut baselines, &[(1, 11)]), [1]);
-    }
-
-    /// What a series does between two scrapes.
-    #[derive(Clone, Debug)]
-    enum Step {
-        Grow(u32),
-        ResetBelow(u32),
-        Vanish,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            5 => (0_u32..1000).prop_map(Step::Grow),
-            1 => (0_u32..1000).prop_map(Step::ResetBelow),
-            1 => Just(Step::Vanish),
-        ]
-    }
-
-    proptest! {
-        /// The model is the process itself: it knows what it truly counted between two scrapes.
-        #[test]
-        fn deltas_are_what_the_process_truly_counted(
-            rounds in prop::collection::vec(prop::collection::vec(step(), 4), 1..30), running in any::<bool>()) {
-            let mut baselines =
-                if running { Baselines::of_running_process() } else { Baselines::of_new_process() };
-            let mut totals: BTreeMap<u64, u64> = BTreeMap::new();
-            for (number, steps) in rounds.iter().enumerate() {
-                let mut truth = BTreeMap::new();
-                for (key, step) in (0_u64..).zip(steps) {
-                    let counted = match step {
-                        Step::Grow(more) => {
-                            *totals.entry(key).or_default() += u64::from(*more);
-                            u64::from(*more)
-                        }
-                        Step::ResetBelow(share) => {
-                            // Begins anew and stays below what it had, so that it can be noticed.
-                            let old = totals.get(&key).copied().unwrap_or(0);
-                            let new = if old == 0 { 0 } else { u64::from(*share) % old };
-                            totals.insert(key, new);
-                            new
-                        }
-                        Step::Vanish => { totals.remove(&key); continue; }
-                    };
-                    truth.insert(key, counted);
-                }
-                let mut round = baselines.begin();
-                for (key, total) in &totals {
-                    let delta = round.delta(SeriesKey(*key), Some(*total));
-                    let expected = if number == 0 && running { 0 } else { truth[key] };
-                    prop_assert_eq!(delta, expected);
-                }
-                round.end();
-            }
-        }
-    }
-}
+#[path = "deltas_tests.rs"]
+mod tests;

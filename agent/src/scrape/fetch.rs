@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use reqwest::header::AUTHORIZATION;
+use reqwest::Response;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 
+use super::body::{Body, BodyError, MAX_BODY_BYTES};
+use super::mapping::Mapping;
 use super::reading::{BegunReading, Reading};
 use crate::config::MetricsConfig;
 
 /// Longest that one scrape may take.
 pub(crate) const SCRAPE_CEILING: Duration = Duration::from_secs(4);
-
-/// Largest body: a Vector of a hundred components writes some 3 MB.
-const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Fetches metrics for every pipeline.
 pub(crate) struct Scraper {
@@ -38,8 +38,72 @@ pub(crate) enum ScrapeError {
     CutOff,
     /// A body without any sample: another page than a metrics endpoint's, or an endpoint that has
     /// nothing yet. Taken as a reading it would say that every series has vanished.
-    #[error("the answer holds no metrics")]
-    NoMetrics,
+    #[error("the answer holds no metrics; expected was {expected}")]
+    NoMetrics {
+        /// What a page should have.
+        expected: String,
+    },
+    /// A web page, such as one to log in.
+    #[error("the answer is a web page and holds no metrics; expected was {expected}")]
+    WebPage {
+        /// What a page should have.
+        expected: String,
+    },
+    /// Metrics of something else, or under other names. Zeros would be made up.
+    #[error(
+        "none of the answer's {samples} samples is a metric that the mapping `{mapping}` knows; expected was {expected}"
+    )]
+    NoMappedMetrics {
+        /// The mapping.
+        mapping: String,
+        /// What the page has.
+        samples: u64,
+        /// What a page should have.
+        expected: String,
+    },
+    /// A compression that was not asked for, and is not understood.
+    #[error("the answer is compressed with `{0}`, which was not asked for; plain text or gzip is understood")]
+    Encoding(String),
+    /// The body is not the gzip that it should be.
+    #[error("the answer's gzip cannot be read: {0}")]
+    Gzip(String),
+}
+
+impl From<BodyError> for ScrapeError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => ScrapeError::TooLarge,
+            BodyError::Gzip(cause) => ScrapeError::Gzip(cause),
+        }
+    }
+}
+
+/// A header's value in lower case.
+fn header(response: &Response, name: reqwest::header::HeaderName) -> Option<String> {
+    Some(response.headers().get(name)?.to_str().ok()?.trim().to_ascii_lowercase())
+}
+
+/// What the body is compressed with, if it is.
+fn encoding(response: &Response) -> Result<Option<String>, ScrapeError> {
+    match header(response, CONTENT_ENCODING) {
+        None => Ok(None),
+        Some(text) if text.is_empty() || text == "identity" => Ok(None),
+        Some(text) if text == "gzip" || text == "x-gzip" => Ok(Some(text)),
+        Some(other) => Err(ScrapeError::Encoding(other)),
+    }
+}
+
+/// A reading without any metric of the mapping is no reading: its zeros would be made up.
+fn check(reading: Reading, mapping: &Mapping, is_web_page: bool) -> Result<Reading, ScrapeError> {
+    if reading.mapped > 0 {
+        return Ok(reading);
+    }
+    let expected = mapping.expected();
+    Err(match reading.samples {
+        _ if is_web_page => ScrapeError::WebPage { expected },
+        0 => ScrapeError::NoMetrics { expected },
+        samples => ScrapeError::NoMappedMetrics { mapping: mapping.name().to_owned(), samples, expected },
+    })
 }
 
 /// The innermost cause: "connection refused" says more than "error sending request".
@@ -76,21 +140,21 @@ impl Scraper {
         }
         let length_is_known =
             response.content_length().is_some() || response.headers().contains_key("transfer-encoding");
-        let mut reading = BegunReading::new(&endpoint.mapping);
-        let mut bytes = 0;
+        let is_web_page = header(&response, CONTENT_TYPE).is_some_and(|text| text.starts_with("text/html"));
+        let mut body = Body::new(BegunReading::new(&endpoint.mapping), encoding(&response)?.as_deref());
         while let Some(chunk) = response.chunk().await.map_err(ScrapeError::Connection)? {
-            bytes += chunk.len();
-            if bytes > MAX_BODY_BYTES {
-                return Err(ScrapeError::TooLarge);
-            }
-            reading.push(&chunk);
+            body = body.push(&chunk)?;
         }
         // Half a body would look as if series had vanished, and count them whole when they return.
-        if !length_is_known && !reading.is_at_line_end() {
+        let (reading, is_whole) = body.finish()?;
+        if !length_is_known && !is_whole {
             return Err(ScrapeError::CutOff);
         }
-        let reading = reading.finish();
-        if reading.samples == 0 { Err(ScrapeError::NoMetrics) } else { Ok(reading) }
+        let mut reading = check(reading, &endpoint.mapping, is_web_page)?;
+        if endpoint.count_internal {
+            reading.count_internal();
+        }
+        Ok(reading)
     }
 }
 
@@ -107,7 +171,10 @@ mod tests {
     async fn endpoint() -> (TcpListener, MetricsConfig) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/metrics", listener.local_addr().unwrap()).parse().unwrap();
-        (listener, MetricsConfig { url, bearer_token: None, mapping: Arc::new(Mapping::vector()) })
+        (
+            listener,
+            MetricsConfig { url, bearer_token: None, mapping: Arc::new(Mapping::vector()), count_internal: false },
+        )
     }
 
     #[tokio::test]
@@ -123,7 +190,7 @@ mod tests {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let _ = stream.read(&mut [0; 1024]).await.unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nup 1\n").await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\nuptime_seconds 1\n").await.unwrap();
         });
         // Those before it have begun, and would hold it up for the whole ceiling.
         tokio::task::yield_now().await;

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use systole_shared::ComponentKind;
 
+use super::internal::InternalTypes;
+
 /// A field of a component that a metric can fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Field {
@@ -113,6 +115,11 @@ pub(crate) struct MappingParts {
     pub(crate) uptime: Option<String>,
     /// The metric that holds the process's start; `process_start_time_seconds` by default.
     pub(crate) start_time: Option<String>,
+    /// A series whose timestamp stands still while those of others move has expired: it counts from
+    /// zero when it moves again. Elsewhere it is only idle.
+    pub(crate) timestamps_show_expiry: bool,
+    /// Which components are the engine's own monitoring.
+    pub(crate) internal: InternalTypes,
     /// Which metrics are which fields of which components.
     pub(crate) rules: Vec<Rule>,
 }
@@ -181,6 +188,9 @@ pub(crate) struct Mapping {
     parts: MappingParts,
     targets: HashMap<String, Vec<Target>>,
 }
+
+/// How many metrics a message names: enough to see what kind of names are meant.
+const EXPECTED_SHOWN: usize = 3;
 
 /// What Prometheus' own client libraries call the start of their process.
 const START_TIME: &str = "process_start_time_seconds";
@@ -254,6 +264,34 @@ impl Mapping {
     /// The rule of [`Target::Field`].
     pub(crate) fn rule(&self, index: usize) -> &Rule {
         &self.parts.rules[index]
+    }
+
+    /// Whether a timestamp that stands still shows that its series has expired.
+    pub(crate) fn timestamps_show_expiry(&self) -> bool {
+        self.parts.timestamps_show_expiry
+    }
+
+    /// Which components are the engine's own monitoring.
+    pub(crate) fn internal(&self) -> &InternalTypes {
+        &self.parts.internal
+    }
+
+    /// Whether this target shows that a page is one of the engine. Programs of every kind tell their
+    /// start under its usual name.
+    pub(crate) fn is_characteristic(&self, target: Target) -> bool {
+        target != Target::StartTime || self.parts.start_time.is_some()
+    }
+
+    /// Some of the metrics that a page should have, for a message.
+    pub(crate) fn expected(&self) -> String {
+        let fields = self.parts.rules.iter().flat_map(|rule| &rule.fields);
+        let names = fields.filter_map(|(_, alternatives)| alternatives.first()?.first());
+        let shown: Vec<&str> = names.take(EXPECTED_SHOWN).map(String::as_str).collect();
+        let prefix = match self.parts.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!(", with or without `{prefix}` before it"),
+        };
+        format!("one of {}, …{prefix}", shown.join(", "))
     }
 
     /// Whether the component that a label names so is left out.

@@ -74,6 +74,26 @@ fn a_processor_that_tells_its_items_under_old_and_new_names_counts_them_once() {
 }
 
 #[test]
+fn names_with_units_read_as_those_without() {
+    let units = [
+        ("spans_total{", "spans__spans__total{"),
+        ("metric_points_total{", "metric_points__datapoints__total{"),
+        ("log_records_total{", "log_records__records__total{"),
+        ("items_total{", "items__items__total{"),
+        ("queue_size{", "queue_size__batches_{"),
+        ("queue_capacity{", "queue_capacity__batches_{"),
+    ];
+    let with_units =
+        OTELCOL.map(|body| units.iter().fold(body.to_owned(), |body, (plain, unit)| body.replace(plain, unit)));
+    assert!(with_units[0].contains("otelcol_receiver_accepted_spans__spans__total{"));
+    let mapping = built_in("otelcol");
+    let plain = reports(&mapping, OTELCOL);
+    for (with, without) in reports(&mapping, with_units.each_ref().map(String::as_str)).iter().zip(&plain) {
+        assert_eq!((&with.sample, &with.components), (&without.sample, &without.components));
+    }
+}
+
+#[test]
 fn an_old_opentelemetry_collector_is_understood_too() {
     let [report] = reports(&built_in("otelcol"), [OTELCOL_OLD]);
     assert_eq!(figures(report.sample.as_ref()), [1_487_555, 1_482_940, 1_024 + 1_024 + 3_072, 7 + 3_072 + 512]);

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use systole_shared::{ComponentReport, PipelineSample, UnixMillis};
 
-use super::deltas::Baselines;
+use super::deltas::{Baselines, SavedBaselines};
 use super::reading::{self, Reading};
 use super::totals::{Deltas, Intakes, Totals};
 
@@ -28,6 +28,8 @@ pub(crate) struct Meter {
     reset: bool,
     error: Option<String>,
     life: u64,
+    /// See [`Meter::forgotten`].
+    forgotten: usize,
 }
 
 /// What a report says of a pipeline's metrics.
@@ -52,8 +54,10 @@ pub(crate) struct SavedMeter {
     uptime_seconds: Option<f64>,
     start_time_seconds: Option<f64>,
     answered_at: UnixMillis,
-    /// Key and total of each series.
+    /// See [`SavedBaselines`].
     totals: Vec<(u64, u64)>,
+    /// See [`SavedBaselines`].
+    expired: Vec<(u64, u32)>,
 }
 
 /// Start times that differ by less are the same: some engines compute theirs anew at each scrape.
@@ -90,26 +94,30 @@ impl Meter {
             reset: false,
             error: None,
             life: 0,
+            forgotten: 0,
         }
     }
 
     /// What is to be kept for the next life of the agent; nothing before the first answer. To be
     /// asked right after [`Meter::take`], so that it belongs to what was taken.
     pub(crate) fn save(&self, source: u64) -> Option<SavedMeter> {
+        let answered_at = self.answered_at?;
+        let SavedBaselines { totals, expired } = self.baselines.save();
         Some(SavedMeter {
             source,
             keys: reading::keys_check(),
             uptime_seconds: self.uptime_seconds,
             start_time_seconds: self.start_time_seconds,
-            answered_at: self.answered_at?,
-            totals: self.baselines.totals(),
+            answered_at,
+            totals,
+            expired,
         })
     }
 
     /// Goes on from what was kept, if it is of this endpoint and mapping.
     pub(crate) fn resume(&mut self, saved: &SavedMeter, source: u64) {
         if saved.source == source && saved.keys == reading::keys_check() {
-            self.baselines = Baselines::of_known_process(&saved.totals);
+            self.baselines = Baselines::of_known_process(&saved.totals, &saved.expired);
             self.uptime_seconds = saved.uptime_seconds;
             self.start_time_seconds = saved.start_time_seconds;
             self.answered_at = Some(saved.answered_at);
@@ -182,7 +190,7 @@ impl Meter {
         self.had_process = true;
 
         let counts = self.baselines.counts() || self.pending.is_some();
-        let mut round = self.baselines.begin();
+        let mut round = self.baselines.begin(reading.captured_at);
         let mut totals = self.pending.take().unwrap_or_default();
         totals.clear_gauges();
         for component in &reading.components {
@@ -190,7 +198,8 @@ impl Meter {
             let ranks = component.ranks(|series| round.knows(series));
             for counter in &component.counters {
                 // Those that do not count now have a baseline all the same, for when they do.
-                let delta = round.delta(counter.series, counter.total);
+                let at = counter.at.filter(|_| reading.captured_at.is_some());
+                let delta = round.delta(counter.series, counter.total, at);
                 if counter.rank != ranks.of(counter.field) {
                     continue;
                 }
@@ -199,8 +208,8 @@ impl Meter {
             }
             totals.add(component, deltas, &mut self.intakes);
         }
-        round.end();
-        self.intakes.keep(reading);
+        self.forgotten = round.end();
+        self.intakes.end_scrape();
         self.pending = counts.then_some(totals);
     }
 
@@ -244,6 +253,12 @@ impl Meter {
     /// Notes that a scrape failed. The baselines stay, so the next one covers this interval, too.
     pub(crate) fn fail(&mut self, reason: String) {
         self.error = Some(reason);
+    }
+
+    /// How many series that the last page did not have were forgotten before their time: they count
+    /// whole if they return.
+    pub(crate) fn forgotten(&self) -> usize {
+        self.forgotten
     }
 
     /// When the endpoint answered last, if it has.

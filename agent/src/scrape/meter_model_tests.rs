@@ -1,5 +1,6 @@
 //! The whole meter against a naive model that knows the truth: a process that counts, is restarted,
-//! drops series and takes them up again, and is scraped, or not, by one life of the agent after another.
+//! drops or expires series and takes them up again, and is scraped, or not, by one run of the agent
+//! after another.
 
 use proptest::prelude::*;
 
@@ -19,8 +20,13 @@ enum Age {
 enum Step {
     /// A series counts.
     Count { series: usize, more: u32 },
-    /// Idle series are dropped, and not seen before the next scrape; they begin at zero then.
+    /// The next page does not have a series, which counts on.
+    Miss { series: usize },
+    /// Nor this one, which starts again at zero.
     Vanish { series: usize },
+    /// An idle series expires: the page shows it with a timestamp that stands still, and the next event
+    /// counts from zero.
+    Expire { series: usize },
     /// Time passes.
     Pass { seconds: i64 },
     /// The process is another one.
@@ -41,10 +47,12 @@ fn step() -> impl Strategy<Value = Step> {
     let series = 0..SERIES.len();
     prop_oneof![
         6 => (series.clone(), 0_u32..1_000_000).prop_map(|(series, more)| Step::Count { series, more }),
-        2 => series.prop_map(|series| Step::Vanish { series }),
+        1 => series.clone().prop_map(|series| Step::Miss { series }),
+        1 => series.clone().prop_map(|series| Step::Vanish { series }),
+        3 => series.prop_map(|series| Step::Expire { series }),
         3 => (1_i64..20).prop_map(|seconds| Step::Pass { seconds }),
         1 => Just(Step::Restart),
-        6 => Just(Step::Scrape),
+        9 => Just(Step::Scrape),
         2 => Just(Step::Fail),
         4 => Just(Step::Report),
         1 => Just(Step::RestartAgent),
@@ -69,7 +77,18 @@ struct Series {
     /// Which of its lives this is.
     life: u32,
     hidden: bool,
+    /// The last page had it.
+    on_page: bool,
+    /// It started again, and only a value below this one shows it.
+    below: Option<u64>,
+    /// Since when it has expired, in milliseconds.
+    frozen: Option<i64>,
+    /// Later captures that this run of the agent has seen since; enough of them show the expiry.
+    captures_since: u32,
 }
+
+/// Captures after which the agent must know that a series has expired.
+const EXPIRY_IS_KNOWN: u32 = 3;
 
 /// What the agent has seen: life and total of each series that the last scrape had.
 type Seen = [Option<(u32, u64)>; SERIES.len()];
@@ -84,6 +103,9 @@ struct Known {
 
 struct World {
     age: Age,
+    /// Whether samples have timestamps; without them a series that stands still is idle.
+    timestamps: bool,
+    last_capture: i64,
     supervised: bool,
     now: i64,
     started: i64,
@@ -100,7 +122,7 @@ struct World {
 }
 
 impl World {
-    fn new(age: Age, supervised: bool) -> Self {
+    fn new(age: Age, timestamps: bool, supervised: bool) -> Self {
         let mut meter = if supervised { Meter::of_supervised() } else { Meter::of_watched() };
         let mut known = Known::default();
         if supervised {
@@ -114,6 +136,8 @@ impl World {
         let series = [Series::default(); SERIES.len()];
         World {
             age,
+            timestamps,
+            last_capture: 0,
             supervised,
             now,
             started,
@@ -131,15 +155,21 @@ impl World {
     fn body(&self) -> String {
         let mut body = String::new();
         for ((name, labels, _), series) in SERIES.iter().zip(&self.series).filter(|(_, series)| !series.hidden) {
-            body.push_str(&format!("{name}{{{labels}}} {}\n", series.total));
+            let at = self.stamp(series.frozen);
+            body.push_str(&format!("{name}{{{labels}}} {}{at}\n", series.total));
         }
+        let at = self.stamp(None);
         if self.age != Age::StartTime {
-            body.push_str(&format!("uptime_seconds {}\n", self.now - self.started));
+            body.push_str(&format!("uptime_seconds {}{at}\n", self.now - self.started));
         }
         if self.age != Age::Uptime {
-            body.push_str(&format!("process_start_time_seconds {}\n", self.started));
+            body.push_str(&format!("process_start_time_seconds {}{at}\n", self.started));
         }
         body
+    }
+
+    fn stamp(&self, frozen: Option<i64>) -> String {
+        if self.timestamps { format!(" {}", frozen.unwrap_or(self.now * 1_000)) } else { String::new() }
     }
 
     fn restart(&mut self) {
@@ -151,7 +181,7 @@ impl World {
         self.started = self.now;
         self.process += 1;
         for series in &mut self.series {
-            *series = Series { total: 0, life: series.life + 1, hidden: false };
+            *series = Series { life: series.life + 1, ..Series::default() };
         }
         if self.supervised {
             self.meter.process_started();
@@ -166,11 +196,20 @@ impl World {
         self.reset |= self.known.process.is_some_and(|known| known != self.process);
         let mut counted = [0; 3];
         let mut seen = Seen::default();
+        let is_new_capture = self.now > self.last_capture;
+        self.last_capture = self.now;
         for (at, series) in self.series.iter_mut().enumerate() {
+            let before = self.known.seen.map(|seen| seen[at]);
+            series.on_page = !series.hidden;
             if std::mem::take(&mut series.hidden) {
+                // The agent keeps what it knows of it.
+                seen[at] = before.flatten();
                 continue;
             }
-            let before = self.known.seen.map(|seen| seen[at]);
+            series.below = None;
+            if is_new_capture && series.frozen.is_some_and(|frozen| frozen < self.now * 1_000) {
+                series.captures_since += 1;
+            }
             counted[SERIES[at].2] += match before {
                 None => 0,
                 Some(Some((life, total))) if life == series.life => series.total - total,
@@ -208,6 +247,8 @@ impl World {
         }
         self.meter = Meter::of_watched();
         self.known = Known::default();
+        self.last_capture = 0;
+        self.series.iter_mut().for_each(|series| series.captures_since = 0);
         if let Some((saved, known)) = &self.saved {
             let json = serde_json::to_string(saved).unwrap();
             self.meter.resume(&serde_json::from_str(&json).unwrap(), 1);
@@ -228,17 +269,35 @@ impl World {
     fn go(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match *step {
             Step::Count { series, more } => {
-                // One that has not been missed yet would look as if it had never gone.
-                if !self.series[series].hidden {
-                    self.series[series].total += u64::from(more);
+                let series = &mut self.series[series];
+                if series.frozen.is_some() {
+                    // Before the agent knows, it would look as if it had only been idle.
+                    if series.captures_since >= EXPIRY_IS_KNOWN {
+                        *series = Series { life: series.life + 1, total: u64::from(more), ..Series::default() };
+                    }
+                } else {
+                    let room = series.below.map_or(u64::MAX, |below| below.saturating_sub(1 + series.total));
+                    series.total += u64::from(more).min(room);
                 }
             }
-            // One component stays: an answer without any is a failed scrape.
-            Step::Vanish { series } if series > 0 => {
-                let life = self.series[series].life + 1;
-                self.series[series] = Series { total: 0, life, hidden: true };
+            Step::Miss { series } if series > 0 => {
+                self.series[series].hidden |= self.series[series].on_page;
             }
-            Step::Vanish { .. } => {}
+            // One component stays: an answer without any is a failed scrape.
+            Step::Vanish { series: at } if at > 0 && self.series[at].on_page && self.series[at].frozen.is_none() => {
+                // What no page showed is lost, and nothing is owed for it.
+                let known = self.known.seen.and_then(|seen| seen[at]).map_or(u64::MAX, |(_, total)| total);
+                let below = Some(if self.known.seen.is_some() { known } else { u64::MAX });
+                self.series[at] = Series { life: self.series[at].life + 1, hidden: true, below, ..Series::default() };
+            }
+            Step::Expire { series: at } if at > 0 && self.timestamps => {
+                let now = self.now * 1_000;
+                let series = &mut self.series[at];
+                if series.on_page && !series.hidden && series.frozen.is_none() {
+                    (series.frozen, series.captures_since) = (Some(now), 0);
+                }
+            }
+            Step::Miss { .. } | Step::Vanish { .. } | Step::Expire { .. } => {}
             Step::Pass { seconds } => self.now += seconds,
             Step::Restart => self.restart(),
             Step::Scrape => self.scrape(),
@@ -265,9 +324,10 @@ proptest! {
     fn reports_add_up_to_what_the_process_truly_counted(
         steps in prop::collection::vec(step(), 1..80),
         age in prop_oneof![Just(Age::Uptime), Just(Age::StartTime), Just(Age::Both)],
+        timestamps in any::<bool>(),
         supervised in any::<bool>(),
     ) {
-        let mut world = World::new(age, supervised);
+        let mut world = World::new(age, timestamps, supervised);
         for step in &steps {
             world.go(step)?;
         }

@@ -3,6 +3,7 @@
 use systole_shared::{ComponentKind, Counter};
 
 use super::*;
+use crate::scrape::deltas::KEPT_SCRAPES;
 use crate::scrape::mapping::Mapping;
 
 const DEMO: &[u8] = include_bytes!("../../testdata/vector-0.58/metrics.txt");
@@ -53,14 +54,30 @@ fn a_components_value_is_the_sum_of_its_series() {
 #[test]
 fn a_pipelines_totals_are_those_of_its_sources_and_sinks() {
     let sample = first_report(RICH).sample.unwrap();
-    assert_eq!(sample.events_in, count(88 + 381 + 3886 + 4));
+    // Without the 3886 of internal_metrics and the 88 of internal_logs.
+    assert_eq!(sample.events_in, count(381 + 4));
     assert_eq!(sample.events_out, count(88 + 330 + 37));
     assert_eq!(sample.errors, count(11 + 4 + 4));
     assert_eq!(sample.discarded, count(270 + 48));
     // `demo` has received no bytes, and sources have no sent bytes.
-    assert_eq!(sample.bytes_in, count(37283 + 3_142_416 + 116));
+    assert_eq!(sample.bytes_in, count(116));
     assert_eq!(sample.bytes_out, count(9202 + 42187 + 82217));
     assert!(!sample.reset);
+}
+
+#[test]
+fn own_monitoring_counts_where_it_is_wanted_and_is_always_visible() {
+    let mut all = reading(RICH);
+    all.count_internal();
+    let mut meter = Meter::of_supervised();
+    meter.process_started();
+    meter.record(&all, 0);
+    let wanted = meter.take();
+    let usual = first_report(RICH);
+    let sample = wanted.sample.unwrap();
+    assert_eq!((sample.events_in, sample.bytes_in), (count(88 + 381 + 3886 + 4), count(37283 + 3_142_416 + 116)));
+    assert_eq!(component(&usual, "internal").received_events, count(3886));
+    assert_eq!(wanted.components, usual.components);
 }
 
 #[test]
@@ -252,12 +269,12 @@ fn counters_beyond_all_bounds_are_as_large_as_can_be() {
 fn sources_that_come_and_go_leave_nothing_behind() {
     let mut meter = Meter::of_supervised();
     meter.process_started();
-    for number in 0..10 {
+    for number in 0..100 {
         let text =
             format!("component_received_events_total{{component_id=\"{number}\",component_kind=\"source\"}} 1\n");
         meter.record(&reading(text.as_bytes()), 0);
     }
-    assert_eq!(meter.intakes.len(), 1);
+    assert_eq!(meter.intakes.len(), 1 + usize::from(KEPT_SCRAPES));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 
 use systole_shared::ComponentKind;
 
+use super::internal::{self, Role};
 use super::mapping::{Counter, Field, Gauge, Kind, Mapping, Naming, Target};
 use super::text::{Labels, Sample, TextReader};
 
@@ -19,6 +20,10 @@ pub(crate) struct Reading {
     pub(crate) uptime_seconds: Option<f64>,
     /// The process's start, in seconds since the epoch.
     pub(crate) start_time_seconds: Option<f64>,
+    /// The newest capture of the process's counters, where timestamps show which series have expired.
+    pub(crate) captured_at: Option<i64>,
+    /// Samples that the mapping knows, those of components that are left out included.
+    pub(crate) mapped: u64,
     /// Samples that were read, mapped or not.
     pub(crate) samples: u64,
     /// Lines that were none.
@@ -36,6 +41,10 @@ pub(crate) struct ComponentReading {
     pub(crate) counters: Vec<CounterReading>,
     /// Its gauges.
     pub(crate) gauges: Gauges,
+    /// What it may be in the engine's own monitoring.
+    pub(crate) role: Role,
+    /// It is the engine's own monitoring, and no part of what the pipeline moves.
+    pub(crate) is_internal: bool,
 }
 
 /// One series of a counter.
@@ -50,6 +59,8 @@ pub(crate) struct CounterReading {
     /// The count since the process's start, without its fraction; `None` for a value that no
     /// counter can have (NaN, infinite, negative).
     pub(crate) total: Option<u64>,
+    /// When it was captured, where that shows whether the series has expired.
+    pub(crate) at: Option<i64>,
 }
 
 /// A series of a process, as a hash of field, component, metric and labels: a fleet's agent keeps
@@ -85,18 +96,43 @@ pub(crate) struct BegunReading<'m> {
     reading: Reading,
     /// Where each component stands in the reading.
     index: HashMap<String, usize>,
+    captures: Captures,
+}
+
+/// What timestamps say of the captures that a page is made of.
+#[derive(Debug, Default)]
+struct Captures {
+    /// The newest of a counter.
+    newest: Option<i64>,
+    /// That of the uptime: it never expires, and it follows a clock that is set back.
+    uptime: Option<i64>,
+    uptimes: u32,
+}
+
+impl Captures {
+    /// The newest capture. None if the page is of several processes: one of them may stand still
+    /// and go on later.
+    fn of_one_process(&self) -> Option<i64> {
+        if self.uptimes > 1 { None } else { self.uptime.or(self.newest) }
+    }
 }
 
 impl<'m> BegunReading<'m> {
     /// Begins, in the terms of a mapping.
     pub(crate) fn new(mapping: &'m Mapping) -> Self {
-        BegunReading { mapping, text: TextReader::default(), reading: Reading::default(), index: HashMap::new() }
+        BegunReading {
+            mapping,
+            text: TextReader::default(),
+            reading: Reading::default(),
+            index: HashMap::new(),
+            captures: Captures::default(),
+        }
     }
 
     /// Takes the next bytes.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
-        let BegunReading { mapping, text, reading, index } = self;
-        text.push(chunk, |sample| reading.add(&sample, mapping, index));
+        let BegunReading { mapping, text, reading, index, captures } = self;
+        text.push(chunk, |sample| reading.add(&sample, mapping, index, captures));
     }
 
     /// Whether the body so far ends with a whole line.
@@ -106,13 +142,20 @@ impl<'m> BegunReading<'m> {
 
     /// The body has ended.
     pub(crate) fn finish(self) -> Reading {
-        let BegunReading { mapping, text, mut reading, mut index } = self;
-        reading.garbage_lines = text.finish(|sample| reading.add(&sample, mapping, &mut index));
+        let BegunReading { mapping, text, mut reading, mut index, mut captures } = self;
+        reading.garbage_lines = text.finish(|sample| reading.add(&sample, mapping, &mut index, &mut captures));
+        internal::mark(&mut reading.components);
+        reading.captured_at = captures.of_one_process().filter(|_| mapping.timestamps_show_expiry());
         reading
     }
 }
 
 impl Reading {
+    /// What the engine's own monitoring counts is a part of the pipeline's totals.
+    pub(crate) fn count_internal(&mut self) {
+        self.components.iter_mut().for_each(|component| component.is_internal = false);
+    }
+
     /// Reads a whole body.
     pub(crate) fn of(body: &[u8], mapping: &Mapping) -> Self {
         let mut begun = BegunReading::new(mapping);
@@ -120,11 +163,23 @@ impl Reading {
         begun.finish()
     }
 
-    fn add(&mut self, sample: &Sample<'_>, mapping: &Mapping, index: &mut HashMap<String, usize>) {
+    fn add(
+        &mut self,
+        sample: &Sample<'_>,
+        mapping: &Mapping,
+        index: &mut HashMap<String, usize>,
+        captures: &mut Captures,
+    ) {
         self.samples += 1;
-        for target in mapping.targets(sample.name) {
+        let targets = mapping.targets(sample.name);
+        self.mapped += u64::from(targets.iter().any(|target| mapping.is_characteristic(*target)));
+        for target in targets {
             match *target {
-                Target::Uptime => self.uptime_seconds = Some(sample.value).filter(|value| value.is_finite()),
+                Target::Uptime => {
+                    self.uptime_seconds = Some(sample.value).filter(|value| value.is_finite());
+                    captures.uptime = sample.timestamp;
+                    captures.uptimes += 1;
+                }
                 Target::StartTime => self.start_time_seconds = Some(sample.value).filter(|value| value.is_finite()),
                 Target::Field { rule, field, rank } => {
                     let rule = mapping.rule(rule);
@@ -133,6 +188,7 @@ impl Reading {
                     if !rule.labels.iter().all(matches) {
                         continue;
                     }
+                    captures.newest = captures.newest.max(sample.timestamp);
                     let Some(id) = component_id(&rule.component, sample, mapping) else { continue };
                     let kind = match &rule.kind {
                         Kind::Fixed(kind) => *kind,
@@ -141,7 +197,8 @@ impl Reading {
                             kind.map_or(ComponentKind::Transform, |kind| ComponentKind::from_wire(&kind))
                         }
                     };
-                    self.component(&id, kind, index).add(field, rank, sample);
+                    let role = || role(&rule.component, kind, sample, mapping);
+                    self.component(&id, kind, role, index).add(field, rank, sample);
                 }
             }
         }
@@ -151,14 +208,17 @@ impl Reading {
         &mut self,
         id: &str,
         kind: ComponentKind,
+        role: impl FnOnce() -> Role,
         index: &mut HashMap<String, usize>,
     ) -> &mut ComponentReading {
         let at = match index.get(id) {
             Some(at) => *at,
             None => {
                 let gauges = Gauges::default();
-                self.components.push(ComponentReading { id: id.to_owned(), kind, counters: Vec::new(), gauges });
-                index.insert(id.to_owned(), self.components.len() - 1);
+                let (name, id, counters) = (id.to_owned(), id.to_owned(), Vec::new());
+                let role = role();
+                self.components.push(ComponentReading { id, kind, counters, gauges, role, is_internal: false });
+                index.insert(name, self.components.len() - 1);
                 self.components.len() - 1
             }
         };
@@ -175,6 +235,19 @@ fn component_id<'a>(naming: &'a Naming, sample: &Sample<'a>, mapping: &Mapping) 
             Some(if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) })
         }
     }
+}
+
+/// What the component that a series is of may be in the engine's own monitoring.
+fn role(naming: &Naming, kind: ComponentKind, sample: &Sample<'_>, mapping: &Mapping) -> Role {
+    let types = mapping.internal();
+    if let Some(label) = &types.type_label {
+        return sample.labels.get(label).map_or(Role::None, |text| types.role(kind, &text));
+    }
+    let name = match naming {
+        Naming::Fixed(id) => Some(Cow::Borrowed(id.as_str())),
+        Naming::Label { label, .. } => sample.labels.get(label),
+    };
+    name.map_or(Role::None, |name| types.role(kind, name.split(['.', '/']).next().unwrap_or_default()))
 }
 
 /// Which of a component's alternative sets of metrics count, field by field.
@@ -211,7 +284,7 @@ impl ComponentReading {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
                 let total = valid.then_some(sample.value as u64);
                 let series = series_key(&self.id, field, sample.name, sample.labels);
-                self.counters.push(CounterReading { field, rank, series, total });
+                self.counters.push(CounterReading { field, rank, series, total, at: sample.timestamp });
             }
             Field::Gauge(gauge) if sample.value.is_finite() && sample.value >= 0.0 => {
                 self.gauges.add(gauge, sample.value);

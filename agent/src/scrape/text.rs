@@ -18,6 +18,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) labels: Labels<'a>,
     /// The value; NaN and the infinities are values, too.
     pub(crate) value: f64,
+    /// When it was captured, as it is written: milliseconds, or seconds in OpenMetrics.
+    pub(crate) timestamp: Option<i64>,
 }
 
 /// The labels of a sample: what stands between the braces, known to be well-formed.
@@ -106,10 +108,16 @@ fn parse(line: &str) -> Option<Sample<'_>> {
     let numbers = rest.split_once(" # ").map_or(rest, |(numbers, _)| numbers);
     let mut words = numbers.split_ascii_whitespace();
     let value: f64 = words.next()?.parse().ok()?;
-    if let Some(timestamp) = words.next() {
-        timestamp.parse::<f64>().ok()?;
-    }
-    words.next().is_none().then_some(Sample { name, labels, value })
+    let timestamp = match words.next() {
+        Some(word) => Some(timestamp(word)?),
+        None => None,
+    };
+    words.next().is_none().then_some(Sample { name, labels, value, timestamp })
+}
+
+fn timestamp(word: &str) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "saturates; what is beyond is no time")]
+    word.parse().ok().or_else(|| word.parse::<f64>().ok().map(|number| number as i64))
 }
 
 fn is_metric_name(name: &str) -> bool {

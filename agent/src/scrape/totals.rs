@@ -1,11 +1,12 @@
 //! Deltas of components between two reports, and the pipeline's totals out of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use systole_shared::{ComponentKind, ComponentReport, Counter as WireCounter, PipelineSample};
 
+use super::deltas::KEPT_SCRAPES;
 use super::mapping::Counter;
-use super::reading::{ComponentReading, Gauges, Reading};
+use super::reading::{ComponentReading, Gauges};
 
 /// What was counted since the last report.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ struct Component {
     kind: ComponentKind,
     deltas: Deltas,
     gauges: Gauges,
+    /// It is no part of the pipeline's totals.
+    is_internal: bool,
 }
 
 /// Deltas of a component's counters; `None` where the engine has no such counter.
@@ -67,10 +70,16 @@ impl Deltas {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Intakes(HashMap<String, Intake>);
 
+/// How many sources are kept that the page does not have: labels that come and go must not pile up.
+const MAX_ABSENT_SOURCES: usize = 1_000;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Intake {
     events: Option<Side>,
     bytes: Option<Side>,
+    /// How many scrapes in a row did not have the source.
+    misses: u16,
+    is_on_page: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,12 +106,18 @@ impl Intakes {
         self.0.len()
     }
 
-    /// Forgets the sources that a scrape does not have: labels that come and go must not pile up.
-    pub(crate) fn keep(&mut self, reading: &Reading) {
-        let is_source = |component: &&ComponentReading| component.kind == ComponentKind::Source;
-        let sources: HashSet<&str> =
-            reading.components.iter().filter(is_source).map(|component| component.id.as_str()).collect();
-        self.0.retain(|id, _| sources.contains(id.as_str()));
+    /// Ends a scrape: forgets the sources that were missed for as long as their series are kept.
+    pub(crate) fn end_scrape(&mut self) {
+        let mut absent = 0;
+        self.0.retain(|_, intake| {
+            if std::mem::take(&mut intake.is_on_page) {
+                intake.misses = 0;
+                return true;
+            }
+            intake.misses += 1;
+            absent += 1;
+            intake.misses <= KEPT_SCRAPES && absent <= MAX_ABSENT_SOURCES
+        });
     }
 
     fn sides(&mut self, component: &ComponentReading) -> (Side, Side) {
@@ -110,7 +125,11 @@ impl Intakes {
             let series = component.counters.iter().filter(|counter| counter.field == field);
             series.filter_map(|counter| counter.total).fold(0, u64::saturating_add)
         };
-        let intake = self.0.entry(component.id.clone()).or_default();
+        if !self.0.contains_key(&component.id) {
+            self.0.insert(component.id.clone(), Intake::default());
+        }
+        let Some(intake) = self.0.get_mut(&component.id) else { return (Side::Received, Side::Received) };
+        intake.is_on_page = true;
         let events = decide(&mut intake.events, total(Counter::ReceivedEvents), total(Counter::SentEvents));
         let bytes = decide(&mut intake.bytes, total(Counter::ReceivedBytes), total(Counter::SentBytes));
         (events, bytes)
@@ -127,19 +146,22 @@ impl Totals {
             };
             let events = pick(events, deltas.received_events, deltas.sent_events);
             let bytes = pick(bytes, deltas.received_bytes, deltas.sent_bytes);
-            self.events_in = self.events_in.saturating_add(events);
-            self.bytes_in = self.bytes_in.saturating_add(bytes);
+            if !reading.is_internal {
+                self.events_in = self.events_in.saturating_add(events);
+                self.bytes_in = self.bytes_in.saturating_add(bytes);
+            }
         }
         match self.index.get(&reading.id) {
             Some(at) => {
                 let component = &mut self.components[*at];
                 component.deltas.add(deltas);
                 component.gauges = reading.gauges;
+                component.is_internal |= reading.is_internal;
             }
             None => {
                 self.index.insert(reading.id.clone(), self.components.len());
-                let (id, gauges) = (reading.id.clone(), reading.gauges);
-                self.components.push(Component { id, kind: reading.kind, deltas, gauges });
+                let ComponentReading { kind, gauges, is_internal, .. } = *reading;
+                self.components.push(Component { id: reading.id.clone(), kind, deltas, gauges, is_internal });
             }
         }
     }
@@ -149,13 +171,17 @@ impl Totals {
         self.components.iter_mut().for_each(|component| component.gauges = Gauges::default());
     }
 
+    /// The components that are a part of the pipeline's totals.
+    fn counted(&self) -> impl Iterator<Item = &Component> {
+        self.components.iter().filter(|component| !component.is_internal)
+    }
+
     /// The pipeline as a whole.
     pub(crate) fn sample(&self, reset: bool) -> PipelineSample {
-        let sum = |of: fn(&Component) -> Option<u64>| -> u64 {
-            self.components.iter().filter_map(of).fold(0, u64::saturating_add)
-        };
+        let sum =
+            |of: fn(&Component) -> Option<u64>| -> u64 { self.counted().filter_map(of).fold(0, u64::saturating_add) };
         let sinks = |of: fn(&Deltas) -> Option<u64>| -> u64 {
-            let sinks = self.components.iter().filter(|component| component.kind == ComponentKind::Sink);
+            let sinks = self.counted().filter(|component| component.kind == ComponentKind::Sink);
             sinks.filter_map(|component| of(&component.deltas)).fold(0, u64::saturating_add)
         };
         PipelineSample {
@@ -165,7 +191,7 @@ impl Totals {
             discarded: WireCounter::new(sum(|component| component.deltas.discarded)),
             bytes_in: WireCounter::new(self.bytes_in),
             bytes_out: WireCounter::new(sinks(|deltas| deltas.sent_bytes)),
-            utilization: self.components.iter().filter_map(|component| component.gauges.utilization).reduce(f64::max),
+            utilization: self.counted().filter_map(|component| component.gauges.utilization).reduce(f64::max),
             latency_ms: self.latency_ms(),
             reset,
         }
@@ -174,8 +200,7 @@ impl Totals {
     /// The mean over components, each weighted by the events it took in; unweighted when none did.
     fn latency_ms(&self) -> Option<f64> {
         let told: Vec<(f64, f64)> = self
-            .components
-            .iter()
+            .counted()
             .filter_map(|component| {
                 let events = component.deltas.received_events.or(component.deltas.sent_events).unwrap_or(0);
                 #[expect(clippy::cast_precision_loss, reason = "a weight")]
@@ -204,7 +229,7 @@ impl Totals {
 
 impl Component {
     fn into_report(self) -> ComponentReport<'static> {
-        let Component { id, kind, deltas, gauges } = self;
+        let Component { id, kind, deltas, gauges, .. } = self;
         let counter = |value: Option<u64>| WireCounter::new(value.unwrap_or(0));
         ComponentReport {
             id: id.into(),

@@ -8,6 +8,7 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
 
 use super::fault::{FailedAnswer, Fault, detail_of};
+use super::proxy;
 use crate::clock;
 use crate::http::{self, TlsError, TlsFiles};
 use crate::selfcount::SelfCounters;
@@ -133,6 +134,7 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
     let retry_after = retry_after(response.headers(), clock::unix_millis());
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = content_type.to_owned();
+    let url = response.url().clone();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| Fault::Network(chain(&error)))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -143,7 +145,8 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, Fault> {
     if status == StatusCode::OK {
         return Ok(body);
     }
-    Err(Fault::of_answer(FailedAnswer { status, retry_after, content_type: &content_type, body: &body }))
+    let fault = Fault::of_answer(FailedAnswer { status, retry_after, content_type: &content_type, body: &body });
+    Err(proxy::name_in(fault, &url))
 }
 
 /// What to change when the address is wrong in a way that the answer shows.
@@ -194,6 +197,10 @@ fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
 
 /// What went wrong, as a person can act on it.
 fn chain(error: &reqwest::Error) -> String {
+    proxy::name(cause(error), error.url())
+}
+
+fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }

@@ -5,6 +5,7 @@ mod client;
 mod enroll;
 mod fault;
 mod link;
+mod proxy;
 mod send;
 mod shrink;
 

@@ -84,6 +84,10 @@ pub struct Flags {
     /// Expose the pseudo component `_tap` as well.
     #[arg(long)]
     pub tap: bool,
+    /// Expose a source of the process's own metrics and the exporter that it feeds as components of the
+    /// user's own.
+    #[arg(long)]
+    pub internal_metrics: bool,
     /// Count nothing until `/control/resume`.
     #[arg(long)]
     pub paused: bool,
@@ -111,6 +115,7 @@ impl Flags {
             crash_after_ms: self.crash_after_ms.or(other.crash_after_ms),
             lease_pid: self.lease_pid.or(other.lease_pid),
             tap: self.tap || other.tap,
+            internal_metrics: self.internal_metrics || other.internal_metrics,
             paused: self.paused || other.paused,
             ignore_sigterm: self.ignore_sigterm || other.ignore_sigterm,
         }

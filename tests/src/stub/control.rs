@@ -40,8 +40,14 @@ pub enum Command {
     Unfreeze,
     /// `drop-series?component=out&metric=sent_events`: the counter's series vanish.
     DropSeries(String, Metric),
+    /// `miss-series?component=out&metric=sent_events`: the next page does not have the counter's series,
+    /// which count on.
+    MissSeries(String, Metric),
     /// `restore-series?component=out&metric=sent_events`: they come back at zero.
     RestoreSeries(String, Metric),
+    /// `expire`: all counters expire; each is shown with a timestamp that stands still until it counts
+    /// again, from zero.
+    Expire,
     /// `reset`: all counters go back to zero.
     Reset,
     /// `tap?on=1`: `_tap` appears or goes.
@@ -77,7 +83,9 @@ impl Command {
             "freeze" => Command::Freeze,
             "unfreeze" => Command::Unfreeze,
             "drop-series" => series().map(|(component, metric)| Command::DropSeries(component, metric))?,
+            "miss-series" => series().map(|(component, metric)| Command::MissSeries(component, metric))?,
             "restore-series" => series().map(|(component, metric)| Command::RestoreSeries(component, metric))?,
+            "expire" => Command::Expire,
             "reset" => Command::Reset,
             "tap" => Command::Tap(number("on", 1)? != 0),
             _ => return None,

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use systole_shared::ComponentKind;
+use systole_shared::{ComponentKind, UnixMillis};
 
 use super::settings::Settings;
 use super::topology::{
@@ -111,6 +111,11 @@ impl Engine {
     /// Takes all counters back to zero.
     pub fn reset(&mut self) {
         self.every_series(Series::reset);
+    }
+
+    /// Every counter expires that does not count on its own.
+    pub fn expire(&mut self, at: UnixMillis) {
+        self.every_series(|series| series.expire(at));
     }
 
     /// Does something to the series of one counter of one component.

@@ -24,6 +24,8 @@ pub struct Context {
     pub scrapes: u64,
     /// Whether someone taps the topology.
     pub tap: bool,
+    /// Whether the process's own metrics are components of the user's own, and not of the agent.
+    pub internal_metrics: bool,
 }
 
 /// Prints everything.
@@ -61,13 +63,28 @@ impl Page {
     }
 
     fn line(&mut self, name: &str, labels: &[&str], value: impl Display) {
+        self.line_at(name, labels, value, self.now);
+    }
+
+    fn line_at(&mut self, name: &str, labels: &[&str], value: impl Display, at: UnixMillis) {
         let mut labels: Vec<&str> = labels.iter().copied().filter(|label| !label.is_empty()).collect();
         labels.push("host=\"stub\"");
         labels.sort_unstable();
-        let _ = writeln!(self.text, "vector_{name}{{{}}} {value} {}", labels.join(","), self.now);
+        let _ = writeln!(self.text, "vector_{name}{{{}}} {value} {at}", labels.join(","));
     }
 
     fn component(&mut self, name: &str, component: (&str, ComponentKind, &str), extra: &[&str], value: impl Display) {
+        self.component_at(name, component, extra, value, self.now);
+    }
+
+    fn component_at(
+        &mut self,
+        name: &str,
+        component: (&str, ComponentKind, &str),
+        extra: &[&str],
+        value: impl Display,
+        at: UnixMillis,
+    ) {
         let (id, kind, component_type) = component;
         let own = [
             format!("component_id=\"{id}\""),
@@ -75,7 +92,7 @@ impl Page {
             format!("component_type=\"{component_type}\""),
         ];
         let labels: Vec<&str> = own.iter().map(String::as_str).chain(extra.iter().copied()).collect();
-        self.line(name, &labels, value);
+        self.line_at(name, &labels, value, at);
     }
 }
 
@@ -88,6 +105,11 @@ const VF_SOURCE: (&str, ComponentKind, &str) = ("vf_internal_metrics", Component
 /// The exporter itself, as an agent configures it.
 const VF_SINK: (&str, ComponentKind, &str) = ("vf_metrics_exporter", ComponentKind::Sink, "prometheus_exporter");
 
+/// The same, as a user configures it.
+const OWN_SOURCE: (&str, ComponentKind, &str) = ("own_metrics", ComponentKind::Source, "internal_metrics");
+/// See [`OWN_SOURCE`].
+const OWN_SINK: (&str, ComponentKind, &str) = ("prometheus", ComponentKind::Sink, "prometheus_exporter");
+
 fn counters(page: &mut Page, engine: &Engine, context: Context) {
     for metric in Metric::ALL {
         let series: Vec<_> = engine
@@ -95,7 +117,7 @@ fn counters(page: &mut Page, engine: &Engine, context: Context) {
             .iter()
             .flat_map(|component| component.series.iter().map(move |series| (component, series)))
             .filter(|(_, series)| series.metric == metric)
-            .filter_map(|(component, series)| Some((component, series.labels, series.value()?)))
+            .filter_map(|(component, series)| Some((component, series, series.value()?)))
             .collect();
         let own = metric == Metric::ReceivedEvents || metric == Metric::SentEvents;
         if series.is_empty() && !own {
@@ -103,15 +125,17 @@ fn counters(page: &mut Page, engine: &Engine, context: Context) {
         }
         page.family(metric.name(), "counter");
         // Vector prints a family in no particular order: sinks first is as good as any.
-        for (component, labels, value) in series.into_iter().rev() {
-            let labels: Vec<&str> = labels.split(',').collect();
-            page.component(metric.name(), who(component), &labels, value);
+        for (component, series, value) in series.into_iter().rev() {
+            let labels: Vec<&str> = series.labels.split(',').collect();
+            let at = series.frozen_at().unwrap_or(page.now);
+            page.component_at(metric.name(), who(component), &labels, value, at);
         }
         if own {
             let events = (context.scrapes + 1) * 94;
             let output = if metric == Metric::SentEvents { "output=\"_default\"" } else { "" };
-            page.component(metric.name(), VF_SOURCE, &[output], events);
-            page.component(metric.name(), VF_SINK, &[], events);
+            let (source, sink) = if context.internal_metrics { (OWN_SOURCE, OWN_SINK) } else { (VF_SOURCE, VF_SINK) };
+            page.component(metric.name(), source, &[output], events);
+            page.component(metric.name(), sink, &[], events);
         }
     }
 }
@@ -190,7 +214,13 @@ mod tests {
         let settings = Settings::load(Cli::try_parse_from(args).unwrap()).unwrap();
         let mut engine = Engine::new(&settings, Instant::now());
         engine.burst(events);
-        let context = Context { now: 1_795_199_008_307, uptime_seconds: 14, scrapes: 0, tap: settings.tap };
+        let context = Context {
+            now: 1_795_199_008_307,
+            uptime_seconds: 14,
+            scrapes: 0,
+            tap: settings.tap,
+            internal_metrics: settings.internal_metrics,
+        };
         render(&engine, context)
     }
 

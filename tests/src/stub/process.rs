@@ -106,6 +106,7 @@ struct State {
     /// Numbered lines that came by the clock; those of a flood come on top.
     paced_lines: u64,
     tap: bool,
+    internal_metrics: bool,
     hangs: bool,
     heeds_sigterm: bool,
     /// The page that is shown while the metrics are frozen.
@@ -157,6 +158,7 @@ impl State {
             uptime_seconds: now.duration_since(started).as_secs(),
             scrapes: self.scrapes,
             tap: self.tap,
+            internal_metrics: self.internal_metrics,
         };
         let page = exposition::render(&self.engine, context);
         self.scrapes += 1;
@@ -194,9 +196,13 @@ impl State {
             Command::DropSeries(component, metric) => {
                 self.engine.with_series(&component, metric, super::topology::Series::drop_out);
             }
+            Command::MissSeries(component, metric) => {
+                self.engine.with_series(&component, metric, super::topology::Series::miss);
+            }
             Command::RestoreSeries(component, metric) => {
                 self.engine.with_series(&component, metric, super::topology::Series::come_back);
             }
+            Command::Expire => self.engine.expire(clock::now_ms()),
             Command::Reset => self.engine.reset(),
             Command::Tap(on) => self.tap = on,
         }
@@ -255,6 +261,7 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
             events_per_scrape: settings.events_per_scrape,
             paced_lines: 0,
             tap: settings.tap,
+            internal_metrics: settings.internal_metrics,
             hangs: false,
             heeds_sigterm: !settings.ignore_sigterm,
             frozen: None,

@@ -44,6 +44,8 @@ pub struct Settings {
     pub lease_pid: Option<u32>,
     /// Whether `_tap` is exposed.
     pub tap: bool,
+    /// Whether its own metrics are components of the user's own.
+    pub internal_metrics: bool,
     /// Whether it starts without counting.
     pub paused: bool,
     /// Whether SIGTERM does nothing.
@@ -80,6 +82,7 @@ impl Settings {
             crash_after_ms: flags.crash_after_ms,
             lease_pid: flags.lease_pid,
             tap: flags.tap,
+            internal_metrics: flags.internal_metrics,
             paused: flags.paused,
             ignore_sigterm: flags.ignore_sigterm,
         })

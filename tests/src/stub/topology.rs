@@ -1,6 +1,6 @@
 //! The stub's components and their counters' series.
 
-use systole_shared::ComponentKind;
+use systole_shared::{ComponentKind, UnixMillis};
 
 /// A counter that Vector has per component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,16 +71,33 @@ pub struct Series {
     /// What a scraper can know: the sum of the increments that were shown.
     pub exposed: u64,
     dropped: bool,
+    /// Since when it has expired: it is shown with this timestamp until it counts again, from zero.
+    frozen_at: Option<UnixMillis>,
+    /// The next page does not have it.
+    is_missed: bool,
 }
 
 impl Series {
     fn new(metric: Metric, labels: &'static str) -> Self {
-        Series { metric, labels, value: 0, shown: 0, total: 0, exposed: 0, dropped: false }
+        Series {
+            metric,
+            labels,
+            value: 0,
+            shown: 0,
+            total: 0,
+            exposed: 0,
+            dropped: false,
+            frozen_at: None,
+            is_missed: false,
+        }
     }
 
     /// Counts.
     pub fn add(&mut self, count: u64) {
         self.total += count;
+        if count > 0 && self.frozen_at.take().is_some() {
+            self.reset();
+        }
         if !self.dropped {
             self.value += count;
         }
@@ -88,19 +105,38 @@ impl Series {
 
     /// The value to print, if the series exists now.
     pub fn value(&self) -> Option<u64> {
-        let absent = self.dropped || (self.value == 0 && self.metric.absent_until_the_first());
+        let absent = self.dropped || self.is_missed || (self.value == 0 && self.metric.absent_until_the_first());
         (!absent).then_some(self.value)
     }
 
     /// Notes that the value was shown to a scraper.
     pub fn expose(&mut self) {
+        if std::mem::take(&mut self.is_missed) {
+            return;
+        }
         self.exposed += self.value - self.shown;
         self.shown = self.value;
+    }
+
+    /// Is left out of the next page, and counts on.
+    pub fn miss(&mut self) {
+        self.is_missed = true;
     }
 
     /// Goes back to zero.
     pub fn reset(&mut self) {
         (self.value, self.shown) = (0, 0);
+    }
+
+    /// Expires: `expire_metrics_secs` have passed without an event. The exporter goes on to show it for
+    /// its `flush_period_secs` and longer.
+    pub fn expire(&mut self, at: UnixMillis) {
+        self.frozen_at.get_or_insert(at);
+    }
+
+    /// The timestamp that it is shown with, if that stands still.
+    pub fn frozen_at(&self) -> Option<UnixMillis> {
+        self.frozen_at
     }
 
     /// Vanishes, as Vector's counters do after 300 idle seconds.
@@ -261,6 +297,19 @@ mod tests {
         assert_eq!(series.value(), None);
         series.add(1);
         assert_eq!(series.value(), Some(1));
+    }
+
+    #[test]
+    fn an_expired_series_is_shown_until_it_counts_from_zero() {
+        let mut series = Series::new(Metric::SentEvents, "");
+        series.add(5);
+        series.expose();
+        series.expire(1_000);
+        series.add(0);
+        assert_eq!((series.value(), series.frozen_at()), (Some(5), Some(1_000)));
+        series.add(7);
+        series.expose();
+        assert_eq!((series.value(), series.frozen_at(), series.exposed), (Some(7), None, 12));
     }
 
     #[test]

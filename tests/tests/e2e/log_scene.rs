@@ -8,16 +8,16 @@ use std::time::Duration;
 use systole_tests::harness::{TestCollector, eventually_true};
 
 /// The one pipeline of these tests.
-pub const PIPELINE: &str = "orders";
+pub(crate) const PIPELINE: &str = "orders";
 
 /// Longest wait for a line.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// Reports are made every second, so that lives of an agent can be short.
-pub const QUICK: [&str; 2] = ["--interval", "1s"];
+pub(crate) const QUICK: [&str; 2] = ["--interval", "1s"];
 
 /// All lines that the collector has, oldest first.
-pub async fn stored(collector: &mut TestCollector) -> Vec<String> {
+pub(crate) async fn stored(collector: &mut TestCollector) -> Vec<String> {
     let viewer = collector.viewer().await;
     let path = format!("/api/v1/logs?pipeline={PIPELINE}&limit=1000");
     let mut items = viewer.list_if_known(&path).await;
@@ -26,17 +26,17 @@ pub async fn stored(collector: &mut TestCollector) -> Vec<String> {
 }
 
 /// Waits until the collector has a line.
-pub async fn wait_for(collector: &mut TestCollector, line: &str) {
+pub(crate) async fn wait_for(collector: &mut TestCollector, line: &str) {
     eventually_true(line, SOON, async || stored(collector).await.iter().any(|stored| stored == line)).await;
 }
 
 /// Waits until the agent has looked for files once: later ones are read from their beginning.
-pub async fn wait_for_look(collector: &mut TestCollector) {
+pub(crate) async fn wait_for_look(collector: &mut TestCollector) {
     eventually_true("the agent has looked", SOON, async || collector.minute_sums(PIPELINE).await.events_in > 0).await;
 }
 
 /// Writes to the end of a log file.
-pub fn append(path: &Path, text: &str) {
+pub(crate) fn append(path: &Path, text: &str) {
     let mut file = File::options().append(true).create(true).open(path).expect("the log file can be opened");
     file.write_all(text.as_bytes()).expect("the log file can be written to");
 }

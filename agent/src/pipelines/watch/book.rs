@@ -199,12 +199,12 @@ impl WatchBook {
         let Answer::Failed { in_a_row, error } = &self.answer else { return (PipelineStatus::Running, None) };
         let is_young = self.started_at.is_some_and(|started| now - started < READY_CEILING_MS);
         if !self.has_answered && is_young {
-            return (PipelineStatus::Starting, Some(format!("the metrics endpoint does not answer yet: {error}")));
+            return (PipelineStatus::Starting, Some(format!("the metrics cannot be read yet: {error}")));
         }
         if *in_a_row < FAILURES_SHOWN {
             return (PipelineStatus::Running, None);
         }
-        let reason = format!("the process runs, but its metrics endpoint does not answer: {error}");
+        let reason = format!("the process runs, but its metrics cannot be read: {error}");
         (PipelineStatus::Degraded, Some(reason))
     }
 
@@ -218,7 +218,7 @@ impl WatchBook {
             }
             Answer::Failed { error, .. } => {
                 let status = if self.has_answered { PipelineStatus::Degraded } else { PipelineStatus::Pending };
-                Some((status, Some(format!("the metrics endpoint does not answer: {error}"))))
+                Some((status, Some(format!("the metrics cannot be read: {error}"))))
             }
         }
     }
