@@ -101,11 +101,7 @@ async fn lock(connection: &mut AsyncPgConnection, connector: &Connector) -> Resu
 }
 
 #[async_trait]
-impl Store for PostgresStore {
-    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
-        access::feed_position(&mut *self.short.get().await?).await
-    }
-
+impl IngestStore for PostgresStore {
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
         self.writer()?.lock().await.load().await
     }
@@ -122,7 +118,10 @@ impl Store for PostgresStore {
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError> {
         self.writer()?.lock().await.flush(&batch).await
     }
+}
 
+#[async_trait]
+impl AccessStore for PostgresStore {
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
         access::load_access(&mut *self.short.get().await?, known_version).await
     }
@@ -150,21 +149,16 @@ impl Store for PostgresStore {
     async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
         access::enroll_node(&mut *self.short.get().await?, &enrolment).await
     }
+}
 
+#[async_trait]
+impl MinuteStore for PostgresStore {
     async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
         read::list_nodes(&mut *self.queries.get().await?, &query).await
     }
 
-    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
-        read::node_gaps(&mut *self.queries.get().await?, node).await
-    }
-
     async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError> {
         history::node_minutes(&mut *self.queries.get().await?, node, range).await
-    }
-
-    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
-        read::list_pipelines(&mut *self.queries.get().await?, &query).await
     }
 
     async fn pipeline_minutes(
@@ -185,11 +179,41 @@ impl Store for PostgresStore {
         history::component_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
     }
 
+    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
+        read::snapshot(&mut *self.queries.get().await?, environments).await
+    }
+}
+
+#[async_trait]
+impl QueryStore for PostgresStore {
+    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
+        access::feed_position(&mut *self.short.get().await?).await
+    }
+
+    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
+        read::node_gaps(&mut *self.queries.get().await?, node).await
+    }
+
+    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
+        read::list_pipelines(&mut *self.queries.get().await?, &query).await
+    }
+
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
         let deadline = Instant::now() + QUERY_TIMEOUT;
         search::list_logs(&mut *self.queries.get().await?, &query, deadline).await
     }
 
+    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        read::list_status_changes(&mut *self.queries.get().await?, &query).await
+    }
+
+    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
+        replay::page(&mut *self.queries.get().await?, &query).await
+    }
+}
+
+#[async_trait]
+impl MaintenanceStore for PostgresStore {
     async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError> {
         let mut connection = self.short.get().await?;
         let made = search::make_blocks(&mut connection, blocks).await?;
@@ -202,18 +226,6 @@ impl Store for PostgresStore {
 
     async fn drop_log_index(&self) -> Result<(), StoreError> {
         search::drop_index(&mut *self.short.get().await?).await
-    }
-
-    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        read::list_status_changes(&mut *self.queries.get().await?, &query).await
-    }
-
-    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
-        replay::page(&mut *self.queries.get().await?, &query).await
-    }
-
-    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
-        read::snapshot(&mut *self.queries.get().await?, environments).await
     }
 
     async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {

@@ -93,11 +93,7 @@ impl SqliteStore {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
-        self.lookups.run(access::feed_position).await
-    }
-
+impl IngestStore for SqliteStore {
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
         // By the writer, like the committer's other work: a slow query of a person must not hold
         // up reports.
@@ -115,7 +111,10 @@ impl Store for SqliteStore {
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError> {
         self.write(move |connection| commit::flush(connection, &batch)).await
     }
+}
 
+#[async_trait]
+impl AccessStore for SqliteStore {
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
         self.lookups.run(move |connection| access::load_access(connection, known_version)).await
     }
@@ -143,21 +142,16 @@ impl Store for SqliteStore {
     async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
         self.write(move |connection| access::enroll_node(connection, &enrolment)).await
     }
+}
 
+#[async_trait]
+impl MinuteStore for SqliteStore {
     async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
         self.read(move |connection| read::list_nodes(connection, &query)).await
     }
 
-    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
-        self.read(move |connection| read::node_gaps(connection, node)).await
-    }
-
     async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError> {
         self.read(move |connection| history::node_minutes(connection, node, range)).await
-    }
-
-    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
-        self.read(move |connection| read::list_pipelines(connection, &query)).await
     }
 
     async fn pipeline_minutes(
@@ -178,6 +172,25 @@ impl Store for SqliteStore {
         self.read(move |connection| history::component_minutes(connection, pipeline, node, range)).await
     }
 
+    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
+        self.read(move |connection| connection.transaction(|connection| read::snapshot(connection, environments))).await
+    }
+}
+
+#[async_trait]
+impl QueryStore for SqliteStore {
+    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
+        self.lookups.run(access::feed_position).await
+    }
+
+    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
+        self.read(move |connection| read::node_gaps(connection, node)).await
+    }
+
+    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
+        self.read(move |connection| read::list_pipelines(connection, &query)).await
+    }
+
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
         // Gone with this future: at the time-out, or with the client.
         let waiting = Arc::new(());
@@ -188,6 +201,17 @@ impl Store for SqliteStore {
         found
     }
 
+    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(move |connection| read::list_status_changes(connection, &query)).await
+    }
+
+    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
+        self.read(move |connection| connection.transaction(|connection| replay::page(connection, &query))).await
+    }
+}
+
+#[async_trait]
+impl MaintenanceStore for SqliteStore {
     async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError> {
         // Lines are read and taken apart beside the writer.
         let made = self
@@ -202,18 +226,6 @@ impl Store for SqliteStore {
 
     async fn drop_log_index(&self) -> Result<(), StoreError> {
         self.write(search::drop_index).await
-    }
-
-    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |connection| read::list_status_changes(connection, &query)).await
-    }
-
-    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
-        self.read(move |connection| connection.transaction(|connection| replay::page(connection, &query))).await
-    }
-
-    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
-        self.read(move |connection| connection.transaction(|connection| read::snapshot(connection, environments))).await
     }
 
     async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
