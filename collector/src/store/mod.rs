@@ -192,6 +192,12 @@ pub(crate) trait QueryStore: Send + Sync {
     async fn feed_position(&self) -> Result<FeedPosition, StoreError>;
     /// One node's holes, newest first.
     async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError>;
+    /// The keys of the pipelines with this id, one per environment. Reads no state of any node.
+    async fn find_pipelines(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        id: String,
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError>;
     /// Pipelines of environments, by id, with their state on each node.
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
     /// Log lines, oldest first.

@@ -187,6 +187,14 @@ impl QueryStore for SqliteStore {
         self.read(move |connection| read::node_gaps(connection, node)).await
     }
 
+    async fn find_pipelines(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        id: String,
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
+        self.read(move |connection| read::find_pipelines(connection, environments.as_deref(), &id)).await
+    }
+
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
         self.read(move |connection| read::list_pipelines(connection, &query)).await
     }
