@@ -10,7 +10,6 @@ mod bucket;
 mod conformance;
 mod convert;
 pub(crate) mod disk;
-mod history;
 mod host_aggregate;
 mod level;
 pub(crate) mod postgres;
@@ -19,6 +18,7 @@ mod replay;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod search;
+mod sql;
 pub(crate) mod sqlite;
 pub(crate) mod transfer;
 
