@@ -24,9 +24,13 @@ pub(super) async fn candidates(
 ) -> Result<Vec<i64>, StoreError> {
     let (from_at, to_at) = (query.from.unwrap_or(i64::MIN), query.to.unwrap_or(i64::MAX));
     let at = "first_at < $3 AND last_at >= $2";
+    let (bound, direction) = match query.order {
+        ListOrder::OldestFirst => (">=", "ASC"),
+        ListOrder::NewestFirst => ("<=", "DESC"),
+    };
     if tokens.is_empty() {
-        let all = "SELECT block AS number FROM log_search_blocks WHERE block >= $1 AND";
-        let rows: Vec<Number> = sql_query(format!("{all} {at} ORDER BY block LIMIT {BLOCK_PAGE}"))
+        let all = format!("SELECT block AS number FROM log_search_blocks WHERE block {bound} $1 AND");
+        let rows: Vec<Number> = sql_query(format!("{all} {at} ORDER BY block {direction} LIMIT {BLOCK_PAGE}"))
             .bind::<BigInt, _>(from)
             .bind::<BigInt, _>(from_at)
             .bind::<BigInt, _>(to_at)
@@ -36,14 +40,15 @@ pub(super) async fn candidates(
     }
     // Left to itself, PostgreSQL goes through the table or its key for what is common, and takes no
     // account of what it costs to open everybody's tokens.
-    let matched =
-        "SELECT block AS number FROM log_search_blocks WHERE block + 0 >= $1 AND (tokens @> $4 OR tokens @> $5) AND";
+    let matched = format!(
+        "SELECT block AS number FROM log_search_blocks WHERE block + 0 {bound} $1 AND (tokens @> $4 OR tokens @> $5) AND"
+    );
     let rows: Vec<Number> = connection
         .build_transaction()
         .read_only()
         .run(async |connection: &mut AsyncPgConnection| {
             sql_query("SET LOCAL enable_seqscan = off").execute(connection).await?;
-            sql_query(format!("{matched} {at} ORDER BY block + 0 LIMIT {BLOCK_PAGE}"))
+            sql_query(format!("{matched} {at} ORDER BY block + 0 {direction} LIMIT {BLOCK_PAGE}"))
                 .bind::<BigInt, _>(from)
                 .bind::<BigInt, _>(from_at)
                 .bind::<BigInt, _>(to_at)

@@ -21,7 +21,7 @@ pub(super) async fn list_logs(
 ) -> Result<Vec<LogView>, StoreError> {
     let tokens = wanted(query);
     let is_narrowed = !tokens.is_empty() || query.from.is_some() || query.to.is_some();
-    let mut search = Search::new(extent(connection, query.after).await?, is_narrowed);
+    let mut search = Search::new(extent(connection, query).await?, query.order, is_narrowed);
     let mut found = Vec::new();
     while let Some(step) = search.step() {
         if !is_wanted() {
@@ -41,7 +41,7 @@ pub(super) async fn list_logs(
     Ok(found)
 }
 
-async fn extent(connection: &mut Connection, after: i64) -> Result<Extent, StoreError> {
+async fn extent(connection: &mut Connection, query: &LogQuery) -> Result<Extent, StoreError> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Nullable<BigInt>)]
@@ -51,12 +51,16 @@ async fn extent(connection: &mut Connection, after: i64) -> Result<Extent, Store
         #[diesel(sql_type = BigInt)]
         next_block: i64,
     }
-    let row: Row = sql_query(DIALECT.finish(
-        "SELECT (SELECT min(seq) FROM logs WHERE seq > $1) AS first, (SELECT max(seq) FROM logs) AS last, next_block \
-         FROM log_search WHERE id = 1"
-            .to_owned(),
-    ))
-    .bind::<BigInt, _>(after)
+    let (lowest, highest) = query.order.bounds(query.after);
+    let row: Row = sql_query(
+        DIALECT.finish(
+            "SELECT (SELECT min(seq) FROM logs WHERE seq >= $1) AS first, \
+         (SELECT max(seq) FROM logs WHERE seq <= $2) AS last, next_block FROM log_search WHERE id = 1"
+                .to_owned(),
+        ),
+    )
+    .bind::<BigInt, _>(lowest)
+    .bind::<BigInt, _>(highest)
     .get_result(connection)
     .await?;
     // Nothing behind the cursor: nothing to search.
@@ -75,9 +79,12 @@ async fn lines(
         .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
         .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
         .filter(logs::seq.between(first, last))
-        .order(logs::seq)
         .limit(limit)
         .into_boxed::<Backend>();
+    select = match query.order {
+        ListOrder::OldestFirst => select.order(logs::seq),
+        ListOrder::NewestFirst => select.order(logs::seq.desc()),
+    };
     if let Some(environments) = &query.environments {
         select = select.filter(nodes::environment.eq_any(keys(environments)));
     }

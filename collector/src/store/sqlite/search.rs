@@ -22,17 +22,21 @@ pub(super) async fn candidates(
     tokens: &[i32],
     from: i64,
 ) -> Result<Vec<i64>, StoreError> {
+    let (bound, direction) = match query.order {
+        ListOrder::OldestFirst => (">=", "ASC"),
+        ListOrder::NewestFirst => ("<=", "DESC"),
+    };
     let matched = match tokens {
-        [] => "log_search_blocks AS found WHERE found.block >= ?1 AND ?4 = ''",
-        _ => {
+        [] => format!("log_search_blocks AS found WHERE found.block {bound} ?1 AND ?4 = ''"),
+        _ => format!(
             "log_search_tokens AS token CROSS JOIN log_search_blocks AS found \
-             WHERE token.rowid >= ?1 AND token.log_search_tokens MATCH ?4 AND found.block = token.rowid"
-        }
+             WHERE token.rowid {bound} ?1 AND token.log_search_tokens MATCH ?4 AND found.block = token.rowid"
+        ),
     };
     let order = if tokens.is_empty() { "found.block" } else { "token.rowid" };
     let rows: Vec<Number> = sql_query(format!(
         "SELECT found.block AS number FROM {matched} AND found.first_at < ?3 AND found.last_at >= ?2 \
-         ORDER BY {order} LIMIT {BLOCK_PAGE}"
+         ORDER BY {order} {direction} LIMIT {BLOCK_PAGE}"
     ))
     .bind::<BigInt, _>(from)
     .bind::<BigInt, _>(query.from.unwrap_or(i64::MIN))
