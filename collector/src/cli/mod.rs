@@ -27,7 +27,7 @@ use clap_complete::Shell;
 use crate::app::open_store;
 use crate::config::{Config, Database, Mistakes, Sources};
 use crate::server;
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, private};
 use crate::telemetry::logging;
 use crate::telemetry::logging::chain;
 
@@ -143,6 +143,7 @@ impl ServeArgs {
 
 /// Runs the command that was typed.
 pub(crate) fn main() -> ExitCode {
+    private::restrict_umask();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => {

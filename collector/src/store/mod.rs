@@ -14,6 +14,7 @@ mod history;
 mod host_aggregate;
 mod level;
 pub(crate) mod postgres;
+pub(crate) mod private;
 pub(crate) mod queries;
 mod replay;
 pub(crate) mod rows;
