@@ -111,13 +111,17 @@ pub(super) async fn list_status_changes(
     connection: &mut AsyncPgConnection,
     query: &StatusChangeQuery,
 ) -> Result<Vec<StoredEvent>, StoreError> {
+    let (lowest, highest) = query.order.bounds(query.after);
     let mut select = events::table
         .select(EventRow::as_select())
         .filter(events::kind.eq(EventType::StatusChange.as_str()))
-        .filter(events::seq.gt(query.after))
-        .order(events::seq)
+        .filter(events::seq.between(lowest, highest))
         .limit(query.limit)
         .into_boxed::<Pg>();
+    select = match query.order {
+        ListOrder::OldestFirst => select.order(events::seq),
+        ListOrder::NewestFirst => select.order(events::seq.desc()),
+    };
     if let Some(environments) = &query.environments {
         select = select.filter(events::environment.eq_any(keys(environments)));
     }
