@@ -16,9 +16,9 @@ use crate::http::error::ApiError;
 
 /// Proof that a request with a JSON body comes from a page of this site, of an allowed origin, or from no page at all.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SameSite;
+pub(crate) struct FromThisSite;
 
-impl FromRequest for SameSite {
+impl FromRequest for FromThisSite {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
@@ -29,16 +29,18 @@ impl FromRequest for SameSite {
 }
 
 /// `authority` is the host of an HTTP/2 request, which has no Host header.
-fn check(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> Result<SameSite, ApiError> {
-    let text = |name| headers.get(name).map(|value: &actix_web::http::header::HeaderValue| value.to_str().unwrap_or(""));
+fn check(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> Result<FromThisSite, ApiError> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     let media_type = text(CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::unsupported_media_type("Content-Type: must be application/json"));
     }
     let origin = text(ORIGIN);
+    // A page cannot write it: a browser would ask first, and it is not among the headers that are allowed.
+    let forwarded = headers.get("X-Forwarded-Host").and_then(|host| host.to_str().ok());
     // `*` in the settings is not meant here: it lets all pages read with a token, and a session needs none.
     if origin.is_some_and(|origin| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))) {
-        return Ok(SameSite);
+        return Ok(FromThisSite);
     }
     let is_own = match headers.get("Sec-Fetch-Site").map(|value| value.as_bytes()) {
         // Written by the browser, and right behind each proxy.
@@ -46,11 +48,12 @@ fn check(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> Re
         Some(_) => false,
         None => origin.is_none_or(|origin| {
             let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_some() && [text(HOST), authority].iter().flatten().any(|own| is_same_host(own, host.unwrap_or("")))
+            host.is_some()
+                && [text(HOST), forwarded, authority].iter().flatten().any(|own| is_same_host(own, host.unwrap_or("")))
         }),
     };
     if is_own {
-        return Ok(SameSite);
+        return Ok(FromThisSite);
     }
     let origin = origin.unwrap_or("another site");
     Err(ApiError::forbidden(format!(
@@ -97,6 +100,7 @@ mod tests {
             (vec![json, host, ("origin", "https://evil.example")], 403),
             (vec![json, host, ("origin", "null")], 403),
             (vec![json, ("host", "a:443"), ("origin", "https://a")], 204),
+            (vec![json, host, ("x-forwarded-host", "a"), ("origin", "https://a")], 204),
             (vec![json, host, ("origin", "https://other.example"), ("sec-fetch-site", "same-origin")], 204),
             (vec![json, host, ("origin", "http://collector.example:8080"), ("sec-fetch-site", "cross-site")], 403),
             (vec![json, host, ("sec-fetch-site", "cross-site")], 403),

@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn nearest_path_forgives_prefix_case_and_letters() {
-        let known = ["/healthz", "/api/v1/events", "/api/v1/nodes", "/api/v1/nodes/{id}/minutes", "/api/v1/status-changes"];
+        let known =
+            ["/healthz", "/api/v1/events", "/api/v1/nodes", "/api/v1/nodes/{id}/minutes", "/api/v1/status-changes"];
         for (asked, meant) in [
             ("/api/events", "/api/v1/events"),
             ("/events/", "/api/v1/events"),

@@ -91,8 +91,11 @@ impl KeyPair {
         let private = PrivateKeyDer::from_pem_file(&files.key)
             .map_err(|source| TlsError::Key { path: files.key.clone(), source })?;
         let validity = validity(&chain[0]);
-        let key = CertifiedKey::from_der(chain, private, &default_provider())
-            .map_err(|source| TlsError::Pair { cert: files.cert.clone(), key: files.key.clone(), source })?;
+        let key = CertifiedKey::from_der(chain, private, &default_provider()).map_err(|source| TlsError::Pair {
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+            source,
+        })?;
         Ok(KeyPair { key: Arc::new(key), validity })
     }
 

@@ -55,7 +55,8 @@ fn make_private(database: &Path) -> Result<(), StoreError> {
         ["", "-wal", "-shm"].iter().for_each(|ending| private::restrict(&with_ending(database, ending)));
         return Ok(());
     }
-    let failed = |source: std::io::Error| StoreError::Open { url: database.display().to_string(), source: source.into() };
+    let failed =
+        |source: std::io::Error| StoreError::Open { url: database.display().to_string(), source: source.into() };
     private::open(OpenOptions::new().write(true), database).map(drop).map_err(failed)
 }
 
