@@ -148,6 +148,9 @@ impl Uplink {
             }
             return;
         }
+        // What was sent may be committed, so the spool cannot merge it any more. An outage must not do that
+        // to all of it.
+        state.limit = (state.limit / 2).max(1);
         let wait = self.backoff(state, error.retry_after());
         state.failures += 1;
         if state.failing || state.failures < 2 {

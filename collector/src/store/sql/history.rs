@@ -4,12 +4,12 @@
 //! hours, so that an answer is the sum over minutes whether or not everything is summed yet. What is
 //! before `oldest_hour` (`oldest_day`) is never taken from its parts: some of them are expired.
 
-use super::level::Level;
 use crate::model::Resolution;
+use crate::store::level::Level;
 
 /// The databases' ways of saying the same. Parameters are `$1` in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(in crate::store) enum Dialect {
     /// With sums that fail when they are beyond 2^63-1.
     Sqlite,
     /// With sums in floating point up to 2^63-1, for those that are beyond any sense.
@@ -19,13 +19,13 @@ pub(super) enum Dialect {
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(in crate::store) enum Subject {
     Pipeline,
     Component,
 }
 
 impl Subject {
-    fn name(self) -> &'static str {
+    pub(in crate::store) fn name(self) -> &'static str {
         match self {
             Subject::Pipeline => "pipeline",
             Subject::Component => "component",
@@ -73,7 +73,7 @@ const WEIGHTED: [&str; 4] = ["utilization_sum", "utilization_weight", "latency_s
 
 impl Dialect {
     /// The text as this database takes it.
-    fn finish(self, sql: String) -> String {
+    pub(in crate::store) fn finish(self, sql: String) -> String {
         if self == Dialect::Postgres { sql } else { sql.replace('$', "?") }
     }
 
@@ -203,7 +203,7 @@ fn found(
 }
 
 /// The history of pipeline $3 from step $1 to before $2, summed over nodes or of node $4.
-pub(super) fn history(dialect: Dialect, subject: Subject, step: Resolution) -> String {
+pub(in crate::store) fn history(dialect: Dialect, subject: Subject, step: Resolution) -> String {
     let wanted = format!(
         "SELECT id, node, component, kind FROM series \
          WHERE pipeline = $3 AND {} AND ($4 IS NULL OR node = $4)",
@@ -220,7 +220,7 @@ pub(super) fn history(dialect: Dialect, subject: Subject, step: Resolution) -> S
 }
 
 /// The series of pipeline $1, of all nodes or of node $2.
-pub(super) fn series_of_pipeline(dialect: Dialect, subject: Subject) -> String {
+pub(in crate::store) fn series_of_pipeline(dialect: Dialect, subject: Subject) -> String {
     dialect.finish(format!(
         "SELECT id, node, component, kind FROM series WHERE pipeline = $1 AND {} AND ($2 IS NULL OR node = $2)",
         subject.is_component()
@@ -228,7 +228,7 @@ pub(super) fn series_of_pipeline(dialect: Dialect, subject: Subject) -> String {
 }
 
 /// The history of host $3 from step $1 to before $2: spans of the largest parts, in order.
-pub(super) fn node_history(dialect: Dialect, step: Resolution) -> String {
+pub(in crate::store) fn node_history(dialect: Dialect, step: Resolution) -> String {
     let wanted = "SELECT $3 AS id, $3 AS node, '' AS component, '' AS kind";
     let found = found(dialect, step, Source::NODE, wanted, span_columns);
     dialect.finish(format!("{found} SELECT * FROM found ORDER BY first_minute"))
@@ -236,7 +236,7 @@ pub(super) fn node_history(dialect: Dialect, step: Resolution) -> String {
 
 /// The columns of a host's span, also out of the table of minutes, which has only what was last seen.
 fn span_columns(step: Resolution) -> String {
-    use super::host_aggregate::{ADDED, COUNTERS, FIRSTS, GAUGES, WEIGHTED};
+    use crate::store::host_aggregate::{ADDED, COUNTERS, FIRSTS, GAUGES, WEIGHTED};
     let stored = [GAUGES.as_slice(), &COUNTERS, &FIRSTS, &WEIGHTED, &ADDED].concat().join(", ");
     if step != Resolution::Minute {
         return format!("first_minute, last_minute, {stored}");
@@ -253,13 +253,13 @@ fn span_columns(step: Resolution) -> String {
 }
 
 /// By its node, and not through the keys of everybody's series: hence the sum.
-pub(super) fn series_of_node(dialect: Dialect) -> String {
+pub(in crate::store) fn series_of_node(dialect: Dialect) -> String {
     dialect.finish("SELECT id FROM series WHERE node = $1 AND id + 0 > $2 ORDER BY id + 0 LIMIT $3".to_owned())
 }
 
 /// Sums one hour or day, which is $1, of the series of node $2 behind $3 up to $4, and replaces what
 /// was there; or, where some of its parts are expired, leaves it.
-pub(super) fn roll_up(dialect: Dialect, level: Level, subject: Subject, is_whole: bool) -> String {
+pub(in crate::store) fn roll_up(dialect: Dialect, level: Level, subject: Subject, is_whole: bool) -> String {
     let (name, key, factor) = (subject.name(), level.target().as_str(), level.factor());
     let counted = [subject.counters(), &WEIGHTED, subject.highest()].concat();
     let weighted = WEIGHTED.map(|column| format!("sum({column})")).join(", ");
@@ -289,7 +289,7 @@ pub(super) fn roll_up(dialect: Dialect, level: Level, subject: Subject, is_whole
 }
 
 /// The spans that an hour or day, which is $1, of node $2 is made of, in order.
-pub(super) fn node_parts(dialect: Dialect, level: Level) -> String {
+pub(in crate::store) fn node_parts(dialect: Dialect, level: Level) -> String {
     let (source, factor) = (level.source(), level.factor());
     dialect.finish(format!(
         "WITH RECURSIVE {parts} SELECT $1 AS at, {columns} FROM parts {rows} ORDER BY first_minute",
@@ -300,7 +300,7 @@ pub(super) fn node_parts(dialect: Dialect, level: Level) -> String {
 }
 
 /// Writes the span of a host; or, where some of its parts are expired, leaves what is there.
-pub(super) fn replace_span(dialect: Dialect, level: Level, columns: &[&str], is_whole: bool) -> String {
+pub(in crate::store) fn replace_span(dialect: Dialect, level: Level, columns: &[&str], is_whole: bool) -> String {
     let key = level.target().as_str();
     let values = (1..=columns.len() + 2).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
     let replaced = columns.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>().join(", ");
@@ -312,7 +312,7 @@ pub(super) fn replace_span(dialect: Dialect, level: Level, columns: &[&str], is_
 }
 
 /// The first and the last step in which a table of these has rows: an answer is never longer.
-pub(super) fn ends(table: &str, step: Resolution) -> String {
+pub(in crate::store) fn ends(table: &str, step: Resolution) -> String {
     let parts = Resolution::ALL.into_iter().filter(|part| *part <= step).map(|part| {
         let (key, factor) = (part.as_str(), step.minutes() / part.minutes());
         // Two sub-selects, because SQLite answers each from an end of the key.
@@ -325,7 +325,7 @@ pub(super) fn ends(table: &str, step: Resolution) -> String {
 }
 
 /// The oldest hour (or, where no hour is due, day) before $1 (before $2) that is marked.
-pub(super) fn next_mark(dialect: Dialect, level: Level) -> String {
+pub(in crate::store) fn next_mark(dialect: Dialect, level: Level) -> String {
     let (marks, key, oldest) = (level.marks(), level.target().as_str(), level.oldest());
     dialect.finish(format!(
         "SELECT {key} AS at, node, done, {key} >= (SELECT {oldest} FROM meta WHERE id = 1) AS is_whole \
@@ -334,11 +334,11 @@ pub(super) fn next_mark(dialect: Dialect, level: Level) -> String {
 }
 
 /// Tables without their steps.
-pub(super) const SUBJECTS: [&str; 3] = ["pipeline", "component", "node"];
+pub(in crate::store) const SUBJECTS: [&str; 3] = ["pipeline", "component", "node"];
 
 /// Notes from where on all minutes (hours) of an hour (day) are kept, when those before $1 go. What is
 /// marked is still to be summed, and keeps what is behind it, too.
-pub(super) fn oldest_whole(dialect: Dialect, level: Level) -> String {
+pub(in crate::store) fn oldest_whole(dialect: Dialect, level: Level) -> String {
     let (oldest, marks, key, factor) = (level.oldest(), level.marks(), level.target().as_str(), level.factor());
     let least = if dialect == Dialect::Postgres { "least" } else { "min" };
     let end = format!("($1 + {factor} - 1) / {factor}");
@@ -347,14 +347,14 @@ pub(super) fn oldest_whole(dialect: Dialect, level: Level) -> String {
 }
 
 /// Removes up to $2 minutes (hours) before $1 that are not needed for a sum any more.
-pub(super) fn delete_parts(dialect: Dialect, level: Level, subject: &str) -> String {
+pub(in crate::store) fn delete_parts(dialect: Dialect, level: Level, subject: &str) -> String {
     let (key, oldest, factor) = (level.source().as_str(), level.oldest(), level.factor());
     let summed = format!("{key} < (SELECT {oldest} FROM meta WHERE id = 1) * {factor}");
     delete_oldest(dialect, &format!("{subject}_{key}s"), key, subject, &summed)
 }
 
 /// Removes up to $2 days before $1.
-pub(super) fn delete_days(dialect: Dialect, subject: &str) -> String {
+pub(in crate::store) fn delete_days(dialect: Dialect, subject: &str) -> String {
     delete_oldest(dialect, &format!("{subject}_days"), "day", subject, "1 = 1")
 }
 

@@ -4,15 +4,15 @@
 //! changes meanwhile, and nothing waits for long. It takes the mark away with the sums that it
 //! writes, or notes in it how far it is.
 
-use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
-use diesel::{OptionalExtension, QueryableByName, sql_query};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel::sql_types::{BigInt, Bool, Double, Nullable};
+use diesel::{OptionalExtension, QueryResult, QueryableByName, sql_query};
 
-use crate::store::history::{
-    Dialect, Subject, next_mark, node_parts, replace_span, roll_up as roll_up_series, series_of_node,
-};
+use super::backend::{Connection, DIALECT, RunQueryDsl, saturating};
 use crate::store::host_aggregate::{Value, merge_host_aggregates};
 use crate::store::level::Level;
+use crate::store::sql::history::{
+    Dialect, Subject, next_mark, node_parts, replace_span, roll_up as roll_up_series, series_of_node,
+};
 use crate::store::{HostAggregate, StoreError};
 
 /// An hour or a day of a node that is to be summed.
@@ -36,28 +36,8 @@ struct SeriesKey {
     id: i64,
 }
 
-/// See [`crate::store::Store::roll_up`]. Fails if `writer` is not the connection that may write any more.
-pub(super) async fn roll_up(
-    connection: &mut AsyncPgConnection,
-    hours_before: i64,
-    limit: u32,
-    writer: &str,
-) -> Result<u64, StoreError> {
-    connection
-        .transaction(async |connection: &mut AsyncPgConnection| {
-            let summed = roll_up_some(connection, hours_before, i64::from(limit)).await?;
-            // Last, as everywhere; see `commit`.
-            let own = sql_query("SELECT id FROM meta WHERE id = 1 AND writer = $1 FOR SHARE")
-                .bind::<Text, _>(writer)
-                .get_result::<SeriesKey>(connection)
-                .await
-                .optional()?;
-            if own.is_some() { Ok(summed) } else { Err(StoreError::Superseded) }
-        })
-        .await
-}
-
-async fn roll_up_some(connection: &mut AsyncPgConnection, hours_before: i64, limit: i64) -> Result<u64, StoreError> {
+/// See [`crate::store::MaintenanceStore::roll_up`]. The caller has begun the transaction.
+pub(super) async fn roll_up(connection: &mut Connection, hours_before: i64, limit: i64) -> Result<u64, StoreError> {
     let mut left = limit;
     while left > 0 {
         let Some((level, mark)) = due(connection, hours_before).await? else { break };
@@ -67,9 +47,9 @@ async fn roll_up_some(connection: &mut AsyncPgConnection, hours_before: i64, lim
 }
 
 /// The next hour, or when there is none the next day: its hours are all summed then.
-async fn due(connection: &mut AsyncPgConnection, hours_before: i64) -> Result<Option<(Level, Mark)>, StoreError> {
+async fn due(connection: &mut Connection, hours_before: i64) -> Result<Option<(Level, Mark)>, StoreError> {
     for (level, before) in [(Level::Hours, hours_before), (Level::Days, hours_before.div_euclid(24))] {
-        let next = sql_query(next_mark(Dialect::Postgres, level)).bind::<BigInt, _>(before);
+        let next = sql_query(next_mark(DIALECT, level)).bind::<BigInt, _>(before);
         if let Some(mark) = next.get_result(connection).await.optional()? {
             return Ok(Some((level, mark)));
         }
@@ -78,8 +58,8 @@ async fn due(connection: &mut AsyncPgConnection, hours_before: i64) -> Result<Op
 }
 
 /// Sums up to `limit` series of a mark, with the first of them the host. Returns how many, at least 1.
-async fn sum(connection: &mut AsyncPgConnection, level: Level, mark: &Mark, limit: i64) -> Result<i64, StoreError> {
-    let series: Vec<SeriesKey> = sql_query(series_of_node(Dialect::Postgres))
+async fn sum(connection: &mut Connection, level: Level, mark: &Mark, limit: i64) -> Result<i64, StoreError> {
+    let series: Vec<SeriesKey> = sql_query(series_of_node(DIALECT))
         .bind::<BigInt, _>(mark.node)
         .bind::<BigInt, _>(mark.done)
         .bind::<BigInt, _>(limit)
@@ -90,13 +70,11 @@ async fn sum(connection: &mut AsyncPgConnection, level: Level, mark: &Mark, limi
     }
     if let Some(last) = series.last().map(|series| series.id) {
         for subject in [Subject::Pipeline, Subject::Component] {
-            sql_query(roll_up_series(Dialect::Postgres, level, subject, mark.is_whole))
-                .bind::<BigInt, _>(mark.at)
-                .bind::<BigInt, _>(mark.node)
-                .bind::<BigInt, _>(mark.done)
-                .bind::<BigInt, _>(last)
-                .execute(connection)
-                .await?;
+            let keys = (mark.done, last);
+            if let Err(error) = sum_series(connection, DIALECT, level, subject, mark, keys).await {
+                let Some(dialect) = saturating(&error) else { return Err(error.into()) };
+                sum_series(connection, dialect, level, subject, mark, keys).await?;
+            }
         }
     }
     let count = i64::try_from(series.len()).unwrap_or(i64::MAX);
@@ -107,19 +85,37 @@ async fn sum(connection: &mut AsyncPgConnection, level: Level, mark: &Mark, limi
         format!("UPDATE {marks} SET done = $3 WHERE {key} = $1 AND node = $2")
     };
     let done = series.last().map_or(mark.done, |series| series.id);
-    let query = sql_query(sql).bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
+    let query = sql_query(DIALECT.finish(sql)).bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
     query.bind::<BigInt, _>(done).execute(connection).await?;
     Ok(count.max(1))
 }
 
-async fn sum_host(connection: &mut AsyncPgConnection, level: Level, mark: &Mark) -> Result<(), StoreError> {
-    let parts = sql_query(node_parts(Dialect::Postgres, level))
+/// Sums series after one key up to another.
+async fn sum_series(
+    connection: &mut Connection,
+    dialect: Dialect,
+    level: Level,
+    subject: Subject,
+    mark: &Mark,
+    (after, last): (i64, i64),
+) -> QueryResult<usize> {
+    sql_query(roll_up_series(dialect, level, subject, mark.is_whole))
+        .bind::<BigInt, _>(mark.at)
+        .bind::<BigInt, _>(mark.node)
+        .bind::<BigInt, _>(after)
+        .bind::<BigInt, _>(last)
+        .execute(connection)
+        .await
+}
+
+async fn sum_host(connection: &mut Connection, level: Level, mark: &Mark) -> Result<(), StoreError> {
+    let parts = sql_query(node_parts(DIALECT, level))
         .bind::<BigInt, _>(mark.at)
         .bind::<BigInt, _>(mark.node)
         .load::<HostAggregate>(connection)
         .await?;
     for span in merge_host_aggregates(parts) {
-        let sql = replace_span(Dialect::Postgres, level, &HostAggregate::columns(), mark.is_whole);
+        let sql = replace_span(DIALECT, level, &HostAggregate::columns(), mark.is_whole);
         let mut query = sql_query(sql).into_boxed().bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
         for value in span.values() {
             query = match value {

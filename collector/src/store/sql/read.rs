@@ -1,27 +1,31 @@
 //! The queries of the API.
 //!
-//! Names sort by their bytes, as on SQLite, whatever the locale of the server is.
+//! Names sort by their bytes on both, whatever the locale of a server is.
 
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use systole_shared::events::EventType;
 
-use super::access::feed_position;
-use super::rows::storable;
+use super::backend::{Backend, Connection, MAX_VALUES, RunQueryDsl, storable};
 use crate::store::convert::*;
 use crate::store::schema::*;
 use crate::store::*;
 
-pub(super) async fn list_nodes(
-    connection: &mut AsyncPgConnection,
-    query: &NodeQuery,
-) -> Result<Vec<NodeView>, StoreError> {
+pub(super) async fn feed_position(connection: &mut Connection) -> Result<FeedPosition, StoreError> {
+    let (epoch, head, log, event): (String, i64, i64, i64) = meta::table
+        .find(1)
+        .select((meta::epoch, meta::head_seq, meta::oldest_log, meta::oldest_event))
+        .first(connection)
+        .await?;
+    let oldest = Oldest { log: unsigned(log), event: unsigned(event) };
+    Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest })
+}
+
+pub(super) async fn list_nodes(connection: &mut Connection, query: &NodeQuery) -> Result<Vec<NodeView>, StoreError> {
     let mut select = nodes::table
         .select(NodeColumns::as_select())
         .order((nodes::name, nodes::id))
         .limit(query.limit)
-        .into_boxed::<Pg>();
+        .into_boxed::<Backend>();
     if let Some(environments) = &query.environments {
         select = select.filter(nodes::environment.eq_any(keys(environments)));
     }
@@ -36,19 +40,21 @@ pub(super) async fn list_nodes(
         select = select.filter(nodes::name.gt(name.clone()).or(nodes::name.eq(name).and(nodes::id.gt(*key))));
     }
     let rows: Vec<NodeColumns> = select.load(connection).await?;
-    let statuses: Vec<StatusColumns> = status_join!()
-        .filter(pipeline_status::node.eq_any(rows.iter().map(|row| row.id).collect::<Vec<_>>()))
-        .filter(pipeline_status::present.eq(1))
-        .order((pipeline_status::node, pipelines::slug))
-        .load(connection)
-        .await?;
+    let keys: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let mut statuses = Vec::new();
+    for nodes in keys.chunks(MAX_VALUES) {
+        let of_nodes: Vec<StatusColumns> = status_join!()
+            .filter(pipeline_status::node.eq_any(nodes))
+            .filter(pipeline_status::present.eq(1))
+            .order((pipeline_status::node, pipelines::slug))
+            .load(connection)
+            .await?;
+        statuses.extend(of_nodes);
+    }
     Ok(with_pipelines(rows, status_views(statuses)))
 }
 
-pub(super) async fn node_gaps(
-    connection: &mut AsyncPgConnection,
-    node: NodeKey,
-) -> Result<Vec<NodeGapRow>, StoreError> {
+pub(super) async fn node_gaps(connection: &mut Connection, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
     Ok(node_gaps::table
         .filter(node_gaps::node.eq(node.0))
         .order(node_gaps::recorded_at.desc())
@@ -58,15 +64,34 @@ pub(super) async fn node_gaps(
         .await?)
 }
 
+pub(super) async fn find_pipelines(
+    connection: &mut Connection,
+    environments: Option<&[EnvironmentKey]>,
+    id: &str,
+) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
+    let mut select = pipelines::table
+        .select((pipelines::id, pipelines::environment))
+        .filter(pipelines::slug.eq(storable(id).into_owned()))
+        .order(pipelines::environment)
+        .into_boxed::<Backend>();
+    // The index begins with the environment, so each environment is named also when all are meant.
+    select = match environments {
+        Some(environments) => select.filter(pipelines::environment.eq_any(keys(environments))),
+        None => select.filter(pipelines::environment.eq_any(environments::table.select(environments::id))),
+    };
+    let found: Vec<(i64, i64)> = select.load(connection).await?;
+    Ok(found.into_iter().map(|(key, environment)| (PipelineKey(key), EnvironmentKey(environment))).collect())
+}
+
 pub(super) async fn list_pipelines(
-    connection: &mut AsyncPgConnection,
+    connection: &mut Connection,
     query: &PipelineQuery,
 ) -> Result<Vec<PipelineView>, StoreError> {
     let mut select = pipelines::table
         .select(PipelineRow::as_select())
         .order((pipelines::slug, pipelines::id))
         .limit(query.limit)
-        .into_boxed::<Pg>();
+        .into_boxed::<Backend>();
     if let Some(environments) = &query.environments {
         select = select.filter(pipelines::environment.eq_any(keys(environments)));
     }
@@ -89,16 +114,20 @@ pub(super) async fn list_pipelines(
 }
 
 pub(super) async fn list_status_changes(
-    connection: &mut AsyncPgConnection,
+    connection: &mut Connection,
     query: &StatusChangeQuery,
 ) -> Result<Vec<StoredEvent>, StoreError> {
+    let (lowest, highest) = query.order.bounds(query.after);
     let mut select = events::table
         .select(EventRow::as_select())
         .filter(events::kind.eq(EventType::StatusChange.as_str()))
-        .filter(events::seq.gt(query.after))
-        .order(events::seq)
+        .filter(events::seq.between(lowest, highest))
         .limit(query.limit)
-        .into_boxed::<Pg>();
+        .into_boxed::<Backend>();
+    select = match query.order {
+        ListOrder::OldestFirst => select.order(events::seq),
+        ListOrder::NewestFirst => select.order(events::seq.desc()),
+    };
     if let Some(environments) = &query.environments {
         select = select.filter(events::environment.eq_any(keys(environments)));
     }
@@ -117,18 +146,12 @@ pub(super) async fn list_status_changes(
     Ok(status_change_events(select.load(connection).await?))
 }
 
+/// See [`crate::store::MinuteStore::snapshot`]. The caller has begun the transaction.
 pub(super) async fn snapshot(
-    connection: &mut AsyncPgConnection,
+    connection: &mut Connection,
     environments: Option<Vec<EnvironmentKey>>,
 ) -> Result<StateSnapshot, StoreError> {
+    let watermark = feed_position(connection).await?.head;
     let query = NodeQuery { environments, limit: i64::MAX, ..NodeQuery::default() };
-    connection
-        .build_transaction()
-        .read_only()
-        .repeatable_read()
-        .run(async |connection: &mut AsyncPgConnection| {
-            let watermark = feed_position(connection).await?.head;
-            Ok(StateSnapshot { watermark, nodes: list_nodes(connection, &query).await? })
-        })
-        .await
+    Ok(StateSnapshot { watermark, nodes: list_nodes(connection, &query).await? })
 }
