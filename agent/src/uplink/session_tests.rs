@@ -271,7 +271,7 @@ async fn answers_of_something_else_cost_no_report() {
 }
 
 #[tokio::test]
-async fn tries_of_an_outage_send_less_and_less_so_that_the_spool_can_merge_the_rest() {
+async fn failed_requests_halve_their_size() {
     let mut failures = 8;
     let answer = move |seqs: &[u64]| {
         if failures == 0 {
