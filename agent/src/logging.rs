@@ -153,19 +153,19 @@ mod tests {
     #[test]
     fn full_log_pipe_blocks_nothing_and_reports_the_loss() {
         let line = format!("{}\n", "x".repeat(1_000));
-        let told = flooded(LogFormat::Text, &line).find(|line| line.contains("lines of this log were dropped"));
-        assert!(told.is_some());
+        let notice = flooded(LogFormat::Text, &line).find(|line| line.contains("lines of this log were dropped"));
+        assert!(notice.is_some());
     }
 
     #[test]
     fn json_log_reports_its_loss_in_json() {
         let line = format!("{{\"message\":\"{}\"}}\n", "x".repeat(1_000));
-        let told = flooded(LogFormat::Json, &line)
+        let notice = flooded(LogFormat::Json, &line)
             .map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap())
             .find(|line| line["dropped"].as_u64().is_some_and(|dropped| dropped > 0));
-        let told = told.unwrap();
-        assert_eq!(told["level"], "WARN");
-        assert!(chrono::DateTime::parse_from_rfc3339(told["timestamp"].as_str().unwrap()).is_ok());
+        let notice = notice.unwrap();
+        assert_eq!(notice["level"], "WARN");
+        assert!(chrono::DateTime::parse_from_rfc3339(notice["timestamp"].as_str().unwrap()).is_ok());
     }
 
     #[test]

@@ -8,9 +8,9 @@ use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
 
 /// A counter since the agent's start.
 #[derive(Debug, Default)]
-pub(crate) struct SelfCounter(AtomicU64);
+pub(crate) struct AgentCounter(AtomicU64);
 
-impl SelfCounter {
+impl AgentCounter {
     /// Counts `more`.
     pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
@@ -78,23 +78,23 @@ pub(crate) struct AgentCounters {
     /// What is wrong with the configuration file, while the last valid one is in force.
     pub(crate) config_error: SelfNote,
     /// Reports that were dropped.
-    pub(crate) lost_reports: SelfCounter,
+    pub(crate) lost_reports: AgentCounter,
     /// Log lines that were dropped.
-    pub(crate) lost_log_lines: SelfCounter,
+    pub(crate) lost_log_lines: AgentCounter,
     /// Items that the collector refused or that were over a limit.
-    pub(crate) refused_items: SelfCounter,
+    pub(crate) refused_items: AgentCounter,
     /// Requests that failed.
-    pub(crate) send_errors: SelfCounter,
+    pub(crate) send_errors: AgentCounter,
     /// Scrapes that failed.
-    pub(crate) scrape_errors: SelfCounter,
+    pub(crate) scrape_errors: AgentCounter,
     /// Invalid lines of metrics endpoints.
-    pub(crate) garbage_metric_lines: SelfCounter,
+    pub(crate) garbage_metric_lines: AgentCounter,
     /// How often the collector answered again after it had not.
-    pub(crate) reconnects: SelfCounter,
+    pub(crate) reconnects: AgentCounter,
     /// Bytes of requests' bodies, as they went over the wire.
-    pub(crate) sent_bytes: SelfCounter,
+    pub(crate) sent_bytes: AgentCounter,
     /// Reports that the collector has committed.
-    pub(crate) committed_reports: SelfCounter,
+    pub(crate) committed_reports: AgentCounter,
     /// Reports made: the scrapes they waited for, and the reading of the host.
     pub(crate) reports: AgentTimer,
     /// Scrapes that were answered.

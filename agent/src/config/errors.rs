@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One error: where it is, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mistake {
+pub(crate) struct ConfigError {
     /// The key, flag or variable, such as `pipeline "orders": metrics_url`.
     pub(crate) key: String,
     /// What is wrong with it, and what would be right.
@@ -13,12 +13,12 @@ pub(crate) struct Mistake {
 
 /// Every error of a configuration, in the order in which they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ConfigErrors(Vec<Mistake>);
+pub(crate) struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
     /// Notes a error.
     pub(crate) fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
-        self.0.push(Mistake { key: key.into(), what: what.into() });
+        self.0.push(ConfigError { key: key.into(), what: what.into() });
     }
 
     /// Takes over the errors of a part.
@@ -36,7 +36,7 @@ impl ConfigErrors {
 impl ConfigErrors {
     /// The keys, for tests.
     pub(crate) fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|mistake| mistake.key.as_str()).collect()
+        self.0.iter().map(|error| error.key.as_str()).collect()
     }
 }
 
@@ -44,8 +44,8 @@ impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         write!(f, "the configuration has {count} error{}:", if count == 1 { "" } else { "s" })?;
-        for mistake in &self.0 {
-            write!(f, "\n  {}: {}", mistake.key, mistake.what)?;
+        for error in &self.0 {
+            write!(f, "\n  {}: {}", error.key, error.what)?;
         }
         Ok(())
     }

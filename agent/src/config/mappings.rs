@@ -50,7 +50,7 @@ pub(crate) fn built_in() -> impl Iterator<Item = Mapping> {
     BUILT_IN.into_iter().map(|(name, table)| {
         let table = table.parse().expect("the built-in tables are TOML");
         let mut errors = ConfigErrors::default();
-        read_one(name, table, &mut errors).expect("the built-in tables have no mistakes")
+        read_one(name, table, &mut errors).expect("the built-in tables are valid")
     })
 }
 

@@ -125,7 +125,7 @@ impl LogBuffer {
 
     /// Lines that were estimated since the last time, when it is time to log them.
     pub(crate) fn take_estimated(&mut self, now: Instant) -> Option<u64> {
-        let is_due = self.estimate_logged_at.is_none_or(|told| now >= told + LOG_ESTIMATE_EVERY);
+        let is_due = self.estimate_logged_at.is_none_or(|logged| now >= logged + LOG_ESTIMATE_EVERY);
         if self.estimated == 0 || !is_due {
             return None;
         }

@@ -56,7 +56,7 @@ pub(super) struct LogFiles {
     files: Vec<LogFile>,
     next_look: Option<Instant>,
     /// Paths and patterns with a fault that is logged; it is logged again after it was fixed.
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
     /// Rotated files of earlier runs of the agent were searched.
     has_searched: bool,
     /// The names that each pattern had at its last full search.
@@ -127,10 +127,10 @@ impl LogFiles {
     }
 
     /// Tells what is new of the troubles.
-    fn tell(&mut self, troubles: &Troubles) {
-        self.told.retain(|told| troubles.contains_key(told));
+    fn report(&mut self, troubles: &Troubles) {
+        self.reported.retain(|told| troubles.contains_key(told));
         for (what, trouble) in troubles {
-            if self.told.insert(what.clone()) {
+            if self.reported.insert(what.clone()) {
                 tracing::warn!(log_files = what, trouble, "cannot follow log files; retrying");
             }
         }

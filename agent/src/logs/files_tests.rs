@@ -277,7 +277,7 @@ fn non_files_and_surplus_files_are_skipped() {
     std::os::unix::fs::symlink("nowhere", fixture.path("dangling.log")).unwrap();
     (0..MAX_FILES + 5).for_each(|number| fixture.write(&format!("{number}.log"), "x\n"));
     assert_eq!(fixture.polled().len(), MAX_FILES);
-    assert_eq!(fixture.files.told.len(), 1, "{:?}", fixture.files.told);
+    assert_eq!(fixture.files.reported.len(), 1, "{:?}", fixture.files.reported);
     fixture.poll();
     assert_eq!(fixture.files.files.len(), MAX_FILES);
 }

@@ -1,4 +1,4 @@
-//! The whole meter against a naive model that knows the truth: a process that counts, is restarted,
+//! The whole tracker against a naive model that knows the truth: a process that counts, is restarted,
 //! drops or expires series and takes them up again, and is scraped, or not, by one run of the agent
 //! after another.
 

@@ -27,7 +27,7 @@ fn component<'m>(counted: &'m ReportDeltas, id: &str) -> &'m ComponentReport<'st
 }
 
 /// Events in and out, errors, discarded.
-fn figures(sample: Option<&PipelineSample>) -> [i64; 4] {
+fn totals(sample: Option<&PipelineSample>) -> [i64; 4] {
     let sample = sample.unwrap();
     [sample.events_in, sample.events_out, sample.errors, sample.discarded].map(|count| count.get().unwrap())
 }
@@ -51,11 +51,11 @@ const FLUENTBIT_V1: &str = include_str!("../../testdata/fluentbit/v1.txt");
 fn otelcol_counts_receivers_in_and_exporters_out() {
     let [first, second] = reports(&built_in("otelcol"), OTELCOL);
     let sent = 49_000 + 49_000 + 15_600 + 80_100;
-    assert_eq!(figures(first.sample.as_ref()), [32_000 + 20_000 + 15_600 + 80_100, sent, 0, 0]);
+    assert_eq!(totals(first.sample.as_ref()), [32_000 + 20_000 + 15_600 + 80_100, sent, 0, 0]);
     // In the 30 s between: 75 spans refused by receiver and memory limiter, 25 not sent, 40 log
     // records that the queue had no room for.
     assert_eq!(
-        figures(second.sample.as_ref()),
+        totals(second.sample.as_ref()),
         [14_500 + 10_040 + 3_600 + 38_125 + 75, 23_000 + 23_040 + 3_600 + 38_100, 75 + 75 + 25, 25 + 40]
     );
     assert_eq!(events(component(&second, "receiver/otlp")), [10_040 + 38_200, 48_165, 75, 0]);
@@ -97,7 +97,7 @@ fn names_with_units_read_as_those_without() {
 #[test]
 fn old_otelcol_is_supported() {
     let [report] = reports(&built_in("otelcol"), [OTELCOL_OLD]);
-    assert_eq!(figures(report.sample.as_ref()), [1_487_555, 1_482_940, 1_024 + 1_024 + 3_072, 7 + 3_072 + 512]);
+    assert_eq!(totals(report.sample.as_ref()), [1_487_555, 1_482_940, 1_024 + 1_024 + 3_072, 7 + 3_072 + 512]);
     let limiter = component(&report, "processor/memory_limiter");
     assert_eq!(events(limiter), [1_486_524 + 1_024 + 7, 1_486_524, 1_024, 7]);
     for body in [OTELCOL_OLD, OTELCOL[0]] {
@@ -108,8 +108,8 @@ fn old_otelcol_is_supported() {
 #[test]
 fn fluentbit_counts_inputs_in_and_outputs_out() {
     let [first, second] = reports(&built_in("fluentbit"), FLUENTBIT);
-    assert_eq!(figures(first.sample.as_ref()), [13_026, 13_016, 2, 10]);
-    assert_eq!(figures(second.sample.as_ref()), [310, 210, 1 + 4 + 1, 2 + 15 + 85]);
+    assert_eq!(totals(first.sample.as_ref()), [13_026, 13_016, 2, 10]);
+    assert_eq!(totals(second.sample.as_ref()), [310, 210, 1 + 4 + 1, 2 + 15 + 85]);
     let sample = second.sample.as_ref().unwrap();
     assert_eq!((sample.bytes_in, sample.bytes_out), (Count::new(61_500), Count::new(41_500)));
     assert_eq!(component(&second, "input/tail.0").buffer_bytes, Some(Count::new(16_448)));
@@ -123,7 +123,7 @@ fn fluentbit_counts_inputs_in_and_outputs_out() {
 #[test]
 fn old_fluentbit_interface_is_supported() {
     let [report] = reports(&built_in("fluentbit"), [FLUENTBIT_V1]);
-    assert_eq!(figures(report.sample.as_ref()), [510, 506, 0, 4]);
+    assert_eq!(totals(report.sample.as_ref()), [510, 506, 0, 4]);
     for (body, expected) in
         [(FLUENTBIT_V1, (Some(184.0), Some(1_667_783_454.0))), (FLUENTBIT[0], (Some(1189.0), Some(1_761_553_217.0)))]
     {

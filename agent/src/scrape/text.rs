@@ -30,7 +30,7 @@ pub(crate) struct Labels<'a>(&'a str);
 /// come at once, costs no memory.
 #[derive(Debug, Default)]
 pub(crate) struct TextReader {
-    /// The beginning of a line whose end has not come yet; one byte more than a line may have tells
+    /// The beginning of a line whose end has not come yet; one byte more than a line may have shows
     /// that it is too long.
     begun: Vec<u8>,
     garbage: u64,

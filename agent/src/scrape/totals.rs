@@ -199,7 +199,7 @@ impl Totals {
 
     /// The mean over components, each weighted by the events it took in; unweighted when none did.
     fn latency_ms(&self) -> Option<f64> {
-        let told: Vec<(f64, f64)> = self
+        let latencies: Vec<(f64, f64)> = self
             .counted()
             .filter_map(|component| {
                 let events = component.deltas.received_events.or(component.deltas.sent_events).unwrap_or(0);
@@ -207,16 +207,16 @@ impl Totals {
                 component.gauges.latency_seconds.map(|seconds| (seconds, events as f64))
             })
             .collect();
-        if told.is_empty() {
+        if latencies.is_empty() {
             return None;
         }
-        let weight: f64 = told.iter().map(|(_, events)| events).sum();
+        let weight: f64 = latencies.iter().map(|(_, events)| events).sum();
         let seconds = if weight > 0.0 {
-            told.iter().map(|(seconds, events)| seconds * events).sum::<f64>() / weight
+            latencies.iter().map(|(seconds, events)| seconds * events).sum::<f64>() / weight
         } else {
             #[expect(clippy::cast_precision_loss, reason = "a handful of components")]
-            let count = told.len() as f64;
-            told.iter().map(|(seconds, _)| seconds).sum::<f64>() / count
+            let count = latencies.len() as f64;
+            latencies.iter().map(|(seconds, _)| seconds).sum::<f64>() / count
         };
         Some(seconds * 1_000.0)
     }

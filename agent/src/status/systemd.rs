@@ -151,7 +151,7 @@ mod tests {
         Arc::new(ServiceManager { socket: Some(connect(path).unwrap()), watchdog })
     }
 
-    fn heard(socket: &UnixDatagram) -> String {
+    fn received(socket: &UnixDatagram) -> String {
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..length]).into_owned()
@@ -168,7 +168,7 @@ mod tests {
             timeout(Duration::from_secs(16), watchdog.next_ping()).await.unwrap();
             assert!(systemd.recv(&mut [0]).is_err(), "not fed yet");
             watchdog.ping();
-            assert_eq!(heard(&systemd), "WATCHDOG=1");
+            assert_eq!(received(&systemd), "WATCHDOG=1");
         }
     }
 
@@ -179,8 +179,8 @@ mod tests {
         let systemd = UnixDatagram::bind_addr(&address).unwrap();
         let manager = manager_at(format!("@{name}").as_bytes(), None);
         manager.reloading();
-        let last_line = heard(&systemd);
-        let at = last_line.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+        let sent = received(&systemd);
+        let at = sent.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
         assert!(at.parse::<u64>().unwrap() > 0);
         for _ in 0..10_000 {
             manager.status("not read");

@@ -67,7 +67,7 @@ impl PipelineManager {
     }
 
     /// Makes the pipelines those of `configs`. Those that are as before are not touched, unless the
-    /// file of one has changed (`touched`), or an operator insists on another try.
+    /// file of one has changed (`touched`), or an operator asks for another try.
     pub(crate) fn apply(&mut self, configs: Vec<PipelineConfig>, touched: &BTreeSet<PipelineId>, force: bool) {
         self.wanted = configs.into_iter().map(Arc::new).collect();
         let kinds: BTreeMap<_, _> = self.wanted.iter().map(|config| (&config.id, config.is_supervised())).collect();

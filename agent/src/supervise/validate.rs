@@ -15,7 +15,7 @@ use super::{process, text};
 /// How long the answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Of what the validation said, this many bytes go into the reason: what follows it must have room as well.
+/// Of the output of the validation, so many bytes go into the reason: the rest of it needs room as well.
 const SAID_BYTES: usize = 600;
 
 /// Of each stream the last so many bytes are checked, twice as many held.
@@ -35,7 +35,7 @@ impl Drop for Group {
     }
 }
 
-/// Asks; `Err` is the reason why not.
+/// Runs the validation; `Err` is the reason of a failure.
 pub(super) async fn validate(revision: &Revision, copy: &ConfigCopy) -> Result<(), String> {
     let Some(judge) = revision.validation(copy) else { return Ok(()) };
     let name = judge.program.clone();
@@ -53,7 +53,7 @@ pub(super) async fn validate(revision: &Revision, copy: &ConfigCopy) -> Result<(
     }
     let said = if stderr.iter().all(u8::is_ascii_whitespace) { stdout } else { stderr };
     let mut said = String::from_utf8_lossy(&said).into_owned();
-    // The operator knows nothing of the agent's copy.
+    // The operator does not know the agent's copy.
     if let (Some(copy), Some(source)) = (copy.path(), revision.source()) {
         said = said.replace(&*copy.to_string_lossy(), &source.to_string_lossy());
     }

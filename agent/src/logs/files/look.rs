@@ -122,7 +122,7 @@ impl LogFiles {
             .note_present(|identity, _| present.contains(&identity.inode()) && !followed.contains(&identity.inode()));
         self.idle.retain(|inode, _| present.contains(inode));
         self.copies.retain(|inode, _| present.contains(inode));
-        self.tell(&look.troubles);
+        self.report(&look.troubles);
     }
 
     /// The files of all patterns, each once.

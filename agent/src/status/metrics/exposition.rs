@@ -60,7 +60,7 @@ fn vectorflow(page: &mut Page, monitor: &Monitor) {
         counters.acks.last().as_secs_f64(),
     );
     page.single("vf_agent_pipelines_running", Gauge, "Pipelines that are running.", running(monitor));
-    page.single("vf_agent_uptime_seconds", Gauge, "Since the agent's start.", uptime(monitor));
+    page.single("vf_agent_uptime_seconds", Gauge, "Seconds since the agent's start.", uptime(monitor));
 }
 
 fn agent(page: &mut Page, monitor: &Monitor) {
@@ -70,7 +70,7 @@ fn agent(page: &mut Page, monitor: &Monitor) {
     let commit = BUILD.commit.unwrap_or("unknown");
     let labels = [("version", BUILD.version), ("commit", commit), ("target", BUILD.target), ("rustc", BUILD.rustc)];
     page.sample(name, &labels, 1);
-    page.single("systole_agent_uptime_seconds", Gauge, "Since the agent's start.", uptime(monitor));
+    page.single("systole_agent_uptime_seconds", Gauge, "Seconds since the agent's start.", uptime(monitor));
     let ready = u8::from(monitor.readiness() == Readiness::Ready);
     page.single("systole_agent_ready", Gauge, "Whether the agent makes reports.", ready);
     timer(page, "systole_agent_report_duration_seconds", "Duration of making a report.", &counters.reports);

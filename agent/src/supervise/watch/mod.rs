@@ -99,7 +99,7 @@ fn unit_of(pipeline: &Pipeline) -> Option<String> {
 
 impl Pipeline {
     /// Before a watched pipeline is scraped: is its process the one that is known? What another one
-    /// says must not be counted against this one's figures. False if it is gone and no other is known.
+    /// counts must not be compared with this one's values. False if it is gone and no other is known.
     pub(super) fn may_be_scraped(&self) -> bool {
         poll_pid_file(self);
         self.watched_process().is_none_or(|known| known.is_alive())

@@ -137,10 +137,10 @@ impl ProcessTracker {
                 if let Some(process) = process.filter(|process| !self.last.is_some_and(|last| last.is_same(*process))) {
                     transition.is_another = true;
                     if self.last.is_some() {
-                        let told = started_again.saturating_sub(self.started_again);
-                        transition.restarts = told.max(1);
+                        let restarts = started_again.saturating_sub(self.started_again);
+                        transition.restarts = restarts.max(1);
                         transition.is_after_crash =
-                            told > 0 && matches!(self.observation, Some(Observation::Running { .. }));
+                            restarts > 0 && matches!(self.observation, Some(Observation::Running { .. }));
                     }
                     self.last = Some(process);
                     self.started_at = process.started_at(now);
