@@ -90,7 +90,7 @@ pub(crate) async fn list_pipeline_minutes(
     let node = node.key(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
     let minutes = app.timeseries.pipeline_minutes(pipeline.key, node, page.range).await?;
-    let items = minutes.iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
+    let items = minutes.into_iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
     list.history("pipeline", &History::new(&page, items))
 }
 
