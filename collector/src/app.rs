@@ -15,10 +15,9 @@ use crate::http;
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::state::IngestState;
-use crate::store::disk;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Access, Store, StoreError, disk, private};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::liveness::Liveness;
@@ -82,7 +81,7 @@ pub(crate) async fn open_database(
     match database {
         Database::Sqlite(path) => {
             if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-                create_private_dir(dir)
+                private::create_dir(dir)
                     .map_err(|source| StoreError::Open { url: path.display().to_string(), source: source.into() })?;
             }
             let opened = SqliteStore::open(path, access).map_err(|error| told_of_full_disk(path, error))?;
@@ -100,15 +99,6 @@ fn told_of_full_disk(path: &std::path::Path, error: StoreError) -> StoreError {
         }
         _ => error,
     }
-}
-
-/// Makes a directory that only its owner can read: it holds hashes of tokens and log lines.
-pub(crate) fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
 }
 
 /// Loads what the database holds and starts everything that runs beside the requests.

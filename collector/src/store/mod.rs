@@ -13,6 +13,7 @@ pub(crate) mod disk;
 mod host_aggregate;
 mod level;
 pub(crate) mod postgres;
+pub(crate) mod private;
 pub(crate) mod queries;
 mod replay;
 pub(crate) mod rows;
