@@ -14,6 +14,7 @@ use crate::http::params::StepPage;
 use crate::http::render::Row;
 use crate::model::Resolution;
 use crate::model::counters::{component_counters, pipeline_counters, shown_counters};
+use crate::query::list::PageOf;
 use crate::store::{
     ComponentMinuteView, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView, PipelineView,
 };
@@ -27,6 +28,11 @@ pub(crate) struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// A page of what was found.
+    pub(crate) fn new<F>(found: PageOf<F>, item: impl Fn(F) -> T) -> Self {
+        Page { items: found.items.into_iter().map(item).collect(), next: found.next }
+    }
+
     /// A list that is complete.
     pub(crate) fn complete(items: Vec<T>) -> Self {
         Page { items, next: None }
