@@ -5,6 +5,7 @@
 //! before `oldest_hour` (`oldest_day`) is never taken from its parts: some of them are expired.
 
 use crate::model::Resolution;
+use crate::model::counters::{COMPONENT_COUNTERS, CounterKind, PIPELINE_COUNTERS};
 use crate::store::level::Level;
 
 /// The databases' ways of saying the same. Parameters are `$1` in both.
@@ -40,36 +41,28 @@ impl Subject {
         }
     }
 
-    fn counters(self) -> &'static [&'static str] {
-        match self {
-            Subject::Pipeline => &[
-                "events_in",
-                "events_out",
-                "errors",
-                "discarded",
-                "bytes_in",
-                "bytes_out",
-                "samples",
-                "gaps",
-                "resets",
-                "logs_dropped",
-            ],
-            Subject::Component => {
-                &["received_events", "sent_events", "errors", "discarded", "received_bytes", "sent_bytes", "samples"]
-            }
-        }
+    fn columns(self, is_wanted: impl Fn(CounterKind) -> bool) -> Vec<&'static str> {
+        let counters = match self {
+            Subject::Pipeline => PIPELINE_COUNTERS,
+            Subject::Component => COMPONENT_COUNTERS,
+        };
+        counters.iter().filter(|(_, kind)| is_wanted(*kind)).map(|(name, _)| *name).collect()
+    }
+
+    fn counters(self) -> Vec<&'static str> {
+        self.columns(CounterKind::is_counted)
+    }
+
+    /// Sums and weights of means.
+    fn means(self) -> Vec<&'static str> {
+        self.columns(|kind| kind == CounterKind::Mean)
     }
 
     /// Gauges of which an hour keeps the highest.
-    fn highest(self) -> &'static [&'static str] {
-        match self {
-            Subject::Pipeline => &[],
-            Subject::Component => &["buffer_events", "buffer_max_events", "buffer_bytes", "buffer_max_bytes"],
-        }
+    fn highest(self) -> Vec<&'static str> {
+        self.columns(|kind| kind == CounterKind::Gauge)
     }
 }
-
-const WEIGHTED: [&str; 4] = ["utilization_sum", "utilization_weight", "latency_sum", "latency_weight"];
 
 impl Dialect {
     /// The text as this database takes it.
@@ -209,13 +202,13 @@ pub(in crate::store) fn history(dialect: Dialect, subject: Subject, step: Resolu
          WHERE pipeline = $3 AND {} AND ($4 IS NULL OR node = $4)",
         subject.is_component()
     );
-    let columns = [subject.counters(), &WEIGHTED].concat().join(", ");
+    let columns = [subject.counters(), subject.means()].concat().join(", ");
     let found = found(dialect, step, Source::of(subject), &wanted, |_| columns.clone());
     dialect.finish(format!(
         "{found} SELECT at, component, max(kind) AS kind, {}, {} \
          FROM found GROUP BY at, component ORDER BY at, component",
-        dialect.sums(subject.counters()),
-        WEIGHTED.map(|name| format!("sum({name}) AS {name}")).join(", "),
+        dialect.sums(&subject.counters()),
+        subject.means().iter().map(|name| format!("sum({name}) AS {name}")).collect::<Vec<_>>().join(", "),
     ))
 }
 
@@ -261,9 +254,9 @@ pub(in crate::store) fn series_of_node(dialect: Dialect) -> String {
 /// was there; or, where some of its parts are expired, leaves it.
 pub(in crate::store) fn roll_up(dialect: Dialect, level: Level, subject: Subject, is_whole: bool) -> String {
     let (name, key, factor) = (subject.name(), level.target().as_str(), level.factor());
-    let counted = [subject.counters(), &WEIGHTED, subject.highest()].concat();
-    let weighted = WEIGHTED.map(|column| format!("sum({column})")).join(", ");
-    let mut sums = vec![dialect.sums(subject.counters()), weighted];
+    let counted = [subject.counters(), subject.means(), subject.highest()].concat();
+    let means = subject.means().iter().map(|column| format!("sum({column})")).collect::<Vec<_>>().join(", ");
+    let mut sums = vec![dialect.sums(&subject.counters()), means];
     sums.extend(subject.highest().iter().map(|column| format!("max({column})")));
     let conflict = if is_whole {
         let replaced = counted.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();

@@ -10,7 +10,7 @@ use serde::Serialize;
 use systole_shared::events::{Event, MetricUpdate};
 use systole_shared::{ComponentId, NodeId, PipelineId, RateSample};
 
-use super::frame;
+use super::block;
 use crate::model::Payload;
 
 /// The rates of one component.
@@ -38,7 +38,7 @@ struct Lines<'a> {
 pub(super) fn render(id: Option<(&str, u64)>, kind: &str, payload: &Payload) -> Bytes {
     match payload {
         Payload::Metrics(update) => render_components(id, kind, update),
-        Payload::Fleet(_) => one(id, kind, &payload.to_json()),
+        Payload::Fleet(_) => block(id, kind, &payload.to_json()),
         Payload::Text(text) => render_text(id, kind, text),
     }
 }
@@ -49,10 +49,10 @@ pub(super) fn render_text(id: Option<(&str, u64)>, kind: &str, text: &str) -> By
         Ok(Event::LogEntry(entry)) => {
             let lines = entry.entries.iter().map(|entry| entry.line.as_str()).collect();
             let lines = Lines { r#type: "log_entry", node_id: entry.node_id, pipeline_id: &entry.pipeline_id, lines };
-            one(id, kind, &to_json(&lines))
+            block(id, kind, &to_json(&lines))
         }
         // A change of status has that form already.
-        _ => one(id, kind, text),
+        _ => block(id, kind, text),
     }
 }
 
@@ -67,16 +67,9 @@ fn render_components(id: Option<(&str, u64)>, kind: &str, update: &MetricUpdate)
             component_id: &component.component_id,
             sample: &component.sample,
         });
-        text.extend_from_slice(&one(id.filter(|_| last), kind, &data));
+        text.extend_from_slice(&block(id.filter(|_| last), kind, &data));
     }
     text.into()
-}
-
-fn one(id: Option<(&str, u64)>, kind: &str, data: &str) -> Bytes {
-    match id {
-        Some((epoch, seq)) => frame::render(epoch, seq, kind, data),
-        None => frame::render_without_id(kind, data),
-    }
 }
 
 fn to_json(value: &impl Serialize) -> String {
