@@ -167,7 +167,7 @@ impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         let status = match error {
             BodyError::UnknownEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooLarge | BodyError::TooManyParts => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::Broken { .. } => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.to_string())
@@ -178,7 +178,7 @@ impl From<DecodeError> for ApiError {
     fn from(error: DecodeError) -> Self {
         let status = match error {
             DecodeError::Malformed(_) | DecodeError::SeqOutOfOrder { .. } => StatusCode::BAD_REQUEST,
-            DecodeError::TooManyReports(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            DecodeError::TooManyReports(_) | DecodeError::TooManyUnreadable => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Self::new(status, error.to_string())
     }
