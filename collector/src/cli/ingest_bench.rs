@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock;
+use crate::config::IngestLimits;
 use crate::config::{Config, Database};
 use crate::ingest::apply::{self, Context};
 use crate::ingest::changes::Changes;
@@ -26,6 +27,19 @@ use crate::ingest::state::{IngestState, NodeState};
 use crate::model::NodeKey;
 use crate::store::{Access, CommitBatch, FlushBatch, NewEnrolment, Store};
 use crate::timeseries::{TimeSeries, WalRecord};
+
+/// The limits are not what is measured.
+const UNLIMITED: IngestLimits = IngestLimits {
+    component_series: usize::MAX,
+    series_per_node: usize::MAX,
+    new_series_per_node: usize::MAX,
+    pipelines_per_node: usize::MAX,
+    new_pipelines_per_node: usize::MAX,
+    pipelines_per_environment: usize::MAX,
+    new_pipelines_per_environment: usize::MAX,
+    body_budget_bytes: usize::MAX,
+    body_budget_per_sender_bytes: usize::MAX,
+};
 
 /// Reports in one transaction, as under load.
 const BATCH: usize = 100;
@@ -128,7 +142,7 @@ async fn spend(args: &IngestBenchArgs, config: &Config, way: Way) -> anyhow::Res
     let store = crate::app::open_store(&Database::Sqlite(config.data_dir.join(name)), Access::Exclusive).await?;
     let timeseries = TimeSeries::new(Arc::clone(&store));
     let fleet = enroll(&*store, args.nodes).await?;
-    let mut state = IngestState::load(timeseries.load().await?, usize::MAX);
+    let mut state = IngestState::load(timeseries.load().await?, UNLIMITED);
     let bodies = Bodies::new(args);
     let mut spent = Spent::default();
     let mut seq = 0;

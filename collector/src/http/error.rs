@@ -18,8 +18,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::feed::Overloaded;
+use crate::http::body_budget::BudgetError;
 use crate::ingest::committer::SubmitError;
 use crate::ingest::decompress::BodyError;
+use crate::ingest::long_work::LongWorkError;
 use crate::ingest::protocol::native::DecodeError;
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
@@ -171,6 +173,18 @@ impl From<BodyError> for ApiError {
             BodyError::Broken { .. } => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<BudgetError> for ApiError {
+    fn from(error: BudgetError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<LongWorkError> for ApiError {
+    fn from(error: LongWorkError) -> Self {
+        Self::unavailable(error.to_string())
     }
 }
 

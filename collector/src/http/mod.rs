@@ -3,6 +3,7 @@
 
 mod api;
 mod assets;
+mod body_budget;
 mod dto;
 mod error;
 mod extract;
@@ -11,5 +12,6 @@ mod params;
 mod render;
 mod routes;
 
+pub(crate) use self::body_budget::BodyBudget;
 pub(crate) use self::openapi::text as openapi_document;
 pub(crate) use self::routes::configure;

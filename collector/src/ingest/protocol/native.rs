@@ -532,12 +532,13 @@ mod tests {
         let decoded = decode(&body(&many.join(","))).unwrap();
         assert_eq!(decoded.reports[0].pipelines.len(), MAX_PIPELINES_PER_REPORT);
         assert_eq!(decoded.refusals.count, 9_000);
-        assert_eq!(decoded.refusals.listed.len(), systole_shared::ack::MAX_REFUSED_LISTED);
+        assert_eq!(decoded.refusals.listed.len(), MAX_REFUSED_LISTED);
     }
 
     #[test]
     fn millions_of_items_that_are_no_pipelines_are_counted_and_few_are_read() {
-        let decoded = decode(&body(&format!(r#"{{"id":"a","status":"RUNNING"}},{}1"#, "1,".repeat(2_999_998)))).unwrap();
+        let decoded =
+            decode(&body(&format!(r#"{{"id":"a","status":"RUNNING"}},{}1"#, "1,".repeat(2_999_998)))).unwrap();
         assert_eq!(ids(&decoded), ["a"]);
         assert_eq!(decoded.refusals.count, 2_999_999);
         assert_eq!(decoded.refusals.listed.len(), MAX_REFUSED_LISTED);

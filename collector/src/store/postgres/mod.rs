@@ -123,6 +123,10 @@ impl Store for PostgresStore {
         self.writer()?.lock().await.flush(&batch).await
     }
 
+    async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError> {
+        expire::remove_pipelines(&mut *self.short.get().await?, &gone).await
+    }
+
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
         access::load_access(&mut *self.short.get().await?, known_version).await
     }

@@ -116,6 +116,10 @@ impl Store for SqliteStore {
         self.write(move |connection| commit::flush(connection, &batch)).await
     }
 
+    async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError> {
+        self.write(move |connection| expire::remove_pipelines(connection, &gone)).await
+    }
+
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
         self.lookups.run(move |connection| access::load_access(connection, known_version)).await
     }

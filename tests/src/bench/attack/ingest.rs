@@ -16,6 +16,10 @@ use crate::harness::node::Encoding;
 /// Items that fit into the largest body: `1,` each.
 const ITEMS: usize = 3_900_000;
 
+/// Reports of a request, and pipelines of a report.
+const REPORTS: u64 = 100;
+const PIPELINES: u64 = 1_000;
+
 /// What an unfinished body says it has.
 const HELD_BYTES: usize = 8 << 20;
 
@@ -78,26 +82,29 @@ pub(super) async fn empty_members(target: &Target) -> AttackTally {
     post_same_body(target, empty_members_body(target.node.boot), Encoding::Gzip).await
 }
 
+/// A request of 100 reports with 1,000 pipelines each; all have different names, from this number on.
+#[must_use]
+pub fn new_pipelines_body(boot: impl std::fmt::Display, first_seq: u64, first_name: u64) -> Vec<u8> {
+    let now = clock::now_ms();
+    let reports: Vec<Value> = (0..REPORTS)
+        .map(|report| {
+            let first = first_name + report * PIPELINES;
+            let pipelines: Vec<Value> =
+                (first..first + PIPELINES).map(|name| json!({"id": format!("p{name}"), "status": "RUNNING"})).collect();
+            json!({"seq": first_seq + report, "start": now - 5_000, "end": now, "pipelines": pipelines})
+        })
+        .collect();
+    let body = json!({"bootId": boot.to_string(), "sentAt": now, "reports": reports}).to_string();
+    Encoding::Zstd.pack(body.as_bytes())
+}
+
 /// Each report names a thousand pipelines that no report had before; a request has a hundred reports.
 pub(super) async fn new_pipelines(target: &Target) -> AttackTally {
     let mut tally = AttackTally::default();
     let (mut seq, mut name) = (1, 0_u64);
     while target.goes_on() {
-        let now = clock::now_ms();
-        let reports: Vec<Value> = (0..100)
-            .map(|_| {
-                let pipelines: Vec<Value> = (0..1_000)
-                    .map(|_| {
-                        name += 1;
-                        json!({"id": format!("p{name}"), "status": "RUNNING"})
-                    })
-                    .collect();
-                seq += 1;
-                json!({"seq": seq, "start": now - 5_000, "end": now, "pipelines": pipelines})
-            })
-            .collect();
-        let body = json!({"bootId": target.node.boot, "sentAt": now, "reports": reports}).to_string();
-        let body = Encoding::Zstd.pack(body.as_bytes());
+        let body = new_pipelines_body(target.node.boot, seq, name);
+        (seq, name) = (seq + REPORTS, name + REPORTS * PIPELINES);
         tally.note_answer(Answer::try_of(target.node.raw_request(body, Encoding::Zstd.name())).await).await;
     }
     tally
