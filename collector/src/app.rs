@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -48,8 +47,8 @@ pub(crate) struct App {
     pub tasks: TaskStatuses,
     /// Whether there is room for what reports bring.
     pub disk: Arc<DiskState>,
-    /// Room for opened reports on their way to the database, in KiB.
-    pub report_room: Arc<Semaphore>,
+    /// Room for opened reports on their way to the database.
+    pub report_room: Arc<BodyBudget>,
     /// Turns of nodes that send long bodies.
     pub long_work: LongWork,
     /// Room for bodies that are not whole yet.
@@ -57,9 +56,12 @@ pub(crate) struct App {
     pub started_at: systole_shared::UnixMillis,
 }
 
-/// KiB of opened bodies that may be on their way at once. Read into structs they take several times
-/// as much, so this is what bounds the memory of a flood; the largest single body is an eighth of it.
-const REPORT_ROOM_KIB: usize = 64 * 1024;
+/// Bytes of opened reports that may be on their way at once. This is what bounds the memory of a flood; the
+/// largest body is an eighth of it.
+const REPORT_ROOM_BYTES: usize = 64 << 20;
+
+/// Those of one node: half, so that a node does not take the room from the others.
+const REPORT_ROOM_PER_NODE_BYTES: usize = REPORT_ROOM_BYTES / 2;
 
 /// What the disk should have free for a database to be opened.
 const OPENING_BYTES: u64 = 1 << 20;
@@ -187,7 +189,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         telemetry,
         tasks: tasks.statuses(),
         disk,
-        report_room: Arc::new(Semaphore::new(REPORT_ROOM_KIB)),
+        report_room: Arc::new(BodyBudget::new(REPORT_ROOM_BYTES, REPORT_ROOM_PER_NODE_BYTES)),
         long_work: LongWork::new(),
         body_budget,
         started_at,

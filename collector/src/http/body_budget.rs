@@ -1,4 +1,5 @@
-//! Memory of bodies that are not whole yet: a budget for all senders, and a share for each.
+//! Memory of bodies: a budget for all senders, and a share for each. One is for bodies that are not whole yet,
+//! one for opened reports on their way to the database.
 //!
 //! A sender has at most its share, and at most as much as is free for others. So many senders together can
 //! not use the budget up: there is always something left for the next one, and no sender has to be known in
@@ -61,6 +62,11 @@ impl BodyBudget {
     /// A charge of nothing yet.
     pub(crate) fn charge(self: &Arc<Self>, sender: Sender) -> Charge {
         Charge { budget: Arc::clone(self), sender, bytes: 0 }
+    }
+
+    /// What one sender may have.
+    pub(crate) fn share(&self) -> usize {
+        self.share
     }
 
     /// Bytes in use.

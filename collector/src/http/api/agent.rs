@@ -3,20 +3,17 @@
 //! Clock skew is measured when the head of a request arrives, not its body, so that a slow upload is
 //! not a wrong clock.
 
-use std::sync::Arc;
-
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use actix_web::web::{Data, Json, Payload};
 use systole_shared::enroll::PROTOCOL;
 use systole_shared::limits::{MAX_BODY_BYTES, MAX_COMPONENTS_PER_REPORT, MAX_LABELS, MAX_SHORT_TEXT_BYTES, cut};
 use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, ReportRequest, TokenKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::auth;
 use crate::clock;
-use crate::http::body_budget::Sender;
+use crate::http::body_budget::{BudgetError, Charge, Sender};
 use crate::http::error::ApiError;
 use crate::http::extract::{Body, Node, read_body, read_json};
 use crate::http::openapi::problems::{Post, PostReports};
@@ -140,13 +137,14 @@ async fn try_submit(
 ) -> Result<ReportAck, ApiError> {
     // Before the body: what is slow on its way up must not look like an agent's wrong clock.
     let received_at = clock::now_ms();
-    let body = read_body(app, Sender::Node(node), request, payload, MAX_BODY_BYTES).await?;
+    let sender = Sender::Node(node);
+    let body = read_body(app, sender, request, payload, MAX_BODY_BYTES).await?;
     app.telemetry.body_bytes.inc_by(body.bytes.len() as u64);
     // After the body: who still sends can not read an answer.
     refuse_when_full(app).inspect_err(|_| app.fleet.excuse(node, tokio::time::Instant::now()))?;
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
     let room = &app.report_room;
-    let short = decompress::open_short(&body.bytes, encoding, |opened| read_in_room(room, opened))?;
+    let short = decompress::open_short(&body.bytes, encoding, |opened| read_in_room(room.charge(sender), opened))?;
     // The room is held until the reports are committed.
     let (_room, decoded) = match short {
         Some(read) => {
@@ -154,9 +152,10 @@ async fn try_submit(
             read?
         }
         None => {
-            let (encoding, room) = (encoding.map(str::to_owned), Arc::clone(room));
+            let (encoding, charge) = (encoding.map(str::to_owned), room.charge(sender));
             app.telemetry.long_bodies.inc();
-            app.long_work.run(node, move || read_long(&room, &body, encoding.as_deref())).await??
+            let share = room.share();
+            app.long_work.run(node, move || read_long(charge, share, &body, encoding.as_deref())).await??
         }
     };
     let last_seq = decoded.reports.last().map(|report| report.seq);
@@ -182,20 +181,26 @@ async fn try_submit(
     })
 }
 
-type Read = Result<(OwnedSemaphorePermit, Decoded), ApiError>;
+type Read = Result<(Charge, Decoded), ApiError>;
+
+fn no_room(_: BudgetError) -> ApiError {
+    ApiError::unavailable("too many bytes of reports wait for the database")
+}
 
 /// Reads an opened body if there is room for it.
-fn read_in_room(room: &Arc<Semaphore>, opened: &[u8]) -> Read {
-    let kib = u32::try_from(opened.len() / 1_024 + 1).unwrap_or(u32::MAX);
-    let room = Arc::clone(room)
-        .try_acquire_many_owned(kib)
-        .map_err(|_| ApiError::unavailable("too many bytes of reports wait for the database"))?;
+fn read_in_room(mut room: Charge, opened: &[u8]) -> Read {
+    room.grow_to(opened.len()).map_err(no_room)?;
     Ok((room, native::decode(opened)?))
 }
 
 /// Opens and reads a long body, and judges whether that was worth it.
-fn read_long(room: &Arc<Semaphore>, body: &Body, encoding: Option<&str>) -> (Read, Verdict) {
-    let opened = decompress::open(&body.bytes, encoding, |opened| read_in_room(room, opened));
+fn read_long(room: Charge, share: usize, body: &Body, encoding: Option<&str>) -> (Read, Verdict) {
+    let opened = decompress::open(&body.bytes, encoding, |opened| {
+        let (mut room, decoded) = read_in_room(room, opened)?;
+        // Many small items take several times their text. One body alone always has room.
+        room.grow_to(decoded.bytes().min(share)).map_err(no_room)?;
+        Ok((room, decoded))
+    });
     let read = opened.map_err(ApiError::from).and_then(|read| read);
     let verdict = match &read {
         Ok((_, decoded)) if decoded.refusals.count > MAX_REFUSED_OF_USEFUL => Verdict::Useless,

@@ -67,6 +67,16 @@ pub(crate) struct Decoded {
     pub refusals: Refusals,
 }
 
+impl Decoded {
+    /// What it takes of memory, about: its structs, without long texts.
+    pub(crate) fn bytes(&self) -> usize {
+        let pipelines = self.reports.iter().flat_map(|report| &report.pipelines);
+        pipelines
+            .map(|pipeline| size_of_val(pipeline) + size_of_val(&*pipeline.components) + size_of_val(&*pipeline.logs))
+            .sum()
+    }
+}
+
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
     let mut refusals = Refusals::default();
