@@ -58,7 +58,7 @@ pub(crate) struct Uplink {
 /// What changes while sending.
 pub(super) struct Progress {
     pub(super) backoff: Backoff,
-    /// Reports in the next request; halves on a refusal, to find the one that is refused.
+    /// Reports in the next request; halves on a refusal, to find the one that is refused, and on every other failure.
     limit: usize,
     pub(super) failing: bool,
     /// Failures in a row. The first of them may be no more than a connection that the collector
@@ -232,6 +232,9 @@ impl Uplink {
             }
             return;
         }
+        // What was sent may be committed, so the spool cannot merge it any more. An outage must not do that
+        // to all of it.
+        progress.limit = (progress.limit / 2).max(1);
         let wait = self.backoff(progress, fault.retry_after());
         progress.failures += 1;
         if progress.failing || progress.failures < 2 {

@@ -334,7 +334,11 @@ async fn logs_are_found_by_what_is_asked_for(store: Arc<dyn Store>) {
     }
     let range = LogQuery { from: Some(NOW + 2), to: Some(NOW + 4), ..base.clone() };
     assert_eq!(find(range).await, [2, 3]);
-    assert_eq!(find(LogQuery { after: 3, limit: 1, ..base.clone() }).await, [4]);
+    assert_eq!(find(LogQuery { after: Some(3), limit: 1, ..base.clone() }).await, [4]);
+    let newest = LogQuery { order: ListOrder::NewestFirst, ..base.clone() };
+    assert_eq!(find(LogQuery { limit: 2, ..newest.clone() }).await, [5, 4]);
+    assert_eq!(find(LogQuery { after: Some(4), ..newest.clone() }).await, [3, 2, 1]);
+    assert_eq!(find(LogQuery { text: Some("line".into()), ..newest }).await, [5, 3, 2, 1]);
     assert!(find(LogQuery { environments: Some(vec![EnvironmentKey(99)]), ..base }).await.is_empty());
 }
 

@@ -58,6 +58,25 @@ pub(super) async fn node_gaps(
         .await?)
 }
 
+pub(super) async fn find_pipelines(
+    connection: &mut AsyncPgConnection,
+    environments: Option<&[EnvironmentKey]>,
+    id: &str,
+) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
+    let mut select = pipelines::table
+        .select((pipelines::id, pipelines::environment))
+        .filter(pipelines::slug.eq(storable(id).into_owned()))
+        .order(pipelines::environment)
+        .into_boxed::<Pg>();
+    // The index begins with the environment, so each environment is named also when all are meant.
+    select = match environments {
+        Some(environments) => select.filter(pipelines::environment.eq_any(keys(environments))),
+        None => select.filter(pipelines::environment.eq_any(environments::table.select(environments::id))),
+    };
+    let found: Vec<(i64, i64)> = select.load(connection).await?;
+    Ok(found.into_iter().map(|(key, environment)| (PipelineKey(key), EnvironmentKey(environment))).collect())
+}
+
 pub(super) async fn list_pipelines(
     connection: &mut AsyncPgConnection,
     query: &PipelineQuery,
@@ -92,13 +111,17 @@ pub(super) async fn list_status_changes(
     connection: &mut AsyncPgConnection,
     query: &StatusChangeQuery,
 ) -> Result<Vec<StoredEvent>, StoreError> {
+    let (lowest, highest) = query.order.bounds(query.after);
     let mut select = events::table
         .select(EventRow::as_select())
         .filter(events::kind.eq(EventType::StatusChange.as_str()))
-        .filter(events::seq.gt(query.after))
-        .order(events::seq)
+        .filter(events::seq.between(lowest, highest))
         .limit(query.limit)
         .into_boxed::<Pg>();
+    select = match query.order {
+        ListOrder::OldestFirst => select.order(events::seq),
+        ListOrder::NewestFirst => select.order(events::seq.desc()),
+    };
     if let Some(environments) = &query.environments {
         select = select.filter(events::environment.eq_any(keys(environments)));
     }

@@ -28,7 +28,7 @@ pub(super) async fn list_logs(
 ) -> Result<Vec<LogView>, StoreError> {
     let tokens = wanted(query);
     let is_narrowed = !tokens.is_empty() || query.from.is_some() || query.to.is_some();
-    let mut search = Search::new(extent(connection, query.after).await?, is_narrowed);
+    let mut search = Search::new(extent(connection, query).await?, query.order, is_narrowed);
     let mut found = Vec::new();
     while let Some(step) = search.step() {
         if tokio::time::Instant::now() > deadline {
@@ -48,7 +48,7 @@ pub(super) async fn list_logs(
     Ok(found)
 }
 
-async fn extent(connection: &mut AsyncPgConnection, after: i64) -> Result<Extent, StoreError> {
+async fn extent(connection: &mut AsyncPgConnection, query: &LogQuery) -> Result<Extent, StoreError> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Nullable<BigInt>)]
@@ -58,11 +58,13 @@ async fn extent(connection: &mut AsyncPgConnection, after: i64) -> Result<Extent
         #[diesel(sql_type = BigInt)]
         next_block: i64,
     }
+    let (lowest, highest) = query.order.bounds(query.after);
     let row: Row = sql_query(
-        "SELECT (SELECT min(seq) FROM logs WHERE seq > $1) AS first, (SELECT max(seq) FROM logs) AS last, next_block \
+        "SELECT (SELECT min(seq) FROM logs WHERE seq >= $1) AS first, (SELECT max(seq) FROM logs WHERE seq <= $2) AS last, next_block \
          FROM log_search WHERE id = 1",
     )
-    .bind::<BigInt, _>(after)
+    .bind::<BigInt, _>(lowest)
+    .bind::<BigInt, _>(highest)
     .get_result(connection)
     .await?;
     // Nothing behind the cursor: nothing to search.
@@ -79,9 +81,13 @@ async fn candidates(
 ) -> Result<Vec<i64>, StoreError> {
     let (from_at, to_at) = (query.from.unwrap_or(i64::MIN), query.to.unwrap_or(i64::MAX));
     let at = "first_at < $3 AND last_at >= $2";
+    let (bound, direction) = match query.order {
+        ListOrder::OldestFirst => (">=", "ASC"),
+        ListOrder::NewestFirst => ("<=", "DESC"),
+    };
     if tokens.is_empty() {
-        let all = "SELECT block AS number FROM log_search_blocks WHERE block >= $1 AND";
-        let rows: Vec<Number> = sql_query(format!("{all} {at} ORDER BY block LIMIT {BLOCK_PAGE}"))
+        let all = format!("SELECT block AS number FROM log_search_blocks WHERE block {bound} $1 AND");
+        let rows: Vec<Number> = sql_query(format!("{all} {at} ORDER BY block {direction} LIMIT {BLOCK_PAGE}"))
             .bind::<BigInt, _>(from)
             .bind::<BigInt, _>(from_at)
             .bind::<BigInt, _>(to_at)
@@ -91,14 +97,15 @@ async fn candidates(
     }
     // Left to itself, PostgreSQL goes through the table or its key for what is common, and takes no
     // account of what it costs to open everybody's tokens.
-    let matched =
-        "SELECT block AS number FROM log_search_blocks WHERE block + 0 >= $1 AND (tokens @> $4 OR tokens @> $5) AND";
+    let matched = format!(
+        "SELECT block AS number FROM log_search_blocks WHERE block + 0 {bound} $1 AND (tokens @> $4 OR tokens @> $5) AND"
+    );
     let rows: Vec<Number> = connection
         .build_transaction()
         .read_only()
         .run(async |connection: &mut AsyncPgConnection| {
             sql_query("SET LOCAL enable_seqscan = off").execute(connection).await?;
-            sql_query(format!("{matched} {at} ORDER BY block + 0 LIMIT {BLOCK_PAGE}"))
+            sql_query(format!("{matched} {at} ORDER BY block + 0 {direction} LIMIT {BLOCK_PAGE}"))
                 .bind::<BigInt, _>(from)
                 .bind::<BigInt, _>(from_at)
                 .bind::<BigInt, _>(to_at)
@@ -123,9 +130,12 @@ async fn lines(
         .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
         .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
         .filter(logs::seq.between(first, last))
-        .order(logs::seq)
         .limit(limit)
         .into_boxed::<Pg>();
+    select = match query.order {
+        ListOrder::OldestFirst => select.order(logs::seq),
+        ListOrder::NewestFirst => select.order(logs::seq.desc()),
+    };
     if let Some(environments) = &query.environments {
         select = select.filter(nodes::environment.eq_any(keys(environments)));
     }

@@ -26,7 +26,7 @@ pub(super) fn list_logs(
 ) -> Result<Vec<LogView>, StoreError> {
     let tokens = wanted(query);
     let is_narrowed = !tokens.is_empty() || query.from.is_some() || query.to.is_some();
-    let mut search = Search::new(extent(connection, query.after)?, is_narrowed);
+    let mut search = Search::new(extent(connection, query)?, query.order, is_narrowed);
     let mut found = Vec::new();
     while let Some(step) = search.step() {
         if !is_wanted() {
@@ -46,7 +46,7 @@ pub(super) fn list_logs(
     Ok(found)
 }
 
-fn extent(connection: &mut SqliteConnection, after: i64) -> Result<Extent, StoreError> {
+fn extent(connection: &mut SqliteConnection, query: &LogQuery) -> Result<Extent, StoreError> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Nullable<BigInt>)]
@@ -56,11 +56,13 @@ fn extent(connection: &mut SqliteConnection, after: i64) -> Result<Extent, Store
         #[diesel(sql_type = BigInt)]
         next_block: i64,
     }
+    let (lowest, highest) = query.order.bounds(query.after);
     let row: Row = sql_query(
-        "SELECT (SELECT min(seq) FROM logs WHERE seq > ?) AS first, (SELECT max(seq) FROM logs) AS last, next_block \
+        "SELECT (SELECT min(seq) FROM logs WHERE seq >= ?) AS first, (SELECT max(seq) FROM logs WHERE seq <= ?) AS last, next_block \
          FROM log_search WHERE id = 1",
     )
-    .bind::<BigInt, _>(after)
+    .bind::<BigInt, _>(lowest)
+    .bind::<BigInt, _>(highest)
     .get_result(connection)?;
     // Nothing behind the cursor: nothing to search.
     let (first, last) = row.first.zip(row.last).unwrap_or((1, 0));
@@ -75,17 +77,21 @@ fn candidates(
     tokens: &[i32],
     from: i64,
 ) -> Result<Vec<i64>, StoreError> {
+    let (bound, direction) = match query.order {
+        ListOrder::OldestFirst => (">=", "ASC"),
+        ListOrder::NewestFirst => ("<=", "DESC"),
+    };
     let matched = match tokens {
-        [] => "log_search_blocks AS found WHERE found.block >= ?1 AND ?4 = ''",
-        _ => {
+        [] => format!("log_search_blocks AS found WHERE found.block {bound} ?1 AND ?4 = ''"),
+        _ => format!(
             "log_search_tokens AS token CROSS JOIN log_search_blocks AS found \
-             WHERE token.rowid >= ?1 AND token.log_search_tokens MATCH ?4 AND found.block = token.rowid"
-        }
+             WHERE token.rowid {bound} ?1 AND token.log_search_tokens MATCH ?4 AND found.block = token.rowid"
+        ),
     };
     let order = if tokens.is_empty() { "found.block" } else { "token.rowid" };
     let rows: Vec<Number> = sql_query(format!(
         "SELECT found.block AS number FROM {matched} AND found.first_at < ?3 AND found.last_at >= ?2 \
-         ORDER BY {order} LIMIT {BLOCK_PAGE}"
+         ORDER BY {order} {direction} LIMIT {BLOCK_PAGE}"
     ))
     .bind::<BigInt, _>(from)
     .bind::<BigInt, _>(query.from.unwrap_or(i64::MIN))
@@ -118,9 +124,12 @@ fn lines(
         .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
         .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
         .filter(logs::seq.between(first, last))
-        .order(logs::seq)
         .limit(limit)
         .into_boxed::<Sqlite>();
+    select = match query.order {
+        ListOrder::OldestFirst => select.order(logs::seq),
+        ListOrder::NewestFirst => select.order(logs::seq.desc()),
+    };
     if let Some(environments) = &query.environments {
         select = select.filter(nodes::environment.eq_any(keys(environments)));
     }
