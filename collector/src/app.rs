@@ -2,18 +2,19 @@
 //! and tests share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
-use crate::config::{Config, Database, LogSearch};
+use crate::config::{Config, Database, LogSearch, Retention};
 use crate::feed::{Feed, FeedParts, WorkerNotifier};
-use crate::http;
+use crate::http::{self, BodyBudget};
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
+use crate::ingest::long_work::LongWork;
 use crate::ingest::state::IngestState;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -45,14 +46,21 @@ pub(crate) struct App {
     pub tasks: TaskStatuses,
     /// Whether there is room for what reports bring.
     pub disk: Arc<DiskState>,
-    /// Room for opened reports on their way to the database, in KiB.
-    pub report_room: Semaphore,
+    /// Room for opened reports on their way to the database.
+    pub report_room: Arc<BodyBudget>,
+    /// Turns of nodes that send long bodies.
+    pub long_work: LongWork,
+    /// Room for bodies that are not whole yet.
+    pub body_budget: Arc<BodyBudget>,
     pub started_at: systole_shared::UnixMillis,
 }
 
-/// KiB of opened bodies that may be on their way at once. Read into structs they take several times
-/// as much, so this is what bounds the memory of a flood; the largest single body is an eighth of it.
-const REPORT_ROOM_KIB: usize = 64 * 1024;
+/// Bytes of opened reports that may be on their way at once. This is what bounds the memory of a flood; the
+/// largest body is an eighth of it.
+const REPORT_ROOM_BYTES: usize = 64 << 20;
+
+/// Those of one node: half, so that a node does not take the room from the others.
+const REPORT_ROOM_PER_NODE_BYTES: usize = REPORT_ROOM_BYTES / 2;
 
 /// What the disk should have free for a database to be opened.
 const OPENING_BYTES: u64 = 1 << 20;
@@ -122,7 +130,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         stop: stop_feed.clone(),
     };
     let feed = Arc::new(Feed::new(&snapshot.position, feed_parts));
-    let state = IngestState::load(snapshot, config.max_component_series);
+    let state = IngestState::load(snapshot, config.limits);
     let known = state.nodes.values().map(|node| (node.key, node.status));
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
@@ -135,7 +143,8 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         telemetry: Arc::clone(&telemetry),
         interval_ms: config.interval.as_millis() as u64,
         minutes_retention: config.retention.minutes,
-        max_component_series: config.max_component_series,
+        limits: config.limits,
+        unreported_retention: unreported_retention(&config.retention),
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
@@ -161,6 +170,8 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         }
         LogSearch::Scan => store.drop_log_index().await?,
     }
+    let limits = config.limits;
+    let body_budget = Arc::new(BodyBudget::new(limits.body_budget_bytes, limits.body_budget_per_sender_bytes));
     let started_at = crate::clock::now_ms();
     let app = Arc::new(App {
         config,
@@ -174,11 +185,20 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         telemetry,
         tasks: tasks.statuses(),
         disk,
-        report_room: Semaphore::new(REPORT_ROOM_KIB),
+        report_room: Arc::new(BodyBudget::new(REPORT_ROOM_BYTES, REPORT_ROOM_PER_NODE_BYTES)),
+        long_work: LongWork::new(),
+        body_budget,
         started_at,
     });
     let background = Background { tasks, committer: stop_committer, committer_task, feed: stop_feed };
     Ok((app, background))
+}
+
+/// After this time without a report nothing is left of a pipeline. Days are removed whole, so it is one more.
+fn unreported_retention(retention: &Retention) -> Duration {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let Retention { minutes, hours, days, logs, events } = *retention;
+    DAY + minutes.max(hours).max(days).max(logs).max(events)
 }
 
 /// Guards the disk that the database is on, or else the data directory.

@@ -80,6 +80,10 @@ pub enum RefusalCode {
     TooManyComponents,
     /// More log lines than a report may have.
     TooManyLogLines,
+    /// A new pipeline of a node that has as many as it may, or too many new ones in this hour.
+    NodePipelineLimit,
+    /// The same for an environment.
+    EnvironmentPipelineLimit,
     /// Ends more than an hour in the future.
     InFuture,
     /// Older than what the collector keeps.

@@ -9,6 +9,7 @@
 
 pub mod ack;
 pub mod backoff;
+mod bounded;
 pub mod counter;
 pub mod enroll;
 pub mod events;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ack::SeqRange;
+use crate::bounded::{at_most, first_entries};
+use crate::limits::{MAX_LABELS, MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST};
 use crate::{BootId, Counter, HostMetrics, LogLine, Text, UnixMillis};
 
 /// Reports of one boot, oldest first.
@@ -17,7 +19,7 @@ pub struct ReportRequest<'a> {
     /// The agent's clock when it sent the request; the collector corrects times by it.
     pub sent_at: UnixMillis,
     /// At most 100 ([`crate::limits::MAX_REPORTS_PER_REQUEST`]).
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "at_most::<_, _, MAX_REPORTS_PER_REQUEST>")]
     pub reports: Vec<Report<'a>>,
 }
 
@@ -39,7 +41,7 @@ pub struct Report<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostMetrics>,
     /// Every pipeline of the node; one that is missing is no longer configured.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<_, _, MAX_PIPELINES_PER_REPORT>")]
     pub pipelines: Vec<PipelineReport<'a>>,
     /// The reports that this one was merged from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,8 +72,14 @@ pub struct AgentInfo<'a> {
     /// The user that the agent runs as.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub running_as: Option<Text<'a>>,
-    /// The node's labels, automatic ones included.
-    #[serde(borrow, default, skip_serializing_if = "BTreeMap::is_empty")]
+    /// The node's labels, automatic ones included. Those after the first 64 ([`crate::limits::MAX_LABELS`]) are
+    /// skipped.
+    #[serde(
+        borrow,
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "first_entries::<_, _, _, MAX_LABELS>"
+    )]
     pub labels: BTreeMap<Text<'a>, Text<'a>>,
     /// The state of the agent itself.
     #[serde(default)]

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock;
+use crate::config::IngestLimits;
 use crate::config::{Config, Database};
 use crate::ingest::apply::{self, Context};
 use crate::ingest::changes::Changes;
@@ -25,6 +26,19 @@ use crate::ingest::state::{IngestState, NodeState};
 use crate::model::NodeKey;
 use crate::store::{Access, CommitBatch, FlushBatch, NewEnrolment, Store};
 use crate::timeseries::WalRecord;
+
+/// The limits are not what is measured.
+const UNLIMITED: IngestLimits = IngestLimits {
+    component_series: usize::MAX,
+    series_per_node: usize::MAX,
+    new_series_per_node: usize::MAX,
+    pipelines_per_node: usize::MAX,
+    new_pipelines_per_node: usize::MAX,
+    pipelines_per_environment: usize::MAX,
+    new_pipelines_per_environment: usize::MAX,
+    body_budget_bytes: usize::MAX,
+    body_budget_per_sender_bytes: usize::MAX,
+};
 
 /// Reports in one transaction, as under load.
 const BATCH: usize = 100;
@@ -127,7 +141,7 @@ async fn spend(args: &IngestBenchArgs, config: &Config, way: Way) -> anyhow::Res
     let (store, timeseries) =
         crate::app::open_database(&Database::Sqlite(config.data_dir.join(name)), Access::Exclusive).await?;
     let fleet = enroll(&*store, args.nodes).await?;
-    let mut state = IngestState::load(timeseries.load().await?, usize::MAX);
+    let mut state = IngestState::load(timeseries.load().await?, UNLIMITED);
     let bodies = Bodies::new(args);
     let mut spent = Spent::default();
     let mut seq = 0;

@@ -3,6 +3,7 @@
 //! Everything is read through one look-up, and every mistake is reported in one run, each with the
 //! place that it came from.
 
+mod limits;
 mod lookup;
 pub(crate) mod postgres_url;
 mod values;
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use self::limits::IngestLimits;
 pub(crate) use self::lookup::{Mistakes, Sources};
 pub(crate) use self::postgres_url::{PostgresUrl, without_password};
 pub(crate) use self::values::{parse_database, parse_duration};
@@ -21,9 +23,6 @@ use self::values::{
     parse_duration_in, parse_low_disk, parse_origins, parse_ring_budget, parse_stream_count, write_duration,
     write_low_disk,
 };
-
-/// Components with a history unless another number is configured; see docs/benchmarks.md for what they cost.
-const DEFAULT_COMPONENT_SERIES: usize = 20_000;
 
 /// What the collector runs with.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +39,7 @@ pub(crate) struct Config {
     pub startup_grace: Duration,
     /// `ring_budget`: memory of the sample rings in bytes, from 1 MiB. Default 512 MiB.
     pub ring_budget_bytes: usize,
-    /// `max_component_series`: components over all nodes that a history is kept of; those that come
-    /// later have live samples only. Default 20000, 0 for none.
-    pub max_component_series: usize,
+    pub limits: IngestLimits,
     pub retention: Retention,
     pub low_disk: LowDisk,
     /// `log_search`: indexed or scan. The index costs some 5 µs and 25 bytes a line on SQLite, three times
@@ -167,9 +164,7 @@ impl Config {
             parse_duration_in(text, Duration::ZERO, Duration::from_secs(3_600))
         });
         let ring_budget_bytes = lookup.get("ring_budget", 512 << 20, parse_ring_budget);
-        let max_component_series = lookup.get("max_component_series", DEFAULT_COMPONENT_SERIES, |text| {
-            text.parse().map_err(|_| "is no number of series".to_owned())
-        });
+        let limits = IngestLimits::read(&mut lookup);
         let day = Duration::from_secs(86_400);
         let retention = |text: &str| parse_duration_in(text, Duration::from_secs(3_600), day * 3_650);
         let retention = Retention {
@@ -220,7 +215,7 @@ impl Config {
             interval,
             startup_grace,
             ring_budget_bytes,
-            max_component_series,
+            limits,
             retention,
             low_disk,
             log_search,
@@ -258,7 +253,9 @@ impl fmt::Display for Config {
             text("tls_key_file", tls.key.display().to_string())?;
         }
         writeln!(f, "ring_budget = {}", self.ring_budget_bytes)?;
-        writeln!(f, "max_component_series = {}", self.max_component_series)?;
+        for (key, value) in self.limits.entries() {
+            writeln!(f, "{key} = {value}")?;
+        }
         writeln!(f, "max_streams = {}", self.streams.streams)?;
         writeln!(f, "max_streams_per_token = {}", self.streams.streams_per_token)?;
         writeln!(f, "max_new_streams_per_second = {}", self.streams.new_per_second)

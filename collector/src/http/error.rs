@@ -18,8 +18,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::feed::Overloaded;
+use crate::http::body_budget::BudgetError;
 use crate::ingest::committer::SubmitError;
 use crate::ingest::decompress::BodyError;
+use crate::ingest::long_work::LongWorkError;
 use crate::ingest::protocol::native::DecodeError;
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
@@ -184,10 +186,22 @@ impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         let status = match error {
             BodyError::UnknownEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooLarge | BodyError::TooManyParts => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::Broken { .. } => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<BudgetError> for ApiError {
+    fn from(error: BudgetError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl From<LongWorkError> for ApiError {
+    fn from(error: LongWorkError) -> Self {
+        Self::unavailable(error.to_string())
     }
 }
 
@@ -195,7 +209,7 @@ impl From<DecodeError> for ApiError {
     fn from(error: DecodeError) -> Self {
         let status = match error {
             DecodeError::Malformed(_) | DecodeError::SeqOutOfOrder { .. } => StatusCode::BAD_REQUEST,
-            DecodeError::TooManyReports(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            DecodeError::TooManyReports(_) | DecodeError::TooManyUnreadable => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Self::new(status, error.to_string())
     }

@@ -14,6 +14,7 @@ use systole_shared::{Token, TokenKind};
 use crate::app::App;
 use crate::auth::{Identity, Scope};
 use crate::clock;
+use crate::http::body_budget::{Charge, Sender};
 use crate::http::error::ApiError;
 use crate::model::NodeKey;
 
@@ -22,6 +23,10 @@ pub(crate) const SESSION_COOKIE: &str = "systole_session";
 
 /// What is read and thrown away of a body that is too large, so that the client can read why.
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long a body that has no place in the budget is still read and thrown away, so that the client can read
+/// why.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time for a whole body: a client that sends a byte now and then must not hold its memory for ever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -107,13 +112,47 @@ impl FromRequest for Node {
     }
 }
 
-/// The body as it was sent, at most `cap` bytes.
-pub(crate) async fn read_body(payload: impl BodyStream, cap: usize) -> Result<Bytes, ApiError> {
-    let late = |_| ApiError::timed_out(format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()));
-    tokio::time::timeout(BODY_TIMEOUT, collect_body(payload, cap)).await.map_err(late)?
+/// A body as it was sent.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub bytes: Bytes,
+    /// What it has of the budget of bodies; free when this is dropped.
+    _charge: Charge,
 }
 
-async fn collect_body(mut payload: impl BodyStream, cap: usize) -> Result<Bytes, ApiError> {
+/// The body as it was sent, at most `cap` bytes. What has come of it counts in the budget of bodies.
+///
+/// # Errors
+///
+/// When the body is too large, too slow or cut off, or when there is no room for it.
+pub(crate) async fn read_body(
+    app: &App,
+    sender: Sender,
+    request: &HttpRequest,
+    payload: impl BodyStream,
+    cap: usize,
+) -> Result<Body, ApiError> {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let charge = app.body_budget.charge(sender);
+    read_charged(payload, cap, length, charge).await
+}
+
+async fn read_charged(
+    payload: impl BodyStream,
+    cap: usize,
+    length: Option<usize>,
+    charge: Charge,
+) -> Result<Body, ApiError> {
+    let late = |_| ApiError::timed_out(format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()));
+    tokio::time::timeout(BODY_TIMEOUT, collect_body(payload, cap, length, charge)).await.map_err(late)?
+}
+
+async fn collect_body(
+    mut payload: impl BodyStream,
+    cap: usize,
+    length: Option<usize>,
+    mut charge: Charge,
+) -> Result<Body, ApiError> {
     // Most bodies come in one piece, which is taken as it is.
     let mut first = Bytes::new();
     let mut body = BytesMut::new();
@@ -123,28 +162,63 @@ async fn collect_body(mut payload: impl BodyStream, cap: usize) -> Result<Bytes,
         total += chunk.len();
         if total == chunk.len() {
             first = chunk;
+            if length == Some(total) {
+                // It is whole: nothing of it waits for its sender.
+                continue;
+            }
         } else if total <= cap {
             if body.is_empty() {
                 body.extend_from_slice(&first);
+                first = Bytes::new();
             }
             body.extend_from_slice(&chunk);
-        } else if total > MAX_DRAINED_BYTES {
-            break;
+        } else {
+            // Too large: nothing of it is kept.
+            (first, body) = (Bytes::new(), BytesMut::new());
+            if total > MAX_DRAINED_BYTES {
+                break;
+            }
+        }
+        if let Err(error) = charge.grow_to(first.len().max(body.capacity())) {
+            drop((first, body, charge));
+            drain(payload).await;
+            return Err(error.into());
         }
     }
     if total > cap {
         return Err(ApiError::too_large(format!("the body is larger than {cap} bytes; split it")));
     }
-    Ok(if body.is_empty() { first } else { body.freeze() })
+    let bytes = if body.is_empty() { first } else { body.freeze() };
+    Ok(Body { bytes, _charge: charge })
 }
 
-/// A small JSON body.
-pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(payload: impl BodyStream) -> Result<T, ApiError> {
+/// Throws a body away for a moment.
+async fn drain(mut payload: impl BodyStream) {
+    let all = async { while let Some(Ok(_)) = payload.next().await {} };
+    // Who has not sent all of it by then may not read the answer.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, all).await;
+}
+
+/// A small JSON body of a sender without a token in its head.
+///
+/// # Errors
+///
+/// As [`read_body`], and when the body is not the JSON that is asked for.
+pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(
+    app: &App,
+    request: &HttpRequest,
+    payload: impl BodyStream,
+) -> Result<T, ApiError> {
     /// Bodies of people and of enrolments; labels are the largest part.
     const MAX_JSON_BYTES: usize = 64 * 1024;
 
-    let body = read_body(payload, MAX_JSON_BYTES).await?;
-    let mut deserializer = serde_json::Deserializer::from_slice(&body);
+    let sender = Sender::Address(request.peer_addr().map(|address| address.ip()));
+    let body = read_body(app, sender, request, payload, MAX_JSON_BYTES).await?;
+    parse_json(&body.bytes)
+}
+
+fn parse_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
     deserializer.end().map_err(|error| ApiError::bad_request(error.to_string()))?;
@@ -153,23 +227,39 @@ pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(payload: impl Body
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures_util::stream;
 
     use super::*;
+    use crate::http::body_budget::BodyBudget;
 
-    #[tokio::test]
-    async fn something_behind_the_json_is_refused() {
-        let body = |text: &'static str| stream::iter([Ok(Bytes::from_static(text.as_bytes()))]);
-        assert_eq!(read_json::<Vec<u8>>(body("[1] ")).await.unwrap(), [1]);
-        assert_eq!(read_json::<Vec<u8>>(body("[1]x")).await.unwrap_err().status().as_u16(), 400);
+    fn charge(total: usize, share: usize) -> Charge {
+        Arc::new(BodyBudget::new(total, share)).charge(Sender::Address(None))
+    }
+
+    #[test]
+    fn something_behind_the_json_is_refused() {
+        assert_eq!(parse_json::<Vec<u8>>(b"[1] ").unwrap(), [1]);
+        assert_eq!(parse_json::<Vec<u8>>(b"[1]x").unwrap_err().status().as_u16(), 400);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
         let begun = stream::iter([Ok(Bytes::from_static(b"{"))]).chain(stream::pending());
-        let refused = read_body(begun, 10).await.unwrap_err();
+        let refused = read_charged(begun, 10, None, charge(100, 100)).await.unwrap_err();
         assert_eq!(refused.status(), actix_web::http::StatusCode::REQUEST_TIMEOUT);
         let whole = stream::iter([Ok(Bytes::from_static(b"{")), Ok(Bytes::from_static(b"}"))]);
-        assert_eq!(read_body(whole, 10).await.unwrap(), "{}");
+        assert_eq!(read_charged(whole, 10, None, charge(100, 100)).await.unwrap().bytes, "{}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unfinished_body_is_charged_from_its_first_byte() {
+        let begun = || stream::iter([Ok(Bytes::from_static(b"12345678"))]).chain(stream::pending());
+        let refused = read_charged(begun(), 10, Some(9), charge(100, 7)).await.unwrap_err();
+        assert_eq!(refused.status().as_u16(), 503);
+        let whole = stream::iter([Ok(Bytes::from_static(b"12345678"))]);
+        let body = read_charged(whole, 10, Some(8), charge(100, 7)).await.unwrap();
+        assert_eq!(body.bytes, "12345678", "a whole one is not");
     }
 }

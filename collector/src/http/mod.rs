@@ -3,6 +3,7 @@
 
 mod api;
 mod assets;
+mod body_budget;
 mod dto;
 mod error;
 mod extract;
@@ -13,5 +14,6 @@ mod routes;
 mod same_site;
 mod suggest;
 
+pub(crate) use self::body_budget::BodyBudget;
 pub(crate) use self::openapi::text as openapi_document;
 pub(crate) use self::routes::configure;

@@ -25,7 +25,8 @@ use systole_shared::{
 };
 
 use super::changes::{Changes, signed};
-use super::samples::{add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
+use super::limits::describe;
+use super::samples::{NodeSeries, add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
 use super::state::{Dimensions, NodeState, PipelineState};
 use crate::model::report::{NodeReport, Refusals, ReportedLine, ReportedPipeline};
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingSample, PipelineKey};
@@ -110,6 +111,8 @@ pub(crate) fn apply(
         correction,
         latest_line: end.max(context.received_at),
         is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
+        seq: report.seq,
+        now: context.received_at,
     };
     let bucket = changes.bucket(at.minute, node.key);
     if let Some(host) = report.host.as_ref() {
@@ -117,8 +120,9 @@ pub(crate) fn apply(
     }
     note_agent(node, &report, context, changes);
     node.reports += 1;
+    node.last_seen = context.received_at;
     for pipeline in report.pipelines {
-        apply_pipeline(node, dimensions, pipeline, &at, changes);
+        apply_pipeline(node, dimensions, pipeline, &at, changes, refusals);
     }
     if report.complete {
         retire_absent(node, dimensions, &at, changes);
@@ -152,6 +156,10 @@ pub(super) struct ReportWindow {
     pub latest_line: UnixMillis,
     /// Whether it is shown as it comes; a back-fill is not.
     pub is_news: bool,
+    /// Its number.
+    pub seq: u64,
+    /// When it came, by the collector's clock.
+    pub now: UnixMillis,
 }
 
 impl ReportWindow {
@@ -260,8 +268,18 @@ fn apply_pipeline(
     facts: ReportedPipeline,
     at: &ReportWindow,
     changes: &mut Changes,
+    refusals: &mut Refusals,
 ) {
-    register(node, dimensions, &facts, at, changes);
+    if let Err(code) = register(node, dimensions, &facts, at, changes) {
+        refusals.push_with(|| Refused {
+            seq: at.seq,
+            pipeline_id: Some(facts.id.to_string()),
+            component_id: None,
+            code,
+            detail: describe(code, &dimensions.limits),
+        });
+        return;
+    }
     let identity = (node.key, node.id, node.environment);
     let Some(pipeline) = node.pipelines.get_mut(&facts.id) else { return };
     pipeline.last_report = node.reports;
@@ -279,10 +297,11 @@ fn apply_pipeline(
         }
     }
     let Some(sample) = &facts.sample else { return };
+    let mut known = NodeSeries { key: node.key, known: &mut node.known_series, new: &mut node.new_series };
     let series: Vec<_> = facts
         .components
         .iter()
-        .map(|component| component_series(node.key.0, pipeline, component, dimensions, changes))
+        .map(|component| component_series(&mut known, pipeline, component, at.now, dimensions, changes))
         .collect();
     let bucket = changes.bucket(at.minute, node.key);
     for (component, series) in facts.components.iter().zip(series) {
@@ -309,14 +328,19 @@ fn apply_pipeline(
     changes.samples.push(PendingSample { node: node.key, update });
 }
 
-/// Makes sure that the pipeline has keys on this node.
+/// Makes sure that the pipeline has keys on this node, unless that is over a limit.
 fn register(
     node: &mut NodeState,
     dimensions: &mut Dimensions,
     facts: &ReportedPipeline,
     at: &ReportWindow,
     changes: &mut Changes,
-) {
+) -> Result<(), RefusalCode> {
+    let is_new = !node.pipelines.contains_key(&facts.id);
+    if is_new && !node.has_room(&dimensions.limits, at.now) {
+        dimensions.over_limit.node_pipelines += 1;
+        return Err(RefusalCode::NodePipelineLimit);
+    }
     let key = match dimensions.pipeline(node.environment, &facts.id) {
         Some(known) => {
             if let Some(name) = facts.name.as_ref().filter(|name| **name != known.name) {
@@ -326,6 +350,11 @@ fn register(
             known.key
         }
         None => {
+            if !dimensions.has_room(node.environment, at.now) {
+                dimensions.over_limit.environment_pipelines += 1;
+                return Err(RefusalCode::EnvironmentPipelineLimit);
+            }
+            dimensions.count_new_pipeline(node.environment, at.now);
             let name = facts.name.clone().unwrap_or_else(|| facts.id.to_string());
             let id = dimensions.add_pipeline(node.environment, &facts.id, &name);
             changes.pipelines.push(PipelineRow {
@@ -337,7 +366,8 @@ fn register(
             id
         }
     };
-    if !node.pipelines.contains_key(&facts.id) {
+    if is_new {
+        node.new_pipelines.add(at.now);
         let series = dimensions.next_series();
         changes.series.push(SeriesRow {
             id: series.0,
@@ -366,6 +396,7 @@ fn register(
         let state = PipelineState { series, status: PipelineStatus::Unknown, row, components, last_report: 0 };
         node.pipelines.insert(facts.id.clone(), state);
     }
+    Ok(())
 }
 
 type NodeIdentity = (NodeKey, systole_shared::NodeId, EnvironmentKey);
@@ -501,6 +532,7 @@ fn retire_absent(node: &mut NodeState, dimensions: &mut Dimensions, at: &ReportW
             let key = PipelineKey(pipeline.row.pipeline);
             changes.add_event(at.end, identity, Some((key, id)), EventType::StatusChange, &event);
         }
+        dimensions.places.give_back(identity.0, pipeline.take_places());
         pipeline.status = PipelineStatus::Stopped;
         pipeline.row.status = PipelineStatus::Stopped.as_str().to_owned();
         pipeline.row.reason = reason.to_owned();

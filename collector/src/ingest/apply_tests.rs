@@ -8,6 +8,10 @@ use systole_shared::{ComponentId, ComponentKind, LogStream, NodeId};
 use uuid::Uuid;
 
 use super::*;
+use crate::config::IngestLimits;
+use crate::ingest::places::ComponentPlaces;
+use crate::ingest::state::IngestState;
+use crate::ingest::upkeep;
 use crate::model::report::{PipelineDeltas, ReportedComponent};
 use crate::model::{EnvironmentKey, NodeKey};
 use crate::store::{CommitBatch, PipelineMinuteRow};
@@ -30,6 +34,10 @@ fn node() -> NodeState {
         pipelines: Default::default(),
         agent: None,
         reports: 0,
+        last_seen: 0,
+        known_series: 0,
+        new_pipelines: Default::default(),
+        new_series: Default::default(),
     }
 }
 
@@ -146,11 +154,8 @@ fn a_failed_scrape_is_a_gap_and_not_a_zero() {
     assert!(bench.changes.events.iter().all(|event| event.kind != EventType::MetricUpdate), "nothing in the feed");
 }
 
-#[test]
-fn components_beyond_the_limit_have_live_samples_and_no_history() {
-    let mut bench = Bench::new();
-    bench.dimensions.max_component_series = 3;
-    let component = |id: &str| ReportedComponent {
+fn component(id: &str) -> ReportedComponent {
+    ReportedComponent {
         id: ComponentId::parse(id).unwrap(),
         kind: ComponentKind::Transform,
         received_events: 5,
@@ -165,7 +170,74 @@ fn components_beyond_the_limit_have_live_samples_and_no_history() {
         buffer_max_events: None,
         buffer_bytes: None,
         buffer_max_bytes: None,
+    }
+}
+
+#[test]
+fn pipelines_over_the_limits_are_refused_alone_until_there_is_room() {
+    let mut bench = Bench::new();
+    bench.dimensions.limits =
+        IngestLimits { pipelines_per_node: 3, new_pipelines_per_node: 2, ..IngestLimits::default() };
+    let running = |ids: &[&str]| ids.iter().map(|id| pipeline(id, PipelineStatus::Running, Some(1))).collect();
+    let taken = |bench: &mut Bench, seq: u64, at: UnixMillis, ids: &[&str]| {
+        bench.refusals = Refusals::default();
+        bench.apply(context(1, at), report(seq, at, running(ids)));
+        let codes: Vec<_> = bench.refusals.listed.iter().map(|refused| refused.code).collect();
+        assert!(codes.iter().all(|code| *code == RefusalCode::NodePipelineLimit), "{codes:?}");
+        (bench.pipeline_minutes().len(), codes.len())
     };
+    const HOUR: i64 = 3_600_000;
+    assert_eq!(taken(&mut bench, 1, NOW, &["a", "b", "c"]), (2, 1));
+    assert_eq!(taken(&mut bench, 2, NOW, &["c", "b", "a"]), (2, 1), "the known ones go on");
+    assert_eq!(taken(&mut bench, 3, NOW + HOUR, &["a", "b", "c", "d"]), (3, 1), "one is new in the next hour");
+    assert_eq!(taken(&mut bench, 4, NOW + 2 * HOUR, &["a", "b", "c", "d"]), (3, 1), "in all there are three");
+    assert_eq!(bench.dimensions.over_limit.node_pipelines, 4);
+}
+
+#[test]
+fn pipelines_over_the_limit_of_the_environment_are_refused() {
+    let mut bench = Bench::new();
+    bench.dimensions.limits = IngestLimits { new_pipelines_per_environment: 1, ..IngestLimits::default() };
+    let running = ["a", "b"].map(|id| pipeline(id, PipelineStatus::Running, Some(1)));
+    bench.apply(context(1, NOW), report(1, NOW, running.into()));
+    assert_eq!(bench.refusals.listed[0].code, RefusalCode::EnvironmentPipelineLimit);
+    assert_eq!(bench.pipeline_minutes().len(), 1);
+}
+
+#[test]
+fn places_come_back_with_a_removed_pipeline_and_after_a_day() {
+    let mut bench = Bench::new();
+    bench.dimensions.places = ComponentPlaces::new(2);
+    let with = |id: &str, components: &[&str]| ReportedPipeline {
+        components: components.iter().map(|id| component(id)).collect(),
+        ..pipeline(id, PipelineStatus::Running, Some(5))
+    };
+    let histories =
+        |bench: &mut Bench| bench.record().buckets.iter().map(|bucket| bucket.components.len()).sum::<usize>();
+    bench.apply(context(1, NOW), report(1, NOW, vec![with("a", &["x", "y"]), with("b", &["z"])]));
+    assert_eq!(histories(&mut bench), 2);
+    let removed = NOW + 5_000;
+    bench.apply(context(1, removed), report(2, removed, vec![with("b", &["z"])]));
+    assert_eq!(bench.dimensions.places.taken(), 0, "those of a are free");
+    bench.apply(context(1, removed), report(3, removed, vec![with("b", &["z", "w"])]));
+    assert_eq!(histories(&mut bench), 2);
+
+    let later = NOW + 30 * 3_600_000;
+    bench.apply(context(1, later), report(4, later, vec![with("b", &["w"])]));
+    let node = std::mem::replace(&mut bench.node, node());
+    let mut state = IngestState {
+        nodes: [(node.key, node)].into_iter().collect(),
+        dimensions: std::mem::take(&mut bench.dimensions),
+        head_seq: 0,
+    };
+    upkeep::free_places(&mut state, later);
+    assert_eq!(state.dimensions.places.taken(), 1, "z was not reported for a day");
+}
+
+#[test]
+fn components_beyond_the_limit_have_live_samples_and_no_history() {
+    let mut bench = Bench::new();
+    bench.dimensions.places = ComponentPlaces::new(3);
     for seq in 1..=2 {
         let pipelines = ["a", "b"].map(|id| ReportedPipeline {
             components: ["in", "out"].map(component).into(),

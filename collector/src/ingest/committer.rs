@@ -20,14 +20,16 @@ use super::apply::{self, Context, Outcome};
 use super::changes::Changes;
 use super::flush_schedule::FlushTimer;
 use super::state::{IngestState, NodeState};
+use super::upkeep;
 use crate::clock;
+use crate::config::IngestLimits;
 use crate::feed::Feed;
 use crate::ingest::fleet::Fleet;
 use crate::model::NodeKey;
 use crate::model::report::{Refusals, Submission};
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
-use crate::telemetry::{Telemetry, TypeLabel};
+use crate::telemetry::{LimitLabel, Telemetry, TypeLabel};
 use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
 
@@ -56,6 +58,13 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 /// The same for one that has failed again and again. Agents back off for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Between two rounds of upkeep, and after the start until the first.
+const UPKEEP_PAUSE: Duration = Duration::from_secs(60);
+const UPKEEP_AFTER_START: Duration = Duration::from_secs(2);
+
+/// Between two rounds while there is more to remove, for reports to be written.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(200);
+
 /// How long the committer makes rows of the time series when it ends.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(7);
 
@@ -68,7 +77,9 @@ pub(crate) struct CommitterParts {
     pub telemetry: Arc<Telemetry>,
     pub interval_ms: u64,
     pub minutes_retention: Duration,
-    pub max_component_series: usize,
+    pub limits: IngestLimits,
+    /// How long pipelines are kept that nobody reports: the longest retention.
+    pub unreported_retention: Duration,
 }
 
 /// The way to the committer, cheap to clone.
@@ -122,8 +133,16 @@ impl Committer {
         let (work, receiver) = mpsc::channel(QUEUE_LEN);
         let now = Instant::now();
         let flush_timer = FlushTimer::new(now);
-        let task =
-            CommitterTask { state, parts, stop, flush_timer, last_batch: now, retry_singly: 0, failures_in_row: 0 };
+        let task = CommitterTask {
+            state,
+            parts,
+            stop,
+            flush_timer,
+            upkeep_at: now + UPKEEP_AFTER_START,
+            last_batch: now,
+            retry_singly: 0,
+            failures_in_row: 0,
+        };
         let timeseries = Arc::clone(&task.parts.timeseries);
         let task = tokio::spawn(task.run(receiver));
         (Committer { work, timeseries }, task)
@@ -182,6 +201,8 @@ struct CommitterTask {
     parts: CommitterParts,
     stop: CancellationToken,
     flush_timer: FlushTimer,
+    /// When places are freed and pipelines removed again.
+    upkeep_at: Instant,
     /// When the last transaction began.
     last_batch: Instant,
     /// Submissions that are still to be committed one by one.
@@ -203,6 +224,12 @@ impl CommitterTask {
                 }
                 () = tokio::time::sleep_until(self.flush_timer.next()) => {
                     if self.flush().await .is_break() {
+                        return;
+                    }
+                    continue;
+                }
+                () = tokio::time::sleep_until(self.upkeep_at) => {
+                    if self.upkeep().await.is_break() {
                         return;
                     }
                     continue;
@@ -266,6 +293,31 @@ impl CommitterTask {
             Err(error) => {
                 tracing::error!(error = %chain(&error), "the journal could not be folded, trying again");
                 self.flush_timer.try_later(Instant::now());
+                if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await }
+            }
+        }
+    }
+
+    /// Makes places of components free, and removes pipelines that were not reported for the retention.
+    async fn upkeep(&mut self) -> ControlFlow<()> {
+        self.upkeep_at = Instant::now() + UPKEEP_PAUSE;
+        let now = clock::now_ms();
+        upkeep::free_places(&mut self.state, now);
+        let gone = upkeep::unreported(&self.state, oldest(now, self.parts.unreported_retention));
+        if gone.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        match self.parts.timeseries.remove_pipelines(gone.clone()).await {
+            Ok(unused) => {
+                upkeep::forget(&mut self.state, &gone, &unused);
+                self.parts.telemetry.pipelines_removed.inc_by(gone.len() as u64);
+                if gone.len() == upkeep::REMOVED_AT_ONCE {
+                    self.upkeep_at = Instant::now() + REMOVAL_PAUSE;
+                }
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "pipelines that nobody reports could not be removed");
                 if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await }
             }
         }
@@ -425,6 +477,14 @@ impl CommitterTask {
         telemetry.reports_refused.inc_by(counts.refused);
         telemetry.reports_missing.inc_by(counts.missing);
         telemetry.items_refused.inc_by(counts.items_refused);
+        let over_limit = std::mem::take(&mut self.state.dimensions.over_limit);
+        for (limit, count) in
+            [("node_pipelines", over_limit.node_pipelines), ("environment_pipelines", over_limit.environment_pipelines)]
+        {
+            telemetry.pipelines_refused.get_or_create(&LimitLabel { limit }).inc_by(count);
+        }
+        telemetry.components_without_history.inc_by(over_limit.components);
+        telemetry.component_histories.set(i64::try_from(self.state.dimensions.places.taken()).unwrap_or(i64::MAX));
         telemetry.events_reported.inc_by(counts.events_in);
         for event in &changes.events {
             telemetry.events_published.get_or_create(&TypeLabel { r#type: event.kind.as_str() }).inc();
@@ -458,7 +518,7 @@ impl CommitterTask {
         loop {
             match self.parts.timeseries.load().await {
                 Ok(snapshot) => {
-                    self.state = IngestState::load(snapshot, self.parts.max_component_series);
+                    self.state = IngestState::load(snapshot, self.parts.limits);
                     // A commit can fail after it has reached the disk: then its reports are
                     // duplicates from now on, and its events are still to be handed out.
                     self.parts.feed.skip_to(self.state.head_seq);

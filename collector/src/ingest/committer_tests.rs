@@ -55,9 +55,11 @@ impl Bench {
             telemetry,
             interval_ms: 5_000,
             minutes_retention: Duration::from_secs(86_400),
-            max_component_series: 1_000,
+            limits: IngestLimits::default(),
+            unreported_retention: Duration::from_secs(86_400),
         };
-        let (committer, task) = Committer::start(IngestState::load(snapshot, 1_000), parts, CancellationToken::new());
+        let state = IngestState::load(snapshot, IngestLimits::default());
+        let (committer, task) = Committer::start(state, parts, CancellationToken::new());
         Bench { dir, store, timeseries, fleet, feed, committer, task }
     }
 

@@ -3,7 +3,7 @@
 //! `decompress` opens the request, `protocol::native` reads the native wire into a
 //! [`crate::model::report::NodeReport`] (a second protocol will produce the same), `apply` (with `samples`)
 //! turns reports into changes without touching anything but the node's state, and `committer` writes them,
-//! answers, and publishes. `fleet` has which nodes are alive, as last committed.
+//! answers, and publishes. `long_work` and `limits` bound what one node takes of it. `fleet` has which nodes are alive, as last committed.
 
 pub(crate) mod apply;
 pub(crate) mod changes;
@@ -11,6 +11,10 @@ pub(crate) mod committer;
 pub(crate) mod decompress;
 pub(crate) mod fleet;
 mod flush_schedule;
+pub(crate) mod limits;
+pub(crate) mod long_work;
+pub(crate) mod places;
 pub(crate) mod protocol;
 mod samples;
 pub(crate) mod state;
+mod upkeep;

@@ -1,12 +1,13 @@
 //! What a sample adds to its minute, and the rates that are shown of it.
 
-use systole_shared::RateSample;
+use systole_shared::{RateSample, UnixMillis};
 
 use super::apply::ReportWindow;
 use super::changes::Changes;
-use super::state::{Dimensions, PipelineState};
-use crate::model::SeriesKey;
+use super::limits::{HourlyCount, hour_of};
+use super::state::{ComponentState, Dimensions, PipelineState};
 use crate::model::report::{PipelineDeltas, ReportedComponent};
+use crate::model::{NodeKey, SeriesKey};
 use crate::store::{ComponentMinuteRow, PipelineMinuteRow, SeriesRow};
 
 /// Adds a pipeline's deltas to its minute.
@@ -47,28 +48,50 @@ pub(super) fn add_component_sample(row: &mut ComponentMinuteRow, component: &Rep
     row.samples += 1;
 }
 
-/// The key of a component's series, if it has a history; a new one is made known.
+/// What is known of a node's series.
+pub(super) struct NodeSeries<'a> {
+    pub key: NodeKey,
+    pub known: &'a mut usize,
+    pub new: &'a mut HourlyCount,
+}
+
+/// The key of a component's series, if its history goes on; a new one is made known.
 pub(super) fn component_series(
-    node: i64,
+    node: &mut NodeSeries<'_>,
     pipeline: &mut PipelineState,
     component: &ReportedComponent,
+    now: UnixMillis,
     dimensions: &mut Dimensions,
     changes: &mut Changes,
 ) -> Option<SeriesKey> {
-    if let Some(series) = pipeline.components.get(&component.id) {
-        return *series;
+    if let Some(known) = pipeline.components.get_mut(&component.id) {
+        known.seen_hour = hour_of(now);
+        known.has_place = known.has_place || dimensions.places.take(node.key);
+        if !known.has_place {
+            dimensions.over_limit.components += 1;
+            return None;
+        }
+        return Some(known.series);
     }
-    let series = dimensions.next_component_series();
-    pipeline.components.insert(component.id.clone(), series);
-    let id = series?.0;
+    let limits = &dimensions.limits;
+    let may_be_new = *node.known < limits.series_per_node && node.new.has_room(now, limits.new_series_per_node);
+    if !may_be_new || !dimensions.places.take(node.key) {
+        dimensions.over_limit.components += 1;
+        return None;
+    }
+    node.new.add(now);
+    *node.known += 1;
+    let series = dimensions.next_series();
+    let state = ComponentState { series, has_place: true, seen_hour: hour_of(now) };
+    pipeline.components.insert(component.id.clone(), state);
     changes.series.push(SeriesRow {
-        id,
-        node,
+        id: series.0,
+        node: node.key.0,
         pipeline: pipeline.row.pipeline,
         component: component.id.to_string(),
         kind: component.kind.as_str().to_owned(),
     });
-    series
+    Some(series)
 }
 
 /// Three decimals are finer than any chart, and half the bytes of a float written out.

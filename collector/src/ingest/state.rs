@@ -7,14 +7,18 @@
 //! A node or pipeline that is seen for the first time changes from `UNKNOWN`. A node that enrolled and
 //! never reports becomes UNREACHABLE like any other.
 //!
-//! Histories are kept for the first `max_component_series` components, because each costs about 80 KB of disk
-//! a day. The others have recent samples and events. A database with more components keeps those that it has.
+//! Histories are kept for `max_component_series` components, because each costs about 80 KB of disk a day. The
+//! others have recent samples and events; [`super::places`] says which have a history. After a start each
+//! component takes its place with its first report.
 
 use foldhash::HashMap;
 
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
+use super::limits::{HourlyCount, OverLimit};
+use super::places::ComponentPlaces;
+use crate::config::IngestLimits;
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
@@ -35,9 +39,12 @@ pub(crate) struct Dimensions {
     ids: HashMap<PipelineKey, PipelineId>,
     last_pipeline: PipelineKey,
     last_series: SeriesKey,
-    /// Components that have a series, and how many may have one.
-    component_series: usize,
-    pub max_component_series: usize,
+    /// Components that have a history.
+    pub places: ComponentPlaces,
+    pub limits: IngestLimits,
+    /// Pipelines that were new in this hour, by environment.
+    new_pipelines: HashMap<EnvironmentKey, HourlyCount>,
+    pub over_limit: OverLimit,
 }
 
 /// A pipeline of an environment.
@@ -63,6 +70,22 @@ pub(crate) struct NodeState {
     pub agent: Option<ReportedAgent>,
     /// Reports that this collector has applied.
     pub reports: u64,
+    /// When the last report came.
+    pub last_seen: UnixMillis,
+    /// Components that have a series, whether they have a place or not.
+    pub known_series: usize,
+    pub new_pipelines: HourlyCount,
+    pub new_series: HourlyCount,
+}
+
+/// A component that has a series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ComponentState {
+    pub series: SeriesKey,
+    /// Whether its history goes on.
+    pub has_place: bool,
+    /// The hour of its last sample, by the collector's clock.
+    pub seen_hour: i64,
 }
 
 /// A pipeline on a node.
@@ -71,8 +94,8 @@ pub(crate) struct PipelineState {
     pub series: SeriesKey,
     pub status: PipelineStatus,
     pub row: PipelineStatusRow,
-    /// Series of components; `None` for one that has no history.
-    pub components: HashMap<ComponentId, Option<SeriesKey>>,
+    /// Components that have, or had, a history.
+    pub components: HashMap<ComponentId, ComponentState>,
     /// The last report of this collector's that had it, counted from 1 in [`NodeState::reports`].
     pub last_report: u64,
 }
@@ -82,16 +105,26 @@ impl PipelineState {
     pub(crate) fn is_present(&self) -> bool {
         self.row.present != 0
     }
+
+    /// Components that have a place.
+    pub(crate) fn placed(&self) -> usize {
+        self.components.values().filter(|component| component.has_place).count()
+    }
+
+    /// Takes the places of all components, and returns how many there were.
+    pub(crate) fn take_places(&mut self) -> usize {
+        let placed = self.components.values_mut().filter(|component| component.has_place);
+        placed.map(|component| component.has_place = false).count()
+    }
 }
 
 impl IngestState {
     /// The state as the database has it.
-    pub(crate) fn load(snapshot: IngestSnapshot, max_component_series: usize) -> Self {
-        let series = snapshot.nodes.iter().flat_map(|node| &node.series);
+    pub(crate) fn load(snapshot: IngestSnapshot, limits: IngestLimits) -> Self {
         let mut dimensions = Dimensions {
             last_series: snapshot.last_series,
-            component_series: series.filter(|(_, component, _)| !component.is_empty()).count(),
-            max_component_series,
+            places: ComponentPlaces::new(limits.component_series),
+            limits,
             ..Dimensions::default()
         };
         for (key, environment, id, name) in snapshot.pipelines {
@@ -131,13 +164,26 @@ impl Dimensions {
         self.last_series
     }
 
-    /// The same for a component, unless so many have one that this one gets no history.
-    pub(crate) fn next_component_series(&mut self) -> Option<SeriesKey> {
-        if self.component_series >= self.max_component_series {
-            return None;
+    /// Whether an environment may have one more pipeline.
+    pub(crate) fn has_room(&self, environment: EnvironmentKey, now: UnixMillis) -> bool {
+        let known = self.pipelines.get(&environment).map_or(0, HashMap::len);
+        let new = self.new_pipelines.get(&environment).copied().unwrap_or_default();
+        known < self.limits.pipelines_per_environment && new.has_room(now, self.limits.new_pipelines_per_environment)
+    }
+
+    /// Counts a pipeline that is new in an environment.
+    pub(crate) fn count_new_pipeline(&mut self, environment: EnvironmentKey, now: UnixMillis) {
+        self.new_pipelines.entry(environment).or_default().add(now);
+    }
+
+    /// Forgets a pipeline that no node has any more.
+    pub(crate) fn forget_pipeline(&mut self, key: PipelineKey) {
+        let Some(id) = self.ids.remove(&key) else { return };
+        for known in self.pipelines.values_mut() {
+            if known.get(&id).is_some_and(|dimension| dimension.key == key) {
+                known.remove(&id);
+            }
         }
-        self.component_series += 1;
-        Some(self.next_series())
     }
 }
 
@@ -145,12 +191,15 @@ impl NodeState {
     /// A node as the database has it.
     pub(crate) fn load(stored: StoredNode, dimensions: &Dimensions) -> Self {
         let mut own = HashMap::default();
-        let mut components: HashMap<PipelineKey, HashMap<ComponentId, Option<SeriesKey>>> = HashMap::default();
+        let mut components: HashMap<PipelineKey, HashMap<ComponentId, ComponentState>> = HashMap::default();
+        let mut known_series = 0;
         for (pipeline, component, series) in stored.series {
             if component.is_empty() {
                 own.insert(pipeline, series);
             } else if let Ok(component) = ComponentId::parse(&component) {
-                components.entry(pipeline).or_default().insert(component, Some(series));
+                let state = ComponentState { series, has_place: false, seen_hour: 0 };
+                components.entry(pipeline).or_default().insert(component, state);
+                known_series += 1;
             }
         }
         let mut pipelines = HashMap::default();
@@ -172,7 +221,17 @@ impl NodeState {
             pipelines,
             agent: None,
             reports: 0,
+            last_seen: stored.last_seen,
+            known_series,
+            new_pipelines: HourlyCount::default(),
+            new_series: HourlyCount::default(),
         }
+    }
+
+    /// Whether the node may have one more pipeline.
+    pub(crate) fn has_room(&self, limits: &IngestLimits, now: UnixMillis) -> bool {
+        self.pipelines.len() < limits.pipelines_per_node
+            && self.new_pipelines.has_room(now, limits.new_pipelines_per_node)
     }
 
     /// How far a life of the agent is applied.

@@ -122,9 +122,14 @@ pub(crate) struct Refusals {
 impl Refusals {
     /// Notes one.
     pub(crate) fn push(&mut self, refused: Refused) {
+        self.push_with(|| refused);
+    }
+
+    /// The same for one that is made only if it is listed: a body can have millions of them.
+    pub(crate) fn push_with(&mut self, refused: impl FnOnce() -> Refused) {
         self.count += 1;
         if self.listed.len() < systole_shared::ack::MAX_REFUSED_LISTED {
-            self.listed.push(refused);
+            self.listed.push(refused());
         }
     }
 }

@@ -127,6 +127,8 @@ pub(crate) struct StoredNode {
     pub status: NodeStatus,
     /// Least recently seen first.
     pub boots: Vec<(BootId, u64)>,
+    /// When the last report came; 0 when none did.
+    pub last_seen: UnixMillis,
     pub statuses: Vec<(PipelineStatus, PipelineStatusRow)>,
     /// Pipeline, component ("" for the pipeline itself) and key.
     pub series: Vec<(PipelineKey, String, SeriesKey)>,

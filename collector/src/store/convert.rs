@@ -63,6 +63,7 @@ pub(super) fn stored_node((key, uuid, environment, status): NodeIdentity) -> Res
         // A state that another version wrote is replaced by the node's next report.
         status: NodeStatus::from_wire(&status).unwrap_or(NodeStatus::Unknown),
         boots: Vec::new(),
+        last_seen: 0,
         statuses: Vec::new(),
         series: Vec::new(),
     })
@@ -78,6 +79,7 @@ pub(super) fn fill(
     for row in boots {
         if let Some(node) = nodes.get_mut(&row.node) {
             node.boots.push((parse_id(&row.boot)?, unsigned(row.seq)));
+            node.last_seen = node.last_seen.max(row.last_seen_at);
         }
     }
     for row in statuses {

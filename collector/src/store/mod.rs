@@ -137,6 +137,9 @@ pub(crate) trait IngestStore: Send + Sync {
     async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError>;
     /// Writes a batch in one transaction. The batch comes back for what is done after.
     async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError>;
+    /// Removes pipelines of nodes with their series, in one transaction. Returns those pipelines that no node
+    /// has any more, which are removed too. Nothing else of them may be left.
+    async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError>;
     /// Writes rows of the write-ahead log in one transaction.
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError>;
 }

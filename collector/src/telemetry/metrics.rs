@@ -21,6 +21,12 @@ pub(crate) struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// A label that says which limit.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct LimitLabel {
+    pub limit: &'static str,
+}
+
 /// A label that says in which state.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct StatusLabel {
@@ -60,7 +66,13 @@ pub(crate) struct Telemetry {
     pub reports_refused: Counter,
     pub reports_missing: Counter,
     pub items_refused: Counter,
+    pub pipelines_refused: Family<LimitLabel, Counter>,
+    pub pipelines_removed: Counter,
+    pub components_without_history: Counter,
+    pub component_histories: Gauge,
     pub requests_rejected: Family<ReasonLabel, Counter>,
+    pub long_bodies: Counter,
+    pub unfinished_body_bytes: Gauge,
     pub body_bytes: Counter,
     pub events_reported: Counter,
     pub rows_written: Counter,
@@ -143,6 +155,28 @@ impl Telemetry {
                 "items_refused",
                 "Items refused, the rest of their report taken",
                 Counter::default()
+            ),
+            pipelines_refused: metric!(
+                "pipelines_refused",
+                "New pipelines refused because a node or an environment has too many",
+                Family::default()
+            ),
+            pipelines_removed: metric!(
+                "pipelines_removed",
+                "Pipelines of nodes removed because they were not reported for the longest retention",
+                Counter::default()
+            ),
+            components_without_history: metric!(
+                "component_samples_without_history",
+                "Samples of components that have no history, because there are too many",
+                Counter::default()
+            ),
+            component_histories: metric!("component_histories", "Components that have a history", Gauge::default()),
+            long_bodies: metric!("long_bodies", "Long bodies of reports, read in turns", Counter::default()),
+            unfinished_body_bytes: metric!(
+                "unfinished_body_bytes",
+                "Memory of bodies that are not whole yet",
+                Gauge::default()
             ),
             requests_rejected: metric!("requests_rejected", "Requests of agents rejected", Family::default()),
             body_bytes: metric!("report_body_bytes", "Bytes of report bodies as received", Counter::default()),

@@ -119,6 +119,7 @@ pub(super) fn add_boots(nodes: &mut [StoredNode], memtable: &Memtable) -> Result
             let place = node.boots.iter().position(later).unwrap_or(node.boots.len());
             node.boots.insert(place, (boot, u64::try_from(row.seq).unwrap_or(0)));
             seen.insert((key, boot), row.last_seen_at);
+            node.last_seen = node.last_seen.max(row.last_seen_at);
         }
     }
     Ok(())

@@ -40,6 +40,10 @@ const IDLE_ROUNDS: u64 = 10;
 const BLOCK_SAMPLES: usize = 60;
 const FIRST_SAMPLES: usize = 12;
 
+/// Rings of a pipeline's components that are reported no more, beyond as many as are reported: those of a few
+/// configurations. A pipeline whose components have new names in each report must not use up the budget.
+const GONE_COMPONENTS: usize = 256;
+
 /// What a pipeline and a component take besides their samples: names and places in tables, about.
 const PIPELINE_BYTES: usize = 256;
 const COMPONENT_BYTES: usize = 128;
@@ -285,6 +289,15 @@ impl Inner {
             };
             self.bytes += ring.push(Slot::from(&component.sample), component_cap);
         }
+        if rings.components.len() > 2 * update.components.len() + GONE_COMPONENTS {
+            let before = rings.components.len();
+            rings.components.retain(|_, ring| {
+                let is_reported = ring.0.back().is_some_and(|slot| slot.timestamp >= update.timestamp);
+                self.bytes -= if is_reported { 0 } else { ring.bytes() + COMPONENT_BYTES };
+                is_reported
+            });
+            self.evicted.dropped_components += (before - rings.components.len()) as u64;
+        }
     }
 
     /// Frees memory down to the budget less the headroom.
@@ -404,6 +417,22 @@ mod tests {
         assert_eq!(kept.len(), RING_SAMPLES);
         assert_eq!((kept[0].timestamp, kept[719].timestamp), (281, 1_000));
         assert_eq!((kept[0].sent_events_rate, kept[0].latency_mean_ms), (0.1, None));
+    }
+
+    #[test]
+    fn components_with_new_names_in_each_report_do_not_fill_the_budget() {
+        let rings = RecentSamples::new(usize::MAX);
+        for at in 1..=10_000 {
+            let mut pushed = memtable(1, at);
+            let update = Arc::get_mut(&mut pushed.update).unwrap();
+            let mut renamed = update.components[0].clone();
+            renamed.component_id = ComponentId::parse(&format!("in-{at}")).unwrap();
+            update.components.push(renamed);
+            rings.push(vec![pushed]);
+        }
+        assert!(rings.usage().components <= GONE_COMPONENTS + 4, "{:?}", rings.usage());
+        assert_eq!(of(&rings, 1, Some("in")).len(), RING_SAMPLES, "the one that stays keeps its samples");
+        assert_eq!(of(&rings, 1, Some("in-10000")).len(), 1);
     }
 
     #[test]

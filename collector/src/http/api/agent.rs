@@ -7,17 +7,19 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 use actix_web::web::{Data, Json, Payload};
 use systole_shared::enroll::PROTOCOL;
-use systole_shared::limits::{MAX_BODY_BYTES, MAX_LABELS, MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::limits::{MAX_BODY_BYTES, MAX_COMPONENTS_PER_REPORT, MAX_LABELS, MAX_SHORT_TEXT_BYTES, cut};
 use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, ReportRequest, TokenKind};
 
 use crate::app::App;
 use crate::auth;
 use crate::clock;
+use crate::http::body_budget::{BudgetError, Charge, Sender};
 use crate::http::error::ApiError;
-use crate::http::extract::{Node, read_body, read_json};
+use crate::http::extract::{Body, Node, read_body, read_json};
 use crate::http::openapi::problems::{Post, PostReports};
 use crate::ingest::decompress;
-use crate::ingest::protocol::native;
+use crate::ingest::long_work::Verdict;
+use crate::ingest::protocol::native::{self, Decoded};
 use crate::model::report::Submission;
 use crate::store::NewEnrolment;
 use crate::telemetry::ReasonLabel;
@@ -25,6 +27,9 @@ use crate::telemetry::ReasonLabel;
 /// How long a node's earlier token is good for after it has enrolled again: a request that is under
 /// way with it still arrives.
 const OLD_TOKEN_GRACE_MS: i64 = 3_600_000;
+
+/// A long body of which more items were refused is a waste of work: as many as a report may have components.
+const MAX_REFUSED_OF_USEFUL: u64 = MAX_COMPONENTS_PER_REPORT as u64;
 
 /// Make a host a node
 ///
@@ -37,8 +42,12 @@ const OLD_TOKEN_GRACE_MS: i64 = 3_600_000;
     request_body = EnrollRequest,
     responses((status = 200, description = "It is a node", body = EnrollResponse), Post),
 )]
-pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json<EnrollResponse>, ApiError> {
-    let request: EnrollRequest = read_json(payload).await?;
+pub(crate) async fn enroll_node(
+    app: Data<App>,
+    http: HttpRequest,
+    payload: Payload,
+) -> Result<Json<EnrollResponse>, ApiError> {
+    let request: EnrollRequest = read_json(&app, &http, payload).await?;
     refuse_when_full(&app)?;
     let now = clock::now_ms();
     let refused = || ApiError::unauthorized("the enrolment token is unknown, revoked or expired");
@@ -128,20 +137,27 @@ async fn try_submit(
 ) -> Result<ReportAck, ApiError> {
     // Before the body: what is slow on its way up must not look like an agent's wrong clock.
     let received_at = clock::now_ms();
-    let raw = read_body(payload, MAX_BODY_BYTES).await?;
-    app.telemetry.body_bytes.inc_by(raw.len() as u64);
+    let sender = Sender::Node(node);
+    let body = read_body(app, sender, request, payload, MAX_BODY_BYTES).await?;
+    app.telemetry.body_bytes.inc_by(body.bytes.len() as u64);
     // After the body: who still sends can not read an answer.
     refuse_when_full(app).inspect_err(|_| app.fleet.excuse(node, tokio::time::Instant::now()))?;
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
+    let room = &app.report_room;
+    let short = decompress::open_short(&body.bytes, encoding, |opened| read_in_room(room.charge(sender), opened))?;
     // The room is held until the reports are committed.
-    let (_room, decoded) = decompress::open(&raw, encoding, |opened| {
-        let kib = u32::try_from(opened.len() / 1_024 + 1).unwrap_or(u32::MAX);
-        let room = app
-            .report_room
-            .try_acquire_many(kib)
-            .map_err(|_| ApiError::unavailable("too many bytes of reports wait for the database"))?;
-        Ok::<_, ApiError>((room, native::decode(opened)?))
-    })??;
+    let (_room, decoded) = match short {
+        Some(read) => {
+            drop(body);
+            read?
+        }
+        None => {
+            let (encoding, charge) = (encoding.map(str::to_owned), room.charge(sender));
+            app.telemetry.long_bodies.inc();
+            let share = room.share();
+            app.long_work.run(node, move || read_long(charge, share, &body, encoding.as_deref())).await??
+        }
+    };
     let last_seq = decoded.reports.last().map(|report| report.seq);
     let committed = app
         .committer
@@ -163,4 +179,34 @@ async fn try_submit(
         now: clock::now_ms(),
         missing: committed.missing,
     })
+}
+
+type Read = Result<(Charge, Decoded), ApiError>;
+
+fn no_room(_: BudgetError) -> ApiError {
+    ApiError::unavailable("too many bytes of reports wait for the database")
+}
+
+/// Reads an opened body if there is room for it.
+fn read_in_room(mut room: Charge, opened: &[u8]) -> Read {
+    room.grow_to(opened.len()).map_err(no_room)?;
+    Ok((room, native::decode(opened)?))
+}
+
+/// Opens and reads a long body, and judges whether that was worth it.
+fn read_long(room: Charge, share: usize, body: &Body, encoding: Option<&str>) -> (Read, Verdict) {
+    let opened = decompress::open(&body.bytes, encoding, |opened| {
+        let (mut room, decoded) = read_in_room(room, opened)?;
+        // Many small items take several times their text. One body alone always has room.
+        room.grow_to(decoded.bytes().min(share)).map_err(no_room)?;
+        Ok((room, decoded))
+    });
+    let read = opened.map_err(ApiError::from).and_then(|read| read);
+    let verdict = match &read {
+        Ok((_, decoded)) if decoded.refusals.count > MAX_REFUSED_OF_USEFUL => Verdict::Useless,
+        // Not the sender's fault.
+        Err(error) if error.status().as_u16() < 500 => Verdict::Useless,
+        Ok(_) | Err(_) => Verdict::Useful,
+    };
+    (read, verdict)
 }

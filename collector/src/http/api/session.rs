@@ -46,7 +46,7 @@ pub(crate) async fn create_session(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let CreateSession { token } = read_json(payload).await?;
+    let CreateSession { token } = read_json(&app, &request, payload).await?;
     let now = clock::now_ms();
     let identity = app
         .auth

@@ -4,15 +4,22 @@
 //! by item, so that one pipeline with a wrong type is refused alone; a healthy report pays nothing
 //! for it.
 //!
+//! Both readings stop at their bounds. The structs end at the first report or pipeline too many. The second
+//! reading keeps as many items as a report may have and some to list, and only counts the rest. A request
+//! with more unreadable items than [`MAX_UNREADABLE_ITEMS`] is refused whole.
+//!
 //! Unknown fields of a report are ignored, because a newer agent can send them. Unknown settings, in
 //! contrast, are errors.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::hash::Hash;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use systole_shared::ack::MAX_REFUSED_LISTED;
 use systole_shared::limits::{
     MAX_COMPONENTS_PER_REPORT, MAX_LABELS, MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_REPORT, MAX_PIPELINES_PER_REPORT,
     MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut,
@@ -26,6 +33,14 @@ use crate::model::report::{
     NodeReport, PipelineDeltas, Refusals, ReportedAgent, ReportedComponent, ReportedLine, ReportedPipeline,
 };
 
+/// Items of one request that are read alone and are no pipelines. Each takes some microseconds; a request has
+/// either a few of them, or it is not what an agent sends.
+const MAX_UNREADABLE_ITEMS: usize = 2_000;
+
+/// Pipelines of a report that the second reading keeps: those that may be taken, and as many of the rest as a
+/// response lists.
+const MAX_KEPT_ITEMS: usize = MAX_PIPELINES_PER_REPORT + MAX_REFUSED_LISTED;
+
 /// Why a whole request was refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
@@ -35,6 +50,9 @@ pub(crate) enum DecodeError {
     /// More reports than one request may have.
     #[error("{0} reports in one request, at most {MAX_REPORTS_PER_REQUEST}; split it")]
     TooManyReports(usize),
+    /// More unreadable pipelines than one request may have.
+    #[error("more than {MAX_UNREADABLE_ITEMS} pipelines of this request can not be read; split it")]
+    TooManyUnreadable,
     /// Numbers of reports must grow within a request.
     #[error("reports[{index}].seq is {seq}; it must be at least 1 and above the one before")]
     SeqOutOfOrder { index: usize, seq: u64 },
@@ -47,6 +65,16 @@ pub(crate) struct Decoded {
     pub sent_at: UnixMillis,
     pub reports: Vec<NodeReport>,
     pub refusals: Refusals,
+}
+
+impl Decoded {
+    /// What it takes of memory, about: its structs, without long texts.
+    pub(crate) fn bytes(&self) -> usize {
+        let pipelines = self.reports.iter().flat_map(|report| &report.pipelines);
+        pipelines
+            .map(|pipeline| size_of_val(pipeline) + size_of_val(&*pipeline.components) + size_of_val(&*pipeline.logs))
+            .sum()
+    }
 }
 
 /// Reads a request.
@@ -78,16 +106,16 @@ fn check_reports(seqs: impl ExactSizeIterator<Item = u64>) -> Result<(), DecodeE
 }
 
 /// The request with its items unread.
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LooseRequest<'a> {
     boot_id: BootId,
     sent_at: UnixMillis,
     #[serde(borrow)]
-    reports: Vec<LooseReport<'a>>,
+    reports: First<LooseReport<'a>, MAX_REPORTS_PER_REQUEST>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct LooseReport<'a> {
     seq: u64,
     start: UnixMillis,
@@ -97,9 +125,56 @@ struct LooseReport<'a> {
     #[serde(borrow, default)]
     host: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    pipelines: Vec<&'a RawValue>,
+    pipelines: First<&'a RawValue, MAX_KEPT_ITEMS>,
     #[serde(default)]
     covers: Option<SeqRange>,
+}
+
+/// The first `N` items of a sequence, and how many come after them.
+struct First<T, const N: usize> {
+    items: Vec<T>,
+    beyond: usize,
+}
+
+impl<T, const N: usize> Default for First<T, N> {
+    fn default() -> Self {
+        First { items: Vec::new(), beyond: 0 }
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for First<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T, const N: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Items<T, N> {
+            type Value = First<T, N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut first = First::default();
+                while first.items.len() < N
+                    && let Some(item) = items.next_element()?
+                {
+                    first.items.push(item);
+                }
+                while first.items.len() == N && items.next_element::<IgnoredAny>()?.is_some() {
+                    first.beyond += 1;
+                }
+                Ok(first)
+            }
+        }
+
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
+}
+
+/// Reads the request with its items unread. Only a fault is looked for again with its place, because that
+/// takes several times as long.
+fn parse_loose(body: &[u8]) -> Result<LooseRequest<'_>, String> {
+    serde_json::from_slice(body).or_else(|_| parse(body))
 }
 
 fn parse<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, String> {
@@ -119,18 +194,17 @@ fn decode_item_by_item(
     body: &[u8],
     refusals: &mut Refusals,
 ) -> Result<(BootId, UnixMillis, Vec<NodeReport>), DecodeError> {
-    let request: LooseRequest<'_> = parse(body).map_err(DecodeError::Malformed)?;
-    check_reports(request.reports.iter().map(|report| report.seq))?;
-    let mut reports = Vec::with_capacity(request.reports.len());
-    for loose in request.reports {
+    let request = parse_loose(body).map_err(DecodeError::Malformed)?;
+    if request.reports.beyond > 0 {
+        return Err(DecodeError::TooManyReports(request.reports.items.len() + request.reports.beyond));
+    }
+    check_reports(request.reports.items.iter().map(|report| report.seq))?;
+    let mut reports = Vec::with_capacity(request.reports.items.len());
+    let mut unreadable = 0;
+    for loose in request.reports.items {
         let mut refuse = |pipeline_id: Option<String>, detail: String| {
-            refusals.push(Refused {
-                seq: loose.seq,
-                pipeline_id,
-                component_id: None,
-                code: RefusalCode::InvalidItem,
-                detail,
-            });
+            let code = RefusalCode::InvalidItem;
+            refusals.push(Refused { seq: loose.seq, pipeline_id, component_id: None, code, detail });
         };
         let agent = read_part::<AgentInfo<'_>>(loose.agent).unwrap_or_else(|detail| {
             refuse(None, format!("agent: {detail}"));
@@ -140,17 +214,33 @@ fn decode_item_by_item(
             refuse(None, format!("host: {detail}"));
             None
         });
-        let mut complete = true;
-        let mut pipelines = Vec::with_capacity(loose.pipelines.len());
-        for raw in loose.pipelines {
+        let kept = loose.pipelines.items;
+        let (within, beyond) = kept.split_at(kept.len().min(MAX_PIPELINES_PER_REPORT));
+        let mut complete = beyond.is_empty();
+        let mut pipelines = Vec::with_capacity(within.len());
+        for raw in within {
             match parse::<PipelineReport<'_>>(raw.get().as_bytes()) {
                 Ok(pipeline) => pipelines.push(pipeline),
                 Err(detail) => {
+                    unreadable += 1;
+                    if unreadable > MAX_UNREADABLE_ITEMS {
+                        return Err(DecodeError::TooManyUnreadable);
+                    }
                     complete = false;
                     refuse(id_of(raw), detail);
                 }
             }
         }
+        for raw in beyond {
+            refusals.push_with(|| Refused {
+                seq: loose.seq,
+                pipeline_id: id_of(raw),
+                component_id: None,
+                code: RefusalCode::TooManyPipelines,
+                detail: format!("at most {MAX_PIPELINES_PER_REPORT} pipelines in a report"),
+            });
+        }
+        refusals.count += loose.pipelines.beyond as u64;
         let report =
             Report { seq: loose.seq, start: loose.start, end: loose.end, agent, host, pipelines, covers: loose.covers };
         reports.push(take_report(report, complete, refusals));
@@ -164,7 +254,7 @@ fn read_part<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option
 
 /// The id of an item that could not be read as a whole, if at least that can.
 fn id_of(raw: &RawValue) -> Option<String> {
-    #[derive(Deserialize)]
+    #[derive(serde::Deserialize)]
     struct OnlyId<'a> {
         #[serde(borrow)]
         id: Text<'a>,
@@ -190,14 +280,9 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
     let mut budget = Budget { components: MAX_COMPONENTS_PER_REPORT, log_lines: MAX_LOG_LINES_PER_REPORT };
     let mut seen = Seen::new();
     let mut pipelines = Vec::with_capacity(report.pipelines.len().min(MAX_PIPELINES_PER_REPORT));
-    for (index, pipeline) in report.pipelines.into_iter().enumerate() {
+    for pipeline in report.pipelines {
         let named = pipeline.id.clone();
-        let taken = if index >= MAX_PIPELINES_PER_REPORT {
-            Err((RefusalCode::TooManyPipelines, format!("at most {MAX_PIPELINES_PER_REPORT} pipelines in a report")))
-        } else {
-            take_pipeline(pipeline, seq, &mut budget, refusals)
-        };
-        let fault = match taken {
+        let fault = match take_pipeline(pipeline, seq, &mut budget, refusals) {
             Ok(pipeline) if seen.add(pipelines.iter().map(|known: &ReportedPipeline| &known.id), &pipeline.id) => {
                 pipelines.push(pipeline);
                 continue;
@@ -206,8 +291,14 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
             Err(fault) => fault,
         };
         complete = false;
-        let pipeline_id = Some(short(named.as_str()));
-        refusals.push(Refused { seq, pipeline_id, component_id: None, code: fault.0, detail: fault.1 });
+        let pipeline_id = || Some(short(named.as_str()));
+        refusals.push_with(|| Refused {
+            seq,
+            pipeline_id: pipeline_id(),
+            component_id: None,
+            code: fault.0,
+            detail: fault.1,
+        });
     }
     let health = report.agent.as_ref().map(|agent| AgentHealth {
         last_send_error: agent.health.last_send_error.as_deref().map(short),
@@ -312,8 +403,11 @@ fn take_pipeline(
         }),
         None => None,
     };
-    let mut refuse = |component_id: Option<String>, (code, detail): Fault| {
-        refusals.push(Refused { seq, pipeline_id: Some(id.to_string()), component_id, code, detail });
+    let mut refuse = |component_id: &dyn Fn() -> Option<String>, fault: &dyn Fn() -> Fault| {
+        refusals.push_with(|| {
+            let (code, detail) = fault();
+            Refused { seq, pipeline_id: Some(id.to_string()), component_id: component_id(), code, detail }
+        });
     };
 
     let mut seen = Seen::new();
@@ -321,8 +415,8 @@ fn take_pipeline(
     for component in pipeline.components {
         let named = || Some(short(component.id.as_str()));
         if budget.components == 0 {
-            let detail = format!("at most {MAX_COMPONENTS_PER_REPORT} components in a report");
-            refuse(named(), (RefusalCode::TooManyComponents, detail));
+            let detail = || format!("at most {MAX_COMPONENTS_PER_REPORT} components in a report");
+            refuse(&named, &|| (RefusalCode::TooManyComponents, detail()));
             continue;
         }
         match take_component(&component) {
@@ -330,15 +424,15 @@ fn take_pipeline(
                 budget.components -= 1;
                 components.push(taken);
             }
-            Ok(_) => refuse(named(), (RefusalCode::DuplicateId, "stands in this pipeline twice".to_owned())),
-            Err(fault) => refuse(named(), fault),
+            Ok(_) => refuse(&named, &|| (RefusalCode::DuplicateId, "stands in this pipeline twice".to_owned())),
+            Err(fault) => refuse(&named, &|| fault.clone()),
         }
     }
 
     let excess = pipeline.logs.len().saturating_sub(budget.log_lines);
     if excess > 0 {
-        let detail = format!("{excess} lines beyond the {MAX_LOG_LINES_PER_REPORT} of a report were left out");
-        refuse(None, (RefusalCode::TooManyLogLines, detail));
+        let detail = || format!("{excess} lines beyond the {MAX_LOG_LINES_PER_REPORT} of a report were left out");
+        refuse(&|| None, &|| (RefusalCode::TooManyLogLines, detail()));
     }
     let logs: Vec<ReportedLine> = pipeline
         .logs
@@ -448,7 +542,36 @@ mod tests {
         let decoded = decode(&body(&many.join(","))).unwrap();
         assert_eq!(decoded.reports[0].pipelines.len(), MAX_PIPELINES_PER_REPORT);
         assert_eq!(decoded.refusals.count, 9_000);
-        assert_eq!(decoded.refusals.listed.len(), systole_shared::ack::MAX_REFUSED_LISTED);
+        assert_eq!(decoded.refusals.listed.len(), MAX_REFUSED_LISTED);
+    }
+
+    #[test]
+    fn millions_of_items_that_are_no_pipelines_are_counted_and_few_are_read() {
+        let decoded =
+            decode(&body(&format!(r#"{{"id":"a","status":"RUNNING"}},{}1"#, "1,".repeat(2_999_998)))).unwrap();
+        assert_eq!(ids(&decoded), ["a"]);
+        assert_eq!(decoded.refusals.count, 2_999_999);
+        assert_eq!(decoded.refusals.listed.len(), MAX_REFUSED_LISTED);
+        assert!(!decoded.reports[0].complete);
+    }
+
+    #[test]
+    fn many_reports_of_unreadable_items_are_refused_whole() {
+        let bad = vec!["1"; MAX_PIPELINES_PER_REPORT].join(",");
+        let reports: Vec<_> =
+            (1..=3).map(|seq| format!(r#"{{"seq":{seq},"start":0,"end":1,"pipelines":[{bad}]}}"#)).collect();
+        let boot = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let request = format!(r#"{{"bootId":"{boot}","sentAt":1,"reports":[{}]}}"#, reports.join(","));
+        assert!(matches!(decode(request.as_bytes()), Err(DecodeError::TooManyUnreadable)));
+    }
+
+    #[test]
+    fn components_beyond_the_limit_are_counted_and_the_first_are_listed() {
+        let components = vec![r#"{"id":"c","kind":"sink"}"#; 100_000].join(",");
+        let pipeline = format!(r#"{{"id":"a","status":"RUNNING","components":[{components}]}}"#);
+        let decoded = decode(&body(&pipeline)).unwrap();
+        assert_eq!(decoded.reports[0].pipelines[0].components.len(), 1);
+        assert_eq!((decoded.refusals.count, decoded.refusals.listed.len()), (99_999, MAX_REFUSED_LISTED));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Removing what is older than its retention, a few rows at a time.
 
+use std::collections::BTreeSet;
+
 use diesel::sql_types::BigInt;
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::search;
+use crate::model::{NodeKey, PipelineKey};
 use crate::store::level::Level;
 use crate::store::sql::history::{Dialect, SUBJECTS, delete_days, delete_parts, oldest_whole};
 use crate::store::{Cutoffs, StoreError};
@@ -56,6 +59,31 @@ pub(super) async fn expire(
     }
     removed += search::expire_blocks(connection, BLOCKS).await?;
     Ok(removed as u64)
+}
+
+/// Removes pipelines of nodes, and returns those pipelines that no node has any more.
+pub(super) async fn remove_pipelines(
+    connection: &mut AsyncPgConnection,
+    gone: &[(NodeKey, PipelineKey)],
+) -> Result<Vec<PipelineKey>, StoreError> {
+    connection
+        .transaction(async |connection: &mut AsyncPgConnection| {
+            for (node, pipeline) in gone {
+                for table in ["pipeline_status", "series"] {
+                    let sql = format!("DELETE FROM {table} WHERE node = $1 AND pipeline = $2");
+                    execute(connection, sql, &[node.0, pipeline.0]).await?;
+                }
+            }
+            let mut unused = Vec::new();
+            for pipeline in gone.iter().map(|(_, pipeline)| *pipeline).collect::<BTreeSet<_>>() {
+                let sql = "DELETE FROM pipelines WHERE id = $1 \
+                    AND NOT EXISTS (SELECT 1 FROM series WHERE series.pipeline = pipelines.id)";
+                let removed = execute(connection, sql.to_owned(), &[pipeline.0]).await?;
+                unused.extend((removed > 0).then_some(pipeline));
+            }
+            Ok::<_, StoreError>(unused)
+        })
+        .await
 }
 
 async fn execute(connection: &mut AsyncPgConnection, sql: String, values: &[i64]) -> QueryResult<usize> {

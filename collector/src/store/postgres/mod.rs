@@ -146,6 +146,10 @@ impl IngestStore for PostgresStore {
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError> {
         self.writer()?.lock().await.flush(&batch).await
     }
+
+    async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError> {
+        expire::remove_pipelines(&mut *self.short.get().await?, &gone).await
+    }
 }
 
 #[async_trait]

@@ -1,10 +1,13 @@
 //! Removing what is older than its retention, a few rows at a time.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::BigInt;
 
 use super::search;
+use crate::model::{NodeKey, PipelineKey};
 use crate::store::level::Level;
 use crate::store::sql::history::{Dialect, SUBJECTS, delete_days, delete_parts, oldest_whole};
 use crate::store::{Cutoffs, StoreError};
@@ -56,6 +59,31 @@ pub(super) fn expire(connection: &mut SqliteConnection, cutoffs: Cutoffs, limit:
     .bind::<BigInt, _>(limit)
     .execute(connection)?;
     Ok(removed as u64)
+}
+
+/// Removes pipelines of nodes, and returns those pipelines that no node has any more.
+pub(super) fn remove_pipelines(
+    connection: &mut SqliteConnection,
+    gone: &[(NodeKey, PipelineKey)],
+) -> Result<Vec<PipelineKey>, StoreError> {
+    for (node, pipeline) in gone {
+        for table in ["pipeline_status", "series"] {
+            sql_query(format!("DELETE FROM {table} WHERE node = ? AND pipeline = ?"))
+                .bind::<BigInt, _>(node.0)
+                .bind::<BigInt, _>(pipeline.0)
+                .execute(connection)?;
+        }
+    }
+    let mut unused = Vec::new();
+    for pipeline in gone.iter().map(|(_, pipeline)| *pipeline).collect::<BTreeSet<_>>() {
+        let removed = sql_query(
+            "DELETE FROM pipelines WHERE id = ? AND NOT EXISTS (SELECT 1 FROM series WHERE series.pipeline = pipelines.id)",
+        )
+        .bind::<BigInt, _>(pipeline.0)
+        .execute(connection)?;
+        unused.extend((removed > 0).then_some(pipeline));
+    }
+    Ok(unused)
 }
 
 #[derive(QueryableByName)]

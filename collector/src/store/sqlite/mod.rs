@@ -136,6 +136,10 @@ impl IngestStore for SqliteStore {
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError> {
         self.write(move |connection| commit::flush(connection, &batch)).await
     }
+
+    async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError> {
+        self.write(move |connection| expire::remove_pipelines(connection, &gone)).await
+    }
 }
 
 #[async_trait]
