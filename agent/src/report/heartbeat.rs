@@ -210,7 +210,7 @@ async fn state_change_due(pipelines: &PipelineSet, changed: &Notify, reported: I
 }
 
 fn has_unreported_states(pipelines: &PipelineSet) -> bool {
-    pipelines.all().iter().any(|pipeline| pipeline.has_unreported_states())
+    pipelines.all().iter().any(|pipeline| pipeline.runtime.has_unreported_states())
 }
 
 #[cfg(test)]
@@ -248,11 +248,11 @@ mod tests {
         let mut reported = begin;
         sleep(Duration::from_secs(3)).await;
         for (status, expected) in [(PipelineStatus::Crashed, 3_050), (PipelineStatus::Running, 4_050)] {
-            pipelines.all()[0].change(|state| state.status = status);
+            pipelines.all()[0].runtime.change(|state| state.status = status);
             state_change_due(&pipelines, &changed, reported).await;
             reported = Instant::now();
             assert_eq!((reported - begin).as_millis(), expected);
-            assert_eq!(pipelines.all()[0].take_next_state().status, status);
+            assert_eq!(pipelines.all()[0].runtime.take_next_state().status, status);
         }
     }
 

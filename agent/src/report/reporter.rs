@@ -105,7 +105,8 @@ impl Reporter {
         self.made = made;
         self.turn = (self.turn + 1) % of.len().max(1);
 
-        let mut pipelines: Vec<_> = of.iter().map(|pipeline| report_of(pipeline, pipeline.take_next_state())).collect();
+        let mut pipelines: Vec<_> =
+            of.iter().map(|pipeline| report_of(pipeline, pipeline.runtime.take_next_state())).collect();
         health.refused_items += bound_components(&mut pipelines);
         health.lost_log_lines += fill_logs(of, &mut pipelines, self.turn, now);
         Report { seq: self.seq, start, end: now, agent: Some(self.agent_info(health)), host, pipelines, covers: None }
@@ -205,8 +206,8 @@ fn wire_line(line: Line) -> LogLine<'static> {
 }
 
 fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport<'p> {
-    let ReportDeltas { sample, components, error } = pipeline.take_deltas();
-    let no_answer_yet = sample.is_none() && error.is_none() && pipeline.is_being_scraped();
+    let ReportDeltas { sample, components, error } = pipeline.counting.take_deltas();
+    let no_answer_yet = sample.is_none() && error.is_none() && pipeline.counting.is_being_scraped();
     let scrape_error = error.or_else(|| no_answer_yet.then(|| "the metrics endpoint has not answered yet".to_owned()));
     let short = |text: String| Text(cut(&text, MAX_SHORT_TEXT_BYTES).into_owned().into());
     PipelineReport {
@@ -218,7 +219,7 @@ fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport
         pid: state.pid,
         started_at: state.started_at,
         restarts: state.restarts,
-        config_checksum: pipeline.config_checksum().map(|sum| Text(sum.into())),
+        config_checksum: pipeline.runtime.config_checksum().map(|sum| Text(sum.into())),
         sample,
         scrape_error: scrape_error.map(short),
         components,

@@ -112,8 +112,8 @@ fn surplus_components_are_dropped_from_the_largest_pipelines() {
             ));
         }
         let reading = crate::scrape::page::Scrape::of(text.as_bytes(), &mapping);
-        pipeline.with_tracker(crate::scrape::delta_tracker::DeltaTracker::begin_process);
-        pipeline.with_tracker(|tracker| tracker.record(&reading, 0));
+        pipeline.counting.with_tracker(crate::scrape::delta_tracker::DeltaTracker::begin_process);
+        pipeline.counting.with_tracker(|tracker| tracker.record(&reading, 0));
     }
     let mut reporter = reporter();
     let report = reporter.make(&pipelines, 2_000, None, AgentHealth::default());
@@ -127,7 +127,7 @@ fn surplus_components_are_dropped_from_the_largest_pipelines() {
 fn crash_report_contains_its_last_lines() {
     let pipelines: Vec<_> = (0..8).map(|number| pipeline(&number.to_string())).collect();
     pipelines.iter().for_each(|pipeline| say(pipeline, 900, "noise"));
-    pipelines[5].change(|state| state.status = PipelineStatus::Crashed);
+    pipelines[5].runtime.change(|state| state.status = PipelineStatus::Crashed);
     let mut reporter = reporter();
     let report = reporter.make(&pipelines, 2_000, None, AgentHealth::default());
     assert_eq!((report.pipelines[5].status.as_str(), report.pipelines[5].logs.len()), ("CRASHED", 900));

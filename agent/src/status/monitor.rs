@@ -130,7 +130,8 @@ impl Monitor {
 
 fn view_of(pipeline: &Pipeline, now: UnixMillis) -> PipelineView {
     let state = pipeline.state();
-    let (last_scraped_at, scrape_error) = pipeline.with_tracker(|tracker| (tracker.answered_at(), tracker.error()));
+    let (last_scraped_at, scrape_error) =
+        pipeline.counting.with_tracker(|tracker| (tracker.answered_at(), tracker.error()));
     PipelineView {
         id: pipeline.id().to_string(),
         name: pipeline.config().name.clone(),
@@ -143,6 +144,6 @@ fn view_of(pipeline: &Pipeline, now: UnixMillis) -> PipelineView {
         has_metrics: pipeline.config().metrics.is_some(),
         last_scraped_at,
         scrape_error,
-        config_checksum: pipeline.config_checksum(),
+        config_checksum: pipeline.runtime.config_checksum(),
     }
 }

@@ -53,7 +53,7 @@ impl Endpoint {
                 return false;
             }
             self.pipeline.record_missing_process("the process is not started yet");
-            self.pipeline.change(|state| {
+            self.pipeline.runtime.change(|state| {
                 state.status = PipelineStatus::Starting;
                 state.reason = Some("waiting: another process answers at the metrics endpoint".to_owned());
             });
@@ -68,7 +68,7 @@ impl Endpoint {
             let begin = Instant::now();
             while let Err(error) = self.pipeline.scrape(&self.scraper).await {
                 if begin.elapsed() > READY_TIMEOUT {
-                    self.pipeline.change(|state| {
+                    self.pipeline.runtime.change(|state| {
                         state.status = PipelineStatus::Degraded;
                         state.reason = Some(format!("the process runs, but its metrics cannot be read: {error}"));
                     });
@@ -78,7 +78,7 @@ impl Endpoint {
         } else {
             sleep(READY_WITHOUT_METRICS).await;
         }
-        self.pipeline.mark_running();
+        self.pipeline.runtime.mark_running();
     }
 
     /// Scrapes once more before SIGTERM.

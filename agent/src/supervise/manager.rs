@@ -74,10 +74,10 @@ impl PipelineManager {
         for (id, slot) in &mut self.slots {
             if kinds.get(id) != Some(&slot.orders.is_some()) && !slot.is_leaving {
                 slot.is_leaving = true;
-                slot.pipeline.leave();
+                slot.pipeline.runtime.leave();
                 slot.stop.cancel();
                 if slot.orders.is_none() {
-                    slot.pipeline.mark_stopped();
+                    slot.pipeline.runtime.mark_stopped();
                 }
             }
         }
@@ -145,7 +145,7 @@ impl Slot {
             return self.pipeline.adopt(config.clone());
         };
         // One that runs as it should has nothing to try again.
-        let force = force && !self.pipeline.is_as_wanted();
+        let force = force && !self.pipeline.runtime.is_as_wanted();
         orders.send_if_modified(|desired| {
             let is_new = is_touched || force || desired.config != *config;
             if is_new {

@@ -95,7 +95,7 @@ impl RolloutController {
         };
         if running.is_some_and(|running| running.runs_as(&wanted)) {
             self.refused = None;
-            self.pipeline.accept_running();
+            self.pipeline.runtime.accept_running();
             // What does not touch the process: name, labels, the meaning of metrics.
             self.pipeline.adopt(desired.config.clone());
             if self.good.as_ref().is_some_and(|good| good.runs_as(&wanted)) {
@@ -115,7 +115,7 @@ impl RolloutController {
             return None;
         }
         self.refused = None;
-        self.pipeline.accept();
+        self.pipeline.runtime.accept();
         Some(wanted)
     }
 
@@ -140,7 +140,7 @@ impl RolloutController {
     pub(super) async fn install(&mut self, revision: &Revision) -> Result<CommandConfig, String> {
         let copy = self.copy(revision, Revisions::install).await?;
         let revision = self.adopted.as_ref().filter(|adopted| adopted.runs_as(revision)).unwrap_or(revision);
-        self.pipeline.run_as(revision);
+        self.pipeline.runtime.run_as(revision);
         revision.command(&copy).ok_or_else(|| "it has no command".to_owned())
     }
 
@@ -194,7 +194,7 @@ impl RolloutController {
 
     fn refuse(&mut self, wanted: Option<Revision>, reason: String) {
         self.refused = wanted;
-        self.pipeline.refuse(reason);
+        self.pipeline.runtime.refuse(reason);
     }
 }
 

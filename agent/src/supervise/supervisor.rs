@@ -63,7 +63,7 @@ impl Supervisor {
         while !stop.is_cancelled() {
             let Some(revision) = next.take() else {
                 // Nothing that could be run: what is wanted was refused, and there is nothing else.
-                self.record_crash(PipelineStatus::Crashed, self.pipeline.refusal().unwrap_or_default());
+                self.record_crash(PipelineStatus::Crashed, self.pipeline.runtime.refusal().unwrap_or_default());
                 next = self.wait_for_change(None, last.as_ref()).await;
                 continue;
             };
@@ -85,7 +85,7 @@ impl Supervisor {
             }
             last = Some(revision);
         }
-        self.pipeline.mark_stopped();
+        self.pipeline.runtime.mark_stopped();
     }
 
     /// Waits as the policy says, or for a change. What to run then; nothing when the agent stops.
@@ -114,7 +114,7 @@ impl Supervisor {
             return changed;
         }
         if !self.stop.is_cancelled() {
-            self.pipeline.change(|state| state.restarts += 1);
+            self.pipeline.runtime.change(|state| state.restarts += 1);
         }
         Some(revision.clone())
     }
@@ -135,7 +135,7 @@ impl Supervisor {
     }
 
     fn record_crash(&self, status: PipelineStatus, reason: String) {
-        self.pipeline.change(|state| {
+        self.pipeline.runtime.change(|state| {
             state.status = status;
             state.reason = Some(reason);
             state.pid = None;
@@ -149,13 +149,13 @@ impl Supervisor {
             alone = self.endpoint.wait_until_free() => alone,
             () = self.stop.cancelled() => return End::Asked,
         };
-        self.pipeline.change(|state| {
+        self.pipeline.runtime.change(|state| {
             state.status = PipelineStatus::Starting;
             state.reason = None;
             state.pid = None;
             state.started_at = None;
         });
-        self.pipeline.with_tracker(|tracker| {
+        self.pipeline.counting.with_tracker(|tracker| {
             if alone { tracker.begin_process() } else { tracker.begin_process_beside_another() }
         });
         let begun = match self.rollout.install(revision).await {

@@ -217,7 +217,8 @@ async fn systemd_receives_start_state_heartbeat_and_end() {
     let before = fed(&hear());
     eventually_true("the watchdog is fed", SOON, async || fed(&hear()) >= before + 4).await;
     collector.kill().await;
-    eventually_true("the collector's absence is reported", SOON, async || said(&hear(), "is not reachable").is_some()).await;
+    eventually_true("the collector's absence is reported", SOON, async || said(&hear(), "is not reachable").is_some())
+        .await;
     collector.run().await;
 
     process.signal(Signal::SIGTERM);

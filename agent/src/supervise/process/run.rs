@@ -64,7 +64,7 @@ impl ProcessRun {
         let mut child = process::spawn(command, group.as_ref(), stdout, stderr)?;
         let pid = child.id();
         let own = OwnChild::new(pid);
-        pipeline.change(|state| {
+        pipeline.runtime.change(|state| {
             state.pid = pid;
             state.started_at = Some(clock::unix_millis());
         });

@@ -245,12 +245,12 @@ impl Pipeline {
             (watched.update(observation, now), watched.started_at, watched.since)
         };
         if transition.has_ended {
-            self.with_tracker(|tracker| tracker.note_process_end());
+            self.counting.with_tracker(|tracker| tracker.note_process_end());
         }
         if transition.is_another
             && let Some(started_at) = started_at
         {
-            self.with_tracker(|tracker| tracker.note_process_start(started_at, since));
+            self.counting.with_tracker(|tracker| tracker.note_process_start(started_at, since));
         }
         if transition.is_after_crash {
             self.show(Verdict {
@@ -261,7 +261,7 @@ impl Pipeline {
             });
         }
         if transition.restarts > 0 {
-            self.change(|state| state.restarts += transition.restarts);
+            self.runtime.change(|state| state.restarts += transition.restarts);
         }
         self.judge(now);
     }
@@ -285,10 +285,10 @@ impl Pipeline {
 
     fn show(&self, verdict: Verdict) {
         // The end of a removed pipeline is reported already.
-        if self.is_gone() {
+        if self.runtime.is_gone() {
             return;
         }
-        self.change(|state| {
+        self.runtime.change(|state| {
             state.status = verdict.status;
             state.reason = verdict.reason;
             state.pid = verdict.pid;

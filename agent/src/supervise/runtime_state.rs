@@ -1,0 +1,177 @@
+//! What a pipeline runs now, and its state, as reports and status show it.
+
+use std::sync::{Arc, Mutex};
+
+use systole_shared::{PipelineId, PipelineStatus};
+use tokio::sync::Notify;
+
+use super::lock;
+use super::revision::Revision;
+use super::state::{PendingStates, PipelineState};
+use crate::clock;
+use crate::model::pipeline::PipelineConfig;
+
+/// The state of one pipeline. Each lock is held for a few instructions.
+pub(crate) struct RuntimeState {
+    id: PipelineId,
+    running: Mutex<Running>,
+    state: Mutex<PendingStates>,
+    changed: Arc<Notify>,
+}
+
+/// What a pipeline runs now, and whether it should run something else.
+struct Running {
+    config: Arc<PipelineConfig>,
+    checksum: Option<String>,
+    /// Why the wanted configuration does not run.
+    refusal: Option<String>,
+    /// It was removed from the configuration.
+    is_leaving: bool,
+    /// All of it has ended.
+    is_gone: bool,
+}
+
+impl RuntimeState {
+    /// Of a pipeline that nothing is known of yet. `changed` is notified of every change of its state.
+    pub(super) fn new(config: PipelineConfig, changed: Arc<Notify>) -> Self {
+        RuntimeState {
+            id: config.id.clone(),
+            running: Mutex::new(Running {
+                config: Arc::new(config),
+                checksum: None,
+                refusal: None,
+                is_leaving: false,
+                is_gone: false,
+            }),
+            state: Mutex::new(PendingStates::new()),
+            changed,
+        }
+    }
+
+    /// Replaces what the configuration says of what runs.
+    pub(super) fn set_config(&self, config: Arc<PipelineConfig>) {
+        lock(&self.running).config = config;
+    }
+
+    /// What the configuration says of what runs now.
+    pub(crate) fn config(&self) -> Arc<PipelineConfig> {
+        lock(&self.running).config.clone()
+    }
+
+    /// SHA-256 of the configuration file that the process has.
+    pub(crate) fn config_checksum(&self) -> Option<String> {
+        lock(&self.running).checksum.clone()
+    }
+
+    /// The state now.
+    pub(crate) fn state(&self) -> PipelineState {
+        lock(&self.state).current().clone()
+    }
+
+    /// A revision is about to be run.
+    pub(super) fn run_as(&self, revision: &Revision) {
+        let mut running = lock(&self.running);
+        running.config = revision.config.clone();
+        running.checksum.clone_from(&revision.checksum);
+    }
+
+    /// Why the wanted configuration does not run, when it does not.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        lock(&self.running).refusal.clone()
+    }
+
+    /// Whether it runs, and runs what is wanted.
+    pub(super) fn is_as_wanted(&self) -> bool {
+        self.refusal().is_none() && self.state().status.is_running()
+    }
+
+    /// What is wanted is not run; what runs, runs on.
+    pub(super) fn refuse(&self, reason: String) {
+        tracing::warn!(pipeline = %self.id, reason, "the new configuration is not used");
+        lock(&self.running).refusal = Some(reason);
+        self.update_refusal();
+    }
+
+    /// What is wanted is about to be run.
+    pub(super) fn accept(&self) {
+        lock(&self.running).refusal = None;
+    }
+
+    /// What runs is what is wanted.
+    pub(super) fn accept_running(&self) {
+        if lock(&self.running).refusal.take().is_some() {
+            self.update_refusal();
+        }
+    }
+
+    pub(super) fn update_refusal(&self) {
+        if self.state().status.is_running() {
+            self.mark_running();
+        }
+    }
+
+    /// The process is ready. It is DEGRADED as long as another configuration than its own is wanted: the
+    /// reason then says which process continues.
+    pub(super) fn mark_running(&self) {
+        let refusal = self.refusal();
+        self.change(|state| {
+            state.status = if refusal.is_some() { PipelineStatus::Degraded } else { PipelineStatus::Running };
+            state.reason = refusal.map(|refusal| match (state.pid, state.started_at.and_then(clock::rfc3339)) {
+                (Some(pid), Some(since)) => format!("{refusal}; process {pid} continues, running since {since}"),
+                _ => refusal,
+            });
+        });
+    }
+
+    /// The pipeline is removed from the configuration.
+    pub(crate) fn leave(&self) {
+        lock(&self.running).is_leaving = true;
+    }
+
+    /// Whether it was removed, and all of it has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        lock(&self.running).is_gone
+    }
+
+    /// All of the pipeline has ended: the state is STOPPED.
+    pub(crate) fn mark_stopped(&self) {
+        let is_leaving = lock(&self.running).is_leaving;
+        self.change(|state| {
+            state.status = PipelineStatus::Stopped;
+            let reason = if is_leaving { "removed from the configuration" } else { "the agent stops" };
+            state.reason = Some(reason.to_owned());
+            state.pid = None;
+            state.started_at = None;
+        });
+        lock(&self.running).is_gone = is_leaving;
+    }
+
+    /// The state that the next report shows.
+    pub(crate) fn take_next_state(&self) -> PipelineState {
+        lock(&self.state).take_next()
+    }
+
+    /// Whether states wait that no report has shown.
+    pub(crate) fn has_unreported_states(&self) -> bool {
+        lock(&self.state).has_unreported()
+    }
+
+    /// Changes the state and notifies the heartbeat.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut PipelineState)) {
+        let is_new = lock(&self.state).change(change);
+        if is_new {
+            self.log_state();
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn log_state(&self) {
+        let PipelineState { status, reason, pid, .. } = self.state();
+        let (id, reason) = (&self.id, reason.as_deref());
+        if status.degrades_node() {
+            tracing::warn!(pipeline = %id, %status, reason, "pipeline has a problem");
+        } else {
+            tracing::info!(pipeline = %id, %status, reason, pid, "pipeline changed its state");
+        }
+    }
+}
