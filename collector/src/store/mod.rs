@@ -1,8 +1,9 @@
-//! What is kept, behind one trait.
+//! What is stored, behind a trait for each concern.
 //!
-//! Only this module knows SQL. The trait is coarse (a method is a whole transaction or a whole
-//! query), because diesel's `MultiConnection` refuses `on_conflict` and a fine-grained one would
-//! have to hide every difference between the databases.
+//! Only this module knows SQL. The traits are coarse (a method is a whole transaction or a whole query), because
+//! diesel's `MultiConnection` refuses `on_conflict` and a fine-grained one would have to hide every difference
+//! between the databases. [`Store`] is what every module may use. [`IngestStore`] and [`MinuteStore`] belong to the
+//! time series, because their rows alone are up to a minute old.
 
 pub(crate) mod access;
 mod bucket;

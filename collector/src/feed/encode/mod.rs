@@ -18,8 +18,8 @@ pub(crate) const MAX_WRITE_BYTES: usize = 15 * 1024;
 /// The server joins an answer's head and what comes next while it has less than this to write.
 pub(crate) const HELD_BACK_BYTES: usize = 512;
 
-/// An event out of the rings. Without an id when it comes later than one behind it: a client that continues from
-/// its last id must not go back.
+/// An event out of the rings. It has no id after an event with a higher id: a client that continues from its last
+/// id must not go back.
 pub(super) fn live(encoding: Encoding, epoch: &str, frame: &Frame, has_id: bool) -> Bytes {
     match encoding {
         Encoding::Native if has_id => frame.bytes(epoch),
