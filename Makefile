@@ -95,6 +95,7 @@ bench: release setup-test ## Measure the collector, into docs/benchmarks.md (SEC
 		--warm-up 60 --seconds $(or $(SECONDS),300) --json "$(BENCH)/3 ten thousand nodes.json"
 	$(TARGET)/release/systole-bench --spawn --postgres --nodes 200 --pipelines 10 --components 5 --warm-up 10 --seconds $(SATURATION_SECONDS) \
 		--json "$(BENCH)/4 PostgreSQL 10 × 5.json"
+	$(TARGET)/release/systole-bench return --json "$(BENCH)/return of ten thousand nodes.out"
 	@for fleet in "200 10" "50 100"; do set -- $$fleet; dir=$$(mktemp -d); \
 		$(TARGET)/release/systole-collector ingest-bench --data-dir "$$dir/bare" --nodes $$1 --pipelines $$2 --components 5 \
 			> "$(BENCH)/bare $$2 × 5.json"; code=$$?; rm -rf "$$dir"; [ $$code = 0 ] || exit $$code; done

@@ -70,6 +70,8 @@ pub struct Args {
 pub enum Command {
     /// Measures what an agent costs: a real one with stub pipelines that it supervises.
     Agent(AgentArgs),
+    /// Measures how fast a fleet is back after an outage of the collector.
+    Return(ReturnArgs),
     /// Measures how long queries take while a fleet reports.
     Query(QueryArgs),
     /// Measures the feed: how long events take to many subscribers, and whether each gets all of them.
@@ -81,6 +83,38 @@ pub enum Command {
     Attack(AttackArgs),
     /// Makes a table from the JSON of earlier runs.
     Report(ReportArgs),
+}
+
+/// Settings of an outage: the collector is killed and started again under a fleet.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReturnArgs {
+    /// Nodes in the fleet.
+    #[arg(long, default_value_t = 10_000)]
+    pub nodes: usize,
+    /// Pipelines of each node.
+    #[arg(long, default_value_t = 10)]
+    pub pipelines: usize,
+    /// Components of each pipeline.
+    #[arg(long, default_value_t = 5)]
+    pub components: usize,
+    /// How often each node reports.
+    #[arg(long, default_value_t = 5_000, value_name = "MS")]
+    pub interval_ms: u64,
+    /// How long the fleet reports before the outage.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub warm_up: u64,
+    /// How long the collector is away.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub outage: u64,
+    /// How long to measure after the collector is back.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
+    /// Write the outcome as JSON into this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw no progress bar.
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// Settings of a run of queries, on a collector that is started for it with a day of history.

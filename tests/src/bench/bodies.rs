@@ -32,6 +32,8 @@ pub struct Bodies {
 struct Variant {
     made_at: UnixMillis,
     packed: Vec<u8>,
+    /// The same without the end of the request, for a request of several reports.
+    packed_open: Vec<u8>,
     plain_bytes: usize,
     events_in: u64,
 }
@@ -82,6 +84,31 @@ impl Bodies {
         body.events_in = variant.events_in;
     }
 
+    /// One request with a report for each stamp, oldest first; all are of one boot.
+    pub fn request_of(&self, stamps: &[Stamp]) -> Vec<u8> {
+        let variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut request = Vec::new();
+        let sent_at = clock::now_ms();
+        for (index, Stamp { boot, seq, start, end }) in stamps.iter().enumerate() {
+            let before = match index {
+                0 => format!(r#"{{"bootId":"{boot}","sentAt":{sent_at},"reports":["#),
+                _ => ",".to_owned(),
+            };
+            self.frame(&format!(r#"{before}{{"seq":{seq},"start":{start},"end":{end}"#), &mut request);
+            request.extend_from_slice(&variants[rand::random_range(0..VARIANTS)].packed_open);
+        }
+        self.frame("]}", &mut request);
+        request
+    }
+
+    fn frame(&self, text: &str, into: &mut Vec<u8>) {
+        match self.args.encoding {
+            Packing::Zstd => stored_frame(text.as_bytes(), into),
+            Packing::Gzip => into.extend(Encoding::Gzip.pack(text.as_bytes())),
+            Packing::Plain => into.extend_from_slice(text.as_bytes()),
+        }
+    }
+
     /// Writes the beginning.
     pub fn stamp(&self, body: &mut Body, stamp: Stamp) {
         let Stamp { boot, seq, start, end } = stamp;
@@ -90,11 +117,7 @@ impl Bodies {
             format!(r#"{{"bootId":"{boot}","sentAt":{sent_at},"reports":[{{"seq":{seq},"start":{start},"end":{end}"#);
         body.plain_bytes = text.len() + body.rest_plain_bytes;
         body.head.clear();
-        match self.args.encoding {
-            Packing::Zstd => stored_frame(text.as_bytes(), &mut body.head),
-            Packing::Gzip => body.head = Encoding::Gzip.pack(text.as_bytes()),
-            Packing::Plain => body.head.extend_from_slice(text.as_bytes()),
-        }
+        self.frame(&text, &mut body.head);
     }
 }
 
@@ -110,9 +133,10 @@ impl Variant {
         let end = format!(r#""end":{now}"#);
         let text = std::str::from_utf8(&json).expect("JSON is text");
         let (_, rest) = text.split_once(&end).expect("a report says when it ends, before what it reports");
+        let packed_open = Encoding::from(args.encoding).pack(rest.as_bytes());
         let rest = format!("{rest}]}}");
         let packed = Encoding::from(args.encoding).pack(rest.as_bytes());
-        Variant { made_at: now, packed, plain_bytes: rest.len(), events_in: events_in.unsigned_abs() }
+        Variant { made_at: now, packed, packed_open, plain_bytes: rest.len(), events_in: events_in.unsigned_abs() }
     }
 }
 
@@ -225,6 +249,11 @@ mod tests {
             bodies.stamp(&mut body, stamp);
             let text = opened(packing, &[&body.head[..], &body.rest].concat());
             assert_eq!(text.len(), body.plain_bytes);
+            let stamps = [1, 2, 3].map(|seq| Stamp { seq, start: 0, end: 5_000, ..stamp });
+            let text_of_three = opened(packing, &bodies.request_of(&stamps));
+            let three: ReportRequest<'_> = serde_json::from_slice(&text_of_three).unwrap();
+            assert_eq!(three.reports.iter().map(|report| report.seq).collect::<Vec<_>>(), [1, 2, 3]);
+            assert!(three.reports.iter().all(|report| report.pipelines.len() == 3));
             let request: ReportRequest<'_> = serde_json::from_slice(&text).unwrap();
             let report = &request.reports[0];
             assert_eq!((request.boot_id, report.seq, report.end), (stamp.boot, stamp.seq, stamp.end));

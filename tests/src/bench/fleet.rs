@@ -148,6 +148,27 @@ impl Node {
         None
     }
 
+    /// Sends all these reports in one request, by their numbers and ends. Returns how long the acknowledgement took;
+    /// the wait that the collector asks for, when there was no good answer.
+    pub async fn post_backlog(
+        &mut self,
+        bodies: &Bodies,
+        backlog: &[(u64, i64)],
+    ) -> Result<Duration, Option<Duration>> {
+        let stamp = |&(seq, end)| Stamp { boot: self.boot, seq, start: end - INTERVAL_MS, end };
+        let request = bodies.request_of(&backlog.iter().map(stamp).collect::<Vec<_>>());
+        let last = backlog.last().map_or(0, |(seq, _)| *seq);
+        let start = Instant::now();
+        match self.wire.post(&self.head, &[&request]).await {
+            Ok(reply) if reply.status == 200 => match serde_json::from_slice::<Ack>(reply.body) {
+                Ok(ack) if ack.durable_seq >= last => Ok(start.elapsed()),
+                _ => Err(None),
+            },
+            Ok(reply) => Err(reply.retry_after),
+            Err(_) => Err(None),
+        }
+    }
+
     /// Sends reports until the end; what has no good answer is sent again.
     pub async fn drive(
         mut self,

@@ -10,6 +10,7 @@
 //! packed ahead ([`bodies`]), HTTP is what is needed of it ([`wire`]), everything runs on one thread.
 
 pub mod agent;
+mod agent_return;
 pub mod args;
 pub mod attack;
 mod bare;

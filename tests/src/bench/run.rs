@@ -37,6 +37,7 @@ pub async fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
         Some(Command::Agent(agent)) => super::agent::run(agent).await,
+        Some(Command::Return(outage)) => super::agent_return::run(outage).await,
         Some(Command::Query(query)) => super::query::run(query).await,
         Some(Command::Feed(feed)) => super::feed::run(feed).await,
         Some(Command::Soak(soak)) => super::soak::run(soak).await,
