@@ -1,5 +1,5 @@
-//! Tells the program what it was built from, for `--version --json`. Nothing here is needed: a build
-//! without git, or from an archive, only knows less.
+//! Adds build information to the program, for `--version --json`. All of it is optional: a build
+//! without git, or from an archive, has less of it.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let mut commit = variable("SYSTOLE_COMMIT");
-    // While one works on the code, every commit would build the agent anew.
+    // During development, every commit would build the agent again.
     if commit.is_empty() && variable("PROFILE") == "release" {
         commit = first_line("git", &["rev-parse", "--short=12", "HEAD"]);
         let log = first_line("git", &["rev-parse", "--git-path", "logs/HEAD"]);

@@ -9,8 +9,7 @@ use clap_complete::Shell;
 use crate::config::Overrides;
 use crate::version::BUILD;
 
-/// Keeps the data pipelines of this host running, and reports to a Systole collector every 5 seconds how they and
-/// the host do.
+/// Run the data pipelines of this host and report their health, and that of the host, to a Systole collector
 #[derive(Debug, Parser)]
 #[command(
     name = "systole-agent",
@@ -20,7 +19,7 @@ use crate::version::BUILD;
     after_help = AFTER_HELP
 )]
 pub(crate) struct Cli {
-    /// What to do; run when left out.
+    /// The command; `run` by default
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
@@ -31,13 +30,13 @@ pub(crate) struct Cli {
     #[arg(short = 'V', short_alias = 'v', long)]
     pub(crate) version: bool,
 
-    /// With --version: as JSON, with commit, target and compiler
+    /// With --version: print JSON with commit, target and compiler
     #[arg(long, requires = "version")]
     pub(crate) json: bool,
 }
 
 const AFTER_HELP: &str = "\
-Begin like this:
+Quick start:
   systole-collector token create --kind enroll        # on the collector's host
   SYSTOLE_TOKEN=… systole-agent --config agent.toml
 
@@ -57,31 +56,31 @@ Every option can also be a variable (SYSTOLE_URL, SYSTOLE_TOKEN, SYSTOLE_DATA_DI
 SYSTOLE_METRICS_LISTEN, SYSTOLE_LOG_LEVEL, SYSTOLE_LOG_FORMAT, SYSTOLE_LABELS=k=v,k2=v2,
 SYSTOLE_MACHINE_ID, SYSTOLE_NAME) or a key of the file. Options win over variables, variables over the file.
 VF_URL, VF_TOKEN, VF_DATA_DIR, VF_METRICS_PORT, VF_LOG_LEVEL and VF_NODE_LABELS of the VectorFlow
-agent are understood, too.
+agent are accepted as well.
 
-Exit codes: 0 done, 1 failed, 78 the configuration has mistakes.";
+Exit codes: 0 done, 1 failed, 78 the configuration is invalid.";
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
     /// Run the agent in the foreground until SIGTERM or Ctrl-C (the default)
     Run,
-    /// Print the effective configuration, or every mistake in it, and exit
+    /// Report all errors of the configuration at once, or print the effective configuration
     CheckConfig,
-    /// Ask the running agent how it, its pipelines and the way to the collector do
+    /// Show the status of the agent, its pipelines and its connection to the collector
     ///
-    /// Needs nothing but its data directory. Exits with 1 when no agent runs there.
+    /// Needs only the agent's data directory. Exits with 1 when no agent runs there.
     Status {
-        /// Print it as JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Print what makes a shell complete this program's commands and options
+    /// Print a shell completion script
     ///
     /// bash: systole-agent completions bash > /etc/bash_completion.d/systole-agent
     #[command(verbatim_doc_comment)]
     Completions {
-        /// Of which shell
+        /// The shell
         shell: Shell,
     },
 }
@@ -97,23 +96,23 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
 
-    /// The enrolment token; other users can see it in the process list, so prefer SYSTOLE_TOKEN or token_file
+    /// The enrolment token; other users can see it in the process list, prefer SYSTOLE_TOKEN or token_file
     #[arg(long, value_name = "TOKEN", global = true)]
     token: Option<String>,
 
-    /// Where the agent keeps its node token [default: /var/lib/systole-agent]
+    /// Directory of the agent's data [default: /var/lib/systole-agent]
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<String>,
 
-    /// Where the agent's own metrics are served, as ADDR:PORT, or off [default: 127.0.0.1:9090]
+    /// Address of the agent's own metrics, ADDR:PORT or off [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDR", global = true)]
     metrics_listen: Option<String>,
 
-    /// trace, debug, info, warn or error [default: info]
+    /// Level of the log: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL", global = true)]
     log_level: Option<String>,
 
-    /// text or json [default: text]
+    /// Format of the log: text or json [default: text]
     #[arg(long, value_name = "FORMAT", global = true)]
     log_format: Option<String>,
 }
@@ -125,7 +124,7 @@ impl From<Options> for Overrides {
     }
 }
 
-/// Prints the version as `<name> <version>`, or all that is known of the build as JSON.
+/// Prints the version as `<name> <version>`, or the build as JSON.
 pub(crate) fn print_version(as_json: bool) -> io::Result<()> {
     if as_json {
         return writeln!(io::stdout(), "{}", serde_json::to_string(&BUILD)?);
@@ -145,12 +144,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn options_stand_before_or_behind_the_command() {
+    fn options_stand_before_or_after_the_command() {
         for args in [["systole-agent", "--url=x", "check-config"], ["systole-agent", "check-config", "--url=x"]] {
             let cli = Cli::try_parse_from(args).unwrap();
             assert_eq!((cli.command, cli.options.url.as_deref()), (Some(Command::CheckConfig), Some("x")));
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_has_a_short_form_of_either_case() {
+    fn version_flag_has_both_short_forms() {
         for flag in ["--version", "-V", "-v"] {
             let cli = Cli::try_parse_from(["systole-agent", flag]).unwrap();
             assert!(cli.version && !cli.json, "{flag}");

@@ -1,7 +1,7 @@
 //! The wall clock, in one place.
 //!
-//! Logic takes `now` as a value, and intervals are measured with tokio's monotonic clock; only the
-//! edges ask this module.
+//! Logic takes `now` as a value, and intervals are measured with tokio's monotonic clock; only outer
+//! layers use this module.
 
 use systole_shared::UnixMillis;
 

@@ -1,4 +1,6 @@
-//! One agent per data directory: two would tear each other's spool, and report as one node in turn.
+//! One agent per data directory: two would damage the spool, and report as one node in turn.
+//!
+//! A second agent exits with 1, not 78: the first may just be ending, and a later start succeeds.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -18,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
-/// Held while the agent lives. The system gives it back when the process ends, however it ends.
+/// Held while the agent runs. The system releases it at any end of the process.
 #[derive(Debug)]
 pub(crate) struct DataDirLock {
     _file: File,
@@ -27,11 +29,11 @@ pub(crate) struct DataDirLock {
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LockError {
-    /// Somebody else has it.
-    #[error("another agent runs with data_dir {}: stop it, or give this one a directory of its own", .0.display())]
+    /// Another agent has it.
+    #[error("another agent runs with data_dir {}: stop it, or set another directory for this one", .0.display())]
     Held(PathBuf),
-    /// The directory or the file cannot be had, so nobody else has them either.
-    #[error("the data directory cannot be locked")]
+    /// The directory or the file cannot be used, so no other agent uses them either.
+    #[error("cannot lock the data directory")]
     Unusable(#[source] io::Error),
 }
 
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_directory_is_held_by_one_until_it_lets_go() {
+    async fn data_directory_lock_is_exclusive_until_released() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDirLock::take(dir.path()).await.unwrap();
         assert!(matches!(DataDirLock::take(dir.path()).await, Err(LockError::Held(_))));
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_that_cannot_be_made_is_nobodys() {
+    async fn data_directory_that_cannot_be_created_is_not_locked() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();

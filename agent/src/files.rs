@@ -14,7 +14,7 @@ const MAX_NAME_BYTES: usize = 160;
 /// The data directory may be open to others (an operator's choice); what is in it is not.
 const FILE_MODE: u32 = 0o600;
 
-/// Puts `content` in the place of the file at `path`, readable by the agent alone.
+/// Replaces the file at `path` with `content`, readable by the agent alone.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
@@ -30,8 +30,8 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     create(OpenOptions::new().write(true).truncate(true), path)?.write_all(content)
 }
 
-/// Opens a file for the agent alone, which is made if it is not there. Its mode is 0600 whatever the
-/// process's umask is, and whatever mode an earlier version gave it.
+/// Opens a file for the agent alone, which is created if it is missing. Its mode is 0600 for any umask
+/// of the process, and after any mode of an earlier version.
 pub(crate) fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let file = options.create(true).mode(FILE_MODE).open(path)?;
     make_private(&file)?;
@@ -63,7 +63,7 @@ pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// A file's name out of an id: without dots, so that whatever is appended cannot make another id's.
+/// A file's name out of an id: without dots, so that no suffix makes the name of another id.
 pub(crate) fn name_of(id: &str) -> String {
     let mut name = String::with_capacity(id.len());
     for byte in id.bytes() {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_differ_have_names_that_differ_and_stay_in_their_directory() {
+    fn distinct_ids_have_distinct_file_names() {
         let long = |end| format!("{}{end}", "ü".repeat(120));
         let ids = ["orders", "orders.next", "orders%2Enext", "../orders", "a/b", "a b", &long("a"), &long("b"), "."];
         let names: std::collections::BTreeSet<_> = ids.iter().map(|id| name_of(id)).collect();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_for_the_agent_alone() {
+    fn file_is_replaced_atomically_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         replace(&path, b"a longer text").unwrap();

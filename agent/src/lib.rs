@@ -1,16 +1,15 @@
-//! The agent of Systole: keeps the data pipelines of a node running, or watches ones that run
-//! already, and reports every few seconds how they and the host do.
+//! The agent of Systole: runs the data pipelines of a node, or watches ones that run already, and
+//! reports their health and that of the host every few seconds.
 //!
-//! The way of a report: [`pipelines`] (states, lines) and [`scrape`] (counters) and [`host`] fill what
-//! [`report`] puts together whenever the [`heartbeat`] asks; the [`outbox`] keeps it until the
-//! [`uplink`] has heard from the collector that it is committed.
+//! The path of a report: [`supervise`] (states, lines) and [`scrape`] (counters) and [`host`] fill what
+//! [`report`] puts together whenever the heartbeat asks; the [`spool`] keeps it until the
+//! collector has committed it, which it answers to the [`uplink`].
 //!
-//! A library beside the binary, so that fuzzers can come to the parts; its interface is one function.
+//! A library beside the binary, so that fuzzers reach the parts; its interface is one function.
 
 #![forbid(unsafe_code)]
 
 mod app;
-mod checkpoint;
 mod cli;
 mod clock;
 mod config;
@@ -18,27 +17,21 @@ mod data_dir_lock;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
-mod health;
-mod heartbeat;
 mod host;
-mod http;
-mod identity;
+mod http_client;
+#[cfg(test)]
+mod layers_tests;
 mod logging;
 mod logs;
-mod monitor;
-mod notify;
-mod openfiles;
-mod outbox;
-mod pipelines;
-mod pulse;
+mod metrics;
+mod model;
 mod reload;
 mod report;
 mod scrape;
-mod selfcount;
-mod selfmetrics;
 mod signals;
 mod spool;
 mod status;
+mod supervise;
 mod uplink;
 mod version;
 
@@ -52,14 +45,14 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::config::Overrides;
 
-/// Exit code for a configuration with mistakes, from sysexits.h; systemd does not restart on it.
+/// Exit code for an invalid configuration, from sysexits.h; systemd does not restart on it.
 const BAD_CONFIGURATION: u8 = 78;
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 #[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    if args.get(1).is_some_and(|arg| arg == pipelines::exec::SUBCOMMAND) {
-        return pipelines::exec::run(args.into_iter().skip(2));
+    if args.get(1).is_some_and(|arg| arg == supervise::process::exec::SUBCOMMAND) {
+        return supervise::process::exec::run(args.into_iter().skip(2));
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -76,19 +69,19 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let command = cli.command.unwrap_or(Command::Run);
     let load = || config::load(&overrides, &env);
     let config = match command {
-        // Pipelines are not to stand still because somebody broke the file before a restart.
-        Command::Run => load().or_else(|mistakes| config::last_valid(&overrides, &env, mistakes)),
+        // Pipelines must run even if the file is invalid at a restart.
+        Command::Run => load().or_else(|errors| config::last_known_good(&overrides, &env, errors)),
         Command::CheckConfig => load(),
         Command::Status { json } => match config::find_data_dir(&overrides, &env) {
             Ok(data_dir) => return status(&data_dir, json),
-            Err(mistakes) => Err(mistakes),
+            Err(errors) => Err(errors),
         },
         Command::Completions { shell } => return exit_code(cli::print_completions(shell)),
     };
     let config = match config {
         Ok(config) => config,
-        Err(mistakes) => {
-            eprintln!("systole-agent: {mistakes}");
+        Err(errors) => {
+            eprintln!("systole-agent: {errors}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
@@ -98,7 +91,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let log = match logging::begin(config.log) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("systole-agent: cannot begin to log: {error}");
+            eprintln!("systole-agent: cannot start the log: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -112,7 +105,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
 fn status(data_dir: &Path, as_json: bool) -> ExitCode {
-    match status::ask::print(data_dir, as_json) {
+    match status::cli::print(data_dir, as_json) {
         Ok(printed) => exit_code(printed),
         Err(error) => {
             eprintln!("systole-agent: {error}");
@@ -121,7 +114,7 @@ fn status(data_dir: &Path, as_json: bool) -> ExitCode {
     }
 }
 
-/// How printing went; who reads may have read enough: `systole-agent check-config | head -1`.
+/// The result of printing; the reader may close the pipe early: `systole-agent check-config | head -1`.
 fn exit_code(printed: io::Result<()>) -> ExitCode {
     match printed {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,

@@ -1,8 +1,8 @@
 //! The agent's own log, on standard error.
 //!
-//! A thread of its own writes it: whoever reads standard error may be slow or stuck, and a full pipe
-//! must not hold up the heartbeat. What does not fit meanwhile is dropped, and how much that was is
-//! written as soon as there is room.
+//! A separate thread writes it: the reader of standard error may be slow or stuck, and a full pipe
+//! must not block the heartbeat. Lines that do not fit are dropped, and their number is written as
+//! soon as there is room.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -18,7 +18,7 @@ use crate::config::{LogConfig, LogFormat};
 const MAX_WAITING: usize = 2_048;
 
 /// How long the last lines may take to be written when the agent ends.
-const FLUSH_CEILING: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Begins to log. A second call has no effect.
 pub(crate) fn begin(config: LogConfig) -> io::Result<Log> {
@@ -59,20 +59,20 @@ impl Log {
     /// Waits until everything is written, but not long.
     pub(crate) fn flush(&self) {
         let waits = |waiting: &mut Waiting| waiting.is_writing || !waiting.lines.is_empty();
-        drop(self.0.changed.wait_timeout_while(self.0.waiting(), FLUSH_CEILING, waits));
+        drop(self.0.changed.wait_timeout_while(self.0.waiting(), FLUSH_TIMEOUT, waits));
     }
 }
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // What is behind it is whole after every statement.
+        // What is after it is whole after every statement.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_to(&self, mut sink: impl Write, format: LogFormat) {
         loop {
             let (line, dropped) = self.next();
-            // There is nowhere to tell of a failure.
+            // There is no place to report a failure.
             let _ = sink.write_all(&line);
             if dropped > 0 {
                 let _ = writeln!(sink, "{}", notice(dropped, format));
@@ -96,7 +96,7 @@ impl Shared {
 
 /// What stands in the log for lines that were dropped, in the log's own format.
 fn notice(dropped: u64, format: LogFormat) -> String {
-    let message = "lines of this log were dropped: nobody read them in time";
+    let message = "lines of this log were dropped: they were not read in time";
     let at = chrono::DateTime::from_timestamp_millis(clock::unix_millis()).unwrap_or_default();
     let at = at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     match format {
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read of a log that was flooded while nobody read.
+    /// The lines of a log that was flooded while it was not read.
     fn flooded(format: LogFormat, line: &str) -> impl Iterator<Item = String> {
         let (reader, writer) = io::pipe().unwrap();
         let mut log = Log::to(writer, format).unwrap();
@@ -151,25 +151,25 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_holds_nobody_up_and_the_loss_is_told() {
+    fn full_log_pipe_blocks_nothing_and_reports_the_loss() {
         let line = format!("{}\n", "x".repeat(1_000));
-        let told = flooded(LogFormat::Text, &line).find(|line| line.contains("lines of this log were dropped"));
-        assert!(told.is_some());
+        let notice = flooded(LogFormat::Text, &line).find(|line| line.contains("lines of this log were dropped"));
+        assert!(notice.is_some());
     }
 
     #[test]
-    fn a_log_of_json_tells_of_its_loss_in_json() {
+    fn json_log_reports_its_loss_in_json() {
         let line = format!("{{\"message\":\"{}\"}}\n", "x".repeat(1_000));
-        let told = flooded(LogFormat::Json, &line)
+        let notice = flooded(LogFormat::Json, &line)
             .map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap())
             .find(|line| line["dropped"].as_u64().is_some_and(|dropped| dropped > 0));
-        let told = told.unwrap();
-        assert_eq!(told["level"], "WARN");
-        assert!(chrono::DateTime::parse_from_rfc3339(told["timestamp"].as_str().unwrap()).is_ok());
+        let notice = notice.unwrap();
+        assert_eq!(notice["level"], "WARN");
+        assert!(chrono::DateTime::parse_from_rfc3339(notice["timestamp"].as_str().unwrap()).is_ok());
     }
 
     #[test]
-    fn a_flush_returns_when_everything_is_written() {
+    fn flush_waits_until_everything_is_written() {
         let (reader, writer) = io::pipe().unwrap();
         let mut log = Log::to(writer, LogFormat::Text).unwrap();
         (0..100).for_each(|number| writeln!(log, "{number}").unwrap());

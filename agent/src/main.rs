@@ -1,4 +1,4 @@
-//! `systole-agent`: keeps the data pipelines of a node running and reports how they do.
+//! `systole-agent`: runs the data pipelines of a node and reports their health.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,7 @@
-//! The signals that end the agent, or have it read its configuration anew.
+//! The signals that stop the agent or make it read its configuration again.
+//!
+//! SIGHUP reloads the configuration. On a terminal it means the end of the terminal, and so it ends the
+//! agent.
 
 use std::io::{self, IsTerminal};
 
@@ -9,12 +12,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) enum Wish {
     /// To end, for this signal.
     End(&'static str),
-    /// To read the configuration anew.
+    /// To read the configuration again.
     Reload,
 }
 
-/// SIGTERM and SIGINT end the agent. SIGHUP has it read its configuration anew; but for an agent on a
-/// terminal it is the terminal's end, and so the agent's, unless it was started to survive that.
+/// SIGTERM and SIGINT stop the agent. SIGHUP makes it read its configuration again. For an agent on a
+/// terminal it is the end of the terminal, and so of the agent, unless it was started to survive that.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -50,7 +53,7 @@ impl Signals {
     }
 }
 
-/// Whether whoever started the agent had it ignore this signal, as `nohup` does. Linux only.
+/// Whether the agent was started with this signal ignored, as `nohup` does. Linux only.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());

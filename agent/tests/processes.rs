@@ -88,7 +88,7 @@ async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }
 
-/// A zombie that nobody has collected yet has ended, too.
+/// A zombie that is not collected yet has ended, too.
 fn lives(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
@@ -101,7 +101,7 @@ fn check_config(config: &str) -> Output {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_pipeline_starts_without_a_collector_and_ends_with_an_agent_that_is_killed() {
+async fn pipeline_starts_without_collector_and_ends_with_the_agent() {
     let mut agent = Agent::start("echo $$ > pid; exec sleep 300");
     let pid = agent.line_of("pid").await;
     assert!(lives(&pid));
@@ -111,7 +111,7 @@ async fn a_pipeline_starts_without_a_collector_and_ends_with_an_agent_that_is_ki
 }
 
 #[tokio::test]
-async fn a_stopped_agent_ends_everything_in_its_pipelines_groups_and_exits_with_0() {
+async fn stopped_agent_ends_all_process_groups() {
     let mut agent = Agent::start("sleep 300 & echo $! > child; wait");
     let child = agent.line_of("child").await;
     agent.signal(Signal::SIGTERM);
@@ -122,7 +122,7 @@ async fn a_stopped_agent_ends_everything_in_its_pipelines_groups_and_exits_with_
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn an_agent_that_was_started_with_nohup_survives_the_hang_up_of_its_terminal() {
+async fn agent_under_nohup_survives_sighup() {
     let mut agent = Agent::start_by(Some("trap \"\" HUP"), "echo $$ > pid; exec sleep 300");
     let pid = agent.line_of("pid").await;
     agent.signal(Signal::SIGHUP);
@@ -134,13 +134,13 @@ async fn an_agent_that_was_started_with_nohup_survives_the_hang_up_of_its_termin
 }
 
 #[tokio::test]
-async fn a_pipeline_does_not_see_the_agents_tokens() {
+async fn pipeline_does_not_see_the_agents_tokens() {
     let agent = Agent::start("env | grep -c TOKEN > tokens; exec sleep 300");
     assert_eq!(agent.line_of("tokens").await, "0");
 }
 
 #[test]
-fn a_good_configuration_is_printed_and_a_bad_one_exits_with_78_and_all_mistakes() {
+fn check_config_prints_or_exits_78_with_all_errors() {
     let good = check_config("url = \"http://c:1\"\ntoken = \"hunter2\"");
     let text = String::from_utf8(good.stdout).unwrap();
     assert_eq!(good.status.code(), Some(0));
@@ -154,7 +154,7 @@ fn a_good_configuration_is_printed_and_a_bad_one_exits_with_78_and_all_mistakes(
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_command_goes_through_the_door_of_its_control_group_before_it_is_executed() {
+fn command_enters_its_cgroup_before_exec() {
     let door = tempfile::NamedTempFile::new().unwrap();
     let mut shim = Command::new(env!("CARGO_BIN_EXE_systole-agent"));
     shim.args(["__exec", &std::process::id().to_string(), "-", "5"]).arg(door.path());

@@ -2,11 +2,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
-use crate::logs::multiline::MultilineRule;
-use crate::logs::{Links, Pattern};
+use crate::model::log_files::Links;
+use crate::model::multiline::MultilineRule;
+use crate::model::pattern::Pattern;
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
-fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, Mistakes> {
+fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, ConfigErrors> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agent.toml");
     std::fs::write(&path, file).unwrap();
@@ -20,12 +21,12 @@ fn good(file: &str) -> Config {
     load_with(file, &[("SYSTOLE_URL", "http://c:1")], Overrides::default()).unwrap()
 }
 
-fn mistakes(file: &str) -> Mistakes {
+fn errors(file: &str) -> ConfigErrors {
     load_with(file, &[("SYSTOLE_URL", "http://c:1")], Overrides::default()).unwrap_err()
 }
 
 #[test]
-fn flags_win_over_variables_over_the_file_over_defaults() {
+fn flags_precede_variables_precede_file_precedes_defaults() {
     let file = "url = \"http://file:1\"\ndata_dir = \"/file\"\nlog_level = \"warn\"";
     let variables = [("SYSTOLE_URL", "http://env:1"), ("VF_URL", "http://vf:1"), ("VF_DATA_DIR", "/vf")];
     let flags = Overrides { url: Some("http://flag:1/".to_owned()), ..Overrides::default() };
@@ -39,7 +40,7 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
 }
 
 #[test]
-fn the_variables_of_the_vectorflow_agent_mean_the_same_and_are_as_lenient() {
+fn vectorflow_variables_are_compatible() {
     let variables = [
         ("VF_URL", "http://vf:1/"),
         ("VF_LOG_LEVEL", "loud"),
@@ -53,7 +54,7 @@ fn the_variables_of_the_vectorflow_agent_mean_the_same_and_are_as_lenient() {
 }
 
 #[test]
-fn a_whole_file_is_read() {
+fn full_file_is_parsed() {
     let config = good(
         r#"
         machine_id = "m-1"
@@ -94,8 +95,8 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
-fn every_mistake_is_found_in_one_run_and_names_its_key() {
-    let found = mistakes(
+fn configuration_reports_all_errors_with_their_keys() {
+    let found = errors(
         r#"
         colour = "red"
         log_level = "loud"
@@ -147,17 +148,17 @@ fn every_mistake_is_found_in_one_run_and_names_its_key() {
 }
 
 #[test]
-fn two_commands_with_the_same_endpoint_are_a_mistake_and_two_that_only_watch_it_are_not() {
+fn endpoint_shared_by_two_commands_is_an_error() {
     let pipeline =
         |id: &str, more: &str| format!("[[pipeline]]\nid = \"{id}\"\nmetrics_url = \"http://h:1/m\"\n{more}\n");
     let command = "command = [\"x\"]";
-    let found = mistakes(&format!("{}{}", pipeline("a", command), pipeline("b", command)));
+    let found = errors(&format!("{}{}", pipeline("a", command), pipeline("b", command)));
     assert_eq!(found.keys(), ["pipeline \"b\": metrics_url"], "{found}");
     assert_eq!(good(&format!("{}{}", pipeline("a", ""), pipeline("b", ""))).pipelines.len(), 2);
 }
 
 #[test]
-fn a_missing_url_and_a_missing_token_are_mistakes_unless_the_node_has_its_own() {
+fn missing_url_or_token_is_an_error_before_enrolment() {
     let variables = [("SYSTOLE_TOKEN", "")];
     let dir = tempfile::tempdir().unwrap();
     let file = format!("data_dir = {:?}", dir.path().display().to_string());
@@ -167,7 +168,7 @@ fn a_missing_url_and_a_missing_token_are_mistakes_unless_the_node_has_its_own() 
 }
 
 #[test]
-fn a_token_can_be_in_a_file_of_its_own() {
+fn token_can_be_in_a_separate_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
     let file = format!("url = \"http://c:1\"\ntoken_file = {:?}", path.display().to_string());
@@ -179,25 +180,25 @@ fn a_token_can_be_in_a_file_of_its_own() {
 }
 
 #[test]
-fn a_bearer_token_that_no_header_can_carry_is_a_mistake_wherever_it_is() {
+fn bearer_token_invalid_in_a_header_is_an_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "two\nlines\n").unwrap();
     let pipeline = |more: &str| format!("[[pipeline]]\nid = \"a\"\nmetrics_url = \"http://h:1\"\n{more}");
-    let found = mistakes(&pipeline("metrics_bearer_token = \"two words\""));
+    let found = errors(&pipeline("metrics_bearer_token = \"two words\""));
     assert_eq!(found.keys(), ["pipeline \"a\": metrics_bearer_token"]);
-    let found = mistakes(&pipeline(&format!("metrics_bearer_token_file = {:?}", file.path().display().to_string())));
+    let found = errors(&pipeline(&format!("metrics_bearer_token_file = {:?}", file.path().display().to_string())));
     assert_eq!(found.keys(), ["pipeline \"a\": metrics_bearer_token_file"]);
 }
 
 #[test]
-fn a_broken_file_is_one_mistake_and_its_text_is_not_shown() {
+fn broken_file_is_one_error_without_its_text() {
     let found = load_with("a = 1\ntoken = \"hunter2", &[("SYSTOLE_TOKEN", "")], Overrides::default()).unwrap_err();
     assert_eq!(found.keys().len(), 1, "{found}");
     assert!(found.to_string().contains("line 2") && !found.to_string().contains("hunter2"), "{found}");
 }
 
 #[test]
-fn the_shown_configuration_holds_no_secret() {
+fn printed_configuration_has_no_secret() {
     let file = r#"
         token = "enrol-secret"
         [[pipeline]]
@@ -216,7 +217,7 @@ fn the_shown_configuration_holds_no_secret() {
 }
 
 #[test]
-fn the_file_of_a_vector_is_found_in_its_command_and_judged_by_vector_itself() {
+fn vector_config_file_is_found_in_its_command() {
     let of = |command: &str| {
         let config = good(&format!("[[pipeline]]\nid = \"p\"\ncommand = {command}\n"));
         config.pipelines[0].command.clone().unwrap()
@@ -239,21 +240,21 @@ fn the_file_of_a_vector_is_found_in_its_command_and_judged_by_vector_itself() {
 }
 
 #[test]
-fn a_configuration_file_that_the_command_does_not_name_is_a_mistake() {
+fn config_file_missing_in_the_command_is_an_error() {
     let file = "[[pipeline]]\nid = \"p\"\ncommand = [\"run\", \"/b\"]\nconfig_file = \"/a\"\n\
                 [[pipeline]]\nid = \"q\"\nmetrics_url = \"http://h:1\"\nvalidate = [\"x\"]\n";
-    let mistakes = mistakes(file);
-    assert_eq!(mistakes.keys(), ["pipeline \"p\": config_file", "pipeline \"q\": validate"]);
+    let errors = errors(file);
+    assert_eq!(errors.keys(), ["pipeline \"p\": config_file", "pipeline \"q\": validate"]);
 }
 
 #[test]
-fn the_last_valid_file_is_used_for_its_own_original_only() {
+fn last_valid_file_belongs_to_its_original() {
     let dir = tempfile::tempdir().unwrap();
     let (file, data) = (dir.path().join("agent.toml"), dir.path().join("data"));
     let line = format!("data_dir = \"{}\"\n", data.display());
     let flags = |file: &Path| Overrides { config: Some(file.to_owned()), ..Overrides::default() };
     let env = |name: &str| (name == "SYSTOLE_TOKEN").then(|| "t".to_owned());
-    let last_valid = |file: &Path| super::super::last_valid(&flags(file), &env, Mistakes::default());
+    let last_known_good = |file: &Path| super::super::last_known_good(&flags(file), &env, ConfigErrors::default());
     std::fs::write(
         &file,
         format!("{line}url = \"http://c:1\"\n[[pipeline]]\nid = \"p\"\nmetrics_url = \"http://h:1\"\n"),
@@ -263,19 +264,19 @@ fn the_last_valid_file_is_used_for_its_own_original_only() {
     config.remember();
     for broken in [format!("{line}url = [broken"), format!("{line}nonsense = 1")] {
         std::fs::write(&file, broken).unwrap();
-        let valid = last_valid(&file).unwrap();
+        let valid = last_known_good(&file).unwrap();
         assert_eq!((valid.pipelines, valid.file.as_deref()), (config.pipelines.clone(), Some(file.as_path())));
-        assert!(valid.mistakes.is_some());
+        assert!(valid.errors.is_some());
     }
     let other = dir.path().join("other.toml");
     std::fs::write(&other, &line).unwrap();
-    assert!(last_valid(&other).is_err());
+    assert!(last_known_good(&other).is_err());
     std::fs::remove_file(&file).unwrap();
-    assert!(last_valid(&file).is_err(), "a file that is not there at all is rather a wrong path");
+    assert!(last_known_good(&file).is_err(), "a file that is not there at all is rather a wrong path");
 }
 
 #[test]
-fn own_metrics_are_served_on_the_loopback_unless_told_otherwise() {
+fn metrics_listen_defaults_to_loopback() {
     let listen = |file: &str, variables: &[(&str, &str)]| {
         let variables: Vec<_> = variables.iter().copied().chain([("SYSTOLE_URL", "http://c:1")]).collect();
         load_with(file, &variables, Overrides::default()).map(|config| config.metrics_listen.map(|at| at.to_string()))
@@ -290,7 +291,7 @@ fn own_metrics_are_served_on_the_loopback_unless_told_otherwise() {
 }
 
 #[test]
-fn the_data_directory_is_found_without_anything_else() {
+fn data_directory_is_found_without_a_valid_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agent.toml");
     std::fs::write(&path, "data_dir = \"/in-the-file\"\nurl = 7\nno_such_key = 1").unwrap();
@@ -309,8 +310,8 @@ fn data_dir_that_cannot_be_the_agents_is_named_and_name_is_read() {
     let data_dir = |path: &Path| format!("data_dir = {:?}\nname = \"web-7\"", path.display().to_string());
     assert_eq!(good(&data_dir(dir.path())).name.as_deref(), Some("web-7"));
     std::fs::write(dir.path().join("file"), "").unwrap();
-    assert_eq!(mistakes(&data_dir(&dir.path().join("file"))).keys(), ["data_dir"]);
+    assert_eq!(errors(&data_dir(&dir.path().join("file"))).keys(), ["data_dir"]);
     std::fs::write(dir.path().join("collector.db"), "").unwrap();
-    assert_eq!(mistakes(&data_dir(dir.path())).keys(), ["data_dir"]);
-    assert_eq!(mistakes("name = \"a\\nb\"").keys(), ["name"]);
+    assert_eq!(errors(&data_dir(dir.path())).keys(), ["data_dir"]);
+    assert_eq!(errors("name = \"a\\nb\"").keys(), ["name"]);
 }

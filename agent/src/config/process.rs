@@ -1,9 +1,9 @@
-//! Reads what a `[[pipeline]]` says of a process that somebody else runs.
+//! Reads the keys of a `[[pipeline]]` for a process that the agent does not run.
 
 use std::path::PathBuf;
 
-use super::ProcessConfig;
 use super::section::Section;
+use crate::model::pipeline::ProcessConfig;
 
 /// Kinds of units that have a process.
 const UNIT_KINDS: [&str; 2] = [".service", ".scope"];
@@ -14,26 +14,26 @@ pub(super) fn read(section: &mut Section<'_>, has_command: bool) -> Option<Proce
     let unit = section.text("systemd_unit");
     for (key, is_there) in [("pid_file", pid_file.is_some()), ("systemd_unit", unit.is_some())] {
         if is_there && has_command {
-            section.mistake(key, "stands beside command; the agent knows the process that it runs");
+            section.error(key, "is set together with command; the agent already knows the processes that it runs");
         }
     }
     match (pid_file, unit) {
         (Some(_), Some(_)) => {
-            section.mistake("systemd_unit", "stands beside pid_file; keep one of them");
+            section.error("systemd_unit", "is set together with pid_file; remove one of them");
             None
         }
         (Some(path), None) if !path.is_absolute() => {
-            section.mistake("pid_file", format!("`{}` must be an absolute path", path.display()));
+            section.error("pid_file", format!("`{}` must be an absolute path", path.display()));
             None
         }
         (Some(path), None) => Some(ProcessConfig::PidFile(path)),
         (None, Some(unit)) => match unit_name(&unit) {
             Some(name) => Some(ProcessConfig::SystemdUnit(name)),
             None => {
-                section.mistake(
+                section.error(
                     "systemd_unit",
                     format!(
-                        "`{unit}` is no name of a unit that has a process, like vector.service or vector@eu.service"
+                        "invalid unit `{unit}`, expected a unit with a process, like vector.service or vector@eu.service"
                     ),
                 );
                 None
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unit_has_its_whole_name_and_nothing_that_a_program_could_take_for_an_option() {
+    fn unit_name_is_complete_and_never_an_option() {
         assert_eq!(unit_name("vector").as_deref(), Some("vector.service"));
         assert_eq!(unit_name("vector@eu-1.service").as_deref(), Some("vector@eu-1.service"));
         for wrong in ["--all", "vector.timer", "a b", "*", ".service"] {

@@ -1,29 +1,28 @@
-//! Reads one TOML table key by key and notes every mistake in it.
+//! Reads one TOML table key by key and collects all errors in it.
 //!
-//! Not serde: a deserializer stops at the first mistake, and a person who mends a file wants to see
-//! all of them at once.
+//! Not serde: a deserializer stops at the first error, and all errors of a file are reported at once.
 
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::mistakes::Mistakes;
+use super::errors::ConfigErrors;
 
-/// A table that is being read. What is left at [`Section::finish`] was not asked for by anyone.
+/// A table that is being read. Keys that are left at [`Section::finish`] are unknown.
 pub(crate) struct Section<'m> {
     path: String,
     rest: Table,
     known: Vec<&'static str>,
-    mistakes: &'m mut Mistakes,
+    errors: &'m mut ConfigErrors,
 }
 
 impl<'m> Section<'m> {
-    /// Begins to read `table`. `path` stands before its keys in mistakes; empty for the root.
-    pub(crate) fn new(path: impl Into<String>, table: Table, mistakes: &'m mut Mistakes) -> Self {
-        Section { path: path.into(), rest: table, known: Vec::new(), mistakes }
+    /// Begins to read `table`. `path` precedes its keys in errors; empty for the root.
+    pub(crate) fn new(path: impl Into<String>, table: Table, errors: &'m mut ConfigErrors) -> Self {
+        Section { path: path.into(), rest: table, known: Vec::new(), errors }
     }
 
-    /// How mistakes name `key`.
+    /// How errors name `key`.
     pub(crate) fn name(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}: {key}", self.path) }
     }
@@ -33,18 +32,18 @@ impl<'m> Section<'m> {
         self.path = path;
     }
 
-    /// Notes a mistake of `key`.
-    pub(crate) fn mistake(&mut self, key: &str, what: impl Into<String>) {
+    /// Notes a error of `key`.
+    pub(crate) fn error(&mut self, key: &str, what: impl Into<String>) {
         let name = self.name(key);
-        self.mistakes.add(name, what);
+        self.errors.add(name, what);
     }
 
-    /// The mistakes, for parts that are read by someone else.
-    pub(crate) fn mistakes(&mut self) -> &mut Mistakes {
-        self.mistakes
+    /// The errors, for parts that are read elsewhere.
+    pub(crate) fn errors(&mut self) -> &mut ConfigErrors {
+        self.errors
     }
 
-    /// Takes the value of `key`, whatever it is.
+    /// Takes the value of `key`, of any type.
     pub(crate) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.rest.remove(key)
@@ -54,7 +53,7 @@ impl<'m> Section<'m> {
     pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) if text.trim().is_empty() => {
-                self.mistake(key, "is empty; give it a value or leave it out");
+                self.error(key, "is empty; set a value or remove the key");
                 None
             }
             Value::String(text) => Some(text),
@@ -128,7 +127,7 @@ impl<'m> Section<'m> {
                         Value::Boolean(flag) => drop(texts.insert(name, flag.to_string())),
                         other => {
                             let whole = format!("{key}.{name}");
-                            self.mistake(&whole, format!("must be a text in quotes, not {}", kind_of(&other)));
+                            self.error(&whole, format!("must be a text in quotes, not {}", kind_of(&other)));
                         }
                     }
                 }
@@ -175,14 +174,14 @@ impl<'m> Section<'m> {
         matches!(self.rest.get(key), Some(Value::Table(_)))
     }
 
-    /// Notes every key that nobody asked for.
+    /// Reports all keys that are unknown.
     pub(crate) fn finish(mut self) {
         for key in std::mem::take(&mut self.rest).keys() {
             let hint = match nearest(key, &self.known) {
-                Some(known) => format!("is not known; did you mean `{known}`?"),
-                None => format!("is not known; known here: {}", self.known.join(", ")),
+                Some(known) => format!("unknown key; did you mean `{known}`?"),
+                None => format!("unknown key; known keys: {}", self.known.join(", ")),
             };
-            self.mistake(key, hint);
+            self.error(key, hint);
         }
     }
 
@@ -192,7 +191,7 @@ impl<'m> Section<'m> {
     }
 
     fn note_type(&mut self, key: &str, wanted: &str, found: &Value) {
-        self.mistake(key, format!("must be {wanted}, not {}", kind_of(found)));
+        self.error(key, format!("must be {wanted}, not {}", kind_of(found)));
     }
 }
 
@@ -234,22 +233,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+    fn unknown_key_suggests_the_nearest_one() {
         assert_eq!(nearest("metric_url", &["command", "metrics_url"]), Some("metrics_url"));
         assert_eq!(nearest("colour", &["command", "metrics_url"]), None);
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 
     #[test]
-    fn every_wrong_type_is_noted_and_the_right_ones_are_taken() {
+    fn wrong_types_are_reported_and_valid_values_kept() {
         let table = "a = 1\nb = \"x\"\nc = [1]\nd = { k = 2 }\nzz = 1".parse().unwrap();
-        let mut mistakes = Mistakes::default();
-        let mut section = Section::new("", table, &mut mistakes);
+        let mut errors = ConfigErrors::default();
+        let mut section = Section::new("", table, &mut errors);
         assert_eq!(section.text("a"), None);
         assert_eq!(section.text("b").as_deref(), Some("x"));
         assert_eq!(section.texts("c"), None);
         assert_eq!(section.text_table("d")["k"], "2");
         section.finish();
-        assert_eq!(mistakes.keys(), ["a", "c", "zz"]);
+        assert_eq!(errors.keys(), ["a", "c", "zz"]);
     }
 }

@@ -1,8 +1,8 @@
 //! A total over devices that come and go: the sum of differences, not the difference of sums.
 //!
 //! The collector compares totals. When a disk is unmounted or an interface disappears, the plain sum
-//! falls, and when one comes, it jumps; both look like traffic that never was. So a total is the plain
-//! sum plus an offset, which takes back what comes and goes. Only the offset needs to be kept, and it
+//! falls, and when one comes, it jumps; both would count as traffic that never was. So a total is the plain
+//! sum plus an offset, which compensates for what comes and goes. Only the offset needs to be kept, and it
 //! changes only when a device comes or goes.
 
 use std::collections::BTreeMap;

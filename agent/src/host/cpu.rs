@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_has_the_wait_for_disks_and_the_total_counts_guests_once() {
+    fn idle_includes_iowait_and_total_counts_guests_once() {
         let stat = "cpu  100 20 30 400 50 6 7 8 90 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
         assert_eq!(parse(stat), Some((6.21, 4.5)));
         assert_eq!(parse("intr 1"), None);

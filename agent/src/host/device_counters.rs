@@ -108,7 +108,7 @@ impl DeviceCounters {
         let written =
             serde_json::to_vec(kept).map_err(std::io::Error::from).and_then(|json| files::replace(&self.file, &json));
         if let Err(error) = written {
-            tracing::debug!(%error, "the host's counters cannot be kept; a restart may leave one minute without rates");
+            tracing::debug!(%error, "cannot save the host's counters; after a restart one minute may have no rates");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Space of the file systems on devices.
 //!
 //! A walk asks one mount after another on a thread. When a mount does not answer, the walk is given
-//! up together with its thread, the mount is left out until it answers, and another thread goes on
-//! behind it. So one mount costs one thread and its own figures, and nothing else.
+//! up together with its thread, the mount is left out until it answers, and another thread continues
+//! after it. So one mount costs one thread and its own values, and nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -123,7 +123,7 @@ impl FileSystems {
             if !std::mem::replace(is_logged, true) {
                 tracing::warn!(
                     mount = %point.display(),
-                    "the file system does not answer; its space is left out until it does, all other figures go on"
+                    "the file system does not answer; its values are missing until it does, all others continue"
                 );
             }
         }
@@ -180,7 +180,7 @@ fn sum(answers: Vec<(DeviceKey, Space)>) -> Option<Space> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind it is whole after every statement.
+    // What is after it is whole after every statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

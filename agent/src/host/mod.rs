@@ -1,4 +1,4 @@
-//! Figures of the host. What cannot be read is absent, never zero.
+//! Values of the host. A value that cannot be read is absent, never zero.
 //!
 //! Four independent readings, each on a thread of its own and with its own time-out: a file system
 //! whose server is gone never answers, and must not take CPU, memory and network with it. Everything
@@ -26,7 +26,7 @@ use self::reading::Reading;
 /// How long a report waits for a reading: a tenth of the usual interval at most.
 const READ_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Reads the host's figures, off the thread that everything else runs on.
+/// Reads the host's values, off the thread that everything else runs on.
 pub(crate) struct Host {
     system: Reading<Option<System>>,
     counters: Reading<DeviceCounters>,
@@ -48,7 +48,7 @@ impl Host {
         shutdown::is_shutting_down().await
     }
 
-    /// Reads the figures; those that do not come in time are absent. `None` when none did.
+    /// Reads the values; those that take too long are absent. `None` when none did.
     pub(crate) async fn read(&self) -> Option<HostMetrics> {
         let (system, counters, space) = tokio::join!(
             self.system.read(read_system, READ_TIMEOUT),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Read-only images: they are full by nature, and lie in a file of another file system.
 const IMAGES: [&[u8]; 4] = [b"squashfs", b"erofs", b"iso9660", b"cramfs"];
 
-/// File systems on devices that have an anonymous number all the same.
+/// File systems on devices that nevertheless have an anonymous number.
 const ANONYMOUS: [&[u8]; 2] = [b"btrfs", b"bcachefs"];
 
 /// Mount points that are tried per device; a container host mounts one device hundreds of times.

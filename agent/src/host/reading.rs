@@ -1,4 +1,4 @@
-//! One reading that may block: on a thread of its own, with a time-out, and never twice at once.
+//! Reads values in a way that may block: on a separate thread, with a time-out, and never twice at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A reading and what it keeps from one time to the next.
 pub(super) struct Reading<S> {
-    /// For people.
+    /// For operators.
     name: &'static str,
     /// Locked while a reading runs: as long as one blocks, no second one blocks beside it.
     state: Arc<Mutex<S>>,
@@ -40,11 +40,11 @@ impl<S: Send + 'static> Reading<S> {
             (true, true) if !self.is_logged.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(
                     reading = self.name,
-                    "a reading of the host blocks; its figures are absent until it ends"
+                    "reading values of the host blocks; they are missing until it ends"
                 );
             }
             (_, false) if self.is_logged.swap(false, Ordering::Relaxed) => {
-                tracing::info!(reading = self.name, "the reading of the host works again");
+                tracing::info!(reading = self.name, "reading values of the host works again");
             }
             _ => {}
         }

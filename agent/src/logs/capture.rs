@@ -1,10 +1,12 @@
 //! The files that a pipeline's process writes its output into.
 //!
-//! Every life of the process has two files of its own, named by its start: so a line that one life
-//! left without an end does not run into the next one's, and a file is deleted when its last line is
-//! in a report that cannot be lost, never truncated under somebody who still writes. The process
-//! holds a lock on them without knowing it (the lock belongs to the open file that it inherits), so
-//! the agent, or the agent's next life, can tell whether anybody still writes.
+//! Every run of the process has two files, named by its start. So an unfinished line of one run does not
+//! join a line of the next one. A file is deleted when its last line is in a report that cannot be lost;
+//! it is never truncated while a process writes. The process holds a lock on the files (the lock belongs
+//! to the open file that it inherits), so the agent, or its next run, can check whether it still writes.
+//!
+//! The decisions are in docs/adr/0010-output-files-and-checkpoints.md. The space of reported lines is
+//! released by punching holes.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -17,10 +19,10 @@ use systole_shared::{LogStream, UnixMillis};
 use super::budget::LogBuffer;
 use super::disk::{Room, Space};
 use super::lock;
-use super::progress::Place;
+use super::read_offsets::SourceKey;
 use super::tail::{Amount, Reached, Round, Tail};
 
-/// Of both streams, the part of the name behind the life.
+/// Of both streams, the end of the file name, after the start of the run.
 const STREAMS: [(&str, LogStream); 2] = [(".stdout", LogStream::Stdout), (".stderr", LogStream::Stderr)];
 
 /// Where a process is to write.
@@ -38,9 +40,9 @@ pub(super) struct Capture {
     dir: PathBuf,
     /// Oldest first.
     files: Vec<OutputFile>,
-    /// Whether files of earlier lives of the agent were looked for.
+    /// Whether files of earlier runs of the agent were searched.
     has_looked: bool,
-    /// The life of the process that runs now.
+    /// The run of the process that runs now.
     current: Option<UnixMillis>,
 }
 
@@ -51,7 +53,7 @@ struct OutputFile {
     path: PathBuf,
     tail: Tail,
     space: Space,
-    /// Nobody writes to it any more, nor ever will.
+    /// No process writes to it any more, nor will one.
     is_ended: bool,
     is_deleted: bool,
 }
@@ -62,7 +64,7 @@ impl Capture {
         Capture { dir, files: Vec::new(), has_looked: false, current: None }
     }
 
-    /// Makes the files of a new life of the process.
+    /// Makes the files of a new run of the process.
     pub(super) fn begin(&mut self, logs: &Mutex<LogBuffer>, now: UnixMillis) -> io::Result<Writers> {
         self.look(logs);
         self.current = None;
@@ -97,13 +99,13 @@ impl Capture {
             let _ = std::fs::remove_file(&path);
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let source = lock(logs).progress.open(Place::Output(name), 0);
+        let source = lock(logs).offsets.open(SourceKey::Output(name), 0);
         let tail = Tail::new(reader, source, stream, 0);
         self.files.push(OutputFile { life, path, tail, space, is_ended: false, is_deleted: false });
         Ok(writer)
     }
 
-    /// Finds what processes wrote in earlier lives of the agent.
+    /// Finds what processes wrote in earlier runs of the agent.
     fn look(&mut self, logs: &Mutex<LogBuffer>) {
         if self.has_looked {
             return;
@@ -122,9 +124,9 @@ impl Capture {
                 STREAMS.iter().find_map(|(suffix, stream)| Some((name.strip_suffix(suffix)?.parse().ok()?, *stream)));
             let (Some((life, stream)), path) = (stream, self.dir.join(&name)) else { continue };
             let Ok(file) = open(&path) else { continue };
-            let place = Place::Output(name);
-            let known = logs.progress.claim(|of| *of == place);
-            let (source, offset) = known.unwrap_or_else(|| (logs.progress.open(place, 0), 0));
+            let place = SourceKey::Output(name);
+            let known = logs.offsets.claim(|of| *of == place);
+            let (source, offset) = known.unwrap_or_else(|| (logs.offsets.open(place, 0), 0));
             let tail = Tail::new(file, source, stream, offset);
             self.files.push(OutputFile {
                 life,
@@ -135,14 +137,14 @@ impl Capture {
                 is_deleted: false,
             });
         }
-        logs.progress.forget_missing_outputs();
+        logs.offsets.forget_missing_outputs();
     }
 
     /// Reads on, gives space back, and deletes what is done with. Whether there is more at once.
     pub(super) fn poll(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> bool {
         self.look(logs);
         let mut has_more = false;
-        // One life after the other: what the next one says comes behind what this one said.
+        // One run after the other: lines of the next one follow lines of this one.
         for both in self.files.chunk_by_mut(|a, b| a.life == b.life) {
             // In turn, so that a flood on one stream does not keep the other out.
             both.reverse();
@@ -160,7 +162,7 @@ impl Capture {
         has_more
     }
 
-    /// The process has ended: reads all there is. Whether nobody else writes any more.
+    /// The process has ended: reads all there is. Whether no other process writes any more.
     pub(super) fn finish(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) -> bool {
         self.current = None;
         while self.poll(logs, round) {}
@@ -180,7 +182,7 @@ impl OutputFile {
             }
             Ok(read) => read,
             Err(error) => {
-                tracing::debug!(path = %self.path.display(), %error, "a process's output cannot be read");
+                tracing::debug!(path = %self.path.display(), %error, "cannot read a process's output");
                 return Reached::End;
             }
         };
@@ -191,7 +193,7 @@ impl OutputFile {
         if is_whole {
             self.tail.finish(logs, round);
         }
-        let committed = lock(logs).progress.committed(self.tail.source());
+        let committed = lock(logs).offsets.committed(self.tail.source());
         if is_whole && committed >= self.tail.offset() {
             self.delete(logs);
         } else {
@@ -224,35 +226,35 @@ impl OutputFile {
         self.space.reserve(self.tail.file(), end);
     }
 
-    /// Somebody truncated the file, and the process goes on at its beginning.
+    /// The file was truncated, and the process continues at its beginning.
     fn begin_anew(&mut self, logs: &Mutex<LogBuffer>) {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut logs = lock(logs);
-        logs.progress.retire(self.tail.source());
-        self.tail.begin_anew(logs.progress.open(Place::Output(name), 0));
+        logs.offsets.retire(self.tail.source());
+        self.tail.begin_anew(logs.offsets.open(SourceKey::Output(name), 0));
         self.space = Space::default();
     }
 
     fn delete(&mut self, logs: &Mutex<LogBuffer>) {
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                // It stays known, or the next life of the agent would take it for a new one.
-                tracing::debug!(path = %self.path.display(), %error, "a file of a process's output cannot be deleted");
+                // It stays known, or the next run of the agent would take it for a new one.
+                tracing::debug!(path = %self.path.display(), %error, "cannot delete a file of a process's output");
             }
             _ => {
-                lock(logs).progress.retire(self.tail.source());
+                lock(logs).offsets.retire(self.tail.source());
                 self.is_deleted = true;
             }
         }
     }
 }
 
-/// Opens an output file to be read, and to be given back.
+/// Opens an output file to be read, and to be released.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Whether the lock that a process inherits is held by nobody.
+/// Whether no process holds the lock that it inherits.
 fn has_no_writer(file: &File) -> bool {
     !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }

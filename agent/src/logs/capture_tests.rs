@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::logs::progress::SavedLogs;
+use crate::logs::read_offsets::SavedLogs;
 
 /// A pipeline's output over lives of the process and of the agent.
 struct Fixture {
@@ -48,7 +48,7 @@ impl Fixture {
         let lines = std::iter::from_fn(|| logs.take_first()).take(room).map(|line| line.text).collect();
         logs.close_report(0);
         self.kept = logs.closed().clone();
-        logs.progress.commit_report();
+        logs.offsets.commit_report();
         lines
     }
 
@@ -65,7 +65,7 @@ impl Fixture {
 }
 
 #[test]
-fn a_line_that_was_not_reported_is_read_again_by_the_agents_next_life() {
+fn unreported_line_is_read_again_after_a_restart() {
     let mut fixture = Fixture::new();
     let mut writers = fixture.begin();
     writers.stdout.write_all(b"one\ntwo\nthree\n").unwrap();
@@ -81,11 +81,11 @@ fn a_line_that_was_not_reported_is_read_again_by_the_agents_next_life() {
 }
 
 #[test]
-fn a_file_goes_when_nobody_writes_to_it_and_its_last_line_cannot_be_lost() {
+fn file_is_removed_once_closed_and_fully_reported() {
     let mut fixture = Fixture::new();
     let mut writers = fixture.begin();
     writers.stderr.write_all(b"last words").unwrap();
-    assert!(!fixture.finish(), "somebody still writes");
+    assert!(!fixture.finish(), "a process still writes");
     drop(writers);
     assert!(fixture.finish());
     fixture.poll();
@@ -96,7 +96,7 @@ fn a_file_goes_when_nobody_writes_to_it_and_its_last_line_cannot_be_lost() {
 }
 
 #[test]
-fn what_outlives_its_process_is_still_read() {
+fn output_after_the_process_ends_is_read() {
     let mut fixture = Fixture::new();
     let mut orphan = fixture.begin();
     fixture.finish();
@@ -109,7 +109,7 @@ fn what_outlives_its_process_is_still_read() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_line_without_an_end_does_not_fill_the_disk_and_is_told_once_over_a_kill() {
+fn endless_line_has_bounded_disk_use_and_is_reported_once() {
     use std::os::unix::fs::MetadataExt;
 
     let mut fixture = Fixture::new();
@@ -137,7 +137,7 @@ fn a_line_without_an_end_does_not_fill_the_disk_and_is_told_once_over_a_kill() {
 }
 
 #[test]
-fn the_output_is_for_the_agent_alone() {
+fn output_files_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let mut fixture = Fixture::new();
     let _writers = fixture.begin();
@@ -148,7 +148,7 @@ fn the_output_is_for_the_agent_alone() {
 }
 
 #[test]
-fn where_no_file_can_be_made_there_are_no_writers() {
+fn missing_output_directory_gives_no_writers() {
     let mut fixture = Fixture::new();
     std::fs::write(fixture.dir.path().join("output"), "a file in its place").unwrap();
     assert!(fixture.capture.begin(&fixture.logs, 1).is_err());
@@ -157,7 +157,7 @@ fn where_no_file_can_be_made_there_are_no_writers() {
 }
 
 #[test]
-fn a_file_that_somebody_truncates_is_read_from_its_beginning() {
+fn truncated_output_is_read_from_its_start() {
     let mut fixture = Fixture::new();
     let mut writers = fixture.begin();
     writers.stdout.write_all(b"one\ntwo\n").unwrap();
@@ -175,7 +175,7 @@ fn a_file_that_somebody_truncates_is_read_from_its_beginning() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_is_reported_takes_no_space_for_long() {
+fn reported_output_is_freed() {
     use std::os::unix::fs::MetadataExt;
     let mut fixture = Fixture::new();
     let mut writers = fixture.begin();
@@ -200,7 +200,7 @@ enum Step {
         to_stderr: bool,
         text: &'static str,
     },
-    /// The process ends and the next one starts; somebody may hold its output a little longer.
+    /// The process ends and the next one starts; a process may hold its output a little longer.
     Restart {
         is_orphaned: bool,
     },
@@ -227,7 +227,7 @@ proptest! {
 
     /// Naive model: what each life wrote to each stream, cut at its line ends.
     #[test]
-    fn every_line_of_every_life_is_reported_once_and_in_order(steps in prop::collection::vec(step(), 1..60)) {
+    fn lines_of_all_runs_are_reported_once_in_order(steps in prop::collection::vec(step(), 1..60)) {
         let mut fixture = Fixture::new();
         let mut writers = fixture.begin();
         let mut written: Vec<String> = vec![String::new(); 2];

@@ -1,4 +1,4 @@
-//! What stands before an offset, so that the offset is good for the content that it was taken in.
+//! What precedes an offset, so that the offset is good for the content that it was taken in.
 //!
 //! A file's head is no proof: programs begin every log with the same banner. What a file has directly
 //! before the place that it was read to is written later, with times in it.
@@ -19,7 +19,7 @@ pub(crate) struct Check {
     crc: u32,
 }
 
-/// A place in a file, and what stands before it.
+/// A place in a file, and what precedes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Point {
     pub(crate) offset: u64,
@@ -80,12 +80,12 @@ impl Recent {
         self.0.extend_from_slice(new);
     }
 
-    /// What stands before is not known.
+    /// What precedes is not known.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Reads what stands before `offset`.
+    /// Reads what precedes `offset`.
     pub(crate) fn load(&mut self, file: &File, offset: u64) -> io::Result<()> {
         self.load_some(file, offset, CHECK_BYTES)
     }

@@ -1,4 +1,4 @@
-//! How many lines a number of bytes of a file holds, judged by what was read of it.
+//! Estimates how many lines a number of bytes of a file has, by what was read of it.
 
 /// Bytes that a judgement rests on; beyond, older ones count half, for programs change what they say.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -21,7 +21,7 @@ impl Density {
         }
     }
 
-    /// Lines of `bytes` that nobody read: at least one.
+    /// The estimated lines of `bytes` that were not read: at least one.
     pub(super) fn estimate(self, bytes: u64) -> u64 {
         let lines = u128::from(bytes) * u128::from(self.lines) / u128::from(self.bytes.max(1));
         u64::try_from(lines).unwrap_or(u64::MAX).max(1)
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_as_long_as_those_that_were_read() {
+    fn density_follows_the_lines_read() {
         let mut density = Density::default();
         assert_eq!(density.estimate(1_000), 1, "nothing is known");
         density.saw(500, 10);
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_long_ago_counts_less() {
+    fn density_forgets_old_lines() {
         let mut density = Density::default();
         density.saw(MAX_BYTES, MAX_BYTES / 10);
         (0..10).for_each(|_| density.saw(MAX_BYTES, MAX_BYTES / 100));

@@ -1,13 +1,13 @@
-//! Disk space of an output file: given back where lines are reported, held ready where some will come.
+//! Disk space of an output file: released where lines are reported, held ready where some will come.
 //!
-//! Only Linux can do that to a file that somebody else writes to; elsewhere a file grows until its
+//! Only Linux can do that to a file that another process writes to; elsewhere a file grows until its
 //! process ends.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-/// Space that is held ready behind a file's end, so that a process does not meet a full disk before
+/// Space that is held ready after a file's end, so that a process does not meet a full disk before
 /// the agent does.
 pub(super) const RESERVE_BYTES: u64 = 256 * 1024;
 
@@ -17,13 +17,13 @@ const LEAST_RESERVE_BYTES: u64 = 8 * 1024;
 /// File systems' blocks are not larger.
 const LARGEST_BLOCK_BYTES: u64 = 64 * 1024;
 
-/// Least that is given back at a time.
+/// Least that is returned at a time.
 const PUNCH_STEP_BYTES: u64 = 256 * 1024;
 
 /// Whether the disk has room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
-    /// It has, or there is no way to tell.
+    /// It has, or that is not known.
     Enough,
     /// It has none.
     None,
@@ -49,7 +49,7 @@ impl Space {
     /// Gives back what lies before `end`, however little it is.
     pub(super) fn give_back_all(&mut self, file: &File, end: u64) {
         if end > self.punched {
-            // Only whole blocks are free: the one that the last time ended in is given back with this one.
+            // Only whole blocks are free: the one that the last time ended in is returned with this one.
             self.give_back_range(file, self.punched - self.punched % LARGEST_BLOCK_BYTES..end);
             self.punched = end;
         }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_free_and_the_rest_stands_where_it_stood() {
+    fn punched_range_is_free_and_the_rest_keeps_its_place() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![b'x'; 1024 * 1024]).unwrap();
         file.sync_all().unwrap();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_in_small_parts_is_free_like_the_whole() {
+    fn small_punches_free_the_same_space() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![b'x'; 512 * 1024]).unwrap();
         file.sync_all().unwrap();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn space_is_held_ready_behind_the_end_without_the_file_growing() {
+    fn preallocation_does_not_grow_the_file() {
         let (file, mut space) = (tempfile::tempfile().unwrap(), Space::default());
         assert_eq!(space.reserve(&file, 0), Room::Enough);
         assert_eq!(file.metadata().unwrap().len(), 0);

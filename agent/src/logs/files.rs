@@ -2,6 +2,15 @@
 //!
 //! Only so many files are followed at a time, those that were written to last: an idle one gives its
 //! place up, and how far it was read is remembered.
+//!
+//! A file that was renamed out of its pattern while the agent was away is searched in its directory. Lines
+//! of a file that is created and rotated away between two rounds (2 s) are not seen. Of more than 20
+//! rotated files, the one that was last written longest ago is given up, and its lines count as
+//! dropped. A file that keeps its name but no longer has a pattern is closed at once and remembered like one
+//! that is missing.
+//!
+//! The first sight of a pattern is stored with the first report. From then on unknown files are new ones
+//! and are read from their beginning.
 
 mod claim;
 mod followed;
@@ -17,15 +26,15 @@ use tokio::time::Instant;
 
 use self::followed::LogFile;
 use super::budget::LogBuffer;
-use super::progress::SourceId;
+use super::read_offsets::SourceId;
 use super::tail::{Reached, Round};
 use super::walk::{FileState, Inode, Troubles};
-use crate::config::LogFilesConfig;
+use crate::model::pipeline::LogFilesConfig;
 
-/// How often patterns are looked up.
+/// How often patterns are searched.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// A look-up that takes long (a deep tree, a slow disk) is done less often: a fiftieth of the time.
+/// A check-up that takes long (a deep tree, a slow disk) is done less often: a fiftieth of the time.
 const LOOK_SHARE: u32 = 50;
 
 /// Files of one pipeline that are followed at a time: each holds a descriptor and is asked for its length
@@ -46,11 +55,11 @@ pub(super) struct Polled {
 pub(super) struct LogFiles {
     files: Vec<LogFile>,
     next_look: Option<Instant>,
-    /// Paths and patterns whose trouble was told; told again after it was over.
-    told: BTreeSet<String>,
-    /// Rotated files of earlier lives of the agent were looked for.
+    /// Paths and patterns with a fault that is logged; it is logged again after it was fixed.
+    reported: BTreeSet<String>,
+    /// Rotated files of earlier runs of the agent were searched.
     has_searched: bool,
-    /// The names that each pattern had at its last full look-up.
+    /// The names that each pattern had at its last full search.
     listings: BTreeMap<String, look::Listing>,
     /// Files that are not followed, as they were when they had nothing new.
     idle: HashMap<Inode, FileState>,
@@ -96,7 +105,7 @@ impl LogFiles {
                         file.leave(logs);
                     }
                     if !std::mem::replace(&mut file.is_trouble_told, true) {
-                        tracing::warn!(path = %file.path.display(), %error, "a log file cannot be read; it is tried again and again");
+                        tracing::warn!(path = %file.path.display(), %error, "cannot read a log file; retrying");
                     }
                 }
             }
@@ -118,15 +127,11 @@ impl LogFiles {
     }
 
     /// Tells what is new of the troubles.
-    fn tell(&mut self, troubles: &Troubles) {
-        self.told.retain(|told| troubles.contains_key(told));
+    fn report(&mut self, troubles: &Troubles) {
+        self.reported.retain(|told| troubles.contains_key(told));
         for (what, trouble) in troubles {
-            if self.told.insert(what.clone()) {
-                tracing::warn!(
-                    log_files = what,
-                    trouble,
-                    "log files cannot be followed; they are tried again and again"
-                );
+            if self.reported.insert(what.clone()) {
+                tracing::warn!(log_files = what, trouble, "cannot follow log files; retrying");
             }
         }
     }

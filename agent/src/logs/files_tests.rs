@@ -9,11 +9,11 @@ use super::followed::ROTATED_QUIET;
 use super::rotated::MAX_ROTATED;
 use super::*;
 use crate::logs::lock;
-use crate::logs::progress::SavedLogs;
+use crate::logs::read_offsets::SavedLogs;
 use crate::logs::tail::Amount;
-use crate::logs::walk::pattern::Pattern;
+use crate::model::pattern::Pattern;
 
-/// A pipeline's log files over lives of the agent. The pattern is `*.log`.
+/// A pipeline's log files over runs of the agent. The pattern is `*.log`.
 struct Fixture {
     dir: TempDir,
     files: LogFiles,
@@ -57,7 +57,7 @@ impl Fixture {
         std::fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
-    /// Looks and reads, some time later.
+    /// Checks and reads, some time later.
     fn poll(&mut self) -> Polled {
         self.now += LOOK_EVERY;
         self.read()
@@ -79,7 +79,7 @@ impl Fixture {
         let lines: Vec<String> = std::iter::from_fn(|| logs.take_first()).map(|line| line.text).collect();
         logs.close_report(0);
         self.kept = logs.closed().clone();
-        logs.progress.commit_report();
+        logs.offsets.commit_report();
         lines
     }
 
@@ -99,7 +99,7 @@ impl Fixture {
 }
 
 #[test]
-fn at_the_first_sight_of_a_pattern_files_are_read_from_their_end_and_later_ones_from_their_beginning() {
+fn new_pattern_reads_existing_files_from_their_end() {
     let mut fixture = Fixture::at_first_sight();
     fixture.write("a.log", "old\nhalf a");
     assert_eq!(fixture.polled(), [""; 0]);
@@ -112,7 +112,7 @@ fn at_the_first_sight_of_a_pattern_files_are_read_from_their_end_and_later_ones_
 }
 
 #[test]
-fn a_file_that_was_renamed_is_read_to_its_end_and_the_new_one_from_its_beginning() {
+fn renamed_file_is_read_to_its_end() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "1\n");
     assert_eq!(fixture.polled(), ["1"]);
@@ -128,7 +128,7 @@ fn a_file_that_was_renamed_is_read_to_its_end_and_the_new_one_from_its_beginning
 }
 
 #[test]
-fn a_file_that_another_name_of_the_pattern_leads_to_is_the_same_file() {
+fn file_with_two_names_is_read_once() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "1\n");
     fixture.poll();
@@ -140,7 +140,7 @@ fn a_file_that_another_name_of_the_pattern_leads_to_is_the_same_file() {
 }
 
 #[test]
-fn a_file_that_was_truncated_is_read_from_its_beginning_also_when_it_is_long_again() {
+fn truncated_file_is_read_from_its_start() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "first of all\n");
     assert_eq!(fixture.polled(), ["first of all"]);
@@ -152,7 +152,7 @@ fn a_file_that_was_truncated_is_read_from_its_beginning_also_when_it_is_long_aga
 }
 
 #[test]
-fn a_file_that_was_renamed_while_the_agent_was_away_is_found_under_any_name() {
+fn file_renamed_during_downtime_is_found() {
     for name in ["b.log", "a.log.1"] {
         let mut fixture = Fixture::new();
         fixture.write("a.log", "1\n");
@@ -166,7 +166,7 @@ fn a_file_that_was_renamed_while_the_agent_was_away_is_found_under_any_name() {
 }
 
 #[test]
-fn of_files_that_are_rotated_too_fast_nothing_is_kept() {
+fn files_rotated_too_fast_leave_no_state() {
     let mut fixture = Fixture::new();
     for round in 0..3 * MAX_ROTATED {
         fixture.write("a.log", &format!("{round}\n"));
@@ -176,12 +176,12 @@ fn of_files_that_are_rotated_too_fast_nothing_is_kept() {
     fixture.polled();
     assert!(fixture.files.files.len() <= MAX_ROTATED + 1);
     fixture.kill();
-    let missing = lock(&fixture.logs).progress.remembered().count();
+    let missing = lock(&fixture.logs).offsets.remembered().count();
     assert!(missing <= MAX_ROTATED + 1, "{missing} places are kept");
 }
 
 #[test]
-fn of_too_many_rotated_files_the_oldest_is_given_up_and_its_lines_are_counted() {
+fn surplus_rotated_files_are_dropped_and_counted() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "read\n");
     fixture.polled();
@@ -215,7 +215,7 @@ fn of_too_many_rotated_files_the_oldest_is_given_up_and_its_lines_are_counted() 
 }
 
 #[test]
-fn files_that_are_let_go_of_are_closed_and_read_on_when_they_are_wanted_again() {
+fn released_files_are_closed_and_resumed_later() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "1\n22\nhalf");
     fixture.poll();
@@ -230,7 +230,7 @@ fn files_that_are_let_go_of_are_closed_and_read_on_when_they_are_wanted_again() 
 }
 
 #[test]
-fn a_file_that_no_pattern_means_any_more_is_closed_though_it_is_written_to() {
+fn file_without_a_pattern_is_closed() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "1\n");
     assert_eq!(fixture.polled(), ["1"]);
@@ -244,18 +244,18 @@ fn a_file_that_no_pattern_means_any_more_is_closed_though_it_is_written_to() {
 }
 
 #[test]
-fn an_inode_that_is_used_again_is_another_file() {
+fn reused_inode_is_another_file() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "1\n22\n");
     assert_eq!(fixture.polled(), ["1", "22"]);
     fixture.kill();
-    // The same inode, and as long: truncated and written anew.
+    // The same inode and length: truncated and written again.
     std::fs::write(fixture.path("a.log"), "4\n55\n").unwrap();
     assert_eq!(fixture.polled(), ["4", "55"]);
 }
 
 #[test]
-fn a_file_that_cannot_be_found_for_a_while_is_read_on_where_it_was() {
+fn temporarily_missing_file_resumes_at_its_offset() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", "1\n");
     assert_eq!(fixture.polled(), ["1"]);
@@ -270,14 +270,14 @@ fn a_file_that_cannot_be_found_for_a_while_is_read_on_where_it_was() {
 }
 
 #[test]
-fn what_is_no_file_is_left_alone_and_files_beyond_the_bound_are_left_out() {
+fn non_files_and_surplus_files_are_skipped() {
     let mut fixture = Fixture::new();
     nix::unistd::mkfifo(&fixture.path("pipe.log"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     std::fs::create_dir(fixture.path("dir.log")).unwrap();
     std::os::unix::fs::symlink("nowhere", fixture.path("dangling.log")).unwrap();
     (0..MAX_FILES + 5).for_each(|number| fixture.write(&format!("{number}.log"), "x\n"));
     assert_eq!(fixture.polled().len(), MAX_FILES);
-    assert_eq!(fixture.files.told.len(), 1, "{:?}", fixture.files.told);
+    assert_eq!(fixture.files.reported.len(), 1, "{:?}", fixture.files.reported);
     fixture.poll();
     assert_eq!(fixture.files.files.len(), MAX_FILES);
 }
@@ -330,8 +330,8 @@ fn a_file_that_begins_like_before_and_was_rewritten_is_read_from_its_beginning()
         if is_away {
             fixture.kill();
         }
-        let anew = format!("{banner}second start at 11:00\nand more than there was\n");
-        std::fs::write(fixture.path("a.log"), anew).unwrap();
+        let again = format!("{banner}second start at 11:00\nand more than there was\n");
+        std::fs::write(fixture.path("a.log"), again).unwrap();
         let lines = if is_away {
             fixture.polled()
         } else {
@@ -488,7 +488,7 @@ fn a_file_in_a_directory_whose_time_stands_still_is_found_within_a_minute() {
 }
 
 #[test]
-fn a_busy_file_does_not_keep_the_others_out() {
+fn busy_file_does_not_starve_others() {
     let mut fixture = Fixture::new();
     fixture.write("a.log", &"busy\n".repeat(5_000));
     fixture.write("b.log", "quiet\n");
@@ -529,9 +529,9 @@ proptest! {
 
     /// Naive model: everything that was ever written, cut at its line ends. Rotation comes after a
     /// look, and a truncation after a report: what a program takes away before it could be seen is
-    /// nobody's.
+    /// of none.
     #[test]
-    fn every_line_is_reported_once_whatever_happens_to_the_file(steps in prop::collection::vec(step(), 1..60)) {
+    fn file_lines_are_reported_once_over_all_operations(steps in prop::collection::vec(step(), 1..60)) {
         let mut fixture = Fixture::new();
         let mut written = String::new();
         let mut reported = Vec::new();

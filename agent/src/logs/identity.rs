@@ -1,4 +1,5 @@
-//! What tells one log file from another: device, inode, and how it begins. What stands before the place
+//! The identity of a log file: device, inode, and how it begins. The number of the device does not count
+//! where the file has a head, because it changes at reboots. What precedes the place
 //! that was read to belongs to it, too: see [`super::check`].
 //!
 //! A path is not enough, because rotation gives it to another file; an inode is not either, because
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_grows_stays_the_same_and_one_that_begins_differently_is_another() {
+    fn growing_file_keeps_its_identity() {
         let mut file = tempfile::tempfile().unwrap();
         let empty = Identity::of(&file).unwrap();
         file.write_all(b"first line\n").unwrap();
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_the_head_does_not_matter() {
+    fn identity_depends_on_the_head_only() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[b'x'; HEAD_BYTES]).unwrap();
         let before = Identity::of(&file).unwrap();

@@ -1,4 +1,4 @@
-//! The last lines of a process's output, whatever became of them since: they explain its end.
+//! The last lines of a process's output, even if they were dropped since: they explain its end.
 //!
 //! Lines that wait for a report are no place to search. The report may have taken them already.
 

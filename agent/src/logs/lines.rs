@@ -5,7 +5,7 @@ use systole_shared::limits::{MAX_LOG_LINE_BYTES, cut};
 
 use super::level;
 
-/// Longest line that is read as one; what is beyond is passed over. A JSON line may have its level
+/// Longest line that is read as one; what is beyond is skipped. A JSON line may have its level
 /// at its end, so more is read than is sent.
 const MAX_READ_BYTES: usize = 1024 * 1024;
 
@@ -17,7 +17,7 @@ const KEPT_BYTES: usize = 4 * 1024;
 pub(crate) struct LineText {
     /// Without its line end; marked when it was cut.
     pub(crate) text: String,
-    /// Of a line that was cut, the level that the whole of it said.
+    /// Of a line that was cut, the level of the whole line.
     pub(crate) level: Option<LogLevel>,
 }
 
@@ -54,12 +54,12 @@ impl LineSplitter {
     }
 
     /// Whether more of the line that is held would make no difference.
-    pub(crate) fn is_passing_over(&self) -> bool {
+    pub(crate) fn is_skipping(&self) -> bool {
         self.is_too_long
     }
 
-    /// Bytes of the line that is held are passed over.
-    pub(crate) fn pass_over(&mut self) {
+    /// Bytes of the line that is held are skipped.
+    pub(crate) fn skip(&mut self) {
         self.is_too_long = true;
     }
 
@@ -121,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_at_lf_without_their_cr_and_the_last_one_needs_no_end() {
+    fn lines_end_at_lf_without_cr() {
         assert_eq!(split(&[b"a\r\nb", b"c\n\nd\re"]), ["a", "bc", "", "d\re"]);
         assert_eq!(split(&[b"a\n"]), ["a"]);
     }
 
     #[test]
-    fn a_line_beyond_64_kib_is_cut_and_marked_and_the_next_one_is_whole() {
+    fn line_beyond_64_kib_is_cut_and_marked() {
         let long = vec![b'x'; 3 * MAX_LOG_LINE_BYTES];
         let lines = split(&[&long, b"yy\nnext\n"]);
         assert_eq!(lines[0].len(), MAX_LOG_LINE_BYTES);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_of_a_line_that_is_cut_is_found_in_the_whole_of_it() {
+    fn level_of_a_cut_line_is_found_in_the_whole_line() {
         let long = format!(r#"{{"msg":"{}","level":"error"}}"#, "x".repeat(MAX_READ_BYTES - 100));
         let lines = split_all(&[long.as_bytes(), b"\nshort\n"]);
         assert_eq!(lines[0].level, Some(LogLevel::Error));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_1_mib_nothing_of_a_line_is_held() {
+    fn line_beyond_1_mib_is_not_buffered() {
         let long = vec![b'x'; MAX_READ_BYTES];
         let lines = split(&[b"first\n", &long, &long, &long, b"\nlast"]);
         assert_eq!((lines.len(), lines[0].as_str(), lines[2].as_str()), (3, "first", "last"));
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn torn_utf_8_and_nul_are_replaced() {
+    fn torn_utf8_and_nul_are_replaced() {
         assert_eq!(split(&[b"a\xffb\0c\xe2\x82\n"]), ["a\u{fffd}b\u{fffd}c\u{fffd}"]);
         assert_eq!(split(&[b"\xe2\x82", b"\xac\n"]), ["€"]);
     }
 
     proptest! {
         #[test]
-        fn where_the_chunks_end_does_not_matter(bytes in prop::collection::vec(any::<u8>(), 0..200), size in 1_usize..20) {
+        fn result_is_independent_of_chunk_borders(bytes in prop::collection::vec(any::<u8>(), 0..200), size in 1_usize..20) {
             let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
             prop_assert_eq!(split(&chunks), split(&[&bytes]));
         }

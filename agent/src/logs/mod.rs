@@ -1,8 +1,8 @@
 //! Lines that pipelines write: where they are read, what belongs together, levels, and the budget
 //! of what is kept.
 //!
-//! A process writes its output into files of the agent, not into pipes: what it says while the agent
-//! is away, or while it dies with the agent, is still there for the agent's next life.
+//! A process writes its output into files of the agent, not into pipes: lines that it writes while the
+//! agent does not run, or while both end, are still there for the agent's next run.
 
 pub(crate) mod budget;
 mod capture;
@@ -16,9 +16,9 @@ pub(crate) mod level;
 pub(crate) mod lines;
 pub(crate) mod multiline;
 mod path_text;
-pub(crate) mod progress;
+pub(crate) mod read_offsets;
 pub(crate) mod reader;
-pub(crate) mod shelf;
+pub(crate) mod registry;
 mod source;
 mod tail;
 pub(crate) mod walk;
@@ -29,9 +29,6 @@ use systole_shared::{LogLevel, LogStream, UnixMillis};
 
 pub(crate) use capture::Writers;
 pub(crate) use source::PipelineLogs;
-pub(crate) use walk::open::Links;
-pub(crate) use walk::own::OwnFiles;
-pub(crate) use walk::pattern::Pattern;
 
 /// One line of a pipeline, or several that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]

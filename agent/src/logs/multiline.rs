@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex_lite::Regex;
 use systole_shared::UnixMillis;
 use systole_shared::limits::MAX_LOG_LINE_BYTES;
 use tokio::time::Instant;
 
 use super::check::Check;
 use super::lines::LineText;
+use crate::model::multiline::MultilineRule;
 
 /// Lines of one entry; those beyond begin another one.
 const MAX_LINES: usize = 500;
@@ -27,27 +27,8 @@ const CONTINUATIONS: [&str; 6] = [
     "The above exception was the direct cause",
 ];
 
-/// Python's; the first line behind it that is not indented is the exception itself.
+/// Python's; the first line after it that is not indented is the exception itself.
 const TRACEBACK: &str = "Traceback (most recent call last):";
-
-/// Which lines belong together.
-#[derive(Clone, Debug)]
-pub(crate) enum MultilineRule {
-    /// Empty and indented lines, and those that begin as stack traces go on, belong to the one before.
-    StackTraces,
-    /// A line that this matches begins an entry; all others belong to the one before.
-    Start(Regex),
-}
-
-impl PartialEq for MultilineRule {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (MultilineRule::StackTraces, MultilineRule::StackTraces) => true,
-            (MultilineRule::Start(one), MultilineRule::Start(another)) => one.as_str() == another.as_str(),
-            _ => false,
-        }
-    }
-}
 
 /// An entry, ready to be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +39,7 @@ pub(crate) struct Entry {
     pub(crate) at: UnixMillis,
     /// Where the last of them ends in its source.
     pub(crate) end: u64,
-    /// What stands before that.
+    /// What precedes that.
     pub(crate) check: Check,
 }
 
@@ -156,6 +137,8 @@ fn names_exception(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use regex_lite::Regex;
+
     use super::*;
 
     fn line(text: &str, end: u64) -> Entry {
@@ -186,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_java_stack_trace_stays_with_its_message() {
+    fn java_stack_trace_joins_its_message() {
         let trace = "ERROR boom\njava.io.IOException: y\n\tat a.B.c(D.java:1)\nCaused by: z\nat e\n... 12 more";
         let entries = traces(&format!("INFO before\n{trace}\nattempt 2\nERROR: an IOException"));
         assert_eq!(entries, ["INFO before", trace, "attempt 2", "ERROR: an IOException"]);
     }
 
     #[test]
-    fn a_python_traceback_ends_with_its_exception() {
+    fn python_traceback_ends_with_its_exception() {
         let trace = "ERROR boom\nTraceback (most recent call last):\n  File \"x\", line 1\n    f()\nValueError: no\n\n\
             During handling of the above exception, another exception occurred:\n\n\
             Traceback (most recent call last):\n  File \"y\", line 2\nKeyError: 'k'";
@@ -201,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_of_ones_own_says_where_an_entry_begins() {
+    fn custom_rule_sets_the_start_of_an_entry() {
         let rule = MultilineRule::Start(Regex::new(r"^\d{4}-").unwrap());
         assert_eq!(
             join(rule, "torn\n2026-01-01 a\nb\n c\n2026-01-02 d"),
@@ -210,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_bounded_by_lines_and_bytes() {
+    fn entry_is_bounded_by_lines_and_bytes() {
         let entries = traces(&["begin"].into_iter().chain([" x"; 1_200]).collect::<Vec<_>>().join("\n"));
         let lines: Vec<_> = entries.iter().map(|entry| entry.split('\n').count()).collect();
         assert_eq!(lines, [MAX_LINES, MAX_LINES, 201]);
@@ -220,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_waits_a_second_for_its_next_line_and_keeps_the_time_of_its_first() {
+    fn entry_waits_a_second_and_keeps_its_first_time() {
         let (rule, begin) = (Arc::new(MultilineRule::StackTraces), Instant::now());
         let mut joiner = Joiner::default();
         assert_eq!(joiner.push(Some(&rule), line("a", 1), begin).count(), 0);
@@ -233,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rule_every_line_is_an_entry() {
+    fn lines_are_entries_without_a_rule() {
         let now = Instant::now();
         let mut joiner = Joiner::default();
         for (number, text) in [(1, "a"), (2, " b"), (3, "")] {

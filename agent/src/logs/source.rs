@@ -18,10 +18,10 @@ use super::budget::LogBuffer;
 use super::capture::{Capture, Writers};
 use super::files::LogFiles;
 use super::lock;
-use super::multiline::MultilineRule;
 use super::tail::{Amount, Round};
 use crate::clock;
-use crate::config::LogFilesConfig;
+use crate::model::multiline::MultilineRule;
+use crate::model::pipeline::LogFilesConfig;
 
 /// Lines that output leaves to log files when both have some waiting: half of what the budget gains
 /// between two rounds.
@@ -29,7 +29,7 @@ const SPARED_LINES: usize = LOG_LINES_PER_SECOND as usize / 8;
 
 /// What a pipeline's output, or its log files, may take of a round: one that floods must not make the
 /// lines of others late.
-const MAX_TURN: Duration = Duration::from_millis(50);
+const MAX_ROUND_TIME: Duration = Duration::from_millis(50);
 
 /// The lines of one pipeline and where they come from.
 pub(crate) struct PipelineLogs {
@@ -41,8 +41,8 @@ pub(crate) struct PipelineLogs {
     /// Log files have lines that the budget had no room for.
     files_wait: AtomicBool,
     files_open: AtomicBool,
-    /// It was told that output goes through pipes.
-    pipes_told: AtomicBool,
+    /// It was logged that output goes through pipes.
+    pipes_logged: AtomicBool,
 }
 
 impl fmt::Debug for PipelineLogs {
@@ -62,7 +62,7 @@ impl PipelineLogs {
             files: Mutex::default(),
             files_wait: AtomicBool::new(false),
             files_open: AtomicBool::new(false),
-            pipes_told: AtomicBool::new(false),
+            pipes_logged: AtomicBool::new(false),
         }
     }
 
@@ -76,7 +76,7 @@ impl PipelineLogs {
         self.off_thread(Self::make_output).await.and_then(|made| made)
     }
 
-    /// Reads all that a process has written. Whether nobody writes to it any more.
+    /// Reads all that a process has written. Whether no process writes to it any more.
     pub(crate) async fn finish_output(self: &Arc<Self>, rule: Option<Arc<MultilineRule>>) -> bool {
         // A reader that broke down has no more to give.
         self.off_thread(move |logs| logs.read_output_to_its_end(rule.as_ref())).await.unwrap_or(true)
@@ -102,9 +102,9 @@ impl PipelineLogs {
         capture.begin(&self.buffer, clock::unix_millis())
     }
 
-    /// Output goes through pipes, or does not any more. Whether that is to be told.
-    pub(crate) fn goes_through_pipes(&self, through_pipes: bool) -> bool {
-        !self.pipes_told.swap(through_pipes, Ordering::Relaxed) && through_pipes
+    /// Output goes through pipes, or does not any more. Whether that is to be logged.
+    pub(crate) fn set_through_pipes(&self, through_pipes: bool) -> bool {
+        !self.pipes_logged.swap(through_pipes, Ordering::Relaxed) && through_pipes
     }
 
     fn read_output_to_its_end(&self, rule: Option<&Arc<MultilineRule>>) -> bool {
@@ -113,7 +113,7 @@ impl PipelineLogs {
         capture.finish(&self.buffer, &mut round(rule, Amount::Everything, &mut Vec::new()))
     }
 
-    /// Reads output on, unless somebody else does just that. Whether there is more at once. Blocks.
+    /// Continues to read output, unless another thread does. Whether there is more at once. Blocks.
     pub(crate) fn poll_output(&self, rule: Option<&Arc<MultilineRule>>, scratch: &mut Vec<u8>) -> bool {
         let spared = if self.files_wait.load(Ordering::Relaxed) { SPARED_LINES } else { 0 };
         let mut capture = try_lock(&self.capture);
@@ -151,7 +151,7 @@ impl PipelineLogs {
 
 fn round<'r>(rule: Option<&'r Arc<MultilineRule>>, amount: Amount, scratch: &'r mut Vec<u8>) -> Round<'r> {
     let now = Instant::now();
-    let until = (amount != Amount::Everything).then(|| now + MAX_TURN);
+    let until = (amount != Amount::Everything).then(|| now + MAX_ROUND_TIME);
     Round { rule, amount, at: clock::unix_millis(), now, until, scratch }
 }
 

@@ -1,10 +1,16 @@
 //! Reads a file that grows, line by line, from a place that is kept over restarts.
 //!
 //! A file can wait, so it is read no faster than the budget of lines has room. Only when far more
-//! has been written than was read, the oldest of it is passed over, and its lines are counted; of a
-//! flood that nobody could count, their number is estimated.
+//! has been written than was read, the oldest of it is skipped, and its lines are counted; of a
+//! flood that is too large to count, their number is estimated.
+//!
+//! Lines wait in the file while the backlog is under 1 MiB. Above that, all but the newest 256 KiB are
+//! skipped in one step. The number of skipped lines is reported with the next line of their source; only
+//! a kill before that report can lose it. Counting means reading, and a program can write a gigabyte a
+//! second: of more than 8 MiB the oldest part is released unread, and its lines are estimated from the
+//! mean length of those that were read. The log says so.
 
-mod passing;
+mod skip;
 pub(super) mod zeros;
 
 use std::fs::File;
@@ -20,14 +26,15 @@ use super::budget::{LogBuffer, MAX_WAITING_BYTES};
 use super::check::Recent;
 use super::density::Density;
 use super::lines::LineSplitter;
-use super::multiline::{Entry, Joiner, MultilineRule};
-use super::progress::{Mark, SourceId};
+use super::multiline::{Entry, Joiner};
+use super::read_offsets::{Offset, SourceId};
 use super::{Line, lock};
+use crate::model::multiline::MultilineRule;
 
-/// Unread bytes beyond which the oldest lines are passed over: a minute of usual lines at the budget.
+/// Unread bytes beyond which the oldest lines are skipped: a minute of usual lines at the budget.
 pub(super) const MAX_BACKLOG_BYTES: u64 = 1024 * 1024;
 
-/// What is left of a backlog then, so that lines are not passed over all the time but in few steps.
+/// What is left of a backlog then, so that lines are not skipped all the time but in few steps.
 const KEPT_BACKLOG_BYTES: u64 = 256 * 1024;
 
 /// One read: enough for hundreds of lines; one buffer serves all files of a round.
@@ -46,7 +53,7 @@ pub(super) struct Round<'r> {
     pub(super) at: UnixMillis,
     /// The same for the budget.
     pub(super) now: Instant,
-    /// When others have their turn, if somebody waits for it.
+    /// When the next pipeline has its turn, if one waits.
     pub(super) until: Option<Instant>,
     /// Where is read into.
     pub(super) scratch: &'r mut Vec<u8>,
@@ -76,7 +83,7 @@ pub(super) enum Reached {
     Budget,
     /// There is more than one slice; others have their turn now.
     Slice,
-    /// The file is shorter than what was read of it: it began anew.
+    /// The file is shorter than what was read of it: it was truncated.
     Beginning,
 }
 
@@ -86,19 +93,19 @@ pub(super) struct Tail {
     file: File,
     source: SourceId,
     stream: LogStream,
-    /// Behind the last byte that was taken.
+    /// After the last byte that was taken.
     offset: u64,
-    /// What stands before that.
+    /// What precedes that.
     recent: Recent,
     splitter: LineSplitter,
     joiner: Joiner,
-    /// Lines that were passed over and are not told with a later line yet.
+    /// Lines that were skipped and are not reported with a later line yet.
     skipped: u64,
     /// Where bytes stood that make no difference any more: those lines, and what lines have too much.
     skipped_range: Range<u64>,
     /// How long its lines are.
     density: Density,
-    /// The last round has passed over lines.
+    /// The last round has skipped lines.
     is_flooded: bool,
 }
 
@@ -130,7 +137,7 @@ impl Tail {
         self.source
     }
 
-    /// Learns what stands before the offset, of a file that others may rewrite.
+    /// Learns what precedes the offset, of a file that others may rewrite.
     pub(super) fn learn_recent(&mut self) -> io::Result<()> {
         self.recent.load(&self.file, self.offset)
     }
@@ -145,18 +152,18 @@ impl Tail {
         self.offset
     }
 
-    /// Whether more came than there was room for: more of it is to be expected at once.
+    /// Whether more came than there was room for: more is expected at once.
     pub(super) fn is_flooded(&self) -> bool {
         self.is_flooded
     }
 
-    /// Where bytes were passed over last.
+    /// Where bytes were skipped last.
     pub(super) fn take_skipped_range(&mut self) -> Option<Range<u64>> {
         let range = std::mem::take(&mut self.skipped_range);
         (!range.is_empty()).then_some(range)
     }
 
-    /// Lines that were passed over and are not told with a later line.
+    /// Lines that were skipped and are not reported with a later line.
     pub(super) fn take_skipped(&mut self) -> u64 {
         std::mem::take(&mut self.skipped)
     }
@@ -176,7 +183,7 @@ impl Tail {
         if size < self.offset {
             return Ok(Reached::Beginning);
         }
-        // Of a log file: a hole in output is what was given back.
+        // Of a log file: a hole in output is what was released.
         let size = if self.stream == LogStream::File { zeros::data_end(&self.file, self.offset, size)? } else { size };
         let kept = match round.amount {
             Amount::WithinBudget { .. } => KEPT_BACKLOG_BYTES,
@@ -223,7 +230,7 @@ impl Tail {
         let mut logs = lock(logs);
         while !bytes.is_empty() {
             if self.splitter.is_between_lines() && bytes[0] == 0 {
-                bytes = &bytes[self.pass_hole(bytes)..];
+                bytes = &bytes[self.skip_hole(bytes)..];
                 continue;
             }
             if let Amount::WithinBudget { spared } = round.amount
@@ -231,13 +238,13 @@ impl Tail {
             {
                 return false;
             }
-            let begin = self.splitter.is_passing_over().then_some(self.offset);
+            let begin = self.splitter.is_skipping().then_some(self.offset);
             let (used, line) = self.splitter.take(bytes);
             self.offset += used as u64;
             self.recent.push(&bytes[..used]);
             self.density.saw(used as u64, u64::from(line.is_some()));
             if let Some(begin) = begin.filter(|_| line.is_none()) {
-                self.has_passed_over(begin..self.offset);
+                self.note_skipped(begin..self.offset);
             }
             bytes = &bytes[used..];
             if let Some(text) = line {
@@ -250,10 +257,10 @@ impl Tail {
         true
     }
 
-    /// Zeros where a line should begin are no text, but what was given back to the disk, or what a
+    /// Zeros where a line should begin are no text, but what was released to the disk, or what a
     /// program left that does not append to its log when that is truncated. Returns how many of them
     /// are in `bytes`.
-    fn pass_hole(&mut self, bytes: &[u8]) -> usize {
+    fn skip_hole(&mut self, bytes: &[u8]) -> usize {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
         let behind = self.offset + zeros as u64;
         self.offset = if zeros == bytes.len() { zeros::next_data(&self.file, behind) } else { behind };
@@ -263,8 +270,8 @@ impl Tail {
 
     fn emit(&mut self, entry: Entry, logs: &mut LogBuffer, now: Instant) {
         let line = Line { at: entry.at, stream: self.stream, text: entry.text.text, level: entry.text.level };
-        let mark = Mark { source: self.source, end: entry.end, check: entry.check };
-        logs.push_marked(line, mark, std::mem::take(&mut self.skipped), now);
+        let line_end = Offset { source: self.source, end: entry.end, check: entry.check };
+        logs.push_at(line, line_end, std::mem::take(&mut self.skipped), now);
     }
 
     /// No further line comes: the entry that waits for one is whole.
@@ -274,7 +281,7 @@ impl Tail {
         }
     }
 
-    /// Nobody writes any more: what is held is a line, though it has no end.
+    /// No process writes any more: what is held is a line, though it has no end.
     pub(super) fn finish(&mut self, logs: &Mutex<LogBuffer>, round: &Round<'_>) {
         let check = self.recent.check();
         let rest = self.splitter.finish().map(|text| Entry { text, at: round.at, end: self.offset, check });

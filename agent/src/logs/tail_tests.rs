@@ -2,7 +2,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::*;
-use crate::logs::progress::Place;
+use crate::logs::read_offsets::SourceKey;
 
 /// A file that is written to, and its tail.
 struct Fixture {
@@ -19,7 +19,7 @@ impl Fixture {
         let writer = File::create(dir.path().join("file")).unwrap();
         let reader = File::options().read(true).write(true).open(dir.path().join("file")).unwrap();
         let (now, mut logs) = (Instant::now(), LogBuffer::new(Instant::now()));
-        let source = logs.progress.open(Place::Output("file".to_owned()), 0);
+        let source = logs.offsets.open(SourceKey::Output("file".to_owned()), 0);
         Fixture {
             writer,
             tail: Tail::new(reader, source, LogStream::Stdout, 0),
@@ -60,7 +60,7 @@ fn numbered(lines: Range<u32>) -> String {
 }
 
 #[test]
-fn a_line_is_taken_when_it_has_its_end() {
+fn line_is_read_once_complete() {
     let mut fixture = Fixture::new();
     fixture.write("one\ntw");
     assert_eq!(fixture.read_on(), Reached::End);
@@ -77,7 +77,7 @@ fn a_line_is_taken_when_it_has_its_end() {
 }
 
 #[test]
-fn what_the_budget_has_no_room_for_stays_in_the_file() {
+fn lines_beyond_the_budget_stay_in_the_file() {
     let mut fixture = Fixture::new();
     fixture.write(numbered(0..3_000));
     assert_eq!(fixture.read_on(), Reached::Budget);
@@ -96,7 +96,7 @@ fn what_the_budget_has_no_room_for_stays_in_the_file() {
 }
 
 #[test]
-fn of_a_large_backlog_the_oldest_lines_are_passed_over_and_counted() {
+fn large_backlog_skips_and_counts_the_oldest_lines() {
     let mut fixture = Fixture::new();
     fixture.write(numbered(0..30_000));
     fixture.read_on();
@@ -108,7 +108,7 @@ fn of_a_large_backlog_the_oldest_lines_are_passed_over_and_counted() {
 }
 
 #[test]
-fn at_the_end_everything_is_read_and_the_last_lines_are_kept() {
+fn final_read_keeps_the_last_lines() {
     let mut fixture = Fixture::new();
     fixture.write(numbered(0..5_000));
     assert_eq!(fixture.read(Amount::Everything), Reached::End);
@@ -117,7 +117,7 @@ fn at_the_end_everything_is_read_and_the_last_lines_are_kept() {
 }
 
 #[test]
-fn a_single_line_beyond_all_bounds_costs_its_length_once() {
+fn oversized_line_is_skipped_once() {
     let mut fixture = Fixture::new();
     fixture.write(vec![b'x'; 40 * 1024 * 1024]);
     fixture.read_on();
@@ -130,7 +130,7 @@ fn a_single_line_beyond_all_bounds_costs_its_length_once() {
 }
 
 #[test]
-fn zeros_where_a_line_should_begin_are_no_text() {
+fn leading_zeros_are_not_text() {
     let mut fixture = Fixture::new();
     fixture.write("one\n");
     fixture.read_on();
@@ -142,7 +142,7 @@ fn zeros_where_a_line_should_begin_are_no_text() {
 }
 
 #[test]
-fn lines_are_left_to_others_when_told_so() {
+fn tail_leaves_lines_when_asked() {
     let mut fixture = Fixture::new();
     fixture.write(numbered(0..1_500));
     assert_eq!(fixture.read(Amount::WithinBudget { spared: 25 }), Reached::Budget);
@@ -150,7 +150,7 @@ fn lines_are_left_to_others_when_told_so() {
 }
 
 #[test]
-fn a_file_that_became_shorter_began_anew() {
+fn shorter_file_is_read_from_its_start() {
     let mut fixture = Fixture::new();
     fixture.write("one\ntwo\n");
     fixture.read_on();
@@ -159,11 +159,11 @@ fn a_file_that_became_shorter_began_anew() {
 }
 
 #[test]
-fn a_flood_is_not_read_but_its_lines_are_estimated() {
+fn flood_is_skipped_with_estimated_lines() {
     const HOLE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
     let mut fixture = Fixture::new();
     fixture.write(numbered(0..2_000));
-    // Nobody could write that in a test; what stands in it is not looked at.
+    // Too much to write in a test; its content is not checked.
     fixture.writer.set_len(HOLE_BYTES).unwrap();
     io::Seek::seek(&mut fixture.writer, io::SeekFrom::End(0)).unwrap();
     fixture.write(numbered(0..10_000));
@@ -179,7 +179,7 @@ fn a_flood_is_not_read_but_its_lines_are_estimated() {
 }
 
 #[test]
-fn a_backlog_of_8_mib_is_counted_exactly() {
+fn backlog_of_8_mib_is_counted_exactly() {
     let mut fixture = Fixture::new();
     // Short lines first, so that an estimate would be wrong.
     fixture.write("\n".repeat(1_000_000));
@@ -191,7 +191,7 @@ fn a_backlog_of_8_mib_is_counted_exactly() {
 }
 
 #[test]
-fn a_round_ends_in_time_and_still_comes_to_something() {
+fn round_ends_in_time_and_makes_progress() {
     let mut fixture = Fixture::new();
     fixture.until = Some(fixture.now);
     fixture.write(numbered(0..70_000));

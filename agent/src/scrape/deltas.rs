@@ -7,15 +7,15 @@
 //!
 //! - A page misses a series for a scrape or two, and the process counts on. The last value is kept
 //!   for [`KEPT_SCRAPES`], and only a value below it is a reset.
-//! - Vector expires an idle counter (`expire_metrics_secs`). Its `prometheus_exporter` goes on to
+//! - Vector expires an idle counter (`expire_metrics_secs`). Its `prometheus_exporter` continues to
 //!   show the last value for `flush_period_secs` and longer, and the next event counts from zero,
-//!   perhaps to more than the old value. The value cannot tell this, the timestamp can: that of an
+//!   perhaps to more than the old value. The value cannot show this, the timestamp can: that of an
 //!   expired series stands still while those of the others move. Only the reader of the page knows
 //!   whether its timestamps mean this, and passes none where they do not.
 
 use std::collections::HashMap;
 
-use super::reading::SeriesKey;
+use super::page::SeriesKey;
 
 /// How many scrapes the value of a series is kept that a page does not have: a minute at the usual
 /// interval. A page that loses a series for longer is rare, and what is kept costs memory.

@@ -22,7 +22,7 @@ fn scrape_at(baselines: &mut Baselines, captured_at: i64, series: &[(u64, u64, i
 }
 
 #[test]
-fn a_new_process_counts_from_its_first_scrape_and_a_running_one_from_its_second() {
+fn new_process_counts_from_its_first_scrape() {
     let mut new = Baselines::of_new_process();
     assert_eq!(scrape(&mut new, &[(1, 10)]), [10]);
     let mut running = Baselines::of_running_process();
@@ -31,7 +31,7 @@ fn a_new_process_counts_from_its_first_scrape_and_a_running_one_from_its_second(
 }
 
 #[test]
-fn a_value_below_the_last_counts_whole() {
+fn value_below_the_last_counts_whole() {
     let mut baselines = Baselines::of_new_process();
     assert_eq!(scrape(&mut baselines, &[(1, 10), (2, 10)]), [10, 10]);
     assert_eq!(scrape(&mut baselines, &[(1, 4), (2, 12)]), [4, 2]);
@@ -148,7 +148,7 @@ fn an_expired_series_stays_so_over_the_agents_end() {
 }
 
 #[test]
-fn a_series_without_a_countable_value_keeps_its_baseline() {
+fn series_with_invalid_value_keeps_its_baseline() {
     let mut baselines = Baselines::of_new_process();
     assert_eq!(scrape(&mut baselines, &[(1, 10)]), [10]);
     let mut round = baselines.begin(None);
@@ -158,7 +158,7 @@ fn a_series_without_a_countable_value_keeps_its_baseline() {
 }
 
 #[test]
-fn a_series_that_comes_twice_counts_once() {
+fn repeated_series_counts_once() {
     let mut baselines = Baselines::of_new_process();
     assert_eq!(scrape(&mut baselines, &[(1, 10), (1, 3)]), [10, 0]);
     assert_eq!(scrape(&mut baselines, &[(1, 11)]), [1]);
@@ -221,7 +221,7 @@ impl Truth {
 proptest! {
     /// The model is the process itself: it knows what it truly counted between two scrapes.
     #[test]
-    fn deltas_are_what_the_process_truly_counted(
+    fn deltas_equal_the_process_counts(
         rounds in prop::collection::vec(prop::collection::vec(step(), 4), 1..60), running in any::<bool>()) {
         let mut baselines =
             if running { Baselines::of_running_process() } else { Baselines::of_new_process() };
@@ -230,7 +230,7 @@ proptest! {
             let mut round = baselines.begin(None);
             for (key, step) in (0_u64..).zip(steps) {
                 let truth = truths.entry(key).or_default();
-                // What the first page does not have cannot be told from what begins later.
+                // What the first page does not have cannot be distinguished from what begins later.
                 if number > 0 || matches!(step, Step::Grow(_)) {
                     truth.take(step);
                 }

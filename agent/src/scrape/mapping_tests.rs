@@ -1,32 +1,33 @@
 //! The built-in tables, proven on what their engines say: see testdata/otelcol and testdata/fluentbit.
 
-use systole_shared::{ComponentReport, Counter as Count, PipelineSample};
+use systole_shared::{ComponentKind, ComponentReport, Counter as Count, PipelineSample};
 
-use super::*;
-use crate::scrape::meter::{Meter, Metered};
-use crate::scrape::reading::Reading;
+use crate::config::built_in_mappings;
+use crate::model::mapping::Mapping;
+use crate::scrape::delta_tracker::{DeltaTracker, ReportDeltas};
+use crate::scrape::page::Scrape;
 
 fn built_in(name: &str) -> Mapping {
-    Mapping::built_in().find(|mapping| mapping.name() == name).unwrap()
+    built_in_mappings().find(|mapping| mapping.name() == name).unwrap()
 }
 
 /// What one report after another says of bodies that are scraped one after another.
-fn reports<const N: usize>(mapping: &Mapping, bodies: [&str; N]) -> [Metered; N] {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
+fn reports<const N: usize>(mapping: &Mapping, bodies: [&str; N]) -> [ReportDeltas; N] {
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
     bodies.map(|body| {
-        meter.record(&Reading::of(body.as_bytes(), mapping), 0);
-        meter.take()
+        tracker.record(&Scrape::of(body.as_bytes(), mapping), 0);
+        tracker.take()
     })
 }
 
-fn component<'m>(metered: &'m Metered, id: &str) -> &'m ComponentReport<'static> {
-    let ids: Vec<_> = metered.components.iter().map(|component| component.id.as_str()).collect();
-    metered.components.iter().find(|component| component.id.as_str() == id).unwrap_or_else(|| panic!("{id}: {ids:?}"))
+fn component<'m>(counted: &'m ReportDeltas, id: &str) -> &'m ComponentReport<'static> {
+    let ids: Vec<_> = counted.components.iter().map(|component| component.id.as_str()).collect();
+    counted.components.iter().find(|component| component.id.as_str() == id).unwrap_or_else(|| panic!("{id}: {ids:?}"))
 }
 
 /// Events in and out, errors, discarded.
-fn figures(sample: Option<&PipelineSample>) -> [i64; 4] {
+fn totals(sample: Option<&PipelineSample>) -> [i64; 4] {
     let sample = sample.unwrap();
     [sample.events_in, sample.events_out, sample.errors, sample.discarded].map(|count| count.get().unwrap())
 }
@@ -47,14 +48,14 @@ const FLUENTBIT: [&str; 2] =
 const FLUENTBIT_V1: &str = include_str!("../../testdata/fluentbit/v1.txt");
 
 #[test]
-fn an_opentelemetry_collector_counts_what_its_receivers_took_and_its_exporters_sent() {
+fn otelcol_counts_receivers_in_and_exporters_out() {
     let [first, second] = reports(&built_in("otelcol"), OTELCOL);
     let sent = 49_000 + 49_000 + 15_600 + 80_100;
-    assert_eq!(figures(first.sample.as_ref()), [32_000 + 20_000 + 15_600 + 80_100, sent, 0, 0]);
+    assert_eq!(totals(first.sample.as_ref()), [32_000 + 20_000 + 15_600 + 80_100, sent, 0, 0]);
     // In the 30 s between: 75 spans refused by receiver and memory limiter, 25 not sent, 40 log
     // records that the queue had no room for.
     assert_eq!(
-        figures(second.sample.as_ref()),
+        totals(second.sample.as_ref()),
         [14_500 + 10_040 + 3_600 + 38_125 + 75, 23_000 + 23_040 + 3_600 + 38_100, 75 + 75 + 25, 25 + 40]
     );
     assert_eq!(events(component(&second, "receiver/otlp")), [10_040 + 38_200, 48_165, 75, 0]);
@@ -65,7 +66,7 @@ fn an_opentelemetry_collector_counts_what_its_receivers_took_and_its_exporters_s
 }
 
 #[test]
-fn a_processor_that_tells_its_items_under_old_and_new_names_counts_them_once() {
+fn processor_with_old_and_new_names_counts_once() {
     let [_, second] = reports(&built_in("otelcol"), OTELCOL);
     let limiter = component(&second, "processor/memory_limiter");
     assert_eq!(events(limiter), [23_040 + 38_200, 23_040 + 38_125, 75, 0]);
@@ -94,21 +95,21 @@ fn names_with_units_read_as_those_without() {
 }
 
 #[test]
-fn an_old_opentelemetry_collector_is_understood_too() {
+fn old_otelcol_is_supported() {
     let [report] = reports(&built_in("otelcol"), [OTELCOL_OLD]);
-    assert_eq!(figures(report.sample.as_ref()), [1_487_555, 1_482_940, 1_024 + 1_024 + 3_072, 7 + 3_072 + 512]);
+    assert_eq!(totals(report.sample.as_ref()), [1_487_555, 1_482_940, 1_024 + 1_024 + 3_072, 7 + 3_072 + 512]);
     let limiter = component(&report, "processor/memory_limiter");
     assert_eq!(events(limiter), [1_486_524 + 1_024 + 7, 1_486_524, 1_024, 7]);
     for body in [OTELCOL_OLD, OTELCOL[0]] {
-        assert!(Reading::of(body.as_bytes(), &built_in("otelcol")).uptime_seconds.unwrap() > 50.0);
+        assert!(Scrape::of(body.as_bytes(), &built_in("otelcol")).uptime_seconds.unwrap() > 50.0);
     }
 }
 
 #[test]
-fn a_fluent_bit_counts_what_its_inputs_took_and_its_outputs_sent() {
+fn fluentbit_counts_inputs_in_and_outputs_out() {
     let [first, second] = reports(&built_in("fluentbit"), FLUENTBIT);
-    assert_eq!(figures(first.sample.as_ref()), [13_026, 13_016, 2, 10]);
-    assert_eq!(figures(second.sample.as_ref()), [310, 210, 1 + 4 + 1, 2 + 15 + 85]);
+    assert_eq!(totals(first.sample.as_ref()), [13_026, 13_016, 2, 10]);
+    assert_eq!(totals(second.sample.as_ref()), [310, 210, 1 + 4 + 1, 2 + 15 + 85]);
     let sample = second.sample.as_ref().unwrap();
     assert_eq!((sample.bytes_in, sample.bytes_out), (Count::new(61_500), Count::new(41_500)));
     assert_eq!(component(&second, "input/tail.0").buffer_bytes, Some(Count::new(16_448)));
@@ -120,25 +121,25 @@ fn a_fluent_bit_counts_what_its_inputs_took_and_its_outputs_sent() {
 }
 
 #[test]
-fn the_older_interface_of_fluent_bit_is_understood_too() {
+fn old_fluentbit_interface_is_supported() {
     let [report] = reports(&built_in("fluentbit"), [FLUENTBIT_V1]);
-    assert_eq!(figures(report.sample.as_ref()), [510, 506, 0, 4]);
+    assert_eq!(totals(report.sample.as_ref()), [510, 506, 0, 4]);
     for (body, expected) in
         [(FLUENTBIT_V1, (Some(184.0), Some(1_667_783_454.0))), (FLUENTBIT[0], (Some(1189.0), Some(1_761_553_217.0)))]
     {
-        let reading = Reading::of(body.as_bytes(), &built_in("fluentbit"));
-        assert_eq!((reading.uptime_seconds, reading.start_time_seconds), expected);
-        assert_eq!(reading.garbage_lines, 0);
+        let scrape = Scrape::of(body.as_bytes(), &built_in("fluentbit"));
+        assert_eq!((scrape.uptime_seconds, scrape.start_time_seconds), expected);
+        assert_eq!(scrape.garbage_lines, 0);
     }
 }
 
-fn own(table: &str) -> Result<Mapping, crate::config::Mistakes> {
-    let mut mistakes = crate::config::Mistakes::default();
-    crate::config::read_mapping("own", table.parse().unwrap(), &mut mistakes).ok_or(mistakes)
+fn own(table: &str) -> Result<Mapping, crate::config::ConfigErrors> {
+    let mut errors = crate::config::ConfigErrors::default();
+    crate::config::read_mapping("own", table.parse().unwrap(), &mut errors).ok_or(errors)
 }
 
 #[test]
-fn a_set_of_metrics_that_appears_later_takes_over_without_a_gap_or_a_double() {
+fn later_metric_set_takes_over_exactly() {
     let mapping = own(r#"
         [[component]]
         component_label = "c"
@@ -157,7 +158,7 @@ fn a_set_of_metrics_that_appears_later_takes_over_without_a_gap_or_a_double() {
 }
 
 #[test]
-fn suffixes_and_prefixes_may_be_there_or_not() {
+fn suffixes_and_prefixes_are_optional() {
     let mapping = own(r#"
         prefix = "e_"
         suffixes = ["_total", "_x"]
@@ -172,8 +173,8 @@ fn suffixes_and_prefixes_may_be_there_or_not() {
 }
 
 #[test]
-fn mistakes_in_components_are_told_each_with_its_key() {
-    let mistakes = own(r#"
+fn component_errors_name_their_keys() {
+    let errors = own(r#"
         [[component]]
         id = "a"
         component_label = "b"
@@ -202,5 +203,5 @@ fn mistakes_in_components_are_told_each_with_its_key() {
         "metrics.own.component \"c\": errors",
         "metrics.own.component \"c\": utilization",
     ];
-    assert_eq!(mistakes.keys(), expected, "{mistakes}");
+    assert_eq!(errors.keys(), expected, "{errors}");
 }

@@ -2,7 +2,7 @@
 //!
 //! Our own rather than a crate: what is known fails the whole body on one bad line or builds maps of
 //! owned strings, and an agent meets endpoints of every quality every 5 seconds. Here a line that is
-//! no sample is counted and passed over, and a sample is a few slices.
+//! no sample is counted and skipped, and a sample is a few slices.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ pub(crate) const MAX_LINE_BYTES: usize = 64 * 1024;
 pub(crate) struct Sample<'a> {
     /// The metric.
     pub(crate) name: &'a str,
-    /// What tells its series apart.
+    /// Its labels, which distinguish its series.
     pub(crate) labels: Labels<'a>,
     /// The value; NaN and the infinities are values, too.
     pub(crate) value: f64,
@@ -30,7 +30,7 @@ pub(crate) struct Labels<'a>(&'a str);
 /// come at once, costs no memory.
 #[derive(Debug, Default)]
 pub(crate) struct TextReader {
-    /// The beginning of a line whose end has not come yet; one byte more than a line may have tells
+    /// The beginning of a line whose end has not come yet; one byte more than a line may have shows
     /// that it is too long.
     begun: Vec<u8>,
     garbage: u64,

@@ -34,7 +34,7 @@ fn labels(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_sample_reads_with_and_without_labels_and_timestamp() {
+fn sample_parses_with_and_without_labels_and_time() {
     assert_eq!(one("up 1"), ("up".into(), vec![], 1.0));
     assert_eq!(one("up{} 1 1795198968000"), ("up".into(), vec![], 1.0));
     assert_eq!(one("a_total{x=\"1\",y=\"\"} 2.5e3 -5"), ("a_total".into(), labels(&[("x", "1"), ("y", "")]), 2500.0));
@@ -43,7 +43,7 @@ fn a_sample_reads_with_and_without_labels_and_timestamp() {
 }
 
 #[test]
-fn escapes_in_labels_are_resolved_and_braces_in_them_are_text() {
+fn label_escapes_are_resolved_and_braces_kept() {
     let (_, found, _) = one(r#"a{path="C:\\x",say="\"hi\"",two="a\nb",odd="\d",brace="}{,="} 1"#);
     let expected = [("path", "C:\\x"), ("say", "\"hi\""), ("two", "a\nb"), ("odd", "\\d"), ("brace", "}{,=")];
     assert_eq!(found, labels(&expected));
@@ -57,7 +57,7 @@ fn infinities_and_nan_are_values() {
 }
 
 #[test]
-fn garbage_is_counted_and_its_neighbours_are_read() {
+fn garbage_lines_are_counted_and_skipped() {
     let body = b"# HELP a b\r\n# TYPE a counter\r\na 1\r\n<html>\nb\nc{x=\"1\" 2\nd{x=1} 2\ne 1 2 3\nf x\n{a=\"b\"} 1\n1g 4\n\nh 5\n";
     let (samples, garbage) = all(body);
     assert_eq!(samples.iter().map(|sample| sample.0.as_str()).collect::<Vec<_>>(), ["a", "h"]);
@@ -65,7 +65,7 @@ fn garbage_is_counted_and_its_neighbours_are_read() {
 }
 
 #[test]
-fn a_line_beyond_64_kib_is_garbage_and_one_of_64_kib_is_not() {
+fn line_beyond_64_kib_is_garbage() {
     let line = |bytes: usize| format!("a{{x=\"{}\"}} 1", "y".repeat(bytes - 9));
     assert_eq!(line(100).len(), 100);
     assert_eq!(all(line(MAX_LINE_BYTES).as_bytes()).1, 0);
@@ -73,7 +73,7 @@ fn a_line_beyond_64_kib_is_garbage_and_one_of_64_kib_is_not() {
 }
 
 #[test]
-fn torn_utf_8_costs_a_letter_and_not_the_sample() {
+fn torn_utf8_does_not_lose_the_sample() {
     let (samples, garbage) = all(b"a{x=\"\xc3\"} 4");
     assert_eq!(samples, [("a".to_owned(), labels(&[("x", "\u{fffd}")]), 4.0)]);
     assert_eq!(garbage, 0);
@@ -91,23 +91,23 @@ fn write(samples: &[Owned]) -> String {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn parser_never_panics_on_bytes(body in prop::collection::vec(any::<u8>(), 0..400)) {
         all(&body);
     }
 
     #[test]
-    fn no_line_of_the_formats_own_signs_makes_it_panic(line in "[a{}=\",\\\\ \\n0-9#é]{0,60}") {
+    fn parser_never_panics_on_format_characters(line in "[a{}=\",\\\\ \\n0-9#é]{0,60}") {
         all(line.as_bytes());
     }
 
     #[test]
-    fn where_the_chunks_end_does_not_matter(
+    fn result_is_independent_of_chunk_borders(
         body in "([a-z]{1,4}(\\{x=\"[a-z]{0,3}\"\\})? ?[0-9]{0,3}\n|#? ?[a-z]{0,6}\n|é|\n){0,30}", size in 1_usize..12) {
         prop_assert_eq!(in_chunks(body.as_bytes().chunks(size)), all(body.as_bytes()));
     }
 
     #[test]
-    fn what_was_written_is_read(samples in prop::collection::vec(
+    fn written_samples_parse_back(samples in prop::collection::vec(
         ("[a-zA-Z_:][a-zA-Z0-9_:]{0,20}", prop::collection::vec(("[a-z_]{1,8}", "[^\\r]{0,20}"), 0..4),
          any::<f64>().prop_filter("NaN equals nothing", |value| !value.is_nan())), 0..8)) {
         prop_assert_eq!(all(write(&samples).as_bytes()), (samples, 0));

@@ -86,7 +86,7 @@ fn merge_pipelines<'a>(
 fn add(one: Counter, other: Counter) -> Counter {
     match (one.get(), other.get()) {
         (Ok(one), Ok(other)) => Counter::new(one.unsigned_abs().saturating_add(other.unsigned_abs())),
-        // A value that the collector refuses stays one, so that it is refused there and told.
+        // A value that the collector refuses stays one, so that it is refused there and logged.
         (Err(_), _) => one,
         (_, Err(_)) => other,
     }

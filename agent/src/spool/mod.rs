@@ -5,9 +5,14 @@
 //! a long outage costs disk and not memory. Not a key-value store: reports are written once, read
 //! in order, and deleted in order, and files of appended records do just that.
 //!
-//! Without a usable disk the agent goes on in memory, and comes back to the disk by itself.
+//! Without a usable disk the agent continues in memory, and comes back to the disk by itself.
+//!
+//! The decisions are in docs/adr/0002-agent-spool.md. A merge stops at a change of a pipeline's state, so
+//! that changes keep their times, and at a sixteenth of the spool in lines, so that a full spool does not
+//! drop a whole minute at once.
 
 mod merge;
+pub(crate) mod outbox;
 mod record;
 mod segment;
 mod sent;
@@ -16,19 +21,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use systole_shared::{BootId, UnixMillis};
 
 use self::segment::{Opened, Segment};
 use self::sent::SentMark;
 use crate::files;
-
-/// Bytes that may wait on the disk: a day of ten pipelines, merged.
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
-
-/// How long a report may wait; older ones are of no use to anybody.
-const MAX_AGE: Duration = Duration::from_secs(24 * 3_600);
+use crate::model::spool::Bounds;
 
 /// Bytes that may wait in memory while the disk does not take them: minutes of ten pipelines.
 const MAX_MEMORY_BYTES: usize = 2 * 1024 * 1024;
@@ -42,23 +41,10 @@ const MAX_MERGED_LINES: usize = 1024 * 1024;
 /// Nor may they be more than this part of the spool, which drops whole reports when it is full.
 const MERGED_SHARE: u64 = 16;
 
-/// Bounds of the spool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    pub(crate) bytes: u64,
-    pub(crate) age: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Bounds { bytes: MAX_BYTES, age: MAX_AGE }
-    }
-}
-
 /// A report, ready to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
-    /// The life of the agent that made it.
+    /// The run of the agent that made it.
     pub(crate) boot: BootId,
     /// Its number.
     pub(crate) seq: u64,
@@ -89,13 +75,13 @@ impl Lost {
 pub(crate) struct Pushed {
     /// What had to go, because there was no room.
     pub(crate) lost: Lost,
-    /// What the disk did not give back.
+    /// What the disk did not release.
     pub(crate) damaged: Lost,
     /// Whether the disk has just stopped or begun to take reports.
     pub(crate) disk: DiskNews,
 }
 
-/// What there is to tell of the disk.
+/// News of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum DiskNews {
     /// Nothing new.
@@ -120,13 +106,13 @@ pub(crate) struct Spool {
     memory_bytes: usize,
     sent: SentMark,
     disk_is_lost: bool,
-    /// What the disk did not give back, until it is told with the next report.
+    /// What the disk lost, until the next report.
     unread: Lost,
 }
 
 impl Spool {
-    /// Opens the spool with what earlier lives of the agent left in it. A disk that cannot be used
-    /// is told with the first report.
+    /// Opens the spool with what earlier runs of the agent left in it. A disk that cannot be used
+    /// is reported with the first report.
     pub(crate) fn open(dir: &Path, boot: BootId, bounds: Bounds) -> Self {
         let mut unread = Lost::default();
         let segments = load(dir, &mut unread).unwrap_or_default();
@@ -143,7 +129,7 @@ impl Spool {
         }
     }
 
-    /// Adds a report of this life.
+    /// Adds a report of this run.
     pub(crate) fn push(&mut self, seq: u64, body: Arc<[u8]>, log_lines: u64, now: UnixMillis) -> Pushed {
         self.memory_bytes += body.len();
         self.memory.push_back(Queued { boot: self.boot, seq, body, log_lines });
@@ -217,7 +203,7 @@ impl Spool {
             let closed = self.segments.len().saturating_sub(1);
             let next = self.segments.iter().take(closed).position(|segment| !segment.is_merged);
             if let Some(Err(error)) = next.map(|index| self.merge(index)) {
-                tracing::debug!(%error, "reports of the spool could not be merged; they stay as they are");
+                tracing::debug!(%error, "cannot merge reports of the spool; they stay as they are");
             }
         }
         while bytes(self) > self.bounds.bytes && self.segments.len() > 1 {
@@ -255,7 +241,7 @@ impl Spool {
         Ok(())
     }
 
-    /// The oldest reports of one life, at most `max_reports` and `max_bytes` of them, but at least
+    /// The oldest reports of one run, at most `max_reports` and `max_bytes` of them, but at least
     /// one. They count as sent from here on.
     pub(crate) fn oldest(&mut self, max_reports: usize, max_bytes: usize) -> Vec<Queued> {
         let mut taken: Vec<Queued> = Vec::new();
@@ -304,7 +290,7 @@ impl Spool {
         taken
     }
 
-    /// Forgets the reports of a life up to `seq`; returns how many there were.
+    /// Forgets the reports of a run up to `seq`; returns how many there were.
     pub(crate) fn forget(&mut self, boot: BootId, seq: u64) -> usize {
         let segments = self.segments.iter_mut().filter(|segment| segment.boot == boot);
         let mut forgotten: usize = segments.map(|segment| segment.forget(seq)).sum();
@@ -316,7 +302,7 @@ impl Spool {
         forgotten
     }
 
-    /// Files without a report that anybody needs: the last one is used again, the others go.
+    /// Files without a report that waits: the last one is used again, the others are removed.
     fn drop_empty(&mut self) {
         while self.segments.len() > 1 && self.segments.front().is_some_and(|segment| segment.entries.is_empty()) {
             if let Some(empty) = self.segments.pop_front() {
@@ -334,7 +320,7 @@ impl Spool {
         }
     }
 
-    /// Whether a report of an earlier life has come into the spool: it is there, or was sent.
+    /// Whether a report of an earlier run has come into the spool: it is there, or was sent.
     pub(crate) fn has_seen(&self, boot: BootId, seq: u64) -> bool {
         let waits = |segment: &Segment| segment.boot == boot && segment.entries.iter().any(|entry| entry.seq >= seq);
         self.segments.iter().any(waits) || self.sent.has_mark(boot, seq)
@@ -362,7 +348,7 @@ impl Spool {
     }
 }
 
-/// What earlier lives left. A file that cannot be read is left where it is.
+/// What earlier runs left. A file that cannot be read is left where it is.
 fn load(dir: &Path, unread: &mut Lost) -> io::Result<VecDeque<Segment>> {
     let mut segments = VecDeque::new();
     for path in Segment::find(dir)? {
@@ -385,7 +371,7 @@ fn load(dir: &Path, unread: &mut Lost) -> io::Result<VecDeque<Segment>> {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a file of the spool cannot be read; its reports stay there and are not sent");
+                tracing::warn!(path = %path.display(), %error, "cannot read a file of the spool; its reports stay there and are not sent");
             }
         }
     }
@@ -401,7 +387,7 @@ fn drop_twins(segments: &mut VecDeque<Segment>, next: &Segment) {
     };
     while let Some(before) = segments.back_mut().filter(|before| is_twin(before)) {
         if let Err(error) = before.drop_last() {
-            tracing::debug!(%error, "a file of the spool could not be cut");
+            tracing::debug!(%error, "cannot truncate a file of the spool");
         }
         if before.entries.is_empty()
             && let Some(empty) = segments.pop_back()
@@ -413,11 +399,11 @@ fn drop_twins(segments: &mut VecDeque<Segment>, next: &Segment) {
 
 fn remove(segment: Segment) {
     if let Err(error) = segment.remove() {
-        tracing::debug!(%error, "a file of the spool could not be deleted");
+        tracing::debug!(%error, "cannot delete a file of the spool");
     }
 }
 
-/// Has a full file written down to the disk without anybody waiting for it.
+/// Syncs a full file to the disk in the background.
 fn sync_elsewhere(segment: &Segment) {
     let (Ok(file), Ok(runtime)) = (segment.handle(), tokio::runtime::Handle::try_current()) else { return };
     runtime.spawn_blocking(move || file.sync_data());

@@ -46,7 +46,7 @@ pub(super) struct Record {
 pub(super) struct Scanned {
     /// The whole records, in order.
     pub(super) records: Vec<Record>,
-    /// Whether damage lies behind the last one.
+    /// Whether damage lies after the last one.
     pub(super) ends_damaged: bool,
 }
 

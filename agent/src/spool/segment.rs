@@ -110,7 +110,7 @@ impl Segment {
         Ok(Segment { boot, path, file, entries: VecDeque::new(), bytes: 0, is_merged: false })
     }
 
-    /// The files that earlier lives of the agent left, oldest first.
+    /// The files that earlier runs of the agent left, oldest first.
     pub(super) fn find(dir: &Path) -> io::Result<Vec<PathBuf>> {
         let all = std::fs::read_dir(dir)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
         let (unfinished, mut paths): (Vec<PathBuf>, Vec<PathBuf>) = all
@@ -134,7 +134,7 @@ impl Segment {
         let scanned = record::scan(&bytes);
         // With records of this version it is a spoilt head.
         if scanned.records.is_empty() && record::is_of_later_version(&bytes) {
-            return Err(io::Error::other("it was written by a later version of the agent"));
+            return Err(io::Error::other("it was written by a newer version of the agent"));
         }
         let mut damaged = 0;
         let mut segment = Segment { boot, path, file, entries: VecDeque::new(), bytes: 0, is_merged: false };
@@ -173,7 +173,7 @@ impl Segment {
         Ok(())
     }
 
-    /// The body of a report; `None` if the disk gives back something else than was written.
+    /// The body of a report; `None` if the disk releases something else than was written.
     pub(super) fn read(&self, entry: &Entry) -> Option<Vec<u8>> {
         let mut body = vec![0; entry.length];
         self.file.read_exact_at(&mut body, entry.at).ok()?;
@@ -220,7 +220,7 @@ impl Segment {
     /// step.
     pub(super) fn merge(&mut self, earlier: Option<Vec<u8>>, sent: u64, max_line_bytes: usize) -> io::Result<()> {
         self.is_merged = true;
-        // One that the disk does not give back is not to vanish here: who sends it counts it.
+        // A report that the disk lost must not vanish here: the sender counts it.
         let bodies: Option<Vec<Vec<u8>>> = self.entries.iter().map(|entry| self.read(entry)).collect();
         let own = bodies.ok_or(io::ErrorKind::InvalidData)?;
         let bodies: Vec<Vec<u8>> = earlier.into_iter().chain(own).collect();

@@ -16,7 +16,7 @@ use crate::files;
 #[derive(Debug)]
 pub(super) struct SentMark {
     path: PathBuf,
-    /// Life and number up to which was sent; everything of earlier lives was.
+    /// Life and number up to which was sent; everything of earlier runs was.
     mark: Option<(BootId, u64)>,
     /// The mark is a guess: there was no file, and to take too much for sent does no harm.
     is_assumed: bool,
@@ -34,7 +34,7 @@ impl SentMark {
         SentMark { path, mark: read.or(last), is_assumed: read.is_none() }
     }
 
-    /// Up to which number reports of a life may be in the collector.
+    /// Up to which number reports of a run may be in the collector.
     pub(super) fn upto(&self, boot: BootId) -> u64 {
         match self.mark {
             Some((marked, seq)) if marked == boot => seq,

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::model::spool::{MAX_AGE, MAX_BYTES};
 
 const NOW: UnixMillis = 1_790_000_000_000;
 const EVERYTHING: (usize, usize) = (usize::MAX, usize::MAX);
@@ -96,7 +97,7 @@ fn drain(spool: &mut Spool, last_seq: u64) -> Stored {
 }
 
 #[test]
-fn reports_of_earlier_lives_come_first_and_by_themselves() {
+fn reports_of_earlier_runs_are_sent_first_and_separately() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = open(&dir, 1, MAX_BYTES);
     (1..=3).for_each(|seq| assert_eq!(push(&mut first, &report(seq, "RUNNING", 1, 0)), Pushed::default()));
@@ -113,7 +114,7 @@ fn reports_of_earlier_lives_come_first_and_by_themselves() {
 }
 
 #[test]
-fn an_empty_spool_leaves_no_bytes_on_the_disk() {
+fn empty_spool_uses_no_disk() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
     for seq in 1..=50 {
@@ -128,7 +129,7 @@ fn an_empty_spool_leaves_no_bytes_on_the_disk() {
 }
 
 #[test]
-fn a_torn_tail_costs_its_own_report_only() {
+fn torn_tail_loses_one_report() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
     (1..=5).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 0)).lost.reports, 0));
@@ -141,7 +142,7 @@ fn a_torn_tail_costs_its_own_report_only() {
 }
 
 #[test]
-fn a_long_outage_stays_in_its_bound_and_merging_keeps_every_sum_line_and_change() {
+fn merging_keeps_sums_lines_and_changes_within_the_bound() {
     let dir = tempfile::tempdir().unwrap();
     let (mut spool, bound) = (open(&dir, 1, 256 * 1024), 256 * 1024);
     let (mut expected, mut lost, mut most) = (Stored::default(), 0, 0);
@@ -172,7 +173,7 @@ fn large_report(seq: u64) -> Report<'static> {
 }
 
 #[test]
-fn reports_that_fill_a_file_each_are_merged_over_files() {
+fn reports_are_merged_across_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, 256 * 1024);
     let count = 150;
@@ -187,7 +188,7 @@ fn reports_that_fill_a_file_each_are_merged_over_files() {
 }
 
 #[test]
-fn a_report_merged_into_the_next_file_is_taken_once_when_the_agent_was_killed_before_it_left_its_own() {
+fn merge_interrupted_by_a_kill_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, 256 * 1024);
     (1..=40).for_each(|seq| assert_eq!(push(&mut spool, &large_report(seq)).lost.reports, 0));
@@ -204,7 +205,7 @@ fn a_report_merged_into_the_next_file_is_taken_once_when_the_agent_was_killed_be
 }
 
 #[test]
-fn what_is_lost_is_what_the_hole_says() {
+fn lost_reports_equal_the_gap() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, 64 * 1024);
     let count = 5_000;
@@ -219,7 +220,7 @@ fn what_is_lost_is_what_the_hole_says() {
 }
 
 #[test]
-fn reports_that_may_have_arrived_are_not_merged_with_others() {
+fn reports_in_flight_are_not_merged() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, 256 * 1024);
     push(&mut spool, &report(1, "RUNNING", 1, 0));
@@ -269,7 +270,7 @@ fn file_of_a_later_version_is_left_where_it_is() {
 }
 
 #[test]
-fn a_report_that_the_disk_spoils_is_counted_and_costs_no_other() {
+fn corrupt_report_is_counted_alone() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
     (1..=3).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 4)).lost.reports, 0));
@@ -283,7 +284,7 @@ fn a_report_that_the_disk_spoils_is_counted_and_costs_no_other() {
 }
 
 #[test]
-fn merging_counts_what_the_disk_spoilt_and_loses_nothing_else() {
+fn merging_counts_corrupt_reports_only() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, 256 * 1024);
     (1..=40).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 1)).lost.reports, 0));
@@ -299,7 +300,7 @@ fn merging_counts_what_the_disk_spoilt_and_loses_nothing_else() {
 }
 
 #[test]
-fn what_a_killed_agent_left_half_merged_is_deleted() {
+fn half_merged_file_is_deleted() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(&dir, 1, MAX_BYTES));
     let left = dir.path().join("spool").join(format!("{}-1.merging", boot(1)));
@@ -310,7 +311,7 @@ fn what_a_killed_agent_left_half_merged_is_deleted() {
 }
 
 #[test]
-fn old_reports_go_with_their_count() {
+fn old_reports_are_dropped_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
     (1..=3).for_each(|seq| assert_eq!(push(&mut spool, &report(seq, "RUNNING", 1, 0)).lost.reports, 0));
@@ -322,10 +323,10 @@ fn old_reports_go_with_their_count() {
 }
 
 #[test]
-fn without_a_disk_it_goes_on_in_memory_and_comes_back() {
+fn spool_continues_in_memory_without_a_disk() {
     let dir = tempfile::tempdir().unwrap();
     let blocked = dir.path().join("spool");
-    // A file where the directory is to be: nobody can write there, not even root.
+    // A file in place of the directory: not even root can write there.
     std::fs::write(&blocked, "").unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
     let lost = push(&mut spool, &report(1, "RUNNING", 1, 0));
@@ -333,7 +334,7 @@ fn without_a_disk_it_goes_on_in_memory_and_comes_back() {
         matches!(lost, Pushed { lost: Lost { reports: 0, log_lines: 0 }, disk: DiskNews::Lost(_), .. }),
         "{lost:?}"
     );
-    assert_eq!(push(&mut spool, &report(2, "RUNNING", 1, 0)), Pushed::default(), "told once");
+    assert_eq!(push(&mut spool, &report(2, "RUNNING", 1, 0)), Pushed::default(), "reported once");
     assert_eq!(seqs(&spool.oldest(EVERYTHING.0, EVERYTHING.1)), [1, 2]);
     std::fs::remove_file(&blocked).unwrap();
     assert_eq!(push(&mut spool, &report(3, "RUNNING", 1, 0)).disk, DiskNews::Back);
@@ -343,7 +344,7 @@ fn without_a_disk_it_goes_on_in_memory_and_comes_back() {
 }
 
 #[test]
-fn memory_is_bounded_when_the_disk_stays_away() {
+fn memory_is_bounded_without_a_disk() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("spool"), "").unwrap();
     let mut spool = open(&dir, 1, MAX_BYTES);
@@ -372,10 +373,10 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Against a collector that applies each (boot, seq) once: whatever is sent again, merged, or
+    /// Against a collector that applies each (boot, seq) once: whether it is sent again, merged, or
     /// interrupted by a kill, every event and line is stored once, in order.
     #[test]
-    fn every_event_and_line_arrives_once_over_kills_and_lost_answers(steps in prop::collection::vec(step(), 1..250)) {
+    fn events_arrive_once_over_kills_and_lost_responses(steps in prop::collection::vec(step(), 1..250)) {
         let dir = tempfile::tempdir().unwrap();
         let (mut life, mut seq, mut total) = (1, 0, 0);
         let mut spool = open(&dir, life, 24 * 1024 * 64);

@@ -1,7 +1,12 @@
-//! `systole-agent status`: what the running agent says of itself over its socket.
+//! What the agent shows of itself: status, metrics, health pages, and notifications for systemd.
 
-pub(crate) mod ask;
-mod table;
+pub(crate) mod cli;
+pub(crate) mod health;
+pub(crate) mod http;
+pub(crate) mod liveness;
+mod metrics;
+pub(crate) mod monitor;
+pub(crate) mod systemd;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +14,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use systole_shared::{AgentHealth, PipelineStatus, UnixMillis};
 
-use crate::uplink::{LinkState, NodeIdentity};
+use crate::model::node::NodeIdentity;
+use crate::uplink::ConnectionState;
 
 /// The agent, as `--json` prints it. Later versions add fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,7 +28,7 @@ pub(crate) struct Status {
     /// The node, once it is enrolled.
     #[serde(default)]
     pub(crate) node: Option<NodeIdentity>,
-    /// The way to the collector.
+    /// The connection to the collector.
     pub(crate) collector: CollectorView,
     /// What waits and what was lost, as reports have it.
     pub(crate) health: AgentHealth,
@@ -53,14 +59,14 @@ pub(crate) struct AgentView {
     pub(crate) ready: bool,
 }
 
-/// The way to the collector.
+/// The connection to the collector.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CollectorView {
     /// Its address.
     pub(crate) url: String,
     /// Where it stands.
-    pub(crate) state: LinkState,
+    pub(crate) state: ConnectionState,
     /// When it answered last.
     pub(crate) last_acknowledged_at: Option<UnixMillis>,
     /// How often it wants reports.
@@ -85,7 +91,7 @@ pub(crate) struct PipelineView {
     pub(crate) started_at: Option<UnixMillis>,
     /// How long it has lived.
     pub(crate) uptime_seconds: Option<u64>,
-    /// How often the agent started it anew.
+    /// How often the agent started it again.
     pub(crate) restarts: u64,
     /// Whether it is scraped at all.
     pub(crate) has_metrics: bool,

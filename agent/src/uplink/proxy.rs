@@ -1,12 +1,12 @@
 //! Names the proxy in the message of a request that failed.
 //!
 //! A proxy of the environment may stand in front of a collector that it cannot reach, such as one on
-//! this host. Its refusal looks like the collector's own, so the message says where it may be from.
+//! this host. Its refusal has the form of the collector's own, so the message names the proxy.
 
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
-use super::fault::Fault;
+use super::request_error::RequestError;
 
 /// The proxy of the environment that requests to `url` go through, without its credentials.
 fn proxy_of(url: &Url, proxies: &Matcher) -> Option<String> {
@@ -18,7 +18,7 @@ fn proxy_of(url: &Url, proxies: &Matcher) -> Option<String> {
 
 fn name_with(text: String, url: Option<&Url>, proxies: &Matcher) -> String {
     match url.and_then(|url| proxy_of(url, proxies)) {
-        Some(proxy) => format!("{text} (through the proxy {proxy} of the environment; NO_PROXY excepts hosts)"),
+        Some(proxy) => format!("{text} (through the proxy {proxy} of the environment; NO_PROXY excludes hosts)"),
         None => text,
     }
 }
@@ -29,15 +29,15 @@ pub(super) fn name(text: String, url: Option<&Url>) -> String {
 }
 
 /// The fault of an answer from `url`, with its proxy.
-pub(super) fn name_in(mut fault: Fault, url: &Url) -> Fault {
-    if let Fault::NotNow { detail, .. }
-    | Fault::Unauthorized(detail)
-    | Fault::Refused { detail, .. }
-    | Fault::Foreign { detail, .. } = &mut fault
+pub(super) fn name_in(mut error: RequestError, url: &Url) -> RequestError {
+    if let RequestError::Retryable { detail, .. }
+    | RequestError::Unauthorized(detail)
+    | RequestError::Refused { detail, .. }
+    | RequestError::Foreign { detail, .. } = &mut error
     {
         *detail = name(std::mem::take(detail), Some(url));
     }
-    fault
+    error
 }
 
 #[cfg(test)]

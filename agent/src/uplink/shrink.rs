@@ -1,5 +1,5 @@
 //! A report that is too large alone is made smaller by leaving out lines: counts and states matter more,
-//! and reports behind it must not wait for ever.
+//! and reports after it must not wait for ever.
 
 use systole_shared::Report;
 

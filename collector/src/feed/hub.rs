@@ -20,7 +20,8 @@ use tokio::time::Instant;
 
 use super::Subscription;
 use super::conflation::ConflationTable;
-use super::frame::{Frame, MAX_WRITE_BYTES};
+use super::encode::MAX_WRITE_BYTES;
+use super::frame::Frame;
 use super::ring::{Ring, RingBounds};
 use crate::auth::Scope;
 use crate::model::EnvironmentKey;

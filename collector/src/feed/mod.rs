@@ -3,11 +3,12 @@
 //! `hub` keeps the recent frames, rings per environment, and a subscriber is nothing but cursors into
 //! them: no queue per subscriber, nobody to wait for. `worker_notifier` wakes the subscribers of one worker
 //! thread, `subscriber` is the life of one stream, `replay` reads back from the database what the rings
-//! have no more, `snapshot` is the state at one point of the sequence, `frame` the bytes, `vectorflow`
-//! those of `/api/sse`.
+//! have no more, `snapshot` is the state at one point of the sequence, `frame` an event in the rings, `encode`
+//! the bytes of a stream (`vectorflow` those of `/api/sse`).
 
 mod admission;
 mod conflation;
+mod encode;
 mod frame;
 mod hub;
 mod replay;
@@ -15,7 +16,6 @@ mod retention_floor;
 mod ring;
 mod snapshot;
 mod subscriber;
-mod vectorflow;
 mod worker_notifier;
 
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
 
 pub(crate) use self::admission::Overloaded;
-pub(crate) use self::frame::{HELD_BACK_BYTES, control};
+pub(crate) use self::encode::{HELD_BACK_BYTES, control};
 pub(crate) use self::subscriber::Subscriber;
 pub(crate) use self::worker_notifier::WorkerNotifier;
 

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use systole_shared::events::{Control, EventType, GapReason};
 
-use super::frame;
-use super::{Encoding, Feed, Subscription, vectorflow};
+use super::encode;
+use super::{Feed, Subscription};
 use crate::auth::Scope;
 use crate::store::{ReplayQuery, StoreError};
 use crate::telemetry::ReasonLabel;
@@ -112,12 +112,8 @@ async fn try_step(
     let room = MAX_EVENTS - replay.given;
     let cut = page.events.get(room).map(|_| page.events[room - 1].seq);
     let events = page.events.len().min(room);
-    frames.extend(page.events[..events].iter().map(|event| match subscription.encoding {
-        Encoding::Native => frame::render(&feed.epoch, event.seq, event.kind.as_str(), &event.payload),
-        Encoding::VectorFlow => {
-            vectorflow::render_text(Some((&feed.epoch, event.seq)), event.kind.as_str(), &event.payload)
-        }
-    }));
+    let encoding = subscription.encoding;
+    frames.extend(page.events[..events].iter().map(|event| encode::stored(encoding, &feed.epoch, event)));
     replay.given += events;
     let last_sent_id = page.events[..events].last().map(|event| event.seq);
     Ok(ReplayStep { frames, events, cursor: cut.unwrap_or(page.cursor), last_sent_id })
@@ -132,13 +128,13 @@ fn tell_gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapR
         GapReason::Restart => "restart",
     };
     feed.telemetry.feed_gaps.get_or_create(&ReasonLabel { reason: label }).inc();
-    frame::control(&Control::Gap { from, to, types, reason })
+    encode::control(&Control::Gap { from, to, types, reason })
 }
 
 /// A gap that ends the replay.
 fn gap(feed: &Feed, types: Vec<EventType>, from: u64, to: u64, reason: GapReason) -> ReplayStep {
     // The id behind it moves the client past the gap, so that it is not told again.
-    let frames = vec![tell_gap(feed, types, from, to, reason), frame::cursor(&feed.epoch, to)];
+    let frames = vec![tell_gap(feed, types, from, to, reason), encode::cursor(&feed.epoch, to)];
     ReplayStep { frames, events: 0, cursor: to, last_sent_id: Some(to) }
 }
 

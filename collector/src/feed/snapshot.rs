@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio::time::{Duration, Instant};
 
-use super::frame;
+use super::encode::{self, block};
 use super::{Feed, Subscription};
 use crate::auth::Scope;
 use crate::store::{NodeView, StateSnapshot, StoreError};
@@ -45,7 +45,7 @@ pub(super) enum SnapshotError {
 /// A snapshot as it is sent.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// Pieces of at most [`frame::MAX_WRITE_BYTES`].
+    /// Pieces of at most [`encode::MAX_WRITE_BYTES`].
     pub writes: Vec<Bytes>,
     /// The stream goes on behind it.
     pub watermark: u64,
@@ -155,8 +155,8 @@ fn render(recent_samples: &RecentSamples, epoch: &str, state: &StateSnapshot, ke
     frames.extend(parts(samples, |samples| part(Vec::new(), Vec::new(), samples)));
     let done = Control::Snapshot { nodes: Vec::new(), pipelines: Vec::new(), samples: Vec::new(), done: true };
     let done = serde_json::to_string(&done).unwrap_or_else(|_| r#"{"type":"snapshot","done":true}"#.to_owned());
-    frames.push(frame::render(epoch, state.watermark, "snapshot", &done));
-    Snapshot { writes: frame::join(frames), watermark: state.watermark }
+    frames.push(block(Some((epoch, state.watermark)), "snapshot", &done));
+    Snapshot { writes: encode::join(frames), watermark: state.watermark }
 }
 
 /// Items in as few parts as the bound allows.
@@ -167,15 +167,15 @@ fn parts<T: Serialize>(items: Vec<T>, part: impl Fn(Vec<T>) -> Control) -> Vec<B
     for item in items {
         // Serialised twice, which a snapshot can afford; its size is not to be guessed.
         let size = serde_json::to_vec(&item).map_or(0, |json| json.len() + 1);
-        if !open.is_empty() && bytes + size > frame::MAX_WRITE_BYTES {
-            frames.push(frame::control(&part(std::mem::take(&mut open))));
+        if !open.is_empty() && bytes + size > encode::MAX_WRITE_BYTES {
+            frames.push(encode::control(&part(std::mem::take(&mut open))));
             bytes = ENVELOPE_BYTES;
         }
         bytes += size;
         open.push(item);
     }
     if !open.is_empty() {
-        frames.push(frame::control(&part(open)));
+        frames.push(encode::control(&part(open)));
     }
     frames
 }

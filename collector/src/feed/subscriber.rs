@@ -10,12 +10,13 @@ use systole_shared::events::{Control, GoodbyeReason, ResetReason};
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 use super::admission::ConnectionGuard;
-use super::frame::{self, Frame};
+use super::encode;
+use super::frame::Frame;
 use super::hub::{Conflated, Cursors, Polled};
 use super::replay::{self, Replay};
 use super::snapshot::Snapshot;
 use super::worker_notifier::Listener;
-use super::{Encoding, Feed, PING_EVERY, Resume, Subscription, vectorflow};
+use super::{Feed, PING_EVERY, Resume, Subscription};
 use crate::auth::Identity;
 use crate::clock;
 use crate::telemetry::ReasonLabel;
@@ -154,7 +155,7 @@ impl Subscriber {
     }
 
     fn push(&mut self, frames: impl IntoIterator<Item = Bytes>) {
-        self.ready.extend(frame::join(frames));
+        self.ready.extend(encode::join(frames));
     }
 
     /// Everything up to here was looked at, and told.
@@ -188,8 +189,8 @@ impl Subscriber {
             server: concat!("systole-collector/", env!("CARGO_PKG_VERSION")).to_owned(),
             resumed: resumed.is_some(),
         };
-        let reset_frame = reset.map(|reason| frame::control(&Control::Reset { reason }));
-        let mut first = vec![Bytes::from(retry), frame::control(&hello)];
+        let reset_frame = reset.map(|reason| encode::control(&Control::Reset { reason }));
+        let mut first = vec![Bytes::from(retry), encode::control(&hello)];
         first.extend(reset_frame);
         // Who goes on from an id has the state already; everybody else may want it.
         if resumed.is_none() && (reset.is_some() || self.subscription.snapshot) {
@@ -206,7 +207,7 @@ impl Subscriber {
             self.cursors.conflated = self.feed.hub.conflated_from(scope, seq, every);
             self.catches_up = true;
         }
-        first.push(frame::cursor(&self.feed.epoch, self.last_sent_id));
+        first.push(encode::cursor(&self.feed.epoch, self.last_sent_id));
         self.push(first);
         self.stage = Stage::Live;
     }
@@ -301,7 +302,7 @@ impl Subscriber {
                 } else if std::mem::take(&mut self.catches_up) && self.cursors.durable > self.last_sent_id {
                     // Nothing of what it missed was for this client, which only waits to hear it.
                     self.last_sent_id = self.cursors.durable;
-                    let cursor = frame::cursor(&self.feed.epoch, self.last_sent_id);
+                    let cursor = encode::cursor(&self.feed.epoch, self.last_sent_id);
                     self.push([cursor]);
                 } else {
                     self.has_looked = true;
@@ -342,16 +343,9 @@ impl Subscriber {
         let bytes = frames.iter().map(|frame| {
             let has_id = frame.seq > last_sent_id;
             last_sent_id = last_sent_id.max(frame.seq);
-            match encoding {
-                Encoding::Native if has_id => frame.bytes(&epoch),
-                Encoding::Native => frame.bytes_without_id(&epoch),
-                Encoding::VectorFlow => {
-                    let id = has_id.then_some((&*epoch, frame.seq));
-                    vectorflow::render(id, frame.kind.as_str(), frame.payload())
-                }
-            }
+            encode::live(encoding, &epoch, frame, has_id)
         });
-        self.ready.extend(frame::join(bytes));
+        self.ready.extend(encode::join(bytes));
         self.last_sent_id = last_sent_id;
     }
 
@@ -361,12 +355,12 @@ impl Subscriber {
             return;
         }
         self.next_ping = Instant::now() + PING_EVERY;
-        let ping = frame::control(&Control::Ping { now: clock::now_ms() });
+        let ping = encode::control(&Control::Ping { now: clock::now_ms() });
         let moved = self.cursors.durable > self.last_sent_id && matches!(self.stage, Stage::Live);
         if moved {
             self.last_sent_id = self.cursors.durable;
         }
-        let cursor = moved.then(|| frame::cursor(&self.feed.epoch, self.last_sent_id));
+        let cursor = moved.then(|| encode::cursor(&self.feed.epoch, self.last_sent_id));
         self.push([ping].into_iter().chain(cursor));
     }
 
@@ -378,7 +372,7 @@ impl Subscriber {
             GoodbyeReason::Slow => "slow",
         });
         let retry_ms = rand::rng().random_range(RETRY_MS);
-        self.push([frame::control(&Control::Goodbye { reason, retry_ms })]);
+        self.push([encode::control(&Control::Goodbye { reason, retry_ms })]);
         self.stage = Stage::Closed;
     }
 

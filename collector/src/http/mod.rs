@@ -11,6 +11,8 @@ mod openapi;
 mod params;
 mod render;
 mod routes;
+mod same_site;
+mod suggest;
 
 pub(crate) use self::body_budget::BodyBudget;
 pub(crate) use self::openapi::text as openapi_document;

@@ -7,17 +7,12 @@ use super::changes::Changes;
 use super::limits::{HourlyCount, hour_of};
 use super::state::{ComponentState, Dimensions, PipelineState};
 use crate::model::report::{PipelineDeltas, ReportedComponent};
-use crate::model::{NodeKey, SeriesKey, add_known};
+use crate::model::{NodeKey, SeriesKey};
 use crate::store::{ComponentMinuteRow, PipelineMinuteRow, SeriesRow};
 
 /// Adds a pipeline's deltas to its minute.
 pub(super) fn add_sample(row: &mut PipelineMinuteRow, sample: &PipelineDeltas, at: &ReportWindow) {
-    row.events_in = row.events_in.saturating_add(sample.events_in);
-    row.events_out = row.events_out.saturating_add(sample.events_out);
-    row.errors = row.errors.saturating_add(sample.errors);
-    row.discarded = row.discarded.saturating_add(sample.discarded);
-    row.bytes_in = row.bytes_in.saturating_add(sample.bytes_in);
-    row.bytes_out = row.bytes_out.saturating_add(sample.bytes_out);
+    row.add_reported(sample);
     add_mean(&mut row.utilization_sum, &mut row.utilization_weight, sample.utilization, at.ms());
     let events = latency_weight(sample.events_in.max(sample.events_out));
     add_mean(&mut row.latency_sum, &mut row.latency_weight, sample.latency_ms.map(microseconds), events);
@@ -46,19 +41,10 @@ fn latency_weight(events: i64) -> f64 {
 
 /// Adds a component's deltas to its minute.
 pub(super) fn add_component_sample(row: &mut ComponentMinuteRow, component: &ReportedComponent, at: &ReportWindow) {
-    row.received_events = row.received_events.saturating_add(component.received_events);
-    row.sent_events = row.sent_events.saturating_add(component.sent_events);
-    row.errors = row.errors.saturating_add(component.errors);
-    row.discarded = row.discarded.saturating_add(component.discarded);
-    row.received_bytes = add_known(row.received_bytes, component.received_bytes);
-    row.sent_bytes = add_known(row.sent_bytes, component.sent_bytes);
+    row.add_reported(component);
     add_mean(&mut row.utilization_sum, &mut row.utilization_weight, component.utilization, at.ms());
     let events = latency_weight(component.received_events.max(component.sent_events));
     add_mean(&mut row.latency_sum, &mut row.latency_weight, component.latency_ms.map(microseconds), events);
-    row.buffer_events = component.buffer_events.or(row.buffer_events);
-    row.buffer_max_events = component.buffer_max_events.or(row.buffer_max_events);
-    row.buffer_bytes = component.buffer_bytes.or(row.buffer_bytes);
-    row.buffer_max_bytes = component.buffer_max_bytes.or(row.buffer_max_bytes);
     row.samples += 1;
 }
 

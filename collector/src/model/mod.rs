@@ -2,9 +2,10 @@
 //! a file or a database.
 
 pub(crate) mod compact_float;
-mod counters;
+pub(crate) mod counters;
 mod event;
 mod keys;
+pub(crate) mod packed;
 pub(crate) mod report;
 mod resolution;
 mod sample;

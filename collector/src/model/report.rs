@@ -9,6 +9,7 @@ use systole_shared::{
     AgentHealth, BootId, ComponentId, HostMetrics, LogLevel, LogStream, PipelineId, PipelineStatus, Refused, UnixMillis,
 };
 
+use super::counters::{component_counters, pipeline_counters, reported_counters};
 use crate::model::NodeKey;
 
 /// One request of a node: reports of one boot, oldest first.
@@ -72,38 +73,35 @@ pub(crate) struct ReportedPipeline {
     pub logs_dropped: i64,
 }
 
-/// Deltas of a pipeline, each from 0 to 2^63-1.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct PipelineDeltas {
-    pub events_in: i64,
-    pub events_out: i64,
-    pub errors: i64,
-    pub discarded: i64,
-    pub bytes_in: i64,
-    pub bytes_out: i64,
-    pub utilization: Option<f64>,
-    pub latency_ms: Option<f64>,
-    pub reset: bool,
+macro_rules! pipeline_deltas {
+    ({} $([$kind:ident $name:ident $json:literal ($($type:tt)+) $($rest:tt)*])*) => {
+        /// Deltas of a pipeline, each from 0 to 2^63-1.
+        #[derive(Clone, Copy, Debug, Default, PartialEq)]
+        pub(crate) struct PipelineDeltas {
+            $(pub $name: $($type)+,)*
+            pub utilization: Option<f64>,
+            pub latency_ms: Option<f64>,
+            pub reset: bool,
+        }
+    };
 }
 
-/// Deltas of a component, each from 0 to 2^63-1, and its buffer.
-#[derive(Clone, Debug)]
-pub(crate) struct ReportedComponent {
-    pub id: ComponentId,
-    pub kind: ComponentKind,
-    pub received_events: i64,
-    pub sent_events: i64,
-    pub received_bytes: Option<i64>,
-    pub sent_bytes: Option<i64>,
-    pub errors: i64,
-    pub discarded: i64,
-    pub latency_ms: Option<f64>,
-    pub utilization: Option<f64>,
-    pub buffer_events: Option<i64>,
-    pub buffer_max_events: Option<i64>,
-    pub buffer_bytes: Option<i64>,
-    pub buffer_max_bytes: Option<i64>,
+macro_rules! reported_component {
+    ({} $([$kind:ident $name:ident $json:literal ($($type:tt)+) $($rest:tt)*])*) => {
+        /// Deltas of a component, each from 0 to 2^63-1, and its buffer.
+        #[derive(Clone, Debug)]
+        pub(crate) struct ReportedComponent {
+            pub id: ComponentId,
+            pub kind: ComponentKind,
+            $(pub $name: $($type)+,)*
+            pub latency_ms: Option<f64>,
+            pub utilization: Option<f64>,
+        }
+    };
 }
+
+pipeline_counters!(reported_counters { pipeline_deltas {} });
+component_counters!(reported_counters { reported_component {} });
 
 /// One line.
 #[derive(Clone, Debug)]

@@ -1,3 +1,8 @@
 //! Questions of readers, without HTTP: what a request names, within what its token may see.
+//!
+//! `resolve` knows what a name stands for, `list` reads pages of nodes, pipelines, log lines and status changes,
+//! and `history` a host over time.
 
+pub(crate) mod history;
+pub(crate) mod list;
 pub(crate) mod resolve;

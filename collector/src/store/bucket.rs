@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{SeriesKey, add_known};
+use crate::model::SeriesKey;
 
 use crate::store::{ComponentMinuteRow, NodeMinuteRow, PipelineMinuteRow};
 
@@ -23,7 +23,7 @@ pub(crate) struct MinuteBucket {
 trait SeriesRow {
     fn new(minute: i64, series: i64) -> Self;
     fn series(&self) -> i64;
-    fn add(&mut self, more: &Self);
+    fn add(&mut self, later: &Self);
 }
 
 impl MinuteBucket {
@@ -122,21 +122,8 @@ impl SeriesRow for PipelineMinuteRow {
         self.series
     }
 
-    fn add(&mut self, more: &Self) {
-        self.events_in = self.events_in.saturating_add(more.events_in);
-        self.events_out = self.events_out.saturating_add(more.events_out);
-        self.errors = self.errors.saturating_add(more.errors);
-        self.discarded = self.discarded.saturating_add(more.discarded);
-        self.bytes_in = self.bytes_in.saturating_add(more.bytes_in);
-        self.bytes_out = self.bytes_out.saturating_add(more.bytes_out);
-        self.utilization_sum += more.utilization_sum;
-        self.utilization_weight += more.utilization_weight;
-        self.latency_sum += more.latency_sum;
-        self.latency_weight += more.latency_weight;
-        self.samples += more.samples;
-        self.gaps += more.gaps;
-        self.resets += more.resets;
-        self.logs_dropped = self.logs_dropped.saturating_add(more.logs_dropped);
+    fn add(&mut self, later: &Self) {
+        self.add(later);
     }
 }
 
@@ -149,22 +136,8 @@ impl SeriesRow for ComponentMinuteRow {
         self.series
     }
 
-    fn add(&mut self, more: &Self) {
-        self.received_events = self.received_events.saturating_add(more.received_events);
-        self.sent_events = self.sent_events.saturating_add(more.sent_events);
-        self.errors = self.errors.saturating_add(more.errors);
-        self.discarded = self.discarded.saturating_add(more.discarded);
-        self.received_bytes = add_known(self.received_bytes, more.received_bytes);
-        self.sent_bytes = add_known(self.sent_bytes, more.sent_bytes);
-        self.utilization_sum += more.utilization_sum;
-        self.utilization_weight += more.utilization_weight;
-        self.latency_sum += more.latency_sum;
-        self.latency_weight += more.latency_weight;
-        self.buffer_events = more.buffer_events.or(self.buffer_events);
-        self.buffer_max_events = more.buffer_max_events.or(self.buffer_max_events);
-        self.buffer_bytes = more.buffer_bytes.or(self.buffer_bytes);
-        self.buffer_max_bytes = more.buffer_max_bytes.or(self.buffer_max_bytes);
-        self.samples += more.samples;
+    fn add(&mut self, later: &Self) {
+        self.add(later);
     }
 }
 
@@ -198,6 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::add_known;
 
     fn bucket(events: &[(i64, i64)]) -> MinuteBucket {
         let mut bucket = MinuteBucket::new(7, 1);

@@ -7,7 +7,7 @@ use systole_shared::{LogLevel, NodeId, UnixMillis};
 
 use super::{ComponentMinuteRow, Oldest, PipelineMinuteRow, PipelineStatusRow};
 use crate::model::PipelineKey;
-use crate::model::add_known;
+use crate::model::counters::{add_counter, component_counters, history_counters, pipeline_counters};
 use crate::model::{EnvironmentKey, NodeKey};
 
 /// Which nodes.
@@ -99,75 +99,60 @@ pub(crate) struct SeriesView {
     pub kind: String,
 }
 
-/// A pipeline's minute, hour or day, summed over nodes.
-#[derive(Clone, Debug, Default, PartialEq, QueryableByName)]
-pub(crate) struct PipelineMinuteView {
-    /// Number of the minute, hour or day.
-    #[diesel(sql_type = BigInt)]
-    pub at: i64,
-    #[diesel(sql_type = BigInt)]
-    pub events_in: i64,
-    #[diesel(sql_type = BigInt)]
-    pub events_out: i64,
-    #[diesel(sql_type = BigInt)]
-    pub errors: i64,
-    #[diesel(sql_type = BigInt)]
-    pub discarded: i64,
-    #[diesel(sql_type = BigInt)]
-    pub bytes_in: i64,
-    #[diesel(sql_type = BigInt)]
-    pub bytes_out: i64,
-    #[diesel(sql_type = Double)]
-    pub utilization_sum: f64,
-    #[diesel(sql_type = Double)]
-    pub utilization_weight: f64,
-    #[diesel(sql_type = Double)]
-    pub latency_sum: f64,
-    #[diesel(sql_type = Double)]
-    pub latency_weight: f64,
-    #[diesel(sql_type = BigInt)]
-    pub samples: i64,
-    #[diesel(sql_type = BigInt)]
-    pub gaps: i64,
-    #[diesel(sql_type = BigInt)]
-    pub resets: i64,
-    #[diesel(sql_type = BigInt)]
-    pub logs_dropped: i64,
+/// Makes the view of a minute, an hour or a day: its keys and the sums over nodes.
+macro_rules! minute_view {
+    (
+        { $(#[$about:meta])* $view:ident, $row:ty, $($key:ident)* }
+        $([$kind:ident $column:ident $json:literal ($($type:tt)+) ($($sql:tt)+) $($doc:literal)?])*
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, PartialEq, QueryableByName)]
+        pub(crate) struct $view {
+            /// Number of the minute, hour or day.
+            #[diesel(sql_type = BigInt)]
+            pub at: i64,
+            $(
+                #[diesel(sql_type = Text)]
+                pub $key: String,
+            )*
+            $(
+                #[diesel(sql_type = $($sql)+)]
+                pub $column: $($type)+,
+            )*
+        }
+
+        impl $view {
+            /// Adds a row.
+            pub(crate) fn add(&mut self, row: &$row) {
+                $(add_counter!($kind, self.$column, row.$column);)*
+            }
+
+            /// Share of the time that it was busy, 0 to 1.
+            pub(crate) fn utilization(&self) -> Option<f64> {
+                mean(self.utilization_sum, self.utilization_weight)
+            }
+
+            /// Mean over events.
+            pub(crate) fn latency_ms(&self) -> Option<f64> {
+                mean(self.latency_sum, self.latency_weight).map(milliseconds)
+            }
+        }
+    };
 }
 
-/// A component's minute, hour or day, summed over nodes.
-#[derive(Clone, Debug, Default, PartialEq, QueryableByName)]
-pub(crate) struct ComponentMinuteView {
-    /// Number of the minute, hour or day.
-    #[diesel(sql_type = BigInt)]
-    pub at: i64,
-    #[diesel(sql_type = Text)]
-    pub component: String,
-    #[diesel(sql_type = Text)]
-    pub kind: String,
-    #[diesel(sql_type = BigInt)]
-    pub received_events: i64,
-    #[diesel(sql_type = BigInt)]
-    pub sent_events: i64,
-    #[diesel(sql_type = BigInt)]
-    pub errors: i64,
-    #[diesel(sql_type = BigInt)]
-    pub discarded: i64,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    pub received_bytes: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    pub sent_bytes: Option<i64>,
-    #[diesel(sql_type = Double)]
-    pub utilization_sum: f64,
-    #[diesel(sql_type = Double)]
-    pub utilization_weight: f64,
-    #[diesel(sql_type = Double)]
-    pub latency_sum: f64,
-    #[diesel(sql_type = Double)]
-    pub latency_weight: f64,
-    #[diesel(sql_type = BigInt)]
-    pub samples: i64,
-}
+pipeline_counters!(history_counters {
+    minute_view {
+        /// A pipeline's minute, hour or day, summed over nodes.
+        PipelineMinuteView, PipelineMinuteRow,
+    }
+});
+
+component_counters!(history_counters {
+    minute_view {
+        /// A component's minute, hour or day, summed over nodes.
+        ComponentMinuteView, ComponentMinuteRow, component kind
+    }
+});
 
 /// A mean out of a sum and a weight; unknown without weight.
 fn mean(sum: f64, weight: f64) -> Option<f64> {
@@ -184,34 +169,6 @@ impl PipelineMinuteView {
     pub(crate) fn empty(at: i64) -> Self {
         PipelineMinuteView { at, ..PipelineMinuteView::default() }
     }
-
-    /// Adds a row.
-    pub(crate) fn add(&mut self, row: &PipelineMinuteRow) {
-        self.events_in = self.events_in.saturating_add(row.events_in);
-        self.events_out = self.events_out.saturating_add(row.events_out);
-        self.errors = self.errors.saturating_add(row.errors);
-        self.discarded = self.discarded.saturating_add(row.discarded);
-        self.bytes_in = self.bytes_in.saturating_add(row.bytes_in);
-        self.bytes_out = self.bytes_out.saturating_add(row.bytes_out);
-        self.utilization_sum += row.utilization_sum;
-        self.utilization_weight += row.utilization_weight;
-        self.latency_sum += row.latency_sum;
-        self.latency_weight += row.latency_weight;
-        self.samples = self.samples.saturating_add(row.samples);
-        self.gaps = self.gaps.saturating_add(row.gaps);
-        self.resets = self.resets.saturating_add(row.resets);
-        self.logs_dropped = self.logs_dropped.saturating_add(row.logs_dropped);
-    }
-
-    /// Share of the time that it was busy, 0 to 1.
-    pub(crate) fn utilization(&self) -> Option<f64> {
-        mean(self.utilization_sum, self.utilization_weight)
-    }
-
-    /// Mean over events.
-    pub(crate) fn latency_ms(&self) -> Option<f64> {
-        mean(self.latency_sum, self.latency_weight).map(milliseconds)
-    }
 }
 
 impl ComponentMinuteView {
@@ -219,31 +176,6 @@ impl ComponentMinuteView {
     pub(crate) fn empty(at: i64, series: &SeriesView) -> Self {
         let (component, kind) = (series.component.clone(), series.kind.clone());
         ComponentMinuteView { at, component, kind, ..ComponentMinuteView::default() }
-    }
-
-    /// Adds a row.
-    pub(crate) fn add(&mut self, row: &ComponentMinuteRow) {
-        self.received_events = self.received_events.saturating_add(row.received_events);
-        self.sent_events = self.sent_events.saturating_add(row.sent_events);
-        self.errors = self.errors.saturating_add(row.errors);
-        self.discarded = self.discarded.saturating_add(row.discarded);
-        self.received_bytes = add_known(self.received_bytes, row.received_bytes);
-        self.sent_bytes = add_known(self.sent_bytes, row.sent_bytes);
-        self.utilization_sum += row.utilization_sum;
-        self.utilization_weight += row.utilization_weight;
-        self.latency_sum += row.latency_sum;
-        self.latency_weight += row.latency_weight;
-        self.samples = self.samples.saturating_add(row.samples);
-    }
-
-    /// Share of the time that it was busy, 0 to 1.
-    pub(crate) fn utilization(&self) -> Option<f64> {
-        mean(self.utilization_sum, self.utilization_weight)
-    }
-
-    /// Mean over events.
-    pub(crate) fn latency_ms(&self) -> Option<f64> {
-        mean(self.latency_sum, self.latency_weight).map(milliseconds)
     }
 }
 

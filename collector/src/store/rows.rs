@@ -8,7 +8,9 @@ use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 
 use super::schema::*;
-use crate::model::compact_float;
+use crate::model::counters::{add_counter, component_counters, pipeline_counters, reported_counters};
+use crate::model::packed;
+use crate::model::report::{PipelineDeltas, ReportedComponent};
 
 /// A new pipeline of an environment.
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
@@ -107,68 +109,60 @@ pub(crate) struct PipelineStatusRow {
     pub reported_at: i64,
 }
 
-/// Deltas of a pipeline on a node, added to the row of the minute.
-#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
-#[diesel(table_name = pipeline_minutes, treat_none_as_default_value = false)]
-pub(crate) struct PipelineMinuteRow {
-    #[serde(skip)]
-    pub minute: i64,
-    pub series: i64,
-    pub events_in: i64,
-    pub events_out: i64,
-    pub errors: i64,
-    pub discarded: i64,
-    pub bytes_in: i64,
-    pub bytes_out: i64,
-    /// Milliseconds that it was busy.
-    #[serde(with = "compact_float")]
-    pub utilization_sum: f64,
-    /// Milliseconds that this is known of.
-    #[serde(with = "compact_float")]
-    pub utilization_weight: f64,
-    /// Microseconds, added over events.
-    #[serde(with = "compact_float")]
-    pub latency_sum: f64,
-    /// Events that this is known of.
-    #[serde(with = "compact_float")]
-    pub latency_weight: f64,
-    pub samples: i64,
-    pub gaps: i64,
-    pub resets: i64,
-    pub logs_dropped: i64,
+/// Makes a row of a minute, which is also how minutes are packed.
+macro_rules! minute_row {
+    (
+        { $(#[$about:meta])* $row:ident, $table:ident }
+        $([$kind:ident $column:ident $json:literal ($($type:tt)+) $sql:tt $($doc:literal)?])*
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
+        #[diesel(table_name = $table, treat_none_as_default_value = false)]
+        pub(crate) struct $row {
+            #[serde(skip)]
+            pub minute: i64,
+            pub series: i64,
+            $(
+                $(#[doc = $doc])?
+                #[serde(with = "packed")]
+                pub $column: $($type)+,
+            )*
+        }
+
+        impl $row {
+            /// Adds what came later.
+            pub(crate) fn add(&mut self, later: &Self) {
+                $(add_counter!($kind, self.$column, later.$column);)*
+            }
+        }
+    };
 }
 
-/// Deltas of a component on a node, added to the row of the minute.
-#[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
-#[diesel(table_name = component_minutes, treat_none_as_default_value = false)]
-pub(crate) struct ComponentMinuteRow {
-    #[serde(skip)]
-    pub minute: i64,
-    pub series: i64,
-    pub received_events: i64,
-    pub sent_events: i64,
-    pub errors: i64,
-    pub discarded: i64,
-    pub received_bytes: Option<i64>,
-    pub sent_bytes: Option<i64>,
-    /// Milliseconds that it was busy.
-    #[serde(with = "compact_float")]
-    pub utilization_sum: f64,
-    /// Milliseconds that this is known of.
-    #[serde(with = "compact_float")]
-    pub utilization_weight: f64,
-    /// Microseconds, added over events.
-    #[serde(with = "compact_float")]
-    pub latency_sum: f64,
-    /// Events that this is known of.
-    #[serde(with = "compact_float")]
-    pub latency_weight: f64,
-    pub buffer_events: Option<i64>,
-    pub buffer_max_events: Option<i64>,
-    pub buffer_bytes: Option<i64>,
-    pub buffer_max_bytes: Option<i64>,
-    pub samples: i64,
+/// Lets a row take what a report brings.
+macro_rules! reported_row {
+    ({ $row:ident, $reported:ty } $([$kind:ident $column:ident $($rest:tt)*])*) => {
+        impl $row {
+            /// Adds the deltas of a sample, and takes its gauges.
+            pub(crate) fn add_reported(&mut self, sample: &$reported) {
+                $(add_counter!($kind, self.$column, sample.$column);)*
+            }
+        }
+    };
 }
+
+pipeline_counters!(minute_row {
+    /// Deltas of a pipeline on a node, added to the row of the minute.
+    PipelineMinuteRow,
+    pipeline_minutes
+});
+pipeline_counters!(reported_counters { reported_row { PipelineMinuteRow, PipelineDeltas } });
+
+component_counters!(minute_row {
+    /// Deltas of a component on a node, added to the row of the minute.
+    ComponentMinuteRow,
+    component_minutes
+});
+component_counters!(reported_counters { reported_row { ComponentMinuteRow, ReportedComponent } });
 
 /// The host as last seen in the minute.
 #[derive(Clone, Debug, Default, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 
 use diesel::{allow_tables_to_appear_in_same_query, table};
 
+use crate::model::counters::{component_counters, pipeline_counters};
+
 table! {
     meta (id) {
         id -> BigInt,
@@ -129,48 +131,20 @@ table! {
     }
 }
 
-table! {
-    pipeline_minutes (minute, series) {
-        minute -> BigInt,
-        series -> BigInt,
-        events_in -> BigInt,
-        events_out -> BigInt,
-        errors -> BigInt,
-        discarded -> BigInt,
-        bytes_in -> BigInt,
-        bytes_out -> BigInt,
-        utilization_sum -> Double,
-        utilization_weight -> Double,
-        latency_sum -> Double,
-        latency_weight -> Double,
-        samples -> BigInt,
-        gaps -> BigInt,
-        resets -> BigInt,
-        logs_dropped -> BigInt,
-    }
+macro_rules! minutes_table {
+    ({ $table:ident } $([$kind:ident $column:ident $json:literal $type:tt ($($sql:tt)+) $($doc:literal)?])*) => {
+        table! {
+            $table (minute, series) {
+                minute -> BigInt,
+                series -> BigInt,
+                $($column -> $($sql)+,)*
+            }
+        }
+    };
 }
 
-table! {
-    component_minutes (minute, series) {
-        minute -> BigInt,
-        series -> BigInt,
-        received_events -> BigInt,
-        sent_events -> BigInt,
-        errors -> BigInt,
-        discarded -> BigInt,
-        received_bytes -> Nullable<BigInt>,
-        sent_bytes -> Nullable<BigInt>,
-        utilization_sum -> Double,
-        utilization_weight -> Double,
-        latency_sum -> Double,
-        latency_weight -> Double,
-        buffer_events -> Nullable<BigInt>,
-        buffer_max_events -> Nullable<BigInt>,
-        buffer_bytes -> Nullable<BigInt>,
-        buffer_max_bytes -> Nullable<BigInt>,
-        samples -> BigInt,
-    }
-}
+pipeline_counters!(minutes_table { pipeline_minutes });
+component_counters!(minutes_table { component_minutes });
 
 table! {
     node_minutes (minute, node) {

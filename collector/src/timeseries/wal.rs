@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
     use crate::model::SeriesKey;
-    use crate::store::NodeMinuteRow;
+    use crate::store::{ComponentMinuteRow, NodeMinuteRow, PipelineMinuteRow};
 
     proptest! {
         #[test]
@@ -102,6 +102,60 @@ mod tests {
             // The first bytes are of the packed text's frame, so that it cannot be read as another one.
             prop_assert!(WalRecord::unpack(&body[..body.len() - 1]).is_err());
         }
+    }
+
+    /// A record with every counter, each with a number of its own.
+    fn record_with_every_counter() -> WalRecord {
+        let mut bucket = MinuteBucket::new(29_833_333, 12);
+        bucket.pipelines = vec![PipelineMinuteRow {
+            minute: 29_833_333,
+            series: 1,
+            events_in: 2,
+            events_out: 3,
+            errors: 4,
+            discarded: 5,
+            bytes_in: 6,
+            bytes_out: 7,
+            utilization_sum: 8.5,
+            utilization_weight: 9.0,
+            latency_sum: 10.0,
+            latency_weight: 11.25,
+            samples: 12,
+            gaps: 13,
+            resets: 14,
+            logs_dropped: 15,
+        }];
+        bucket.components = vec![ComponentMinuteRow {
+            minute: 29_833_333,
+            series: 16,
+            received_events: 17,
+            sent_events: 18,
+            errors: 19,
+            discarded: 20,
+            received_bytes: Some(21),
+            sent_bytes: None,
+            utilization_sum: 22.0,
+            utilization_weight: 23.0,
+            latency_sum: 24.0,
+            latency_weight: 25.0,
+            buffer_events: Some(26),
+            buffer_max_events: Some(27),
+            buffer_bytes: None,
+            buffer_max_bytes: Some(28),
+            samples: 29,
+        }];
+        WalRecord { buckets: vec![bucket], ..WalRecord::default() }
+    }
+
+    /// Written by the version before the counters were declared in one place.
+    const RECORDED: &str = "014500000028b52ffd204529020001eae1b91c180001020406080a0c0e0100000000000021400012001401\
+        0000000000802640181a1c1e012022242628012a00002c002e00300032013401360001383a000000";
+
+    #[test]
+    fn record_of_an_earlier_version_is_read() {
+        let body: Vec<u8> =
+            (0..RECORDED.len()).step_by(2).map(|at| u8::from_str_radix(&RECORDED[at..at + 2], 16).unwrap()).collect();
+        assert_eq!(WalRecord::unpack(&body).unwrap(), record_with_every_counter());
     }
 
     #[test]

@@ -155,7 +155,7 @@ async fn agent_serves_metrics_and_is_ready_without_a_collector() {
     status_when(&agent, "the collector is away", |status| status["collector"]["state"] == "away").await;
     let ready = get(&address, "/readyz").await.unwrap();
     assert_eq!(ready.status, 200);
-    assert!(String::from_utf8_lossy(&ready.body).contains("collector: away"), "{ready:?}");
+    assert!(String::from_utf8_lossy(&ready.body).contains("collector: not reachable"), "{ready:?}");
 
     // Connections that use up the port leave the socket's free.
     let mut hoarded = Vec::new();
@@ -217,7 +217,8 @@ async fn systemd_receives_start_state_heartbeat_and_end() {
     let before = fed(&hear());
     eventually_true("the watchdog is fed", SOON, async || fed(&hear()) >= before + 4).await;
     collector.kill().await;
-    eventually_true("the collector's absence is reported", SOON, async || said(&hear(), "is away").is_some()).await;
+    eventually_true("the collector's absence is reported", SOON, async || said(&hear(), "is not reachable").is_some())
+        .await;
     collector.run().await;
 
     process.signal(Signal::SIGTERM);

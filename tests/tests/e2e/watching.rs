@@ -140,7 +140,7 @@ async fn unit_without_systemd_follows_its_endpoint() {
     let programs = collector.directory().join("no-programs");
     let setup = AgentSetup { programs: Some(programs), ..AgentSetup::default() };
     let _agent = TestAgent::start_with(&collector, setup, &[pipeline]).await;
-    wait_for(&viewer, "PENDING", "systemctl cannot be started").await;
+    wait_for(&viewer, "PENDING", "cannot start systemctl").await;
     stub.start().await;
-    wait_for(&viewer, "RUNNING", "systemctl cannot be started").await;
+    wait_for(&viewer, "RUNNING", "cannot start systemctl").await;
 }

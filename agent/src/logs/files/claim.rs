@@ -1,5 +1,5 @@
-//! Where a file that is not followed yet is to be read from: on from where it was read to before, from
-//! where its original was read to, or from its beginning.
+//! Where reading of a file begins that is not followed yet: where reading of it or of its original
+//! ended, or at its beginning.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::followed::LogFile;
 use crate::logs::identity::Identity;
-use crate::logs::progress::Remembered;
+use crate::logs::read_offsets::Remembered;
 
 /// Equal content that is no accident: with less, two programs may have begun their logs alike.
 pub(super) const SURE_COPY_BYTES: u64 = 1024;
@@ -31,8 +31,8 @@ pub(super) fn find_same<'r>(
     ranked.max_by_key(|(rank, _)| *rank).map(|(_, known)| known)
 }
 
-/// How much speaks for a remembered file's being this one: same place, same path, the length of its
-/// head. None if something speaks against it.
+/// How likely a remembered file is this one: same place, same path, the length of its
+/// head. None if something contradicts it.
 fn rank(known: &Remembered, path: &Path, identity: &Identity, file: &File) -> Option<(u8, usize)> {
     let (was, is) = (known.identity.inode(), identity.inode());
     let is_path = known.path == path;

@@ -1,4 +1,4 @@
-//! Looks which files there are, and which of them are to be followed.
+//! Finds the files of the patterns, and selects those to follow.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
@@ -14,16 +14,17 @@ use tokio::time::Instant;
 use super::claim::{self, Likeness, SURE_COPY_BYTES};
 use super::followed::{LogFile, last_line_begin};
 use super::{Copy, LogFiles, MAX_FILES};
-use crate::config::LogFilesConfig;
 use crate::logs::budget::LogBuffer;
 use crate::logs::identity::Identity;
 use crate::logs::lock;
-use crate::logs::progress::{MAX_REMEMBERED, Place, Remembered};
+use crate::logs::read_offsets::{MAX_REMEMBERED, Remembered, SourceKey};
 use crate::logs::tail::{Round, zeros};
-use crate::logs::walk::open::{Links, open_file};
+use crate::logs::walk::open::open_file;
 use crate::logs::walk::own::OwnInodes;
-use crate::logs::walk::pattern::Pattern;
 use crate::logs::walk::{self, Entry, FileState, Inode, Troubles};
+use crate::model::log_files::Links;
+use crate::model::pattern::Pattern;
+use crate::model::pipeline::LogFilesConfig;
 
 /// A directory whose time stands still is read again after this: some network file systems do not change
 /// it when a file comes.
@@ -52,13 +53,13 @@ type DirectoryStamp = (u64, i64, i64);
 struct Candidate<'c> {
     entry: Entry,
     pattern: &'c Pattern,
-    /// The pattern was never looked up before.
+    /// The pattern was never searched before.
     is_first_sight: bool,
     /// As it was when it had nothing new, if it was seen before.
     known: Option<FileState>,
 }
 
-/// What all files of one look have in common.
+/// What all files of one check have in common.
 pub(super) struct Look<'l> {
     config: &'l LogFilesConfig,
     pub(super) logs: &'l Mutex<LogBuffer>,
@@ -78,17 +79,17 @@ impl Look<'_> {
     }
 
     pub(super) fn remembered(&self) -> Vec<Remembered> {
-        lock(self.logs).progress.remembered().collect()
+        lock(self.logs).offsets.remembered().collect()
     }
 }
 
 impl LogFiles {
-    /// Looks which files there are now.
+    /// Checks which files there are now.
     pub(super) fn look(&mut self, config: &LogFilesConfig, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
         let (at, now) = (round.at, round.now);
         let mut look = Look { config, logs, at, now, own: None, troubles: Troubles::new() };
         for file in &mut self.files {
-            // What cannot be read is told when it is polled.
+            // A file that cannot be read is logged when it is polled.
             let _ = file.note_rewritten(logs, round);
             file.is_named = false;
         }
@@ -97,7 +98,7 @@ impl LogFiles {
         let waiting = self.sort_out(found, &look);
         self.follow_newest(waiting, &mut look);
         for pattern in &config.patterns {
-            lock(logs).progress.learn_pattern(pattern.text());
+            lock(logs).offsets.learn_pattern(pattern.text());
         }
         if !std::mem::replace(&mut self.has_searched, true) {
             self.search_rotated(&present, &mut look);
@@ -117,11 +118,11 @@ impl LogFiles {
         self.bound_rotated(logs, round);
         let followed: HashSet<Inode> = self.files.iter().map(|file| file.identity.inode()).collect();
         lock(logs)
-            .progress
+            .offsets
             .note_present(|identity, _| present.contains(&identity.inode()) && !followed.contains(&identity.inode()));
         self.idle.retain(|inode, _| present.contains(inode));
         self.copies.retain(|inode, _| present.contains(inode));
-        self.tell(&look.troubles);
+        self.report(&look.troubles);
     }
 
     /// The files of all patterns, each once.
@@ -129,7 +130,7 @@ impl LogFiles {
         let forbidden = look.config.own.data_dir_inode();
         let (mut all, mut seen) = (Vec::new(), HashSet::new());
         for pattern in &look.config.patterns {
-            let is_first_sight = !lock(look.logs).progress.knows_pattern(pattern.text());
+            let is_first_sight = !lock(look.logs).offsets.knows_pattern(pattern.text());
             let found = self.expand(pattern, look.config.links, forbidden, look.now);
             for (what, trouble) in found.troubles {
                 look.trouble(what, trouble);
@@ -155,7 +156,7 @@ impl LogFiles {
         }
         let found = walk::find(pattern, links, forbidden);
         self.listings.remove(pattern.text());
-        // What was in trouble is looked at again.
+        // What was in trouble is checked again.
         if let Some(stamp) = stamp.filter(|_| found.troubles.is_empty()) {
             let paths = found.files.iter().map(|file| file.path.clone()).collect();
             self.listings.insert(pattern.text().to_owned(), Listing { stamp, at: now, paths });
@@ -224,13 +225,13 @@ impl LogFiles {
     /// Files for which there is no place. Those that have nothing new need none.
     fn leave_out(&mut self, rest: Vec<Candidate<'_>>, look: &mut Look<'_>) {
         let (forgotten, remembered) = {
-            let progress = &lock(look.logs).progress;
-            let remembered: HashMap<Inode, u64> = progress
+            let offsets = &lock(look.logs).offsets;
+            let remembered: HashMap<Inode, u64> = offsets
                 .remembered()
                 .filter(|known| !known.is_ended)
                 .map(|known| (known.identity.inode(), known.taken.offset))
                 .collect();
-            (progress.forgotten_until(), remembered)
+            (offsets.forgotten_until(), remembered)
         };
         let (mut room, mut waiting) = (MAX_REMEMBERED.saturating_sub(remembered.len()), 0);
         for candidate in rest {
@@ -247,7 +248,7 @@ impl LogFiles {
                         self.files.retain(|file| !file.is_done);
                     }
                 } else {
-                    lock(look.logs).progress.forget_until(written_ms(&state));
+                    lock(look.logs).offsets.forget_until(written_ms(&state));
                 }
                 self.idle.insert(inode, state);
             } else if is_read || (is_forgotten && candidate.known.is_none()) {
@@ -278,13 +279,13 @@ impl LogFiles {
         let Some(file) = open_file(candidate.pattern.fixed(), path, look.config.links)? else { return Ok(()) };
         let metadata = file.metadata()?;
         if look.is_own(path, &metadata) {
-            return Err(io::Error::other("it is a file of the agent itself, which is never sent"));
+            return Err(io::Error::other("it is a file of the agent, which is never sent"));
         }
         let identity = Identity::of(&file)?;
         let remembered = look.remembered();
-        let place = Place::File { path: path.clone(), identity };
+        let place = SourceKey::File { path: path.clone(), identity };
         if let Some(same) = claim::find_same(&remembered, path, &identity, &file) {
-            lock(look.logs).progress.claim_file(same.id, place);
+            lock(look.logs).offsets.claim_file(same.id, place);
             self.files.push(LogFile::new(path.clone(), identity, file, (same.id, same.taken.offset), look.now));
             return Ok(());
         }
@@ -322,12 +323,12 @@ impl LogFiles {
         // The file that had this place is gone, or was rewritten.
         for stale in remembered.iter().filter(|known| known.identity.inode() == *inode && !known.is_ended) {
             if stale.taken.check.is_none() {
-                logs.progress.retire(stale.id);
+                logs.offsets.retire(stale.id);
             } else {
-                logs.progress.end_content(stale.id, look.at);
+                logs.offsets.end_content(stale.id, look.at);
             }
         }
-        let source = logs.progress.open_at(place, start);
+        let source = logs.offsets.open_at(place, start);
         drop(logs);
         self.files.push(LogFile::new(path.clone(), identity, file, (source, start.offset), look.now));
         Ok(())
@@ -340,7 +341,7 @@ fn seen_until(candidate: &Candidate<'_>, length: u64, remembered: &[Remembered],
     if remembered.iter().any(|known| known.identity.inode() == inode && !known.is_ended) {
         return None;
     }
-    let forgotten = lock(look.logs).progress.forgotten_until();
+    let forgotten = lock(look.logs).offsets.forgotten_until();
     match candidate.known {
         Some(known) => Some(known.length).filter(|seen| *seen <= length),
         None => forgotten.is_some_and(|until| written_ms(&state) <= until).then_some(length),
@@ -351,7 +352,7 @@ fn written_ms(state: &FileState) -> UnixMillis {
     state.written.0.saturating_mul(1_000).saturating_add(state.written.1 / 1_000_000)
 }
 
-/// The state of a directory; none if it has changed so lately that a further change could look the same.
+/// The state of a directory; none if it has changed so recently that a further change could be missed.
 fn directory_stamp(dir: &Path) -> Option<DirectoryStamp> {
     let metadata = dir.metadata().ok()?;
     let age = metadata.modified().ok()?.elapsed().ok()?;

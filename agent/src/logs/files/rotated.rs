@@ -7,23 +7,23 @@ use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::LogFiles;
-use super::claim;
 use super::followed::{LogFile, inode_of};
 use super::look::Look;
+use super::{LogFiles, claim};
 use crate::logs::budget::LogBuffer;
 use crate::logs::identity::Identity;
 use crate::logs::lock;
-use crate::logs::progress::{Place, Remembered};
+use crate::logs::read_offsets::{Remembered, SourceKey};
 use crate::logs::tail::Round;
-use crate::logs::walk::open::{Links, open_file};
+use crate::logs::walk::open::open_file;
 use crate::logs::walk::{self, Inode};
+use crate::model::log_files::Links;
 
 /// Files that were rotated away and are still read.
 pub(super) const MAX_ROTATED: usize = 20;
 
 impl LogFiles {
-    /// Looks for files that were renamed while the agent was away, to names that no pattern has: they
+    /// Checks for files that were renamed while the agent was away, to names that no pattern has: they
     /// lie where they lay.
     pub(super) fn search_rotated(&mut self, present: &HashSet<Inode>, look: &mut Look<'_>) {
         let mut missing: HashMap<PathBuf, Vec<Remembered>> = HashMap::new();
@@ -37,7 +37,7 @@ impl LogFiles {
             let Ok(entries) = std::fs::read_dir(&dir) else { continue };
             for entry in entries.filter_map(Result::ok).take(walk::MAX_ENTRIES) {
                 if missing.iter().any(|known| known.identity.inode().ino == entry.ino()) {
-                    // What cannot be read is given up: no pattern means it.
+                    // A file that cannot be read is dropped: no pattern has it.
                     let _ = self.follow_rotated(&dir, &entry.path(), &missing, look);
                 }
             }
@@ -61,7 +61,7 @@ impl LogFiles {
             return Ok(());
         }
         // The name that patterns had for it stays.
-        lock(look.logs).progress.claim_file(same.id, Place::File { path: same.path.clone(), identity });
+        lock(look.logs).offsets.claim_file(same.id, SourceKey::File { path: same.path.clone(), identity });
         let offset = same.taken.offset;
         let mut file = LogFile::new(same.path.clone(), identity, file, (same.id, offset), look.now);
         file.is_named = false;

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn every_line_of_a_real_vector_has_the_level_it_says() {
+fn vector_lines_have_their_levels() {
     for line in include_str!("../../../testdata/vector-0.58/logs.txt").lines() {
         let said = line.split_ascii_whitespace().nth(1).unwrap();
         assert_eq!(find(line).unwrap().as_str(), said, "{line}");
@@ -9,7 +9,7 @@ fn every_line_of_a_real_vector_has_the_level_it_says() {
 }
 
 #[test]
-fn of_two_level_keys_of_a_json_line_the_first_counts() {
+fn first_level_key_of_a_json_line_counts() {
     let lines: Vec<&str> = include_str!("../../../testdata/vector-0.58/stdout-json.txt").lines().collect();
     assert!(lines[0].contains(r#""level":"INFO""#) && lines[0].contains(r#""level":"\"info\"""#));
     assert_eq!(find(lines[0]), Some(LogLevel::Info));
@@ -22,7 +22,7 @@ fn of_two_level_keys_of_a_json_line_the_first_counts() {
 }
 
 #[test]
-fn the_level_stands_at_the_beginning_behind_time_or_name() {
+fn level_is_found_after_time_or_name() {
     assert_eq!(find("\x1b[2m2026-11-20T18:23:14Z\x1b[0m \x1b[33m WARN\x1b[0m vector: x"), Some(LogLevel::Warn));
     assert_eq!(find("[2026-11-20 18:23:14] ERROR x"), Some(LogLevel::Error));
     assert_eq!(find("2026/11/20 18:23:14 [error] 12#0: x"), Some(LogLevel::Error));
@@ -34,7 +34,7 @@ fn the_level_stands_at_the_beginning_behind_time_or_name() {
 }
 
 #[test]
-fn words_further_in_are_words() {
+fn later_words_are_not_levels() {
     for line in [
         "cleared ERROR state",
         "error handling is on",

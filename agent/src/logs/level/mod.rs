@@ -1,4 +1,4 @@
-//! How grave a line says it is: from a JSON line's field, a pair `level=…`, or the place where the format
+//! The level of a line: from a JSON line's field, a pair `level=…`, or the place where the format
 //! of a known system has it. Never from any word further in, because `cleared error state` is no error.
 
 mod json;

@@ -1,13 +1,13 @@
 //! Zeros in a log file are not text: programs take space before they use it, and leave a hole when
-//! their log is truncated and they go on where they were. At zeros that reach to the end of a file the
-//! reader waits; what stands behind zeros is read on.
+//! their log is truncated and they continue at their old offset. At zeros that reach to the end of a
+//! file the reader waits; what follows zeros is read.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-/// What is looked at in one read. No log has so many zeros between its lines.
+/// What is checked in one read. No log has so many zeros between its lines.
 const BLOCK_BYTES: u64 = 4096;
 
 /// Where the data ends that begins at `offset` of a file of this size: at its end, unless zeros are
@@ -35,7 +35,7 @@ pub(in crate::logs) fn data_end(file: &File, offset: u64, size: u64) -> io::Resu
     Ok(last_text(file, text, size)?.unwrap_or(offset))
 }
 
-/// Behind the last byte of the block at `at` that is not zero.
+/// After the last byte of the block at `at` that is not zero.
 fn last_text(file: &File, at: u64, size: u64) -> io::Result<Option<u64>> {
     let mut block = [0; BLOCK_BYTES as usize];
     let length = usize::try_from((size - at).min(BLOCK_BYTES)).map_err(io::Error::other)?;
@@ -44,7 +44,7 @@ fn last_text(file: &File, at: u64, size: u64) -> io::Result<Option<u64>> {
     Ok(last.map(|last| at + last as u64 + 1))
 }
 
-/// Where the next data is behind `offset`, at once where the platform can tell.
+/// Where the next data is after `offset`, at once where the platform knows.
 #[cfg(target_os = "linux")]
 pub(super) fn next_data(file: &File, offset: u64) -> u64 {
     use nix::unistd::{Whence, lseek};

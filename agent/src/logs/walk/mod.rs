@@ -1,12 +1,11 @@
 //! Finds the files of a pattern below its fixed directory.
 //!
-//! What is there is of others: names are any bytes, links may lead anywhere, trees may be deep. So
+//! Directories belong to others: names are any bytes, links may lead anywhere, trees may be deep. So
 //! every walk is bounded, follows no link unless the configuration says so, and `**` stays on one file
 //! system.
 
 pub(crate) mod open;
 pub(crate) mod own;
-pub(crate) mod pattern;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
@@ -18,8 +17,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat, fstat};
 
-use self::open::{Links, is_regular, open_dir, open_fixed, open_to_read};
-use self::pattern::{Part, Pattern};
+use self::open::{is_regular, open_dir, open_fixed, open_to_read};
+use crate::model::log_files::Links;
+use crate::model::pattern::{Part, Pattern};
 
 /// Names that are read in one walk of a pattern: about a quarter of a second on a local disk.
 pub(crate) const MAX_ENTRIES: usize = 100_000;
@@ -97,7 +97,7 @@ pub(crate) fn find(pattern: &Pattern, links: Links, forbidden: Option<Inode>) ->
     walk.finish(pattern)
 }
 
-/// Looks again at files that were found before.
+/// Checks again at files that were found before.
 pub(crate) fn find_again(pattern: &Pattern, links: Links, paths: &[PathBuf]) -> Found {
     let mut walk = Walk::new(pattern, links, None);
     match Place::fixed(pattern.fixed()) {
@@ -218,7 +218,7 @@ impl Walk {
         match self.links.stat(&dir.fd, name) {
             Ok(stat) if is_regular(&stat) => self.found.files.push(Entry::of(path, &stat)),
             Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => self.skip_link(path),
-            // A link that leads nowhere is told: its file may come.
+            // A link that leads nowhere is logged: its file may come.
             Err(error) if error.kind() != io::ErrorKind::NotFound || self.is_link(dir, name) => {
                 self.trouble(&path, &error);
             }

@@ -13,6 +13,7 @@ use crate::http::params::{
     Between, EventPagination, InEnvironment, InFormat, InOrder, LogFilter, OfPipeline, OnNode, read,
 };
 use crate::http::render::ListRequest;
+use crate::query::list;
 use crate::store::LogQuery;
 
 /// Log lines, oldest first or newest first
@@ -30,9 +31,8 @@ pub(crate) async fn list_logs(
 ) -> Result<HttpResponse, ApiError> {
     let (environment, node, pipeline, filter, between, order, pagination, format) =
         read::<(InEnvironment, OnNode, OfPipeline, LogFilter, Between, InOrder, EventPagination, InFormat)>(&request)?;
-    let list = ListRequest::new(&request, &format)?;
+    let answer = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
-    let limit = pagination.limit();
     let (from, to) = between.times(clock::now_ms())?;
     let query = LogQuery {
         environments: scope.environments(),
@@ -44,11 +44,8 @@ pub(crate) async fn list_logs(
         to,
         order: order.order.into(),
         after: pagination.after()?,
-        limit: limit + 1,
+        limit: pagination.limit(),
     };
-    let mut lines = app.store.list_logs(query).await?;
-    let more = lines.len() as i64 > limit;
-    lines.truncate(limit as usize);
-    let next = lines.last().filter(|_| more).map(|line| line.seq.to_string());
-    list.page("logs", &Page { items: lines.into_iter().map(LogLine::from).collect(), next })
+    let lines = list::logs(&*app.store, query).await?;
+    answer.page("logs", &Page::new(lines, LogLine::from))
 }

@@ -14,7 +14,7 @@ use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::{Query, QueryOfOne};
 use crate::http::params::{HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination, find_node_named, read};
 use crate::http::render::ListRequest;
-use crate::model::BucketRange;
+use crate::query::{history, list};
 use crate::store::NodeQuery;
 
 /// Environments that the token sees, by name
@@ -31,7 +31,7 @@ pub(crate) async fn list_environments(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (format,) = read::<(InFormat,)>(&request)?;
-    let list = ListRequest::new(&request, &format)?;
+    let answer = ListRequest::new(&request, &format)?;
     let visible = app.auth.environments().into_iter().filter(|environment| reader.0.scope.includes(environment.key));
     let environments = visible
         .map(|environment| Environment {
@@ -40,7 +40,7 @@ pub(crate) async fn list_environments(
             created_at: environment.created_at,
         })
         .collect();
-    list.page("environments", &Page::complete(environments))
+    answer.page("environments", &Page::complete(environments))
 }
 
 /// Nodes with their last state, host, health, labels and pipelines, by name
@@ -58,21 +58,16 @@ pub(crate) async fn list_nodes(
 ) -> Result<HttpResponse, ApiError> {
     let (environment, filter, pagination, format) =
         read::<(InEnvironment, NodeFilter, Pagination, InFormat)>(&request)?;
-    let list = ListRequest::new(&request, &format)?;
-    let limit = pagination.limit();
+    let answer = ListRequest::new(&request, &format)?;
     let query = NodeQuery {
         environments: environment.scope(&app, &reader.0)?.environments(),
         id: None,
         status: filter.status.map(|status| status.as_str().to_owned()),
         after: pagination.after()?,
-        limit: limit + 1,
+        limit: pagination.limit(),
     };
-    let mut nodes = app.timeseries.list_nodes(query).await?;
-    let more = nodes.len() as i64 > limit;
-    nodes.truncate(limit as usize);
-    let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
-    let items = nodes.into_iter().map(|node| Node::new(&app, node)).collect();
-    list.page("nodes", &Page { items, next })
+    let nodes = list::nodes(&app.timeseries, query).await?;
+    answer.page("nodes", &Page::new(nodes, |node| Node::new(&app, node)))
 }
 
 /// A node, with the reports that its agent could not send any more
@@ -110,16 +105,14 @@ pub(crate) async fn list_node_minutes(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, history, format) = read::<(InEnvironment, HistoryOf, InFormat)>(&request)?;
+    let (environment, steps, format) = read::<(InEnvironment, HistoryOf, InFormat)>(&request)?;
     let scope = environment.scope(&app, &reader.0)?;
-    let list = ListRequest::new(&request, &format)?;
-    let page = history.page(&app.config.retention, clock::now_ms())?;
+    let answer = ListRequest::new(&request, &format)?;
+    let page = steps.page(&app.config.retention, clock::now_ms())?;
     let range = page.range;
     let node = find_node_named(&app, scope, &id).await?;
-    // With the one before, from which on counters have grown.
-    let spans =
-        app.timeseries.node_minutes(node.key, BucketRange { from: range.from.saturating_sub(1), ..range }).await?;
+    let spans = history::host(&app.timeseries, node.key, range).await?;
     let from = range.from.saturating_mul(range.step.ms());
     let items = HostMinute::all(range.step, &spans).filter(|item| item.at() >= from);
-    list.history("node", &History::new(&page, items.collect()))
+    answer.history("node", &History::new(&page, items.collect()))
 }

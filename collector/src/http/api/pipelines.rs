@@ -14,6 +14,7 @@ use crate::http::params::{
     HistoryOf, InEnvironment, InFormat, OnNode, Pagination, find_pipeline, find_pipeline_view, read,
 };
 use crate::http::render::ListRequest;
+use crate::query::list;
 use crate::store::PipelineQuery;
 
 /// Pipelines with their state on each node, by id
@@ -30,20 +31,15 @@ pub(crate) async fn list_pipelines(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (environment, pagination, format) = read::<(InEnvironment, Pagination, InFormat)>(&request)?;
-    let list = ListRequest::new(&request, &format)?;
-    let limit = pagination.limit();
+    let answer = ListRequest::new(&request, &format)?;
     let query = PipelineQuery {
         environments: environment.scope(&app, &reader.0)?.environments(),
         id: None,
         after: pagination.after()?,
-        limit: limit + 1,
+        limit: pagination.limit(),
     };
-    let mut pipelines = app.store.list_pipelines(query).await?;
-    let more = pipelines.len() as i64 > limit;
-    pipelines.truncate(limit as usize);
-    let next = pipelines.last().filter(|_| more).map(|pipeline| format!("{}.{}", pipeline.key.0, pipeline.id));
-    let items = pipelines.into_iter().map(|pipeline| Pipeline::new(&app, pipeline)).collect();
-    list.page("pipelines", &Page { items, next })
+    let pipelines = list::pipelines(&*app.store, query).await?;
+    answer.page("pipelines", &Page::new(pipelines, |pipeline| Pipeline::new(&app, pipeline)))
 }
 
 /// A pipeline with its state on each node
@@ -85,13 +81,13 @@ pub(crate) async fn list_pipeline_minutes(
 ) -> Result<HttpResponse, ApiError> {
     let (environment, history, node, format) = read::<(InEnvironment, HistoryOf, OnNode, InFormat)>(&request)?;
     let scope = environment.scope(&app, &reader.0)?;
-    let list = ListRequest::new(&request, &format)?;
+    let answer = ListRequest::new(&request, &format)?;
     let page = history.page(&app.config.retention, clock::now_ms())?;
     let node = node.key(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
     let minutes = app.timeseries.pipeline_minutes(pipeline.key, node, page.range).await?;
-    let items = minutes.iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
-    list.history("pipeline", &History::new(&page, items))
+    let items = minutes.into_iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
+    answer.history("pipeline", &History::new(&page, items))
 }
 
 /// What a pipeline's components counted, by minute, hour or day
@@ -112,11 +108,11 @@ pub(crate) async fn list_component_minutes(
 ) -> Result<HttpResponse, ApiError> {
     let (environment, history, node, format) = read::<(InEnvironment, HistoryOf, OnNode, InFormat)>(&request)?;
     let scope = environment.scope(&app, &reader.0)?;
-    let list = ListRequest::new(&request, &format)?;
+    let answer = ListRequest::new(&request, &format)?;
     let page = history.page(&app.config.retention, clock::now_ms())?;
     let node = node.key(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
     let minutes = app.timeseries.component_minutes(pipeline.key, node, page.range).await?;
     let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view)).collect();
-    list.history("components", &History::new(&page, items))
+    answer.history("components", &History::new(&page, items))
 }

@@ -16,6 +16,7 @@ use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, InOrder, OfPipeline, OnNode, read};
 use crate::http::render::{ListRequest, Row};
+use crate::query::list;
 use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
 
 /// A status change: the event of the feed with its sequence number.
@@ -63,9 +64,8 @@ pub(crate) async fn list_status_changes(
 ) -> Result<HttpResponse, ApiError> {
     let (environment, node, pipeline, between, order, pagination, format) =
         read::<(InEnvironment, OnNode, OfPipeline, Between, InOrder, EventPagination, InFormat)>(&request)?;
-    let list = ListRequest::new(&request, &format)?;
+    let answer = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
-    let limit = pagination.limit();
     let (from, to) = between.times(clock::now_ms())?;
     let query = StatusChangeQuery {
         environments: scope.environments(),
@@ -75,12 +75,9 @@ pub(crate) async fn list_status_changes(
         to,
         order: order.order.into(),
         after: pagination.after()?,
-        limit: limit + 1,
+        limit: pagination.limit(),
     };
-    let mut changes = app.store.list_status_changes(query).await?;
-    let more = changes.len() as i64 > limit;
-    changes.truncate(limit as usize);
-    let next = changes.last().filter(|_| more).map(|change| change.seq.to_string());
-    let items = changes.iter().map(NumberedChange::read).collect::<Result<Vec<_>, _>>()?;
-    list.page("status-changes", &Page { items, next })
+    let changes = list::status_changes(&*app.store, query).await?;
+    let items = changes.items.iter().map(NumberedChange::read).collect::<Result<Vec<_>, _>>()?;
+    answer.page("status-changes", &Page { items, next: changes.next })
 }

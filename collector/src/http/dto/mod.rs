@@ -13,6 +13,8 @@ use crate::app::App;
 use crate::http::params::StepPage;
 use crate::http::render::Row;
 use crate::model::Resolution;
+use crate::model::counters::{component_counters, pipeline_counters, shown_counters};
+use crate::query::list::PageOf;
 use crate::store::{
     ComponentMinuteView, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView, PipelineView,
 };
@@ -26,6 +28,11 @@ pub(crate) struct Page<T> {
 }
 
 impl<T> Page<T> {
+    /// A page of what was found.
+    pub(crate) fn new<F>(found: PageOf<F>, item: impl Fn(F) -> T) -> Self {
+        Page { items: found.items.into_iter().map(item).collect(), next: found.next }
+    }
+
     /// A list that is complete.
     pub(crate) fn complete(items: Vec<T>) -> Self {
         Page { items, next: None }
@@ -250,128 +257,67 @@ impl Pipeline {
     }
 }
 
-/// A pipeline's minute, hour or day.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct PipelineMinute {
-    /// Its beginning.
-    at: UnixMillis,
-    events_in: i64,
-    events_out: i64,
-    errors: i64,
-    discarded: i64,
-    bytes_in: i64,
-    bytes_out: i64,
-    /// Share of time at work, 0 to 1.
-    utilization: Option<f64>,
-    /// Mean time that an event takes.
-    latency_ms: Option<f64>,
-    /// Reports with a sample.
-    samples: i64,
-    /// Reports whose scrape failed.
-    gaps: i64,
-    /// Processes that began anew.
-    resets: i64,
-    /// Lines that the agents' budgets dropped.
-    logs_dropped: i64,
+/// Makes an item of a history. The names of its JSON are also the columns of its CSV.
+macro_rules! minute_item {
+    (
+        { $(#[$about:meta])* $item:ident, $view:ident { $($(#[$of:meta])* $key:ident $name:literal = $from:ident;)* } }
+        ($([$kind:ident $delta:ident $delta_name:literal ($($type:tt)+) $sql:tt $($doc:literal)?])*)
+        ($([$other_kind:ident $other:ident $other_name:literal ($($other_type:tt)+) $other_sql:tt $($other_doc:literal)?])*)
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Serialize, ToSchema)]
+        #[serde(rename_all = "camelCase")]
+        pub(crate) struct $item {
+            /// Its beginning.
+            at: UnixMillis,
+            $($(#[$of])* $key: String,)*
+            $($(#[doc = $doc])? $delta: $($type)+,)*
+            /// Share of time at work, 0 to 1.
+            utilization: Option<f64>,
+            /// Mean time that an event takes.
+            latency_ms: Option<f64>,
+            $($(#[doc = $other_doc])? $other: $($other_type)+,)*
+        }
+
+        impl Row for $item {
+            const COLUMNS: &'static [&'static str] =
+                &["at", $($name,)* $($delta_name,)* "utilization", "latencyMs", $($other_name),*];
+        }
+
+        impl $item {
+            /// From the store's view.
+            pub(crate) fn new(step: Resolution, view: $view) -> Self {
+                let (utilization, latency_ms) = (view.utilization(), view.latency_ms());
+                $item {
+                    at: view.at * step.ms(),
+                    $($key: view.$from,)*
+                    $($delta: view.$delta,)*
+                    utilization,
+                    latency_ms,
+                    $($other: view.$other,)*
+                }
+            }
+        }
+    };
 }
 
-impl Row for PipelineMinute {
-    const COLUMNS: &'static [&'static str] = &[
-        "at",
-        "eventsIn",
-        "eventsOut",
-        "errors",
-        "discarded",
-        "bytesIn",
-        "bytesOut",
-        "utilization",
-        "latencyMs",
-        "samples",
-        "gaps",
-        "resets",
-        "logsDropped",
-    ];
-}
+pipeline_counters!(shown_counters {
+    minute_item {
+        /// A pipeline's minute, hour or day.
+        PipelineMinute, PipelineMinuteView {}
+    }
+});
 
-impl PipelineMinute {
-    /// From the store's view.
-    pub(crate) fn new(step: Resolution, view: &PipelineMinuteView) -> Self {
-        PipelineMinute {
-            at: view.at * step.ms(),
-            events_in: view.events_in,
-            events_out: view.events_out,
-            errors: view.errors,
-            discarded: view.discarded,
-            bytes_in: view.bytes_in,
-            bytes_out: view.bytes_out,
-            utilization: view.utilization(),
-            latency_ms: view.latency_ms(),
-            samples: view.samples,
-            gaps: view.gaps,
-            resets: view.resets,
-            logs_dropped: view.logs_dropped,
+component_counters!(shown_counters {
+    minute_item {
+        /// A component's minute, hour or day.
+        ComponentMinute, ComponentMinuteView {
+            component_id "componentId" = component;
+            #[schema(value_type = ComponentKind)]
+            kind "kind" = kind;
         }
     }
-}
-
-/// A component's minute, hour or day.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ComponentMinute {
-    /// Its beginning.
-    at: UnixMillis,
-    component_id: String,
-    #[schema(value_type = ComponentKind)]
-    kind: String,
-    received_events: i64,
-    sent_events: i64,
-    errors: i64,
-    discarded: i64,
-    received_bytes: Option<i64>,
-    sent_bytes: Option<i64>,
-    utilization: Option<f64>,
-    latency_ms: Option<f64>,
-    samples: i64,
-}
-
-impl Row for ComponentMinute {
-    const COLUMNS: &'static [&'static str] = &[
-        "at",
-        "componentId",
-        "kind",
-        "receivedEvents",
-        "sentEvents",
-        "errors",
-        "discarded",
-        "receivedBytes",
-        "sentBytes",
-        "utilization",
-        "latencyMs",
-        "samples",
-    ];
-}
-
-impl ComponentMinute {
-    /// From the store's view.
-    pub(crate) fn new(step: Resolution, view: ComponentMinuteView) -> Self {
-        let (utilization, latency_ms) = (view.utilization(), view.latency_ms());
-        ComponentMinute {
-            at: view.at * step.ms(),
-            component_id: view.component,
-            kind: view.kind,
-            received_events: view.received_events,
-            sent_events: view.sent_events,
-            errors: view.errors,
-            discarded: view.discarded,
-            received_bytes: view.received_bytes,
-            sent_bytes: view.sent_bytes,
-            utilization,
-            latency_ms,
-            samples: view.samples,
-        }
-    }
-}
+});
 
 /// A log line.
 #[derive(Debug, Serialize, ToSchema)]

@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use super::rows::Merge::{Add, Count, CountKnown, Keep, Key, Replace};
+use super::rows::Merge::{self, Add, Count, CountKnown, Keep, Key, Replace};
 use super::rows::{Column, Columns, Statement, Template};
+use crate::model::counters::{CounterKind, component_counters, pipeline_counters};
 use crate::store::convert::signed;
 use crate::store::{
     ComponentMinuteRow, EventRow, FlushMark, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeMinuteRow,
@@ -193,91 +194,49 @@ pub(super) fn statuses<'a>(rows: &Columns<'a, PipelineStatusRow>) -> Statement<'
     ])
 }
 
-pub(super) fn pipeline_minutes<'a>(rows: &Columns<'a, PipelineMinuteRow>) -> Statement<'a> {
-    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
-        let columns = [
-            ("minute", Key),
-            ("series", Key),
-            ("events_in", Count),
-            ("events_out", Count),
-            ("errors", Count),
-            ("discarded", Count),
-            ("bytes_in", Count),
-            ("bytes_out", Count),
-            ("utilization_sum", Add),
-            ("utilization_weight", Add),
-            ("latency_sum", Add),
-            ("latency_weight", Add),
-            ("samples", Add),
-            ("gaps", Add),
-            ("resets", Add),
-            ("logs_dropped", Count),
-        ];
-        Template::upsert("pipeline_minutes", &columns)
-    });
-    TEMPLATE.with(vec![
-        rows.int(|row| row.minute),
-        rows.int(|row| row.series),
-        rows.int(|row| row.events_in),
-        rows.int(|row| row.events_out),
-        rows.int(|row| row.errors),
-        rows.int(|row| row.discarded),
-        rows.int(|row| row.bytes_in),
-        rows.int(|row| row.bytes_out),
-        rows.float(|row| row.utilization_sum),
-        rows.float(|row| row.utilization_weight),
-        rows.float(|row| row.latency_sum),
-        rows.float(|row| row.latency_weight),
-        rows.int(|row| row.samples),
-        rows.int(|row| row.gaps),
-        rows.int(|row| row.resets),
-        rows.int(|row| row.logs_dropped),
-    ])
+/// What an insert does with a counter of a row that exists.
+fn merge(kind: CounterKind) -> Merge {
+    match kind {
+        CounterKind::Delta | CounterKind::Total => Count,
+        CounterKind::KnownDelta => CountKnown,
+        CounterKind::Mean | CounterKind::Tally => Add,
+        CounterKind::Gauge => Keep,
+    }
 }
 
-pub(super) fn component_minutes<'a>(rows: &Columns<'a, ComponentMinuteRow>) -> Statement<'a> {
-    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
-        let columns = [
-            ("minute", Key),
-            ("series", Key),
-            ("received_events", Count),
-            ("sent_events", Count),
-            ("errors", Count),
-            ("discarded", Count),
-            ("received_bytes", CountKnown),
-            ("sent_bytes", CountKnown),
-            ("utilization_sum", Add),
-            ("utilization_weight", Add),
-            ("latency_sum", Add),
-            ("latency_weight", Add),
-            ("buffer_events", Keep),
-            ("buffer_max_events", Keep),
-            ("buffer_bytes", Keep),
-            ("buffer_max_bytes", Keep),
-            ("samples", Add),
-        ];
-        Template::upsert("component_minutes", &columns)
-    });
-    TEMPLATE.with(vec![
-        rows.int(|row| row.minute),
-        rows.int(|row| row.series),
-        rows.int(|row| row.received_events),
-        rows.int(|row| row.sent_events),
-        rows.int(|row| row.errors),
-        rows.int(|row| row.discarded),
-        rows.maybe_int(|row| row.received_bytes),
-        rows.maybe_int(|row| row.sent_bytes),
-        rows.float(|row| row.utilization_sum),
-        rows.float(|row| row.utilization_weight),
-        rows.float(|row| row.latency_sum),
-        rows.float(|row| row.latency_weight),
-        rows.maybe_int(|row| row.buffer_events),
-        rows.maybe_int(|row| row.buffer_max_events),
-        rows.maybe_int(|row| row.buffer_bytes),
-        rows.maybe_int(|row| row.buffer_max_bytes),
-        rows.int(|row| row.samples),
-    ])
+macro_rules! counter_column {
+    (Mean, $rows:ident, $column:ident) => {
+        $rows.float(|row| row.$column)
+    };
+    (KnownDelta, $rows:ident, $column:ident) => {
+        $rows.maybe_int(|row| row.$column)
+    };
+    (Gauge, $rows:ident, $column:ident) => {
+        $rows.maybe_int(|row| row.$column)
+    };
+    ($kind:ident, $rows:ident, $column:ident) => {
+        $rows.int(|row| row.$column)
+    };
 }
+
+macro_rules! minutes {
+    ({ $table:ident, $row:ident } $([$kind:ident $column:ident $($rest:tt)*])*) => {
+        pub(super) fn $table<'a>(rows: &Columns<'a, $row>) -> Statement<'a> {
+            static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+                let counters = [$((stringify!($column), merge(CounterKind::$kind))),*];
+                Template::upsert(stringify!($table), &[[("minute", Key), ("series", Key)].as_slice(), &counters].concat())
+            });
+            TEMPLATE.with(vec![
+                rows.int(|row| row.minute),
+                rows.int(|row| row.series),
+                $(counter_column!($kind, rows, $column),)*
+            ])
+        }
+    };
+}
+
+pipeline_counters!(minutes { pipeline_minutes, PipelineMinuteRow });
+component_counters!(minutes { component_minutes, ComponentMinuteRow });
 
 pub(super) fn node_minutes<'a>(rows: &Columns<'a, NodeMinuteRow>) -> Statement<'a> {
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {

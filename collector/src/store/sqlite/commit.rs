@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::upsert::excluded;
 
+use crate::model::counters::{component_counters, pipeline_counters};
 use crate::store::convert::signed;
 use crate::store::schema::*;
 use crate::store::{
@@ -175,68 +176,41 @@ fn upsert_statuses<const N: usize>(
         .execute(connection)
 }
 
-fn add_pipeline_minutes<const N: usize>(
-    connection: &mut SqliteConnection,
-    rows: &[PipelineMinuteRow; N],
-) -> QueryResult<usize> {
-    use pipeline_minutes::*;
-    diesel::insert_into(table)
-        .values(rows)
-        .on_conflict((minute, series))
-        .do_update()
-        .set((
-            events_in.eq(least(events_in + excluded(events_in), i64::MAX)),
-            events_out.eq(least(events_out + excluded(events_out), i64::MAX)),
-            errors.eq(least(errors + excluded(errors), i64::MAX)),
-            discarded.eq(least(discarded + excluded(discarded), i64::MAX)),
-            bytes_in.eq(least(bytes_in + excluded(bytes_in), i64::MAX)),
-            bytes_out.eq(least(bytes_out + excluded(bytes_out), i64::MAX)),
-            utilization_sum.eq(utilization_sum + excluded(utilization_sum)),
-            utilization_weight.eq(utilization_weight + excluded(utilization_weight)),
-            latency_sum.eq(latency_sum + excluded(latency_sum)),
-            latency_weight.eq(latency_weight + excluded(latency_weight)),
-            samples.eq(samples + excluded(samples)),
-            gaps.eq(gaps + excluded(gaps)),
-            resets.eq(resets + excluded(resets)),
-            logs_dropped.eq(least(logs_dropped + excluded(logs_dropped), i64::MAX)),
-        ))
-        .execute(connection)
+/// What an insert does with a counter of a row that exists.
+macro_rules! merge_counter {
+    (Delta $column:ident) => {
+        $column.eq(least($column + excluded($column), i64::MAX))
+    };
+    (Total $column:ident) => {
+        $column.eq(least($column + excluded($column), i64::MAX))
+    };
+    (KnownDelta $column:ident) => {
+        $column.eq(least_known(coalesce3($column + excluded($column), $column, excluded($column)), i64::MAX))
+    };
+    (Gauge $column:ident) => {
+        $column.eq(coalesce(excluded($column), $column))
+    };
+    ($kind:ident $column:ident) => {
+        $column.eq($column + excluded($column))
+    };
 }
 
-fn add_component_minutes<const N: usize>(
-    connection: &mut SqliteConnection,
-    rows: &[ComponentMinuteRow; N],
-) -> QueryResult<usize> {
-    use component_minutes::*;
-    diesel::insert_into(table)
-        .values(rows)
-        .on_conflict((minute, series))
-        .do_update()
-        .set((
-            received_events.eq(least(received_events + excluded(received_events), i64::MAX)),
-            sent_events.eq(least(sent_events + excluded(sent_events), i64::MAX)),
-            errors.eq(least(errors + excluded(errors), i64::MAX)),
-            discarded.eq(least(discarded + excluded(discarded), i64::MAX)),
-            received_bytes.eq(least_known(
-                coalesce3(received_bytes + excluded(received_bytes), received_bytes, excluded(received_bytes)),
-                i64::MAX,
-            )),
-            sent_bytes.eq(least_known(
-                coalesce3(sent_bytes + excluded(sent_bytes), sent_bytes, excluded(sent_bytes)),
-                i64::MAX,
-            )),
-            utilization_sum.eq(utilization_sum + excluded(utilization_sum)),
-            utilization_weight.eq(utilization_weight + excluded(utilization_weight)),
-            latency_sum.eq(latency_sum + excluded(latency_sum)),
-            latency_weight.eq(latency_weight + excluded(latency_weight)),
-            buffer_events.eq(coalesce(excluded(buffer_events), buffer_events)),
-            buffer_max_events.eq(coalesce(excluded(buffer_max_events), buffer_max_events)),
-            buffer_bytes.eq(coalesce(excluded(buffer_bytes), buffer_bytes)),
-            buffer_max_bytes.eq(coalesce(excluded(buffer_max_bytes), buffer_max_bytes)),
-            samples.eq(samples + excluded(samples)),
-        ))
-        .execute(connection)
+macro_rules! add_minutes {
+    ({ $add:ident, $table:ident, $row:ident } $([$kind:ident $column:ident $($rest:tt)*])*) => {
+        fn $add<const N: usize>(connection: &mut SqliteConnection, rows: &[$row; N]) -> QueryResult<usize> {
+            use $table::*;
+            diesel::insert_into(table)
+                .values(rows)
+                .on_conflict((minute, series))
+                .do_update()
+                .set(($(merge_counter!($kind $column),)*))
+                .execute(connection)
+        }
+    };
 }
+
+pipeline_counters!(add_minutes { add_pipeline_minutes, pipeline_minutes, PipelineMinuteRow });
+component_counters!(add_minutes { add_component_minutes, component_minutes, ComponentMinuteRow });
 
 #[derive(Insertable)]
 #[diesel(table_name = dirty_hours, treat_none_as_default_value = false)]

@@ -243,12 +243,14 @@ export type ComponentMinute = {
   discarded: number;
   errors: number;
   kind: ComponentKind;
+  /** Mean time that an event takes. */
   latencyMs?: number | null;
   receivedBytes?: number | null;
   receivedEvents: number;
   samples: number;
   sentBytes?: number | null;
   sentEvents: number;
+  /** Share of time at work, 0 to 1. */
   utilization?: number | null;
 };
 

@@ -1,0 +1,3 @@
+//! Requests to the collector, one module per protocol.
+
+pub(crate) mod native;
