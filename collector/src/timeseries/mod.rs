@@ -178,6 +178,18 @@ impl TimeSeries {
         self.lock().hours.counts
     }
 
+    /// Removes pipelines of nodes with their series; returns those that no node has any more.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails. Nothing is removed then.
+    pub(crate) async fn remove_pipelines(
+        &self,
+        gone: Vec<(NodeKey, PipelineKey)>,
+    ) -> Result<Vec<PipelineKey>, StoreError> {
+        self.store.remove_pipelines(gone).await
+    }
+
     /// Removes up to `limit` rows of each table that are expired. Returns how many.
     pub(crate) async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
         let removed = self.store.expire(cutoffs, limit).await;
