@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use actix_web::web;
+use systole_shared::NodeStatus;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,10 +19,12 @@ use crate::ingest::state::IngestState;
 use crate::store::disk;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::marker::{self, MarkerError};
 use crate::store::{Access, Store, StoreError};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::{liveness, log_index, retention, rollup, table_sizes, token_refresh};
 use crate::telemetry::Telemetry;
+use crate::telemetry::logging::chain;
 use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
 
@@ -62,6 +65,15 @@ pub(crate) struct Background {
     pub feed: CancellationToken,
 }
 
+/// Why the collector cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Marker(#[from] MarkerError),
+}
+
 /// Opens the store that the configuration names.
 pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Arc<dyn Store>, StoreError> {
     match database {
@@ -97,8 +109,15 @@ pub(crate) fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
 }
 
 /// Loads what the database holds and starts everything that runs beside the requests.
-pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), StoreError> {
+pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), CreateError> {
     let store = open_store(&config.database, Access::Exclusive).await?;
+    if !config.accepts_empty_database {
+        marker::check(&config.data_dir, &config.database.to_string(), &*store).await?;
+    }
+    // A data directory without a byte left does not keep a collector on another disk from its work.
+    if let Err(error) = marker::write(&config.data_dir, &*store).await {
+        tracing::warn!(error = %chain(&error), "an empty database cannot be recognized at the next start");
+    }
     let telemetry = Arc::new(Telemetry::new());
     let mut guard = disk_guard(&config, &store, &telemetry);
     guard.measure().await;
@@ -118,7 +137,11 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     };
     let feed = Arc::new(Feed::new(&snapshot.position, feed_parts));
     let state = IngestState::load(snapshot, config.max_component_series);
-    let known = state.nodes.values().map(|node| (node.key, node.status));
+    let known = state.nodes.values().map(|node| {
+        // The watchdog marks these again, and their pipelines with them.
+        let status = if node.has_stale_pipelines() { NodeStatus::Unknown } else { node.status };
+        (node.key, status)
+    });
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();

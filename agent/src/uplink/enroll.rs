@@ -52,6 +52,9 @@ impl Uplink {
             let fault = match self.client.enroll(&request).await {
                 Ok(node) => {
                     tracing::info!(node = %node.node_id, environment = %node.environment_name, "enrolled");
+                    if let Some(notice) = &node.notice {
+                        tracing::warn!(node = %node.node_id, "{}", cut(notice, MAX_SHORT_TEXT_BYTES));
+                    }
                     if let Err(error) = node_token::write(data_dir, &node.node_token) {
                         tracing::error!(%error, data_dir = %data_dir.display(), "the node token cannot be kept: without it the agent must enrol again at its next start; make data_dir writable");
                     }

@@ -73,7 +73,13 @@ struct Settings {
 #[derive(Subcommand)]
 enum Command {
     /// Run the collector
-    Serve(ServeArgs),
+    Serve {
+        #[command(flatten)]
+        settings: ServeArgs,
+        /// Begin with an empty database although this data directory belongs to another one
+        #[arg(long)]
+        init: bool,
+    },
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(access::TokenCommand),
@@ -161,11 +167,13 @@ pub(crate) fn main() -> ExitCode {
     }
     let none = None;
     let flags = match &cli.command {
-        Command::Serve(args) | Command::CheckConfig(args) => args.flags(),
+        Command::Serve { settings: args, .. } | Command::CheckConfig(args) => args.flags(),
         _ => [("listen", &none), ("interval", &none), ("log_level", &none), ("log_format", &none)],
     };
     let config = match cli.settings.read(flags) {
-        Ok(config) => config,
+        Ok(config) => {
+            Config { accepts_empty_database: matches!(cli.command, Command::Serve { init: true, .. }), ..config }
+        }
         Err(Mistakes(mistakes)) => {
             eprintln!("systole-collector: the configuration has {}:", count(mistakes.len(), "mistake"));
             mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
@@ -177,7 +185,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let result = match cli.command {
-        Command::Serve(_) => {
+        Command::Serve { .. } => {
             logging::init(config.log);
             runtime.block_on(server::serve(config))
         }
@@ -223,6 +231,7 @@ fn count(number: usize, noun: &str) -> String {
 async fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     let is_new = matches!(&config.database, Database::Sqlite(path) if !path.exists());
     let store = open_store(&config.database, Access::Shared).await?;
+    crate::store::marker::check(&config.data_dir, &config.database.to_string(), &*store).await?;
     if is_new {
         // Right before the first `serve`, and a sign of a mistyped directory at any other time.
         eprintln!("systole-collector: made a new database, {}", config.database);

@@ -78,6 +78,7 @@ async fn resume(store: Arc<dyn Store>) -> String {
         kind: TokenKind::Viewer,
         environment: None,
         parent: None,
+        label: crate::store::TokenLabel::default(),
         hash,
         hint: String::new(),
         created_at: OLD,

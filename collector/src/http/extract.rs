@@ -40,6 +40,12 @@ fn token(request: &HttpRequest) -> Option<Token> {
     request.cookie(SESSION_COOKIE).map(|cookie| Token::new(cookie.value()))
 }
 
+/// A 401, with a line in the log.
+pub(crate) fn refuse(app: &App, request: &HttpRequest, detail: &str) -> ApiError {
+    app.auth.refused_log.note(request.peer_addr().map(|peer| peer.ip()), request.path());
+    ApiError::unauthorized(detail)
+}
+
 type Extracted<T> = LocalBoxFuture<'static, Result<T, ApiError>>;
 
 /// Identifies the sender and lets `check` decide whether that is enough.
@@ -49,10 +55,12 @@ fn identify<T: 'static>(
 ) -> Extracted<T> {
     let app = request.app_data::<Data<App>>().expect("every route is configured with the app").clone();
     let token = token(request);
+    let request = request.clone();
     Box::pin(async move {
-        let token = token.ok_or_else(|| ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))?;
+        let token = token
+            .ok_or_else(|| refuse(&app, &request, "this needs a token: Authorization: Bearer <token>"))?;
         let identity = app.auth.identify(&*app.store, &token, clock::now_ms()).await?;
-        check(identity.ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?)
+        check(identity.ok_or_else(|| refuse(&app, &request, "the token is unknown, revoked or expired"))?)
     })
 }
 

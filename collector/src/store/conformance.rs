@@ -44,6 +44,7 @@ fn token(kind: TokenKind, secret: &str, parent: Option<TokenId>) -> NewToken {
         kind,
         environment: None,
         parent,
+        label: TokenLabel::default(),
         hash: Token::new(secret).hash(),
         hint: String::new(),
         created_at: NOW,

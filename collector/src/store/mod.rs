@@ -13,6 +13,7 @@ pub(crate) mod disk;
 mod history;
 mod host_aggregate;
 mod level;
+pub(crate) mod marker;
 pub(crate) mod postgres;
 pub(crate) mod queries;
 mod replay;
@@ -153,8 +154,18 @@ pub(crate) trait Store: Send + Sync {
     async fn touch_tokens(&self, used: Vec<(TokenId, UnixMillis)>) -> Result<(), StoreError>;
     /// Makes an environment; [`StoreError::Exists`] when the name is taken.
     async fn create_environment(&self, name: String, now: UnixMillis) -> Result<StoredEnvironment, StoreError>;
-    /// Makes a host a node, or finds it again by its machine id, and gives it a token.
-    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError>;
+    /// Nodes that enrolled with a machine id: the one that has it, then its twins, oldest first.
+    async fn nodes_of_machine(
+        &self,
+        environment: EnvironmentKey,
+        machine_id: String,
+    ) -> Result<Vec<MachineNode>, StoreError>;
+    /// Makes a host a node and creates its token.
+    async fn enroll_node_as(&self, enrolment: NewEnrolment, enrol_as: EnrolAs) -> Result<EnrolledNode, StoreError>;
+    /// The same for a host that is the node of its machine id.
+    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
+        self.enroll_node_as(enrolment, EnrolAs::NodeOfMachine).await
+    }
 
     /// Nodes, by name.
     async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError>;

@@ -53,6 +53,8 @@ table! {
         status_since -> BigInt,
         last_seen_at -> Nullable<BigInt>,
         enrolled_at -> BigInt,
+        last_address -> Nullable<Text>,
+        twin_of -> Nullable<BigInt>,
     }
 }
 
@@ -69,6 +71,8 @@ table! {
         expires_at -> Nullable<BigInt>,
         revoked_at -> Nullable<BigInt>,
         last_used_at -> Nullable<BigInt>,
+        name -> Nullable<Text>,
+        note -> Nullable<Text>,
     }
 }
 

@@ -14,9 +14,9 @@ use crate::app::App;
 use crate::auth::{self, Scope};
 use crate::clock;
 use crate::http::error::ApiError;
-use crate::http::extract::{ReadAccess, SESSION_COOKIE, read_json};
+use crate::http::extract::{ReadAccess, SESSION_COOKIE, read_json, refuse};
 use crate::http::openapi::problems::{Owned, Post};
-use crate::store::NewToken;
+use crate::store::{NewToken, TokenLabel};
 
 /// How long a session lasts.
 const SESSION: Duration = Duration::from_secs(12 * 3_600);
@@ -50,7 +50,7 @@ pub(crate) async fn create_session(
         .auth
         .identify(&*app.store, &token, now)
         .await?
-        .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?;
+        .ok_or_else(|| refuse(&app, &request, "the token is unknown, revoked or expired"))?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
         return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));
     }
@@ -65,6 +65,7 @@ pub(crate) async fn create_session(
                 Scope::One(environment) => Some(environment),
             },
             parent: Some(identity.token),
+            label: TokenLabel::default(),
             hash: secret.hash(),
             hint: secret.hint(),
             created_at: now,
