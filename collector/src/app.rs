@@ -22,7 +22,13 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::marker::{self, MarkerError};
 use crate::store::{Access, Store, StoreError};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
-use crate::tasks::{liveness, log_index, retention, rollup, table_sizes, token_refresh};
+use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
+use crate::tasks::liveness::Liveness;
+use crate::tasks::log_index::LogIndex;
+use crate::tasks::retention::Expiry;
+use crate::tasks::rollup::Rollup;
+use crate::tasks::table_sizes::TableSizes;
+use crate::tasks::token_refresh::TokenRefresh;
 use crate::telemetry::Telemetry;
 use crate::telemetry::logging::chain;
 use crate::timeseries::TimeSeries;
@@ -39,6 +45,8 @@ pub(crate) struct App {
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
+    /// Last results of the background tasks.
+    pub tasks: TaskStatuses,
     /// Whether there is room for what reports bring.
     pub disk: Arc<DiskState>,
     /// Room for opened reports on their way to the database, in KiB.
@@ -55,9 +63,8 @@ const OPENING_BYTES: u64 = 1 << 20;
 
 /// What runs beside the requests, and how it is stopped, in this order.
 pub(crate) struct Background {
-    /// Watchdog, token follower, rollups, retention, index of log lines, the disk's guard and measure.
-    pub sources: CancellationToken,
-    pub source_tasks: Vec<JoinHandle<()>>,
+    /// Everything but the committer and the feed.
+    pub tasks: Driver,
     /// Takes no more reports and finishes those that wait.
     pub committer: CancellationToken,
     pub committer_task: JoinHandle<()>,
@@ -120,7 +127,8 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     }
     let telemetry = Arc::new(Telemetry::new());
     let mut guard = disk_guard(&config, &store, &telemetry);
-    guard.measure().await;
+    // A failure is reported by the task, which tries again at once.
+    let _ = guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store).await?);
     let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
     let snapshot = timeseries.load().await?;
@@ -157,32 +165,27 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         max_component_series: config.max_component_series,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
-    let sources = CancellationToken::new();
-    let mut source_tasks = vec![
-        tokio::spawn(liveness::watch(Arc::clone(&fleet), committer.clone(), sources.clone())),
-        tokio::spawn(token_refresh::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
-        tokio::spawn(rollup::roll_up_regularly(
-            Arc::clone(&store),
-            Arc::clone(&timeseries),
-            Arc::clone(&telemetry),
-            sources.clone(),
-        )),
-        tokio::spawn(retention::expire_regularly(
-            Arc::clone(&timeseries),
-            config.retention,
-            Arc::clone(&telemetry),
-            sources.clone(),
-        )),
-        tokio::spawn(table_sizes::measure_regularly(Arc::clone(&store), Arc::clone(&telemetry), sources.clone())),
-    ];
+    let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
     let disk = guard.state();
-    source_tasks.push(tokio::spawn(guard.run(sources.clone())));
+    tasks.spawn(Liveness { fleet: Arc::clone(&fleet), committer: committer.clone() });
+    tasks.spawn(TokenRefresh::new(Arc::clone(&auth), Arc::clone(&store)));
+    tasks.spawn(Rollup {
+        store: Arc::clone(&store),
+        timeseries: Arc::clone(&timeseries),
+        telemetry: Arc::clone(&telemetry),
+    });
+    tasks.spawn(Expiry {
+        timeseries: Arc::clone(&timeseries),
+        retention: config.retention,
+        telemetry: Arc::clone(&telemetry),
+    });
+    let stop = tasks.stop_token();
+    tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
+    tasks.spawn(guard);
     match config.log_search {
-        LogSearch::Indexed => source_tasks.push(tokio::spawn(log_index::index_regularly(
-            Arc::clone(&store),
-            Arc::clone(&telemetry),
-            sources.clone(),
-        ))),
+        LogSearch::Indexed => {
+            tasks.spawn(LogIndex { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry) });
+        }
         LogSearch::Scan => store.drop_log_index().await?,
     }
     let started_at = crate::clock::now_ms();
@@ -196,11 +199,12 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         recent_samples,
         feed,
         telemetry,
+        tasks: tasks.statuses(),
         disk,
         report_room: Semaphore::new(REPORT_ROOM_KIB),
         started_at,
     });
-    let background = Background { sources, source_tasks, committer: stop_committer, committer_task, feed: stop_feed };
+    let background = Background { tasks, committer: stop_committer, committer_task, feed: stop_feed };
     Ok((app, background))
 }
 

@@ -98,6 +98,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     tracing::info!(url = %format!("{scheme}://{address}"), %database, "collector is listening");
     ready(address);
 
+    let mut failure = None;
     tokio::select! {
         () = stop.cancelled() => tracing::info!("collector is stopping"),
         ended = &mut server => {
@@ -105,6 +106,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
             anyhow::bail!("the server ended by itself");
         }
         // Without it nothing is acknowledged any more: better to be started anew.
+        panicked = background.tasks.panicked() => failure = Some(panicked),
         _ = &mut background.committer_task => anyhow::bail!("the committer ended by itself"),
     }
     let store = app.store.clone();
@@ -117,7 +119,8 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     }
     drop(address_file);
     tracing::info!("collector has stopped");
-    Ok(())
+    // Without the task something is never done again: better to be started again.
+    failure.map_or(Ok(()), |panicked| Err(panicked.into()))
 }
 
 /// Every agent and every subscriber is an open file, and the usual soft limit of 1,024 is there for
@@ -143,12 +146,7 @@ fn use_small_pages() {
 fn use_small_pages() {}
 
 async fn stop_background(background: Background) {
-    background.sources.cancel();
-    for task in background.source_tasks {
-        if tokio::time::timeout(SOURCES_TIMEOUT, task).await.is_err() {
-            tracing::warn!("a background task did not stop in time");
-        }
-    }
+    background.tasks.stop(SOURCES_TIMEOUT).await;
     background.committer.cancel();
     if tokio::time::timeout(COMMITTER_TIMEOUT, background.committer_task).await.is_err() {
         tracing::error!("the last reports were not committed in time; their agents send them again");
@@ -196,3 +194,6 @@ async fn stop_at_signal(stop: CancellationToken) {
         stop.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;

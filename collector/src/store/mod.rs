@@ -173,6 +173,12 @@ pub(crate) trait Store: Send + Sync {
     async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError>;
     /// One node's host by minute, hour or day: the parts that its spans are merged of, in order.
     async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError>;
+    /// The keys of the pipelines with this id, one per environment. Reads no state of any node.
+    async fn find_pipelines(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        id: String,
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError>;
     /// Pipelines of environments, by id, with their state on each node.
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
     /// A pipeline by minute, hour or day, summed over nodes unless one is named.

@@ -171,6 +171,14 @@ impl Store for PostgresStore {
         history::node_minutes(&mut *self.queries.get().await?, node, range).await
     }
 
+    async fn find_pipelines(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        id: String,
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
+        read::find_pipelines(&mut *self.queries.get().await?, environments.as_deref(), &id).await
+    }
+
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
         read::list_pipelines(&mut *self.queries.get().await?, &query).await
     }

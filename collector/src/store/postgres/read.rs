@@ -58,6 +58,25 @@ pub(super) async fn node_gaps(
         .await?)
 }
 
+pub(super) async fn find_pipelines(
+    connection: &mut AsyncPgConnection,
+    environments: Option<&[EnvironmentKey]>,
+    id: &str,
+) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
+    let mut select = pipelines::table
+        .select((pipelines::id, pipelines::environment))
+        .filter(pipelines::slug.eq(storable(id).into_owned()))
+        .order(pipelines::environment)
+        .into_boxed::<Pg>();
+    // The index begins with the environment, so each environment is named also when all are meant.
+    select = match environments {
+        Some(environments) => select.filter(pipelines::environment.eq_any(keys(environments))),
+        None => select.filter(pipelines::environment.eq_any(environments::table.select(environments::id))),
+    };
+    let found: Vec<(i64, i64)> = select.load(connection).await?;
+    Ok(found.into_iter().map(|(key, environment)| (PipelineKey(key), EnvironmentKey(environment))).collect())
+}
+
 pub(super) async fn list_pipelines(
     connection: &mut AsyncPgConnection,
     query: &PipelineQuery,

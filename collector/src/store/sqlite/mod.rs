@@ -164,6 +164,14 @@ impl Store for SqliteStore {
         self.read(move |connection| history::node_minutes(connection, node, range)).await
     }
 
+    async fn find_pipelines(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        id: String,
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
+        self.read(move |connection| read::find_pipelines(connection, environments.as_deref(), &id)).await
+    }
+
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
         self.read(move |connection| read::list_pipelines(connection, &query)).await
     }
