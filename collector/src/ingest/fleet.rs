@@ -87,7 +87,7 @@ impl Fleet {
         let last_sign = presence.reported_at.max(presence.claimed_at);
         let is_quiet = last_sign.is_none_or(|at| now >= at + self.interval * CLAIM_INTERVALS);
         // One that was marked has no agent, unless one has claimed it and has not reported yet.
-        let is_marked = presence.status.is_silent() && presence.claimed_at <= presence.reported_at;
+        let is_marked = presence.status.is_silent() && presence.claimed_at < presence.reported_at;
         if is_quiet || is_marked {
             presence.claimed_at = Some(now);
         }
