@@ -101,13 +101,8 @@ pub enum NodeStatus {
 
 impl NodeStatus {
     /// Every state that this version sends.
-    pub const ALL: [NodeStatus; 5] = [
-        NodeStatus::Healthy,
-        NodeStatus::Degraded,
-        NodeStatus::Unreachable,
-        NodeStatus::Offline,
-        NodeStatus::Unknown,
-    ];
+    pub const ALL: [NodeStatus; 5] =
+        [NodeStatus::Healthy, NodeStatus::Degraded, NodeStatus::Unreachable, NodeStatus::Offline, NodeStatus::Unknown];
 
     /// The state as the wire and the database write it.
     pub fn as_str(self) -> &'static str {

@@ -222,7 +222,8 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
     let environments = environments(store).await?;
     let name_of = |key| environments.iter().find(|known| Some(known.key) == key).map(|known| known.name.clone());
     let tokens = store.list_tokens(kinds).await?;
-    let nodes = if tokens.iter().any(|token| token.node.is_some()) { nodes_by_key(store).await? } else { HashMap::new() };
+    let nodes =
+        if tokens.iter().any(|token| token.node.is_some()) { nodes_by_key(store).await? } else { HashMap::new() };
     let node_of = |token: &StoredToken| token.node.and_then(|key| nodes.get(&key));
     if as_json {
         let items: Vec<_> = tokens
@@ -256,7 +257,12 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
     writeln!(
         stdout(),
         "{:36}  {:7}  {:width$}  {:16}  {:8}  {:20}  STATE",
-        "ID", "KIND", "NAME", "ENVIRONMENT", "HINT", "LAST USED"
+        "ID",
+        "KIND",
+        "NAME",
+        "ENVIRONMENT",
+        "HINT",
+        "LAST USED"
     )?;
     let now = now_ms();
     for (token, name) in tokens.into_iter().zip(names) {

@@ -57,8 +57,7 @@ fn identify<T: 'static>(
     let token = token(request);
     let request = request.clone();
     Box::pin(async move {
-        let token = token
-            .ok_or_else(|| refuse(&app, &request, "this needs a token: Authorization: Bearer <token>"))?;
+        let token = token.ok_or_else(|| refuse(&app, &request, "this needs a token: Authorization: Bearer <token>"))?;
         let identity = app.auth.identify(&*app.store, &token, clock::now_ms()).await?;
         check(identity.ok_or_else(|| refuse(&app, &request, "the token is unknown, revoked or expired"))?)
     })

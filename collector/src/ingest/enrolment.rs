@@ -60,11 +60,7 @@ pub(crate) enum EnrolError {
 /// # Errors
 ///
 /// [`EnrolError::Undecided`] when the host has to ask again, [`EnrolError::Store`] when the database failed.
-pub(crate) async fn enroll(
-    store: &dyn Store,
-    fleet: &Fleet,
-    enrolment: NewEnrolment,
-) -> Result<Enrolled, EnrolError> {
+pub(crate) async fn enroll(store: &dyn Store, fleet: &Fleet, enrolment: NewEnrolment) -> Result<Enrolled, EnrolError> {
     let asked_at = Instant::now();
     let mut waiting = None;
     loop {

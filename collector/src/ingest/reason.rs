@@ -29,11 +29,6 @@ impl PublishedReason {
         PublishedReason { text: text.to_owned(), left: BURST, refilled_at: 0 }
     }
 
-    /// The reason that subscribers know.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
     /// A change of state was published, with its reason. This is never held back.
     pub(crate) fn publish(&mut self, text: &str) {
         text.clone_into(&mut self.text);
@@ -88,7 +83,7 @@ mod tests {
         assert!(!reason.try_publish("f", 2_000));
         assert!(!reason.try_publish("f", 60_000));
         assert!(reason.try_publish("f", 61_001));
-        assert_eq!(reason.text(), "f");
+        assert_eq!(reason.text, "f");
     }
 
     #[test]

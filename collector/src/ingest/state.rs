@@ -17,9 +17,9 @@ use foldhash::HashMap;
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
+use super::reason::PublishedReason;
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
-use super::reason::PublishedReason;
 use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
 
 /// Everything the committer knows.

@@ -1,12 +1,12 @@
 //! A database that is suddenly empty.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::process::Process;
 use systole_tests::harness::{DatabaseKind, NodeClient, TestCollector, TestPostgres, eventually};
+use tokio::process::Command;
 
 on_each_database! {
     empty_database_is_refused_unless_it_is_accepted,
@@ -38,8 +38,10 @@ async fn empty_database_is_refused_unless_it_is_accepted(database: DatabaseKind)
         Some([_, second]) => collector.move_to_postgres(second),
     }
     // Twice: the first try has made the tables.
-    for arguments in [vec!["serve", "--listen", "127.0.0.1:0"], vec!["token", "create", "--kind", "viewer"]].repeat(2) {
-        let refused = collector.try_cli(&arguments).await;
+    let serve = ["serve", "--listen", "127.0.0.1:0"].as_slice();
+    let create = ["token", "create", "--kind", "viewer"].as_slice();
+    for arguments in [serve, create, serve, create] {
+        let refused = collector.try_cli(arguments).await;
         let error = String::from_utf8(refused.stderr).unwrap();
         assert!(!refused.status.success(), "{arguments:?}: {error}");
         assert!(error.contains("--init"), "the remedy: {error}");

@@ -30,7 +30,9 @@ async fn tokens_have_names_and_nodes_and_commands_take_a_prefix(database: Databa
     assert_eq!((&of_node["nodeId"], &of_node["nodeName"]), (&node.id.to_string().into(), &"web-1".into()));
     let table = collector.cli(&["token", "list", "--all"]).await;
     assert!(table.contains("grafana") && table.contains("web-1"), "{table}");
-    assert!(!collector.try_cli(&["token", "create", "--kind", "viewer", "--name", "two\nlines"]).await.status.success());
+    assert!(
+        !collector.try_cli(&["token", "create", "--kind", "viewer", "--name", "two\nlines"]).await.status.success()
+    );
 
     let is_revoked = async |id: &str| {
         let all = tokens(&collector).await;

@@ -22,8 +22,7 @@ pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPos
 pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSnapshot, StoreError> {
     connection.transaction(|connection| {
         let position = feed_position(connection)?;
-        let columns =
-                (nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason);
+        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason);
         let rows: Vec<NodeIdentity> = nodes::table.select(columns).order(nodes::id).load(connection)?;
         let mut by_key: HashMap<i64, StoredNode> =
             rows.into_iter().map(|row| Ok((row.0, stored_node(row)?))).collect::<Result<_, StoreError>>()?;
@@ -50,8 +49,7 @@ pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSna
 
 pub(super) fn load_node(connection: &mut SqliteConnection, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
     connection.transaction(|connection| {
-        let columns =
-                (nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason);
+        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason);
         let row: Option<NodeIdentity> = nodes::table.find(node.0).select(columns).first(connection).optional()?;
         let Some(row) = row else { return Ok(None) };
         let mut by_key = HashMap::from([(node.0, stored_node(row)?)]);
