@@ -16,11 +16,10 @@ use crate::http;
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::state::IngestState;
-use crate::store::disk;
 use crate::store::marker::{self, MarkerError};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Access, Store, StoreError, disk, private};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::liveness::Liveness;
@@ -31,8 +30,8 @@ use crate::tasks::table_sizes::TableSizes;
 use crate::tasks::token_refresh::TokenRefresh;
 use crate::telemetry::Telemetry;
 use crate::telemetry::logging::chain;
-use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
+use crate::timeseries::{self, TimeSeries};
 
 /// Everything that a request may need.
 pub(crate) struct App {
@@ -81,18 +80,26 @@ pub(crate) enum CreateError {
     Marker(#[from] MarkerError),
 }
 
-/// Opens the store that the configuration names.
+/// Opens the store that the configuration names, for what needs no minutes.
 pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_database(database, access).await?.0)
+}
+
+/// Opens the store that the configuration names, with its time series.
+pub(crate) async fn open_database(
+    database: &Database,
+    access: Access,
+) -> Result<(Arc<dyn Store>, Arc<TimeSeries>), StoreError> {
     match database {
         Database::Sqlite(path) => {
             if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-                create_private_dir(dir)
+                private::create_dir(dir)
                     .map_err(|source| StoreError::Open { url: path.display().to_string(), source: source.into() })?;
             }
             let opened = SqliteStore::open(path, access).map_err(|error| told_of_full_disk(path, error))?;
-            Ok(Arc::new(opened))
+            Ok(timeseries::over(opened))
         }
-        Database::Postgres(url) => Ok(Arc::new(PostgresStore::open(url, access).await?)),
+        Database::Postgres(url) => Ok(timeseries::over(PostgresStore::open(url, access).await?)),
     }
 }
 
@@ -106,18 +113,9 @@ fn told_of_full_disk(path: &std::path::Path, error: StoreError) -> StoreError {
     }
 }
 
-/// Makes a directory that only its owner can read: it holds hashes of tokens and log lines.
-pub(crate) fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
-
 /// Loads what the database holds and starts everything that runs beside the requests.
 pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), CreateError> {
-    let store = open_store(&config.database, Access::Exclusive).await?;
+    let (store, timeseries) = open_database(&config.database, Access::Exclusive).await?;
     if !config.accepts_empty_database {
         marker::check(&config.data_dir, &config.database.to_string(), &*store).await?;
     }
@@ -130,7 +128,6 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     // A failure is reported by the task, which tries again at once.
     let _ = guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store).await?);
-    let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
     let snapshot = timeseries.load().await?;
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
@@ -154,7 +151,6 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();
     let parts = CommitterParts {
-        store: Arc::clone(&store),
         timeseries: Arc::clone(&timeseries),
         fleet: Arc::clone(&fleet),
         recent_samples: Arc::clone(&recent_samples),

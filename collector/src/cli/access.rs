@@ -14,7 +14,7 @@ use crate::auth;
 use crate::clock::{now_ms, to_rfc3339};
 use crate::config::{Config, parse_duration};
 use crate::model::NodeKey;
-use crate::store::{DEFAULT_ENVIRONMENT, NewToken, NodeQuery, Store, StoredEnvironment, StoredToken, TokenLabel};
+use crate::store::{DEFAULT_ENVIRONMENT, NewToken, Store, StoredEnvironment, StoredToken, TokenLabel};
 
 #[derive(Subcommand)]
 pub(super) enum TokenCommand {
@@ -282,8 +282,7 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
 
 /// Id and name of every node.
 async fn nodes_by_key(store: &dyn Store) -> anyhow::Result<HashMap<NodeKey, (String, String)>> {
-    let all = NodeQuery { environments: None, id: None, status: None, after: None, limit: i64::MAX };
-    Ok(store.list_nodes(all).await?.into_iter().map(|node| (node.key, (node.id, node.name))).collect())
+    Ok(store.node_names().await?.into_iter().map(|node| (node.key, (node.id.to_string(), node.name))).collect())
 }
 
 /// Runs `environment …`.

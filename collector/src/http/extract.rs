@@ -41,9 +41,9 @@ fn token(request: &HttpRequest) -> Option<Token> {
 }
 
 /// A 401, with a line in the log.
-pub(crate) fn refuse(app: &App, request: &HttpRequest, detail: &str) -> ApiError {
+pub(crate) fn refuse(app: &App, request: &HttpRequest, refusal: ApiError) -> ApiError {
     app.auth.refused_log.note(request.peer_addr().map(|peer| peer.ip()), request.path());
-    ApiError::unauthorized(detail)
+    refusal
 }
 
 type Extracted<T> = LocalBoxFuture<'static, Result<T, ApiError>>;
@@ -57,9 +57,11 @@ fn identify<T: 'static>(
     let token = token(request);
     let request = request.clone();
     Box::pin(async move {
-        let token = token.ok_or_else(|| refuse(&app, &request, "this needs a token: Authorization: Bearer <token>"))?;
+        let token = token.ok_or_else(|| {
+            refuse(&app, &request, ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))
+        })?;
         let identity = app.auth.identify(&*app.store, &token, clock::now_ms()).await?;
-        check(identity.ok_or_else(|| refuse(&app, &request, "the token is unknown, revoked or expired"))?)
+        check(identity.ok_or_else(|| refuse(&app, &request, ApiError::unknown_token()))?)
     })
 }
 

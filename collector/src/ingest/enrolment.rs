@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::fleet::Fleet;
 use crate::model::EnvironmentKey;
-use crate::store::{EnrolAs, EnrolledNode, MachineNode, NewEnrolment, Store, StoreError};
+use crate::store::{EnrolAs, EnrolledNode, NewEnrolment, NodeName, Store, StoreError};
 
 /// How long a request waits for the answer. Agents give a request 30 s.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
 pub(crate) struct Enrolled {
     pub node: EnrolledNode,
     /// The living node that has the same machine id: this one is a new node for that reason.
-    pub twin_of: Option<MachineNode>,
+    pub twin_of: Option<NodeName>,
 }
 
 /// Why a host is no node yet.
@@ -93,9 +93,9 @@ pub(crate) async fn enroll(store: &dyn Store, fleet: &Fleet, enrolment: NewEnrol
 
 enum Choice {
     New,
-    Known(MachineNode),
+    Known(NodeName),
     /// The node that is alive, and the one that has the machine id.
-    TwinOf(MachineNode, crate::model::NodeKey),
+    TwinOf(NodeName, crate::model::NodeKey),
     Wait,
 }
 
@@ -127,7 +127,7 @@ async fn nodes_of_machine(
     store: &dyn Store,
     environment: EnvironmentKey,
     machine_id: Option<String>,
-) -> Result<Vec<MachineNode>, StoreError> {
+) -> Result<Vec<NodeName>, StoreError> {
     match machine_id {
         Some(machine_id) => store.nodes_of_machine(environment, machine_id).await,
         None => Ok(Vec::new()),

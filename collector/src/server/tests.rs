@@ -12,7 +12,7 @@ async fn run_with_panic_in(task: &'static str) {
     let data_dir = dir.path().display().to_string();
     let flags = BTreeMap::from([("data_dir", data_dir), ("listen", "127.0.0.1:0".to_owned())]);
     let config = Config::read(&Sources { flags, ..Sources::default() }).unwrap();
-    let error = run(config, CancellationToken::new(), |_| ()).await.unwrap_err();
+    let error = run(config, CancellationToken::new(), Arc::default(), |_| ()).await.unwrap_err();
     assert_eq!(error.downcast_ref::<TaskPanicked>().map(|panicked| panicked.0), Some(task), "{error:#}");
 }
 

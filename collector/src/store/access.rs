@@ -117,9 +117,9 @@ pub(crate) enum EnrolAs {
     TwinOf(NodeKey),
 }
 
-/// A node that a machine id stands for.
+/// A node and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MachineNode {
+pub(crate) struct NodeName {
     pub key: NodeKey,
     pub id: NodeId,
     pub name: String,

@@ -183,10 +183,10 @@ pub(super) fn stored_environment(
 }
 
 /// Key, id and name of a node.
-pub(super) type MachineNodeColumns = (i64, String, String);
+pub(super) type NodeNameColumns = (i64, String, String);
 
-pub(super) fn machine_node((key, uuid, name): MachineNodeColumns) -> Result<MachineNode, StoreError> {
-    Ok(MachineNode { key: NodeKey(key), id: parse_id(&uuid)?, name })
+pub(super) fn node_name((key, uuid, name): NodeNameColumns) -> Result<NodeName, StoreError> {
+    Ok(NodeName { key: NodeKey(key), id: parse_id(&uuid)?, name })
 }
 
 /// Machine id and original of a new node: a twin has no machine id of its own.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use systole_shared::TokenKind;
 
-use super::{NodeQuery, Store, StoreError};
+use super::{Store, StoreError};
 
 const FILE: &str = "database-epoch";
 
@@ -80,6 +80,5 @@ async fn is_empty(store: &dyn Store) -> Result<bool, StoreError> {
     if !store.list_tokens(kinds).await?.is_empty() {
         return Ok(false);
     }
-    let any = NodeQuery { environments: None, id: None, status: None, after: None, limit: 1 };
-    Ok(store.list_nodes(any).await?.is_empty())
+    Ok(store.node_names().await?.is_empty())
 }

@@ -53,6 +53,8 @@ pub(crate) enum TaskError {
     Store(#[from] StoreError),
     #[error("the disk could not be measured")]
     Disk(#[source] std::io::Error),
+    #[error("the certificate could not be read again; the one before stays in use")]
+    Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the committer has ended")]
     Committer,
 }

@@ -9,16 +9,18 @@ use crate::http::dto::{LogLine, Page};
 use crate::http::error::ApiError;
 use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::QueryOfOne;
-use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, LogFilter, OfPipeline, OnNode, read};
+use crate::http::params::{
+    Between, EventPagination, InEnvironment, InFormat, InOrder, LogFilter, OfPipeline, OnNode, read,
+};
 use crate::http::render::ListRequest;
 use crate::store::LogQuery;
 
-/// Log lines, oldest first
+/// Log lines, oldest first or newest first
 #[utoipa::path(
     get,
     path = "/api/v1/logs",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, LogFilter, Between, EventPagination, InFormat),
+    params(InEnvironment, OnNode, OfPipeline, LogFilter, Between, InOrder, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<LogLine>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_logs(
@@ -26,8 +28,8 @@ pub(crate) async fn list_logs(
     reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, node, pipeline, filter, between, pagination, format) =
-        read::<(InEnvironment, OnNode, OfPipeline, LogFilter, Between, EventPagination, InFormat)>(&request)?;
+    let (environment, node, pipeline, filter, between, order, pagination, format) =
+        read::<(InEnvironment, OnNode, OfPipeline, LogFilter, Between, InOrder, EventPagination, InFormat)>(&request)?;
     let list = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
     let limit = pagination.limit();
@@ -40,7 +42,8 @@ pub(crate) async fn list_logs(
         text: filter.q,
         from,
         to,
-        after: pagination.after()?.unwrap_or(0),
+        order: order.order.into(),
+        after: pagination.after()?,
         limit: limit + 1,
     };
     let mut lines = app.store.list_logs(query).await?;

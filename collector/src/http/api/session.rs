@@ -16,6 +16,7 @@ use crate::clock;
 use crate::http::error::ApiError;
 use crate::http::extract::{ReadAccess, SESSION_COOKIE, read_json, refuse};
 use crate::http::openapi::problems::{Owned, Post};
+use crate::http::same_site::FromThisSite;
 use crate::store::{NewToken, TokenLabel};
 
 /// How long a session lasts.
@@ -41,6 +42,7 @@ struct CreateSession {
 )]
 pub(crate) async fn create_session(
     app: Data<App>,
+    _: FromThisSite,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
@@ -50,7 +52,7 @@ pub(crate) async fn create_session(
         .auth
         .identify(&*app.store, &token, now)
         .await?
-        .ok_or_else(|| refuse(&app, &request, "the token is unknown, revoked or expired"))?;
+        .ok_or_else(|| refuse(&app, &request, ApiError::unknown_token()))?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
         return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));
     }

@@ -14,7 +14,7 @@ use crate::http::dto::Page;
 use crate::http::error::ApiError;
 use crate::http::extract::ReadAccess;
 use crate::http::openapi::problems::QueryOfOne;
-use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, OfPipeline, OnNode, read};
+use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, InOrder, OfPipeline, OnNode, read};
 use crate::http::render::{ListRequest, Row};
 use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
 
@@ -48,12 +48,12 @@ impl Row for NumberedChange {
         &["seq", "type", "timestamp", "nodeId", "pipelineId", "pipelineName", "fromStatus", "toStatus", "reason"];
 }
 
-/// When nodes and pipelines changed their state, oldest first
+/// When nodes and pipelines changed their state, oldest first or newest first
 #[utoipa::path(
     get,
     path = "/api/v1/status-changes",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, Between, EventPagination, InFormat),
+    params(InEnvironment, OnNode, OfPipeline, Between, InOrder, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<NumberedChange>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_status_changes(
@@ -61,8 +61,8 @@ pub(crate) async fn list_status_changes(
     reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, node, pipeline, between, pagination, format) =
-        read::<(InEnvironment, OnNode, OfPipeline, Between, EventPagination, InFormat)>(&request)?;
+    let (environment, node, pipeline, between, order, pagination, format) =
+        read::<(InEnvironment, OnNode, OfPipeline, Between, InOrder, EventPagination, InFormat)>(&request)?;
     let list = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
     let limit = pagination.limit();
@@ -73,7 +73,8 @@ pub(crate) async fn list_status_changes(
         pipelines: pipeline.keys(&app, scope).await?,
         from,
         to,
-        after: pagination.after()?.unwrap_or(0),
+        order: order.order.into(),
+        after: pagination.after()?,
         limit: limit + 1,
     };
     let mut changes = app.store.list_status_changes(query).await?;

@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::number::Number;
 use super::time::Moment;
+use crate::store::ListOrder;
 
 /// Which environment.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -41,6 +42,34 @@ pub(crate) struct Between {
     /// End, exclusive.
     #[param(inline)]
     pub to: Option<Moment>,
+}
+
+/// In which order.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct InOrder {
+    /// `asc`: oldest first. `desc`: newest first; `next` then leads to older items.
+    #[param(inline)]
+    #[serde(default)]
+    pub order: OrderName,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(default = "asc")]
+pub(crate) enum OrderName {
+    #[default]
+    Asc,
+    Desc,
+}
+
+impl From<OrderName> for ListOrder {
+    fn from(name: OrderName) -> Self {
+        match name {
+            OrderName::Asc => ListOrder::OldestFirst,
+            OrderName::Desc => ListOrder::NewestFirst,
+        }
+    }
 }
 
 /// On which node.

@@ -50,6 +50,7 @@ parameter_set!(A B C D);
 parameter_set!(A B C D E);
 parameter_set!(A B C D E F);
 parameter_set!(A B C D E F G);
+parameter_set!(A B C D E F G H);
 
 /// Reads the parameters of a request.
 ///

@@ -11,20 +11,11 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use systole_shared::{EnvironmentId, NodeId, NodeStatus, TokenId, TokenKind, UnixMillis};
 use uuid::Uuid;
 
+use super::read::feed_position;
 use super::rows::{Column, Template, storable};
 use crate::store::convert::*;
 use crate::store::schema::*;
 use crate::store::*;
-
-pub(super) async fn feed_position(connection: &mut AsyncPgConnection) -> Result<FeedPosition, StoreError> {
-    let (epoch, head, log, event): (String, i64, i64, i64) = meta::table
-        .find(1)
-        .select((meta::epoch, meta::head_seq, meta::oldest_log, meta::oldest_event))
-        .first(connection)
-        .await?;
-    let oldest = Oldest { log: unsigned(log), event: unsigned(event) };
-    Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest })
-}
 
 pub(super) async fn load_ingest(connection: &mut AsyncPgConnection) -> Result<IngestSnapshot, StoreError> {
     connection
@@ -305,6 +296,12 @@ async fn insert_or_update_node(
     Ok((key, parse_id(&uuid)?))
 }
 
+pub(super) async fn node_names(connection: &mut AsyncPgConnection) -> Result<Vec<NodeName>, StoreError> {
+    let rows: Vec<NodeNameColumns> =
+        nodes::table.select((nodes::id, nodes::uuid, nodes::name)).load(connection).await?;
+    rows.into_iter().map(node_name).collect()
+}
+
 async fn insert_node(
     connection: &mut AsyncPgConnection,
     enrolment: &NewEnrolment,
@@ -358,18 +355,18 @@ pub(super) async fn nodes_of_machine(
     connection: &mut AsyncPgConnection,
     environment: EnvironmentKey,
     machine_id: &str,
-) -> Result<Vec<MachineNode>, StoreError> {
+) -> Result<Vec<NodeName>, StoreError> {
     let machine_id = storable(machine_id);
     let own = nodes::table.filter(nodes::environment.eq(environment.0).and(nodes::machine_id.eq(machine_id)));
     let first: Option<i64> = own.select(nodes::id).first(connection).await.optional()?;
     let Some(first) = first else { return Ok(Vec::new()) };
-    let rows: Vec<MachineNodeColumns> = nodes::table
+    let rows: Vec<NodeNameColumns> = nodes::table
         .filter(nodes::id.eq(first).or(nodes::twin_of.eq(first).assume_not_null()))
         .order(nodes::id)
         .select((nodes::id, nodes::uuid, nodes::name))
         .load(connection)
         .await?;
-    rows.into_iter().map(machine_node).collect()
+    rows.into_iter().map(node_name).collect()
 }
 
 /// Lets a node's earlier tokens end at `until`, unless they end before.

@@ -6,17 +6,14 @@ use diesel::prelude::*;
 use systole_shared::{EnvironmentId, NodeId, NodeStatus, TokenId, TokenKind, UnixMillis};
 use uuid::Uuid;
 
+use super::backend::ready;
+use super::read;
 use crate::store::convert::*;
 use crate::store::schema::*;
 use crate::store::*;
 
 pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPosition, StoreError> {
-    let (epoch, head, log, event): (String, i64, i64, i64) = meta::table
-        .find(1)
-        .select((meta::epoch, meta::head_seq, meta::oldest_log, meta::oldest_event))
-        .first(connection)?;
-    let oldest = Oldest { log: unsigned(log), event: unsigned(event) };
-    Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest })
+    ready(read::feed_position(connection))
 }
 
 pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSnapshot, StoreError> {
@@ -220,16 +217,21 @@ pub(super) fn nodes_of_machine(
     connection: &mut SqliteConnection,
     environment: EnvironmentKey,
     machine_id: &str,
-) -> Result<Vec<MachineNode>, StoreError> {
+) -> Result<Vec<NodeName>, StoreError> {
     let own = nodes::table.filter(nodes::environment.eq(environment.0).and(nodes::machine_id.eq(machine_id)));
     let first: Option<i64> = own.select(nodes::id).first(connection).optional()?;
     let Some(first) = first else { return Ok(Vec::new()) };
-    let rows: Vec<MachineNodeColumns> = nodes::table
+    let rows: Vec<NodeNameColumns> = nodes::table
         .filter(nodes::id.eq(first).or(nodes::twin_of.eq(first).assume_not_null()))
         .order(nodes::id)
         .select((nodes::id, nodes::uuid, nodes::name))
         .load(connection)?;
-    rows.into_iter().map(machine_node).collect()
+    rows.into_iter().map(node_name).collect()
+}
+
+pub(super) fn node_names(connection: &mut SqliteConnection) -> Result<Vec<NodeName>, StoreError> {
+    let rows: Vec<NodeNameColumns> = nodes::table.select((nodes::id, nodes::uuid, nodes::name)).load(connection)?;
+    rows.into_iter().map(node_name).collect()
 }
 
 fn insert_node(

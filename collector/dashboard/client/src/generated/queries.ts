@@ -19,7 +19,7 @@ export interface Queries {
     parameters: Record<string, never>;
     answer: Page<Environment>;
   };
-  /** Log lines, oldest first */
+  /** Log lines, oldest first or newest first */
   list_logs: {
     path: "/api/v1/logs";
     parameters: {
@@ -37,6 +37,8 @@ export interface Queries {
       from?: number | string | undefined;
       /** End, exclusive. */
       to?: number | string | undefined;
+      /** `asc`: oldest first. `desc`: newest first; `next` then leads to older items. */
+      order?: "asc" | "desc" | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
@@ -170,7 +172,7 @@ export interface Queries {
     };
     answer: Page<RateSample>;
   };
-  /** When nodes and pipelines changed their state, oldest first */
+  /** When nodes and pipelines changed their state, oldest first or newest first */
   list_status_changes: {
     path: "/api/v1/status-changes";
     parameters: {
@@ -184,6 +186,8 @@ export interface Queries {
       from?: number | string | undefined;
       /** End, exclusive. */
       to?: number | string | undefined;
+      /** `asc`: oldest first. `desc`: newest first; `next` then leads to older items. */
+      order?: "asc" | "desc" | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
