@@ -9,7 +9,7 @@ use serde_json::json;
 use systole_shared::limits::MAX_SHORT_TEXT_BYTES;
 use systole_shared::{TokenId, TokenKind};
 
-use super::open_shared;
+use super::{open_shared, open_shared_to_create};
 use crate::auth;
 use crate::clock::{now_ms, to_rfc3339};
 use crate::config::{Config, parse_duration};
@@ -82,7 +82,10 @@ pub(super) enum EnvironmentCommand {
 
 /// Runs `token …`.
 pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow::Result<()> {
-    let store = open_shared(config).await?;
+    let store = match &command {
+        TokenCommand::Create(_) => open_shared_to_create(config).await?,
+        TokenCommand::List { .. } | TokenCommand::Revoke { .. } => open_shared(config).await?,
+    };
     match command {
         TokenCommand::Create(args) => create_token(&*store, args).await?,
         TokenCommand::List { all, json } => list_tokens(&*store, kinds_to_list(all), json).await?,
@@ -287,7 +290,10 @@ async fn nodes_by_key(store: &dyn Store) -> anyhow::Result<HashMap<NodeKey, (Str
 
 /// Runs `environment …`.
 pub(super) async fn run_environment(command: EnvironmentCommand, config: &Config) -> anyhow::Result<()> {
-    let store = open_shared(config).await?;
+    let store = match &command {
+        EnvironmentCommand::Create { .. } => open_shared_to_create(config).await?,
+        EnvironmentCommand::List { .. } => open_shared(config).await?,
+    };
     match command {
         EnvironmentCommand::Create { name } => {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

@@ -30,6 +30,7 @@ use clap_complete::Shell;
 use crate::app::open_store;
 use crate::config::{Config, Mistakes, Sources};
 use crate::server;
+use crate::store::marker;
 use crate::store::{Access, Store, private};
 use crate::telemetry::logging;
 use crate::telemetry::logging::chain;
@@ -240,12 +241,17 @@ fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("one {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// The same for a command that would make an empty database look used.
+async fn open_shared_to_create(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let store = open_shared(config).await?;
+    marker::check(&config.data_dir, &config.database.to_string(), &*store).await?;
+    Ok(store)
+}
+
 /// The store, beside a collector that may be running on it.
 async fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     if let Some(fault) = no_database::explain(config) {
         bail!(fault);
     }
-    let store = open_store(&config.database, Access::Shared).await?;
-    crate::store::marker::check(&config.data_dir, &config.database.to_string(), &*store).await?;
-    Ok(store)
+    Ok(open_store(&config.database, Access::Shared).await?)
 }
