@@ -7,12 +7,13 @@
 //! The epoch tells them apart: it is made with a database. A database that holds nodes or tokens is accepted
 //! whatever its epoch, because a restore changes it.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use systole_shared::TokenKind;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, private};
 
 const FILE: &str = "database-epoch";
 
@@ -69,8 +70,9 @@ pub(crate) async fn write(data_dir: &Path, store: &dyn Store) -> Result<(), Mark
         return Ok(());
     }
     let unfinished = marker.with_extension("tmp");
-    let written = std::fs::create_dir_all(data_dir)
-        .and_then(|()| std::fs::write(&unfinished, text))
+    let written = private::create_dir(data_dir)
+        .and_then(|()| private::open(OpenOptions::new().write(true).truncate(true), &unfinished))
+        .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| std::fs::rename(&unfinished, &marker));
     written.map_err(|source| MarkerError::File { marker, source })
 }
