@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
+use systole_shared::NodeStatus;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::long_work::LongWork;
 use crate::ingest::state::IngestState;
+use crate::store::marker::{self, MarkerError};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Access, Store, StoreError, disk, private};
@@ -28,6 +30,7 @@ use crate::tasks::rollup::Rollup;
 use crate::tasks::table_sizes::TableSizes;
 use crate::tasks::token_refresh::TokenRefresh;
 use crate::telemetry::Telemetry;
+use crate::telemetry::logging::chain;
 use crate::timeseries::recent::RecentSamples;
 use crate::timeseries::{self, TimeSeries};
 
@@ -76,6 +79,15 @@ pub(crate) struct Background {
     pub feed: CancellationToken,
 }
 
+/// Why the collector cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Marker(#[from] MarkerError),
+}
+
 /// Opens the store that the configuration names, for what needs no minutes.
 pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Arc<dyn Store>, StoreError> {
     Ok(open_database(database, access).await?.0)
@@ -110,8 +122,15 @@ fn told_of_full_disk(path: &std::path::Path, error: StoreError) -> StoreError {
 }
 
 /// Loads what the database holds and starts everything that runs beside the requests.
-pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), StoreError> {
+pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), CreateError> {
     let (store, timeseries) = open_database(&config.database, Access::Exclusive).await?;
+    if !config.accepts_empty_database {
+        marker::check(&config.data_dir, &config.database.to_string(), &*store).await?;
+    }
+    // A data directory without a byte left does not keep a collector on another disk from its work.
+    if let Err(error) = marker::write(&config.data_dir, &*store).await {
+        tracing::warn!(error = %chain(&error), "an empty database cannot be recognized at the next start");
+    }
     let telemetry = Arc::new(Telemetry::new());
     let mut guard = disk_guard(&config, &store, &telemetry);
     // A failure is reported by the task, which tries again at once.
@@ -131,7 +150,11 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     };
     let feed = Arc::new(Feed::new(&snapshot.position, feed_parts));
     let state = IngestState::load(snapshot, config.limits);
-    let known = state.nodes.values().map(|node| (node.key, node.status));
+    let known = state.nodes.values().map(|node| {
+        // The watchdog marks these again, and their pipelines with them.
+        let status = if node.has_stale_pipelines() { NodeStatus::Unknown } else { node.status };
+        (node.key, status)
+    });
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();

@@ -46,6 +46,9 @@ pub struct EnrollResponse {
     pub environment_name: String,
     /// The version of the protocol in use: 1 ([`PROTOCOL`]).
     pub protocol: u32,
+    /// What the operator of the host should know: why it is not the node that its machine id stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ pub struct ComponentSample {
     pub sample: RateSample,
 }
 
-/// A node or a pipeline changed its state.
+/// A node or a pipeline changed its state, or has a new reason for the same state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
@@ -134,7 +134,7 @@ pub struct StatusChange {
     pub pipeline_name: Option<String>,
     /// The state before; `UNKNOWN` before the first report.
     pub from_status: String,
-    /// The state now.
+    /// The state now; the same as before when only the reason is new.
     pub to_status: String,
     /// Why; empty when the report does not state it.
     pub reason: String,

@@ -89,6 +89,8 @@ pub enum NodeStatus {
     Degraded,
     /// No report for three intervals.
     Unreachable,
+    /// The agent stopped in order, as its last report said.
+    Offline,
     /// Enrolled, without a report yet.
     Unknown,
     /// A state that this version does not know, from a later collector. Only read, never sent.
@@ -99,8 +101,8 @@ pub enum NodeStatus {
 
 impl NodeStatus {
     /// Every state that this version sends.
-    pub const ALL: [NodeStatus; 4] =
-        [NodeStatus::Healthy, NodeStatus::Degraded, NodeStatus::Unreachable, NodeStatus::Unknown];
+    pub const ALL: [NodeStatus; 5] =
+        [NodeStatus::Healthy, NodeStatus::Degraded, NodeStatus::Unreachable, NodeStatus::Offline, NodeStatus::Unknown];
 
     /// The state as the wire and the database write it.
     pub fn as_str(self) -> &'static str {
@@ -108,9 +110,15 @@ impl NodeStatus {
             NodeStatus::Healthy => "HEALTHY",
             NodeStatus::Degraded => "DEGRADED",
             NodeStatus::Unreachable => "UNREACHABLE",
+            NodeStatus::Offline => "OFFLINE",
             NodeStatus::Unknown => "UNKNOWN",
             NodeStatus::Unrecognized => "UNRECOGNIZED",
         }
+    }
+
+    /// Whether the node is known not to report: its pipelines are UNKNOWN.
+    pub fn is_silent(self) -> bool {
+        matches!(self, NodeStatus::Unreachable | NodeStatus::Offline)
     }
 
     /// Reads a state that this version sends; anything else is none.

@@ -43,6 +43,9 @@ impl Uplink {
             let error = match self.client.enroll(&request).await {
                 Ok(node) => {
                     tracing::info!(node = %node.node_id, environment = %node.environment_name, "enrolled");
+                    if let Some(notice) = &node.notice {
+                        tracing::warn!(node = %node.node_id, "{}", cut(notice, MAX_SHORT_TEXT_BYTES));
+                    }
                     if let Err(error) = node_token::write(data_dir, &node.node_token) {
                         tracing::error!(%error, data_dir = %data_dir.display(), "cannot save the node token: the agent must enrol again at its next start; make data_dir writable");
                     }

@@ -9,13 +9,16 @@
 //! soon as it is printed. When the database cannot be reached the answer is 503. Known tokens are read
 //! again every 500 ms when the version of the tables has changed.
 
-use std::collections::HashMap;
+mod refused_log;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rand::TryRng;
 use systole_shared::{Token, TokenHash, TokenId, TokenKind, UnixMillis};
 use tokio::sync::watch;
 
+use self::refused_log::RefusedLog;
 use crate::model::{EnvironmentKey, NodeKey};
 use crate::store::{AccessSnapshot, Store, StoreError, StoredEnvironment, StoredToken};
 
@@ -110,6 +113,8 @@ pub(crate) struct Authenticator {
     known: RwLock<Known>,
     changed: watch::Sender<u64>,
     used: Mutex<HashMap<TokenId, UnixMillis>>,
+    /// Requests with a wrong token.
+    pub refused_log: RefusedLog,
     /// One reading at a time: an earlier one must not replace a later one, and a flood of unknown
     /// tokens must not cost more than one thread.
     reading: tokio::sync::Mutex<()>,
@@ -122,6 +127,7 @@ impl Authenticator {
             known: RwLock::default(),
             changed: watch::Sender::new(0),
             used: Mutex::default(),
+            refused_log: RefusedLog::default(),
             reading: tokio::sync::Mutex::default(),
         };
         auth.refresh(store).await?;
@@ -145,10 +151,29 @@ impl Authenticator {
             known.version
         };
         if let Some(snapshot) = store.load_access(version).await? {
+            if version.is_some() {
+                self.log_changes(&snapshot);
+            }
             self.write().replace(snapshot);
             self.changed.send_modify(|changes| *changes += 1);
         }
         Ok(())
+    }
+
+    /// Logs which tokens of people were made and revoked since the last reading. Sessions and nodes come and go by
+    /// themselves.
+    fn log_changes(&self, snapshot: &AccessSnapshot) {
+        let is_of_person =
+            |token: &&StoredToken| matches!(token.kind, TokenKind::Enroll | TokenKind::Viewer | TokenKind::Admin);
+        let name = |token: &StoredToken| token.label.name.clone().unwrap_or_default();
+        let known = self.read();
+        for token in snapshot.tokens.iter().filter(is_of_person).filter(|token| !known.by_id.contains_key(&token.id)) {
+            tracing::info!(token = %token.id, kind = %token.kind, name = name(token), "token made");
+        }
+        let still: HashSet<TokenId> = snapshot.tokens.iter().map(|token| token.id).collect();
+        for token in known.by_hash.values().filter(is_of_person).filter(|token| !still.contains(&token.id)) {
+            tracing::info!(token = %token.id, kind = %token.kind, name = name(token), "token revoked");
+        }
     }
 
     /// Makes a token valid at once that this process has just written.
@@ -242,6 +267,7 @@ mod tests {
             kind: TokenKind::Viewer,
             environment: None,
             parent: None,
+            label: crate::store::TokenLabel::default(),
             hash: Token::new(secret).hash(),
             hint: String::new(),
             created_at: 0,

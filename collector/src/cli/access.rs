@@ -1,23 +1,26 @@
 //! `token` and `environment`.
 
+use std::collections::HashMap;
 use std::io::{Write, stdout};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use systole_shared::limits::MAX_SHORT_TEXT_BYTES;
 use systole_shared::{TokenId, TokenKind};
 
-use super::open_shared;
+use super::{open_shared, open_shared_to_create};
 use crate::auth;
 use crate::clock::{now_ms, to_rfc3339};
 use crate::config::{Config, parse_duration};
-use crate::store::{DEFAULT_ENVIRONMENT, NewToken, Store, StoredEnvironment};
+use crate::model::NodeKey;
+use crate::store::{DEFAULT_ENVIRONMENT, NewToken, Store, StoredEnvironment, StoredToken, TokenLabel};
 
 #[derive(Subcommand)]
 pub(super) enum TokenCommand {
     /// Make a token and print it: this is the only time that it is shown
     Create(CreateToken),
-    /// List tokens, without their secrets
+    /// List tokens, without their secrets, and the nodes that they belong to
     List {
         /// Also those of nodes and of browsers' sessions
         #[arg(long)]
@@ -28,8 +31,8 @@ pub(super) enum TokenCommand {
     },
     /// Make a token invalid, with every session made from it; a running collector obeys within 2 s
     Revoke {
-        /// The token's id, as `token list` shows it
-        id: TokenId,
+        /// The token's id, as `token list` shows it, or the first characters of it
+        id: String,
     },
 }
 
@@ -44,7 +47,13 @@ pub(super) struct CreateToken {
     /// When it ends, like 24h or 7d; without it never
     #[arg(long, value_name = "DURATION")]
     expires: Option<String>,
-    /// Print JSON: id, token, kind, environment, expiresAt
+    /// What the token is called, at most 64 characters
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
+    /// What it is for, at most 1024 bytes
+    #[arg(long, value_name = "TEXT", value_parser = parse_note)]
+    note: Option<String>,
+    /// Print JSON: id, token, kind, environment, name, note, expiresAt
     #[arg(long)]
     json: bool,
 }
@@ -73,11 +82,15 @@ pub(super) enum EnvironmentCommand {
 
 /// Runs `token …`.
 pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow::Result<()> {
-    let store = open_shared(config).await?;
+    let store = match &command {
+        TokenCommand::Create(_) => open_shared_to_create(config).await?,
+        TokenCommand::List { .. } | TokenCommand::Revoke { .. } => open_shared(config).await?,
+    };
     match command {
         TokenCommand::Create(args) => create_token(&*store, args).await?,
         TokenCommand::List { all, json } => list_tokens(&*store, kinds_to_list(all), json).await?,
         TokenCommand::Revoke { id } => {
+            let id = find_token(&*store, &id).await?;
             if !store.revoke_token(id, now_ms()).await? {
                 bail!("there is no token {id}");
             }
@@ -86,6 +99,51 @@ pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow:
     }
     store.close().await;
     Ok(())
+}
+
+/// Names stand in a column of a table.
+fn parse_name(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("is empty".to_owned()),
+        name if name.chars().count() > 64 => Err("is longer than 64 characters".to_owned()),
+        name if name.contains(char::is_control) => Err("has a control character".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn parse_note(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("is empty".to_owned()),
+        note if note.len() > MAX_SHORT_TEXT_BYTES => Err(format!("is longer than {MAX_SHORT_TEXT_BYTES} bytes")),
+        note if note.contains(char::is_control) => Err("has a control character".to_owned()),
+        note => Ok(note.to_owned()),
+    }
+}
+
+/// Ids that a message about an ambiguous prefix lists.
+const LISTED_IDS: usize = 5;
+
+/// The token whose id begins like this.
+async fn find_token(store: &dyn Store, prefix: &str) -> anyhow::Result<TokenId> {
+    let prefix = prefix.trim().to_ascii_lowercase();
+    if prefix.is_empty() {
+        bail!("the id of the token is empty");
+    }
+    let tokens = store.list_tokens(kinds_to_list(true)).await?;
+    let matching: Vec<_> = tokens.iter().filter(|token| token.id.to_string().starts_with(&prefix)).collect();
+    match matching.as_slice() {
+        [] => bail!("there is no token whose id begins with {prefix}; `token list --all` lists all tokens"),
+        [token] => Ok(token.id),
+        several => {
+            let shown = several.iter().take(LISTED_IDS).map(|token| {
+                let name = token.label.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+                format!("\n  {} {}{name}", token.id, token.kind)
+            });
+            let more = several.len().saturating_sub(LISTED_IDS);
+            let rest = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+            bail!("{} tokens have ids that begin with {prefix}:{}{rest}", several.len(), shown.collect::<String>());
+        }
+    }
 }
 
 async fn environments(store: &dyn Store) -> anyhow::Result<Vec<StoredEnvironment>> {
@@ -133,6 +191,7 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
             kind,
             environment: environment.as_ref().map(|environment| environment.key),
             parent: None,
+            label: TokenLabel { name: args.name.clone(), note: args.note.clone() },
             hash: secret.hash(),
             hint: secret.hint(),
             created_at: now,
@@ -145,6 +204,8 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
             "token": secret.reveal(),
             "kind": kind,
             "environment": environment.map(|environment| environment.name),
+            "name": args.name,
+            "note": args.note,
             "expiresAt": expires_at,
         });
         writeln!(stdout(), "{token}")?;
@@ -164,6 +225,9 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
     let environments = environments(store).await?;
     let name_of = |key| environments.iter().find(|known| Some(known.key) == key).map(|known| known.name.clone());
     let tokens = store.list_tokens(kinds).await?;
+    let nodes =
+        if tokens.iter().any(|token| token.node.is_some()) { nodes_by_key(store).await? } else { HashMap::new() };
+    let node_of = |token: &StoredToken| token.node.and_then(|key| nodes.get(&key));
     if as_json {
         let items: Vec<_> = tokens
             .iter()
@@ -172,6 +236,10 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
                     "id": token.id,
                     "kind": token.kind,
                     "environment": name_of(token.environment),
+                    "name": token.label.name,
+                    "note": token.label.note,
+                    "nodeId": node_of(token).map(|(id, _)| id),
+                    "nodeName": node_of(token).map(|(_, name)| name),
                     "hint": token.hint,
                     "createdAt": token.created_at,
                     "expiresAt": token.expires_at,
@@ -183,9 +251,24 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
         writeln!(stdout(), "{}", json!({ "items": items }))?;
         return Ok(());
     }
-    writeln!(stdout(), "{:36}  {:7}  {:16}  {:8}  {:20}  STATE", "ID", "KIND", "ENVIRONMENT", "HINT", "LAST USED")?;
+    let name_or_node = |token: &StoredToken| match (&token.label.name, node_of(token)) {
+        (Some(name), _) | (None, Some((_, name))) => name.clone(),
+        (None, None) => "-".to_owned(),
+    };
+    let names: Vec<_> = tokens.iter().map(name_or_node).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(4, 64);
+    writeln!(
+        stdout(),
+        "{:36}  {:7}  {:width$}  {:16}  {:8}  {:20}  STATE",
+        "ID",
+        "KIND",
+        "NAME",
+        "ENVIRONMENT",
+        "HINT",
+        "LAST USED"
+    )?;
     let now = now_ms();
-    for token in tokens {
+    for (token, name) in tokens.into_iter().zip(names) {
         let state = match (token.revoked_at, token.expires_at) {
             (Some(at), _) => format!("revoked {}", to_rfc3339(at)),
             (None, Some(at)) if at <= now => format!("expired {}", to_rfc3339(at)),
@@ -195,14 +278,22 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
         let environment = name_of(token.environment).unwrap_or_else(|| "(all)".to_owned());
         let used = token.last_used_at.map_or_else(|| "never".to_owned(), to_rfc3339);
         let (id, kind, hint) = (token.id, token.kind.as_str(), token.hint);
-        writeln!(stdout(), "{id}  {kind:7}  {environment:16}  {hint:8}  {used:20}  {state}")?;
+        writeln!(stdout(), "{id}  {kind:7}  {name:width$}  {environment:16}  {hint:8}  {used:20}  {state}")?;
     }
     Ok(())
 }
 
+/// Id and name of every node.
+async fn nodes_by_key(store: &dyn Store) -> anyhow::Result<HashMap<NodeKey, (String, String)>> {
+    Ok(store.node_names().await?.into_iter().map(|node| (node.key, (node.id.to_string(), node.name))).collect())
+}
+
 /// Runs `environment …`.
 pub(super) async fn run_environment(command: EnvironmentCommand, config: &Config) -> anyhow::Result<()> {
-    let store = open_shared(config).await?;
+    let store = match &command {
+        EnvironmentCommand::Create { .. } => open_shared_to_create(config).await?,
+        EnvironmentCommand::List { .. } => open_shared(config).await?,
+    };
     match command {
         EnvironmentCommand::Create { name } => {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

@@ -126,6 +126,7 @@ async fn new_token(config: &Config, kind: TokenKind) -> anyhow::Result<String> {
         kind,
         environment: default.filter(|_| kind == TokenKind::Enroll).map(|environment| environment.key),
         parent: None,
+        label: crate::store::TokenLabel::default(),
         hash: secret.hash(),
         hint: secret.hint(),
         created_at: now_ms(),

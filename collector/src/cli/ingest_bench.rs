@@ -194,6 +194,7 @@ fn read_and_apply(
         let begin = Instant::now();
         let received_at = clock::now_ms();
         let context = Context {
+            address: None,
             boot: decoded.boot,
             sent_at: decoded.sent_at,
             received_at,

@@ -30,6 +30,7 @@ use clap_complete::Shell;
 use crate::app::open_store;
 use crate::config::{Config, Mistakes, Sources};
 use crate::server;
+use crate::store::marker;
 use crate::store::{Access, Store, private};
 use crate::telemetry::logging;
 use crate::telemetry::logging::chain;
@@ -78,7 +79,13 @@ struct Settings {
 #[derive(Subcommand)]
 enum Command {
     /// Run the collector
-    Serve(ServeArgs),
+    Serve {
+        #[command(flatten)]
+        settings: ServeArgs,
+        /// Begin with an empty database although this data directory belongs to another one
+        #[arg(long)]
+        init: bool,
+    },
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(access::TokenCommand),
@@ -167,11 +174,13 @@ pub(crate) fn main() -> ExitCode {
     }
     let none = None;
     let flags = match &cli.command {
-        Command::Serve(args) | Command::CheckConfig(args) => args.flags(),
+        Command::Serve { settings: args, .. } | Command::CheckConfig(args) => args.flags(),
         _ => [("listen", &none), ("interval", &none), ("log_level", &none), ("log_format", &none)],
     };
     let config = match cli.settings.read(flags) {
-        Ok(config) => config,
+        Ok(config) => {
+            Config { accepts_empty_database: matches!(cli.command, Command::Serve { init: true, .. }), ..config }
+        }
         Err(mistakes) => return refuse(&mistakes),
     };
     if let Command::CheckConfig(_) = cli.command {
@@ -185,7 +194,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let result = match cli.command {
-        Command::Serve(_) => {
+        Command::Serve { .. } => {
             logging::init(config.log);
             runtime.block_on(server::serve(config))
         }
@@ -230,6 +239,13 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("one {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// The same for a command that would make an empty database look used.
+async fn open_shared_to_create(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let store = open_shared(config).await?;
+    marker::check(&config.data_dir, &config.database.to_string(), &*store).await?;
+    Ok(store)
 }
 
 /// The store, beside a collector that may be running on it.

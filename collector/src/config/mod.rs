@@ -29,13 +29,15 @@ use self::values::{
 pub(crate) struct Config {
     /// `listen`: address and port. Default 127.0.0.1:8080; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `serve --init`, no setting: an empty database is taken even where another one was used.
+    pub accepts_empty_database: bool,
     /// `data_dir`: made if it is missing. Default ./systole-data.
     pub data_dir: PathBuf,
     /// `database_url`: default `sqlite://<data_dir>/collector.db`.
     pub database: Database,
     /// `interval`: how often agents report, 100ms to 5m. Default 5s.
     pub interval: Duration,
-    /// `startup_grace`: how long after the start silence of nodes does not count. Default 60s.
+    /// `startup_grace`: how long after the start silence of nodes does not count. Default 20s.
     pub startup_grace: Duration,
     /// `ring_budget`: memory of the sample rings in bytes, from 1 MiB. Default 512 MiB.
     pub ring_budget_bytes: usize,
@@ -145,6 +147,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Agents need at most two intervals to come back to a collector that was away: 10 s of the default interval. As much
+/// again is for thousands that come at once.
+const STARTUP_GRACE: Duration = Duration::from_secs(20);
+
 impl Config {
     /// Reads every setting and tells every mistake.
     pub(crate) fn read(sources: &Sources) -> Result<Self, Mistakes> {
@@ -160,7 +166,7 @@ impl Config {
         let interval = lookup.get("interval", Duration::from_secs(5), |text| {
             parse_duration_in(text, Duration::from_millis(100), Duration::from_secs(300))
         });
-        let startup_grace = lookup.get("startup_grace", Duration::from_secs(60), |text| {
+        let startup_grace = lookup.get("startup_grace", STARTUP_GRACE, |text| {
             parse_duration_in(text, Duration::ZERO, Duration::from_secs(3_600))
         });
         let ring_budget_bytes = lookup.get("ring_budget", 512 << 20, parse_ring_budget);
@@ -214,6 +220,7 @@ impl Config {
             database,
             interval,
             startup_grace,
+            accepts_empty_database: false,
             ring_budget_bytes,
             limits,
             retention,

@@ -79,6 +79,7 @@ async fn resume((store, timeseries): (Arc<dyn Store>, Arc<TimeSeries>)) -> Strin
         kind: TokenKind::Viewer,
         environment: None,
         parent: None,
+        label: crate::store::TokenLabel::default(),
         hash,
         hint: String::new(),
         created_at: OLD,

@@ -45,6 +45,12 @@ fn token(request: &HttpRequest) -> Option<Token> {
     request.cookie(SESSION_COOKIE).map(|cookie| Token::new(cookie.value()))
 }
 
+/// A 401, with a line in the log.
+pub(crate) fn refuse(app: &App, request: &HttpRequest, refusal: ApiError) -> ApiError {
+    app.auth.refused_log.note(request.peer_addr().map(|peer| peer.ip()), request.path());
+    refusal
+}
+
 type Extracted<T> = LocalBoxFuture<'static, Result<T, ApiError>>;
 
 /// Identifies the sender and lets `check` decide whether that is enough.
@@ -54,10 +60,13 @@ fn identify<T: 'static>(
 ) -> Extracted<T> {
     let app = request.app_data::<Data<App>>().expect("every route is configured with the app").clone();
     let token = token(request);
+    let request = request.clone();
     Box::pin(async move {
-        let token = token.ok_or_else(|| ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))?;
+        let token = token.ok_or_else(|| {
+            refuse(&app, &request, ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))
+        })?;
         let identity = app.auth.identify(&*app.store, &token, clock::now_ms()).await?;
-        check(identity.ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?)
+        check(identity.ok_or_else(|| refuse(&app, &request, ApiError::unknown_token()))?)
     })
 }
 

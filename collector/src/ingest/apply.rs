@@ -8,12 +8,17 @@
 //! - A duplicate identity is reported when a boot returns after another one had reported, twice within a
 //!   minute. Once can be a late request of an agent that has ended. The state ends a minute after the last return.
 //! - A merged report that covers an applied one is refused: it cannot be split again.
+//! - A node that is UNREACHABLE or OFFLINE has UNKNOWN pipelines: nobody sees their processes. They become
+//!   what the node's next report says.
+//! - A report that says why the agent stops makes the node OFFLINE. Not one that comes late: by then another
+//!   agent may run.
 //! - Counters are accepted up to 2^63-1, and rows saturate there.
 //! - A report without `sample` counts as a gap only with `scrapeError`: a pipeline without metrics has
 //!   no gaps.
 //! - After a restore the next report of an agent is ahead of the expected number. It is applied, and the
 //!   numbers in between are a gap of the node.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use systole_shared::events::{
@@ -24,8 +29,9 @@ use systole_shared::{
     BootId, HostMetrics, NodeStatus, PipelineId, PipelineStatus, RefusalCode, Refused, SeqRange, UnixMillis,
 };
 
-use super::changes::{Changes, signed};
+use super::changes::{Changes, PresenceChange, signed};
 use super::limits::describe;
+use super::reason::PublishedReason;
 use super::samples::{NodeSeries, add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
 use super::state::{Dimensions, NodeState, PipelineState};
 use crate::model::report::{NodeReport, Refusals, ReportedLine, ReportedPipeline};
@@ -50,6 +56,8 @@ pub(crate) struct Context {
     pub sent_at: UnixMillis,
     /// Ours when it came.
     pub received_at: UnixMillis,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
     /// Taken for the interval of a report that has none.
     pub interval_ms: i64,
     /// Reports that ended before are refused.
@@ -91,7 +99,7 @@ pub(crate) fn apply(
     let missing = progress
         .filter(|applied| report.covers_from > applied + 1)
         .map(|applied| SeqRange { from: applied + 1, to: report.covers_from - 1 });
-    move_progress(node, report.seq, missing, context, changes);
+    let is_latest_boot = move_progress(node, report.seq, missing, context, changes);
 
     let correction = context.correction();
     let start = report.start.saturating_add(correction);
@@ -110,9 +118,9 @@ pub(crate) fn apply(
         minute: end.div_euclid(60_000),
         correction,
         latest_line: end.max(context.received_at),
+        received_at: context.received_at,
         is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
         seq: report.seq,
-        now: context.received_at,
     };
     let bucket = changes.bucket(at.minute, node.key);
     if let Some(host) = report.host.as_ref() {
@@ -127,7 +135,14 @@ pub(crate) fn apply(
     if report.complete {
         retire_absent(node, dimensions, &at, changes);
     }
-    set_status(node, end, context, changes);
+    match report.stopping {
+        // An older one was overtaken: an agent that says this late has another one after it.
+        Some(reason) if is_latest_boot && at.is_news => {
+            changes.heartbeat(node.key).last_seen_at = Some(context.received_at);
+            silence(node, dimensions, &Silence::offline(&reason, end), changes);
+        }
+        _ => set_status(node, end, context, changes),
+    }
     if at.is_news {
         add_fleet_status(node, end, changes);
     }
@@ -135,13 +150,70 @@ pub(crate) fn apply(
 }
 
 /// The node did not report for three intervals.
-pub(crate) fn mark_unreachable(node: &mut NodeState, reason: &str, now: UnixMillis, changes: &mut Changes) {
+pub(crate) fn mark_unreachable(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    reason: &str,
+    now: UnixMillis,
+    changes: &mut Changes,
+) {
     // The watchdog looks every second, and a batch may have waited longer than that.
-    if node.status == NodeStatus::Unreachable {
+    if node.status.is_silent() && !node.has_stale_pipelines() {
         return;
     }
-    change_node_status(node, NodeStatus::Unreachable, reason, now, changes);
+    let silent = if node.status == NodeStatus::Offline {
+        Silence::offline(reason, now)
+    } else {
+        Silence { status: NodeStatus::Unreachable, reason, pipelines: "node unreachable", at: now }
+    };
+    silence(node, dimensions, &silent, changes);
     add_fleet_status(node, now, changes);
+}
+
+/// Why nothing more is known of a node.
+struct Silence<'a> {
+    status: NodeStatus,
+    reason: &'a str,
+    /// The reason of its pipelines' state.
+    pipelines: &'static str,
+    at: UnixMillis,
+}
+
+impl<'a> Silence<'a> {
+    fn offline(reason: &'a str, at: UnixMillis) -> Self {
+        Silence { status: NodeStatus::Offline, reason, pipelines: "node offline", at }
+    }
+}
+
+/// Nothing more is known of the node and its pipelines. What they reported last (version, process id) stays
+/// in their rows.
+fn silence(node: &mut NodeState, dimensions: &mut Dimensions, silence: &Silence<'_>, changes: &mut Changes) {
+    change_node_status(node, silence.status, silence.reason, silence.at, changes);
+    let identity = (node.key, node.id, node.environment);
+    for (id, pipeline) in &mut node.pipelines {
+        let is_known = pipeline.status != PipelineStatus::Unknown || pipeline.row.status_text.is_some();
+        if !pipeline.is_present() || (!is_known && pipeline.row.reason == silence.pipelines) {
+            continue;
+        }
+        let event = Event::StatusChange(StatusChange {
+            node_id: identity.1,
+            pipeline_id: Some(id.clone()),
+            pipeline_name: dimensions.pipeline(identity.2, id).map(|known| known.name.clone()),
+            from_status: pipeline.status.as_str().to_owned(),
+            to_status: PipelineStatus::Unknown.as_str().to_owned(),
+            reason: silence.pipelines.to_owned(),
+            timestamp: silence.at,
+        });
+        let key = PipelineKey(pipeline.row.pipeline);
+        changes.add_event(silence.at, identity, Some((key, id)), EventType::StatusChange, &event);
+        pipeline.status = PipelineStatus::Unknown;
+        pipeline.reason.publish(silence.pipelines);
+        pipeline.row.status = PipelineStatus::Unknown.as_str().to_owned();
+        pipeline.row.status_text = None;
+        pipeline.row.reason = silence.pipelines.to_owned();
+        pipeline.row.since = silence.at;
+        changes.set_status(pipeline.row.clone());
+    }
 }
 
 /// Where and when a report counts.
@@ -154,12 +226,12 @@ pub(super) struct ReportWindow {
     pub correction: i64,
     /// No line was read later: one from the future would never expire, and hold up all behind it.
     pub latest_line: UnixMillis,
+    /// When it came, by the collector's clock.
+    pub received_at: UnixMillis,
     /// Whether it is shown as it comes; a back-fill is not.
     pub is_news: bool,
     /// Its number.
     pub seq: u64,
-    /// When it came, by the collector's clock.
-    pub now: UnixMillis,
 }
 
 impl ReportWindow {
@@ -192,7 +264,14 @@ fn validate(
     }
 }
 
-fn move_progress(node: &mut NodeState, seq: u64, missing: Option<SeqRange>, context: &Context, changes: &mut Changes) {
+/// Returns whether the boot is the one that reported last.
+fn move_progress(
+    node: &mut NodeState,
+    seq: u64,
+    missing: Option<SeqRange>,
+    context: &Context,
+    changes: &mut Changes,
+) -> bool {
     if let Some(missing) = missing {
         changes.add_gap(NodeGapRow {
             node: node.key.0,
@@ -203,7 +282,8 @@ fn move_progress(node: &mut NodeState, seq: u64, missing: Option<SeqRange>, cont
         });
     }
     let is_latest = node.boots.last().is_none_or(|(boot, _)| *boot == context.boot);
-    if !is_latest && node.progress(context.boot).is_some() {
+    let is_return = !is_latest && node.progress(context.boot).is_some();
+    if is_return {
         node.boot_returns.push(context.received_at);
     }
     node.boot_returns.retain(|at| context.received_at.saturating_sub(*at) <= DUPLICATE_WINDOW_MS);
@@ -211,6 +291,7 @@ fn move_progress(node: &mut NodeState, seq: u64, missing: Option<SeqRange>, cont
         changes.forget_boot(node.key, forgotten);
     }
     changes.advance(node.key, context.boot, seq, context.received_at);
+    !is_return
 }
 
 fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Context, changes: &mut Changes) {
@@ -223,11 +304,18 @@ fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Context, chan
     if let Some(host) = &report.host {
         heartbeat.host = serde_json::to_string(host).ok();
     }
+    if context.address.is_some() && node.address != context.address {
+        changes.node(node.key).last_address = context.address.map(|address| address.to_string());
+        node.address = context.address;
+    }
     if let Some(agent) = &report.agent
         && node.agent.as_ref() != Some(agent)
     {
         let change = changes.node(node.key);
         change.name = agent.name.clone();
+        if let Some(name) = &agent.name {
+            node.name.clone_from(name);
+        }
         change.agent_version = agent.version.clone();
         change.vector_version = agent.vector_version.clone();
         change.deployment_mode = agent.deployment_mode.clone();
@@ -301,7 +389,7 @@ fn apply_pipeline(
     let series: Vec<_> = facts
         .components
         .iter()
-        .map(|component| component_series(&mut known, pipeline, component, at.now, dimensions, changes))
+        .map(|component| component_series(&mut known, pipeline, component, at.received_at, dimensions, changes))
         .collect();
     let bucket = changes.bucket(at.minute, node.key);
     for (component, series) in facts.components.iter().zip(series) {
@@ -337,7 +425,7 @@ fn register(
     changes: &mut Changes,
 ) -> Result<(), RefusalCode> {
     let is_new = !node.pipelines.contains_key(&facts.id);
-    if is_new && !node.has_room(&dimensions.limits, at.now) {
+    if is_new && !node.has_room(&dimensions.limits, at.received_at) {
         dimensions.over_limit.node_pipelines += 1;
         return Err(RefusalCode::NodePipelineLimit);
     }
@@ -350,11 +438,11 @@ fn register(
             known.key
         }
         None => {
-            if !dimensions.has_room(node.environment, at.now) {
+            if !dimensions.has_room(node.environment, at.received_at) {
                 dimensions.over_limit.environment_pipelines += 1;
                 return Err(RefusalCode::EnvironmentPipelineLimit);
             }
-            dimensions.count_new_pipeline(node.environment, at.now);
+            dimensions.count_new_pipeline(node.environment, at.received_at);
             let name = facts.name.clone().unwrap_or_else(|| facts.id.to_string());
             let id = dimensions.add_pipeline(node.environment, &facts.id, &name);
             changes.pipelines.push(PipelineRow {
@@ -367,7 +455,7 @@ fn register(
         }
     };
     if is_new {
-        node.new_pipelines.add(at.now);
+        node.new_pipelines.add(at.received_at);
         let series = dimensions.next_series();
         changes.series.push(SeriesRow {
             id: series.0,
@@ -392,8 +480,14 @@ fn register(
             present: 0,
             reported_at: at.end,
         };
-        let components = Default::default();
-        let state = PipelineState { series, status: PipelineStatus::Unknown, row, components, last_report: 0 };
+        let state = PipelineState {
+            series,
+            status: PipelineStatus::Unknown,
+            row,
+            reason: PublishedReason::new(""),
+            components: Default::default(),
+            last_report: 0,
+        };
         node.pipelines.insert(facts.id.clone(), state);
     }
     Ok(())
@@ -450,8 +544,9 @@ fn update_status(
 ) {
     let changed =
         pipeline.status != facts.status || pipeline.row.status_text != facts.status_text || !pipeline.is_present();
+    let has_new_reason = !changed && pipeline.reason.try_publish(&facts.reason, at.received_at);
     // Most reports change nothing here; then nothing is written.
-    if !changed && is_as_before(&pipeline.row, facts, at) {
+    if !changed && !has_new_reason && is_as_before(&pipeline.row, facts, at) {
         return;
     }
     let row = PipelineStatusRow {
@@ -470,7 +565,7 @@ fn update_status(
         present: 1,
         reported_at: at.end,
     };
-    if changed {
+    if changed || has_new_reason {
         let reason = match &facts.status_text {
             Some(text) => format!("reported as {text:?}. {}", facts.reason).trim_end().to_owned(),
             None => facts.reason.clone(),
@@ -487,6 +582,7 @@ fn update_status(
         let key = PipelineKey(pipeline.row.pipeline);
         changes.add_event(at.end, identity, Some((key, &facts.id)), EventType::StatusChange, &event);
         pipeline.status = facts.status;
+        pipeline.reason.publish(&facts.reason);
     }
     changes.set_status(row.clone());
     pipeline.row = row;
@@ -534,6 +630,7 @@ fn retire_absent(node: &mut NodeState, dimensions: &mut Dimensions, at: &ReportW
         }
         dimensions.places.give_back(identity.0, pipeline.take_places());
         pipeline.status = PipelineStatus::Stopped;
+        pipeline.reason.publish(reason);
         pipeline.row.status = PipelineStatus::Stopped.as_str().to_owned();
         pipeline.row.reason = reason.to_owned();
         pipeline.row.since = at.end;
@@ -559,18 +656,53 @@ fn set_status(node: &mut NodeState, at: UnixMillis, context: &Context, changes: 
     } else {
         let reason = match node.status {
             NodeStatus::Unknown | NodeStatus::Unrecognized => "first report",
-            NodeStatus::Unreachable => "reports again",
+            NodeStatus::Unreachable | NodeStatus::Offline => "reports again",
             NodeStatus::Healthy | NodeStatus::Degraded => "every pipeline is well",
         };
         (NodeStatus::Healthy, reason.to_owned())
     };
+    // HEALTHY has no reason that a person needs to know of.
+    if status == NodeStatus::Degraded && node.status == status {
+        change_node_reason(node, &reason, at, context, changes);
+    }
     change_node_status(node, status, &reason, at, changes);
+}
+
+/// A new reason of the same state.
+fn change_node_reason(node: &mut NodeState, reason: &str, at: UnixMillis, context: &Context, changes: &mut Changes) {
+    if node.reason.try_publish(reason, context.received_at) {
+        add_node_event(node, node.status, reason, at, changes);
+    }
+    if node.status_reason != reason {
+        changes.node(node.key).status_reason = Some(reason.to_owned());
+        reason.clone_into(&mut node.status_reason);
+    }
 }
 
 fn change_node_status(node: &mut NodeState, to: NodeStatus, reason: &str, at: UnixMillis, changes: &mut Changes) {
     if node.status == to {
         return;
     }
+    add_node_event(node, to, reason, at, changes);
+    if node.status.is_silent() || to.is_silent() {
+        changes.presences.push(PresenceChange {
+            node: node.id,
+            name: node.name.clone(),
+            from: node.status,
+            to,
+            reason: reason.to_owned(),
+        });
+    }
+    let change = changes.node(node.key);
+    change.status = Some(to.as_str().to_owned());
+    change.status_reason = Some(reason.to_owned());
+    change.status_since = Some(at);
+    node.status = to;
+    reason.clone_into(&mut node.status_reason);
+    node.reason.publish(reason);
+}
+
+fn add_node_event(node: &NodeState, to: NodeStatus, reason: &str, at: UnixMillis, changes: &mut Changes) {
     let event = Event::StatusChange(StatusChange {
         node_id: node.id,
         pipeline_id: None,
@@ -581,11 +713,6 @@ fn change_node_status(node: &mut NodeState, to: NodeStatus, reason: &str, at: Un
         timestamp: at,
     });
     changes.add_event(at, (node.key, node.id, node.environment), None, EventType::StatusChange, &event);
-    let change = changes.node(node.key);
-    change.status = Some(to.as_str().to_owned());
-    change.status_reason = Some(reason.to_owned());
-    change.status_since = Some(at);
-    node.status = to;
 }
 
 fn add_fleet_status(node: &NodeState, at: UnixMillis, changes: &mut Changes) {

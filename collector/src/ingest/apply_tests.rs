@@ -28,11 +28,15 @@ fn node() -> NodeState {
         key: NodeKey(1),
         id: NodeId(Uuid::from_u128(1)),
         environment: EnvironmentKey(1),
+        name: "n".to_owned(),
         status: NodeStatus::Unknown,
+        status_reason: "enrolled".to_owned(),
+        reason: PublishedReason::new("enrolled"),
         boots: Vec::new(),
         boot_returns: Vec::new(),
         pipelines: Default::default(),
         agent: None,
+        address: None,
         reports: 0,
         last_seen: 0,
         known_series: 0,
@@ -46,6 +50,7 @@ fn context(boot_number: u128, received_at: UnixMillis) -> Context {
         boot: boot(boot_number),
         sent_at: received_at,
         received_at,
+        address: None,
         interval_ms: 5_000,
         oldest: received_at - 7 * 86_400_000,
     }
@@ -78,6 +83,7 @@ fn report(seq: u64, end: UnixMillis, pipelines: Vec<ReportedPipeline>) -> NodeRe
         end,
         covers_from: seq,
         agent: None,
+        stopping: None,
         health: None,
         host: None,
         pipelines,
@@ -106,6 +112,11 @@ impl Bench {
     fn apply(&mut self, context: Context, report: NodeReport) -> Outcome {
         self.changes = Changes::new(self.changes.head_seq());
         apply(&mut self.node, &mut self.dimensions, report, &context, &mut self.changes, &mut self.refusals)
+    }
+
+    fn mark_unreachable(&mut self, now: UnixMillis) {
+        self.changes = Changes::new(self.changes.head_seq());
+        mark_unreachable(&mut self.node, &mut self.dimensions, "no report for 15 s", now, &mut self.changes);
     }
 
     fn batch(&mut self) -> CommitBatch {
@@ -350,11 +361,62 @@ fn a_node_follows_its_pipelines_and_says_which() {
 fn an_unreachable_node_is_healthy_again_with_its_next_report() {
     let mut bench = Bench::new();
     bench.apply(context(1, NOW), report(1, NOW, vec![]));
-    bench.changes = Changes::new(bench.changes.head_seq());
-    mark_unreachable(&mut bench.node, "no report for 15 s", NOW + 15_000, &mut bench.changes);
+    bench.mark_unreachable(NOW + 15_000);
     assert_eq!(bench.transitions(), ["node HEALTHY>UNREACHABLE"]);
     bench.apply(context(1, NOW + 20_000), report(2, NOW + 20_000, vec![]));
     assert_eq!(bench.transitions(), ["node UNREACHABLE>HEALTHY"]);
+}
+
+#[test]
+fn pipelines_of_a_silent_node_are_unknown_until_it_reports() {
+    let mut bench = Bench::new();
+    let running = || vec![pipeline("a", PipelineStatus::Running, Some(1))];
+    bench.apply(context(1, NOW), report(1, NOW, running()));
+    bench.mark_unreachable(NOW + 15_000);
+    assert_eq!(bench.transitions(), ["node HEALTHY>UNREACHABLE", "a RUNNING>UNKNOWN"]);
+    assert_eq!(bench.node.pipelines_running(), 0);
+    let row = bench.batch().statuses.remove(0);
+    assert_eq!((row.status.as_str(), row.reason.as_str(), row.since), ("UNKNOWN", "node unreachable", NOW + 15_000));
+    bench.apply(context(1, NOW + 20_000), report(2, NOW + 20_000, running()));
+    assert_eq!(bench.transitions(), ["a UNKNOWN>RUNNING", "node UNREACHABLE>HEALTHY"]);
+}
+
+#[test]
+fn node_is_offline_after_a_stop_in_order_only() {
+    let running = || vec![pipeline("a", PipelineStatus::Running, Some(1))];
+    let stopping = |seq, end| NodeReport { stopping: Some("agent stopped".to_owned()), ..report(seq, end, running()) };
+    let mut bench = Bench::new();
+    bench.apply(context(1, NOW), report(1, NOW, running()));
+    bench.apply(context(1, NOW + 5_000), stopping(2, NOW + 5_000));
+    assert_eq!(bench.transitions(), ["node HEALTHY>OFFLINE", "a RUNNING>UNKNOWN"]);
+    bench.mark_unreachable(NOW + 60_000);
+    assert_eq!(bench.transitions(), [""; 0], "the watchdog leaves it alone");
+    bench.apply(context(2, NOW + 90_000), report(1, NOW + 90_000, running()));
+    assert_eq!(bench.transitions(), ["a UNKNOWN>RUNNING", "node OFFLINE>HEALTHY"]);
+    bench.apply(context(1, NOW + 91_000), stopping(3, NOW + 91_000));
+    assert_eq!(bench.transitions(), [""; 0], "a late request of the agent before");
+    bench.apply(context(2, NOW + 400_000), stopping(2, NOW + 95_000));
+    assert_eq!(bench.transitions(), [""; 0], "a report of the past: another agent has sent it");
+}
+
+#[test]
+fn new_reason_of_the_same_state_is_an_event() {
+    let mut bench = Bench::new();
+    let degraded = |reason: &str| {
+        vec![ReportedPipeline { reason: reason.to_owned(), ..pipeline("a", PipelineStatus::Degraded, Some(1)) }]
+    };
+    bench.apply(context(1, NOW), report(1, NOW, degraded("refused: 1")));
+    bench.apply(context(1, NOW), report(2, NOW, degraded("refused: 2")));
+    assert_eq!(bench.transitions(), ["a DEGRADED>DEGRADED"]);
+    bench.apply(context(1, NOW), report(3, NOW, degraded("refused: 2")));
+    assert_eq!(bench.transitions(), [""; 0]);
+    let mut events = 0;
+    for seq in 4..40 {
+        bench.apply(context(1, NOW), report(seq, NOW, degraded(&format!("refused: {seq}"))));
+        events += bench.transitions().len();
+    }
+    assert_eq!(events, 4, "the rest of the burst");
+    assert_eq!(bench.batch().statuses[0].reason, "refused: 39", "the row has the last one");
 }
 
 #[test]
@@ -432,11 +494,11 @@ fn a_refused_report_says_now_that_its_node_lives() {
 #[test]
 fn a_silent_node_is_marked_once() {
     let mut bench = Bench::new();
-    for _ in 0..2 {
-        mark_unreachable(&mut bench.node, "no report for 15 s", NOW, &mut bench.changes);
-    }
+    bench.mark_unreachable(NOW);
     let kinds: Vec<_> = bench.changes.events.iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [EventType::StatusChange, EventType::FleetStatus]);
+    bench.mark_unreachable(NOW);
+    assert_eq!(bench.changes.events.len(), 0);
 }
 
 #[test]

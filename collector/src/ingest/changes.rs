@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use systole_shared::events::{Event, EventType};
-use systole_shared::{BootId, NodeId, PipelineId, UnixMillis};
+use systole_shared::{BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
 
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, PipelineKey, to_json};
 use crate::store::MinuteBucket;
@@ -15,6 +15,16 @@ use crate::store::{
     SeriesRow,
 };
 use crate::timeseries::WalRecord;
+
+/// A node that fell silent or is back.
+#[derive(Clone, Debug)]
+pub(crate) struct PresenceChange {
+    pub node: NodeId,
+    pub name: String,
+    pub from: NodeStatus,
+    pub to: NodeStatus,
+    pub reason: String,
+}
 
 /// The changes of a batch.
 #[derive(Debug, Default)]
@@ -33,6 +43,8 @@ pub(crate) struct Changes {
     event_rows: Vec<EventRow>,
     pub events: Vec<PendingEvent>,
     pub samples: Vec<PendingSample>,
+    /// Nodes that fell silent or are back, for the log.
+    pub presences: Vec<PresenceChange>,
     head_seq: u64,
 }
 

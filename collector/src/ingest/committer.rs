@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use systole_shared::{SeqRange, UnixMillis};
+use systole_shared::{NodeStatus, SeqRange, UnixMillis};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{self, Context, Outcome};
 use super::changes::Changes;
 use super::flush_schedule::FlushTimer;
+use super::presence_log;
 use super::state::{IngestState, NodeState};
 use super::upkeep;
 use crate::clock;
@@ -391,8 +392,8 @@ impl CommitterTask {
                 }
                 if let Some(node) = self.state.nodes.get_mut(&key) {
                     let reason = format!("no report for {} s", self.parts.fleet.silence().as_secs());
-                    apply::mark_unreachable(node, &reason, clock::now_ms(), changes);
-                    counts.silent.push(key);
+                    apply::mark_unreachable(node, &mut self.state.dimensions, &reason, clock::now_ms(), changes);
+                    counts.silent.push((key, node.status));
                 }
             }
         }
@@ -421,11 +422,17 @@ impl CommitterTask {
             boot: submission.boot,
             sent_at: submission.sent_at,
             received_at: submission.received_at,
+            address: submission.address,
             interval_ms: i64::try_from(self.parts.interval_ms).unwrap_or(i64::MAX),
             oldest: oldest(submission.received_at, self.parts.minutes_retention),
         };
         let mut first_missing = None;
-        for report in submission.reports {
+        let last = submission.reports.len().saturating_sub(1);
+        for (index, mut report) in submission.reports.into_iter().enumerate() {
+            if index < last {
+                // The node is OFFLINE after the last one; before it, states would change twice.
+                report.stopping = None;
+            }
             let events_in = report
                 .pipelines
                 .iter()
@@ -489,9 +496,10 @@ impl CommitterTask {
         for event in &changes.events {
             telemetry.events_published.get_or_create(&TypeLabel { r#type: event.kind.as_str() }).inc();
         }
-        for node in &counts.silent {
-            self.parts.fleet.set_status(*node, systole_shared::NodeStatus::Unreachable);
+        for (node, status) in &counts.silent {
+            self.parts.fleet.set_status(*node, *status);
         }
+        presence_log::write(&std::mem::take(&mut changes.presences));
         self.parts.recent_samples.push(std::mem::take(&mut changes.samples));
         self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
         Ok(())
@@ -557,7 +565,7 @@ struct Counts {
     missing: u64,
     items_refused: u64,
     events_in: u64,
-    silent: Vec<NodeKey>,
+    silent: Vec<(NodeKey, NodeStatus)>,
 }
 
 impl Work {

@@ -137,6 +137,7 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         end: now,
         covers_from: seq,
         agent: None,
+        stopping: None,
         health: None,
         host: None,
         pipelines: vec![pipeline],
@@ -147,6 +148,7 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         boot: BootId(Uuid::from_u128(1)),
         sent_at: now,
         received_at: now,
+        address: None,
         reports: vec![report],
         refusals: Refusals::default(),
     }

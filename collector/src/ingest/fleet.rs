@@ -1,8 +1,8 @@
 //! Which nodes are alive, as last committed; `tasks::liveness` notices when one falls silent.
 //!
 //! Silence is measured by the monotonic clock: a clock that jumps must not mark a fleet. A node
-//! that this process has not heard yet is given the grace period after the start, because agents
-//! back off up to a minute while the collector is away; so are all while nothing can be committed.
+//! that this process has no report of yet has the grace period after the start, because agents
+//! may need two intervals to come back to a collector that was away; so do all while nothing can be committed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,17 +16,27 @@ use crate::model::NodeKey;
 /// Intervals without a report until a node is UNREACHABLE.
 const SILENT_INTERVALS: u32 = 3;
 
+/// Intervals after its last report in which an agent may still run. It reports each interval, and after a
+/// failed request within two.
+const CLAIM_INTERVALS: u32 = 2;
+
 #[derive(Clone, Copy, Debug)]
 struct Presence {
     /// When silence from then on counts.
     alive_until: Instant,
     status: NodeStatus,
+    /// The last report to this process.
+    reported_at: Option<Instant>,
+    /// When an agent may have become this node: its last enrolment, or the start of this process unless the node
+    /// was silent before.
+    claimed_at: Option<Instant>,
 }
 
 /// The nodes as last committed.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     nodes: Mutex<HashMap<NodeKey, Presence>>,
+    interval: Duration,
     silence: Duration,
     /// How long agents may need to come back to a collector that was away.
     grace: Duration,
@@ -42,8 +52,14 @@ impl Fleet {
     ) -> Self {
         let silence = interval * SILENT_INTERVALS;
         let grace = grace.max(silence);
-        let nodes = known.map(|(key, status)| (key, Presence { alive_until: now + grace, status }));
-        Fleet { nodes: Mutex::new(nodes.collect()), silence, grace }
+        let presence = |status: NodeStatus| Presence {
+            alive_until: now + grace,
+            status,
+            reported_at: None,
+            claimed_at: (!status.is_silent()).then_some(now),
+        };
+        let nodes = known.map(|(key, status)| (key, presence(status)));
+        Fleet { nodes: Mutex::new(nodes.collect()), interval, silence, grace }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeKey, Presence>> {
@@ -52,13 +68,35 @@ impl Fleet {
 
     /// A report of the node was committed.
     pub(crate) fn record_report(&self, node: NodeKey, status: NodeStatus, now: Instant) {
-        self.lock().insert(node, Presence { alive_until: now + self.silence, status });
+        let mut nodes = self.lock();
+        let presence = nodes.entry(node).or_insert(Presence::new(now));
+        *presence = Presence { alive_until: now + self.silence, status, reported_at: Some(now), ..*presence };
     }
 
     /// The node was enrolled; it has as long as between two reports for its first one.
     pub(crate) fn enrolled(&self, node: NodeKey, now: Instant) {
-        let alive_until = now + self.silence;
-        self.lock().entry(node).or_insert(Presence { alive_until, status: NodeStatus::Unknown });
+        let presence = Presence { alive_until: now + self.silence, ..Presence::new(now) };
+        self.lock().entry(node).or_insert(presence).claimed_at = Some(now);
+    }
+
+    /// Reserves a node for an agent that enrols, unless another one may be it. An agent may be a node for
+    /// [`CLAIM_INTERVALS`] after its last report or its own enrolment. Of two that ask at once one gets it.
+    pub(crate) fn try_claim(&self, node: NodeKey, now: Instant) -> bool {
+        let mut nodes = self.lock();
+        let presence = nodes.entry(node).or_insert(Presence::new(now));
+        let last_sign = presence.reported_at.max(presence.claimed_at);
+        let is_quiet = last_sign.is_none_or(|at| now >= at + self.interval * CLAIM_INTERVALS);
+        // One that was marked has no agent, unless one has claimed it and has not reported yet.
+        let is_marked = presence.status.is_silent() && presence.claimed_at < presence.reported_at;
+        if is_quiet || is_marked {
+            presence.claimed_at = Some(now);
+        }
+        is_quiet || is_marked
+    }
+
+    /// Whether the node has reported since then.
+    pub(crate) fn has_reported_since(&self, node: NodeKey, since: Instant) -> bool {
+        self.lock().get(&node).and_then(|presence| presence.reported_at).is_some_and(|at| at > since)
     }
 
     /// The node was marked without a report.
@@ -95,12 +133,17 @@ impl Fleet {
     }
 
     /// How many nodes are in each state.
-    pub(crate) fn count_by_status(&self) -> [(NodeStatus, i64); 4] {
+    pub(crate) fn count_by_status(&self) -> [(NodeStatus, i64); NodeStatus::ALL.len()] {
         let nodes = self.lock();
         NodeStatus::ALL.map(|status| {
             let count = nodes.values().filter(|presence| presence.status == status).count();
             (status, i64::try_from(count).unwrap_or(i64::MAX))
         })
+    }
+
+    /// How often agents report.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// How long silence may last, for the reason of a status change.
@@ -110,8 +153,12 @@ impl Fleet {
 }
 
 impl Presence {
+    fn new(now: Instant) -> Self {
+        Presence { alive_until: now, status: NodeStatus::Unknown, reported_at: None, claimed_at: None }
+    }
+
     fn is_overdue(&self, now: Instant) -> bool {
-        self.status != NodeStatus::Unreachable && now >= self.alive_until
+        !self.status.is_silent() && now >= self.alive_until
     }
 }
 
@@ -133,6 +180,32 @@ mod tests {
         assert!(fleet.overdue(Instant::now()).is_empty(), "marked once, not every second");
         fleet.record_report(NodeKey(1), NodeStatus::Healthy, Instant::now());
         assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn node_is_claimed_once_and_only_when_no_agent_may_be_it() {
+        let known = [(NodeKey(1), NodeStatus::Healthy), (NodeKey(2), NodeStatus::Unreachable)];
+        let fleet = Fleet::new(known.into_iter(), INTERVAL, Duration::ZERO, Instant::now());
+        let claim = |key| fleet.try_claim(NodeKey(key), Instant::now());
+        assert!(!claim(1), "its agent may come back to this process");
+        assert!(claim(2), "it was silent before");
+        assert!(!claim(2), "the other one has it");
+        tokio::time::advance(INTERVAL * 2).await;
+        assert!(claim(1) && claim(2), "neither has reported");
+        fleet.record_report(NodeKey(1), NodeStatus::Healthy, Instant::now());
+        tokio::time::advance(INTERVAL).await;
+        assert!(!claim(1), "its agent is alive");
+        fleet.record_report(NodeKey(1), NodeStatus::Offline, Instant::now());
+        assert!(claim(1), "its agent has stopped in order");
+        assert!(!claim(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn offline_node_is_not_overdue() {
+        let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::ZERO, Instant::now());
+        fleet.record_report(NodeKey(1), NodeStatus::Offline, Instant::now());
+        tokio::time::advance(INTERVAL * 10).await;
+        assert!(fleet.overdue(Instant::now()).is_empty());
     }
 
     #[tokio::test(start_paused = true)]

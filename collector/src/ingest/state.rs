@@ -11,6 +11,8 @@
 //! others have recent samples and events; [`super::places`] says which have a history. After a start each
 //! component takes its place with its first report.
 
+use std::net::IpAddr;
+
 use foldhash::HashMap;
 
 use systole_shared::limits::REMEMBERED_BOOTS;
@@ -19,6 +21,7 @@ use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, Pipeli
 use super::limits::{HourlyCount, OverLimit};
 use super::places::ComponentPlaces;
 use crate::config::IngestLimits;
+use super::reason::PublishedReason;
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
@@ -60,7 +63,11 @@ pub(crate) struct NodeState {
     pub key: NodeKey,
     pub id: NodeId,
     pub environment: EnvironmentKey,
+    pub name: String,
     pub status: NodeStatus,
+    pub status_reason: String,
+    /// The reason of the state, as last published.
+    pub reason: PublishedReason,
     /// Lives of the agent and how far they are applied; the last one reported last.
     pub boots: Vec<(BootId, u64)>,
     /// When a boot came back after another one had reported: two machines in turn.
@@ -68,6 +75,8 @@ pub(crate) struct NodeState {
     pub pipelines: HashMap<PipelineId, PipelineState>,
     /// As last written; `None` before this collector's first report of the node.
     pub agent: Option<ReportedAgent>,
+    /// Where its last report came from; `None` before this collector's first one.
+    pub address: Option<IpAddr>,
     /// Reports that this collector has applied.
     pub reports: u64,
     /// When the last report came.
@@ -96,6 +105,8 @@ pub(crate) struct PipelineState {
     pub row: PipelineStatusRow,
     /// Components that have, or had, a history.
     pub components: HashMap<ComponentId, ComponentState>,
+    /// The reason of the state, as last published.
+    pub reason: PublishedReason,
     /// The last report of this collector's that had it, counted from 1 in [`NodeState::reports`].
     pub last_report: u64,
 }
@@ -207,19 +218,24 @@ impl NodeState {
             let key = PipelineKey(row.pipeline);
             if let (Some(id), Some(series)) = (dimensions.ids.get(&key), own.get(&key)) {
                 let components = components.remove(&key).unwrap_or_default();
-                pipelines
-                    .insert(id.clone(), PipelineState { series: *series, status, row, components, last_report: 0 });
+                let reason = PublishedReason::new(&row.reason);
+                let state = PipelineState { series: *series, status, row, reason, components, last_report: 0 };
+                pipelines.insert(id.clone(), state);
             }
         }
         NodeState {
             key: stored.key,
             id: stored.id,
             environment: stored.environment,
+            name: stored.name,
             status: stored.status,
+            reason: PublishedReason::new(&stored.status_reason),
+            status_reason: stored.status_reason,
             boots: stored.boots,
             boot_returns: Vec::new(),
             pipelines,
             agent: None,
+            address: None,
             reports: 0,
             last_seen: stored.last_seen,
             known_series,
@@ -245,6 +261,13 @@ impl NodeState {
         self.boots.retain(|(known, _)| *known != boot);
         self.boots.push((boot, seq));
         (self.boots.len() > REMEMBERED_BOOTS).then(|| self.boots.remove(0).0)
+    }
+
+    /// Whether the node is silent and its pipelines are not UNKNOWN yet: an earlier version left them as they
+    /// were.
+    pub(crate) fn has_stale_pipelines(&self) -> bool {
+        let is_stale = |pipeline: &PipelineState| pipeline.is_present() && pipeline.status != PipelineStatus::Unknown;
+        self.status.is_silent() && self.pipelines.values().any(is_stale)
     }
 
     /// Pipelines whose process lives.

@@ -3,6 +3,7 @@
 //! Items that were refused are not in it any more; they are listed beside it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use systole_shared::report::ComponentKind;
 use systole_shared::{
@@ -20,6 +21,8 @@ pub(crate) struct Submission {
     /// The agent's clock when it sent the request.
     pub sent_at: UnixMillis,
     pub received_at: UnixMillis,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
     pub reports: Vec<NodeReport>,
     pub refusals: Refusals,
 }
@@ -33,6 +36,8 @@ pub(crate) struct NodeReport {
     /// First report that this one stands for; its own seq unless it was merged.
     pub covers_from: u64,
     pub agent: Option<ReportedAgent>,
+    /// Why the agent ends, in its last reports.
+    pub stopping: Option<String>,
     pub health: Option<AgentHealth>,
     pub host: Option<HostMetrics>,
     pub pipelines: Vec<ReportedPipeline>,

@@ -55,6 +55,14 @@ pub(crate) struct StoredToken {
     pub expires_at: Option<UnixMillis>,
     pub revoked_at: Option<UnixMillis>,
     pub last_used_at: Option<UnixMillis>,
+    pub label: TokenLabel,
+}
+
+/// What people wrote on a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TokenLabel {
+    pub name: Option<String>,
+    pub note: Option<String>,
 }
 
 /// A token to be made.
@@ -64,6 +72,7 @@ pub(crate) struct NewToken {
     pub environment: Option<EnvironmentKey>,
     /// The token that a session is made from.
     pub parent: Option<TokenId>,
+    pub label: TokenLabel,
     pub hash: TokenHash,
     pub hint: String,
     pub created_at: UnixMillis,
@@ -95,6 +104,27 @@ pub(crate) struct NewEnrolment {
     pub old_tokens_until: UnixMillis,
 }
 
+/// Which node a host becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EnrolAs {
+    /// The node of its machine id, or a new one.
+    NodeOfMachine,
+    /// A new node; [`StoreError::Exists`](super::StoreError::Exists) when the machine id has one by now.
+    New,
+    /// This node.
+    Known(NodeKey),
+    /// A new node beside the one whose machine id it also has.
+    TwinOf(NodeKey),
+}
+
+/// A node and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeName {
+    pub key: NodeKey,
+    pub id: NodeId,
+    pub name: String,
+}
+
 /// A host that is a node now.
 #[derive(Clone, Debug)]
 pub(crate) struct EnrolledNode {
@@ -124,7 +154,9 @@ pub(crate) struct StoredNode {
     pub key: NodeKey,
     pub id: NodeId,
     pub environment: EnvironmentKey,
+    pub name: String,
     pub status: NodeStatus,
+    pub status_reason: String,
     /// Least recently seen first.
     pub boots: Vec<(BootId, u64)>,
     /// When the last report came; 0 when none did.

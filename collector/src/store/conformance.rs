@@ -44,6 +44,7 @@ fn token(kind: TokenKind, secret: &str, parent: Option<TokenId>) -> NewToken {
         kind,
         environment: None,
         parent,
+        label: TokenLabel::default(),
         hash: Token::new(secret).hash(),
         hint: String::new(),
         created_at: NOW,
@@ -239,6 +240,22 @@ async fn the_same_machine_is_the_same_node(store: Arc<dyn TimeSeriesStore>) {
     let unnamed = [("u1", None), ("u2", None)].map(|(secret, id)| enrolment(environment, id, secret));
     let [one, two] = unnamed;
     assert_ne!(store.enroll_node(one).await.unwrap().id, store.enroll_node(two).await.unwrap().id);
+}
+
+async fn twins_have_the_machine_id_of_their_original(store: Arc<dyn TimeSeriesStore>) {
+    let environment = default_environment(&*store).await;
+    let of_machine = async || store.nodes_of_machine(environment, "m".to_owned()).await.unwrap();
+    assert_eq!(of_machine().await, []);
+    let first = store.enroll_node_as(enrolment(environment, Some("m"), "1"), EnrolAs::New).await.unwrap();
+    let taken = store.enroll_node_as(enrolment(environment, Some("m"), "2"), EnrolAs::New).await;
+    assert!(matches!(taken, Err(StoreError::Exists(_))), "another host was quicker");
+    let twin = enrolment(environment, Some("m"), "3");
+    let twin = store.enroll_node_as(twin, EnrolAs::TwinOf(first.key)).await.unwrap();
+    assert_eq!(of_machine().await.iter().map(|node| node.key).collect::<Vec<_>>(), [first.key, twin.key]);
+    let again = NewEnrolment { name: "web-2".into(), ..enrolment(environment, Some("m"), "4") };
+    let again = store.enroll_node_as(again, EnrolAs::Known(twin.key)).await.unwrap();
+    assert_eq!((again.id, again.old_tokens.len()), (twin.id, 1));
+    assert_eq!(of_machine().await[1].name, "web-2");
 }
 
 async fn a_change_of_tokens_is_a_new_version(store: Arc<dyn TimeSeriesStore>) {
@@ -487,6 +504,7 @@ suite! {
     a_failed_batch_leaves_nothing,
     what_was_committed_is_loaded_again,
     the_same_machine_is_the_same_node,
+    twins_have_the_machine_id_of_their_original,
     a_change_of_tokens_is_a_new_version,
     a_replay_merges_lines_and_changes_and_keeps_events_whole,
     logs_are_found_by_what_is_asked_for,

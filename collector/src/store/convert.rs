@@ -51,17 +51,21 @@ pub(super) fn like_pattern(text: &str) -> String {
     format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
 }
 
-/// The committer's part of a node: key, id, environment, status.
-pub(super) type NodeIdentity = (i64, String, i64, String);
+/// The committer's part of a node: key, id, environment, name, status and its reason.
+pub(super) type NodeIdentity = (i64, String, i64, String, String, String);
 
 /// A node without what other tables hold of it.
-pub(super) fn stored_node((key, uuid, environment, status): NodeIdentity) -> Result<StoredNode, StoreError> {
+pub(super) fn stored_node(
+    (key, uuid, environment, name, status, status_reason): NodeIdentity,
+) -> Result<StoredNode, StoreError> {
     Ok(StoredNode {
         key: NodeKey(key),
         id: parse_id(&uuid)?,
         environment: EnvironmentKey(environment),
+        name,
         // A state that another version wrote is replaced by the node's next report.
         status: NodeStatus::from_wire(&status).unwrap_or(NodeStatus::Unknown),
+        status_reason,
         boots: Vec::new(),
         last_seen: 0,
         statuses: Vec::new(),
@@ -109,6 +113,8 @@ pub(super) struct TokenRow {
     pub expires_at: Option<i64>,
     pub revoked_at: Option<i64>,
     pub last_used_at: Option<i64>,
+    pub name: Option<String>,
+    pub note: Option<String>,
 }
 
 impl TokenRow {
@@ -126,6 +132,8 @@ impl TokenRow {
             expires_at: token.expires_at,
             revoked_at: None,
             last_used_at: None,
+            name: token.label.name,
+            note: token.label.note,
         }
     }
 
@@ -143,6 +151,8 @@ impl TokenRow {
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
+            name: None,
+            note: None,
         }
     }
 
@@ -160,6 +170,7 @@ impl TokenRow {
             expires_at: self.expires_at,
             revoked_at: self.revoked_at,
             last_used_at: self.last_used_at,
+            label: TokenLabel { name: self.name, note: self.note },
         })
     }
 }
@@ -171,6 +182,21 @@ pub(super) fn stored_environment(
     (key, uuid, name, created_at): EnvironmentColumns,
 ) -> Result<StoredEnvironment, StoreError> {
     Ok(StoredEnvironment { key: EnvironmentKey(key), id: parse_id(&uuid)?, name, created_at })
+}
+
+/// Key, id and name of a node.
+pub(super) type NodeNameColumns = (i64, String, String);
+
+pub(super) fn node_name((key, uuid, name): NodeNameColumns) -> Result<NodeName, StoreError> {
+    Ok(NodeName { key: NodeKey(key), id: parse_id(&uuid)?, name })
+}
+
+/// Machine id and original of a new node: a twin has no machine id of its own.
+pub(super) fn machine_columns(enrolment: &NewEnrolment, enrol_as: EnrolAs) -> (Option<&str>, Option<i64>) {
+    match enrol_as {
+        EnrolAs::TwinOf(original) => (None, Some(original.0)),
+        EnrolAs::NodeOfMachine | EnrolAs::New | EnrolAs::Known(_) => (enrolment.machine_id.as_deref(), None),
+    }
 }
 
 /// Labels as they are stored.
@@ -198,6 +224,7 @@ pub(super) struct NodeColumns {
     status_since: i64,
     last_seen_at: Option<i64>,
     enrolled_at: i64,
+    last_address: Option<String>,
 }
 
 /// Nodes with the state of their pipelines.
@@ -226,6 +253,7 @@ pub(super) fn with_pipelines(rows: Vec<NodeColumns>, statuses: Vec<PipelineStatu
             status_since: row.status_since,
             last_seen_at: row.last_seen_at,
             enrolled_at: row.enrolled_at,
+            last_address: row.last_address,
         })
         .collect()
 }

@@ -13,6 +13,7 @@ mod convert;
 pub(crate) mod disk;
 mod host_aggregate;
 mod level;
+pub(crate) mod marker;
 pub(crate) mod postgres;
 pub(crate) mod private;
 pub(crate) mod queries;
@@ -160,8 +161,20 @@ pub(crate) trait AccessStore: Send + Sync {
     async fn touch_tokens(&self, used: Vec<(TokenId, UnixMillis)>) -> Result<(), StoreError>;
     /// Makes an environment; [`StoreError::Exists`] when the name is taken.
     async fn create_environment(&self, name: String, now: UnixMillis) -> Result<StoredEnvironment, StoreError>;
-    /// Makes a host a node, or finds it again by its machine id, and gives it a token.
-    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError>;
+    /// Nodes that enrolled with a machine id: the one that has it, then its twins, oldest first.
+    async fn nodes_of_machine(
+        &self,
+        environment: EnvironmentKey,
+        machine_id: String,
+    ) -> Result<Vec<NodeName>, StoreError>;
+    /// Makes a host a node and creates its token.
+    async fn enroll_node_as(&self, enrolment: NewEnrolment, enrol_as: EnrolAs) -> Result<EnrolledNode, StoreError>;
+    /// The same for a host that is the node of its machine id.
+    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
+        self.enroll_node_as(enrolment, EnrolAs::NodeOfMachine).await
+    }
+    /// Key, id and name of every node.
+    async fn node_names(&self) -> Result<Vec<NodeName>, StoreError>;
 }
 
 /// Reads of rows that are up to a minute older than what was committed: the rest is still in the write-ahead log.

@@ -42,6 +42,8 @@ pub(crate) struct NodeView {
     pub status_since: UnixMillis,
     pub last_seen_at: Option<UnixMillis>,
     pub enrolled_at: UnixMillis,
+    /// The address that its last report came from.
+    pub last_address: Option<String>,
     pub pipelines: Vec<PipelineStatusView>,
 }
 

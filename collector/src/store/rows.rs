@@ -85,6 +85,7 @@ pub(crate) struct NodeChange {
     pub status: Option<String>,
     pub status_reason: Option<String>,
     pub status_since: Option<i64>,
+    pub last_address: Option<String>,
 }
 
 /// The last state of a pipeline on a node.

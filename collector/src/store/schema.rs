@@ -55,6 +55,8 @@ table! {
         status_since -> BigInt,
         last_seen_at -> Nullable<BigInt>,
         enrolled_at -> BigInt,
+        last_address -> Nullable<Text>,
+        twin_of -> Nullable<BigInt>,
     }
 }
 
@@ -71,6 +73,8 @@ table! {
         expires_at -> Nullable<BigInt>,
         revoked_at -> Nullable<BigInt>,
         last_used_at -> Nullable<BigInt>,
+        name -> Nullable<Text>,
+        note -> Nullable<Text>,
     }
 }
 

@@ -84,18 +84,6 @@ impl TimeSeries {
         Ok(snapshot)
     }
 
-    /// Removes pipelines of nodes with their series. Returns those that no node has any more.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot write.
-    pub(crate) async fn remove_pipelines(
-        &self,
-        gone: Vec<(NodeKey, PipelineKey)>,
-    ) -> Result<Vec<PipelineKey>, StoreError> {
-        self.store.remove_pipelines(gone).await
-    }
-
     /// The committer's part of a node that was just enrolled: nothing of it is in the log yet.
     pub(crate) async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
         self.store.load_node(node).await

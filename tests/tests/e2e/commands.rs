@@ -56,7 +56,7 @@ async fn commands_work_before_the_first_start() {
     assert_eq!(token["environment"], "default");
     let mut keys: Vec<&String> = token.as_object().unwrap().keys().collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["environment", "expiresAt", "id", "kind", "token"]);
+    assert_eq!(keys, ["environment", "expiresAt", "id", "kind", "name", "note", "token"]);
 
     assert!(collector(&["environment", "create", "red"]).await.status.success());
     assert!(text(&collector(&["environment", "list"]).await.stdout).contains("red"));

@@ -5,10 +5,10 @@ import type { EventOf, NodeId } from "./wire.ts";
 /** One subject has at most one toast in this time, unless it gets worse. */
 const COOL_DOWN_MS = 30_000;
 
-const SEVERITY = { success: 0, warning: 1, error: 2 } as const;
+const SEVERITY = { success: 0, info: 0, warning: 1, error: 2 } as const;
 
 export interface Toast {
-  readonly kind: "error" | "warning" | "success";
+  readonly kind: "error" | "warning" | "info" | "success";
   /** Ready to be shown: names, with ids beside them. */
   readonly text: string;
   /** The node's name; its id when the name is not known. */
@@ -56,12 +56,21 @@ export class ToastRules {
 
 function toastOf(change: EventOf<"status_change">, nodeName: string): Toast | undefined {
   const { nodeId, pipelineId, fromStatus, toStatus, reason } = change;
+  // Only the reason is new.
+  if (fromStatus === toStatus) return undefined;
   const because = reason === "" ? "" : `: ${reason}`;
   const node = `node ${withId(nodeName, nodeId)}`;
   if (pipelineId === undefined) {
-    if (toStatus !== "UNREACHABLE") return undefined;
-    const text = `${node} cannot be reached${because}`;
-    return { kind: "warning", text, nodeName, pipelineName: undefined, change };
+    const names = { nodeName, pipelineName: undefined, change };
+    switch (toStatus) {
+      case "UNREACHABLE":
+        return { kind: "warning", text: `${node} cannot be reached${because}`, ...names };
+      case "OFFLINE":
+        // An operator has stopped it.
+        return { kind: "info", text: `${node} is offline${because}`, ...names };
+      default:
+        return undefined;
+    }
   }
   const pipelineName = change.pipelineName ?? pipelineId;
   const pipeline = `pipeline ${withId(pipelineName, pipelineId)} on ${node}`;

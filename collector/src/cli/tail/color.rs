@@ -30,7 +30,7 @@ pub(super) fn wanted(choice: Colour) -> bool {
 pub(super) fn of_status(status: &str) -> Style {
     match status {
         "HEALTHY" | "RUNNING" => GOOD,
-        "DEGRADED" => ODD,
+        "DEGRADED" | "OFFLINE" => ODD,
         "UNREACHABLE" | "CRASHED" | "CRASH_LOOP" => BAD,
         "STOPPED" | "PENDING" | "STARTING" => PLAIN,
         _ => DIM,

@@ -115,6 +115,7 @@ impl Credential {
                 kind: TokenKind::Session,
                 environment,
                 parent: None,
+                label: crate::store::TokenLabel::default(),
                 hash: token.hash(),
                 hint: token.hint(),
                 created_at: now,

@@ -15,9 +15,10 @@ use crate::auth;
 use crate::clock;
 use crate::http::body_budget::{BudgetError, Charge, Sender};
 use crate::http::error::ApiError;
-use crate::http::extract::{Body, Node, read_body, read_json};
+use crate::http::extract::{Body, Node, read_body, read_json, refuse};
 use crate::http::openapi::problems::{Post, PostReports};
 use crate::ingest::decompress;
+use crate::ingest::enrolment::{self, EnrolError, Enrolled};
 use crate::ingest::long_work::Verdict;
 use crate::ingest::protocol::native::{self, Decoded};
 use crate::model::report::Submission;
@@ -33,7 +34,9 @@ const MAX_REFUSED_OF_USEFUL: u64 = MAX_COMPONENTS_PER_REPORT as u64;
 
 /// Make a host a node
 ///
-/// The token of the request is one for enrolment. A host of a known `machineId` becomes the node that it was.
+/// The token of the request is one for enrolment. A host of a known `machineId` becomes the node that it was, unless
+/// another agent reports as that node: then it becomes a new node, and `notice` says why. The answer may take 15 s,
+/// and a 503 asks to try again.
 #[utoipa::path(
     post,
     path = "/api/v1/agent/enroll",
@@ -50,7 +53,7 @@ pub(crate) async fn enroll_node(
     let request: EnrollRequest = read_json(&app, &http, payload).await?;
     refuse_when_full(&app)?;
     let now = clock::now_ms();
-    let refused = || ApiError::unauthorized("the enrolment token is unknown, revoked or expired");
+    let refused = || refuse(&app, &http, ApiError::unknown_token());
     let identity = app.auth.identify(&*app.store, &request.token, now).await?.ok_or_else(refused)?;
     let (TokenKind::Enroll, auth::Scope::One(environment)) = (identity.kind, identity.scope) else {
         return Err(ApiError::forbidden(format!("a token of kind {} can not enrol nodes", identity.kind)));
@@ -64,9 +67,10 @@ pub(crate) async fn enroll_node(
     }
     let token = auth::new_token(TokenKind::Node);
     let labels = request.labels.iter().take(MAX_LABELS);
-    let enrolled = app
-        .store
-        .enroll_node(NewEnrolment {
+    let enrolled = enrolment::enroll(
+        &*app.store,
+        &app.fleet,
+        NewEnrolment {
             environment: environment.key,
             name: name.clone(),
             machine_id: request.machine_id.as_deref().map(clean).filter(|id| !id.is_empty()),
@@ -77,17 +81,35 @@ pub(crate) async fn enroll_node(
             hint: token.hint(),
             now,
             old_tokens_until: now + OLD_TOKEN_GRACE_MS,
-        })
-        .await?;
+        },
+    )
+    .await
+    .map_err(|error| match error {
+        EnrolError::Undecided => ApiError::unavailable(error.to_string()),
+        EnrolError::Store(error) => error.into(),
+    })?;
+    let Enrolled { node: enrolled, twin_of } = enrolled;
     app.auth.learn(enrolled.old_tokens.into_iter().chain([enrolled.token]));
-    app.fleet.enrolled(enrolled.key, tokio::time::Instant::now());
-    tracing::info!(node = %enrolled.id, %name, environment = %environment.name, "node enrolled");
+    let address = http.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+    let notice = twin_of.map(|twin| {
+        tracing::warn!(
+            node = %enrolled.id, %name, address, twin = %twin.id, twin_name = %twin.name,
+            "a host with the machine id of a node that is alive has enrolled; it is a new node"
+        );
+        format!(
+            "another host with the same machine id is alive as node {} ({}); this host is a new node. Copies of an image \
+             should each have a machine id of their own",
+            twin.name, twin.id
+        )
+    });
+    tracing::info!(node = %enrolled.id, %name, address, environment = %environment.name, "node enrolled");
     Ok(Json(EnrollResponse {
         node_id: enrolled.id,
         node_token: token,
         environment_id: environment.id,
         environment_name: environment.name,
         protocol: PROTOCOL,
+        notice,
     }))
 }
 
@@ -166,6 +188,7 @@ async fn try_submit(
             boot: decoded.boot,
             sent_at: decoded.sent_at,
             received_at,
+            address: request.peer_addr().map(|peer| peer.ip()),
             reports: decoded.reports,
             refusals: decoded.refusals,
         })

@@ -14,10 +14,10 @@ use crate::app::App;
 use crate::auth::{self, Scope};
 use crate::clock;
 use crate::http::error::ApiError;
-use crate::http::extract::{ReadAccess, SESSION_COOKIE, read_json};
+use crate::http::extract::{ReadAccess, SESSION_COOKIE, read_json, refuse};
 use crate::http::openapi::problems::{Owned, Post};
 use crate::http::same_site::FromThisSite;
-use crate::store::NewToken;
+use crate::store::{NewToken, TokenLabel};
 
 /// How long a session lasts.
 const SESSION: Duration = Duration::from_secs(12 * 3_600);
@@ -52,7 +52,7 @@ pub(crate) async fn create_session(
         .auth
         .identify(&*app.store, &token, now)
         .await?
-        .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?;
+        .ok_or_else(|| refuse(&app, &request, ApiError::unknown_token()))?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
         return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));
     }
@@ -67,6 +67,7 @@ pub(crate) async fn create_session(
                 Scope::One(environment) => Some(environment),
             },
             parent: Some(identity.token),
+            label: TokenLabel::default(),
             hash: secret.hash(),
             hint: secret.hint(),
             created_at: now,

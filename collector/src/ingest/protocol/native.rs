@@ -267,6 +267,11 @@ fn short(text: &str) -> String {
     without_nul(cut(text, MAX_SHORT_TEXT_BYTES))
 }
 
+/// A text that stands in log lines.
+fn printable(text: &str) -> String {
+    short(text).trim().replace(char::is_control, "\u{FFFD}")
+}
+
 fn without_nul(text: Cow<'_, str>) -> String {
     if text.as_bytes().contains(&0) { text.replace('\0', "\u{FFFD}") } else { text.into_owned() }
 }
@@ -310,6 +315,7 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
         start: report.start,
         end: report.end,
         covers_from: report.covers.map_or(seq, |covers| covers.from.clamp(1, seq)),
+        stopping: report.agent.as_ref().and_then(|agent| agent.stopping.as_ref()).map(|text| printable(text.as_str())),
         agent: report.agent.map(take_agent),
         health,
         host: report.host,
@@ -321,7 +327,7 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
 fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
     let label = |(key, value): (Text<'_>, Text<'_>)| (short(key.as_str()), short(value.as_str()));
     // Names stand in log lines and tables, as those of enrolment do.
-    let name = short_option(agent.name).map(|name| name.trim().replace(char::is_control, "\u{FFFD}"));
+    let name = agent.name.map(|name| printable(name.as_str()));
     ReportedAgent {
         name: name.filter(|name| !name.is_empty()),
         version: short_option(agent.version),

@@ -24,7 +24,8 @@ pub(super) async fn load_ingest(connection: &mut AsyncPgConnection) -> Result<In
         .repeatable_read()
         .run(async |connection: &mut AsyncPgConnection| {
             let position = feed_position(connection).await?;
-            let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status);
+            let columns =
+                (nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason);
             let rows: Vec<NodeIdentity> = nodes::table.order(nodes::id).select(columns).load(connection).await?;
             let mut by_key: HashMap<i64, StoredNode> =
                 rows.into_iter().map(|row| Ok((row.0, stored_node(row)?))).collect::<Result<_, StoreError>>()?;
@@ -72,7 +73,8 @@ pub(super) async fn load_node(
         .read_only()
         .repeatable_read()
         .run(async |connection: &mut AsyncPgConnection| {
-            let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status);
+            let columns =
+                (nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason);
             let row: Option<NodeIdentity> =
                 nodes::table.find(node.0).select(columns).first(connection).await.optional()?;
             let Some(row) = row else { return Ok(None) };
@@ -241,10 +243,15 @@ pub(super) async fn create_environment(
 pub(super) async fn enroll_node(
     connection: &mut AsyncPgConnection,
     enrolment: &NewEnrolment,
+    enrol_as: EnrolAs,
 ) -> Result<EnrolledNode, StoreError> {
     connection
         .transaction(async |connection: &mut AsyncPgConnection| {
-            let (key, id) = insert_or_update_node(connection, enrolment).await?;
+            let (key, id) = match enrol_as {
+                EnrolAs::NodeOfMachine => insert_or_update_node(connection, enrolment).await?,
+                EnrolAs::New | EnrolAs::TwinOf(_) => insert_node(connection, enrolment, enrol_as).await?,
+                EnrolAs::Known(key) => update_node(connection, key, enrolment).await?,
+            };
             let old_tokens = shorten_tokens(connection, key, enrolment.old_tokens_until).await?;
             let row = TokenRow::of_node(key, enrolment);
             diesel::insert_into(tokens::table).values(&row).execute(connection).await?;
@@ -287,6 +294,79 @@ async fn insert_or_update_node(
         .get_result(connection)
         .await?;
     Ok((key, parse_id(&uuid)?))
+}
+
+pub(super) async fn node_names(connection: &mut AsyncPgConnection) -> Result<Vec<NodeName>, StoreError> {
+    let rows: Vec<NodeNameColumns> =
+        nodes::table.select((nodes::id, nodes::uuid, nodes::name)).load(connection).await?;
+    rows.into_iter().map(node_name).collect()
+}
+
+async fn insert_node(
+    connection: &mut AsyncPgConnection,
+    enrolment: &NewEnrolment,
+    enrol_as: EnrolAs,
+) -> Result<(i64, NodeId), StoreError> {
+    let id = NodeId(Uuid::now_v7());
+    let (machine_id, twin_of) = machine_columns(enrolment, enrol_as);
+    let key: Option<i64> = diesel::insert_into(nodes::table)
+        .values((
+            nodes::uuid.eq(id.to_string()),
+            nodes::environment.eq(enrolment.environment.0),
+            nodes::name.eq(storable(&enrolment.name)),
+            nodes::machine_id.eq(machine_id.map(storable)),
+            nodes::twin_of.eq(twin_of),
+            nodes::os.eq(storable(&enrolment.os)),
+            nodes::agent_version.eq(storable(&enrolment.agent_version)),
+            nodes::labels.eq(labels_json(enrolment)),
+            nodes::status.eq(NodeStatus::Unknown.as_str()),
+            nodes::status_reason.eq("enrolled"),
+            nodes::status_since.eq(enrolment.now),
+            nodes::enrolled_at.eq(enrolment.now),
+        ))
+        .on_conflict((nodes::environment, nodes::machine_id))
+        .do_nothing()
+        .returning(nodes::id)
+        .get_result(connection)
+        .await
+        .optional()?;
+    key.map(|key| (key, id)).ok_or_else(|| StoreError::Exists("a node of this machine id".to_owned()))
+}
+
+async fn update_node(
+    connection: &mut AsyncPgConnection,
+    key: NodeKey,
+    enrolment: &NewEnrolment,
+) -> Result<(i64, NodeId), StoreError> {
+    let uuid: String = diesel::update(nodes::table.find(key.0))
+        .set((
+            nodes::name.eq(storable(&enrolment.name)),
+            nodes::os.eq(storable(&enrolment.os)),
+            nodes::agent_version.eq(storable(&enrolment.agent_version)),
+            nodes::labels.eq(labels_json(enrolment)),
+        ))
+        .returning(nodes::uuid)
+        .get_result(connection)
+        .await?;
+    Ok((key.0, parse_id(&uuid)?))
+}
+
+pub(super) async fn nodes_of_machine(
+    connection: &mut AsyncPgConnection,
+    environment: EnvironmentKey,
+    machine_id: &str,
+) -> Result<Vec<NodeName>, StoreError> {
+    let machine_id = storable(machine_id);
+    let own = nodes::table.filter(nodes::environment.eq(environment.0).and(nodes::machine_id.eq(machine_id)));
+    let first: Option<i64> = own.select(nodes::id).first(connection).await.optional()?;
+    let Some(first) = first else { return Ok(Vec::new()) };
+    let rows: Vec<NodeNameColumns> = nodes::table
+        .filter(nodes::id.eq(first).or(nodes::twin_of.eq(first).assume_not_null()))
+        .order(nodes::id)
+        .select((nodes::id, nodes::uuid, nodes::name))
+        .load(connection)
+        .await?;
+    rows.into_iter().map(node_name).collect()
 }
 
 /// Lets a node's earlier tokens end at `until`, unless they end before.

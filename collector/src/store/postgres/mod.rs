@@ -178,8 +178,20 @@ impl AccessStore for PostgresStore {
         access::create_environment(&mut *self.short.get().await?, &name, now).await
     }
 
-    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
-        access::enroll_node(&mut *self.short.get().await?, &enrolment).await
+    async fn nodes_of_machine(
+        &self,
+        environment: EnvironmentKey,
+        machine_id: String,
+    ) -> Result<Vec<NodeName>, StoreError> {
+        access::nodes_of_machine(&mut *self.short.get().await?, environment, &machine_id).await
+    }
+
+    async fn node_names(&self) -> Result<Vec<NodeName>, StoreError> {
+        access::node_names(&mut *self.queries.get().await?).await
+    }
+
+    async fn enroll_node_as(&self, enrolment: NewEnrolment, enrol_as: EnrolAs) -> Result<EnrolledNode, StoreError> {
+        access::enroll_node(&mut *self.short.get().await?, &enrolment, enrol_as).await
     }
 }
 

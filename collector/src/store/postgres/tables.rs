@@ -129,6 +129,7 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
             "status",
             "status_reason",
             "status_since",
+            "last_address",
         ])
     });
     TEMPLATE.with(vec![
@@ -142,6 +143,7 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
         rows.maybe_text(|row| row.1.status.as_ref()),
         rows.maybe_text(|row| row.1.status_reason.as_ref()),
         rows.maybe_int(|row| row.1.status_since),
+        rows.maybe_text(|row| row.1.last_address.as_ref()),
     ])
 }
 

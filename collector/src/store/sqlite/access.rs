@@ -19,7 +19,7 @@ pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPos
 pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSnapshot, StoreError> {
     connection.transaction(|connection| {
         let position = feed_position(connection)?;
-        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status);
+        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason);
         let rows: Vec<NodeIdentity> = nodes::table.select(columns).order(nodes::id).load(connection)?;
         let mut by_key: HashMap<i64, StoredNode> =
             rows.into_iter().map(|row| Ok((row.0, stored_node(row)?))).collect::<Result<_, StoreError>>()?;
@@ -46,7 +46,7 @@ pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSna
 
 pub(super) fn load_node(connection: &mut SqliteConnection, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
     connection.transaction(|connection| {
-        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::status);
+        let columns = (nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason);
         let row: Option<NodeIdentity> = nodes::table.find(node.0).select(columns).first(connection).optional()?;
         let Some(row) = row else { return Ok(None) };
         let mut by_key = HashMap::from([(node.0, stored_node(row)?)]);
@@ -169,14 +169,15 @@ pub(super) fn create_environment(
 pub(super) fn enroll_node(
     connection: &mut SqliteConnection,
     enrolment: &NewEnrolment,
+    enrol_as: EnrolAs,
 ) -> Result<EnrolledNode, StoreError> {
-    let known: Option<(i64, String)> = match &enrolment.machine_id {
-        Some(machine_id) => nodes::table
-            .filter(nodes::environment.eq(enrolment.environment.0).and(nodes::machine_id.eq(machine_id)))
-            .select((nodes::id, nodes::uuid))
-            .first(connection)
-            .optional()?,
-        None => None,
+    let known = match enrol_as {
+        EnrolAs::NodeOfMachine => node_of_machine(connection, enrolment)?,
+        EnrolAs::New if node_of_machine(connection, enrolment)?.is_some() => {
+            return Err(StoreError::Exists("a node of this machine id".to_owned()));
+        }
+        EnrolAs::New | EnrolAs::TwinOf(_) => None,
+        EnrolAs::Known(key) => Some(nodes::table.find(key.0).select((nodes::id, nodes::uuid)).first(connection)?),
     };
     let labels = labels_json(enrolment);
     let (key, id) = match known {
@@ -191,7 +192,7 @@ pub(super) fn enroll_node(
                 .execute(connection)?;
             (key, parse_id(&uuid)?)
         }
-        None => insert_node(connection, enrolment, labels)?,
+        None => insert_node(connection, enrolment, enrol_as, labels)?,
     };
     let old_tokens = shorten_tokens(connection, key, enrolment.old_tokens_until)?;
     let row = TokenRow::of_node(key, enrolment);
@@ -200,18 +201,54 @@ pub(super) fn enroll_node(
     Ok(EnrolledNode { key: NodeKey(key), id, token: row.into_stored()?, old_tokens })
 }
 
+fn node_of_machine(
+    connection: &mut SqliteConnection,
+    enrolment: &NewEnrolment,
+) -> Result<Option<(i64, String)>, StoreError> {
+    let Some(machine_id) = &enrolment.machine_id else { return Ok(None) };
+    Ok(nodes::table
+        .filter(nodes::environment.eq(enrolment.environment.0).and(nodes::machine_id.eq(machine_id)))
+        .select((nodes::id, nodes::uuid))
+        .first(connection)
+        .optional()?)
+}
+
+pub(super) fn nodes_of_machine(
+    connection: &mut SqliteConnection,
+    environment: EnvironmentKey,
+    machine_id: &str,
+) -> Result<Vec<NodeName>, StoreError> {
+    let own = nodes::table.filter(nodes::environment.eq(environment.0).and(nodes::machine_id.eq(machine_id)));
+    let first: Option<i64> = own.select(nodes::id).first(connection).optional()?;
+    let Some(first) = first else { return Ok(Vec::new()) };
+    let rows: Vec<NodeNameColumns> = nodes::table
+        .filter(nodes::id.eq(first).or(nodes::twin_of.eq(first).assume_not_null()))
+        .order(nodes::id)
+        .select((nodes::id, nodes::uuid, nodes::name))
+        .load(connection)?;
+    rows.into_iter().map(node_name).collect()
+}
+
+pub(super) fn node_names(connection: &mut SqliteConnection) -> Result<Vec<NodeName>, StoreError> {
+    let rows: Vec<NodeNameColumns> = nodes::table.select((nodes::id, nodes::uuid, nodes::name)).load(connection)?;
+    rows.into_iter().map(node_name).collect()
+}
+
 fn insert_node(
     connection: &mut SqliteConnection,
     enrolment: &NewEnrolment,
+    enrol_as: EnrolAs,
     labels: String,
 ) -> Result<(i64, NodeId), StoreError> {
     let id = NodeId(Uuid::now_v7());
+    let (machine_id, twin_of) = machine_columns(enrolment, enrol_as);
     let key: i64 = diesel::insert_into(nodes::table)
         .values((
             nodes::uuid.eq(id.to_string()),
             nodes::environment.eq(enrolment.environment.0),
             nodes::name.eq(&enrolment.name),
-            nodes::machine_id.eq(&enrolment.machine_id),
+            nodes::machine_id.eq(machine_id),
+            nodes::twin_of.eq(twin_of),
             nodes::os.eq(&enrolment.os),
             nodes::agent_version.eq(&enrolment.agent_version),
             nodes::labels.eq(labels),

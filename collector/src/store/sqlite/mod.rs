@@ -168,8 +168,20 @@ impl AccessStore for SqliteStore {
         self.write(move |connection| access::create_environment(connection, &name, now)).await
     }
 
-    async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
-        self.write(move |connection| access::enroll_node(connection, &enrolment)).await
+    async fn nodes_of_machine(
+        &self,
+        environment: EnvironmentKey,
+        machine_id: String,
+    ) -> Result<Vec<NodeName>, StoreError> {
+        self.lookups.run(move |connection| access::nodes_of_machine(connection, environment, &machine_id)).await
+    }
+
+    async fn node_names(&self) -> Result<Vec<NodeName>, StoreError> {
+        self.read(access::node_names).await
+    }
+
+    async fn enroll_node_as(&self, enrolment: NewEnrolment, enrol_as: EnrolAs) -> Result<EnrolledNode, StoreError> {
+        self.write(move |connection| access::enroll_node(connection, &enrolment, enrol_as)).await
     }
 }
 

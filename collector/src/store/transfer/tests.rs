@@ -32,6 +32,7 @@ async fn fill(store: Arc<dyn TimeSeriesStore>) {
         kind,
         environment: None,
         parent,
+        label: crate::store::TokenLabel::default(),
         hash: Token::new(secret).hash(),
         hint: "…".into(),
         created_at: 1,

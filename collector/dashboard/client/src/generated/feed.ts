@@ -68,7 +68,7 @@ export type RateSample = {
   latencyMeanMs: number | null;
 };
 
-/** A node or a pipeline changed its state. */
+/** A node or a pipeline changed its state, or has a new reason for the same state. */
 export type StatusChange = {
   /** The node. */
   nodeId: NodeId;
@@ -78,7 +78,7 @@ export type StatusChange = {
   pipelineName?: string;
   /** The state before; `UNKNOWN` before the first report. */
   fromStatus: string;
-  /** The state now. */
+  /** The state now; the same as before when only the reason is new. */
   toStatus: string;
   /** Why; empty when the report does not state it. */
   reason: string;
@@ -215,7 +215,7 @@ export type PipelineId = string;
 export type ComponentId = string;
 
 /** The state of a node, as the collector sees it. */
-export type NodeStatus = "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "UNKNOWN";
+export type NodeStatus = "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "OFFLINE" | "UNKNOWN";
 
 /** The state of a pipeline. */
 export type PipelineStatus =

@@ -53,7 +53,7 @@ export interface Queries {
       /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
       /** Only nodes in this state, in upper or lower case. */
-      status?: "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "UNKNOWN" | undefined;
+      status?: "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "OFFLINE" | "UNKNOWN" | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
@@ -363,6 +363,8 @@ export type Node = {
   host?: HostMetrics | null;
   id: string;
   labels?: Record<string, string> | null;
+  /** Where its last report came from: the agent, or the proxy in front of the collector. */
+  lastAddress?: string | null;
   lastSeenAt?: UnixMillis | null;
   name: string;
   os: string;

@@ -138,6 +138,7 @@ describe("toasts", () => {
     ["STARTING", "RUNNING", orders, "success", "pipeline Orders (orders) on node web-1 (n) is deployed and runs"],
     ["PENDING", "RUNNING", orders, "success", "pipeline Orders (orders) on node web-1 (n) is deployed and runs"],
     ["HEALTHY", "UNREACHABLE", {}, "warning", "node web-1 (n) cannot be reached: exit 1"],
+    ["HEALTHY", "OFFLINE", {}, "info", "node web-1 (n) is offline: exit 1"],
   ])("%s to %s is shown, with names and ids", (from, to, subject, kind, text) => {
     const rules = new ToastRules({ nodeName: (id) => (id === "n" ? "web-1" : undefined) });
     expect(rules.toastFor(change(from, to, subject))).toMatchObject({ kind, text, nodeName: "web-1" });
@@ -161,6 +162,9 @@ describe("toasts", () => {
     ["UNKNOWN", "RUNNING", orders],
     ["RUNNING", "STOPPED", orders],
     ["UNREACHABLE", "HEALTHY", {}],
+    ["OFFLINE", "HEALTHY", {}],
+    ["RUNNING", "UNKNOWN", orders],
+    ["CRASHED", "CRASHED", orders],
     ["HEALTHY", "DEGRADED", {}],
   ])("%s to %s is not shown", (from, to, subject) => {
     expect(new ToastRules().toastFor(change(from, to, subject))).toBeUndefined();

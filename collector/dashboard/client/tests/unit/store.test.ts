@@ -67,6 +67,9 @@ describe("the store", () => {
     expect(store.state.nodes.get("n")).toMatchObject({ status: "UNREACHABLE", lastSeenAt: 99 });
     store.apply({ ...fleetStatus(3), timestamp: 120, status: "UNREACHABLE" } as AnyEvent);
     expect(store.state.nodes.get("n")?.lastSeenAt).toBe(99);
+    // The last report itself says that the agent stops.
+    store.apply({ ...fleetStatus(0), timestamp: 130, status: "OFFLINE" } as AnyEvent);
+    expect(store.state.nodes.get("n")).toMatchObject({ status: "OFFLINE", lastSeenAt: 130 });
   });
 
   test("knows nodes and pipelines from their first event, too", () => {
