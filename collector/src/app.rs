@@ -15,6 +15,7 @@ use crate::http;
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::state::IngestState;
+use crate::query::share::QueryShares;
 use crate::store::disk;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -36,6 +37,7 @@ pub(crate) struct App {
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
+    pub query_shares: Arc<QueryShares>,
     /// Whether there is room for what reports bring.
     pub disk: Arc<DiskState>,
     /// Room for opened reports on their way to the database, in KiB.
@@ -102,7 +104,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let telemetry = Arc::new(Telemetry::new());
     let mut guard = disk_guard(&config, &store, &telemetry);
     guard.measure().await;
-    let auth = Arc::new(Authenticator::load(&*store).await?);
+    let auth = Arc::new(Authenticator::load(&*store, config.requests).await?);
     let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
     let snapshot = timeseries.load().await?;
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
@@ -163,6 +165,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         LogSearch::Scan => store.drop_log_index().await?,
     }
     let started_at = crate::clock::now_ms();
+    let query_shares = Arc::new(QueryShares::new(config.queries, Arc::clone(&telemetry)));
     let app = Arc::new(App {
         config,
         store,
@@ -173,6 +176,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         recent_samples,
         feed,
         telemetry,
+        query_shares,
         disk,
         report_room: Semaphore::new(REPORT_ROOM_KIB),
         started_at,

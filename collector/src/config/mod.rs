@@ -3,6 +3,7 @@
 //! Everything is read through one look-up, and every mistake is reported in one run, each with the
 //! place that it came from.
 
+mod limits;
 mod lookup;
 pub(crate) mod postgres_url;
 mod values;
@@ -12,10 +13,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use self::limits::{LogLimits, QueryLimits, RequestLimits};
 pub(crate) use self::lookup::{Mistakes, Sources};
 pub(crate) use self::postgres_url::{PostgresUrl, without_password};
 pub(crate) use self::values::{parse_database, parse_duration};
 
+use self::limits::parse_bytes;
 use self::lookup::Lookup;
 use self::values::{
     parse_duration_in, parse_low_disk, parse_origins, parse_ring_budget, parse_stream_count, write_duration,
@@ -52,6 +55,9 @@ pub(crate) struct Config {
     /// `max_streams`: default 20000; `max_streams_per_token`: default 50; `max_new_streams_per_second`:
     /// default 5000.
     pub streams: StreamLimits,
+    pub requests: RequestLimits,
+    pub queries: QueryLimits,
+    pub logs: LogLimits,
     /// `cors_origins`: pages of which origins may read, separated by commas; `*` is any. Default none.
     pub cors_origins: Vec<String>,
     /// `tls_cert_file` and `tls_key_file`: with them HTTPS is served, with HTTP/2. Default none.
@@ -108,6 +114,8 @@ pub(crate) struct Retention {
     pub days: Duration,
     /// `retention_logs`: default 3d.
     pub logs: Duration,
+    /// `retention_logs_bytes`: bytes of log lines, about; of more the oldest are removed. Default 0: no bound.
+    pub logs_bytes: u64,
     /// `retention_events`: default 7d.
     pub events: Duration,
 }
@@ -177,6 +185,7 @@ impl Config {
             hours: lookup.get("retention_hours", day * 90, retention),
             days: lookup.get("retention_days", day * 730, retention),
             logs: lookup.get("retention_logs", day * 3, retention),
+            logs_bytes: lookup.get("retention_logs_bytes", 0, parse_bytes),
             events: lookup.get("retention_events", day * 7, retention),
         };
         let low_disk = LowDisk {
@@ -210,6 +219,9 @@ impl Config {
             streams_per_token: lookup.get("max_streams_per_token", 50, parse_stream_count),
             new_per_second: lookup.get("max_new_streams_per_second", 5_000, parse_stream_count),
         };
+        let requests = RequestLimits::read(&mut lookup);
+        let queries = QueryLimits::read(&mut lookup);
+        let logs = LogLimits::read(&mut lookup);
         let cors_origins = lookup.get("cors_origins", Vec::new(), parse_origins);
         let tls = read_tls(&mut lookup);
         lookup.finish()?;
@@ -226,6 +238,9 @@ impl Config {
             log_search,
             log,
             streams,
+            requests,
+            queries,
+            logs,
             cors_origins,
             tls,
         })
@@ -257,6 +272,10 @@ impl fmt::Display for Config {
             text("tls_cert_file", tls.cert.display().to_string())?;
             text("tls_key_file", tls.key.display().to_string())?;
         }
+        writeln!(f, "retention_logs_bytes = {}", self.retention.logs_bytes)?;
+        self.requests.write(f)?;
+        self.queries.write(f)?;
+        self.logs.write(f)?;
         writeln!(f, "ring_budget = {}", self.ring_budget_bytes)?;
         writeln!(f, "max_component_series = {}", self.max_component_series)?;
         writeln!(f, "max_streams = {}", self.streams.streams)?;

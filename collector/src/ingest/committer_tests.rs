@@ -30,7 +30,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
-        let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
+        let auth = Arc::new(Authenticator::load(&*store, crate::config::RequestLimits::NONE).await.unwrap());
         let telemetry = Arc::new(Telemetry::new());
         let recent_samples = Arc::new(RecentSamples::new(1 << 20));
         let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));

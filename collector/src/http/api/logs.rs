@@ -7,7 +7,7 @@ use systole_shared::LogLevel;
 use crate::app::App;
 use crate::http::dto::{LogLine, Page};
 use crate::http::error::ApiError;
-use crate::http::extract::ReadAccess;
+use crate::http::extract::QueryAccess;
 use crate::http::openapi::parameters::{
     Between, EventPagination, InEnvironment, InFormat, LogFilter, OfPipeline, OnNode,
 };
@@ -40,7 +40,7 @@ fn read_text(params: &Params) -> Result<Option<String>, ApiError> {
 )]
 pub(crate) async fn list_logs(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::http::dto::host::HostMinute;
 use crate::http::dto::{Environment, History, Node, Page};
 use crate::http::error::ApiError;
-use crate::http::extract::ReadAccess;
+use crate::http::extract::{QueryAccess, ReadAccess};
 use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination};
 use crate::http::openapi::problems::{Query, QueryOfOne};
 use crate::http::params::{Params, find_node_named};
@@ -52,7 +52,7 @@ pub(crate) async fn list_environments(
 )]
 pub(crate) async fn list_nodes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
@@ -97,7 +97,7 @@ pub(super) fn read_cursor(text: &str) -> Result<(String, i64), ApiError> {
 )]
 pub(crate) async fn get_node(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Node>, ApiError> {
@@ -117,7 +117,7 @@ pub(crate) async fn get_node(
 )]
 pub(crate) async fn list_node_minutes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {

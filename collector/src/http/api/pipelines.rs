@@ -8,7 +8,7 @@ use super::nodes::read_cursor;
 use crate::app::App;
 use crate::http::dto::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
 use crate::http::error::ApiError;
-use crate::http::extract::ReadAccess;
+use crate::http::extract::QueryAccess;
 use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, OnNode, Pagination};
 use crate::http::openapi::problems::{Query, QueryOfPipeline};
 use crate::http::params::{Params, find_pipeline};
@@ -25,7 +25,7 @@ use crate::store::PipelineQuery;
 )]
 pub(crate) async fn list_pipelines(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;
@@ -55,7 +55,7 @@ pub(crate) async fn list_pipelines(
 )]
 pub(crate) async fn get_pipeline(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Pipeline>, ApiError> {
@@ -77,7 +77,7 @@ pub(crate) async fn get_pipeline(
 )]
 pub(crate) async fn list_pipeline_minutes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -104,7 +104,7 @@ pub(crate) async fn list_pipeline_minutes(
 )]
 pub(crate) async fn list_component_minutes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {

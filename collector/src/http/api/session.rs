@@ -8,18 +8,25 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use systole_shared::{Token, TokenKind};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::{self, Scope};
 use crate::clock;
 use crate::http::error::ApiError;
-use crate::http::extract::{ReadAccess, SESSION_COOKIE, read_json};
+use crate::http::extract::{ReadAccess, SESSION_COOKIE, client_address, read_json};
 use crate::http::openapi::problems::{Owned, Post};
 use crate::store::NewToken;
 
 /// How long a session lasts.
 const SESSION: Duration = Duration::from_secs(12 * 3_600);
+
+/// Open sessions of one token: each is a row and a place in memory for 12 hours.
+const MAX_SESSIONS_PER_TOKEN: usize = 2_000;
+
+/// When a token with too many sessions tries again: they end one by one.
+const SESSIONS_RETRY: Duration = Duration::from_secs(60);
 
 /// Opens a session.
 #[derive(Deserialize, ToSchema)]
@@ -46,13 +53,18 @@ pub(crate) async fn create_session(
 ) -> Result<HttpResponse, ApiError> {
     let CreateSession { token } = read_json(payload).await?;
     let now = clock::now_ms();
+    let address = client_address(&request);
     let identity = app
         .auth
-        .identify(&*app.store, &token, now)
+        .identify(&*app.store, &token, address, now)
         .await?
         .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
         return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));
+    }
+    app.auth.limits.sessions.take(identity.token, address, Instant::now())?;
+    if app.auth.count_sessions(identity.token, now) >= MAX_SESSIONS_PER_TOKEN {
+        return Err(ApiError::too_many("this token has too many open sessions", SESSIONS_RETRY));
     }
     let ends = now + i64::try_from(SESSION.as_millis()).unwrap_or(i64::MAX);
     let secret = auth::new_token(TokenKind::Session);

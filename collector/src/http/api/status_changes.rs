@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::http::dto::Page;
 use crate::http::error::ApiError;
-use crate::http::extract::ReadAccess;
+use crate::http::extract::QueryAccess;
 use crate::http::openapi::parameters::{Between, EventPagination, InEnvironment, InFormat, OfPipeline, OnNode};
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::Params;
@@ -58,7 +58,7 @@ impl Row for NumberedChange {
 )]
 pub(crate) async fn list_status_changes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let params = Params::read(&request)?;

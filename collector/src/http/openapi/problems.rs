@@ -7,7 +7,7 @@ use utoipa::IntoResponses;
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Type};
 
 /// Status, name, and what it means.
-const PROBLEMS: [(u16, &str, &str); 9] = [
+const PROBLEMS: [(u16, &str, &str); 10] = [
     (400, "BadRequest", "A parameter or a body that cannot be read; `detail` names it."),
     (401, "Unauthorized", "No token, or one that is unknown, revoked or expired."),
     (403, "Forbidden", "A token without the right: of a wrong kind, or for another environment."),
@@ -16,6 +16,7 @@ const PROBLEMS: [(u16, &str, &str); 9] = [
     (409, "Conflict", "Several environments have a pipeline of this id; name one with `environment`."),
     (413, "TooLarge", "A body over 8 MiB when opened, or more than 100 reports; split it."),
     (415, "UnknownEncoding", "A Content-Encoding other than zstd and gzip."),
+    (429, "TooManyRequests", "This token or this address asks for too much at a time; try again later."),
     (
         503,
         "Unavailable",
@@ -36,7 +37,7 @@ pub(crate) struct Query;
 
 impl IntoResponses for Query {
     fn responses() -> Responses {
-        refer([400, 401, 403, 503])
+        refer([400, 401, 403, 429, 503])
     }
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct QueryOfOne;
 
 impl IntoResponses for QueryOfOne {
     fn responses() -> Responses {
-        refer([400, 401, 403, 404, 503])
+        refer([400, 401, 403, 404, 429, 503])
     }
 }
 
@@ -54,7 +55,7 @@ pub(crate) struct QueryOfPipeline;
 
 impl IntoResponses for QueryOfPipeline {
     fn responses() -> Responses {
-        refer([400, 401, 403, 404, 409, 503])
+        refer([400, 401, 403, 404, 409, 429, 503])
     }
 }
 
@@ -63,7 +64,7 @@ pub(crate) struct Post;
 
 impl IntoResponses for Post {
     fn responses() -> Responses {
-        refer([400, 401, 403, 408, 413, 503])
+        refer([400, 401, 403, 408, 413, 429, 503])
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) struct PostReports;
 
 impl IntoResponses for PostReports {
     fn responses() -> Responses {
-        refer([400, 401, 403, 408, 413, 415, 503])
+        refer([400, 401, 403, 408, 413, 415, 429, 503])
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Owned;
 
 impl IntoResponses for Owned {
     fn responses() -> Responses {
-        refer([401, 403, 503])
+        refer([401, 403, 429, 503])
     }
 }
 
@@ -102,7 +103,7 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, Response)> {
         let header = |kind| HeaderBuilder::new().schema(Some(Object::with_type(kind)));
         let response = match status {
             401 => response.header("WWW-Authenticate", header(Type::String).build()),
-            503 => response.header("Retry-After", header(Type::Integer).description(Some("Seconds")).build()),
+            429 | 503 => response.header("Retry-After", header(Type::Integer).description(Some("Seconds")).build()),
             _ => response,
         };
         (name, response.build())
