@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::TlsFiles;
 
-/// Reads certificate and key. HTTP/2 and HTTP/1.1 are offered by the server itself.
+/// Reads certificate and key. HTTP/2 and HTTP/1.1 are added by the server.
 pub(super) fn load(files: &TlsFiles) -> anyhow::Result<ServerConfig> {
     let (cert, key) = (files.cert.display(), files.key.display());
     let chain = CertificateDer::pem_file_iter(&files.cert)

@@ -85,7 +85,7 @@ pub(crate) async fn create_session(
         .await?;
     app.auth.learn([stored]);
     let max_age = time::Duration::seconds(i64::try_from(SESSION.as_secs()).unwrap_or(i64::MAX));
-    let cookie = cookie(&request, secret.reveal()).max_age(max_age).finish();
+    let cookie = cookie(&app, &request, secret.reveal()).max_age(max_age).finish();
     Ok(HttpResponse::NoContent().cookie(cookie).finish())
 }
 
@@ -107,13 +107,13 @@ pub(crate) async fn end_session(
         app.store.revoke_token(reader.0.token, clock::now_ms()).await?;
         app.auth.refresh(&*app.store).await?;
     }
-    let mut cookie = cookie(&request, "").finish();
+    let mut cookie = cookie(&app, &request, "").finish();
     cookie.make_removal();
     Ok(HttpResponse::NoContent().cookie(cookie).finish())
 }
 
-fn cookie<'a>(request: &HttpRequest, value: &'a str) -> actix_web::cookie::CookieBuilder<'a> {
+fn cookie<'a>(app: &App, request: &HttpRequest, value: &'a str) -> actix_web::cookie::CookieBuilder<'a> {
     // Behind a proxy that ends TLS the scheme is what the proxy says.
-    let is_secure = request.connection_info().scheme() == "https";
+    let is_secure = app.config.tls.is_some() || request.connection_info().scheme() == "https";
     Cookie::build(SESSION_COOKIE, value).path("/").http_only(true).same_site(SameSite::Strict).secure(is_secure)
 }
