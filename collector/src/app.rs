@@ -21,7 +21,7 @@ use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Access, Store, StoreError};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
-use crate::tasks::{liveness, log_index, retention, rollup, table_sizes, token_refresh};
+use crate::tasks::{liveness, log_index, log_size, retention, rollup, table_sizes, token_refresh};
 use crate::telemetry::Telemetry;
 use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
@@ -134,6 +134,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         interval_ms: config.interval.as_millis() as u64,
         minutes_retention: config.retention.minutes,
         max_component_series: config.max_component_series,
+        log_limits: config.logs,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let sources = CancellationToken::new();
@@ -156,6 +157,14 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     ];
     let disk = guard.state();
     source_tasks.push(tokio::spawn(guard.run(sources.clone())));
+    if config.logs.kept_bytes > 0 {
+        source_tasks.push(tokio::spawn(log_size::bound_regularly(
+            Arc::clone(&store),
+            config.logs.kept_bytes,
+            Arc::clone(&telemetry),
+            sources.clone(),
+        )));
+    }
     match config.log_search {
         LogSearch::Indexed => source_tasks.push(tokio::spawn(log_index::index_regularly(
             Arc::clone(&store),

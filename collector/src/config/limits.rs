@@ -25,6 +25,9 @@ pub(crate) struct LogLimits {
     pub lines_per_second: u32,
     /// `max_log_bytes_per_second`: default 256 KiB.
     pub bytes_per_second: u32,
+    /// `retention_logs_bytes`: bytes that lines of all nodes take, about; of more the oldest are removed.
+    /// Default 0.
+    pub kept_bytes: u64,
 }
 
 /// Queries of one token, its sessions included.
@@ -56,16 +59,21 @@ impl RequestLimits {
 }
 
 impl LogLimits {
+    /// No limits.
+    pub(crate) const NONE: LogLimits = LogLimits { lines_per_second: 0, bytes_per_second: 0, kept_bytes: 0 };
+
     pub(super) fn read(lookup: &mut Lookup<'_>) -> Self {
         LogLimits {
             lines_per_second: lookup.get("max_log_lines_per_second", 1_000, parse_limit),
             bytes_per_second: lookup.get("max_log_bytes_per_second", 256 * 1_024, parse_limit),
+            kept_bytes: lookup.get("retention_logs_bytes", 0, parse_bytes),
         }
     }
 
     pub(super) fn write(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "max_log_lines_per_second = {}", self.lines_per_second)?;
-        writeln!(f, "max_log_bytes_per_second = {}", self.bytes_per_second)
+        writeln!(f, "max_log_bytes_per_second = {}", self.bytes_per_second)?;
+        writeln!(f, "retention_logs_bytes = {}", self.kept_bytes)
     }
 }
 
@@ -83,7 +91,6 @@ fn parse_limit(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "is no number (0 is no limit)".to_owned())
 }
 
-/// Bytes of log lines that are kept; 0 is no bound.
-pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+fn parse_bytes(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "is no number of bytes (0 is no bound)".to_owned())
 }

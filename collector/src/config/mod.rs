@@ -18,7 +18,6 @@ pub(crate) use self::lookup::{Mistakes, Sources};
 pub(crate) use self::postgres_url::{PostgresUrl, without_password};
 pub(crate) use self::values::{parse_database, parse_duration};
 
-use self::limits::parse_bytes;
 use self::lookup::Lookup;
 use self::values::{
     parse_duration_in, parse_low_disk, parse_origins, parse_ring_budget, parse_stream_count, write_duration,
@@ -114,8 +113,6 @@ pub(crate) struct Retention {
     pub days: Duration,
     /// `retention_logs`: default 3d.
     pub logs: Duration,
-    /// `retention_logs_bytes`: bytes of log lines, about; of more the oldest are removed. Default 0: no bound.
-    pub logs_bytes: u64,
     /// `retention_events`: default 7d.
     pub events: Duration,
 }
@@ -185,7 +182,6 @@ impl Config {
             hours: lookup.get("retention_hours", day * 90, retention),
             days: lookup.get("retention_days", day * 730, retention),
             logs: lookup.get("retention_logs", day * 3, retention),
-            logs_bytes: lookup.get("retention_logs_bytes", 0, parse_bytes),
             events: lookup.get("retention_events", day * 7, retention),
         };
         let low_disk = LowDisk {
@@ -272,7 +268,6 @@ impl fmt::Display for Config {
             text("tls_cert_file", tls.cert.display().to_string())?;
             text("tls_key_file", tls.key.display().to_string())?;
         }
-        writeln!(f, "retention_logs_bytes = {}", self.retention.logs_bytes)?;
         self.requests.write(f)?;
         self.queries.write(f)?;
         self.logs.write(f)?;

@@ -57,6 +57,7 @@ impl Bench {
             interval_ms: 5_000,
             minutes_retention: Duration::from_secs(86_400),
             max_component_series: 1_000,
+            log_limits: LogLimits::NONE,
         };
         let (committer, task) = Committer::start(IngestState::load(snapshot, 1_000), parts, CancellationToken::new());
         Bench { dir, store, timeseries, fleet, feed, committer, task }

@@ -60,6 +60,8 @@ pub(crate) struct Telemetry {
     pub rows_written: Counter,
     pub log_lines: Counter,
     pub log_lines_dropped: Counter,
+    /// Only with a bound for it.
+    pub log_bytes: Gauge,
     pub commits: Counter,
     pub commit_failures: Counter,
     pub commit_seconds: Histogram,
@@ -155,6 +157,7 @@ impl Telemetry {
                 "Log lines above the budget of their node, not stored",
                 Counter::default()
             ),
+            log_bytes: metric!("log_bytes", "Bytes of log lines, estimated, with retention_logs_bytes", Gauge::default()),
             commits: metric!("commits", "Transactions committed", Counter::default()),
             commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
             commit_seconds,

@@ -9,6 +9,7 @@ mod commit;
 mod connect;
 mod expire;
 mod history;
+mod log_usage;
 mod open;
 mod read;
 mod replay;
@@ -187,7 +188,7 @@ impl Store for PostgresStore {
 
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
         let deadline = Instant::now() + QUERY_TIMEOUT;
-        search::list_logs(&mut *self.queries.get().await?, &query, deadline).await
+        search::list_logs(&self.queries, &query, deadline).await
     }
 
     async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError> {
@@ -222,6 +223,14 @@ impl Store for PostgresStore {
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
         expire::expire(&mut *self.short.get().await?, cutoffs, limit).await
+    }
+
+    async fn log_usage(&self) -> Result<LogUsage, StoreError> {
+        log_usage::measure(&mut *self.short.get().await?).await
+    }
+
+    async fn evict_logs(&self, node: NodeKey, from: i64, limit: u32) -> Result<EvictedLogs, StoreError> {
+        log_usage::evict(&mut *self.short.get().await?, node, from, limit).await
     }
 
     async fn file_size(&self) -> Result<Option<FileSize>, StoreError> {

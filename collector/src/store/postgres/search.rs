@@ -6,6 +6,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
+use super::connect::ConnectionPool;
 use super::rows::storable;
 use crate::store::convert::*;
 use crate::store::schema::*;
@@ -20,20 +21,22 @@ struct Number {
     number: i64,
 }
 
-/// The lines that are asked for, if they are found until `deadline`.
+/// The lines that are asked for, if they are found until `deadline`. Each step takes a connection of its
+/// own, so that other queries have their turn in between.
 pub(super) async fn list_logs(
-    connection: &mut AsyncPgConnection,
+    pool: &ConnectionPool,
     query: &LogQuery,
     deadline: tokio::time::Instant,
 ) -> Result<Vec<LogView>, StoreError> {
     let tokens = wanted(query);
     let is_narrowed = !tokens.is_empty() || query.from.is_some() || query.to.is_some();
-    let mut search = Search::new(extent(connection, query.after).await?, is_narrowed);
+    let mut search = Search::new(extent(&mut *pool.get().await?, query.after).await?, is_narrowed);
     let mut found = Vec::new();
     while let Some(step) = search.step() {
         if tokio::time::Instant::now() > deadline {
             return Err(StoreError::TimedOut);
         }
+        let connection = &mut *pool.get().await?;
         match step {
             SearchStep::Blocks { from } => search.found(&candidates(connection, query, &tokens, from).await?),
             SearchStep::Lines { first, last } => {
@@ -200,9 +203,14 @@ pub(super) async fn write_blocks(connection: &mut AsyncPgConnection, made: &Inde
     written.await
 }
 
-/// Removes up to `limit` blocks of which every line is expired.
+/// Removes up to `limit` blocks of which every line is expired. Lines of other nodes can be older than one
+/// that was evicted.
 pub(super) async fn expire_blocks(connection: &mut AsyncPgConnection, limit: u32) -> Result<usize, StoreError> {
-    let oldest: i64 = meta::table.select(meta::oldest_log).first(connection).await?;
+    let oldest: Option<i64> = logs::table.select(diesel::dsl::min(logs::seq)).first(connection).await?;
+    let oldest = match oldest {
+        Some(oldest) => oldest,
+        None => meta::table.select(meta::oldest_log).first(connection).await?,
+    };
     let expired = "DELETE FROM log_search_blocks WHERE block IN \
         (SELECT block FROM log_search_blocks WHERE block < $1 ORDER BY block LIMIT $2)";
     let removed = sql_query(expired).bind::<BigInt, _>(oldest / BLOCK).bind::<BigInt, _>(i64::from(limit));
