@@ -217,7 +217,8 @@ impl Authenticator {
 
     /// Sessions of a token that have not ended.
     pub(crate) fn count_sessions(&self, parent: TokenId, now: UnixMillis) -> usize {
-        let is_open = |token: &&StoredToken| token.parent == Some(parent) && token.expires_at.is_none_or(|end| now < end);
+        let is_open =
+            |token: &&StoredToken| token.parent == Some(parent) && token.expires_at.is_none_or(|end| now < end);
         self.read().by_hash.values().filter(is_open).count()
     }
 

@@ -69,8 +69,7 @@ struct Buckets<K> {
 
 impl<K: Hash + Eq> RateLimiter<K> {
     fn new(per_minute: u32) -> Self {
-        let buckets =
-            Buckets { by_client: HashMap::new(), others: None, began: Instant::now(), cleaned_at: None };
+        let buckets = Buckets { by_client: HashMap::new(), others: None, began: Instant::now(), cleaned_at: None };
         RateLimiter { rate: Rate::per_minute(per_minute), buckets: Mutex::new(buckets) }
     }
 

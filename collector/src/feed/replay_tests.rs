@@ -86,7 +86,11 @@ async fn resume(store: Arc<dyn Store>) -> String {
     store.create_token(viewer).await.unwrap();
     let position = store.feed_position().await.unwrap();
     let auth = Arc::new(Authenticator::load(&*store, crate::config::RequestLimits::NONE).await.unwrap());
-    let identity = auth.identify(&*store, &Token::new("viewer"), std::net::IpAddr::from([127, 0, 0, 1]).into(), OLD).await.unwrap().unwrap();
+    let identity = auth
+        .identify(&*store, &Token::new("viewer"), std::net::IpAddr::from([127, 0, 0, 1]).into(), OLD)
+        .await
+        .unwrap()
+        .unwrap();
     let recent_samples = Arc::new(RecentSamples::new(1 << 20));
     let telemetry = Arc::new(Telemetry::new());
     let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));

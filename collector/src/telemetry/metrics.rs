@@ -157,7 +157,11 @@ impl Telemetry {
                 "Log lines above the budget of their node, not stored",
                 Counter::default()
             ),
-            log_bytes: metric!("log_bytes", "Bytes of log lines, estimated, with retention_logs_bytes", Gauge::default()),
+            log_bytes: metric!(
+                "log_bytes",
+                "Bytes of log lines, estimated, with retention_logs_bytes",
+                Gauge::default()
+            ),
             commits: metric!("commits", "Transactions committed", Counter::default()),
             commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
             commit_seconds,

@@ -14,8 +14,8 @@ use std::hash::Hash;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use systole_shared::limits::{
-    MAX_COMPONENTS_PER_REPORT, MAX_LABELS, MAX_LABELS_BYTES, MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_REPORT, MAX_PIPELINES_PER_REPORT,
-    MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut,
+    MAX_COMPONENTS_PER_REPORT, MAX_LABELS, MAX_LABELS_BYTES, MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_REPORT,
+    MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut,
 };
 use systole_shared::{
     AgentHealth, AgentInfo, BootId, ComponentId, ComponentReport, Counter, CounterFault, HostMetrics, PipelineId,

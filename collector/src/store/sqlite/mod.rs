@@ -31,8 +31,8 @@ pub(crate) use self::backup::SqliteBackup;
 use self::executor::Executor;
 #[cfg(test)]
 pub(super) use self::open::MIGRATIONS;
-use self::search::LogSearch;
 pub(crate) use self::restore::{RestoreTarget, check_and_migrate, look_at, renew_epoch};
+use self::search::LogSearch;
 pub(crate) use self::transfer::SqliteSide;
 use super::*;
 

@@ -102,7 +102,17 @@ impl DiskGuard {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let state = Arc::default();
-        DiskGuard { store, measure, settings, retention, telemetry, state, level: Level::Enough, is_blind: false, usage: None }
+        DiskGuard {
+            store,
+            measure,
+            settings,
+            retention,
+            telemetry,
+            state,
+            level: Level::Enough,
+            is_blind: false,
+            usage: None,
+        }
     }
 
     /// For those who take reports.
