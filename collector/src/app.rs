@@ -16,15 +16,21 @@ use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::state::IngestState;
 use crate::query::share::QueryShares;
-use crate::store::disk;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Access, Store, StoreError, disk, private};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
-use crate::tasks::{liveness, log_index, log_size, retention, rollup, table_sizes, token_refresh};
+use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
+use crate::tasks::liveness::Liveness;
+use crate::tasks::log_index::LogIndex;
+use crate::tasks::log_size::LogSize;
+use crate::tasks::retention::Expiry;
+use crate::tasks::rollup::Rollup;
+use crate::tasks::table_sizes::TableSizes;
+use crate::tasks::token_refresh::TokenRefresh;
 use crate::telemetry::Telemetry;
-use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
+use crate::timeseries::{self, TimeSeries};
 
 /// Everything that a request may need.
 pub(crate) struct App {
@@ -38,6 +44,8 @@ pub(crate) struct App {
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
     pub query_shares: Arc<QueryShares>,
+    /// Last results of the background tasks.
+    pub tasks: TaskStatuses,
     /// Whether there is room for what reports bring.
     pub disk: Arc<DiskState>,
     /// Room for opened reports on their way to the database, in KiB.
@@ -54,9 +62,8 @@ const OPENING_BYTES: u64 = 1 << 20;
 
 /// What runs beside the requests, and how it is stopped, in this order.
 pub(crate) struct Background {
-    /// Watchdog, token follower, rollups, retention, index of log lines, the disk's guard and measure.
-    pub sources: CancellationToken,
-    pub source_tasks: Vec<JoinHandle<()>>,
+    /// Everything but the committer and the feed.
+    pub tasks: Driver,
     /// Takes no more reports and finishes those that wait.
     pub committer: CancellationToken,
     pub committer_task: JoinHandle<()>,
@@ -64,18 +71,26 @@ pub(crate) struct Background {
     pub feed: CancellationToken,
 }
 
-/// Opens the store that the configuration names.
+/// Opens the store that the configuration names, for what needs no minutes.
 pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_database(database, access).await?.0)
+}
+
+/// Opens the store that the configuration names, with its time series.
+pub(crate) async fn open_database(
+    database: &Database,
+    access: Access,
+) -> Result<(Arc<dyn Store>, Arc<TimeSeries>), StoreError> {
     match database {
         Database::Sqlite(path) => {
             if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-                create_private_dir(dir)
+                private::create_dir(dir)
                     .map_err(|source| StoreError::Open { url: path.display().to_string(), source: source.into() })?;
             }
             let opened = SqliteStore::open(path, access).map_err(|error| told_of_full_disk(path, error))?;
-            Ok(Arc::new(opened))
+            Ok(timeseries::over(opened))
         }
-        Database::Postgres(url) => Ok(Arc::new(PostgresStore::open(url, access).await?)),
+        Database::Postgres(url) => Ok(timeseries::over(PostgresStore::open(url, access).await?)),
     }
 }
 
@@ -89,23 +104,14 @@ fn told_of_full_disk(path: &std::path::Path, error: StoreError) -> StoreError {
     }
 }
 
-/// Makes a directory that only its owner can read: it holds hashes of tokens and log lines.
-pub(crate) fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
-
 /// Loads what the database holds and starts everything that runs beside the requests.
 pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), StoreError> {
-    let store = open_store(&config.database, Access::Exclusive).await?;
+    let (store, timeseries) = open_database(&config.database, Access::Exclusive).await?;
     let telemetry = Arc::new(Telemetry::new());
     let mut guard = disk_guard(&config, &store, &telemetry);
-    guard.measure().await;
+    // A failure is reported by the task, which tries again at once.
+    let _ = guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store, config.requests).await?);
-    let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
     let snapshot = timeseries.load().await?;
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
@@ -125,7 +131,6 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();
     let parts = CommitterParts {
-        store: Arc::clone(&store),
         timeseries: Arc::clone(&timeseries),
         fleet: Arc::clone(&fleet),
         recent_samples: Arc::clone(&recent_samples),
@@ -137,40 +142,30 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         log_limits: config.logs,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
-    let sources = CancellationToken::new();
-    let mut source_tasks = vec![
-        tokio::spawn(liveness::watch(Arc::clone(&fleet), committer.clone(), sources.clone())),
-        tokio::spawn(token_refresh::follow(Arc::clone(&auth), Arc::clone(&store), sources.clone())),
-        tokio::spawn(rollup::roll_up_regularly(
-            Arc::clone(&store),
-            Arc::clone(&timeseries),
-            Arc::clone(&telemetry),
-            sources.clone(),
-        )),
-        tokio::spawn(retention::expire_regularly(
-            Arc::clone(&timeseries),
-            config.retention,
-            Arc::clone(&telemetry),
-            sources.clone(),
-        )),
-        tokio::spawn(table_sizes::measure_regularly(Arc::clone(&store), Arc::clone(&telemetry), sources.clone())),
-    ];
+    let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
     let disk = guard.state();
-    source_tasks.push(tokio::spawn(guard.run(sources.clone())));
+    tasks.spawn(Liveness { fleet: Arc::clone(&fleet), committer: committer.clone() });
+    tasks.spawn(TokenRefresh::new(Arc::clone(&auth), Arc::clone(&store)));
+    tasks.spawn(Rollup {
+        store: Arc::clone(&store),
+        timeseries: Arc::clone(&timeseries),
+        telemetry: Arc::clone(&telemetry),
+    });
+    tasks.spawn(Expiry {
+        timeseries: Arc::clone(&timeseries),
+        retention: config.retention,
+        telemetry: Arc::clone(&telemetry),
+    });
+    let stop = tasks.stop_token();
+    tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
+    tasks.spawn(guard);
     if config.logs.kept_bytes > 0 {
-        source_tasks.push(tokio::spawn(log_size::bound_regularly(
-            Arc::clone(&store),
-            config.logs.kept_bytes,
-            Arc::clone(&telemetry),
-            sources.clone(),
-        )));
+        tasks.spawn(LogSize::new(Arc::clone(&store), config.logs.kept_bytes, Arc::clone(&telemetry)));
     }
     match config.log_search {
-        LogSearch::Indexed => source_tasks.push(tokio::spawn(log_index::index_regularly(
-            Arc::clone(&store),
-            Arc::clone(&telemetry),
-            sources.clone(),
-        ))),
+        LogSearch::Indexed => {
+            tasks.spawn(LogIndex { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry) });
+        }
         LogSearch::Scan => store.drop_log_index().await?,
     }
     let started_at = crate::clock::now_ms();
@@ -186,11 +181,12 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         feed,
         telemetry,
         query_shares,
+        tasks: tasks.statuses(),
         disk,
         report_room: Semaphore::new(REPORT_ROOM_KIB),
         started_at,
     });
-    let background = Background { sources, source_tasks, committer: stop_committer, committer_task, feed: stop_feed };
+    let background = Background { tasks, committer: stop_committer, committer_task, feed: stop_feed };
     Ok((app, background))
 }
 

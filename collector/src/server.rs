@@ -10,13 +10,18 @@
 mod cors;
 mod handshakes;
 mod https;
+mod reload;
 mod sockets;
-mod tls;
+pub(crate) mod tls;
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header::STRICT_TRANSPORT_SECURITY;
 use actix_web::middleware::{Condition, DefaultHeaders};
 use actix_web::{App as ActixApp, HttpServer};
 use anyhow::Context;
@@ -24,9 +29,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use self::reload::{CertificateReload, ReloadRequest};
+use self::tls::Certificates;
 use crate::app::{self, Background};
+use crate::clock;
 use crate::config::Config;
 use crate::feed::HELD_BACK_BYTES;
+use crate::store::private;
 
 /// How long the sources may take to stop.
 const SOURCES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,6 +55,8 @@ const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: agents report every 5 s and stay.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// For a year browsers ask for this host by HTTPS alone: a token must not go out in plain text by a mistyped address.
+const ONLY_HTTPS: &str = "max-age=31536000";
 /// How long the end of a connection may take.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -53,30 +64,44 @@ const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 /// bound of its own (net.core.somaxconn, 4,096).
 const BACKLOG: u32 = 8_192;
 
-/// Serves until SIGTERM or SIGINT; a second one ends the process at once.
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP reads certificates again.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
+    let reload = Arc::new(ReloadRequest::default());
+    tokio::spawn(reload_at_hangup(Arc::clone(&reload), config.tls.is_some()));
     tokio::spawn(stop_at_signal(stop.clone()));
-    run(config, stop, |_| ()).await
+    run(config, stop, reload, |_| ()).await
 }
 
 /// Serves until `stop`. `ready` gets the address once requests are taken.
-pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    config: Config,
+    stop: CancellationToken,
+    reload: Arc<ReloadRequest>,
+    ready: impl FnOnce(SocketAddr),
+) -> anyhow::Result<()> {
     raise_open_files();
     use_small_pages();
-    let tls = config.tls.as_ref().map(tls::load).transpose()?;
+    let certificates = config.tls.clone().map(|files| Certificates::load(files, clock::now_ms())).transpose()?;
+    let certificates = certificates.map(Arc::new);
+    let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
     // Bound before anything else is touched: an address in use is the most common mistake.
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let data_dir = config.data_dir.clone();
     let database = config.database.clone();
     let (app, mut background) = app::create_app(config).await?;
+    if let Some(certificates) = certificates {
+        background.tasks.spawn(CertificateReload::new(certificates, reload));
+    }
     let origins = app.config.cors_origins.clone();
+    let is_tls = tls.is_some();
     let factory = {
         let app = app.clone();
         move || {
             ActixApp::new()
                 .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")))
+                .wrap(Condition::new(is_tls, DefaultHeaders::new().add((STRICT_TRANSPORT_SECURITY, ONLY_HTTPS))))
                 .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
                 .configure(app::configure(app.clone()))
         }
@@ -107,6 +132,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     tracing::info!(url = %format!("{scheme}://{address}"), %database, "collector is listening");
     ready(address);
 
+    let mut failure = None;
     tokio::select! {
         () = stop.cancelled() => tracing::info!("collector is stopping"),
         ended = &mut server => {
@@ -114,6 +140,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
             anyhow::bail!("the server ended by itself");
         }
         // Without it nothing is acknowledged any more: better to be started anew.
+        panicked = background.tasks.panicked() => failure = Some(panicked),
         _ = &mut background.committer_task => anyhow::bail!("the committer ended by itself"),
     }
     let store = app.store.clone();
@@ -126,7 +153,8 @@ pub(crate) async fn run(config: Config, stop: CancellationToken, ready: impl FnO
     }
     drop(address_file);
     tracing::info!("collector has stopped");
-    Ok(())
+    // Without the task something is never done again: better to be started again.
+    failure.map_or(Ok(()), |panicked| Err(panicked.into()))
 }
 
 /// Every agent and every subscriber is an open file, and the usual soft limit of 1,024 is there for
@@ -152,12 +180,7 @@ fn use_small_pages() {
 fn use_small_pages() {}
 
 async fn stop_background(background: Background) {
-    background.sources.cancel();
-    for task in background.source_tasks {
-        if tokio::time::timeout(SOURCES_TIMEOUT, task).await.is_err() {
-            tracing::warn!("a background task did not stop in time");
-        }
-    }
+    background.tasks.stop(SOURCES_TIMEOUT).await;
     background.committer.cancel();
     if tokio::time::timeout(COMMITTER_TIMEOUT, background.committer_task).await.is_err() {
         tracing::error!("the last reports were not committed in time; their agents send them again");
@@ -170,9 +193,10 @@ struct AddressFile(PathBuf);
 
 impl AddressFile {
     fn write(path: PathBuf, address: SocketAddr) -> Self {
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+        let written = path.parent().map_or(Ok(()), private::create_dir).and_then(|()| {
             let unfinished = path.with_extension("tmp");
-            std::fs::write(&unfinished, address.to_string())?;
+            let mut file = private::open(OpenOptions::new().write(true).truncate(true), &unfinished)?;
+            file.write_all(address.to_string().as_bytes())?;
             std::fs::rename(&unfinished, &path)
         });
         if let Err(error) = written {
@@ -185,6 +209,22 @@ impl AddressFile {
 impl Drop for AddressFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// SIGHUP ends a process that does not receive it, and service managers send it for a reload.
+async fn reload_at_hangup(reload: Arc<ReloadRequest>, has_certificate: bool) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP can not be received; it ends this process");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        if has_certificate {
+            tracing::info!("SIGHUP: the certificate is read again; other settings need a restart");
+        } else {
+            tracing::info!("SIGHUP: there is no certificate to read again; settings need a restart");
+        }
+        reload.make();
     }
 }
 
@@ -205,3 +245,6 @@ async fn stop_at_signal(stop: CancellationToken) {
         stop.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Text, UnixMillis};
 
-/// Where a line came from. The agent of a later version may name other sources; they are [`Self::Unknown`].
+/// Where a line came from. The agent of a later version may name other sources; they are read as unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]

@@ -9,6 +9,7 @@ use indicatif::HumanBytes;
 use tokio::time::Instant;
 
 use super::files::{self, Unfinished};
+use super::no_database;
 use crate::config::PostgresUrl;
 use crate::config::{Config, Database};
 use crate::store::disk::directory_of;
@@ -39,6 +40,9 @@ pub(super) struct BackupArgs {
 
 /// Writes the file, and says how large it is. Nothing is left when it fails or is interrupted.
 pub(super) async fn run(args: BackupArgs, config: &Config) -> anyhow::Result<()> {
+    if let Some(fault) = no_database::explain(config) {
+        bail!(fault);
+    }
     tokio::select! {
         done = write(&args, &config.database) => done,
         () = files::interrupted() => bail!("interrupted; nothing was written"),
@@ -69,9 +73,6 @@ fn refuse_target(args: &BackupArgs, database: &Database) -> anyhow::Result<()> {
         let own = |ending: &&str| files::is_same(&args.file, &files::with_ending(path, ending));
         if OWN_ENDINGS.iter().any(own) {
             bail!("{} belongs to the database itself; name another file", args.file.display());
-        }
-        if !path.exists() {
-            bail!("there is no database {}", path.display());
         }
     }
     if args.file.is_dir() {

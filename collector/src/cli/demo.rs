@@ -10,6 +10,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -59,7 +60,7 @@ pub(super) async fn run(args: DemoArgs, mut config: Config, keep_data: bool) -> 
 
     let stop = CancellationToken::new();
     let (ready, address) = oneshot::channel();
-    let collector = tokio::spawn(server::run(config.clone(), stop.clone(), |address| {
+    let collector = tokio::spawn(server::run(config.clone(), stop.clone(), Arc::default(), |address| {
         let _ = ready.send(address);
     }));
     let Ok(address) = address.await else { return collector.await.context("the collector failed")? };

@@ -6,12 +6,14 @@
 
 mod access;
 mod backup;
+mod check_config;
 mod demo;
 mod demo_output;
 mod demo_pipeline;
 mod files;
 mod ingest_bench;
 mod migrate_data;
+mod no_database;
 mod restore;
 mod tail;
 
@@ -21,13 +23,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::app::open_store;
-use crate::config::{Config, Database, Mistakes, Sources};
+use crate::config::{Config, Mistakes, Sources};
 use crate::server;
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, private};
 use crate::telemetry::logging;
 use crate::telemetry::logging::chain;
 
@@ -54,7 +57,9 @@ Examples:
 
 Every setting is a flag, an environment variable (SYSTOLE_LISTEN, SYSTOLE_DATA_DIR, …) or a line of
 the file that --config names, in this order. The commands work beside a running collector, which
-notices within 2 seconds.";
+notices within 2 seconds.
+
+SIGHUP makes a running collector read its certificate again; it also does when the files change.";
 
 /// Settings that go with every command.
 #[derive(Args)]
@@ -143,6 +148,7 @@ impl ServeArgs {
 
 /// Runs the command that was typed.
 pub(crate) fn main() -> ExitCode {
+    private::restrict_umask();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => {
@@ -166,12 +172,14 @@ pub(crate) fn main() -> ExitCode {
     };
     let config = match cli.settings.read(flags) {
         Ok(config) => config,
-        Err(Mistakes(mistakes)) => {
-            eprintln!("systole-collector: the configuration has {}:", count(mistakes.len(), "mistake"));
-            mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
-            return ExitCode::from(EXIT_BAD_CONFIGURATION);
-        }
+        Err(mistakes) => return refuse(&mistakes),
     };
+    if let Command::CheckConfig(_) = cli.command {
+        return match check_config::run(&config) {
+            Ok(printed) => finish(printed),
+            Err(mistakes) => refuse(&mistakes),
+        };
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -181,7 +189,6 @@ pub(crate) fn main() -> ExitCode {
             logging::init(config.log);
             runtime.block_on(server::serve(config))
         }
-        Command::CheckConfig(_) => write!(std::io::stdout(), "{config}").map_err(anyhow::Error::from),
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
         Command::Backup(args) => runtime.block_on(backup::run(args, &config)),
@@ -190,11 +197,17 @@ pub(crate) fn main() -> ExitCode {
         Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
         Command::IngestBench(args) => runtime.block_on(ingest_bench::run(args, &config)),
-        Command::Openapi | Command::Completions { .. } => Ok(()),
+        Command::CheckConfig(_) | Command::Openapi | Command::Completions { .. } => Ok(()),
     };
     // What still runs on a thread of its own (a query that takes minutes) has had its deadline.
     runtime.shutdown_background();
     finish(result)
+}
+
+fn refuse(Mistakes(mistakes): &Mistakes) -> ExitCode {
+    eprintln!("systole-collector: the configuration has {}:", count(mistakes.len(), "mistake"));
+    mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
+    ExitCode::from(EXIT_BAD_CONFIGURATION)
 }
 
 fn finish(result: anyhow::Result<()>) -> ExitCode {
@@ -221,11 +234,8 @@ fn count(number: usize, noun: &str) -> String {
 
 /// The store, beside a collector that may be running on it.
 async fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let is_new = matches!(&config.database, Database::Sqlite(path) if !path.exists());
-    let store = open_store(&config.database, Access::Shared).await?;
-    if is_new {
-        // Right before the first `serve`, and a sign of a mistyped directory at any other time.
-        eprintln!("systole-collector: made a new database, {}", config.database);
+    if let Some(fault) = no_database::explain(config) {
+        bail!(fault);
     }
-    Ok(store)
+    Ok(open_store(&config.database, Access::Shared).await?)
 }

@@ -9,12 +9,12 @@ use indicatif::{HumanBytes, ProgressBar};
 use tokio::time::Instant;
 
 use super::files::{self, Unfinished};
-use crate::app::create_private_dir;
 use crate::clock;
 use crate::config::PostgresUrl;
 use crate::config::{Config, Database};
 use crate::store::disk::directory_of;
 use crate::store::postgres::PostgresSide;
+use crate::store::private;
 use crate::store::sqlite::{self, RestoreTarget, SqliteSide};
 use crate::store::transfer::{self, Epoch, TransferError};
 
@@ -75,7 +75,7 @@ async fn into_file(args: &RestoreArgs, path: &Path, bytes: u64) -> anyhow::Resul
         bail!("{} is the database itself", args.file.display());
     }
     let directory = directory_of(path);
-    create_private_dir(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    private::create_dir(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let target = RestoreTarget::take(path)?;
     if !args.force {
         target.refuse_data()?;
@@ -92,7 +92,7 @@ async fn into_server(args: &RestoreArgs, url: &PostgresUrl, data_dir: &Path, byt
         bail!("--force is for SQLite; on PostgreSQL make a new database or schema, and restore into that");
     }
     let mut target = PostgresSide::open(url).await?;
-    create_private_dir(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    private::create_dir(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let copy = checked_copy(&args.file, &data_dir.join("restore"), bytes).await?;
     let mut source = SqliteSide::open_alone(copy.path())?;
     let bar = files::bar_of_rows()?;

@@ -75,6 +75,13 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
+    /// 401: the token is none of this database, or not valid any more. Which of them is not said: a guess must not learn it.
+    pub(crate) fn unknown_token() -> Self {
+        Self::unauthorized(
+            "the collector does not know this token; it was made in another database, or it has expired or was revoked or removed",
+        )
+    }
+
     /// 403: a valid token without the right.
     pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
@@ -83,6 +90,11 @@ impl ApiError {
     /// 404: nothing there, or nothing that the caller may see.
     pub(crate) fn not_found(what: impl fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("{what} does not exist"))
+    }
+
+    /// 404: no route has this path.
+    pub(crate) fn no_such_path(path: &str, hint: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("the path {path} does not exist; {hint}"))
     }
 
     /// 405: the resource exists, the method does not.
@@ -105,6 +117,11 @@ impl ApiError {
     /// 413: the body is larger than the cap as it was sent.
     pub(crate) fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// 415: the body is of another type.
+    pub(crate) fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
     /// 429: this client asks for too much.

@@ -10,6 +10,8 @@ mod openapi;
 mod params;
 mod render;
 mod routes;
+mod same_site;
+mod suggest;
 
 pub(crate) use self::openapi::text as openapi_document;
 pub(crate) use self::routes::configure;

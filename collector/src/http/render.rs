@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::params::Params;
+use super::params::{Format, InFormat, QueryString};
 use crate::http::dto::{History, Page};
 use crate::http::error::ApiError;
 
@@ -25,13 +25,6 @@ pub(crate) trait Row: Serialize {
     const COLUMNS: &'static [&'static str];
 }
 
-/// How a list is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Json,
-    Csv,
-}
-
 /// A request for a list.
 #[derive(Debug)]
 pub(crate) struct ListRequest {
@@ -41,16 +34,16 @@ pub(crate) struct ListRequest {
 }
 
 impl ListRequest {
-    /// Reads how the list is to be written: `format`, else the Accept header.
-    pub(crate) fn read(request: &HttpRequest, params: &Params) -> Result<Self, ApiError> {
-        let format = match params.text("format") {
-            Some("json") => Format::Json,
-            Some("csv") => Format::Csv,
-            Some(text) => return Err(ApiError::bad_parameter("format", format!("{text:?} is none of json, csv"))),
-            None => accepted(request),
-        };
+    /// How the list is written: `format`, else the Accept header.
+    ///
+    /// # Errors
+    ///
+    /// 400 when the query string cannot be read.
+    pub(crate) fn new(request: &HttpRequest, asked: &InFormat) -> Result<Self, ApiError> {
+        let format = asked.format.unwrap_or_else(|| accepted(request));
         let encode = |text| utf8_percent_encode(text, QUERY);
-        let query = params.pairs().filter(|(key, _)| *key != "cursor");
+        let query = QueryString::of(request)?;
+        let query = query.pairs().filter(|(key, _)| *key != "cursor");
         let query: String = query.map(|(key, value)| format!("{}={}&", encode(key), encode(value))).collect();
         Ok(ListRequest { format, address: format!("{}?{query}", request.uri().path()) })
     }

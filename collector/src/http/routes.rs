@@ -6,7 +6,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::api::{agent, events, health, logs, metrics, nodes, pipelines, samples, session, status_changes};
 use super::error::ApiError;
-use super::{assets, openapi};
+use super::{assets, openapi, suggest};
 
 /// Every route. A path without the method asked for is 405, everything else 404, both as problems.
 pub(crate) fn configure(config: &mut ServiceConfig) {
@@ -90,5 +90,10 @@ impl RouteSpec {
 }
 
 async fn no_such_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::not_found(format!("the path {}", request.path())))
+    let known: Vec<_> = route_specs().iter().map(|route| route.path).collect();
+    let detail = match suggest::nearest(request.path(), &known) {
+        Some(path) => format!("there is {path}"),
+        None => "/docs lists all paths".to_owned(),
+    };
+    Err(ApiError::no_such_path(request.path(), &detail))
 }

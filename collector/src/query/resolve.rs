@@ -3,11 +3,16 @@
 use systole_shared::NodeId;
 
 use crate::auth::Scope;
-use crate::store::{NodeQuery, NodeView, PipelineQuery, PipelineView, Store, StoreError};
+use crate::model::{EnvironmentKey, PipelineKey};
+use crate::store::{NodeQuery, NodeView, Store, StoreError};
 use crate::timeseries::TimeSeries;
 
-/// Pipelines of one id that are read at most: each is of another environment.
-const MAX_PIPELINES: i64 = 1_000;
+/// A pipeline of one environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NamedPipeline {
+    pub key: PipelineKey,
+    pub environment: EnvironmentKey,
+}
 
 /// A node in the scope.
 ///
@@ -23,17 +28,16 @@ pub(crate) async fn find_node(
     Ok(timeseries.list_nodes(query).await?.pop())
 }
 
-/// The pipelines of an id: one per environment in the scope.
+/// The pipelines with this id: one per environment in the scope. One indexed look-up, whatever the number of nodes.
 ///
 /// # Errors
 ///
 /// When the store cannot be read.
-pub(crate) async fn find_pipelines(store: &dyn Store, scope: Scope, id: &str) -> Result<Vec<PipelineView>, StoreError> {
-    let query = PipelineQuery {
-        environments: scope.environments(),
-        id: Some(id.to_owned()),
-        limit: MAX_PIPELINES,
-        ..PipelineQuery::default()
-    };
-    store.list_pipelines(query).await
+pub(crate) async fn find_pipelines(
+    store: &dyn Store,
+    scope: Scope,
+    id: &str,
+) -> Result<Vec<NamedPipeline>, StoreError> {
+    let found = store.find_pipelines(scope.environments(), id.to_owned()).await?;
+    Ok(found.into_iter().map(|(key, environment)| NamedPipeline { key, environment }).collect())
 }

@@ -260,9 +260,29 @@ pub(crate) struct LogQuery {
     pub text: Option<String>,
     pub from: Option<UnixMillis>,
     pub to: Option<UnixMillis>,
-    /// Only lines after this sequence number.
-    pub after: i64,
+    pub order: ListOrder,
+    /// Only lines after this sequence number in the order; `None`: from the beginning.
+    pub after: Option<i64>,
     pub limit: i64,
+}
+
+/// In which order of sequence numbers a list is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ListOrder {
+    #[default]
+    OldestFirst,
+    NewestFirst,
+}
+
+impl ListOrder {
+    /// The sequence numbers of a list that continues after `after`, inclusive.
+    pub(crate) fn bounds(self, after: Option<i64>) -> (i64, i64) {
+        match (self, after) {
+            (ListOrder::OldestFirst, Some(after)) => (after.saturating_add(1), i64::MAX),
+            (ListOrder::NewestFirst, Some(after)) => (0, after.saturating_sub(1)),
+            (_, None) => (0, i64::MAX),
+        }
+    }
 }
 
 /// A log line.
@@ -285,7 +305,9 @@ pub(crate) struct StatusChangeQuery {
     pub pipelines: Option<Vec<PipelineKey>>,
     pub from: Option<UnixMillis>,
     pub to: Option<UnixMillis>,
-    pub after: i64,
+    pub order: ListOrder,
+    /// Only changes after this sequence number in the order; `None`: from the beginning.
+    pub after: Option<i64>,
     pub limit: i64,
 }
 

@@ -8,28 +8,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use async_trait::async_trait;
+use tokio::time::Instant;
 
+use super::driver::{Activation, Pacing, Task, TaskError};
 use crate::ingest::committer::Committer;
 use crate::ingest::fleet::Fleet;
 
-/// How often the watchdog looks.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often the watchdog checks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Hands overdue nodes to the committer, which looks again before it marks them.
-pub(crate) async fn watch(fleet: Arc<Fleet>, committer: Committer, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(WATCH_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        for node in fleet.overdue(Instant::now()) {
-            if !committer.mark_unreachable(node).await {
-                return;
+/// Hands overdue nodes to the committer, which checks again before it marks them.
+pub(crate) struct Liveness {
+    pub fleet: Arc<Fleet>,
+    pub committer: Committer,
+}
+
+#[async_trait]
+impl Task for Liveness {
+    fn name(&self) -> &'static str {
+        "liveness"
+    }
+
+    fn pacing(&self) -> Pacing {
+        Pacing { first: Duration::ZERO, between: Duration::ZERO, retry: CHECK_INTERVAL, max_retry: CHECK_INTERVAL }
+    }
+
+    async fn activate(&mut self) -> Result<Activation, TaskError> {
+        for node in self.fleet.overdue(Instant::now()) {
+            if !self.committer.mark_unreachable(node).await {
+                return Err(TaskError::Committer);
             }
         }
+        Ok(Activation::IdleFor(CHECK_INTERVAL))
     }
 }

@@ -5,58 +5,67 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use async_trait::async_trait;
 
-use crate::store::{Cutoffs, Store, StoreError};
+use super::driver::{Activation, Pacing, Task, TaskError};
+use crate::store::{Cutoffs, Store};
 use crate::telemetry::Telemetry;
-use crate::telemetry::logging::chain;
 
 /// Pause between two measurements, each of some 100 ms. At the highest rate that nodes may send, a fleet of
-/// a hundred goes a gigabyte above the bound in that time.
+/// a hundred goes half a gigabyte above the bound in that time.
 const PAUSE: Duration = Duration::from_secs(15);
 
 /// Rows that go in one transaction.
 const BATCH_ROWS: u64 = 1_000;
 
-/// Pause between two batches, for reports to be written.
-const BATCH_PAUSE: Duration = Duration::from_millis(50);
+const PACING: Pacing = Pacing {
+    first: PAUSE,
+    // For reports to be written.
+    between: Duration::from_millis(50),
+    retry: PAUSE,
+    max_retry: Duration::from_secs(60),
+};
 
-/// Measures and removes until it is stopped.
-pub(crate) async fn bound_regularly(
+/// The task.
+pub(crate) struct LogSize {
     store: Arc<dyn Store>,
     kept_bytes: u64,
     telemetry: Arc<Telemetry>,
-    stop: CancellationToken,
-) {
-    let bound = async {
-        loop {
-            if let Err(error) = remove_excess(&*store, kept_bytes, &telemetry).await {
-                tracing::warn!(error = chain(&error), "log lines above retention_logs_bytes could not be removed");
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = bound => {}
+    /// Lines that are to go before lines are measured again.
+    excess: u64,
+}
+
+impl LogSize {
+    pub(crate) fn new(store: Arc<dyn Store>, kept_bytes: u64, telemetry: Arc<Telemetry>) -> Self {
+        LogSize { store, kept_bytes, telemetry, excess: 0 }
     }
 }
 
-async fn remove_excess(store: &dyn Store, kept_bytes: u64, telemetry: &Telemetry) -> Result<(), StoreError> {
-    let usage = store.log_usage().await?;
-    telemetry.log_bytes.set(i64::try_from(usage.bytes).unwrap_or(i64::MAX));
-    let mut excess = usage.lines_above(kept_bytes);
-    // Nothing but lines.
-    let oldest = Cutoffs { logs_before: i64::MAX, ..Cutoffs::default() };
-    while excess > 0 {
-        let batch = excess.min(BATCH_ROWS);
-        let removed = store.expire(oldest, u32::try_from(batch).unwrap_or(u32::MAX)).await?;
-        telemetry.rows_expired.inc_by(removed);
-        if removed == 0 {
-            break;
-        }
-        excess = excess.saturating_sub(removed);
-        tokio::time::sleep(BATCH_PAUSE).await;
+#[async_trait]
+impl Task for LogSize {
+    fn name(&self) -> &'static str {
+        "log_size"
     }
-    Ok(())
+
+    fn pacing(&self) -> Pacing {
+        PACING
+    }
+
+    async fn activate(&mut self) -> Result<Activation, TaskError> {
+        if self.excess == 0 {
+            let usage = self.store.log_usage().await?;
+            self.telemetry.log_bytes.set(i64::try_from(usage.bytes).unwrap_or(i64::MAX));
+            self.excess = usage.lines_above(self.kept_bytes);
+        }
+        if self.excess == 0 {
+            return Ok(Activation::IdleFor(PAUSE));
+        }
+        let batch = u32::try_from(self.excess.min(BATCH_ROWS)).unwrap_or(u32::MAX);
+        // Nothing but lines.
+        let oldest = Cutoffs { logs_before: i64::MAX, ..Cutoffs::default() };
+        let removed = self.store.expire(oldest, batch).await?;
+        self.telemetry.rows_expired.inc_by(removed);
+        self.excess = if removed == 0 { 0 } else { self.excess.saturating_sub(removed) };
+        Ok(if self.excess == 0 { Activation::IdleFor(PAUSE) } else { Activation::MoreToDo })
+    }
 }

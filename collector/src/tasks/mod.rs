@@ -1,6 +1,7 @@
-//! What runs beside the requests: each task is a loop that ends when the collector stops.
+//! What runs beside the requests: each task is run by the [`driver`].
 
 pub(crate) mod disk_guard;
+pub(crate) mod driver;
 pub(crate) mod liveness;
 pub(crate) mod log_index;
 pub(crate) mod log_size;

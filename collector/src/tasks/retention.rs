@@ -10,8 +10,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use async_trait::async_trait;
 
+use super::driver::{Activation, Pacing, Task, TaskError};
 use crate::clock;
 use crate::config::Retention;
 use crate::model::Resolution;
@@ -19,40 +20,41 @@ use crate::store::Cutoffs;
 use crate::telemetry::Telemetry;
 use crate::timeseries::TimeSeries;
 
-/// Rows of each table that go in one transaction.
+/// Rows of each table that are removed in one transaction.
 const BATCH_ROWS: u32 = 1_000;
-
-/// Pause between two batches of one round, for reports to be written.
-const BATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// Pause between two rounds.
 const ROUND_PAUSE: Duration = Duration::from_secs(60);
 
-/// Expires rows until it is stopped.
-pub(crate) async fn expire_regularly(
-    timeseries: Arc<TimeSeries>,
-    retention: Retention,
-    telemetry: Arc<Telemetry>,
-    stop: CancellationToken,
-) {
-    let mut pause = ROUND_PAUSE;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        pause = match timeseries.expire(cutoffs(retention, clock::now_ms()), BATCH_ROWS).await {
-            Ok(0) => ROUND_PAUSE,
-            Ok(removed) => {
-                telemetry.rows_expired.inc_by(removed);
-                BATCH_PAUSE
-            }
-            Err(error) => {
-                let error = crate::telemetry::logging::chain(&error);
-                tracing::error!(error, "expired rows could not be removed, trying again in a minute");
-                ROUND_PAUSE
-            }
-        };
+const PACING: Pacing = Pacing {
+    first: ROUND_PAUSE,
+    // For reports to be written.
+    between: Duration::from_millis(100),
+    retry: Duration::from_secs(5),
+    max_retry: ROUND_PAUSE,
+};
+
+/// Removes expired rows, a batch at a time.
+pub(crate) struct Expiry {
+    pub timeseries: Arc<TimeSeries>,
+    pub retention: Retention,
+    pub telemetry: Arc<Telemetry>,
+}
+
+#[async_trait]
+impl Task for Expiry {
+    fn name(&self) -> &'static str {
+        "retention"
+    }
+
+    fn pacing(&self) -> Pacing {
+        PACING
+    }
+
+    async fn activate(&mut self) -> Result<Activation, TaskError> {
+        let removed = self.timeseries.expire(cutoffs(self.retention, clock::now_ms()), BATCH_ROWS).await?;
+        self.telemetry.rows_expired.inc_by(removed);
+        Ok(if removed == 0 { Activation::IdleFor(ROUND_PAUSE) } else { Activation::MoreToDo })
     }
 }
 

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::driver::{Activation, Pacing, Task, TaskError};
 use crate::store::Store;
-use crate::telemetry::logging::chain;
 use crate::telemetry::{TableLabel, Telemetry};
-
-/// Pause before the first measurement, for a start to be over.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Shortest pause between two measurements.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -19,35 +17,44 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// A measurement reads every page of the database: this many times as long it is left alone after.
 const REST: u32 = 50;
 
-/// Pause after a failure, like on an engine that can not tell.
-const FAILURE_PAUSE: Duration = Duration::from_secs(3_600);
+const PACING: Pacing = Pacing {
+    // For a start to be over.
+    first: Duration::from_secs(5),
+    between: PAUSE,
+    // An engine that cannot measure its tables does not learn it soon.
+    retry: Duration::from_secs(3_600),
+    max_retry: Duration::from_secs(3_600),
+};
 
-/// Measures until it is stopped.
-pub(crate) async fn measure_regularly(store: Arc<dyn Store>, telemetry: Arc<Telemetry>, stop: CancellationToken) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
+/// Measures all tables at once.
+pub(crate) struct TableSizes {
+    pub store: Arc<dyn Store>,
+    pub telemetry: Arc<Telemetry>,
+    /// A measurement may take longer than a stop.
+    pub stop: CancellationToken,
+}
+
+#[async_trait]
+impl Task for TableSizes {
+    fn name(&self) -> &'static str {
+        "table_sizes"
+    }
+
+    fn pacing(&self) -> Pacing {
+        PACING
+    }
+
+    async fn activate(&mut self) -> Result<Activation, TaskError> {
         let begin = Instant::now();
-        let measured = tokio::select! {
-            () = stop.cancelled() => return,
-            measured = store.table_sizes() => measured,
+        let sizes = tokio::select! {
+            () = self.stop.cancelled() => return Ok(Activation::IdleFor(PAUSE)),
+            sizes = self.store.table_sizes() => sizes?,
         };
-        pause = match measured {
-            Ok(sizes) => {
-                for size in sizes {
-                    let bytes = i64::try_from(size.bytes).unwrap_or(i64::MAX);
-                    telemetry.database_bytes.get_or_create(&TableLabel { table: size.table }).set(bytes);
-                }
-                pause_after(begin.elapsed())
-            }
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the size of the tables is unknown, trying again in an hour");
-                FAILURE_PAUSE
-            }
-        };
+        for size in sizes {
+            let bytes = i64::try_from(size.bytes).unwrap_or(i64::MAX);
+            self.telemetry.database_bytes.get_or_create(&TableLabel { table: size.table }).set(bytes);
+        }
+        Ok(Activation::IdleFor(pause_after(begin.elapsed())))
     }
 }
 
@@ -58,8 +65,8 @@ fn pause_after(measurement: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Access;
     use crate::store::sqlite::SqliteStore;
+    use crate::store::{Access, MaintenanceStore};
 
     #[tokio::test]
     async fn sizes_of_tables_are_measured_and_add_up() {

@@ -3,37 +3,58 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
+use async_trait::async_trait;
+use tokio::time::Instant;
 
+use super::driver::{Activation, Pacing, Task, TaskError};
 use crate::auth::Authenticator;
 use crate::store::Store;
 
 /// How often the database is asked for changes; the promise is two seconds.
-const REFRESH_EVERY: Duration = Duration::from_millis(500);
+const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The longest pause after a failure: within the promise, once the database answers again.
+const MAX_RETRY: Duration = Duration::from_millis(1_500);
 
 /// How often the last use of tokens is written down.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
+const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Follows the database, and writes down when tokens were used.
-pub(crate) async fn follow(auth: Arc<Authenticator>, store: Arc<dyn Store>, stop: CancellationToken) {
-    let mut refresh = tokio::time::interval(REFRESH_EVERY);
-    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut touch = tokio::time::interval(TOUCH_EVERY);
-    touch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let result = tokio::select! {
-            () = stop.cancelled() => {
-                // The last minute's uses; nobody may wait long for them.
-                let _ = store.touch_tokens(auth.take_used()).await;
-                return;
-            }
-            _ = refresh.tick() => auth.refresh(&*store).await,
-            _ = touch.tick() => store.touch_tokens(auth.take_used()).await,
-        };
-        if let Err(error) = result {
-            let error = crate::telemetry::logging::chain(&error);
-            tracing::error!(error, "tokens and environments could not be read, the last known ones stay");
+/// Follows the database, and writes down when tokens were used. After a failure the last known tokens stay.
+pub(crate) struct TokenRefresh {
+    auth: Arc<Authenticator>,
+    store: Arc<dyn Store>,
+    next_touch: Instant,
+}
+
+impl TokenRefresh {
+    /// Follows `store` for `auth`, which has just been loaded.
+    pub(crate) fn new(auth: Arc<Authenticator>, store: Arc<dyn Store>) -> Self {
+        TokenRefresh { auth, store, next_touch: Instant::now() }
+    }
+}
+
+#[async_trait]
+impl Task for TokenRefresh {
+    fn name(&self) -> &'static str {
+        "token_refresh"
+    }
+
+    fn pacing(&self) -> Pacing {
+        Pacing { first: Duration::ZERO, between: Duration::ZERO, retry: REFRESH_INTERVAL, max_retry: MAX_RETRY }
+    }
+
+    async fn activate(&mut self) -> Result<Activation, TaskError> {
+        self.auth.refresh(&*self.store).await?;
+        let now = Instant::now();
+        if now >= self.next_touch {
+            self.next_touch = now + TOUCH_INTERVAL;
+            self.store.touch_tokens(self.auth.take_used()).await?;
         }
+        Ok(Activation::IdleFor(REFRESH_INTERVAL))
+    }
+
+    async fn finish(&mut self) {
+        // The uses of the last minute. A failure costs no more than these.
+        let _ = self.store.touch_tokens(self.auth.take_used()).await;
     }
 }

@@ -45,6 +45,12 @@ pub(crate) struct TableLabel {
     pub table: String,
 }
 
+/// A label that says which background task.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct TaskLabel {
+    pub task: &'static str,
+}
+
 /// Counters and histograms, cheap to clone and to count with.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -102,6 +108,8 @@ pub(crate) struct Telemetry {
     pub tls_handshakes_failed: Family<ReasonLabel, Counter>,
     pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
+    pub task_last_success: Family<TaskLabel, Gauge<f64, AtomicU64>>,
+    pub task_failures: Family<TaskLabel, Counter>,
     pub resident_bytes: Gauge,
     pub cpu_seconds: Counter<f64, AtomicU64>,
     pub start_time_seconds: Gauge<f64, AtomicU64>,
@@ -249,6 +257,12 @@ impl Telemetry {
             ),
             nodes: metric!("nodes", "Nodes by state", Family::default()),
             ingest_queue: metric!("ingest_queue_length", "Requests that wait for the committer", Gauge::default()),
+            task_last_success: metric!(
+                "task_last_success_timestamp_seconds",
+                "When a background task last succeeded, in Unix seconds",
+                Family::default()
+            ),
+            task_failures: metric!("task_failures", "Activations of a background task that failed", Family::default()),
             resident_bytes: Gauge::default(),
             cpu_seconds: Counter::default(),
             start_time_seconds: Gauge::default(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -38,8 +38,18 @@ impl Authority {
 
     /// Signs a certificate for this host; returns the files of certificate and key.
     pub fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
+        self.sign_with(name, |_| ())
+    }
+
+    /// The same for a certificate that is valid until the begin of a day: year, month, day.
+    pub fn sign_until(&self, name: &str, (year, month, day): (i32, u8, u8)) -> (PathBuf, PathBuf) {
+        self.sign_with(name, |params| params.not_after = date_time_ymd(year, month, day))
+    }
+
+    fn sign_with(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().expect("a key can be made");
-        let params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).expect("good names");
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).expect("good names");
+        change(&mut params);
         let signed = params.signed_by(&key, &self.issuer).expect("the authority signs");
         let paths = ["crt", "key"].map(|suffix| self.directory.join(format!("{name}.{suffix}")));
         std::fs::write(&paths[0], signed.pem()).expect("the certificate is written");

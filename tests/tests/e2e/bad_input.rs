@@ -83,7 +83,10 @@ async fn unreadable_request_is_refused_whole() {
 
 #[tokio::test]
 async fn oversized_and_torn_bodies_are_refused() {
-    let (mut collector, mut node) = setup().await;
+    // The node does not report meanwhile, and must not become UNREACHABLE: that would be an event.
+    let mut collector = TestCollector::start_with(&["--interval", "60s"]).await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![running("good", distinct_counts(1))]).await;
     let before = Database::open(&collector.database()).footprint();
     let body = to_json(&good(&node));
     let padded = [b" ".repeat(9 * 1024 * 1024), body.clone()].concat();

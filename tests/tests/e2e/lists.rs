@@ -16,6 +16,8 @@ on_each_database! {
     histories_are_paged_and_name_their_step,
     nodes_pipelines_and_changes_are_paged,
     lines_are_found_with_and_without_the_index,
+    newest_items_come_first_with_order_desc,
+    unknown_and_empty_parameters_are_named,
 }
 
 const MINUTE_MS: i64 = 60_000;
@@ -184,5 +186,43 @@ async fn lines_are_found_with_and_without_the_index(database: DatabaseKind) {
         }
         assert_eq!(all().await, (1, 10, 1_000));
         viewer.get("/api/v1/logs?q=a%00b").await.problem(400);
+    }
+}
+
+async fn newest_items_come_first_with_order_desc(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    for (hundred, state) in ["RUNNING", "CRASHED", "RUNNING"].into_iter().enumerate() {
+        let lines = (0..100).map(move |number| format!("order {hundred}-{number:02}"));
+        node.report(vec![with_lines(pipeline("orders", state), clock::now_ms(), lines)]).await;
+    }
+    let viewer = collector.viewer().await;
+    for path in ["logs?pipeline=orders", "logs?q=order&from=-1h", "status-changes?from=-1h&to=now"] {
+        let mut all = viewer.list(&format!("/api/v1/{path}")).await;
+        all.reverse();
+        assert_eq!(viewer.list(&format!("/api/v1/{path}&order=desc&limit=7")).await, all, "{path}");
+    }
+    let newest = viewer.get_json("/api/v1/logs?order=desc&limit=1").await;
+    assert_eq!(newest["items"][0]["line"], "order 2-99");
+}
+
+async fn unknown_and_empty_parameters_are_named(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
+    let _node = NodeClient::enroll(&collector, None, "n1").await;
+    let viewer = collector.viewer().await;
+    for (path, name) in [
+        ("nodes?label=x", "label"),
+        ("nodes?limit=5&limit=6", "limit"),
+        ("pipelines?environment=", "environment"),
+        ("logs?node=", "node"),
+        ("logs?pipeline=", "pipeline"),
+        ("logs?order=down", "order"),
+        ("status-changes?from=yesterday", "from"),
+        ("samples?pipeline=orders", "node"),
+        ("events?node=", "node"),
+        ("events?kind=status_change", "kind"),
+    ] {
+        let problem = viewer.get(&format!("/api/v1/{path}")).await.problem(400);
+        assert!(problem["detail"].as_str().unwrap().starts_with(&format!("{name}: ")), "{path}: {problem}");
     }
 }

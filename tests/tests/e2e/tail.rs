@@ -22,7 +22,7 @@ const SOON: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// A running `tail`, its output in one file and its messages in another.
-struct Tail {
+pub(super) struct Tail {
     child: Child,
     directory: TempDir,
 }
@@ -38,19 +38,19 @@ fn command(args: &[&str]) -> Command {
 
 impl Tail {
     /// Starts one that needs nothing but the collector's data, and waits until it follows.
-    async fn on(collector: &TestCollector, args: &[&str]) -> Self {
+    pub(super) async fn on(collector: &TestCollector, args: &[&str]) -> Self {
         let data = collector.data_dir().display().to_string();
         Self::following(&[args, &["--data-dir", &data]].concat()).await
     }
 
     /// Starts one and waits until it follows.
-    async fn following(args: &[&str]) -> Self {
+    pub(super) async fn following(args: &[&str]) -> Self {
         let mut tail = Self::start(args);
         tail.wait_until("it follows", SOON, |tail| tail.messages().contains("following http")).await;
         tail
     }
 
-    fn start(args: &[&str]) -> Self {
+    pub(super) fn start(args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let file = |name: &str| std::fs::File::create(directory.path().join(name)).expect("a file");
         let child = command(args).stdout(file("out")).stderr(file("err")).spawn().expect("the program starts");
@@ -61,11 +61,11 @@ impl Tail {
         std::fs::read_to_string(self.directory.path().join(name)).expect("it prints text")
     }
 
-    fn printed(&self) -> String {
+    pub(super) fn printed(&self) -> String {
         self.read("out")
     }
 
-    fn messages(&self) -> String {
+    pub(super) fn messages(&self) -> String {
         self.read("err")
     }
 
@@ -83,7 +83,7 @@ impl Tail {
         .await;
     }
 
-    async fn wait_for_line(&mut self, text: &str, limit: Duration) -> String {
+    pub(super) async fn wait_for_line(&mut self, text: &str, limit: Duration) -> String {
         self.wait_until(text, limit, |tail| tail.printed().lines().any(|line| line.contains(text))).await;
         self.printed().lines().find(|line| line.contains(text)).expect("it was there").to_owned()
     }
@@ -92,7 +92,7 @@ impl Tail {
         kill(pid(self.child.id().expect("it runs")), signal).expect("a signal can be sent");
     }
 
-    async fn end(&mut self) -> ExitStatus {
+    pub(super) async fn end(&mut self) -> ExitStatus {
         tokio::time::timeout(SOON, self.child.wait()).await.expect("it ends").expect("a child can be waited for")
     }
 }

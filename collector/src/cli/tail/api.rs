@@ -129,6 +129,24 @@ impl Api {
         tokio::time::timeout(ANSWER_TIMEOUT, read).await.map_err(|_| Fault::Late)?
     }
 
+    /// The scheme that a server speaks which does not understand that of `base`.
+    pub(super) async fn other_scheme(&self, base: &Url) -> Option<&'static str> {
+        let scheme = if base.scheme() == "https" { "http" } else { "https" };
+        let mut url = base.clone();
+        // `http://host:443` stays at its port.
+        let port = base.port_or_known_default();
+        url.set_scheme(scheme).ok()?;
+        url.set_port(port).ok()?;
+        url.set_path("/healthz");
+        let asked = self.client.get(url).timeout(CONNECT_TIMEOUT).send().await;
+        match asked {
+            Ok(_) => Some(scheme),
+            // A certificate that is not trusted is one of a server that speaks TLS.
+            Err(error) if scheme == "https" && innermost(&error).contains("certificate") => Some(scheme),
+            Err(_) => None,
+        }
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, Fault> {
         let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
         let answer = sent.map_err(|_| Fault::Late)?.map_err(Fault::Network)?;

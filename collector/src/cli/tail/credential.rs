@@ -12,10 +12,11 @@ use reqwest::Url;
 use systole_shared::{Token, TokenId, TokenKind, UnixMillis};
 
 use super::super::access::find_environment;
+use super::super::no_database;
 use crate::app::open_store;
 use crate::auth;
 use crate::clock::now_ms;
-use crate::config::{Config, Database};
+use crate::config::Config;
 use crate::store::{Access, NewToken};
 
 /// How long a token lasts that nobody could take back.
@@ -48,7 +49,8 @@ impl Place {
                 let file = config.data_dir.join("listen-address");
                 let text = std::fs::read_to_string(&file).with_context(|| {
                     let data = config.data_dir.display();
-                    format!("no collector runs on {data}; name its --data-dir, or its --url and a --token")
+                    let hint = no_database::running().map(|hint| format!("; {hint}")).unwrap_or_default();
+                    format!("no collector runs on {data}; name its --data-dir, or its --url and a --token{hint}")
                 })?;
                 let address: SocketAddr =
                     text.trim().parse().with_context(|| format!("{} is spoilt", file.display()))?;
@@ -97,10 +99,8 @@ impl Credential {
     /// Makes a token that reads, of the kind that browsers have: the collector removes them when they
     /// have ended, so that the list of tokens does not grow by one with every `tail`.
     pub(super) async fn make(config: &Config, environment: Option<&str>) -> anyhow::Result<Self> {
-        if let Database::Sqlite(path) = &config.database
-            && !path.exists()
-        {
-            bail!("there is no database {}; name its --data-dir, or a --url and a --token", path.display());
+        if let Some(fault) = no_database::explain(config) {
+            bail!("{fault}; or name a --url and a --token");
         }
         let store = open_store(&config.database, Access::Shared).await?;
         let environment = match environment {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rand::RngExt;
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::events::{Control, Event, GapReason, GoodbyeReason, ResetReason};
 use systole_shared::sse::{Decoder, Item};
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::api::{Api, Fault, innermost};
 use super::credential::{Credential, Place};
+use super::history::{History, Stored};
 use super::line::{self, Lines};
 use super::names::{self, Names};
 use super::{TailArgs, color};
@@ -57,6 +58,8 @@ pub(super) struct Follower {
     out: tokio::io::Stdout,
     /// The last event that was printed, or a later place where nothing was to print.
     position: Option<EventId>,
+    /// Whether stored events are still to be printed.
+    wants_history: bool,
     is_connected: bool,
     was_connected: bool,
 }
@@ -83,6 +86,7 @@ impl Follower {
         let lines = Lines { in_colour: !args.json && color::wanted(args.color) };
         let mut follower = Follower {
             position: args.after.clone(),
+            wants_history: args.lines.is_some() || args.since.is_some(),
             config: config.clone(),
             api,
             place,
@@ -110,7 +114,10 @@ impl Follower {
             }
             let (token, environment) = (self.credential.token(), self.args.environment.as_deref());
             let found = names::nodes_named(&self.api, base, token, environment, &named).await;
-            let found = found.map_err(|fault| self.explained(fault))?;
+            let found = match found {
+                Ok(found) => found,
+                Err(fault) => return Err(self.explained(fault, base).await),
+            };
             if found.is_empty() {
                 bail!("there is no node {named:?}");
             }
@@ -156,7 +163,7 @@ impl Follower {
         let opened = self.api.open(self.feed_url(&base), self.credential.token(), last_id.as_deref()).await;
         let mut response = match opened {
             Ok(response) => response,
-            Err(fault) if fault.is_final() || !self.was_connected => return Err(self.explained(fault)),
+            Err(fault) if fault.is_final() || !self.was_connected => return Err(self.explained(fault, &base).await),
             Err(fault) => return Ok(Ended { asked: fault.retry_after(), why: chain(&fault) }),
         };
         let mut decoder = Decoder::default();
@@ -175,7 +182,12 @@ impl Follower {
                 match item {
                     Item::Comment(_) => {}
                     Item::Retry(ms) => retry = Some(Duration::from_millis(ms)),
-                    Item::IdOnly(id) => self.moved_to(id.parse().ok()),
+                    Item::IdOnly(id) => {
+                        self.moved_to(id.parse().ok());
+                        if std::mem::take(&mut self.wants_history) {
+                            self.print_history(&base).await?;
+                        }
+                    }
                     Item::Event { kind, data, id } => {
                         let id = id.and_then(|id| id.parse::<EventId>().ok());
                         match serde_json::from_str::<Control>(&data) {
@@ -196,6 +208,29 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Prints stored events up to the place where the stream begins.
+    async fn print_history(&mut self, base: &Url) -> anyhow::Result<()> {
+        let Some(begin) = self.position.clone() else { return Ok(()) };
+        let Some(mut history) = History::of(&self.args, &self.nodes, base, begin.seq) else { return Ok(()) };
+        let mut newest_first = Vec::new();
+        while let Some(stored) = self.next_stored(&mut history).await? {
+            if history.is_newest_first() {
+                newest_first.push(stored);
+            } else {
+                self.print_event(&stored.event, None, Some(&EventId { seq: stored.seq, ..begin.clone() })).await?;
+            }
+        }
+        for stored in newest_first.into_iter().rev() {
+            self.print_event(&stored.event, None, Some(&EventId { seq: stored.seq, ..begin.clone() })).await?;
+        }
+        Ok(())
+    }
+
+    async fn next_stored(&self, history: &mut History) -> anyhow::Result<Option<Stored>> {
+        let next = history.next(&self.api, self.credential.token()).await;
+        next.context("the collector does not return what it has stored")
     }
 
     fn feed_url(&self, base: &Url) -> Url {
@@ -272,15 +307,21 @@ impl Follower {
         };
         let is_whole = self.args.level.is_none() || !matches!(event, Event::LogEntry(_));
         let Some(event) = line::filtered(event, self.args.level) else { return Ok(()) };
+        self.print_event(&event, is_whole.then_some(data), id).await
+    }
+
+    /// Prints an event; `data` is its JSON if it is at hand.
+    async fn print_event(&mut self, event: &Event, data: Option<&str>, id: Option<&EventId>) -> anyhow::Result<()> {
         if self.args.json {
-            let cut = if is_whole { None } else { Some(serde_json::to_string(&event).context("an event is JSON")?) };
-            return self.print_json(cut.as_deref().unwrap_or(data), id).await;
+            let own =
+                if data.is_none() { serde_json::to_string(event).context("an event is JSON")? } else { String::new() };
+            return self.print_json(data.unwrap_or(&own), id).await;
         }
-        let (node, pipeline) = line::subject(&event);
+        let (node, pipeline) = line::subject(event);
         if let Ok(base) = self.place.url() {
             self.names.learn(&self.api, &base, self.credential.token(), node, pipeline).await;
         }
-        let text = self.lines.of(&event, &self.names, now_ms());
+        let text = self.lines.of(event, &self.names, now_ms());
         self.print(&text).await
     }
 
@@ -308,13 +349,24 @@ impl Follower {
     }
 
     /// A fault with what to do about it.
-    fn explained(&self, fault: Fault) -> anyhow::Error {
+    async fn explained(&self, fault: Fault, base: &Url) -> anyhow::Error {
         let is_unauthorized = fault.is_unauthorized();
+        let is_wrong_path = matches!(fault, Fault::NoFeed(_) | Fault::Refused { status: StatusCode::NOT_FOUND, .. });
+        if matches!(fault, Fault::Network(_) | Fault::Late)
+            && let Some(scheme) = self.api.other_scheme(base).await
+        {
+            let (host, port) = (base.host_str().unwrap_or_default(), base.port_or_known_default().unwrap_or_default());
+            return anyhow::Error::from(fault)
+                .context(format!("{host}:{port} speaks {scheme}: name {scheme}://{host}:{port}"));
+        }
         let error = anyhow::Error::from(fault);
         match &self.credential {
             Credential::Own { .. } if is_unauthorized => error.context(format!(
                 "the collector does not know the token that was made in {}; name its data directory, or a --token",
                 self.config.database
+            )),
+            _ if is_wrong_path => error.context(format!(
+                "there is no feed of a collector under {base}; the address has a path only when a proxy adds one"
             )),
             _ => error.context("the collector does not give its feed"),
         }

@@ -7,6 +7,7 @@ mod api;
 mod color;
 mod credential;
 mod follow;
+mod history;
 mod line;
 mod names;
 mod numbers;
@@ -18,6 +19,7 @@ use systole_shared::events::EventType;
 use systole_shared::{EventId, LogLevel, PipelineId};
 
 use self::follow::Follower;
+use self::history::{MAX_LINES, parse_since};
 use super::files::interrupted;
 use crate::config::Config;
 
@@ -42,6 +44,12 @@ pub(super) struct TailArgs {
     /// Begin behind this event instead of now; --json prints ids
     #[arg(long, value_name = "ID")]
     after: Option<EventId>,
+    /// First print the last N stored log lines and status changes, then follow
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LINES)), conflicts_with = "after")]
+    lines: Option<u32>,
+    /// First print the log lines and status changes that are stored since this time: 30m, 1h, or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = parse_since, allow_hyphen_values = true, conflicts_with = "after")]
+    since: Option<String>,
     /// Print a JSON object per event: that of the feed, with its id
     #[arg(long)]
     json: bool,
@@ -65,6 +73,8 @@ token is made in the database that sees everything (or --environment), is taken 
 12 hours. From elsewhere name --url and a token, which a variable hides from the list of processes. A collector with a \
 certificate is called by its name: --url https://….
 
+-n and --since print stored log lines and status changes first, with the same filters, and each event once: with both, the last N since that time. The other types are not stored as events.
+
 Cuts and restarts of the collector are bridged: the stream goes on behind the last event that was printed. What will not \
 come any more (a gap), a database that was replaced (a reset), cuts and goodbyes are told on standard error; with --json \
 gap and reset are lines of standard output, too.
@@ -75,6 +85,8 @@ revoked, and parameters that the collector does not take end with 1.
 Examples:
   systole-collector tail --data-dir /var/lib/systole
   systole-collector tail --types all --pipeline orders
+  systole-collector tail -n 100 --level error
+  systole-collector tail --since 1h --node web-1
   systole-collector tail --level warn --json | jq .entries[].line
   SYSTOLE_TOKEN=… systole-collector tail --url https://collector.example --node web-1";
 

@@ -1,6 +1,5 @@
 //! `GET /api/v1/events` and `GET /api/sse`: the feed as Server-Sent Events.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -9,20 +8,14 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
 use rand::RngExt;
-use systole_shared::events::{Control, EventType, GoodbyeReason};
-use systole_shared::{EventId, NodeId, PipelineId};
+use systole_shared::EventId;
+use systole_shared::events::{Control, GoodbyeReason};
 
 use crate::app::App;
 use crate::feed::{Encoding, Resume, Subscription, WorkerNotifier, control};
 use crate::http::error::{ApiError, VectorFlowError, VectorFlowProblem};
 use crate::http::extract::ReadAccess;
-use crate::http::params::Params;
-
-/// Default of `every`.
-const DEFAULT_EVERY_MS: u64 = 250;
-
-/// Bound of `every`.
-const MAX_EVERY_MS: u64 = 60_000;
+use crate::http::params::{InEnvironment, StreamHeaders, StreamOf, ZeroOrOne, read, read_known};
 
 /// `GET /api/v1/events?types&environment&node&pipeline&snapshot&after&every`
 #[utoipa::path(
@@ -31,7 +24,7 @@ const MAX_EVERY_MS: u64 = 60_000;
     tag = "feed",
     summary = "The feed: what happens, as it happens",
     description = include_str!("../openapi/feed.md"),
-    params(crate::http::openapi::parameters::StreamOf, crate::http::openapi::parameters::StreamHeaders),
+    params(InEnvironment, StreamOf, StreamHeaders),
     responses(
         (
             status = 200,
@@ -51,7 +44,7 @@ pub(crate) async fn stream_events(
     reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let subscription = read_subscription(&app, &reader, &request, Encoding::Native)?;
+    let subscription = subscription(&app, &reader, read(&request)?, request.headers(), Encoding::Native)?;
     stream(&notifier, &reader, subscription, request.headers())
 }
 
@@ -63,7 +56,7 @@ pub(crate) async fn stream_events(
     summary = "The feed as VectorFlow's dashboards read it",
     description = "The same stream and parameters as `/api/v1/events`, but one `metric_update` per component, with \
                    `componentId` and `sample`, and `log_entry` with `lines`. Errors are `{\"error\": \"…\"}`.",
-    params(crate::http::openapi::parameters::StreamOf, crate::http::openapi::parameters::StreamHeaders),
+    params(InEnvironment, StreamOf, StreamHeaders),
     responses(
         (status = 200, description = "A stream of events.", content((String = "text/event-stream"))),
         (status = 400, description = "A parameter has a value that it cannot have", body = VectorFlowProblem),
@@ -79,7 +72,8 @@ pub(crate) async fn stream_events_for_vectorflow(
     request: HttpRequest,
 ) -> Result<HttpResponse, VectorFlowError> {
     let reader = reader?;
-    let subscription = read_subscription(&app, &reader, &request, Encoding::VectorFlow)?;
+    // Dashboards of VectorFlow and polyfills of EventSource add parameters of their own.
+    let subscription = subscription(&app, &reader, read_known(&request)?, request.headers(), Encoding::VectorFlow)?;
     Ok(stream(&notifier, &reader, subscription, request.headers())?)
 }
 
@@ -122,65 +116,31 @@ fn is_browser(headers: &HeaderMap) -> bool {
     accepts.is_some_and(|accept| accept.contains("text/event-stream")) && !headers.contains_key("X-Systole-Client")
 }
 
-fn read_subscription(
+fn subscription(
     app: &App,
     reader: &ReadAccess,
-    request: &HttpRequest,
+    (environment, asked): (InEnvironment, StreamOf),
+    headers: &HeaderMap,
     encoding: Encoding,
 ) -> Result<Subscription, ApiError> {
-    let params = Params::read(request)?;
-    let every = match params.get("every")?.unwrap_or(DEFAULT_EVERY_MS) {
-        every @ 0..=MAX_EVERY_MS => Duration::from_millis(every),
-        every => return Err(ApiError::bad_parameter("every", format!("{every} is above {MAX_EVERY_MS}"))),
-    };
-    let snapshot = match params.text("snapshot") {
-        None | Some("0") => false,
-        Some("1") => true,
-        Some(text) => return Err(ApiError::bad_parameter("snapshot", format!("{text:?} is neither 0 nor 1"))),
-    };
-    let pipelines = params
-        .all("pipeline")
-        .map(|id| PipelineId::parse(id).map_err(|fault| ApiError::bad_parameter("pipeline", fault)))
-        .collect::<Result<_, _>>()?;
-    let nodes = params
-        .all("node")
-        .map(|id| {
-            id.parse::<NodeId>().map_err(|_| ApiError::bad_parameter("node", format!("{id:?} is no id of a node")))
-        })
-        .collect::<Result<_, _>>()?;
     Ok(Subscription {
-        types: read_types(&params)?,
-        nodes,
-        pipelines,
-        scope: params.scope(app, &reader.0)?,
-        every,
-        snapshot,
-        resume: read_resume(&params, request.headers())?,
+        types: asked.types,
+        nodes: asked.node.into_iter().collect(),
+        pipelines: asked.pipeline.into_iter().collect(),
+        scope: environment.scope(app, &reader.0)?,
+        every: Duration::from_millis(asked.every.0.unsigned_abs()),
+        snapshot: asked.snapshot == ZeroOrOne::One,
+        resume: read_resume(asked.after, headers),
         encoding,
     })
 }
 
-fn read_types(params: &Params) -> Result<BTreeSet<EventType>, ApiError> {
-    let mut types = BTreeSet::new();
-    for name in params.all("types").flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty()) {
-        let known = || EventType::ALL.map(EventType::as_str).join(", ");
-        let kind = EventType::from_wire(name)
-            .ok_or_else(|| ApiError::bad_parameter("types", format!("{name:?} is none of {}", known())))?;
-        types.insert(kind);
-    }
-    match (types.is_empty(), params.has("types")) {
-        (true, true) => Err(ApiError::bad_parameter("types", "is empty; leave it out for every type")),
-        (true, false) => Ok(EventType::ALL.into()),
-        (false, _) => Ok(types),
-    }
-}
-
-/// The header wins over `after`. A browser cannot change the header and would be lost with a 400, so
-/// an id in it that nobody can read is answered by a reset; a wrong parameter is a mistake to tell.
-fn read_resume(params: &Params, headers: &HeaderMap) -> Result<Resume, ApiError> {
+/// The header wins over `after`. A browser cannot change the header and would give up at a 400, so the answer to an
+/// unreadable id in it is a reset.
+fn read_resume(after: Option<EventId>, headers: &HeaderMap) -> Resume {
     if let Some(value) = headers.get("Last-Event-ID").filter(|value| !value.is_empty()) {
         let id = value.to_str().ok().and_then(|text| text.parse::<EventId>().ok());
-        return Ok(id.map_or(Resume::Unreadable, Resume::After));
+        return id.map_or(Resume::Unreadable, Resume::After);
     }
-    Ok(params.get::<EventId>("after")?.map_or(Resume::Live, Resume::After))
+    after.map_or(Resume::Live, Resume::After)
 }

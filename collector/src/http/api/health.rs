@@ -39,7 +39,8 @@ pub(crate) async fn get_health() -> HttpResponse {
     path = "/readyz",
     tag = "collector",
     summary = "Whether the collector can work",
-    description = "The committer and the database answer, what the feed publishes is received, and there is room on the disk.",
+    description = "The committer and the database answer, what the feed publishes is received, and there is room on the disk. Background tasks that fail are \
+                   listed; they do not change the status.",
     security(()),
     responses((status = 200, description = "It can", body = String), crate::http::openapi::problems::Open),
 )]
@@ -64,5 +65,9 @@ pub(crate) async fn get_readiness(app: Data<App>, notifier: Data<WorkerNotifier>
     if tokio::time::timeout(FEED_WITHIN, notifier.hear_canary()).await.is_err() {
         return Err(ApiError::unavailable("what the feed publishes does not reach its subscribers"));
     }
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"))
+    let mut text = "ready\n".to_owned();
+    for (task, since) in app.tasks.failing() {
+        text.push_str(&format!("task {task} has been failing for {} s\n", since.as_secs()));
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
 }

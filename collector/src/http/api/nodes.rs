@@ -3,16 +3,16 @@
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
-use systole_shared::{NodeId, NodeStatus};
+use systole_shared::NodeId;
 
 use crate::app::App;
+use crate::clock;
 use crate::http::dto::host::HostMinute;
 use crate::http::dto::{Environment, History, Node, Page};
 use crate::http::error::ApiError;
 use crate::http::extract::{QueryAccess, ReadAccess};
-use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination};
 use crate::http::openapi::problems::{Query, QueryOfOne};
-use crate::http::params::{Params, find_node_named};
+use crate::http::params::{HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination, find_node_named, read};
 use crate::http::render::ListRequest;
 use crate::model::BucketRange;
 use crate::store::NodeQuery;
@@ -30,7 +30,8 @@ pub(crate) async fn list_environments(
     reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let list = ListRequest::read(&request, &Params::read(&request)?)?;
+    let (format,) = read::<(InFormat,)>(&request)?;
+    let list = ListRequest::new(&request, &format)?;
     let visible = app.auth.environments().into_iter().filter(|environment| reader.0.scope.includes(environment.key));
     let environments = visible
         .map(|environment| Environment {
@@ -55,14 +56,15 @@ pub(crate) async fn list_nodes(
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::read(&request)?;
-    let list = ListRequest::read(&request, &params)?;
-    let limit = params.limit(100)?;
+    let (environment, filter, pagination, format) =
+        read::<(InEnvironment, NodeFilter, Pagination, InFormat)>(&request)?;
+    let list = ListRequest::new(&request, &format)?;
+    let limit = pagination.limit();
     let query = NodeQuery {
-        environments: params.scope(&app, &reader.0)?.environments(),
+        environments: environment.scope(&app, &reader.0)?.environments(),
         id: None,
-        status: params.text("status").map(read_status).transpose()?,
-        after: params.text("cursor").map(read_cursor).transpose()?,
+        status: filter.status.map(|status| status.as_str().to_owned()),
+        after: pagination.after()?,
         limit: limit + 1,
     };
     let mut nodes = app.timeseries.list_nodes(query).await?;
@@ -71,20 +73,6 @@ pub(crate) async fn list_nodes(
     let next = nodes.last().filter(|_| more).map(|node| format!("{}.{}", node.key.0, node.name));
     let items = nodes.into_iter().map(|node| Node::new(&app, node)).collect();
     list.page("nodes", &Page { items, next })
-}
-
-fn read_status(text: &str) -> Result<String, ApiError> {
-    let known = NodeStatus::ALL.map(NodeStatus::as_str);
-    let found = known.into_iter().find(|status| status.eq_ignore_ascii_case(text));
-    let fault = || ApiError::bad_parameter("status", format!("{text:?} is none of {}", known.join(", ")));
-    found.map(str::to_owned).ok_or_else(fault)
-}
-
-/// A cursor is the key and the name of the last item.
-pub(super) fn read_cursor(text: &str) -> Result<(String, i64), ApiError> {
-    let fault = || ApiError::bad_parameter("cursor", "is none that a list has given");
-    let (key, name) = text.split_once('.').ok_or_else(fault)?;
-    Ok((name.to_owned(), key.parse().map_err(|_| fault())?))
 }
 
 /// A node, with the reports that its agent could not send any more
@@ -101,7 +89,8 @@ pub(crate) async fn get_node(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Node>, ApiError> {
-    let scope = Params::read(&request)?.scope(&app, &reader.0)?;
+    let (environment,) = read::<(InEnvironment,)>(&request)?;
+    let scope = environment.scope(&app, &reader.0)?;
     let node = find_node_named(&app, scope, &id).await?;
     let gaps = app.store.node_gaps(node.key).await?;
     Ok(Json(Node::new(&app, node).with_gaps(gaps)))
@@ -121,10 +110,10 @@ pub(crate) async fn list_node_minutes(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::read(&request)?;
-    let scope = params.scope(&app, &reader.0)?;
-    let list = ListRequest::read(&request, &params)?;
-    let page = params.steps(&app.config.retention)?;
+    let (environment, history, format) = read::<(InEnvironment, HistoryOf, InFormat)>(&request)?;
+    let scope = environment.scope(&app, &reader.0)?;
+    let list = ListRequest::new(&request, &format)?;
+    let page = history.page(&app.config.retention, clock::now_ms())?;
     let range = page.range;
     let node = find_node_named(&app, scope, &id).await?;
     // With the one before, from which on counters have grown.

@@ -4,14 +4,15 @@ use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use systole_shared::PipelineId;
 
-use super::nodes::read_cursor;
 use crate::app::App;
+use crate::clock;
 use crate::http::dto::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
 use crate::http::error::ApiError;
 use crate::http::extract::QueryAccess;
-use crate::http::openapi::parameters::{HistoryOf, InEnvironment, InFormat, OnNode, Pagination};
 use crate::http::openapi::problems::{Query, QueryOfPipeline};
-use crate::http::params::{Params, find_pipeline};
+use crate::http::params::{
+    HistoryOf, InEnvironment, InFormat, OnNode, Pagination, find_pipeline, find_pipeline_view, read,
+};
 use crate::http::render::ListRequest;
 use crate::store::PipelineQuery;
 
@@ -28,13 +29,13 @@ pub(crate) async fn list_pipelines(
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::read(&request)?;
-    let list = ListRequest::read(&request, &params)?;
-    let limit = params.limit(100)?;
+    let (environment, pagination, format) = read::<(InEnvironment, Pagination, InFormat)>(&request)?;
+    let list = ListRequest::new(&request, &format)?;
+    let limit = pagination.limit();
     let query = PipelineQuery {
-        environments: params.scope(&app, &reader.0)?.environments(),
+        environments: environment.scope(&app, &reader.0)?.environments(),
         id: None,
-        after: params.text("cursor").map(read_cursor).transpose()?,
+        after: pagination.after()?,
         limit: limit + 1,
     };
     let mut pipelines = app.store.list_pipelines(query).await?;
@@ -59,8 +60,9 @@ pub(crate) async fn get_pipeline(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Pipeline>, ApiError> {
-    let scope = Params::read(&request)?.scope(&app, &reader.0)?;
-    let pipeline = find_pipeline(&app, scope, &id).await?;
+    let (environment,) = read::<(InEnvironment,)>(&request)?;
+    let scope = environment.scope(&app, &reader.0)?;
+    let pipeline = find_pipeline_view(&app, scope, &id).await?;
     Ok(Json(Pipeline::new(&app, pipeline)))
 }
 
@@ -81,11 +83,11 @@ pub(crate) async fn list_pipeline_minutes(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::read(&request)?;
-    let scope = params.scope(&app, &reader.0)?;
-    let list = ListRequest::read(&request, &params)?;
-    let page = params.steps(&app.config.retention)?;
-    let node = params.node(&app, scope).await?;
+    let (environment, history, node, format) = read::<(InEnvironment, HistoryOf, OnNode, InFormat)>(&request)?;
+    let scope = environment.scope(&app, &reader.0)?;
+    let list = ListRequest::new(&request, &format)?;
+    let page = history.page(&app.config.retention, clock::now_ms())?;
+    let node = node.key(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
     let minutes = app.timeseries.pipeline_minutes(pipeline.key, node, page.range).await?;
     let items = minutes.iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
@@ -108,11 +110,11 @@ pub(crate) async fn list_component_minutes(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::read(&request)?;
-    let scope = params.scope(&app, &reader.0)?;
-    let list = ListRequest::read(&request, &params)?;
-    let page = params.steps(&app.config.retention)?;
-    let node = params.node(&app, scope).await?;
+    let (environment, history, node, format) = read::<(InEnvironment, HistoryOf, OnNode, InFormat)>(&request)?;
+    let scope = environment.scope(&app, &reader.0)?;
+    let list = ListRequest::new(&request, &format)?;
+    let page = history.page(&app.config.retention, clock::now_ms())?;
+    let node = node.key(&app, scope).await?;
     let pipeline = find_pipeline(&app, scope, &id).await?;
     let minutes = app.timeseries.component_minutes(pipeline.key, node, page.range).await?;
     let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view)).collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use systole_shared::{ComponentId, NodeId, PipelineId, RateSample};
+use systole_shared::RateSample;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -12,13 +12,9 @@ use crate::clock;
 use crate::http::dto::Page;
 use crate::http::error::ApiError;
 use crate::http::extract::ReadAccess;
-use crate::http::openapi::parameters::{InEnvironment, InFormat, SamplesOf};
 use crate::http::openapi::problems::QueryOfOne;
-use crate::http::params::{Params, find_node};
+use crate::http::params::{InEnvironment, InFormat, SamplesOf, find_node, read};
 use crate::http::render::{ListRequest, Row};
-
-/// Longest wait for a new sample.
-const MAX_WAIT_MS: u64 = 30_000;
 
 impl Row for RateSample {
     const COLUMNS: &'static [&'static str] = &[
@@ -49,23 +45,13 @@ pub(crate) async fn list_samples(
     reader: ReadAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::read(&request)?;
-    let list = ListRequest::read(&request, &params)?;
-    let scope = params.scope(&app, &reader.0)?;
-    let missing = |name: &str| ApiError::bad_parameter(name, "is missing");
-    let node: NodeId = params.get("node")?.ok_or_else(|| missing("node"))?;
-    let pipeline = params.text("pipeline").ok_or_else(|| missing("pipeline"))?;
-    let pipeline = PipelineId::parse(pipeline).map_err(|fault| ApiError::bad_parameter("pipeline", fault))?;
-    let component = params
-        .text("component")
-        .map(|id| ComponentId::parse(id).map_err(|fault| ApiError::bad_parameter("component", fault)))
-        .transpose()?;
-    let since = params.get("since")?.unwrap_or(0);
-    let wait = match params.get("wait")?.unwrap_or(0) {
-        wait @ 0..=MAX_WAIT_MS => Duration::from_millis(wait),
-        wait => return Err(ApiError::bad_parameter("wait", format!("{wait} is above {MAX_WAIT_MS}"))),
-    };
-    let node = find_node(&app, scope, node).await?.key;
+    let (environment, asked, format) = read::<(InEnvironment, SamplesOf, InFormat)>(&request)?;
+    let list = ListRequest::new(&request, &format)?;
+    let scope = environment.scope(&app, &reader.0)?;
+    let SamplesOf { pipeline, component, .. } = asked;
+    let since = asked.since.map_or(0, |since| since.at(clock::now_ms()));
+    let wait = Duration::from_millis(asked.wait.0.unsigned_abs());
+    let node = find_node(&app, scope, asked.node).await?.key;
     let until = Instant::now() + wait;
     let mut pushed = app.recent_samples.subscribe();
     loop {

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::http::error::ApiError;
 use crate::http::extract::{ReadAccess, SESSION_COOKIE, client_address, read_json};
 use crate::http::openapi::problems::{Owned, Post};
+use crate::http::same_site::FromThisSite;
 use crate::store::NewToken;
 
 /// How long a session lasts.
@@ -48,6 +49,7 @@ struct CreateSession {
 )]
 pub(crate) async fn create_session(
     app: Data<App>,
+    _: FromThisSite,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {

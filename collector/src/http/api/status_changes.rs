@@ -9,12 +9,12 @@ use systole_shared::events::{Event, EventType, StatusChange};
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::clock;
 use crate::http::dto::Page;
 use crate::http::error::ApiError;
 use crate::http::extract::QueryAccess;
-use crate::http::openapi::parameters::{Between, EventPagination, InEnvironment, InFormat, OfPipeline, OnNode};
 use crate::http::openapi::problems::QueryOfOne;
-use crate::http::params::Params;
+use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, InOrder, OfPipeline, OnNode, read};
 use crate::http::render::{ListRequest, Row};
 use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
 
@@ -48,12 +48,12 @@ impl Row for NumberedChange {
         &["seq", "type", "timestamp", "nodeId", "pipelineId", "pipelineName", "fromStatus", "toStatus", "reason"];
 }
 
-/// When nodes and pipelines changed their state, oldest first
+/// When nodes and pipelines changed their state, oldest first or newest first
 #[utoipa::path(
     get,
     path = "/api/v1/status-changes",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, Between, EventPagination, InFormat),
+    params(InEnvironment, OnNode, OfPipeline, Between, InOrder, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<NumberedChange>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_status_changes(
@@ -61,18 +61,20 @@ pub(crate) async fn list_status_changes(
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let params = Params::read(&request)?;
-    let list = ListRequest::read(&request, &params)?;
-    let scope = params.scope(&app, &reader.0)?;
-    let limit = params.limit(500)?;
-    let (from, to) = params.times()?;
+    let (environment, node, pipeline, between, order, pagination, format) =
+        read::<(InEnvironment, OnNode, OfPipeline, Between, InOrder, EventPagination, InFormat)>(&request)?;
+    let list = ListRequest::new(&request, &format)?;
+    let scope = environment.scope(&app, &reader.0)?;
+    let limit = pagination.limit();
+    let (from, to) = between.times(clock::now_ms())?;
     let query = StatusChangeQuery {
         environments: scope.environments(),
-        node: params.node(&app, scope).await?,
-        pipelines: params.pipelines(&app, scope).await?,
+        node: node.key(&app, scope).await?,
+        pipelines: pipeline.keys(&app, scope).await?,
         from,
         to,
-        after: params.get("cursor")?.unwrap_or(0),
+        order: order.order.into(),
+        after: pagination.after()?,
         limit: limit + 1,
     };
     let mut changes = app.store.list_status_changes(query).await?;

@@ -7,7 +7,6 @@
 //! The schema of the feed is the schema of each event's `data`: OpenAPI 3.1 has none for the items of a
 //! stream (3.2 has). See docs/adr/0012-contract-from-code.md.
 
-pub(super) mod parameters;
 pub(super) mod problems;
 
 use std::sync::LazyLock;

@@ -15,7 +15,11 @@ const PROBLEMS: [(u16, &str, &str); 10] = [
     (408, "Timeout", "The body took more than 60 s."),
     (409, "Conflict", "Several environments have a pipeline of this id; name one with `environment`."),
     (413, "TooLarge", "A body over 8 MiB when opened, or more than 100 reports; split it."),
-    (415, "UnknownEncoding", "A Content-Encoding other than zstd and gzip."),
+    (
+        415,
+        "UnknownEncoding",
+        "A Content-Encoding other than zstd and gzip, or a session that is not opened with application/json.",
+    ),
     (429, "TooManyRequests", "This token or this address asks for too much at a time; try again later."),
     (
         503,
@@ -64,7 +68,7 @@ pub(crate) struct Post;
 
 impl IntoResponses for Post {
     fn responses() -> Responses {
-        refer([400, 401, 403, 408, 413, 429, 503])
+        refer([400, 401, 403, 408, 413, 415, 429, 503])
     }
 }
 

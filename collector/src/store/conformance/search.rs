@@ -42,7 +42,7 @@ fn questions(environment: EnvironmentKey, other: NodeKey) -> Vec<(&'static str, 
         ("letters beyond ASCII as they are", text("gr\u{dc}sse")),
         ("and in no other case", text("gr\u{fc}sse")),
         ("nowhere", text("taken order")),
-        ("behind a line", LogQuery { after: 299, limit: 3, ..text("e") }),
+        ("behind a line", LogQuery { after: Some(299), limit: 3, ..text("e") }),
         ("level", LogQuery { min_level: Some(LogLevel::Warn), ..all.clone() }),
         ("node", LogQuery { node: Some(other), ..all.clone() }),
         ("pipeline", LogQuery { pipelines: Some(vec![PipelineKey(2)]), ..all.clone() }),
@@ -68,12 +68,21 @@ fn expected(query: &LogQuery, lines: &[LogRow]) -> Vec<i64> {
                 .is_none_or(|text| line.line.to_ascii_lowercase().contains(&text.to_ascii_lowercase()))
             && query.from.is_none_or(|from| line.at >= from)
             && query.to.is_none_or(|to| line.at < to)
-            && line.seq > query.after
+            && match (query.order, query.after) {
+                (ListOrder::OldestFirst, Some(after)) => line.seq > after,
+                (ListOrder::NewestFirst, Some(after)) => line.seq < after,
+                (_, None) => true,
+            }
     };
-    lines.iter().filter(fits).map(|line| line.seq).take(query.limit as usize).collect()
+    let mut found: Vec<_> = lines.iter().filter(fits).map(|line| line.seq).collect();
+    if query.order == ListOrder::NewestFirst {
+        found.reverse();
+    }
+    found.truncate(query.limit as usize);
+    found
 }
 
-pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn Store>) {
+pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let other = store.enroll_node(enrolment(environment, None, "other")).await.unwrap();
     let slug = |id: i64| PipelineRow { id, environment: environment.0, slug: format!("p{id}"), name: String::new() };
@@ -83,9 +92,12 @@ pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn St
     store.commit(batch).await.unwrap();
     let check = async |state: &str| {
         for (what, query) in questions(environment, other.key) {
-            let found = store.list_logs(query.clone()).await.unwrap();
-            let found: Vec<_> = found.into_iter().map(|line| line.seq).collect();
-            assert_eq!(found, expected(&query, &lines), "{what}, {state}");
+            for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
+                let query = LogQuery { order, ..query.clone() };
+                let found = store.list_logs(query.clone()).await.unwrap();
+                let found: Vec<_> = found.into_iter().map(|line| line.seq).collect();
+                assert_eq!(found, expected(&query, &lines), "{what}, {state}, {order:?}");
+            }
         }
     };
     check("nothing indexed").await;
@@ -101,7 +113,7 @@ pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn St
     check("indexed again").await;
 }
 
-pub(super) async fn expired_lines_leave_the_index(store: Arc<dyn Store>) {
+pub(super) async fn expired_lines_leave_the_index(store: Arc<dyn TimeSeriesStore>) {
     let (_, node) = with_pipeline(&*store).await;
     let lines = (1..=LINES).map(|seq| log(seq, seq, node.key.0, NOW + seq)).collect();
     store.commit(CommitBatch { logs: lines, head_seq: LINES as u64, ..CommitBatch::default() }).await.unwrap();
@@ -116,7 +128,7 @@ pub(super) async fn expired_lines_leave_the_index(store: Arc<dyn Store>) {
     assert_eq!(store.index_logs(10).await.unwrap(), 0, "there is nothing to index");
 }
 
-pub(super) async fn evicted_lines_of_a_node_leave_those_of_others(store: Arc<dyn Store>) {
+pub(super) async fn evicted_lines_of_a_node_leave_those_of_others(store: Arc<dyn TimeSeriesStore>) {
     let (environment, quiet) = with_pipeline(&*store).await;
     let flood = store.enroll_node(enrolment(environment, None, "flood")).await.unwrap();
     let key = |seq: i64| if seq % 100 == 50 { quiet.key } else { flood.key };

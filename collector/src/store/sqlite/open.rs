@@ -13,7 +13,7 @@ use diesel::{Connection, RunQueryDsl, SqliteConnection, sql_query};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::clock;
-use crate::store::{DEFAULT_ENVIRONMENT, StoreError, new_epoch, transfer};
+use crate::store::{DEFAULT_ENVIRONMENT, StoreError, new_epoch, private, transfer};
 
 pub(in crate::store) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/sqlite");
 
@@ -29,7 +29,7 @@ pub(super) fn with_ending(database: &Path, ending: &str) -> PathBuf {
 pub(super) fn lock(database: &Path) -> Result<File, StoreError> {
     let path = with_ending(database, ".lock");
     let failed = |source: std::io::Error| StoreError::Open { url: path.display().to_string(), source: source.into() };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let file = private::open(OpenOptions::new().truncate(false).write(true), &path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(database.display().to_string())),
@@ -39,6 +39,7 @@ pub(super) fn lock(database: &Path) -> Result<File, StoreError> {
 
 /// The connection that writes: brings the file to this version first.
 pub(super) fn writer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    make_private(path)?;
     let mut connection = connect(
         path,
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; \
@@ -46,6 +47,17 @@ pub(super) fn writer(path: &Path) -> Result<SqliteConnection, StoreError> {
     )?;
     bring_up(&mut connection, path)?;
     Ok(connection)
+}
+
+/// SQLite gives new files beside a database the mode of the database.
+fn make_private(database: &Path) -> Result<(), StoreError> {
+    if database.exists() {
+        ["", "-wal", "-shm"].iter().for_each(|ending| private::restrict(&with_ending(database, ending)));
+        return Ok(());
+    }
+    let failed =
+        |source: std::io::Error| StoreError::Open { url: database.display().to_string(), source: source.into() };
+    private::open(OpenOptions::new().write(true), database).map(drop).map_err(failed)
 }
 
 /// Brings a database to this version. Messages name `shown`.

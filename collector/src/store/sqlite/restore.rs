@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use super::open::with_ending;
 use super::{backup, open};
 use crate::store::disk::directory_of;
-use crate::store::{StoreError, new_epoch};
+use crate::store::{StoreError, new_epoch, private};
 
 /// What every SQLite database begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -155,6 +155,7 @@ impl RestoreTarget {
         if is_kept {
             // A second name first, so that there is a database at any time. Not every disk has those.
             std::fs::hard_link(&self.path, &aside).or_else(|_| std::fs::rename(&self.path, &aside)).map_err(failed)?;
+            private::restrict(&aside);
         }
         // SQLite would apply them to the new database. They are left only by one that can not be opened.
         for ending in ["-wal", "-journal"] {

@@ -1,19 +1,11 @@
-//! Searching log lines, and making the index of them; see [`crate::store::search`].
-
-use std::ops::ControlFlow;
-use std::time::Duration;
+//! The index of log lines; see [`crate::store::search`].
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable, Text};
-use diesel::sqlite::Sqlite;
-use tokio::time::Instant;
+use diesel::sql_types::{BigInt, Text};
 
-use crate::store::convert::*;
 use crate::store::schema::*;
-use crate::store::search::{
-    BLOCK, BLOCK_PAGE, Block, Extent, Indexed, Search, SearchStep, always_read, numbers_of, wanted,
-};
+use crate::store::search::{BLOCK, BLOCK_PAGE, Indexed, always_read};
 use crate::store::*;
 
 #[derive(QueryableByName)]
@@ -22,100 +14,29 @@ struct Number {
     number: i64,
 }
 
-/// How long a search has a reader before the others have their turn: a query of one token waits that long
-/// for those of all others, whatever they search.
-const TURN: Duration = Duration::from_millis(20);
-
-/// A search on its way through the lines.
-#[derive(Debug)]
-pub(super) struct LogSearch {
-    query: LogQuery,
-    tokens: Vec<i32>,
-    search: Search,
-    found: Vec<LogView>,
-}
-
-impl LogSearch {
-    /// Nothing is read yet.
-    pub(super) fn begin(connection: &mut SqliteConnection, query: LogQuery) -> Result<Self, StoreError> {
-        let tokens = wanted(&query);
-        let is_narrowed = !tokens.is_empty() || query.from.is_some() || query.to.is_some();
-        let search = Search::new(extent(connection, query.after)?, is_narrowed);
-        Ok(LogSearch { query, tokens, search, found: Vec::new() })
-    }
-
-    /// Searches for one turn. Returns what was found at the end.
-    pub(super) fn take_turn(
-        mut self,
-        connection: &mut SqliteConnection,
-    ) -> Result<ControlFlow<Vec<LogView>, Self>, StoreError> {
-        let begin = Instant::now();
-        while begin.elapsed() < TURN {
-            if self.step(connection)?.is_break() {
-                return Ok(ControlFlow::Break(self.found));
-            }
-        }
-        Ok(ControlFlow::Continue(self))
-    }
-
-    fn step(&mut self, connection: &mut SqliteConnection) -> Result<ControlFlow<()>, StoreError> {
-        match self.search.step() {
-            None => return Ok(ControlFlow::Break(())),
-            Some(SearchStep::Blocks { from }) => {
-                self.search.found(&candidates(connection, &self.query, &self.tokens, from)?);
-            }
-            Some(SearchStep::Lines { first, last }) => {
-                let limit = self.query.limit.saturating_sub(self.found.len() as i64);
-                self.found.extend(lines(connection, &self.query, (first, last), limit)?);
-                if self.found.len() as i64 >= self.query.limit {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-}
-
-fn extent(connection: &mut SqliteConnection, after: i64) -> Result<Extent, StoreError> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Nullable<BigInt>)]
-        first: Option<i64>,
-        #[diesel(sql_type = Nullable<BigInt>)]
-        last: Option<i64>,
-        #[diesel(sql_type = BigInt)]
-        next_block: i64,
-    }
-    let row: Row = sql_query(
-        "SELECT (SELECT min(seq) FROM logs WHERE seq > ?) AS first, (SELECT max(seq) FROM logs) AS last, next_block \
-         FROM log_search WHERE id = 1",
-    )
-    .bind::<BigInt, _>(after)
-    .get_result(connection)?;
-    // Nothing behind the cursor: nothing to search.
-    let (first, last) = row.first.zip(row.last).unwrap_or((1, 0));
-    Ok(Extent { first, last, next_block: row.next_block })
-}
-
 /// The next blocks that may hold what is asked for. CROSS JOIN keeps SQLite from another order: the
 /// tokens tell most.
-fn candidates(
+pub(super) async fn candidates(
     connection: &mut SqliteConnection,
     query: &LogQuery,
     tokens: &[i32],
     from: i64,
 ) -> Result<Vec<i64>, StoreError> {
+    let (bound, direction) = match query.order {
+        ListOrder::OldestFirst => (">=", "ASC"),
+        ListOrder::NewestFirst => ("<=", "DESC"),
+    };
     let matched = match tokens {
-        [] => "log_search_blocks AS found WHERE found.block >= ?1 AND ?4 = ''",
-        _ => {
+        [] => format!("log_search_blocks AS found WHERE found.block {bound} ?1 AND ?4 = ''"),
+        _ => format!(
             "log_search_tokens AS token CROSS JOIN log_search_blocks AS found \
-             WHERE token.rowid >= ?1 AND token.log_search_tokens MATCH ?4 AND found.block = token.rowid"
-        }
+             WHERE token.rowid {bound} ?1 AND token.log_search_tokens MATCH ?4 AND found.block = token.rowid"
+        ),
     };
     let order = if tokens.is_empty() { "found.block" } else { "token.rowid" };
     let rows: Vec<Number> = sql_query(format!(
         "SELECT found.block AS number FROM {matched} AND found.first_at < ?3 AND found.last_at >= ?2 \
-         ORDER BY {order} LIMIT {BLOCK_PAGE}"
+         ORDER BY {order} {direction} LIMIT {BLOCK_PAGE}"
     ))
     .bind::<BigInt, _>(from)
     .bind::<BigInt, _>(query.from.unwrap_or(i64::MIN))
@@ -135,68 +56,6 @@ fn word(token: i32) -> String {
 
 fn words(tokens: &[i32], between: &str) -> String {
     tokens.iter().map(|token| word(*token)).collect::<Vec<_>>().join(between)
-}
-
-fn lines(
-    connection: &mut SqliteConnection,
-    query: &LogQuery,
-    (first, last): (i64, i64),
-    limit: i64,
-) -> Result<Vec<LogView>, StoreError> {
-    let mut select = logs::table
-        .inner_join(nodes::table.on(nodes::id.eq(logs::node)))
-        .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
-        .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
-        .filter(logs::seq.between(first, last))
-        .order(logs::seq)
-        .limit(limit)
-        .into_boxed::<Sqlite>();
-    if let Some(environments) = &query.environments {
-        select = select.filter(nodes::environment.eq_any(keys(environments)));
-    }
-    if let Some(node) = query.node {
-        select = select.filter(logs::node.eq(node.0));
-    }
-    if let Some(pipelines) = &query.pipelines {
-        select = select.filter(logs::pipeline.eq_any(pipeline_keys(pipelines)));
-    }
-    if let Some(min_level) = query.min_level {
-        select = select.filter(logs::level.eq_any(levels_from(min_level)));
-    }
-    if let Some(text) = &query.text {
-        select = select.filter(logs::line.like(like_pattern(text)).escape('\\'));
-    }
-    if let Some(from) = query.from {
-        select = select.filter(logs::at.ge(from));
-    }
-    if let Some(to) = query.to {
-        select = select.filter(logs::at.lt(to));
-    }
-    Ok(log_views(select.load(connection)?))
-}
-
-/// Makes blocks of the lines that are not in the index, up to `blocks` of them. Only blocks of which
-/// every number is given out: what is committed later has later numbers.
-pub(super) fn make_blocks(connection: &mut SqliteConnection, blocks: u32) -> Result<Indexed, StoreError> {
-    let head: i64 = meta::table.select(meta::head_seq).first(connection)?;
-    let next: Number = sql_query("SELECT next_block AS number FROM log_search WHERE id = 1").get_result(connection)?;
-    let mut made = Indexed { next_block: next.number, blocks: Vec::new() };
-    for _ in 0..blocks {
-        let behind = logs::table.filter(logs::seq.ge(numbers_of(made.next_block).0)).order(logs::seq);
-        let Some(seq) = behind.select(logs::seq).first::<i64>(connection).optional()? else { break };
-        let number = seq / BLOCK;
-        let (first, last) = numbers_of(number);
-        if last > head {
-            break;
-        }
-        let lines = logs::table
-            .filter(logs::seq.between(first, last))
-            .select((logs::at, logs::node, logs::pipeline, logs::level, logs::line))
-            .load(connection)?;
-        made.blocks.extend(Block::of(number, &lines));
-        made.next_block = number + 1;
-    }
-    Ok(made)
 }
 
 /// Puts blocks into the index.
@@ -256,8 +115,12 @@ pub(super) fn drop_index(connection: &mut SqliteConnection) -> Result<(), StoreE
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
     use crate::store::search::BLOCK;
+    use crate::store::sqlite::backend::ready;
+    use crate::store::sqlite::logs::{LogSearch, make_blocks};
     use crate::store::sqlite::open;
 
     /// A database with a line per number, the first two blocks in the index.
@@ -276,16 +139,16 @@ mod tests {
         ] {
             sql_query(sql).execute(&mut connection).unwrap();
         }
-        let made = make_blocks(&mut connection, 2).unwrap();
+        let made = ready(make_blocks(&mut connection, 2)).unwrap();
         write_blocks(&mut connection, &made).unwrap();
         connection
     }
 
     fn find(connection: &mut SqliteConnection, query: LogQuery) -> Vec<i64> {
         let query = LogQuery { limit: 10, ..query };
-        let mut search = LogSearch::begin(connection, query).unwrap();
+        let mut search = ready(LogSearch::begin(connection, query)).unwrap();
         loop {
-            match search.take_turn(connection).unwrap() {
+            match ready(search.take_turn(connection)).unwrap() {
                 ControlFlow::Continue(next) => search = next,
                 ControlFlow::Break(found) => return found.iter().map(|line| line.seq).collect(),
             }

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use indicatif::HumanBytes;
 use systole_shared::UnixMillis;
-use tokio_util::sync::CancellationToken;
 
 use self::level::{Bounds, Level, Room};
 use crate::clock;
@@ -28,8 +28,8 @@ use crate::config::{LowDisk, Retention};
 use crate::model::NodeKey;
 use crate::store::disk::DiskSpace;
 use crate::store::{Cutoffs, LogUsage, Store, StoreError};
+use crate::tasks::driver::{Activation, Pacing, Task, TaskError};
 use crate::tasks::retention;
-use crate::telemetry::logging::chain;
 use crate::telemetry::{PartLabel, Telemetry};
 
 /// Pause between two looks at a disk with room.
@@ -79,8 +79,6 @@ pub(crate) struct DiskGuard {
     telemetry: Arc<Telemetry>,
     state: Arc<DiskState>,
     level: Level,
-    /// Whether the last look failed, which is told once.
-    is_blind: bool,
     usage: Option<MeasuredUsage>,
 }
 
@@ -102,17 +100,7 @@ impl DiskGuard {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let state = Arc::default();
-        DiskGuard {
-            store,
-            measure,
-            settings,
-            retention,
-            telemetry,
-            state,
-            level: Level::Enough,
-            is_blind: false,
-            usage: None,
-        }
+        DiskGuard { store, measure, settings, retention, telemetry, state, level: Level::Enough, usage: None }
     }
 
     /// For those who take reports.
@@ -120,51 +108,25 @@ impl DiskGuard {
         Arc::clone(&self.state)
     }
 
-    /// Looks and acts until it is stopped.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
-        loop {
-            let pause = self.activate(clock::now_ms()).await;
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    /// One look, and at most one batch of lines. Returns the pause until the next.
-    async fn activate(&mut self, now: UnixMillis) -> Duration {
-        if !self.measure().await || self.level == Level::Enough {
-            return PAUSE;
+    /// One measurement, and at most one batch of lines.
+    async fn activate_at(&mut self, now: UnixMillis) -> Result<Activation, TaskError> {
+        if !self.measure().await? || self.level == Level::Enough {
+            return Ok(Activation::IdleFor(PAUSE));
         }
         // With a bound of 0 the logs are not to be touched.
         if self.settings.warn_bytes == Some(0) {
-            return LOW_PAUSE;
+            return Ok(Activation::IdleFor(LOW_PAUSE));
         }
-        match self.evict_worst(now).await {
-            Ok(None) => {}
-            Ok(Some(removed)) => {
-                self.telemetry.rows_evicted.inc_by(removed);
-                return CUT_PAUSE;
-            }
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "log lines of the worst node could not be removed");
-                return PAUSE;
-            }
+        if let Some(removed) = self.evict_worst(now).await? {
+            self.telemetry.rows_evicted.inc_by(removed);
+            return Ok(Activation::MoreToDo);
         }
-        // Minutes expire by way of the time series only, which keeps sums of them.
+        // Minutes expire by way of the time series only, which keep sums of them.
         let cutoffs =
             Cutoffs { logs_before: now - LEAST_KEPT_MS, minutes_before: 0, ..retention::cutoffs(self.retention, now) };
-        match self.store.expire(cutoffs, CUT_ROWS).await {
-            Ok(0) => LOW_PAUSE,
-            Ok(removed) => {
-                self.telemetry.rows_evicted.inc_by(removed);
-                CUT_PAUSE
-            }
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "log lines could not be removed from a full disk");
-                PAUSE
-            }
-        }
+        let removed = self.store.expire(cutoffs, CUT_ROWS).await?;
+        self.telemetry.rows_evicted.inc_by(removed);
+        Ok(if removed == 0 { Activation::IdleFor(LOW_PAUSE) } else { Activation::MoreToDo })
     }
 
     /// Removes some lines of the node that has more than its share. Returns how many; `None` when there is no
@@ -199,16 +161,12 @@ impl DiskGuard {
     }
 
     /// Brings the level up to date. False where there is nothing on this disk to guard.
-    pub(crate) async fn measure(&mut self) -> bool {
-        let (space, file) = match ((self.measure)(), self.store.file_size().await) {
-            (Ok(space), Ok(file)) => (space, file),
-            (Err(error), _) => return self.note_blindness(&error),
-            (_, Err(error)) => return self.note_blindness(&error),
-        };
-        self.is_blind = false;
+    pub(crate) async fn measure(&mut self) -> Result<bool, TaskError> {
+        let space = (self.measure)().map_err(TaskError::Disk)?;
+        let file = self.store.file_size().await?;
         self.telemetry.disk_free_bytes.set(signed(space.free_bytes));
         // A database elsewhere has a disk of its own, and this one nothing to lose.
-        let Some(file) = file else { return false };
+        let Some(file) = file else { return Ok(false) };
         let used_bytes = file.file_bytes.saturating_sub(file.reusable_bytes);
         for (part, bytes) in [("used", used_bytes), ("reusable", file.reusable_bytes), ("wal", file.wal_bytes)] {
             self.telemetry.database_file_bytes.get_or_create(&PartLabel { part }).set(signed(bytes));
@@ -222,16 +180,22 @@ impl DiskGuard {
         self.telemetry.disk_low.set(i64::from(level >= Level::Low));
         self.telemetry.disk_full.set(i64::from(level == Level::Full));
         self.state.is_full.store(level == Level::Full, Ordering::Relaxed);
-        true
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Task for DiskGuard {
+    fn name(&self) -> &'static str {
+        "disk_guard"
     }
 
-    /// Whoever can not see goes on as before.
-    fn note_blindness(&mut self, error: &dyn std::error::Error) -> bool {
-        if !self.is_blind {
-            tracing::warn!(error = chain(error), "cannot tell how full the disk is");
-        }
-        self.is_blind = true;
-        false
+    fn pacing(&self) -> Pacing {
+        Pacing { first: Duration::ZERO, between: CUT_PAUSE, retry: PAUSE, max_retry: PAUSE }
+    }
+
+    async fn activate(&mut self) -> Result<Activation, TaskError> {
+        self.activate_at(clock::now_ms()).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use super::*;
 use crate::model::{BucketRange, NodeKey, Resolution};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, CommitBatch, FlushBatch, LogQuery, LogRow, NewEnrolment, NodeMinuteRow};
+use crate::store::{Access, CommitBatch, FlushBatch, LogQuery, LogRow, NewEnrolment, NodeMinuteRow, TimeSeriesStore};
 
 const NOW: i64 = 1_790_000_000_000;
 const HOUR: i64 = 3_600_000;
@@ -15,14 +15,15 @@ const DAY: Duration = Duration::from_secs(86_400);
 struct Rig {
     guard: DiskGuard,
     free: Arc<AtomicU64>,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn TimeSeriesStore>,
     _dir: tempfile::TempDir,
 }
 
 impl Rig {
     fn new(settings: LowDisk) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
+        let store: Arc<dyn TimeSeriesStore> =
+            Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
         let free = Arc::new(AtomicU64::new(DISK / 2));
         let told = Arc::clone(&free);
         let measure: MeasureDisk = Box::new(move || match told.load(Ordering::Relaxed) {
@@ -38,9 +39,9 @@ impl Rig {
         Self::new(LowDisk { warn_bytes: None, stop_bytes: None })
     }
 
-    async fn with_free(&mut self, bytes: u64) -> Duration {
+    async fn with_free(&mut self, bytes: u64) -> Option<Activation> {
         self.free.store(bytes, Ordering::Relaxed);
-        self.guard.activate(NOW).await
+        self.guard.activate_at(NOW).await.ok()
     }
 
     /// Writes a line of some KB for each of these ages in hours, oldest first.
@@ -92,17 +93,21 @@ impl Rig {
 async fn reports_are_refused_below_the_second_bound_and_taken_again_with_room() {
     let mut rig = Rig::auto();
     let state = rig.guard.state();
-    assert_eq!(rig.with_free(1 << 30).await, PAUSE);
+    assert_eq!(rig.with_free(1 << 30).await, Some(Activation::IdleFor(PAUSE)));
     assert!(!state.is_full());
-    assert_eq!(rig.with_free((1 << 30) - (100 << 20)).await, LOW_PAUSE, "it looks more often");
+    assert_eq!(
+        rig.with_free((1 << 30) - (100 << 20)).await,
+        Some(Activation::IdleFor(LOW_PAUSE)),
+        "it looks more often"
+    );
     assert!(!state.is_full() && rig.guard.telemetry.disk_low.get() == 1);
     rig.with_free(200 << 20).await;
     assert!(state.is_full() && rig.guard.telemetry.disk_full.get() == 1);
-    rig.with_free(u64::MAX).await;
+    assert_eq!(rig.with_free(u64::MAX).await, None);
     assert!(state.is_full(), "who can not see changes nothing");
     rig.with_free(300 << 20).await;
     assert!(!state.is_full());
-    assert_eq!(rig.with_free(2 << 30).await, PAUSE);
+    assert_eq!(rig.with_free(2 << 30).await, Some(Activation::IdleFor(PAUSE)));
     assert!(rig.guard.telemetry.disk_low.get() == 0 && rig.guard.telemetry.disk_full.get() == 0);
 }
 
@@ -115,8 +120,8 @@ async fn the_oldest_lines_go_until_there_is_room_within_the_file() {
     assert_eq!(rig.lines().await.len(), 3_000, "with room nothing is touched");
     // 9/8 of the bound are wanted, and some 8 MB of them are in the first thousand lines.
     let enough = (1 << 30) + (1 << 27);
-    assert_eq!(rig.with_free((1 << 30) - 1).await, CUT_PAUSE);
-    assert_eq!(rig.with_free(enough - (4 << 20)).await, PAUSE, "what went is room");
+    assert_eq!(rig.with_free((1 << 30) - 1).await, Some(Activation::MoreToDo));
+    assert_eq!(rig.with_free(enough - (4 << 20)).await, Some(Activation::IdleFor(PAUSE)), "what went is room");
     let lines = rig.lines().await;
     assert_eq!((lines.len(), lines[0]), (2_000, 50), "the oldest went, and no more than needed");
     assert_eq!(rig.guard.telemetry.rows_evicted.get(), 1_000);

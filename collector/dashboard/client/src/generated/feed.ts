@@ -234,5 +234,5 @@ export type ComponentKind = "source" | "sink" | "transform" | "unknown";
 /** The severity that a line states. Ordered: a filter takes a level and all above it. */
 export type LogLevel = "TRACE" | "DEBUG" | "INFO" | "WARN" | "ERROR";
 
-/** Where a line came from. The agent of a later version may name other sources; they are [`Self::Unknown`]. */
+/** Where a line came from. The agent of a later version may name other sources; they are read as unknown. */
 export type LogStream = "stdout" | "stderr" | "file" | "unknown";

@@ -19,24 +19,26 @@ export interface Queries {
     parameters: Record<string, never>;
     answer: Page<Environment>;
   };
-  /** Log lines, oldest first */
+  /** Log lines, oldest first or newest first */
   list_logs: {
     path: "/api/v1/logs";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
-      /** One node; all of them without it. */
+      /** One node. Default: all nodes. */
       node?: string | undefined;
-      /** One pipeline; all of them without it. */
+      /** One pipeline. Default: all pipelines. */
       pipeline?: string | undefined;
-      /** This level and those above it, in any case of letters. */
+      /** This level and the more severe ones, in upper or lower case. */
       level?: "TRACE" | "DEBUG" | "INFO" | "WARN" | "ERROR" | undefined;
-      /** Found anywhere in a line, in any case of ASCII letters; no wildcards. At most 1024 bytes. */
+      /** Found anywhere in a line, ASCII letters in upper or lower case, without wildcards. At most 1024 bytes. */
       q?: string | undefined;
       /** Begin, inclusive. */
-      from?: UnixMillis | undefined;
+      from?: number | string | undefined;
       /** End, exclusive. */
-      to?: UnixMillis | undefined;
+      to?: number | string | undefined;
+      /** `asc`: oldest first. `desc`: newest first; `next` then leads to older items. */
+      order?: "asc" | "desc" | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
@@ -48,9 +50,9 @@ export interface Queries {
   list_nodes: {
     path: "/api/v1/nodes";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
-      /** Only nodes in this state, in any case of letters. */
+      /** Only nodes in this state, in upper or lower case. */
       status?: "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "UNKNOWN" | undefined;
       /** Items of a page. */
       limit?: number | undefined;
@@ -63,7 +65,7 @@ export interface Queries {
   get_node: {
     path: "/api/v1/nodes/{id}";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
     };
     answer: Node;
@@ -72,13 +74,13 @@ export interface Queries {
   list_node_minutes: {
     path: "/api/v1/nodes/{id}/minutes";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
-      /** Begin, inclusive: an hour before `to` without it. The step that it falls into is part of the answer. */
-      from?: UnixMillis | undefined;
-      /** End, exclusive; now without it. */
-      to?: UnixMillis | undefined;
-      /** Length of an item. `auto` takes the shortest one that makes at most 1500 items and is still kept at `from`. */
+      /** Begin, inclusive. Default: an hour before `to`. The step that contains it is part of the answer. */
+      from?: number | string | undefined;
+      /** End, exclusive. Default: now. */
+      to?: number | string | undefined;
+      /** Length of an item. `auto` selects the shortest one that makes at most 1500 items and is still kept at `from`. */
       step?: "auto" | "minute" | "hour" | "day" | undefined;
       /** Steps of a page. */
       limit?: number | undefined;
@@ -91,7 +93,7 @@ export interface Queries {
   list_pipelines: {
     path: "/api/v1/pipelines";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
       /** Items of a page. */
       limit?: number | undefined;
@@ -104,7 +106,7 @@ export interface Queries {
   get_pipeline: {
     path: "/api/v1/pipelines/{id}";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
     };
     answer: Pipeline;
@@ -113,19 +115,19 @@ export interface Queries {
   list_component_minutes: {
     path: "/api/v1/pipelines/{id}/components/minutes";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
-      /** Begin, inclusive: an hour before `to` without it. The step that it falls into is part of the answer. */
-      from?: UnixMillis | undefined;
-      /** End, exclusive; now without it. */
-      to?: UnixMillis | undefined;
-      /** Length of an item. `auto` takes the shortest one that makes at most 1500 items and is still kept at `from`. */
+      /** Begin, inclusive. Default: an hour before `to`. The step that contains it is part of the answer. */
+      from?: number | string | undefined;
+      /** End, exclusive. Default: now. */
+      to?: number | string | undefined;
+      /** Length of an item. `auto` selects the shortest one that makes at most 1500 items and is still kept at `from`. */
       step?: "auto" | "minute" | "hour" | "day" | undefined;
       /** Steps of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
       cursor?: string | undefined;
-      /** One node; all of them without it. */
+      /** One node. Default: all nodes. */
       node?: string | undefined;
     };
     answer: History<ComponentMinute>;
@@ -134,19 +136,19 @@ export interface Queries {
   list_pipeline_minutes: {
     path: "/api/v1/pipelines/{id}/minutes";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
-      /** Begin, inclusive: an hour before `to` without it. The step that it falls into is part of the answer. */
-      from?: UnixMillis | undefined;
-      /** End, exclusive; now without it. */
-      to?: UnixMillis | undefined;
-      /** Length of an item. `auto` takes the shortest one that makes at most 1500 items and is still kept at `from`. */
+      /** Begin, inclusive. Default: an hour before `to`. The step that contains it is part of the answer. */
+      from?: number | string | undefined;
+      /** End, exclusive. Default: now. */
+      to?: number | string | undefined;
+      /** Length of an item. `auto` selects the shortest one that makes at most 1500 items and is still kept at `from`. */
       step?: "auto" | "minute" | "hour" | "day" | undefined;
       /** Steps of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
       cursor?: string | undefined;
-      /** One node; all of them without it. */
+      /** One node. Default: all nodes. */
       node?: string | undefined;
     };
     answer: History<PipelineMinute>;
@@ -155,35 +157,37 @@ export interface Queries {
   list_samples: {
     path: "/api/v1/samples";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
       /** The node. */
       node: string;
       /** The pipeline. */
       pipeline: string;
-      /** A component; the pipeline as a whole without it. */
+      /** A component. Default: the pipeline as a whole. */
       component?: string | undefined;
-      /** Only samples after this one. */
-      since?: UnixMillis | undefined;
-      /** Milliseconds that an empty answer waits for a sample to come. */
+      /** Only samples after this moment. */
+      since?: number | string | undefined;
+      /** Milliseconds that an empty answer waits for a sample. */
       wait?: number | undefined;
     };
     answer: Page<RateSample>;
   };
-  /** When nodes and pipelines changed their state, oldest first */
+  /** When nodes and pipelines changed their state, oldest first or newest first */
   list_status_changes: {
     path: "/api/v1/status-changes";
     parameters: {
-      /** Name or id of one environment; every one that the token sees without it. */
+      /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
-      /** One node; all of them without it. */
+      /** One node. Default: all nodes. */
       node?: string | undefined;
-      /** One pipeline; all of them without it. */
+      /** One pipeline. Default: all pipelines. */
       pipeline?: string | undefined;
       /** Begin, inclusive. */
-      from?: UnixMillis | undefined;
+      from?: number | string | undefined;
       /** End, exclusive. */
-      to?: UnixMillis | undefined;
+      to?: number | string | undefined;
+      /** `asc`: oldest first. `desc`: newest first; `next` then leads to older items. */
+      order?: "asc" | "desc" | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
@@ -257,7 +261,7 @@ export type Environment = {
 
 /**
  * What counters grew by since the item before, or, where that one is missing, since the first value
- * of this one. Nothing is known where a counter began anew.
+ * of this one. A counter that fell has no rate; the others do.
  */
 export type Growth = {
   /** Share of all processors' time that was not idle, 0 to 1. */
@@ -285,13 +289,13 @@ export type HostMetrics = {
   cpuSecondsIdle?: number | null;
   /** Seconds of all cores since boot, counter. */
   cpuSecondsTotal?: number | null;
-  /** Bytes read from disks since boot, counter. */
+  /** Bytes read from disks since boot, counter: what each disk counts while it is mounted. */
   diskReadBytes?: number | null;
-  /** Bytes written to disks since boot, counter. */
+  /** Bytes written to disks since boot, counter: what each disk counts while it is mounted. */
   diskWrittenBytes?: number | null;
   /** Of these, free for users. */
   fsFreeBytes?: number | null;
-  /** Bytes of all file systems on devices, each device once. */
+  /** Bytes of all file systems on devices, each device once; mounts over the network have none. */
   fsTotalBytes?: number | null;
   /** Of these, in use. */
   fsUsedBytes?: number | null;
@@ -307,9 +311,12 @@ export type HostMetrics = {
   memoryTotalBytes?: number | null;
   /** Memory in use, without caches. */
   memoryUsedBytes?: number | null;
-  /** Bytes received on all interfaces but the loopback, counter. */
+  /**
+   * Bytes received on network interfaces with a device, counter; where there are none, as in
+   * containers, on all but the loopback.
+   */
   netRxBytes?: number | null;
-  /** Bytes sent on all interfaces but the loopback, counter. */
+  /** Bytes sent on the same interfaces, counter. */
   netTxBytes?: number | null;
 };
 

@@ -1,0 +1,25 @@
+//! `check-config`: what is wrong with the settings, and with the files that they name.
+
+use std::io::{Write, stdout};
+
+use crate::clock::now_ms;
+use crate::config::{Config, Mistakes};
+use crate::server::tls::{KeyPair, ValidityFault};
+use crate::telemetry::logging::chain;
+
+/// Prints the settings. What is about to become wrong goes to standard error.
+///
+/// # Errors
+///
+/// What is wrong with the certificate.
+pub(super) fn run(config: &Config) -> Result<anyhow::Result<()>, Mistakes> {
+    if let Some(files) = &config.tls {
+        let pair = KeyPair::read(files).map_err(|error| Mistakes(vec![format!("tls_cert_file: {}", chain(&error))]))?;
+        match pair.validity_fault(now_ms()) {
+            Some(fault @ ValidityFault::Soon(_)) => eprintln!("systole-collector: tls_cert_file: {fault}; renew it"),
+            Some(fault) => return Err(Mistakes(vec![format!("tls_cert_file: {fault}")])),
+            None => {}
+        }
+    }
+    Ok(write!(stdout(), "{config}").map_err(anyhow::Error::from))
+}
