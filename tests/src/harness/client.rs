@@ -17,12 +17,14 @@ pub fn http() -> reqwest::Client {
     reqwest::Client::builder().connect_timeout(TIMEOUT).build().expect("a plain client can be built")
 }
 
-/// The same for a server whose certificate this authority has signed.
+/// The same for a server whose certificate this authority has signed. Each request has a new connection: what is
+/// tested is how it begins.
 fn https(authority: &Path) -> reqwest::Client {
     install_crypto();
     let pem = std::fs::read(authority).expect("the authority's certificate");
     let trusted = reqwest::Certificate::from_pem_bundle(&pem).expect("certificates");
-    let builder = reqwest::Client::builder().connect_timeout(TIMEOUT).tls_certs_only(trusted);
+    let builder = reqwest::Client::builder().connect_timeout(TIMEOUT).pool_max_idle_per_host(0);
+    let builder = builder.tls_certs_only(trusted);
     builder.build().expect("a client can be built")
 }
 

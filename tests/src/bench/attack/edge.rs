@@ -23,14 +23,14 @@ const SEARCHED_LINES: u64 = 1_000_000;
 /// The first bytes of a handshake, which says that 512 follow.
 pub const HALF_HELLO: [u8; 6] = [22, 3, 1, 2, 0, 1];
 
-/// Runs one task per connection until all end.
+/// Runs one task per connection until all end. They share a client, which is expensive to make.
 async fn on_connections<F>(target: &Target, attack: impl Fn(Target) -> F) -> AttackTally
 where
     F: Future<Output = AttackTally> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
     for _ in 0..target.connections {
-        tasks.spawn(attack(target.reconnected()));
+        tasks.spawn(attack(target.clone()));
     }
     let mut all = AttackTally::default();
     for tally in tasks.join_all().await {

@@ -204,10 +204,6 @@ async fn report_by_the_clock(good: &mut NodeClient, args: &AttackArgs, end: Inst
         let due = ticks.tick().await;
         let body = to_json(&good.next_request(vec![running("good-pipeline", distinct_counts(1))]));
         let packed = Encoding::Zstd.pack(&body);
-        // The question is whether a new connection is taken.
-        if args.kind == AttackKind::HalfHandshakes {
-            *good = good.reconnected();
-        }
         loop {
             tally.requests += 1;
             match Answer::try_of(good.raw_request(packed.clone(), Encoding::Zstd.name())).await {
