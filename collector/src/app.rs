@@ -17,6 +17,7 @@ use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::long_work::LongWork;
 use crate::ingest::state::IngestState;
+use crate::query::share::QueryShares;
 use crate::store::marker::{self, MarkerError};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
@@ -25,6 +26,7 @@ use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::liveness::Liveness;
 use crate::tasks::log_index::LogIndex;
+use crate::tasks::log_size::LogSize;
 use crate::tasks::retention::Expiry;
 use crate::tasks::rollup::Rollup;
 use crate::tasks::table_sizes::TableSizes;
@@ -45,6 +47,7 @@ pub(crate) struct App {
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
+    pub query_shares: Arc<QueryShares>,
     /// Last results of the background tasks.
     pub tasks: TaskStatuses,
     /// Whether there is room for what reports bring.
@@ -135,7 +138,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let mut guard = disk_guard(&config, &store, &telemetry);
     // A failure is reported by the task, which tries again at once.
     let _ = guard.measure().await;
-    let auth = Arc::new(Authenticator::load(&*store).await?);
+    let auth = Arc::new(Authenticator::load(&*store, config.requests).await?);
     let snapshot = timeseries.load().await?;
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
@@ -168,6 +171,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         minutes_retention: config.retention.minutes,
         limits: config.limits,
         unreported_retention: unreported_retention(&config.retention),
+        log_limits: config.logs,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
@@ -187,6 +191,9 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let stop = tasks.stop_token();
     tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
     tasks.spawn(guard);
+    if config.logs.kept_bytes > 0 {
+        tasks.spawn(LogSize::new(Arc::clone(&store), config.logs.kept_bytes, Arc::clone(&telemetry)));
+    }
     match config.log_search {
         LogSearch::Indexed => {
             tasks.spawn(LogIndex { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry) });
@@ -196,6 +203,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let limits = config.limits;
     let body_budget = Arc::new(BodyBudget::new(limits.body_budget_bytes, limits.body_budget_per_sender_bytes));
     let started_at = crate::clock::now_ms();
+    let query_shares = Arc::new(QueryShares::new(config.queries, Arc::clone(&telemetry)));
     let app = Arc::new(App {
         config,
         store,
@@ -206,6 +214,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         recent_samples,
         feed,
         telemetry,
+        query_shares,
         tasks: tasks.statuses(),
         disk,
         report_room: Arc::new(BodyBudget::new(REPORT_ROOM_BYTES, REPORT_ROOM_PER_NODE_BYTES)),

@@ -6,6 +6,7 @@
 mod limits;
 mod lookup;
 pub(crate) mod postgres_url;
+mod request_limits;
 mod values;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub(crate) use self::limits::IngestLimits;
 pub(crate) use self::lookup::{Mistakes, Sources};
 pub(crate) use self::postgres_url::{PostgresUrl, without_password};
+pub(crate) use self::request_limits::{LogLimits, QueryLimits, RequestLimits};
 pub(crate) use self::values::{parse_database, parse_duration};
 
 use self::lookup::Lookup;
@@ -51,6 +53,9 @@ pub(crate) struct Config {
     /// `max_streams`: default 20000; `max_streams_per_token`: default 50; `max_new_streams_per_second`:
     /// default 5000.
     pub streams: StreamLimits,
+    pub requests: RequestLimits,
+    pub queries: QueryLimits,
+    pub logs: LogLimits,
     /// `cors_origins`: pages of which origins may read, separated by commas; `*` is any. Default none.
     pub cors_origins: Vec<String>,
     /// `tls_cert_file` and `tls_key_file`: with them HTTPS is served, with HTTP/2. Default none.
@@ -211,6 +216,9 @@ impl Config {
             streams_per_token: lookup.get("max_streams_per_token", 50, parse_stream_count),
             new_per_second: lookup.get("max_new_streams_per_second", 5_000, parse_stream_count),
         };
+        let requests = RequestLimits::read(&mut lookup);
+        let queries = QueryLimits::read(&mut lookup);
+        let logs = LogLimits::read(&mut lookup);
         let cors_origins = lookup.get("cors_origins", Vec::new(), parse_origins);
         let tls = read_tls(&mut lookup);
         lookup.finish()?;
@@ -228,6 +236,9 @@ impl Config {
             log_search,
             log,
             streams,
+            requests,
+            queries,
+            logs,
             cors_origins,
             tls,
         })
@@ -259,6 +270,9 @@ impl fmt::Display for Config {
             text("tls_cert_file", tls.cert.display().to_string())?;
             text("tls_key_file", tls.key.display().to_string())?;
         }
+        self.requests.write(f)?;
+        self.queries.write(f)?;
+        self.logs.write(f)?;
         writeln!(f, "ring_budget = {}", self.ring_budget_bytes)?;
         for (key, value) in self.limits.entries() {
             writeln!(f, "{key} = {value}")?;

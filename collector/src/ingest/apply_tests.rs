@@ -42,6 +42,7 @@ fn node() -> NodeState {
         known_series: 0,
         new_pipelines: Default::default(),
         new_series: Default::default(),
+        log_budget: Default::default(),
     }
 }
 
@@ -53,6 +54,7 @@ fn context(boot_number: u128, received_at: UnixMillis) -> Context {
         address: None,
         interval_ms: 5_000,
         oldest: received_at - 7 * 86_400_000,
+        log_limits: LogLimits::NONE,
     }
 }
 

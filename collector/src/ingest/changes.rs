@@ -45,6 +45,8 @@ pub(crate) struct Changes {
     pub samples: Vec<PendingSample>,
     /// Nodes that fell silent or are back, for the log.
     pub presences: Vec<PresenceChange>,
+    /// Lines above the budgets of their nodes.
+    pub log_lines_dropped: u64,
     head_seq: u64,
 }
 

@@ -23,7 +23,7 @@ use super::presence_log;
 use super::state::{IngestState, NodeState};
 use super::upkeep;
 use crate::clock;
-use crate::config::IngestLimits;
+use crate::config::{IngestLimits, LogLimits};
 use crate::feed::Feed;
 use crate::ingest::fleet::Fleet;
 use crate::model::NodeKey;
@@ -81,6 +81,7 @@ pub(crate) struct CommitterParts {
     pub limits: IngestLimits,
     /// How long pipelines are kept that nobody reports: the longest retention.
     pub unreported_retention: Duration,
+    pub log_limits: LogLimits,
 }
 
 /// The way to the committer, cheap to clone.
@@ -425,6 +426,7 @@ impl CommitterTask {
             address: submission.address,
             interval_ms: i64::try_from(self.parts.interval_ms).unwrap_or(i64::MAX),
             oldest: oldest(submission.received_at, self.parts.minutes_retention),
+            log_limits: self.parts.log_limits,
         };
         let mut first_missing = None;
         let last = submission.reports.len().saturating_sub(1);
@@ -479,6 +481,7 @@ impl CommitterTask {
         self.state.head_seq = changes.head_seq();
         telemetry.rows_written.inc_by(rows as u64);
         telemetry.log_lines.inc_by(lines as u64);
+        telemetry.log_lines_dropped.inc_by(changes.log_lines_dropped);
         telemetry.reports_applied.inc_by(counts.applied);
         telemetry.reports_duplicate.inc_by(counts.duplicate);
         telemetry.reports_refused.inc_by(counts.refused);

@@ -31,7 +31,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let (store, timeseries) =
             timeseries::over(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
-        let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
+        let auth = Arc::new(Authenticator::load(&*store, crate::config::RequestLimits::NONE).await.unwrap());
         let telemetry = Arc::new(Telemetry::new());
         let recent_samples = Arc::new(RecentSamples::new(1 << 20));
         let snapshot = timeseries.load().await.unwrap();
@@ -57,6 +57,7 @@ impl Bench {
             minutes_retention: Duration::from_secs(86_400),
             limits: IngestLimits::default(),
             unreported_retention: Duration::from_secs(86_400),
+            log_limits: LogLimits::NONE,
         };
         let state = IngestState::load(snapshot, IngestLimits::default());
         let (committer, task) = Committer::start(state, parts, CancellationToken::new());

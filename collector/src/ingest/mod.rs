@@ -13,6 +13,7 @@ pub(crate) mod enrolment;
 pub(crate) mod fleet;
 mod flush_schedule;
 pub(crate) mod limits;
+mod log_budget;
 pub(crate) mod long_work;
 pub(crate) mod places;
 mod presence_log;

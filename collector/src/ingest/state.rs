@@ -19,9 +19,10 @@ use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
 use super::limits::{HourlyCount, OverLimit};
+use super::log_budget::LogBudget;
 use super::places::ComponentPlaces;
-use crate::config::IngestLimits;
 use super::reason::PublishedReason;
+use crate::config::IngestLimits;
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
@@ -79,6 +80,8 @@ pub(crate) struct NodeState {
     pub address: Option<IpAddr>,
     /// Reports that this collector has applied.
     pub reports: u64,
+    /// Log lines that may still come.
+    pub log_budget: LogBudget,
     /// When the last report came.
     pub last_seen: UnixMillis,
     /// Components that have a series, whether they have a place or not.
@@ -241,6 +244,7 @@ impl NodeState {
             known_series,
             new_pipelines: HourlyCount::default(),
             new_series: HourlyCount::default(),
+            log_budget: LogBudget::default(),
         }
     }
 

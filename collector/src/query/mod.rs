@@ -6,3 +6,4 @@
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod resolve;
+pub(crate) mod share;

@@ -268,6 +268,16 @@ pub enum AttackKind {
     ComponentHistories,
     /// Bodies of 8 MiB that never end.
     HeldBodies,
+    /// Enrolments of new nodes with one token.
+    EnrolFlood,
+    /// Requests with tokens that are none.
+    UnknownTokens,
+    /// As many log lines as fit into reports.
+    LogFlood,
+    /// Searches of one viewer through all lines, of which there are a million.
+    Searches,
+    /// Connections to a collector with TLS that never finish their handshake.
+    HalfHandshakes,
 }
 
 /// Settings of the table.

@@ -76,8 +76,8 @@ async fn with_running_collector(args: &Args) -> anyhow::Result<Outcome> {
 
 async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
     let mut collector = match args.postgres {
-        true => TestCollector::start_on_postgres(&Arc::new(TestPostgres::alone_with(&[DURABLE]))).await,
-        false => TestCollector::start().await,
+        true => TestCollector::start_without_limits(Some(&Arc::new(TestPostgres::alone_with(&[DURABLE])))).await,
+        false => TestCollector::start_without_limits(None).await,
     };
     let token = collector.create_token("enroll", None).await;
     let (pid, viewer) = (collector.pid(), collector.viewer().await);

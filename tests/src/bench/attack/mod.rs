@@ -6,6 +6,7 @@
 //!
 //! A new kind is a variant of [`AttackKind`], a line in [`attack`], and a function beside those of [`ingest`].
 
+pub mod edge;
 pub mod ingest;
 pub mod outcome;
 
@@ -112,6 +113,11 @@ async fn attack(kind: AttackKind, target: Target) -> AttackTally {
         AttackKind::NewPipelines => ingest::new_pipelines(&target).await,
         AttackKind::ComponentHistories => ingest::component_histories(&target).await,
         AttackKind::HeldBodies => ingest::held_bodies(&target).await,
+        AttackKind::EnrolFlood => edge::enrol_flood(&target).await,
+        AttackKind::UnknownTokens => edge::unknown_tokens(&target).await,
+        AttackKind::LogFlood => edge::log_flood(&target).await,
+        AttackKind::Searches => edge::searches(&target).await,
+        AttackKind::HalfHandshakes => edge::half_handshakes(&target).await,
     }
 }
 
@@ -125,12 +131,18 @@ pub async fn run(args: &AttackArgs) -> anyhow::Result<()> {
         bail!("at least one second, one connection and one millisecond");
     }
     raise_open_files();
-    let mut collector = TestCollector::start().await;
+    let mut collector = match args.kind {
+        AttackKind::HalfHandshakes => TestCollector::start_with_tls().await,
+        _ => TestCollector::start().await,
+    };
     let token = collector.create_token("enroll", None).await.token.reveal().to_owned();
     let attacker_viewer = collector.create_token("viewer", None).await.token.reveal().to_owned();
     let mut good = NodeClient::enroll_with(&collector.client(), &token, "good").await;
     let node = NodeClient::enroll_with(&collector.client(), &token, "attacker").await;
     let viewer = collector.viewer().await;
+    if args.kind == AttackKind::Searches {
+        edge::fill_with_lines(&mut collector, &mut good).await;
+    }
     let pid = collector.pid();
 
     let mut calm = Tally::new();
