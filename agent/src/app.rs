@@ -18,38 +18,40 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::checkpoint::{Checkpoint, CheckpointFiles};
 use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
-use crate::heartbeat::Heartbeat;
 use crate::host::Host;
-use crate::identity::machine::Machine;
-use crate::identity::name::NodeNames;
-use crate::identity::{node_file, vector};
 use crate::logs::reader::LogReader;
-use crate::logs::shelf::LogShelf;
-use crate::monitor::{Monitor, Origin};
-use crate::notify::ServiceManager;
-use crate::outbox::Outbox;
-use crate::pipelines::keeper::{Keeper, KeeperParts};
-use crate::pipelines::set::PipelineSet;
-use crate::pipelines::watch::run as watch_processes;
-use crate::pipelines::{orphans, process};
-use crate::pulse::Pulse;
+use crate::logs::registry::LogRegistry;
+use crate::metrics::AgentCounters;
+use crate::model::node::machine::Machine;
+use crate::model::node::name::NodeNames;
+use crate::model::node::node_file;
 use crate::reload::Reloader;
-use crate::report::{AgentFacts, Reporter};
+use crate::report::checkpoint::{Checkpoint, CheckpointFiles};
+use crate::report::heartbeat::Heartbeat;
+use crate::report::reporter::{AgentFacts, Reporter};
 use crate::scrape::fetch::Scraper;
-use crate::selfcount::SelfCounters;
 use crate::signals::{Signals, Wish};
 use crate::spool::Spool;
-use crate::uplink::{CollectorClient, Credentials, Link, Uplink};
-use crate::{clock, files, http, notify, openfiles, selfmetrics};
+use crate::spool::outbox::Outbox;
+use crate::status::http;
+use crate::status::liveness::Liveness;
+use crate::status::monitor::{Monitor, Origin};
+use crate::status::systemd::{self, ServiceManager};
+use crate::supervise::manager::{PipelineManager, PipelineManagerParts};
+use crate::supervise::process::{self, orphans, rlimit};
+use crate::supervise::set::PipelineSet;
+use crate::supervise::vector_version;
+use crate::supervise::watch::run as watch_processes;
+use crate::uplink::{CollectorClient, ConnectionStatus, Credentials, Uplink};
+use crate::{clock, files, http_client};
 
 /// How long the last reports may take to reach the collector when the agent ends.
-const LAST_REPORTS_CEILING: Duration = Duration::from_secs(5);
+const LAST_REPORTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the last report may take to be made: one reading of the host.
-const LAST_WORDS_CEILING: Duration = Duration::from_secs(2);
+const FINAL_REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a thread for blocking work is kept without any. They take turns, so with the usual 10 s a
 /// few pieces of work a second would keep all threads of a busy moment for ever.
@@ -64,7 +66,7 @@ struct App {
     /// Ends when all pipelines have.
     reloader: JoinHandle<()>,
     /// Asks the reloader to read the configuration anew.
-    asked: Arc<Notify>,
+    reload_requested: Arc<Notify>,
     heartbeat: JoinHandle<()>,
     uplink: JoinHandle<()>,
     outbox: Arc<Outbox>,
@@ -105,35 +107,34 @@ impl App {
         if let Err(error) = files::make_dir(&config.data_dir) {
             tracing::error!(%error, data_dir = %config.data_dir.display(), "data_dir cannot be made; the agent runs on, but will have to enrol again at its next start");
         }
-        openfiles::raise();
+        rlimit::raise();
         let is_tls = |url: &reqwest::Url| url.scheme() == "https";
         let scrapes_tls =
             config.pipelines.iter().filter_map(|p| p.metrics.as_ref()).any(|metrics| is_tls(&metrics.url));
-        http::install_tls();
-        let scraper = Arc::new(Scraper::new(http::for_scrapes(scrapes_tls).context("cannot make ready for scraping")?));
-        let counters = Arc::new(SelfCounters::default());
+        http_client::install_tls();
+        let scraper =
+            Arc::new(Scraper::new(http_client::for_scrapes(scrapes_tls).context("cannot make ready for scraping")?));
+        let counters = Arc::new(AgentCounters::default());
         let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
             .context("cannot make ready for the collector")?;
 
-        let machine = Machine::look(config.machine_id.as_deref());
+        let machine = Machine::detect(config.machine_id.as_deref());
         let names = NodeNames { machine, name: config.name.clone(), labels: config.labels.clone() };
         let changed = Arc::new(Notify::new());
         let vector_version = Arc::new(OnceLock::new());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), url = %config.url, pipelines = config.pipelines.len(),
             host = names.hostname(), data_dir = %config.data_dir.display(), "systole-agent started");
-        if let Some(mistakes) = &config.mistakes {
-            counters.config_error.set(Some(&mistakes.to_string()));
-            tracing::error!(
-                "the configuration file is not taken, the agent runs with its last valid state: {mistakes}"
-            );
+        if let Some(errors) = &config.errors {
+            counters.config_error.set(Some(&errors.to_string()));
+            tracing::error!("the configuration file is not taken, the agent runs with its last valid state: {errors}");
         }
         config.remember();
 
         tokio::spawn(learn_vector_version(config.pipelines.clone(), vector_version.clone()));
         let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let pipelines = Arc::new(PipelineSet::default());
-        let logs = Arc::new(LogShelf::new(&config.data_dir));
-        let mut keeper = Keeper::new(KeeperParts {
+        let logs = Arc::new(LogRegistry::new(&config.data_dir));
+        let mut pipeline_manager = PipelineManager::new(PipelineManagerParts {
             set: pipelines.clone(),
             logs: logs.clone(),
             scraper: scraper.clone(),
@@ -142,7 +143,7 @@ impl App {
             data_dir: config.data_dir.clone(),
             stop: stop.clone(),
         });
-        let (asked, shown) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (reload_requested, report_made) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
 
         let boot = BootId(Uuid::now_v7());
         let spool = Spool::open(&config.data_dir.join("spool"), boot, config.spool);
@@ -155,28 +156,28 @@ impl App {
             );
         }
         let checkpoint = CheckpointFiles::new(&config.data_dir, boot);
-        let Checkpoint { meters, logs: saved_logs } = checkpoint.load(&spool);
+        let Checkpoint { trackers, logs: saved_logs } = checkpoint.load(&spool);
         logs.restore(saved_logs, clock::unix_millis());
-        keeper.apply(config.pipelines.clone(), &BTreeSet::new(), false);
+        pipeline_manager.apply(config.pipelines.clone(), &BTreeSet::new(), false);
         tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
         tokio::spawn(orphans::reap());
         for pipeline in pipelines.all().iter() {
-            if let Some(saved) = meters.get(pipeline.id()) {
-                pipeline.resume_meter(saved);
+            if let Some(saved) = trackers.get(pipeline.id()) {
+                pipeline.resume_tracker(saved);
             }
         }
-        let reader = Arc::new(LogReader::new(pipelines.clone(), logs.clone()));
+        let reader = Arc::new(LogReader::new(logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
         let facts = AgentFacts { names: names.clone(), vector_version };
-        let link = Arc::new(Link::new(node_file::read(&config.data_dir)));
-        let (pulse, manager) = (Arc::new(Pulse::new()), Arc::new(ServiceManager::from_environment()));
+        let connection = Arc::new(ConnectionStatus::new(node_file::read(&config.data_dir)));
+        let (liveness, service_manager) = (Arc::new(Liveness::new()), Arc::new(ServiceManager::from_environment()));
         let origin = Origin {
             url: config.url.to_string(),
             data_dir: config.data_dir.clone(),
             config_file: config.file.clone(),
             running_as: names.machine.running_as.clone(),
-            born: (Instant::now(), clock::unix_millis()),
+            started: (Instant::now(), clock::unix_millis()),
         };
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
@@ -188,42 +189,50 @@ impl App {
             reader: reader.clone(),
             checkpoint,
             changed,
-            shown: shown.clone(),
+            report_made: report_made.clone(),
             interval: interval.clone(),
             counters: counters.clone(),
-            link: link.clone(),
-            pulse: pulse.clone(),
-            watchdog: manager.watchdog(),
-            born: origin.born.0,
+            connection: connection.clone(),
+            liveness: liveness.clone(),
+            watchdog: service_manager.watchdog(),
+            started: origin.started.0,
         };
         let monitor = Arc::new(Monitor {
             origin,
             pipelines: pipelines.clone(),
             outbox: outbox.clone(),
             counters: counters.clone(),
-            link: link.clone(),
-            pulse,
+            connection: connection.clone(),
+            liveness,
             interval,
             metrics_address: OnceLock::new(),
         });
-        let servers = selfmetrics::serve(&monitor, &config.data_dir, config.metrics_listen, &close);
-        tokio::spawn(notify::follow(manager.clone(), monitor, stop.clone()));
+        let servers = http::serve(&monitor, &config.data_dir, config.metrics_listen, &close);
+        tokio::spawn(systemd::follow(service_manager.clone(), monitor, stop.clone()));
         let uplink = Uplink {
             client,
             outbox: outbox.clone(),
             credentials: Credentials { data_dir: config.data_dir.clone(), enroll_token: config.token.clone(), names },
             interval: interval_sender,
             counters: counters.clone(),
-            link,
+            connection,
             closing: close.clone(),
         };
-        let reloader =
-            Reloader { overrides, config, keeper, manager, counters, asked: asked.clone(), shown, stop: stop.clone() };
+        let reloader = Reloader {
+            overrides,
+            config,
+            pipelines: pipeline_manager,
+            service_manager,
+            counters,
+            reload_requested: reload_requested.clone(),
+            report_made,
+            stop: stop.clone(),
+        };
         tokio::spawn(reader.run(finish.clone()));
         Ok(App {
             pipelines,
             reloader: tokio::spawn(reloader.run()),
-            asked,
+            reload_requested,
             heartbeat: tokio::spawn(heartbeat.run(finish.clone())),
             uplink: tokio::spawn(uplink.run()),
             outbox,
@@ -236,7 +245,7 @@ impl App {
 
     async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         let failure = tokio::select! {
-            name = end_signal(&mut signals, &self.asked) => {
+            name = end_signal(&mut signals, &self.reload_requested) => {
                 tracing::info!(signal = name, "ending: pipelines are stopped, then the last report is sent; a second signal ends at once");
                 None
             }
@@ -269,12 +278,12 @@ impl App {
             return;
         }
         self.finish.cancel();
-        let _ = timeout(LAST_WORDS_CEILING, self.heartbeat).await;
+        let _ = timeout(FINAL_REPORT_TIMEOUT, self.heartbeat).await;
         self.close.cancel();
         // Before they are sent, for a power cut does not wait.
         self.outbox.sync();
         self.servers.wait().await;
-        match timeout(LAST_REPORTS_CEILING, self.uplink).await {
+        match timeout(LAST_REPORTS_TIMEOUT, self.uplink).await {
             Ok(_) => tracing::info!("ended"),
             Err(_) => tracing::warn!(
                 reports = self.outbox.size().0,
@@ -285,11 +294,11 @@ impl App {
 }
 
 /// Waits for the signal that ends the agent; passes on those that ask for a reload.
-async fn end_signal(signals: &mut Signals, asked: &Notify) -> &'static str {
+async fn end_signal(signals: &mut Signals, reload_requested: &Notify) -> &'static str {
     loop {
         match signals.next().await {
             Wish::End(name) => return name,
-            Wish::Reload => asked.notify_one(),
+            Wish::Reload => reload_requested.notify_one(),
         }
     }
 }
@@ -313,8 +322,8 @@ fn kill(pipelines: &PipelineSet) {
     }
 }
 
-async fn learn_vector_version(pipelines: Vec<crate::config::PipelineConfig>, known: Arc<OnceLock<String>>) {
-    if let Some(version) = vector::version(&pipelines).await {
+async fn learn_vector_version(pipelines: Vec<crate::model::pipeline::PipelineConfig>, known: Arc<OnceLock<String>>) {
+    if let Some(version) = vector_version::version(&pipelines).await {
         let _ = known.set(version);
     }
 }

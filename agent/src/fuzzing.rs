@@ -27,14 +27,15 @@ use systole_shared::BootId;
 use systole_shared::limits::MAX_LOG_LINE_BYTES;
 use uuid::Uuid;
 
-use crate::logs::level;
 use crate::logs::lines::{LineSplitter, LineText};
-use crate::logs::walk;
-use crate::logs::{Links, Pattern};
-use crate::scrape::mapping::Mapping;
-use crate::scrape::meter::{Meter, Metered};
-use crate::scrape::reading::Reading;
-use crate::spool::{Bounds, Spool};
+use crate::logs::{level, walk};
+use crate::model::log_files::Links;
+use crate::model::mapping::Mapping;
+use crate::model::pattern::Pattern;
+use crate::model::spool::Bounds;
+use crate::scrape::delta_tracker::{DeltaTracker, ReportDeltas, SourceHash};
+use crate::scrape::page::Scrape;
+use crate::spool::Spool;
 
 /// What a file of the spool begins with.
 const SEGMENT_HEAD_BYTES: usize = 8;
@@ -48,33 +49,33 @@ const BODY_END: u8 = 0;
 /// A metrics endpoint's answers, one after another, read with each built-in mapping and counted.
 pub fn metrics(data: &[u8]) {
     static MAPPINGS: OnceLock<Vec<Mapping>> = OnceLock::new();
-    for mapping in MAPPINGS.get_or_init(|| Mapping::built_in().collect()) {
-        let mut meter = Meter::of_supervised();
-        meter.process_started();
+    for mapping in MAPPINGS.get_or_init(|| crate::config::built_in_mappings().collect()) {
+        let mut tracker = DeltaTracker::of_supervised();
+        tracker.begin_process();
         for (body, at) in data.split(|byte| *byte == BODY_END).zip(0_i64..) {
-            let reading = Reading::of(body, mapping);
+            let scrape = Scrape::of(body, mapping);
             let lines = body.split(|byte| *byte == b'\n').count() as u64;
-            assert!(reading.samples + reading.garbage_lines <= lines, "more samples than lines");
-            assert!(reading.mapped <= reading.samples, "more mapped samples than samples");
-            meter.record(&reading, at);
-            let before = meter.take();
+            assert!(scrape.samples + scrape.garbage_lines <= lines, "more samples than lines");
+            assert!(scrape.mapped <= scrape.samples, "more mapped samples than samples");
+            tracker.record(&scrape, at);
+            let before = tracker.take();
             check_metered(&before);
-            meter.record(&reading, at);
-            let nothing = meter.take();
+            tracker.record(&scrape, at);
+            let nothing = tracker.take();
             for component in &nothing.components {
                 let counted = [component.received_events, component.sent_events, component.errors, component.discarded];
                 assert!(counted.iter().all(|count| count.get() == Ok(0)), "the same answer counted twice");
             }
-            check_resumed(&mut meter, &reading, at);
+            check_resumed(&mut tracker, &scrape, mapping, at);
         }
     }
 }
 
-fn check_metered(metered: &Metered) {
-    let json = serde_json::to_vec(&(&metered.sample, &metered.components)).expect("a report is JSON");
+fn check_metered(counted: &ReportDeltas) {
+    let json = serde_json::to_vec(&(&counted.sample, &counted.components)).expect("a report is JSON");
     let back: serde_json::Value = serde_json::from_slice(&json).expect("and reads as such");
     assert!(back.is_array());
-    if let Some(sample) = &metered.sample {
+    if let Some(sample) = &counted.sample {
         for count in [sample.events_in, sample.events_out, sample.errors, sample.discarded] {
             assert!(count.get().is_ok(), "a counter that no collector takes");
         }
@@ -82,13 +83,13 @@ fn check_metered(metered: &Metered) {
 }
 
 /// The next life of the agent goes on from what this one saves.
-fn check_resumed(meter: &mut Meter, reading: &Reading, at: i64) {
-    let Some(saved) = meter.save(1) else { return };
+fn check_resumed(tracker: &mut DeltaTracker, scrape: &Scrape, mapping: &Mapping, at: i64) {
+    let Some(saved) = tracker.save(&SourceHash::of("", mapping)) else { return };
     let json = serde_json::to_vec(&saved).expect("baselines are JSON");
     let read = serde_json::from_slice(&json).expect("and read as such");
-    let mut next = Meter::of_watched();
-    next.resume(&read, 1);
-    next.record(reading, at);
+    let mut next = DeltaTracker::of_watched();
+    next.resume(&read, &SourceHash::of("", mapping));
+    next.record(scrape, at);
     let sums = next.take().sample.map(|sample| [sample.events_in, sample.events_out, sample.errors]);
     assert!(sums.is_none_or(|sums| sums.iter().all(|count| count.get() == Ok(0))), "counted again after a restart");
 }
@@ -225,5 +226,4 @@ fn split<'d>(pieces: impl IntoIterator<Item = &'d [u8]>) -> Vec<LineText> {
 }
 
 #[cfg(test)]
-#[path = "fuzzing_tests.rs"]
 mod tests;

@@ -1,8 +1,8 @@
 //! The agent of Systole: keeps the data pipelines of a node running, or watches ones that run
 //! already, and reports every few seconds how they and the host do.
 //!
-//! The way of a report: [`pipelines`] (states, lines) and [`scrape`] (counters) and [`host`] fill what
-//! [`report`] puts together whenever the [`heartbeat`] asks; the [`outbox`] keeps it until the
+//! The way of a report: [`supervise`] (states, lines) and [`scrape`] (counters) and [`host`] fill what
+//! [`report`] puts together whenever the heartbeat asks; the [`spool`] keeps it until the
 //! [`uplink`] has heard from the collector that it is committed.
 //!
 //! A library beside the binary, so that fuzzers can come to the parts; its interface is one function.
@@ -10,7 +10,6 @@
 #![forbid(unsafe_code)]
 
 mod app;
-mod checkpoint;
 mod cli;
 mod clock;
 mod config;
@@ -18,27 +17,21 @@ mod data_dir_lock;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
-mod health;
-mod heartbeat;
 mod host;
-mod http;
-mod identity;
+mod http_client;
+#[cfg(test)]
+mod layers_tests;
 mod logging;
 mod logs;
-mod monitor;
-mod notify;
-mod openfiles;
-mod outbox;
-mod pipelines;
-mod pulse;
+mod metrics;
+mod model;
 mod reload;
 mod report;
 mod scrape;
-mod selfcount;
-mod selfmetrics;
 mod signals;
 mod spool;
 mod status;
+mod supervise;
 mod uplink;
 mod version;
 
@@ -58,8 +51,8 @@ const BAD_CONFIGURATION: u8 = 78;
 /// Does what the command line says.
 #[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    if args.get(1).is_some_and(|arg| arg == pipelines::exec::SUBCOMMAND) {
-        return pipelines::exec::run(args.into_iter().skip(2));
+    if args.get(1).is_some_and(|arg| arg == supervise::process::exec::SUBCOMMAND) {
+        return supervise::process::exec::run(args.into_iter().skip(2));
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -77,18 +70,18 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let load = || config::load(&overrides, &env);
     let config = match command {
         // Pipelines are not to stand still because somebody broke the file before a restart.
-        Command::Run => load().or_else(|mistakes| config::last_valid(&overrides, &env, mistakes)),
+        Command::Run => load().or_else(|errors| config::last_known_good(&overrides, &env, errors)),
         Command::CheckConfig => load(),
         Command::Status { json } => match config::find_data_dir(&overrides, &env) {
             Ok(data_dir) => return status(&data_dir, json),
-            Err(mistakes) => Err(mistakes),
+            Err(errors) => Err(errors),
         },
         Command::Completions { shell } => return exit_code(cli::print_completions(shell)),
     };
     let config = match config {
         Ok(config) => config,
-        Err(mistakes) => {
-            eprintln!("systole-agent: {mistakes}");
+        Err(errors) => {
+            eprintln!("systole-agent: {errors}");
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
@@ -112,7 +105,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
 fn status(data_dir: &Path, as_json: bool) -> ExitCode {
-    match status::ask::print(data_dir, as_json) {
+    match status::cli::print(data_dir, as_json) {
         Ok(printed) => exit_code(printed),
         Err(error) => {
             eprintln!("systole-agent: {error}");

@@ -18,7 +18,7 @@ use crate::config::{LogConfig, LogFormat};
 const MAX_WAITING: usize = 2_048;
 
 /// How long the last lines may take to be written when the agent ends.
-const FLUSH_CEILING: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Begins to log. A second call has no effect.
 pub(crate) fn begin(config: LogConfig) -> io::Result<Log> {
@@ -59,7 +59,7 @@ impl Log {
     /// Waits until everything is written, but not long.
     pub(crate) fn flush(&self) {
         let waits = |waiting: &mut Waiting| waiting.is_writing || !waiting.lines.is_empty();
-        drop(self.0.changed.wait_timeout_while(self.0.waiting(), FLUSH_CEILING, waits));
+        drop(self.0.changed.wait_timeout_while(self.0.waiting(), FLUSH_TIMEOUT, waits));
     }
 }
 

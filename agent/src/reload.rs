@@ -16,19 +16,19 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Overrides};
-use crate::notify::ServiceManager;
-use crate::pipelines::keeper::Keeper;
-use crate::selfcount::SelfCounters;
+use crate::metrics::AgentCounters;
+use crate::status::systemd::ServiceManager;
+use crate::supervise::manager::PipelineManager;
 
 /// Between two looks at the files. A change is taken when it has stood still for one look: an
 /// editor may write a file in several steps.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a look may take.
-const LOOK_CEILING: Duration = Duration::from_secs(2);
+const POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long it may take to read the configuration: its files may be on a mount that is dead.
-const READ_CEILING: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Takes changes of the configuration for as long as the agent runs.
 pub(crate) struct Reloader {
@@ -37,56 +37,56 @@ pub(crate) struct Reloader {
     /// What was read last, and was valid.
     pub(crate) config: Config,
     /// Carries it out.
-    pub(crate) keeper: Keeper,
+    pub(crate) pipelines: PipelineManager,
     /// Told of reloads that somebody waits for.
-    pub(crate) manager: Arc<ServiceManager>,
+    pub(crate) service_manager: Arc<ServiceManager>,
     /// Where the agent's health says that the file is not taken.
-    pub(crate) counters: Arc<SelfCounters>,
+    pub(crate) counters: Arc<AgentCounters>,
     /// Asked by SIGHUP.
-    pub(crate) asked: Arc<Notify>,
+    pub(crate) reload_requested: Arc<Notify>,
     /// Told when a pipeline that was taken out has been told of.
-    pub(crate) shown: Arc<Notify>,
+    pub(crate) report_made: Arc<Notify>,
     /// Ends this, when all pipelines have ended.
     pub(crate) stop: CancellationToken,
 }
 
 /// When, and in which state, a file was seen; `None` when it was not there.
-type Sight = Option<(std::time::SystemTime, u64, u64)>;
+type FileStamp = Option<(std::time::SystemTime, u64, u64)>;
 
 /// The files and what they looked like.
-type Sights = BTreeMap<PathBuf, Sight>;
+type FileStamps = BTreeMap<PathBuf, FileStamp>;
 
 impl Reloader {
     /// Runs until `stop`, and waits for the end of the pipelines then.
     pub(crate) async fn run(mut self) {
-        let mut looker = Looker::default();
-        let mut taken = looker.look(self.files()).await.unwrap_or_default();
-        let mut before = taken.clone();
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watcher = FileWatcher::default();
+        let mut applied = watcher.poll(self.files()).await.unwrap_or_default();
+        let mut before = applied.clone();
+        let mut polls = interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = self.asked.notified() => {
+                () = self.reload_requested.notified() => {
                     tracing::info!("SIGHUP: the configuration is read anew");
-                    self.manager.reloading();
+                    self.service_manager.reloading();
                     let all = self.config.pipelines.iter().map(|pipeline| pipeline.id.clone()).collect();
                     self.reload(&all, true).await;
-                    self.manager.ready();
+                    self.service_manager.ready();
                 }
-                () = self.shown.notified(), if !self.keeper.is_settled() => self.keeper.settle(),
-                _ = looks.tick() => {
-                    let Some(now) = looker.look(self.files()).await else { continue };
-                    if now != taken && now == before {
-                        let changed = changes(&taken, &now);
-                        taken.clone_from(&now);
-                        self.take(&changed).await;
+                () = self.report_made.notified(), if !self.pipelines.is_settled() => self.pipelines.settle(),
+                _ = polls.tick() => {
+                    let Some(now) = watcher.poll(self.files()).await else { continue };
+                    if now != applied && now == before {
+                        let changed = changes(&applied, &now);
+                        applied.clone_from(&now);
+                        self.apply(&changed).await;
                     }
                     before = now;
                 }
             }
         }
-        self.keeper.wait_for_the_end().await;
+        self.pipelines.wait_for_the_end().await;
     }
 
     /// Every file that a change may come from.
@@ -96,7 +96,7 @@ impl Reloader {
     }
 
     /// Takes what changed.
-    async fn take(&mut self, changed: &BTreeSet<PathBuf>) {
+    async fn apply(&mut self, changed: &BTreeSet<PathBuf>) {
         let touched: BTreeSet<PipelineId> = self
             .config
             .pipelines
@@ -111,18 +111,18 @@ impl Reloader {
             tracing::info!("the configuration file has changed and is read anew");
             self.reload(&touched, false).await;
         } else if !touched.is_empty() {
-            self.keeper.apply(self.config.pipelines.clone(), &touched, false);
+            self.pipelines.apply(self.config.pipelines.clone(), &touched, false);
         }
     }
 
     /// Reads the configuration; one with mistakes changes nothing.
-    async fn reload(&mut self, touched: &BTreeSet<PipelineId>, insists: bool) {
+    async fn reload(&mut self, touched: &BTreeSet<PipelineId>, force: bool) {
         let overrides = self.overrides.clone();
         let read = tokio::task::spawn_blocking(move || {
             let read = config::load(&overrides, &|name| std::env::var(name).ok());
             read.inspect(Config::remember)
         });
-        let Ok(Ok(read)) = timeout(READ_CEILING, read).await else {
+        let Ok(Ok(read)) = timeout(READ_TIMEOUT, read).await else {
             tracing::error!("the configuration cannot be read: its disk does not answer; the last valid one stays");
             return;
         };
@@ -137,11 +137,11 @@ impl Reloader {
                 }
                 self.counters.config_error.set(None);
                 self.config = config;
-                self.keeper.apply(self.config.pipelines.clone(), touched, insists);
+                self.pipelines.apply(self.config.pipelines.clone(), touched, force);
             }
-            Err(mistakes) => {
-                tracing::error!("the configuration is not taken, the last valid one stays: {mistakes}");
-                self.counters.config_error.set(Some(&mistakes.to_string()));
+            Err(errors) => {
+                tracing::error!("the configuration is not taken, the last valid one stays: {errors}");
+                self.counters.config_error.set(Some(&errors.to_string()));
             }
         }
     }
@@ -149,26 +149,26 @@ impl Reloader {
 
 /// Looks at files without holding up anybody: one may be on a mount that is dead.
 #[derive(Default)]
-struct Looker {
-    under_way: Option<JoinHandle<Sights>>,
+struct FileWatcher {
+    pending: Option<JoinHandle<FileStamps>>,
 }
 
-impl Looker {
+impl FileWatcher {
     /// How the files look; nothing if that could not be seen in time. One look at a time.
-    async fn look(&mut self, files: Vec<PathBuf>) -> Option<Sights> {
-        let look = self.under_way.get_or_insert_with(|| tokio::task::spawn_blocking(move || see(files)));
-        let seen = timeout(LOOK_CEILING, look).await.ok()?;
-        self.under_way = None;
+    async fn poll(&mut self, files: Vec<PathBuf>) -> Option<FileStamps> {
+        let poll = self.pending.get_or_insert_with(|| tokio::task::spawn_blocking(move || stamp_all(files)));
+        let seen = timeout(POLL_TIMEOUT, poll).await.ok()?;
+        self.pending = None;
         seen.ok()
     }
 }
 
-fn see(files: Vec<PathBuf>) -> Sights {
-    let sights = files.iter().map(|file| sight(file)).collect::<Vec<_>>();
-    files.into_iter().zip(sights).collect()
+fn stamp_all(files: Vec<PathBuf>) -> FileStamps {
+    let stamps = files.iter().map(|file| stamp(file)).collect::<Vec<_>>();
+    files.into_iter().zip(stamps).collect()
 }
 
-fn sight(path: &Path) -> Sight {
+fn stamp(path: &Path) -> FileStamp {
     use std::os::unix::fs::MetadataExt;
 
     let metadata = path.metadata().ok()?;
@@ -176,7 +176,7 @@ fn sight(path: &Path) -> Sight {
 }
 
 /// The files that look different, or that are in one of the two only.
-fn changes(before: &Sights, now: &Sights) -> BTreeSet<PathBuf> {
+fn changes(before: &FileStamps, now: &FileStamps) -> BTreeSet<PathBuf> {
     let of_either = before.keys().chain(now.keys());
     of_either.filter(|file| before.get(*file) != now.get(*file)).cloned().collect()
 }

@@ -27,8 +27,8 @@ use crate::tasks::rollup::Rollup;
 use crate::tasks::table_sizes::TableSizes;
 use crate::tasks::token_refresh::TokenRefresh;
 use crate::telemetry::Telemetry;
-use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
+use crate::timeseries::{self, TimeSeries};
 
 /// Everything that a request may need.
 pub(crate) struct App {
@@ -68,8 +68,16 @@ pub(crate) struct Background {
     pub feed: CancellationToken,
 }
 
-/// Opens the store that the configuration names.
+/// Opens the store that the configuration names, for what needs no minutes.
 pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(open_database(database, access).await?.0)
+}
+
+/// Opens the store that the configuration names, with its time series.
+pub(crate) async fn open_database(
+    database: &Database,
+    access: Access,
+) -> Result<(Arc<dyn Store>, Arc<TimeSeries>), StoreError> {
     match database {
         Database::Sqlite(path) => {
             if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
@@ -77,9 +85,9 @@ pub(crate) async fn open_store(database: &Database, access: Access) -> Result<Ar
                     .map_err(|source| StoreError::Open { url: path.display().to_string(), source: source.into() })?;
             }
             let opened = SqliteStore::open(path, access).map_err(|error| told_of_full_disk(path, error))?;
-            Ok(Arc::new(opened))
+            Ok(timeseries::over(opened))
         }
-        Database::Postgres(url) => Ok(Arc::new(PostgresStore::open(url, access).await?)),
+        Database::Postgres(url) => Ok(timeseries::over(PostgresStore::open(url, access).await?)),
     }
 }
 
@@ -95,13 +103,12 @@ fn told_of_full_disk(path: &std::path::Path, error: StoreError) -> StoreError {
 
 /// Loads what the database holds and starts everything that runs beside the requests.
 pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), StoreError> {
-    let store = open_store(&config.database, Access::Exclusive).await?;
+    let (store, timeseries) = open_database(&config.database, Access::Exclusive).await?;
     let telemetry = Arc::new(Telemetry::new());
     let mut guard = disk_guard(&config, &store, &telemetry);
     // A failure is reported by the task, which tries again at once.
     let _ = guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store).await?);
-    let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
     let snapshot = timeseries.load().await?;
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
@@ -121,7 +128,6 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();
     let parts = CommitterParts {
-        store: Arc::clone(&store),
         timeseries: Arc::clone(&timeseries),
         fleet: Arc::clone(&fleet),
         recent_samples: Arc::clone(&recent_samples),

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::limits;
 use super::section::Section;
-use super::{CommandConfig, limits};
-
-/// Stands for the path of the agent's copy of `config_file` in a command.
-pub(crate) const CONFIG_PLACEHOLDER: &str = "{config}";
+use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
 
 /// Vector's options that name a configuration file.
 const VECTOR_CONFIG_OPTIONS: [&str; 5] = ["--config", "-c", "--config-yaml", "--config-toml", "--config-json"];
@@ -24,25 +22,25 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
     if !has_command {
         for (key, is_there) in [("config_file", config_file.is_some()), ("validate", validate.is_some())] {
             if is_there {
-                section.mistake(key, "is of no use without command");
+                section.error(key, "is of no use without command");
             }
         }
     }
     check_env(section, &env);
     let command = command?;
     if command.iter().chain(validate.iter().flatten()).any(|part| part.contains('\0')) {
-        section.mistake("command", "holds a NUL character");
+        section.error("command", "holds a NUL character");
         return None;
     }
     let Some((program, args)) = command.split_first().filter(|(program, _)| !program.trim().is_empty()) else {
-        section.mistake(
+        section.error(
             "command",
             "is empty; write the program and its arguments, like [\"vector\", \"--config\", \"x.yaml\"]",
         );
         return None;
     };
     if let Some(file) = config_file.as_ref().filter(|file| !names(args, file)) {
-        section.mistake(
+        section.error(
             "config_file",
             format!(
                 "does not occur in command; write `{}` or {CONFIG_PLACEHOLDER} where the file belongs",
@@ -69,7 +67,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
 fn absolute(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
     let path = section.text(key).map(PathBuf::from);
     if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
-        section.mistake(key, format!("`{}` must be an absolute path", path.display()));
+        section.error(key, format!("`{}` must be an absolute path", path.display()));
     }
     path
 }
@@ -77,7 +75,7 @@ fn absolute(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
 fn check_env(section: &mut Section<'_>, env: &BTreeMap<String, String>) {
     for (name, value) in env {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            section.mistake("env", format!("`{name}` is no variable: names have no `=`, and nothing holds NUL"));
+            section.error("env", format!("`{name}` is no variable: names have no `=`, and nothing holds NUL"));
         }
     }
 }

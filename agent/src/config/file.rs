@@ -5,15 +5,15 @@ use std::path::Path;
 use systole_shared::Token;
 use toml::Table;
 
-use super::mistakes::Mistakes;
-use super::valid::SourceText;
+use super::errors::ConfigErrors;
+use super::last_known_good::SourceText;
 
 /// Reads and parses the TOML file at `path`; an unreadable or broken one is a mistake.
-pub(crate) fn read_table(path: &Path, mistakes: &mut Mistakes) -> (Table, SourceText) {
+pub(crate) fn read_table(path: &Path, errors: &mut ConfigErrors) -> (Table, SourceText) {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            mistakes.add(path.display().to_string(), format!("cannot be read: {error}"));
+            errors.add(path.display().to_string(), format!("cannot be read: {error}"));
             return Default::default();
         }
     };
@@ -24,22 +24,22 @@ pub(crate) fn read_table(path: &Path, mistakes: &mut Mistakes) -> (Table, Source
             // The error's own display quotes the line, which may hold a secret.
             let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             let message = error.message().lines().next().unwrap_or("not TOML");
-            mistakes.add(format!("{}, line {line}", path.display()), message);
+            errors.add(format!("{}, line {line}", path.display()), message);
             Default::default()
         }
     }
 }
 
 /// Reads a secret out of a file of its own, without the white space around it.
-pub(crate) fn read_secret(path: &str, key: &str, mistakes: &mut Mistakes) -> Option<Token> {
+pub(crate) fn read_secret(path: &str, key: &str, errors: &mut ConfigErrors) -> Option<Token> {
     match std::fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => Some(Token::new(&text)),
         Ok(_) => {
-            mistakes.add(key, format!("the file {path} is empty"));
+            errors.add(key, format!("the file {path} is empty"));
             None
         }
         Err(error) => {
-            mistakes.add(key, format!("the file {path} cannot be read: {error}"));
+            errors.add(key, format!("the file {path} cannot be read: {error}"));
             None
         }
     }

@@ -2,8 +2,8 @@
 
 use toml::Value;
 
-use super::LimitsConfig;
 use super::section::Section;
+use crate::model::pipeline::LimitsConfig;
 
 /// As the system has it, from the greediest to the most modest.
 const NICE: std::ops::RangeInclusive<i64> = -20..=19;
@@ -32,7 +32,7 @@ pub(super) fn read(section: &mut Section<'_>, has_command: bool) -> LimitsConfig
     for key in ["nice", "memory_max", "cpu_max"] {
         let Some(value) = section.take(key) else { continue };
         if !has_command {
-            section.mistake(key, "is of no use without command; the agent limits what it runs itself");
+            section.error(key, "is of no use without command; the agent limits what it runs itself");
             continue;
         }
         let is_good = match key {
@@ -46,7 +46,7 @@ pub(super) fn read(section: &mut Section<'_>, has_command: bool) -> LimitsConfig
                 "memory_max" => "must be a number of bytes from 1 MiB, or a text like \"512MiB\"",
                 _ => "must be a number of cores, like 1.5 or 0.2, at least 0.01",
             };
-            section.mistake(key, wanted);
+            section.error(key, wanted);
         }
     }
     limits
@@ -90,19 +90,19 @@ fn cpu_millis(value: &Value) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::mistakes::Mistakes;
+    use crate::config::errors::ConfigErrors;
 
     fn read_from(text: &str) -> (LimitsConfig, Vec<String>) {
-        let mut mistakes = Mistakes::default();
-        let mut section = Section::new("", text.parse().unwrap(), &mut mistakes);
+        let mut errors = ConfigErrors::default();
+        let mut section = Section::new("", text.parse().unwrap(), &mut errors);
         let limits = read(&mut section, true);
-        (limits, mistakes.keys().into_iter().map(str::to_owned).collect())
+        (limits, errors.keys().into_iter().map(str::to_owned).collect())
     }
 
     #[test]
     fn limits_are_numbers_or_bytes_with_a_unit() {
-        let (limits, mistakes) = read_from("nice = 10\nmemory_max = \"512MiB\"\ncpu_max = 1.5");
-        assert_eq!(mistakes, [""; 0]);
+        let (limits, errors) = read_from("nice = 10\nmemory_max = \"512MiB\"\ncpu_max = 1.5");
+        assert_eq!(errors, [""; 0]);
         let expected =
             LimitsConfig { nice: Some(10), memory_max: Some(512 * 1024 * 1024), cpu_max_millis: Some(1_500) };
         assert_eq!(limits, expected);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use regex_lite::Regex;
 use toml::{Table, Value};
 
-use super::LogFilesConfig;
 use super::section::Section;
-use crate::logs::multiline::MultilineRule;
-use crate::logs::{Links, Pattern};
+use crate::model::log_files::Links;
+use crate::model::multiline::MultilineRule;
+use crate::model::pattern::Pattern;
+use crate::model::pipeline::LogFilesConfig;
 
 /// Patterns of one pipeline; each is looked up every few seconds.
 const MAX_PATTERNS: usize = 32;
@@ -18,13 +19,13 @@ const MAX_PATTERNS: usize = 32;
 pub(super) fn read_log_files(section: &mut Section<'_>) -> LogFilesConfig {
     let texts = section.text_or_texts("log_files").unwrap_or_default();
     if texts.len() > MAX_PATTERNS {
-        section.mistake("log_files", format!("has {} patterns; at most {MAX_PATTERNS}", texts.len()));
+        section.error("log_files", format!("has {} patterns; at most {MAX_PATTERNS}", texts.len()));
     }
     let mut config = LogFilesConfig::default();
     for text in &texts {
         match Pattern::parse(text) {
             Ok(pattern) => config.patterns.push(pattern),
-            Err(error) => section.mistake("log_files", format!("`{}` {error}", text.escape_debug())),
+            Err(error) => section.error("log_files", format!("`{}` {error}", text.escape_debug())),
         }
     }
     if section.flag("follow_symlinks") == Some(true) {
@@ -48,18 +49,18 @@ pub(super) fn read_multiline(section: &mut Section<'_>) -> Option<Arc<MultilineR
         Value::Boolean(false) => return None,
         Value::Table(table) => table,
         _ => {
-            section.mistake("multiline", "must be true, or a table like { start = \"^[0-9]{4}-\" }");
+            section.error("multiline", "must be true, or a table like { start = \"^[0-9]{4}-\" }");
             return None;
         }
     };
-    let mut table = Section::new(section.name("multiline"), table, section.mistakes());
+    let mut table = Section::new(section.name("multiline"), table, section.errors());
     if !table.has("start") {
-        table.mistake("start", "is missing; it matches the lines that begin an entry, like \"^[0-9]{4}-\"");
+        table.error("start", "is missing; it matches the lines that begin an entry, like \"^[0-9]{4}-\"");
     }
     let start = table.text("start").and_then(|start| match Regex::new(&start) {
         Ok(start) => Some(start),
         Err(error) => {
-            table.mistake("start", format!("is no regular expression: {error}"));
+            table.error("start", format!("is no regular expression: {error}"));
             None
         }
     });

@@ -8,13 +8,14 @@ use reqwest::Url;
 use systole_shared::Token;
 use toml::Table;
 
-use super::mistakes::Mistakes;
+use super::errors::ConfigErrors;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
 use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, lines, mappings, pipelines};
-use crate::http::{self, TlsError, TlsFiles};
-use crate::identity::node_token;
-use crate::logs::OwnFiles;
+use crate::http_client::{self, TlsError};
+use crate::model::log_files::OwnFiles;
+use crate::model::node::node_token;
+use crate::model::tls::TlsFiles;
 
 /// What the command line says; it wins over everything else.
 #[derive(Clone, Debug, Default)]
@@ -37,56 +38,56 @@ pub(crate) struct Overrides {
 
 /// Where the data are, for commands that need nothing else: the rest of the configuration may be
 /// missing, wrong, or, with its secrets, not readable for the one who asks.
-pub(crate) fn find_data_dir(flags: &Overrides, env: Lookup<'_>) -> Result<PathBuf, Mistakes> {
-    let mut mistakes = Mistakes::default();
-    let mut found = data_dir_of(&mut Section::new("", Table::new(), &mut mistakes), flags, env);
+pub(crate) fn find_data_dir(flags: &Overrides, env: Lookup<'_>) -> Result<PathBuf, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    let mut found = data_dir_of(&mut Section::new("", Table::new(), &mut errors), flags, env);
     if let (None, Some(path)) = (&found, file_of(flags, env)) {
-        let (table, _) = file::read_table(&path, &mut mistakes);
-        if flags.config.is_some() && !mistakes.is_empty() {
-            return Err(mistakes);
+        let (table, _) = file::read_table(&path, &mut errors);
+        if flags.config.is_some() && !errors.is_empty() {
+            return Err(errors);
         }
-        found = data_dir_of(&mut Section::new("", table, &mut mistakes), flags, env);
+        found = data_dir_of(&mut Section::new("", table, &mut errors), flags, env);
     }
     Ok(found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value)))
 }
 
 /// Reads the configuration, or all its mistakes.
-pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistakes> {
-    let mut mistakes = Mistakes::default();
+pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
     let path = file_of(flags, env);
-    let (table, text) = path.as_ref().map(|path| file::read_table(path, &mut mistakes)).unwrap_or_default();
-    let unreadable = !mistakes.is_empty();
+    let (table, text) = path.as_ref().map(|path| file::read_table(path, &mut errors)).unwrap_or_default();
+    let unreadable = !errors.is_empty();
     let mut own_files = lines::secret_files(&table);
     own_files.extend(path.clone());
 
-    let mut root = Section::new("", table, &mut mistakes);
+    let mut root = Section::new("", table, &mut errors);
     let settings = Settings::take(&mut root, flags, env);
     let machine_id = settings::first(("", None), &["SYSTOLE_MACHINE_ID"], env, ("machine_id", root.text("machine_id")));
     let name = settings::first(("", None), &["SYSTOLE_NAME"], env, ("name", root.text("name")));
-    let name = settings::node_name(name, root.mistakes());
+    let name = settings::node_name(name, root.errors());
     let spool_bytes = settings::first(
         ("", None),
         &["SYSTOLE_SPOOL_MAX_BYTES"],
         env,
         ("spool_max_bytes", root.number("spool_max_bytes").map(|bytes| bytes.to_string())),
     );
-    let spool = settings::spool(spool_bytes, root.mistakes());
+    let spool = settings::spool(spool_bytes, root.errors());
     let metrics_listen = settings::first(
         ("--metrics-listen", flags.metrics_listen.as_deref()),
         &["SYSTOLE_METRICS_LISTEN", "VF_METRICS_PORT"],
         env,
         ("metrics_listen", root.text("metrics_listen")),
     );
-    let metrics_listen = settings::metrics_listen(metrics_listen, root.mistakes());
+    let metrics_listen = settings::metrics_listen(metrics_listen, root.errors());
     let tls = tls_files(&mut root, env);
     let user_mappings = mappings::read(&mut root);
     let mut pipelines = pipelines::read(&mut root, &user_mappings);
     root.finish();
 
-    let url = settings.url(unreadable, &mut mistakes);
+    let url = settings.url(unreadable, &mut errors);
     let data_dir = PathBuf::from(settings.data_dir.map_or_else(|| DEFAULT_DATA_DIR.to_owned(), |found| found.value));
     if settings.token.is_none() && !settings.token_is_broken && !unreadable && !node_token::exists(&data_dir) {
-        mistakes.add(
+        errors.add(
             "token",
             format!(
                 "is missing, and {} holds no node token yet; make one with `systole-collector token create --kind enroll` \
@@ -95,15 +96,15 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             ),
         );
     }
-    settings::check_data_dir(&data_dir, &mut mistakes);
-    settings::check_labels("labels", &settings.labels, &mut mistakes);
+    settings::check_data_dir(&data_dir, &mut errors);
+    settings::check_labels("labels", &settings.labels, &mut errors);
     own_files.extend(tls.client.as_ref().map(|(_, key)| key.clone()));
     let own_files = Arc::new(OwnFiles::new(data_dir.clone(), own_files));
     for pipeline in &mut pipelines {
         pipeline.log_files.own = own_files.clone();
     }
     match url {
-        Some(url) if mistakes.is_empty() => Ok(Config {
+        Some(url) if errors.is_empty() => Ok(Config {
             url,
             token: settings.token,
             data_dir,
@@ -117,9 +118,9 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, Mistake
             pipelines,
             file: path,
             text,
-            mistakes: None,
+            errors: None,
         }),
-        _ => Err(mistakes),
+        _ => Err(errors),
     }
 }
 
@@ -137,7 +138,7 @@ pub(super) fn places(flags: &Overrides, env: Lookup<'_>) -> Option<(PathBuf, Pat
     // A file that is no TOML as a whole may still have the one line that counts.
     let line = || text.lines().find(|line| line.trim_start().starts_with("data_dir")).unwrap_or_default().parse();
     let table: Table = text.parse().or_else(|_| line()).unwrap_or_default();
-    let mut ignored = Mistakes::default();
+    let mut ignored = ConfigErrors::default();
     let found = data_dir_of(&mut Section::new("", table, &mut ignored), flags, env);
     Some((path, found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value))))
 }
@@ -163,20 +164,20 @@ fn tls_files(root: &mut Section<'_>, env: Lookup<'_>) -> TlsFiles {
         (Some(certificate), Some(key)) => Some((path(certificate), path(key))),
         (None, None) => None,
         (Some(alone), None) => {
-            root.mistakes().add(&alone.place, "needs its key: client_key_file");
+            root.errors().add(&alone.place, "needs its key: client_key_file");
             None
         }
         (None, Some(alone)) => {
-            root.mistakes().add(&alone.place, "needs its certificate: client_cert_file");
+            root.errors().add(&alone.place, "needs its certificate: client_cert_file");
             None
         }
     };
     let files = TlsFiles { ca: ca.as_ref().map(path), client };
     if !files.is_empty() {
-        http::install_tls();
-        if let Err(error) = http::for_collector(true, &files) {
+        http_client::install_tls();
+        if let Err(error) = http_client::for_collector(true, &files) {
             let place = if matches!(error, TlsError::Ca { .. }) { &places[0] } else { &places[1] };
-            root.mistakes().add(place, error.to_string());
+            root.errors().add(place, error.to_string());
         }
     }
     files
@@ -211,7 +212,7 @@ impl Settings {
         let in_file = root.text("token");
         let token_file = root.text("token_file");
         if in_file.is_some() && token_file.is_some() {
-            root.mistake("token_file", "stands beside `token`; keep one of them");
+            root.error("token_file", "stands beside `token`; keep one of them");
         }
         let found = settings::first(
             ("--token", flags.token.as_deref()),
@@ -222,7 +223,7 @@ impl Settings {
         match (found, token_file) {
             (Some(found), _) => (Some(Token::new(&found.value)).filter(|token| !token.is_empty()), false),
             (None, Some(path)) => {
-                let token = file::read_secret(&path, "token_file", root.mistakes());
+                let token = file::read_secret(&path, "token_file", root.errors());
                 let broken = token.is_none();
                 (token, broken)
             }
@@ -233,7 +234,7 @@ impl Settings {
     fn take_labels(root: &mut Section<'_>, env: Lookup<'_>) -> BTreeMap<String, String> {
         let mut labels = root.text_table("labels");
         if let Some(text) = env("SYSTOLE_LABELS") {
-            labels.extend(settings::labels_of(&text, Some(("SYSTOLE_LABELS", root.mistakes()))));
+            labels.extend(settings::labels_of(&text, Some(("SYSTOLE_LABELS", root.errors()))));
         } else if let Some(text) = env("VF_NODE_LABELS").or_else(|| env("VF_LABELS")) {
             labels.extend(settings::labels_of(&text, None));
         }
@@ -253,7 +254,7 @@ impl Settings {
                 Ok(level) => log.level = level,
                 // The VectorFlow agent takes an unknown level as info.
                 Err(_) if found.place == "VF_LOG_LEVEL" => {}
-                Err(what) => root.mistakes().add(found.place, what),
+                Err(what) => root.errors().add(found.place, what),
             }
         }
         let format = settings::first(
@@ -265,25 +266,25 @@ impl Settings {
         if let Some(found) = format {
             match settings::log_format(&found.value) {
                 Ok(format) => log.format = format,
-                Err(what) => root.mistakes().add(found.place, what),
+                Err(what) => root.errors().add(found.place, what),
             }
         }
         log
     }
 
-    fn url(&self, file_is_broken: bool, mistakes: &mut Mistakes) -> Option<Url> {
+    fn url(&self, file_is_broken: bool, errors: &mut ConfigErrors) -> Option<Url> {
         match &self.url {
             Some(found) => match settings::collector_url(&found.value) {
                 Ok(url) => Some(url),
                 Err(what) => {
-                    mistakes.add(&found.place, what);
+                    errors.add(&found.place, what);
                     None
                 }
             },
             None => {
                 // A file that cannot be read may hold it.
                 if !file_is_broken {
-                    mistakes.add(
+                    errors.add(
                         "url",
                         "is missing; give the collector's address as `url`, SYSTOLE_URL or --url, like http://collector.example:8080",
                     );

@@ -2,11 +2,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
-use crate::logs::multiline::MultilineRule;
-use crate::logs::{Links, Pattern};
+use crate::model::log_files::Links;
+use crate::model::multiline::MultilineRule;
+use crate::model::pattern::Pattern;
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
-fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, Mistakes> {
+fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, ConfigErrors> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agent.toml");
     std::fs::write(&path, file).unwrap();
@@ -20,7 +21,7 @@ fn good(file: &str) -> Config {
     load_with(file, &[("SYSTOLE_URL", "http://c:1")], Overrides::default()).unwrap()
 }
 
-fn mistakes(file: &str) -> Mistakes {
+fn errors(file: &str) -> ConfigErrors {
     load_with(file, &[("SYSTOLE_URL", "http://c:1")], Overrides::default()).unwrap_err()
 }
 
@@ -95,7 +96,7 @@ fn a_whole_file_is_read() {
 
 #[test]
 fn every_mistake_is_found_in_one_run_and_names_its_key() {
-    let found = mistakes(
+    let found = errors(
         r#"
         colour = "red"
         log_level = "loud"
@@ -151,7 +152,7 @@ fn two_commands_with_the_same_endpoint_are_a_mistake_and_two_that_only_watch_it_
     let pipeline =
         |id: &str, more: &str| format!("[[pipeline]]\nid = \"{id}\"\nmetrics_url = \"http://h:1/m\"\n{more}\n");
     let command = "command = [\"x\"]";
-    let found = mistakes(&format!("{}{}", pipeline("a", command), pipeline("b", command)));
+    let found = errors(&format!("{}{}", pipeline("a", command), pipeline("b", command)));
     assert_eq!(found.keys(), ["pipeline \"b\": metrics_url"], "{found}");
     assert_eq!(good(&format!("{}{}", pipeline("a", ""), pipeline("b", ""))).pipelines.len(), 2);
 }
@@ -183,9 +184,9 @@ fn a_bearer_token_that_no_header_can_carry_is_a_mistake_wherever_it_is() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "two\nlines\n").unwrap();
     let pipeline = |more: &str| format!("[[pipeline]]\nid = \"a\"\nmetrics_url = \"http://h:1\"\n{more}");
-    let found = mistakes(&pipeline("metrics_bearer_token = \"two words\""));
+    let found = errors(&pipeline("metrics_bearer_token = \"two words\""));
     assert_eq!(found.keys(), ["pipeline \"a\": metrics_bearer_token"]);
-    let found = mistakes(&pipeline(&format!("metrics_bearer_token_file = {:?}", file.path().display().to_string())));
+    let found = errors(&pipeline(&format!("metrics_bearer_token_file = {:?}", file.path().display().to_string())));
     assert_eq!(found.keys(), ["pipeline \"a\": metrics_bearer_token_file"]);
 }
 
@@ -242,8 +243,8 @@ fn the_file_of_a_vector_is_found_in_its_command_and_judged_by_vector_itself() {
 fn a_configuration_file_that_the_command_does_not_name_is_a_mistake() {
     let file = "[[pipeline]]\nid = \"p\"\ncommand = [\"run\", \"/b\"]\nconfig_file = \"/a\"\n\
                 [[pipeline]]\nid = \"q\"\nmetrics_url = \"http://h:1\"\nvalidate = [\"x\"]\n";
-    let mistakes = mistakes(file);
-    assert_eq!(mistakes.keys(), ["pipeline \"p\": config_file", "pipeline \"q\": validate"]);
+    let errors = errors(file);
+    assert_eq!(errors.keys(), ["pipeline \"p\": config_file", "pipeline \"q\": validate"]);
 }
 
 #[test]
@@ -253,7 +254,7 @@ fn the_last_valid_file_is_used_for_its_own_original_only() {
     let line = format!("data_dir = \"{}\"\n", data.display());
     let flags = |file: &Path| Overrides { config: Some(file.to_owned()), ..Overrides::default() };
     let env = |name: &str| (name == "SYSTOLE_TOKEN").then(|| "t".to_owned());
-    let last_valid = |file: &Path| super::super::last_valid(&flags(file), &env, Mistakes::default());
+    let last_known_good = |file: &Path| super::super::last_known_good(&flags(file), &env, ConfigErrors::default());
     std::fs::write(
         &file,
         format!("{line}url = \"http://c:1\"\n[[pipeline]]\nid = \"p\"\nmetrics_url = \"http://h:1\"\n"),
@@ -263,15 +264,15 @@ fn the_last_valid_file_is_used_for_its_own_original_only() {
     config.remember();
     for broken in [format!("{line}url = [broken"), format!("{line}nonsense = 1")] {
         std::fs::write(&file, broken).unwrap();
-        let valid = last_valid(&file).unwrap();
+        let valid = last_known_good(&file).unwrap();
         assert_eq!((valid.pipelines, valid.file.as_deref()), (config.pipelines.clone(), Some(file.as_path())));
-        assert!(valid.mistakes.is_some());
+        assert!(valid.errors.is_some());
     }
     let other = dir.path().join("other.toml");
     std::fs::write(&other, &line).unwrap();
-    assert!(last_valid(&other).is_err());
+    assert!(last_known_good(&other).is_err());
     std::fs::remove_file(&file).unwrap();
-    assert!(last_valid(&file).is_err(), "a file that is not there at all is rather a wrong path");
+    assert!(last_known_good(&file).is_err(), "a file that is not there at all is rather a wrong path");
 }
 
 #[test]
@@ -309,8 +310,8 @@ fn data_dir_that_cannot_be_the_agents_is_named_and_name_is_read() {
     let data_dir = |path: &Path| format!("data_dir = {:?}\nname = \"web-7\"", path.display().to_string());
     assert_eq!(good(&data_dir(dir.path())).name.as_deref(), Some("web-7"));
     std::fs::write(dir.path().join("file"), "").unwrap();
-    assert_eq!(mistakes(&data_dir(&dir.path().join("file"))).keys(), ["data_dir"]);
+    assert_eq!(errors(&data_dir(&dir.path().join("file"))).keys(), ["data_dir"]);
     std::fs::write(dir.path().join("collector.db"), "").unwrap();
-    assert_eq!(mistakes(&data_dir(dir.path())).keys(), ["data_dir"]);
-    assert_eq!(mistakes("name = \"a\\nb\"").keys(), ["name"]);
+    assert_eq!(errors(&data_dir(dir.path())).keys(), ["data_dir"]);
+    assert_eq!(errors("name = \"a\\nb\"").keys(), ["name"]);
 }

@@ -6,10 +6,16 @@ use std::sync::Arc;
 use systole_shared::{ComponentId, ComponentKind};
 use toml::{Table, Value};
 
-use super::mistakes::Mistakes;
+use super::errors::ConfigErrors;
 use super::section::Section;
-use crate::scrape::internal::InternalTypes;
-use crate::scrape::mapping::{Alternatives, Field, Kind, Mapping, MappingParts, Naming, Rule};
+use crate::model::mapping::{Alternatives, Field, InternalTypes, Kind, Mapping, MappingParts, Naming, Rule};
+
+/// Name and table of each engine that is built in; the first is the default.
+const BUILT_IN: [(&str, &str); 3] = [
+    ("vector", include_str!("mappings/vector.toml")),
+    ("otelcol", include_str!("mappings/otelcol.toml")),
+    ("fluentbit", include_str!("mappings/fluentbit.toml")),
+];
 
 /// Every mapping that a pipeline may name.
 pub(crate) struct Mappings {
@@ -39,28 +45,43 @@ impl Mappings {
     }
 }
 
+/// Every table that is built in, the default first.
+pub(crate) fn built_in() -> impl Iterator<Item = Mapping> {
+    BUILT_IN.into_iter().map(|(name, table)| {
+        let table = table.parse().expect("the built-in tables are TOML");
+        let mut errors = ConfigErrors::default();
+        read_one(name, table, &mut errors).expect("the built-in tables have no mistakes")
+    })
+}
+
+/// Vector's table.
+#[cfg(test)]
+pub(crate) fn vector() -> Mapping {
+    built_in().next().expect("there is a default")
+}
+
 /// Reads the tables of `metrics`.
 pub(crate) fn read(root: &mut Section<'_>) -> Mappings {
-    let built_in: Vec<_> = Mapping::built_in().map(Arc::new).collect();
+    let built_in: Vec<_> = built_in().map(Arc::new).collect();
     let mut own = BTreeMap::new();
     for (name, value) in root.table("metrics").unwrap_or_default() {
         if built_in.iter().any(|mapping| mapping.name() == name) {
-            root.mistake(&format!("metrics.{name}"), "is built in; give your own mapping another name");
+            root.error(&format!("metrics.{name}"), "is built in; give your own mapping another name");
             continue;
         }
         let Value::Table(table) = value else {
-            root.mistake(&format!("metrics.{name}"), "must be a table, written as [metrics.NAME]");
+            root.error(&format!("metrics.{name}"), "must be a table, written as [metrics.NAME]");
             continue;
         };
-        let mapping = read_one(&name, table, root.mistakes());
+        let mapping = read_one(&name, table, root.errors());
         own.insert(name, mapping.map(Arc::new));
     }
     Mappings { built_in, own }
 }
 
 /// Reads one mapping; `None` if it has mistakes, which are noted.
-pub(crate) fn read_one(name: &str, table: Table, mistakes: &mut Mistakes) -> Option<Mapping> {
-    let mut own = Mistakes::default();
+pub(crate) fn read_one(name: &str, table: Table, errors: &mut ConfigErrors) -> Option<Mapping> {
+    let mut own = ConfigErrors::default();
     let path = format!("metrics.{name}");
     let mut section = Section::new(path.clone(), table, &mut own);
     let mut parts = MappingParts {
@@ -76,11 +97,10 @@ pub(crate) fn read_one(name: &str, table: Table, mistakes: &mut Mistakes) -> Opt
     };
     let components = section.tables("component");
     if components.is_empty() && parts.rules.is_empty() {
-        section
-            .mistake("component", format!("is missing; a mapping needs fields, or one or more [[{path}.component]]"));
+        section.error("component", format!("is missing; a mapping needs fields, or one or more [[{path}.component]]"));
     }
     for (index, table) in components.into_iter().enumerate() {
-        let section = Section::new(format!("{path}.component {}", index + 1), table, section.mistakes());
+        let section = Section::new(format!("{path}.component {}", index + 1), table, section.errors());
         parts.rules.extend(read_component(&path, section));
     }
     let mut seen = BTreeSet::new();
@@ -88,19 +108,19 @@ pub(crate) fn read_one(name: &str, table: Table, mistakes: &mut Mistakes) -> Opt
         if let Naming::Fixed(id) = &rule.component
             && !seen.insert(id)
         {
-            section.mistake("component", format!("id \"{id}\" stands twice"));
+            section.error("component", format!("id \"{id}\" stands twice"));
         }
     }
     section.finish();
     let good = own.is_empty();
-    mistakes.append(own);
+    errors.append(own);
     good.then(|| Mapping::new(parts))
 }
 
 /// The types of the components that are the engine's own monitoring.
 fn read_internal(section: &mut Section<'_>) -> InternalTypes {
     let Some(table) = section.table("internal") else { return InternalTypes::default() };
-    let mut inner = Section::new(section.name("internal"), table, section.mistakes());
+    let mut inner = Section::new(section.name("internal"), table, section.errors());
     let types = InternalTypes {
         type_label: inner.text("type_label"),
         sources: inner.texts("sources").unwrap_or_default(),
@@ -117,11 +137,11 @@ fn read_labelled(section: &mut Section<'_>) -> Option<Rule> {
     let kind = section.text("kind_label").map_or(Kind::Fixed(ComponentKind::Transform), Kind::Label);
     let fields = read_fields(section);
     match (&label, fields.is_empty()) {
-        (None, false) => section.mistake(
+        (None, false) => section.error(
             "component_label",
             "is missing; fields of the table itself need the label that names the component (or put them under [[metrics.NAME.component]])",
         ),
-        (Some(_), true) => section.mistake("component_label", "is of no use without fields such as received_events"),
+        (Some(_), true) => section.error("component_label", "is of no use without fields such as received_events"),
         _ => {}
     }
     let is_there = label.is_some() || !fields.is_empty();
@@ -136,7 +156,7 @@ fn read_component(path: &str, mut section: Section<'_>) -> Option<Rule> {
     let fields = read_fields(&mut section);
     if fields.is_empty() {
         let names: Vec<_> = Field::ALL.iter().map(|field| field.name()).collect();
-        section.mistake(
+        section.error(
             "received_events",
             format!("none of the fields is there; give at least one of {}", names.join(", ")),
         );
@@ -152,16 +172,16 @@ fn read_naming(path: &str, section: &mut Section<'_>) -> Option<Naming> {
     if let Some(id) = &id {
         section.rename(format!("{path}.component \"{id}\""));
         if let Err(fault) = ComponentId::parse(id) {
-            section.mistake("id", fault.to_string());
+            section.error("id", fault.to_string());
         }
         if prefix.is_some() {
-            section.mistake("id_prefix", "stands beside id; it goes before ids that a component_label gives");
+            section.error("id_prefix", "stands beside id; it goes before ids that a component_label gives");
         }
     } else if let Some(label) = &label {
         section.rename(format!("{path}.component by \"{label}\""));
     }
     if has_id == has_label {
-        section.mistake(
+        section.error(
             "id",
             if has_id {
                 "stands beside component_label; keep one of them"
@@ -181,7 +201,7 @@ fn read_kind(section: &mut Section<'_>) -> Kind {
     let kind = section.text("kind");
     let label = section.text("kind_label");
     if kind.is_some() && label.is_some() {
-        section.mistake("kind_label", "stands beside kind; keep one of them");
+        section.error("kind_label", "stands beside kind; keep one of them");
     }
     match (kind.as_deref(), label) {
         (_, Some(label)) => Kind::Label(label),
@@ -189,7 +209,7 @@ fn read_kind(section: &mut Section<'_>) -> Kind {
         (Some("sink"), _) => Kind::Fixed(ComponentKind::Sink),
         (Some("transform") | None, _) => Kind::Fixed(ComponentKind::Transform),
         (Some(other), _) => {
-            section.mistake("kind", format!("`{other}` is no kind; source, transform or sink"));
+            section.error("kind", format!("`{other}` is no kind; source, transform or sink"));
             Kind::Fixed(ComponentKind::Transform)
         }
     }
@@ -201,7 +221,7 @@ fn read_fields(section: &mut Section<'_>) -> Vec<(Field, Alternatives)> {
         if let Some(alternatives) = read_alternatives(section, field) {
             let is_blank = |names: &Vec<String>| names.is_empty() || names.iter().any(|name| name.trim().is_empty());
             if alternatives.is_empty() || alternatives.len() > MAX_ALTERNATIVES || alternatives.iter().any(is_blank) {
-                section.mistake(
+                section.error(
                     field.name(),
                     "needs the name of a metric, a list of names, or { first_of = [ … ] } with some of these",
                 );
@@ -223,12 +243,12 @@ fn read_alternatives(section: &mut Section<'_>, field: Field) -> Option<Alternat
     }
     let table = section.table(key)?;
     if matches!(field, Field::Gauge(_)) {
-        section.mistake(key, "is a gauge; first_of is for counters");
+        section.error(key, "is a gauge; first_of is for counters");
     }
-    let mut inner = Section::new(section.name(key), table, section.mistakes());
+    let mut inner = Section::new(section.name(key), table, section.errors());
     let alternatives = inner.texts_or_lists("first_of");
     if alternatives.is_none() {
-        inner.mistake("first_of", "is missing; a list of names, or of lists of names");
+        inner.error("first_of", "is missing; a list of names, or of lists of names");
     }
     inner.finish();
     alternatives

@@ -4,40 +4,36 @@
 //! is collected, so that one run shows all there is to mend.
 
 mod command;
+mod errors;
 mod file;
+mod last_known_good;
 mod limits;
 mod lines;
 mod load;
 mod mappings;
-mod mistakes;
 mod pipelines;
 mod process;
 mod section;
 mod settings;
 mod show;
-mod valid;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
-use systole_shared::{PipelineId, Token};
+use systole_shared::Token;
 
-use crate::http::TlsFiles;
-use crate::logs::multiline::MultilineRule;
-use crate::logs::{Links, OwnFiles, Pattern};
-use crate::scrape::mapping::Mapping;
-use crate::spool::Bounds;
+use crate::model::pipeline::PipelineConfig;
+use crate::model::spool::Bounds;
+use crate::model::tls::TlsFiles;
 
-pub(crate) use command::CONFIG_PLACEHOLDER;
+pub(crate) use errors::ConfigErrors;
+pub(crate) use last_known_good::{SourceText, last_known_good};
 pub(crate) use load::{Overrides, find_data_dir, load};
-pub(crate) use mappings::read_one as read_mapping;
-pub(crate) use mistakes::Mistakes;
-pub(crate) use valid::{SourceText, last_valid};
+pub(crate) use mappings::built_in as built_in_mappings;
+#[cfg(test)]
+pub(crate) use mappings::{read_one as read_mapping, vector as vector_mapping};
 
 /// The configuration of an agent, checked.
 #[derive(Clone, Debug)]
@@ -69,7 +65,7 @@ pub(crate) struct Config {
     /// What was read from it.
     pub(crate) text: SourceText,
     /// What is wrong with the file, when this is the last valid configuration instead.
-    pub(crate) mistakes: Option<Mistakes>,
+    pub(crate) errors: Option<ConfigErrors>,
 }
 
 impl Config {
@@ -116,117 +112,4 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// One pipeline of this node.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PipelineConfig {
-    /// Unique in the environment.
-    pub(crate) id: PipelineId,
-    /// For people; the id when absent.
-    pub(crate) name: Option<String>,
-    /// The user's labels of this pipeline.
-    pub(crate) labels: BTreeMap<String, String>,
-    /// What is run and kept running; absent for a pipeline that is only watched.
-    pub(crate) command: Option<CommandConfig>,
-    /// Where its metrics are read; absent for one without metrics.
-    pub(crate) metrics: Option<MetricsConfig>,
-    /// The process behind a pipeline that is only watched, if it is to be followed.
-    pub(crate) process: Option<ProcessConfig>,
-    /// Log files besides the command's output.
-    pub(crate) log_files: LogFilesConfig,
-    /// Which lines belong together; each one stands alone by default.
-    pub(crate) multiline: Option<Arc<MultilineRule>>,
-}
-
-/// The log files of a pipeline.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct LogFilesConfig {
-    /// Absolute paths with `*`, `?`, `[…]`, `**`.
-    pub(crate) patterns: Vec<Pattern>,
-    /// Whether symbolic links below a pattern's fixed directory are followed. Default no.
-    pub(crate) links: Links,
-    /// Files that are never followed.
-    pub(crate) own: Arc<OwnFiles>,
-}
-
-/// How the process of a watched pipeline is found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ProcessConfig {
-    /// By the file that holds its id.
-    PidFile(PathBuf),
-    /// By its systemd unit; the whole name, like `vector.service`.
-    SystemdUnit(String),
-}
-
-impl PipelineConfig {
-    /// Whether the agent runs the pipeline, or only watches it.
-    pub(crate) fn is_supervised(&self) -> bool {
-        self.command.is_some()
-    }
-}
-
-/// A command that the agent runs. Serialized it is what two revisions are compared by, and what is
-/// kept of one that was good.
-#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct CommandConfig {
-    /// The program: a path, or a name that is looked up in `PATH`.
-    pub(crate) program: String,
-    /// Its arguments.
-    pub(crate) args: Vec<String>,
-    /// Variables over the agent's own environment.
-    pub(crate) env: BTreeMap<String, String>,
-    /// Where it runs; the agent's own directory by default.
-    pub(crate) working_dir: Option<PathBuf>,
-    /// The file that holds the pipeline's configuration. The command gets a copy that the agent keeps.
-    pub(crate) config_file: Option<PathBuf>,
-    /// The most that it may use.
-    #[serde(default)]
-    pub(crate) limits: LimitsConfig,
-    /// What judges a new configuration before it is used: program and arguments; none for no judge.
-    #[serde(skip)]
-    pub(crate) validate: Option<Vec<String>>,
-}
-
-/// The most that a command may use.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct LimitsConfig {
-    /// How modest it is with CPU time, -20 to 19; as the agent is by default.
-    pub(crate) nice: Option<i32>,
-    /// Bytes of memory.
-    pub(crate) memory_max: Option<u64>,
-    /// CPU time, in thousandths of a core.
-    pub(crate) cpu_max_millis: Option<u64>,
-}
-
-impl fmt::Debug for CommandConfig {
-    /// Without the values of variables, which are often secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CommandConfig { program, args, env, working_dir, config_file, limits, validate } = self;
-        let names: Vec<_> = env.keys().collect();
-        f.debug_struct("CommandConfig")
-            .field("program", program)
-            .field("args", args)
-            .field("env", &names)
-            .field("working_dir", working_dir)
-            .field("config_file", config_file)
-            .field("limits", limits)
-            .field("validate", validate)
-            .finish()
-    }
-}
-
-/// A Prometheus text endpoint.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct MetricsConfig {
-    /// The whole address.
-    pub(crate) url: Url,
-    /// Sent as bearer token, for endpoints that ask for one.
-    pub(crate) bearer_token: Option<Token>,
-    /// What its metrics mean.
-    pub(crate) mapping: Arc<Mapping>,
-    /// Whether the engine's own monitoring is a part of the pipeline's totals.
-    pub(crate) count_internal: bool,
 }

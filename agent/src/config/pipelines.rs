@@ -8,23 +8,24 @@ use systole_shared::{PipelineId, Token};
 
 use super::mappings::Mappings;
 use super::section::Section;
-use super::{MetricsConfig, PipelineConfig, command, file, lines, process, settings};
-use crate::scrape::mapping::Mapping;
+use super::{command, file, lines, process, settings};
+use crate::model::mapping::Mapping;
+use crate::model::pipeline::{MetricsConfig, PipelineConfig};
 
 /// Reads every pipeline; those with mistakes are left out, their mistakes noted.
 pub(crate) fn read(root: &mut Section<'_>, mappings: &Mappings) -> Vec<PipelineConfig> {
     let tables = root.tables("pipeline");
     if tables.len() > MAX_PIPELINES_PER_REPORT {
-        root.mistake("pipeline", format!("there are {}; at most {MAX_PIPELINES_PER_REPORT}", tables.len()));
+        root.error("pipeline", format!("there are {}; at most {MAX_PIPELINES_PER_REPORT}", tables.len()));
     }
     let mut seen = BTreeSet::new();
     let mut served = BTreeMap::new();
     let mut pipelines = Vec::with_capacity(tables.len());
     for (index, table) in tables.into_iter().enumerate() {
-        let section = Section::new(format!("pipeline {}", index + 1), table, root.mistakes());
+        let section = Section::new(format!("pipeline {}", index + 1), table, root.errors());
         let Some(pipeline) = read_one(section, mappings) else { continue };
         if !seen.insert(pipeline.id.clone()) {
-            root.mistake(
+            root.error(
                 &format!("pipeline \"{}\": id", pipeline.id),
                 "stands twice; every pipeline needs an id of its own",
             );
@@ -33,7 +34,7 @@ pub(crate) fn read(root: &mut Section<'_>, mappings: &Mappings) -> Vec<PipelineC
         if let (Some(_), Some(metrics)) = (&pipeline.command, &pipeline.metrics)
             && let Some(other) = served.insert(metrics.url.clone(), pipeline.id.clone())
         {
-            root.mistake(
+            root.error(
                 &format!("pipeline \"{}\": metrics_url", pipeline.id),
                 format!("is that of pipeline \"{other}\", too; two commands cannot serve the same address"),
             );
@@ -50,11 +51,11 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
     }
     let name = section.text("name");
     if name.as_ref().is_some_and(|name| name.len() > MAX_SHORT_TEXT_BYTES) {
-        section.mistake("name", format!("is longer than {MAX_SHORT_TEXT_BYTES} bytes"));
+        section.error("name", format!("is longer than {MAX_SHORT_TEXT_BYTES} bytes"));
     }
     let labels = section.text_table("labels");
     let labels_key = section.name("labels");
-    settings::check_labels(&labels_key, &labels, section.mistakes());
+    settings::check_labels(&labels_key, &labels, section.errors());
     let log_files = lines::read_log_files(&mut section);
     let multiline = lines::read_multiline(&mut section);
     let has_command = section.has("command");
@@ -64,7 +65,7 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
     let has_process = section.has("pid_file") || section.has("systemd_unit");
     let process = process::read(&mut section, has_command);
     if !has_command && !has_metrics && !has_process {
-        section.mistake(
+        section.error(
             "command",
             "is missing, and so are metrics_url, pid_file and systemd_unit; give a command to keep running, or one or more of the others to watch",
         );
@@ -76,14 +77,14 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
 fn read_id(section: &mut Section<'_>) -> Option<PipelineId> {
     if !section.has("id") {
         section.take("id");
-        section.mistake("id", "is missing; every pipeline needs one, like id = \"orders\"");
+        section.error("id", "is missing; every pipeline needs one, like id = \"orders\"");
         return None;
     }
     let text = section.text("id")?;
     match PipelineId::parse(&text) {
         Ok(id) => Some(id),
         Err(fault) => {
-            section.mistake("id", fault.to_string());
+            section.error("id", fault.to_string());
             None
         }
     }
@@ -94,7 +95,7 @@ fn read_metrics(section: &mut Section<'_>, mappings: &Mappings) -> Option<Metric
     let url = section.text("metrics_url").and_then(|text| match settings::http_url(&text) {
         Ok(url) => Some(url),
         Err(what) => {
-            section.mistake("metrics_url", what);
+            section.error("metrics_url", what);
             None
         }
     });
@@ -108,7 +109,7 @@ fn read_metrics(section: &mut Section<'_>, mappings: &Mappings) -> Option<Metric
             ("count_internal", count_internal.is_some()),
         ] {
             if key.1 {
-                section.mistake(key.0, "is of no use without metrics_url");
+                section.error(key.0, "is of no use without metrics_url");
             }
         }
     }
@@ -125,18 +126,18 @@ fn read_bearer(section: &mut Section<'_>) -> Option<Token> {
     let path = section.text("metrics_bearer_token_file");
     let (token, key) = match (token, path) {
         (Some(_), Some(_)) => {
-            section.mistake("metrics_bearer_token_file", "stands beside metrics_bearer_token; keep one of them");
+            section.error("metrics_bearer_token_file", "stands beside metrics_bearer_token; keep one of them");
             return None;
         }
         (Some(token), None) => (Token::new(&token), "metrics_bearer_token"),
         (None, Some(path)) => {
             let key = section.name("metrics_bearer_token_file");
-            (file::read_secret(&path, &key, section.mistakes())?, "metrics_bearer_token_file")
+            (file::read_secret(&path, &key, section.errors())?, "metrics_bearer_token_file")
         }
         (None, None) => return None,
     };
     if !token.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
-        section.mistake(key, "has characters that no header can carry");
+        section.error(key, "has characters that no header can carry");
         return None;
     }
     Some(token)
@@ -147,7 +148,7 @@ fn read_mapping_name(section: &mut Section<'_>, mappings: &Mappings) -> (Option<
     let Some(name) = section.text("metrics") else { return (Some(mappings.default()), false) };
     let mapping = mappings.get(&name);
     if mapping.is_none() {
-        section.mistake("metrics", format!("`{name}` is no mapping; there are: {}", mappings.names().join(", ")));
+        section.error("metrics", format!("`{name}` is no mapping; there are: {}", mappings.names().join(", ")));
     }
     (mapping, true)
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::ProcessConfig;
 use super::section::Section;
+use crate::model::pipeline::ProcessConfig;
 
 /// Kinds of units that have a process.
 const UNIT_KINDS: [&str; 2] = [".service", ".scope"];
@@ -14,23 +14,23 @@ pub(super) fn read(section: &mut Section<'_>, has_command: bool) -> Option<Proce
     let unit = section.text("systemd_unit");
     for (key, is_there) in [("pid_file", pid_file.is_some()), ("systemd_unit", unit.is_some())] {
         if is_there && has_command {
-            section.mistake(key, "stands beside command; the agent knows the process that it runs");
+            section.error(key, "stands beside command; the agent knows the process that it runs");
         }
     }
     match (pid_file, unit) {
         (Some(_), Some(_)) => {
-            section.mistake("systemd_unit", "stands beside pid_file; keep one of them");
+            section.error("systemd_unit", "stands beside pid_file; keep one of them");
             None
         }
         (Some(path), None) if !path.is_absolute() => {
-            section.mistake("pid_file", format!("`{}` must be an absolute path", path.display()));
+            section.error("pid_file", format!("`{}` must be an absolute path", path.display()));
             None
         }
         (Some(path), None) => Some(ProcessConfig::PidFile(path)),
         (None, Some(unit)) => match unit_name(&unit) {
             Some(name) => Some(ProcessConfig::SystemdUnit(name)),
             None => {
-                section.mistake(
+                section.error(
                     "systemd_unit",
                     format!(
                         "`{unit}` is no name of a unit that has a process, like vector.service or vector@eu.service"

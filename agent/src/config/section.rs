@@ -7,20 +7,20 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::mistakes::Mistakes;
+use super::errors::ConfigErrors;
 
 /// A table that is being read. What is left at [`Section::finish`] was not asked for by anyone.
 pub(crate) struct Section<'m> {
     path: String,
     rest: Table,
     known: Vec<&'static str>,
-    mistakes: &'m mut Mistakes,
+    errors: &'m mut ConfigErrors,
 }
 
 impl<'m> Section<'m> {
     /// Begins to read `table`. `path` stands before its keys in mistakes; empty for the root.
-    pub(crate) fn new(path: impl Into<String>, table: Table, mistakes: &'m mut Mistakes) -> Self {
-        Section { path: path.into(), rest: table, known: Vec::new(), mistakes }
+    pub(crate) fn new(path: impl Into<String>, table: Table, errors: &'m mut ConfigErrors) -> Self {
+        Section { path: path.into(), rest: table, known: Vec::new(), errors }
     }
 
     /// How mistakes name `key`.
@@ -34,14 +34,14 @@ impl<'m> Section<'m> {
     }
 
     /// Notes a mistake of `key`.
-    pub(crate) fn mistake(&mut self, key: &str, what: impl Into<String>) {
+    pub(crate) fn error(&mut self, key: &str, what: impl Into<String>) {
         let name = self.name(key);
-        self.mistakes.add(name, what);
+        self.errors.add(name, what);
     }
 
     /// The mistakes, for parts that are read by someone else.
-    pub(crate) fn mistakes(&mut self) -> &mut Mistakes {
-        self.mistakes
+    pub(crate) fn errors(&mut self) -> &mut ConfigErrors {
+        self.errors
     }
 
     /// Takes the value of `key`, whatever it is.
@@ -54,7 +54,7 @@ impl<'m> Section<'m> {
     pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) if text.trim().is_empty() => {
-                self.mistake(key, "is empty; give it a value or leave it out");
+                self.error(key, "is empty; give it a value or leave it out");
                 None
             }
             Value::String(text) => Some(text),
@@ -128,7 +128,7 @@ impl<'m> Section<'m> {
                         Value::Boolean(flag) => drop(texts.insert(name, flag.to_string())),
                         other => {
                             let whole = format!("{key}.{name}");
-                            self.mistake(&whole, format!("must be a text in quotes, not {}", kind_of(&other)));
+                            self.error(&whole, format!("must be a text in quotes, not {}", kind_of(&other)));
                         }
                     }
                 }
@@ -182,7 +182,7 @@ impl<'m> Section<'m> {
                 Some(known) => format!("is not known; did you mean `{known}`?"),
                 None => format!("is not known; known here: {}", self.known.join(", ")),
             };
-            self.mistake(key, hint);
+            self.error(key, hint);
         }
     }
 
@@ -192,7 +192,7 @@ impl<'m> Section<'m> {
     }
 
     fn note_type(&mut self, key: &str, wanted: &str, found: &Value) {
-        self.mistake(key, format!("must be {wanted}, not {}", kind_of(found)));
+        self.error(key, format!("must be {wanted}, not {}", kind_of(found)));
     }
 }
 
@@ -243,13 +243,13 @@ mod tests {
     #[test]
     fn every_wrong_type_is_noted_and_the_right_ones_are_taken() {
         let table = "a = 1\nb = \"x\"\nc = [1]\nd = { k = 2 }\nzz = 1".parse().unwrap();
-        let mut mistakes = Mistakes::default();
-        let mut section = Section::new("", table, &mut mistakes);
+        let mut errors = ConfigErrors::default();
+        let mut section = Section::new("", table, &mut errors);
         assert_eq!(section.text("a"), None);
         assert_eq!(section.text("b").as_deref(), Some("x"));
         assert_eq!(section.texts("c"), None);
         assert_eq!(section.text_table("d")["k"], "2");
         section.finish();
-        assert_eq!(mistakes.keys(), ["a", "c", "zz"]);
+        assert_eq!(errors.keys(), ["a", "c", "zz"]);
     }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use reqwest::Url;
 use systole_shared::limits::{MAX_LABELS, MAX_SHORT_TEXT_BYTES};
 
-use super::mistakes::Mistakes;
+use super::errors::ConfigErrors;
 use super::{DEFAULT_METRICS_LISTEN, LogFormat};
-use crate::spool::Bounds;
+use crate::model::spool::Bounds;
 
 /// A value and the place it came from, as mistakes name it.
 pub(crate) struct Found {
@@ -67,11 +67,11 @@ pub(crate) fn collector_url(text: &str) -> Result<Url, String> {
 const COLLECTOR_DATABASE: &str = "collector.db";
 
 /// Notes a data directory that cannot be the agent's.
-pub(crate) fn check_data_dir(path: &Path, mistakes: &mut Mistakes) {
+pub(crate) fn check_data_dir(path: &Path, errors: &mut ConfigErrors) {
     if path.exists() && !path.is_dir() {
-        mistakes.add("data_dir", format!("{} is a file; name a directory", path.display()));
+        errors.add("data_dir", format!("{} is a file; name a directory", path.display()));
     } else if path.join(COLLECTOR_DATABASE).exists() {
-        mistakes.add(
+        errors.add(
             "data_dir",
             format!("{} is the data directory of systole-collector; name another one", path.display()),
         );
@@ -79,11 +79,11 @@ pub(crate) fn check_data_dir(path: &Path, mistakes: &mut Mistakes) {
 }
 
 /// Reads the node's name.
-pub(crate) fn node_name(found: Option<Found>, mistakes: &mut Mistakes) -> Option<String> {
+pub(crate) fn node_name(found: Option<Found>, errors: &mut ConfigErrors) -> Option<String> {
     let Found { value, place } = found?;
     let name = value.trim();
     if name.len() > MAX_SHORT_TEXT_BYTES || name.contains(char::is_control) {
-        mistakes.add(place, format!("must be at most {MAX_SHORT_TEXT_BYTES} bytes without control characters"));
+        errors.add(place, format!("must be at most {MAX_SHORT_TEXT_BYTES} bytes without control characters"));
         return None;
     }
     Some(name.to_owned())
@@ -114,12 +114,12 @@ pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
 const MIN_SPOOL_BYTES: u64 = 64 * 1024;
 
 /// Reads how much may wait for the collector.
-pub(crate) fn spool(found: Option<Found>, mistakes: &mut Mistakes) -> Bounds {
+pub(crate) fn spool(found: Option<Found>, errors: &mut ConfigErrors) -> Bounds {
     let mut bounds = Bounds::default();
     if let Some(found) = found {
         match found.value.trim().parse() {
             Ok(bytes) if bytes >= MIN_SPOOL_BYTES => bounds.bytes = bytes,
-            _ => mistakes.add(found.place, format!("`{}` is no number of bytes from {MIN_SPOOL_BYTES}", found.value)),
+            _ => errors.add(found.place, format!("`{}` is no number of bytes from {MIN_SPOOL_BYTES}", found.value)),
         }
     }
     bounds
@@ -127,7 +127,7 @@ pub(crate) fn spool(found: Option<Found>, mistakes: &mut Mistakes) -> Bounds {
 
 /// Reads where the agent's own metrics are served. The VectorFlow agent's variable is a port of the
 /// loopback, 0 for off.
-pub(crate) fn metrics_listen(found: Option<Found>, mistakes: &mut Mistakes) -> Option<SocketAddr> {
+pub(crate) fn metrics_listen(found: Option<Found>, errors: &mut ConfigErrors) -> Option<SocketAddr> {
     let Some(Found { value, place }) = found else { return Some(DEFAULT_METRICS_LISTEN) };
     let text = value.trim();
     if place == "VF_METRICS_PORT" {
@@ -135,7 +135,7 @@ pub(crate) fn metrics_listen(found: Option<Found>, mistakes: &mut Mistakes) -> O
             Ok(0) => None,
             Ok(port) => Some(SocketAddr::new(DEFAULT_METRICS_LISTEN.ip(), port)),
             Err(_) => {
-                mistakes.add(place, format!("`{text}` is no port; 0 to 65535, 0 for off"));
+                errors.add(place, format!("`{text}` is no port; 0 to 65535, 0 for off"));
                 None
             }
         };
@@ -146,7 +146,7 @@ pub(crate) fn metrics_listen(found: Option<Found>, mistakes: &mut Mistakes) -> O
     match text.parse() {
         Ok(address) => Some(address),
         Err(_) => {
-            mistakes
+            errors
                 .add(place, format!("`{text}` is no address; write ADDR:PORT, like {DEFAULT_METRICS_LISTEN}, or off"));
             None
         }
@@ -157,7 +157,7 @@ pub(crate) fn metrics_listen(found: Option<Found>, mistakes: &mut Mistakes) -> O
 ///
 /// `strict` entries without `=` or key are mistakes; otherwise they are passed over, as the
 /// VectorFlow agent does with its own variables.
-pub(crate) fn labels_of(text: &str, strict: Option<(&str, &mut Mistakes)>) -> BTreeMap<String, String> {
+pub(crate) fn labels_of(text: &str, strict: Option<(&str, &mut ConfigErrors)>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     let mut broken = Vec::new();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -168,23 +168,23 @@ pub(crate) fn labels_of(text: &str, strict: Option<(&str, &mut Mistakes)>) -> BT
             _ => broken.push(entry),
         }
     }
-    if let (Some((place, mistakes)), false) = (strict, broken.is_empty()) {
-        mistakes.add(place, format!("`{}` is no label; write key=value,key2=value2", broken.join(",")));
+    if let (Some((place, errors)), false) = (strict, broken.is_empty()) {
+        errors.add(place, format!("`{}` is no label; write key=value,key2=value2", broken.join(",")));
     }
     labels
 }
 
 /// Notes labels that the protocol would cut or leave out.
-pub(crate) fn check_labels(key: &str, labels: &BTreeMap<String, String>, mistakes: &mut Mistakes) {
+pub(crate) fn check_labels(key: &str, labels: &BTreeMap<String, String>, errors: &mut ConfigErrors) {
     if labels.len() > MAX_LABELS {
-        mistakes.add(key, format!("has {} labels; at most {MAX_LABELS}", labels.len()));
+        errors.add(key, format!("has {} labels; at most {MAX_LABELS}", labels.len()));
     }
     for (name, value) in labels {
         if name.trim().is_empty() {
-            mistakes.add(key, "has a label without a name");
+            errors.add(key, "has a label without a name");
         }
         if name.len() > MAX_SHORT_TEXT_BYTES || value.len() > MAX_SHORT_TEXT_BYTES {
-            mistakes.add(key, format!("label `{name:.40}` is longer than {MAX_SHORT_TEXT_BYTES} bytes"));
+            errors.add(key, format!("label `{name:.40}` is longer than {MAX_SHORT_TEXT_BYTES} bytes"));
         }
     }
 }

@@ -5,9 +5,10 @@ use std::fmt;
 
 use systole_shared::Token;
 
-use super::{Config, LogFormat, PipelineConfig, ProcessConfig};
-use crate::logs::Links;
-use crate::logs::multiline::MultilineRule;
+use super::{Config, LogFormat};
+use crate::model::log_files::Links;
+use crate::model::multiline::MultilineRule;
+use crate::model::pipeline::{PipelineConfig, ProcessConfig};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +70,7 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
             if let Some(dir) = &command.working_dir {
                 writeln!(f, "working_dir = {:?}", dir.display().to_string())?;
             }
-            let crate::config::LimitsConfig { nice, memory_max, cpu_max_millis } = command.limits;
+            let crate::model::pipeline::LimitsConfig { nice, memory_max, cpu_max_millis } = command.limits;
             if let Some(nice) = nice {
                 writeln!(f, "nice = {nice}")?;
             }

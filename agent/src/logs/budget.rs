@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::Line;
 use super::last_output::LastOutput;
-use super::progress::{Mark, Progress, SavedLogs};
+use super::read_offsets::{Offset, ReadOffsets, SavedLogs};
 
 /// How often it is told that lines were not counted but estimated.
-const TELL_ESTIMATE_EVERY: Duration = Duration::from_secs(60);
+const LOG_ESTIMATE_EVERY: Duration = Duration::from_secs(60);
 
 /// Text that waits per pipeline: thousands of usual lines, but not thousands of the longest.
 pub(crate) const MAX_WAITING_BYTES: usize = 1024 * 1024;
@@ -28,9 +28,9 @@ pub(crate) struct LogBuffer {
     dropped: u64,
     /// Lines that were passed over and estimated since that was told last.
     estimated: u64,
-    estimate_told: Option<Instant>,
+    estimate_logged_at: Option<Instant>,
     /// How far the sources of the lines have come.
-    pub(crate) progress: Progress,
+    pub(crate) offsets: ReadOffsets,
     /// The end of the process's output.
     pub(crate) last_output: LastOutput,
     /// What is to be kept with the last report.
@@ -42,7 +42,7 @@ pub(crate) struct LogBuffer {
 struct Waiting {
     line: Line,
     /// Its end in its source, if it can be read again there.
-    mark: Option<Mark>,
+    line_end: Option<Offset>,
     /// Lines of its source before it that were passed over.
     skipped: u64,
 }
@@ -57,8 +57,8 @@ impl LogBuffer {
             refilled: now,
             dropped: 0,
             estimated: 0,
-            estimate_told: None,
-            progress: Progress::default(),
+            estimate_logged_at: None,
+            offsets: ReadOffsets::default(),
             last_output: LastOutput::default(),
             closed: SavedLogs::default(),
         }
@@ -66,13 +66,13 @@ impl LogBuffer {
 
     /// Takes a line of a source that cannot be read again.
     pub(crate) fn push(&mut self, line: Line, now: Instant) {
-        self.take_in(Waiting { line, mark: None, skipped: 0 }, now);
+        self.take_in(Waiting { line, line_end: None, skipped: 0 }, now);
     }
 
     /// Takes a line of a source, before which lines were passed over.
-    pub(crate) fn push_marked(&mut self, line: Line, mark: Mark, skipped: u64, now: Instant) {
-        self.progress.wait(mark);
-        self.take_in(Waiting { line, mark: Some(mark), skipped }, now);
+    pub(crate) fn push_at(&mut self, line: Line, line_end: Offset, skipped: u64, now: Instant) {
+        self.offsets.wait(line_end);
+        self.take_in(Waiting { line, line_end: Some(line_end), skipped }, now);
     }
 
     fn take_in(&mut self, waiting: Waiting, now: Instant) {
@@ -114,22 +114,22 @@ impl LogBuffer {
     }
 
     /// So many lines of a source were passed over that has no later one.
-    pub(crate) fn has_dropped(&mut self, lines: u64) {
+    pub(crate) fn add_dropped(&mut self, lines: u64) {
         self.dropped += lines;
     }
 
     /// So many lines are passed over, by estimate.
-    pub(crate) fn has_estimated(&mut self, lines: u64) {
+    pub(crate) fn add_estimated(&mut self, lines: u64) {
         self.estimated += lines;
     }
 
     /// Lines that were estimated since the last time, when it is time to tell of them.
     pub(crate) fn take_estimated(&mut self, now: Instant) -> Option<u64> {
-        let is_due = self.estimate_told.is_none_or(|told| now >= told + TELL_ESTIMATE_EVERY);
+        let is_due = self.estimate_logged_at.is_none_or(|told| now >= told + LOG_ESTIMATE_EVERY);
         if self.estimated == 0 || !is_due {
             return None;
         }
-        self.estimate_told = Some(now);
+        self.estimate_logged_at = Some(now);
         Some(std::mem::take(&mut self.estimated))
     }
 
@@ -144,18 +144,18 @@ impl LogBuffer {
     }
 
     fn take_oldest(&mut self) -> Option<Line> {
-        let Waiting { line, mark, skipped } = self.lines.pop_front()?;
+        let Waiting { line, line_end, skipped } = self.lines.pop_front()?;
         self.bytes -= line.text.len();
         self.dropped += skipped;
-        if let Some(mark) = mark {
-            self.progress.cover(mark);
+        if let Some(line_end) = line_end {
+            self.offsets.mark_reported(line_end);
         }
         Some(line)
     }
 
     /// A report has taken what it has room for. Returns how many lines were dropped since the last one.
     pub(crate) fn close_report(&mut self, now: UnixMillis) -> u64 {
-        self.closed = self.progress.close_report(now);
+        self.closed = self.offsets.close_report(now);
         std::mem::take(&mut self.dropped)
     }
 
@@ -167,7 +167,7 @@ impl LogBuffer {
     /// Goes on from what an earlier life of the agent kept.
     pub(crate) fn restore(&mut self, saved: SavedLogs, now: UnixMillis) {
         self.closed = saved.clone();
-        self.progress.restore(saved, now);
+        self.offsets.restore(saved, now);
     }
 }
 
@@ -240,11 +240,11 @@ mod tests {
         let now = Instant::now();
         let mut buffer = LogBuffer::new(now);
         assert_eq!(buffer.take_estimated(now), None);
-        buffer.has_estimated(5);
+        buffer.add_estimated(5);
         assert_eq!(buffer.take_estimated(now), Some(5));
-        buffer.has_estimated(6);
-        assert_eq!(buffer.take_estimated(now + TELL_ESTIMATE_EVERY / 2), None);
-        buffer.has_estimated(7);
-        assert_eq!(buffer.take_estimated(now + TELL_ESTIMATE_EVERY), Some(13));
+        buffer.add_estimated(6);
+        assert_eq!(buffer.take_estimated(now + LOG_ESTIMATE_EVERY / 2), None);
+        buffer.add_estimated(7);
+        assert_eq!(buffer.take_estimated(now + LOG_ESTIMATE_EVERY), Some(13));
     }
 }

@@ -17,7 +17,7 @@ use systole_shared::{LogStream, UnixMillis};
 use super::budget::LogBuffer;
 use super::disk::{Room, Space};
 use super::lock;
-use super::progress::Place;
+use super::read_offsets::SourceKey;
 use super::tail::{Amount, Reached, Round, Tail};
 
 /// Of both streams, the part of the name behind the life.
@@ -97,7 +97,7 @@ impl Capture {
             let _ = std::fs::remove_file(&path);
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let source = lock(logs).progress.open(Place::Output(name), 0);
+        let source = lock(logs).offsets.open(SourceKey::Output(name), 0);
         let tail = Tail::new(reader, source, stream, 0);
         self.files.push(OutputFile { life, path, tail, space, is_ended: false, is_deleted: false });
         Ok(writer)
@@ -122,9 +122,9 @@ impl Capture {
                 STREAMS.iter().find_map(|(suffix, stream)| Some((name.strip_suffix(suffix)?.parse().ok()?, *stream)));
             let (Some((life, stream)), path) = (stream, self.dir.join(&name)) else { continue };
             let Ok(file) = open(&path) else { continue };
-            let place = Place::Output(name);
-            let known = logs.progress.claim(|of| *of == place);
-            let (source, offset) = known.unwrap_or_else(|| (logs.progress.open(place, 0), 0));
+            let place = SourceKey::Output(name);
+            let known = logs.offsets.claim(|of| *of == place);
+            let (source, offset) = known.unwrap_or_else(|| (logs.offsets.open(place, 0), 0));
             let tail = Tail::new(file, source, stream, offset);
             self.files.push(OutputFile {
                 life,
@@ -135,7 +135,7 @@ impl Capture {
                 is_deleted: false,
             });
         }
-        logs.progress.forget_missing_outputs();
+        logs.offsets.forget_missing_outputs();
     }
 
     /// Reads on, gives space back, and deletes what is done with. Whether there is more at once.
@@ -191,7 +191,7 @@ impl OutputFile {
         if is_whole {
             self.tail.finish(logs, round);
         }
-        let committed = lock(logs).progress.committed(self.tail.source());
+        let committed = lock(logs).offsets.committed(self.tail.source());
         if is_whole && committed >= self.tail.offset() {
             self.delete(logs);
         } else {
@@ -228,8 +228,8 @@ impl OutputFile {
     fn begin_anew(&mut self, logs: &Mutex<LogBuffer>) {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut logs = lock(logs);
-        logs.progress.retire(self.tail.source());
-        self.tail.begin_anew(logs.progress.open(Place::Output(name), 0));
+        logs.offsets.retire(self.tail.source());
+        self.tail.begin_anew(logs.offsets.open(SourceKey::Output(name), 0));
         self.space = Space::default();
     }
 
@@ -240,7 +240,7 @@ impl OutputFile {
                 tracing::debug!(path = %self.path.display(), %error, "a file of a process's output cannot be deleted");
             }
             _ => {
-                lock(logs).progress.retire(self.tail.source());
+                lock(logs).offsets.retire(self.tail.source());
                 self.is_deleted = true;
             }
         }

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::*;
-use crate::logs::progress::SavedLogs;
+use crate::logs::read_offsets::SavedLogs;
 
 /// A pipeline's output over lives of the process and of the agent.
 struct Fixture {
@@ -48,7 +48,7 @@ impl Fixture {
         let lines = std::iter::from_fn(|| logs.take_first()).take(room).map(|line| line.text).collect();
         logs.close_report(0);
         self.kept = logs.closed().clone();
-        logs.progress.commit_report();
+        logs.offsets.commit_report();
         lines
     }
 

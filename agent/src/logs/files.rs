@@ -17,10 +17,10 @@ use tokio::time::Instant;
 
 use self::followed::LogFile;
 use super::budget::LogBuffer;
-use super::progress::SourceId;
+use super::read_offsets::SourceId;
 use super::tail::{Reached, Round};
 use super::walk::{FileState, Inode, Troubles};
-use crate::config::LogFilesConfig;
+use crate::model::pipeline::LogFilesConfig;
 
 /// How often patterns are looked up.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

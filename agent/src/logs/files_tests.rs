@@ -9,9 +9,9 @@ use super::followed::ROTATED_QUIET;
 use super::rotated::MAX_ROTATED;
 use super::*;
 use crate::logs::lock;
-use crate::logs::progress::SavedLogs;
+use crate::logs::read_offsets::SavedLogs;
 use crate::logs::tail::Amount;
-use crate::logs::walk::pattern::Pattern;
+use crate::model::pattern::Pattern;
 
 /// A pipeline's log files over lives of the agent. The pattern is `*.log`.
 struct Fixture {
@@ -79,7 +79,7 @@ impl Fixture {
         let lines: Vec<String> = std::iter::from_fn(|| logs.take_first()).map(|line| line.text).collect();
         logs.close_report(0);
         self.kept = logs.closed().clone();
-        logs.progress.commit_report();
+        logs.offsets.commit_report();
         lines
     }
 
@@ -176,7 +176,7 @@ fn of_files_that_are_rotated_too_fast_nothing_is_kept() {
     fixture.polled();
     assert!(fixture.files.files.len() <= MAX_ROTATED + 1);
     fixture.kill();
-    let missing = lock(&fixture.logs).progress.remembered().count();
+    let missing = lock(&fixture.logs).offsets.remembered().count();
     assert!(missing <= MAX_ROTATED + 1, "{missing} places are kept");
 }
 

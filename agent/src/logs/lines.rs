@@ -54,12 +54,12 @@ impl LineSplitter {
     }
 
     /// Whether more of the line that is held would make no difference.
-    pub(crate) fn is_passing_over(&self) -> bool {
+    pub(crate) fn is_skipping(&self) -> bool {
         self.is_too_long
     }
 
     /// Bytes of the line that is held are passed over.
-    pub(crate) fn pass_over(&mut self) {
+    pub(crate) fn skip(&mut self) {
         self.is_too_long = true;
     }
 

@@ -16,9 +16,9 @@ pub(crate) mod level;
 pub(crate) mod lines;
 pub(crate) mod multiline;
 mod path_text;
-pub(crate) mod progress;
+pub(crate) mod read_offsets;
 pub(crate) mod reader;
-pub(crate) mod shelf;
+pub(crate) mod registry;
 mod source;
 mod tail;
 pub(crate) mod walk;
@@ -29,9 +29,6 @@ use systole_shared::{LogLevel, LogStream, UnixMillis};
 
 pub(crate) use capture::Writers;
 pub(crate) use source::PipelineLogs;
-pub(crate) use walk::open::Links;
-pub(crate) use walk::own::OwnFiles;
-pub(crate) use walk::pattern::Pattern;
 
 /// One line of a pipeline, or several that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex_lite::Regex;
 use systole_shared::UnixMillis;
 use systole_shared::limits::MAX_LOG_LINE_BYTES;
 use tokio::time::Instant;
 
 use super::check::Check;
 use super::lines::LineText;
+use crate::model::multiline::MultilineRule;
 
 /// Lines of one entry; those beyond begin another one.
 const MAX_LINES: usize = 500;
@@ -29,25 +29,6 @@ const CONTINUATIONS: [&str; 6] = [
 
 /// Python's; the first line behind it that is not indented is the exception itself.
 const TRACEBACK: &str = "Traceback (most recent call last):";
-
-/// Which lines belong together.
-#[derive(Clone, Debug)]
-pub(crate) enum MultilineRule {
-    /// Empty and indented lines, and those that begin as stack traces go on, belong to the one before.
-    StackTraces,
-    /// A line that this matches begins an entry; all others belong to the one before.
-    Start(Regex),
-}
-
-impl PartialEq for MultilineRule {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (MultilineRule::StackTraces, MultilineRule::StackTraces) => true,
-            (MultilineRule::Start(one), MultilineRule::Start(another)) => one.as_str() == another.as_str(),
-            _ => false,
-        }
-    }
-}
 
 /// An entry, ready to be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +137,8 @@ fn names_exception(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use regex_lite::Regex;
+
     use super::*;
 
     fn line(text: &str, end: u64) -> Entry {

@@ -13,15 +13,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineLogs;
-use super::shelf::LogShelf;
-use crate::config::PipelineConfig;
-use crate::pipelines::set::PipelineSet;
+use super::registry::LogRegistry;
+use crate::model::pipeline::PipelineConfig;
 
 /// Between two rounds.
 const ROUND_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a round may take before the next one begins without what hangs.
-const ROUND_CEILING: Duration = Duration::from_secs(1);
+const ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Between two rounds of a flood, as a multiple of what a round took: the agent leaves most of a core
 /// to others.
@@ -41,8 +40,7 @@ const MAX_HANGING: usize = 64;
 
 /// Reads what pipelines write.
 pub(crate) struct LogReader {
-    pipelines: Arc<PipelineSet>,
-    logs: Arc<LogShelf>,
+    logs: Arc<LogRegistry>,
     outputs: Arc<AtomicUsize>,
     files: Arc<AtomicUsize>,
 }
@@ -51,9 +49,9 @@ pub(crate) struct LogReader {
 type Job = (Arc<PipelineLogs>, Arc<PipelineConfig>);
 
 impl LogReader {
-    /// Of these pipelines.
-    pub(crate) fn new(pipelines: Arc<PipelineSet>, logs: Arc<LogShelf>) -> Self {
-        LogReader { pipelines, logs, outputs: Arc::default(), files: Arc::default() }
+    /// Of the pipelines that the registry has.
+    pub(crate) fn new(logs: Arc<LogRegistry>) -> Self {
+        LogReader { logs, outputs: Arc::default(), files: Arc::default() }
     }
 
     /// Reads, round after round, until `finish`.
@@ -81,14 +79,14 @@ impl LogReader {
 
     fn sweep(&self) {
         let logs = self.logs.clone();
-        let wanted: Vec<_> = self.pipelines.all().iter().map(|pipeline| pipeline.id().clone()).collect();
+        let wanted: Vec<_> = self.logs.current().iter().map(|pipeline| pipeline.config().id.clone()).collect();
         tokio::task::spawn_blocking(move || logs.sweep(&wanted));
     }
 
     /// Reads what there is now, as far as the budget goes. Whether there is more at once.
     pub(crate) async fn round(&self) -> bool {
         let all: Vec<Job> =
-            self.pipelines.all().iter().map(|pipeline| (pipeline.logs().clone(), pipeline.config())).collect();
+            self.logs.current().iter().map(|pipeline| (pipeline.logs().clone(), pipeline.config())).collect();
         let with_files: Vec<Job> =
             all.iter().filter(|(_, config)| !config.log_files.patterns.is_empty()).cloned().collect();
         let mut unwanted = self.logs.with_open_files();
@@ -97,13 +95,13 @@ impl LogReader {
         // One after the other, and output first: it is on the agent's own disk.
         let outputs = one_round(&self.outputs, with_output, 1, |(logs, config), scratch| {
             let has_more = logs.poll_output(config.multiline.as_ref(), scratch);
-            tell_estimate(logs, config);
+            log_estimate(logs, config);
             has_more
         });
         let has_more = outputs.await;
         let files = one_round(&self.files, with_files, MAX_HANGING, |(logs, config), scratch| {
             let has_more = logs.poll_files(&config.log_files, config.multiline.as_ref(), scratch);
-            tell_estimate(logs, config);
+            log_estimate(logs, config);
             has_more
         });
         let has_more = files.await || has_more;
@@ -136,7 +134,7 @@ impl Drop for Running {
     }
 }
 
-fn tell_estimate(logs: &PipelineLogs, config: &PipelineConfig) {
+fn log_estimate(logs: &PipelineLogs, config: &PipelineConfig) {
     if let Some(lines) = logs.with_buffer(|buffer| buffer.take_estimated(Instant::now())) {
         tracing::warn!(
             pipeline = %config.id,
@@ -163,7 +161,7 @@ async fn one_round<J: Send + 'static>(
         let have_more = jobs.iter().filter(|job| poll(job, &mut scratch));
         have_more.count() > 0
     });
-    matches!(timeout(ROUND_CEILING, round).await, Ok(Ok(true)))
+    matches!(timeout(ROUND_TIMEOUT, round).await, Ok(Ok(true)))
 }
 
 #[cfg(test)]
@@ -171,19 +169,19 @@ mod tests {
     use systole_shared::PipelineId;
 
     use super::*;
-    use crate::config::LogFilesConfig;
-    use crate::logs::Pattern;
+    use crate::model::pattern::Pattern;
+    use crate::model::pipeline::LogFilesConfig;
 
     #[tokio::test]
     async fn log_files_of_a_pipeline_that_is_not_there_any_more_are_closed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.log"), "line\n").unwrap();
-        let shelf = Arc::new(LogShelf::new(dir.path()));
-        let logs = shelf.of(&PipelineId::parse("removed").unwrap());
+        let registry = Arc::new(LogRegistry::new(dir.path()));
+        let logs = registry.of(&PipelineId::parse("removed").unwrap());
         let patterns = vec![Pattern::parse(&dir.path().join("*.log").display().to_string()).unwrap()];
         logs.poll_files(&LogFilesConfig { patterns, ..Default::default() }, None, &mut Vec::new());
         assert!(logs.has_open_files());
-        LogReader::new(Arc::default(), shelf).round().await;
+        LogReader::new(registry).round().await;
         assert!(!logs.has_open_files());
     }
 

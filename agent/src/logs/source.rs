@@ -18,10 +18,10 @@ use super::budget::LogBuffer;
 use super::capture::{Capture, Writers};
 use super::files::LogFiles;
 use super::lock;
-use super::multiline::MultilineRule;
 use super::tail::{Amount, Round};
 use crate::clock;
-use crate::config::LogFilesConfig;
+use crate::model::multiline::MultilineRule;
+use crate::model::pipeline::LogFilesConfig;
 
 /// Lines that output leaves to log files when both have some waiting: half of what the budget gains
 /// between two rounds.
@@ -29,7 +29,7 @@ const SPARED_LINES: usize = LOG_LINES_PER_SECOND as usize / 8;
 
 /// What a pipeline's output, or its log files, may take of a round: one that floods must not make the
 /// lines of others late.
-const MAX_TURN: Duration = Duration::from_millis(50);
+const MAX_ROUND_TIME: Duration = Duration::from_millis(50);
 
 /// The lines of one pipeline and where they come from.
 pub(crate) struct PipelineLogs {
@@ -42,7 +42,7 @@ pub(crate) struct PipelineLogs {
     files_wait: AtomicBool,
     files_open: AtomicBool,
     /// It was told that output goes through pipes.
-    pipes_told: AtomicBool,
+    pipes_logged: AtomicBool,
 }
 
 impl fmt::Debug for PipelineLogs {
@@ -62,7 +62,7 @@ impl PipelineLogs {
             files: Mutex::default(),
             files_wait: AtomicBool::new(false),
             files_open: AtomicBool::new(false),
-            pipes_told: AtomicBool::new(false),
+            pipes_logged: AtomicBool::new(false),
         }
     }
 
@@ -103,8 +103,8 @@ impl PipelineLogs {
     }
 
     /// Output goes through pipes, or does not any more. Whether that is to be told.
-    pub(crate) fn goes_through_pipes(&self, through_pipes: bool) -> bool {
-        !self.pipes_told.swap(through_pipes, Ordering::Relaxed) && through_pipes
+    pub(crate) fn set_through_pipes(&self, through_pipes: bool) -> bool {
+        !self.pipes_logged.swap(through_pipes, Ordering::Relaxed) && through_pipes
     }
 
     fn read_output_to_its_end(&self, rule: Option<&Arc<MultilineRule>>) -> bool {
@@ -151,7 +151,7 @@ impl PipelineLogs {
 
 fn round<'r>(rule: Option<&'r Arc<MultilineRule>>, amount: Amount, scratch: &'r mut Vec<u8>) -> Round<'r> {
     let now = Instant::now();
-    let until = (amount != Amount::Everything).then(|| now + MAX_TURN);
+    let until = (amount != Amount::Everything).then(|| now + MAX_ROUND_TIME);
     Round { rule, amount, at: clock::unix_millis(), now, until, scratch }
 }
 

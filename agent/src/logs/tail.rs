@@ -4,7 +4,7 @@
 //! has been written than was read, the oldest of it is passed over, and its lines are counted; of a
 //! flood that nobody could count, their number is estimated.
 
-mod passing;
+mod skip;
 pub(super) mod zeros;
 
 use std::fs::File;
@@ -20,9 +20,10 @@ use super::budget::{LogBuffer, MAX_WAITING_BYTES};
 use super::check::Recent;
 use super::density::Density;
 use super::lines::LineSplitter;
-use super::multiline::{Entry, Joiner, MultilineRule};
-use super::progress::{Mark, SourceId};
+use super::multiline::{Entry, Joiner};
+use super::read_offsets::{Offset, SourceId};
 use super::{Line, lock};
+use crate::model::multiline::MultilineRule;
 
 /// Unread bytes beyond which the oldest lines are passed over: a minute of usual lines at the budget.
 pub(super) const MAX_BACKLOG_BYTES: u64 = 1024 * 1024;
@@ -223,7 +224,7 @@ impl Tail {
         let mut logs = lock(logs);
         while !bytes.is_empty() {
             if self.splitter.is_between_lines() && bytes[0] == 0 {
-                bytes = &bytes[self.pass_hole(bytes)..];
+                bytes = &bytes[self.skip_hole(bytes)..];
                 continue;
             }
             if let Amount::WithinBudget { spared } = round.amount
@@ -231,13 +232,13 @@ impl Tail {
             {
                 return false;
             }
-            let begin = self.splitter.is_passing_over().then_some(self.offset);
+            let begin = self.splitter.is_skipping().then_some(self.offset);
             let (used, line) = self.splitter.take(bytes);
             self.offset += used as u64;
             self.recent.push(&bytes[..used]);
             self.density.saw(used as u64, u64::from(line.is_some()));
             if let Some(begin) = begin.filter(|_| line.is_none()) {
-                self.has_passed_over(begin..self.offset);
+                self.note_skipped(begin..self.offset);
             }
             bytes = &bytes[used..];
             if let Some(text) = line {
@@ -253,7 +254,7 @@ impl Tail {
     /// Zeros where a line should begin are no text, but what was given back to the disk, or what a
     /// program left that does not append to its log when that is truncated. Returns how many of them
     /// are in `bytes`.
-    fn pass_hole(&mut self, bytes: &[u8]) -> usize {
+    fn skip_hole(&mut self, bytes: &[u8]) -> usize {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
         let behind = self.offset + zeros as u64;
         self.offset = if zeros == bytes.len() { zeros::next_data(&self.file, behind) } else { behind };
@@ -263,8 +264,8 @@ impl Tail {
 
     fn emit(&mut self, entry: Entry, logs: &mut LogBuffer, now: Instant) {
         let line = Line { at: entry.at, stream: self.stream, text: entry.text.text, level: entry.text.level };
-        let mark = Mark { source: self.source, end: entry.end, check: entry.check };
-        logs.push_marked(line, mark, std::mem::take(&mut self.skipped), now);
+        let line_end = Offset { source: self.source, end: entry.end, check: entry.check };
+        logs.push_at(line, line_end, std::mem::take(&mut self.skipped), now);
     }
 
     /// No further line comes: the entry that waits for one is whole.

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::*;
-use crate::logs::progress::Place;
+use crate::logs::read_offsets::SourceKey;
 
 /// A file that is written to, and its tail.
 struct Fixture {
@@ -19,7 +19,7 @@ impl Fixture {
         let writer = File::create(dir.path().join("file")).unwrap();
         let reader = File::options().read(true).write(true).open(dir.path().join("file")).unwrap();
         let (now, mut logs) = (Instant::now(), LogBuffer::new(Instant::now()));
-        let source = logs.progress.open(Place::Output("file".to_owned()), 0);
+        let source = logs.offsets.open(SourceKey::Output("file".to_owned()), 0);
         Fixture {
             writer,
             tail: Tail::new(reader, source, LogStream::Stdout, 0),

@@ -7,7 +7,7 @@ use std::io::{Error, ErrorKind, Write};
 
 use flate2::write::GzDecoder;
 
-use super::reading::{BegunReading, Reading};
+use super::page::{PartialScrape, Scrape};
 
 /// Largest body, after decompression: a Vector of a hundred components writes some 3 MB.
 pub(super) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -25,7 +25,7 @@ pub(super) enum Body<'m> {
 
 /// Where the text goes.
 pub(super) struct Sink<'m> {
-    reading: BegunReading<'m>,
+    scrape: PartialScrape<'m>,
     bytes: usize,
 }
 
@@ -43,7 +43,7 @@ impl Write for Sink<'_> {
         if self.bytes > MAX_BODY_BYTES {
             return Err(Error::from(ErrorKind::FileTooLarge));
         }
-        self.reading.push(text);
+        self.scrape.push(text);
         Ok(text.len())
     }
 
@@ -65,8 +65,8 @@ impl From<Error> for BodyError {
 
 impl<'m> Body<'m> {
     /// A body whose header says that it is gzip, or says nothing.
-    pub(super) fn new(reading: BegunReading<'m>, encoding: Option<&str>) -> Self {
-        let sink = Sink { reading, bytes: 0 };
+    pub(super) fn new(scrape: PartialScrape<'m>, encoding: Option<&str>) -> Self {
+        let sink = Sink { scrape, bytes: 0 };
         match encoding {
             Some(_) => Body::Gzip(Box::new(GzDecoder::new(sink))),
             None => Body::Unknown(sink),
@@ -96,14 +96,14 @@ impl<'m> Body<'m> {
     /// # Errors
     ///
     /// When a gzip stream is not whole.
-    pub(super) fn finish(self) -> Result<(Reading, bool), BodyError> {
+    pub(super) fn finish(self) -> Result<(Scrape, bool), BodyError> {
         let (sink, is_whole) = match self {
             Body::Unknown(sink) | Body::Plain(sink) => (sink, false),
             // Its end has a checksum.
             Body::Gzip(decoder) => (decoder.finish()?, true),
         };
-        let is_whole = is_whole || sink.reading.is_at_line_end();
-        Ok((sink.reading.finish(), is_whole))
+        let is_whole = is_whole || sink.scrape.is_at_line_end();
+        Ok((sink.scrape.finish(), is_whole))
     }
 }
 
@@ -113,7 +113,6 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
-    use crate::scrape::mapping::Mapping;
 
     const PAGE: &[u8] = b"component_sent_events_total{component_id=\"out\",component_kind=\"sink\"} 7\n";
 
@@ -124,10 +123,10 @@ mod tests {
     }
 
     fn read(chunks: &[&[u8]], encoding: Option<&str>) -> Result<u64, BodyError> {
-        let mapping = Mapping::vector();
-        let body = Body::new(BegunReading::new(&mapping), encoding);
+        let mapping = crate::config::vector_mapping();
+        let body = Body::new(PartialScrape::new(&mapping), encoding);
         let body = chunks.iter().try_fold(body, |body, chunk| body.push(chunk))?;
-        body.finish().map(|(reading, _)| reading.samples)
+        body.finish().map(|(scrape, _)| scrape.samples)
     }
 
     #[test]

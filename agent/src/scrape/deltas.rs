@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use super::reading::SeriesKey;
+use super::page::SeriesKey;
 
 /// How many scrapes the value of a series is kept that a page does not have: a minute at the usual
 /// interval. A page that loses a series for longer is rare, and what is kept costs memory.

@@ -6,12 +6,12 @@ use reqwest::Response;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::body::{Body, BodyError, MAX_BODY_BYTES};
-use super::mapping::Mapping;
-use super::reading::{BegunReading, Reading};
-use crate::config::MetricsConfig;
+use super::page::{PartialScrape, Scrape};
+use crate::model::mapping::Mapping;
+use crate::model::pipeline::MetricsConfig;
 
 /// Longest that one scrape may take.
-pub(crate) const SCRAPE_CEILING: Duration = Duration::from_secs(4);
+pub(crate) const SCRAPE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Fetches metrics for every pipeline.
 pub(crate) struct Scraper {
@@ -22,7 +22,7 @@ pub(crate) struct Scraper {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScrapeError {
     /// No whole answer in time.
-    #[error("no answer within {} s", SCRAPE_CEILING.as_secs())]
+    #[error("no answer within {} s", SCRAPE_TIMEOUT.as_secs())]
     TooSlow,
     /// Nobody there, or the connection broke.
     #[error("{}", root_cause(.0))]
@@ -94,12 +94,12 @@ fn encoding(response: &Response) -> Result<Option<String>, ScrapeError> {
 }
 
 /// A reading without any metric of the mapping is no reading: its zeros would be made up.
-fn check(reading: Reading, mapping: &Mapping, is_web_page: bool) -> Result<Reading, ScrapeError> {
-    if reading.mapped > 0 {
-        return Ok(reading);
+fn check(scrape: Scrape, mapping: &Mapping, is_web_page: bool) -> Result<Scrape, ScrapeError> {
+    if scrape.mapped > 0 {
+        return Ok(scrape);
     }
     let expected = mapping.expected();
-    Err(match reading.samples {
+    Err(match scrape.samples {
         _ if is_web_page => ScrapeError::WebPage { expected },
         0 => ScrapeError::NoMetrics { expected },
         samples => ScrapeError::NoMappedMetrics { mapping: mapping.name().to_owned(), samples, expected },
@@ -122,14 +122,14 @@ impl Scraper {
     }
 
     /// Scrapes one endpoint.
-    pub(crate) async fn scrape(&self, endpoint: &MetricsConfig) -> Result<Reading, ScrapeError> {
-        match tokio::time::timeout(SCRAPE_CEILING, self.fetch(endpoint)).await {
-            Ok(reading) => reading,
+    pub(crate) async fn scrape(&self, endpoint: &MetricsConfig) -> Result<Scrape, ScrapeError> {
+        match tokio::time::timeout(SCRAPE_TIMEOUT, self.fetch(endpoint)).await {
+            Ok(scrape) => scrape,
             Err(_) => Err(ScrapeError::TooSlow),
         }
     }
 
-    async fn fetch(&self, endpoint: &MetricsConfig) -> Result<Reading, ScrapeError> {
+    async fn fetch(&self, endpoint: &MetricsConfig) -> Result<Scrape, ScrapeError> {
         let mut request = self.client.get(endpoint.url.clone());
         if let Some(token) = &endpoint.bearer_token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
@@ -141,20 +141,20 @@ impl Scraper {
         let length_is_known =
             response.content_length().is_some() || response.headers().contains_key("transfer-encoding");
         let is_web_page = header(&response, CONTENT_TYPE).is_some_and(|text| text.starts_with("text/html"));
-        let mut body = Body::new(BegunReading::new(&endpoint.mapping), encoding(&response)?.as_deref());
+        let mut body = Body::new(PartialScrape::new(&endpoint.mapping), encoding(&response)?.as_deref());
         while let Some(chunk) = response.chunk().await.map_err(ScrapeError::Connection)? {
             body = body.push(&chunk)?;
         }
         // Half a body would look as if series had vanished, and count them whole when they return.
-        let (reading, is_whole) = body.finish()?;
+        let (scrape, is_whole) = body.finish()?;
         if !length_is_known && !is_whole {
             return Err(ScrapeError::CutOff);
         }
-        let mut reading = check(reading, &endpoint.mapping, is_web_page)?;
+        let mut scrape = check(scrape, &endpoint.mapping, is_web_page)?;
         if endpoint.count_internal {
-            reading.count_internal();
+            scrape.count_internal();
         }
-        Ok(reading)
+        Ok(scrape)
     }
 }
 
@@ -166,21 +166,25 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::scrape::mapping::Mapping;
 
     async fn endpoint() -> (TcpListener, MetricsConfig) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/metrics", listener.local_addr().unwrap()).parse().unwrap();
         (
             listener,
-            MetricsConfig { url, bearer_token: None, mapping: Arc::new(Mapping::vector()), count_internal: false },
+            MetricsConfig {
+                url,
+                bearer_token: None,
+                mapping: Arc::new(crate::config::vector_mapping()),
+                count_internal: false,
+            },
         )
     }
 
     #[tokio::test]
     async fn endpoints_that_never_answer_do_not_hold_up_one_that_does() {
-        crate::http::install_tls();
-        let scraper = Arc::new(Scraper::new(crate::http::for_scrapes(false).unwrap()));
+        crate::http_client::install_tls();
+        let scraper = Arc::new(Scraper::new(crate::http_client::for_scrapes(false).unwrap()));
         let (_silent, hanging) = endpoint().await;
         for _ in 0..64 {
             let (scraper, hanging) = (scraper.clone(), hanging.clone());
@@ -194,7 +198,7 @@ mod tests {
         });
         // Those before it have begun, and would hold it up for the whole ceiling.
         tokio::task::yield_now().await;
-        let reading = tokio::time::timeout(SCRAPE_CEILING / 2, scraper.scrape(&good)).await.unwrap();
-        assert_eq!(reading.unwrap().samples, 1);
+        let scrape = tokio::time::timeout(SCRAPE_TIMEOUT / 2, scraper.scrape(&good)).await.unwrap();
+        assert_eq!(scrape.unwrap().samples, 1);
     }
 }

@@ -8,51 +8,11 @@
 
 use systole_shared::ComponentKind;
 
-use super::reading::ComponentReading;
-
-/// The types of components that matter here, as an engine calls them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct InternalTypes {
-    /// The label that holds a component's type. Without one the type is the component's name up to
-    /// the first dot or slash.
-    pub(crate) type_label: Option<String>,
-    /// Sources of the engine's own metrics and logs, and of its host's metrics.
-    pub(crate) sources: Vec<String>,
-    /// Sinks that serve metrics to scrapers.
-    pub(crate) exporters: Vec<String>,
-    /// Components that make metrics of the user's own; an exporter may be fed by them.
-    pub(crate) makers: Vec<String>,
-}
-
-/// What a component may be in the engine's own monitoring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Nothing.
-    #[default]
-    None,
-    /// A source of it.
-    Source,
-    /// A sink that may serve it.
-    Exporter,
-    /// It makes metrics that are no monitoring of the engine.
-    Maker,
-}
-
-impl InternalTypes {
-    /// The role of a component of this kind and type.
-    pub(crate) fn role(&self, kind: ComponentKind, component_type: &str) -> Role {
-        let is_in = |types: &[String]| types.iter().any(|known| known == component_type);
-        match kind {
-            ComponentKind::Source if is_in(&self.sources) => Role::Source,
-            ComponentKind::Sink if is_in(&self.exporters) => Role::Exporter,
-            _ if is_in(&self.makers) => Role::Maker,
-            _ => Role::None,
-        }
-    }
-}
+use super::page::ScrapedComponent;
+use crate::model::mapping::Role;
 
 /// Marks the components that are the engine's own monitoring.
-pub(crate) fn mark(components: &mut [ComponentReading]) {
+pub(crate) fn mark(components: &mut [ScrapedComponent]) {
     let sources = || components.iter().filter(|component| component.kind == ComponentKind::Source);
     if !sources().any(|source| source.role == Role::Source) {
         return;
@@ -71,12 +31,11 @@ pub(crate) fn mark(components: &mut [ComponentReading]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::scrape::mapping::Mapping;
-    use crate::scrape::reading::Reading;
+    use crate::scrape::page::Scrape;
 
     /// The ids of the internal components among these: id, kind and type.
     fn internal(engine: &str, components: &[(&str, &str, &str)]) -> Vec<String> {
-        let mapping = Mapping::built_in().find(|mapping| mapping.name() == engine).unwrap();
+        let mapping = crate::config::built_in_mappings().find(|mapping| mapping.name() == engine).unwrap();
         let mut body = String::new();
         for (id, kind, component_type) in components {
             body.push_str(&match engine {
@@ -87,9 +46,9 @@ mod tests {
                 _ => format!("fluentbit_output_proc_records_total{{name=\"{id}\"}} 1\n"),
             });
         }
-        let reading = Reading::of(body.as_bytes(), &mapping);
-        assert_eq!(reading.components.len(), components.len(), "all stay visible");
-        reading.components.into_iter().filter(|one| one.is_internal).map(|one| one.id).collect()
+        let scrape = Scrape::of(body.as_bytes(), &mapping);
+        assert_eq!(scrape.components.len(), components.len(), "all stay visible");
+        scrape.components.into_iter().filter(|one| one.is_internal).map(|one| one.id).collect()
     }
 
     const OWN: (&str, &str, &str) = ("own", "source", "internal_metrics");

@@ -1,28 +1,29 @@
 //! The built-in tables, proven on what their engines say: see testdata/otelcol and testdata/fluentbit.
 
-use systole_shared::{ComponentReport, Counter as Count, PipelineSample};
+use systole_shared::{ComponentKind, ComponentReport, Counter as Count, PipelineSample};
 
-use super::*;
-use crate::scrape::meter::{Meter, Metered};
-use crate::scrape::reading::Reading;
+use crate::config::built_in_mappings;
+use crate::model::mapping::Mapping;
+use crate::scrape::delta_tracker::{DeltaTracker, ReportDeltas};
+use crate::scrape::page::Scrape;
 
 fn built_in(name: &str) -> Mapping {
-    Mapping::built_in().find(|mapping| mapping.name() == name).unwrap()
+    built_in_mappings().find(|mapping| mapping.name() == name).unwrap()
 }
 
 /// What one report after another says of bodies that are scraped one after another.
-fn reports<const N: usize>(mapping: &Mapping, bodies: [&str; N]) -> [Metered; N] {
-    let mut meter = Meter::of_supervised();
-    meter.process_started();
+fn reports<const N: usize>(mapping: &Mapping, bodies: [&str; N]) -> [ReportDeltas; N] {
+    let mut tracker = DeltaTracker::of_supervised();
+    tracker.begin_process();
     bodies.map(|body| {
-        meter.record(&Reading::of(body.as_bytes(), mapping), 0);
-        meter.take()
+        tracker.record(&Scrape::of(body.as_bytes(), mapping), 0);
+        tracker.take()
     })
 }
 
-fn component<'m>(metered: &'m Metered, id: &str) -> &'m ComponentReport<'static> {
-    let ids: Vec<_> = metered.components.iter().map(|component| component.id.as_str()).collect();
-    metered.components.iter().find(|component| component.id.as_str() == id).unwrap_or_else(|| panic!("{id}: {ids:?}"))
+fn component<'m>(counted: &'m ReportDeltas, id: &str) -> &'m ComponentReport<'static> {
+    let ids: Vec<_> = counted.components.iter().map(|component| component.id.as_str()).collect();
+    counted.components.iter().find(|component| component.id.as_str() == id).unwrap_or_else(|| panic!("{id}: {ids:?}"))
 }
 
 /// Events in and out, errors, discarded.
@@ -100,7 +101,7 @@ fn an_old_opentelemetry_collector_is_understood_too() {
     let limiter = component(&report, "processor/memory_limiter");
     assert_eq!(events(limiter), [1_486_524 + 1_024 + 7, 1_486_524, 1_024, 7]);
     for body in [OTELCOL_OLD, OTELCOL[0]] {
-        assert!(Reading::of(body.as_bytes(), &built_in("otelcol")).uptime_seconds.unwrap() > 50.0);
+        assert!(Scrape::of(body.as_bytes(), &built_in("otelcol")).uptime_seconds.unwrap() > 50.0);
     }
 }
 
@@ -126,15 +127,15 @@ fn the_older_interface_of_fluent_bit_is_understood_too() {
     for (body, expected) in
         [(FLUENTBIT_V1, (Some(184.0), Some(1_667_783_454.0))), (FLUENTBIT[0], (Some(1189.0), Some(1_761_553_217.0)))]
     {
-        let reading = Reading::of(body.as_bytes(), &built_in("fluentbit"));
-        assert_eq!((reading.uptime_seconds, reading.start_time_seconds), expected);
-        assert_eq!(reading.garbage_lines, 0);
+        let scrape = Scrape::of(body.as_bytes(), &built_in("fluentbit"));
+        assert_eq!((scrape.uptime_seconds, scrape.start_time_seconds), expected);
+        assert_eq!(scrape.garbage_lines, 0);
     }
 }
 
-fn own(table: &str) -> Result<Mapping, crate::config::Mistakes> {
-    let mut mistakes = crate::config::Mistakes::default();
-    crate::config::read_mapping("own", table.parse().unwrap(), &mut mistakes).ok_or(mistakes)
+fn own(table: &str) -> Result<Mapping, crate::config::ConfigErrors> {
+    let mut errors = crate::config::ConfigErrors::default();
+    crate::config::read_mapping("own", table.parse().unwrap(), &mut errors).ok_or(errors)
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn suffixes_and_prefixes_may_be_there_or_not() {
 
 #[test]
 fn mistakes_in_components_are_told_each_with_its_key() {
-    let mistakes = own(r#"
+    let errors = own(r#"
         [[component]]
         id = "a"
         component_label = "b"
@@ -202,5 +203,5 @@ fn mistakes_in_components_are_told_each_with_its_key() {
         "metrics.own.component \"c\": errors",
         "metrics.own.component \"c\": utilization",
     ];
-    assert_eq!(mistakes.keys(), expected, "{mistakes}");
+    assert_eq!(errors.keys(), expected, "{errors}");
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use systole_shared::{ComponentKind, ComponentReport, Counter as WireCounter, PipelineSample};
 
 use super::deltas::KEPT_SCRAPES;
-use super::mapping::Counter;
-use super::reading::{ComponentReading, Gauges};
+use super::page::{Gauges, ScrapedComponent};
+use crate::model::mapping::Counter;
 
 /// What was counted since the last report.
 #[derive(Clone, Debug, Default)]
@@ -68,13 +68,13 @@ impl Deltas {
 /// Some sources never count what they receive, only what they send on. Once decided it stays for
 /// the process's life: a change in the middle would count the same events twice.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Intakes(HashMap<String, Intake>);
+pub(crate) struct InputCounterChoice(HashMap<String, InputCounters>);
 
 /// How many sources are kept that the page does not have: labels that come and go must not pile up.
 const MAX_ABSENT_SOURCES: usize = 1_000;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Intake {
+struct InputCounters {
     events: Option<Side>,
     bytes: Option<Side>,
     /// How many scrapes in a row did not have the source.
@@ -99,7 +99,7 @@ fn decide(known: &mut Option<Side>, received: u64, sent: u64) -> Side {
     known.unwrap_or(Side::Received)
 }
 
-impl Intakes {
+impl InputCounterChoice {
     /// How many sources are known.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
@@ -109,59 +109,59 @@ impl Intakes {
     /// Ends a scrape: forgets the sources that were missed for as long as their series are kept.
     pub(crate) fn end_scrape(&mut self) {
         let mut absent = 0;
-        self.0.retain(|_, intake| {
-            if std::mem::take(&mut intake.is_on_page) {
-                intake.misses = 0;
+        self.0.retain(|_, input| {
+            if std::mem::take(&mut input.is_on_page) {
+                input.misses = 0;
                 return true;
             }
-            intake.misses += 1;
+            input.misses += 1;
             absent += 1;
-            intake.misses <= KEPT_SCRAPES && absent <= MAX_ABSENT_SOURCES
+            input.misses <= KEPT_SCRAPES && absent <= MAX_ABSENT_SOURCES
         });
     }
 
-    fn sides(&mut self, component: &ComponentReading) -> (Side, Side) {
+    fn sides(&mut self, component: &ScrapedComponent) -> (Side, Side) {
         let total = |field| -> u64 {
             let series = component.counters.iter().filter(|counter| counter.field == field);
             series.filter_map(|counter| counter.total).fold(0, u64::saturating_add)
         };
         if !self.0.contains_key(&component.id) {
-            self.0.insert(component.id.clone(), Intake::default());
+            self.0.insert(component.id.clone(), InputCounters::default());
         }
-        let Some(intake) = self.0.get_mut(&component.id) else { return (Side::Received, Side::Received) };
-        intake.is_on_page = true;
-        let events = decide(&mut intake.events, total(Counter::ReceivedEvents), total(Counter::SentEvents));
-        let bytes = decide(&mut intake.bytes, total(Counter::ReceivedBytes), total(Counter::SentBytes));
+        let Some(input) = self.0.get_mut(&component.id) else { return (Side::Received, Side::Received) };
+        input.is_on_page = true;
+        let events = decide(&mut input.events, total(Counter::ReceivedEvents), total(Counter::SentEvents));
+        let bytes = decide(&mut input.bytes, total(Counter::ReceivedBytes), total(Counter::SentBytes));
         (events, bytes)
     }
 }
 
 impl Totals {
     /// Adds what a component counted, as `deltas`, and takes its gauges.
-    pub(crate) fn add(&mut self, reading: &ComponentReading, deltas: Deltas, intakes: &mut Intakes) {
-        if reading.kind == ComponentKind::Source {
-            let (events, bytes) = intakes.sides(reading);
+    pub(crate) fn add(&mut self, scrape: &ScrapedComponent, deltas: Deltas, input_counters: &mut InputCounterChoice) {
+        if scrape.kind == ComponentKind::Source {
+            let (events, bytes) = input_counters.sides(scrape);
             let pick = |side, received: Option<u64>, sent: Option<u64>| {
                 if side == Side::Received { received } else { sent }.unwrap_or(0)
             };
             let events = pick(events, deltas.received_events, deltas.sent_events);
             let bytes = pick(bytes, deltas.received_bytes, deltas.sent_bytes);
-            if !reading.is_internal {
+            if !scrape.is_internal {
                 self.events_in = self.events_in.saturating_add(events);
                 self.bytes_in = self.bytes_in.saturating_add(bytes);
             }
         }
-        match self.index.get(&reading.id) {
+        match self.index.get(&scrape.id) {
             Some(at) => {
                 let component = &mut self.components[*at];
                 component.deltas.add(deltas);
-                component.gauges = reading.gauges;
-                component.is_internal |= reading.is_internal;
+                component.gauges = scrape.gauges;
+                component.is_internal |= scrape.is_internal;
             }
             None => {
-                self.index.insert(reading.id.clone(), self.components.len());
-                let ComponentReading { kind, gauges, is_internal, .. } = *reading;
-                self.components.push(Component { id: reading.id.clone(), kind, deltas, gauges, is_internal });
+                self.index.insert(scrape.id.clone(), self.components.len());
+                let ScrapedComponent { kind, gauges, is_internal, .. } = *scrape;
+                self.components.push(Component { id: scrape.id.clone(), kind, deltas, gauges, is_internal });
             }
         }
     }

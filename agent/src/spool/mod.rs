@@ -8,6 +8,7 @@
 //! Without a usable disk the agent goes on in memory, and comes back to the disk by itself.
 
 mod merge;
+pub(crate) mod outbox;
 mod record;
 mod segment;
 mod sent;
@@ -16,19 +17,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use systole_shared::{BootId, UnixMillis};
 
 use self::segment::{Opened, Segment};
 use self::sent::SentMark;
 use crate::files;
-
-/// Bytes that may wait on the disk: a day of ten pipelines, merged.
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
-
-/// How long a report may wait; older ones are of no use to anybody.
-const MAX_AGE: Duration = Duration::from_secs(24 * 3_600);
+use crate::model::spool::Bounds;
 
 /// Bytes that may wait in memory while the disk does not take them: minutes of ten pipelines.
 const MAX_MEMORY_BYTES: usize = 2 * 1024 * 1024;
@@ -41,19 +36,6 @@ const MAX_MERGED_LINES: usize = 1024 * 1024;
 
 /// Nor may they be more than this part of the spool, which drops whole reports when it is full.
 const MERGED_SHARE: u64 = 16;
-
-/// Bounds of the spool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    pub(crate) bytes: u64,
-    pub(crate) age: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Bounds { bytes: MAX_BYTES, age: MAX_AGE }
-    }
-}
 
 /// A report, ready to be sent.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::model::spool::{MAX_AGE, MAX_BYTES};
 
 const NOW: UnixMillis = 1_790_000_000_000;
 const EVERYTHING: (usize, usize) = (usize::MAX, usize::MAX);

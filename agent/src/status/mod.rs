@@ -1,7 +1,12 @@
 //! `systole-agent status`: what the running agent says of itself over its socket.
 
-pub(crate) mod ask;
-mod table;
+pub(crate) mod cli;
+pub(crate) mod health;
+pub(crate) mod http;
+pub(crate) mod liveness;
+mod metrics;
+pub(crate) mod monitor;
+pub(crate) mod systemd;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +14,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use systole_shared::{AgentHealth, PipelineStatus, UnixMillis};
 
-use crate::uplink::{LinkState, NodeIdentity};
+use crate::model::node::NodeIdentity;
+use crate::uplink::ConnectionState;
 
 /// The agent, as `--json` prints it. Later versions add fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,7 +66,7 @@ pub(crate) struct CollectorView {
     /// Its address.
     pub(crate) url: String,
     /// Where it stands.
-    pub(crate) state: LinkState,
+    pub(crate) state: ConnectionState,
     /// When it answered last.
     pub(crate) last_acknowledged_at: Option<UnixMillis>,
     /// How often it wants reports.

@@ -1,15 +1,16 @@
 //! Sends the reports to the collector: in order, one request at a time, until it has them for good.
 
 mod backoff;
-mod client;
+mod connection_status;
 mod enroll;
-mod fault;
-mod link;
+mod protocol;
 mod proxy;
+mod request_error;
 mod send;
+mod session;
 mod shrink;
+mod task;
 
-pub(crate) use client::CollectorClient;
-pub(crate) use enroll::Credentials;
-pub(crate) use link::{Link, LinkState, NodeIdentity};
-pub(crate) use send::Uplink;
+pub(crate) use connection_status::{ConnectionState, ConnectionStatus};
+pub(crate) use protocol::native::CollectorClient;
+pub(crate) use task::{Credentials, Uplink};

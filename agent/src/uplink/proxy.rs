@@ -6,7 +6,7 @@
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
-use super::fault::Fault;
+use super::request_error::RequestError;
 
 /// The proxy of the environment that requests to `url` go through, without its credentials.
 fn proxy_of(url: &Url, proxies: &Matcher) -> Option<String> {
@@ -29,15 +29,15 @@ pub(super) fn name(text: String, url: Option<&Url>) -> String {
 }
 
 /// The fault of an answer from `url`, with its proxy.
-pub(super) fn name_in(mut fault: Fault, url: &Url) -> Fault {
-    if let Fault::NotNow { detail, .. }
-    | Fault::Unauthorized(detail)
-    | Fault::Refused { detail, .. }
-    | Fault::Foreign { detail, .. } = &mut fault
+pub(super) fn name_in(mut error: RequestError, url: &Url) -> RequestError {
+    if let RequestError::Retryable { detail, .. }
+    | RequestError::Unauthorized(detail)
+    | RequestError::Refused { detail, .. }
+    | RequestError::Foreign { detail, .. } = &mut error
     {
         *detail = name(std::mem::take(detail), Some(url));
     }
-    fault
+    error
 }
 
 #[cfg(test)]

@@ -233,6 +233,7 @@ pub(crate) fn new_token(kind: TokenKind) -> Token {
 mod tests {
     use super::*;
     use crate::store::Access;
+    use crate::store::AccessStore;
     use crate::store::NewToken;
     use crate::store::sqlite::SqliteStore;
 

@@ -5,7 +5,6 @@
 //! throughput against it; hidden, for it is of no use to anybody else.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,7 +24,7 @@ use crate::ingest::protocol::native;
 use crate::ingest::state::{IngestState, NodeState};
 use crate::model::NodeKey;
 use crate::store::{Access, CommitBatch, FlushBatch, NewEnrolment, Store};
-use crate::timeseries::{TimeSeries, WalRecord};
+use crate::timeseries::WalRecord;
 
 /// Reports in one transaction, as under load.
 const BATCH: usize = 100;
@@ -125,8 +124,8 @@ pub(super) async fn run(args: IngestBenchArgs, config: &Config) -> anyhow::Resul
 
 async fn spend(args: &IngestBenchArgs, config: &Config, way: Way) -> anyhow::Result<Spent> {
     let name = if way == Way::Wal { "journal.db" } else { "upserts.db" };
-    let store = crate::app::open_store(&Database::Sqlite(config.data_dir.join(name)), Access::Exclusive).await?;
-    let timeseries = TimeSeries::new(Arc::clone(&store));
+    let (store, timeseries) =
+        crate::app::open_database(&Database::Sqlite(config.data_dir.join(name)), Access::Exclusive).await?;
     let fleet = enroll(&*store, args.nodes).await?;
     let mut state = IngestState::load(timeseries.load().await?, usize::MAX);
     let bodies = Bodies::new(args);
@@ -147,8 +146,7 @@ async fn spend(args: &IngestBenchArgs, config: &Config, way: Way) -> anyhow::Res
                 Way::Upserts => {
                     let flush = rows_at_once(record, batch.head_seq);
                     let (rows, head_seq) = (flush.row_count() + batch.row_count(), batch.head_seq);
-                    store.commit(batch).await?;
-                    store.flush(flush).await?;
+                    timeseries.upsert(batch, flush).await?;
                     (rows, head_seq)
                 }
             };

@@ -12,10 +12,10 @@ use crate::config::StreamLimits;
 use crate::feed::{Encoding, Feed, FeedParts, Resume, Subscription, WorkerNotifier};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{CommitBatch, Cutoffs, EventRow, LogRow, NewEnrolment, NewToken, PipelineRow, Store};
+use crate::store::{AccessStore, CommitBatch, Cutoffs, EventRow, LogRow, NewEnrolment, NewToken, PipelineRow, Store};
 use crate::telemetry::Telemetry;
-use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
+use crate::timeseries::{self, TimeSeries, WalRecord};
 
 use systole_shared::events::EventType;
 
@@ -23,7 +23,7 @@ const OLD: i64 = 1_000;
 const RECENT: i64 = 2_000;
 
 /// A store with a line and a change of state, old ones and recent ones: 1 and 2, 3 and 4.
-async fn store_with_events(dir: &tempfile::TempDir) -> Arc<dyn Store> {
+async fn store_with_events(dir: &tempfile::TempDir) -> (Arc<dyn Store>, Arc<TimeSeries>) {
     let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
     let environment = store.load_access(None).await.unwrap().unwrap().environments[0].key;
     let node = store
@@ -67,12 +67,13 @@ async fn store_with_events(dir: &tempfile::TempDir) -> Arc<dyn Store> {
         head_seq: 4,
         ..CommitBatch::default()
     };
-    store.commit(batch).await.unwrap();
-    Arc::new(store)
+    let (store, timeseries) = timeseries::over(store);
+    timeseries.commit(WalRecord::default(), batch).await.unwrap();
+    (store, timeseries)
 }
 
 /// What a subscriber is told that comes back with the id 0, up to the event 4.
-async fn resume(store: Arc<dyn Store>) -> String {
+async fn resume((store, timeseries): (Arc<dyn Store>, Arc<TimeSeries>)) -> String {
     let hash = Token::new("viewer").hash();
     let viewer = NewToken {
         kind: TokenKind::Viewer,
@@ -89,7 +90,6 @@ async fn resume(store: Arc<dyn Store>) -> String {
     let identity = auth.identify(&*store, &Token::new("viewer"), OLD).await.unwrap().unwrap();
     let recent_samples = Arc::new(RecentSamples::new(1 << 20));
     let telemetry = Arc::new(Telemetry::new());
-    let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
     let limits = StreamLimits { streams: 1, streams_per_token: 1, new_per_second: 1 };
     let parts =
         FeedParts { store, timeseries, recent_samples, auth, telemetry, limits, stop: CancellationToken::new() };
@@ -128,11 +128,11 @@ fn outline(text: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_type_that_expired_is_told_and_the_one_that_is_kept_longer_is_given() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store_with_events(&dir).await;
+    let (store, timeseries) = store_with_events(&dir).await;
     let cutoffs =
         Cutoffs { minutes_before: 0, logs_before: RECENT, events_before: 0, tokens_before: 0, ..Cutoffs::default() };
     assert_eq!(store.expire(cutoffs, 100).await.unwrap(), 1);
-    let text = resume(store).await;
+    let text = resume((store, timeseries)).await;
     assert_eq!(outline(&text), ["hello", "gap", "status_change2", "log_entry3", "status_change4"]);
     assert!(text.contains(r#""from":1,"to":1,"types":["log_entry"],"reason":"retention""#), "{text}");
 }

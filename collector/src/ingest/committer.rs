@@ -25,7 +25,7 @@ use crate::feed::Feed;
 use crate::ingest::fleet::Fleet;
 use crate::model::NodeKey;
 use crate::model::report::{Refusals, Submission};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::telemetry::logging::chain;
 use crate::telemetry::{Telemetry, TypeLabel};
 use crate::timeseries::TimeSeries;
@@ -61,7 +61,6 @@ const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// What the committer works with.
 pub(crate) struct CommitterParts {
-    pub store: Arc<dyn Store>,
     pub timeseries: Arc<TimeSeries>,
     pub fleet: Arc<Fleet>,
     pub recent_samples: Arc<RecentSamples>,
@@ -350,7 +349,8 @@ impl CommitterTask {
     /// Makes sure that a node is in the state: one that was just enrolled is not yet.
     async fn ensure_node(&mut self, key: NodeKey) -> Result<(), SubmitError> {
         if !self.state.nodes.contains_key(&key) {
-            let stored = self.parts.store.load_node(key).await.map_err(|error| SubmitError::Store(Arc::new(error)))?;
+            let stored =
+                self.parts.timeseries.load_node(key).await.map_err(|error| SubmitError::Store(Arc::new(error)))?;
             let stored = stored.ok_or(SubmitError::UnknownNode)?;
             self.state.nodes.insert(key, NodeState::load(stored, &self.state.dimensions));
         }

@@ -13,7 +13,8 @@ use crate::model::report::{NodeReport, PipelineDeltas, ReportedPipeline};
 use crate::model::{BucketRange, PipelineKey, Resolution};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{EnrolledNode, NewEnrolment};
+use crate::store::{EnrolledNode, NewEnrolment, Store};
+use crate::timeseries;
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -28,12 +29,11 @@ struct Bench {
 impl Bench {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
+        let (store, timeseries) =
+            timeseries::over(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
         let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
         let telemetry = Arc::new(Telemetry::new());
         let recent_samples = Arc::new(RecentSamples::new(1 << 20));
-        let timeseries = Arc::new(TimeSeries::new(Arc::clone(&store)));
         let snapshot = timeseries.load().await.unwrap();
         let feed_parts = FeedParts {
             store: Arc::clone(&store),
@@ -48,7 +48,6 @@ impl Bench {
         let interval = Duration::from_secs(5);
         let fleet = Arc::new(Fleet::new(std::iter::empty(), interval, Duration::ZERO, Instant::now()));
         let parts = CommitterParts {
-            store: Arc::clone(&store),
             timeseries: Arc::clone(&timeseries),
             fleet: Arc::clone(&fleet),
             recent_samples,

@@ -20,7 +20,7 @@ use crate::model::Resolution;
 const NOW: UnixMillis = 1_790_000_000_000;
 const MINUTE: i64 = NOW / 60_000;
 
-async fn default_environment(store: &dyn Store) -> EnvironmentKey {
+async fn default_environment(store: &dyn TimeSeriesStore) -> EnvironmentKey {
     store.load_access(None).await.unwrap().unwrap().environments[0].key
 }
 
@@ -74,7 +74,7 @@ fn change(seq: i64, environment: EnvironmentKey, node: i64) -> EventRow {
 }
 
 /// A node with one pipeline "orders" (key 1) and its series 1 and component series 2.
-async fn with_pipeline(store: &dyn Store) -> (EnvironmentKey, EnrolledNode) {
+async fn with_pipeline(store: &dyn TimeSeriesStore) -> (EnvironmentKey, EnrolledNode) {
     let environment = default_environment(store).await;
     let node = store.enroll_node(enrolment(environment, None, "node")).await.unwrap();
     let batch = CommitBatch {
@@ -102,7 +102,7 @@ async fn with_pipeline(store: &dyn Store) -> (EnvironmentKey, EnrolledNode) {
 
 const ALL_MINUTES: BucketRange = BucketRange { step: Resolution::Minute, from: i64::MIN, to: i64::MAX };
 
-async fn minutes_add_up_by_key(store: Arc<dyn Store>) {
+async fn minutes_add_up_by_key(store: Arc<dyn TimeSeriesStore>) {
     with_pipeline(&*store).await;
     // More rows than one statement takes, and a second batch that adds to some of them.
     let rows = |count| (0..count).map(|offset| pipeline_minute(MINUTE + offset, 1, 10)).collect::<Vec<_>>();
@@ -126,7 +126,7 @@ async fn minutes_add_up_by_key(store: Arc<dyn Store>) {
     assert_eq!((stored.rows.len(), stored.series.len()), (0, 1));
 }
 
-async fn counters_stay_at_the_largest_number(store: Arc<dyn Store>) {
+async fn counters_stay_at_the_largest_number(store: Arc<dyn TimeSeriesStore>) {
     let (environment, _) = with_pipeline(&*store).await;
     let other = store.enroll_node(enrolment(environment, None, "other")).await.unwrap();
     let series = SeriesRow { id: 3, node: other.key.0, pipeline: 1, component: String::new(), kind: "pipeline".into() };
@@ -141,7 +141,7 @@ async fn counters_stay_at_the_largest_number(store: Arc<dyn Store>) {
     assert_eq!(minutes[0].events_in, i64::MAX);
 }
 
-async fn means_are_weighted_and_null_without_weight(store: Arc<dyn Store>) {
+async fn means_are_weighted_and_null_without_weight(store: Arc<dyn TimeSeriesStore>) {
     with_pipeline(&*store).await;
     let row = |minute, sum, weight| PipelineMinuteRow {
         utilization_sum: sum,
@@ -155,7 +155,7 @@ async fn means_are_weighted_and_null_without_weight(store: Arc<dyn Store>) {
     assert_eq!((minutes[0].utilization(), minutes[1].utilization()), (Some(0.45), None));
 }
 
-async fn bytes_that_nobody_counts_are_unknown_and_not_zero(store: Arc<dyn Store>) {
+async fn bytes_that_nobody_counts_are_unknown_and_not_zero(store: Arc<dyn TimeSeriesStore>) {
     with_pipeline(&*store).await;
     let row = |received_bytes, received_events| ComponentMinuteRow {
         minute: MINUTE,
@@ -175,7 +175,7 @@ async fn bytes_that_nobody_counts_are_unknown_and_not_zero(store: Arc<dyn Store>
     assert_eq!(commit(row(Some(5), i64::MAX)).await, (i64::MAX, Some(15), None));
 }
 
-async fn a_failed_batch_leaves_nothing(store: Arc<dyn Store>) {
+async fn a_failed_batch_leaves_nothing(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let bad = CommitBatch {
         pipeline_names: vec![(1, "Renamed".into())],
@@ -191,7 +191,7 @@ async fn a_failed_batch_leaves_nothing(store: Arc<dyn Store>) {
     assert_eq!(store.feed_position().await.unwrap().head, 0);
 }
 
-async fn what_was_committed_is_loaded_again(store: Arc<dyn Store>) {
+async fn what_was_committed_is_loaded_again(store: Arc<dyn TimeSeriesStore>) {
     let (_, node) = with_pipeline(&*store).await;
     let boots = ["01890a5d-ac96-774b-bcce-b302099a8057", "01890a5d-ac96-774b-bcce-b302099a8058"];
     let boot = |index: usize, seq, last_seen_at| NodeBootRow {
@@ -227,7 +227,7 @@ async fn what_was_committed_is_loaded_again(store: Arc<dyn Store>) {
     assert_eq!(store.load_node(node.key).await.unwrap().unwrap().boots.len(), 1);
 }
 
-async fn the_same_machine_is_the_same_node(store: Arc<dyn Store>) {
+async fn the_same_machine_is_the_same_node(store: Arc<dyn TimeSeriesStore>) {
     let environment = default_environment(&*store).await;
     let first = store.enroll_node(enrolment(environment, Some("m"), "first")).await.unwrap();
     let again = store.enroll_node(enrolment(environment, Some("m"), "again")).await.unwrap();
@@ -241,7 +241,7 @@ async fn the_same_machine_is_the_same_node(store: Arc<dyn Store>) {
     assert_ne!(store.enroll_node(one).await.unwrap().id, store.enroll_node(two).await.unwrap().id);
 }
 
-async fn a_change_of_tokens_is_a_new_version(store: Arc<dyn Store>) {
+async fn a_change_of_tokens_is_a_new_version(store: Arc<dyn TimeSeriesStore>) {
     let version = store.load_access(None).await.unwrap().unwrap().version;
     assert!(store.load_access(Some(version)).await.unwrap().is_none());
     let viewer = store.create_token(token(TokenKind::Viewer, "viewer", None)).await.unwrap();
@@ -261,7 +261,7 @@ async fn a_change_of_tokens_is_a_new_version(store: Arc<dyn Store>) {
     assert!(matches!(twice, Err(StoreError::Exists(_))));
 }
 
-async fn replay_all(store: &dyn Store, query: ReplayQuery) -> Vec<(u64, EventType)> {
+async fn replay_all(store: &dyn TimeSeriesStore, query: ReplayQuery) -> Vec<(u64, EventType)> {
     let mut events = Vec::new();
     let mut after = query.after;
     while after < query.to {
@@ -273,7 +273,7 @@ async fn replay_all(store: &dyn Store, query: ReplayQuery) -> Vec<(u64, EventTyp
     events
 }
 
-async fn a_replay_merges_lines_and_changes_and_keeps_events_whole(store: Arc<dyn Store>) {
+async fn a_replay_merges_lines_and_changes_and_keeps_events_whole(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let stranger = store.create_environment("other".into(), NOW).await.unwrap();
     let foreign = store.enroll_node(enrolment(stranger.key, None, "foreign")).await.unwrap();
@@ -315,7 +315,7 @@ async fn a_replay_merges_lines_and_changes_and_keeps_events_whole(store: Arc<dyn
     assert_eq!(replay_all(&*store, of_pipeline).await.len(), 120, "changes of nodes are left out");
 }
 
-async fn logs_are_found_by_what_is_asked_for(store: Arc<dyn Store>) {
+async fn logs_are_found_by_what_is_asked_for(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let mut logs: Vec<_> = (1..=5).map(|seq| log(seq, seq, node.key.0, NOW + seq)).collect();
     logs[1].level = Some("ERROR".into());
@@ -342,7 +342,7 @@ async fn logs_are_found_by_what_is_asked_for(store: Arc<dyn Store>) {
     assert!(find(LogQuery { environments: Some(vec![EnvironmentKey(99)]), ..base }).await.is_empty());
 }
 
-async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: Arc<dyn Store>) {
+async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let old = NOW - 10;
     // An event of lines 1 to 3, a change 4, a line 5 that is to be kept.
@@ -378,7 +378,7 @@ async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: A
     assert_eq!(store.pipeline_minutes(PipelineKey(1), None, ALL_MINUTES).await.unwrap().rows.len(), 1);
 }
 
-async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn Store>) {
+async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let events = (1..=9).map(|seq| EventRow { at: NOW + seq, ..change(seq, environment, node.key.0) }).collect();
     store.commit(CommitBatch { events, head_seq: 9, ..CommitBatch::default() }).await.unwrap();
@@ -400,7 +400,7 @@ async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn Store
     assert_eq!(second.oldest, Oldest { log: 1, event: 6 }, "3 to 5 went between two pages");
 }
 
-async fn ended_tokens_of_programs_go_and_those_of_people_stay(store: Arc<dyn Store>) {
+async fn ended_tokens_of_programs_go_and_those_of_people_stay(store: Arc<dyn TimeSeriesStore>) {
     let environment = default_environment(&*store).await;
     let ended = |token: NewToken| NewToken { expires_at: Some(NOW - 1), ..token };
     let viewer = store.create_token(ended(token(TokenKind::Viewer, "viewer", None))).await.unwrap();
@@ -419,7 +419,7 @@ async fn ended_tokens_of_programs_go_and_those_of_people_stay(store: Arc<dyn Sto
     assert!([TokenKind::Viewer, TokenKind::Session, TokenKind::Node].iter().all(|kind| left.contains(kind)));
 }
 
-async fn a_snapshot_names_its_place_in_the_sequence(store: Arc<dyn Store>) {
+async fn a_snapshot_names_its_place_in_the_sequence(store: Arc<dyn TimeSeriesStore>) {
     let (environment, _) = with_pipeline(&*store).await;
     store.commit(CommitBatch { head_seq: 17, ..CommitBatch::default() }).await.unwrap();
     let snapshot = store.snapshot(Some(vec![environment])).await.unwrap();
@@ -427,7 +427,7 @@ async fn a_snapshot_names_its_place_in_the_sequence(store: Arc<dyn Store>) {
     assert!(store.snapshot(Some(vec![EnvironmentKey(99)])).await.unwrap().nodes.is_empty());
 }
 
-async fn holes_go_with_the_minutes_that_they_explain(store: Arc<dyn Store>) {
+async fn holes_go_with_the_minutes_that_they_explain(store: Arc<dyn TimeSeriesStore>) {
     let (_, node) = with_pipeline(&*store).await;
     let gap = |from_seq, recorded_at| NodeGapRow {
         node: node.key.0,

@@ -10,7 +10,6 @@ mod bucket;
 mod conformance;
 mod convert;
 pub(crate) mod disk;
-mod history;
 mod host_aggregate;
 mod level;
 pub(crate) mod postgres;
@@ -20,6 +19,7 @@ mod replay;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod search;
+mod sql;
 pub(crate) mod sqlite;
 pub(crate) mod transfer;
 
@@ -128,11 +128,9 @@ pub(crate) enum Access {
     Shared,
 }
 
-/// Everything that is kept. Methods fail whole: nothing is half-written.
+/// What the committer loads and writes. Only the time series uses it.
 #[async_trait]
-pub(crate) trait Store: Send + Sync {
-    /// The feed's epoch and the ends of its sequence.
-    async fn feed_position(&self) -> Result<FeedPosition, StoreError>;
+pub(crate) trait IngestStore: Send + Sync {
     /// What the committer must know before its first report.
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError>;
     /// The same for one node: one that was just enrolled, or whose transaction failed.
@@ -141,7 +139,11 @@ pub(crate) trait Store: Send + Sync {
     async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError>;
     /// Writes rows of the write-ahead log in one transaction.
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError>;
+}
 
+/// Tokens, environments and the enrolment of nodes.
+#[async_trait]
+pub(crate) trait AccessStore: Send + Sync {
     /// Tokens and environments, unless they are still of this version.
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError>;
     /// Makes a token; [`StoreError::Revoked`] when its parent was revoked in the meantime.
@@ -156,21 +158,16 @@ pub(crate) trait Store: Send + Sync {
     async fn create_environment(&self, name: String, now: UnixMillis) -> Result<StoredEnvironment, StoreError>;
     /// Makes a host a node, or finds it again by its machine id, and gives it a token.
     async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError>;
+}
 
+/// Reads of rows that are up to a minute older than what was committed: the rest is still in the write-ahead log.
+/// Only the time series uses it, which adds the rest.
+#[async_trait]
+pub(crate) trait MinuteStore: Send + Sync {
     /// Nodes, by name.
     async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError>;
-    /// One node's holes, newest first.
-    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError>;
     /// One node's host by minute, hour or day: the parts that its spans are merged of, in order.
     async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError>;
-    /// The keys of the pipelines with this id, one per environment. Reads no state of any node.
-    async fn find_pipelines(
-        &self,
-        environments: Option<Vec<EnvironmentKey>>,
-        id: String,
-    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError>;
-    /// Pipelines of environments, by id, with their state on each node.
-    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
     /// A pipeline by minute, hour or day, summed over nodes unless one is named.
     async fn pipeline_minutes(
         &self,
@@ -185,19 +182,41 @@ pub(crate) trait Store: Send + Sync {
         node: Option<NodeKey>,
         range: BucketRange,
     ) -> Result<Persisted<ComponentMinuteView>, StoreError>;
-    /// Puts up to `blocks` blocks of log lines into the index that searches use. Returns how many; 0
-    /// when no block is complete.
-    async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError>;
-    /// Forgets that index; searches read every line.
-    async fn drop_log_index(&self) -> Result<(), StoreError>;
+    /// The state of nodes and pipelines at one point of the sequence.
+    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError>;
+}
+
+/// Reads of rows that are written with the transaction of the report.
+#[async_trait]
+pub(crate) trait QueryStore: Send + Sync {
+    /// The feed's epoch and the ends of its sequence.
+    async fn feed_position(&self) -> Result<FeedPosition, StoreError>;
+    /// One node's holes, newest first.
+    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError>;
+    /// The keys of the pipelines with this id, one per environment. Reads no state of any node.
+    async fn find_pipelines(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        id: String,
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError>;
+    /// Pipelines of environments, by id, with their state on each node.
+    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
     /// Log lines, oldest first.
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError>;
     /// Status changes, oldest first.
     async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError>;
     /// A page of durable events after a sequence number, for a replay.
     async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError>;
-    /// The state of nodes and pipelines at one point of the sequence.
-    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError>;
+}
+
+/// What keeps the database small and fast, and its end.
+#[async_trait]
+pub(crate) trait MaintenanceStore: Send + Sync {
+    /// Puts up to `blocks` blocks of log lines into the index that searches use. Returns how many; 0
+    /// when no block is complete.
+    async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError>;
+    /// Forgets that index; searches read every line.
+    async fn drop_log_index(&self) -> Result<(), StoreError>;
     /// Sums hours before this one, and days that end before it, that have changed since they were
     /// summed: about `limit` series of them, the oldest first. Returns how many; 0 when nothing is left.
     async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError>;
@@ -211,6 +230,17 @@ pub(crate) trait Store: Send + Sync {
     /// Finishes what is under way and gives the database's own logs back to its file.
     async fn close(&self);
 }
+
+/// What every module may do with the database. A method is a whole transaction or a whole query, and fails
+/// whole.
+pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore {}
+
+impl<S: AccessStore + QueryStore + MaintenanceStore> Store for S {}
+
+/// The same with what is the time series' own.
+pub(crate) trait TimeSeriesStore: Store + IngestStore + MinuteStore {}
+
+impl<S: Store + IngestStore + MinuteStore> TimeSeriesStore for S {}
 
 /// Bytes of a database in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,8 +65,8 @@ fn pause_after(measurement: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Access;
     use crate::store::sqlite::SqliteStore;
+    use crate::store::{Access, MaintenanceStore};
 
     #[tokio::test]
     async fn sizes_of_tables_are_measured_and_add_up() {

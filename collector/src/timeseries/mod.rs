@@ -6,6 +6,10 @@
 //! rows, in chunks of a few milliseconds, and the records go. After a crash the records are read
 //! again. Queries add what is not in its rows yet (`merge_on_read`), so nobody sees any of this. Because all
 //! changes of minutes come by here, sums of hours that are over can be kept (`hour_cache`).
+//!
+//! The rows alone are up to a minute old. So only this module has the traits that read them: a store and its
+//! time series come out of [`over`] together, and from then on the store cannot read minutes past the time
+//! series. A test of the layers fails when another module names these traits.
 
 mod hour_cache;
 mod memtable;
@@ -26,7 +30,7 @@ use crate::clock;
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey};
 use crate::store::{
     CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, NodeQuery, NodeView,
-    Persisted, PipelineMinuteView, StateSnapshot, Store, StoreError, WalRow,
+    Persisted, PipelineMinuteView, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
 };
 
 /// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
@@ -44,16 +48,21 @@ pub(crate) struct TimeSeriesUsage {
 
 /// The time series over a store. All writing is the committer's.
 pub(crate) struct TimeSeries {
-    store: Arc<dyn Store>,
+    store: Arc<dyn TimeSeriesStore>,
     memtable: Mutex<Memtable>,
     is_full: AtomicBool,
     /// Notified when everything that was sealed is rows.
     flushed: Notify,
 }
 
+/// A store without its minutes, and the time series that has them. Nothing is loaded yet.
+pub(crate) fn over(store: impl TimeSeriesStore + 'static) -> (Arc<dyn Store>, Arc<TimeSeries>) {
+    let store = Arc::new(store);
+    (Arc::clone(&store) as Arc<dyn Store>, Arc::new(TimeSeries::new(store)))
+}
+
 impl TimeSeries {
-    /// Over a store of which nothing is loaded yet.
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+    fn new(store: Arc<dyn TimeSeriesStore>) -> Self {
         TimeSeries { store, memtable: Mutex::default(), is_full: AtomicBool::new(false), flushed: Notify::new() }
     }
 
@@ -73,6 +82,17 @@ impl TimeSeries {
         self.note_fill(&memtable);
         merge_on_read::add_boots(&mut snapshot.nodes, &memtable)?;
         Ok(snapshot)
+    }
+
+    /// The committer's part of a node that was just enrolled: nothing of it is in the log yet.
+    pub(crate) async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
+        self.store.load_node(node).await
+    }
+
+    /// Writes rows without the log, each as its own upsert: what `ingest-bench` compares the log with.
+    pub(crate) async fn upsert(&self, batch: CommitBatch, rows: FlushBatch) -> Result<(), StoreError> {
+        self.store.commit(batch).await?;
+        self.store.flush(rows).await
     }
 
     /// Writes a record and the rows that belong to it in one transaction.

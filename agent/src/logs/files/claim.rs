@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::followed::LogFile;
 use crate::logs::identity::Identity;
-use crate::logs::progress::Remembered;
+use crate::logs::read_offsets::Remembered;
 
 /// Equal content that is no accident: with less, two programs may have begun their logs alike.
 pub(super) const SURE_COPY_BYTES: u64 = 1024;

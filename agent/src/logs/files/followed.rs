@@ -14,10 +14,10 @@ use crate::logs::budget::LogBuffer;
 use crate::logs::check::Point;
 use crate::logs::identity::Identity;
 use crate::logs::lock;
-use crate::logs::progress::{Place, SourceId};
+use crate::logs::read_offsets::{SourceId, SourceKey};
 use crate::logs::tail::{Reached, Round, Tail};
-use crate::logs::walk::open::Links;
 use crate::logs::walk::{FileState, Inode};
+use crate::model::log_files::Links;
 
 /// How long a file that was rotated away is read on after its last line. Programs open the new one late:
 /// when they are idle, or when they are told so hours after. It costs a descriptor.
@@ -130,15 +130,15 @@ impl LogFile {
         let before = self.tail.source();
         self.identity = Identity::of(self.tail.file())?;
         let mut logs = lock(logs);
-        logs.progress.end_content(before, round.at);
-        self.tail.begin_anew(logs.progress.open(self.place(), 0));
+        logs.offsets.end_content(before, round.at);
+        self.tail.begin_anew(logs.offsets.open(self.place(), 0));
         self.is_at_end = false;
         Ok(())
     }
 
     fn learn_identity(&mut self, logs: &Mutex<LogBuffer>) -> io::Result<()> {
         self.identity = Identity::of(self.tail.file())?;
-        lock(logs).progress.place(self.tail.source(), self.place());
+        lock(logs).offsets.set_key(self.tail.source(), self.place());
         Ok(())
     }
 
@@ -146,12 +146,12 @@ impl LogFile {
     pub(super) fn rename(&mut self, path: PathBuf, logs: &Mutex<LogBuffer>) {
         if self.path != path {
             self.path = path;
-            lock(logs).progress.place(self.tail.source(), self.place());
+            lock(logs).offsets.set_key(self.tail.source(), self.place());
         }
     }
 
-    fn place(&self) -> Place {
-        Place::File { path: self.path.clone(), identity: self.identity }
+    fn place(&self) -> SourceKey {
+        SourceKey::File { path: self.path.clone(), identity: self.identity }
     }
 
     /// The file.
@@ -201,15 +201,15 @@ impl LogFile {
     pub(super) fn let_go(&mut self, logs: &Mutex<LogBuffer>, at: UnixMillis, now: Instant) {
         self.tail.flush(logs, now);
         let mut logs = lock(logs);
-        logs.has_dropped(self.tail.take_skipped());
-        logs.progress.lose(self.tail.source(), at);
+        logs.add_dropped(self.tail.take_skipped());
+        logs.offsets.lose(self.tail.source(), at);
         self.is_done = true;
     }
 
     /// Lets go of it before it was read to its end.
     pub(super) fn give_up(&mut self, logs: &Mutex<LogBuffer>, round: &mut Round<'_>) {
         let size = self.tail.file().metadata().map(|metadata| metadata.len());
-        if let Err(error) = size.and_then(|size| self.tail.pass_over_rest(size, logs, round)) {
+        if let Err(error) = size.and_then(|size| self.tail.skip_rest(size, logs, round)) {
             tracing::debug!(path = %self.path.display(), %error, "the lines of a rotated file cannot be counted");
         }
         self.leave(logs);
@@ -218,8 +218,8 @@ impl LogFile {
     /// Nothing more is read of it. It must not be kept as a source: there may be another one soon.
     pub(super) fn leave(&mut self, logs: &Mutex<LogBuffer>) {
         let mut logs = lock(logs);
-        logs.has_dropped(self.tail.take_skipped());
-        logs.progress.retire(self.tail.source());
+        logs.add_dropped(self.tail.take_skipped());
+        logs.offsets.retire(self.tail.source());
         self.is_done = true;
     }
 }

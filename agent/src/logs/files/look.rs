@@ -14,16 +14,17 @@ use tokio::time::Instant;
 use super::claim::{self, Likeness, SURE_COPY_BYTES};
 use super::followed::{LogFile, last_line_begin};
 use super::{Copy, LogFiles, MAX_FILES};
-use crate::config::LogFilesConfig;
 use crate::logs::budget::LogBuffer;
 use crate::logs::identity::Identity;
 use crate::logs::lock;
-use crate::logs::progress::{MAX_REMEMBERED, Place, Remembered};
+use crate::logs::read_offsets::{MAX_REMEMBERED, Remembered, SourceKey};
 use crate::logs::tail::{Round, zeros};
-use crate::logs::walk::open::{Links, open_file};
+use crate::logs::walk::open::open_file;
 use crate::logs::walk::own::OwnInodes;
-use crate::logs::walk::pattern::Pattern;
 use crate::logs::walk::{self, Entry, FileState, Inode, Troubles};
+use crate::model::log_files::Links;
+use crate::model::pattern::Pattern;
+use crate::model::pipeline::LogFilesConfig;
 
 /// A directory whose time stands still is read again after this: some network file systems do not change
 /// it when a file comes.
@@ -78,7 +79,7 @@ impl Look<'_> {
     }
 
     pub(super) fn remembered(&self) -> Vec<Remembered> {
-        lock(self.logs).progress.remembered().collect()
+        lock(self.logs).offsets.remembered().collect()
     }
 }
 
@@ -97,7 +98,7 @@ impl LogFiles {
         let waiting = self.sort_out(found, &look);
         self.follow_newest(waiting, &mut look);
         for pattern in &config.patterns {
-            lock(logs).progress.learn_pattern(pattern.text());
+            lock(logs).offsets.learn_pattern(pattern.text());
         }
         if !std::mem::replace(&mut self.has_searched, true) {
             self.search_rotated(&present, &mut look);
@@ -117,7 +118,7 @@ impl LogFiles {
         self.bound_rotated(logs, round);
         let followed: HashSet<Inode> = self.files.iter().map(|file| file.identity.inode()).collect();
         lock(logs)
-            .progress
+            .offsets
             .note_present(|identity, _| present.contains(&identity.inode()) && !followed.contains(&identity.inode()));
         self.idle.retain(|inode, _| present.contains(inode));
         self.copies.retain(|inode, _| present.contains(inode));
@@ -129,7 +130,7 @@ impl LogFiles {
         let forbidden = look.config.own.data_dir_inode();
         let (mut all, mut seen) = (Vec::new(), HashSet::new());
         for pattern in &look.config.patterns {
-            let is_first_sight = !lock(look.logs).progress.knows_pattern(pattern.text());
+            let is_first_sight = !lock(look.logs).offsets.knows_pattern(pattern.text());
             let found = self.expand(pattern, look.config.links, forbidden, look.now);
             for (what, trouble) in found.troubles {
                 look.trouble(what, trouble);
@@ -224,13 +225,13 @@ impl LogFiles {
     /// Files for which there is no place. Those that have nothing new need none.
     fn leave_out(&mut self, rest: Vec<Candidate<'_>>, look: &mut Look<'_>) {
         let (forgotten, remembered) = {
-            let progress = &lock(look.logs).progress;
-            let remembered: HashMap<Inode, u64> = progress
+            let offsets = &lock(look.logs).offsets;
+            let remembered: HashMap<Inode, u64> = offsets
                 .remembered()
                 .filter(|known| !known.is_ended)
                 .map(|known| (known.identity.inode(), known.taken.offset))
                 .collect();
-            (progress.forgotten_until(), remembered)
+            (offsets.forgotten_until(), remembered)
         };
         let (mut room, mut waiting) = (MAX_REMEMBERED.saturating_sub(remembered.len()), 0);
         for candidate in rest {
@@ -247,7 +248,7 @@ impl LogFiles {
                         self.files.retain(|file| !file.is_done);
                     }
                 } else {
-                    lock(look.logs).progress.forget_until(written_ms(&state));
+                    lock(look.logs).offsets.forget_until(written_ms(&state));
                 }
                 self.idle.insert(inode, state);
             } else if is_read || (is_forgotten && candidate.known.is_none()) {
@@ -282,9 +283,9 @@ impl LogFiles {
         }
         let identity = Identity::of(&file)?;
         let remembered = look.remembered();
-        let place = Place::File { path: path.clone(), identity };
+        let place = SourceKey::File { path: path.clone(), identity };
         if let Some(same) = claim::find_same(&remembered, path, &identity, &file) {
-            lock(look.logs).progress.claim_file(same.id, place);
+            lock(look.logs).offsets.claim_file(same.id, place);
             self.files.push(LogFile::new(path.clone(), identity, file, (same.id, same.taken.offset), look.now));
             return Ok(());
         }
@@ -322,12 +323,12 @@ impl LogFiles {
         // The file that had this place is gone, or was rewritten.
         for stale in remembered.iter().filter(|known| known.identity.inode() == *inode && !known.is_ended) {
             if stale.taken.check.is_none() {
-                logs.progress.retire(stale.id);
+                logs.offsets.retire(stale.id);
             } else {
-                logs.progress.end_content(stale.id, look.at);
+                logs.offsets.end_content(stale.id, look.at);
             }
         }
-        let source = logs.progress.open_at(place, start);
+        let source = logs.offsets.open_at(place, start);
         drop(logs);
         self.files.push(LogFile::new(path.clone(), identity, file, (source, start.offset), look.now));
         Ok(())
@@ -340,7 +341,7 @@ fn seen_until(candidate: &Candidate<'_>, length: u64, remembered: &[Remembered],
     if remembered.iter().any(|known| known.identity.inode() == inode && !known.is_ended) {
         return None;
     }
-    let forgotten = lock(look.logs).progress.forgotten_until();
+    let forgotten = lock(look.logs).offsets.forgotten_until();
     match candidate.known {
         Some(known) => Some(known.length).filter(|seen| *seen <= length),
         None => forgotten.is_some_and(|until| written_ms(&state) <= until).then_some(length),

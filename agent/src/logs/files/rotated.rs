@@ -7,17 +7,17 @@ use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::LogFiles;
-use super::claim;
 use super::followed::{LogFile, inode_of};
 use super::look::Look;
+use super::{LogFiles, claim};
 use crate::logs::budget::LogBuffer;
 use crate::logs::identity::Identity;
 use crate::logs::lock;
-use crate::logs::progress::{Place, Remembered};
+use crate::logs::read_offsets::{Remembered, SourceKey};
 use crate::logs::tail::Round;
-use crate::logs::walk::open::{Links, open_file};
+use crate::logs::walk::open::open_file;
 use crate::logs::walk::{self, Inode};
+use crate::model::log_files::Links;
 
 /// Files that were rotated away and are still read.
 pub(super) const MAX_ROTATED: usize = 20;
@@ -61,7 +61,7 @@ impl LogFiles {
             return Ok(());
         }
         // The name that patterns had for it stays.
-        lock(look.logs).progress.claim_file(same.id, Place::File { path: same.path.clone(), identity });
+        lock(look.logs).offsets.claim_file(same.id, SourceKey::File { path: same.path.clone(), identity });
         let offset = same.taken.offset;
         let mut file = LogFile::new(same.path.clone(), identity, file, (same.id, offset), look.now);
         file.is_named = false;

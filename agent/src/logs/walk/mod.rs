@@ -6,7 +6,6 @@
 
 pub(crate) mod open;
 pub(crate) mod own;
-pub(crate) mod pattern;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
@@ -18,8 +17,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat, fstat};
 
-use self::open::{Links, is_regular, open_dir, open_fixed, open_to_read};
-use self::pattern::{Part, Pattern};
+use self::open::{is_regular, open_dir, open_fixed, open_to_read};
+use crate::model::log_files::Links;
+use crate::model::pattern::{Part, Pattern};
 
 /// Names that are read in one walk of a pattern: about a quarter of a second on a local disk.
 pub(crate) const MAX_ENTRIES: usize = 100_000;

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
+use crate::model::log_files::Links;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat, fstat, openat, statat};
 
 /// A directory is opened for its names only: the right to list it is needed when it is read.
@@ -18,16 +19,6 @@ const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXE
 
 /// Without waiting for the other end of a pipe.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-
-/// Whether symbolic links are followed below the fixed part of a pattern.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Links {
-    /// They are not.
-    #[default]
-    Refused,
-    /// They are.
-    Followed,
-}
 
 impl Links {
     fn open_flag(self) -> OFlags {

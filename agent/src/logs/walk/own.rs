@@ -10,19 +10,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Inode;
+use crate::model::log_files::OwnFiles;
 
 /// Files of the data directory that are looked at; the spool has some hundred.
 const MAX_FILES: usize = 50_000;
 
 /// Levels of the data directory that are looked at; it has three.
 const MAX_DEPTH: usize = 8;
-
-/// Where the agent's own files are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OwnFiles {
-    data_dir: PathBuf,
-    files: Vec<PathBuf>,
-}
 
 /// The agent's own files as they are now.
 #[derive(Debug, Default)]
@@ -34,17 +28,6 @@ pub(crate) struct OwnInodes {
 }
 
 impl OwnFiles {
-    /// All files in `data_dir`, and these.
-    pub(crate) fn new(data_dir: PathBuf, files: Vec<PathBuf>) -> Self {
-        OwnFiles { data_dir, files }
-    }
-
-    /// The same with `file` in the place of `replaced`.
-    pub(crate) fn with_other(&self, replaced: &Path, file: &Path) -> Self {
-        let other = |own: &PathBuf| if own == replaced { file.to_owned() } else { own.clone() };
-        OwnFiles { data_dir: self.data_dir.clone(), files: self.files.iter().map(other).collect() }
-    }
-
     /// The data directory, if there is one.
     pub(crate) fn data_dir_inode(&self) -> Option<Inode> {
         self.data_dir.metadata().ok().map(|metadata| inode_of(&metadata))

@@ -95,7 +95,7 @@ fn walk_does_not_enter_the_data_directory() {
     create_dir_all(dir.path().join("data/output")).unwrap();
     write(dir.path().join("data/output/x.log"), "x").unwrap();
     write(dir.path().join("y.log"), "x").unwrap();
-    let own = own::OwnFiles::new(dir.path().join("data"), Vec::new());
+    let own = crate::model::log_files::OwnFiles::new(dir.path().join("data"), Vec::new());
     let pattern = Pattern::parse(&format!("{}/**/*.log", dir.path().display())).unwrap();
     let found = find(&pattern, Links::Refused, own.data_dir_inode());
     assert_eq!(found.files.iter().map(|file| file.path.clone()).collect::<Vec<_>>(), [dir.path().join("y.log")]);
@@ -111,7 +111,7 @@ fn own_files_are_known_under_every_name() {
     }
     std::fs::hard_link(data_dir.join("node-token"), dir.path().join("hard")).unwrap();
     symlink("data", dir.path().join("link")).unwrap();
-    let own = own::OwnFiles::new(data_dir.clone(), vec![dir.path().join("agent.toml")]).look();
+    let own = crate::model::log_files::OwnFiles::new(data_dir.clone(), vec![dir.path().join("agent.toml")]).look();
     write(data_dir.join("later"), "x").unwrap();
     let is_own = |name: &str| own.contains(&dir.path().join(name), &dir.path().join(name).metadata().unwrap());
     for name in ["data/node-token", "data/spool/1", "agent.toml", "hard", "link/later", "data/later"] {

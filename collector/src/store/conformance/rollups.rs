@@ -67,7 +67,7 @@ fn report(node: i64, series: i64, minute: i64, events_in: i64) -> FlushBatch {
 }
 
 /// Two nodes with series 1 and 2, 3 and 4 of one pipeline.
-async fn two_nodes(store: &dyn Store) -> [i64; 2] {
+async fn two_nodes(store: &dyn TimeSeriesStore) -> [i64; 2] {
     let (environment, first) = with_pipeline(store).await;
     let second = store.enroll_node(enrolment(environment, None, "second")).await.unwrap();
     let series = [(3, ""), (4, "in")].map(|(id, component)| SeriesRow {
@@ -81,7 +81,7 @@ async fn two_nodes(store: &dyn Store) -> [i64; 2] {
     [first.key.0, second.key.0]
 }
 
-async fn roll_up_all(store: &dyn Store) {
+async fn roll_up_all(store: &dyn TimeSeriesStore) {
     while store.roll_up(NEVER, 3).await.unwrap() > 0 {}
 }
 
@@ -97,7 +97,7 @@ fn naive(minutes: &[(i64, i64)], step: Resolution) -> Sums {
     sums
 }
 
-async fn stored(store: &dyn Store, node: Option<i64>, step: Resolution) -> Sums {
+async fn stored(store: &dyn TimeSeriesStore, node: Option<i64>, step: Resolution) -> Sums {
     let views =
         store.pipeline_minutes(PipelineKey(1), node.map(NodeKey), BucketRange { step, ..EVER }).await.unwrap().rows;
     let sum = |view: &PipelineMinuteView| {
@@ -106,7 +106,7 @@ async fn stored(store: &dyn Store, node: Option<i64>, step: Resolution) -> Sums 
     views.iter().map(|view| (view.at, sum(view))).collect()
 }
 
-pub(super) async fn hours_and_days_are_the_sum_of_minutes_at_any_time(store: Arc<dyn Store>) {
+pub(super) async fn hours_and_days_are_the_sum_of_minutes_at_any_time(store: Arc<dyn TimeSeriesStore>) {
     let nodes = two_nodes(&*store).await;
     let mut runner = TestRunner::deterministic();
     let acts = vec(act(), 60).new_tree(&mut runner).unwrap().current();
@@ -138,7 +138,7 @@ pub(super) async fn hours_and_days_are_the_sum_of_minutes_at_any_time(store: Arc
     }
 }
 
-pub(super) async fn a_history_reads_the_same_before_and_after_it_is_summed(store: Arc<dyn Store>) {
+pub(super) async fn a_history_reads_the_same_before_and_after_it_is_summed(store: Arc<dyn TimeSeriesStore>) {
     let nodes = two_nodes(&*store).await;
     for minute in (0..3_000).step_by(7) {
         for (index, node) in nodes.into_iter().enumerate() {
@@ -164,7 +164,7 @@ pub(super) async fn a_history_reads_the_same_before_and_after_it_is_summed(store
     assert_eq!(read().await, before, "at the end");
 }
 
-pub(super) async fn hours_stay_when_their_minutes_go(store: Arc<dyn Store>) {
+pub(super) async fn hours_stay_when_their_minutes_go(store: Arc<dyn TimeSeriesStore>) {
     let [node, _] = two_nodes(&*store).await;
     let minutes: Vec<_> = (0..300).map(|minute| (BEGIN + minute, minute + 1)).collect();
     for (minute, events) in &minutes {
@@ -197,7 +197,7 @@ pub(super) async fn hours_stay_when_their_minutes_go(store: Arc<dyn Store>) {
     assert!(stored(&*store, None, Resolution::Day).await.is_empty());
 }
 
-pub(super) async fn sums_of_hours_stay_at_the_largest_number(store: Arc<dyn Store>) {
+pub(super) async fn sums_of_hours_stay_at_the_largest_number(store: Arc<dyn TimeSeriesStore>) {
     let [node, _] = two_nodes(&*store).await;
     for minute in 0..2 {
         store.flush(report(node, 1, BEGIN + minute, i64::MAX)).await.unwrap();

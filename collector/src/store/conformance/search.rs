@@ -82,7 +82,7 @@ fn expected(query: &LogQuery, lines: &[LogRow]) -> Vec<i64> {
     found
 }
 
-pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn Store>) {
+pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let other = store.enroll_node(enrolment(environment, None, "other")).await.unwrap();
     let slug = |id: i64| PipelineRow { id, environment: environment.0, slug: format!("p{id}"), name: String::new() };
@@ -113,7 +113,7 @@ pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn St
     check("indexed again").await;
 }
 
-pub(super) async fn expired_lines_leave_the_index(store: Arc<dyn Store>) {
+pub(super) async fn expired_lines_leave_the_index(store: Arc<dyn TimeSeriesStore>) {
     let (_, node) = with_pipeline(&*store).await;
     let lines = (1..=LINES).map(|seq| log(seq, seq, node.key.0, NOW + seq)).collect();
     store.commit(CommitBatch { logs: lines, head_seq: LINES as u64, ..CommitBatch::default() }).await.unwrap();

@@ -11,20 +11,11 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use systole_shared::{EnvironmentId, NodeId, NodeStatus, TokenId, TokenKind, UnixMillis};
 use uuid::Uuid;
 
+use super::read::feed_position;
 use super::rows::{Column, Template, storable};
 use crate::store::convert::*;
 use crate::store::schema::*;
 use crate::store::*;
-
-pub(super) async fn feed_position(connection: &mut AsyncPgConnection) -> Result<FeedPosition, StoreError> {
-    let (epoch, head, log, event): (String, i64, i64, i64) = meta::table
-        .find(1)
-        .select((meta::epoch, meta::head_seq, meta::oldest_log, meta::oldest_event))
-        .first(connection)
-        .await?;
-    let oldest = Oldest { log: unsigned(log), event: unsigned(event) };
-    Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest })
-}
 
 pub(super) async fn load_ingest(connection: &mut AsyncPgConnection) -> Result<IngestSnapshot, StoreError> {
     connection

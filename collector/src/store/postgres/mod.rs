@@ -5,14 +5,11 @@
 //! written in Rust; there is no client library to install.
 
 mod access;
+mod backend;
 mod commit;
 mod connect;
 mod expire;
-mod history;
 mod open;
-mod read;
-mod replay;
-mod rollup;
 mod rows;
 mod search;
 mod size;
@@ -22,6 +19,22 @@ mod tests;
 mod tls;
 mod transfer;
 mod writer;
+
+#[path = "../sql/logs.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod logs;
+#[path = "../sql/minutes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod minutes;
+#[path = "../sql/read.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod read;
+#[path = "../sql/replay.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod replay;
+#[path = "../sql/rollup.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod rollup;
 
 use std::time::Duration;
 
@@ -34,6 +47,7 @@ use tokio::time::Instant;
 use self::connect::{ConnectionPool, Connector};
 pub(crate) use self::transfer::PostgresSide;
 use self::writer::Writer;
+use super::sql::history::Subject;
 use super::*;
 use crate::config::PostgresUrl;
 
@@ -100,12 +114,22 @@ async fn lock(connection: &mut AsyncPgConnection, connector: &Connector) -> Resu
     Ok(())
 }
 
-#[async_trait]
-impl Store for PostgresStore {
-    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
-        access::feed_position(&mut *self.short.get().await?).await
-    }
+/// Runs queries that see one state of the database.
+macro_rules! at_once {
+    ($pool:expr, |$connection:ident| $queries:expr) => {
+        $pool
+            .get()
+            .await?
+            .build_transaction()
+            .read_only()
+            .repeatable_read()
+            .run(async |$connection: &mut AsyncPgConnection| $queries.await)
+            .await
+    };
+}
 
+#[async_trait]
+impl IngestStore for PostgresStore {
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
         self.writer()?.lock().await.load().await
     }
@@ -122,7 +146,10 @@ impl Store for PostgresStore {
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError> {
         self.writer()?.lock().await.flush(&batch).await
     }
+}
 
+#[async_trait]
+impl AccessStore for PostgresStore {
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
         access::load_access(&mut *self.short.get().await?, known_version).await
     }
@@ -150,17 +177,61 @@ impl Store for PostgresStore {
     async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
         access::enroll_node(&mut *self.short.get().await?, &enrolment).await
     }
+}
 
+#[async_trait]
+impl MinuteStore for PostgresStore {
     async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
         read::list_nodes(&mut *self.queries.get().await?, &query).await
     }
 
-    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
-        read::node_gaps(&mut *self.queries.get().await?, node).await
+    async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError> {
+        at_once!(self.queries, |connection| minutes::node_history(connection, node, range))
     }
 
-    async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError> {
-        history::node_minutes(&mut *self.queries.get().await?, node, range).await
+    async fn pipeline_minutes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+    ) -> Result<Persisted<PipelineMinuteView>, StoreError> {
+        at_once!(self.queries, |connection| minutes::pipeline_history(
+            connection,
+            Subject::Pipeline,
+            pipeline,
+            node,
+            range
+        ))
+    }
+
+    async fn component_minutes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+    ) -> Result<Persisted<ComponentMinuteView>, StoreError> {
+        at_once!(self.queries, |connection| minutes::pipeline_history(
+            connection,
+            Subject::Component,
+            pipeline,
+            node,
+            range
+        ))
+    }
+
+    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
+        at_once!(self.queries, |connection| read::snapshot(connection, environments.clone()))
+    }
+}
+
+#[async_trait]
+impl QueryStore for PostgresStore {
+    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
+        read::feed_position(&mut *self.short.get().await?).await
+    }
+
+    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
+        read::node_gaps(&mut *self.queries.get().await?, node).await
     }
 
     async fn find_pipelines(
@@ -175,32 +246,25 @@ impl Store for PostgresStore {
         read::list_pipelines(&mut *self.queries.get().await?, &query).await
     }
 
-    async fn pipeline_minutes(
-        &self,
-        pipeline: PipelineKey,
-        node: Option<NodeKey>,
-        range: BucketRange,
-    ) -> Result<Persisted<PipelineMinuteView>, StoreError> {
-        history::pipeline_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
-    }
-
-    async fn component_minutes(
-        &self,
-        pipeline: PipelineKey,
-        node: Option<NodeKey>,
-        range: BucketRange,
-    ) -> Result<Persisted<ComponentMinuteView>, StoreError> {
-        history::component_minutes(&mut *self.queries.get().await?, pipeline, node, range).await
-    }
-
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
         let deadline = Instant::now() + QUERY_TIMEOUT;
-        search::list_logs(&mut *self.queries.get().await?, &query, deadline).await
+        logs::list_logs(&mut *self.queries.get().await?, &query, || Instant::now() <= deadline).await
     }
 
+    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        read::list_status_changes(&mut *self.queries.get().await?, &query).await
+    }
+
+    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
+        at_once!(self.queries, |connection| replay::page(connection, &query))
+    }
+}
+
+#[async_trait]
+impl MaintenanceStore for PostgresStore {
     async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError> {
         let mut connection = self.short.get().await?;
-        let made = search::make_blocks(&mut connection, blocks).await?;
+        let made = logs::make_blocks(&mut connection, blocks).await?;
         let count = made.blocks.len() as u64;
         if count > 0 {
             search::write_blocks(&mut connection, &made).await?;
@@ -210,18 +274,6 @@ impl Store for PostgresStore {
 
     async fn drop_log_index(&self) -> Result<(), StoreError> {
         search::drop_index(&mut *self.short.get().await?).await
-    }
-
-    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        read::list_status_changes(&mut *self.queries.get().await?, &query).await
-    }
-
-    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
-        replay::page(&mut *self.queries.get().await?, &query).await
-    }
-
-    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
-        read::snapshot(&mut *self.queries.get().await?, environments).await
     }
 
     async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {

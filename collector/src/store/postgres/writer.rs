@@ -11,9 +11,9 @@
 //! there any more fails.
 
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-use diesel::{QueryableByName, sql_query};
+use diesel::{OptionalExtension, QueryableByName, sql_query};
 use diesel_async::pooled_connection::PoolableConnection;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::connect::Connector;
 use super::{access, commit, rollup};
@@ -64,7 +64,7 @@ impl Writer {
     /// Sums hours and days between two batches, so that none changes meanwhile.
     pub(super) async fn roll_up(&mut self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
         let mut connection = self.take()?;
-        let result = rollup::roll_up(&mut connection, hours_before, limit, &self.mark).await;
+        let result = roll_up(&mut connection, hours_before, limit, &self.mark).await;
         self.give_back(connection, &result);
         result
     }
@@ -127,6 +127,27 @@ impl Writer {
         self.mark = mark;
         Ok(connection)
     }
+}
+
+/// Sums, and fails if `writer` is not the connection that may write any more.
+async fn roll_up(
+    connection: &mut AsyncPgConnection,
+    hours_before: i64,
+    limit: u32,
+    writer: &str,
+) -> Result<u64, StoreError> {
+    connection
+        .transaction(async |connection: &mut AsyncPgConnection| {
+            let summed = rollup::roll_up(connection, hours_before, i64::from(limit)).await?;
+            // Last, as everywhere; see `commit`.
+            let own = sql_query("SELECT writer FROM meta WHERE id = 1 AND writer = $1 FOR SHARE")
+                .bind::<Text, _>(writer)
+                .get_result::<Mark>(connection)
+                .await
+                .optional()?;
+            if own.is_some() { Ok(summed) } else { Err(StoreError::Superseded) }
+        })
+        .await
 }
 
 fn new_mark() -> String {

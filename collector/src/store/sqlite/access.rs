@@ -6,17 +6,14 @@ use diesel::prelude::*;
 use systole_shared::{EnvironmentId, NodeId, NodeStatus, TokenId, TokenKind, UnixMillis};
 use uuid::Uuid;
 
+use super::backend::ready;
+use super::read;
 use crate::store::convert::*;
 use crate::store::schema::*;
 use crate::store::*;
 
 pub(super) fn feed_position(connection: &mut SqliteConnection) -> Result<FeedPosition, StoreError> {
-    let (epoch, head, log, event): (String, i64, i64, i64) = meta::table
-        .find(1)
-        .select((meta::epoch, meta::head_seq, meta::oldest_log, meta::oldest_event))
-        .first(connection)?;
-    let oldest = Oldest { log: unsigned(log), event: unsigned(event) };
-    Ok(FeedPosition { epoch: epoch.into(), head: unsigned(head), oldest })
+    ready(read::feed_position(connection))
 }
 
 pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSnapshot, StoreError> {

@@ -5,8 +5,8 @@ use diesel::sql_query;
 use diesel::sql_types::BigInt;
 
 use super::search;
-use crate::store::history::{Dialect, SUBJECTS, delete_days, delete_parts, oldest_whole};
 use crate::store::level::Level;
+use crate::store::sql::history::{Dialect, SUBJECTS, delete_days, delete_parts, oldest_whole};
 use crate::store::{Cutoffs, StoreError};
 
 /// Blocks that go out of the index of log lines at once; more than lines fill.

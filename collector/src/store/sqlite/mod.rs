@@ -4,19 +4,34 @@
 //! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
 
 mod access;
+mod backend;
 mod backup;
 mod commit;
 mod executor;
 mod expire;
-mod history;
 mod open;
-mod read;
-mod replay;
+#[cfg(test)]
+mod read_tests;
 mod restore;
-mod rollup;
 mod search;
 mod size;
 mod transfer;
+
+#[path = "../sql/logs.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod logs;
+#[path = "../sql/minutes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod minutes;
+#[path = "../sql/read.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod read;
+#[path = "../sql/replay.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod replay;
+#[path = "../sql/rollup.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod rollup;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,12 +41,14 @@ use async_trait::async_trait;
 use diesel::{Connection, SqliteConnection};
 use systole_shared::{TokenId, TokenKind, UnixMillis};
 
+use self::backend::ready;
 pub(crate) use self::backup::SqliteBackup;
 use self::executor::Executor;
 #[cfg(test)]
 pub(super) use self::open::MIGRATIONS;
 pub(crate) use self::restore::{RestoreTarget, check_and_migrate, look_at, renew_epoch};
 pub(crate) use self::transfer::SqliteSide;
+use super::sql::history::Subject;
 use super::*;
 
 /// Threads for queries. Two, like the cores of the smallest machine this runs on: queries must not
@@ -84,6 +101,14 @@ impl SqliteStore {
         answer.unwrap_or(Err(StoreError::TimedOut))
     }
 
+    /// The same for several queries that see one state of the database.
+    async fn read_at_once<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.read(move |connection| connection.transaction(job)).await
+    }
+
     async fn write<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
@@ -93,11 +118,7 @@ impl SqliteStore {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
-        self.lookups.run(access::feed_position).await
-    }
-
+impl IngestStore for SqliteStore {
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
         // By the writer, like the committer's other work: a slow query of a person must not hold
         // up reports.
@@ -115,7 +136,10 @@ impl Store for SqliteStore {
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError> {
         self.write(move |connection| commit::flush(connection, &batch)).await
     }
+}
 
+#[async_trait]
+impl AccessStore for SqliteStore {
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
         self.lookups.run(move |connection| access::load_access(connection, known_version)).await
     }
@@ -143,29 +167,16 @@ impl Store for SqliteStore {
     async fn enroll_node(&self, enrolment: NewEnrolment) -> Result<EnrolledNode, StoreError> {
         self.write(move |connection| access::enroll_node(connection, &enrolment)).await
     }
+}
 
+#[async_trait]
+impl MinuteStore for SqliteStore {
     async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
-        self.read(move |connection| read::list_nodes(connection, &query)).await
-    }
-
-    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
-        self.read(move |connection| read::node_gaps(connection, node)).await
+        self.read(move |connection| ready(read::list_nodes(connection, &query))).await
     }
 
     async fn node_minutes(&self, node: NodeKey, range: BucketRange) -> Result<Persisted<HostAggregate>, StoreError> {
-        self.read(move |connection| history::node_minutes(connection, node, range)).await
-    }
-
-    async fn find_pipelines(
-        &self,
-        environments: Option<Vec<EnvironmentKey>>,
-        id: String,
-    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
-        self.read(move |connection| read::find_pipelines(connection, environments.as_deref(), &id)).await
-    }
-
-    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
-        self.read(move |connection| read::list_pipelines(connection, &query)).await
+        self.read_at_once(move |connection| ready(minutes::node_history(connection, node, range))).await
     }
 
     async fn pipeline_minutes(
@@ -174,7 +185,10 @@ impl Store for SqliteStore {
         node: Option<NodeKey>,
         range: BucketRange,
     ) -> Result<Persisted<PipelineMinuteView>, StoreError> {
-        self.read(move |connection| history::pipeline_minutes(connection, pipeline, node, range)).await
+        let read = move |connection: &mut _| {
+            ready(minutes::pipeline_history(connection, Subject::Pipeline, pipeline, node, range))
+        };
+        self.read_at_once(read).await
     }
 
     async fn component_minutes(
@@ -183,7 +197,37 @@ impl Store for SqliteStore {
         node: Option<NodeKey>,
         range: BucketRange,
     ) -> Result<Persisted<ComponentMinuteView>, StoreError> {
-        self.read(move |connection| history::component_minutes(connection, pipeline, node, range)).await
+        let read = move |connection: &mut _| {
+            ready(minutes::pipeline_history(connection, Subject::Component, pipeline, node, range))
+        };
+        self.read_at_once(read).await
+    }
+
+    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
+        self.read_at_once(move |connection| ready(read::snapshot(connection, environments))).await
+    }
+}
+
+#[async_trait]
+impl QueryStore for SqliteStore {
+    async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
+        self.lookups.run(access::feed_position).await
+    }
+
+    async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
+        self.read(move |connection| ready(read::node_gaps(connection, node))).await
+    }
+
+    async fn find_pipelines(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        id: String,
+    ) -> Result<Vec<(PipelineKey, EnvironmentKey)>, StoreError> {
+        self.read(move |connection| ready(read::find_pipelines(connection, environments.as_deref(), &id))).await
+    }
+
+    async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError> {
+        self.read(move |connection| ready(read::list_pipelines(connection, &query))).await
     }
 
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
@@ -191,15 +235,26 @@ impl Store for SqliteStore {
         let waiting = Arc::new(());
         let watched = Arc::downgrade(&waiting);
         let is_wanted = move || watched.strong_count() > 0;
-        let found = self.read(move |connection| search::list_logs(connection, &query, is_wanted)).await;
+        let found = self.read(move |connection| ready(logs::list_logs(connection, &query, is_wanted))).await;
         drop(waiting);
         found
     }
 
+    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(move |connection| ready(read::list_status_changes(connection, &query))).await
+    }
+
+    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
+        self.read_at_once(move |connection| ready(replay::page(connection, &query))).await
+    }
+}
+
+#[async_trait]
+impl MaintenanceStore for SqliteStore {
     async fn index_logs(&self, blocks: u32) -> Result<u64, StoreError> {
         // Lines are read and taken apart beside the writer.
         let made = self
-            .read(move |connection| connection.transaction(|connection| search::make_blocks(connection, blocks)))
+            .read(move |connection| connection.transaction(|connection| ready(logs::make_blocks(connection, blocks))))
             .await?;
         let count = made.blocks.len() as u64;
         if count > 0 {
@@ -212,20 +267,8 @@ impl Store for SqliteStore {
         self.write(search::drop_index).await
     }
 
-    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |connection| read::list_status_changes(connection, &query)).await
-    }
-
-    async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {
-        self.read(move |connection| connection.transaction(|connection| replay::page(connection, &query))).await
-    }
-
-    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
-        self.read(move |connection| connection.transaction(|connection| read::snapshot(connection, environments))).await
-    }
-
     async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
-        self.write(move |connection| rollup::roll_up(connection, hours_before, limit)).await
+        self.write(move |connection| ready(rollup::roll_up(connection, hours_before, i64::from(limit)))).await
     }
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {

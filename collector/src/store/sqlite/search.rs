@@ -1,15 +1,11 @@
-//! Searching log lines, and making the index of them; see [`crate::store::search`].
+//! The index of log lines; see [`crate::store::search`].
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable, Text};
-use diesel::sqlite::Sqlite;
+use diesel::sql_types::{BigInt, Text};
 
-use crate::store::convert::*;
 use crate::store::schema::*;
-use crate::store::search::{
-    BLOCK, BLOCK_PAGE, Block, Extent, Indexed, Search, SearchStep, always_read, numbers_of, wanted,
-};
+use crate::store::search::{BLOCK, BLOCK_PAGE, Indexed, always_read};
 use crate::store::*;
 
 #[derive(QueryableByName)]
@@ -18,60 +14,9 @@ struct Number {
     number: i64,
 }
 
-/// The lines that are asked for, as long as somebody waits for them.
-pub(super) fn list_logs(
-    connection: &mut SqliteConnection,
-    query: &LogQuery,
-    is_wanted: impl Fn() -> bool,
-) -> Result<Vec<LogView>, StoreError> {
-    let tokens = wanted(query);
-    let is_narrowed = !tokens.is_empty() || query.from.is_some() || query.to.is_some();
-    let mut search = Search::new(extent(connection, query)?, query.order, is_narrowed);
-    let mut found = Vec::new();
-    while let Some(step) = search.step() {
-        if !is_wanted() {
-            return Err(StoreError::TimedOut);
-        }
-        match step {
-            SearchStep::Blocks { from } => search.found(&candidates(connection, query, &tokens, from)?),
-            SearchStep::Lines { first, last } => {
-                let limit = query.limit.saturating_sub(found.len() as i64);
-                found.extend(lines(connection, query, (first, last), limit)?);
-                if found.len() as i64 >= query.limit {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn extent(connection: &mut SqliteConnection, query: &LogQuery) -> Result<Extent, StoreError> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Nullable<BigInt>)]
-        first: Option<i64>,
-        #[diesel(sql_type = Nullable<BigInt>)]
-        last: Option<i64>,
-        #[diesel(sql_type = BigInt)]
-        next_block: i64,
-    }
-    let (lowest, highest) = query.order.bounds(query.after);
-    let row: Row = sql_query(
-        "SELECT (SELECT min(seq) FROM logs WHERE seq >= ?) AS first, (SELECT max(seq) FROM logs WHERE seq <= ?) AS last, next_block \
-         FROM log_search WHERE id = 1",
-    )
-    .bind::<BigInt, _>(lowest)
-    .bind::<BigInt, _>(highest)
-    .get_result(connection)?;
-    // Nothing behind the cursor: nothing to search.
-    let (first, last) = row.first.zip(row.last).unwrap_or((1, 0));
-    Ok(Extent { first, last, next_block: row.next_block })
-}
-
 /// The next blocks that may hold what is asked for. CROSS JOIN keeps SQLite from another order: the
 /// tokens tell most.
-fn candidates(
+pub(super) async fn candidates(
     connection: &mut SqliteConnection,
     query: &LogQuery,
     tokens: &[i32],
@@ -111,71 +56,6 @@ fn word(token: i32) -> String {
 
 fn words(tokens: &[i32], between: &str) -> String {
     tokens.iter().map(|token| word(*token)).collect::<Vec<_>>().join(between)
-}
-
-fn lines(
-    connection: &mut SqliteConnection,
-    query: &LogQuery,
-    (first, last): (i64, i64),
-    limit: i64,
-) -> Result<Vec<LogView>, StoreError> {
-    let mut select = logs::table
-        .inner_join(nodes::table.on(nodes::id.eq(logs::node)))
-        .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
-        .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
-        .filter(logs::seq.between(first, last))
-        .limit(limit)
-        .into_boxed::<Sqlite>();
-    select = match query.order {
-        ListOrder::OldestFirst => select.order(logs::seq),
-        ListOrder::NewestFirst => select.order(logs::seq.desc()),
-    };
-    if let Some(environments) = &query.environments {
-        select = select.filter(nodes::environment.eq_any(keys(environments)));
-    }
-    if let Some(node) = query.node {
-        select = select.filter(logs::node.eq(node.0));
-    }
-    if let Some(pipelines) = &query.pipelines {
-        select = select.filter(logs::pipeline.eq_any(pipeline_keys(pipelines)));
-    }
-    if let Some(min_level) = query.min_level {
-        select = select.filter(logs::level.eq_any(levels_from(min_level)));
-    }
-    if let Some(text) = &query.text {
-        select = select.filter(logs::line.like(like_pattern(text)).escape('\\'));
-    }
-    if let Some(from) = query.from {
-        select = select.filter(logs::at.ge(from));
-    }
-    if let Some(to) = query.to {
-        select = select.filter(logs::at.lt(to));
-    }
-    Ok(log_views(select.load(connection)?))
-}
-
-/// Makes blocks of the lines that are not in the index, up to `blocks` of them. Only blocks of which
-/// every number is given out: what is committed later has later numbers.
-pub(super) fn make_blocks(connection: &mut SqliteConnection, blocks: u32) -> Result<Indexed, StoreError> {
-    let head: i64 = meta::table.select(meta::head_seq).first(connection)?;
-    let next: Number = sql_query("SELECT next_block AS number FROM log_search WHERE id = 1").get_result(connection)?;
-    let mut made = Indexed { next_block: next.number, blocks: Vec::new() };
-    for _ in 0..blocks {
-        let behind = logs::table.filter(logs::seq.ge(numbers_of(made.next_block).0)).order(logs::seq);
-        let Some(seq) = behind.select(logs::seq).first::<i64>(connection).optional()? else { break };
-        let number = seq / BLOCK;
-        let (first, last) = numbers_of(number);
-        if last > head {
-            break;
-        }
-        let lines = logs::table
-            .filter(logs::seq.between(first, last))
-            .select((logs::at, logs::node, logs::pipeline, logs::level, logs::line))
-            .load(connection)?;
-        made.blocks.extend(Block::of(number, &lines));
-        made.next_block = number + 1;
-    }
-    Ok(made)
 }
 
 /// Puts blocks into the index.
@@ -234,6 +114,8 @@ mod tests {
 
     use super::*;
     use crate::store::search::BLOCK;
+    use crate::store::sqlite::backend::ready;
+    use crate::store::sqlite::logs::{list_logs, make_blocks};
     use crate::store::sqlite::open;
 
     /// A database with a line per number, the first two blocks in the index.
@@ -252,14 +134,14 @@ mod tests {
         ] {
             sql_query(sql).execute(&mut connection).unwrap();
         }
-        let made = make_blocks(&mut connection, 2).unwrap();
+        let made = ready(make_blocks(&mut connection, 2)).unwrap();
         write_blocks(&mut connection, &made).unwrap();
         connection
     }
 
     fn find(connection: &mut SqliteConnection, query: LogQuery) -> Vec<i64> {
         let query = LogQuery { limit: 10, ..query };
-        list_logs(connection, &query, || true).unwrap().iter().map(|line| line.seq).collect()
+        ready(list_logs(connection, &query, || true)).unwrap().iter().map(|line| line.seq).collect()
     }
 
     #[test]
@@ -283,10 +165,10 @@ mod tests {
         let mut connection = with_lines(&dir, 120_000);
         let query = LogQuery { text: Some("no".into()), limit: 1, ..LogQuery::default() };
         let looked = Cell::new(0);
-        let answer = list_logs(&mut connection, &query, || {
+        let answer = ready(list_logs(&mut connection, &query, || {
             looked.set(looked.get() + 1);
             looked.get() < 2
-        });
+        }));
         assert!(matches!(answer, Err(StoreError::TimedOut)));
         assert_eq!(looked.get(), 2, "after the first of three slices");
     }

@@ -10,7 +10,8 @@ use super::*;
 use crate::store::postgres::{PostgresSide, PostgresStore};
 use crate::store::sqlite::{SqliteSide, SqliteStore};
 use crate::store::{
-    Access, CommitBatch, EventRow, FlushBatch, LogRow, NewEnrolment, NewToken, PipelineMinuteRow, PipelineRow, Store,
+    Access, AccessStore, CommitBatch, EventRow, FlushBatch, LogRow, NewEnrolment, NewToken, PipelineMinuteRow,
+    PipelineRow, TimeSeriesStore,
 };
 
 /// More lines than a page has.
@@ -25,7 +26,7 @@ async fn server(server: &TestPostgres) -> PostgresSide {
 }
 
 /// A little of everything, with values that are easily spoilt on the way.
-async fn fill(store: Arc<dyn Store>) {
+async fn fill(store: Arc<dyn TimeSeriesStore>) {
     let environment = store.create_environment("other".into(), 1).await.unwrap().key;
     let token = |kind, parent, secret: &str| NewToken {
         kind,

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use super::*;
 use crate::model::{BucketRange, NodeKey, Resolution};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, CommitBatch, FlushBatch, LogQuery, LogRow, NewEnrolment, NodeMinuteRow};
+use crate::store::{Access, CommitBatch, FlushBatch, LogQuery, LogRow, NewEnrolment, NodeMinuteRow, TimeSeriesStore};
 
 const NOW: i64 = 1_790_000_000_000;
 const HOUR: i64 = 3_600_000;
@@ -15,14 +15,15 @@ const DAY: Duration = Duration::from_secs(86_400);
 struct Rig {
     guard: DiskGuard,
     free: Arc<AtomicU64>,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn TimeSeriesStore>,
     _dir: tempfile::TempDir,
 }
 
 impl Rig {
     fn new(settings: LowDisk) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
+        let store: Arc<dyn TimeSeriesStore> =
+            Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
         let free = Arc::new(AtomicU64::new(DISK / 2));
         let told = Arc::clone(&free);
         let measure: MeasureDisk = Box::new(move || match told.load(Ordering::Relaxed) {

@@ -1,0 +1,10 @@
+//! Types that the configuration fills and that all parts of the agent share. They know no part of it.
+
+pub(crate) mod log_files;
+pub(crate) mod mapping;
+pub(crate) mod multiline;
+pub(crate) mod node;
+pub(crate) mod pattern;
+pub(crate) mod pipeline;
+pub(crate) mod spool;
+pub(crate) mod tls;

@@ -1,0 +1,22 @@
+//! The identity of this node: its name, its machine, its labels, its token.
+
+pub(crate) mod labels;
+pub(crate) mod machine;
+pub(crate) mod name;
+pub(crate) mod node_file;
+pub(crate) mod node_token;
+
+use serde::{Deserialize, Serialize};
+use systole_shared::{EnvironmentId, NodeId};
+
+/// The node as the collector knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeIdentity {
+    /// The collector's id of this node.
+    pub(crate) node_id: NodeId,
+    /// The environment that the enrolment token was for.
+    pub(crate) environment_id: EnvironmentId,
+    /// Its name.
+    pub(crate) environment_name: String,
+}

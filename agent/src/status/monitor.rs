@@ -1,0 +1,148 @@
+//! The agent as others may see it: what its parts leave, put together when somebody asks.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use systole_shared::{AgentHealth, PipelineStatus, UnixMillis};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::health::health_of;
+use super::liveness::Liveness;
+use super::{AgentView, CollectorView, PipelineView, Status};
+use crate::clock;
+use crate::metrics::AgentCounters;
+use crate::spool::outbox::Outbox;
+use crate::supervise::Pipeline;
+use crate::supervise::set::PipelineSet;
+use crate::uplink::{ConnectionState, ConnectionStatus};
+use crate::version::BUILD;
+
+/// What does not change while the agent runs.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// The collector's address; never with a password, see `config::settings::http_url`.
+    pub(crate) url: String,
+    /// Where the agent keeps what must survive it.
+    pub(crate) data_dir: PathBuf,
+    /// The configuration file, if one was read.
+    pub(crate) config_file: Option<PathBuf>,
+    /// The user that the agent runs as.
+    pub(crate) running_as: String,
+    /// Start of the agent, by the monotonic clock and by the wall's.
+    pub(crate) started: (Instant, UnixMillis),
+}
+
+/// Sees everything and changes nothing.
+pub(crate) struct Monitor {
+    /// What does not change.
+    pub(crate) origin: Origin,
+    /// Every pipeline of the node.
+    pub(crate) pipelines: Arc<PipelineSet>,
+    /// Where reports wait.
+    pub(crate) outbox: Arc<Outbox>,
+    /// What the agent counts of itself.
+    pub(crate) counters: Arc<AgentCounters>,
+    /// How the way to the collector does.
+    pub(crate) connection: Arc<ConnectionStatus>,
+    /// The heartbeat's sign of life.
+    pub(crate) liveness: Arc<Liveness>,
+    /// How often reports are made.
+    pub(crate) interval: watch::Receiver<Duration>,
+    /// Where self-metrics are served, once they are.
+    pub(crate) metrics_address: OnceLock<SocketAddr>,
+}
+
+/// Whether the agent does its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Reports are made.
+    Ready,
+    /// No report was made yet.
+    Starting,
+    /// Reports are made no more.
+    Stuck,
+}
+
+impl Monitor {
+    /// Whether the agent does its work; a collector that is away is no fault of it.
+    pub(crate) fn readiness(&self) -> Readiness {
+        if self.liveness.age().is_none() {
+            Readiness::Starting
+        } else if self.liveness.is_alive(*self.interval.borrow()) {
+            Readiness::Ready
+        } else {
+            Readiness::Stuck
+        }
+    }
+
+    /// What the reports say of the agent itself.
+    pub(crate) fn health(&self) -> AgentHealth {
+        health_of(&self.counters, &self.outbox, &self.connection, self.origin.started.0)
+    }
+
+    /// How many pipelines are in each state.
+    pub(crate) fn count_pipelines(&self, is_counted: impl Fn(PipelineStatus) -> bool) -> usize {
+        self.pipelines.all().iter().filter(|pipeline| is_counted(pipeline.state().status)).count()
+    }
+
+    /// The agent in one line.
+    pub(crate) fn line(&self) -> String {
+        let running = self.count_pipelines(PipelineStatus::is_running);
+        let collector = match self.connection.facts().state {
+            ConnectionState::Connecting => "not heard of the collector yet",
+            ConnectionState::Connected => "connected to the collector",
+            ConnectionState::Disconnected => "the collector is away, reports wait",
+            ConnectionState::Refused => "the collector refuses this node, reports wait",
+        };
+        format!("{running} of {} pipelines running; {collector}", self.pipelines.all().len())
+    }
+
+    /// Everything, for `systole-agent status`.
+    pub(crate) fn status(&self) -> Status {
+        let (now, connection) = (clock::unix_millis(), self.connection.facts());
+        Status {
+            now,
+            agent: AgentView {
+                version: BUILD.version.to_owned(),
+                pid: std::process::id(),
+                started_at: self.origin.started.1,
+                running_as: self.origin.running_as.clone(),
+                data_dir: self.origin.data_dir.clone(),
+                config_file: self.origin.config_file.clone(),
+                metrics_address: self.metrics_address.get().copied(),
+                ready: self.readiness() == Readiness::Ready,
+            },
+            node: connection.node,
+            collector: CollectorView {
+                url: self.origin.url.clone(),
+                state: connection.state,
+                last_acknowledged_at: connection.acknowledged_at,
+                interval_ms: u64::try_from(self.interval.borrow().as_millis()).unwrap_or(u64::MAX),
+            },
+            health: self.health(),
+            pipelines: self.pipelines.all().iter().map(|pipeline| view_of(pipeline, now)).collect(),
+        }
+    }
+}
+
+fn view_of(pipeline: &Pipeline, now: UnixMillis) -> PipelineView {
+    let state = pipeline.state();
+    let (last_scraped_at, scrape_error) = pipeline.with_tracker(|tracker| (tracker.answered_at(), tracker.error()));
+    PipelineView {
+        id: pipeline.id().to_string(),
+        name: pipeline.config().name.clone(),
+        status: state.status,
+        reason: state.reason,
+        pid: state.pid,
+        uptime_seconds: state.started_at.map(|at| u64::try_from((now - at) / 1_000).unwrap_or(0)),
+        started_at: state.started_at,
+        restarts: state.restarts,
+        has_metrics: pipeline.config().metrics.is_some(),
+        last_scraped_at,
+        scrape_error,
+        config_checksum: pipeline.config_checksum(),
+    }
+}

@@ -1,0 +1,157 @@
+//! Makes the node's pipelines those of the configuration, and stops them at the end.
+//!
+//! A pipeline that is taken out is stopped in the background and stays in the reports until its end
+//! is told. One that comes back meanwhile, or that is watched from now on instead of run, waits for
+//! that: two of one id would be told as one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use systole_shared::PipelineId;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Pipeline;
+use super::revisions::{self, Revisions};
+use super::rollout::DesiredState;
+use super::set::PipelineSet;
+use super::supervisor::Supervisor;
+use crate::logs::registry::{LogOwner, LogRegistry};
+use crate::metrics::AgentCounters;
+use crate::model::pipeline::PipelineConfig;
+use crate::scrape::fetch::Scraper;
+
+/// Keeps the pipelines of the node.
+pub(crate) struct PipelineManager {
+    parts: PipelineManagerParts,
+    slots: BTreeMap<PipelineId, Slot>,
+    supervisors: JoinSet<()>,
+    /// What the last configuration wants, in its order.
+    wanted: Vec<Arc<PipelineConfig>>,
+    orders: u64,
+}
+
+/// What pipelines are made with.
+pub(crate) struct PipelineManagerParts {
+    /// The pipelines as all parts of the agent see them.
+    pub(crate) set: Arc<PipelineSet>,
+    /// Where their lines are.
+    pub(crate) logs: Arc<LogRegistry>,
+    /// Asks their endpoints.
+    pub(crate) scraper: Arc<Scraper>,
+    /// Told of changes of their states.
+    pub(crate) changed: Arc<Notify>,
+    /// What the agent counts of itself.
+    pub(crate) counters: Arc<AgentCounters>,
+    /// Where their configurations are kept.
+    pub(crate) data_dir: PathBuf,
+    /// Ends all of them.
+    pub(crate) stop: CancellationToken,
+}
+
+/// One pipeline and the way to its supervisor.
+struct Slot {
+    pipeline: Arc<Pipeline>,
+    /// To the supervisor; none for a pipeline that is only watched.
+    orders: Option<watch::Sender<DesiredState>>,
+    stop: CancellationToken,
+    is_leaving: bool,
+}
+
+impl PipelineManager {
+    /// Without pipelines yet.
+    pub(crate) fn new(parts: PipelineManagerParts) -> Self {
+        PipelineManager { parts, slots: BTreeMap::new(), supervisors: JoinSet::new(), wanted: Vec::new(), orders: 0 }
+    }
+
+    /// Makes the pipelines those of `configs`. Those that are as before are not touched, unless the
+    /// file of one has changed (`touched`), or a person insists on another try.
+    pub(crate) fn apply(&mut self, configs: Vec<PipelineConfig>, touched: &BTreeSet<PipelineId>, force: bool) {
+        self.wanted = configs.into_iter().map(Arc::new).collect();
+        let kinds: BTreeMap<_, _> = self.wanted.iter().map(|config| (&config.id, config.is_supervised())).collect();
+        for (id, slot) in &mut self.slots {
+            if kinds.get(id) != Some(&slot.orders.is_some()) && !slot.is_leaving {
+                slot.is_leaving = true;
+                slot.pipeline.leave();
+                slot.stop.cancel();
+                if slot.orders.is_none() {
+                    slot.pipeline.mark_stopped();
+                }
+            }
+        }
+        for config in self.wanted.clone() {
+            if let Some(slot) = self.slots.get(&config.id).filter(|slot| !slot.is_leaving) {
+                self.orders += 1;
+                slot.ask(&config, self.orders, touched.contains(&config.id), force);
+            }
+        }
+        self.settle();
+    }
+
+    /// Lets go of those whose end was told, and begins those that waited for it.
+    pub(crate) fn settle(&mut self) {
+        self.slots.retain(|_, slot| !slot.pipeline.is_over());
+        for config in self.wanted.clone() {
+            if !self.slots.contains_key(&config.id) {
+                self.begin(&config);
+            }
+        }
+        while self.supervisors.try_join_next().is_some() {}
+        revisions::sweep(&self.parts.data_dir, self.slots.keys());
+        let in_order = self.wanted.iter().filter_map(|config| self.slots.get(&config.id));
+        let leaving =
+            self.slots.values().filter(|slot| !self.wanted.iter().any(|config| config.id == *slot.pipeline.id()));
+        let pipelines: Vec<_> = in_order.chain(leaving).map(|slot| slot.pipeline.clone()).collect();
+        self.parts.logs.set_current(pipelines.iter().map(|pipeline| pipeline.clone() as Arc<dyn LogOwner>).collect());
+        self.parts.set.replace(pipelines);
+    }
+
+    /// Whether any pipeline is on its way out.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.slots.values().all(|slot| !slot.is_leaving)
+    }
+
+    /// Waits until all supervisors have ended; they have been told to.
+    pub(crate) async fn wait_for_the_end(&mut self) {
+        while self.supervisors.join_next().await.is_some() {}
+    }
+
+    fn begin(&mut self, config: &Arc<PipelineConfig>) {
+        let parts = &self.parts;
+        let (changed, counters) = (parts.changed.clone(), parts.counters.clone());
+        let pipeline = Pipeline::new(PipelineConfig::clone(config), parts.logs.of(&config.id), changed, counters);
+        let pipeline = Arc::new(pipeline);
+        let stop = parts.stop.child_token();
+        let mut orders = None;
+        if config.is_supervised() {
+            self.orders += 1;
+            let (sender, receiver) =
+                watch::channel(DesiredState { config: config.clone(), number: self.orders, force: false });
+            let revisions = Revisions::of(&parts.data_dir, &config.id);
+            let supervisor =
+                Supervisor::new(pipeline.clone(), parts.scraper.clone(), receiver, revisions, stop.clone());
+            self.supervisors.spawn(supervisor.run());
+            orders = Some(sender);
+        }
+        self.slots.insert(config.id.clone(), Slot { pipeline, orders, stop, is_leaving: false });
+    }
+}
+
+impl Slot {
+    fn ask(&self, config: &Arc<PipelineConfig>, number: u64, is_touched: bool, force: bool) {
+        let Some(orders) = &self.orders else {
+            return self.pipeline.adopt(config.clone());
+        };
+        // One that runs as it should has nothing to try again.
+        let force = force && !self.pipeline.is_as_wanted();
+        orders.send_if_modified(|desired| {
+            let is_new = is_touched || force || desired.config != *config;
+            if is_new {
+                *desired = DesiredState { config: config.clone(), number, force };
+            }
+            is_new
+        });
+    }
+}

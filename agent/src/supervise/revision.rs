@@ -1,0 +1,130 @@
+//! A revision: what a pipeline runs, down to the content of its configuration file.
+//!
+//! A revision has the content of the file and no path. Files can be renamed, overwritten or deleted
+//! between two starts of a process. So a path exists only in a [`ConfigCopy`], which is written or
+//! checked right before each use.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::files;
+use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig, PipelineConfig};
+
+/// What a pipeline runs, or is to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Revision {
+    /// Its definition; always with a command.
+    pub(crate) config: Arc<PipelineConfig>,
+    /// SHA-256 of its configuration file, as `sha256sum` prints it; none without such a file.
+    pub(crate) checksum: Option<String>,
+    /// Content of its configuration file; none without such a file.
+    pub(super) content: Option<Arc<[u8]>>,
+    /// SHA-256 of command and configuration file together: the same for what runs the same.
+    pub(super) fingerprint: String,
+}
+
+/// Where a process finds the content of a revision at this moment.
+#[derive(Debug)]
+pub(super) struct ConfigCopy {
+    path: Option<PathBuf>,
+    /// It is deleted when this is dropped.
+    is_temporary: bool,
+}
+
+impl Revision {
+    /// Of a definition and the content of its file.
+    pub(super) fn new(config: Arc<PipelineConfig>, command: &CommandConfig, content: Option<Vec<u8>>) -> Self {
+        let checksum = content.as_deref().map(checksum_of);
+        let definition = serde_json::to_vec(command).expect("a command is JSON");
+        let mut fingerprint = Sha256::new();
+        fingerprint.update(&definition);
+        fingerprint.update(content.as_deref().unwrap_or_default());
+        let fingerprint = files::hex(&fingerprint.finalize());
+        Revision { config, checksum, content: content.map(Arc::from), fingerprint }
+    }
+
+    /// Whether both run the same.
+    pub(super) fn runs_as(&self, other: &Revision) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+
+    /// How people tell it from others: the beginning of its checksum.
+    pub(super) fn short(&self) -> &str {
+        let sum = self.checksum.as_deref().unwrap_or(&self.fingerprint);
+        &sum[..8]
+    }
+
+    /// The operator's own configuration file, if the command has one.
+    pub(super) fn source(&self) -> Option<&Path> {
+        self.config.command.as_ref()?.config_file.as_deref()
+    }
+
+    /// What people know it by: the operator's file, or its checksum without one.
+    pub(super) fn shown(&self) -> String {
+        self.source().map_or_else(|| self.short().to_owned(), |source| source.display().to_string())
+    }
+
+    /// The command, with the copy's path in the place of the configuration file.
+    pub(super) fn command(&self, copy: &ConfigCopy) -> Option<CommandConfig> {
+        let command = self.config.command.as_ref()?;
+        Some(CommandConfig { args: copy.fill(command, &command.args), ..command.clone() })
+    }
+
+    /// Whether there is a command that judges this revision.
+    pub(super) fn has_validation(&self) -> bool {
+        self.config.command.as_ref().is_some_and(|command| command.validate.is_some())
+    }
+
+    /// The command that judges this revision, if there is one.
+    pub(super) fn validation(&self, copy: &ConfigCopy) -> Option<CommandConfig> {
+        let command = self.config.command.as_ref()?;
+        let (program, args) = command.validate.as_ref()?.split_first()?;
+        Some(CommandConfig { program: program.clone(), args: copy.fill(command, args), ..command.clone() })
+    }
+}
+
+impl ConfigCopy {
+    /// Of a revision without a configuration file.
+    pub(super) fn none() -> Self {
+        ConfigCopy { path: None, is_temporary: false }
+    }
+
+    /// In a file that stays.
+    pub(super) fn at(path: PathBuf) -> Self {
+        ConfigCopy { path: Some(path), is_temporary: false }
+    }
+
+    /// In a file that is deleted after its use.
+    pub(super) fn temporary(path: PathBuf) -> Self {
+        ConfigCopy { path: Some(path), is_temporary: true }
+    }
+
+    /// Its path, if there is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    fn fill(&self, command: &CommandConfig, args: &[String]) -> Vec<String> {
+        let Some(path) = self.path() else { return args.to_vec() };
+        let path = path.to_string_lossy();
+        let base = command.working_dir.as_deref().unwrap_or(Path::new(""));
+        let is_file = |arg: &String| command.config_file.as_ref().is_some_and(|file| base.join(arg) == *file);
+        let fill = |arg: &String| if is_file(arg) { path.to_string() } else { arg.replace(CONFIG_PLACEHOLDER, &path) };
+        args.iter().map(fill).collect()
+    }
+}
+
+impl Drop for ConfigCopy {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.as_ref().filter(|_| self.is_temporary) {
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+/// SHA-256 as `sha256sum` prints it.
+pub(super) fn checksum_of(content: &[u8]) -> String {
+    files::hex(&Sha256::digest(content))
+}

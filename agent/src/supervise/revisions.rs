@@ -1,0 +1,221 @@
+//! The files of one pipeline's revisions: `<data-dir>/pipelines/<id>.<ext>` is what runs, `.next.` what
+//! is judged, `.good.` what stayed up last.
+//!
+//! Nothing relies on a file that an earlier step wrote: [`Revisions::install`] compares the content
+//! before each start, and writes it again where it is missing or different.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+use systole_shared::PipelineId;
+
+use super::revision::{ConfigCopy, Revision, checksum_of};
+use crate::files;
+use crate::model::pipeline::{CommandConfig, PipelineConfig};
+
+/// Largest configuration file: far beyond any that a person wrote.
+const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The files of one pipeline's revisions.
+#[derive(Clone, Debug)]
+pub(crate) struct Revisions {
+    dir: PathBuf,
+    name: String,
+}
+
+/// Why a definition cannot become a revision. The text is part of a `reason`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// The user's file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no configuration file that anybody would want to run.
+    #[error("{0} is larger than {MAX_CONFIG_BYTES} bytes")]
+    TooLarge(String),
+    /// It is another configuration by now.
+    #[error("{0} has changed")]
+    Changed(String),
+}
+
+/// Why the agent has no copy of a revision's configuration. The text is part of a `reason`.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} cannot be written: {source}")]
+pub(super) struct CopyError {
+    path: String,
+    source: io::Error,
+}
+
+/// What is kept of a revision that stayed up.
+#[derive(Deserialize, Serialize)]
+struct Good {
+    command: CommandConfig,
+    metrics_url: Option<String>,
+    /// Of the content. A file with another one was written by a step that did not come to its end.
+    #[serde(default)]
+    checksum: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Current,
+    Next,
+    Good,
+}
+
+impl Revisions {
+    /// Of the pipeline with this id.
+    pub(crate) fn of(data_dir: &Path, id: &PipelineId) -> Self {
+        Revisions { dir: directory(data_dir), name: files::name_of(id.as_str()) }
+    }
+
+    /// Reads what the definition asks for, as it is now.
+    pub(super) fn read(config: &Arc<PipelineConfig>, command: &CommandConfig) -> Result<Revision, ReadError> {
+        let content = command.config_file.as_deref().map(read).transpose()?;
+        Ok(Revision::new(config.clone(), command, content))
+    }
+
+    /// Makes the copy that a judge reads.
+    pub(super) fn candidate(&self, revision: &Revision) -> Result<ConfigCopy, CopyError> {
+        let (Some(content), Some(source)) = (&revision.content, revision.source()) else {
+            return Ok(ConfigCopy::none());
+        };
+        let path = self.path(Role::Next, source);
+        self.write(&path, content)?;
+        Ok(ConfigCopy::temporary(path))
+    }
+
+    /// Makes sure, right before a start, that the process finds the content of this revision, and
+    /// returns where.
+    pub(super) fn install(&self, revision: &Revision) -> Result<ConfigCopy, CopyError> {
+        let (Some(content), Some(source)) = (&revision.content, revision.source()) else {
+            return Ok(ConfigCopy::none());
+        };
+        let current = self.path(Role::Current, source);
+        if !holds(&current, content)
+            && let Err(error) = self.write(&current, content)
+        {
+            let good = self.path(Role::Good, source);
+            return if holds(&good, content) { Ok(ConfigCopy::at(good)) } else { Err(error) };
+        }
+        Ok(ConfigCopy::at(current))
+    }
+
+    /// The operator's own file, while it has the content of this revision: for a disk that takes no copy.
+    pub(super) fn original(revision: &Revision) -> Result<ConfigCopy, ReadError> {
+        let (Some(content), Some(source)) = (&revision.content, revision.source()) else {
+            return Ok(ConfigCopy::none());
+        };
+        if *read(source)? != **content {
+            return Err(ReadError::Changed(source.display().to_string()));
+        }
+        Ok(ConfigCopy::at(source.to_owned()))
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> Result<(), CopyError> {
+        let written = files::make_dir(&self.dir).and_then(|()| files::replace(path, content));
+        written.map_err(|source| CopyError { path: path.display().to_string(), source })
+    }
+
+    /// Keeps the revision on the disk as the one to go back to.
+    pub(super) fn keep_good(&self, revision: &Revision) -> io::Result<()> {
+        let Some(command) = revision.config.command.clone() else { return Ok(()) };
+        files::make_dir(&self.dir)?;
+        if let (Some(content), Some(source)) = (&revision.content, revision.source()) {
+            files::replace(&self.path(Role::Good, source), content)?;
+        }
+        let metrics_url = revision.config.metrics.as_ref().map(|metrics| metrics.url.to_string());
+        // The record last: without it the file is not used.
+        let record = serde_json::to_vec(&Good { command, metrics_url, checksum: revision.checksum.clone() })?;
+        files::replace(&self.record(), &record)
+    }
+
+    /// The one to go back to, if there is one. What it does not say of itself, like the meaning of
+    /// its metrics, is as in `config`.
+    pub(super) fn good(&self, config: &PipelineConfig) -> Option<Revision> {
+        let good: Good = serde_json::from_slice(&fs::read(self.record()).ok()?).ok()?;
+        let content = match &good.command.config_file {
+            None => None,
+            Some(source) => Some(read(&self.path(Role::Good, source)).ok()?),
+        };
+        if good.checksum.is_some() && good.checksum != content.as_deref().map(checksum_of) {
+            return None;
+        }
+        let mut config = config.clone();
+        match (&mut config.metrics, good.metrics_url) {
+            (Some(metrics), Some(url)) => metrics.url = url.parse().ok()?,
+            (metrics, None) => *metrics = None,
+            (None, Some(_)) => {}
+        }
+        config.command = Some(good.command.clone());
+        Some(Revision::new(Arc::new(config), &good.command, content))
+    }
+
+    /// The path of a role's file, with the extension of the operator's file: engines go by it.
+    fn path(&self, role: Role, source: &Path) -> PathBuf {
+        let role = match role {
+            Role::Current => "",
+            Role::Next => ".next",
+            Role::Good => ".good",
+        };
+        let extension = source.extension().and_then(|extension| extension.to_str());
+        let extension = extension.map(|extension| format!(".{extension}")).unwrap_or_default();
+        self.dir.join(format!("{}{role}{extension}", self.name))
+    }
+
+    fn record(&self) -> PathBuf {
+        self.dir.join(format!("{}.good.json.record", self.name))
+    }
+}
+
+/// Removes the files of pipelines that are not there any more: they may hold secrets.
+pub(crate) fn sweep<'i>(data_dir: &Path, ids: impl Iterator<Item = &'i PipelineId>) {
+    let names: std::collections::HashSet<String> = ids.map(|id| files::name_of(id.as_str())).collect();
+    let Ok(entries) = fs::read_dir(directory(data_dir)) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.split('.').next());
+        if owner.is_some_and(|owner| !names.contains(owner)) {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
+fn directory(data_dir: &Path) -> PathBuf {
+    data_dir.join("pipelines")
+}
+
+/// Whether the file has exactly this content.
+fn holds(path: &Path, content: &[u8]) -> bool {
+    read(path).is_ok_and(|found| found == content)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let mut content = Vec::new();
+    open(path)
+        .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut content))
+        .map_err(|source| ReadError::Unreadable { path: path.display().to_string(), source })?;
+    if content.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(ReadError::TooLarge(path.display().to_string()));
+    }
+    Ok(content)
+}
+
+/// Opens a file; a pipe would hold up the agent until somebody writes to it.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
+}
+
+#[cfg(test)]
+#[path = "revisions_tests.rs"]
+mod tests;

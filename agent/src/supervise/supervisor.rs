@@ -1,0 +1,205 @@
+//! Keeps one pipeline's command running, in the revision that is wanted or else in the last good one.
+//!
+//! A task per pipeline, so that a slow stop or a crash of one is nothing to the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use systole_shared::PipelineStatus;
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Pipeline;
+use super::endpoint::Endpoint;
+use super::process::run::ProcessRun;
+use super::restart::{RestartPolicy, Verdict};
+use super::revision::Revision;
+use super::revisions::Revisions;
+use super::rollout::{DesiredState, MIN_HEALTHY_TIME, RolloutController};
+use crate::scrape::fetch::Scraper;
+
+/// Runs a pipeline's command until `stop`.
+pub(crate) struct Supervisor {
+    pipeline: Arc<Pipeline>,
+    endpoint: Endpoint,
+    rollout: RolloutController,
+    stop: CancellationToken,
+}
+
+/// How a life of the process ended.
+enum End {
+    /// It was told to, for good.
+    Asked,
+    /// It was told to, for another revision's sake.
+    Replaced(Revision),
+    /// By itself.
+    Crashed { reason: String, uptime: Duration },
+}
+
+impl Supervisor {
+    /// Makes the supervisor of a pipeline that has its first order.
+    pub(crate) fn new(
+        pipeline: Arc<Pipeline>,
+        scraper: Arc<Scraper>,
+        desired: watch::Receiver<DesiredState>,
+        revisions: Revisions,
+        stop: CancellationToken,
+    ) -> Self {
+        let endpoint = Endpoint { pipeline: pipeline.clone(), scraper };
+        let rollout = RolloutController::new(pipeline.clone(), desired, revisions);
+        Supervisor { pipeline, endpoint, rollout, stop }
+    }
+
+    /// Runs the command, again and again, until `stop`; then ends it.
+    pub(crate) async fn run(mut self) {
+        let stop = self.stop.clone();
+        let mut next = tokio::select! {
+            first = self.rollout.first() => first,
+            () = stop.cancelled() => None,
+        };
+        let mut policy = RestartPolicy::default();
+        let mut last = None;
+        while !stop.is_cancelled() {
+            let Some(revision) = next.take() else {
+                // Nothing that could be run: what is wanted was refused, and there is nothing else.
+                self.record_crash(PipelineStatus::Crashed, self.pipeline.refusal().unwrap_or_default());
+                next = self.wait_for_change(None, last.as_ref()).await;
+                continue;
+            };
+            match self.run_once(&revision).await {
+                End::Asked => break,
+                End::Replaced(other) => {
+                    policy = RestartPolicy::default();
+                    next = Some(other);
+                }
+                End::Crashed { reason, uptime } => {
+                    if uptime < MIN_HEALTHY_TIME && self.rollout.has_better_than(&revision) {
+                        self.record_crash(PipelineStatus::Crashed, reason.clone());
+                        next = self.rollout.roll_back(&revision, &reason);
+                        policy = RestartPolicy::default();
+                    } else {
+                        next = self.handle_crash(policy.ended(uptime), reason, &revision, &mut policy).await;
+                    }
+                }
+            }
+            last = Some(revision);
+        }
+        self.pipeline.mark_stopped();
+    }
+
+    /// Waits as the policy says, or for a change. What to run then; nothing when the agent stops.
+    async fn handle_crash(
+        &mut self,
+        verdict: Verdict,
+        reason: String,
+        revision: &Revision,
+        policy: &mut RestartPolicy,
+    ) -> Option<Revision> {
+        let wait = match verdict {
+            Verdict::StartAfter(wait) => {
+                self.record_crash(PipelineStatus::Crashed, reason);
+                Some(wait)
+            }
+            Verdict::GiveUp => {
+                let reason = format!("{reason}; too many crashes in a row, not started again");
+                self.record_crash(PipelineStatus::CrashLoop, reason);
+                tracing::error!(pipeline = %self.pipeline.id(), "the pipeline does not stay up and is not started any more until its configuration changes or the agent gets SIGHUP");
+                None
+            }
+        };
+        let changed = self.wait_for_change(wait, Some(revision)).await;
+        if changed.is_some() {
+            *policy = RestartPolicy::default();
+            return changed;
+        }
+        if !self.stop.is_cancelled() {
+            self.pipeline.change(|state| state.restarts += 1);
+        }
+        Some(revision.clone())
+    }
+
+    /// Waits for another revision while there is no process; not longer than `limit`, if given.
+    async fn wait_for_change(&mut self, limit: Option<Duration>, last: Option<&Revision>) -> Option<Revision> {
+        let over = async {
+            match limit {
+                Some(limit) => sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            revision = self.rollout.next(None, last) => Some(revision),
+            () = over => None,
+            () = self.stop.cancelled() => None,
+        }
+    }
+
+    fn record_crash(&self, status: PipelineStatus, reason: String) {
+        self.pipeline.change(|state| {
+            state.status = status;
+            state.reason = Some(reason);
+            state.pid = None;
+            state.started_at = None;
+        });
+    }
+
+    /// One life of the process.
+    async fn run_once(&mut self, revision: &Revision) -> End {
+        let alone = tokio::select! {
+            alone = self.endpoint.wait_until_free() => alone,
+            () = self.stop.cancelled() => return End::Asked,
+        };
+        self.pipeline.change(|state| {
+            state.status = PipelineStatus::Starting;
+            state.reason = None;
+            state.pid = None;
+            state.started_at = None;
+        });
+        self.pipeline.with_tracker(|tracker| {
+            if alone { tracker.begin_process() } else { tracker.begin_process_beside_another() }
+        });
+        let begun = match self.rollout.install(revision).await {
+            Ok(command) => ProcessRun::begin(&self.pipeline, &command).await.map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
+        let mut run = match begun {
+            Ok(run) => run,
+            Err(reason) => {
+                self.pipeline.record_missing_process(&reason);
+                return End::Crashed { reason, uptime: Duration::ZERO };
+            }
+        };
+        let healthy_at = run.started_at + MIN_HEALTHY_TIME;
+        let mut is_on_trial = self.rollout.is_on_trial(revision);
+        let mut starting = true;
+        let endpoint = self.endpoint.clone();
+        let mut ready = std::pin::pin!(endpoint.become_ready());
+        let end = loop {
+            tokio::select! {
+                reason = run.wait() => break End::Crashed { reason, uptime: run.started_at.elapsed() },
+                () = self.stop.cancelled() => break End::Asked,
+                other = self.rollout.next(Some(revision), None) => break End::Replaced(other),
+                () = &mut ready, if starting => starting = false,
+                () = sleep_until(healthy_at), if is_on_trial => {
+                    is_on_trial = false;
+                    self.rollout.mark_healthy(revision);
+                }
+            }
+        };
+        match end {
+            End::Crashed { reason, uptime } => {
+                let error = run.reap(&self.pipeline).await;
+                self.pipeline.record_missing_process("the process is not running");
+                if self.stop.is_cancelled() {
+                    return End::Asked;
+                }
+                let reason = error.map_or_else(|| reason.clone(), |error| format!("{reason}: {error}"));
+                End::Crashed { reason, uptime }
+            }
+            asked => {
+                run.end(&self.endpoint).await;
+                asked
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What the shared queries of `store::sql` need to know of PostgreSQL.
+
+use diesel_async::AsyncPgConnection;
+
+use crate::store::sql::history::Dialect;
+
+pub(super) use super::rows::storable;
+pub(super) use diesel::pg::Pg as Backend;
+pub(super) use diesel_async::RunQueryDsl;
+
+pub(super) type Connection = AsyncPgConnection;
+
+pub(super) const DIALECT: Dialect = Dialect::Postgres;
+
+/// Values in one statement: a list is one value, an array.
+pub(super) const MAX_VALUES: usize = usize::MAX;
+
+/// Begins the condition that a line holds a text; the pattern follows. The case of ASCII letters alone, as on
+/// SQLite, whatever the database's locale is.
+pub(super) const LINE_LIKE: &str = "logs.line COLLATE \"C\" ILIKE ";
+
+/// How to run a query again whose exact sums do not fit: they do, in numbers of any size.
+pub(super) fn saturating(_: &diesel::result::Error) -> Option<Dialect> {
+    None
+}

@@ -1,0 +1,99 @@
+//! Minutes, hours and days for the queries of the API. The caller has begun the transaction.
+
+use diesel::sql_types::{BigInt, Nullable};
+use diesel::{QueryDsl, QueryResult, QueryableByName, sql_query};
+
+use super::backend::{Backend, Connection, DIALECT, RunQueryDsl, saturating};
+use crate::store::convert::unsigned;
+use crate::store::schema::meta;
+use crate::store::sql::history::{Dialect, Subject, ends, history, node_history as sql_of_node, series_of_pipeline};
+use crate::store::*;
+
+/// The part of a range in which tables have rows: never longer than their retention, however long the
+/// question is.
+async fn within(connection: &mut Connection, table: &str, range: BucketRange) -> Result<BucketRange, StoreError> {
+    #[derive(QueryableByName)]
+    struct Ends {
+        #[diesel(sql_type = Nullable<BigInt>)]
+        first: Option<i64>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        last: Option<i64>,
+    }
+    let ends: Vec<Ends> = sql_query(ends(table, range.step)).load(connection).await?;
+    let first = ends.iter().filter_map(|ends| ends.first).min().unwrap_or(0);
+    let last = ends.iter().filter_map(|ends| ends.last).max().unwrap_or(-1);
+    Ok(BucketRange { from: range.from.max(first), to: range.to.min(last + 1), ..range })
+}
+
+/// Slices of the journal that are rows for everything that the same transaction reads.
+async fn flush_count(connection: &mut Connection) -> Result<u64, StoreError> {
+    let count: i64 = meta::table.find(1).select(meta::folds).first(connection).await?;
+    Ok(unsigned(count))
+}
+
+async fn series(
+    connection: &mut Connection,
+    subject: Subject,
+    pipeline: PipelineKey,
+    node: Option<NodeKey>,
+) -> Result<Vec<SeriesView>, StoreError> {
+    Ok(sql_query(series_of_pipeline(DIALECT, subject))
+        .bind::<BigInt, _>(pipeline.0)
+        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+        .load(connection)
+        .await?)
+}
+
+/// A pipeline or its components by minute, hour or day.
+pub(super) async fn pipeline_history<R: QueryableByName<Backend> + Send + 'static>(
+    connection: &mut Connection,
+    subject: Subject,
+    pipeline: PipelineKey,
+    node: Option<NodeKey>,
+    range: BucketRange,
+) -> Result<Persisted<R>, StoreError> {
+    let flushes = flush_count(connection).await?;
+    let series = series(connection, subject, pipeline, node).await?;
+    let range = within(connection, subject.name(), range).await?;
+    let rows = match sums(connection, DIALECT, subject, pipeline, node, range).await {
+        Ok(rows) => rows,
+        Err(error) => match saturating(&error) {
+            Some(dialect) => sums(connection, dialect, subject, pipeline, node, range).await?,
+            None => return Err(error.into()),
+        },
+    };
+    Ok(Persisted { rows, flushes, series })
+}
+
+async fn sums<R: QueryableByName<Backend> + Send + 'static>(
+    connection: &mut Connection,
+    dialect: Dialect,
+    subject: Subject,
+    pipeline: PipelineKey,
+    node: Option<NodeKey>,
+    range: BucketRange,
+) -> QueryResult<Vec<R>> {
+    sql_query(history(dialect, subject, range.step))
+        .bind::<BigInt, _>(range.from)
+        .bind::<BigInt, _>(range.to)
+        .bind::<BigInt, _>(pipeline.0)
+        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+        .load(connection)
+        .await
+}
+
+pub(super) async fn node_history(
+    connection: &mut Connection,
+    node: NodeKey,
+    range: BucketRange,
+) -> Result<Persisted<HostAggregate>, StoreError> {
+    let flushes = flush_count(connection).await?;
+    let range = within(connection, "node", range).await?;
+    let rows = sql_query(sql_of_node(DIALECT, range.step))
+        .bind::<BigInt, _>(range.from)
+        .bind::<BigInt, _>(range.to)
+        .bind::<BigInt, _>(node.0)
+        .load(connection)
+        .await?;
+    Ok(Persisted { rows, flushes, series: Vec::new() })
+}

@@ -1,0 +1,76 @@
+//! Durable events in order of commit.
+
+use diesel::prelude::*;
+use systole_shared::events::EventType;
+
+use super::backend::{Backend, Connection, RunQueryDsl, storable};
+use super::read::feed_position;
+use crate::store::convert::{LogColumns, keys, signed};
+use crate::store::replay::{self, LINES_PER_PAGE};
+use crate::store::schema::*;
+use crate::store::{EventRow, LogRow, ReplayPage, ReplayQuery, StoreError};
+
+/// The next events of a replay. The caller has begun the transaction.
+pub(super) async fn page(connection: &mut Connection, query: &ReplayQuery) -> Result<ReplayPage, StoreError> {
+    let changes = match query.types.contains(&EventType::StatusChange) {
+        true => Some(status_changes(connection, query).await?),
+        false => None,
+    };
+    let lines = match query.types.contains(&EventType::LogEntry) {
+        true => Some(log_lines(connection, query).await?),
+        false => None,
+    };
+    let oldest = feed_position(connection).await?.oldest;
+    replay::page(query, changes, lines, oldest)
+}
+
+async fn status_changes(connection: &mut Connection, query: &ReplayQuery) -> QueryResult<Vec<EventRow>> {
+    let mut select = events::table
+        .select(EventRow::as_select())
+        .filter(events::seq.gt(signed(query.after)).and(events::seq.le(signed(query.to))))
+        .order(events::seq)
+        .limit(i64::from(query.limit))
+        .into_boxed::<Backend>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(events::environment.eq_any(keys(environments)));
+    }
+    if !query.nodes.is_empty() {
+        select = select.filter(events::node.eq_any(node_keys(connection, query).await?));
+    }
+    if !query.pipelines.is_empty() {
+        let pipelines = pipeline_keys(connection, query).await?;
+        select = select.filter(events::pipeline.eq_any(pipelines.into_iter().map(Some).collect::<Vec<_>>()));
+    }
+    select.load(connection).await
+}
+
+async fn log_lines(connection: &mut Connection, query: &ReplayQuery) -> QueryResult<Vec<LogColumns>> {
+    let mut select = logs::table
+        .inner_join(nodes::table.on(nodes::id.eq(logs::node)))
+        .inner_join(pipelines::table.on(pipelines::id.eq(logs::pipeline)))
+        .select((LogRow::as_select(), nodes::uuid, pipelines::slug))
+        .filter(logs::seq.gt(signed(query.after)).and(logs::entry_seq.le(signed(query.to))))
+        .order(logs::seq)
+        .limit(LINES_PER_PAGE)
+        .into_boxed::<Backend>();
+    if let Some(environments) = &query.environments {
+        select = select.filter(nodes::environment.eq_any(keys(environments)));
+    }
+    if !query.nodes.is_empty() {
+        select = select.filter(logs::node.eq_any(node_keys(connection, query).await?));
+    }
+    if !query.pipelines.is_empty() {
+        select = select.filter(logs::pipeline.eq_any(pipeline_keys(connection, query).await?));
+    }
+    select.load(connection).await
+}
+
+async fn node_keys(connection: &mut Connection, query: &ReplayQuery) -> QueryResult<Vec<i64>> {
+    let uuids: Vec<String> = query.nodes.iter().map(ToString::to_string).collect();
+    nodes::table.filter(nodes::uuid.eq_any(uuids)).select(nodes::id).load(connection).await
+}
+
+async fn pipeline_keys(connection: &mut Connection, query: &ReplayQuery) -> QueryResult<Vec<i64>> {
+    let slugs: Vec<String> = query.pipelines.iter().map(|slug| storable(slug).into_owned()).collect();
+    pipelines::table.filter(pipelines::slug.eq_any(slugs)).select(pipelines::id).load(connection).await
+}
