@@ -52,7 +52,7 @@ fn identify<T: 'static>(
     Box::pin(async move {
         let token = token.ok_or_else(|| ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))?;
         let identity = app.auth.identify(&*app.store, &token, clock::now_ms()).await?;
-        check(identity.ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?)
+        check(identity.ok_or_else(ApiError::unknown_token)?)
     })
 }
 

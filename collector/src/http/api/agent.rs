@@ -41,7 +41,7 @@ pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json
     let request: EnrollRequest = read_json(payload).await?;
     refuse_when_full(&app)?;
     let now = clock::now_ms();
-    let refused = || ApiError::unauthorized("the enrolment token is unknown, revoked or expired");
+    let refused = ApiError::unknown_token;
     let identity = app.auth.identify(&*app.store, &request.token, now).await?.ok_or_else(refused)?;
     let (TokenKind::Enroll, auth::Scope::One(environment)) = (identity.kind, identity.scope) else {
         return Err(ApiError::forbidden(format!("a token of kind {} can not enrol nodes", identity.kind)));

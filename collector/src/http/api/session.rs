@@ -48,11 +48,7 @@ pub(crate) async fn create_session(
 ) -> Result<HttpResponse, ApiError> {
     let CreateSession { token } = read_json(payload).await?;
     let now = clock::now_ms();
-    let identity = app
-        .auth
-        .identify(&*app.store, &token, now)
-        .await?
-        .ok_or_else(|| ApiError::unauthorized("the token is unknown, revoked or expired"))?;
+    let identity = app.auth.identify(&*app.store, &token, now).await?.ok_or_else(ApiError::unknown_token)?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
         return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));
     }
