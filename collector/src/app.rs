@@ -15,6 +15,7 @@ use crate::http;
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::state::IngestState;
+use crate::query::share::QueryShares;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Access, Store, StoreError, disk, private};
@@ -22,6 +23,7 @@ use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::liveness::Liveness;
 use crate::tasks::log_index::LogIndex;
+use crate::tasks::log_size::LogSize;
 use crate::tasks::retention::Expiry;
 use crate::tasks::rollup::Rollup;
 use crate::tasks::table_sizes::TableSizes;
@@ -41,6 +43,7 @@ pub(crate) struct App {
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub telemetry: Arc<Telemetry>,
+    pub query_shares: Arc<QueryShares>,
     /// Last results of the background tasks.
     pub tasks: TaskStatuses,
     /// Whether there is room for what reports bring.
@@ -108,7 +111,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let mut guard = disk_guard(&config, &store, &telemetry);
     // A failure is reported by the task, which tries again at once.
     let _ = guard.measure().await;
-    let auth = Arc::new(Authenticator::load(&*store).await?);
+    let auth = Arc::new(Authenticator::load(&*store, config.requests).await?);
     let snapshot = timeseries.load().await?;
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
@@ -136,6 +139,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         interval_ms: config.interval.as_millis() as u64,
         minutes_retention: config.retention.minutes,
         max_component_series: config.max_component_series,
+        log_limits: config.logs,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
@@ -155,6 +159,9 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let stop = tasks.stop_token();
     tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
     tasks.spawn(guard);
+    if config.logs.kept_bytes > 0 {
+        tasks.spawn(LogSize::new(Arc::clone(&store), config.logs.kept_bytes, Arc::clone(&telemetry)));
+    }
     match config.log_search {
         LogSearch::Indexed => {
             tasks.spawn(LogIndex { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry) });
@@ -162,6 +169,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         LogSearch::Scan => store.drop_log_index().await?,
     }
     let started_at = crate::clock::now_ms();
+    let query_shares = Arc::new(QueryShares::new(config.queries, Arc::clone(&telemetry)));
     let app = Arc::new(App {
         config,
         store,
@@ -172,6 +180,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         recent_samples,
         feed,
         telemetry,
+        query_shares,
         tasks: tasks.statuses(),
         disk,
         report_room: Semaphore::new(REPORT_ROOM_KIB),

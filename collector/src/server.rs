@@ -8,7 +8,8 @@
 //! the untouched halves of buffers into memory: 21 KB per idle stream instead of 13.
 
 mod cors;
-#[cfg_attr(not(test), expect(dead_code, reason = "the acceptor of TLS connections calls it"))]
+mod handshakes;
+mod https;
 mod plain_http;
 mod reload;
 mod sockets;
@@ -57,6 +58,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// For a year browsers ask for this host by HTTPS alone: a token must not go out in plain text by a mistyped address.
 const ONLY_HTTPS: &str = "max-age=31536000";
+/// How long the end of a connection may take.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connections that may wait to be taken: thousands of dashboards come back at once. The system has a
 /// bound of its own (net.core.somaxconn, 4,096).
@@ -104,22 +107,26 @@ pub(crate) async fn run(
                 .configure(app::configure(app.clone()))
         }
     };
-    let server = HttpServer::new(factory)
-        .disable_signals()
-        .backlog(BACKLOG)
-        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
-        .keep_alive(KEEP_ALIVE)
-        // An event must not wait until the one before it is acknowledged.
-        .tcp_nodelay(true)
-        .h1_write_buffer_size(HELD_BACK_BYTES)
-        .on_connect(|connection, _| sockets::tune(connection))
-        .shutdown_timeout(CONNECTIONS_TIMEOUT.as_secs());
     let scheme = if tls.is_some() { "https" } else { "http" };
     let server = match tls {
-        Some(tls) => server.listen_rustls_0_23(listener, tls),
-        None => server.listen(listener),
+        Some(tls) => https::listen(listener, tls, factory, app.telemetry.clone()),
+        None => HttpServer::new(factory)
+            .disable_signals()
+            .backlog(BACKLOG)
+            .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+            .client_disconnect_timeout(CLOSING_TIMEOUT)
+            .keep_alive(KEEP_ALIVE)
+            // The request of a client that has gone ends: nobody reads the answer.
+            .h1_allow_half_closed(false)
+            // An event must not wait until the one before it is acknowledged.
+            .tcp_nodelay(true)
+            .h1_write_buffer_size(HELD_BACK_BYTES)
+            .on_connect(|connection, _| sockets::tune(connection))
+            .shutdown_timeout(CONNECTIONS_TIMEOUT.as_secs())
+            .listen(listener)
+            .map(HttpServer::run),
     };
-    let server = server.context("cannot start the server")?.run();
+    let server = server.context("cannot start the server")?;
     let handle = server.handle();
     let mut server = tokio::spawn(server);
     let address_file = AddressFile::write(data_dir.join("listen-address"), address);

@@ -30,6 +30,10 @@ pub const MAX_SHORT_TEXT_BYTES: usize = 1_024;
 /// Labels of one node; further ones are left out.
 pub const MAX_LABELS: usize = 64;
 
+/// Bytes of all labels of one node, names and values; further ones are left out. Each is kept in memory and in the
+/// database for every node.
+pub const MAX_LABELS_BYTES: usize = 16 * 1024;
+
 /// The interval at which an agent reports, unless the collector sets another one.
 pub const DEFAULT_INTERVAL_MS: u64 = 5_000;
 

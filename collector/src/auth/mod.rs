@@ -7,7 +7,10 @@
 //!
 //! An unknown token is looked up in the database before the answer is 401, so that a token works as
 //! soon as it is printed. When the database cannot be reached the answer is 503. Known tokens are read
-//! again every 500 ms when the version of the tables has changed.
+//! again every 500 ms when the version of the tables has changed. Look-ups of unknown tokens are limited by
+//! address ([`rate_limit`]), on every route.
+
+pub(crate) mod rate_limit;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -15,7 +18,10 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rand::TryRng;
 use systole_shared::{Token, TokenHash, TokenId, TokenKind, UnixMillis};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use self::rate_limit::{AccessLimits, ClientAddress, RateLimited};
+use crate::config::RequestLimits;
 use crate::model::{EnvironmentKey, NodeKey};
 use crate::store::{AccessSnapshot, Store, StoreError, StoredEnvironment, StoredToken};
 
@@ -48,6 +54,8 @@ impl Scope {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub token: TokenId,
+    /// The token that somebody made: of a session the one that opened it.
+    pub root: TokenId,
     pub kind: TokenKind,
     pub scope: Scope,
     pub node: Option<NodeKey>,
@@ -58,6 +66,7 @@ impl Identity {
     fn new(token: &StoredToken) -> Self {
         Identity {
             token: token.id,
+            root: token.parent.unwrap_or(token.id),
             kind: token.kind,
             scope: token.environment.map_or(Scope::All, Scope::One),
             node: token.node,
@@ -105,8 +114,20 @@ impl Known {
     }
 }
 
+/// Why a token cannot be identified.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentifyError {
+    /// The database does not answer.
+    #[error("the token can not be looked up")]
+    Store(#[from] StoreError),
+    /// The address has sent too many unknown tokens.
+    #[error(transparent)]
+    TooManyUnknown(#[from] RateLimited),
+}
+
 /// Tokens and environments as last read.
 pub(crate) struct Authenticator {
+    pub limits: AccessLimits,
     known: RwLock<Known>,
     changed: watch::Sender<u64>,
     used: Mutex<HashMap<TokenId, UnixMillis>>,
@@ -117,8 +138,9 @@ pub(crate) struct Authenticator {
 
 impl Authenticator {
     /// With what the database holds now.
-    pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+    pub(crate) async fn load(store: &dyn Store, limits: RequestLimits) -> Result<Self, StoreError> {
         let auth = Authenticator {
+            limits: AccessLimits::new(limits),
             known: RwLock::default(),
             changed: watch::Sender::new(0),
             used: Mutex::default(),
@@ -160,15 +182,21 @@ impl Authenticator {
     /// Who a token belongs to; `None` when it is unknown, revoked or expired. An unknown one may have
     /// been made a moment ago, so the database is asked before the answer is no; when that can not be
     /// read, there is no answer.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer, or when the address has sent too many unknown tokens.
     pub(crate) async fn identify(
         &self,
         store: &dyn Store,
         token: &Token,
+        address: ClientAddress,
         now: UnixMillis,
-    ) -> Result<Option<Identity>, StoreError> {
+    ) -> Result<Option<Identity>, IdentifyError> {
         if let Some(identity) = self.identify_known(token, now) {
             return Ok(Some(identity));
         }
+        self.limits.take_unknown(address, Instant::now())?;
         self.refresh(store).await?;
         Ok(self.identify_known(token, now))
     }
@@ -185,6 +213,13 @@ impl Authenticator {
         }
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.token, now);
         Some(identity)
+    }
+
+    /// Sessions of a token that have not ended.
+    pub(crate) fn count_sessions(&self, parent: TokenId, now: UnixMillis) -> usize {
+        let is_open =
+            |token: &&StoredToken| token.parent == Some(parent) && token.expires_at.is_none_or(|end| now < end);
+        self.read().by_hash.values().filter(is_open).count()
     }
 
     /// Whether an identity that was valid still is.
@@ -254,7 +289,7 @@ mod tests {
     async fn a_token_that_was_learned_while_the_database_was_read_stays() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
-        let auth = Authenticator::load(&store).await.unwrap();
+        let auth = Authenticator::load(&store, RequestLimits::NONE).await.unwrap();
         let before = store.load_access(None).await.unwrap().unwrap();
         auth.learn([create(&store, "learned").await]);
         auth.write().replace(before);

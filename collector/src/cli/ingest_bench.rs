@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, LogLimits};
 use crate::ingest::apply::{self, Context};
 use crate::ingest::changes::Changes;
 use crate::ingest::decompress;
@@ -185,6 +185,7 @@ fn read_and_apply(
             received_at,
             interval_ms: i64::try_from(config.interval.as_millis())?,
             oldest: 0,
+            log_limits: LogLimits::NONE,
         };
         let node: &mut NodeState = state.nodes.get_mut(key).context("the node is enrolled")?;
         for report in decoded.reports {

@@ -3,6 +3,7 @@
 //! Everything is read through one look-up, and every mistake is reported in one run, each with the
 //! place that it came from.
 
+mod limits;
 mod lookup;
 pub(crate) mod postgres_url;
 mod values;
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use self::limits::{LogLimits, QueryLimits, RequestLimits};
 pub(crate) use self::lookup::{Mistakes, Sources};
 pub(crate) use self::postgres_url::{PostgresUrl, without_password};
 pub(crate) use self::values::{parse_database, parse_duration};
@@ -52,6 +54,9 @@ pub(crate) struct Config {
     /// `max_streams`: default 20000; `max_streams_per_token`: default 50; `max_new_streams_per_second`:
     /// default 5000.
     pub streams: StreamLimits,
+    pub requests: RequestLimits,
+    pub queries: QueryLimits,
+    pub logs: LogLimits,
     /// `cors_origins`: pages of which origins may read, separated by commas; `*` is any. Default none.
     pub cors_origins: Vec<String>,
     /// `tls_cert_file` and `tls_key_file`: with them HTTPS is served, with HTTP/2. Default none.
@@ -210,6 +215,9 @@ impl Config {
             streams_per_token: lookup.get("max_streams_per_token", 50, parse_stream_count),
             new_per_second: lookup.get("max_new_streams_per_second", 5_000, parse_stream_count),
         };
+        let requests = RequestLimits::read(&mut lookup);
+        let queries = QueryLimits::read(&mut lookup);
+        let logs = LogLimits::read(&mut lookup);
         let cors_origins = lookup.get("cors_origins", Vec::new(), parse_origins);
         let tls = read_tls(&mut lookup);
         lookup.finish()?;
@@ -226,6 +234,9 @@ impl Config {
             log_search,
             log,
             streams,
+            requests,
+            queries,
+            logs,
             cors_origins,
             tls,
         })
@@ -257,6 +268,9 @@ impl fmt::Display for Config {
             text("tls_cert_file", tls.cert.display().to_string())?;
             text("tls_key_file", tls.key.display().to_string())?;
         }
+        self.requests.write(f)?;
+        self.queries.write(f)?;
+        self.logs.write(f)?;
         writeln!(f, "ring_budget = {}", self.ring_budget_bytes)?;
         writeln!(f, "max_component_series = {}", self.max_component_series)?;
         writeln!(f, "max_streams = {}", self.streams.streams)?;

@@ -55,7 +55,9 @@ fn a_file_that_is_no_toml_is_told_with_its_line() {
 #[test]
 fn what_is_printed_reads_back_to_the_same() {
     let odd = "data_dir = 'C:\\with \"quotes\"'\ninterval = '1500ms'\nstartup_grace = '0s'\n\
-        retention_logs = '90m'\nretention_hours = '100d'\nretention_days = '900d'\nretention_events = '36h'\nlow_disk_warn_bytes = 4096\nlow_disk_stop_bytes = '0'\nlog_level = 'debug'\nlog_format = 'json'\nlog_search = 'scan'\n";
+        retention_logs = '90m'\nretention_hours = '100d'\nretention_days = '900d'\nretention_events = '36h'\nlow_disk_warn_bytes = 4096\nlow_disk_stop_bytes = '0'\nlog_level = 'debug'\nlog_format = 'json'\nlog_search = 'scan'\nretention_logs_bytes = 4096\n\
+        max_enrolments_per_minute = 1\nmax_sessions_per_minute = 2\nmax_unknown_tokens_per_minute = 3\n\
+        max_queries_per_token = 4\nmax_log_lines_per_second = 5\nmax_log_bytes_per_second = 0\n";
     for file in ["", odd] {
         let config = Config::read(&sources(&[], &[], file)).unwrap();
         let printed = config.to_string();

@@ -86,8 +86,12 @@ async fn resume((store, timeseries): (Arc<dyn Store>, Arc<TimeSeries>)) -> Strin
     };
     store.create_token(viewer).await.unwrap();
     let position = store.feed_position().await.unwrap();
-    let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
-    let identity = auth.identify(&*store, &Token::new("viewer"), OLD).await.unwrap().unwrap();
+    let auth = Arc::new(Authenticator::load(&*store, crate::config::RequestLimits::NONE).await.unwrap());
+    let identity = auth
+        .identify(&*store, &Token::new("viewer"), std::net::IpAddr::from([127, 0, 0, 1]).into(), OLD)
+        .await
+        .unwrap()
+        .unwrap();
     let recent_samples = Arc::new(RecentSamples::new(1 << 20));
     let telemetry = Arc::new(Telemetry::new());
     let limits = StreamLimits { streams: 1, streams_per_token: 1, new_per_second: 1 };

@@ -9,6 +9,7 @@
 //! a 500.
 
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -17,10 +18,13 @@ use rand::RngExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::IdentifyError;
+use crate::auth::rate_limit::RateLimited;
 use crate::feed::Overloaded;
 use crate::ingest::committer::SubmitError;
 use crate::ingest::decompress::BodyError;
 use crate::ingest::protocol::native::DecodeError;
+use crate::query::share::TooManyQueries;
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
 
@@ -118,6 +122,13 @@ impl ApiError {
     /// 415: the body is of another type.
     pub(crate) fn unsupported_media_type(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// 429: this client asks for too much.
+    pub(crate) fn too_many(detail: impl Into<String>, retry_after: Duration) -> Self {
+        // Rounded up: an earlier try would be refused again.
+        let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        ApiError { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 500: what was found can not be written down.
@@ -226,6 +237,28 @@ impl From<StoreError> for ApiError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database could not be read")
             }
         }
+    }
+}
+
+impl From<RateLimited> for ApiError {
+    fn from(error: RateLimited) -> Self {
+        Self::too_many(error.to_string(), error.retry_after)
+    }
+}
+
+impl From<IdentifyError> for ApiError {
+    fn from(error: IdentifyError) -> Self {
+        match error {
+            IdentifyError::Store(error) => error.into(),
+            IdentifyError::TooManyUnknown(error) => error.into(),
+        }
+    }
+}
+
+impl From<TooManyQueries> for ApiError {
+    fn from(error: TooManyQueries) -> Self {
+        // Different for each, so that they do not come back together.
+        Self::too_many(error.to_string(), Duration::from_millis(rand::rng().random_range(0..3_000)))
     }
 }
 

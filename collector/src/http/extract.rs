@@ -1,5 +1,6 @@
 //! Who sent a request, and its body within a bound.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -12,10 +13,12 @@ use futures_util::{Stream, StreamExt};
 use systole_shared::{Token, TokenKind};
 
 use crate::app::App;
+use crate::auth::rate_limit::ClientAddress;
 use crate::auth::{Identity, Scope};
 use crate::clock;
 use crate::http::error::ApiError;
 use crate::model::NodeKey;
+use crate::query::share::QueryPermit;
 
 /// The cookie of a browser's session.
 pub(crate) const SESSION_COOKIE: &str = "systole_session";
@@ -40,6 +43,11 @@ fn token(request: &HttpRequest) -> Option<Token> {
     request.cookie(SESSION_COOKIE).map(|cookie| Token::new(cookie.value()))
 }
 
+/// Where the connection comes from. Headers of proxies do not count: anybody can write them.
+pub(crate) fn client_address(request: &HttpRequest) -> ClientAddress {
+    request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip()).into()
+}
+
 type Extracted<T> = LocalBoxFuture<'static, Result<T, ApiError>>;
 
 /// Identifies the sender and lets `check` decide whether that is enough.
@@ -49,9 +57,10 @@ fn identify<T: 'static>(
 ) -> Extracted<T> {
     let app = request.app_data::<Data<App>>().expect("every route is configured with the app").clone();
     let token = token(request);
+    let address = client_address(request);
     Box::pin(async move {
         let token = token.ok_or_else(|| ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))?;
-        let identity = app.auth.identify(&*app.store, &token, clock::now_ms()).await?;
+        let identity = app.auth.identify(&*app.store, &token, address, clock::now_ms()).await?;
         check(identity.ok_or_else(ApiError::unknown_token)?)
     })
 }
@@ -71,6 +80,26 @@ impl FromRequest for ReadAccess {
             } else {
                 Err(ApiError::forbidden(format!("a token of kind {} can not read", identity.kind)))
             }
+        })
+    }
+}
+
+/// The same for what the database is asked: it waits for its turn among the token's queries, and has it for
+/// as long as this is held.
+#[derive(Debug)]
+pub(crate) struct QueryAccess(pub Identity, #[expect(dead_code, reason = "its drop ends the turn")] QueryPermit);
+
+impl FromRequest for QueryAccess {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let app = request.app_data::<Data<App>>().expect("every route is configured with the app").clone();
+        let reader = ReadAccess::from_request(request, payload);
+        Box::pin(async move {
+            let ReadAccess(identity) = reader.await?;
+            let permit = app.query_shares.enter(identity.root).await?;
+            Ok(QueryAccess(identity, permit))
         })
     }
 }

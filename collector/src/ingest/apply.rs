@@ -27,6 +27,7 @@ use systole_shared::{
 use super::changes::{Changes, signed};
 use super::samples::{add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
 use super::state::{Dimensions, NodeState, PipelineState};
+use crate::config::LogLimits;
 use crate::model::report::{NodeReport, Refusals, ReportedLine, ReportedPipeline};
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingSample, PipelineKey};
 use crate::store::{LogRow, NodeGapRow, NodeMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow};
@@ -53,6 +54,8 @@ pub(crate) struct Context {
     pub interval_ms: i64,
     /// Reports that ended before are refused.
     pub oldest: UnixMillis,
+    /// Log lines that are taken of a node.
+    pub log_limits: LogLimits,
 }
 
 impl Context {
@@ -117,7 +120,8 @@ pub(crate) fn apply(
     }
     note_agent(node, &report, context, changes);
     node.reports += 1;
-    for pipeline in report.pipelines {
+    for mut pipeline in report.pipelines {
+        drop_excess_lines(node, report.seq, &mut pipeline, context, changes, refusals);
         apply_pipeline(node, dimensions, pipeline, &at, changes);
     }
     if report.complete {
@@ -366,6 +370,32 @@ fn register(
         let state = PipelineState { series, status: PipelineStatus::Unknown, row, components, last_report: 0 };
         node.pipelines.insert(facts.id.clone(), state);
     }
+}
+
+/// Leaves out the lines that are above the budget of the node.
+fn drop_excess_lines(
+    node: &mut NodeState,
+    seq: u64,
+    pipeline: &mut ReportedPipeline,
+    context: &Context,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) {
+    let admitted = node.log_budget.admit(&pipeline.logs, context.log_limits, context.received_at);
+    let dropped = pipeline.logs.len() - admitted;
+    if dropped == 0 {
+        return;
+    }
+    pipeline.logs.truncate(admitted);
+    pipeline.logs_dropped = pipeline.logs_dropped.saturating_add(i64::try_from(dropped).unwrap_or(i64::MAX));
+    changes.log_lines_dropped += dropped as u64;
+    refusals.push(Refused {
+        seq,
+        pipeline_id: Some(pipeline.id.to_string()),
+        component_id: None,
+        code: RefusalCode::TooManyLogLines,
+        detail: format!("{dropped} lines above the budget of the node were left out"),
+    });
 }
 
 type NodeIdentity = (NodeKey, systole_shared::NodeId, EnvironmentKey);

@@ -30,6 +30,7 @@ fn node() -> NodeState {
         pipelines: Default::default(),
         agent: None,
         reports: 0,
+        log_budget: Default::default(),
     }
 }
 
@@ -40,6 +41,7 @@ fn context(boot_number: u128, received_at: UnixMillis) -> Context {
         received_at,
         interval_ms: 5_000,
         oldest: received_at - 7 * 86_400_000,
+        log_limits: LogLimits::NONE,
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Changes {
     event_rows: Vec<EventRow>,
     pub events: Vec<PendingEvent>,
     pub samples: Vec<PendingSample>,
+    /// Lines above the budgets of their nodes.
+    pub log_lines_dropped: u64,
     head_seq: u64,
 }
 

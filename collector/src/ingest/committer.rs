@@ -21,6 +21,7 @@ use super::changes::Changes;
 use super::flush_schedule::FlushTimer;
 use super::state::{IngestState, NodeState};
 use crate::clock;
+use crate::config::LogLimits;
 use crate::feed::Feed;
 use crate::ingest::fleet::Fleet;
 use crate::model::NodeKey;
@@ -69,6 +70,7 @@ pub(crate) struct CommitterParts {
     pub interval_ms: u64,
     pub minutes_retention: Duration,
     pub max_component_series: usize,
+    pub log_limits: LogLimits,
 }
 
 /// The way to the committer, cheap to clone.
@@ -371,6 +373,7 @@ impl CommitterTask {
             received_at: submission.received_at,
             interval_ms: i64::try_from(self.parts.interval_ms).unwrap_or(i64::MAX),
             oldest: oldest(submission.received_at, self.parts.minutes_retention),
+            log_limits: self.parts.log_limits,
         };
         let mut first_missing = None;
         for report in submission.reports {
@@ -420,6 +423,7 @@ impl CommitterTask {
         self.state.head_seq = changes.head_seq();
         telemetry.rows_written.inc_by(rows as u64);
         telemetry.log_lines.inc_by(lines as u64);
+        telemetry.log_lines_dropped.inc_by(changes.log_lines_dropped);
         telemetry.reports_applied.inc_by(counts.applied);
         telemetry.reports_duplicate.inc_by(counts.duplicate);
         telemetry.reports_refused.inc_by(counts.refused);

@@ -31,7 +31,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let (store, timeseries) =
             timeseries::over(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
-        let auth = Arc::new(Authenticator::load(&*store).await.unwrap());
+        let auth = Arc::new(Authenticator::load(&*store, crate::config::RequestLimits::NONE).await.unwrap());
         let telemetry = Arc::new(Telemetry::new());
         let recent_samples = Arc::new(RecentSamples::new(1 << 20));
         let snapshot = timeseries.load().await.unwrap();
@@ -56,6 +56,7 @@ impl Bench {
             interval_ms: 5_000,
             minutes_retention: Duration::from_secs(86_400),
             max_component_series: 1_000,
+            log_limits: LogLimits::NONE,
         };
         let (committer, task) = Committer::start(IngestState::load(snapshot, 1_000), parts, CancellationToken::new());
         Bench { dir, store, timeseries, fleet, feed, committer, task }

@@ -11,6 +11,7 @@ pub(crate) mod committer;
 pub(crate) mod decompress;
 pub(crate) mod fleet;
 mod flush_schedule;
+mod log_budget;
 pub(crate) mod protocol;
 mod samples;
 pub(crate) mod state;

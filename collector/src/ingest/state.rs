@@ -15,6 +15,7 @@ use foldhash::HashMap;
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
+use super::log_budget::LogBudget;
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
@@ -63,6 +64,8 @@ pub(crate) struct NodeState {
     pub agent: Option<ReportedAgent>,
     /// Reports that this collector has applied.
     pub reports: u64,
+    /// Log lines that may still come.
+    pub log_budget: LogBudget,
 }
 
 /// A pipeline on a node.
@@ -172,6 +175,7 @@ impl NodeState {
             pipelines,
             agent: None,
             reports: 0,
+            log_budget: LogBudget::default(),
         }
     }
 

@@ -8,9 +8,11 @@ mod keys;
 pub(crate) mod report;
 mod resolution;
 mod sample;
+mod token_bucket;
 
 pub(crate) use self::counters::add_known;
 pub(crate) use self::event::{Payload, PendingEvent, to_json};
 pub(crate) use self::keys::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 pub(crate) use self::resolution::{BucketRange, Resolution};
 pub(crate) use self::sample::PendingSample;
+pub(crate) use self::token_bucket::{Rate, TokenBucket};

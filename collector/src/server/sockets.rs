@@ -8,9 +8,9 @@
 use std::any::Any;
 use std::time::Duration;
 
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::rt::net::TcpStream;
 use socket2::SockRef;
+use tokio_rustls::server::TlsStream;
 
 /// A client that takes nothing for so long is cut off: bytes that it does not acknowledge, or a window
 /// that it does not open. Pings see to it that there always are some.

@@ -49,6 +49,8 @@ pub(crate) struct StoredToken {
     /// `None`: every environment.
     pub environment: Option<EnvironmentKey>,
     pub node: Option<NodeKey>,
+    /// Of a session: the token that opened it.
+    pub parent: Option<TokenId>,
     pub hash: TokenHash,
     pub hint: String,
     pub created_at: UnixMillis,

@@ -501,4 +501,5 @@ suite! {
     sums_of_hours_stay_at_the_largest_number,
     searches_find_the_same_whatever_is_indexed,
     expired_lines_leave_the_index,
+    evicted_lines_of_a_node_leave_those_of_others,
 }

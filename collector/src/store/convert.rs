@@ -151,6 +151,7 @@ impl TokenRow {
                 .ok_or_else(|| StoreError::Corrupt(format!("token kind {:?}", self.kind)))?,
             environment: self.environment.map(EnvironmentKey),
             node: self.node.map(NodeKey),
+            parent: self.parent.as_deref().map(parse_id).transpose()?,
             hash: TokenHash::from_hex(&self.sha256)
                 .ok_or_else(|| StoreError::Corrupt(format!("hash of token {}", self.uuid)))?,
             hint: self.hint,

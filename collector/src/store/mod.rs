@@ -12,6 +12,7 @@ mod convert;
 pub(crate) mod disk;
 mod host_aggregate;
 mod level;
+mod log_usage;
 pub(crate) mod postgres;
 pub(crate) mod private;
 pub(crate) mod queries;
@@ -29,6 +30,7 @@ use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 pub(crate) use access::*;
 pub(crate) use bucket::MinuteBucket;
 pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
+pub(crate) use log_usage::{EvictedLogs, LogUsage};
 pub(crate) use queries::*;
 pub(crate) use rows::*;
 
@@ -223,6 +225,11 @@ pub(crate) trait MaintenanceStore: Send + Sync {
     /// Removes up to `limit` of the oldest rows of each kind that is older than its retention.
     /// Returns how many went.
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError>;
+    /// What log lines take, by node, estimated from samples.
+    async fn log_usage(&self) -> Result<LogUsage, StoreError>;
+    /// Removes up to `limit` lines of a node, of the next lines from the number `from` on. Those of other nodes
+    /// stay and are found as before; the feed does not replay what is before the last removed line.
+    async fn evict_logs(&self, node: NodeKey, from: i64, limit: u32) -> Result<EvictedLogs, StoreError>;
     /// What the database's file takes, and what of that is free; `None` where there is no such file. Cheap.
     async fn file_size(&self) -> Result<Option<FileSize>, StoreError>;
     /// What each table takes. May read the whole database.
@@ -241,6 +248,9 @@ impl<S: AccessStore + QueryStore + MaintenanceStore> Store for S {}
 pub(crate) trait TimeSeriesStore: Store + IngestStore + MinuteStore {}
 
 impl<S: Store + IngestStore + MinuteStore> TimeSeriesStore for S {}
+
+/// Numbers of the sequence that an eviction of a node's lines looks at in one transaction: some 10 ms.
+const EVICTION_SLICE: i64 = 50_000;
 
 /// Bytes of a database in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ pub(crate) mod disk_guard;
 pub(crate) mod driver;
 pub(crate) mod liveness;
 pub(crate) mod log_index;
+pub(crate) mod log_size;
 pub(crate) mod retention;
 pub(crate) mod rollup;
 pub(crate) mod table_sizes;

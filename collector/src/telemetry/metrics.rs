@@ -65,6 +65,9 @@ pub(crate) struct Telemetry {
     pub events_reported: Counter,
     pub rows_written: Counter,
     pub log_lines: Counter,
+    pub log_lines_dropped: Counter,
+    /// Only with a bound for it.
+    pub log_bytes: Gauge,
     pub commits: Counter,
     pub commit_failures: Counter,
     pub commit_seconds: Histogram,
@@ -99,6 +102,10 @@ pub(crate) struct Telemetry {
     pub ring_component_samples: Gauge,
     pub ring_pipeline_samples: Gauge,
     pub samples_evicted: Family<ActionLabel, Counter>,
+    pub queries_running: Gauge,
+    pub queries_refused: Counter,
+    pub tls_handshakes: Gauge,
+    pub tls_handshakes_failed: Family<ReasonLabel, Counter>,
     pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
     pub task_last_success: Family<TaskLabel, Gauge<f64, AtomicU64>>,
@@ -153,6 +160,16 @@ impl Telemetry {
             ),
             rows_written: metric!("rows_written", "Rows written to the database", Counter::default()),
             log_lines: metric!("log_lines_stored", "Log lines written to the database", Counter::default()),
+            log_lines_dropped: metric!(
+                "log_lines_dropped",
+                "Log lines above the budget of their node, not stored",
+                Counter::default()
+            ),
+            log_bytes: metric!(
+                "log_bytes",
+                "Bytes of log lines, estimated, with retention_logs_bytes",
+                Gauge::default()
+            ),
             commits: metric!("commits", "Transactions committed", Counter::default()),
             commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
             commit_seconds,
@@ -224,6 +241,18 @@ impl Telemetry {
             samples_evicted: metric!(
                 "samples_evicted",
                 "Rings of samples shrunk or dropped for the budget",
+                Family::default()
+            ),
+            queries_running: metric!("queries_running", "Queries of readers that run", Gauge::default()),
+            queries_refused: metric!(
+                "queries_refused",
+                "Queries refused because too many of their token wait",
+                Counter::default()
+            ),
+            tls_handshakes: metric!("tls_handshakes", "TLS handshakes that are not finished", Gauge::default()),
+            tls_handshakes_failed: metric!(
+                "tls_handshakes_failed",
+                "TLS handshakes that came to nothing",
                 Family::default()
             ),
             nodes: metric!("nodes", "Nodes by state", Family::default()),

@@ -77,6 +77,8 @@ pub enum Command {
     /// Kills a collector repeatedly under a fleet with known content, and checks whether
     /// anything was lost or repeated.
     Soak(SoakArgs),
+    /// Attacks a collector, and measures what a good node loses meanwhile.
+    Attack(AttackArgs),
     /// Makes a table from the JSON of earlier runs.
     Report(ReportArgs),
 }
@@ -194,6 +196,54 @@ pub struct SoakArgs {
     /// Draw no progress bar.
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// Settings of an attack, on a collector that is started for it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AttackArgs {
+    /// What the attacker does.
+    #[arg(long, value_enum)]
+    pub kind: AttackKind,
+    /// Connections of the attacker at a time.
+    #[arg(long, default_value_t = 8)]
+    pub connections: usize,
+    /// How often the good node reports.
+    #[arg(long, default_value_t = 100, value_name = "MS")]
+    pub interval_ms: u64,
+    /// How long the attack is.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// How long the good node reports before the attack.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub warm_up: u64,
+    /// Write the outcome as JSON into this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Kinds of attacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AttackKind {
+    /// Bodies of some hundred bytes that open to millions of bad items.
+    RefusedItems,
+    /// Bodies of many gzip members without content.
+    EmptyMembers,
+    /// Names of pipelines that no report had before, 100,000 in a request.
+    NewPipelines,
+    /// Names of components that no report had before, 5,000 in a request.
+    ComponentHistories,
+    /// Bodies of 8 MiB that never end.
+    HeldBodies,
+    /// Enrolments of new nodes with one token.
+    EnrolFlood,
+    /// Requests with tokens that are none.
+    UnknownTokens,
+    /// As many log lines as fit into reports.
+    LogFlood,
+    /// Searches of one viewer through all lines, of which there are a million.
+    Searches,
+    /// Connections to a collector with TLS that never finish their handshake.
+    HalfHandshakes,
 }
 
 /// Settings of the table.

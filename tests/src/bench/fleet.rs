@@ -94,12 +94,20 @@ impl Node {
         });
         let mut wire = Wire::to(address);
         let head = lines("/api/v1/agent/enroll") + "Content-Length: ";
-        let reply =
-            wire.post(&head, &[body.to_string().as_bytes()]).await.with_context(|| format!("enrol at {address}"))?;
-        if reply.status != 200 {
-            bail!("enrol: {} {}", reply.status, String::from_utf8_lossy(reply.body));
+        let body = body.to_string();
+        let reply = loop {
+            let reply = wire.post(&head, &[body.as_bytes()]).await.with_context(|| format!("enrol at {address}"))?;
+            // A collector has a limit, and a fleet takes some minutes.
+            let Some(pause) = reply.retry_after.filter(|_| reply.status == 429) else {
+                break (reply.status, reply.body.to_vec());
+            };
+            sleep(pause).await;
+        };
+        let (status, body) = reply;
+        if status != 200 {
+            bail!("enrol: {status} {}", String::from_utf8_lossy(&body));
         }
-        let enrolled: EnrollResponse = serde_json::from_slice(reply.body).context("the answer to an enrolment")?;
+        let enrolled: EnrollResponse = serde_json::from_slice(&body).context("the answer to an enrolment")?;
         let mut head = lines("/api/v1/agent/reports");
         head += &format!("Authorization: Bearer {}\r\n", enrolled.node_token.reveal());
         if let Some(name) = Encoding::from(packing).name() {

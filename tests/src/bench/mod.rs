@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod args;
+pub mod attack;
 mod bare;
 pub mod bodies;
 pub mod feed;

@@ -40,6 +40,7 @@ pub async fn main() -> ExitCode {
         Some(Command::Query(query)) => super::query::run(query).await,
         Some(Command::Feed(feed)) => super::feed::run(feed).await,
         Some(Command::Soak(soak)) => super::soak::run(soak).await,
+        Some(Command::Attack(attack)) => super::attack::run(attack).await,
         Some(Command::Report(report)) => super::report::run(report),
         None => run(args).await,
     };
@@ -74,8 +75,8 @@ async fn with_running_collector(args: &Args) -> anyhow::Result<Outcome> {
 
 async fn with_own_collector(args: &Args) -> anyhow::Result<Outcome> {
     let mut collector = match args.postgres {
-        true => TestCollector::start_on_postgres(&Arc::new(TestPostgres::alone_with(&[DURABLE]))).await,
-        false => TestCollector::start().await,
+        true => TestCollector::start_without_limits(Some(&Arc::new(TestPostgres::alone_with(&[DURABLE])))).await,
+        false => TestCollector::start_without_limits(None).await,
     };
     let token = collector.create_token("enroll", None).await;
     let (pid, viewer) = (collector.pid(), collector.viewer().await);

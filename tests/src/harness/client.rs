@@ -1,5 +1,7 @@
 //! A client of the collector's HTTP interface.
 
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -13,6 +15,15 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub fn http() -> reqwest::Client {
     install_crypto();
     reqwest::Client::builder().connect_timeout(TIMEOUT).build().expect("a plain client can be built")
+}
+
+/// The same for a server whose certificate this authority has signed.
+fn https(authority: &Path) -> reqwest::Client {
+    install_crypto();
+    let pem = std::fs::read(authority).expect("the authority's certificate");
+    let trusted = reqwest::Certificate::from_pem_bundle(&pem).expect("certificates");
+    let builder = reqwest::Client::builder().connect_timeout(TIMEOUT).tls_certs_only(trusted);
+    builder.build().expect("a client can be built")
 }
 
 /// reqwest needs a cryptography provider, even without TLS.
@@ -30,17 +41,31 @@ pub struct ApiClient {
     http: reqwest::Client,
     base: String,
     token: Option<String>,
+    authority: Option<PathBuf>,
 }
 
 impl ApiClient {
     /// A client for `http://host:port`, without a token.
     pub fn new(base: &str) -> Self {
-        ApiClient { http: http(), base: base.to_owned(), token: None }
+        ApiClient { http: http(), base: base.to_owned(), token: None, authority: None }
+    }
+
+    /// A client for `https://host:port` that trusts this authority (PEM).
+    pub fn trusting(base: &str, authority: &Path) -> Self {
+        let authority = authority.to_owned();
+        ApiClient { http: https(&authority), authority: Some(authority), ..Self::new(base) }
+    }
+
+    /// The same from another address of this host.
+    pub fn from_address(&self, address: IpAddr) -> Self {
+        let builder = reqwest::Client::builder().connect_timeout(TIMEOUT).local_address(address);
+        ApiClient { http: builder.build().expect("a plain client can be built"), ..self.clone() }
     }
 
     /// The same with separate connections.
     pub fn reconnected(&self) -> Self {
-        ApiClient { http: http(), ..self.clone() }
+        let http = self.authority.as_deref().map_or_else(http, https);
+        ApiClient { http, ..self.clone() }
     }
 
     /// The same with a token.

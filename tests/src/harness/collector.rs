@@ -20,6 +20,7 @@ use super::database::{Database, DatabaseKind, Place};
 use super::feed::Feed;
 use super::postgres::TestPostgres;
 use super::process::Process;
+use super::tls::Authority;
 use super::wait::eventually;
 use crate::stub::totals::Counts;
 
@@ -43,6 +44,9 @@ pub struct TestCollector {
     /// Keeps that disk mounted while the collector does not run.
     keeper: Option<Process>,
     options: Vec<String>,
+    variables: Vec<(&'static str, String)>,
+    /// Of a collector with TLS: the authority of its certificate.
+    authority: Option<PathBuf>,
     viewer: Option<String>,
 }
 
@@ -115,6 +119,31 @@ impl TestCollector {
         collector
     }
 
+    /// Starts one with TLS and an empty SQLite database.
+    pub async fn start_with_tls() -> Self {
+        let mut collector = Self::prepare(None, None, &[]);
+        let authority = Authority::new(collector.directory.path(), "collector-authority");
+        let (certificate, key) = authority.sign("collector");
+        let files = [("SYSTOLE_TLS_CERT_FILE", certificate), ("SYSTOLE_TLS_KEY_FILE", key)];
+        collector.variables.extend(files.map(|(name, file)| (name, file.display().to_string())));
+        collector.authority = Some(authority.certificate);
+        collector.run().await;
+        collector
+    }
+
+    /// Starts one without limits for nodes, for a fleet that comes at once from one address.
+    pub async fn start_without_limits(server: Option<&Arc<TestPostgres>>) -> Self {
+        let mut collector = Self::prepare(server.cloned(), None, &[]);
+        let names = [
+            "SYSTOLE_MAX_ENROLMENTS_PER_MINUTE",
+            "SYSTOLE_MAX_LOG_LINES_PER_SECOND",
+            "SYSTOLE_MAX_LOG_BYTES_PER_SECOND",
+        ];
+        collector.variables.extend(names.map(|name| (name, "0".to_owned())));
+        collector.run().await;
+        collector
+    }
+
     /// Uses this database from the next start on.
     pub fn move_to_postgres(&mut self, server: &Arc<TestPostgres>) {
         self.server = Some(Arc::clone(server));
@@ -135,6 +164,8 @@ impl TestCollector {
             disk,
             keeper: None,
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            variables: Vec::new(),
+            authority: None,
             viewer: None,
         };
         std::fs::create_dir_all(collector.data_dir()).expect("a directory");
@@ -161,6 +192,7 @@ impl TestCollector {
             (None, None) => Command::new(binary("systole-collector")),
         };
         command.args(["serve", "--listen", &self.address.to_string(), "--data-dir"]).arg(self.data_dir());
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
         let log = self.directory.path().join("collector.log");
         let mut process = Process::start("collector", command.args(self.database_options()).args(&self.options), &log);
         self.address = eventually("the collector listens", START_TIMEOUT, async || {
@@ -235,9 +267,10 @@ impl TestCollector {
         self.directory.path()
     }
 
-    /// `http://127.0.0.1:port`.
+    /// `http://127.0.0.1:port`, or `https://…` with TLS.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Where it listens.
@@ -247,7 +280,10 @@ impl TestCollector {
 
     /// A client without a token.
     pub fn client(&self) -> ApiClient {
-        ApiClient::new(&self.url())
+        match &self.authority {
+            Some(authority) => ApiClient::trusting(&self.url(), authority),
+            None => ApiClient::new(&self.url()),
+        }
     }
 
     /// A client that sees all environments.

@@ -44,6 +44,7 @@ mod host;
 mod identity;
 mod install;
 mod isolation;
+mod limits_edge;
 mod lists;
 mod load;
 mod log_identity;

@@ -29,7 +29,6 @@ async fn refusal(args: &[&str]) -> String {
 }
 
 #[tokio::test]
-#[ignore = "needs an acceptor of our own in front of TLS"]
 async fn plain_http_on_the_https_port_is_answered_with_https() {
     let collector = https_collector().await;
     for request in ["GET /api/v1/nodes?x=1 HTTP/1.1\r\nHost: c:1\r\n\r\n", "POST / HTTP/1.1\r\n\r\n"] {

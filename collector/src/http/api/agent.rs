@@ -7,14 +7,15 @@ use actix_web::HttpRequest;
 use actix_web::http::header;
 use actix_web::web::{Data, Json, Payload};
 use systole_shared::enroll::PROTOCOL;
-use systole_shared::limits::{MAX_BODY_BYTES, MAX_LABELS, MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::limits::{MAX_BODY_BYTES, MAX_LABELS, MAX_LABELS_BYTES, MAX_SHORT_TEXT_BYTES, cut};
 use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, ReportRequest, TokenKind};
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth;
 use crate::clock;
 use crate::http::error::ApiError;
-use crate::http::extract::{Node, read_body, read_json};
+use crate::http::extract::{Node, client_address, read_body, read_json};
 use crate::http::openapi::problems::{Post, PostReports};
 use crate::ingest::decompress;
 use crate::ingest::protocol::native;
@@ -37,15 +38,21 @@ const OLD_TOKEN_GRACE_MS: i64 = 3_600_000;
     request_body = EnrollRequest,
     responses((status = 200, description = "It is a node", body = EnrollResponse), Post),
 )]
-pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json<EnrollResponse>, ApiError> {
+pub(crate) async fn enroll_node(
+    app: Data<App>,
+    http: HttpRequest,
+    payload: Payload,
+) -> Result<Json<EnrollResponse>, ApiError> {
     let request: EnrollRequest = read_json(payload).await?;
     refuse_when_full(&app)?;
     let now = clock::now_ms();
     let refused = ApiError::unknown_token;
-    let identity = app.auth.identify(&*app.store, &request.token, now).await?.ok_or_else(refused)?;
+    let address = client_address(&http);
+    let identity = app.auth.identify(&*app.store, &request.token, address, now).await?.ok_or_else(refused)?;
     let (TokenKind::Enroll, auth::Scope::One(environment)) = (identity.kind, identity.scope) else {
         return Err(ApiError::forbidden(format!("a token of kind {} can not enrol nodes", identity.kind)));
     };
+    app.auth.limits.enrolments.take(identity.token, address, Instant::now())?;
     let environment = app.auth.environment_by_key(environment).ok_or_else(refused)?;
     // Names stand in log lines and tables.
     let clean = |text: &str| cut(text.trim(), MAX_SHORT_TEXT_BYTES).replace(char::is_control, "\u{FFFD}");
@@ -54,7 +61,13 @@ pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json
         return Err(ApiError::bad_parameter("hostname", "is empty"));
     }
     let token = auth::new_token(TokenKind::Node);
-    let labels = request.labels.iter().take(MAX_LABELS);
+    // Each is kept for every node: as many as fit.
+    let mut labels_bytes = 0;
+    let labels = request.labels.iter().take(MAX_LABELS).map(|(key, value)| (clean(key), clean(value)));
+    let labels = labels.take_while(|(key, value)| {
+        labels_bytes += key.len() + value.len();
+        labels_bytes <= MAX_LABELS_BYTES
+    });
     let enrolled = app
         .store
         .enroll_node(NewEnrolment {
@@ -63,7 +76,7 @@ pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json
             machine_id: request.machine_id.as_deref().map(clean).filter(|id| !id.is_empty()),
             os: clean(&request.os),
             agent_version: clean(&request.agent_version),
-            labels: labels.map(|(key, value)| (clean(key), clean(value))).collect(),
+            labels: labels.collect(),
             hash: token.hash(),
             hint: token.hint(),
             now,
@@ -71,7 +84,7 @@ pub(crate) async fn enroll_node(app: Data<App>, payload: Payload) -> Result<Json
         })
         .await?;
     app.auth.learn(enrolled.old_tokens.into_iter().chain([enrolled.token]));
-    app.fleet.enrolled(enrolled.key, tokio::time::Instant::now());
+    app.fleet.enrolled(enrolled.key, Instant::now());
     tracing::info!(node = %enrolled.id, %name, environment = %environment.name, "node enrolled");
     Ok(Json(EnrollResponse {
         node_id: enrolled.id,
@@ -131,7 +144,7 @@ async fn try_submit(
     let raw = read_body(payload, MAX_BODY_BYTES).await?;
     app.telemetry.body_bytes.inc_by(raw.len() as u64);
     // After the body: who still sends can not read an answer.
-    refuse_when_full(app).inspect_err(|_| app.fleet.excuse(node, tokio::time::Instant::now()))?;
+    refuse_when_full(app).inspect_err(|_| app.fleet.excuse(node, Instant::now()))?;
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
     // The room is held until the reports are committed.
     let (_room, decoded) = decompress::open(&raw, encoding, |opened| {

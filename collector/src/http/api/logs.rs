@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::dto::{LogLine, Page};
 use crate::http::error::ApiError;
-use crate::http::extract::ReadAccess;
+use crate::http::extract::QueryAccess;
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::{
     Between, EventPagination, InEnvironment, InFormat, InOrder, LogFilter, OfPipeline, OnNode, read,
@@ -25,7 +25,7 @@ use crate::store::LogQuery;
 )]
 pub(crate) async fn list_logs(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (environment, node, pipeline, filter, between, order, pagination, format) =

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::http::dto::host::HostMinute;
 use crate::http::dto::{Environment, History, Node, Page};
 use crate::http::error::ApiError;
-use crate::http::extract::ReadAccess;
+use crate::http::extract::{QueryAccess, ReadAccess};
 use crate::http::openapi::problems::{Query, QueryOfOne};
 use crate::http::params::{HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination, find_node_named, read};
 use crate::http::render::ListRequest;
@@ -53,7 +53,7 @@ pub(crate) async fn list_environments(
 )]
 pub(crate) async fn list_nodes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (environment, filter, pagination, format) =
@@ -85,7 +85,7 @@ pub(crate) async fn list_nodes(
 )]
 pub(crate) async fn get_node(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Node>, ApiError> {
@@ -106,7 +106,7 @@ pub(crate) async fn get_node(
 )]
 pub(crate) async fn list_node_minutes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::dto::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
 use crate::http::error::ApiError;
-use crate::http::extract::ReadAccess;
+use crate::http::extract::QueryAccess;
 use crate::http::openapi::problems::{Query, QueryOfPipeline};
 use crate::http::params::{
     HistoryOf, InEnvironment, InFormat, OnNode, Pagination, find_pipeline, find_pipeline_view, read,
@@ -26,7 +26,7 @@ use crate::store::PipelineQuery;
 )]
 pub(crate) async fn list_pipelines(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (environment, pagination, format) = read::<(InEnvironment, Pagination, InFormat)>(&request)?;
@@ -56,7 +56,7 @@ pub(crate) async fn list_pipelines(
 )]
 pub(crate) async fn get_pipeline(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Pipeline>, ApiError> {
@@ -79,7 +79,7 @@ pub(crate) async fn get_pipeline(
 )]
 pub(crate) async fn list_pipeline_minutes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -106,7 +106,7 @@ pub(crate) async fn list_pipeline_minutes(
 )]
 pub(crate) async fn list_component_minutes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {

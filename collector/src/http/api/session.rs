@@ -8,19 +8,26 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use systole_shared::{Token, TokenKind};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::{self, Scope};
 use crate::clock;
 use crate::http::error::ApiError;
-use crate::http::extract::{ReadAccess, SESSION_COOKIE, read_json};
+use crate::http::extract::{ReadAccess, SESSION_COOKIE, client_address, read_json};
 use crate::http::openapi::problems::{Owned, Post};
 use crate::http::same_site::FromThisSite;
 use crate::store::NewToken;
 
 /// How long a session lasts.
 const SESSION: Duration = Duration::from_secs(12 * 3_600);
+
+/// Open sessions of one token: each is a row and a place in memory for 12 hours.
+const MAX_SESSIONS_PER_TOKEN: usize = 2_000;
+
+/// When a token with too many sessions tries again: they end one by one.
+const SESSIONS_RETRY: Duration = Duration::from_secs(60);
 
 /// Opens a session.
 #[derive(Deserialize, ToSchema)]
@@ -48,9 +55,14 @@ pub(crate) async fn create_session(
 ) -> Result<HttpResponse, ApiError> {
     let CreateSession { token } = read_json(payload).await?;
     let now = clock::now_ms();
-    let identity = app.auth.identify(&*app.store, &token, now).await?.ok_or_else(ApiError::unknown_token)?;
+    let address = client_address(&request);
+    let identity = app.auth.identify(&*app.store, &token, address, now).await?.ok_or_else(ApiError::unknown_token)?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
         return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));
+    }
+    app.auth.limits.sessions.take(identity.token, address, Instant::now())?;
+    if app.auth.count_sessions(identity.token, now) >= MAX_SESSIONS_PER_TOKEN {
+        return Err(ApiError::too_many("this token has too many open sessions", SESSIONS_RETRY));
     }
     let ends = now + i64::try_from(SESSION.as_millis()).unwrap_or(i64::MAX);
     let secret = auth::new_token(TokenKind::Session);
@@ -71,7 +83,7 @@ pub(crate) async fn create_session(
         .await?;
     app.auth.learn([stored]);
     let max_age = time::Duration::seconds(i64::try_from(SESSION.as_secs()).unwrap_or(i64::MAX));
-    let cookie = cookie(&request, secret.reveal()).max_age(max_age).finish();
+    let cookie = cookie(&app, &request, secret.reveal()).max_age(max_age).finish();
     Ok(HttpResponse::NoContent().cookie(cookie).finish())
 }
 
@@ -93,13 +105,13 @@ pub(crate) async fn end_session(
         app.store.revoke_token(reader.0.token, clock::now_ms()).await?;
         app.auth.refresh(&*app.store).await?;
     }
-    let mut cookie = cookie(&request, "").finish();
+    let mut cookie = cookie(&app, &request, "").finish();
     cookie.make_removal();
     Ok(HttpResponse::NoContent().cookie(cookie).finish())
 }
 
-fn cookie<'a>(request: &HttpRequest, value: &'a str) -> actix_web::cookie::CookieBuilder<'a> {
+fn cookie<'a>(app: &App, request: &HttpRequest, value: &'a str) -> actix_web::cookie::CookieBuilder<'a> {
     // Behind a proxy that ends TLS the scheme is what the proxy says.
-    let is_secure = request.connection_info().scheme() == "https";
+    let is_secure = app.config.tls.is_some() || request.connection_info().scheme() == "https";
     Cookie::build(SESSION_COOKIE, value).path("/").http_only(true).same_site(SameSite::Strict).secure(is_secure)
 }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::dto::Page;
 use crate::http::error::ApiError;
-use crate::http::extract::ReadAccess;
+use crate::http::extract::QueryAccess;
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, InOrder, OfPipeline, OnNode, read};
 use crate::http::render::{ListRequest, Row};
@@ -58,7 +58,7 @@ impl Row for NumberedChange {
 )]
 pub(crate) async fn list_status_changes(
     app: Data<App>,
-    reader: ReadAccess,
+    reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (environment, node, pipeline, between, order, pagination, format) =

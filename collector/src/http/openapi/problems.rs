@@ -7,7 +7,7 @@ use utoipa::IntoResponses;
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Type};
 
 /// Status, name, and what it means.
-const PROBLEMS: [(u16, &str, &str); 9] = [
+const PROBLEMS: [(u16, &str, &str); 10] = [
     (400, "BadRequest", "A parameter or a body that cannot be read; `detail` names it."),
     (401, "Unauthorized", "No token, or one that is unknown, revoked or expired."),
     (403, "Forbidden", "A token without the right: of a wrong kind, or for another environment."),
@@ -20,6 +20,7 @@ const PROBLEMS: [(u16, &str, &str); 9] = [
         "UnknownEncoding",
         "A Content-Encoding other than zstd and gzip, or a session that is not opened with application/json.",
     ),
+    (429, "TooManyRequests", "This token or this address asks for too much at a time; try again later."),
     (
         503,
         "Unavailable",
@@ -40,7 +41,7 @@ pub(crate) struct Query;
 
 impl IntoResponses for Query {
     fn responses() -> Responses {
-        refer([400, 401, 403, 503])
+        refer([400, 401, 403, 429, 503])
     }
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct QueryOfOne;
 
 impl IntoResponses for QueryOfOne {
     fn responses() -> Responses {
-        refer([400, 401, 403, 404, 503])
+        refer([400, 401, 403, 404, 429, 503])
     }
 }
 
@@ -58,7 +59,7 @@ pub(crate) struct QueryOfPipeline;
 
 impl IntoResponses for QueryOfPipeline {
     fn responses() -> Responses {
-        refer([400, 401, 403, 404, 409, 503])
+        refer([400, 401, 403, 404, 409, 429, 503])
     }
 }
 
@@ -67,7 +68,7 @@ pub(crate) struct Post;
 
 impl IntoResponses for Post {
     fn responses() -> Responses {
-        refer([400, 401, 403, 408, 413, 415, 503])
+        refer([400, 401, 403, 408, 413, 415, 429, 503])
     }
 }
 
@@ -76,7 +77,7 @@ pub(crate) struct PostReports;
 
 impl IntoResponses for PostReports {
     fn responses() -> Responses {
-        refer([400, 401, 403, 408, 413, 415, 503])
+        refer([400, 401, 403, 408, 413, 415, 429, 503])
     }
 }
 
@@ -85,7 +86,7 @@ pub(crate) struct Owned;
 
 impl IntoResponses for Owned {
     fn responses() -> Responses {
-        refer([401, 403, 503])
+        refer([401, 403, 429, 503])
     }
 }
 
@@ -106,7 +107,7 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, Response)> {
         let header = |kind| HeaderBuilder::new().schema(Some(Object::with_type(kind)));
         let response = match status {
             401 => response.header("WWW-Authenticate", header(Type::String).build()),
-            503 => response.header("Retry-After", header(Type::Integer).description(Some("Seconds")).build()),
+            429 | 503 => response.header("Retry-After", header(Type::Integer).description(Some("Seconds")).build()),
             _ => response,
         };
         (name, response.build())

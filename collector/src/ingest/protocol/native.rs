@@ -14,8 +14,8 @@ use std::hash::Hash;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use systole_shared::limits::{
-    MAX_COMPONENTS_PER_REPORT, MAX_LABELS, MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_REPORT, MAX_PIPELINES_PER_REPORT,
-    MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut,
+    MAX_COMPONENTS_PER_REPORT, MAX_LABELS, MAX_LABELS_BYTES, MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_REPORT,
+    MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut,
 };
 use systole_shared::{
     AgentHealth, AgentInfo, BootId, ComponentId, ComponentReport, Counter, CounterFault, HostMetrics, PipelineId,
@@ -229,6 +229,11 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
 
 fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
     let label = |(key, value): (Text<'_>, Text<'_>)| (short(key.as_str()), short(value.as_str()));
+    let mut labels_bytes = 0;
+    let fits = |(key, value): &(String, String)| {
+        labels_bytes += key.len() + value.len();
+        labels_bytes <= MAX_LABELS_BYTES
+    };
     // Names stand in log lines and tables, as those of enrolment do.
     let name = short_option(agent.name).map(|name| name.trim().replace(char::is_control, "\u{FFFD}"));
     ReportedAgent {
@@ -237,7 +242,7 @@ fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
         vector_version: short_option(agent.vector_version),
         deployment_mode: short_option(agent.deployment_mode),
         running_as: short_option(agent.running_as),
-        labels: agent.labels.into_iter().take(MAX_LABELS).map(label).collect::<BTreeMap<_, _>>(),
+        labels: agent.labels.into_iter().take(MAX_LABELS).map(label).take_while(fits).collect::<BTreeMap<_, _>>(),
     }
 }
 

@@ -127,3 +127,28 @@ pub(super) async fn expired_lines_leave_the_index(store: Arc<dyn TimeSeriesStore
     assert_eq!(store.expire(cutoffs(LINES + 1), 1_000).await.unwrap(), 201 + 1);
     assert_eq!(store.index_logs(10).await.unwrap(), 0, "there is nothing to index");
 }
+
+pub(super) async fn evicted_lines_of_a_node_leave_those_of_others(store: Arc<dyn TimeSeriesStore>) {
+    let (environment, quiet) = with_pipeline(&*store).await;
+    let flood = store.enroll_node(enrolment(environment, None, "flood")).await.unwrap();
+    let key = |seq: i64| if seq % 100 == 50 { quiet.key } else { flood.key };
+    let lines = (1..=LINES).map(|seq| log(seq, seq, key(seq).0, NOW + seq)).collect();
+    store.commit(CommitBatch { logs: lines, head_seq: LINES as u64, ..CommitBatch::default() }).await.unwrap();
+    assert_eq!(store.index_logs(10).await.unwrap(), 2);
+    let usage = store.log_usage().await.unwrap();
+    assert_eq!((usage.lines, usage.by_node.len()), (LINES as u64, 2));
+    assert!(usage.above_share().is_some_and(|(node, _)| node == flood.key), "{usage:?}");
+    let evicted = store.evict_logs(flood.key, 0, 600).await.unwrap();
+    assert_eq!(evicted.removed, 600);
+    let evicted = store.evict_logs(flood.key, evicted.next.unwrap(), 600).await.unwrap();
+    assert_eq!(evicted.removed, 93);
+    assert_eq!(store.evict_logs(flood.key, evicted.next.unwrap(), 600).await.unwrap().next, None);
+    // Expiry must not take blocks of lines that are left.
+    store.expire(Cutoffs::default(), 1_000).await.unwrap();
+    let query = LogQuery { text: Some("LINE".into()), limit: 100, ..LogQuery::default() };
+    let left: Vec<_> = store.list_logs(query).await.unwrap().into_iter().map(|line| line.seq).collect();
+    assert_eq!(left, [50, 150, 250, 350, 450, 550, 650]);
+    let oldest = store.feed_position().await.unwrap().oldest.log;
+    assert_eq!(oldest, LINES as u64 + 1, "the feed says that lines are missing");
+    assert_eq!(store.log_usage().await.unwrap().lines, 7);
+}

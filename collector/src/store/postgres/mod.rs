@@ -9,6 +9,7 @@ mod backend;
 mod commit;
 mod connect;
 mod expire;
+mod log_usage;
 mod open;
 mod rows;
 mod search;
@@ -36,6 +37,7 @@ mod replay;
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +47,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::connect::{ConnectionPool, Connector};
+use self::logs::LogSearch;
 pub(crate) use self::transfer::PostgresSide;
 use self::writer::Writer;
 use super::sql::history::Subject;
@@ -247,8 +250,18 @@ impl QueryStore for PostgresStore {
     }
 
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
-        let deadline = Instant::now() + QUERY_TIMEOUT;
-        logs::list_logs(&mut *self.queries.get().await?, &query, || Instant::now() <= deadline).await
+        // In turns with other queries, each with a connection from the pool. When this future is dropped, at the
+        // time-out or with the client, the search ends with its query.
+        let search = async {
+            let mut search = LogSearch::begin(&mut *self.queries.get().await?, query).await?;
+            loop {
+                match search.take_turn(&mut *self.queries.get().await?).await? {
+                    ControlFlow::Continue(next) => search = next,
+                    ControlFlow::Break(found) => return Ok(found),
+                }
+            }
+        };
+        tokio::time::timeout(QUERY_TIMEOUT, search).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
     async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
@@ -282,6 +295,14 @@ impl MaintenanceStore for PostgresStore {
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
         expire::expire(&mut *self.short.get().await?, cutoffs, limit).await
+    }
+
+    async fn log_usage(&self) -> Result<LogUsage, StoreError> {
+        log_usage::measure(&mut *self.short.get().await?).await
+    }
+
+    async fn evict_logs(&self, node: NodeKey, from: i64, limit: u32) -> Result<EvictedLogs, StoreError> {
+        log_usage::evict(&mut *self.short.get().await?, node, from, limit).await
     }
 
     async fn file_size(&self) -> Result<Option<FileSize>, StoreError> {

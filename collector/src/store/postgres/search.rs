@@ -83,9 +83,14 @@ pub(super) async fn write_blocks(connection: &mut AsyncPgConnection, made: &Inde
     written.await
 }
 
-/// Removes up to `limit` blocks of which every line is expired.
+/// Removes up to `limit` blocks of which every line is expired. Lines of other nodes can be older than one
+/// that was evicted.
 pub(super) async fn expire_blocks(connection: &mut AsyncPgConnection, limit: u32) -> Result<usize, StoreError> {
-    let oldest: i64 = meta::table.select(meta::oldest_log).first(connection).await?;
+    let oldest: Option<i64> = logs::table.select(diesel::dsl::min(logs::seq)).first(connection).await?;
+    let oldest = match oldest {
+        Some(oldest) => oldest,
+        None => meta::table.select(meta::oldest_log).first(connection).await?,
+    };
     let expired = "DELETE FROM log_search_blocks WHERE block IN \
         (SELECT block FROM log_search_blocks WHERE block < $1 ORDER BY block LIMIT $2)";
     let removed = sql_query(expired).bind::<BigInt, _>(oldest / BLOCK).bind::<BigInt, _>(i64::from(limit));

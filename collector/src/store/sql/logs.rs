@@ -1,10 +1,14 @@
 //! Searching log lines, and reading those that the index does not have yet; see [`crate::store::search`]. Each
 //! database has an index of its own kind, in its `search`.
 
+use std::ops::ControlFlow;
+use std::time::Duration;
+
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use tokio::time::Instant;
 
 use super::backend::{Backend, Connection, DIALECT, LINE_LIKE, RunQueryDsl, storable};
 use super::search::candidates;
@@ -13,32 +17,58 @@ use crate::store::schema::*;
 use crate::store::search::{BLOCK, Block, Extent, Indexed, Search, SearchStep, numbers_of, wanted};
 use crate::store::*;
 
-/// The lines that are asked for, as long as they are wanted.
-pub(super) async fn list_logs(
-    connection: &mut Connection,
-    query: &LogQuery,
-    is_wanted: impl Fn() -> bool,
-) -> Result<Vec<LogView>, StoreError> {
-    let tokens = wanted(query);
-    let is_narrowed = !tokens.is_empty() || query.from.is_some() || query.to.is_some();
-    let mut search = Search::new(extent(connection, query).await?, query.order, is_narrowed);
-    let mut found = Vec::new();
-    while let Some(step) = search.step() {
-        if !is_wanted() {
-            return Err(StoreError::TimedOut);
+/// How long a search has a connection before the others have their turn: a query of one token waits that long
+/// for those of all others, whatever they search. A slice that is begun is read to its end.
+const TURN: Duration = Duration::from_millis(20);
+
+/// A search on its way through the lines.
+#[derive(Debug)]
+pub(super) struct LogSearch {
+    query: LogQuery,
+    tokens: Vec<i32>,
+    search: Search,
+    found: Vec<LogView>,
+}
+
+impl LogSearch {
+    /// Nothing is read yet.
+    pub(super) async fn begin(connection: &mut Connection, query: LogQuery) -> Result<Self, StoreError> {
+        let tokens = wanted(&query);
+        let is_narrowed = !tokens.is_empty() || query.from.is_some() || query.to.is_some();
+        let search = Search::new(extent(connection, &query).await?, query.order, is_narrowed);
+        Ok(LogSearch { query, tokens, search, found: Vec::new() })
+    }
+
+    /// Searches for one turn. Returns the lines that were found at the end.
+    pub(super) async fn take_turn(
+        mut self,
+        connection: &mut Connection,
+    ) -> Result<ControlFlow<Vec<LogView>, Self>, StoreError> {
+        let begin = Instant::now();
+        while begin.elapsed() < TURN {
+            if self.step(connection).await?.is_break() {
+                return Ok(ControlFlow::Break(self.found));
+            }
         }
-        match step {
-            SearchStep::Blocks { from } => search.found(&candidates(connection, query, &tokens, from).await?),
-            SearchStep::Lines { first, last } => {
-                let limit = query.limit.saturating_sub(found.len() as i64);
-                found.extend(lines(connection, query, (first, last), limit).await?);
-                if found.len() as i64 >= query.limit {
-                    break;
+        Ok(ControlFlow::Continue(self))
+    }
+
+    async fn step(&mut self, connection: &mut Connection) -> Result<ControlFlow<()>, StoreError> {
+        match self.search.step() {
+            None => return Ok(ControlFlow::Break(())),
+            Some(SearchStep::Blocks { from }) => {
+                self.search.found(&candidates(connection, &self.query, &self.tokens, from).await?);
+            }
+            Some(SearchStep::Lines { first, last }) => {
+                let limit = self.query.limit.saturating_sub(self.found.len() as i64);
+                self.found.extend(lines(connection, &self.query, (first, last), limit).await?);
+                if self.found.len() as i64 >= self.query.limit {
+                    return Ok(ControlFlow::Break(()));
                 }
             }
         }
+        Ok(ControlFlow::Continue(()))
     }
-    Ok(found)
 }
 
 async fn extent(connection: &mut Connection, query: &LogQuery) -> Result<Extent, StoreError> {

@@ -9,6 +9,7 @@ mod backup;
 mod commit;
 mod executor;
 mod expire;
+mod log_usage;
 mod open;
 #[cfg(test)]
 mod read_tests;
@@ -33,8 +34,8 @@ mod replay;
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +45,7 @@ use systole_shared::{TokenId, TokenKind, UnixMillis};
 use self::backend::ready;
 pub(crate) use self::backup::SqliteBackup;
 use self::executor::Executor;
+use self::logs::LogSearch;
 #[cfg(test)]
 pub(super) use self::open::MIGRATIONS;
 pub(crate) use self::restore::{RestoreTarget, check_and_migrate, look_at, renew_epoch};
@@ -51,9 +53,9 @@ pub(crate) use self::transfer::SqliteSide;
 use super::sql::history::Subject;
 use super::*;
 
-/// Threads for queries. Two, like the cores of the smallest machine this runs on: queries must not
-/// keep the writer from its core.
-const READERS: usize = 2;
+/// Threads for queries. One more than the queries that one token may run (`max_queries_per_token`), so that
+/// there is one for another token; few, because queries must not keep the writer from its core.
+const READERS: usize = 3;
 
 /// Whoever waits longer for a query is told so. SQLite can not be interrupted through diesel: a query
 /// that runs keeps its reader until it ends (a search of logs, which may be long, until the end of a
@@ -231,13 +233,19 @@ impl QueryStore for SqliteStore {
     }
 
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError> {
-        // Gone with this future: at the time-out, or with the client.
-        let waiting = Arc::new(());
-        let watched = Arc::downgrade(&waiting);
-        let is_wanted = move || watched.strong_count() > 0;
-        let found = self.read(move |connection| ready(logs::list_logs(connection, &query, is_wanted))).await;
-        drop(waiting);
-        found
+        // In turns with other queries. When this future is dropped, at the time-out or with the client, the
+        // search ends with its turn.
+        let search = async {
+            let begin = move |connection: &mut SqliteConnection| ready(LogSearch::begin(connection, query));
+            let mut search = self.readers.run(begin).await?;
+            loop {
+                match self.readers.run(move |connection| ready(search.take_turn(connection))).await? {
+                    ControlFlow::Continue(next) => search = next,
+                    ControlFlow::Break(found) => return Ok(found),
+                }
+            }
+        };
+        tokio::time::timeout(QUERY_TIMEOUT, search).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
     async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
@@ -275,6 +283,14 @@ impl MaintenanceStore for SqliteStore {
         self.write(move |connection| expire::expire(connection, cutoffs, limit)).await
     }
 
+    async fn log_usage(&self) -> Result<LogUsage, StoreError> {
+        self.read(log_usage::measure).await
+    }
+
+    async fn evict_logs(&self, node: NodeKey, from: i64, limit: u32) -> Result<EvictedLogs, StoreError> {
+        self.write(move |connection| log_usage::evict(connection, node, from, limit)).await
+    }
+
     async fn file_size(&self) -> Result<Option<FileSize>, StoreError> {
         let path = self.path.clone();
         self.lookups.run(move |connection| size::file_size(connection, &path)).await.map(Some)
@@ -293,6 +309,8 @@ impl MaintenanceStore for SqliteStore {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use diesel::RunQueryDsl;
     use diesel::sql_query;
 
@@ -319,10 +337,10 @@ mod tests {
             store.feed_position().await.unwrap();
             drop(release);
         };
-        let all = async { tokio::join!(slow(), slow(), committer) };
+        let all = async { tokio::join!(futures_util::future::join_all((0..READERS).map(|_| slow())), committer) };
         let within = Duration::from_secs(10);
-        let (one, two, ()) = tokio::time::timeout(within, all).await.expect("nobody waits for slow queries");
-        one.and(two).unwrap();
+        let (slow, ()) = tokio::time::timeout(within, all).await.expect("nobody waits for slow queries");
+        slow.into_iter().for_each(|answer| answer.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
@@ -343,8 +361,9 @@ mod tests {
             begun.send(()).unwrap();
             Ok(())
         });
-        let answers: (Result<(), _>, Result<(), _>, Result<(), _>) = tokio::join!(slow(), slow(), behind);
-        assert!(matches!(answers, (Err(StoreError::TimedOut), Err(StoreError::TimedOut), Err(StoreError::TimedOut))));
+        let running = futures_util::future::join_all((0..READERS).map(|_| slow()));
+        let (running, behind): (Vec<Result<(), _>>, Result<(), _>) = tokio::join!(running, behind);
+        assert!(running.into_iter().chain([behind]).all(|answer| matches!(answer, Err(StoreError::TimedOut))));
         tokio::time::resume();
         drop(release);
         store.read(|_| Ok(())).await.unwrap();

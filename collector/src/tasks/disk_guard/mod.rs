@@ -4,6 +4,9 @@
 //! either, because that is written first, too. So room is kept: first the oldest log lines go before
 //! their time, then reports are refused, which the agents keep. Everything comes back by itself.
 //!
+//! One node's flood does not take the lines of the others: as long as a node has more than its share of all
+//! lines, its oldest lines go, however young they are.
+//!
 //! A low disk is one with little room: free on the disk, or reusable in the file. Logs are removed down to
 //! the last hour, in the batches of expiry; minutes, hours and events never. Refusal is a flag that
 //! the routes read after the body. Nodes that were refused are excused like those of a failing
@@ -22,8 +25,9 @@ use systole_shared::UnixMillis;
 use self::level::{Bounds, Level, Room};
 use crate::clock;
 use crate::config::{LowDisk, Retention};
+use crate::model::NodeKey;
 use crate::store::disk::DiskSpace;
-use crate::store::{Cutoffs, Store};
+use crate::store::{Cutoffs, LogUsage, Store, StoreError};
 use crate::tasks::driver::{Activation, Pacing, Task, TaskError};
 use crate::tasks::retention;
 use crate::telemetry::{PartLabel, Telemetry};
@@ -43,6 +47,12 @@ const CUT_ROWS: u32 = 1_000;
 /// Lines that are younger stay, however low the disk is: who looks for the reason wants to read them.
 /// No shorter retention can be configured either.
 const LEAST_KEPT_MS: i64 = 3_600_000;
+
+/// How long a measurement of what lines take is good for.
+const USAGE_AGE_MS: i64 = 30_000;
+
+/// Slices of the lines that are searched for those of one node at once.
+const SLICES: usize = 8;
 
 /// Tells what the disk has; tests tell something else.
 pub(crate) type MeasureDisk = Box<dyn Fn() -> std::io::Result<DiskSpace> + Send + Sync>;
@@ -69,6 +79,15 @@ pub(crate) struct DiskGuard {
     telemetry: Arc<Telemetry>,
     state: Arc<DiskState>,
     level: Level,
+    usage: Option<MeasuredUsage>,
+}
+
+/// What lines take, while some are removed.
+struct MeasuredUsage {
+    at: UnixMillis,
+    usage: LogUsage,
+    /// The worst node, and where the search for its lines goes on.
+    evicted: Option<(NodeKey, i64)>,
 }
 
 impl DiskGuard {
@@ -81,7 +100,7 @@ impl DiskGuard {
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let state = Arc::default();
-        DiskGuard { store, measure, settings, retention, telemetry, state, level: Level::Enough }
+        DiskGuard { store, measure, settings, retention, telemetry, state, level: Level::Enough, usage: None }
     }
 
     /// For those who take reports.
@@ -98,12 +117,47 @@ impl DiskGuard {
         if self.settings.warn_bytes == Some(0) {
             return Ok(Activation::IdleFor(LOW_PAUSE));
         }
+        if let Some(removed) = self.evict_worst(now).await? {
+            self.telemetry.rows_evicted.inc_by(removed);
+            return Ok(Activation::MoreToDo);
+        }
         // Minutes expire by way of the time series only, which keep sums of them.
         let cutoffs =
             Cutoffs { logs_before: now - LEAST_KEPT_MS, minutes_before: 0, ..retention::cutoffs(self.retention, now) };
         let removed = self.store.expire(cutoffs, CUT_ROWS).await?;
         self.telemetry.rows_evicted.inc_by(removed);
         Ok(if removed == 0 { Activation::IdleFor(LOW_PAUSE) } else { Activation::MoreToDo })
+    }
+
+    /// Removes some lines of the node that has more than its share. Returns how many; `None` when there is no
+    /// such node.
+    async fn evict_worst(&mut self, now: UnixMillis) -> Result<Option<u64>, StoreError> {
+        let fresh = self.usage.take().filter(|measured| (0..USAGE_AGE_MS).contains(&(now - measured.at)));
+        let mut measured = match fresh {
+            Some(measured) => measured,
+            None => MeasuredUsage { at: now, usage: self.store.log_usage().await?, evicted: None },
+        };
+        let Some((node, excess)) = measured.usage.above_share() else {
+            self.usage = Some(measured);
+            return Ok(None);
+        };
+        let mut next = measured.evicted.filter(|(key, _)| *key == node).map_or(0, |(_, next)| next);
+        let limit = u32::try_from(excess).unwrap_or(CUT_ROWS).min(CUT_ROWS);
+        for _ in 0..SLICES {
+            let evicted = self.store.evict_logs(node, next, limit).await?;
+            measured.usage.removed(node, evicted.removed);
+            // At the end: measured again.
+            let Some(go_on) = evicted.next else { return Ok((evicted.removed > 0).then_some(evicted.removed)) };
+            next = go_on;
+            if evicted.removed > 0 {
+                measured.evicted = Some((node, next));
+                self.usage = Some(measured);
+                return Ok(Some(evicted.removed));
+            }
+        }
+        measured.evicted = Some((node, next));
+        self.usage = Some(measured);
+        Ok(Some(0))
     }
 
     /// Brings the level up to date. False where there is nothing on this disk to guard.

@@ -46,22 +46,28 @@ impl Rig {
 
     /// Writes a line of some KB for each of these ages in hours, oldest first.
     async fn write_lines(&self, ages_h: impl Iterator<Item = i64> + Send) {
+        self.write_lines_of("n1", 0, ages_h).await;
+    }
+
+    /// The same of a node, with numbers behind `after`.
+    async fn write_lines_of(&self, name: &str, after: i64, ages_h: impl Iterator<Item = i64> + Send) {
         let environment = self.store.load_access(None).await.unwrap().unwrap().environments[0].key;
         let enrolment = NewEnrolment {
             environment,
-            name: "n1".into(),
+            name: name.into(),
             machine_id: None,
             os: String::new(),
             agent_version: String::new(),
             labels: Default::default(),
-            hash: systole_shared::Token::new("n1").hash(),
+            hash: systole_shared::Token::new(name).hash(),
             hint: String::new(),
             now: NOW,
             old_tokens_until: NOW,
         };
         let node = self.store.enroll_node(enrolment).await.unwrap().key.0;
-        let pipelines =
-            vec![crate::store::PipelineRow { id: 1, environment: environment.0, slug: "p".into(), name: "p".into() }];
+        let pipeline =
+            || crate::store::PipelineRow { id: 1, environment: environment.0, slug: "p".into(), name: "p".into() };
+        let pipelines = (after == 0).then(pipeline).into_iter().collect();
         let line = |(seq, age_h): (i64, i64)| LogRow {
             seq,
             entry_seq: seq,
@@ -72,8 +78,8 @@ impl Rig {
             level: None,
             line: "x".repeat(5_000),
         };
-        let logs: Vec<_> = (1..).zip(ages_h).map(line).collect();
-        let head_seq = logs.len() as u64;
+        let logs: Vec<_> = (after + 1..).zip(ages_h).map(line).collect();
+        let head_seq = (after as u64) + logs.len() as u64;
         self.store.commit(CommitBatch { pipelines, logs, head_seq, ..CommitBatch::default() }).await.unwrap();
     }
 
@@ -134,6 +140,20 @@ async fn the_last_hour_stays_and_with_a_bound_of_0_everything_does() {
         }
         assert_eq!(rig.lines().await, expected);
     }
+}
+
+#[tokio::test]
+async fn flood_of_one_node_gives_way_before_older_lines_of_another() {
+    let mut rig = Rig::auto();
+    rig.write_lines_of("quiet", 0, [9, 2, 1, 0].into_iter()).await;
+    rig.write_lines_of("flood", 4, std::iter::repeat_n(0, 2_500)).await;
+    for expected in [1_504, 504, 16] {
+        rig.with_free(200 << 20).await;
+        assert_eq!(rig.lines().await.len(), expected);
+    }
+    assert_eq!(rig.lines().await[..4], [9, 2, 1, 0], "the quiet node has all its lines");
+    rig.with_free(200 << 20).await;
+    assert_eq!(rig.lines().await[0], 1, "then the oldest of all");
 }
 
 #[tokio::test]
