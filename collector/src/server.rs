@@ -10,6 +10,7 @@
 mod cors;
 mod handshakes;
 mod https;
+mod plain_http;
 mod reload;
 mod sockets;
 pub(crate) mod tls;

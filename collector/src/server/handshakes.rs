@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::plain_http;
 use crate::auth::rate_limit::ClientAddress;
 use crate::telemetry::{ReasonLabel, Telemetry};
 
@@ -118,9 +119,16 @@ impl Handshakes {
         let peer = stream.peer_addr().ok();
         let address = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
         let (_place, ended) = self.begin(address.into());
+        let handshake = async {
+            match plain_http::refuse(stream).await {
+                Some(stream) => acceptor.accept(stream).await.map(Some),
+                None => Ok(None),
+            }
+        };
         let reason = tokio::select! {
-            handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => match handshake {
-                Ok(Ok(stream)) => return Ok((stream, peer)),
+            handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => match handshake {
+                Ok(Ok(Some(stream))) => return Ok((stream, peer)),
+                Ok(Ok(None)) => "plain_http",
                 Ok(Err(_)) => "failed",
                 Err(_) => "timeout",
             },

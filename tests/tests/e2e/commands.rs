@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use systole_tests::harness::TestCollector;
 use systole_tests::harness::binaries::binary;
 use tokio::process::Command;
 
@@ -43,9 +44,10 @@ async fn invalid_configuration_reports_all_errors_and_exits_78() {
 }
 
 #[tokio::test]
-async fn commands_work_before_the_first_start() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data").display().to_string();
+async fn commands_need_no_running_collector() {
+    let mut stopped = TestCollector::start().await;
+    stopped.stop().await;
+    let data = stopped.data_dir().display().to_string();
     let collector = async |args: &[&str]| {
         let args: Vec<&str> = args.iter().copied().chain(["--data-dir", &data]).collect();
         run("systole-collector", &args).await

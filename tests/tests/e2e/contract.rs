@@ -291,7 +291,8 @@ async fn posts_are_answered_as_documented() {
     let contract = Contract::of(&collector).await;
     let operation = |method: &str, path: &str| contract.document["paths"][path][method].clone();
     let post = async |client: &ApiClient, path: &str, body: &Value| {
-        let answer = Answer::of(client.request(Method::POST, path).body(body.to_string())).await;
+        let request = client.request(Method::POST, path).header("content-type", "application/json");
+        let answer = Answer::of(request.body(body.to_string())).await;
         contract.assert_answer(path, &operation("post", path), &answer);
         answer
     };
@@ -329,6 +330,9 @@ async fn posts_are_answered_as_documented() {
     contract.assert_is("CreateSession", &body);
     assert_eq!(post(&anonymous, path, &body).await.status, 204);
     assert_eq!(post(&anonymous, path, &json!({"token": "x"})).await.status, 401);
+    let untyped = Answer::of(anonymous.request(Method::POST, path).body(body.to_string())).await;
+    contract.assert_answer(path, &operation("post", path), &untyped);
+    assert_eq!(untyped.status, 415);
     let ended = Answer::of(viewer.request(Method::DELETE, path)).await;
     assert_eq!(ended.status, 204);
     contract.assert_answer(path, &operation("delete", path), &ended);

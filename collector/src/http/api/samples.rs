@@ -60,7 +60,7 @@ pub(crate) async fn list_samples(
         let waited = tokio::time::timeout_at(until, pushed.changed());
         // A token may have ended in the meantime.
         if !app.auth.is_valid(&reader.0, clock::now_ms()) {
-            return Err(ApiError::unauthorized("the token is unknown, revoked or expired"));
+            return Err(ApiError::unknown_token());
         }
         if !samples.is_empty() || wait.is_zero() || !matches!(waited.await, Ok(Ok(()))) {
             return list.page("samples", &Page::complete(samples));
