@@ -1,5 +1,4 @@
-//! The collector put together: one [`App`] behind an `Arc`, and one [`configure`] that production
-//! and tests share.
+//! Assembles the collector: one [`App`] behind an `Arc`, and one [`configure`] that production and tests share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,10 +67,10 @@ const REPORT_ROOM_BYTES: usize = 64 << 20;
 /// Those of one node: half, so that a node does not take the room from the others.
 const REPORT_ROOM_PER_NODE_BYTES: usize = REPORT_ROOM_BYTES / 2;
 
-/// What the disk should have free for a database to be opened.
+/// Free disk space that opening a database needs.
 const OPENING_BYTES: u64 = 1 << 20;
 
-/// What runs beside the requests, and how it is stopped, in this order.
+/// The background tasks, and their stop in this order.
 pub(crate) struct Background {
     /// Everything but the committer and the feed.
     pub tasks: Driver,
@@ -82,7 +81,7 @@ pub(crate) struct Background {
     pub feed: CancellationToken,
 }
 
-/// Why the collector cannot be put together.
+/// An error of assembling the collector.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CreateError {
     #[error(transparent)]

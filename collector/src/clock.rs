@@ -1,6 +1,6 @@
 //! The one place where this process reads the time of day.
 //!
-//! Logic takes `now` as an argument; whoever calls it got it here. Spans of time are measured with
+//! Logic takes `now` as an argument, and its callers read the time here. Spans of time are measured with
 //! `tokio::time::Instant`, which a test can pause.
 
 use systole_shared::UnixMillis;

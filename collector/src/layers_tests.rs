@@ -1,4 +1,4 @@
-//! The only list of layers.
+//! Checks the imports of every module against the only list of layers.
 
 use std::path::{Path, PathBuf};
 

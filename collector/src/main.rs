@@ -1,5 +1,4 @@
-//! `systole-collector`: takes the agents' reports exactly once, keeps them, and streams what
-//! happens to dashboards.
+//! `systole-collector`: receives the agents' reports exactly once, stores them, and streams events to dashboards.
 
 #![forbid(unsafe_code)]
 

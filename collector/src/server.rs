@@ -1,4 +1,4 @@
-//! The life of `serve`: bind, run, and stop in the order that loses nothing.
+//! Runs `serve`: bind, run, and stop in an order that loses nothing.
 //!
 //! Sources stop first (watchdog, token follower, rollups, retention), then the committer takes no more
 //! reports and finishes those that wait, then subscribers get their goodbye, then the listener
@@ -38,7 +38,7 @@ use crate::config::Config;
 use crate::feed::HELD_BACK_BYTES;
 use crate::store::private;
 
-/// How long the sources may take to stop.
+/// Longest time for the sources to stop.
 const SOURCES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the committer may take to finish what waits.
@@ -58,7 +58,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// For a year browsers ask for this host by HTTPS alone: a token must not go out in plain text by a mistyped address.
 const ONLY_HTTPS: &str = "max-age=31536000";
-/// How long the end of a connection may take.
+/// Longest time for closing a connection.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connections that may wait to be taken: thousands of dashboards come back at once. The system has a
@@ -86,9 +86,9 @@ pub(crate) async fn run(
     let certificates = config.tls.clone().map(|files| Certificates::load(files, clock::now_ms())).transpose()?;
     let certificates = certificates.map(Arc::new);
     let tls = certificates.as_ref().map(Certificates::server_config).transpose()?;
-    // Bound before anything else is touched: an address in use is the most common mistake.
+    // Bound before anything else is touched: an address in use is the most common error.
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-    let address = listener.local_addr().context("cannot tell the address")?;
+    let address = listener.local_addr().context("cannot read the listening address")?;
     let data_dir = config.data_dir.clone();
     let database = config.database.clone();
     let (app, mut background) = app::create_app(config).await?;
@@ -116,7 +116,7 @@ pub(crate) async fn run(
             .client_request_timeout(REQUEST_HEAD_TIMEOUT)
             .client_disconnect_timeout(CLOSING_TIMEOUT)
             .keep_alive(KEEP_ALIVE)
-            // The request of a client that has gone ends: nobody reads the answer.
+            // The request of a client that has disconnected is cancelled: it cannot read the answer.
             .h1_allow_half_closed(false)
             // An event must not wait until the one before it is acknowledged.
             .tcp_nodelay(true)
@@ -138,11 +138,11 @@ pub(crate) async fn run(
         () = stop.cancelled() => tracing::info!("collector is stopping"),
         ended = &mut server => {
             ended.context("the server failed")?.context("the server failed")?;
-            anyhow::bail!("the server ended by itself");
+            anyhow::bail!("the server ended unexpectedly");
         }
-        // Without it nothing is acknowledged any more: better to be started anew.
+        // Without it no report is acknowledged: a restart is better.
         panicked = background.tasks.panicked() => failure = Some(panicked),
-        _ = &mut background.committer_task => anyhow::bail!("the committer ended by itself"),
+        _ = &mut background.committer_task => anyhow::bail!("the committer ended unexpectedly"),
     }
     let store = app.store.clone();
     stop_background(background).await;
@@ -150,7 +150,7 @@ pub(crate) async fn run(
     let _ = server.await;
     drop(app);
     if tokio::time::timeout(STORE_TIMEOUT, store.close()).await.is_err() {
-        tracing::warn!("a query did not end in time; the database is left to recover at the next start");
+        tracing::warn!("a query did not end in time; the database will recover at the next start");
     }
     drop(address_file);
     tracing::info!("collector has stopped");
@@ -164,7 +164,7 @@ fn raise_open_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
     if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files could not be raised; agents beyond it are refused");
+        tracing::warn!(%error, "cannot raise the limit of open files; connections beyond it are refused");
     }
 }
 
@@ -184,12 +184,12 @@ async fn stop_background(background: Background) {
     background.tasks.stop(SOURCES_TIMEOUT).await;
     background.committer.cancel();
     if tokio::time::timeout(COMMITTER_TIMEOUT, background.committer_task).await.is_err() {
-        tracing::error!("the last reports were not committed in time; their agents send them again");
+        tracing::error!("the last reports were not committed in time; their agents will send them again");
     }
     background.feed.cancel();
 }
 
-/// Tells programs on this host where the collector listens, for as long as it does.
+/// Publishes the listening address to programs on this host while the collector runs.
 struct AddressFile(PathBuf);
 
 impl AddressFile {
@@ -201,7 +201,7 @@ impl AddressFile {
             std::fs::rename(&unfinished, &path)
         });
         if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "the address could not be written down");
+            tracing::warn!(path = %path.display(), %error, "cannot write the address file");
         }
         AddressFile(path)
     }
@@ -216,14 +216,14 @@ impl Drop for AddressFile {
 /// SIGHUP ends a process that does not receive it, and service managers send it for a reload.
 async fn reload_at_hangup(reload: Arc<ReloadRequest>, has_certificate: bool) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP can not be received; it ends this process");
+        tracing::error!("cannot receive SIGHUP; it will end this process");
         return;
     };
     while hangup.recv().await.is_some() {
         if has_certificate {
-            tracing::info!("SIGHUP: the certificate is read again; other settings need a restart");
+            tracing::info!("SIGHUP: reloading the certificate; other settings need a restart");
         } else {
-            tracing::info!("SIGHUP: there is no certificate to read again; settings need a restart");
+            tracing::info!("SIGHUP: there is no certificate to reload; settings need a restart");
         }
         reload.make();
     }
@@ -232,7 +232,7 @@ async fn reload_at_hangup(reload: Arc<ReloadRequest>, has_certificate: bool) {
 async fn stop_at_signal(stop: CancellationToken) {
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
-        tracing::error!("signals can not be received; only SIGKILL will end this process");
+        tracing::error!("cannot receive signals; only SIGKILL will end this process");
         return;
     };
     for round in 0.. {

@@ -15,8 +15,8 @@ pub enum Jitter {
     None,
     /// The upper half. A wait that the peer asks for is the least.
     Half,
-    /// All of it, added to the wait that the peer asks for. Clients that were told to wait for the same
-    /// time do not return together.
+    /// All of it, added to the wait that the peer asks for. Clients with the same requested wait do not
+    /// return together.
     Full,
 }
 

@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Access rights: what each token allows its owner to do.
 //!
 //! Tokens live in memory by their SHA-256, so that a report costs one hash and one look-up. The
 //! command line works on the database and not on this process: so the database is asked every half
@@ -28,7 +28,7 @@ use crate::config::RequestLimits;
 use crate::model::{EnvironmentKey, NodeKey};
 use crate::store::{AccessSnapshot, Store, StoreError, StoredEnvironment, StoredToken};
 
-/// Which environments a request is about.
+/// The environments of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
     All,
@@ -53,11 +53,11 @@ impl Scope {
     }
 }
 
-/// Whoever sent a request.
+/// The sender of a request, as its token identifies it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub token: TokenId,
-    /// The token that somebody made: of a session the one that opened it.
+    /// The token that an operator created; for a session, the token that opened it.
     pub root: TokenId,
     pub kind: TokenKind,
     pub scope: Scope,
@@ -117,11 +117,11 @@ impl Known {
     }
 }
 
-/// Why a token cannot be identified.
+/// A reason why a token cannot be identified.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentifyError {
     /// The database does not answer.
-    #[error("the token can not be looked up")]
+    #[error("cannot look up the token")]
     Store(#[from] StoreError),
     /// The address has sent too many unknown tokens.
     #[error(transparent)]
@@ -204,9 +204,9 @@ impl Authenticator {
         tokens.into_iter().for_each(|token| known.learn(token));
     }
 
-    /// Who a token belongs to; `None` when it is unknown, revoked or expired. An unknown one may have
-    /// been made a moment ago, so the database is asked before the answer is no; when that can not be
-    /// read, there is no answer.
+    /// Returns the identity that a token belongs to, or `None` if the token is unknown, revoked or expired.
+    /// An unknown token may be new, so the database is asked before the answer is no. When the database
+    /// cannot be read, there is no answer.
     ///
     /// # Errors
     ///
@@ -276,7 +276,7 @@ impl Authenticator {
         self.read().environments.clone()
     }
 
-    /// When tokens were used since the last call.
+    /// Returns the times at which tokens were used since the last call.
     pub(crate) fn take_used(&self) -> Vec<(TokenId, UnixMillis)> {
         std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
@@ -320,7 +320,7 @@ mod tests {
         auth.learn([create(&store, "learned").await]);
         auth.write().replace(before);
         let identity = auth.identify_known(&Token::new("learned"), 0).unwrap();
-        assert!(auth.is_valid(&identity, 0), "its streams go on");
+        assert!(auth.is_valid(&identity, 0), "its streams continue");
         store.revoke_token(identity.token, 1).await.unwrap();
         auth.refresh(&store).await.unwrap();
         assert!(!auth.is_valid(&identity, 0), "and it can be revoked like any other");

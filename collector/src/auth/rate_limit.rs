@@ -1,8 +1,7 @@
-//! How often one client may ask for what costs the database something: enrolment, sessions, and look-ups
-//! of unknown tokens.
+//! Limits the rate of requests that cost database work: enrolment, sessions, and look-ups of unknown tokens.
 //!
-//! A client is a token and an address. The address is the one of the connection: `X-Forwarded-For` can be
-//! written by anybody. Behind a proxy or a NAT many clients share an address, so an address has four times
+//! A client is a token and an address. The address is the one of the connection: any client can write
+//! `X-Forwarded-For`. Behind a proxy or a NAT many clients share an address, so an address has four times
 //! as much as a token. The networks of IPv6 count by their first 64 bits, which one host has to itself.
 
 use std::collections::HashMap;
@@ -17,23 +16,23 @@ use tokio::time::Instant;
 use crate::config::RequestLimits;
 use crate::model::{Rate, TokenBucket};
 
-/// Clients that are remembered. A forgotten one starts with a full bucket; at 80 bytes each this is 1 MB.
+/// Clients to remember. A forgotten one starts with a full bucket; at 80 bytes each this is 1 MB.
 const MAX_CLIENTS: usize = 10_000;
 
 /// The least time between two searches for buckets that are full again: under a flood of addresses each
 /// search finds little and costs some 100 µs.
 const CLEANING_PAUSE: Duration = Duration::from_secs(1);
 
-/// How much more an address may do than a token.
+/// The limit of an address, as a multiple of a token's limit.
 const TOKENS_PER_ADDRESS: u32 = 4;
 
-/// Something was asked for too often.
+/// A client has sent too many requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many requests of this kind come from {client}")]
 pub(crate) struct RateLimited {
-    /// What the limit counts by.
+    /// The client that the limit counts.
     pub client: &'static str,
-    /// When the next one is taken.
+    /// The time until the next request is accepted.
     pub retry_after: Duration,
 }
 
@@ -120,7 +119,7 @@ impl RequestLimiter {
     }
 }
 
-/// What clients may do how often.
+/// The rate limits of clients.
 #[derive(Debug)]
 pub(crate) struct AccessLimits {
     pub enrolments: RequestLimiter,

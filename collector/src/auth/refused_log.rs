@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often an address has a line at most.
+/// Shortest time between two lines of an address.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
-/// Addresses that are remembered: 64 KB. Those beyond share one line.
+/// Addresses to remember: 64 KB. All others share one line.
 const MAX_ADDRESSES: usize = 1_024;
 
 /// Requests that were refused, by address; `None` is all those that are too many to remember.

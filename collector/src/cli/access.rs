@@ -18,39 +18,39 @@ use crate::store::{DEFAULT_ENVIRONMENT, NewToken, Store, StoredEnvironment, Stor
 
 #[derive(Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token and print it: this is the only time that it is shown
+    /// Create a token and print it; it is not shown again
     Create(CreateToken),
     /// List tokens, without their secrets, and the nodes that they belong to
     List {
-        /// Also those of nodes and of browsers' sessions
+        /// Include the tokens of nodes and of browser sessions
         #[arg(long)]
         all: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Make a token invalid, with every session made from it; a running collector obeys within 2 s
+    /// Revoke a token and every session made from it; a running collector applies this within 2 s
     Revoke {
-        /// The token's id, as `token list` shows it, or the first characters of it
+        /// Id of the token, as `token list` prints it, or the first characters of it
         id: String,
     },
 }
 
 #[derive(Args)]
 pub(super) struct CreateToken {
-    /// enroll: agents become nodes with it; viewer: reads; admin: reads and administers
+    /// enroll: lets agents enrol as nodes; viewer: reads; admin: reads and administers
     #[arg(long, value_enum)]
     kind: Kind,
-    /// Environment that it is for; without it enrol tokens are for `default`, others for all
+    /// Environment of the token [default: `default` for enroll tokens, all environments for others]
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
-    /// When it ends, like 24h or 7d; without it never
+    /// Lifetime of the token, e.g. 24h or 7d [default: unlimited]
     #[arg(long, value_name = "DURATION")]
     expires: Option<String>,
-    /// What the token is called, at most 64 characters
+    /// Name of the token, at most 64 characters
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
-    /// What it is for, at most 1024 bytes
+    /// Note about the token's purpose, at most 1024 bytes
     #[arg(long, value_name = "TEXT", value_parser = parse_note)]
     note: Option<String>,
     /// Print JSON: id, token, kind, environment, name, note, expiresAt
@@ -67,9 +67,9 @@ enum Kind {
 
 #[derive(Subcommand)]
 pub(super) enum EnvironmentCommand {
-    /// Make an environment
+    /// Create an environment
     Create {
-        /// Letters, digits, dot, dash and underscore
+        /// Name: 1 to 64 letters, digits, dots, dashes and underscores
         name: String,
     },
     /// List environments
@@ -92,7 +92,7 @@ pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow:
         TokenCommand::Revoke { id } => {
             let id = find_token(&*store, &id).await?;
             if !store.revoke_token(id, now_ms()).await? {
-                bail!("there is no token {id}");
+                bail!("unknown token {id}");
             }
             writeln!(stdout(), "revoked {id}")?;
         }
@@ -101,7 +101,7 @@ pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow:
     Ok(())
 }
 
-/// Names stand in a column of a table.
+/// Names are printed in a column of a table.
 fn parse_name(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("is empty".to_owned()),
@@ -120,10 +120,10 @@ fn parse_note(text: &str) -> Result<String, String> {
     }
 }
 
-/// Ids that a message about an ambiguous prefix lists.
+/// Number of ids in a message about an ambiguous prefix.
 const LISTED_IDS: usize = 5;
 
-/// The token whose id begins like this.
+/// Returns the token with this id or id prefix.
 async fn find_token(store: &dyn Store, prefix: &str) -> anyhow::Result<TokenId> {
     let prefix = prefix.trim().to_ascii_lowercase();
     if prefix.is_empty() {
@@ -132,7 +132,7 @@ async fn find_token(store: &dyn Store, prefix: &str) -> anyhow::Result<TokenId> 
     let tokens = store.list_tokens(kinds_to_list(true)).await?;
     let matching: Vec<_> = tokens.iter().filter(|token| token.id.to_string().starts_with(&prefix)).collect();
     match matching.as_slice() {
-        [] => bail!("there is no token whose id begins with {prefix}; `token list --all` lists all tokens"),
+        [] => bail!("no token has an id that begins with {prefix}; `token list --all` lists all tokens"),
         [token] => Ok(token.id),
         several => {
             let shown = several.iter().take(LISTED_IDS).map(|token| {
@@ -151,13 +151,13 @@ async fn environments(store: &dyn Store) -> anyhow::Result<Vec<StoredEnvironment
     Ok(access.map(|access| access.environments).unwrap_or_default())
 }
 
-/// The environment of this name, or the names that there are.
+/// Returns the environment of this name, or an error with the known names.
 pub(super) async fn find_environment(store: &dyn Store, name: &str) -> anyhow::Result<StoredEnvironment> {
     let known = environments(store).await?;
     let found = known.iter().find(|environment| environment.name == name);
     found.cloned().with_context(|| {
         let names: Vec<_> = known.iter().map(|environment| environment.name.as_str()).collect();
-        format!("there is no environment {name:?}; there are: {}", names.join(", "))
+        format!("unknown environment {name:?}, expected one of {}", names.join(", "))
     })
 }
 
@@ -180,7 +180,7 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
         Some(text) => {
             let span = parse_duration(text)
                 .filter(|span| !span.is_zero())
-                .with_context(|| format!("--expires: {text:?} is no duration like 30m, 24h or 7d"))?;
+                .with_context(|| format!("--expires: invalid duration {text:?}, expected e.g. 30m, 24h or 7d"))?;
             Some(now.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
         }
         None => None,
@@ -298,7 +298,7 @@ pub(super) async fn run_environment(command: EnvironmentCommand, config: &Config
         EnvironmentCommand::Create { name } => {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-                bail!("{name:?} is no name: 1 to 64 letters, digits, dots, dashes and underscores");
+                bail!("invalid name {name:?}, expected 1 to 64 letters, digits, dots, dashes and underscores");
             }
             let environment = store.create_environment(name, now_ms()).await?;
             writeln!(stdout(), "created environment {} ({})", environment.name, environment.id)?;

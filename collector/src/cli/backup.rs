@@ -17,28 +17,28 @@ use crate::store::postgres::PostgresSide;
 use crate::store::sqlite::{SqliteBackup, SqliteSide};
 use crate::store::transfer::{self, Epoch};
 
-/// What a database has beside its file.
+/// Endings of the files of a database.
 const OWN_ENDINGS: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
 
 #[derive(Args)]
 #[command(after_help = "\
-The file is one SQLite database with all there is at one moment, whichever database the collector has. It \
-holds log lines and the hashes of tokens, so it is readable only by its owner. Agents keep what the collector \
-has not committed; nothing of theirs needs a backup.
+The file is one SQLite database with the whole state at one moment, also when the collector uses PostgreSQL. \
+It holds log lines and the hashes of tokens, so only its owner can read it. Agents keep what the collector \
+has not committed, so they need no backup.
 
 Examples:
   systole-collector backup --data-dir /var/lib/systole /backup/systole-$(date +%F).db
   systole-collector restore --data-dir /var/lib/systole /backup/systole-2026-11-21.db")]
 pub(super) struct BackupArgs {
-    /// File to write; one that exists is refused
+    /// File to write; an existing file is refused
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Replace FILE if it exists, once the new one is complete
+    /// Replace an existing FILE once the new one is complete
     #[arg(long)]
     force: bool,
 }
 
-/// Writes the file, and says how large it is. Nothing is left when it fails or is interrupted.
+/// Writes the file and prints its size. Nothing is left when it fails or is interrupted.
 pub(super) async fn run(args: BackupArgs, config: &Config) -> anyhow::Result<()> {
     if let Some(fault) = no_database::explain(config) {
         bail!(fault);
@@ -72,14 +72,14 @@ fn refuse_target(args: &BackupArgs, database: &Database) -> anyhow::Result<()> {
     if let Database::Sqlite(path) = database {
         let own = |ending: &&str| files::is_same(&args.file, &files::with_ending(path, ending));
         if OWN_ENDINGS.iter().any(own) {
-            bail!("{} belongs to the database itself; name another file", args.file.display());
+            bail!("{} is part of the database itself; name another file", args.file.display());
         }
     }
     if args.file.is_dir() {
         bail!("{} is a directory; name a file in it", args.file.display());
     }
     if !args.force && args.file.symlink_metadata().is_ok() {
-        bail!("{} exists; --force replaces it", args.file.display());
+        bail!("{} already exists; use --force to replace it", args.file.display());
     }
     Ok(())
 }

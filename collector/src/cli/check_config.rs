@@ -1,4 +1,4 @@
-//! `check-config`: what is wrong with the settings, and with the files that they name.
+//! `check-config`: checks the settings and the files that they name.
 
 use std::io::{Write, stdout};
 
@@ -7,11 +7,11 @@ use crate::config::{Config, Mistakes};
 use crate::server::tls::{KeyPair, ValidityFault};
 use crate::telemetry::logging::chain;
 
-/// Prints the settings. What is about to become wrong goes to standard error.
+/// Prints the settings. Warnings go to standard error.
 ///
 /// # Errors
 ///
-/// What is wrong with the certificate.
+/// When the certificate is not valid.
 pub(super) fn run(config: &Config) -> Result<anyhow::Result<()>, Mistakes> {
     if let Some(files) = &config.tls {
         let pair = KeyPair::read(files).map_err(|error| Mistakes(vec![format!("tls_cert_file: {}", chain(&error))]))?;

@@ -1,4 +1,4 @@
-//! `demo`: the whole system on this host, with figures of real programs.
+//! `demo`: runs the whole system on this host and prints its feed.
 //!
 //! A collector on SQLite, and an agent that supervises one pipeline (`vector` when it is on the
 //! PATH, else the stand-in of the tests) and watches the collector itself as a second one, through
@@ -31,23 +31,23 @@ use crate::server;
 use crate::store::{DEFAULT_ENVIRONMENT, NewToken};
 use crate::telemetry::logging;
 
-/// How long the agent may take to stop its pipelines: they have 30 s themselves.
+/// Longest time for the agent to stop its pipelines, which have 30 s themselves.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(35);
 
 #[derive(Args)]
 pub(super) struct DemoArgs {
-    /// Address of the collector; port 0 takes a free one
+    /// Address of the collector; port 0 selects a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// End by itself after this many seconds
+    /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
 }
 
-/// Runs the demo until Ctrl-C. Without a named data directory nothing of it stays.
+/// Runs the demo until Ctrl-C. Without --data-dir all data is removed at the end.
 pub(super) async fn run(args: DemoArgs, mut config: Config, keep_data: bool) -> anyhow::Result<()> {
     let agent_binary = find_program("systole-agent").context(
-        "there is no systole-agent beside this program or on the PATH; build it with `cargo build --workspace`",
+        "cannot find systole-agent beside this program or on the PATH; build it with `cargo build --workspace`",
     )?;
     let temporary = if keep_data { None } else { Some(tempfile::Builder::new().prefix("systole-demo-").tempdir()?) };
     if let Some(dir) = &temporary {
@@ -55,7 +55,7 @@ pub(super) async fn run(args: DemoArgs, mut config: Config, keep_data: bool) -> 
         config.database = Database::Sqlite(dir.path().join("collector.db"));
     }
     config.listen = args.listen;
-    // The demo tells its story itself; the collector speaks up when something is wrong.
+    // The demo prints its own lines; the collector logs only warnings and errors.
     logging::init(LogConfig { level: tracing::Level::WARN, format: LogFormat::Text });
 
     let stop = CancellationToken::new();
@@ -108,7 +108,7 @@ async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds
             let log = std::fs::read_to_string(agent_log(&file)).unwrap_or_default();
             let last: Vec<_> = log.lines().rev().take(5).collect();
             let last: Vec<_> = last.into_iter().rev().collect();
-            bail!("the agent ended by itself ({}); its last words:\n{}", status?, last.join("\n"));
+            bail!("the agent exited ({}); its last lines:\n{}", status?, last.join("\n"));
         }
     };
     println!();

@@ -1,4 +1,4 @@
-//! Tells in short lines what the feed says.
+//! Prints the events of the feed in short lines.
 
 #![expect(clippy::print_stdout, reason = "this is what people read")]
 
@@ -22,7 +22,7 @@ pub(super) async fn narrate(url: &str, token: &str) -> anyhow::Result<()> {
         .no_proxy()
         .connect_timeout(Duration::from_secs(5))
         .build()
-        .context("cannot make an HTTP client")?;
+        .context("cannot create an HTTP client")?;
     let mut last_id = None;
     loop {
         let mut request =
@@ -30,14 +30,14 @@ pub(super) async fn narrate(url: &str, token: &str) -> anyhow::Result<()> {
         if let Some(id) = &last_id {
             request = request.header("Last-Event-ID", id);
         }
-        let mut response = request.send().await?.error_for_status().context("the feed refuses the demo")?;
+        let mut response = request.send().await?.error_for_status().context("the feed refused the demo")?;
         let mut decoder = Decoder::default();
         while let Ok(Some(bytes)) = response.chunk().await {
             for item in decoder.push(&bytes)? {
                 match item {
                     Item::Event { kind, data, id } => {
                         last_id = id.or(last_id);
-                        tell(&kind, &serde_json::from_str(&data).context("the feed sends no JSON")?);
+                        print_event(&kind, &serde_json::from_str(&data).context("the feed sent invalid JSON")?);
                     }
                     Item::IdOnly(id) => last_id = Some(id),
                     Item::Retry(_) | Item::Comment(_) => {}
@@ -48,7 +48,7 @@ pub(super) async fn narrate(url: &str, token: &str) -> anyhow::Result<()> {
     }
 }
 
-fn tell(name: &str, data: &Value) {
+fn print_event(name: &str, data: &Value) {
     let text = |key: &str| data[key].as_str().unwrap_or_default();
     let time = chrono::DateTime::from_timestamp_millis(now_ms())
         .map(|now| now.format("%H:%M:%S").to_string())

@@ -9,7 +9,7 @@ use super::demo::find_program;
 
 /// A pipeline that is ready to be started by the agent.
 pub(super) struct DemoPipeline {
-    /// What it is, for people.
+    /// A description for people.
     pub description: String,
     /// The name of its process.
     pub program: &'static str,
@@ -52,14 +52,14 @@ pub(super) fn prepare(dir: &Path) -> anyhow::Result<DemoPipeline> {
     ];
     Ok(DemoPipeline {
         program: "stub-vector",
-        description: "stub-vector, which stands in for vector: there is none on the PATH".into(),
+        description: "stub-vector, used because there is no vector on the PATH".into(),
         command: command.into(),
         metrics_port,
     })
 }
 
 fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
+    let listener = TcpListener::bind("127.0.0.1:0").context("cannot find a free port")?;
     Ok(listener.local_addr()?.port())
 }
 

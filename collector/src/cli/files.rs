@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::store::disk::{directory_of, space_under};
 
-/// How often somebody who watches is told how far it is.
+/// How often the progress is shown.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// What SQLite puts beside a file while it works on it.
+/// Endings of the files that SQLite creates beside a file while it works on it.
 const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// A file on its way to its name, of mode 0600. It goes with the process unless it gets there.
@@ -25,7 +25,7 @@ pub(super) struct Unfinished {
     _beside: Beside,
 }
 
-/// What goes in any case.
+/// Files to remove in any case.
 struct Beside(PathBuf);
 
 impl Drop for Beside {
@@ -39,7 +39,7 @@ impl Drop for Beside {
 impl Unfinished {
     /// An empty file beside `target`.
     pub(super) fn beside(target: &Path) -> anyhow::Result<Self> {
-        let name = target.file_name().with_context(|| format!("{} is no name of a file", target.display()))?;
+        let name = target.file_name().with_context(|| format!("{} is not a file name", target.display()))?;
         let directory = directory_of(target);
         let file = tempfile::Builder::new()
             .prefix(&with_ending(Path::new(name), ".unfinished-"))
@@ -48,7 +48,7 @@ impl Unfinished {
         Ok(Unfinished { _beside: Beside(file.path().to_owned()), file })
     }
 
-    /// Where it is for now.
+    /// Its temporary path.
     pub(super) fn path(&self) -> &Path {
         self.file.path()
     }
@@ -61,7 +61,7 @@ pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Waits until somebody has the command end: what is unfinished is to go with it.
+/// Waits for a signal to end the command. The unfinished file is then removed.
 pub(super) async fn interrupted() {
     let [Ok(mut terminate), Ok(mut interrupt)] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal) else {
         return std::future::pending().await;
@@ -74,10 +74,11 @@ pub(super) async fn interrupted() {
 
 /// Refuses to begin what the disk of a directory has no room for.
 pub(super) fn ensure_room(directory: &Path, needed_bytes: u64) -> anyhow::Result<()> {
-    let space = space_under(directory).with_context(|| format!("cannot look at {}", directory.display()))?;
+    let space =
+        space_under(directory).with_context(|| format!("cannot read the free space of {}", directory.display()))?;
     if space.free_bytes < needed_bytes {
         let (free, needed) = (HumanBytes(space.free_bytes), HumanBytes(needed_bytes));
-        bail!("the disk of {} has {free} free, and {needed} are needed", directory.display());
+        bail!("not enough space on the disk of {}: {free} free, {needed} needed", directory.display());
     }
     Ok(())
 }
@@ -124,7 +125,7 @@ pub(super) async fn watch<T>(mut work: JoinHandle<anyhow::Result<T>>, file: &Pat
         }
     };
     bar.finish_and_clear();
-    result.context("the work did not end by itself")?
+    result.context("the work ended unexpectedly")?
 }
 
 #[cfg(test)]

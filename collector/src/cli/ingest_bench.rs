@@ -1,8 +1,8 @@
-//! The way of a report without HTTP: what the path costs by itself, step by step.
+//! Measures the cost of each step of the ingest path, without HTTP.
 //!
 //! One thread opens, reads, applies, commits and folds the reports of a fleet, and the same rows are
 //! also upserted the plain way, without a journal. For `make bench`, which sets the collector's
-//! throughput against it; hidden, for it is of no use to anybody else.
+//! throughput against it; hidden, because it has no other use.
 
 use std::io::Write;
 use std::time::Duration;
@@ -83,7 +83,7 @@ struct Outcome {
     upserts_per_second: f64,
 }
 
-/// What one way took.
+/// The time of one of the two ways.
 #[derive(Debug, Default)]
 struct Spent {
     reports: u64,
@@ -113,8 +113,8 @@ enum Way {
 
 /// Runs both ways on databases of their own below the data directory, which must not exist.
 pub(super) async fn run(args: IngestBenchArgs, config: &Config) -> anyhow::Result<()> {
-    anyhow::ensure!(!config.data_dir.exists(), "{} exists already", config.data_dir.display());
-    std::fs::create_dir_all(&config.data_dir).context("the directory can not be made")?;
+    anyhow::ensure!(!config.data_dir.exists(), "{} already exists", config.data_dir.display());
+    std::fs::create_dir_all(&config.data_dir).context("cannot create the directory")?;
     let timeseries = spend(&args, config, Way::Wal).await?;
     let upserts = spend(&args, config, Way::Upserts).await?;
     let per_second = |count: u64, time: Duration| count as f64 / time.as_secs_f64();

@@ -13,22 +13,22 @@ use crate::store::transfer::{self, Epoch, Side};
 
 #[derive(Args)]
 pub(super) struct MigrateDataArgs {
-    /// Database to copy, like sqlite:///var/lib/systole/collector.db; no collector may run on it
+    /// Database to copy from, e.g. sqlite:///var/lib/systole/collector.db; stop its collector first
     #[arg(long, value_name = "URL")]
     from: String,
-    /// Empty database to copy into, like postgres://user@host/database, or one in which a copy was cut off
+    /// Database to copy into, e.g. postgres://user@host/database: empty, or with an interrupted copy to continue
     #[arg(long, value_name = "URL")]
     to: String,
 }
 
-/// Copies, compares, and says how many rows there are.
+/// Copies and compares the tables, and prints the number of rows.
 pub(super) async fn run(args: MigrateDataArgs) -> anyhow::Result<()> {
-    let read = |flag, url| parse_database(url).map_err(|fault| anyhow::anyhow!("{flag}: the address {fault}"));
+    let read = |flag, url| parse_database(url).map_err(|fault| anyhow::anyhow!("{flag}: invalid address: {fault}"));
     let (from, to) = (read("--from", &args.from)?, read("--to", &args.to)?);
     if let Database::Sqlite(path) = &from
         && !path.exists()
     {
-        bail!("--from: there is no {}", path.display());
+        bail!("--from: {} does not exist", path.display());
     }
     let mut source = open(&from).await.context("--from")?;
     let mut target = open(&to).await.context("--to")?;
@@ -39,7 +39,7 @@ pub(super) async fn run(args: MigrateDataArgs) -> anyhow::Result<()> {
     })
     .await?;
     bar.finish_and_clear();
-    writeln!(stdout(), "{rows} rows; counts and sums of all tables are equal in {from} and {to}")?;
+    writeln!(stdout(), "copied {rows} rows; counts and sums of all tables are equal in {from} and {to}")?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The command line: what people type, and what they read back.
+//! The command line: arguments, commands and their output.
 //!
 //! Exit codes: 0 ok, 1 failure, 78 (EX_CONFIG) bad configuration.
 
@@ -38,8 +38,7 @@ use crate::telemetry::logging::chain;
 /// EX_CONFIG of sysexits.h.
 const EXIT_BAD_CONFIGURATION: u8 = 78;
 
-/// Takes the reports of systole agents exactly once, keeps them, and streams what happens to
-/// dashboards.
+/// Receives the reports of systole agents exactly once, stores them, and streams events to dashboards.
 #[derive(Parser)]
 #[command(name = "systole-collector", version, after_help = EXAMPLES)]
 struct Cli {
@@ -52,23 +51,23 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   systole-collector serve --listen 0.0.0.0:8080 --data-dir /var/lib/systole
-  systole-collector token create --kind enroll --expires 24h    give this to agents
-  systole-collector token create --kind viewer                  give this to dashboards
-  systole-collector tail                                        what happens, as it happens
+  systole-collector token create --kind enroll --expires 24h    for agents
+  systole-collector token create --kind viewer                  for dashboards
+  systole-collector tail                                        live status changes and log lines
 
-Every setting is a flag, an environment variable (SYSTOLE_LISTEN, SYSTOLE_DATA_DIR, …) or a line of
-the file that --config names, in this order. The commands work beside a running collector, which
-notices within 2 seconds.
+Settings come from flags, environment variables (SYSTOLE_LISTEN, SYSTOLE_DATA_DIR, …) and the TOML
+file of --config; flags have the highest precedence. The commands also work while the collector runs:
+it applies changes of tokens and environments within 2 seconds.
 
 SIGHUP makes a running collector read its certificate again; it also does when the files change.";
 
-/// Settings that go with every command.
+/// Settings of every command.
 #[derive(Args)]
 struct Settings {
-    /// File with settings (TOML) [env: SYSTOLE_CONFIG]
+    /// Configuration file (TOML) [env: SYSTOLE_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the data lives [env: SYSTOLE_DATA_DIR] [default: ./systole-data]
+    /// Data directory [env: SYSTOLE_DATA_DIR] [default: ./systole-data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<String>,
     /// Database [env: SYSTOLE_DATABASE_URL] [default: sqlite://DATA_DIR/collector.db]
@@ -82,53 +81,53 @@ enum Command {
     Serve {
         #[command(flatten)]
         settings: ServeArgs,
-        /// Begin with an empty database although this data directory belongs to another one
+        /// Start with an empty database although the data directory belongs to another one
         #[arg(long)]
         init: bool,
     },
-    /// Make, list and revoke tokens
+    /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(access::TokenCommand),
-    /// Make and list environments: no token of one sees anything of another
+    /// Create and list environments; a token of one environment cannot read the data of another
     #[command(subcommand)]
     Environment(access::EnvironmentCommand),
-    /// Read the configuration, tell every mistake, and print what would be used
+    /// Check the configuration: report all errors at once and print the effective configuration
     CheckConfig(ServeArgs),
-    /// Write everything into one file, while the collector runs
+    /// Write a backup into one file while the collector runs
     Backup(backup::BackupArgs),
-    /// Put what a backup holds in the place of the database
+    /// Replace the database by a backup
     Restore(restore::RestoreArgs),
-    /// Copy everything from one database into another, like from SQLite to PostgreSQL
+    /// Copy all data from one database into another, e.g. from SQLite to PostgreSQL
     MigrateData(migrate_data::MigrateDataArgs),
-    /// Follow what happens, in this terminal: status changes and log lines, or whatever is asked for
+    /// Follow status changes, log lines or other events in the terminal
     Tail(tail::TailArgs),
-    /// Show the whole system on this host: a collector, an agent and two pipelines
+    /// Run a demo on this host: a collector, an agent and two pipelines
     Demo(demo::DemoArgs),
-    /// Measure the way of a report without HTTP
+    /// Measure the ingest path of a report without HTTP
     #[command(hide = true)]
     IngestBench(ingest_bench::IngestBenchArgs),
-    /// Print the HTTP interface as OpenAPI 3.1, as `/api/v1/openapi.json` has it
+    /// Print the OpenAPI 3.1 document of the HTTP API, as in `/api/v1/openapi.json`
     #[command(hide = true)]
     Openapi,
-    /// Print what makes a shell complete this program's commands and options
+    /// Print a shell completion script
     Completions {
-        /// Of which shell
+        /// Shell to complete for
         shell: Shell,
     },
 }
 
 #[derive(Args)]
 struct ServeArgs {
-    /// Address to listen on; port 0 takes a free one [env: SYSTOLE_LISTEN] [default: 127.0.0.1:8080]
+    /// Address to listen on; port 0 selects a free port [env: SYSTOLE_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// How often agents report [env: SYSTOLE_INTERVAL] [default: 5s]
+    /// Interval between two reports of an agent [env: SYSTOLE_INTERVAL] [default: 5s]
     #[arg(long, value_name = "DURATION")]
     interval: Option<String>,
-    /// error, warn, info, debug or trace [env: SYSTOLE_LOG_LEVEL] [default: info]
+    /// Log level: error, warn, info, debug or trace [env: SYSTOLE_LOG_LEVEL] [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// text or json [env: SYSTOLE_LOG_FORMAT] [default: text]
+    /// Log format: text or json [env: SYSTOLE_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
 }
@@ -160,8 +159,8 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => {
             let _ = answer.print();
-            let is_mistake = answer.use_stderr();
-            return if is_mistake { ExitCode::from(EXIT_BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
+            let is_error = answer.use_stderr();
+            return if is_error { ExitCode::from(EXIT_BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
         }
     };
     if let Command::Completions { shell } = cli.command {
@@ -208,13 +207,13 @@ pub(crate) fn main() -> ExitCode {
         Command::IngestBench(args) => runtime.block_on(ingest_bench::run(args, &config)),
         Command::CheckConfig(_) | Command::Openapi | Command::Completions { .. } => Ok(()),
     };
-    // What still runs on a thread of its own (a query that takes minutes) has had its deadline.
+    // A query that still runs on its own thread is past its deadline.
     runtime.shutdown_background();
     finish(result)
 }
 
 fn refuse(Mistakes(mistakes): &Mistakes) -> ExitCode {
-    eprintln!("systole-collector: the configuration has {}:", count(mistakes.len(), "mistake"));
+    eprintln!("systole-collector: the configuration has {}:", count(mistakes.len(), "error"));
     mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
     ExitCode::from(EXIT_BAD_CONFIGURATION)
 }
@@ -222,7 +221,7 @@ fn refuse(Mistakes(mistakes): &Mistakes) -> ExitCode {
 fn finish(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Who reads has read enough: `token list | head`.
+        // The reader has closed the pipe: `token list | head`.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -248,7 +247,7 @@ async fn open_shared_to_create(config: &Config) -> anyhow::Result<Arc<dyn Store>
     Ok(store)
 }
 
-/// The store, beside a collector that may be running on it.
+/// Opens the store; a collector may be running on it.
 async fn open_shared(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     if let Some(fault) = no_database::explain(config) {
         bail!(fault);

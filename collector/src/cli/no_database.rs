@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Database};
 
-/// Collectors that are named in a message.
+/// Number of collectors in a message.
 const MAX_NAMED: usize = 3;
 
 /// The kernel's name of a process has at most 15 bytes.
 const PROCESS_NAME: &str = "systole-collect";
 
-/// What is wrong and what to do, if the database of the settings does not exist.
+/// Explains what to do if the configured database does not exist.
 pub(super) fn explain(config: &Config) -> Option<String> {
     let Database::Sqlite(path) = &config.database else { return None };
     if path.exists() {
@@ -20,16 +20,16 @@ pub(super) fn explain(config: &Config) -> Option<String> {
     let mut text = format!("there is no database {}", path.display());
     if let Ok(address) = fs::read_to_string(config.data_dir.join("listen-address")) {
         let dir = config.data_dir.display();
-        text += &format!("; the collector on {dir} ({}) uses another one: name its --database-url", address.trim());
+        text += &format!("; the collector on {dir} ({}) uses another one: set --database-url to it", address.trim());
     } else if let Some(hint) = running() {
         text += &format!("; {hint}");
     } else {
-        text += "; name the --data-dir of a collector, or start `systole-collector serve`, which makes it";
+        text += "; set --data-dir to that of a collector, or start `systole-collector serve`, which creates it";
     }
     Some(text)
 }
 
-/// Where the collectors of this host have their data, as far as this user can see it.
+/// Finds the data directories of the collectors on this host, as far as this user can see them.
 pub(super) fn running() -> Option<String> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let mut places: Vec<String> = processes.filter_map(|process| place(&process.path())).collect();
@@ -39,7 +39,7 @@ pub(super) fn running() -> Option<String> {
     (!places.is_empty()).then(|| format!("a collector of this host runs with {}", places.join(", another with ")))
 }
 
-/// The options with which the collector of a process finds its data.
+/// The options that select the database of a collector's process.
 fn place(process: &Path) -> Option<String> {
     if fs::read(process.join("comm")).ok()?.trim_ascii_end() != PROCESS_NAME.as_bytes() {
         return None;

@@ -20,31 +20,31 @@ use crate::store::transfer::{self, Epoch, TransferError};
 
 #[derive(Args)]
 #[command(after_help = "\
-The collector must not run. FILE is checked first and stays as it is. Agents go on by themselves: what they have \
-not sent yet arrives, and reports that were committed after the backup are told as gaps of their nodes. Dashboards \
-are told to begin anew. Tokens are those of the backup: revoke again what was revoked since, and have nodes enrol \
-again that are newer.
+Stop the collector first. FILE is checked before it is used, and is not changed. Agents continue by themselves and \
+send what they have not sent yet. Reports committed after the backup show up as gaps of their nodes, and dashboards \
+reload. Tokens are those of the backup: revoke again the tokens that were revoked since, and enrol again the nodes \
+that were added since.
 
-Into PostgreSQL only an empty database or schema is restored.
+On PostgreSQL the target must be an empty database or schema.
 
 Example:
   systemctl stop systole-collector
   systole-collector restore --data-dir /var/lib/systole --force /backup/systole-2026-11-21.db
   systemctl start systole-collector")]
 pub(super) struct RestoreArgs {
-    /// A file that `backup` has written
+    /// File that `backup` has written
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Also when the database holds data; it is kept beside the new one, under a name that is printed
+    /// Replace a database that holds data; the old one is kept under another name, which is printed
     #[arg(long)]
     force: bool,
 }
 
-/// Restores, and says what was done with the old database.
+/// Restores the backup and prints what happened to the old database.
 pub(super) async fn run(args: RestoreArgs, config: &Config) -> anyhow::Result<()> {
     tokio::select! {
         done = restore(&args, config) => done,
-        () = files::interrupted() => bail!("interrupted; the restore is not complete"),
+        () = files::interrupted() => bail!("interrupted; the restore is incomplete"),
     }
 }
 
@@ -52,7 +52,7 @@ async fn restore(args: &RestoreArgs, config: &Config) -> anyhow::Result<()> {
     let begin = Instant::now();
     let metadata = args.file.metadata().with_context(|| format!("cannot read {}", args.file.display()))?;
     if !metadata.is_file() {
-        bail!("{} is no file", args.file.display());
+        bail!("{} is not a file", args.file.display());
     }
     sqlite::look_at(&args.file)?;
     let aside = match &config.database {
@@ -75,7 +75,7 @@ async fn into_file(args: &RestoreArgs, path: &Path, bytes: u64) -> anyhow::Resul
         bail!("{} is the database itself", args.file.display());
     }
     let directory = directory_of(path);
-    private::create_dir(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    private::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let target = RestoreTarget::take(path)?;
     if !args.force {
         target.refuse_data()?;
@@ -89,10 +89,10 @@ async fn into_file(args: &RestoreArgs, path: &Path, bytes: u64) -> anyhow::Resul
 /// By way of a copy, because a backup of an earlier version is brought to this one.
 async fn into_server(args: &RestoreArgs, url: &PostgresUrl, data_dir: &Path, bytes: u64) -> anyhow::Result<()> {
     if args.force {
-        bail!("--force is for SQLite; on PostgreSQL make a new database or schema, and restore into that");
+        bail!("--force works only with SQLite; on PostgreSQL create a new database or schema and restore into it");
     }
     let mut target = PostgresSide::open(url).await?;
-    private::create_dir(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+    private::create_dir(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
     let copy = checked_copy(&args.file, &data_dir.join("restore"), bytes).await?;
     let mut source = SqliteSide::open_alone(copy.path())?;
     let bar = files::bar_of_rows()?;
@@ -131,6 +131,6 @@ async fn checked_copy(backup: &Path, place: &Path, bytes: u64) -> anyhow::Result
     spinner.enable_steady_tick(std::time::Duration::from_millis(100));
     let checked = tokio::task::spawn_blocking(move || sqlite::check_and_migrate(&into, &from)).await;
     spinner.finish_and_clear();
-    checked.context("the check did not end by itself")??;
+    checked.context("the check of the backup ended unexpectedly")??;
     Ok(copy)
 }

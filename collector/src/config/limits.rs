@@ -1,18 +1,18 @@
-//! What one node or one environment may take of the collector.
+//! Limits of one node and one environment.
 
 use super::lookup::Lookup;
 
-/// Bounds of what reports make known, and of bodies that are under way.
+/// Limits of new names in reports, and of unfinished bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IngestLimits {
-    /// `max_component_series`: components over all nodes that a history is kept of; those that come
-    /// later have live samples only. Default 20000, 0 for none.
+    /// `max_component_series`: components over all nodes that have a history; later ones have live samples
+    /// only. Default 20000, 0 for none.
     pub component_series: usize,
     /// `max_series_per_node`: components of a node that ever had a history. Default 50000.
     pub series_per_node: usize,
     /// `max_new_series_per_node`: those that are new within an hour. Default 10000.
     pub new_series_per_node: usize,
-    /// `max_pipelines_per_node`: pipelines of a node, those included that it reports no more. Default 3000.
+    /// `max_pipelines_per_node`: pipelines of a node, including those that it no longer reports. Default 3000.
     pub pipelines_per_node: usize,
     /// `max_new_pipelines_per_node`: those that are new within an hour. Default 1500.
     pub new_pipelines_per_node: usize,
@@ -55,7 +55,7 @@ impl Default for IngestLimits {
 impl IngestLimits {
     pub(super) fn read(lookup: &mut Lookup<'_>) -> Self {
         let default = IngestLimits::default();
-        let any = |text: &str| text.parse().map_err(|_| "is no number of series".to_owned());
+        let any = |text: &str| text.parse().map_err(|_| "expected a number of series".to_owned());
         IngestLimits {
             component_series: lookup.get("max_component_series", default.component_series, any),
             series_per_node: lookup.get("max_series_per_node", default.series_per_node, any),
@@ -105,13 +105,13 @@ fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".to_owned()),
         Ok(count) => Ok(count),
-        Err(_) => Err("is no number of pipelines".to_owned()),
+        Err(_) => Err("expected a number of pipelines".to_owned()),
     }
 }
 
 fn parse_body_budget(text: &str) -> Result<usize, String> {
     // The largest body, and its copy while it grows.
     const LEAST: usize = 16 << 20;
-    let bytes: usize = text.parse().map_err(|_| "is no number of bytes".to_owned())?;
-    if bytes < LEAST { Err(format!("is less than 16 MiB ({LEAST})")) } else { Ok(bytes) }
+    let bytes: usize = text.parse().map_err(|_| "expected a number of bytes".to_owned())?;
+    if bytes < LEAST { Err(format!("must be at least 16 MiB ({LEAST})")) } else { Ok(bytes) }
 }

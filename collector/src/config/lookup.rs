@@ -1,4 +1,4 @@
-//! Where settings come from, and what is wrong with them.
+//! Reads settings from flags, environment and file, and collects the errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// Where values come from. Keys are those of the file.
+/// The sources of values. Keys are those of the file.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     /// Values of flags.
@@ -108,16 +108,16 @@ impl<'a> Lookup<'a> {
         };
         parse(text.trim()).unwrap_or_else(|fault| {
             let shown = without_password(&text);
-            self.mistakes.push(format!("{place}: {shown:?} {fault}"));
+            self.mistakes.push(format!("{place}: invalid value {shown:?}: {fault}"));
             default
         })
     }
 
-    /// Every mistake, those of names that nobody asked for included.
+    /// Returns all errors, also those of unknown settings.
     pub(super) fn finish(mut self) -> Result<(), Mistakes> {
         for key in self.file.keys().filter(|key| !self.known.contains(key.as_str())) {
             let known: Vec<_> = self.known.iter().copied().collect();
-            self.mistakes.push(format!("{key}: there is no such setting; known are {}", known.join(", ")));
+            self.mistakes.push(format!("{key}: unknown setting, expected one of {}", known.join(", ")));
         }
         if self.mistakes.is_empty() { Ok(()) } else { Err(Mistakes(self.mistakes)) }
     }

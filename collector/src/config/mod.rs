@@ -1,7 +1,6 @@
-//! Configuration: flags over environment over file (TOML) over defaults.
+//! Configuration. Precedence, highest first: flags, environment, TOML file, defaults.
 //!
-//! Everything is read through one look-up, and every mistake is reported in one run, each with the
-//! place that it came from.
+//! All settings are read through one look-up. One run reports all errors, each with its source.
 
 mod limits;
 mod lookup;
@@ -26,12 +25,12 @@ use self::values::{
     write_low_disk,
 };
 
-/// What the collector runs with.
+/// The settings of the collector.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     /// `listen`: address and port. Default 127.0.0.1:8080; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// `serve --init`, no setting: an empty database is taken even where another one was used.
+    /// `serve --init`, not a setting: accepts an empty database even if another one was used before.
     pub accepts_empty_database: bool,
     /// `data_dir`: made if it is missing. Default ./systole-data.
     pub data_dir: PathBuf,
@@ -39,7 +38,7 @@ pub(crate) struct Config {
     pub database: Database,
     /// `interval`: how often agents report, 100ms to 5m. Default 5s.
     pub interval: Duration,
-    /// `startup_grace`: how long after the start silence of nodes does not count. Default 20s.
+    /// `startup_grace`: time after the start in which silence of nodes does not count. Default 20s.
     pub startup_grace: Duration,
     /// `ring_budget`: memory of the sample rings in bytes, from 1 MiB. Default 512 MiB.
     pub ring_budget_bytes: usize,
@@ -62,7 +61,7 @@ pub(crate) struct Config {
     pub tls: Option<TlsFiles>,
 }
 
-/// How many streams are taken.
+/// Limits of open and new streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StreamLimits {
     /// At a time; each costs a socket and some kilobytes.
@@ -73,7 +72,7 @@ pub(crate) struct StreamLimits {
     pub new_per_second: u32,
 }
 
-/// Where the collector's certificate is.
+/// The files of the collector's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     /// The certificate and its chain, PEM.
@@ -82,7 +81,7 @@ pub(crate) struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Where the data is.
+/// The database of the collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Database {
     /// `sqlite://<path>`.
@@ -101,7 +100,7 @@ impl fmt::Display for Database {
     }
 }
 
-/// How long data is kept.
+/// The retention of each kind of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retention {
     /// `retention_minutes`: default 7d.
@@ -116,7 +115,8 @@ pub(crate) struct Retention {
     pub events: Duration,
 }
 
-/// When the disk of a SQLite database counts as low. `None` (`auto`) depends on the disk; 0 is never.
+/// The limits below which the disk of a SQLite database counts as low. `None` (`auto`) depends on the disk;
+/// 0 is never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LowDisk {
     /// `low_disk_warn_bytes`: with less room than this the oldest log lines go before their time.
@@ -127,7 +127,7 @@ pub(crate) struct LowDisk {
     pub stop_bytes: Option<u64>,
 }
 
-/// What is logged, and how.
+/// Level and format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogConfig {
     /// `log_level`: error, warn, info, debug or trace. Default info.
@@ -136,7 +136,7 @@ pub(crate) struct LogConfig {
     pub format: LogFormat,
 }
 
-/// How log lines are searched.
+/// The method of log searches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogSearch {
     /// By an index that is made in the background.
@@ -157,14 +157,14 @@ pub(crate) enum LogFormat {
 const STARTUP_GRACE: Duration = Duration::from_secs(20);
 
 impl Config {
-    /// Reads every setting and tells every mistake.
+    /// Reads every setting, and returns all errors at once.
     pub(crate) fn read(sources: &Sources) -> Result<Self, Mistakes> {
         let mut lookup = Lookup::new(sources);
         let listen = lookup.get("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| {
-            text.parse().map_err(|_| "is no address like 127.0.0.1:8080".to_owned())
+            text.parse().map_err(|_| "expected an address, e.g. 127.0.0.1:8080".to_owned())
         });
         let data_dir = lookup.get("data_dir", PathBuf::from("./systole-data"), |text| match text {
-            "" => Err("is empty".to_owned()),
+            "" => Err("must not be empty".to_owned()),
             text => Ok(PathBuf::from(text)),
         });
         let database = lookup.get("database_url", Database::Sqlite(data_dir.join("collector.db")), parse_database);
@@ -192,23 +192,21 @@ impl Config {
         if let LowDisk { warn_bytes: Some(warn @ 1..), stop_bytes: Some(stop) } = low_disk
             && stop > warn
         {
-            lookup
-                .mistakes
-                .push(format!("low_disk_stop_bytes: {stop} is more than low_disk_warn_bytes, which is {warn}"));
+            lookup.mistakes.push(format!("low_disk_stop_bytes: {stop} is larger than low_disk_warn_bytes ({warn})"));
         }
         let log_search = lookup.get("log_search", LogSearch::Indexed, |text| match text {
             "indexed" => Ok(LogSearch::Indexed),
             "scan" => Ok(LogSearch::Scan),
-            _ => Err("is neither indexed nor scan".to_owned()),
+            _ => Err("expected indexed or scan".to_owned()),
         });
         let log = LogConfig {
             level: lookup.get("log_level", tracing::Level::INFO, |text| {
-                text.parse().map_err(|_| "is none of error, warn, info, debug, trace".to_owned())
+                text.parse().map_err(|_| "expected one of error, warn, info, debug, trace".to_owned())
             }),
             format: lookup.get("log_format", LogFormat::Text, |text| match text {
                 "text" => Ok(LogFormat::Text),
                 "json" => Ok(LogFormat::Json),
-                _ => Err("is neither text nor json".to_owned()),
+                _ => Err("expected text or json".to_owned()),
             }),
         };
         let streams = StreamLimits {
@@ -287,7 +285,7 @@ impl fmt::Display for Config {
 fn read_tls(lookup: &mut Lookup<'_>) -> Option<TlsFiles> {
     let mut path = |key| {
         lookup.get(key, None, |text| match text {
-            "" => Err("is empty".to_owned()),
+            "" => Err("must not be empty".to_owned()),
             text => Ok(Some(PathBuf::from(text))),
         })
     };
@@ -295,11 +293,11 @@ fn read_tls(lookup: &mut Lookup<'_>) -> Option<TlsFiles> {
         (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
         (None, None) => None,
         (Some(_), None) => {
-            lookup.mistakes.push("tls_key_file: is missing, tls_cert_file is given".to_owned());
+            lookup.mistakes.push("tls_key_file: is missing, but tls_cert_file is set".to_owned());
             None
         }
         (None, Some(_)) => {
-            lookup.mistakes.push("tls_cert_file: is missing, tls_key_file is given".to_owned());
+            lookup.mistakes.push("tls_cert_file: is missing, but tls_key_file is set".to_owned());
             None
         }
     }

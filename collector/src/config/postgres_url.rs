@@ -1,4 +1,4 @@
-//! The address of a database, with the password that nobody is to read.
+//! The address of a PostgreSQL database. Its password is never printed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,14 +7,15 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::SslMode;
 
-/// How far a connection is protected; the names are libpq's.
+/// The protection of a connection; the names are libpq's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TlsMode {
     /// `disable`.
     Off,
     /// `prefer`, the default: encrypted if the server can.
     IfOffered,
-    /// `require`: encrypted, whoever the server is. With `sslrootcert` the same as `verify-ca`, as in libpq.
+    /// `require`: encrypted, without a check of the server's identity. With `sslrootcert` the same as
+    /// `verify-ca`, as in libpq.
     Encrypted,
     /// `verify-ca`: the certificate is signed by one that is trusted.
     TrustedIssuer,
@@ -25,7 +26,7 @@ pub(crate) enum TlsMode {
 /// `postgres://…` or `postgresql://…`, read once. Neither its `Debug` nor its `Display` has the password.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct PostgresUrl {
-    /// What tokio-postgres makes of it.
+    /// The address as tokio-postgres parses it.
     pub(crate) config: tokio_postgres::Config,
     pub(crate) tls: TlsMode,
     /// `sslrootcert`: PEM file with the certificates that are trusted instead of the system's.
@@ -50,7 +51,8 @@ impl FromStr for PostgresUrl {
         let mut others = Vec::new();
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("has a {name} that is no text"))?;
+            let value =
+                percent_decode_str(value).decode_utf8().map_err(|_| format!("the value of {name} is not UTF-8"))?;
             match name {
                 "sslmode" => tls = tls_mode(&value)?,
                 "sslrootcert" => root_certificates = Some(PathBuf::from(value.as_ref())),
@@ -64,10 +66,10 @@ impl FromStr for PostgresUrl {
         // The error of the parser does not repeat what it could not read.
         let mut config: tokio_postgres::Config = plain.parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            format!("can not be read as an address of PostgreSQL: {cause}")
+            format!("not a valid PostgreSQL address: {cause}")
         })?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err("names no host; write postgres://user@host/database".to_owned());
+            return Err("the host is missing, expected e.g. postgres://user@host/database".to_owned());
         }
         config.ssl_mode(match tls {
             TlsMode::Off => SslMode::Disable,
@@ -87,7 +89,7 @@ fn tls_mode(name: &str) -> Result<TlsMode, String> {
         "verify-full" => TlsMode::TrustedHost,
         other => {
             return Err(format!(
-                "has an unknown sslmode {other:?}; known are disable, prefer, require, verify-ca, verify-full"
+                "unknown sslmode {other:?}, expected one of disable, prefer, require, verify-ca, verify-full"
             ));
         }
     })
@@ -105,8 +107,7 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
-/// The address of a database as it may be shown, also when it can not be read: three stars stand
-/// for the password, if there is one.
+/// The address of a database for messages, also when it cannot be parsed: three stars replace the password.
 pub(crate) fn without_password(url: &str) -> String {
     let (address, parameters) = url.split_once('?').unwrap_or((url, ""));
     let mut shown = match address.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@'))) {
@@ -146,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_root_certificate_is_looked_at() {
+    fn root_certificate_is_checked() {
         let url: PostgresUrl = "postgres://db/x?sslmode=require&sslrootcert=%2Fetc%2Fca.pem".parse().unwrap();
         assert_eq!((url.tls, url.root_certificates), (TlsMode::TrustedIssuer, Some("/etc/ca.pem".into())));
     }
 
     #[test]
-    fn mistakes_are_told_without_the_password() {
+    fn errors_do_not_contain_the_password() {
         let mistakes = [
             ("postgres:///db?user=me", "host"),
             ("postgres://me:secret@db/x?sslmode=on", "sslmode"),

@@ -119,6 +119,6 @@ fn origins_are_those_that_browsers_send() {
     assert_eq!(origins("https://a.example, http://b:81").unwrap(), ["https://a.example", "http://b:81"]);
     assert_eq!(origins("*").unwrap(), ["*"]);
     for wrong in ["a.example", "https://a.example/page", "https://"] {
-        assert!(origins(wrong).unwrap_err().0[0].contains("is no origin"), "{wrong}");
+        assert!(origins(wrong).unwrap_err().0[0].contains("invalid origin"), "{wrong}");
     }
 }

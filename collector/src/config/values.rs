@@ -1,4 +1,4 @@
-//! Values as they are written.
+//! Parses values of settings, and formats them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,24 +12,24 @@ pub(crate) fn parse_database(url: &str) -> Result<Database, String> {
         return url.parse().map(|url| Database::Postgres(Box::new(url)));
     }
     match url.strip_prefix("sqlite://") {
-        Some("") => Err("names no file; write sqlite:///path/to/collector.db".to_owned()),
+        Some("") => Err("the path is missing, expected e.g. sqlite:///path/to/collector.db".to_owned()),
         Some(path) if path.contains(":memory:") || path.starts_with("file:") => {
-            Err("is no path; the database must be a file that several connections open".to_owned())
+            Err("the database must be a file that several connections can open".to_owned())
         }
         Some(path) => Ok(Database::Sqlite(PathBuf::from(path))),
-        None => Err("is neither a sqlite:// nor a postgres:// address".to_owned()),
+        None => Err("expected a sqlite:// or postgres:// address".to_owned()),
     }
 }
 
 pub(super) fn parse_ring_budget(text: &str) -> Result<usize, String> {
-    let bytes: usize = text.parse().map_err(|_| "is no number of bytes".to_owned())?;
-    if bytes < 1 << 20 { Err("is less than 1 MiB (1048576)".to_owned()) } else { Ok(bytes) }
+    let bytes: usize = text.parse().map_err(|_| "expected a number of bytes".to_owned())?;
+    if bytes < 1 << 20 { Err("must be at least 1 MiB (1048576)".to_owned()) } else { Ok(bytes) }
 }
 
 pub(super) fn parse_low_disk(text: &str) -> Result<Option<u64>, String> {
     match text {
         "auto" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| "is neither auto nor a number of bytes".to_owned()),
+        text => text.parse().map(Some).map_err(|_| "expected auto or a number of bytes".to_owned()),
     }
 }
 
@@ -38,14 +38,14 @@ pub(super) fn write_low_disk(bytes: Option<u64>) -> String {
 }
 
 pub(super) fn parse_duration_in(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
-    let value = parse_duration(text).ok_or_else(|| "is no duration like 500ms, 5s, 10m, 24h or 7d".to_owned())?;
+    let value = parse_duration(text).ok_or_else(|| "expected a duration, e.g. 500ms, 5s, 10m, 24h or 7d".to_owned())?;
     if value < least || value > most {
-        return Err(format!("is not between {least:?} and {most:?}"));
+        return Err(format!("must be between {least:?} and {most:?}"));
     }
     Ok(value)
 }
 
-/// In the largest unit that has it whole.
+/// Formats a duration in its largest whole unit.
 pub(super) fn write_duration(value: Duration) -> String {
     let ms = value.as_millis();
     let (unit, unit_ms) = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
@@ -71,7 +71,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 pub(super) fn parse_stream_count<T: std::str::FromStr + Default + PartialEq>(text: &str) -> Result<T, String> {
-    let count = text.parse().map_err(|_| "is no number of streams".to_owned())?;
+    let count = text.parse().map_err(|_| "expected a number of streams".to_owned())?;
     if count == T::default() { Err("must be at least 1".to_owned()) } else { Ok(count) }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn parse_origins(text: &str) -> Result<Vec<String>, String> {
                 .any(|scheme| origin.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains('/')))
     };
     match origins.iter().find(|origin| !is_origin(origin)) {
-        Some(origin) => Err(format!("has {origin:?}, which is no origin like https://dashboard.example")),
+        Some(origin) => Err(format!("invalid origin {origin:?}, expected e.g. https://dashboard.example")),
         None => Ok(origins.into_iter().map(str::to_owned).collect()),
     }
 }

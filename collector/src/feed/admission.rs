@@ -1,4 +1,4 @@
-//! How many streams there may be, and how far behind they are.
+//! Limits of the number of streams, and their lag.
 //!
 //! The retry times that a refused client receives are random: 1 to 3 s when too many come at once, 10 to
 //! 20 s when all places are taken. Equal times would bring all of them back together. The goodbyes of a
@@ -32,7 +32,7 @@ pub(crate) enum Overloaded {
 }
 
 impl Overloaded {
-    /// For counting.
+    /// The label of the metric.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Overloaded::All => "all",
@@ -41,8 +41,8 @@ impl Overloaded {
         }
     }
 
-    /// When to come back, in milliseconds: whoever was one of too many at a time soon, whoever finds all
-    /// places taken later.
+    /// The wait before the next attempt, in milliseconds: short after too many new streams at a time,
+    /// longer when all streams are in use.
     pub(crate) fn retry_ms(self) -> std::ops::RangeInclusive<u64> {
         match self {
             Overloaded::Rate => 1_000..=3_000,
@@ -77,7 +77,7 @@ pub(crate) struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
-    /// Tells how far the stream has come.
+    /// Records the position of the stream.
     pub(super) fn note_cursor(&self, seq: u64) {
         self.cursor.store(seq, Ordering::Relaxed);
     }
@@ -130,7 +130,7 @@ impl Connections {
         self.lock().cursors.len()
     }
 
-    /// How far the slowest stream has come.
+    /// The position of the slowest stream.
     pub(crate) fn slowest(&self) -> Option<u64> {
         let open = self.lock();
         open.cursors.values().map(|cursor| cursor.load(Ordering::Relaxed)).filter(|seq| *seq != NOWHERE).min()
@@ -191,7 +191,7 @@ mod tests {
         let now = Instant::now();
         let connections = Arc::new(Connections::new(LIMITS, now));
         let guards: Vec<_> = (0..3).map(|_| connections.admit(token(), now).unwrap()).collect();
-        assert_eq!(connections.slowest(), None, "nobody is anywhere yet");
+        assert_eq!(connections.slowest(), None, "no stream has a position yet");
         guards[0].note_cursor(7);
         guards[2].note_cursor(5);
         assert_eq!(connections.slowest(), Some(5));

@@ -1,7 +1,7 @@
 //! The newest conflated event of each node and pipeline.
 //!
-//! Who waits for a while, or has been too slow, needs no more than these. One look takes them in the
-//! order of their sequence numbers, however many older ones there were in between.
+//! A subscriber that has waited or was too slow needs only these. One poll returns them in the order of
+//! their sequence numbers, without the older events in between.
 //!
 //! Durable events are sent at once. Conflated ones wait for `every`, then the newest of each node and
 //! pipeline is sent. A conflated event that durable events have passed has no `id:` line, so that the
@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::frame::Frame;
 
-/// How long the newest event is kept when no newer one comes: longer than any subscriber waits (60 s),
-/// or may take nothing (30 s).
+/// Time for which the newest event is kept when no newer one comes: longer than any subscriber waits (60
+/// s), or may take nothing (30 s).
 const KEPT: Duration = Duration::from_secs(95);
 
 /// Newest events by their sequence numbers. As many as there are nodes and pipelines that report.
@@ -37,7 +37,7 @@ impl ConflationTable {
         self.by_seq.insert(frame.seq, frame);
     }
 
-    /// Forgets what nobody can want any more.
+    /// Removes events that no subscriber can need any more.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some(oldest) = self.by_seq.first_entry().filter(|oldest| now > oldest.get().published + KEPT) {
             self.seqs.remove(&key(oldest.get()));

@@ -21,7 +21,7 @@ pub(crate) struct Frame {
     pub kind: EventType,
     pub node: NodeId,
     pub pipeline: Option<PipelineId>,
-    /// When it came into the ring.
+    /// The time of its publication.
     pub published: Instant,
     payload: Payload,
     bytes: OnceLock<Bytes>,
@@ -41,7 +41,7 @@ impl Frame {
         }
     }
 
-    /// What it says.
+    /// Its content.
     pub(super) fn payload(&self) -> &Payload {
         &self.payload
     }
@@ -52,8 +52,8 @@ impl Frame {
         self.bytes.get_or_init(render).clone()
     }
 
-    /// [`Self::bytes`] without the id, for an event that comes later than ones behind it: a client that
-    /// goes on from its last id must not go back.
+    /// [`Self::bytes`] without the id, for an event that comes after events with higher ids: a client that
+    /// continues after its last id must not go back.
     pub(crate) fn bytes_without_id(&self, epoch: &str) -> Bytes {
         let bytes = self.bytes(epoch);
         let id = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);

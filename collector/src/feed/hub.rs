@@ -3,7 +3,7 @@
 //! A subscriber's cursor is a sequence number, so that a place in the rings of one environment, in
 //! those of several, and in the database are all the same number. Durable and conflated frames have
 //! rings of their own: ten thousand nodes bring twenty thousand conflated events a second, and must not
-//! push the status changes off that somebody who was away for a minute comes back for.
+//! push off the status changes that a client needs after a minute of absence.
 //!
 //! Durable and conflated frames have separate rings: the metrics of a large fleet would push status
 //! changes out within seconds. A subscriber that is too slow for the conflated ring receives the newest
@@ -27,12 +27,12 @@ use crate::auth::Scope;
 use crate::model::EnvironmentKey;
 use crate::model::PendingEvent;
 
-/// Durable frames of an environment: status changes and log lines of minutes. Who falls behind further
-/// is served from the database.
+/// Durable frames of an environment: status changes and log lines of minutes. A slower subscriber is served
+/// from the database.
 const DURABLE: RingBounds = RingBounds { frames: 32 * 1024, bytes: 64 * 1024 * 1024 };
 
-/// Conflated frames of an environment, for those who want each as it comes. Who falls behind further is
-/// given the newest of each node and pipeline.
+/// Conflated frames of an environment, for subscribers that want every event. A slower subscriber receives
+/// the newest event of each node and pipeline.
 const CONFLATED: RingBounds = RingBounds { frames: 8 * 1024, bytes: 16 * 1024 * 1024 };
 
 /// Frames that one look takes at most.
@@ -41,7 +41,7 @@ const POLL_FRAMES: usize = 256;
 /// Frames that one look passes at most, wanted or not, so that the lock is held for microseconds.
 const POLL_SKIPS: usize = 4_096;
 
-/// What an environment's subscribers read.
+/// The frames of an environment for its subscribers.
 #[derive(Debug)]
 struct Channel {
     durable: Ring,
@@ -53,12 +53,11 @@ struct Channel {
 struct Inner {
     channels: HashMap<EnvironmentKey, Channel>,
     head: u64,
-    /// Head at the start of this process, or where it had to begin anew; before it there is only the
-    /// database.
+    /// Head at the start of this process, or after a new start of the feed; older events are only in the database.
     start: u64,
 }
 
-/// How often something was published, for whoever waits for it.
+/// The number of publications, which subscribers wait for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Publications {
     pub all: u64,
@@ -75,8 +74,8 @@ pub(super) struct Hub {
     publications: watch::Sender<Publications>,
 }
 
-/// Where a subscriber is: everything up to here was looked at. Conflated events may wait for newer ones
-/// while durable ones go on.
+/// The position of a subscriber: it has polled everything up to here. Conflated events may wait for newer
+/// ones while durable ones continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursors {
     pub durable: u64,
@@ -89,7 +88,7 @@ impl Cursors {
     }
 }
 
-/// Which conflated events a look takes.
+/// The conflated events that a poll returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Conflated {
     /// None; their cursor stays.
@@ -100,7 +99,7 @@ pub(super) enum Conflated {
     All,
 }
 
-/// What lies behind a subscriber's cursors.
+/// The frames after a subscriber's cursors.
 #[derive(Debug)]
 pub(super) enum Polled {
     Frames(PolledFrames),
@@ -114,7 +113,7 @@ pub(super) enum Polled {
 #[derive(Debug)]
 pub(super) struct PolledFrames {
     pub frames: Vec<Arc<Frame>>,
-    /// How far they go.
+    /// The cursors after these frames.
     pub cursors: Cursors,
     /// Whether there may be more behind.
     pub more: bool,
@@ -170,8 +169,8 @@ impl Hub {
         }
     }
 
-    /// Goes on behind `head`, whose events were committed without having been published: up to there
-    /// only the database has everything.
+    /// Continues after `head`. The events up to `head` were committed without publication, so they are only
+    /// in the database.
     pub(super) fn skip_to(&self, head: u64) {
         {
             let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
@@ -197,8 +196,8 @@ impl Hub {
         canary
     }
 
-    /// From where on conflated events may not have reached a subscriber whose last id was `seq`, and who
-    /// waited for `every` between two flushes. A flush has them in their order: when its last id is that
+    /// The lowest number from which conflated events may be missing at a subscriber with the last id `seq`.
+    /// It waited for `every` between two flushes. A flush has them in their order: when its last id is that
     /// of a conflated event, it has them all.
     pub(super) fn conflated_from(&self, scope: Scope, seq: u64, every: Duration) -> u64 {
         let inner = self.read();
@@ -209,8 +208,8 @@ impl Hub {
         if every.is_zero() { seq } else { inner.channels_of(scope).filter_map(waited_since).fold(seq, u64::min) }
     }
 
-    /// How many durable frames of the rings lie behind a sequence number, and when the first of them was
-    /// published. Conflated ones do not count: many a subscriber passes them seldom, on purpose.
+    /// Returns the number of durable frames in the rings after a sequence number, and when the first of
+    /// them was published. Conflated ones do not count: many a subscriber passes them seldom, on purpose.
     pub(super) fn durable_behind(&self, seq: u64) -> (usize, Option<Instant>) {
         let inner = self.read();
         let behind = || inner.channels.values().map(|channel| channel.durable.behind(seq));
@@ -218,7 +217,7 @@ impl Hub {
         (behind().map(Iterator::count).sum(), first)
     }
 
-    /// What the subscriber wants of the frames behind its cursors, in order, with the head that was
+    /// Returns the frames after the cursors that the subscriber wants, in order, with the head that was
     /// true at the same moment.
     pub(super) fn poll(&self, subscription: &Subscription, cursors: Cursors, conflated: Conflated) -> Polled {
         let inner = self.read();

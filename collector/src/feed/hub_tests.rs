@@ -154,7 +154,7 @@ fn who_falls_off_the_ring_of_its_environment_is_told_so() {
     assert!(matches!(poll(&one, 9), Polled::Lagged { floor: 10 }));
     assert!(matches!(poll(&one, 10), Polled::Frames(_)));
     let two = subscription(Scope::One(EnvironmentKey(2)), &EventType::ALL);
-    assert_eq!(read_all(&hub, &two, 0), [last], "a loud neighbour pushes nobody off");
+    assert_eq!(read_all(&hub, &two, 0), [last], "a loud environment does not push off the frames of another");
     assert!(matches!(poll(&subscription(Scope::All, &EventType::ALL), 9), Polled::Lagged { floor: 10 }));
 }
 
@@ -214,7 +214,7 @@ async fn who_comes_back_is_given_what_had_to_wait_when_it_left() {
     hub.publish(vec![event(3, 1, 3, EventType::FleetStatus), event(4, 1, 1, EventType::LogEntry)], 4);
     assert_eq!(hub.conflated_from(Scope::All, 4, every), 1, "2 and 3 may not have been sent when 4 was");
     assert_eq!(hub.conflated_from(Scope::All, 4, Duration::ZERO), 4, "nothing waits");
-    assert_eq!(hub.conflated_from(Scope::All, 3, every), 3, "whoever was given 3 was given 2 before");
+    assert_eq!(hub.conflated_from(Scope::All, 3, every), 3, "a subscriber receives 2 before 3");
     assert_eq!(hub.conflated_from(Scope::One(EnvironmentKey(9)), 4, every), 4);
 }
 
@@ -227,5 +227,5 @@ fn only_durable_events_are_what_somebody_is_behind_by() {
     assert!(hub.durable_behind(2).1.is_some());
     assert_eq!(hub.durable_behind(1).0, 1, "in whichever environment");
     hub.publish((4..900).map(|seq| event(seq, 1, 1, EventType::MetricUpdate)).collect(), 899);
-    assert_eq!(hub.durable_behind(3), (0, None), "metrics make nobody slow");
+    assert_eq!(hub.durable_behind(3), (0, None), "metrics do not count as lag");
 }

@@ -1,10 +1,10 @@
-//! The feed: what was committed, as it is committed, to whoever may see it.
+//! The feed: streams committed events to the subscribers that may read them.
 //!
-//! `hub` keeps the recent frames, rings per environment, and a subscriber is nothing but cursors into
-//! them: no queue per subscriber, nobody to wait for. `worker_notifier` wakes the subscribers of one worker
-//! thread, `subscriber` is the life of one stream, `replay` reads back from the database what the rings
-//! have no more, `snapshot` is the state at one point of the sequence, `frame` an event in the rings, `encode`
-//! the bytes of a stream (`vectorflow` those of `/api/sse`).
+//! `hub` keeps the recent frames, rings per environment, and a subscriber is only a set of cursors into
+//! them: no queue per subscriber, and no subscriber delays another. `worker_notifier` wakes the subscribers
+//! of one worker thread, `subscriber` runs one stream, `replay` reads from the database what the
+//! rings have removed, `snapshot` is the state at one point of the sequence, `frame` an event in the rings,
+//! `encode` the bytes of a stream (`vectorflow` those of `/api/sse`).
 
 mod admission;
 mod conflation;
@@ -52,7 +52,7 @@ const CONCURRENT_REPLAYS: usize = 4;
 /// A subscriber gets a ping this often.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(10);
 
-/// What a subscriber asks for.
+/// The events that a subscriber requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {
     pub types: BTreeSet<EventType>,
@@ -69,7 +69,7 @@ pub(crate) struct Subscription {
     pub encoding: Encoding,
 }
 
-/// How events are written.
+/// The encoding of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// As `systole_shared::events` has them.
@@ -78,14 +78,14 @@ pub(crate) enum Encoding {
     VectorFlow,
 }
 
-/// Where a subscriber goes on.
+/// The start position of a subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Resume {
-    /// From now on.
+    /// New events only.
     Live,
-    /// Behind this id.
+    /// After this id.
     After(systole_shared::EventId),
-    /// Behind an id that nobody can read.
+    /// After an id that cannot be parsed.
     Unreadable,
 }
 
@@ -105,17 +105,16 @@ impl Subscription {
     }
 }
 
-/// How far subscribers are behind.
+/// The lag of the slowest subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Lag {
-    /// Durable events that the slowest one has not looked at; those that only the database has are not
-    /// counted.
+    /// Durable events that the slowest subscriber has not polled, without those that are only in the database.
     pub events: usize,
-    /// For how long the first of them has been published.
+    /// The age of the oldest of these events.
     pub seconds: f64,
 }
 
-/// What a feed is made of.
+/// The dependencies of the feed.
 pub(crate) struct FeedParts {
     pub store: Arc<dyn Store>,
     pub timeseries: Arc<TimeSeries>,
@@ -123,7 +122,7 @@ pub(crate) struct FeedParts {
     pub auth: Arc<Authenticator>,
     pub telemetry: Arc<Telemetry>,
     pub limits: StreamLimits,
-    /// Has every stream say goodbye.
+    /// Ends every stream with a goodbye.
     pub stop: CancellationToken,
 }
 
@@ -144,7 +143,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// A feed that goes on behind what is committed.
+    /// Creates a feed that continues after the last committed event.
     pub(crate) fn new(position: &FeedPosition, parts: FeedParts) -> Self {
         Feed {
             epoch: Arc::clone(&position.epoch),
@@ -162,12 +161,12 @@ impl Feed {
         }
     }
 
-    /// Hands out what was committed, in its order. Waits for nobody.
+    /// Publishes committed events in their order. Never waits for a subscriber.
     pub(crate) fn publish(&self, events: Vec<PendingEvent>, head: u64) {
         self.hub.publish(events, head);
     }
 
-    /// Goes on behind what is committed, when that is more than what was published.
+    /// Continues after the last committed event, if it is newer than the last published one.
     pub(crate) fn skip_to(&self, head: u64) {
         self.hub.skip_to(head);
     }
@@ -177,7 +176,7 @@ impl Feed {
         self.hub.head()
     }
 
-    /// How far the slowest subscriber is behind.
+    /// Returns the lag of the slowest subscriber.
     pub(crate) fn lag(&self) -> Lag {
         let Some(slowest) = self.connections.slowest() else { return Lag::default() };
         let (events, first) = self.hub.durable_behind(slowest);

@@ -1,4 +1,4 @@
-//! Reading back from the database what the rings have no more.
+//! Replays from the database the events that the rings have removed.
 //!
 //! A replay sends the first 10,000 durable events after the id, then one `gap` up to the start of the
 //! rings, and continues from there. The reason is `limit` for a client that reconnects and `slow` for
@@ -15,7 +15,7 @@ use crate::auth::Scope;
 use crate::store::{ReplayQuery, StoreError};
 use crate::telemetry::ReasonLabel;
 
-/// Events that one replay gives at most; beyond it a gap is told.
+/// Largest number of events of one replay; the rest is reported as a gap.
 pub(super) const MAX_EVENTS: usize = 10_000;
 
 /// Status changes read at once.
@@ -24,13 +24,13 @@ const PAGE_EVENTS: u32 = 512;
 /// A replay under way: durable events behind the cursor up to `to`.
 #[derive(Debug)]
 pub(super) struct Replay {
-    /// From behind here on the rings have everything.
+    /// The rings have everything after this number.
     pub to: u64,
-    /// Why events are left out when there are too many.
+    /// The reason of a gap when there are too many events.
     excess: GapReason,
     /// Events given so far.
     pub given: usize,
-    /// Up to where each type was told to be missing.
+    /// The end of the last reported gap of each type.
     told_missing: HashMap<EventType, u64>,
 }
 
@@ -38,25 +38,25 @@ pub(super) struct Replay {
 pub(super) struct ReplayStep {
     pub frames: Vec<Bytes>,
     pub events: usize,
-    /// Everything up to here was looked at.
+    /// The replay has read everything up to here.
     pub cursor: u64,
     /// The last id among the frames.
     pub last_sent_id: Option<u64>,
 }
 
 impl Replay {
-    /// For a client that comes back.
+    /// The replay of a client that resumes.
     pub(super) fn of_resumed(to: u64) -> Self {
         Replay { to, excess: GapReason::Limit, given: 0, told_missing: HashMap::new() }
     }
 
-    /// For a client that has been too slow.
+    /// The replay of a client that was too slow.
     pub(super) fn of_slow(to: u64) -> Self {
         Replay { excess: GapReason::Slow, ..Self::of_resumed(to) }
     }
 }
 
-/// The next page behind `cursor`. Never fails: what cannot be read is told as a gap.
+/// Returns the next page after `cursor`. Never fails: unreadable events are reported as a gap.
 pub(super) async fn step(feed: &Feed, subscription: &Subscription, cursor: u64, replay: &mut Replay) -> ReplayStep {
     let durable: Vec<_> = subscription.types.iter().copied().filter(|kind| kind.is_durable()).collect();
     if cursor >= replay.to || durable.is_empty() {
@@ -66,7 +66,7 @@ pub(super) async fn step(feed: &Feed, subscription: &Subscription, cursor: u64, 
         Ok(step) => step,
         Err(error) => {
             let error = crate::telemetry::logging::chain(&error);
-            tracing::error!(error, cursor, to = replay.to, "a replay could not be read, its range is told as a gap");
+            tracing::error!(error, cursor, to = replay.to, "cannot read a replay, its range is reported as a gap");
             gap(feed, durable, cursor + 1, replay.to, GapReason::Restart)
         }
     }
@@ -98,8 +98,8 @@ async fn try_step(
             limit: PAGE_EVENTS,
         })
         .await?;
-    // Asked with every page: what was kept when the replay began may have expired since. What is
-    // kept longer than the other type is given all the same.
+    // Read with every page: events may have expired since the replay began. Events of the type with the
+    // longer retention are still sent.
     let mut frames = Vec::new();
     for kind in durable {
         let from = cursor.max(replay.told_missing.get(kind).copied().unwrap_or(0)) + 1;

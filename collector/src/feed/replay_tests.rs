@@ -1,4 +1,4 @@
-//! A stream that goes on from an id, over a real store.
+//! Tests of a stream that continues after an id, over a real store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ async fn store_with_events(dir: &tempfile::TempDir) -> (Arc<dyn Store>, Arc<Time
     (store, timeseries)
 }
 
-/// What a subscriber is told that comes back with the id 0, up to the event 4.
+/// The events that a subscriber with the id 0 receives, up to the event 4.
 async fn resume((store, timeseries): (Arc<dyn Store>, Arc<TimeSeries>)) -> String {
     let hash = Token::new("viewer").hash();
     let viewer = NewToken {

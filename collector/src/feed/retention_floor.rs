@@ -1,19 +1,19 @@
-//! The oldest events that are kept, for every `hello`.
+//! The oldest stored events, for every `hello`.
 
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant};
 
 use crate::store::Store;
 
-/// How old the answer may be: five thousand clients that come back at once ask once.
+/// Highest age of the cached value: five thousand clients that reconnect at once cause one query.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What the database said last.
+/// The last result from the database.
 #[derive(Debug, Default)]
 pub(super) struct RetentionFloor(Mutex<Option<(Instant, u64)>>);
 
 impl RetentionFloor {
-    /// Lowest sequence number from which on everything is kept; `None` when it can not be read.
+    /// Lowest sequence number from which on everything is kept; `None` when it cannot be read.
     pub(super) async fn get(&self, store: &dyn Store) -> Option<u64> {
         let mut known = self.0.lock().await;
         if let Some((read_at, oldest)) = *known

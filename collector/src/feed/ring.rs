@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::frame::Frame;
 
-/// What a ring holds at most.
+/// The limits of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RingBounds {
     pub frames: usize,

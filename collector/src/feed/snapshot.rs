@@ -23,22 +23,22 @@ use crate::timeseries::recent::RecentSamples;
 /// Room in a part for the event's own words around its items.
 const ENVELOPE_BYTES: usize = 256;
 
-/// How old a snapshot may be that another subscriber is sent too: it goes on from the snapshot's own
-/// place all the same, so this only bounds how much it then has to catch up with.
+/// Highest age of a snapshot that another subscriber receives too. The subscriber continues after the
+/// snapshot's position, so this only bounds the events that it has to catch up with.
 const SHARED_FOR: Duration = Duration::from_secs(1);
 
 /// Snapshots that are made at a time; the others wait.
 const CONCURRENT_SNAPSHOTS: usize = 2;
 
-/// Different snapshots that are remembered before those that nobody sends any more are forgotten.
+/// Number of different snapshots to keep before unused ones are removed.
 const REMEMBERED: usize = 64;
 
-/// Why there is no snapshot.
+/// An error of creating a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SnapshotError {
-    #[error("the state could not be read")]
+    #[error("cannot read the state")]
     Read(#[source] StoreError),
-    #[error("the state could not be written down")]
+    #[error("cannot encode the state")]
     Render(#[source] JoinError),
 }
 
@@ -47,11 +47,11 @@ pub(super) enum SnapshotError {
 pub(super) struct Snapshot {
     /// Pieces of at most [`encode::MAX_WRITE_BYTES`].
     pub writes: Vec<Bytes>,
-    /// The stream goes on behind it.
+    /// The stream continues after it.
     pub watermark: u64,
 }
 
-/// What makes two subscribers' snapshots the same.
+/// The key under which subscribers share a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: Scope,
@@ -60,7 +60,7 @@ struct Key {
     has_samples: bool,
 }
 
-/// When a snapshot was made, and itself for as long as somebody sends it.
+/// The creation time of a snapshot, and the snapshot itself while a stream sends it.
 type Made = Option<(Instant, Weak<Snapshot>)>;
 
 /// Snapshots that are under way, so that a thousand dashboards that come back at once cost one.
@@ -106,7 +106,7 @@ impl Snapshots {
     fn place(&self, key: &Key) -> Arc<tokio::sync::Mutex<Made>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
-            // Whoever makes or waits for one holds its place too.
+            // A stream that creates a snapshot or waits for one keeps its entry too.
             known.retain(|_, place| Arc::strong_count(place) > 1);
         }
         Arc::clone(known.entry(key.clone()).or_default())

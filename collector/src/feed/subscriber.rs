@@ -1,4 +1,4 @@
-//! The life of one stream: hello, snapshot or replay, then live until somebody closes it.
+//! One stream from its hello to its end: snapshot or replay, then live events.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -21,18 +21,17 @@ use crate::auth::Identity;
 use crate::clock;
 use crate::telemetry::ReasonLabel;
 
-/// When a client without orders comes back, at random in this range, so that clients of a collector
-/// that went away do not return in one wave.
+/// The time after which a client reconnects by default, at random in this range, so that clients of a
+/// collector that went away do not return in one wave.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 2_000..=8_000;
 
 /// Over how long at most the goodbyes of a shutdown are spread; it waits for 5 s.
 const MAX_GOODBYE_SPREAD_MS: u64 = 4_000;
 
-/// How much of that each open stream adds: a collector with few of them stops at once.
+/// The part of it that each open stream adds: a collector with few of them stops at once.
 const GOODBYE_SPREAD_MS_PER_STREAM: u64 = 1;
 
-/// A stream that ends by itself after it has taken nothing for so long was too slow; a living one is
-/// given a ping more often.
+/// A stream that has accepted nothing for so long ends as too slow. A healthy one receives a ping more often.
 const SLOW_AFTER: Duration = Duration::from_secs(25);
 
 /// One open stream.
@@ -42,27 +41,27 @@ pub(crate) struct Subscriber {
     subscription: Subscription,
     stage: Stage,
     cursors: Cursors,
-    /// The highest id that the client was told.
+    /// The highest id sent to the client.
     last_sent_id: u64,
     /// Writes that are ready: those of one look, one page of a replay, or one control event.
     ready: VecDeque<Bytes>,
     listener: Listener,
-    /// RecentSamples when nothing else wakes; kept, for setting it anew with every wait costs more than a look.
+    /// RecentSamples when nothing else wakes; kept, because a new timer for every wait costs more than a check.
     timer: Pin<Box<Sleep>>,
     next_ping: Instant,
     /// Conflated events wait until then.
     next_flush: Instant,
-    /// Whether something was published since conflated events were looked at.
+    /// Whether events were published since the last poll of conflated events.
     has_news: bool,
     /// Whether the last look saw everything there was.
     has_looked: bool,
     /// Whether the client waits to hear that it has everything up to now.
     catches_up: bool,
-    /// When the token ends.
+    /// The expiry of the token.
     expires: Option<Instant>,
-    /// When to say goodbye because the collector stops.
+    /// The time of the goodbye when the collector stops.
     close_at: Option<Instant>,
-    /// When the client last took something.
+    /// The time at which the client last accepted data.
     last_polled_at: Instant,
     guard: ConnectionGuard,
 }
@@ -158,7 +157,7 @@ impl Subscriber {
         self.ready.extend(encode::join(frames));
     }
 
-    /// Everything up to here was looked at, and told.
+    /// Everything up to here was polled and sent.
     fn seek(&mut self, seq: u64) {
         self.last_sent_id = seq;
         self.advance(Cursors::at(seq));
@@ -169,7 +168,7 @@ impl Subscriber {
         self.guard.note_cursor(cursors.durable);
     }
 
-    /// `retry`, `hello`, and the decision where to go on.
+    /// Sends `retry` and `hello`, and selects the start position.
     async fn open(&mut self) {
         let head = self.feed.hub.head();
         let (resumed, reset) = match &self.subscription.resume {
@@ -192,7 +191,7 @@ impl Subscriber {
         let reset_frame = reset.map(|reason| encode::control(&Control::Reset { reason }));
         let mut first = vec![Bytes::from(retry), encode::control(&hello)];
         first.extend(reset_frame);
-        // Who goes on from an id has the state already; everybody else may want it.
+        // A client that continues after an id has the state already; any other client may request it.
         if resumed.is_none() && (reset.is_some() || self.subscription.snapshot) {
             self.push(first);
             self.stage = Stage::TakeSnapshot;
@@ -217,7 +216,7 @@ impl Subscriber {
             Ok(snapshot) => self.stage = Stage::Snapshot(snapshot, 0),
             Err(error) => {
                 let error = crate::telemetry::logging::chain(&error);
-                tracing::error!(error, "a snapshot could not be taken, the stream is closed");
+                tracing::error!(error, "cannot create a snapshot, closing the stream");
                 self.goodbye(GoodbyeReason::Overloaded);
             }
         }
@@ -282,7 +281,7 @@ impl Subscriber {
         match self.feed.hub.poll(&self.subscription, self.cursors, conflated) {
             Polled::Lagged { floor } => {
                 self.feed.telemetry.feed_replays.inc();
-                // Whoever has been told nothing yet comes back; the others have been too slow.
+                // A client without any event yet reconnects; the others were too slow.
                 let resumed = self.subscription.resume != Resume::Live;
                 self.subscription.resume = Resume::Live;
                 let replay = if resumed { Replay::of_resumed(floor) } else { Replay::of_slow(floor) };
@@ -311,7 +310,7 @@ impl Subscriber {
         }
     }
 
-    /// Waits for what changes behind the last look, or for the time at which something is due.
+    /// Waits for a change after the last poll, or for the next due time.
     async fn wait(&mut self) {
         let wants_conflated = self.subscription.wants_conflated();
         let waits_for_flush = wants_conflated && self.has_news && Instant::now() < self.next_flush;
@@ -329,7 +328,7 @@ impl Subscriber {
         self.has_news |= was_heard && hears_all;
     }
 
-    /// When something is to be done whatever happens.
+    /// The next time at which something is due.
     fn next_time(&self) -> Instant {
         [self.expires, self.close_at].into_iter().flatten().fold(self.next_ping, Instant::min)
     }

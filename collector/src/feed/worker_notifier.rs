@@ -1,6 +1,6 @@
-//! Where the feed comes out on one worker thread.
+//! Wakes the subscribers of one worker thread.
 //!
-//! Whoever publishes wakes one task per worker, and that one its worker's subscribers: the committer
+//! A publication wakes one task per worker, and this task wakes its worker's subscribers. So the committer
 //! does not spend its time on ten thousand wake-ups, and each of them stays within a thread. While
 //! subscribers of a worker are busy writing, publications add up, and the next round has them all.
 
@@ -21,8 +21,8 @@ pub(crate) struct WorkerNotifier {
     relay: OnceLock<()>,
 }
 
-/// What a worker's subscribers wait for. That tokens have changed or the collector stops is told by both
-/// of the first two, so that a subscriber has to listen to one thing only.
+/// The signals that a worker's subscribers wait for. The first two also signal changed tokens and the
+/// collector's stop, so that a subscriber waits for one thing only.
 #[derive(Debug, Default)]
 struct Signals {
     all: watch::Sender<u64>,

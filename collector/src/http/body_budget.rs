@@ -3,7 +3,7 @@
 //!
 //! A sender has at most its share, and at most as much as is free for others. So a few senders together do not
 //! use the budget up: each one leaves half of what is free to the next, and no sender has to be known in
-//! advance. A body that comes whole with its head needs nothing of it.
+//! advance. A body that arrives whole with its head needs none of it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,14 +20,14 @@ pub(crate) enum Sender {
     Address(Option<IpAddr>),
 }
 
-/// Why a body is not read on.
+/// A reason not to read more of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BudgetError {
     /// The sender has its share.
-    #[error("unfinished bodies of this sender have {0} bytes, which is its share; finish them first")]
+    #[error("unfinished bodies of this sender have reached its share of {0} bytes; finish them first")]
     Share(usize),
     /// Others have so much that there is no room for this one.
-    #[error("too many bytes of unfinished bodies; try again")]
+    #[error("too many bytes of unfinished bodies; retry later")]
     Total,
 }
 
@@ -45,7 +45,7 @@ struct Used {
     by_sender: HashMap<Sender, usize>,
 }
 
-/// Bytes that a body has of the budget, until it is dropped.
+/// The bytes of the budget that a body holds until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
     budget: Arc<BodyBudget>,
@@ -64,7 +64,7 @@ impl BodyBudget {
         Charge { budget: Arc::clone(self), sender, bytes: 0 }
     }
 
-    /// What one sender may have.
+    /// The share of one sender.
     pub(crate) fn share(&self) -> usize {
         self.share
     }

@@ -2,8 +2,8 @@
 //!
 //! The policy: inside, every module has an error of its own with its cause; here it becomes one
 //! [`ApiError`] with a detail for the caller and, when the fault is ours, a cause for the log. The
-//! caller sees `application/problem+json` (RFC 9457) and nothing of our insides. Faults of the
-//! caller are not logged as errors: nobody has to act on them.
+//! caller sees `application/problem+json` (RFC 9457) and nothing of our insides. Faults of the caller are
+//! not logged as errors: they need no action here.
 //!
 //! A database that cannot be reached is a 503: a later try can succeed. A query that the database refuses is
 //! a 500.
@@ -30,7 +30,7 @@ use crate::query::share::TooManyQueries;
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
 
-/// When an agent tries again that was refused for want of disk.
+/// Retry time of an agent that was refused because the disk is full.
 const DISK_FULL_RETRY_SECONDS: u32 = 15;
 
 /// An answer that is not a success.
@@ -53,7 +53,7 @@ pub(crate) struct Problem<'a> {
     title: &'a str,
     /// The status.
     status: u16,
-    /// What is wrong with this very request, and where.
+    /// The fault of this request, and its place.
     detail: &'a str,
 }
 
@@ -77,7 +77,8 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    /// 401: the token is none of this database, or not valid any more. Which of them is not said: a guess must not learn it.
+    /// 401: the token is not of this database, or no longer valid. The response does not say which: a guess
+    /// must not learn it.
     pub(crate) fn unknown_token() -> Self {
         Self::unauthorized(
             "the collector does not know this token; it was made in another database, or it has expired or was revoked or removed",
@@ -102,7 +103,7 @@ impl ApiError {
     /// 405: the resource exists, the method does not.
     pub(crate) fn method_not_allowed(methods: &[Method]) -> Self {
         let allow = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        let detail = format!("this resource has only {allow}");
+        let detail = format!("this resource supports only {allow}");
         ApiError { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
@@ -126,17 +127,17 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    /// 429: this client asks for too much.
+    /// 429: the client has sent too many requests.
     pub(crate) fn too_many(detail: impl Into<String>, retry_after: Duration) -> Self {
         // Rounded up: an earlier try would be refused again.
         let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         ApiError { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
-    /// 500: what was found can not be written down.
+    /// 500: the response cannot be encoded.
     pub(crate) fn unwritable(error: impl std::error::Error) -> Self {
-        tracing::error!(error = %chain(&error), "an answer could not be written");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written")
+        tracing::error!(error = %chain(&error), "cannot encode a response");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the response cannot be encoded")
     }
 
     /// 503: try again later.
@@ -144,7 +145,7 @@ impl ApiError {
         ApiError { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
-    /// 503: there is no room for what was sent. Nobody's report is lost by it, and nobody is in a hurry.
+    /// 503: there is no disk space for reports. No report is lost, because agents keep them and retry later.
     pub(crate) fn disk_full() -> Self {
         let detail = "the collector's disk is almost full; nothing is taken until there is room";
         ApiError { retry_after: Some(DISK_FULL_RETRY_SECONDS), ..Self::unavailable(detail) }
@@ -244,11 +245,11 @@ impl From<StoreError> for ApiError {
                 tracing::error!(error = %chain(&error), "a query failed");
                 Self::unavailable(error.to_string())
             }
-            StoreError::TimedOut => Self::unavailable("the query takes too long; ask for less"),
+            StoreError::TimedOut => Self::unavailable("the query takes too long; narrow it down"),
             StoreError::Revoked => Self::unauthorized(error.to_string()),
             error => {
                 tracing::error!(error = %chain(&error), "a query failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database could not be read")
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database cannot be read")
             }
         }
     }
@@ -287,7 +288,7 @@ impl From<Overloaded> for ApiError {
 /// An error as VectorFlow's clients read it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct VectorFlowProblem {
-    /// What is wrong.
+    /// The error message.
     pub error: String,
 }
 

@@ -1,4 +1,4 @@
-//! Who sent a request, and its body within a bound.
+//! Extracts the sender and the size-limited body of a request.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,11 +24,11 @@ use crate::query::share::QueryPermit;
 /// The cookie of a browser's session.
 pub(crate) const SESSION_COOKIE: &str = "systole_session";
 
-/// What is read and thrown away of a body that is too large, so that the client can read why.
+/// Bytes of a too large body that are read and dropped, so that the client can read the reason.
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
-/// How long a body that has no place in the budget is still read and thrown away, so that the client can read
-/// why.
+/// Time in which a body without a place in the budget is still read and dropped, so that the client can
+/// read the reason.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time for a whole body: a client that sends a byte now and then must not hold its memory for ever.
@@ -72,7 +72,7 @@ fn identify<T: 'static>(
     let request = request.clone();
     Box::pin(async move {
         let token = token.ok_or_else(|| {
-            refuse(&app, &request, ApiError::unauthorized("this needs a token: Authorization: Bearer <token>"))
+            refuse(&app, &request, ApiError::unauthorized("a token is required: Authorization: Bearer <token>"))
         })?;
         let identity = app.auth.identify(&*app.store, &token, address, clock::now_ms()).await?;
         check(identity.ok_or_else(|| refuse(&app, &request, ApiError::unknown_token()))?)
@@ -92,14 +92,14 @@ impl FromRequest for ReadAccess {
             if identity.is_reader() {
                 Ok(ReadAccess(identity))
             } else {
-                Err(ApiError::forbidden(format!("a token of kind {} can not read", identity.kind)))
+                Err(ApiError::forbidden(format!("a token of kind {} cannot read", identity.kind)))
             }
         })
     }
 }
 
-/// The same for what the database is asked: it waits for its turn among the token's queries, and has it for
-/// as long as this is held.
+/// The same for database queries: the request waits for its turn among the token's queries, and keeps it
+/// until this is dropped.
 #[derive(Debug)]
 pub(crate) struct QueryAccess(pub Identity, #[expect(dead_code, reason = "its drop ends the turn")] QueryPermit);
 
@@ -118,7 +118,7 @@ impl FromRequest for QueryAccess {
     }
 }
 
-/// A request of somebody who may see every environment.
+/// A request with access to every environment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operator;
 
@@ -129,7 +129,7 @@ impl FromRequest for Operator {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         identify(request, |identity| match identity.scope {
             Scope::All if identity.is_reader() => Ok(Operator),
-            _ => Err(ApiError::forbidden("this needs a viewer or admin token of every environment")),
+            _ => Err(ApiError::forbidden("a viewer or admin token for all environments is required")),
         })
     }
 }
@@ -145,7 +145,7 @@ impl FromRequest for Node {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         identify(request, |identity| match (identity.kind, identity.node) {
             (TokenKind::Node, Some(node)) => Ok(Node(node)),
-            (kind, _) => Err(ApiError::forbidden(format!("a token of kind {kind} can not report; enrol first"))),
+            (kind, _) => Err(ApiError::forbidden(format!("a token of kind {kind} cannot send reports; enrol first"))),
         })
     }
 }
@@ -154,7 +154,7 @@ impl FromRequest for Node {
 #[derive(Debug)]
 pub(crate) struct Body {
     pub bytes: Bytes,
-    /// What it has of the budget of bodies; free when this is dropped.
+    /// Its part of the budget of bodies, freed when this is dropped.
     _charge: Charge,
 }
 
@@ -181,7 +181,7 @@ async fn read_charged(
     length: Option<usize>,
     charge: Charge,
 ) -> Result<Body, ApiError> {
-    let late = |_| ApiError::timed_out(format!("the body did not come within {} s", BODY_TIMEOUT.as_secs()));
+    let late = |_| ApiError::timed_out(format!("the body was not received within {} s", BODY_TIMEOUT.as_secs()));
     tokio::time::timeout(BODY_TIMEOUT, collect_body(payload, cap, length, charge)).await.map_err(late)?
 }
 
@@ -230,10 +230,10 @@ async fn collect_body(
     Ok(Body { bytes, _charge: charge })
 }
 
-/// Throws a body away for a moment.
+/// Reads and drops a body for a short time.
 async fn drain(mut payload: impl BodyStream) {
     let all = async { while let Some(Ok(_)) = payload.next().await {} };
-    // Who has not sent all of it by then may not read the answer.
+    // A client that has not sent all of it by then cannot read the answer.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, all).await;
 }
 

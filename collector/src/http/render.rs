@@ -1,8 +1,7 @@
 //! Lists as JSON or as CSV (RFC 4180), as the caller wants them.
 //!
-//! A row is made from the JSON of its item, so that the two can not tell different things. Texts are
-//! given as they are: what a spreadsheet might take for a formula is not changed, because this is
-//! data for programs first.
+//! A row is made from the JSON of its item, so that both have the same content. Texts are not changed, even
+//! if a spreadsheet could take one for a formula: this is data for programs first.
 //!
 //! The columns are listed by hand, so that an empty list has a header.
 
@@ -16,7 +15,7 @@ use super::params::{Format, InFormat, QueryString};
 use crate::http::dto::{History, Page};
 use crate::http::error::ApiError;
 
-/// What stands in a query string as it is.
+/// Characters that need no escape in a query string.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An item that can be a row.
@@ -34,7 +33,7 @@ pub(crate) struct ListRequest {
 }
 
 impl ListRequest {
-    /// How the list is written: `format`, else the Accept header.
+    /// Selects the format of the list: `format`, else the Accept header.
     ///
     /// # Errors
     ///
@@ -56,7 +55,7 @@ impl ListRequest {
         }
     }
 
-    /// Answers with what happened over time to what `name` says. The name of the file tells the step.
+    /// Responds with the history of `name`. The file name contains the step.
     pub(crate) fn history<T: Row>(&self, name: &str, history: &History<T>) -> Result<HttpResponse, ApiError> {
         match self.format {
             Format::Json => Ok(answer().json(history)),
@@ -83,7 +82,7 @@ fn answer() -> HttpResponseBuilder {
     response
 }
 
-/// CSV only for who names it before JSON.
+/// CSV only if the Accept header names it before JSON.
 fn accepted(request: &HttpRequest) -> Format {
     let ranked = Accept::parse(request).map(|accept| accept.ranked()).unwrap_or_default();
     let known = ranked.iter().find_map(|media| match media.essence_str() {
@@ -104,7 +103,7 @@ fn write<T: Row>(items: &[T]) -> Result<Vec<u8>, csv::Error> {
     writer.into_inner().map_err(|error| error.into_error().into())
 }
 
-/// What is not known is empty, and what has parts of its own stays JSON.
+/// Unknown values are empty, and nested values stay JSON.
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),

@@ -1,4 +1,4 @@
-//! Which pages may open a session.
+//! Checks the page that opens a session.
 //!
 //! A page of another site must not put its own token into a browser: the person would then look at the fleet of a stranger.
 //! The cookie's SameSite attribute does not prevent this, because the request needs no cookie. A body of `application/json` makes
@@ -57,7 +57,7 @@ fn check(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> Re
     }
     let origin = origin.unwrap_or("another site");
     Err(ApiError::forbidden(format!(
-        "Origin: a page of {origin} can not open a session here; pages of this site and of cors_origins can"
+        "Origin: a page of {origin} cannot open a session here; only pages of this site and of cors_origins can"
     )))
 }
 

@@ -1,4 +1,4 @@
-//! The path that was probably meant, for the detail of a 404.
+//! Suggests the path that was probably meant, for the detail of a 404.
 
 /// Longest path that is compared: a route has at most half of it.
 const MAX_PATH_BYTES: usize = 128;

@@ -1,4 +1,4 @@
-//! What one report changes. Pure: it takes `now` and touches only the state that it is given.
+//! Applies one report. Pure: it takes `now` and changes only the state in its arguments.
 //!
 //! - A log line has the agent's time, but never one later than the report's arrival: a line from the
 //!   future would never expire, and would block the expiry of all lines after it. The status change of
@@ -8,8 +8,8 @@
 //! - A duplicate identity is reported when a boot returns after another one had reported, twice within a
 //!   minute. Once can be a late request of an agent that has ended. The state ends a minute after the last return.
 //! - A merged report that covers an applied one is refused: it cannot be split again.
-//! - A node that is UNREACHABLE or OFFLINE has UNKNOWN pipelines: nobody sees their processes. They become
-//!   what the node's next report says.
+//! - A node that is UNREACHABLE or OFFLINE has UNKNOWN pipelines: their processes are not observed. They
+//!   become what the node's next report says.
 //! - A report that says why the agent stops makes the node OFFLINE. Not one that comes late: by then another
 //!   agent may run.
 //! - Counters are accepted up to 2^63-1, and rows saturate there.
@@ -44,12 +44,12 @@ use crate::store::{LogRow, NodeGapRow, NodeMinuteRow, PipelineRow, PipelineStatu
 const LINES_PER_ENTRY: usize = 100;
 const BYTES_PER_ENTRY: usize = 12 * 1024;
 
-/// Two machines with one identity are told by boots that come back in turn: this often within
+/// Two machines with one identity are detected by boots that alternate: this often within
 /// [`DUPLICATE_WINDOW_MS`]. Once can be a request of a dead agent that arrived late.
 const DUPLICATE_RETURNS: usize = 2;
 const DUPLICATE_WINDOW_MS: i64 = 60_000;
 
-/// What a report is applied against.
+/// The parameters of applying a report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
     pub boot: BootId,
@@ -57,25 +57,25 @@ pub(crate) struct Context {
     pub sent_at: UnixMillis,
     /// Ours when it came.
     pub received_at: UnixMillis,
-    /// Where the request came from.
+    /// The address of the request.
     pub address: Option<IpAddr>,
     /// Taken for the interval of a report that has none.
     pub interval_ms: i64,
     /// Reports that ended before are refused.
     pub oldest: UnixMillis,
-    /// Log lines that are taken of a node.
+    /// The remaining log lines of a node.
     pub log_limits: LogLimits,
 }
 
 impl Context {
-    /// What is added to the agent's times: nothing while the clocks agree well enough.
+    /// The correction of the agent's times: zero while the clocks agree well enough.
     fn correction(&self) -> i64 {
         let skew = self.received_at.saturating_sub(self.sent_at);
         if skew.abs() > SKEW_TOLERANCE_MS { skew } else { 0 }
     }
 }
 
-/// What became of a report.
+/// The result of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Applied before, acknowledged again.
@@ -174,7 +174,7 @@ pub(crate) fn mark_unreachable(
     add_fleet_status(node, now, changes);
 }
 
-/// Why nothing more is known of a node.
+/// The reason why a node is silent.
 struct Silence<'a> {
     status: NodeStatus,
     reason: &'a str,
@@ -189,8 +189,8 @@ impl<'a> Silence<'a> {
     }
 }
 
-/// Nothing more is known of the node and its pipelines. What they reported last (version, process id) stays
-/// in their rows.
+/// The state of the node and its pipelines becomes unknown. What they reported last (version, process id)
+/// stays in their rows.
 fn silence(node: &mut NodeState, dimensions: &mut Dimensions, silence: &Silence<'_>, changes: &mut Changes) {
     change_node_status(node, silence.status, silence.reason, silence.at, changes);
     let identity = (node.key, node.id, node.environment);
@@ -220,7 +220,7 @@ fn silence(node: &mut NodeState, dimensions: &mut Dimensions, silence: &Silence<
     }
 }
 
-/// Where and when a report counts.
+/// The minute and the interval that a report counts for.
 pub(super) struct ReportWindow {
     /// Its end by the collector's clock.
     pub end: UnixMillis,
@@ -228,9 +228,9 @@ pub(super) struct ReportWindow {
     /// Unix minute of the end.
     pub minute: i64,
     pub correction: i64,
-    /// No line was read later: one from the future would never expire, and hold up all behind it.
+    /// No line was read later: one from the future would never expire, and block all lines after it.
     pub latest_line: UnixMillis,
-    /// When it came, by the collector's clock.
+    /// The time of its arrival, by the collector's clock.
     pub received_at: UnixMillis,
     /// Whether it is shown as it comes; a back-fill is not.
     pub is_news: bool,
@@ -245,7 +245,7 @@ impl ReportWindow {
     }
 }
 
-/// Why a report is refused as a whole.
+/// A reason to refuse a whole report.
 fn validate(
     start: UnixMillis,
     end: UnixMillis,
@@ -262,8 +262,8 @@ fn validate(
     } else if end < context.oldest {
         Some((RefusalCode::TooOld, format!("ended {} s ago", context.received_at.saturating_sub(end) / 1_000)))
     } else {
-        // Part of a merged report was applied before: it can not be taken apart any more, and a
-        // second time would count it double.
+        // Part of a merged report was applied before: it cannot be split any more, and applying it again
+        // would count it twice.
         overlap.map(|applied| (RefusalCode::InvalidInterval, format!("covers reports up to {applied}, applied before")))
     }
 }
@@ -519,7 +519,7 @@ fn drop_excess_lines(
         pipeline_id: Some(pipeline.id.to_string()),
         component_id: None,
         code: RefusalCode::TooManyLogLines,
-        detail: format!("{dropped} lines above the budget of the node were left out"),
+        detail: format!("{dropped} lines above the budget of the node were dropped"),
     });
 }
 
@@ -637,7 +637,7 @@ fn restarts(facts: &ReportedPipeline) -> i64 {
     i64::try_from(facts.restarts).unwrap_or(i64::MAX)
 }
 
-/// Pipelines that the node has no more are stopped, as far as anybody can tell.
+/// Pipelines that the node no longer has count as stopped.
 fn retire_absent(node: &mut NodeState, dimensions: &mut Dimensions, at: &ReportWindow, changes: &mut Changes) {
     let identity = (node.key, node.id, node.environment);
     for (id, pipeline) in &mut node.pipelines {

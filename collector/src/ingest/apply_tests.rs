@@ -201,7 +201,7 @@ fn pipelines_over_the_limits_are_refused_alone_until_there_is_room() {
     };
     const HOUR: i64 = 3_600_000;
     assert_eq!(taken(&mut bench, 1, NOW, &["a", "b", "c"]), (2, 1));
-    assert_eq!(taken(&mut bench, 2, NOW, &["c", "b", "a"]), (2, 1), "the known ones go on");
+    assert_eq!(taken(&mut bench, 2, NOW, &["c", "b", "a"]), (2, 1), "the known ones continue");
     assert_eq!(taken(&mut bench, 3, NOW + HOUR, &["a", "b", "c", "d"]), (3, 1), "one is new in the next hour");
     assert_eq!(taken(&mut bench, 4, NOW + 2 * HOUR, &["a", "b", "c", "d"]), (3, 1), "in all there are three");
     assert_eq!(bench.dimensions.over_limit.node_pipelines, 4);

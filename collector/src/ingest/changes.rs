@@ -1,4 +1,4 @@
-//! What a batch of reports changes: rows flushed by key, events in order.
+//! The changes of a batch of reports: rows by key, events in order.
 //!
 //! Several reports of one node-minute become one upsert, and everything is sorted by key, so that
 //! the database touches each page once.
@@ -51,7 +51,7 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// No changes yet; sequence numbers go on behind `head_seq`.
+    /// No changes yet; sequence numbers continue after `head_seq`.
     pub(crate) fn new(head_seq: u64) -> Self {
         Changes { head_seq, ..Changes::default() }
     }
@@ -62,7 +62,7 @@ impl Changes {
         self.head_seq
     }
 
-    /// Highest sequence number that was given out.
+    /// Highest assigned sequence number.
     pub(crate) fn head_seq(&self) -> u64 {
         self.head_seq
     }
@@ -84,12 +84,12 @@ impl Changes {
         self.gaps.push(gap);
     }
 
-    /// What every report changes of its node.
+    /// The columns of a node that every report changes.
     pub(crate) fn heartbeat(&mut self, node: NodeKey) -> &mut NodeHeartbeat {
         self.heartbeats.entry(node).or_default()
     }
 
-    /// What seldom changes of a node.
+    /// The columns of a node that seldom change.
     pub(crate) fn node(&mut self, node: NodeKey) -> &mut NodeChange {
         self.nodes.entry(node).or_default()
     }
@@ -99,7 +99,7 @@ impl Changes {
         self.statuses.insert((row.node, row.pipeline), row);
     }
 
-    /// What the batch adds to a minute of a node, to add to.
+    /// The sums that the batch adds to a minute of a node.
     pub(crate) fn bucket(&mut self, minute: i64, node: NodeKey) -> &mut MinuteBucket {
         self.buckets.entry((minute, node.0)).or_insert_with(|| MinuteBucket::new(minute, node.0))
     }

@@ -1,4 +1,4 @@
-//! The only writer of the hot tables: takes what waits, applies it, commits once, and only then
+//! The only writer of the hot tables: takes the waiting reports, applies them, commits once, and only then
 //! answers, fills the rings and publishes.
 //!
 //! One task, so that "committed", "acknowledged" and "published" have one order. While a
@@ -34,26 +34,26 @@ use crate::telemetry::{LimitLabel, Telemetry, TypeLabel};
 use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
 
-/// Requests that may wait for the committer. At 10,000 reports a second that is a tenth of a second;
-/// who comes later is told to come back, which is better than to wait without an end.
+/// Requests that may wait for the committer. At 10,000 reports a second that is a tenth of a second. Later
+/// requests are refused with a retry time, which is better than to wait without an end.
 const QUEUE_LEN: usize = 1_024;
 
 /// Requests in one transaction. A record of the time series costs the same for one as for many, so that more
 /// of them wait for the disk together.
 const BATCH_REPORTS: usize = 256;
 
-/// How long a batch may gather while requests keep coming.
+/// Longest time to collect a batch while requests arrive.
 const BATCH_TIME: Duration = Duration::from_millis(20);
 
-/// The least time between the beginnings of two transactions: under load a few more requests share the
-/// wait for the disk, and nobody notices; when little comes nobody waits.
+/// The least time between the beginnings of two transactions: under load a few more requests share the wait
+/// for the disk, which is not noticeable. Without load no request waits.
 const BATCH_SPACING: Duration = Duration::from_millis(4);
 
-/// After a failed transaction this many submissions are committed one by one, so that one that the
-/// database refuses takes no others along: everybody is asked to send again, and then only it fails.
+/// After a failed transaction this many submissions are committed one by one, so that a submission that the
+/// database refuses does not fail others. All agents send again, and then only this one fails.
 const SINGLY_AFTER_FAILURE: usize = 512;
 
-/// How long a failing database is left alone before it is asked again.
+/// Pause before the next attempt after a failure of the database.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
 /// The same for one that has failed again and again. Agents back off for longer.
@@ -66,10 +66,10 @@ const UPKEEP_AFTER_START: Duration = Duration::from_secs(2);
 /// Between two rounds while there is more to remove, for reports to be written.
 const REMOVAL_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long the committer makes rows of the time series when it ends.
+/// Longest time for flushing the time series at the end.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// What the committer works with.
+/// The dependencies of the committer.
 pub(crate) struct CommitterParts {
     pub timeseries: Arc<TimeSeries>,
     pub fleet: Arc<Fleet>,
@@ -79,7 +79,7 @@ pub(crate) struct CommitterParts {
     pub interval_ms: u64,
     pub minutes_retention: Duration,
     pub limits: IngestLimits,
-    /// How long pipelines are kept that nobody reports: the longest retention.
+    /// Retention of pipelines that no node reports: the longest retention of data.
     pub unreported_retention: Duration,
     pub log_limits: LogLimits,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Committer {
     timeseries: Arc<TimeSeries>,
 }
 
-/// What a submission came to.
+/// The result of a submission.
 #[derive(Debug)]
 pub(crate) struct Committed {
     /// Highest report of the boot that is committed.
@@ -100,20 +100,20 @@ pub(crate) struct Committed {
     pub missing: Option<SeqRange>,
 }
 
-/// Why a submission was not committed. None of it was written.
+/// A reason why a submission was not committed. None of it was written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SubmitError {
     /// Too much waits already.
-    #[error("too many reports wait for the database")]
+    #[error("too many reports are waiting for the database")]
     Busy,
     /// The collector is stopping.
     #[error("the collector is stopping")]
     Stopping,
     /// The node is not in the database any more.
-    #[error("this node is not known any more")]
+    #[error("this node is no longer known")]
     UnknownNode,
     /// The database failed.
-    #[error("the database could not be written")]
+    #[error("cannot write to the database")]
     Store(#[source] Arc<StoreError>),
 }
 
@@ -163,7 +163,7 @@ impl Committer {
         receiver.await.map_err(|_| SubmitError::Stopping)?
     }
 
-    /// Has a node looked at that seems silent. False when the committer has ended.
+    /// Asks the committer to check a node that seems silent. False when the committer has ended.
     pub(crate) async fn mark_unreachable(&self, node: NodeKey) -> bool {
         self.work.send(Work::MarkUnreachable(node)).await.is_ok()
     }
@@ -183,8 +183,7 @@ impl Committer {
 
 type Answer = oneshot::Sender<Result<Committed, SubmitError>>;
 
-/// Who waits for the transaction. Whoever waits for things to settle is told by the drop of its
-/// sender when it fails.
+/// The requests that wait for the transaction. A caller of `barrier` sees a failure as the drop of its sender.
 #[derive(Default)]
 struct Waiting {
     submissions: Vec<Applied>,
@@ -205,7 +204,7 @@ struct CommitterTask {
     flush_timer: FlushTimer,
     /// When places are freed and pipelines removed again.
     upkeep_at: Instant,
-    /// When the last transaction began.
+    /// The start of the last transaction.
     last_batch: Instant,
     /// Submissions that are still to be committed one by one.
     retry_singly: usize,
@@ -218,8 +217,8 @@ impl CommitterTask {
         loop {
             let first = tokio::select! {
                 biased;
-                // No new work from here on; what waits is still handed out. Looked at first: under
-                // load there is always work.
+                // No new work from here on; waiting work is still received. Checked first: under load there
+                // is always work.
                 () = self.stop.cancelled(), if !receiver.is_closed() => {
                     receiver.close();
                     continue;
@@ -247,7 +246,7 @@ impl CommitterTask {
         }
     }
 
-    /// What waits, and what comes before the next transaction may begin.
+    /// Collects the waiting work, and the work that arrives before the next transaction may begin.
     async fn gather(&mut self, first: Work, receiver: &mut mpsc::Receiver<Work>) -> Vec<Work> {
         let begin = Instant::now();
         let until = self.last_batch + BATCH_SPACING;
@@ -293,7 +292,7 @@ impl CommitterTask {
                 ControlFlow::Continue(())
             }
             Err(error) => {
-                tracing::error!(error = %chain(&error), "the journal could not be folded, trying again");
+                tracing::error!(error = %chain(&error), "cannot flush the write-ahead log, retrying");
                 self.flush_timer.try_later(Instant::now());
                 if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await }
             }
@@ -319,7 +318,7 @@ impl CommitterTask {
                 ControlFlow::Continue(())
             }
             Err(error) => {
-                tracing::error!(error = %chain(&error), "pipelines that nobody reports could not be removed");
+                tracing::error!(error = %chain(&error), "cannot remove unreported pipelines");
                 if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await }
             }
         }
@@ -330,13 +329,13 @@ impl CommitterTask {
         let flushed = tokio::time::timeout(LAST_FLUSH_TIMEOUT, async {
             while self.parts.timeseries.seal() > 0 {
                 if let Err(error) = self.parts.timeseries.flush().await {
-                    tracing::warn!(error = %chain(&error), "the journal is left to be folded at the next start");
+                    tracing::warn!(error = %chain(&error), "the write-ahead log will be flushed at the next start");
                     return;
                 }
             }
         });
         if flushed.await.is_err() {
-            tracing::info!("the rest of the journal is left to be folded at the next start");
+            tracing::info!("the rest of the write-ahead log will be flushed at the next start");
         }
     }
 
@@ -355,12 +354,12 @@ impl CommitterTask {
             }
             return ControlFlow::Continue(());
         };
-        tracing::error!(error = %chain(&error), "a transaction failed, nothing of it was written");
+        tracing::error!(error = %chain(&error), "a transaction failed and was rolled back");
         self.retry_singly = SINGLY_AFTER_FAILURE;
         let next = if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await };
         tokio::time::sleep(FAILURE_PAUSE).await;
-        // Agents that were told to come back are not silent. One failure can be a submission that
-        // the database refuses; after the second in a row it is the database that nobody gets into.
+        // Agents that have to retry are not silent. One failure can be a submission that the database
+        // refuses; after the second in a row the database itself has failed.
         let now = Instant::now();
         waiting.submissions.iter().for_each(|submission| self.parts.fleet.excuse(submission.node, now));
         self.failures_in_row += 1;
@@ -514,7 +513,7 @@ impl CommitterTask {
             if let Some(node) = self.state.nodes.get(&submission.node) {
                 self.parts.fleet.record_report(submission.node, node.status, now);
             }
-            // Whoever has gone in the meantime sends again and is told that it is a duplicate.
+            // An agent that has disconnected meanwhile sends again, and its report is acknowledged as a duplicate.
             let _ = submission.answer.send(Ok(submission.committed));
         }
         for done in waiting.barriers {
@@ -536,7 +535,7 @@ impl CommitterTask {
                     return ControlFlow::Continue(());
                 }
                 Err(error) => {
-                    tracing::error!(error = %chain(&error), "the database can not be read");
+                    tracing::error!(error = %chain(&error), "cannot read the database");
                     if is_final(&error) {
                         return ControlFlow::Break(());
                     }
@@ -559,7 +558,7 @@ fn is_final(error: &StoreError) -> bool {
     matches!(error, StoreError::Closed | StoreError::Superseded)
 }
 
-/// What a batch was made of, counted once it is committed.
+/// The content of a batch, counted once it is committed.
 #[derive(Default)]
 struct Counts {
     applied: u64,

@@ -1,4 +1,4 @@
-//! Tests of the committer over a database that fails when it is told to.
+//! Tests of the committer over a database with injected failures.
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};

@@ -1,4 +1,4 @@
-//! Opening a request's body: plain, gzip or zstd, with a cap on what comes out.
+//! Decompresses a request's body (plain, gzip or zstd) up to a size limit.
 //!
 //! actix can do this itself, but hands every 2 KB to a blocking thread and has no cap on the opened
 //! size; a report is opened in a few tens of microseconds on the spot.
@@ -23,7 +23,7 @@ const MAX_PARTS: usize = 256;
 /// pipelines with 5 components each has about half of it.
 pub(crate) const SHORT_BODY_BYTES: usize = 256 * 1024;
 
-/// A buffer that has grown larger is given back.
+/// A buffer that has grown larger is freed.
 const MAX_KEPT_BYTES: usize = 1024 * 1024;
 
 thread_local! {
@@ -34,20 +34,20 @@ thread_local! {
     static OPENED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Why a body could not be opened.
+/// An error of decompressing a body.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     /// An encoding that is not spoken here.
     #[error("Content-Encoding {0:?} is not supported; use zstd, gzip or none")]
     UnknownEncoding(String),
     /// Larger than the cap when opened.
-    #[error("the body is larger than {MAX_BODY_BYTES} bytes when opened; split it")]
+    #[error("the body is larger than {MAX_BODY_BYTES} bytes after decompression; split it")]
     TooLarge,
     /// So many parts that opening them is the attack.
     #[error("the body has more than {MAX_PARTS} zstd frames or gzip members; send one")]
     TooManyParts,
     /// Not what its encoding says.
-    #[error("the body is no complete {encoding} stream")]
+    #[error("the body is not a complete {encoding} stream")]
     Broken {
         encoding: &'static str,
         #[source]
@@ -115,7 +115,7 @@ fn unpack(raw: &[u8], encoding: &str, cap: usize, opened: &mut Vec<u8>) -> Resul
     }
 }
 
-/// Counts frames by their headers. What is no frame is left to the decoder, which says what is wrong.
+/// Counts frames by their headers. Other data is left to the decoder, which returns the error.
 fn check_frames(mut raw: &[u8]) -> Result<(), BodyError> {
     let mut frames = 0;
     while let Ok(len) = zstd::zstd_safe::find_frame_compressed_size(raw)

@@ -1,4 +1,4 @@
-//! Which node a host becomes when it enrols.
+//! Selects the node of a host that enrols.
 //!
 //! A machine id is not proof: copies of one image have the same. So a host becomes the node of its machine id
 //! only if no other agent is that node:
@@ -22,10 +22,10 @@ use super::fleet::Fleet;
 use crate::model::EnvironmentKey;
 use crate::store::{EnrolAs, EnrolledNode, NewEnrolment, NodeName, Store, StoreError};
 
-/// How long a request waits for the answer. Agents give a request 30 s.
+/// Longest wait of a request for the decision. Agents wait 30 s for an answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-/// How often the fleet is asked meanwhile.
+/// Time between two checks of the fleet meanwhile.
 const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// A report this soon after the question may have been under way when its agent died.
@@ -36,7 +36,7 @@ const MAX_WAITING: usize = 256;
 
 static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
 
-/// A host that is a node now.
+/// The node of an enrolled host.
 #[derive(Debug)]
 pub(crate) struct Enrolled {
     pub node: EnrolledNode,
@@ -44,14 +44,14 @@ pub(crate) struct Enrolled {
     pub twin_of: Option<NodeName>,
 }
 
-/// Why a host is no node yet.
+/// A reason why a host has no node yet.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EnrolError {
     /// It is not known yet whether another agent is alive, or too many requests wait to know it.
     #[error("another agent may still report with this machine id")]
     Undecided,
     /// The database failed.
-    #[error("the node could not be written")]
+    #[error("cannot write the node")]
     Store(#[source] StoreError),
 }
 

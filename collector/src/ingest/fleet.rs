@@ -1,4 +1,4 @@
-//! Which nodes are alive, as last committed; `tasks::liveness` notices when one falls silent.
+//! The live nodes, as last committed; `tasks::liveness` detects silent ones.
 //!
 //! Silence is measured by the monotonic clock: a clock that jumps must not mark a fleet. A node
 //! that this process has no report of yet has the grace period after the start, because agents
@@ -38,7 +38,7 @@ pub(crate) struct Fleet {
     nodes: Mutex<HashMap<NodeKey, Presence>>,
     interval: Duration,
     silence: Duration,
-    /// How long agents may need to come back to a collector that was away.
+    /// Time in which agents reconnect after an absence of the collector.
     grace: Duration,
 }
 
@@ -106,8 +106,7 @@ impl Fleet {
         }
     }
 
-    /// A report of the node could not be committed: its agent backs off now, and is given the grace
-    /// period of a start.
+    /// A report of the node could not be committed: its agent backs off now, and has the grace period of a start.
     pub(crate) fn excuse(&self, node: NodeKey, now: Instant) {
         if let Some(presence) = self.lock().get_mut(&node) {
             presence.alive_until = presence.alive_until.max(now + self.grace);
@@ -132,7 +131,7 @@ impl Fleet {
         nodes.iter().filter(|(_, presence)| presence.is_overdue(now)).map(|(key, _)| *key).collect()
     }
 
-    /// How many nodes are in each state.
+    /// The number of nodes in each state.
     pub(crate) fn count_by_status(&self) -> [(NodeStatus, i64); NodeStatus::ALL.len()] {
         let nodes = self.lock();
         NodeStatus::ALL.map(|status| {
@@ -141,12 +140,12 @@ impl Fleet {
         })
     }
 
-    /// How often agents report.
+    /// The interval of reports.
     pub(crate) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// How long silence may last, for the reason of a status change.
+    /// The allowed silence, for the reason of a status change.
     pub(crate) fn silence(&self) -> Duration {
         self.silence
     }

@@ -1,4 +1,4 @@
-//! When the write-ahead log becomes rows.
+//! Schedules the flush of the write-ahead log into rows.
 //!
 //! A moment after a minute's end nearly all reports of it are there and few of the next, so that most
 //! rows are written once. The chunks are spread, so that reports hardly notice them.
@@ -8,22 +8,22 @@ use std::time::Duration;
 use systole_shared::UnixMillis;
 use tokio::time::Instant;
 
-/// How long after a minute's end its reports may come, to be flushed with it.
+/// Time after a minute's end in which its reports are still flushed with it.
 const SETTLING_MS: i64 = 300;
 
-/// How long a database that takes no rows is left alone. Reports go on: the write-ahead log is another table.
+/// Pause after a failed flush. Reports continue: the write-ahead log is another table.
 const FAILURE_PAUSE: Duration = Duration::from_secs(2);
 
 /// The least time between two flushes.
 const LEAST_PAUSE_MS: i64 = 1_000;
 
-/// What all chunks together may take.
+/// Longest time for all chunks together.
 const SPREAD: Duration = Duration::from_secs(30);
 
 /// The longest pause between two chunks.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// When the next chunk is to be written.
+/// The time of the next chunk.
 #[derive(Debug)]
 pub(super) struct FlushTimer {
     next: Instant,
@@ -32,12 +32,12 @@ pub(super) struct FlushTimer {
 }
 
 impl FlushTimer {
-    /// What a crash has left is flushed soon.
+    /// Records left by a crash are flushed soon.
     pub(super) fn new(now: Instant) -> Self {
         FlushTimer { next: now + LONGEST_PAUSE, pause: LONGEST_PAUSE, is_flushing: false }
     }
 
-    /// When to look again.
+    /// The time of the next check.
     pub(super) fn next(&self) -> Instant {
         self.next
     }
@@ -63,7 +63,7 @@ impl FlushTimer {
         self.next = now + FAILURE_PAUSE;
     }
 
-    /// Too much waits to take one's time.
+    /// Too many records wait: flush now.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.next = now;
     }
@@ -98,7 +98,7 @@ mod tests {
         timer.begin(1);
         timer.try_later(now);
         assert_eq!(timer.next() - now, Duration::from_secs(2));
-        assert!(!timer.is_between_flushes(), "it goes on where it was");
+        assert!(!timer.is_between_flushes(), "it continues where it was");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
-//! How many pipelines and series nodes and environments make known: in all, and new ones within an hour.
+//! Limits of pipelines and series of nodes and environments: in all, and new ones within an hour.
 //!
-//! What is over a limit is refused by itself and reported again by its agent, so it is accepted once there
-//! is room. Hours are those of the collector's clock: times of a report are the sender's.
+//! An item over a limit is refused alone, and its agent reports it again. So it is accepted once there is
+//! room. Hours are those of the collector's clock: times of a report are the sender's.
 
 use systole_shared::{RefusalCode, UnixMillis};
 
@@ -35,7 +35,7 @@ pub(crate) fn hour_of(at: UnixMillis) -> i64 {
     at.div_euclid(3_600_000)
 }
 
-/// What was over a limit, counted until the committer publishes it.
+/// Items over a limit, counted until the committer publishes the counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OverLimit {
     pub node_pipelines: u64,
@@ -44,7 +44,7 @@ pub(crate) struct OverLimit {
     pub components: u64,
 }
 
-/// Why a pipeline is refused, for the agent's log.
+/// The reason of a refusal, for the agent's log.
 pub(crate) fn describe(code: RefusalCode, limits: &IngestLimits) -> String {
     let (of, all, new) = match code {
         RefusalCode::EnvironmentPipelineLimit => {

@@ -1,9 +1,9 @@
-//! How many log lines are taken of one node, so that its flood does not take the disk of the others.
+//! Limits the log lines of one node, so that its flood does not use the disk space of the others.
 //!
-//! An agent has a limit of its own for each pipeline, but a token is all that it takes to report, and the
-//! collector cannot trust a node. What is above the budget is dropped line by line and counted as
-//! `logsDropped` of its pipeline; reports and their figures are never refused for it. Ten minutes' worth may
-//! come at once: an agent that returns after an outage brings the lines of that time.
+//! An agent has a limit of its own for each pipeline, but any holder of a token can report, and the
+//! collector cannot trust a node. Lines above the budget are dropped and counted as `logsDropped` of its
+//! pipeline; reports and their figures are never refused for it. Ten minutes' worth may come at once: an
+//! agent that returns after an outage brings the lines of that time.
 
 use systole_shared::UnixMillis;
 
@@ -14,7 +14,7 @@ use crate::model::{Rate, TokenBucket};
 /// Seconds of the average that may come at once.
 const BURST_SECONDS: f64 = 600.0;
 
-/// What is left of a node's budget; full at the start of the collector.
+/// The rest of a node's budget; full at the start of the collector.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LogBudget(Option<Buckets>);
 
@@ -33,7 +33,7 @@ fn rate(per_second: u32) -> Rate {
 }
 
 impl LogBudget {
-    /// How many of these lines are taken, first come first.
+    /// Returns the number of accepted lines, the first ones first.
     pub(crate) fn admit(&mut self, lines: &[ReportedLine], limits: LogLimits, now: UnixMillis) -> usize {
         if limits.lines_per_second == 0 && limits.bytes_per_second == 0 {
             return lines.len();

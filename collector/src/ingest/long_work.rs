@@ -31,18 +31,18 @@ const MAX_PENALTY: Duration = Duration::from_secs(5);
 /// Nodes that are remembered before those that owe nothing are removed.
 const REMEMBERED_NODES: usize = 1_024;
 
-/// Why long work was not done.
+/// A reason why long work was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LongWorkError {
     /// The node has as many requests waiting as it may.
-    #[error("{MAX_WAITING_PER_NODE} long bodies of this node wait already; send one at a time")]
+    #[error("{MAX_WAITING_PER_NODE} long bodies of this node are already waiting; send one at a time")]
     TooMany,
     /// The collector is stopping.
     #[error("the collector is stopping")]
     Stopping,
 }
 
-/// Whether what was sent was worth the work.
+/// Whether a body was worth its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Useful,

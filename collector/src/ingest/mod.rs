@@ -1,4 +1,4 @@
-//! The way of a report from its bytes to the database.
+//! Ingest: the path of a report from its bytes to the database.
 //!
 //! `decompress` opens the request, `protocol::native` reads the native wire into a
 //! [`crate::model::report::NodeReport`] (a second protocol will produce the same), `apply` (with `samples`)

@@ -1,12 +1,12 @@
-//! Which components have a history: `max_component_series` places, shared fairly among nodes.
+//! Selects the components that have a history: `max_component_series` places, shared fairly among nodes.
 //!
 //! A node takes what is free. When nothing is free, a node below its equal share still receives a place, and
 //! the nodes that have most give as many back with the next [`super::upkeep`]. So the first node does not keep
 //! all places, and one node alone can use all of them. The number of places is exceeded for a minute at most,
 //! and never doubled.
 //!
-//! A component keeps its series when it loses its place: its history has a hole, and goes on when it has a
-//! place again.
+//! A component keeps its series when it loses its place: its history has a hole, and continues when it has
+//! a place again.
 
 use foldhash::HashMap;
 
@@ -55,7 +55,7 @@ impl ComponentPlaces {
         self.taken
     }
 
-    /// How many places which nodes must give back, so that there are not more than there may be.
+    /// The number of places that each node must free to keep the limit.
     pub(crate) fn surplus(&self) -> Vec<(NodeKey, usize)> {
         let mut excess = self.taken.saturating_sub(self.max);
         if excess == 0 {

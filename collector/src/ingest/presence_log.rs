@@ -1,4 +1,4 @@
-//! The log lines of nodes that fall silent and come back.
+//! Logs nodes that become silent and return.
 //!
 //! A committed change only: what a failed transaction held is applied again, and would be logged twice.
 

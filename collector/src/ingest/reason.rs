@@ -1,25 +1,25 @@
-//! The reason of a state as subscribers know it, and how often a new reason alone is an event.
+//! The last published reason of a state, and the rate limit of events for new reasons.
 //!
 //! A state that stays the same with a new reason is worth an event: a second refused configuration has
-//! another mistake than the first. But an agent may put a counter or a duration into the text, and then each
+//! another error than the first. But an agent may put a counter or a duration into the text, and then each
 //! report has a new reason. So each subject has [`BURST`] such events, and one more each minute. The row
-//! always has the last reason. A reason that was held back is published with a later report, unless it has
-//! changed again by then.
+//! always has the last reason. A withheld reason is published with a later report, unless it has changed
+//! again by then.
 
 use systole_shared::UnixMillis;
 
-/// Events in a row for new reasons alone: an operator who tries one configuration after the other sees each answer.
+/// Events in a row for new reasons alone: an operator may try a few configurations in a row and sees each result.
 const BURST: u8 = 5;
 
 /// Time after which there is one more: a reason that changes with each report costs no more than that.
 const REFILL_MS: i64 = 60_000;
 
-/// The reason that was published last, and how many more may be.
+/// The last published reason, and the events left.
 #[derive(Clone, Debug)]
 pub(crate) struct PublishedReason {
     text: String,
     left: u8,
-    /// When the last one was given back. By the collector's clock.
+    /// The time of the last refill, by the collector's clock.
     refilled_at: UnixMillis,
 }
 

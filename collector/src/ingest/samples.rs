@@ -1,4 +1,4 @@
-//! What a sample adds to its minute, and the rates that are shown of it.
+//! Adds a sample to its minute, and computes its rates.
 
 use systole_shared::{RateSample, UnixMillis};
 
@@ -55,7 +55,7 @@ pub(super) struct NodeSeries<'a> {
     pub new: &'a mut HourlyCount,
 }
 
-/// The key of a component's series, if its history goes on; a new one is made known.
+/// Returns the key of a component's series, if it has a history. Creates a new series if needed.
 pub(super) fn component_series(
     node: &mut NodeSeries<'_>,
     pipeline: &mut PipelineState,

@@ -1,8 +1,7 @@
-//! What the committer knows of nodes and names: it answers every look-up of the hot path without
-//! the database.
+//! The committer's state of nodes and names. It answers every look-up of the hot path without the database.
 //!
-//! Only the committer changes it, ahead of the transaction that writes the same; when a transaction
-//! fails the state is loaded anew.
+//! Only the committer changes it, before the transaction that writes the same. When a transaction fails,
+//! the state is loaded again.
 //!
 //! A node or pipeline that is seen for the first time changes from `UNKNOWN`. A node that enrolled and
 //! never reports becomes UNREACHABLE like any other.
@@ -32,7 +31,7 @@ use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
 pub(crate) struct IngestState {
     pub nodes: HashMap<NodeKey, NodeState>,
     pub dimensions: Dimensions,
-    /// Highest sequence number that was given out.
+    /// Highest assigned sequence number.
     pub head_seq: u64,
 }
 
@@ -71,18 +70,18 @@ pub(crate) struct NodeState {
     pub reason: PublishedReason,
     /// Lives of the agent and how far they are applied; the last one reported last.
     pub boots: Vec<(BootId, u64)>,
-    /// When a boot came back after another one had reported: two machines in turn.
+    /// Times at which a boot reported again after another one: two machines in turn.
     pub boot_returns: Vec<UnixMillis>,
     pub pipelines: HashMap<PipelineId, PipelineState>,
     /// As last written; `None` before this collector's first report of the node.
     pub agent: Option<ReportedAgent>,
-    /// Where its last report came from; `None` before this collector's first one.
+    /// The address of its last report; `None` before the first one to this collector.
     pub address: Option<IpAddr>,
     /// Reports that this collector has applied.
     pub reports: u64,
     /// Log lines that may still come.
     pub log_budget: LogBudget,
-    /// When the last report came.
+    /// The arrival of the last report.
     pub last_seen: UnixMillis,
     /// Components that have a series, whether they have a place or not.
     pub known_series: usize,
@@ -94,7 +93,7 @@ pub(crate) struct NodeState {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ComponentState {
     pub series: SeriesKey,
-    /// Whether its history goes on.
+    /// Whether its history continues.
     pub has_place: bool,
     /// The hour of its last sample, by the collector's clock.
     pub seen_hour: i64,
@@ -254,7 +253,7 @@ impl NodeState {
             && self.new_pipelines.has_room(now, limits.new_pipelines_per_node)
     }
 
-    /// How far a life of the agent is applied.
+    /// The last applied report of an agent's run.
     pub(crate) fn progress(&self, boot: BootId) -> Option<u64> {
         self.boots.iter().find(|(known, _)| *known == boot).map(|(_, seq)| *seq)
     }

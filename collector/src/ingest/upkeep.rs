@@ -1,5 +1,5 @@
-//! What the committer does for its state now and then: places of components that are gone come back, and
-//! pipelines that were not reported for longer than anything is kept are removed.
+//! Periodic clean-up of the committer's state: frees the places of absent components, and removes pipelines
+//! that were not reported for the longest retention.
 //!
 //! A pipeline is removed only after the longest retention. Then no minute, hour, day, line or event of it is
 //! left, so no sum changes.
@@ -34,7 +34,7 @@ pub(crate) fn free_places(state: &mut IngestState, now: UnixMillis) {
     level_places(state);
 }
 
-/// Has nodes give back what they have over their share. The newest components lose their places.
+/// Frees the places of nodes above their share. The newest components lose their places.
 pub(crate) fn level_places(state: &mut IngestState) {
     for (key, count) in state.dimensions.places.surplus() {
         let Some(node) = state.nodes.get_mut(&key) else { continue };

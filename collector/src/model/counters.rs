@@ -7,7 +7,7 @@
 //!
 //! The order is that of the packed rows in the write-ahead log. A new counter needs a new form of its records.
 
-/// How two values of a counter become one.
+/// The way to merge two values of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CounterKind {
     /// Growth that a sample reports; added, up to 2^63-1.
@@ -48,7 +48,7 @@ macro_rules! pipeline_counters {
             [Mean latency_weight "" (f64) (Double) "Events that this is known of."]
             [Tally samples "samples" (i64) (BigInt) "Reports with a sample."]
             [Tally gaps "gaps" (i64) (BigInt) "Reports whose scrape failed."]
-            [Tally resets "resets" (i64) (BigInt) "Processes that began anew."]
+            [Tally resets "resets" (i64) (BigInt) "Process restarts."]
             [Total logs_dropped "logsDropped" (i64) (BigInt) "Lines that the agents' budgets dropped."]
         }
     };

@@ -18,8 +18,8 @@ pub(crate) struct PendingEvent {
     pub payload: Payload,
 }
 
-/// What an event says. Ten thousand nodes bring twenty thousand conflated events a second, of which
-/// most are never read: these become text when somebody wants them.
+/// The content of an event. Ten thousand nodes bring twenty thousand conflated events a second, of which
+/// most are never read: these become text when a subscriber reads them.
 #[derive(Clone, Debug)]
 pub(crate) enum Payload {
     /// JSON of the event.

@@ -1,5 +1,5 @@
-//! What every layer speaks of: keys, reports, events, samples and resolutions. Nothing here reads a clock,
-//! a file or a database.
+//! The types that all layers share: keys, reports, events, samples and resolutions. Nothing here reads a
+//! clock, a file or a database.
 
 pub(crate) mod compact_float;
 pub(crate) mod counters;

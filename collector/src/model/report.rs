@@ -1,4 +1,4 @@
-//! A report as the collector works with it, whatever protocol it came by: owned, typed, judged.
+//! A report in the collector's own types, independent of the protocol: owned, typed, validated.
 //!
 //! Items that were refused are not in it any more; they are listed beside it.
 
@@ -21,13 +21,13 @@ pub(crate) struct Submission {
     /// The agent's clock when it sent the request.
     pub sent_at: UnixMillis,
     pub received_at: UnixMillis,
-    /// Where the request came from.
+    /// The address of the request.
     pub address: Option<IpAddr>,
     pub reports: Vec<NodeReport>,
     pub refusals: Refusals,
 }
 
-/// What happened on a node in one interval.
+/// The report of a node about one interval.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeReport {
     pub seq: u64,
@@ -36,7 +36,7 @@ pub(crate) struct NodeReport {
     /// First report that this one stands for; its own seq unless it was merged.
     pub covers_from: u64,
     pub agent: Option<ReportedAgent>,
-    /// Why the agent ends, in its last reports.
+    /// The reason why the agent ends, in its last reports.
     pub stopping: Option<String>,
     pub health: Option<AgentHealth>,
     pub host: Option<HostMetrics>,
@@ -45,7 +45,7 @@ pub(crate) struct NodeReport {
     pub complete: bool,
 }
 
-/// What seldom changes of an agent.
+/// The facts about an agent that seldom change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReportedAgent {
     /// The node's name; agents of earlier versions report none.

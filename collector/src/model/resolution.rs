@@ -1,6 +1,6 @@
 //! Minutes, and the hours and days that they are summed into. All of them are of UTC.
 
-/// How long an item of a history is.
+/// The length of an item of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Resolution {
     Minute,

@@ -1,12 +1,12 @@
-//! How much may come, on average and at once.
+//! A token bucket: limits an average rate and a burst.
 //!
 //! Pure, and as small as two numbers, so that every node and every client can have one. Not the governor
-//! crate: its maps have no bound, its time is not the one of our tests, and it cannot take a part of what
-//! is asked for, which a budget of log lines needs.
+//! crate: its maps have no bound, its time is not the one of our tests, and it cannot grant a part of a
+//! request, which a budget of log lines needs.
 
 use std::time::Duration;
 
-/// What a bucket gets back, and what it holds.
+/// The refill rate and the size of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
     pub per_second: f64,
@@ -22,7 +22,7 @@ impl Rate {
     }
 }
 
-/// What is left at a time in milliseconds, of any clock.
+/// The rest of a bucket at a time in milliseconds, of any clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TokenBucket {
     left: f64,

@@ -1,4 +1,4 @@
-//! Questions of readers, without HTTP: what a request names, within what its token may see.
+//! Queries without HTTP: find what a request names within the scope of its token.
 //!
 //! `resolve` knows what a name stands for, `list` reads pages of nodes, pipelines, log lines and status changes,
 //! and `history` a host over time.

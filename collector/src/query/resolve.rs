@@ -1,4 +1,4 @@
-//! Names of requests to what they name. What is outside of the scope does not exist.
+//! Resolves the names in requests to keys. Names outside of the scope do not exist.
 
 use systole_shared::NodeId;
 

@@ -1,4 +1,4 @@
-//! How many queries of one token run at a time, so that one viewer cannot keep the database from the others.
+//! Limits the concurrent queries of one token, so that one viewer cannot block the database for the others.
 //!
 //! The others of that token wait in their order. Sessions count with the token that opened them, or each
 //! new session would be a new share. A query ends and gives its place back when its client has gone: the
@@ -13,13 +13,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::QueryLimits;
 use crate::telemetry::Telemetry;
 
-/// Queries of one token that run or wait. A dashboard sends some twenty at once; what comes beyond this
-/// would wait longer than anybody does.
+/// Queries of one token that run or wait. A dashboard sends some twenty at once; more of them would wait
+/// longer than a client does.
 const MAX_PER_TOKEN: usize = 100;
 
 /// A token has too many queries at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_PER_TOKEN} queries of this token run or wait already")]
+#[error("{MAX_PER_TOKEN} queries of this token are already running or waiting")]
 pub(crate) struct TooManyQueries;
 
 /// The queries of every token.

@@ -1,9 +1,9 @@
-//! Pages of other origins that may read.
+//! CORS: the origins whose pages may read.
 
 use actix_cors::Cors;
 use actix_web::http::{Method, header};
 
-/// How long a browser may remember the answer.
+/// Time for which a browser may cache the answer.
 const MAX_AGE_SECONDS: usize = 3_600;
 
 /// Lets pages of these origins send requests with a token. The session's cookie is of this site alone

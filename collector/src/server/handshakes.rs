@@ -1,9 +1,9 @@
-//! TLS handshakes that are not finished: how many there may be, and which one makes room.
+//! Limits unfinished TLS handshakes, and closes the oldest ones to make room.
 //!
-//! actix-tls has places for 256 handshakes a worker and accepts nobody while they are taken: 3,000 clients
-//! that send nothing stopped all new ones for 14 s. Here a new client is always accepted. When the places
-//! are taken, the oldest handshake of the address with the most of them is closed: those of a flood wait
-//! for good, an honest one takes some milliseconds.
+//! actix-tls has places for 256 handshakes a worker and accepts no client while they are taken: 3,000
+//! clients that sent nothing blocked all new ones for 14 s. Here a new client is always accepted. When the
+//! places are taken, the oldest handshake of the address with the most of them is closed: those of a flood
+//! wait for good, an honest one takes some milliseconds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +29,7 @@ const MAX_HANDSHAKES: usize = 4_096;
 /// Of one address: a fleet behind a NAT or a proxy has one address.
 const MAX_OF_ADDRESS: usize = 2_048;
 
-/// A handshake came to nothing.
+/// A handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HandshakeFailed;
 
@@ -48,7 +48,7 @@ struct Pending {
     next_number: u64,
 }
 
-/// The place of a handshake, given back with its drop.
+/// The place of a handshake; its drop frees the place.
 #[derive(Debug)]
 struct Place<'a> {
     handshakes: &'a Handshakes,

@@ -1,7 +1,7 @@
 //! The server with TLS.
 //!
 //! As `HttpServer::listen_rustls_0_23` builds it, but for the handshakes, which are ours ([`Handshakes`]):
-//! there the places for them block all new clients when they are taken.
+//! there all new clients are blocked when the places for handshakes are taken.
 
 use std::fmt;
 use std::net::TcpListener;

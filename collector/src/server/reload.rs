@@ -1,7 +1,7 @@
-//! Renewed certificates: read when their files change, and at SIGHUP.
+//! Reloads renewed certificates when their files change, and at SIGHUP.
 //!
-//! The files are polled. A notification of the kernel is lost where a volume is mounted anew or a symbolic link above the file
-//! changes, which is how Kubernetes and certbot renew.
+//! The files are polled. A notification of the kernel is lost where a volume is mounted again or a symbolic
+//! link above the file changes, which is how Kubernetes and certbot renew.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,13 +16,13 @@ use super::tls::Certificates;
 use crate::clock::now_ms;
 use crate::tasks::driver::{Activation, Pacing, Task, TaskError};
 
-/// How often the files are checked. A renewal is used after two checks.
+/// Time between two checks of the files. A renewal is used after two checks.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The longest pause after a bad pair: its repair is used within a minute.
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
-/// A request to read again what can change while the collector runs.
+/// A request to reload the settings that can change while the collector runs.
 #[derive(Debug, Default)]
 pub(crate) struct ReloadRequest {
     is_open: AtomicBool,
@@ -41,7 +41,7 @@ impl ReloadRequest {
     }
 }
 
-/// What identifies a content of both files. `None` for a file that is missing.
+/// Identifies the content of both files. `None` for a missing file.
 type Stamp = [Option<(u64, u64, i64, i64)>; 2];
 
 /// Reads renewed certificates.

@@ -1,4 +1,4 @@
-//! What the kernel does for a connection whose client takes nothing.
+//! Socket options for connections whose clients read nothing.
 //!
 //! The kernel closes a connection that takes no bytes for 30 s (TCP_USER_TIMEOUT). Only the kernel knows
 //! whether bytes are taken, and a client that is gone looks the same as one that does not read. At most

@@ -1,7 +1,7 @@
-//! The collector's own certificate and its key.
+//! Loads the collector's certificate and key.
 //!
-//! The pair stands behind a lock and not in rustls' configuration, so that a renewed one serves new connections
-//! while the old ones go on.
+//! A lock holds the pair, not rustls' configuration, so that a renewed pair serves new connections while
+//! the old ones continue.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,7 +30,7 @@ pub(crate) enum TlsError {
         #[source]
         source: pem::Error,
     },
-    #[error("there is no certificate in {}", .0.display())]
+    #[error("cannot find a certificate in {}", .0.display())]
     NoCertificate(PathBuf),
     #[error("cannot read a key from {}", .path.display())]
     Key {
@@ -38,14 +38,14 @@ pub(crate) enum TlsError {
         #[source]
         source: pem::Error,
     },
-    #[error("the certificate in {} and the key in {} can not be used together", .cert.display(), .key.display())]
+    #[error("the certificate in {} and the key in {} do not match", .cert.display(), .key.display())]
     Pair {
         cert: PathBuf,
         key: PathBuf,
         #[source]
         source: rustls::Error,
     },
-    #[error("no version of TLS can be spoken")]
+    #[error("cannot configure TLS")]
     Protocol(#[source] rustls::Error),
 }
 

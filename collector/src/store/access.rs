@@ -1,4 +1,4 @@
-//! What the store keeps of identities: environments, tokens, nodes and how far they are applied.
+//! Identities in the store: environments, tokens, and nodes with their last applied reports.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{FlushMark, PipelineStatusRow, StoredEnvironment, WalRow};
 use crate::model::{EnvironmentKey, NodeKey};
 use crate::model::{PipelineKey, SeriesKey};
 
-/// From where on nothing is missing: lines and status changes are kept for different times.
+/// The lowest number from which on nothing is missing, for lines and status changes: their retentions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Oldest {
     pub log: u64,
@@ -102,7 +102,7 @@ pub(crate) struct NewEnrolment {
     pub hash: TokenHash,
     pub hint: String,
     pub now: UnixMillis,
-    /// Tokens that the node had before stay valid until then.
+    /// The older tokens of the node stay valid until this time.
     pub old_tokens_until: UnixMillis,
 }
 
@@ -133,11 +133,11 @@ pub(crate) struct EnrolledNode {
     pub key: NodeKey,
     pub id: NodeId,
     pub token: StoredToken,
-    /// Tokens of the node whose end has moved.
+    /// Tokens of the node with a changed expiry.
     pub old_tokens: Vec<StoredToken>,
 }
 
-/// What the committer must know before its first report.
+/// The state that the committer loads before its first report.
 #[derive(Clone, Debug)]
 pub(crate) struct IngestSnapshot {
     pub position: FeedPosition,

@@ -1,4 +1,4 @@
-//! What a node's reports add to one minute: rows that wait to be written.
+//! The sums of a node's reports in one minute: rows that are not written yet.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What every store must do. Each test is a function over the trait; the macro at the end runs all
+//! The contract of every store. Each test is a function over the trait; the macro at the end runs all
 //! of them on a store of their own.
 
 mod rollups;
@@ -121,7 +121,7 @@ async fn minutes_add_up_by_key(store: Arc<dyn TimeSeriesStore>) {
         .unwrap()
         .rows;
     assert_eq!(some.iter().map(|view| view.at - MINUTE).collect::<Vec<_>>(), [3, 4]);
-    // Whoever knows the rows asks for their number only.
+    // A caller that has the rows asks for their number only.
     let nothing = BucketRange { from: MINUTE + 3, to: MINUTE + 3, ..ALL_MINUTES };
     let stored = store.pipeline_minutes(PipelineKey(1), None, nothing).await.unwrap();
     assert_eq!((stored.rows.len(), stored.series.len()), (0, 1));

@@ -1,5 +1,4 @@
-//! Rows of the dimension tables, and what is made of rows once they are read: the same for every
-//! database.
+//! Rows of the dimension tables, and the conversion of rows after a read: the same for every database.
 
 use std::collections::HashMap;
 
@@ -20,7 +19,7 @@ pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// How far the journal has become rows: the columns of `meta`.
+/// The last flushed record of the write-ahead log: the columns of `meta`.
 pub(super) fn flush_mark((folds, to, minute, node): (i64, i64, i64, i64)) -> FlushMark {
     FlushMark { number: unsigned(folds), to, minute, node }
 }

@@ -1,4 +1,4 @@
-//! A host over a minute, an hour or a day.
+//! Aggregates the metrics of a host over a minute, an hour or a day.
 //!
 //! Gauges are as last seen. Counters since the host's boot are kept as first and as last seen, so
 //! that their growth is known. A counter that fell in between has its highest value as the first one, so that its own
@@ -153,7 +153,7 @@ impl HostAggregate {
         }
     }
 
-    /// Goes on with the span that follows.
+    /// Continues with the next span.
     pub(super) fn extend(&mut self, later: &HostAggregate) {
         self.resets = self.resets + later.resets + i64::from(self.is_reset_by(later));
         self.samples = self.samples.saturating_add(later.samples);
@@ -193,8 +193,8 @@ impl HostAggregate {
         self.load_avg_1_weight += later.load_avg_1_weight;
     }
 
-    /// Whether a counter began anew between this span and the one that follows. Idle time is left out:
-    /// kernels take a little of it back.
+    /// Whether a counter was reset between this span and the next one. Idle time is ignored: kernels may
+    /// decrease it a little.
     fn is_reset_by(&self, later: &HostAggregate) -> bool {
         fn fell<T: PartialOrd>(before: Option<T>, after: Option<T>) -> bool {
             before.zip(after).is_some_and(|(before, after)| after < before)
@@ -258,7 +258,7 @@ impl HostAggregate {
     }
 }
 
-/// A counter's first value in a span that goes on: `mark`, which is above every last one, once it fell.
+/// A counter's first value in a continued span: `mark`, which is above every last value, after the counter fell.
 fn first_of<T: Copy + PartialOrd>((first, last): (Option<T>, Option<T>), later: Option<T>, mark: T) -> Option<T> {
     match (first, last, later) {
         (Some(_), Some(last), Some(later)) if later < last || later >= mark => Some(mark),

@@ -1,8 +1,8 @@
-//! What is summed into what, and where the database notes what is still to be summed.
+//! The levels of rollups, and the tables that mark the pending ones.
 
 use crate::model::Resolution;
 
-/// What is summed into what.
+/// A level of rollups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Level {
     /// Minutes into hours.
@@ -26,12 +26,12 @@ impl Level {
         }
     }
 
-    /// How many of the source make one of the target.
+    /// The number of source items in one target item.
     pub(super) fn factor(self) -> i64 {
         self.target().minutes() / self.source().minutes()
     }
 
-    /// Where hours or days are marked that are still to be summed.
+    /// The table that marks the hours or days to sum.
     pub(super) fn marks(self) -> &'static str {
         match self {
             Level::Hours => "dirty_hours",
@@ -39,7 +39,7 @@ impl Level {
         }
     }
 
-    /// The column of `meta` that tells from where on all of the source is kept.
+    /// The column of `meta` with the time from which on all of the source is kept.
     pub(super) fn oldest(self) -> &'static str {
         match self {
             Level::Hours => "oldest_hour",

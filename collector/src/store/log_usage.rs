@@ -16,13 +16,13 @@ const SAMPLES: i64 = 2_000;
 /// Numbers of the sequence in a sample; lines that are read together anyway.
 pub(super) const SAMPLE: i64 = 64;
 
-/// What a line takes beside its text: its row, its place in the table's index, and in that of searches.
+/// Bytes of a line beside its text: its row, its place in the table's index, and in that of searches.
 const LINE_BYTES: u64 = 80;
 
 /// A node has more than its share of lines with this many times the mean…
 const SHARES: f64 = 1.5;
 
-/// …if that is at least this part of all lines: who has less does not fill a disk.
+/// …if that is at least this part of all lines: a node with less does not fill a disk.
 const LEAST_PART: f64 = 0.05;
 
 /// Estimated bytes of log lines.
@@ -37,7 +37,7 @@ pub(crate) struct LogUsage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EvictedLogs {
     pub removed: u64,
-    /// Where to go on; `None` at the end.
+    /// The position to continue at; `None` at the end.
     pub next: Option<i64>,
 }
 
@@ -140,7 +140,7 @@ mod tests {
             by_node: bytes.iter().enumerate().map(|(node, bytes)| (NodeKey(node as i64), *bytes)).collect(),
         };
         assert_eq!(usage(&[]).above_share(), None);
-        assert_eq!(usage(&[900]).above_share(), None, "there is nobody to be protected");
+        assert_eq!(usage(&[900]).above_share(), None, "there is no other node to protect");
         assert_eq!(usage(&[10, 90]).above_share(), Some((NodeKey(1), 60)), "30 of 40 stay");
         assert_eq!(usage(&[40, 60]).above_share(), None);
         assert_eq!(usage(&[10; 100]).above_share(), None);

@@ -1,11 +1,11 @@
-//! The file in the data directory that says which database the collector used last.
+//! The file in the data directory that identifies the last used database.
 //!
 //! A database that is suddenly empty is rarely what an operator wants: a disk that is not mounted, a wrong
 //! `database_url`, a file that was deleted. Without a check the collector would refuse all nodes, and they
 //! would enrol as new ones. So an empty database that is not the one of the file is refused.
 //!
-//! The epoch tells them apart: it is made with a database. A database that holds nodes or tokens is accepted
-//! whatever its epoch, because a restore changes it.
+//! The epoch distinguishes them: each database has its own. A database that holds nodes or tokens is
+//! accepted whatever its epoch, because a restore changes it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

@@ -46,7 +46,7 @@ pub(crate) enum StoreError {
     Query(#[source] diesel::result::Error),
     /// The database does not answer, or a connection to it was lost. What was asked for may have
     /// been done all the same.
-    #[error("the database can not be reached")]
+    #[error("cannot reach the database")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The committer's connection was lost before; its state must be loaded again.
     #[error("the connection to the database was lost")]
@@ -91,13 +91,13 @@ pub(crate) enum StoreError {
     #[error("another collector is running on {0}")]
     Locked(String),
     /// A name that must be unique is taken.
-    #[error("{0} exists already")]
+    #[error("{0} already exists")]
     Exists(String),
     /// The token that a session was to be made from is not valid any more.
     #[error("the token was revoked")]
     Revoked,
     /// A row holds what this program never writes.
-    #[error("the database holds an unreadable value: {0}")]
+    #[error("the database contains an invalid value: {0}")]
     Corrupt(String),
     /// The store has been closed, or its thread has ended.
     #[error("the store is closed")]
@@ -123,7 +123,7 @@ impl From<diesel::result::Error> for StoreError {
     }
 }
 
-/// Who else may use the database at the same time.
+/// The other users that the database may have at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// The collector's own: a second one is refused.

@@ -1,4 +1,4 @@
-//! Questions to the store and their answers.
+//! Queries to the store and their results.
 
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Double, Nullable, Text};
@@ -273,7 +273,7 @@ pub(crate) struct ReplayQuery {
 #[derive(Clone, Debug)]
 pub(crate) struct ReplayPage {
     pub events: Vec<StoredEvent>,
-    /// Everything up to here was looked at.
+    /// Everything up to here was read.
     pub cursor: u64,
     /// Lowest sequence number from which on everything was still kept when the page was read.
     pub oldest: Oldest,
@@ -297,6 +297,6 @@ pub(crate) struct Cutoffs {
     pub days_before: i64,
     pub logs_before: UnixMillis,
     pub events_before: UnixMillis,
-    /// Tokens of nodes and sessions that ended before; those of people stay in the list.
+    /// Tokens of nodes and sessions that expired before; tokens of people stay in the list.
     pub tokens_before: UnixMillis,
 }

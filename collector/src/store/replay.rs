@@ -43,7 +43,7 @@ fn whole_changes(query: &ReplayQuery, rows: Vec<EventRow>) -> (Vec<StoredEvent>,
 fn whole_entries(query: &ReplayQuery, mut rows: Vec<LogColumns>) -> Result<(Vec<StoredEvent>, u64), StoreError> {
     let mut end = query.to;
     if rows.len() as i64 == LINES_PER_PAGE {
-        // The last event may go on behind the page: leave it to the next one.
+        // The last event may continue after the page: leave it to the next page.
         if let Some(last) = rows.last().map(|(row, ..)| row.entry_seq) {
             rows.retain(|(row, ..)| row.entry_seq != last);
         }

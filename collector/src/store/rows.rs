@@ -34,7 +34,7 @@ pub(crate) struct SeriesRow {
     pub kind: String,
 }
 
-/// How far one life of an agent has been applied.
+/// The last applied report of one run of an agent.
 #[derive(Clone, Debug, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
 #[diesel(table_name = node_boots, treat_none_as_default_value = false)]
 pub(crate) struct NodeBootRow {
@@ -44,7 +44,7 @@ pub(crate) struct NodeBootRow {
     pub last_seen_at: i64,
 }
 
-/// Reports that an agent can not send any more.
+/// Reports that an agent can no longer send.
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = node_gaps, treat_none_as_default_value = false)]
 pub(crate) struct NodeGapRow {
@@ -55,7 +55,7 @@ pub(crate) struct NodeGapRow {
     pub recorded_at: i64,
 }
 
-/// What every report changes of its node. `None` leaves a column as it is.
+/// The columns of a node that every report changes. `None` leaves a column unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeHeartbeat {
     pub health: Option<String>,
@@ -72,7 +72,7 @@ impl NodeHeartbeat {
     }
 }
 
-/// What seldom changes of a node. `None` leaves a column as it is.
+/// The columns of a node that seldom change. `None` leaves a column unchanged.
 #[derive(Clone, Debug, Default, AsChangeset)]
 #[diesel(table_name = nodes)]
 pub(crate) struct NodeChange {
@@ -227,7 +227,7 @@ pub(crate) struct WalRow {
     pub body: Vec<u8>,
 }
 
-/// How far the journal has become rows.
+/// The last flushed record of the write-ahead log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FlushMark {
     /// Chunks so far.
@@ -239,10 +239,10 @@ pub(crate) struct FlushMark {
     pub node: i64,
 }
 
-/// What the committer writes of reports, in one transaction.
+/// The rows that the committer writes in one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct CommitBatch {
-    /// What reports add to minutes, boots and heartbeats, packed.
+    /// The additions to minutes, boots and heartbeats, packed.
     pub wal: Option<WalRow>,
     pub pipelines: Vec<PipelineRow>,
     /// Pipelines that were renamed: key and new name.
@@ -253,7 +253,7 @@ pub(crate) struct CommitBatch {
     pub statuses: Vec<PipelineStatusRow>,
     pub logs: Vec<LogRow>,
     pub events: Vec<EventRow>,
-    /// Highest sequence number that was given out.
+    /// Highest assigned sequence number.
     pub head_seq: u64,
 }
 
@@ -271,7 +271,7 @@ impl CommitBatch {
     }
 }
 
-/// What becomes rows of the records of the write-ahead log, in one transaction.
+/// The rows that one transaction of a flush writes.
 #[derive(Debug, Default)]
 pub(crate) struct FlushBatch {
     pub boots: Vec<NodeBootRow>,
@@ -287,7 +287,7 @@ pub(crate) struct FlushBatch {
     pub dirty_days: Vec<(i64, i64)>,
     /// Records up to this one are removed.
     pub wal_trim: Option<i64>,
-    /// How far the log has become rows with this batch; `None` leaves it as it is.
+    /// The last flushed record after this batch; `None` leaves the mark unchanged.
     pub mark: Option<FlushMark>,
     /// Highest sequence number that is committed.
     pub head_seq: u64,

@@ -24,7 +24,7 @@ use crate::telemetry::{TaskLabel, Telemetry};
 /// Part by which a pause varies in production, so that tasks that began together do not work together.
 pub(crate) const JITTER: f64 = 0.1;
 
-/// What an activation leaves.
+/// The result of an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activation {
     /// There is more to do, after a pause that leaves the database to reports.
@@ -49,9 +49,9 @@ pub(crate) struct Pacing {
 /// Why an activation failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TaskError {
-    #[error("the database could not be used")]
+    #[error("cannot use the database")]
     Store(#[from] StoreError),
-    #[error("the disk could not be measured")]
+    #[error("cannot measure the disk")]
     Disk(#[source] std::io::Error),
     #[error("the certificate could not be read again; the one before stays in use")]
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -79,12 +79,12 @@ pub(crate) trait Task: Send + Sync {
     async fn finish(&mut self) {}
 }
 
-/// How a task fared last.
+/// The last result of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LastResult {
     /// Activations that failed since the last success.
     pub failures: u32,
-    /// When the first of them failed.
+    /// The time of the first of these failures.
     pub failing_since: Option<Instant>,
 }
 
@@ -172,7 +172,7 @@ impl Driver {
             None => std::future::pending().await,
         };
         let name = self.names.get(&id).copied().unwrap_or("?");
-        tracing::error!(task = name, "a background task panicked, the collector ends");
+        tracing::error!(task = name, "a background task panicked, stopping the collector");
         TaskPanicked(name)
     }
 

@@ -1,4 +1,4 @@
-//! The watchdog that notices when a node falls silent.
+//! The watchdog that detects silent nodes.
 //!
 //! The grace after a start applies only to nodes that this process has not received a report from.
 //! A node that has reported since is UNREACHABLE after three intervals. A failing database is not a

@@ -1,4 +1,4 @@
-//! What runs beside the requests: each task is run by the [`driver`].
+//! Background tasks: the [`driver`] runs each of them.
 
 pub(crate) mod disk_guard;
 pub(crate) mod driver;

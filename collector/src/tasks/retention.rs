@@ -58,7 +58,7 @@ impl Task for Expiry {
     }
 }
 
-/// What is expired now.
+/// The times before which data is expired.
 pub(crate) fn cutoffs(retention: Retention, now: i64) -> Cutoffs {
     let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
     Cutoffs {

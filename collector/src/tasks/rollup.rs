@@ -1,7 +1,7 @@
 //! Summing minutes into hours, and hours into days, in small batches that leave the writer to reports.
 //!
-//! What is to be summed is marked by the transactions that change it. So this has no state of its
-//! own: after a pause it goes on with what is marked, and late reports mark their hours again.
+//! The transactions that change minutes mark the hours to sum. So this task has no state: after a pause it
+//! continues with the marked hours, and late reports mark their hours again.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How much of the disk each table takes, measured now and then, never while somebody asks for it.
+//! Measures the size of each table periodically, never during a request.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Following tokens and environments in the database, which the command line changes.
+//! Reloads tokens and environments after the command line has changed them in the database.
 
 use std::sync::Arc;
 use std::time::Duration;

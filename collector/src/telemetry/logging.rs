@@ -11,8 +11,8 @@ use crate::config::{LogConfig, LogFormat};
 /// Starts logging; later calls change nothing.
 pub(crate) fn init(config: LogConfig) {
     let level = LevelFilter::from_level(config.level);
-    // Libraries speak up when something is wrong with us; for actix that is every request that
-    // nobody can read, which anybody can send.
+    // Libraries log only warnings and errors. actix_http is off: it logs every invalid request, and any
+    // client can send those.
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("actix_http", LevelFilter::OFF)

@@ -1,4 +1,4 @@
-//! What the collector counts of itself, for /metrics.
+//! The collector's own metrics, for /metrics.
 
 use std::sync::atomic::AtomicU64;
 
@@ -143,7 +143,7 @@ impl Telemetry {
         let commit_seconds = seconds();
         systole.register_with_unit("commit", "Time of one transaction", Unit::Seconds, commit_seconds.clone());
         let flush_seconds = seconds();
-        let help = "Time of one transaction that makes rows of the journal";
+        let help = "Time of one transaction that flushes the write-ahead log";
         systole.register_with_unit("journal_fold", help, Unit::Seconds, flush_seconds.clone());
         let mut telemetry = Telemetry {
             reports_applied: metric!("reports_applied", "Reports committed", Counter::default()),
@@ -153,16 +153,8 @@ impl Telemetry {
                 Counter::default()
             ),
             reports_refused: metric!("reports_refused", "Reports refused as a whole", Counter::default()),
-            reports_missing: metric!(
-                "reports_missing",
-                "Reports that agents can not send any more",
-                Counter::default()
-            ),
-            items_refused: metric!(
-                "items_refused",
-                "Items refused, the rest of their report taken",
-                Counter::default()
-            ),
+            reports_missing: metric!("reports_missing", "Reports that agents can no longer send", Counter::default()),
+            items_refused: metric!("items_refused", "Items refused in reports that were accepted", Counter::default()),
             pipelines_refused: metric!(
                 "pipelines_refused",
                 "New pipelines refused because a node or an environment has too many",
@@ -189,7 +181,7 @@ impl Telemetry {
             body_bytes: metric!("report_body_bytes", "Bytes of report bodies as received", Counter::default()),
             events_reported: metric!(
                 "pipeline_events_in",
-                "Events that pipelines took in, as reported",
+                "Events that pipelines received, as reported",
                 Counter::default()
             ),
             rows_written: metric!("rows_written", "Rows written to the database", Counter::default()),
@@ -208,8 +200,8 @@ impl Telemetry {
             commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
             commit_seconds,
             flush_seconds,
-            journal_rows: metric!("journal_rows", "Rows that are in the journal only", Gauge::default()),
-            journal_bytes: metric!("journal_bytes", "Bytes of the journal's records", Gauge::default()),
+            journal_rows: metric!("journal_rows", "Rows that are only in the write-ahead log", Gauge::default()),
+            journal_bytes: metric!("journal_bytes", "Bytes of the write-ahead log's records", Gauge::default()),
             history_cache_hits: metric!(
                 "history_cache_hits",
                 "Hours of pipelines' minutes that queries found in memory",
@@ -225,7 +217,7 @@ impl Telemetry {
             database_bytes: metric!("database_bytes", "Bytes of a table with its indexes", Family::default()),
             database_file_bytes: metric!(
                 "database_file_bytes",
-                "Bytes of the database's file in use, free to be written over, and of its write-ahead log",
+                "Bytes of the database's file (used and reusable) and of its write-ahead log",
                 Family::default()
             ),
             disk_free_bytes: metric!(
@@ -233,12 +225,12 @@ impl Telemetry {
                 "Free bytes of the disk of the database, or of the data directory",
                 Gauge::default()
             ),
-            disk_low: metric!("disk_low", "1 while log lines go early because the disk is low", Gauge::default()),
-            disk_full: metric!("disk_full", "1 while reports are refused for want of disk", Gauge::default()),
+            disk_low: metric!("disk_low", "1 while log lines are removed early: the disk is low", Gauge::default()),
+            disk_full: metric!("disk_full", "1 while reports are refused: the disk is almost full", Gauge::default()),
             series_rolled_up: metric!("series_rolled_up", "Series summed into hours and days", Counter::default()),
             log_blocks_indexed: metric!(
                 "log_blocks_indexed",
-                "Blocks of log lines put into the index of searches",
+                "Blocks of log lines added to the search index",
                 Counter::default()
             ),
             events_published: metric!("events_published", "Events published to the feed", Family::default()),
@@ -251,12 +243,12 @@ impl Telemetry {
             feed_refused: metric!("feed_refused", "Streams not opened because there are too many", Family::default()),
             feed_lag_events: metric!(
                 "feed_slowest_lag_events",
-                "Durable events that the slowest subscriber has not looked at",
+                "Durable events that the slowest subscriber has not polled",
                 Gauge::default()
             ),
             feed_lag_seconds: metric!(
                 "feed_slowest_lag_seconds",
-                "For how long the first of them has been published",
+                "Age of the oldest event that the slowest subscriber has not polled",
                 Gauge::default()
             ),
             ring_bytes: metric!("ring_bytes", "Memory of the sample rings", Gauge::default()),

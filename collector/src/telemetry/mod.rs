@@ -1,4 +1,4 @@
-//! What the collector says of itself: metrics and log lines.
+//! The collector's own metrics and log lines.
 
 pub(crate) mod logging;
 mod metrics;

@@ -1,4 +1,4 @@
-//! Hours that are over, as their rows sum them over nodes, so that nobody sums them again.
+//! Caches the sums of past hours over nodes, so that no query sums them again.
 //!
 //! A day of a pipeline by minute is a look-up per minute and node, and all but the last hour of it
 //! hardly ever changes. What is kept here is always what the rows say at the number of the chunk that
@@ -44,7 +44,7 @@ pub(super) struct HourCache {
     pub counts: HourCounts,
 }
 
-/// What queries found, in hours that are over.
+/// Hits and misses of queries, in past hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HourCounts {
     /// Taken from memory.
@@ -59,7 +59,7 @@ struct Entry {
     used: u64,
 }
 
-/// What is known of a range, and what is to be read from rows.
+/// The cached part of a range, and the part to read from rows.
 #[derive(Debug)]
 pub(super) struct LookUp {
     pipeline: PipelineKey,
@@ -144,7 +144,7 @@ impl HourCache {
         }
     }
 
-    /// Nobody knows what the rows say.
+    /// The content of the rows is unknown.
     pub(super) fn clear(&mut self) {
         self.changes += 1;
         self.entries.clear();
@@ -154,7 +154,7 @@ impl HourCache {
 }
 
 impl Memtable {
-    /// What is known of a pipeline's minutes; `None` where it is not looked for. The caller reads.
+    /// Returns the cached part of a pipeline's minutes; `None` where the cache is not used. The caller reads.
     pub(super) fn look_up(&mut self, pipeline: PipelineKey, range: BucketRange, now: UnixMillis) -> Option<LookUp> {
         let length = range.to.checked_sub(range.from)?;
         if range.step != Resolution::Minute || !(1..=MAX_HOURS * 60).contains(&length) {
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(memtable.hours.counts, HourCounts { hits: 2, misses: 2 });
         assert!(
             memtable.look_up(PIPELINE, BucketRange { to: i64::MAX, ..range }, now).is_none(),
-            "nobody counts these hours"
+            "these hours are not counted"
         );
     }
 }

@@ -1,10 +1,10 @@
-//! What is in the write-ahead log and not in its rows yet, in memory.
+//! The in-memory state of the write-ahead log that is not in rows yet.
 //!
 //! `active` takes what is committed. To become rows it is sealed: cut into chunks, which are written
 //! one transaction each under growing numbers. The database knows the number of the last chunk that
-//! it has (`meta.folds`), so that whoever has read rows at one number adds the chunks above it and
-//! `active`, and counts everything once. A chunk that is written is kept until the last reader that
-//! may have begun before it is done.
+//! it has (`meta.folds`), so that a query that has read rows at one number adds the chunks above it and
+//! `active`, and counts everything once. A chunk that is written is kept until the last reader that may
+//! have begun before it is done.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) struct ActiveRows {
     pub rows: usize,
 }
 
-/// What one transaction makes rows of.
+/// The part of the write-ahead log that one transaction flushes.
 #[derive(Debug, Default)]
 pub(super) struct FlushChunk {
     pub number: u64,
@@ -81,7 +81,7 @@ pub(super) struct Memtable {
     sealed_rows: usize,
     /// Highest sequence number of the feed that is committed.
     pub head_seq: u64,
-    /// What the rows say up to `written`.
+    /// The sums of the rows up to `written`.
     pub hours: HourCache,
 }
 
@@ -179,7 +179,7 @@ pub(super) struct Recovered {
 }
 
 impl Memtable {
-    /// Begins anew with what the database has.
+    /// Starts again with the state of the database.
     pub(super) fn load(&mut self, found: Recovered) {
         let mark = found.mark;
         self.hours.clear();
@@ -238,7 +238,7 @@ impl Memtable {
             self.sealed_rows += chunk.row_count();
             self.chunks.push_back(Arc::new(chunk));
         }
-        // Then the records go; their buckets are all behind the last mark.
+        // Then the records are removed; their buckets are all after the last mark.
         let mut from = self.records.front().map_or(1, |(id, _)| *id);
         while from <= to {
             let end = (from + CHUNK_RECORDS - 1).min(to);
@@ -325,19 +325,19 @@ impl Memtable {
         }
     }
 
-    /// The buckets that are no rows yet for whoever has read rows at `flushes`, the oldest first.
+    /// The buckets that were not rows yet for a query that has read rows at `flushes`, the oldest first.
     pub(super) fn buckets_above(&self, flushes: u64) -> impl Iterator<Item = &MinuteBucket> {
         let sealed = self.chunks.iter().filter(move |chunk| chunk.number > flushes).flat_map(|chunk| &chunk.buckets);
         sealed.chain(self.active.buckets.values())
     }
 
-    /// What is known of nodes, the oldest first.
+    /// The nodes, the oldest first.
     pub(super) fn heartbeats(&self) -> impl Iterator<Item = (i64, &NodeHeartbeat)> {
         let sealed = self.chunks.iter().flat_map(|chunk| &chunk.heartbeats).map(|(node, heartbeat)| (*node, heartbeat));
         sealed.chain(self.active.heartbeats.iter().map(|(node, heartbeat)| (*node, heartbeat)))
     }
 
-    /// What is known of boots, the oldest first: nodes, boots, and their rows unless they are forgotten.
+    /// The boots, the oldest first: nodes, boots, and their rows unless they are removed.
     pub(super) fn boots(&self) -> Vec<(i64, &str, Option<&NodeBootRow>)> {
         let mut boots = Vec::new();
         for chunk in &self.chunks {

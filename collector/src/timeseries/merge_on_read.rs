@@ -1,4 +1,4 @@
-//! Adding what is not in its rows yet to what was read from them.
+//! Merges unflushed data into the rows that a query has read.
 
 use std::collections::{BTreeMap, HashMap};
 

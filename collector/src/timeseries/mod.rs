@@ -4,8 +4,8 @@
 //! node. So the committer's transaction does not touch it: it adds one record that has everything the
 //! batch added (`wal`), and the sums are kept in memory (`memtable`). Once a minute they become
 //! rows, in chunks of a few milliseconds, and the records go. After a crash the records are read
-//! again. Queries add what is not in its rows yet (`merge_on_read`), so nobody sees any of this. Because all
-//! changes of minutes come by here, sums of hours that are over can be kept (`hour_cache`).
+//! again. Queries add what is not in its rows yet (`merge_on_read`), so readers do not notice. Because all
+//! changes of minutes pass through here, sums of past hours can be cached (`hour_cache`).
 //!
 //! The rows alone are up to a minute old. So only this module has the traits that read them: a store and its
 //! time series come out of [`over`] together, and from then on the store cannot read minutes past the time
@@ -37,7 +37,7 @@ use crate::store::{
 /// Beyond it reports are not taken, until chunks are written.
 const MAX_PENDING_ROWS: usize = 1_500_000;
 
-/// How much the time series holds.
+/// The size of the time series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TimeSeriesUsage {
     /// Rows that wait.
@@ -70,7 +70,7 @@ impl TimeSeries {
         self.memtable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the committer must know before its first report, and after a transaction that failed.
+    /// Loads the committer's state before its first report, and after a failed transaction.
     pub(crate) async fn load(&self) -> Result<IngestSnapshot, StoreError> {
         let mut snapshot = self.store.load_ingest().await?;
         let records = std::mem::take(&mut snapshot.wal)
@@ -141,7 +141,7 @@ impl TimeSeries {
         Ok(Some(rows))
     }
 
-    /// Waits for the end of a flush. One waiter is told, also of one that ended before it came.
+    /// Waits for the end of a flush. Wakes one waiter, also for a flush that ended before the wait.
     pub(crate) async fn flushed(&self) {
         self.flushed.notified().await;
     }
@@ -155,13 +155,13 @@ impl TimeSeries {
         self.is_full.store(memtable.rows() > MAX_PENDING_ROWS, Ordering::Relaxed);
     }
 
-    /// How much waits.
+    /// Returns the size of the unflushed data.
     pub(crate) fn usage(&self) -> TimeSeriesUsage {
         let memtable = self.lock();
         TimeSeriesUsage { rows: memtable.rows(), bytes: memtable.bytes() }
     }
 
-    /// How often sums of hours were there.
+    /// Returns the hits and misses of the hour cache.
     pub(crate) fn hour_counts(&self) -> HourCounts {
         self.lock().hours.counts
     }
@@ -181,7 +181,7 @@ impl TimeSeries {
     /// Removes up to `limit` rows of each table that are expired. Returns how many.
     pub(crate) async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
         let removed = self.store.expire(cutoffs, limit).await;
-        // Of a transaction that failed nobody knows whether it did.
+        // After a failed transaction it is unknown whether it was committed.
         if !matches!(removed, Ok(0)) {
             self.lock().hours.drop_before(cutoffs.minutes_before);
         }
@@ -263,7 +263,7 @@ impl TimeSeries {
     }
 }
 
-/// Somebody reads rows: what becomes rows meanwhile is kept until it is known whether it was read.
+/// A read of rows: chunks flushed meanwhile are kept until it is known whether the read included them.
 struct Reading<'a> {
     timeseries: &'a TimeSeries,
     number: u64,
@@ -275,7 +275,7 @@ impl Drop for Reading<'_> {
     }
 }
 
-/// The transaction of a chunk. It also marks the hours and days that are to be summed anew.
+/// The transaction of a chunk. It also marks the hours and days to sum again.
 fn rows_of(chunk: &FlushChunk, head_seq: u64) -> FlushBatch {
     let mut batch = FlushBatch {
         boots: chunk.boots.clone(),

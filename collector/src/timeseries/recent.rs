@@ -1,9 +1,9 @@
 //! The last 720 samples of every pipeline and component, in memory: an hour at one report per 5 s.
 //!
-//! RecentSamples grow in blocks, because most are never asked for in full, and share one byte budget. Under
-//! pressure component rings shrink first (to 60 samples), then those go that nobody fills any more.
-//! When all are in use, components and then pipelines keep fewer samples: dropping rings that the next
-//! report makes anew would gain nothing. What went, and how much is kept, is told.
+//! The rings grow in blocks, because most are never read in full, and share one byte budget. Under
+//! pressure component rings shrink first (to 60 samples), then unused rings are dropped. When all are in
+//! use, components and then pipelines keep fewer samples: to drop rings that the next report creates again
+//! would gain nothing. Metrics report the dropped and the kept samples.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -163,7 +163,7 @@ struct Inner {
     evicted: Evicted,
 }
 
-/// What had to go for the budget.
+/// The rings shrunk or dropped for the budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Evicted {
     pub shrunk_components: u64,
@@ -172,7 +172,7 @@ pub(crate) struct Evicted {
     pub dropped_pipelines: u64,
 }
 
-/// How much the rings hold.
+/// The size of the rings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SampleUsage {
     pub bytes: usize,
@@ -202,7 +202,7 @@ impl RecentSamples {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds the samples of a batch and tells subscribers.
+    /// Adds the samples of a batch and notifies subscribers.
     pub(crate) fn push(&self, samples: Vec<PendingSample>) {
         if samples.is_empty() {
             return;
@@ -251,7 +251,7 @@ impl RecentSamples {
         rings.own.0.back().map(RateSample::from)
     }
 
-    /// How much the rings hold, and what had to go.
+    /// Returns the size of the rings, and the evictions.
     pub(crate) fn usage(&self) -> SampleUsage {
         let inner = self.lock();
         SampleUsage {

@@ -1,4 +1,4 @@
-//! Tests of the time series over a real store: whoever reads counts everything once, at any time.
+//! Tests of the time series over a real store: a query counts everything once, at any time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -109,7 +109,7 @@ enum Act {
     Flush,
     /// The process ends where it stands, and another one begins.
     Crash,
-    /// A chunk is written and nobody hears of it.
+    /// A chunk is written without an answer.
     FlushUnheard,
 }
 
@@ -292,7 +292,7 @@ async fn expired_minutes_do_not_come_out_of_memory() {
     let second_hour = (BEGIN + 60).div_euclid(60) * 60;
     assert!(expire(second_hour).await > 0);
     assert_eq!(events_in(&timeseries.pipeline_minutes(PipelineKey(1), None, NEAR).await.unwrap()), 10);
-    // Nor are they kept by somebody who read them before they went.
+    // Nor does a query that read them before their removal keep them.
     timeseries.lock().hours.drop_hour(second_hour / 60);
     let reading = timeseries.read();
     let found = timeseries.lock().look_up(PipelineKey(1), NEAR, clock::now_ms()).unwrap();
@@ -320,7 +320,7 @@ async fn what_becomes_rows_while_somebody_reads_is_counted_once() {
     let stored = timeseries.store.pipeline_minutes(PipelineKey(1), None, EVER).await.unwrap();
     assert_eq!(sum(merge_on_read::pipeline_minutes(stored, EVER, &timeseries.lock())), 10);
     drop(reading);
-    assert_eq!(timeseries.lock().buckets_above(0).count(), 0, "nobody needs it any more");
+    assert_eq!(timeseries.lock().buckets_above(0).count(), 0, "no reader needs it any more");
 }
 
 #[tokio::test]

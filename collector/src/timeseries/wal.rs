@@ -1,4 +1,4 @@
-//! A record of the write-ahead log: what one transaction added, packed.
+//! A record of the write-ahead log: the additions of one transaction, packed.
 //!
 //! Whole numbers take as many bytes as they need, and floats that are whole numbers count as such;
 //! what is left that repeats (the hosts' texts) is up to zstd.
@@ -14,7 +14,7 @@ const VERSION: u8 = 1;
 /// Level of zstd: the fastest that is worth it.
 const LEVEL: i32 = 1;
 
-/// What one transaction added.
+/// The additions of one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WalRecord {
     pub buckets: Vec<MinuteBucket>,

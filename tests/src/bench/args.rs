@@ -39,19 +39,19 @@ pub struct Args {
     /// Log lines of each pipeline in each report.
     #[arg(long, default_value_t = 0)]
     pub lines: usize,
-    /// How the nodes set their pace.
+    /// Pacing of the nodes.
     #[arg(long, value_enum, default_value_t = Loop::Closed)]
     pub mode: Loop,
     /// Pace of the open loop.
     #[arg(long, default_value_t = 5_000, value_name = "MS")]
     pub interval_ms: u64,
-    /// How long to measure.
+    /// Time to measure.
     #[arg(long, default_value_t = 20)]
     pub seconds: u64,
-    /// How long the fleet reports before it is measured, in which it comes to be known.
+    /// Warm-up: time for which the fleet reports before the measurement.
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     pub warm_up: u64,
-    /// How the bodies are packed.
+    /// Compression of the bodies.
     #[arg(long, value_enum, default_value_t = Packing::Zstd)]
     pub encoding: Packing,
     /// Write the outcome as JSON into this file; `-` is standard output.
@@ -135,10 +135,10 @@ pub struct QueryArgs {
     /// Log lines of the day.
     #[arg(long, default_value_t = 1_000_000)]
     pub lines: u64,
-    /// How often every node reports meanwhile; 0: not at all.
+    /// Interval of every node's reports meanwhile; 0: no reports.
     #[arg(long, default_value_t = 5_000, value_name = "MS")]
     pub interval_ms: u64,
-    /// How long to measure.
+    /// Time to measure.
     #[arg(long, default_value_t = 30)]
     pub seconds: u64,
     /// Write the outcome as JSON into this file; `-` is standard output.
@@ -198,10 +198,10 @@ pub struct FeedArgs {
     /// How little that is.
     #[arg(long, default_value_t = 4_096, value_name = "BYTES")]
     pub slow_bytes_per_second: usize,
-    /// How long to measure.
+    /// Time to measure.
     #[arg(long, default_value_t = 30)]
     pub seconds: u64,
-    /// How long events flow before they are measured.
+    /// Warm-up: time for which events flow before the measurement.
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
     pub warm_up: u64,
     /// Write the outcome as JSON into this file; `-` is standard output.
@@ -215,7 +215,7 @@ pub struct FeedArgs {
 /// Settings of the oracle.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SoakArgs {
-    /// How often the collector is killed.
+    /// Number of times that the collector is killed.
     #[arg(long, default_value_t = 100)]
     pub kills: usize,
     /// Decides everything but time; else a new one.
@@ -235,19 +235,19 @@ pub struct SoakArgs {
 /// Settings of an attack, on a collector that is started for it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AttackArgs {
-    /// What the attacker does.
+    /// Kind of attack.
     #[arg(long, value_enum)]
     pub kind: AttackKind,
     /// Connections of the attacker at a time.
     #[arg(long, default_value_t = 8)]
     pub connections: usize,
-    /// How often the good node reports.
+    /// Interval of the good node's reports.
     #[arg(long, default_value_t = 100, value_name = "MS")]
     pub interval_ms: u64,
-    /// How long the attack is.
+    /// Duration of the attack.
     #[arg(long, default_value_t = 10)]
     pub seconds: u64,
-    /// How long the good node reports before the attack.
+    /// Time for which the good node reports before the attack.
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     pub warm_up: u64,
     /// Write the outcome as JSON into this file; `-` is standard output.
@@ -305,13 +305,13 @@ pub struct AgentArgs {
     /// Log lines a second, over all pipelines.
     #[arg(long, default_value_t = 20.0)]
     pub lines: f64,
-    /// How often the agent is to report.
+    /// Interval of the agent's reports.
     #[arg(long, default_value_t = 5_000, value_name = "MS")]
     pub interval_ms: u64,
-    /// How long to measure, after the warm-up.
+    /// Time to measure, after the warm-up.
     #[arg(long, default_value_t = 300)]
     pub seconds: u64,
-    /// How long the agent runs before it is measured.
+    /// Warm-up: time for which the agent runs before the measurement.
     #[arg(long, default_value_t = 10)]
     pub warm_up: u64,
     /// Write the outcome as JSON into this file; `-` is standard output.
@@ -325,7 +325,7 @@ pub struct AgentArgs {
     pub quiet: bool,
 }
 
-/// How the nodes set their pace.
+/// Pacing of the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Loop {
     /// The next report follows the acknowledgement of the last.
@@ -334,7 +334,7 @@ pub enum Loop {
     Open,
 }
 
-/// How the bodies are packed.
+/// Compression of the bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Packing {
     /// As agents do.

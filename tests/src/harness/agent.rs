@@ -41,7 +41,7 @@ impl AgentPipeline {
         AgentPipeline { command: Some(stub.command()), ..Self::watched(id, stub) }
     }
 
-    /// A stub that somebody else runs.
+    /// A stub that the test or another agent runs.
     pub fn watched(id: &str, stub: &StubVector) -> Self {
         let metrics_url = Some(stub.metrics_url());
         AgentPipeline { id: id.to_owned(), name: None, command: None, metrics_url, settings: Vec::new() }
@@ -150,7 +150,7 @@ pub(super) fn keeper_of_disk(bytes: u64, directory: &Path) -> Command {
 }
 
 /// A program to be run where a process sees disks of its own. SQLite looks through links like those of
-/// [`seen_by`], and would find the disk of everybody else.
+/// [`seen_by`], and would find the disk of all other processes.
 pub(super) fn beside(pid: u32, program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["--target", &pid.to_string(), "--user", "--mount", "--preserve-credentials", "--"]);
@@ -271,9 +271,8 @@ impl TestAgent {
         self.run_as(command);
     }
 
-    /// The same with a data directory on a disk of its own, of so many bytes. Nobody else sees that
-    /// disk, but for [`Self::seen_by_agent`], and it goes with the process. Works where
-    /// [`can_mount`] says so.
+    /// The same with a data directory on a disk of its own, of so many bytes. Only [`Self::seen_by_agent`]
+    /// gives access to that disk, and it is removed with the process. Works where [`can_mount`] says so.
     pub fn run_on_disk_of(&mut self, bytes: u64) {
         self.run_as(on_disk_of(bytes, &self.data_dir(), "systole-agent"));
     }

@@ -154,7 +154,8 @@ fn lock_file(path: &Path) -> File {
 /// the shared lock, or the file `users` in the directory.
 fn start_server(directory: TempDir, shared_lock: Option<&Path>, port: u16, files: &[(&str, &str)]) -> PathBuf {
     let (user, group) = server_user();
-    let give = |path: &Path| chown(path, Some(user.as_raw()), Some(group.as_raw())).expect("a file can be given away");
+    let give =
+        |path: &Path| chown(path, Some(user.as_raw()), Some(group.as_raw())).expect("a file can change its owner");
     give(directory.path());
     let data = directory.path().join("data");
     run(as_server(&program("initdb"))

@@ -17,7 +17,7 @@ use super::process::{Process, pid};
 use super::wait::eventually;
 use crate::stub::totals::{Life, Scrape, Totals};
 
-/// Longest time until the stub does what it is told.
+/// Longest time until the stub obeys a command.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Configuration of a stub, of which it takes only the comments that begin with `# stub:`.
@@ -144,7 +144,7 @@ impl StubVector {
         assert_eq!(answer.status, 200, "{what}: {answer:?}");
     }
 
-    /// Stops the counters and waits until somebody has scraped their last value.
+    /// Stops the counters and waits until a scrape has read their last value.
     pub async fn pause_and_let_scrape(&self) -> Totals {
         self.control("pause").await;
         let before = self.life().scrapes;
@@ -159,17 +159,17 @@ impl StubVector {
         scraped
     }
 
-    /// Sends a signal to the present process, whoever started it.
+    /// Sends a signal to the current process, also if the test did not start it.
     pub fn signal(&self, signal: Signal) {
         kill(pid(self.life().pid), signal).unwrap_or_else(|error| panic!("{signal} to the stub: {error}"));
     }
 }
 
 impl Drop for StubVector {
-    /// Ends a stub that nobody else ends: its agent may have been killed by the test.
+    /// Ends a stub that is left over: the test may have killed its agent.
     fn drop(&mut self) {
         let Some(life) = self.try_totals().and_then(|totals| totals.lives.into_iter().next_back()) else { return };
-        // The id may belong to somebody else by now.
+        // The id may belong to another process by now.
         let command = std::fs::read(format!("/proc/{}/cmdline", life.pid)).unwrap_or_default();
         if String::from_utf8_lossy(&command).contains(self.totals.to_string_lossy().as_ref()) {
             let _ = kill(pid(life.pid), Signal::SIGKILL);

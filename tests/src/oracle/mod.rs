@@ -54,7 +54,7 @@ const HOURS_BACK_MS: i64 = 5 * 3_600_000;
 pub struct Plan {
     /// Decides everything but time.
     pub seed: u64,
-    /// How often the collector is killed.
+    /// Number of times that the collector is killed.
     pub kills: usize,
     /// How often the disk is full for a while; SQLite only, where a process can have a separate disk.
     pub full_disks: usize,

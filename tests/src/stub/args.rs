@@ -33,7 +33,7 @@ pub enum Command {
     },
 }
 
-/// The stub's own flags; each may also stand in a configuration file as `# stub: name=value`.
+/// The stub's own flags; each may also be set in a configuration file as `# stub: name=value`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Flags {
     /// Where /metrics and /control answer; port 0 takes a free one.

@@ -96,7 +96,7 @@ impl Page {
     }
 }
 
-fn who(component: &Component) -> (&str, ComponentKind, &str) {
+fn labels_of(component: &Component) -> (&str, ComponentKind, &str) {
     (&component.id, component.kind, component.component_type)
 }
 
@@ -128,7 +128,7 @@ fn counters(page: &mut Page, engine: &Engine, context: Context) {
         for (component, series, value) in series.into_iter().rev() {
             let labels: Vec<&str> = series.labels.split(',').collect();
             let at = series.frozen_at().unwrap_or(page.now);
-            page.component_at(metric.name(), who(component), &labels, value, at);
+            page.component_at(metric.name(), labels_of(component), &labels, value, at);
         }
         if own {
             let events = (context.scrapes + 1) * 94;
@@ -151,7 +151,7 @@ fn buffers(page: &mut Page, engine: &Engine) {
         ("buffer_size_events", waiting),
     ] {
         page.family(name, "gauge");
-        page.component(name, who(sink), &labels, value);
+        page.component(name, labels_of(sink), &labels, value);
     }
 }
 
@@ -159,7 +159,7 @@ fn latency(page: &mut Page, engine: &Engine) {
     page.family("component_latency_mean_seconds", "gauge");
     for component in engine.components.iter().filter(|one| one.kind == ComponentKind::Transform) {
         let value = 0.000_061 + wave(engine) * 0.000_2;
-        page.component("component_latency_mean_seconds", who(component), &[], value);
+        page.component("component_latency_mean_seconds", labels_of(component), &[], value);
     }
 }
 
@@ -169,11 +169,11 @@ fn histogram(page: &mut Page, engine: &Engine) {
     for component in &engine.components {
         for exponent in BUCKET_EXPONENTS {
             let (bound, count) = (2f64.powi(exponent), if exponent < 0 { 0 } else { engine.events });
-            page.component(&format!("{name}_bucket"), who(component), &[&format!("le=\"{bound}\"")], count);
+            page.component(&format!("{name}_bucket"), labels_of(component), &[&format!("le=\"{bound}\"")], count);
         }
-        page.component(&format!("{name}_bucket"), who(component), &["le=\"+Inf\""], engine.events);
-        page.component(&format!("{name}_sum"), who(component), &[], engine.events);
-        page.component(&format!("{name}_count"), who(component), &[], engine.events);
+        page.component(&format!("{name}_bucket"), labels_of(component), &["le=\"+Inf\""], engine.events);
+        page.component(&format!("{name}_sum"), labels_of(component), &[], engine.events);
+        page.component(&format!("{name}_count"), labels_of(component), &[], engine.events);
     }
 }
 
@@ -181,7 +181,7 @@ fn utilization(page: &mut Page, engine: &Engine) {
     page.family("utilization", "gauge");
     // Vector has it for transforms and sinks only.
     for component in engine.components.iter().filter(|one| one.kind != ComponentKind::Source) {
-        page.component("utilization", who(component), &[], format!("{:.4}", 0.05 + wave(engine) * 0.4));
+        page.component("utilization", labels_of(component), &[], format!("{:.4}", 0.05 + wave(engine) * 0.4));
     }
     page.component("utilization", VF_SINK, &[], 0.0051);
 }

@@ -44,7 +44,7 @@ impl Logger {
         self.raw(line.as_bytes());
     }
 
-    /// Bytes as they are. When nobody reads any more they are lost, as with any program.
+    /// Writes bytes unchanged. They are lost when the reader has gone, as with any program.
     pub fn raw(&self, bytes: &[u8]) {
         let _ = match self.format {
             LogFormat::Text => std::io::stderr().write_all(bytes),
@@ -77,9 +77,9 @@ impl Logger {
         self.line("INFO", "vector::app", "All components shut down gracefully.");
     }
 
-    /// What a crashing process still says.
+    /// Writes the last line of a crashing process.
     pub fn last_words(&mut self) {
-        let text = format!("Fatal: the stub was told to crash. life={}", self.life);
+        let text = format!("Fatal: the stub crashes on request. life={}", self.life);
         self.line("ERROR", "vector::topology", &text);
         self.raw(format!("thread 'main' panicked at src/stub.rs:1:1:\nlast words life={}\n", self.life).as_bytes());
     }

@@ -1,17 +1,17 @@
 //! A program that behaves like `vector`, for tests and for the demonstration.
 //!
 //! It exposes Vector's metrics in Vector's shape, writes Vector's log lines, stops like Vector, and
-//! misbehaves on request. What it truly counted stands in a file, so that a test can compare the
-//! sums at the other end exactly.
+//! misbehaves on request. It writes its true counts to a file, so that a test can compare the sums at the
+//! other end exactly.
 //!
 //! # Start
 //!
 //! As Vector: `--version`, `validate [--no-environment] FILE…` (exits 0 or 78), `--config FILE` once
 //! or several times. The port of the metrics is the `address` below `vf_metrics_exporter` (or below
-//! `prometheus_exporter`) in one of the files, or the flag `--metrics-address`; port 0 takes a free
-//! one, the totals tell which. Every flag of [`args::Flags`] can also stand in a configuration file
-//! as a comment `# stub: rate=100`, which the real Vector passes over; `# stub: invalid` (or
-//! `# stub: invalid=VARIANT`) makes the file an invalid one.
+//! `prometheus_exporter`) in one of the files, or the flag `--metrics-address`; port 0 selects a free one,
+//! which the totals contain. Every flag of [`args::Flags`] can also be set in a configuration file as a
+//! comment `# stub: rate=100`, which the real Vector ignores; `# stub: invalid` (or `# stub:
+//! invalid=VARIANT`) makes the file an invalid one.
 //!
 //! # Control
 //!

@@ -26,10 +26,10 @@ use crate::clock;
 
 /// Ends that wait to be carried out: one is enough, the first ends the process.
 const ENDS: usize = 1;
-/// Longest time for the answers that are under way at the end: what stands in the totals as shown
-/// must have been.
+/// Longest time for the answers that are under way at the end: the totals must not count more as shown than
+/// was shown.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
-/// How often the stub looks whether the holder of its lease lives.
+/// How often the stub checks that the holder of its lease is alive.
 const LEASE: Duration = Duration::from_secs(1);
 
 /// How the process is to end.
@@ -145,7 +145,7 @@ impl State {
         }
     }
 
-    /// The page of a scrape; noted as exposed before anybody can have read it.
+    /// The page of a scrape; recorded as exposed before a reader can have it.
     fn scrape(&mut self, started: Instant) -> String {
         if let Some(page) = &self.frozen {
             return page.clone();

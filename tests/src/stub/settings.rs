@@ -103,7 +103,7 @@ fn stub_comments(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| line.trim().strip_prefix("# stub:")).map(str::trim)
 }
 
-/// The flags that stand in a configuration as `# stub: name=value` or `# stub: name`.
+/// The flags that a configuration sets as `# stub: name=value` or `# stub: name`.
 fn directives(text: &str) -> Result<Flags, clap::Error> {
     let flags = stub_comments(text).map(|comment| format!("--{comment}"));
     Ok(Cli::try_parse_from(std::iter::once("vector".to_owned()).chain(flags))?.flags)

@@ -128,7 +128,7 @@ impl Series {
         (self.value, self.shown) = (0, 0);
     }
 
-    /// Expires: `expire_metrics_secs` have passed without an event. The exporter goes on to show it for
+    /// Expires: `expire_metrics_secs` have passed without an event. The exporter continues to show it for
     /// its `flush_period_secs` and longer.
     pub fn expire(&mut self, at: UnixMillis) {
         self.frozen_at.get_or_insert(at);

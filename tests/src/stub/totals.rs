@@ -1,4 +1,4 @@
-//! The file that tells what the stub truly counted.
+//! The file with the true counts of the stub.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -63,7 +63,7 @@ pub struct ComponentCounts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Life {
-    /// Stands in every numbered log line of this life.
+    /// Part of every numbered log line of this run.
     pub life: String,
     /// The process.
     pub pid: u32,

@@ -117,7 +117,7 @@ async fn restore_refuses_damaged_or_foreign_files() {
         (&spoilt, "is damaged"),
         (&cut, "is damaged"),
         (&text, "not a SQLite database"),
-        (&foreign, "no backup of systole-collector"),
+        (&foreign, "not a backup of systole-collector"),
         (&later, "later version"),
         (&live, "a database in use"),
         (&collector.directory().join("nowhere.db"), "cannot read"),

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{Datelike, Days, Utc};
+use chrono::{DateTime, Datelike, Days};
 use nix::sys::signal::{Signal, kill};
 use reqwest::{Certificate, Client};
+use systole_tests::clock;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::client::http;
 use systole_tests::harness::process::{Process, pid};
@@ -95,7 +96,7 @@ async fn renewed_certificate_is_used_at_sighup_and_streams_stay() {
     eventually_true("the new certificate is used", SOON, async || collector.answers(&new).await).await;
     assert!(!collector.answers(&trusting(&first)).await);
     let ping = tokio::time::timeout(SOON, stream.chunk()).await.expect("a ping comes").unwrap();
-    assert!(ping.is_some(), "the stream goes on");
+    assert!(ping.is_some(), "the stream continues");
 }
 
 #[tokio::test]
@@ -151,14 +152,15 @@ async fn check_config_checks_certificate_and_key() {
     let good = authority.sign("good");
     let mixed = (good.0.clone(), authority.sign("other").1);
     let expired = authority.sign_until("expired", (2024, 1, 1));
-    let day = Utc::now().date_naive() + Days::new(5);
+    let now = DateTime::from_timestamp_millis(clock::now_ms()).expect("the clock has a date");
+    let day = now.date_naive() + Days::new(5);
     let soon = authority.sign_until("soon", (day.year(), day.month() as u8, day.day() as u8));
     let missing = (directory.path().join("missing.crt"), good.1.clone());
     for (what, files, code, said) in [
         ("good", &good, 0, ""),
         ("soon", &soon, 0, "expires soon"),
         ("expired", &expired, 78, "has expired"),
-        ("mixed", &mixed, 78, "can not be used together"),
+        ("mixed", &mixed, 78, "do not match"),
         ("missing", &missing, 78, "missing.crt"),
     ] {
         let mut command = Command::new(binary("systole-collector"));

@@ -13,7 +13,7 @@ use tokio::process::Command;
 /// Longest wait for a start, on a machine that builds and tests at once.
 const SOON: Duration = Duration::from_secs(30);
 
-/// The program with a umask that takes no right from anybody.
+/// The program with a umask that removes no permission.
 fn open_to_all() -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", r#"umask 0; exec "$0" "$@""#]).arg(binary("systole-collector"));

@@ -211,7 +211,7 @@ async fn queries_answer_as_documented() {
         assert_eq!(answer.status, 200, "GET {address}: {answer:?}");
         contract.assert_answer(&address, operation, &answer);
         if contract.response(operation, 200)["content"].get("text/csv").is_some() {
-            assert_ne!(answer.json::<Value>()["items"], json!([]), "{address} tells nothing that could be wrong");
+            assert_ne!(answer.json::<Value>()["items"], json!([]), "{address} returned no items to check");
             with_items += 1;
             let csv = viewer.get(&format!("{address}&format=csv")).await;
             contract.assert_answer(&address, operation, &csv);

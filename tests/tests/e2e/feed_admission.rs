@@ -42,7 +42,7 @@ async fn read_until(response: &mut reqwest::Response, enough: impl Fn(&[Item]) -
     let mut items = Vec::new();
     while !enough(&items) {
         let chunk =
-            timeout(SOON, response.chunk()).await.expect("in time").expect("no error").expect("the stream goes on");
+            timeout(SOON, response.chunk()).await.expect("in time").expect("no error").expect("the stream continues");
         items.extend(decoder.push(&chunk).expect("events are bounded"));
     }
     items
@@ -226,7 +226,7 @@ async fn streams_share_one_http2_connection() {
         let mut body = response.into_body();
         let mut text = String::new();
         while !text.contains("event: hello") {
-            let chunk = timeout(SOON, body.data()).await.unwrap().expect("the stream goes on").unwrap();
+            let chunk = timeout(SOON, body.data()).await.unwrap().expect("the stream continues").unwrap();
             text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
         open.push(body);

@@ -29,7 +29,7 @@ async fn mount_that_does_not_answer_and_a_name_that_is_not_utf8_take_no_figures_
     let mut collector = TestCollector::start_with(&["--interval", "500ms"]).await;
     let viewer = collector.viewer().await;
     let directory = tempfile::tempdir().unwrap();
-    // Nobody reads from the device, so the file system never answers, not even to its first request.
+    // No process reads from the device, so the file system never answers, not even to its first request.
     let script = r#"
         exec 3<>/dev/fuse
         mount -t tmpfs none "$0"

@@ -175,7 +175,7 @@ async fn log_flood_of_a_node_costs_it_lines_and_no_reports(database: DatabaseKin
         assert!(ack.refused.iter().all(|refused| refused.code == RefusalCode::TooManyLogLines), "{ack:?}");
         refused += ack.refused_count;
     }
-    assert_eq!(refused, 3, "each report is told");
+    assert_eq!(refused, 3, "each report is answered");
     good.report(vec![with_lines(running("good", distinct_counts(1)), clock::now_ms(), lines(100))]).await;
     let stored = viewer.list(&format!("/api/v1/logs?pipeline={PIPELINE}&limit=1000")).await;
     let allowed = 600 + begin.elapsed().as_secs() as usize + 1;

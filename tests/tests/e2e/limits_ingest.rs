@@ -80,7 +80,7 @@ async fn body_of_millions_of_bad_items_costs_its_node_little_and_others_nothing(
     assert_eq!((ack.durable_seq, ack.refused_count, ack.refused.len()), (1, 3_900_000, 200));
     assert!(spent < MAX_BODY_CPU_SECONDS, "{spent} s for one body");
 
-    // More of them at once than may wait: the rest is refused at once, and the good node goes on.
+    // More of them at once than may wait: the rest is refused at once, and the good node continues.
     let mut attack = JoinSet::new();
     for _ in 0..8 {
         let (attacker, body) = (attacker.clone(), body.clone());
@@ -135,7 +135,7 @@ async fn new_pipelines_of_a_node_are_bounded_and_others_go_on() {
     attacker.report(vec![running("known", distinct_counts(2))]).await;
     let mut good = NodeClient::enroll(&collector, None, "good").await;
     good.report(vec![running("good", distinct_counts(1)), pipeline("p399999", "RUNNING")]).await;
-    assert_eq!(collector.minute_sums("known").await, distinct_counts(3), "what is known goes on");
+    assert_eq!(collector.minute_sums("known").await, distinct_counts(3), "known pipelines continue");
     let viewer = collector.viewer().await;
     let refused = metric(&viewer, "systole_pipelines_refused_total{limit=\"node_pipelines\"}").await;
     assert_eq!(refused, (400_000 - (NEW - 1)) as f64);

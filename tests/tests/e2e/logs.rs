@@ -192,7 +192,7 @@ async fn flood_of_lines_has_bounded_disk_use_and_counted_drops() {
     })
     .await;
     assert_eq!(dropped + lines.len() as u64, LINES + 1);
-    eventually_true("the space is given back", SOON, async || output_bytes(&agent) < 2 * 1024 * 1024).await;
+    eventually_true("the space is freed", SOON, async || output_bytes(&agent) < 2 * 1024 * 1024).await;
 }
 
 #[tokio::test]

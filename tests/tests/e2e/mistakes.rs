@@ -114,7 +114,7 @@ async fn commands_name_a_missing_database_and_make_none() {
     }
     let said = refusal(&["tail", "--data-dir", &wrong_dir]).await;
     assert!(
-        said.contains(&format!("no collector runs on {wrong_dir}")) && said.contains("runs with --data-dir"),
+        said.contains(&format!("no collector is running on {wrong_dir}")) && said.contains("runs with --data-dir"),
         "{said}"
     );
     drop(collector);

@@ -23,7 +23,7 @@ async fn empty_database_is_refused_unless_it_is_accepted(database: DatabaseKind)
         None => TestCollector::start().await,
         Some([first, _]) => TestCollector::start_on_postgres(first).await,
     };
-    // An empty database is no mistake as long as it is the same one.
+    // An empty database is accepted as long as it is the same one.
     collector.stop().await;
     collector.run().await;
     NodeClient::enroll(&collector, None, "n1").await;

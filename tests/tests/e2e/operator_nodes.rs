@@ -98,7 +98,7 @@ async fn stopped_agent_is_offline_and_not_unreachable(database: DatabaseKind) {
         metrics.lines().find(|line| line.contains("OFFLINE")).unwrap_or_else(|| panic!("no OFFLINE in {metrics}"));
     assert!(count.ends_with(" 1"), "{count}");
 
-    // The watchdog has looked at both when it finds the one that never reports.
+    // The watchdog has checked both when it finds the one that never reports.
     let silent = NodeClient::enroll(&collector, None, "silent").await;
     let is_lost = |event: &FeedEvent| event.is_change(None, "UNREACHABLE");
     let lost = feed.wait_for("UNREACHABLE", SOON, is_lost).await;

@@ -1,4 +1,4 @@
-//! Tokens that people can tell apart, and what the collector's log says of nodes and tokens.
+//! Names of tokens, and log lines of the collector about nodes and tokens.
 
 use std::time::Duration;
 

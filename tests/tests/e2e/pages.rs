@@ -1,5 +1,5 @@
-//! What stands at a metrics address: pages that miss series, pages of something else, compressed
-//! pages, and the engine's own monitoring.
+//! Pages at a metrics address: incomplete pages, pages of another program, compressed pages, and the
+//! engine's own monitoring.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! The reason of a state says what a person needs: the operator's file, the engine's own words, and the
-//! process that goes on.
+//! process that continues.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn reason_of_a_refused_configuration_names_file_message_and_process() {
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     wait_for(&viewer, "RUNNING", "").await;
     let file = stub.config_path().display();
-    // Each refusal is told, not the first one alone.
+    // Each refusal is reported, not only the first one.
     for variant in ["one", "two", "three", "four", "five"] {
         stub.write_config(&format!("# stub: invalid={variant}"));
         let state = wait_for(&viewer, "DEGRADED", variant).await;

@@ -124,7 +124,7 @@ async fn reload_touches_changed_pipelines_only() {
     std::fs::write(agent.config_path(), format!("{good}\nnonsense = 1\n")).unwrap();
     agent.signal(Signal::SIGHUP);
     let viewer = collector.viewer().await;
-    eventually_true("the node's health tells of it", SOON, async || {
+    eventually_true("the node's health reports it", SOON, async || {
         let nodes = viewer.list("/api/v1/nodes").await;
         nodes[0]["health"]["configError"].as_str().is_some_and(|error| error.contains("nonsense"))
     })

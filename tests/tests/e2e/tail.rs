@@ -211,7 +211,7 @@ async fn tail_reports_a_replaced_database() {
     let line = tail.wait_for_line("reset", SOON).await;
     let reset: Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&reset["id"], &reset["type"], &reset["reason"]), (&Value::Null, &"reset".into(), &"epoch".into()));
-    assert!(tail.messages().contains("reset: the id is of another database"), "{}", tail.messages());
+    assert!(tail.messages().contains("reset: the id belongs to another database"), "{}", tail.messages());
 }
 
 #[tokio::test]
@@ -233,11 +233,11 @@ async fn tail_ends_at_once_on_permanent_errors() {
     let (url, data) = (collector.url(), collector.data_dir().display().to_string());
     for (args, code, reason) in [
         (vec!["--url", &url, "--token", "nonsense"], 1, "401"),
-        (vec!["--url", &url, "--token", enroll.token.reveal()], 1, "kind enroll can not read"),
+        (vec!["--url", &url, "--token", enroll.token.reveal()], 1, "kind enroll cannot read"),
         (vec!["--url", &url, "--token", red.token.reveal(), "--environment", "default"], 1, "403"),
-        (vec!["--data-dir", &data, "--environment", "blue"], 1, "there are: default, red"),
-        (vec!["--data-dir", &data, "--node", "missing"], 1, "there is no node \"missing\""),
-        (vec!["--data-dir", "/nonexistent/systole"], 1, "no collector runs on /nonexistent/systole"),
+        (vec!["--data-dir", &data, "--environment", "blue"], 1, "expected one of default, red"),
+        (vec!["--data-dir", &data, "--node", "missing"], 1, "unknown node \"missing\""),
+        (vec!["--data-dir", "/nonexistent/systole"], 1, "no collector is running on /nonexistent/systole"),
         (vec!["--url", "http://127.0.0.1:1", "--token", "x"], 1, "refused"),
         (vec!["--url", "127.0.0.1"], 1, "--url"),
         (vec!["--types", "gossip"], 78, "metric_update"),

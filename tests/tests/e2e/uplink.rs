@@ -36,7 +36,7 @@ async fn error_with(agent: &TestAgent, words: &[&str]) {
     .await;
 }
 
-/// A proxy that answers with a page of its own as often as it is told, and else passes everything on.
+/// A proxy that answers with its own page a set number of times, and then forwards everything.
 async fn proxy_with_pages(upstream: SocketAddr, status: u16, pages: usize) -> (String, watch::Sender<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it listens"));
@@ -160,7 +160,7 @@ async fn flipped_bit_in_the_spool_costs_one_report_which_is_shown_as_a_gap() {
     assert_eq!(database.lost_reports(), 1);
 }
 
-/// What a watched stub had counted before anybody scraped it.
+/// The counts of a watched stub before the first scrape.
 fn first_scrape(stub: &StubVector) -> u64 {
     stub.totals().exposed.events_in
         - systole_tests::harness::truth::Shown::since_first_scrape_by(stub).total().events_in

@@ -1,4 +1,4 @@
-//! Asks the collector.
+//! The HTTP client of `tail`: queries and the feed of the collector.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use serde_json::Value;
 use systole_shared::Token;
 
-/// How long a connection may take.
+/// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer may take to begin; queries are given up by the collector after 30 s.
+/// Longest wait for the first byte of an answer; the collector ends queries after 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Largest answer to a query: a thousand nodes with their pipelines.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
-/// Why there is no answer.
+/// A reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// It will be the same the next time.
@@ -28,11 +28,11 @@ pub(super) enum Fault {
     #[error("{status}: {detail}")]
     Busy { status: StatusCode, detail: String, retry_after: Option<Duration> },
     /// Something else than a collector answers.
-    #[error("this is no feed of a collector: {0}")]
+    #[error("not the feed of a collector: {0}")]
     NoFeed(String),
     #[error("no answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Late,
-    #[error("the answer is no JSON")]
+    #[error("the answer is not valid JSON")]
     Unreadable(#[source] serde_json::Error),
     #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
@@ -52,7 +52,7 @@ impl Fault {
         matches!(self, Fault::Refused { status, .. } if FINAL.contains(status))
     }
 
-    /// How long the collector asks to wait.
+    /// Returns the wait that the collector requests.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         if let Fault::Busy { retry_after, .. } = self { *retry_after } else { None }
     }
@@ -86,8 +86,9 @@ impl Api {
                 (Some(path), _) => {
                     let pem =
                         std::fs::read(path).with_context(|| format!("--ca-file: cannot read {}", path.display()))?;
-                    let trusted = Certificate::from_pem_bundle(&pem)
-                        .with_context(|| format!("--ca-file: {} holds no certificate in PEM form", path.display()))?;
+                    let trusted = Certificate::from_pem_bundle(&pem).with_context(|| {
+                        format!("--ca-file: {} contains no certificate in PEM format", path.display())
+                    })?;
                     Ok(builder.tls_certs_only(trusted))
                 }
                 (None, true) => Ok(builder),
@@ -96,7 +97,7 @@ impl Api {
         };
         // A host without root certificates can still speak to itself.
         let client = build(true)?.build().or_else(|_| build(false).map_err(|_| ())?.build().map_err(|_| ()));
-        Ok(Api { client: client.map_err(|()| anyhow::anyhow!("cannot make an HTTP client"))? })
+        Ok(Api { client: client.map_err(|()| anyhow::anyhow!("cannot create an HTTP client"))? })
     }
 
     /// Opens the feed.

@@ -1,4 +1,4 @@
-//! Colours by gravity, for who has a terminal.
+//! Colours by severity, for terminals.
 
 use std::io::IsTerminal;
 
@@ -26,7 +26,7 @@ pub(super) fn wanted(choice: Colour) -> bool {
     }
 }
 
-/// How grave a state of a node or a pipeline is.
+/// Returns the colour for the severity of a node's or pipeline's state.
 pub(super) fn of_status(status: &str) -> Style {
     match status {
         "HEALTHY" | "RUNNING" => GOOD,
@@ -37,7 +37,7 @@ pub(super) fn of_status(status: &str) -> Style {
     }
 }
 
-/// How grave a line is.
+/// Returns the colour for the severity of a line.
 pub(super) fn of_level(level: Option<LogLevel>) -> Style {
     match level {
         Some(LogLevel::Error) => BAD,

@@ -1,4 +1,4 @@
-//! Where the collector is, and what opens it.
+//! The collector's address, and the token to read its feed.
 //!
 //! On the collector's host `tail` makes a token of the kind that browsers have. It ends by itself after 12
 //! hours, and is revoked and removed like a session, so that the list of tokens does not grow. The
@@ -19,10 +19,10 @@ use crate::clock::now_ms;
 use crate::config::Config;
 use crate::store::{Access, NewToken};
 
-/// How long a token lasts that nobody could take back.
+/// Lifetime of the token when the command ends without revoking it.
 const OWN_TOKEN: Duration = Duration::from_secs(12 * 3_600);
 
-/// Where the collector is.
+/// The collector's address.
 #[derive(Debug)]
 pub(super) enum Place {
     Named(Url),
@@ -34,9 +34,10 @@ impl Place {
     /// As it was named, or the collector on the data directory.
     pub(super) fn find(named: Option<&str>, config: &Config) -> anyhow::Result<Self> {
         let Some(text) = named else { return Ok(Place::DataDir(Box::new(config.clone()))) };
-        let url: Url = text.parse().with_context(|| format!("--url: {text:?} is no address like http://host:8080"))?;
+        let url: Url =
+            text.parse().with_context(|| format!("--url: invalid address {text:?}, expected e.g. http://host:8080"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            bail!("--url: {text:?} is no address like http://host:8080");
+            bail!("--url: invalid address {text:?}, expected e.g. http://host:8080");
         }
         Ok(Place::Named(url))
     }
@@ -50,10 +51,10 @@ impl Place {
                 let text = std::fs::read_to_string(&file).with_context(|| {
                     let data = config.data_dir.display();
                     let hint = no_database::running().map(|hint| format!("; {hint}")).unwrap_or_default();
-                    format!("no collector runs on {data}; name its --data-dir, or its --url and a --token{hint}")
+                    format!("no collector is running on {data}; give its --data-dir, or its --url and a --token{hint}")
                 })?;
                 let address: SocketAddr =
-                    text.trim().parse().with_context(|| format!("{} is spoilt", file.display()))?;
+                    text.trim().parse().with_context(|| format!("{} does not contain an address", file.display()))?;
                 let scheme = if config.tls.is_some() { "https" } else { "http" };
                 format!("{scheme}://{}", reachable(address)).parse().context("an address makes a URL")
             }
@@ -71,7 +72,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// What opens the collector.
+/// The token that gives access to the collector.
 #[derive(Debug)]
 pub(super) enum Credential {
     Given(Token),
@@ -100,7 +101,7 @@ impl Credential {
     /// have ended, so that the list of tokens does not grow by one with every `tail`.
     pub(super) async fn make(config: &Config, environment: Option<&str>) -> anyhow::Result<Self> {
         if let Some(fault) = no_database::explain(config) {
-            bail!("{fault}; or name a --url and a --token");
+            bail!("{fault}; or give a --url and a --token");
         }
         let store = open_store(&config.database, Access::Shared).await?;
         let environment = match environment {

@@ -1,4 +1,4 @@
-//! One stream after the other, each behind the last event that was printed.
+//! Opens one stream after the other, each after the last printed event.
 //!
 //! A collector that is absent at the start is an error. After the first connection `tail` waits for it
 //! to return. By default it shows status changes and log lines: the other types say with every report that
@@ -64,7 +64,7 @@ pub(super) struct Follower {
     was_connected: bool,
 }
 
-/// How a stream has ended.
+/// The end of a stream.
 struct Ended {
     why: String,
     asked: Option<Duration>,
@@ -119,7 +119,7 @@ impl Follower {
                 Err(fault) => return Err(self.explained(fault, base).await),
             };
             if found.is_empty() {
-                bail!("there is no node {named:?}");
+                bail!("unknown node {named:?}");
             }
             self.nodes.extend(found);
         }
@@ -142,7 +142,7 @@ impl Follower {
                 backoff.reset();
             }
             let wait = backoff.next(rand::rng().random_range(0.0..=1.0), ended.asked);
-            self.tell(&format!("{}; trying again in {:.1} s", ended.why, wait.as_secs_f64()));
+            self.report(&format!("{}; retrying in {:.1} s", ended.why, wait.as_secs_f64()));
             tokio::time::sleep(wait).await;
         }
     }
@@ -171,9 +171,11 @@ impl Follower {
         let mut retry = None;
         loop {
             let bytes = match tokio::time::timeout(patience, response.chunk()).await {
-                Err(_) => return Ok(Ended { why: format!("nothing came for {} s", patience.as_secs()), asked: retry }),
+                Err(_) => {
+                    return Ok(Ended { why: format!("nothing received for {} s", patience.as_secs()), asked: retry });
+                }
                 Ok(Err(error)) => {
-                    return Ok(Ended { why: format!("the stream was cut: {}", innermost(&error)), asked: retry });
+                    return Ok(Ended { why: format!("the connection was lost: {}", innermost(&error)), asked: retry });
                 }
                 Ok(Ok(None)) => return Ok(Ended { why: "the stream has ended".to_owned(), asked: retry }),
                 Ok(Ok(Some(bytes))) => bytes,
@@ -230,7 +232,7 @@ impl Follower {
 
     async fn next_stored(&self, history: &mut History) -> anyhow::Result<Option<Stored>> {
         let next = history.next(&self.api, self.credential.token()).await;
-        next.context("the collector does not return what it has stored")
+        next.context("the collector did not return stored events")
     }
 
     fn feed_url(&self, base: &Url) -> Url {
@@ -247,47 +249,47 @@ impl Follower {
     fn greeted(&mut self, base: &Url) {
         let again = if self.was_connected { "again " } else { "" };
         (self.is_connected, self.was_connected) = (true, true);
-        self.tell(&format!("following {again}{}", base.as_str().trim_end_matches('/')));
+        self.report(&format!("following {again}{}", base.as_str().trim_end_matches('/')));
     }
 
     fn moved_to(&mut self, id: Option<EventId>) {
         self.position = id.or(self.position.take());
     }
 
-    /// What steers the stream; the end of it, when it says so.
+    /// Handles a control event. Returns the reason if it ends the stream.
     async fn take_control(&mut self, control: Control, data: &str) -> anyhow::Result<Option<Ended>> {
         match control {
             Control::Gap { from, to, types, reason } => {
                 let types: Vec<&str> = types.into_iter().map(|kind| kind.as_str()).collect();
                 let reason = match reason {
-                    GapReason::Retention => "they are not kept any more",
-                    GapReason::Limit => "there are more than the feed gives again",
+                    GapReason::Retention => "they are past their retention",
+                    GapReason::Limit => "there are more than the feed replays",
                     GapReason::Slow => "they were read too slowly",
                     GapReason::Restart => "they could not be read",
                 };
-                self.tell(&format!("gap: {} from {from} to {to} will not come, {reason}", types.join(" and ")));
+                self.report(&format!("gap: {} from {from} to {to} are missing, {reason}", types.join(" and ")));
                 self.print_json(data, None).await?;
             }
             Control::Reset { reason } => {
                 let reason = match reason {
-                    ResetReason::Epoch => "the id is of another database",
-                    ResetReason::Ahead => "the id is ahead of what is committed",
+                    ResetReason::Epoch => "the id belongs to another database",
+                    ResetReason::Ahead => "the id is ahead of the last committed event",
                 };
-                self.tell(&format!("reset: {reason}; going on with what happens now"));
+                self.report(&format!("reset: {reason}; continuing with new events"));
                 self.print_json(data, None).await?;
             }
             Control::Goodbye { reason, retry_ms } => {
                 let why = match reason {
-                    GoodbyeReason::Shutdown => "the collector stops",
+                    GoodbyeReason::Shutdown => "the collector is stopping",
                     GoodbyeReason::Overloaded => "the collector is overloaded",
-                    GoodbyeReason::Slow => "this was read too slowly",
-                    GoodbyeReason::Revoked if self.credential.has_ended(now_ms()) => "the token has ended",
+                    GoodbyeReason::Slow => "the stream was read too slowly",
+                    GoodbyeReason::Revoked if self.credential.has_ended(now_ms()) => "the token has expired",
                     GoodbyeReason::Revoked => bail!("the token was revoked or has expired"),
                 };
                 let asked = Some(Duration::from_millis(retry_ms));
                 return Ok(Some(Ended { why: format!("goodbye: {why}"), asked }));
             }
-            // Nothing may be to print for hours, which is no reason to outlive the reader.
+            // There may be nothing to print for hours; end when the reader has gone.
             Control::Ping { .. } if has_left() => return Err(std::io::Error::from(ErrorKind::BrokenPipe).into()),
             Control::Hello { .. } | Control::Snapshot { .. } | Control::Ping { .. } => {}
         }
@@ -302,7 +304,7 @@ impl Follower {
         }
         // A type of a later version was not asked for.
         let Ok(event) = serde_json::from_str::<Event>(data) else {
-            self.tell(&format!("an event {name:?} cannot be read and is left out"));
+            self.report(&format!("cannot read an event {name:?}, skipping it"));
             return Ok(());
         };
         let is_whole = self.args.level.is_none() || !matches!(event, Event::LogEntry(_));
@@ -343,8 +345,8 @@ impl Follower {
         Ok(())
     }
 
-    /// What the reader should know and no program is to read.
-    fn tell(&self, text: &str) {
+    /// Prints a message for the user on standard error.
+    fn report(&self, text: &str) {
         eprintln!("systole-collector: {} {text}", line::time_of_day(now_ms()));
     }
 
@@ -357,7 +359,7 @@ impl Follower {
         {
             let (host, port) = (base.host_str().unwrap_or_default(), base.port_or_known_default().unwrap_or_default());
             return anyhow::Error::from(fault)
-                .context(format!("{host}:{port} speaks {scheme}: name {scheme}://{host}:{port}"));
+                .context(format!("{host}:{port} speaks {scheme}: use {scheme}://{host}:{port}"));
         }
         let error = anyhow::Error::from(fault);
         match &self.credential {
@@ -368,7 +370,7 @@ impl Follower {
             _ if is_wrong_path => error.context(format!(
                 "there is no feed of a collector under {base}; the address has a path only when a proxy adds one"
             )),
-            _ => error.context("the collector does not give its feed"),
+            _ => error.context("the collector refused the feed"),
         }
     }
 }

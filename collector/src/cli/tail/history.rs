@@ -1,4 +1,4 @@
-//! What happened before the stream: `-n` and `--since`.
+//! Prints stored events before the stream: `-n` and `--since`.
 //!
 //! The stream is opened first, and its first id is the boundary: stored events up to it are queried, later ones come by the
 //! stream. So each event is printed once, whatever is committed meanwhile.
@@ -68,7 +68,7 @@ pub(super) fn parse_since(text: &str) -> Result<String, String> {
 }
 
 impl History {
-    /// What was asked for, up to `boundary`; nothing when only live events are asked for.
+    /// Creates the query of the requested events up to `boundary`; empty if only live events are requested.
     pub(super) fn of(args: &TailArgs, nodes: &[NodeId], base: &Url, boundary: u64) -> Option<Self> {
         if args.lines.is_none() && args.since.is_none() {
             return None;
@@ -169,7 +169,7 @@ impl Source {
     }
 }
 
-/// An item of a list as the event that the feed sends. An item that this version cannot read is left out.
+/// An item of a list as the event that the feed sends. An item that this version cannot read is skipped.
 fn stored(kind: EventType, item: &Value) -> Option<Stored> {
     fn read<T: DeserializeOwned>(item: &Value) -> Option<T> {
         T::deserialize(item).ok()

@@ -1,4 +1,4 @@
-//! Events as lines: time, what it is, whom it is about, and the rest.
+//! Formats events as lines: time, kind, subject, and details.
 //!
 //! Escape sequences in texts of others are removed; other control characters are shown as U+FFFD.
 //! `--json` changes nothing.
@@ -14,13 +14,13 @@ use super::color::{self, DIM, PLAIN};
 use super::names::Names;
 use super::numbers::{bytes_rate, short};
 
-/// How lines are written.
+/// Formats lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines {
     pub in_colour: bool,
 }
 
-/// Whom an event is about.
+/// The node and the pipeline of an event.
 pub(super) fn subject(event: &Event) -> (NodeId, Option<&PipelineId>) {
     match event {
         Event::FleetStatus(status) => (status.node_id, None),
@@ -125,7 +125,7 @@ fn local(at: UnixMillis, now: UnixMillis) -> String {
     at.format(form).to_string()
 }
 
-/// The time of day, for what is told beside the events.
+/// The time of day, for the messages on standard error.
 pub(super) fn time_of_day(now: UnixMillis) -> String {
     local(now, now)
 }

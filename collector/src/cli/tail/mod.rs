@@ -1,7 +1,7 @@
-//! `tail`: the feed in a terminal, a line per event, for as long as somebody reads.
+//! `tail`: prints the feed in a terminal, a line per event, until the reader ends it.
 //!
-//! A stream that is cut is opened again behind the last event that was printed, so that over cuts and
-//! restarts of the collector every line comes once; what cannot come any more is told.
+//! After a lost connection a new stream begins after the last printed event. So every line comes once, also
+//! over restarts of the collector. Missing events are reported as gaps.
 
 mod api;
 mod color;
@@ -26,22 +26,22 @@ use crate::config::Config;
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct TailArgs {
-    /// Types of events, separated by commas: status_change, log_entry, metric_update, fleet_status, or all
+    /// Event types, separated by commas: status_change, log_entry, metric_update, fleet_status, or all
     #[arg(long, value_name = "TYPES", default_value = "status_change,log_entry", value_parser = parse_types)]
     types: Types,
-    /// Only this node, by its name or id; can be repeated
+    /// Only this node (name or id); can be repeated
     #[arg(long, value_name = "NODE", action = ArgAction::Append)]
     node: Vec<String>,
-    /// Only this pipeline, by its id; can be repeated. Events of nodes are left out with it
+    /// Only this pipeline (id); can be repeated. Events of nodes are then skipped
     #[arg(long, value_name = "ID", action = ArgAction::Append, value_parser = |text: &str| PipelineId::parse(text))]
     pipeline: Vec<PipelineId>,
-    /// Only this environment, by its name
+    /// Only this environment (name)
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
     /// Only log lines of this level and above: trace, debug, info, warn or error
     #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
     level: Option<LogLevel>,
-    /// Begin behind this event instead of now; --json prints ids
+    /// Start after the event with this id instead of now; --json prints ids
     #[arg(long, value_name = "ID")]
     after: Option<EventId>,
     /// First print the last N stored log lines and status changes, then follow
@@ -50,16 +50,16 @@ pub(super) struct TailArgs {
     /// First print the log lines and status changes that are stored since this time: 30m, 1h, or RFC 3339
     #[arg(long, value_name = "TIME", value_parser = parse_since, allow_hyphen_values = true, conflicts_with = "after")]
     since: Option<String>,
-    /// Print a JSON object per event: that of the feed, with its id
+    /// Print each event as a JSON object, with its id
     #[arg(long)]
     json: bool,
-    /// Whether to use colours; auto: in a terminal, unless NO_COLOR is set
+    /// Use colours; auto: in a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
     color: Colour,
-    /// Address of the collector [env: SYSTOLE_URL] [default: that of the collector that runs on DATA_DIR]
+    /// Address of the collector [env: SYSTOLE_URL] [default: the collector that runs on DATA_DIR]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// A viewer's or admin's token [env: SYSTOLE_TOKEN] [default: one is made in the database, and taken back]
+    /// Viewer or admin token [env: SYSTOLE_TOKEN] [default: a temporary token, created in the database]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     /// Certificates (PEM) to trust instead of the system's
@@ -68,19 +68,19 @@ pub(super) struct TailArgs {
 }
 
 const HELP: &str = "\
-On the collector's host nothing but --data-dir (or --config) is needed: the address stands in the data directory, and a \
-token is made in the database that sees everything (or --environment), is taken back at the end and ends by itself after \
-12 hours. From elsewhere name --url and a token, which a variable hides from the list of processes. A collector with a \
-certificate is called by its name: --url https://….
+On the collector's host only --data-dir (or --config) is needed. The address is read from the data directory, and a \
+temporary token for all environments (or --environment) is created in the database. It is revoked at the end, and \
+expires after 12 hours. From another host, give --url and a token; SYSTOLE_TOKEN keeps it out of the process list. For \
+a collector with a certificate, use its host name: --url https://….
 
 -n and --since print stored log lines and status changes first, with the same filters, and each event once: with both, the last N since that time. The other types are not stored as events.
 
-Cuts and restarts of the collector are bridged: the stream goes on behind the last event that was printed. What will not \
-come any more (a gap), a database that was replaced (a reset), cuts and goodbyes are told on standard error; with --json \
-gap and reset are lines of standard output, too.
+After a lost connection or a restart of the collector, the stream continues after the last printed event. Missing \
+events (a gap), a replaced database (a reset), lost connections and goodbyes are reported on standard error. With \
+--json, gap and reset are also printed on standard output.
 
-Ctrl-C ends with 0, and so does a closed pipe. A collector that cannot be reached at first, a token that is refused or \
-revoked, and parameters that the collector does not take end with 1.
+The exit code is 0 after Ctrl-C or a closed pipe. It is 1 if the collector cannot be reached at first, or if it \
+refuses the token or a parameter.
 
 Examples:
   systole-collector tail --data-dir /var/lib/systole
@@ -97,7 +97,7 @@ enum Colour {
     Never,
 }
 
-/// What is asked for.
+/// The event types to print.
 #[derive(Clone, Debug)]
 struct Types(Vec<EventType>);
 
@@ -106,15 +106,19 @@ fn parse_types(text: &str) -> Result<Types, String> {
         return Ok(Types(EventType::ALL.into()));
     }
     let known = || EventType::ALL.map(EventType::as_str).join(", ");
-    let parse = |name: &str| EventType::from_wire(name).ok_or_else(|| format!("{name:?} is none of {}, all", known()));
+    let parse = |name: &str| {
+        EventType::from_wire(name)
+            .ok_or_else(|| format!("invalid event type {name:?}, expected one of {}, all", known()))
+    };
     text.split(',').map(str::trim).map(parse).collect::<Result<_, _>>().map(Types)
 }
 
 fn parse_level(text: &str) -> Result<LogLevel, String> {
-    LogLevel::parse(text).ok_or_else(|| format!("{text:?} is none of trace, debug, info, warn, error"))
+    LogLevel::parse(text)
+        .ok_or_else(|| format!("invalid level {text:?}, expected one of trace, debug, info, warn, error"))
 }
 
-/// Follows the feed until somebody ends it.
+/// Follows the feed until the user or the collector ends it.
 pub(super) async fn run(args: TailArgs, config: &Config) -> anyhow::Result<()> {
     let mut follower = Follower::new(args, config).await?;
     // What was printed is printed whole: it is only ever cut between events.

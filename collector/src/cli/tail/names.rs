@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::api::{Api, Fault};
 
-/// How long a name that was not found is not asked for again.
+/// Time before a name that was not found is queried again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// Nodes that are remembered; beyond them all are forgotten, and asked for anew.
+/// Nodes to remember; beyond this number all are forgotten and queried again.
 const MAX_NODES: usize = 50_000;
 
-/// What is known by now.
+/// The names found so far.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     nodes: HashMap<NodeId, Known>,
@@ -31,7 +31,7 @@ struct Known {
 }
 
 impl Names {
-    /// Finds out what is needed to tell of a node and a pipeline. What cannot be found out stays an id.
+    /// Queries the names of a node and a pipeline. A name that cannot be found stays an id.
     pub(super) async fn learn(
         &mut self,
         api: &Api,

@@ -11,8 +11,8 @@ use super::Encoding;
 use super::frame::Frame;
 use crate::store::StoredEvent;
 
-/// Largest piece that a stream is given at once. With what the server may have kept back from before
-/// ([`HELD_BACK_BYTES`]) and the frame of a chunk it stays under the 16 KiB of a write.
+/// Largest piece that a stream receives at once. With the bytes that the server may have kept back from
+/// before ([`HELD_BACK_BYTES`]) and the frame of a chunk it stays under the 16 KiB of a write.
 pub(crate) const MAX_WRITE_BYTES: usize = 15 * 1024;
 
 /// The server joins an answer's head and what comes next while it has less than this to write.
@@ -65,7 +65,7 @@ pub(crate) fn join(frames: impl IntoIterator<Item = Bytes>) -> Vec<Bytes> {
     let mut open: Vec<u8> = Vec::new();
     while let Some(frame) = frames.next() {
         if open.is_empty() && frames.peek().is_none() && frame.len() <= MAX_WRITE_BYTES {
-            // Alone it is the same bytes for everybody.
+            // A single event has the same bytes for every subscriber.
             writes.push(frame);
             break;
         }

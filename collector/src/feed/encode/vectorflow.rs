@@ -1,5 +1,5 @@
 //! Events in VectorFlow's form, for `/api/sse`: one `metric_update` per component, lines without their
-//! times. Dashboards of that system read these; ids and control events are ours, and they pass them by.
+//! times. Dashboards of that system read these. Ids and control events are our own, and they ignore them.
 //!
 //! The stream has ids, resume and control events too; dashboards of VectorFlow ignore them. A
 //! `metric_update` becomes one event per component, and the last of them has the id. A pipeline without

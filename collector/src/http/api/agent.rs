@@ -1,4 +1,4 @@
-//! What agents call: enrolment and reports.
+//! The routes of agents: enrolment and reports.
 //!
 //! Clock skew is measured when the head of a request arrives, not its body, so that a slow upload is
 //! not a wrong clock.
@@ -28,7 +28,7 @@ use crate::model::report::Submission;
 use crate::store::NewEnrolment;
 use crate::telemetry::ReasonLabel;
 
-/// How long a node's earlier token is good for after it has enrolled again: a request that is under
+/// Time for which a node's older token stays valid after a new enrolment: a request that is under
 /// way with it still arrives.
 const OLD_TOKEN_GRACE_MS: i64 = 3_600_000;
 
@@ -60,11 +60,11 @@ pub(crate) async fn enroll_node(
     let address = client_address(&http);
     let identity = app.auth.identify(&*app.store, &request.token, address, now).await?.ok_or_else(refused)?;
     let (TokenKind::Enroll, auth::Scope::One(environment)) = (identity.kind, identity.scope) else {
-        return Err(ApiError::forbidden(format!("a token of kind {} can not enrol nodes", identity.kind)));
+        return Err(ApiError::forbidden(format!("a token of kind {} cannot enrol nodes", identity.kind)));
     };
     app.auth.limits.enrolments.take(identity.token, address, Instant::now())?;
     let environment = app.auth.environment_by_key(environment).ok_or_else(refused)?;
-    // Names stand in log lines and tables.
+    // Names appear in log lines and tables.
     let clean = |text: &str| cut(text.trim(), MAX_SHORT_TEXT_BYTES).replace(char::is_control, "\u{FFFD}");
     let name = clean(&request.hostname);
     if name.is_empty() {
@@ -131,8 +131,8 @@ fn refuse_when_full(app: &App) -> Result<(), ApiError> {
 
 /// Hand in reports of one boot, oldest first
 ///
-/// Answered once everything up to `durableSeq` is committed; a report that comes again is not counted again. Items are
-/// judged one by one, and those that were left out are listed. Fields that are not known are passed over.
+/// Answered once everything up to `durableSeq` is committed; a report that comes again is not counted
+/// again. Items are validated one by one, and refused items are listed. Unknown fields are ignored.
 #[utoipa::path(
     post,
     path = "/api/v1/agent/reports",
@@ -173,7 +173,7 @@ async fn try_submit(
     let sender = Sender::Node(node);
     let body = read_body(app, sender, request, payload, MAX_BODY_BYTES).await?;
     app.telemetry.body_bytes.inc_by(body.bytes.len() as u64);
-    // After the body: who still sends can not read an answer.
+    // After the body: a client that still sends cannot read an answer.
     refuse_when_full(app).inspect_err(|_| app.fleet.excuse(node, Instant::now()))?;
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
     let room = &app.report_room;

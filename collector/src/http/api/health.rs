@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can work.
+//! Health checks: liveness and readiness.
 //!
 //! The canary of `/readyz` takes the path of an event through the hub to the subscribers of a worker. It
 //! is no event: it has no sequence number and wakes no other subscriber.
@@ -12,10 +12,10 @@ use crate::app::App;
 use crate::feed::WorkerNotifier;
 use crate::http::error::ApiError;
 
-/// How long the database may take to answer.
+/// Longest time for an answer of the database.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long something that is published may be on its way to subscribers.
+/// Longest time for a publication to reach subscribers.
 const FEED_WITHIN: Duration = Duration::from_secs(1);
 
 /// `GET /healthz`: the process answers.

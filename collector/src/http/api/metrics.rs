@@ -1,4 +1,4 @@
-//! `GET /metrics`: what the collector counts of itself, over all environments.
+//! `GET /metrics`: the collector's own metrics, over all environments.
 //!
 //! It needs a token of all environments, because its values cover all of them.
 
@@ -14,7 +14,7 @@ use crate::http::extract::Operator;
 use crate::http::openapi::problems::Owned;
 use crate::telemetry::{ActionLabel, StatusLabel};
 
-/// What the collector counts of itself
+/// The collector's own metrics
 ///
 /// For Prometheus. The token must be of all environments.
 #[utoipa::path(

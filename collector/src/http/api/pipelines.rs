@@ -1,4 +1,4 @@
-//! Pipelines and what they counted.
+//! Pipelines and their counters.
 
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -62,7 +62,7 @@ pub(crate) async fn get_pipeline(
     Ok(Json(Pipeline::new(&app, pipeline)))
 }
 
-/// What a pipeline counted, by minute, hour or day
+/// The counters of a pipeline, by minute, hour or day
 ///
 /// Summed over nodes unless one is named. An item without reports is not there; `samples` counts reports with a
 /// sample, `gaps` those whose scrape failed.
@@ -90,7 +90,7 @@ pub(crate) async fn list_pipeline_minutes(
     answer.history("pipeline", &History::new(&page, items))
 }
 
-/// What a pipeline's components counted, by minute, hour or day
+/// The counters of a pipeline's components, by minute, hour or day
 ///
 /// Summed over nodes unless one is named. A page has an item for each component in each of its steps.
 #[utoipa::path(

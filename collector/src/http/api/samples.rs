@@ -1,4 +1,4 @@
-//! The ring of a pipeline or a component.
+//! Recent samples of a pipeline or a component.
 
 use std::time::Duration;
 

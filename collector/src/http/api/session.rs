@@ -20,13 +20,13 @@ use crate::http::openapi::problems::{Owned, Post};
 use crate::http::same_site::FromThisSite;
 use crate::store::{NewToken, TokenLabel};
 
-/// How long a session lasts.
+/// Lifetime of a session.
 const SESSION: Duration = Duration::from_secs(12 * 3_600);
 
 /// Open sessions of one token: each is a row and a place in memory for 12 hours.
 const MAX_SESSIONS_PER_TOKEN: usize = 2_000;
 
-/// When a token with too many sessions tries again: they end one by one.
+/// Retry time for a token with too many sessions: they end one by one.
 const SESSIONS_RETRY: Duration = Duration::from_secs(60);
 
 /// Opens a session.
@@ -62,7 +62,7 @@ pub(crate) async fn create_session(
         .await?
         .ok_or_else(|| refuse(&app, &request, ApiError::unknown_token()))?;
     if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
-        return Err(ApiError::forbidden(format!("a token of kind {} opens no session", identity.kind)));
+        return Err(ApiError::forbidden(format!("a token of kind {} cannot open a session", identity.kind)));
     }
     app.auth.limits.sessions.take(identity.token, address, Instant::now())?;
     if app.auth.count_sessions(identity.token, now) >= MAX_SESSIONS_PER_TOKEN {

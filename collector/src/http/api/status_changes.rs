@@ -1,4 +1,4 @@
-//! When nodes and pipelines changed their state.
+//! Status changes of nodes and pipelines.
 
 use std::fmt::Display;
 
@@ -49,7 +49,7 @@ impl Row for NumberedChange {
         &["seq", "type", "timestamp", "nodeId", "pipelineId", "pipelineName", "fromStatus", "toStatus", "reason"];
 }
 
-/// When nodes and pipelines changed their state, oldest first or newest first
+/// Status changes of nodes and pipelines, oldest first or newest first
 #[utoipa::path(
     get,
     path = "/api/v1/status-changes",

@@ -1,5 +1,5 @@
-//! `GET /docs`: the contract for people, shown by Swagger UI out of this program. The page needs no
-//! token, like the document that it shows; what somebody tries on it does.
+//! `GET /docs`: the contract for people, shown by Swagger UI out of this program. The page and its document
+//! need no token; the requests that a user sends from the page do.
 //!
 //! Swagger UI comes from a crate that contains its archive. The build takes the two files that are
 //! needed and the licence out of it, compressed (443 KB in the program). The policy of the page allows
@@ -14,11 +14,11 @@ use flate2::read::GzDecoder;
 
 use crate::http::error::ApiError;
 
-/// Nothing comes from elsewhere, nothing is sent elsewhere, and nobody frames the page.
+/// The page loads from and sends to this server only, and no other page may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// How long a browser keeps a file: an upgrade is seen within the hour.
+/// Time for which a browser caches a file: an upgrade is visible within the hour.
 const KEEP: &str = "max-age=3600";
 
 /// A file beside the page.

@@ -39,7 +39,7 @@ impl<T> Page<T> {
     }
 }
 
-/// What happened over time, in items of one length.
+/// A history in items of equal length.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct History<T> {
     /// minute, hour or day.
@@ -82,7 +82,7 @@ pub(crate) struct Node {
     status_reason: String,
     status_since: UnixMillis,
     last_seen_at: Option<UnixMillis>,
-    /// Where its last report came from: the agent, or the proxy in front of the collector.
+    /// The address of its last report: the agent's, or that of the proxy in front of the collector.
     last_address: Option<String>,
     enrolled_at: UnixMillis,
     os: String,
@@ -92,7 +92,7 @@ pub(crate) struct Node {
     running_as: Option<String>,
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     labels: Option<Box<RawValue>>,
-    /// How its agent does, with its last report.
+    /// The health of its agent, from the last report.
     #[schema(value_type = Option<AgentHealth>)]
     health: Option<Box<RawValue>>,
     /// With its last report.
@@ -211,7 +211,7 @@ pub(crate) struct PipelineOnNode {
 }
 
 impl PipelineOnNode {
-    /// From the store's view.
+    /// Converts the store's view.
     pub(crate) fn new(view: PipelineStatusView) -> Self {
         PipelineOnNode {
             node_id: view.node,
@@ -248,7 +248,7 @@ impl Row for Pipeline {
 }
 
 impl Pipeline {
-    /// From the store's view.
+    /// Converts the store's view.
     pub(crate) fn new(app: &App, view: PipelineView) -> Self {
         let environment = app.auth.environment_by_key(view.environment);
         Pipeline {
@@ -289,7 +289,7 @@ macro_rules! minute_item {
         }
 
         impl $item {
-            /// From the store's view.
+            /// Converts the store's view.
             pub(crate) fn new(step: Resolution, view: $view) -> Self {
                 let (utilization, latency_ms) = (view.utilization(), view.latency_ms());
                 $item {

@@ -1,8 +1,8 @@
 //! The contract for programs: `GET /api/v1/openapi.json`, made from the handlers and the types that
-//! they read and write, so that it cannot tell of anything else.
+//! they read and write, so that it always describes the real routes.
 //!
-//! It needs no token: it is the same for every collector of this version, and whoever reads it
-//! learns nothing of the fleet.
+//! It needs no token: it is the same for every collector of this version, and its readers learn nothing
+//! about the fleet.
 //!
 //! The schema of the feed is the schema of each event's `data`: OpenAPI 3.1 has none for the items of a
 //! stream (3.2 has). See docs/adr/0012-contract-from-code.md.
@@ -79,7 +79,7 @@ pub(super) enum FeedData {
     Control(Control),
 }
 
-/// How a request says whose it is.
+/// The ways to send a token.
 struct Access;
 
 impl Modify for Access {

@@ -1,4 +1,4 @@
-//! What can go wrong, as the document has it: `application/problem+json` (RFC 9457). Operations refer
+//! Error responses in the document: `application/problem+json` (RFC 9457). Operations refer
 //! to one list of them, by the statuses that they give.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const PROBLEMS: [(u16, &str, &str); 10] = [
         "UnknownEncoding",
         "A Content-Encoding other than zstd and gzip, or a session that is not opened with application/json.",
     ),
-    (429, "TooManyRequests", "This token or this address asks for too much at a time; try again later."),
+    (429, "TooManyRequests", "This token or this address has sent too many requests; retry later."),
     (
         503,
         "Unavailable",
@@ -32,7 +32,7 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 
 fn refer<const N: usize>(statuses: [u16; N]) -> Responses {
     let name = |status| PROBLEMS.iter().find(|problem| problem.0 == status).map(|problem| problem.1);
-    let response = |status| Ref::from_response_name(name(status).expect("every status that is given is listed"));
+    let response = |status| Ref::from_response_name(name(status).expect("every status of an operation is listed"));
     statuses.into_iter().map(|status: u16| (status.to_string(), response(status).into())).collect()
 }
 

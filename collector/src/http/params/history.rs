@@ -166,7 +166,7 @@ mod tests {
         let query = format!("from={}&to={now}&limit=70", now - 3 * HOUR + 30_000);
         let mut cursor = String::new();
         let mut ranges = Vec::new();
-        // Time goes on between the pages.
+        // Time passes between the pages.
         for later in 0.. {
             let page = page(&format!("{query}{cursor}"), now + later * 24 * HOUR).unwrap();
             ranges.push((page.range.from - (now - 3 * HOUR) / 60_000, page.range.to - (now - 3 * HOUR) / 60_000));

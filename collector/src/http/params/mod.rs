@@ -29,7 +29,7 @@ use crate::query::resolve::{self, NamedPipeline};
 use crate::store::{NodeView, PipelineQuery, PipelineView};
 
 impl InEnvironment {
-    /// What the caller may see, narrowed to `environment` when it is given.
+    /// The environments that the caller may read, narrowed by `environment` when it is set.
     ///
     /// # Errors
     ///
@@ -39,10 +39,10 @@ impl InEnvironment {
         match app.auth.environment(name) {
             Some(environment) if identity.scope.includes(environment.key) => Ok(Scope::One(environment.key)),
             None if identity.scope == Scope::All => {
-                Err(ApiError::bad_parameter("environment", format!("there is no environment {name:?}")))
+                Err(ApiError::bad_parameter("environment", format!("unknown environment {name:?}")))
             }
             // One answer for foreign and unknown names: it does not show what exists.
-            _ => Err(ApiError::forbidden(format!("environment: the token has no right to {name:?}"))),
+            _ => Err(ApiError::forbidden(format!("environment: the token has no access to {name:?}"))),
         }
     }
 }
@@ -134,9 +134,9 @@ pub(crate) async fn find_pipeline_view(app: &App, scope: Scope, id: &str) -> Res
 fn only<T>(mut found: Vec<T>, id: &str) -> Result<T, ApiError> {
     match (found.pop(), found.is_empty()) {
         (Some(pipeline), true) => Ok(pipeline),
-        (Some(_), false) => {
-            Err(ApiError::conflict(format!("several environments have a pipeline {id:?}: name one with environment=")))
-        }
+        (Some(_), false) => Err(ApiError::conflict(format!(
+            "several environments have a pipeline {id:?}; select one with environment="
+        ))),
         (None, _) => Err(ApiError::not_found(format!("pipeline {id:?}"))),
     }
 }

@@ -66,5 +66,5 @@ impl EventPagination {
 
 /// The answer to a cursor that no list has returned.
 pub(super) fn bad_cursor() -> ApiError {
-    ApiError::bad_parameter("cursor", "is not the `next` of a page")
+    ApiError::bad_parameter("cursor", "expected the `next` of a page")
 }

@@ -20,7 +20,7 @@ use crate::http::error::ApiError;
 #[derive(Debug)]
 pub(crate) struct QueryString(Vec<(String, Vec<String>)>);
 
-/// What is wrong with a parameter.
+/// An invalid parameter.
 #[derive(Debug)]
 pub(super) struct ParameterError {
     name: Option<String>,
@@ -192,12 +192,12 @@ impl<'de> MapAccess<'de> for Fields<'_> {
 struct Values<'a>(&'a [String]);
 
 impl<'a> Values<'a> {
-    /// The value of a parameter that is given once. A filter that a script left empty must not mean "all".
+    /// The value of a parameter that may occur once. A filter that a script left empty must not mean "all".
     fn single(&self) -> Result<&'a str, ParameterError> {
         match self.0 {
             [value] if value.is_empty() => Err(ParameterError::custom("is empty; leave the parameter out")),
             [value] => Ok(value),
-            _ => Err(ParameterError::custom("is given more than once")),
+            _ => Err(ParameterError::custom("occurs more than once")),
         }
     }
 }
@@ -318,7 +318,7 @@ mod tests {
             ("", "pipeline: is missing"),
             ("pipeline=", "pipeline: is empty"),
             ("pipeline=a&node=", "node: is empty"),
-            ("pipeline=a&pipeline=b", "pipeline: is given more than once"),
+            ("pipeline=a&pipeline=b", "pipeline: occurs more than once"),
             ("pipeline=a&limit=x", "limit: \"x\": invalid digit"),
             ("pipeline=a&format=xml", "format: unknown variant `xml`, expected `json` or `csv`"),
             ("pipeline=a&label=x", "label: unknown parameter, expected one of limit, node, format, pipeline"),

@@ -49,7 +49,7 @@ pub(crate) enum ZeroOrOne {
     One,
 }
 
-/// What a client says of itself and its stream.
+/// Headers that describe a client and its stream.
 #[expect(dead_code, reason = "it describes headers, which are read one by one")]
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header, names("Last-Event-ID", "X-Systole-Client"))]

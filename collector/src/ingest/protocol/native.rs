@@ -1,4 +1,4 @@
-//! From the native wire to [`NodeReport`]s.
+//! Converts the native protocol to [`NodeReport`]s.
 //!
 //! The whole body is read into borrowed structs at once. Only when that fails is it read again item
 //! by item, so that one pipeline with a wrong type is refused alone; a healthy report pays nothing
@@ -41,7 +41,7 @@ const MAX_UNREADABLE_ITEMS: usize = 2_000;
 /// response lists.
 const MAX_KEPT_ITEMS: usize = MAX_PIPELINES_PER_REPORT + MAX_REFUSED_LISTED;
 
-/// Why a whole request was refused.
+/// A reason to refuse a whole request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
     /// No JSON, or not of a request's shape.
@@ -51,7 +51,7 @@ pub(crate) enum DecodeError {
     #[error("{0} reports in one request, at most {MAX_REPORTS_PER_REQUEST}; split it")]
     TooManyReports(usize),
     /// More unreadable pipelines than one request may have.
-    #[error("more than {MAX_UNREADABLE_ITEMS} pipelines of this request can not be read; split it")]
+    #[error("more than {MAX_UNREADABLE_ITEMS} pipelines of this request cannot be read; split it")]
     TooManyUnreadable,
     /// Numbers of reports must grow within a request.
     #[error("reports[{index}].seq is {seq}; it must be at least 1 and above the one before")]
@@ -267,7 +267,7 @@ fn short(text: &str) -> String {
     without_nul(cut(text, MAX_SHORT_TEXT_BYTES))
 }
 
-/// A text that stands in log lines.
+/// A text that appears in log lines.
 fn printable(text: &str) -> String {
     short(text).trim().replace(char::is_control, "\u{FFFD}")
 }
@@ -292,7 +292,7 @@ fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) 
                 pipelines.push(pipeline);
                 continue;
             }
-            Ok(_) => (RefusalCode::DuplicateId, "stands in this report twice; the first was taken".to_owned()),
+            Ok(_) => (RefusalCode::DuplicateId, "duplicate id: the first in this report is used".to_owned()),
             Err(fault) => fault,
         };
         complete = false;
@@ -331,7 +331,7 @@ fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
         labels_bytes += key.len() + value.len();
         labels_bytes <= MAX_LABELS_BYTES
     };
-    // Names stand in log lines and tables, as those of enrolment do.
+    // Names appear in log lines and tables, like those of enrolment.
     let name = agent.name.map(|name| printable(name.as_str()));
     ReportedAgent {
         name: name.filter(|name| !name.is_empty()),
@@ -365,7 +365,7 @@ impl<I: Clone + Eq + Hash> Seen<I> {
     }
 }
 
-/// What a report may still have.
+/// The rest of a report's limits.
 struct Budget {
     components: usize,
     log_lines: usize,
@@ -435,14 +435,16 @@ fn take_pipeline(
                 budget.components -= 1;
                 components.push(taken);
             }
-            Ok(_) => refuse(&named, &|| (RefusalCode::DuplicateId, "stands in this pipeline twice".to_owned())),
+            Ok(_) => refuse(&named, &|| {
+                (RefusalCode::DuplicateId, "duplicate id: ids must be unique in a pipeline".to_owned())
+            }),
             Err(fault) => refuse(&named, &|| fault.clone()),
         }
     }
 
     let excess = pipeline.logs.len().saturating_sub(budget.log_lines);
     if excess > 0 {
-        let detail = || format!("{excess} lines beyond the {MAX_LOG_LINES_PER_REPORT} of a report were left out");
+        let detail = || format!("{excess} lines beyond the {MAX_LOG_LINES_PER_REPORT} of a report were dropped");
         refuse(&|| None, &|| (RefusalCode::TooManyLogLines, detail()));
     }
     let logs: Vec<ReportedLine> = pipeline

@@ -1,4 +1,4 @@
-//! Searching log lines: the same is found whatever is in the index.
+//! Log searches: the result does not depend on the index.
 
 use systole_shared::LogLevel;
 
@@ -42,7 +42,7 @@ fn questions(environment: EnvironmentKey, other: NodeKey) -> Vec<(&'static str, 
         ("letters beyond ASCII as they are", text("gr\u{dc}sse")),
         ("and in no other case", text("gr\u{fc}sse")),
         ("nowhere", text("taken order")),
-        ("behind a line", LogQuery { after: Some(299), limit: 3, ..text("e") }),
+        ("after a line", LogQuery { after: Some(299), limit: 3, ..text("e") }),
         ("level", LogQuery { min_level: Some(LogLevel::Warn), ..all.clone() }),
         ("node", LogQuery { node: Some(other), ..all.clone() }),
         ("pipeline", LogQuery { pipelines: Some(vec![PipelineKey(2)]), ..all.clone() }),
@@ -50,7 +50,7 @@ fn questions(environment: EnvironmentKey, other: NodeKey) -> Vec<(&'static str, 
         ("from", LogQuery { from: Some(NOW + 5_000), ..all.clone() }),
         ("to, with one that came late", LogQuery { to: Some(NOW + 1_001), ..all.clone() }),
         ("a time in which there is nothing", LogQuery { from: Some(NOW + 1), to: Some(NOW + 9), ..all.clone() }),
-        ("nobody's", LogQuery { environments: Some(vec![EnvironmentKey(99)]), ..text("taken") }),
+        ("another environment", LogQuery { environments: Some(vec![EnvironmentKey(99)]), ..text("taken") }),
     ]
 }
 
@@ -109,7 +109,7 @@ pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn Ti
     // What the index does not know of is not found: so it is what searches go by.
     store.drop_log_index().await.unwrap();
     check("the index dropped").await;
-    assert_eq!(store.index_logs(10).await.unwrap(), 2, "it is made anew");
+    assert_eq!(store.index_logs(10).await.unwrap(), 2, "the index is built again");
     check("indexed again").await;
 }
 

@@ -128,7 +128,7 @@ pub(super) async fn load_access(
         .await
 }
 
-/// Tells a running collector that tokens or environments have changed.
+/// Signals to a running collector that tokens or environments have changed.
 async fn bump_access_version(connection: &mut AsyncPgConnection) -> QueryResult<usize> {
     diesel::update(meta::table.find(1)).set(meta::access_version.eq(meta::access_version + 1)).execute(connection).await
 }
@@ -140,7 +140,7 @@ pub(super) async fn create_token(
     connection
         .transaction(async |connection: &mut AsyncPgConnection| {
             if let Some(parent) = token.parent {
-                // Held until the end: who revokes it meanwhile waits, and then sees the new one.
+                // Held until the end: a concurrent revocation waits, and then sees the new token.
                 let valid: Option<String> = tokens::table
                     .filter(tokens::uuid.eq(parent.to_string()).and(tokens::revoked_at.is_null()))
                     .select(tokens::uuid)

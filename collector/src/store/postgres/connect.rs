@@ -26,7 +26,7 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const SERVER_KEEPALIVES: &str =
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;";
 
-/// How long somebody waits for a connection of a pool.
+/// Longest wait for a connection of a pool.
 const POOL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Makes connections to one database.

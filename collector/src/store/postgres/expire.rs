@@ -25,7 +25,7 @@ pub(super) async fn expire(
     let limit = i64::from(limit);
     let mut removed = 0;
     for (level, before) in [(Level::Hours, cutoffs.minutes_before), (Level::Days, cutoffs.hours_before)] {
-        // Told first: what is removed below must not be summed anew without it.
+        // Recorded first: rows removed below must not be missing from a new sum.
         execute(connection, oldest_whole(Dialect::Postgres, level), &[before]).await?;
         for table in SUBJECTS {
             removed += execute(connection, delete_parts(Dialect::Postgres, level, table), &[before, limit]).await?;

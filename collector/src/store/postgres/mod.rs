@@ -57,11 +57,10 @@ use crate::config::PostgresUrl;
 /// Connections for queries: more of them at once gain nothing on the few cores that a database has.
 const QUERY_CONNECTIONS: usize = 8;
 
-/// Connections for short work that nobody's query may hold up: tokens, enrolment, expiry, and where
-/// the feed is.
+/// Connections for short work that no query may delay: tokens, enrolment, expiry, and the position of the feed.
 const SHORT_CONNECTIONS: usize = 4;
 
-/// A query that takes longer is given up.
+/// Longest time of a query; a longer one is cancelled.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a start waits for the lock: the server may not have noticed yet that the last collector

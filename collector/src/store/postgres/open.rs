@@ -1,4 +1,4 @@
-//! Bringing the database to this version.
+//! Migrates the database to this version.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub(super) async fn migrate(mut connection: AsyncPgConnection, shown: &str) -> R
     Ok(connection)
 }
 
-/// A later version may have changed what this one reads and writes; diesel would pass over it.
+/// A later version may have changed what this one reads and writes; diesel would ignore it.
 fn refuse_newer(connection: &mut impl MigrationHarness<Pg>, shown: &str) -> Result<(), StoreError> {
     let known = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(StoreError::Migrate)?;
     let applied = connection.applied_migrations().map_err(StoreError::Migrate)?;
@@ -52,7 +52,7 @@ struct Applied {
     version: String,
 }
 
-/// For whoever reads a database of a running collector, which must be of this version.
+/// For commands that read a database of a running collector, which must have this version.
 pub(super) async fn refuse_other_version(connection: &mut AsyncPgConnection, shown: &str) -> Result<(), StoreError> {
     let known = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(StoreError::Migrate)?;
     let known: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
@@ -73,7 +73,7 @@ pub(super) async fn refuse_other_version(connection: &mut AsyncPgConnection, sho
     }
 }
 
-/// What is copied into a database is whole only at its end.
+/// Refuses a database into which a copy is incomplete.
 pub(super) async fn refuse_incomplete(connection: &mut AsyncPgConnection, shown: &str) -> Result<(), StoreError> {
     let sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = $1";
     match sql_query(sql).bind::<Text, _>(transfer::PROGRESS).execute(connection).await? {

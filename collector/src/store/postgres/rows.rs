@@ -1,7 +1,7 @@
 //! Statements over many rows: a column is one array, and `unnest` makes rows of them again.
 //!
 //! The text of such a statement does not depend on the number of rows, so it stays prepared on its
-//! connection. diesel's own multi-row inserts and `sql_query` would be prepared anew each time.
+//! connection. diesel's own multi-row inserts and `sql_query` would be prepared again each time.
 //!
 //! The statements of one transaction are sent without waiting for each other's answers. Rows whose key
 //! occurs again in a batch go into a second round, because one statement cannot update a row twice.
@@ -17,7 +17,7 @@ use diesel::result::QueryResult;
 use diesel::sql_types::{Array, BigInt, Binary, Double, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-/// What an insert does with a column of a row that exists.
+/// The effect of an insert on a column of an existing row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Merge {
     /// The column is part of the key.
@@ -145,7 +145,7 @@ pub(super) struct Statement<'a> {
 }
 
 impl Statement<'_> {
-    /// Runs it, and tells how many rows it changed. The connection is shared, so that several
+    /// Runs it, and returns the number of changed rows. The connection is shared, so that several
     /// statements can be on their way at once; the server takes them in the order of their first poll.
     pub(super) async fn run(self, mut connection: &AsyncPgConnection) -> QueryResult<usize> {
         self.execute(&mut connection).await

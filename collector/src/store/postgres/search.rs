@@ -38,8 +38,8 @@ pub(super) async fn candidates(
             .await?;
         return Ok(rows.into_iter().map(|row| row.number).collect());
     }
-    // Left to itself, PostgreSQL goes through the table or its key for what is common, and takes no
-    // account of what it costs to open everybody's tokens.
+    // By default PostgreSQL scans the table or its key for common tokens, and ignores the cost of reading
+    // the tokens of all blocks.
     let matched = format!(
         "SELECT block AS number FROM log_search_blocks WHERE block + 0 {bound} $1 AND (tokens @> $4 OR tokens @> $5) AND"
     );
@@ -97,7 +97,7 @@ pub(super) async fn expire_blocks(connection: &mut AsyncPgConnection, limit: u32
     Ok(removed.execute(connection).await?)
 }
 
-/// Forgets the index.
+/// Removes the index.
 pub(super) async fn drop_index(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
     let dropped = connection.transaction(async |connection: &mut AsyncPgConnection| {
         sql_query("TRUNCATE log_search_blocks").execute(connection).await?;

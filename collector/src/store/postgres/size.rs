@@ -1,4 +1,4 @@
-//! What the tables take.
+//! The sizes of the tables.
 
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, sql_query};

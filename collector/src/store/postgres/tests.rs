@@ -1,4 +1,4 @@
-//! What only PostgreSQL's store must do.
+//! Tests of the contract that only PostgreSQL's store has.
 
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;

@@ -1,4 +1,4 @@
-//! TLS to the database: what a certificate must be before anything is said to its owner.
+//! TLS to the database, and the checks of its certificate before any data is sent.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::config::postgres_url::TlsMode;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     /// The file of root certificates is missing or broken.
-    #[error("cannot read the certificates of {path} (sslrootcert)")]
+    #[error("cannot read certificates from {path} (sslrootcert)")]
     RootCertificates {
         path: String,
         #[source]
         source: rustls::pki_types::pem::Error,
     },
     /// Nothing to trust.
-    #[error("there are no certificates to trust; name a file by sslrootcert")]
+    #[error("there are no certificates to trust; set sslrootcert to a file")]
     NothingTrusted,
     /// The library refuses the settings.
-    #[error("TLS can not be set up")]
+    #[error("cannot configure TLS")]
     Settings(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What tokio-postgres makes its TLS connections with.
+/// The TLS connector of tokio-postgres.
 pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match url.tls {
@@ -84,7 +84,7 @@ impl ServerCertVerifier for AnyHost {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        // The name is looked at last, so that this error means that all the rest is right.
+        // The name is checked last, so this error means that all other checks passed.
         match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -116,7 +116,7 @@ impl ServerCertVerifier for AnyHost {
     }
 }
 
-/// `prefer` and `require`: nobody can listen, and nothing is said of who answers.
+/// `prefer` and `require`: encrypted, without a check of the server's identity.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

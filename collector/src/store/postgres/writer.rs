@@ -1,10 +1,9 @@
-//! The committer's connection, and what makes sure that there is only one.
+//! The committer's connection, and the lock that keeps it unique.
 //!
 //! The lock belongs to the connection's session, and the same connection commits: what ends one ends
-//! the other. A connection that was lost is made anew only by [`Writer::load`], so that everything
-//! that is written follows from what was read over the same connection. And the lock is free again
-//! only when the server has done with the lost connection, so that a commit whose answer never came
-//! is either there or will never be.
+//! the other. A lost connection is replaced only by [`Writer::load`]. So everything that is written follows
+//! from reads over the same connection. The server frees the lock only when the lost connection has ended,
+//! so a commit without an answer has either succeeded or will never succeed.
 //!
 //! Some engines that speak PostgreSQL's protocol have no such locks and grant every one of them. For
 //! them every connection also writes its own mark into `meta`, and a commit that does not find it
@@ -37,7 +36,7 @@ impl Writer {
         Ok(Writer { connector, connection: Some(connection), mark, is_closed: false })
     }
 
-    /// What the committer must know, over a connection that may write. Makes a new one if needed.
+    /// Loads the committer's state over a connection that may write. Opens a new one if needed.
     pub(super) async fn load(&mut self) -> Result<IngestSnapshot, StoreError> {
         let mut connection = self.take_or_reconnect().await?;
         let snapshot = access::load_ingest(&mut connection).await?;
@@ -69,7 +68,8 @@ impl Writer {
         result
     }
 
-    /// The connection is taken out: if work on it is given up half-way, it goes, and with it the transaction.
+    /// The connection is taken out: if its work is cancelled, the connection is dropped, and with it the
+    /// transaction.
     fn take(&mut self) -> Result<AsyncPgConnection, StoreError> {
         let missing = if self.is_closed { StoreError::Closed } else { StoreError::Disconnected };
         self.connection.take().ok_or(missing)
@@ -177,8 +177,8 @@ async fn current_writer(connection: &mut AsyncPgConnection) -> Result<String, St
     Ok(row.writer)
 }
 
-/// Takes the lock of the collector that serves, for as long as the connection lives. False when
-/// somebody else has it.
+/// Takes the lock of the collector that serves, for as long as the connection lives. False when another
+/// process has it.
 pub(super) async fn try_lock(connection: &mut AsyncPgConnection) -> Result<bool, StoreError> {
     let key = lock_key(connection, "serve").await?;
     let row: Granted =

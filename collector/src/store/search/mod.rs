@@ -3,8 +3,8 @@
 //! A line is found by any part of its text, so an index over lines would have an entry for every three
 //! bytes of each: on SQLite that made a line five times as expensive to write and twice as large. So
 //! the index is over blocks of 256 numbers of the sequence (a part that comes again and again counts
-//! once), is made in the background, and only tells which blocks may hold what is looked for. Those
-//! are read, and what is not in the index yet, in slices: between two of them a search can be stopped.
+//! once), is built in the background, and only names the blocks that may have a match. These blocks, and
+//! the lines not in the index yet, are read in slices: a search can be stopped between two slices.
 
 mod plan;
 mod tokens;
@@ -19,7 +19,7 @@ pub(super) const BLOCK: i64 = 256;
 /// Candidates that are asked for at once: PostgreSQL finds all of them each time.
 pub(super) const BLOCK_PAGE: usize = 4_000;
 
-/// What can be told at the beginning of a search.
+/// The range of a search, known at its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
     /// The first line behind the cursor.
@@ -30,7 +30,7 @@ pub(super) struct Extent {
     pub next_block: i64,
 }
 
-/// Blocks that were made from lines, and where to go on.
+/// Blocks that were made from lines, and the position to continue at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Indexed {
     pub blocks: Vec<Block>,

@@ -1,4 +1,4 @@
-//! In which order a search reads what.
+//! The order in which a search reads blocks and lines.
 //!
 //! A search reads 50,000 numbers at a time and checks in between whether the client still waits, because
 //! SQLite cannot be interrupted through diesel. So a page of a log is not one state of the table; new
@@ -15,7 +15,7 @@ const SLICE: i64 = 50_000;
 /// Blocks between two candidates that are read along: a question costs as much.
 const MAX_HOLE: i64 = 4;
 
-/// What a search does next.
+/// The next step of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum SearchStep {
     /// Ask the index for candidates from this block on: [`BLOCK_PAGE`] of them, in the order of the search.
@@ -31,7 +31,7 @@ pub(in crate::store) struct Search {
     order: ListOrder,
     /// Whether the index can narrow it.
     is_narrowed: bool,
-    /// Everything before it in the order is read, or stands in `slices`.
+    /// Everything before it in the order is read, or is in `slices`.
     next: i64,
     slices: VecDeque<(i64, i64)>,
 }

@@ -1,5 +1,4 @@
-//! What the index keeps of a block: numbers for every three bytes of its lines, for their nodes,
-//! pipelines and levels.
+//! The index entries of a block: numbers for every three bytes of its lines, for their nodes, pipelines and levels.
 //!
 //! A block that lacks one of a query's tokens has no line that the query asks for. One that has them
 //! all may still have none.
@@ -21,7 +20,7 @@ const MAX_WANTED: usize = 64;
 /// Three bytes.
 const TRIGRAMS: usize = 1 << 24;
 
-/// What else a token can be about. Keys are told apart by their last bits: enough for an index.
+/// Other kinds of tokens. Only the last bits of keys are compared: enough for an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum About {
     /// A block that is always read.
@@ -93,7 +92,7 @@ fn trigrams(text: &str) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The tokens that a block must have for a query; none where it can not be narrowed.
+/// The tokens that a block must have for a query; none if the query cannot be narrowed.
 pub(in crate::store) fn wanted(query: &LogQuery) -> Vec<i32> {
     let node = query.node.map(|node| About::Node.token(node.0));
     let pipeline = match query.pipelines.as_deref() {
@@ -150,7 +149,7 @@ mod tests {
             ..LogQuery::default()
         };
         assert!(has(&block, &pipelines(&[3])) && !has(&block, &pipelines(&[1])));
-        assert!(has(&block, &pipelines(&[1, 3])), "either is enough, which tokens can not tell");
+        assert!(has(&block, &pipelines(&[1, 3])), "either is enough, which tokens cannot express");
         assert_eq!(Block::of(9, &[]), None);
     }
 

@@ -18,7 +18,7 @@ pub(in crate::store) enum Dialect {
     Postgres,
 }
 
-/// What is counted.
+/// The subject of a history: pipelines or components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Subject {
     Pipeline,
@@ -99,9 +99,9 @@ impl Dialect {
         }
     }
 
-    /// Joins the row of a table that has this key, and begins the conditions. It is looked up: a scan
-    /// of the minutes would read everybody's. SQLite keeps the order of CROSS JOIN; OFFSET 0 keeps
-    /// PostgreSQL from another one.
+    /// Joins the row of a table that has this key, and begins the conditions. It uses the key: a scan would
+    /// read the minutes of all series. SQLite keeps the order of CROSS JOIN; OFFSET 0 keeps PostgreSQL from
+    /// another one.
     fn lookup(self, table: &str, key: (&str, &str), of: (&str, &str)) -> String {
         let ((key, at), (column, owner)) = (key, of);
         if self == Dialect::Postgres {
@@ -245,7 +245,7 @@ fn span_columns(step: Resolution) -> String {
     format!("minute AS first_minute, minute AS last_minute, {same}, {derived}, CAST(0 AS BIGINT) AS resets, samples")
 }
 
-/// By its node, and not through the keys of everybody's series: hence the sum.
+/// Selects the series of a node by the node's key, not through the keys of all series: hence the sum.
 pub(in crate::store) fn series_of_node(dialect: Dialect) -> String {
     dialect.finish("SELECT id FROM series WHERE node = $1 AND id + 0 > $2 ORDER BY id + 0 LIMIT $3".to_owned())
 }

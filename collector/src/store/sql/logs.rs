@@ -147,8 +147,8 @@ struct NextBlock {
     next_block: i64,
 }
 
-/// Makes blocks of the lines that are not in the index, up to `blocks` of them. Only blocks of which
-/// every number is given out: what is committed later has later numbers.
+/// Makes blocks of the lines that are not in the index, up to `blocks` of them. Only blocks in which every
+/// number is assigned: lines committed later have higher numbers.
 pub(super) async fn make_blocks(connection: &mut Connection, blocks: u32) -> Result<Indexed, StoreError> {
     let head: i64 = meta::table.select(meta::head_seq).first(connection).await?;
     let next = "SELECT next_block FROM log_search WHERE id = 1";

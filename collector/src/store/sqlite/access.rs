@@ -90,7 +90,7 @@ pub(super) fn load_access(
     })
 }
 
-/// Tells a running collector that tokens or environments have changed.
+/// Signals to a running collector that tokens or environments have changed.
 fn bump_access_version(connection: &mut SqliteConnection) -> QueryResult<usize> {
     diesel::update(meta::table.find(1)).set(meta::access_version.eq(meta::access_version + 1)).execute(connection)
 }

@@ -1,8 +1,8 @@
-//! A copy of the file while others write to it.
+//! Copies the file while other connections write to it.
 //!
 //! `VACUUM INTO` reads one state of the database, whatever is committed meanwhile, and writes it
-//! without its free pages. SQLite's page-by-page backup would begin anew with every commit of another
-//! process. As long as it reads, the write-ahead log only grows; so it takes no longer than it must.
+//! without its free pages. SQLite's page-by-page backup would start again with every commit of another
+//! process. The write-ahead log only grows while it reads, so the copy must be fast.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ impl SqliteBackup {
         Ok(SqliteBackup(connection))
     }
 
-    /// How large the copy will be at most.
+    /// Returns the largest possible size of the copy.
     pub(crate) fn bytes(&mut self) -> Result<u64, StoreError> {
         let row: Bytes = sql_query(
             "SELECT (page_count - freelist_count) * page_size AS bytes \
@@ -54,8 +54,7 @@ struct Mode {
     journal_mode: String,
 }
 
-/// Has a file hold everything itself, with nothing beside it, so that it can be moved. Fails when
-/// somebody else has it open.
+/// Merges a database into its one file, so that it can be moved. Fails when another process has it open.
 pub(super) fn make_single(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let mode: Mode = sql_query("PRAGMA journal_mode = DELETE").get_result(connection)?;
     match mode.journal_mode.as_str() {

@@ -128,7 +128,7 @@ fn insert_events<const N: usize>(connection: &mut SqliteConnection, rows: &[Even
     diesel::insert_into(events::table).values(rows).execute(connection)
 }
 
-/// One fixed shape, unlike the update of a changeset, which is written anew each time.
+/// One fixed shape, unlike the update of a changeset, which is built again each time.
 fn update_heartbeat(connection: &mut SqliteConnection, node: i64, heartbeat: &NodeHeartbeat) -> QueryResult<usize> {
     use nodes::{health, host, last_seen_at};
     diesel::update(nodes::table.find(node))

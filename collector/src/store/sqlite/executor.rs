@@ -18,7 +18,7 @@ type Job = Box<dyn FnOnce(&mut SqliteConnection) + Send>;
 /// queries, which wait here rather than fail while a slow one runs.
 const QUEUE_LEN: usize = 256;
 
-/// Runs jobs in order of arrival, on as many threads as it was given connections.
+/// Runs jobs in order of arrival, on one thread per connection.
 pub(super) struct Executor {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -57,7 +57,7 @@ impl Executor {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
         let (answer, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            // Nobody waits any more when a request was given up: it is not begun, or its answer of no use.
+            // A cancelled request has no receiver: its job is skipped, or its result dropped.
             if answer.is_closed() {
                 return;
             }

@@ -57,7 +57,7 @@ use super::*;
 /// there is one for another token; few, because queries must not keep the writer from its core.
 const READERS: usize = 3;
 
-/// Whoever waits longer for a query is told so. SQLite can not be interrupted through diesel: a query
+/// A query that takes longer returns a timeout. SQLite cannot be interrupted through diesel: a query
 /// that runs keeps its reader until it ends (a search of logs, which may be long, until the end of a
 /// slice), one that waits for a reader is never begun.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,8 +67,7 @@ pub(crate) struct SqliteStore {
     path: PathBuf,
     writer: Executor,
     readers: Executor,
-    /// For look-ups of one row that nobody's query may hold up: whether tokens have changed, and
-    /// where the feed is.
+    /// For look-ups of one row that no query may delay: changes of tokens, and the position of the feed.
     lookups: Executor,
     /// Held for as long as the store is open for serving; see [`open::lock`].
     _lock: Option<std::fs::File>,
@@ -122,8 +121,7 @@ impl SqliteStore {
 #[async_trait]
 impl IngestStore for SqliteStore {
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
-        // By the writer, like the committer's other work: a slow query of a person must not hold
-        // up reports.
+        // By the writer, like the committer's other work: a slow query of a person must not delay reports.
         self.write(access::load_ingest).await
     }
 
@@ -355,7 +353,7 @@ mod tests {
         };
         let all = async { tokio::join!(futures_util::future::join_all((0..READERS).map(|_| slow())), committer) };
         let within = Duration::from_secs(10);
-        let (slow, ()) = tokio::time::timeout(within, all).await.expect("nobody waits for slow queries");
+        let (slow, ()) = tokio::time::timeout(within, all).await.expect("slow queries delay no other work");
         slow.into_iter().for_each(|answer| answer.unwrap());
     }
 
@@ -384,7 +382,7 @@ mod tests {
         drop(release);
         store.read(|_| Ok(())).await.unwrap();
         store.close().await;
-        assert!(is_begun.try_recv().is_err(), "nobody waits for it");
+        assert!(is_begun.try_recv().is_err(), "an abandoned query is not started");
     }
 
     #[tokio::test]

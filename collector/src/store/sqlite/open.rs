@@ -70,7 +70,7 @@ pub(super) fn bring_up(connection: &mut SqliteConnection, shown: &Path) -> Resul
     })
 }
 
-/// A later version may have changed what this one reads and writes; diesel would pass over it.
+/// A later version may have changed what this one reads and writes; diesel would ignore it.
 fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let known = MigrationSource::<Sqlite>::migrations(&MIGRATIONS).map_err(StoreError::Migrate)?;
     let applied = connection.applied_migrations().map_err(StoreError::Migrate)?;
@@ -82,7 +82,7 @@ fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<(), St
     }
 }
 
-/// What is copied into a database is whole only at its end.
+/// Refuses a database into which a copy is incomplete.
 pub(super) fn refuse_incomplete(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let tables: i64 = diesel::select(
         diesel::dsl::sql::<diesel::sql_types::BigInt>("(SELECT count(*) FROM sqlite_schema WHERE name = ")
@@ -93,7 +93,7 @@ pub(super) fn refuse_incomplete(connection: &mut SqliteConnection, path: &Path) 
     if tables > 0 { Err(StoreError::Incomplete(path.display().to_string())) } else { Ok(()) }
 }
 
-/// A connection that can not write.
+/// A read-only connection.
 pub(super) fn reader(path: &Path) -> Result<SqliteConnection, StoreError> {
     connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;")
 }

@@ -1,4 +1,4 @@
-//! A backup takes the database's place.
+//! Replaces the database by a backup.
 //!
 //! What is checked and brought to this version is a copy of the backup beside the database, which then
 //! takes its name in one step: the backup stays as it is, and there is no moment without a database.
@@ -19,32 +19,32 @@ use crate::store::{StoreError, new_epoch, private};
 /// What every SQLite database begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// Why a backup is not restored. The database is as it was.
+/// A reason not to restore a backup. The database is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestoreError {
     /// The file is something else.
-    #[error("{} is no backup: it is not a SQLite database", .0.display())]
+    #[error("{} is not a backup: it is not a SQLite database", .0.display())]
     NotSqlite(PathBuf),
     /// SQLite has found a fault in it.
     #[error("{} is damaged: {}", .0.display(), .1)]
     Damaged(PathBuf, String),
     /// Another program's database.
-    #[error("{} is no backup of systole-collector", .0.display())]
+    #[error("{} is not a backup of systole-collector", .0.display())]
     Foreign(PathBuf),
     /// A file of SQLite lies beside it, which holds part of it.
-    #[error("{} is a database in use, not a backup: there is {} beside it", .0.display(), .1.display())]
+    #[error("{} is a database in use, not a backup: it has a file {}", .0.display(), .1.display())]
     Live(PathBuf, PathBuf),
     /// There is something that would be lost.
-    #[error("the database {0} holds data; --force keeps it aside under another name and restores all the same")]
+    #[error("the database {0} holds data; use --force to keep it under another name and restore")]
     HasData(String),
-    /// Somebody has the database open without being a collector.
-    #[error("another command uses the database {}; wait for its end", .0.display())]
+    /// Another process, not a collector, has the database open.
+    #[error("another command is using the database {}; wait until it ends", .0.display())]
     InUse(PathBuf),
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A file could not be moved.
-    #[error("cannot put the database into {}", .0.display())]
+    #[error("cannot move the database into {}", .0.display())]
     Place(PathBuf, #[source] std::io::Error),
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum RestoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// A database that nobody has used yet.
+    /// A database without any data yet.
     Unused,
     Data,
 }
@@ -134,7 +134,7 @@ impl RestoreTarget {
         Ok(RestoreTarget { path: path.to_owned(), found, _lock: lock })
     }
 
-    /// Refuses to replace what somebody may want to have.
+    /// Refuses to replace a database that holds data.
     pub(crate) fn refuse_data(&self) -> Result<(), RestoreError> {
         match self.found {
             Found::Data => Err(RestoreError::HasData(self.path.display().to_string())),
@@ -142,10 +142,10 @@ impl RestoreTarget {
         }
     }
 
-    /// Gives a database its place. What was there is kept beside it, under the name that is given
-    /// back, with the time in it.
+    /// Moves a database into place. The old database stays beside it, under the returned name, which
+    /// contains the time.
     pub(crate) fn replace(self, new: NamedTempFile, time: &str) -> Result<Option<PathBuf>, RestoreError> {
-        // Somebody may have come since.
+        // Another process may have opened it since.
         if self.path.exists() {
             look_at_old(&self.path)?;
         }
@@ -157,7 +157,7 @@ impl RestoreTarget {
             std::fs::hard_link(&self.path, &aside).or_else(|_| std::fs::rename(&self.path, &aside)).map_err(failed)?;
             private::restrict(&aside);
         }
-        // SQLite would apply them to the new database. They are left only by one that can not be opened.
+        // SQLite would apply them to the new database. Only a database that cannot be opened leaves them.
         for ending in ["-wal", "-journal"] {
             let beside = with_ending(&self.path, ending);
             if beside.exists() {
@@ -175,8 +175,8 @@ impl RestoreTarget {
     }
 }
 
-/// Makes the old database one file, for which nobody else may have it open, and tells whether anybody
-/// has used it. One that can not be read counts as data.
+/// Merges the old database into one file, which fails while another process has it open. Returns whether it
+/// holds data; an unreadable database does.
 fn look_at_old(path: &Path) -> Result<Found, RestoreError> {
     let look = |connection: &mut SqliteConnection| -> Result<Found, StoreError> {
         backup::make_single(connection)?;
@@ -230,7 +230,7 @@ mod tests {
             std::fs::write(with_ending(&path, ending), format!("old{ending}")).unwrap();
         }
         let target = RestoreTarget::take(&path).unwrap();
-        assert!(matches!(target.refuse_data(), Err(RestoreError::HasData(_))), "nobody knows what is in it");
+        assert!(matches!(target.refuse_data(), Err(RestoreError::HasData(_))), "an unreadable database counts as data");
         let copy = NamedTempFile::new_in(dir.path()).unwrap();
         let source = SqliteBackup::open(&dir.path().join("source.db")).unwrap();
         let epoch = source.write(copy.path()).unwrap().epoch;

@@ -14,8 +14,7 @@ struct Number {
     number: i64,
 }
 
-/// The next blocks that may hold what is asked for. CROSS JOIN keeps SQLite from another order: the
-/// tokens tell most.
+/// The next blocks that may have a match. CROSS JOIN fixes the order for SQLite: the tokens narrow the most.
 pub(super) async fn candidates(
     connection: &mut SqliteConnection,
     query: &LogQuery,
@@ -101,7 +100,7 @@ pub(super) fn expire_blocks(connection: &mut SqliteConnection, limit: u32) -> Re
     Ok(rows.len())
 }
 
-/// Forgets the index.
+/// Removes the index.
 pub(super) fn drop_index(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     for sql in [
         "INSERT INTO log_search_tokens (log_search_tokens) VALUES ('delete-all')",

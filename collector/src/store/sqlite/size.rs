@@ -1,4 +1,4 @@
-//! What the file and its tables take.
+//! The sizes of the file and its tables.
 //!
 //! The sizes come from `dbstat`, tree by tree on a connection of their own. The pause between two trees
 //! is 50 times as long as the read took: a long read keeps the write-ahead log from starting over.
@@ -50,8 +50,7 @@ struct TreeBytes {
     bytes: i64,
 }
 
-/// Counts every table's pages, on a connection and a thread that nobody waits for. It ends soon after
-/// the answer is not wanted any more.
+/// Counts every table's pages, on its own connection and thread. It ends soon after its result is no longer needed.
 pub(super) async fn measure(path: PathBuf) -> Result<Vec<TableSize>, StoreError> {
     let (answer, receiver) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
@@ -62,7 +61,7 @@ pub(super) async fn measure(path: PathBuf) -> Result<Vec<TableSize>, StoreError>
 }
 
 /// `dbstat` reads every page that it counts. One tree at a time: as long as something is read, the
-/// write-ahead log can not begin anew.
+/// write-ahead log cannot restart.
 fn table_sizes(path: &Path, is_given_up: impl Fn() -> bool) -> Result<Vec<TableSize>, StoreError> {
     let mut connection = open::connect(path, "PRAGMA query_only = ON;")?;
     let trees = "SELECT 'sqlite_schema' AS name, 'sqlite_schema' AS tbl_name UNION ALL \

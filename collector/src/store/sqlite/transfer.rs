@@ -31,12 +31,12 @@ impl SqliteSide {
         Ok(SqliteSide { connection: open::writer(path)?, _lock: Some(lock) })
     }
 
-    /// Opens a file that nobody else knows of.
+    /// Opens a file that no other process knows.
     pub(crate) fn open_alone(path: &Path) -> Result<Self, StoreError> {
         Ok(SqliteSide { connection: open::writer(path)?, _lock: None })
     }
 
-    /// Leaves a single file that can be moved, and tells what it holds.
+    /// Leaves a single file that can be moved, and returns the position of its feed.
     pub(crate) fn finish(mut self) -> Result<FeedPosition, StoreError> {
         backup::make_single(&mut self.connection)?;
         access::feed_position(&mut self.connection)
@@ -98,7 +98,7 @@ impl Side for SqliteSide {
         Ok(rows.iter().map(|row| (row[0].as_text().to_owned(), kind(row[1].as_text()))).collect())
     }
 
-    /// SQLite goes on behind the highest key by itself.
+    /// SQLite continues after the highest key by itself.
     async fn adopt_keys(&mut self) -> Result<(), StoreError> {
         Ok(())
     }

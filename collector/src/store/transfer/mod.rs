@@ -1,9 +1,8 @@
 //! Copying everything from one database into another, of either kind.
 //!
-//! Rows travel as cells of three types, page by page in the order of their keys, and the target
-//! remembers with each page how far it is: a copy that was cut off goes on there. Afterwards both
-//! sides count and sum every table. What the two kinds do not have in common is behind [`Side`];
-//! the SQL here is of both.
+//! Rows travel as cells of three types, page by page in the order of their keys, and the target stores its
+//! progress with each page: an interrupted copy continues there. Afterwards both sides count and sum every
+//! table. What the two kinds do not have in common is behind [`Side`]; the SQL here is of both.
 //!
 //! Every other command refuses an unfinished copy. A finished one is only compared when the command runs
 //! again. The target must be empty; even a token is too much.
@@ -58,7 +57,7 @@ const PAGE_LARGE_ROWS: usize = 50;
 const META: &str = "epoch, head_seq, oldest_log, oldest_event, access_version, oldest_hour, oldest_day, \
     folds, fold_to, fold_minute, fold_node";
 
-/// What a column holds.
+/// The type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Int,
@@ -84,7 +83,7 @@ pub(crate) enum TransferStep<'a> {
     Run(Bound),
 }
 
-/// One side of a copy: a database of this version that nobody else serves from.
+/// One side of a copy: a database of this version that no collector serves from.
 #[async_trait]
 pub(crate) trait Side: Send {
     /// The rows that a query gives.
@@ -97,12 +96,12 @@ pub(crate) trait Side: Send {
     async fn adopt_keys(&mut self) -> Result<(), StoreError>;
 }
 
-/// What becomes of the feed's epoch.
+/// The feed's epoch after the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Epoch {
-    /// The copy takes over: ids of the feed go on.
+    /// The copy replaces the source: ids of the feed continue.
     Kept,
-    /// The copy is of an earlier time than its readers know: they begin anew.
+    /// The copy is older than the state of its readers: they reload.
     Renewed,
 }
 
@@ -112,8 +111,8 @@ pub(crate) enum TransferError {
     /// One of the databases failed.
     #[error("cannot {0}")]
     Store(&'static str, #[source] StoreError),
-    /// There is something in the target that would be mixed up.
-    #[error("the target holds the data of another collector; name an empty database")]
+    /// The target holds other data.
+    #[error("the target holds the data of another collector; use an empty database")]
     NotEmpty,
     /// The tables differ, which no two databases of one version do.
     #[error("the table {0} has other columns in the target")]
@@ -123,7 +122,7 @@ pub(crate) enum TransferError {
     Differ(Vec<String>),
 }
 
-/// How far a copy is, in rows.
+/// The progress of a copy, in rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub copied: u64,
@@ -138,8 +137,7 @@ fn writing(error: StoreError) -> TransferError {
     TransferError::Store("write the target", error)
 }
 
-/// Copies what is missing, compares, and tells how many rows there are. `on_progress` hears of every
-/// page.
+/// Copies the missing rows, compares, and returns the number of rows. `on_progress` is called for every page.
 pub(crate) async fn copy(
     source: &mut dyn Side,
     target: &mut dyn Side,

@@ -135,7 +135,7 @@ async fn every_table_is_copied() {
     let (dir, postgres) = (tempfile::tempdir().unwrap(), TestPostgres::start());
     let listed = |rows: Vec<Row>| {
         let mut names: Vec<_> = rows.iter().map(|row| row[0].as_text().to_owned()).collect();
-        // The index of log lines is made anew from them.
+        // The index of log lines is built again from them.
         names.retain(|name| name != "meta" && !name.starts_with("__") && !name.starts_with("log_search"));
         names.sort();
         names

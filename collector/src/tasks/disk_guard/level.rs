@@ -13,7 +13,7 @@ const WARN_PART: u64 = 10;
 const STOP_PART: u64 = 40;
 
 /// The part of `stop_bytes` that the disk itself must have, however much room there is in the
-/// database's file: whatever is written stands in the write-ahead log first.
+/// database's file: every write goes to the write-ahead log first.
 const LOG_PART: u64 = 4;
 
 /// A step is left only with this part of its bound more, so that nothing is taken and refused in turn.
@@ -29,7 +29,7 @@ pub(crate) enum Level {
     Full,
 }
 
-/// What there is to write to.
+/// The space for writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Room {
     /// On the disk.

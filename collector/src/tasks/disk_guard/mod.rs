@@ -1,4 +1,4 @@
-//! Sees to it that the database never runs into a full disk.
+//! Keeps the database from filling its disk.
 //!
 //! SQLite in the middle of a transaction on a full disk only fails; and then nothing can be removed
 //! either, because that is written first, too. So room is kept: first the oldest log lines go before
@@ -44,7 +44,7 @@ const CUT_PAUSE: Duration = Duration::from_millis(100);
 /// Rows of each table that go in one transaction.
 const CUT_ROWS: u32 = 1_000;
 
-/// Lines that are younger stay, however low the disk is: who looks for the reason wants to read them.
+/// Younger lines stay, however low the disk is: an operator needs them to find the reason.
 /// No shorter retention can be configured either.
 const LEAST_KEPT_MS: i64 = 3_600_000;
 
@@ -54,10 +54,10 @@ const USAGE_AGE_MS: i64 = 30_000;
 /// Slices of the lines that are searched for those of one node at once.
 const SLICES: usize = 8;
 
-/// Tells what the disk has; tests tell something else.
+/// Measures the disk; tests return other values.
 pub(crate) type MeasureDisk = Box<dyn Fn() -> std::io::Result<DiskSpace> + Send + Sync>;
 
-/// Whether there is room for reports, for those who take them. Costs one load of a flag.
+/// Whether there is room for reports. Costs one load of a flag.
 #[derive(Debug, Default)]
 pub(crate) struct DiskState {
     is_full: AtomicBool,
@@ -86,7 +86,7 @@ pub(crate) struct DiskGuard {
 struct MeasuredUsage {
     at: UnixMillis,
     usage: LogUsage,
-    /// The worst node, and where the search for its lines goes on.
+    /// The worst node, and the position to continue the search for its lines.
     evicted: Option<(NodeKey, i64)>,
 }
 
@@ -103,7 +103,7 @@ impl DiskGuard {
         DiskGuard { store, measure, settings, retention, telemetry, state, level: Level::Enough, usage: None }
     }
 
-    /// For those who take reports.
+    /// The flag for the handlers of reports.
     pub(crate) fn state(&self) -> Arc<DiskState> {
         Arc::clone(&self.state)
     }
@@ -174,7 +174,7 @@ impl DiskGuard {
         let room = Room { free_bytes: space.free_bytes, reusable_bytes: file.reusable_bytes };
         let level = self.level.next(room, Bounds::new(self.settings, space.total_bytes));
         if level != self.level {
-            tell(level, room);
+            log_level(level, room);
             self.level = level;
         }
         self.telemetry.disk_low.set(i64::from(level >= Level::Low));
@@ -199,14 +199,14 @@ impl Task for DiskGuard {
     }
 }
 
-fn tell(level: Level, room: Room) {
+fn log_level(level: Level, room: Room) {
     let (free, reusable) = (HumanBytes(room.free_bytes), HumanBytes(room.reusable_bytes));
     match level {
         Level::Enough => {
             tracing::info!(%free, %reusable, "the database's disk has room again");
         }
         Level::Low => {
-            tracing::warn!(%free, %reusable, "the database's disk is low: the oldest log lines go early");
+            tracing::warn!(%free, %reusable, "the database's disk is low: the oldest log lines are removed early");
         }
         Level::Full => {
             tracing::error!(%free, %reusable, "the database's disk is almost full: reports are refused");

@@ -1,4 +1,4 @@
-//! The guard over a real store and a disk that is told what to have.
+//! Tests of the guard over a real store and a simulated disk.
 
 use std::sync::atomic::AtomicU64;
 
@@ -104,7 +104,7 @@ async fn reports_are_refused_below_the_second_bound_and_taken_again_with_room() 
     rig.with_free(200 << 20).await;
     assert!(state.is_full() && rig.guard.telemetry.disk_full.get() == 1);
     assert_eq!(rig.with_free(u64::MAX).await, None);
-    assert!(state.is_full(), "who can not see changes nothing");
+    assert!(state.is_full(), "an unknown size changes nothing");
     rig.with_free(300 << 20).await;
     assert!(!state.is_full());
     assert_eq!(rig.with_free(2 << 30).await, Some(Activation::IdleFor(PAUSE)));

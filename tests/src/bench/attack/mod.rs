@@ -56,7 +56,7 @@ impl Target {
         Target { client: self.client.reconnected(), node: self.node.reconnected(), ..self.clone() }
     }
 
-    /// Whether the attack goes on.
+    /// Whether the attack continues.
     #[must_use]
     pub fn goes_on(&self) -> bool {
         Instant::now() < self.end

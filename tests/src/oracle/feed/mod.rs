@@ -53,7 +53,7 @@ const LATER_LINES: u64 = 10;
 pub struct FeedPlan {
     /// Decides everything but time.
     pub seed: u64,
-    /// How often the collector is killed.
+    /// Number of times that the collector is killed.
     pub kills: usize,
     /// Subscribers.
     pub subscribers: usize,

@@ -70,7 +70,7 @@ impl Record {
         self.reset = false;
     }
 
-    /// Takes what the stream says; panics when that can not be.
+    /// Records the events of the stream; panics on impossible ones.
     pub fn take(&mut self, item: Item, filter: &Filter, world: &World) {
         match item {
             Item::IdOnly(id) => self.move_to(&read_id(&id)),

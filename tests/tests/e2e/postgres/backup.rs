@@ -90,7 +90,7 @@ async fn interrupted_restore_is_not_served_and_can_continue() {
     let target = Arc::new(TestPostgres::start());
     collector.move_to_postgres(&target);
     collector.cli(&["environment", "list"]).await;
-    // The last of its tables can not be written.
+    // The last of its tables cannot be written.
     target.sql("ALTER TABLE events ADD CONSTRAINT closed CHECK (false)");
     refusal(&collector, &["restore", &file]).await;
     assert!(refusal(&collector, &["token", "list"]).await.contains("not complete"));

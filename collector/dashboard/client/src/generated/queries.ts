@@ -111,7 +111,7 @@ export interface Queries {
     };
     answer: Pipeline;
   };
-  /** What a pipeline's components counted, by minute, hour or day */
+  /** The counters of a pipeline's components, by minute, hour or day */
   list_component_minutes: {
     path: "/api/v1/pipelines/{id}/components/minutes";
     parameters: {
@@ -132,7 +132,7 @@ export interface Queries {
     };
     answer: History<ComponentMinute>;
   };
-  /** What a pipeline counted, by minute, hour or day */
+  /** The counters of a pipeline, by minute, hour or day */
   list_pipeline_minutes: {
     path: "/api/v1/pipelines/{id}/minutes";
     parameters: {
@@ -172,7 +172,7 @@ export interface Queries {
     };
     answer: Page<RateSample>;
   };
-  /** When nodes and pipelines changed their state, oldest first or newest first */
+  /** Status changes of nodes and pipelines, oldest first or newest first */
   list_status_changes: {
     path: "/api/v1/status-changes";
     parameters: {
@@ -274,7 +274,7 @@ export type Growth = {
   netTxBytesPerSecond?: number | null;
 };
 
-/** What happened over time, in items of one length. */
+/** A history in items of equal length. */
 export type History<T> = {
   items: T[];
   next: string | null;
@@ -357,13 +357,13 @@ export type Node = {
   environmentName?: string | null;
   /** Only in the answer of the node itself. */
   gaps?: Array<ReportGap>;
-  /** How its agent does, with its last report. */
+  /** The health of its agent, from the last report. */
   health?: AgentHealth | null;
   /** With its last report. */
   host?: HostMetrics | null;
   id: string;
   labels?: Record<string, string> | null;
-  /** Where its last report came from: the agent, or the proxy in front of the collector. */
+  /** The address of its last report: the agent's, or that of the proxy in front of the collector. */
   lastAddress?: string | null;
   lastSeenAt?: UnixMillis | null;
   name: string;
@@ -417,7 +417,7 @@ export type PipelineMinute = {
   latencyMs?: number | null;
   /** Lines that the agents' budgets dropped. */
   logsDropped: number;
-  /** Processes that began anew. */
+  /** Process restarts. */
   resets: number;
   /** Reports with a sample. */
   samples: number;
@@ -446,7 +446,7 @@ export type PipelineOnNode = {
 
 /** The body of an answer that is not a success (RFC 9457). */
 export type Problem = {
-  /** What is wrong with this very request, and where. */
+  /** The fault of this request, and its place. */
   detail: string;
   /** The status. */
   status: number;
