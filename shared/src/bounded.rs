@@ -7,7 +7,11 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A sequence of at most `N` items; a longer one is an error at item `N + 1`.
+/// A sequence of at most `N` items.
+///
+/// # Errors
+///
+/// When it has more items, at item `N + 1`, or when an item cannot be read.
 pub(crate) fn at_most<'de, D, T, const N: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -38,6 +42,10 @@ where
 }
 
 /// The first `N` entries of a map; further ones are skipped.
+///
+/// # Errors
+///
+/// When it is not a map, or one of these entries cannot be read.
 pub(crate) fn first_entries<'de, D, K, V, const N: usize>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
 where
     D: Deserializer<'de>,

@@ -107,6 +107,10 @@ impl<'de> Deserialize<'de> for LogLevel {
 
 /// The level of a line. A level that this version does not know is none: the line is kept, and no filter
 /// takes it for a level that it does not have.
+///
+/// # Errors
+///
+/// When it is not a text.
 pub(crate) fn known_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LogLevel>, D::Error> {
     let text = Option::<Text<'_>>::deserialize(deserializer)?;
     Ok(text.and_then(|text| LogLevel::parse(text.as_str())))

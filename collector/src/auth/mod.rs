@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_that_was_learned_while_the_database_was_read_stays() {
+    async fn token_learned_during_a_reload_stays() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
         let auth = Authenticator::load(&store, RequestLimits::NONE).await.unwrap();

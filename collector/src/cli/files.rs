@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unfinished_leaves_nothing_behind() {
+    fn unfinished_file_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let unfinished = Unfinished::beside(&dir.path().join("backup.db")).unwrap();
         std::fs::write(with_ending(unfinished.path(), "-journal"), "x").unwrap();

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_and_its_password_is_not_shown() {
+    fn url_is_parsed_and_hides_the_password() {
         for scheme in ["postgres", "postgresql"] {
             let text =
                 format!("{scheme}://systole:s%40cret@db.example:5433/fleet?connect_timeout=3&sslmode=verify-full");

@@ -13,7 +13,7 @@ fn sources(flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: &
 }
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_file() {
+fn flags_precede_environment_precedes_file() {
     let file = "listen = '127.0.0.1:1'\ndata_dir = '/file'\ninterval = '10s'\n";
     let environment = [("SYSTOLE_LISTEN", "127.0.0.1:2"), ("SYSTOLE_DATA_DIR", "/env")];
     let config = Config::read(&sources(&[("listen", "127.0.0.1:3")], &environment, file)).unwrap();
@@ -24,7 +24,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_its_place() {
+fn configuration_reports_all_errors_with_their_place() {
     let file = "interval = '7 parsecs'\nretention_logs = true\nlisten_on = 1\n";
     let environment = [("SYSTOLE_LOG_FORMAT", "xml"), ("SYSTOLE_DATABASE_URL", "mysql://x")];
     let Mistakes(mistakes) = Config::read(&sources(&[("listen", "nowhere")], &environment, file)).unwrap_err();
@@ -36,7 +36,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[test]
-fn reports_are_not_refused_before_logs_give_way() {
+fn stop_bound_must_be_below_the_warn_bound() {
     let low_disk = |file| Config::read(&sources(&[], &[], file)).map(|config| config.low_disk);
     let Mistakes(mistakes) = low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 11").unwrap_err();
     assert!(mistakes[0].starts_with("low_disk_stop_bytes: "), "{mistakes:?}");
@@ -47,13 +47,13 @@ fn reports_are_not_refused_before_logs_give_way() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_told_with_its_line() {
+fn invalid_toml_is_reported_with_its_line() {
     let Mistakes(mistakes) = Config::read(&sources(&[], &[], "listen = \n")).unwrap_err();
     assert!(mistakes[0].contains("collector.toml") && mistakes[0].contains("line 1"), "{mistakes:?}");
 }
 
 #[test]
-fn what_is_printed_reads_back_to_the_same() {
+fn printed_configuration_parses_to_the_same() {
     let odd = "data_dir = 'C:\\with \"quotes\"'\ninterval = '1500ms'\nstartup_grace = '0s'\n\
         retention_logs = '90m'\nretention_hours = '100d'\nretention_days = '900d'\nretention_events = '36h'\nlow_disk_warn_bytes = 4096\nlow_disk_stop_bytes = '0'\nlog_level = 'debug'\nlog_format = 'json'\nlog_search = 'scan'\nretention_logs_bytes = 4096\n\
         max_enrolments_per_minute = 1\nmax_sessions_per_minute = 2\nmax_unknown_tokens_per_minute = 3\n\
@@ -67,7 +67,7 @@ fn what_is_printed_reads_back_to_the_same() {
 
 #[cfg(unix)]
 #[test]
-fn a_variable_that_is_no_text_is_a_mistake_only_if_it_is_ours() {
+fn variable_that_is_not_utf8_is_an_error_only_if_ours() {
     use std::os::unix::ffi::OsStringExt;
     let broken = || OsString::from_vec(vec![0xff]);
     let foreign = own_variables([(broken(), broken()), ("HOME".into(), broken())].into_iter());
@@ -77,7 +77,7 @@ fn a_variable_that_is_no_text_is_a_mistake_only_if_it_is_ours() {
 }
 
 #[test]
-fn a_database_is_a_file() {
+fn database_of_sqlite_is_a_file() {
     for url in ["sqlite://", "sqlite://:memory:", "sqlite://file:x?mode=memory"] {
         assert!(parse_database(url).is_err(), "{url}");
     }
@@ -85,7 +85,7 @@ fn a_database_is_a_file() {
 }
 
 #[test]
-fn a_password_is_never_shown() {
+fn password_is_never_printed() {
     let url = "postgres://me:secret@db/fleet?sslmode=verify-full";
     let config = Config::read(&sources(&[("database_url", url)], &[], "")).unwrap();
     let shown = "postgres://me:***@db/fleet?sslmode=verify-full";
@@ -96,7 +96,7 @@ fn a_password_is_never_shown() {
 }
 
 #[test]
-fn durations_have_a_unit() {
+fn durations_need_a_unit() {
     assert_eq!(parse_duration("24h"), Some(Duration::from_secs(86_400)));
     assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
     for text in ["", "5", "h", "-5s", "5 s", "99999999999999999999d", "1.5h"] {
@@ -105,7 +105,7 @@ fn durations_have_a_unit() {
 }
 
 #[test]
-fn a_certificate_needs_its_key_and_streams_a_number() {
+fn certificate_needs_its_key() {
     let mistakes = |file| Config::read(&sources(&[], &[], file)).unwrap_err().0;
     assert!(mistakes("tls_cert_file = 'a.pem'")[0].starts_with("tls_key_file: is missing"));
     assert!(mistakes("tls_key_file = 'a.key'")[0].starts_with("tls_cert_file: is missing"));
@@ -114,7 +114,7 @@ fn a_certificate_needs_its_key_and_streams_a_number() {
 }
 
 #[test]
-fn origins_are_those_that_browsers_send() {
+fn origins_are_parsed_as_browsers_send_them() {
     let origins = |text: &str| Config::read(&sources(&[("cors_origins", text)], &[], "")).map(|it| it.cors_origins);
     assert_eq!(origins("https://a.example, http://b:81").unwrap(), ["https://a.example", "http://b:81"]);
     assert_eq!(origins("*").unwrap(), ["*"]);

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_its_streams_and_a_closed_one_makes_room() {
+    fn token_streams_are_bounded_until_one_closes() {
         let now = Instant::now();
         let connections = Arc::new(Connections::new(LIMITS, now));
         let one = token();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn new_streams_are_counted_by_the_second_and_all_of_them_by_number() {
+    fn new_streams_are_bounded_by_rate_and_total() {
         let now = Instant::now();
         let connections = Arc::new(Connections::new(LIMITS, now));
         let mut open: Vec<_> = (0..80).map(|_| connections.admit(token(), now).unwrap()).collect();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_is_whoever_has_come_least_far() {
+    fn slowest_subscriber_has_the_lowest_position() {
         let now = Instant::now();
         let connections = Arc::new(Connections::new(LIMITS, now));
         let guards: Vec<_> = (0..3).map(|_| connections.admit(token(), now).unwrap()).collect();

@@ -64,7 +64,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_behind_a_place_is_the_newest_of_each_in_order(
+        fn conflation_table_returns_latest_events_in_order(
             nodes in prop::collection::vec(0_u128..6, 0..60),
             after in 0_u64..60,
         ) {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_reports_no_more_is_forgotten() {
+    async fn conflation_table_forgets_removed_pipelines() {
         let mut latest = ConflationTable::default();
         latest.put(Arc::new(frame_of(1, 1, Instant::now())));
         tokio::time::advance(KEPT).await;

@@ -84,7 +84,7 @@ fn publish(hub: &Hub, first: u64, given: &[Given]) {
 
 proptest! {
     #[test]
-    fn a_subscriber_sees_what_it_may_and_wants_once_and_in_order(
+    fn subscriber_receives_permitted_events_once_in_order(
         events in prop::collection::vec(given(), 1..1_200),
         scope in prop::option::of(0_i64..4),
         wanted in prop::collection::btree_set(0_usize..4, 1..4),
@@ -111,7 +111,7 @@ proptest! {
     /// Between two flushes durable events come and the others wait; a flush has the newest of each
     /// that came since the last one, however the looks before have moved.
     #[test]
-    fn who_waits_is_given_every_durable_event_and_the_newest_of_the_others(
+    fn conflation_keeps_durable_events_and_the_latest_others(
         rounds in prop::collection::vec((prop::collection::vec(given(), 1..40), any::<bool>()), 1..20),
     ) {
         let hub = Hub::new(0);
@@ -143,7 +143,7 @@ proptest! {
 
 /// A node has one environment; the same number in two of them is two nodes.
 #[test]
-fn who_falls_off_the_ring_of_its_environment_is_told_so() {
+fn lagged_subscriber_is_reported() {
     let hub = Hub::new(0);
     let seqs = 1..=DURABLE.frames as u64 + 10;
     hub.publish(seqs.clone().map(|seq| event(seq, 1, 1, EventType::LogEntry)).collect(), *seqs.end());
@@ -159,7 +159,7 @@ fn who_falls_off_the_ring_of_its_environment_is_told_so() {
 }
 
 #[test]
-fn metrics_push_no_change_of_status_off_and_the_newest_of_them_stays() {
+fn metrics_evict_no_status_change() {
     let hub = Hub::new(0);
     hub.publish(vec![event(1, 1, 1, EventType::StatusChange)], 1);
     let seqs = 2..=CONFLATED.frames as u64 + 100;
@@ -172,14 +172,14 @@ fn metrics_push_no_change_of_status_off_and_the_newest_of_them_stays() {
 }
 
 #[test]
-fn who_wants_nothing_durable_never_has_to_read_back() {
+fn conflated_only_subscriber_never_replays() {
     let hub = Hub::new(100);
     let metrics = subscription(Scope::All, &[EventType::MetricUpdate]);
     assert!(matches!(hub.poll(&metrics, Cursors::at(5), Conflated::All), Polled::Frames(_)));
 }
 
 #[test]
-fn what_was_committed_unpublished_is_only_in_the_database() {
+fn unpublished_commit_is_replayed_from_the_database() {
     let hub = Hub::new(0);
     hub.publish(vec![event(1, 1, 1, EventType::LogEntry)], 1);
     hub.skip_to(1);
@@ -195,7 +195,7 @@ fn what_was_committed_unpublished_is_only_in_the_database() {
 }
 
 #[test]
-fn what_was_before_the_start_is_only_in_the_database() {
+fn events_before_the_start_are_replayed_from_the_database() {
     let hub = Hub::new(100);
     let all = subscription(Scope::All, &EventType::ALL);
     assert!(matches!(hub.poll(&all, Cursors::at(99), Conflated::All), Polled::Lagged { floor: 100 }));
@@ -204,7 +204,7 @@ fn what_was_before_the_start_is_only_in_the_database() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_is_given_what_had_to_wait_when_it_left() {
+async fn conflated_event_survives_a_reconnect() {
     let hub = Hub::new(0);
     let every = Duration::from_secs(10);
     hub.publish(vec![event(1, 1, 1, EventType::FleetStatus)], 1);
@@ -219,7 +219,7 @@ async fn who_comes_back_is_given_what_had_to_wait_when_it_left() {
 }
 
 #[test]
-fn only_durable_events_are_what_somebody_is_behind_by() {
+fn lag_counts_durable_events_only() {
     let hub = Hub::new(0);
     hub.publish(vec![event(1, 1, 1, EventType::LogEntry), event(2, 1, 1, EventType::FleetStatus)], 2);
     hub.publish(vec![event(3, 2, 2, EventType::StatusChange)], 3);

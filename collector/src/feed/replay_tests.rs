@@ -131,7 +131,7 @@ fn outline(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_type_that_expired_is_told_and_the_one_that_is_kept_longer_is_given() {
+async fn replay_reports_expired_types_and_sends_kept_ones() {
     let dir = tempfile::tempdir().unwrap();
     let (store, timeseries) = store_with_events(&dir).await;
     let cutoffs =
@@ -143,7 +143,7 @@ async fn a_type_that_expired_is_told_and_the_one_that_is_kept_longer_is_given() 
 }
 
 #[tokio::test]
-async fn everything_that_is_kept_is_given_in_order_without_a_gap() {
+async fn replay_sends_kept_events_in_order_without_gap() {
     let dir = tempfile::tempdir().unwrap();
     let text = resume(store_with_events(&dir).await).await;
     assert_eq!(outline(&text), ["hello", "log_entry1", "status_change2", "log_entry3", "status_change4"]);

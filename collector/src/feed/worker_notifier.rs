@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn everybody_is_woken_by_what_he_may_want_only() {
+    async fn subscribers_are_woken_by_relevant_events_only() {
         let hub = Hub::new(0);
         let signals = Arc::new(Signals::default());
         let (mut all, mut durable) = (signals.all.subscribe(), signals.durable.subscribe());

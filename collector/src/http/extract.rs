@@ -277,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn something_behind_the_json_is_refused() {
+    fn trailing_bytes_after_json_are_refused() {
         assert_eq!(parse_json::<Vec<u8>>(b"[1] ").unwrap(), [1]);
         assert_eq!(parse_json::<Vec<u8>>(b"[1]x").unwrap_err().status().as_u16(), 400);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_never_ends_is_given_up() {
+    async fn endless_body_is_refused() {
         let begun = stream::iter([Ok(Bytes::from_static(b"{"))]).chain(stream::pending());
         let refused = read_charged(begun, 10, None, charge(100, 100)).await.unwrap_err();
         assert_eq!(refused.status(), actix_web::http::StatusCode::REQUEST_TIMEOUT);

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_quoted_where_they_must_be_and_empty_where_nothing_is_known() {
+    fn csv_cells_are_quoted_when_needed() {
         let items = [
             Item { text: "=1+1, \"two\"\nlines", number: None, parts: None },
             Item { text: "plain", number: Some(0.5), parts: Some(vec![1, 2]) },
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn csv_is_for_those_who_ask_for_it_before_json() {
+    fn csv_needs_precedence_over_json_in_accept() {
         for (accept, format) in [
             ("text/csv", Format::Csv),
             ("text/csv, */*;q=0.1", Format::Csv),

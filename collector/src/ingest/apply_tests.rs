@@ -149,7 +149,7 @@ impl Bench {
 }
 
 #[test]
-fn a_report_counts_in_the_minute_in_which_it_ended() {
+fn report_counts_in_the_minute_of_its_end() {
     let mut bench = Bench::new();
     let end = NOW - 3 * 60_000;
     bench.apply(context(1, NOW), report(1, end, vec![pipeline("a", PipelineStatus::Running, Some(7))]));
@@ -158,7 +158,7 @@ fn a_report_counts_in_the_minute_in_which_it_ended() {
 }
 
 #[test]
-fn a_failed_scrape_is_a_gap_and_not_a_zero() {
+fn failed_scrape_is_a_gap_and_not_a_zero() {
     let mut bench = Bench::new();
     bench.apply(context(1, NOW), report(1, NOW, vec![pipeline("a", PipelineStatus::Running, None)]));
     let row = &bench.pipeline_minutes()[0];
@@ -248,7 +248,7 @@ fn places_come_back_with_a_removed_pipeline_and_after_a_day() {
 }
 
 #[test]
-fn components_beyond_the_limit_have_live_samples_and_no_history() {
+fn components_beyond_the_limit_have_no_history() {
     let mut bench = Bench::new();
     bench.dimensions.places = ComponentPlaces::new(3);
     for seq in 1..=2 {
@@ -266,7 +266,7 @@ fn components_beyond_the_limit_have_live_samples_and_no_history() {
 }
 
 #[test]
-fn a_wrong_clock_is_corrected_and_a_little_skew_is_not() {
+fn wrong_clock_is_corrected_beyond_tolerance() {
     for (skew, corrected) in [(1_500, 0), (-1_500, 0), (3_600_000, 3_600_000), (-90_000, -90_000)] {
         let mut bench = Bench::new();
         let context = Context { sent_at: NOW - skew, ..context(1, NOW) };
@@ -280,7 +280,7 @@ fn a_wrong_clock_is_corrected_and_a_little_skew_is_not() {
 }
 
 #[test]
-fn a_back_fill_is_stored_but_is_no_news() {
+fn back_fill_is_stored_without_live_events() {
     let mut bench = Bench::new();
     let kinds = |bench: &Bench| -> Vec<_> { bench.changes.events.iter().map(|event| event.kind).collect() };
     bench.apply(context(1, NOW), report(1, NOW - 61_000, vec![pipeline("a", PipelineStatus::Running, Some(1))]));
@@ -291,7 +291,7 @@ fn a_back_fill_is_stored_but_is_no_news() {
 }
 
 #[test]
-fn a_hole_is_told_and_written_down_once() {
+fn missing_reports_become_one_gap() {
     let mut bench = Bench::new();
     assert_eq!(bench.apply(context(1, NOW), report(5, NOW, vec![])), Outcome::Applied { missing: None });
     let missing = Some(SeqRange { from: 6, to: 8 });
@@ -302,7 +302,7 @@ fn a_hole_is_told_and_written_down_once() {
 }
 
 #[test]
-fn a_merged_report_fills_what_it_covers_and_never_counts_twice() {
+fn merged_report_covers_its_range_once() {
     let mut bench = Bench::new();
     bench.apply(context(1, NOW), report(1, NOW, vec![]));
     let merged = NodeReport { covers_from: 2, ..report(4, NOW, vec![pipeline("a", PipelineStatus::Running, Some(3))]) };
@@ -313,7 +313,7 @@ fn a_merged_report_fills_what_it_covers_and_never_counts_twice() {
 }
 
 #[test]
-fn impossible_times_are_refused_and_never_asked_for_again() {
+fn impossible_times_are_refused_and_acknowledged() {
     let mut bench = Bench::new();
     let too_new = report(1, NOW + MAX_FUTURE_MS + 1, vec![pipeline("a", PipelineStatus::Running, Some(1))]);
     let too_old = report(2, NOW - 8 * 86_400_000, vec![]);
@@ -329,7 +329,7 @@ fn impossible_times_are_refused_and_never_asked_for_again() {
 }
 
 #[test]
-fn times_at_the_ends_of_their_range_do_not_overflow() {
+fn extreme_times_do_not_overflow() {
     for time in [i64::MIN, i64::MAX] {
         for report in [
             NodeReport { start: time, ..report(1, NOW, vec![]) },
@@ -344,7 +344,7 @@ fn times_at_the_ends_of_their_range_do_not_overflow() {
 }
 
 #[test]
-fn a_node_follows_its_pipelines_and_says_which() {
+fn node_status_follows_its_pipelines() {
     let mut bench = Bench::new();
     let both = |status| vec![pipeline("a", PipelineStatus::Running, Some(1)), pipeline("b", status, Some(1))];
     bench.apply(context(1, NOW), report(1, NOW, both(PipelineStatus::Running)));
@@ -360,7 +360,7 @@ fn a_node_follows_its_pipelines_and_says_which() {
 }
 
 #[test]
-fn an_unreachable_node_is_healthy_again_with_its_next_report() {
+fn unreachable_node_recovers_with_its_next_report() {
     let mut bench = Bench::new();
     bench.apply(context(1, NOW), report(1, NOW, vec![]));
     bench.mark_unreachable(NOW + 15_000);
@@ -422,7 +422,7 @@ fn new_reason_of_the_same_state_is_an_event() {
 }
 
 #[test]
-fn a_pipeline_that_is_reported_no_more_is_stopped_unless_it_was_refused() {
+fn unreported_pipeline_is_stopped_unless_refused() {
     let mut bench = Bench::new();
     bench.apply(context(1, NOW), report(1, NOW, vec![pipeline("a", PipelineStatus::Crashed, Some(1))]));
     let refused = NodeReport { complete: false, ..report(2, NOW, vec![]) };
@@ -435,7 +435,7 @@ fn a_pipeline_that_is_reported_no_more_is_stopped_unless_it_was_refused() {
 }
 
 #[test]
-fn two_machines_with_one_identity_are_told_and_a_restart_is_not() {
+fn duplicate_identity_is_reported_and_a_restart_is_not() {
     let mut bench = Bench::new();
     for (number, boot) in [1, 1, 2, 2, 3, 3].into_iter().enumerate() {
         bench.apply(context(boot, NOW), report(number as u64 + 1, NOW, vec![]));
@@ -453,7 +453,7 @@ fn two_machines_with_one_identity_are_told_and_a_restart_is_not() {
 }
 
 #[test]
-fn the_eight_last_boots_are_remembered() {
+fn last_eight_boots_are_kept() {
     let mut bench = Bench::new();
     for number in 1..=9 {
         bench.apply(context(number, NOW), report(1, NOW, vec![]));
@@ -463,7 +463,7 @@ fn the_eight_last_boots_are_remembered() {
 }
 
 #[test]
-fn a_boot_that_comes_back_in_the_batch_that_forgot_it_keeps_its_progress() {
+fn boot_keeps_progress_in_the_batch_that_evicts_it() {
     let mut bench = Bench::new();
     let mut changes = Changes::new(0);
     for (number, seq) in (1..=9).map(|number| (number, 1)).chain([(1, 2)]) {
@@ -476,7 +476,7 @@ fn a_boot_that_comes_back_in_the_batch_that_forgot_it_keeps_its_progress() {
 }
 
 #[test]
-fn a_line_from_the_future_is_stored_as_of_now_so_that_it_expires() {
+fn future_line_is_stored_as_of_now() {
     let mut bench = Bench::new();
     let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
     let line = |at| ReportedLine { at, stream: LogStream::Stdout, level: None, line: String::new() };
@@ -486,7 +486,7 @@ fn a_line_from_the_future_is_stored_as_of_now_so_that_it_expires() {
 }
 
 #[test]
-fn a_refused_report_says_now_that_its_node_lives() {
+fn refused_report_updates_last_seen() {
     let mut bench = Bench::new();
     bench.apply(context(1, NOW), report(1, NOW - 30 * 86_400_000, vec![]));
     assert_eq!(bench.transitions(), ["node UNKNOWN>HEALTHY"]);
@@ -494,7 +494,7 @@ fn a_refused_report_says_now_that_its_node_lives() {
 }
 
 #[test]
-fn a_silent_node_is_marked_once() {
+fn silent_node_is_marked_once() {
     let mut bench = Bench::new();
     bench.mark_unreachable(NOW);
     let kinds: Vec<_> = bench.changes.events.iter().map(|event| event.kind).collect();
@@ -504,7 +504,7 @@ fn a_silent_node_is_marked_once() {
 }
 
 #[test]
-fn lines_are_numbered_one_by_one_and_events_stay_within_a_write() {
+fn lines_are_numbered_and_events_fit_a_write() {
     let mut bench = Bench::new();
     let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
     let line = |text: String| ReportedLine { at: NOW, stream: LogStream::Stdout, level: None, line: text };
@@ -526,7 +526,7 @@ proptest! {
     /// Whatever order, repetition and batching reports come in: what is stored is each report's
     /// delta once, in its own minute.
     #[test]
-    fn sums_by_minute_are_those_of_each_report_once(
+    fn minute_sums_count_each_report_once(
         sends in prop::collection::vec((1_u128..4, 1_u64..20, 0_i64..1_000), 1..120),
     ) {
         let mut bench = Bench::new();

@@ -156,7 +156,7 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
 }
 
 #[tokio::test]
-async fn a_failed_transaction_acknowledges_nothing_and_its_reports_count_once_later() {
+async fn failed_transaction_acknowledges_nothing() {
     let bench = Bench::start().await;
     let node = bench.enroll("one").await.key;
     assert_eq!(bench.submit(node, 1).await.unwrap().durable_seq, 1);
@@ -176,7 +176,7 @@ async fn a_failed_transaction_acknowledges_nothing_and_its_reports_count_once_la
 }
 
 #[tokio::test]
-async fn agents_that_can_not_be_heard_are_not_silent() {
+async fn nodes_are_not_silent_while_commits_fail() {
     let bench = Bench::start().await;
     let (one, two) = (bench.enroll("one").await.key, bench.enroll("two").await.key);
     bench.submit(one, 1).await.unwrap();
@@ -191,7 +191,7 @@ async fn agents_that_can_not_be_heard_are_not_silent() {
 }
 
 #[tokio::test]
-async fn to_settle_is_to_be_committed() {
+async fn barrier_waits_for_the_commit() {
     let bench = Bench::start().await;
     let node = bench.enroll("one").await.key;
     // Both are in the queue before the committer looks: one batch.
@@ -204,7 +204,7 @@ async fn to_settle_is_to_be_committed() {
 }
 
 #[tokio::test]
-async fn without_its_store_the_committer_ends() {
+async fn committer_ends_without_its_store() {
     let bench = Bench::start().await;
     let node = bench.enroll("one").await.key;
     bench.submit(node, 1).await.unwrap();

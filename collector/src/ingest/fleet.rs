@@ -168,7 +168,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(5);
 
     #[tokio::test(start_paused = true)]
-    async fn a_node_is_overdue_after_three_silent_intervals() {
+    async fn node_is_overdue_after_three_silent_intervals() {
         let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::ZERO, Instant::now());
         fleet.record_report(NodeKey(1), NodeStatus::Healthy, Instant::now());
         tokio::time::advance(Duration::from_millis(14_999)).await;
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_silent_while_the_database_fails() {
+    async fn node_is_not_overdue_while_the_database_fails() {
         let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::from_secs(60), Instant::now());
         fleet.record_report(NodeKey(1), NodeStatus::Healthy, Instant::now());
         tokio::time::advance(Duration::from_secs(20)).await;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_restart_only_nodes_that_were_not_heard_yet_have_the_grace() {
+    async fn startup_grace_covers_silent_nodes_only() {
         let known = [(NodeKey(1), NodeStatus::Healthy), (NodeKey(2), NodeStatus::Healthy)];
         let fleet = Fleet::new(known.into_iter(), INTERVAL, Duration::from_secs(60), Instant::now());
         fleet.record_report(NodeKey(2), NodeStatus::Healthy, Instant::now());

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_fold_begins_a_moment_after_each_minute() {
+    async fn flush_starts_shortly_after_each_minute() {
         let now = Instant::now();
         let mut timer = FlushTimer::new(now);
         for (within_minute, wait) in [(0, 1_000), (299, 1_000), (300, 1_000), (305, 59_995), (59_200, 1_100)] {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_database_that_takes_no_rows_is_asked_again_later() {
+    async fn failed_flush_is_retried_later() {
         let now = Instant::now();
         let mut timer = FlushTimer::new(now);
         timer.begin(1);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slices_are_spread_over_half_a_minute_at_most() {
+    async fn flush_chunks_spread_over_30_s_at_most() {
         let now = Instant::now();
         let mut timer = FlushTimer::new(now);
         for (chunks, pause_ms) in [(0, 100), (1, 100), (3_000, 10)] {

@@ -185,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cells_add_up_by_series_in_whatever_order_these_come(
+        fn buckets_add_up_by_series_in_any_order(
             parts in prop::collection::vec(prop::collection::vec((0_i64..20, 0_i64..100), 0..30), 1..6),
         ) {
             let mut sum = MinuteBucket::new(7, 1);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_the_last_one_seen_and_its_samples_are_counted() {
+    fn host_bucket_keeps_the_last_sample_and_counts_all() {
         let host = |used| NodeMinuteRow { memory_used_bytes: Some(used), samples: 1, ..NodeMinuteRow::default() };
         let mut bucket = MinuteBucket::new(7, 1);
         bucket.set_host(host(10));

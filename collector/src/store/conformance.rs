@@ -127,7 +127,7 @@ async fn minutes_add_up_by_key(store: Arc<dyn TimeSeriesStore>) {
     assert_eq!((stored.rows.len(), stored.series.len()), (0, 1));
 }
 
-async fn counters_stay_at_the_largest_number(store: Arc<dyn TimeSeriesStore>) {
+async fn counters_saturate(store: Arc<dyn TimeSeriesStore>) {
     let (environment, _) = with_pipeline(&*store).await;
     let other = store.enroll_node(enrolment(environment, None, "other")).await.unwrap();
     let series = SeriesRow { id: 3, node: other.key.0, pipeline: 1, component: String::new(), kind: "pipeline".into() };
@@ -156,7 +156,7 @@ async fn means_are_weighted_and_null_without_weight(store: Arc<dyn TimeSeriesSto
     assert_eq!((minutes[0].utilization(), minutes[1].utilization()), (Some(0.45), None));
 }
 
-async fn bytes_that_nobody_counts_are_unknown_and_not_zero(store: Arc<dyn TimeSeriesStore>) {
+async fn uncounted_bytes_are_null_and_not_zero(store: Arc<dyn TimeSeriesStore>) {
     with_pipeline(&*store).await;
     let row = |received_bytes, received_events| ComponentMinuteRow {
         minute: MINUTE,
@@ -176,7 +176,7 @@ async fn bytes_that_nobody_counts_are_unknown_and_not_zero(store: Arc<dyn TimeSe
     assert_eq!(commit(row(Some(5), i64::MAX)).await, (i64::MAX, Some(15), None));
 }
 
-async fn a_failed_batch_leaves_nothing(store: Arc<dyn TimeSeriesStore>) {
+async fn failed_batch_writes_nothing(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let bad = CommitBatch {
         pipeline_names: vec![(1, "Renamed".into())],
@@ -192,7 +192,7 @@ async fn a_failed_batch_leaves_nothing(store: Arc<dyn TimeSeriesStore>) {
     assert_eq!(store.feed_position().await.unwrap().head, 0);
 }
 
-async fn what_was_committed_is_loaded_again(store: Arc<dyn TimeSeriesStore>) {
+async fn committed_state_is_loaded_again(store: Arc<dyn TimeSeriesStore>) {
     let (_, node) = with_pipeline(&*store).await;
     let boots = ["01890a5d-ac96-774b-bcce-b302099a8057", "01890a5d-ac96-774b-bcce-b302099a8058"];
     let boot = |index: usize, seq, last_seen_at| NodeBootRow {
@@ -228,7 +228,7 @@ async fn what_was_committed_is_loaded_again(store: Arc<dyn TimeSeriesStore>) {
     assert_eq!(store.load_node(node.key).await.unwrap().unwrap().boots.len(), 1);
 }
 
-async fn the_same_machine_is_the_same_node(store: Arc<dyn TimeSeriesStore>) {
+async fn machine_keeps_its_node(store: Arc<dyn TimeSeriesStore>) {
     let environment = default_environment(&*store).await;
     let first = store.enroll_node(enrolment(environment, Some("m"), "first")).await.unwrap();
     let again = store.enroll_node(enrolment(environment, Some("m"), "again")).await.unwrap();
@@ -258,7 +258,7 @@ async fn twins_have_the_machine_id_of_their_original(store: Arc<dyn TimeSeriesSt
     assert_eq!(of_machine().await[1].name, "web-2");
 }
 
-async fn a_change_of_tokens_is_a_new_version(store: Arc<dyn TimeSeriesStore>) {
+async fn token_change_is_a_new_version(store: Arc<dyn TimeSeriesStore>) {
     let version = store.load_access(None).await.unwrap().unwrap().version;
     assert!(store.load_access(Some(version)).await.unwrap().is_none());
     let viewer = store.create_token(token(TokenKind::Viewer, "viewer", None)).await.unwrap();
@@ -290,7 +290,7 @@ async fn replay_all(store: &dyn TimeSeriesStore, query: ReplayQuery) -> Vec<(u64
     events
 }
 
-async fn a_replay_merges_lines_and_changes_and_keeps_events_whole(store: Arc<dyn TimeSeriesStore>) {
+async fn replay_merges_lines_and_changes_in_whole_events(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let stranger = store.create_environment("other".into(), NOW).await.unwrap();
     let foreign = store.enroll_node(enrolment(stranger.key, None, "foreign")).await.unwrap();
@@ -332,7 +332,7 @@ async fn a_replay_merges_lines_and_changes_and_keeps_events_whole(store: Arc<dyn
     assert_eq!(replay_all(&*store, of_pipeline).await.len(), 120, "changes of nodes are left out");
 }
 
-async fn logs_are_found_by_what_is_asked_for(store: Arc<dyn TimeSeriesStore>) {
+async fn logs_are_filtered_by_every_parameter(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let mut logs: Vec<_> = (1..=5).map(|seq| log(seq, seq, node.key.0, NOW + seq)).collect();
     logs[1].level = Some("ERROR".into());
@@ -359,7 +359,7 @@ async fn logs_are_found_by_what_is_asked_for(store: Arc<dyn TimeSeriesStore>) {
     assert!(find(LogQuery { environments: Some(vec![EnvironmentKey(99)]), ..base }).await.is_empty());
 }
 
-async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: Arc<dyn TimeSeriesStore>) {
+async fn expiry_removes_old_rows_and_moves_the_retention_floor(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let old = NOW - 10;
     // An event of lines 1 to 3, a change 4, a line 5 that is to be kept.
@@ -395,7 +395,7 @@ async fn expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept(store: A
     assert_eq!(store.pipeline_minutes(PipelineKey(1), None, ALL_MINUTES).await.unwrap().rows.len(), 1);
 }
 
-async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn TimeSeriesStore>) {
+async fn replay_page_names_the_retention_floor(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let events = (1..=9).map(|seq| EventRow { at: NOW + seq, ..change(seq, environment, node.key.0) }).collect();
     store.commit(CommitBatch { events, head_seq: 9, ..CommitBatch::default() }).await.unwrap();
@@ -417,7 +417,7 @@ async fn a_page_of_a_replay_tells_from_where_on_all_is_kept(store: Arc<dyn TimeS
     assert_eq!(second.oldest, Oldest { log: 1, event: 6 }, "3 to 5 went between two pages");
 }
 
-async fn ended_tokens_of_programs_go_and_those_of_people_stay(store: Arc<dyn TimeSeriesStore>) {
+async fn expired_sessions_are_removed_and_other_tokens_stay(store: Arc<dyn TimeSeriesStore>) {
     let environment = default_environment(&*store).await;
     let ended = |token: NewToken| NewToken { expires_at: Some(NOW - 1), ..token };
     let viewer = store.create_token(ended(token(TokenKind::Viewer, "viewer", None))).await.unwrap();
@@ -436,7 +436,7 @@ async fn ended_tokens_of_programs_go_and_those_of_people_stay(store: Arc<dyn Tim
     assert!([TokenKind::Viewer, TokenKind::Session, TokenKind::Node].iter().all(|kind| left.contains(kind)));
 }
 
-async fn a_snapshot_names_its_place_in_the_sequence(store: Arc<dyn TimeSeriesStore>) {
+async fn snapshot_names_its_sequence_number(store: Arc<dyn TimeSeriesStore>) {
     let (environment, _) = with_pipeline(&*store).await;
     store.commit(CommitBatch { head_seq: 17, ..CommitBatch::default() }).await.unwrap();
     let snapshot = store.snapshot(Some(vec![environment])).await.unwrap();
@@ -444,7 +444,7 @@ async fn a_snapshot_names_its_place_in_the_sequence(store: Arc<dyn TimeSeriesSto
     assert!(store.snapshot(Some(vec![EnvironmentKey(99)])).await.unwrap().nodes.is_empty());
 }
 
-async fn holes_go_with_the_minutes_that_they_explain(store: Arc<dyn TimeSeriesStore>) {
+async fn gaps_expire_with_their_minutes(store: Arc<dyn TimeSeriesStore>) {
     let (_, node) = with_pipeline(&*store).await;
     let gap = |from_seq, recorded_at| NodeGapRow {
         node: node.key.0,
@@ -498,26 +498,26 @@ use crate::store::sqlite::SqliteStore;
 
 suite! {
     minutes_add_up_by_key,
-    counters_stay_at_the_largest_number,
+    counters_saturate,
     means_are_weighted_and_null_without_weight,
-    bytes_that_nobody_counts_are_unknown_and_not_zero,
-    a_failed_batch_leaves_nothing,
-    what_was_committed_is_loaded_again,
-    the_same_machine_is_the_same_node,
+    uncounted_bytes_are_null_and_not_zero,
+    failed_batch_writes_nothing,
+    committed_state_is_loaded_again,
+    machine_keeps_its_node,
     twins_have_the_machine_id_of_their_original,
-    a_change_of_tokens_is_a_new_version,
-    a_replay_merges_lines_and_changes_and_keeps_events_whole,
-    logs_are_found_by_what_is_asked_for,
-    expiry_removes_what_is_old_and_tells_from_where_on_all_is_kept,
-    a_page_of_a_replay_tells_from_where_on_all_is_kept,
-    ended_tokens_of_programs_go_and_those_of_people_stay,
-    a_snapshot_names_its_place_in_the_sequence,
-    holes_go_with_the_minutes_that_they_explain,
-    hours_and_days_are_the_sum_of_minutes_at_any_time,
-    a_history_reads_the_same_before_and_after_it_is_summed,
-    hours_stay_when_their_minutes_go,
-    sums_of_hours_stay_at_the_largest_number,
-    searches_find_the_same_whatever_is_indexed,
+    token_change_is_a_new_version,
+    replay_merges_lines_and_changes_in_whole_events,
+    logs_are_filtered_by_every_parameter,
+    expiry_removes_old_rows_and_moves_the_retention_floor,
+    replay_page_names_the_retention_floor,
+    expired_sessions_are_removed_and_other_tokens_stay,
+    snapshot_names_its_sequence_number,
+    gaps_expire_with_their_minutes,
+    hours_and_days_equal_the_sum_of_minutes,
+    history_is_equal_before_and_after_rollup,
+    hours_outlive_their_minutes,
+    hour_sums_saturate,
+    search_results_are_independent_of_the_index,
     expired_lines_leave_the_index,
     evicted_lines_of_a_node_leave_those_of_others,
 }

@@ -12,6 +12,10 @@ pub(crate) struct DiskSpace {
 }
 
 /// The disk that a directory is on, or will be when it is made.
+///
+/// # Errors
+///
+/// When the file system of the path cannot be asked.
 pub(crate) fn space_under(directory: &Path) -> std::io::Result<DiskSpace> {
     let existing = directory.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
     let stats = statvfs(existing)?;

@@ -69,7 +69,7 @@ mod tests {
     use crate::store::{Access, MaintenanceStore};
 
     #[tokio::test]
-    async fn sizes_of_tables_are_measured_and_add_up() {
+    async fn table_sizes_are_measured_and_add_up() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.db");
         let store = SqliteStore::open(&path, Access::Exclusive).unwrap();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_database_is_measured_seldom() {
+    fn large_database_is_measured_rarely() {
         assert_eq!(pause_after(Duration::from_millis(300)), Duration::from_secs(60));
         assert_eq!(pause_after(Duration::from_secs(20)), Duration::from_secs(1_000));
     }

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hours_that_nobody_asked_for_go_when_memory_is_used_up() {
+    fn hour_cache_evicts_least_recently_used_hours() {
         let mut hours = HourCache { budget: 3 * size(&rows(0)), ..HourCache::default() };
         for hour in 0..3 {
             hours.insert(hour, PIPELINE, rows(hour));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hours_that_are_over_are_kept_and_they_are_read_as_a_whole() {
+    fn hour_cache_holds_finished_whole_hours() {
         let mut memtable = Memtable::default();
         // Five minutes after the end of hour 10.
         let now = 11 * Resolution::Hour.ms() + SETTLING_MS;

@@ -71,6 +71,10 @@ impl TimeSeries {
     }
 
     /// Loads the committer's state before its first report, and after a failed transaction.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or a record of the write-ahead log is damaged.
     pub(crate) async fn load(&self) -> Result<IngestSnapshot, StoreError> {
         let mut snapshot = self.store.load_ingest().await?;
         let records = std::mem::take(&mut snapshot.wal)
@@ -85,17 +89,29 @@ impl TimeSeries {
     }
 
     /// The committer's part of a node that was just enrolled: nothing of it is in the log yet.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
     pub(crate) async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
         self.store.load_node(node).await
     }
 
     /// Writes rows without the log, each as its own upsert: what `ingest-bench` compares the log with.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot write. Nothing is written then.
     pub(crate) async fn upsert(&self, batch: CommitBatch, rows: FlushBatch) -> Result<(), StoreError> {
         self.store.commit(batch).await?;
         self.store.flush(rows).await
     }
 
     /// Writes a record and the rows that belong to it in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot write. Whether the transaction is in the database is then unknown.
     pub(crate) async fn commit(&self, record: WalRecord, mut batch: CommitBatch) -> Result<CommitBatch, StoreError> {
         let mut bytes = 0;
         if !record.is_empty() {
@@ -123,6 +139,10 @@ impl TimeSeries {
 
     /// Writes the next chunk of what is sealed, in one transaction. Returns its number of rows; `None`
     /// when nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot write. The chunk stays in memory.
     pub(crate) async fn flush(&self) -> Result<Option<usize>, StoreError> {
         let (chunk, head_seq) = {
             let memtable = self.lock();
@@ -179,6 +199,10 @@ impl TimeSeries {
     }
 
     /// Removes up to `limit` rows of each table that are expired. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot write.
     pub(crate) async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
         let removed = self.store.expire(cutoffs, limit).await;
         // After a failed transaction it is unknown whether it was committed.
@@ -189,6 +213,10 @@ impl TimeSeries {
     }
 
     /// Nodes, by name.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
     pub(crate) async fn list_nodes(&self, query: NodeQuery) -> Result<Vec<NodeView>, StoreError> {
         let _reading = self.read();
         let mut nodes = self.store.list_nodes(query).await?;
@@ -197,6 +225,10 @@ impl TimeSeries {
     }
 
     /// The state of nodes and pipelines at one point of the sequence.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
     pub(crate) async fn snapshot(
         &self,
         environments: Option<Vec<EnvironmentKey>>,
@@ -208,6 +240,10 @@ impl TimeSeries {
     }
 
     /// One node's host by minute, hour or day.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the query takes too long.
     pub(crate) async fn node_minutes(
         &self,
         node: NodeKey,
@@ -219,6 +255,10 @@ impl TimeSeries {
     }
 
     /// A pipeline by minute, hour or day, summed over nodes unless one is named.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the query takes too long.
     pub(crate) async fn pipeline_minutes(
         &self,
         pipeline: PipelineKey,
@@ -247,6 +287,10 @@ impl TimeSeries {
     }
 
     /// A pipeline's components by minute, hour or day, summed over nodes unless one is named.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the query takes too long.
     pub(crate) async fn component_minutes(
         &self,
         pipeline: PipelineKey,

@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_keeps_the_newest_720_samples() {
+    fn ring_keeps_the_latest_720_samples() {
         let rings = RecentSamples::new(usize::MAX);
         rings.push((1..=1_000).map(|at| memtable(1, at)).collect());
         let kept = of(&rings, 1, None);
@@ -436,14 +436,14 @@ mod tests {
     }
 
     #[test]
-    fn a_young_ring_takes_a_block_and_not_the_whole() {
+    fn new_ring_allocates_one_block() {
         let rings = RecentSamples::new(usize::MAX);
         rings.push(vec![memtable(1, 1)]);
         assert!(rings.usage().bytes <= 2 * BLOCK_SAMPLES * SLOT_BYTES + PIPELINE_BYTES + COMPONENT_BYTES + 64);
     }
 
     #[test]
-    fn under_pressure_components_shrink_before_any_pipeline_goes() {
+    fn pressure_shrinks_components_before_pipelines() {
         let full = RING_SAMPLES * SLOT_BYTES;
         // Four full rings, room for three and a half.
         let rings = RecentSamples::new(full * 7 / 2);
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn components_grow_again_when_there_is_room() {
+    fn components_grow_again_with_room() {
         let full = RING_SAMPLES * SLOT_BYTES;
         let rings = RecentSamples::new(full * 5 / 2);
         for node in 1..=2 {
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_idle_pipeline_goes_before_those_in_use_shrink() {
+    fn idle_pipeline_is_evicted_before_others_shrink() {
         let ring = |samples| PIPELINE_BYTES + samples * SLOT_BYTES;
         // Room for all but the one that comes last.
         let budget = 2 * ring(48) + 3 * ring(FIRST_SAMPLES) + 1;
@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_are_in_use_all_keep_less_and_none_is_made_again_and_again() {
+    fn rings_in_use_all_shrink_without_churn() {
         // A thousand nodes with one component each; the budget is for fifty samples of each pair.
         let budget = 1_000 * 50 * 2 * SLOT_BYTES;
         let rings = RecentSamples::new(budget);
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn subscribers_learn_of_new_samples() {
+    async fn waiters_are_notified_of_new_samples() {
         let rings = RecentSamples::new(usize::MAX);
         let mut pushed = rings.subscribe();
         rings.push(vec![memtable(1, 1)]);

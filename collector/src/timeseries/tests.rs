@@ -160,7 +160,7 @@ async fn check(timeseries: &TimeSeries, sums: &BTreeMap<(i64, i64), i64>, last: 
 }
 
 #[tokio::test]
-async fn everything_counts_once_whatever_is_folded_and_wherever_it_crashes() {
+async fn rows_count_once_over_flushes_and_crashes() {
     let mut runner = TestRunner::deterministic();
     let mut hits = 0;
     for _ in 0..12 {
@@ -233,7 +233,7 @@ async fn flush_all(timeseries: &TimeSeries) {
 }
 
 #[tokio::test]
-async fn an_hour_from_memory_is_not_set_beside_rows_that_were_read_after_it_changed() {
+async fn cached_hour_is_not_mixed_with_newer_rows() {
     let dir = tempfile::tempdir().unwrap();
     let timeseries = open(&dir.path().join("test.db")).await;
     prepare(&timeseries).await;
@@ -258,7 +258,7 @@ async fn an_hour_from_memory_is_not_set_beside_rows_that_were_read_after_it_chan
 }
 
 #[tokio::test]
-async fn rows_that_were_read_before_a_change_are_not_kept() {
+async fn rows_read_before_a_change_are_not_cached() {
     let dir = tempfile::tempdir().unwrap();
     let timeseries = open(&dir.path().join("test.db")).await;
     prepare(&timeseries).await;
@@ -273,7 +273,7 @@ async fn rows_that_were_read_before_a_change_are_not_kept() {
 }
 
 #[tokio::test]
-async fn expired_minutes_do_not_come_out_of_memory() {
+async fn expired_minutes_are_not_read_from_memory() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("test.db");
     let timeseries = open(&path).await;
@@ -304,7 +304,7 @@ async fn expired_minutes_do_not_come_out_of_memory() {
 }
 
 #[tokio::test]
-async fn what_becomes_rows_while_somebody_reads_is_counted_once() {
+async fn flush_during_a_read_counts_once() {
     let dir = tempfile::tempdir().unwrap();
     let timeseries = open(&dir.path().join("test.db")).await;
     prepare(&timeseries).await;
@@ -324,7 +324,7 @@ async fn what_becomes_rows_while_somebody_reads_is_counted_once() {
 }
 
 #[tokio::test]
-async fn progress_is_in_the_journal_as_soon_as_it_is_committed() {
+async fn progress_is_in_the_wal_once_committed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("test.db");
     let timeseries = open(&path).await;
@@ -358,7 +358,7 @@ async fn progress_is_in_the_journal_as_soon_as_it_is_committed() {
 }
 
 #[tokio::test]
-async fn large_numbers_of_rows_become_several_slices_and_every_record_goes() {
+async fn large_flush_has_several_chunks_and_removes_all_records() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("test.db");
     let timeseries = open(&path).await;
@@ -384,7 +384,7 @@ async fn large_numbers_of_rows_become_several_slices_and_every_record_goes() {
 }
 
 #[tokio::test]
-async fn rows_that_cannot_be_written_stay_in_the_journal_and_keep_no_report_waiting() {
+async fn failed_flush_keeps_rows_and_blocks_no_report() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("test.db");
     let timeseries = open(&path).await;

@@ -78,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_packed_is_unpacked(
+        fn wal_record_round_trips(
             counts in prop::collection::vec((0_i64..1_000, any::<i64>(), any::<f64>(), any::<Option<i64>>()), 0..50),
             text in prop::option::of(".{0,50}"),
         ) {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_form_is_refused_and_not_misread() {
+    fn wal_record_of_another_format_is_refused() {
         let mut body = WalRecord::default().pack().unwrap();
         body[0] = VERSION + 1;
         assert!(matches!(WalRecord::unpack(&body), Err(StoreError::Corrupt(_))));

@@ -55,7 +55,15 @@ async fn files_of_the_collector_are_its_own_whatever_umask_and_directory_are() {
     eventually("the collector listens", SOON, async || data.join("listen-address").exists().then_some(())).await;
     run(&["token", "create", "--kind", "viewer", "--data-dir", &data_dir]).await;
     let names = names_of_private_files(&data);
-    assert_eq!(names, ["collector.db", "collector.db-shm", "collector.db-wal", "collector.db.lock", "listen-address"]);
+    let expected = [
+        "collector.db",
+        "collector.db-shm",
+        "collector.db-wal",
+        "collector.db.lock",
+        "database-epoch",
+        "listen-address",
+    ];
+    assert_eq!(names, expected);
 
     let backup = directory.path().join("backup.db").display().to_string();
     run(&["backup", "--data-dir", &data_dir, &backup]).await;
@@ -67,7 +75,7 @@ async fn files_of_the_collector_are_its_own_whatever_umask_and_directory_are() {
     let database = data.join("collector.db");
     std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o644)).unwrap();
     run(&["restore", "--data-dir", &data_dir, "--force", &backup]).await;
-    assert_eq!(names_of_private_files(&data).len(), 3, "database, lock, and the database of before");
+    assert_eq!(names_of_private_files(&data).len(), 4, "database, lock, epoch, and the database of before");
     std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o644)).unwrap();
     run(&["token", "list", "--data-dir", &data_dir]).await;
     names_of_private_files(&data);

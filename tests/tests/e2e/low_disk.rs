@@ -177,7 +177,7 @@ async fn commands_report_a_full_disk() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let message = run(&["environment", "list", "--data-dir", small.to_str().unwrap()]).await;
+    let message = run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", small.to_str().unwrap()]).await;
     assert!(message.contains("the disk of the database") && message.contains("is full"), "{message}");
     let collector = TestCollector::start().await;
     let (data, file) = (collector.data_dir(), small.join("backup.db"));

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_every_interface_is_called_on_this_host() {
+    fn unspecified_address_is_reached_on_loopback() {
         for (listen, call) in [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:81", "[::1]:81"), ("10.0.0.1:82", "10.0.0.1:82")]
         {
             assert_eq!(reachable(listen.parse().unwrap()), call.parse().unwrap());

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_by_gravity_and_only_where_they_are_wanted() {
+    fn colours_follow_severity_and_the_option() {
         let plain = lines(false, &change("CRASHED", "exit 1"));
         assert!(plain.ends_with(&format!(" STATUS {NODE}/orders: RUNNING → CRASHED (exit 1)\n")), "{plain}");
         assert!(!plain.contains('\u{1b}'));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_others_has_no_power_over_the_terminal() {
+    fn foreign_text_cannot_control_the_terminal() {
         assert_eq!(clean("\u{1b}[1;31mred\u{1b}[0m\ttab"), "red\ttab");
         assert_eq!(clean("\u{1b}]0;title\u{7}a\rb\nc\u{9b}d\u{1b}[31"), "�]0;title�a�b�c�d");
         let status = lines(false, &change("\u{1b}[2JX", "\n\u{1b}c"));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_takes_itself_and_what_is_above_and_lines_that_name_none_go() {
+    fn level_filter_keeps_higher_levels_only() {
         let levels = [Some(LogLevel::Info), Some(LogLevel::Warn), None, Some(LogLevel::Error)];
         let Some(Event::LogEntry(left)) = filtered(log(&levels), Some(LogLevel::Warn)) else { panic!() };
         assert_eq!(left.entries.iter().map(|line| line.level).collect::<Vec<_>>(), [levels[1], levels[3]]);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_day_is_told_unless_it_is_today() {
+    fn date_is_printed_unless_it_is_today() {
         let day = 86_400_000;
         assert_eq!(local(10 * day, 10 * day).len(), "12:34:56.789".len());
         assert_eq!(local(10 * day, 12 * day).len(), "2026-11-21 12:34:56.789".len());

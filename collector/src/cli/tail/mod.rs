@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_those_of_the_feed_or_all_of_them() {
+    fn types_are_parsed_or_all() {
         assert_eq!(parse_types("log_entry, fleet_status").unwrap().0, [EventType::LogEntry, EventType::FleetStatus]);
         assert_eq!(parse_types("all").unwrap().0, EventType::ALL);
         assert!(parse_types("log_entry,").is_err() && parse_types("logs").unwrap_err().contains("metric_update"));

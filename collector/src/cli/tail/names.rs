@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_collector_may_be_below_a_path_of_a_proxy() {
+    fn url_keeps_the_path_of_a_proxy() {
         let under = |base: &str| under(&base.parse().unwrap(), "api/v1/events").to_string();
         assert_eq!(under("http://host:8080"), "http://host:8080/api/v1/events");
         assert_eq!(under("https://host/systole/"), "https://host/systole/api/v1/events");

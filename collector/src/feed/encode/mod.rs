@@ -96,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn joining_keeps_every_byte_in_order_and_the_bound(lengths in prop::collection::vec(prop_oneof![Just(0), 1_usize..40_000], 0..20)) {
+        fn frame_join_keeps_bytes_order_and_bound(lengths in prop::collection::vec(prop_oneof![Just(0), 1_usize..40_000], 0..20)) {
             let frames: Vec<Bytes> =
                 lengths.iter().enumerate().map(|(i, len)| Bytes::from(vec![i as u8; *len])).collect();
             let writes = join(frames.clone());

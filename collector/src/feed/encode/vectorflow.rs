@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn every_component_has_an_event_of_its_own_and_the_last_has_the_id() {
+    fn components_have_separate_events_and_the_last_has_the_id() {
         let component = |name: &str| ComponentSample {
             component_id: ComponentId::parse(name).unwrap(),
             kind: ComponentKind::Source,
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_without_their_times() {
+    fn log_lines_have_no_time_in_vectorflow() {
         let line = |line: &str| LogEntryLine { at: 1, stream: LogStream::Stdout, level: None, line: line.into() };
         let entry = Event::LogEntry(LogEntry {
             node_id: NODE,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_of_ours_passes_as_it_is() {
+    fn unknown_event_passes_unchanged() {
         assert_eq!(text(&render_text(None, "status_change", "{}")), "event: status_change\ndata: {}\n\n");
     }
 }

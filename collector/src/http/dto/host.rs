@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_compared_with_the_item_before() {
+    fn counter_rates_use_the_previous_item() {
         let spans = [span(5, 5..6), span(6, 6..7), span(8, 8..9)];
         assert_eq!(growth(Resolution::Minute, &spans), [Growth::default(), known(), Growth::default()], "7 is missing");
         let hours = [span(0, 30..60), span(1, 61..120)];
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_that_began_anew_gives_nothing() {
+    fn restarted_counter_has_no_rate() {
         let mut within = span(1, 60..120);
         within.resets = 1;
         within.net_rx_bytes_first = Some(i64::MAX);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn means_are_null_without_weight() {
+    fn mean_without_weight_is_null() {
         let item = HostMinute::all(Resolution::Hour, &[span(1, 60..120)]).next().unwrap();
         assert_eq!((item.memory_used_bytes_mean, item.load_avg_1_mean, item.at()), (Some(3.0), None, 3_600_000));
     }

@@ -178,7 +178,7 @@ mod tests {
     const PAGES: &str = "/docs";
 
     #[test]
-    fn the_document_tells_of_every_route_that_is_served_and_of_no_other() {
+    fn document_lists_exactly_the_served_routes() {
         let mut route_specs = BTreeSet::new();
         for route in crate::http::routes::route_specs().iter().filter(|route| !route.path.starts_with(PAGES)) {
             // HEAD is GET without the body.
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere_and_nothing_speaks_of_the_source() {
+    fn document_references_resolve_and_hide_source_names() {
         fn walk(document: &Value, value: &Value) {
             match value {
                 Value::Object(fields) => {

@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipeline_of_a_wrong_type_is_refused_alone_and_its_field_is_named() {
+    fn pipeline_of_wrong_type_is_refused_alone() {
         let decoded = decode(&body(
             r#"{"id":"a","status":"RUNNING"},{"id":"b","status":"RUNNING","restarts":"x"},{"id":"c","status":"RUNNING"}"#,
         ))
@@ -550,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn pipelines_beyond_the_limit_are_refused_and_the_rest_is_taken() {
+    fn pipelines_beyond_the_limit_are_refused() {
         let many: Vec<_> = (0..10_000).map(|i| format!(r#"{{"id":"p{i}","status":"RUNNING"}}"#)).collect();
         let decoded = decode(&body(&many.join(","))).unwrap();
         assert_eq!(decoded.reports[0].pipelines.len(), MAX_PIPELINES_PER_REPORT);
@@ -601,21 +601,21 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_quotes_no_more_than_a_line() {
+    fn error_detail_has_bounded_length() {
         let decoded =
             decode(&body(&format!(r#"{{"id":"a","status":"RUNNING","restarts":"{}"}}"#, "x".repeat(100_000))));
         assert!(decoded.unwrap().refusals.listed[0].detail.len() <= MAX_SHORT_TEXT_BYTES);
     }
 
     #[test]
-    fn an_unknown_status_is_kept_with_its_text() {
+    fn unknown_status_keeps_its_text() {
         let decoded = decode(&body(r#"{"id":"a","status":"PAUSED","novelty":1}"#)).unwrap();
         let pipeline = &decoded.reports[0].pipelines[0];
         assert_eq!((pipeline.status, pipeline.status_text.as_deref()), (PipelineStatus::Unknown, Some("PAUSED")));
     }
 
     #[test]
-    fn what_is_no_request_names_the_place() {
+    fn malformed_request_names_the_place() {
         let malformed = |body: &[u8]| match decode(body) {
             Err(DecodeError::Malformed(detail)) => detail,
             other => panic!("{other:?}"),
@@ -627,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_must_come_in_order_and_in_bounded_number() {
+    fn reports_must_be_ordered_and_bounded() {
         let request = |seqs: Vec<u64>| {
             let reports: Vec<_> = seqs.iter().map(|seq| format!(r#"{{"seq":{seq},"start":0,"end":1}}"#)).collect();
             format!(

@@ -106,7 +106,7 @@ async fn stored(store: &dyn TimeSeriesStore, node: Option<i64>, step: Resolution
     views.iter().map(|view| (view.at, sum(view))).collect()
 }
 
-pub(super) async fn hours_and_days_are_the_sum_of_minutes_at_any_time(store: Arc<dyn TimeSeriesStore>) {
+pub(super) async fn hours_and_days_equal_the_sum_of_minutes(store: Arc<dyn TimeSeriesStore>) {
     let nodes = two_nodes(&*store).await;
     let mut runner = TestRunner::deterministic();
     let acts = vec(act(), 60).new_tree(&mut runner).unwrap().current();
@@ -138,7 +138,7 @@ pub(super) async fn hours_and_days_are_the_sum_of_minutes_at_any_time(store: Arc
     }
 }
 
-pub(super) async fn a_history_reads_the_same_before_and_after_it_is_summed(store: Arc<dyn TimeSeriesStore>) {
+pub(super) async fn history_is_equal_before_and_after_rollup(store: Arc<dyn TimeSeriesStore>) {
     let nodes = two_nodes(&*store).await;
     for minute in (0..3_000).step_by(7) {
         for (index, node) in nodes.into_iter().enumerate() {
@@ -164,7 +164,7 @@ pub(super) async fn a_history_reads_the_same_before_and_after_it_is_summed(store
     assert_eq!(read().await, before, "at the end");
 }
 
-pub(super) async fn hours_stay_when_their_minutes_go(store: Arc<dyn TimeSeriesStore>) {
+pub(super) async fn hours_outlive_their_minutes(store: Arc<dyn TimeSeriesStore>) {
     let [node, _] = two_nodes(&*store).await;
     let minutes: Vec<_> = (0..300).map(|minute| (BEGIN + minute, minute + 1)).collect();
     for (minute, events) in &minutes {
@@ -197,7 +197,7 @@ pub(super) async fn hours_stay_when_their_minutes_go(store: Arc<dyn TimeSeriesSt
     assert!(stored(&*store, None, Resolution::Day).await.is_empty());
 }
 
-pub(super) async fn sums_of_hours_stay_at_the_largest_number(store: Arc<dyn TimeSeriesStore>) {
+pub(super) async fn hour_sums_saturate(store: Arc<dyn TimeSeriesStore>) {
     let [node, _] = two_nodes(&*store).await;
     for minute in 0..2 {
         store.flush(report(node, 1, BEGIN + minute, i64::MAX)).await.unwrap();

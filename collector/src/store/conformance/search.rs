@@ -82,7 +82,7 @@ fn expected(query: &LogQuery, lines: &[LogRow]) -> Vec<i64> {
     found
 }
 
-pub(super) async fn searches_find_the_same_whatever_is_indexed(store: Arc<dyn TimeSeriesStore>) {
+pub(super) async fn search_results_are_independent_of_the_index(store: Arc<dyn TimeSeriesStore>) {
     let (environment, node) = with_pipeline(&*store).await;
     let other = store.enroll_node(enrolment(environment, None, "other")).await.unwrap();
     let slug = |id: i64| PipelineRow { id, environment: environment.0, slug: format!("p{id}"), name: String::new() };

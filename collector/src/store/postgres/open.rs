@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn migrations_go_up_once_and_down_and_up_again() {
+    async fn migrations_run_up_down_and_up_again() {
         let server = TestPostgres::start();
         let connection = migrate(connect(&server).await, "").await.unwrap();
         let up = schema(&server);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_may_open_a_new_database_at_once() {
+    async fn new_database_can_be_opened_concurrently() {
         let server = TestPostgres::start();
         let open = async || migrate(connect(&server).await, "").await.map(drop);
         let (one, two, three) = tokio::join!(open(), open(), open());
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_database_of_a_later_version_is_refused_and_left_alone() {
+    async fn database_of_a_later_version_is_refused() {
         let server = TestPostgres::start();
         let mut connection = migrate(connect(&server).await, "").await.unwrap();
         let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231000000')";

@@ -26,7 +26,7 @@ fn cut_writer(server: &TestPostgres) {
 }
 
 #[test]
-fn migrations_have_equal_names_on_every_database() {
+fn migrations_have_equal_names_on_both_databases() {
     let postgres = MigrationSource::<Pg>::migrations(&open::MIGRATIONS).unwrap();
     let sqlite = MigrationSource::<Sqlite>::migrations(&sqlite::MIGRATIONS).unwrap();
     let mut names: Vec<_> = postgres.iter().map(|migration| migration.name().to_string()).collect();
@@ -37,7 +37,7 @@ fn migrations_have_equal_names_on_every_database() {
 }
 
 #[tokio::test]
-async fn a_second_collector_is_refused_and_a_command_is_not() {
+async fn second_collector_is_refused_and_a_command_is_not() {
     let server = TestPostgres::start();
     let first = open(&server).await.unwrap();
     let second = open(&server).await;
@@ -51,7 +51,7 @@ async fn a_second_collector_is_refused_and_a_command_is_not() {
 }
 
 #[tokio::test]
-async fn after_a_lost_connection_nothing_is_written_until_the_state_is_loaded() {
+async fn lost_connection_blocks_writes_until_a_reload() {
     let server = TestPostgres::start();
     let store = open(&server).await.unwrap();
     store.commit(head(1)).await.unwrap();
@@ -65,7 +65,7 @@ async fn after_a_lost_connection_nothing_is_written_until_the_state_is_loaded() 
 }
 
 #[tokio::test]
-async fn a_collector_that_was_replaced_meanwhile_writes_nothing_more() {
+async fn replaced_collector_writes_nothing() {
     let server = TestPostgres::start();
     let old = open(&server).await.unwrap();
     cut_writer(&server);
@@ -80,7 +80,7 @@ async fn a_collector_that_was_replaced_meanwhile_writes_nothing_more() {
 }
 
 #[tokio::test]
-async fn without_locks_the_mark_keeps_two_writers_apart() {
+async fn mark_separates_writers_without_locks() {
     let server = TestPostgres::start();
     let store = open(&server).await.unwrap();
     server.sql("UPDATE meta SET writer = 'another'");
@@ -90,7 +90,7 @@ async fn without_locks_the_mark_keeps_two_writers_apart() {
 }
 
 #[tokio::test]
-async fn a_refused_batch_leaves_the_connection_as_it_is() {
+async fn refused_batch_keeps_the_connection() {
     let server = TestPostgres::start();
     let store = open(&server).await.unwrap();
     let twice = CommitBatch { logs: vec![line(1, "a"), line(1, "b")], ..head(1) };
@@ -99,7 +99,7 @@ async fn a_refused_batch_leaves_the_connection_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_text_with_nul_is_stored_and_found() {
+async fn text_with_nul_is_stored_and_found() {
     let server = TestPostgres::start();
     let store = open(&server).await.unwrap();
     server.sql("INSERT INTO nodes (id, uuid, environment, name, os, labels, status, status_reason, status_since, enrolled_at) VALUES (1, 'n', 1, 'n', '', '{}', '', '', 0, 0); INSERT INTO pipelines VALUES (1, 1, 'p', 'p')");
@@ -110,7 +110,7 @@ async fn a_text_with_nul_is_stored_and_found() {
 }
 
 #[tokio::test]
-async fn rows_that_come_again_in_a_batch_are_all_counted() {
+async fn repeated_rows_in_a_batch_all_count() {
     let server = TestPostgres::start();
     let store = open(&server).await.unwrap();
     let row = |series, events_in| PipelineMinuteRow { minute: 1, series, events_in, ..Default::default() };
@@ -147,7 +147,7 @@ async fn statements_stay_prepared() {
 }
 
 #[tokio::test]
-async fn a_query_that_takes_too_long_is_told_so() {
+async fn slow_query_times_out() {
     use diesel_async::RunQueryDsl;
     let server = TestPostgres::start();
     let store = open(&server).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_query_that_takes_too_long_is_told_so() {
 }
 
 #[tokio::test]
-async fn who_can_not_be_reached_is_told_without_the_password() {
+async fn connection_error_hides_the_password() {
     for url in [
         "postgres://me:secret@127.0.0.1:9/x",
         "postgres://me:secret@127.0.0.1:9/x?sslmode=verify-full&sslrootcert=/none",

@@ -19,6 +19,10 @@ pub(crate) struct PostgresSide(AsyncPgConnection);
 
 impl PostgresSide {
     /// Connects, and brings the database to this version.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached, or is of another version.
     pub(crate) async fn open(url: &PostgresUrl) -> Result<Self, StoreError> {
         let connector = Connector::new(url)?;
         let mut connection = connector.connect().await?;
@@ -27,6 +31,10 @@ impl PostgresSide {
     }
 
     /// Reads the database as it is now, whatever a collector writes meanwhile. Nothing is migrated.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached.
     pub(crate) async fn snapshot(url: &PostgresUrl) -> Result<Self, StoreError> {
         let connector = Connector::new(url)?;
         let mut connection = connector.connect().await?;

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_index_can_not_narrow_is_read_in_slices() {
+    fn unindexed_search_reads_slices() {
         let mut search = Search::new(Extent { first: 7, last: 120_000, next_block: 400 }, OldestFirst, false);
         let steps: Vec<_> = std::iter::from_fn(|| search.step()).collect();
         let expected = [(7, 50_006), (50_007, 100_006), (100_007, 120_000)];
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_are_read_and_then_what_the_index_lacks() {
+    fn search_reads_candidates_then_unindexed_lines() {
         let mut search = Search::new(Extent { first: 300, last: 12_000, next_block: 40 }, OldestFirst, true);
         assert_eq!(search.step(), Some(Blocks { from: 1 }));
         search.found(&[1, 2, 7, 20]);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn more_candidates_are_asked_for_behind_a_full_page_and_slices_stay_short() {
+    fn search_fetches_more_candidates_after_a_full_page() {
         let page = BLOCK_PAGE as i64;
         let mut search =
             Search::new(Extent { first: 0, last: 4 * page * BLOCK, next_block: 2 * page }, OldestFirst, true);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_table_has_nothing_to_read() {
+    fn empty_table_needs_no_read() {
         assert_eq!(Search::new(Extent { first: 1, last: 0, next_block: 0 }, OldestFirst, true).step(), None);
     }
 

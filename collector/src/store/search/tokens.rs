@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_tells_what_its_lines_may_hold_and_what_not() {
+    fn block_tokens_cover_its_lines() {
         let lines =
             [line(7, 1, Some("WARN"), "Größe: 100%"), line(3, 2, None, "order taken"), line(5, 2, Some("odd"), "")];
         let block = Block::of(9, &lines).unwrap();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_nonsense_keeps_one_token_and_a_long_text_asks_for_some() {
+    fn block_with_too_many_tokens_is_always_read() {
         let nonsense: String = (0..60_000_u32).filter_map(|number| char::from_u32(number * 17)).collect();
         assert_eq!(Block::of(0, &[line(1, 1, None, &nonsense)]).unwrap().tokens, [always_read()]);
         assert!(wanted(&text(&nonsense)).len() <= MAX_WANTED);
@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_has_the_tokens_of_every_part_of_it(line_text in "\\PC{0,40}", from in 0_usize..40, len in 0_usize..40) {
+        fn line_has_the_tokens_of_its_substrings(line_text in "\\PC{0,40}", from in 0_usize..40, len in 0_usize..40) {
             let part: String = line_text.chars().skip(from).take(len).collect();
             let block = Block::of(0, &[line(1, 1, None, &line_text)]).unwrap();
             prop_assert!(has(&block, &text(&part)));

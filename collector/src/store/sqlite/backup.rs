@@ -24,6 +24,10 @@ struct Bytes {
 
 impl SqliteBackup {
     /// Opens a file that exists.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a database of this version, or cannot be read.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let mut connection = open::connect(path, "")?;
         open::refuse_incomplete(&mut connection, path)?;
@@ -31,6 +35,10 @@ impl SqliteBackup {
     }
 
     /// Returns the largest possible size of the copy.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
     pub(crate) fn bytes(&mut self) -> Result<u64, StoreError> {
         let row: Bytes = sql_query(
             "SELECT (page_count - freelist_count) * page_size AS bytes \
@@ -41,6 +49,10 @@ impl SqliteBackup {
     }
 
     /// Writes the copy into an empty file. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read, or the file cannot be written.
     pub(crate) fn write(mut self, into: &Path) -> Result<FeedPosition, StoreError> {
         sql_query("VACUUM INTO ?").bind::<Text, _>(into.display().to_string()).execute(&mut self.0)?;
         let mut copy = open::connect(into, "PRAGMA query_only = ON;")?;

@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn slow_queries_do_not_hold_up_the_committer_nor_tokens() {
+    async fn slow_queries_block_neither_committer_nor_tokens() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
         let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_query_that_takes_too_long_is_given_up_and_those_behind_it_are_not_begun() {
+    async fn slow_query_times_out_and_queued_ones_do_not_start() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
         let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_snapshot_has_more_nodes_than_a_statement_takes_values() {
+    async fn snapshot_exceeds_the_bind_limit() {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
         let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 33000) \

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn migrations_go_up_once_and_down_and_up_again() {
+    fn migrations_run_up_down_and_up_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.db");
         let mut connection = writer(&path).unwrap();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_a_later_version_is_refused_and_left_alone() {
+    fn database_of_a_later_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.db");
         let mut connection = writer(&path).unwrap();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_collector_is_refused_and_the_epoch_stays() {
+    fn second_collector_is_refused_and_the_epoch_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.db");
         let held = lock(&path).unwrap();

@@ -77,6 +77,10 @@ struct Told {
 }
 
 /// Looks at a backup before anything is done with it.
+///
+/// # Errors
+///
+/// When the file is not a backup, is damaged, or is of a later version.
 pub(crate) fn look_at(backup: &Path) -> Result<(), RestoreError> {
     if !is_sqlite(backup) {
         return Err(RestoreError::NotSqlite(backup.to_owned()));
@@ -97,6 +101,10 @@ fn is_sqlite(path: &Path) -> bool {
 }
 
 /// Checks the copy of a backup and brings it to this version. Messages name the backup.
+///
+/// # Errors
+///
+/// When the copy is damaged, or a migration fails.
 pub(crate) fn check_and_migrate(copy: &Path, backup: &Path) -> Result<(), RestoreError> {
     let damaged = |error: diesel::result::Error| RestoreError::Damaged(backup.to_owned(), error.to_string());
     let mut connection = open::connect(copy, "")?;
@@ -117,6 +125,10 @@ pub(crate) fn check_and_migrate(copy: &Path, backup: &Path) -> Result<(), Restor
 
 /// Makes ids of the feed from before unknown: what they count is not there any more, or is something
 /// else by now.
+///
+/// # Errors
+///
+/// When the copy cannot be written.
 pub(crate) fn renew_epoch(copy: &Path) -> Result<(), StoreError> {
     let mut connection = open::connect(copy, "")?;
     sql_query("UPDATE meta SET epoch = ? WHERE id = 1").bind::<Text, _>(new_epoch()).execute(&mut connection)?;
@@ -125,6 +137,10 @@ pub(crate) fn renew_epoch(copy: &Path) -> Result<(), StoreError> {
 
 impl RestoreTarget {
     /// Takes the database's lock and looks at what is there.
+    ///
+    /// # Errors
+    ///
+    /// When another program has the database open, or its lock cannot be taken.
     pub(crate) fn take(path: &Path) -> Result<Self, RestoreError> {
         let lock = open::lock(path)?;
         let found = match path.metadata() {
@@ -135,6 +151,10 @@ impl RestoreTarget {
     }
 
     /// Refuses to replace a database that holds data.
+    ///
+    /// # Errors
+    ///
+    /// When the database holds data, or cannot be read.
     pub(crate) fn refuse_data(&self) -> Result<(), RestoreError> {
         match self.found {
             Found::Data => Err(RestoreError::HasData(self.path.display().to_string())),
@@ -144,6 +164,10 @@ impl RestoreTarget {
 
     /// Moves a database into place. The old database stays beside it, under the returned name, which
     /// contains the time.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be renamed or synchronised; the old database then stays.
     pub(crate) fn replace(self, new: NamedTempFile, time: &str) -> Result<Option<PathBuf>, RestoreError> {
         // Another process may have opened it since.
         if self.path.exists() {
@@ -219,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_database_that_can_not_be_read_is_kept_with_its_log_and_spoils_nothing() {
+    fn unreadable_database_is_kept_on_restore() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("collector.db");
         open::writer(&dir.path().join("source.db")).unwrap();

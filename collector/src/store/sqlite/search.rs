@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_that_the_index_rules_out_are_not_read() {
+    fn excluded_blocks_are_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let mut connection = with_lines(&dir, 3 * BLOCK);
         let text = || LogQuery { text: Some("line 400".into()), ..LogQuery::default() };

@@ -26,17 +26,29 @@ pub(crate) struct SqliteSide {
 
 impl SqliteSide {
     /// Opens the file, makes it if needed, and brings it to this version.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be opened, or is of another version.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = open::lock(path)?;
         Ok(SqliteSide { connection: open::writer(path)?, _lock: Some(lock) })
     }
 
     /// Opens a file that no other process knows.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made, or another program has it open.
     pub(crate) fn open_alone(path: &Path) -> Result<Self, StoreError> {
         Ok(SqliteSide { connection: open::writer(path)?, _lock: None })
     }
 
     /// Leaves a single file that can be moved, and returns the position of its feed.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
     pub(crate) fn finish(mut self) -> Result<FeedPosition, StoreError> {
         backup::make_single(&mut self.connection)?;
         access::feed_position(&mut self.connection)

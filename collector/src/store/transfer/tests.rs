@@ -112,7 +112,7 @@ async fn everything(side: &mut dyn Side) -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn what_goes_to_postgresql_and_back_is_the_same() {
+async fn transfer_round_trips_through_postgres() {
     let (dir, postgres) = (tempfile::tempdir().unwrap(), TestPostgres::start());
     let mut source = filled_file(&dir, "source.db").await;
     let mut between = server(&postgres).await;
@@ -131,7 +131,7 @@ async fn what_goes_to_postgresql_and_back_is_the_same() {
 }
 
 #[tokio::test]
-async fn every_table_is_copied() {
+async fn transfer_copies_every_table() {
     let (dir, postgres) = (tempfile::tempdir().unwrap(), TestPostgres::start());
     let listed = |rows: Vec<Row>| {
         let mut names: Vec<_> = rows.iter().map(|row| row[0].as_text().to_owned()).collect();
@@ -178,7 +178,7 @@ impl<S: Side> Side for Failing<S> {
 }
 
 #[tokio::test]
-async fn a_copy_that_is_cut_off_anywhere_goes_on_and_is_not_served_from_before() {
+async fn interrupted_transfer_continues_and_is_not_served() {
     let (dir, postgres) = (tempfile::tempdir().unwrap(), TestPostgres::start());
     let mut source = filled_file(&dir, "source.db").await;
     let mut runs = 0;
@@ -211,7 +211,7 @@ async fn a_copy_that_is_cut_off_anywhere_goes_on_and_is_not_served_from_before()
 }
 
 #[tokio::test]
-async fn a_target_with_other_data_is_left_alone() {
+async fn transfer_refuses_a_target_with_data() {
     let dir = tempfile::tempdir().unwrap();
     let mut source = filled_file(&dir, "source.db").await;
     let mut other = filled_file(&dir, "other.db").await;
@@ -225,7 +225,7 @@ async fn a_target_with_other_data_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_difference_is_told_with_its_table_and_column() {
+async fn transfer_reports_differing_table_and_column() {
     let dir = tempfile::tempdir().unwrap();
     let mut source = filled_file(&dir, "source.db").await;
     let mut target = file(&dir, "target.db");

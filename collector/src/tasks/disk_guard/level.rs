@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_written_over_is_room_but_the_log_needs_some_of_the_disk() {
+    fn reusable_pages_count_as_room_beside_the_wal() {
         assert_eq!(next(Level::Enough, 800, 0), Level::Enough);
         assert_eq!(next(Level::Enough, 799, 0), Level::Low);
         assert_eq!(next(Level::Enough, 79, 0), Level::Full);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_left_only_with_an_eighth_more() {
+    fn level_is_left_with_an_eighth_of_hysteresis() {
         assert_eq!(next(Level::Full, 89, 0), Level::Full);
         assert_eq!(next(Level::Full, 90, 0), Level::Low);
         assert_eq!(next(Level::Low, 80, 0), Level::Low);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn small_disks_are_used_for_the_most_part_and_settings_are_taken_as_they_are() {
+    fn bounds_scale_on_small_disks() {
         let auto = LowDisk { warn_bytes: None, stop_bytes: None };
         assert_eq!(Bounds::new(auto, 500 << 30), Bounds { warn_bytes: 1 << 30, stop_bytes: 256 << 20 });
         assert_eq!(Bounds::new(auto, 80 * MIB), Bounds { warn_bytes: 8 * MIB, stop_bytes: 2 * MIB });

@@ -90,7 +90,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn reports_are_refused_below_the_second_bound_and_taken_again_with_room() {
+async fn guard_refuses_reports_below_the_stop_bound() {
     let mut rig = Rig::auto();
     let state = rig.guard.state();
     assert_eq!(rig.with_free(1 << 30).await, Some(Activation::IdleFor(PAUSE)));
@@ -112,7 +112,7 @@ async fn reports_are_refused_below_the_second_bound_and_taken_again_with_room() 
 }
 
 #[tokio::test]
-async fn the_oldest_lines_go_until_there_is_room_within_the_file() {
+async fn guard_removes_oldest_lines_until_the_file_has_room() {
     let mut rig = Rig::auto();
     // 3,000 lines of two pages each: 24 MB.
     rig.write_lines((0..3_000).map(|line| 60 - line / 100)).await;
@@ -128,7 +128,7 @@ async fn the_oldest_lines_go_until_there_is_room_within_the_file() {
 }
 
 #[tokio::test]
-async fn the_last_hour_stays_and_with_a_bound_of_0_everything_does() {
+async fn guard_keeps_the_last_hour() {
     let never = LowDisk { warn_bytes: Some(0), stop_bytes: None };
     for (settings, expected) in
         [(LowDisk { warn_bytes: None, stop_bytes: None }, vec![1, 0]), (never, vec![9, 2, 1, 0])]
@@ -157,7 +157,7 @@ async fn flood_of_one_node_gives_way_before_older_lines_of_another() {
 }
 
 #[tokio::test]
-async fn expired_minutes_are_left_to_retention() {
+async fn guard_leaves_expired_minutes_to_retention() {
     let mut rig = Rig::auto();
     rig.write_lines([0].into_iter()).await;
     let minute = NOW / 60_000 - 3 * 1_440;
