@@ -2,6 +2,7 @@
 //! answer after it, what does it count until the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use systole_shared::PipelineStatus;
@@ -88,13 +89,11 @@ impl Endpoint {
         }
     }
 
-    /// A process may still empty its buffers after SIGTERM: counts that. Never ends.
-    pub(super) async fn count_to_the_end(&self) {
-        if self.is_there() {
-            while self.pipeline.scrape(&self.scraper).await.is_ok() {
-                sleep(PROBE_EVERY).await;
-            }
+    /// A process may still empty its buffers after SIGTERM: counts that, until it does not answer or `has_ended`.
+    pub(super) async fn count_to_the_end(&self, has_ended: &AtomicBool) {
+        while self.is_there() && !has_ended.load(Ordering::Relaxed) && self.pipeline.scrape(&self.scraper).await.is_ok()
+        {
+            sleep(PROBE_EVERY).await;
         }
-        std::future::pending::<()>().await;
     }
 }

@@ -36,7 +36,7 @@ async fn reason_of_a_refused_configuration_names_file_message_and_process() {
         let reason = state["reason"].as_str().unwrap();
         let expected = format!(
             "configuration {file} is not used: vector refuses it (exit code 78): {file}: unknown variant `{variant}` \
-             in `sources.demo_in`; process {} goes on, running since 2",
+             in `sources.demo_in`; process {} continues, running since 2",
             stub.life().pid
         );
         assert!(reason.starts_with(&expected) && reason.ends_with('Z'), "{reason}\n{expected}");

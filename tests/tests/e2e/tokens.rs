@@ -73,8 +73,11 @@ async fn revoked_enrolment_token_creates_no_node(database: DatabaseKind) {
     NodeClient::enroll_with(&collector.client(), token.token.reveal(), "n1").await;
     collector.revoke_token(&token.id).await;
     let client = collector.client();
+    // Each try is another host: one that enrols twice waits until it is known whether both are alive.
+    let mut tries = 0;
     eventually_true("enrolment is refused", TAKES_EFFECT + ROOM, async || {
-        NodeClient::try_enroll(&client, token.token.reveal(), "n2").await.status == 401
+        tries += 1;
+        NodeClient::try_enroll(&client, token.token.reveal(), &format!("n2-{tries}")).await.status == 401
     })
     .await;
     NodeClient::try_enroll(&client, token.token.reveal(), "n3").await.problem(401);

@@ -1,6 +1,7 @@
 //! One run of a pipeline's process, from its start to the end of all that it left behind.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -24,6 +25,9 @@ const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the end of the output of a process that has ended is waited for: something else may hold it.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long an answer of a process that has ended may still be on its way.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Bytes of the last error line in the reason of a crash: a sentence, and room for what follows it.
 const ERROR_BYTES: usize = 300;
@@ -102,11 +106,19 @@ impl ProcessRun {
         let Some(pid) = self.pid else { return };
         let begin = Instant::now();
         process::signal_group(pid, Signal::SIGTERM);
+        let has_ended = AtomicBool::new(false);
         let ended = async {
+            let mut counting = std::pin::pin!(endpoint.count_to_the_end(&has_ended));
             tokio::select! {
                 _ = self.child.wait() => {}
-                () = endpoint.count_to_the_end() => {}
+                () = &mut counting => {
+                    let _ = self.child.wait().await;
+                    return;
+                }
             }
+            // The process may have ended right after an answer: no later one has what that counted.
+            has_ended.store(true, Ordering::Relaxed);
+            let _ = timeout(ANSWER_TIMEOUT, counting).await;
         };
         if timeout(STOP_TIMEOUT, ended).await.is_err() {
             tracing::warn!(pipeline = %endpoint.pipeline.id(), pid, "the process did not end within {} s of SIGTERM; sending SIGKILL", STOP_TIMEOUT.as_secs());
