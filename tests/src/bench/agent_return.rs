@@ -61,7 +61,7 @@ struct Seen {
 /// Runs it and prints the outcome.
 pub(super) async fn run(args: &ReturnArgs) -> anyhow::Result<()> {
     raise_open_files();
-    let mut collector = TestCollector::start().await;
+    let mut collector = TestCollector::start_without_limits(None).await;
     let token = collector.create_token("enroll", None).await;
     let (pipelines, components) = (args.pipelines.to_string(), args.components.to_string());
     let flags = ["systole-bench", "--spawn", "--pipelines", &pipelines, "--components", &components];
