@@ -22,6 +22,7 @@ export class TestCollector {
   readonly #listen: string;
   readonly #directory: string;
   #process: ChildProcess | undefined;
+  #isWiped = false;
 
   private constructor(listen: string, directory: string) {
     this.#listen = listen;
@@ -39,7 +40,10 @@ export class TestCollector {
 
   /** On the same port, with what is in its directory. */
   async startAgain(): Promise<void> {
-    const child = spawn(PROGRAM, ["serve", "--listen", this.#listen, "--data-dir", this.#directory], {
+    // An operator accepts the empty database in place of the one that was removed.
+    const init = this.#isWiped ? ["--init"] : [];
+    this.#isWiped = false;
+    const child = spawn(PROGRAM, ["serve", ...init, "--listen", this.#listen, "--data-dir", this.#directory], {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, SYSTOLE_CORS_ORIGINS: "*" },
     });
@@ -82,6 +86,7 @@ export class TestCollector {
 
   /** Takes the database of one that does not run. */
   wipe(): void {
+    this.#isWiped = true;
     for (const suffix of ["", "-wal", "-shm"]) rmSync(join(this.#directory, `collector.db${suffix}`), { force: true });
   }
 
