@@ -11,6 +11,7 @@ pub mod ack;
 pub mod backoff;
 mod bounded;
 pub mod counter;
+pub mod edit_distance;
 pub mod enroll;
 pub mod events;
 pub mod host;

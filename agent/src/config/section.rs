@@ -3,6 +3,7 @@
 //! Not serde: a deserializer stops at the first error, and all errors of a file are reported at once.
 
 use std::collections::BTreeMap;
+use systole_shared::edit_distance::edit_distance;
 
 use toml::{Table, Value};
 
@@ -208,24 +209,8 @@ fn kind_of(value: &Value) -> &'static str {
 
 /// The known key that is at most two edits away.
 fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    let best = known.iter().map(|candidate| (distance(key, candidate), *candidate)).min()?;
+    let best = known.iter().map(|candidate| (edit_distance(key, candidate), *candidate)).min()?;
     (best.0 <= 2 && best.0 < key.len()).then_some(best.1)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -236,7 +221,6 @@ mod tests {
     fn unknown_key_suggests_the_nearest_one() {
         assert_eq!(nearest("metric_url", &["command", "metrics_url"]), Some("metrics_url"));
         assert_eq!(nearest("colour", &["command", "metrics_url"]), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Suggests the path that was probably meant, for the detail of a 404.
 
+use systole_shared::edit_distance::edit_distance;
+
 /// Longest path that is compared: a route has at most half of it.
 const MAX_PATH_BYTES: usize = 128;
 
@@ -35,24 +37,9 @@ fn distance_to(asked: &[String], route: &[String]) -> Option<usize> {
     }
     let sum = asked.iter().zip(route).map(|(asked, route)| match route.starts_with('{') {
         true => 0,
-        false => edits(asked, route),
+        false => edit_distance(asked, route),
     });
     Some(sum.sum()).filter(|distance| *distance <= MAX_DISTANCE)
-}
-
-/// Letters to insert, remove or replace (Levenshtein).
-fn edits(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, letter) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (column, other) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
