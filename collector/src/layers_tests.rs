@@ -14,7 +14,7 @@ const LAYERS: Layers = Layers {
         &["store"],
         &["auth", "timeseries"],
         &["feed"],
-        &["ingest", "query"],
+        &["ingest", "query", "control"],
         &["tasks"],
         &["http"],
         &["app"],

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
+use crate::action::AgentAction;
 
 /// What the collector has received and committed of the boot in the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,13 @@ pub struct ReportAck {
     /// Missing reports before the first one of the request, stored as a gap of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<SeqRange>,
+    /// Generation of the node's desired state ([`crate::desired::DesiredState::generation`]); absent when nothing
+    /// was ever wanted of the node. An agent that has another one fetches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_generation: Option<u64>,
+    /// What an agent without a push stream is to do now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<AgentAction>,
 }
 
 /// Refused items that a response lists: enough to find a fault, in a bounded response. Further ones are only

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::desired::DeploymentPhase;
 use crate::log::known_level;
 use crate::report::ComponentKind;
 use crate::{ComponentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample, UnixMillis};
@@ -24,12 +25,19 @@ pub enum EventType {
     StatusChange,
     /// Lines that a pipeline wrote. Never lost without a `gap`.
     LogEntry,
+    /// A version of a pipeline went a step further on a node. Never lost without a `gap`.
+    Deployment,
 }
 
 impl EventType {
     /// Every type.
-    pub const ALL: [EventType; 4] =
-        [EventType::FleetStatus, EventType::MetricUpdate, EventType::StatusChange, EventType::LogEntry];
+    pub const ALL: [EventType; 5] = [
+        EventType::FleetStatus,
+        EventType::MetricUpdate,
+        EventType::StatusChange,
+        EventType::LogEntry,
+        EventType::Deployment,
+    ];
 
     /// The type as `event:` and `types=` write it.
     pub fn as_str(self) -> &'static str {
@@ -38,6 +46,7 @@ impl EventType {
             EventType::MetricUpdate => "metric_update",
             EventType::StatusChange => "status_change",
             EventType::LogEntry => "log_entry",
+            EventType::Deployment => "deployment",
         }
     }
 
@@ -48,7 +57,7 @@ impl EventType {
 
     /// Whether the event is kept in the database and replayed from there.
     pub fn is_durable(self) -> bool {
-        matches!(self, EventType::StatusChange | EventType::LogEntry)
+        matches!(self, EventType::StatusChange | EventType::LogEntry | EventType::Deployment)
     }
 }
 
@@ -66,6 +75,8 @@ pub enum Event {
     StatusChange(StatusChange),
     /// Lines that a pipeline wrote. Never lost without a `gap`.
     LogEntry(LogEntry),
+    /// A version of a pipeline went a step further on a node. Never lost without a `gap`.
+    Deployment(Deployment),
 }
 
 /// The state of a node.
@@ -170,6 +181,27 @@ pub struct LogEntryLine {
     pub level: Option<LogLevel>,
     /// The text.
     pub line: String,
+}
+
+/// A version of a pipeline went a step further on a node, or has a new reason for the same step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Deployment {
+    /// The node.
+    pub node_id: NodeId,
+    /// The pipeline; `agent` for an update of the agent itself.
+    pub pipeline_id: PipelineId,
+    /// The version.
+    #[cfg_attr(feature = "ts", ts(type = "number"))]
+    pub version: i64,
+    /// How far it is.
+    pub phase: DeploymentPhase,
+    /// Why, in the engine's own words; empty when there is nothing to say.
+    pub reason: String,
+    /// When it happened.
+    pub timestamp: UnixMillis,
 }
 
 /// Control events: they steer the connection and carry no id of their own, except the last chunk

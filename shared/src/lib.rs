@@ -8,9 +8,11 @@
 #![forbid(unsafe_code)]
 
 pub mod ack;
+pub mod action;
 pub mod backoff;
 mod bounded;
 pub mod counter;
+pub mod desired;
 pub mod edit_distance;
 pub mod enroll;
 pub mod events;
@@ -24,9 +26,11 @@ pub mod sse;
 pub mod status;
 pub mod text;
 pub mod token;
+pub mod topology;
 
 pub use ack::{RefusalCode, Refused, ReportAck, SeqRange};
 pub use counter::{Counter, CounterFault};
+pub use desired::{AgentUpdate, ConfigFormat, DeploymentPhase, DeploymentReport, DesiredPipeline, DesiredState};
 pub use enroll::{EnrollRequest, EnrollResponse};
 pub use host::HostMetrics;
 pub use ids::{BootId, ComponentId, EnvironmentId, EventId, NodeId, PipelineId, TokenId};
@@ -38,6 +42,7 @@ pub use sample::RateSample;
 pub use status::{NodeStatus, PipelineStatus};
 pub use text::Text;
 pub use token::{Token, TokenHash, TokenKind};
+pub use topology::{Topology, TopologyComponent, TopologyEdge};
 
 /// Milliseconds since the Unix epoch, the only form of time on the wire.
 pub type UnixMillis = i64;

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ack::SeqRange;
 use crate::bounded::{at_most, first_entries};
+use crate::desired::{DeploymentReport, MAX_DESIRED_PIPELINES};
 use crate::limits::{MAX_LABELS, MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST};
+use crate::topology::Topology;
 use crate::{BootId, Counter, HostMetrics, LogLine, Text, UnixMillis};
 
 /// Reports of one boot, oldest first.
@@ -46,6 +48,14 @@ pub struct Report<'a> {
     /// The reports that this one was merged from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covers: Option<SeqRange>,
+    /// Every pipeline that the collector wants on the node ([`crate::desired`]), and how far it is.
+    #[serde(
+        borrow,
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<_, _, MAX_DESIRED_PIPELINES>"
+    )]
+    pub deployments: Vec<DeploymentReport<'a>>,
 }
 
 /// The agent that reports.
@@ -72,6 +82,10 @@ pub struct AgentInfo<'a> {
     /// The user that the agent runs as.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub running_as: Option<Text<'a>>,
+    /// The engines that the node's file names, when the agent accepts pipelines of the centre. Absent when it
+    /// accepts none.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub engines: Option<Vec<Text<'a>>>,
     /// The node's labels, automatic ones included. Those after the first 64 ([`crate::limits::MAX_LABELS`]) are
     /// skipped.
     #[serde(
@@ -175,6 +189,9 @@ pub struct PipelineReport<'a> {
     /// Lines that the agent's budget dropped in this interval.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub logs_dropped: u64,
+    /// How the components are connected, with the first report of a configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
 }
 
 fn is_zero(value: &u64) -> bool {

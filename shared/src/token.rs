@@ -20,29 +20,44 @@ pub enum TokenKind {
     Node,
     /// Reads.
     Viewer,
-    /// Reads and administers.
+    /// Reads, and acts on what runs: restarts, samples, taps.
+    Operator,
+    /// Reads, acts, and decides what runs.
     Admin,
+    /// Reads `/metrics` and nothing else.
+    Scrape,
     /// A browser's cookie, made from a viewer's or admin's token.
     Session,
 }
 
 impl TokenKind {
+    /// Every kind.
+    pub const ALL: [TokenKind; 7] = [
+        TokenKind::Enroll,
+        TokenKind::Node,
+        TokenKind::Viewer,
+        TokenKind::Operator,
+        TokenKind::Admin,
+        TokenKind::Scrape,
+        TokenKind::Session,
+    ];
+
     /// The kind as the wire, the database and the prefix write it.
     pub fn as_str(self) -> &'static str {
         match self {
             TokenKind::Enroll => "enroll",
             TokenKind::Node => "node",
             TokenKind::Viewer => "viewer",
+            TokenKind::Operator => "operator",
             TokenKind::Admin => "admin",
+            TokenKind::Scrape => "scrape",
             TokenKind::Session => "session",
         }
     }
 
     /// Reads what [`Self::as_str`] wrote.
     pub fn from_wire(text: &str) -> Option<Self> {
-        [TokenKind::Enroll, TokenKind::Node, TokenKind::Viewer, TokenKind::Admin, TokenKind::Session]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

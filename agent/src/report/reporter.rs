@@ -109,7 +109,16 @@ impl Reporter {
             of.iter().map(|pipeline| report_of(pipeline, pipeline.runtime.take_next_state())).collect();
         health.refused_items += bound_components(&mut pipelines);
         health.lost_log_lines += fill_logs(of, &mut pipelines, self.turn, now);
-        Report { seq: self.seq, start, end: now, agent: Some(self.agent_info(health)), host, pipelines, covers: None }
+        Report {
+            seq: self.seq,
+            start,
+            end: now,
+            agent: Some(self.agent_info(health)),
+            host,
+            pipelines,
+            covers: None,
+            deployments: Vec::new(),
+        }
     }
 
     /// Intervals join, unless the clock was set: then the length counts, for a report must not end
@@ -128,6 +137,7 @@ impl Reporter {
             vector_version: self.facts.vector_version.get().map(|version| text(version)),
             deployment_mode: Some(self.facts.names.machine.deployment_mode.into()),
             running_as: Some(text(&self.facts.names.machine.running_as)),
+            engines: None,
             labels: self.labels.iter().map(|(name, value)| (text(name), text(value))).collect(),
             health,
         }
@@ -225,6 +235,7 @@ fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport
         components,
         logs: Vec::new(),
         logs_dropped: 0,
+        topology: None,
     }
 }
 

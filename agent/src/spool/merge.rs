@@ -37,6 +37,7 @@ pub(super) fn merge<'a>(first: Report<'a>, next: Report<'a>) -> Report<'a> {
         },
         pipelines,
         covers: Some(SeqRange { from, to: next.seq }),
+        deployments: next.deployments,
     }
 }
 
@@ -79,6 +80,7 @@ fn merge_pipelines<'a>(
         components: merge_components(before.components, after.components, before_weight, after_weight),
         logs,
         logs_dropped: before.logs_dropped.saturating_add(after.logs_dropped),
+        topology: after.topology.or(before.topology),
         ..after
     }
 }

@@ -46,8 +46,10 @@ fn report(seq: u64, status: &str, events: u64, lines: u64) -> Report<'static> {
             components: Vec::new(),
             logs: (0..lines).map(line).collect(),
             logs_dropped: 0,
+            topology: None,
         }],
         covers: None,
+        deployments: Vec::new(),
     }
 }
 

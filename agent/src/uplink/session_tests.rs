@@ -130,7 +130,16 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
     let outbox = Arc::new(Outbox::new(spool, counters.clone()));
     let end = clock::unix_millis();
     for seq in 1..=reports {
-        outbox.post(&Report { seq, start: end, end, agent: None, host: None, pipelines: vec![], covers: None });
+        outbox.post(&Report {
+            seq,
+            start: end,
+            end,
+            agent: None,
+            host: None,
+            pipelines: vec![],
+            covers: None,
+            deployments: vec![],
+        });
     }
     if let Some(token) = node_token {
         node_token::write(data_dir.path(), &Token::new(token)).unwrap();

@@ -53,6 +53,28 @@ impl Scope {
     }
 }
 
+/// What a token lets its owner do with the fleet. Each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// Reads.
+    Viewer,
+    /// Acts on what runs: restarts, samples, taps.
+    Operator,
+    /// Decides what runs, and administers nodes.
+    Admin,
+}
+
+impl Role {
+    fn of(kind: TokenKind) -> Option<Self> {
+        match kind {
+            TokenKind::Viewer => Some(Role::Viewer),
+            TokenKind::Operator => Some(Role::Operator),
+            TokenKind::Admin => Some(Role::Admin),
+            TokenKind::Enroll | TokenKind::Node | TokenKind::Scrape | TokenKind::Session => None,
+        }
+    }
+}
+
 /// The sender of a request, as its token identifies it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
@@ -60,17 +82,21 @@ pub(crate) struct Identity {
     /// The token that an operator created; for a session, the token that opened it.
     pub root: TokenId,
     pub kind: TokenKind,
+    /// A session's is that of the token that opened it. `None` for tokens of programs.
+    pub role: Option<Role>,
     pub scope: Scope,
     pub node: Option<NodeKey>,
     pub expires_at: Option<UnixMillis>,
 }
 
 impl Identity {
-    fn new(token: &StoredToken) -> Self {
+    fn new(token: &StoredToken, known: &Known) -> Self {
+        let root = token.parent.unwrap_or(token.id);
         Identity {
             token: token.id,
-            root: token.parent.unwrap_or(token.id),
+            root,
             kind: token.kind,
+            role: known.kinds.get(&root).copied().and_then(Role::of),
             scope: token.environment.map_or(Scope::All, Scope::One),
             node: token.node,
             expires_at: token.expires_at,
@@ -79,7 +105,7 @@ impl Identity {
 
     /// Whether it may read.
     pub(crate) fn is_reader(&self) -> bool {
-        matches!(self.kind, TokenKind::Viewer | TokenKind::Admin | TokenKind::Session)
+        self.role.is_some()
     }
 }
 
@@ -88,6 +114,7 @@ struct Known {
     version: Option<i64>,
     by_hash: HashMap<TokenHash, StoredToken>,
     by_id: HashMap<TokenId, Option<UnixMillis>>,
+    kinds: HashMap<TokenId, TokenKind>,
     environments: Vec<StoredEnvironment>,
     /// Tokens that were learned since the last reading began: it may be of before them.
     learned: Vec<StoredToken>,
@@ -96,6 +123,7 @@ struct Known {
 impl Known {
     fn insert(&mut self, token: StoredToken) {
         self.by_id.insert(token.id, token.expires_at);
+        self.kinds.insert(token.id, token.kind);
         self.by_hash.insert(token.hash, token);
     }
 
@@ -185,8 +213,7 @@ impl Authenticator {
     /// Logs which tokens of people were made and revoked since the last reading. Sessions and nodes come and go by
     /// themselves.
     fn log_changes(&self, snapshot: &AccessSnapshot) {
-        let is_of_person =
-            |token: &&StoredToken| matches!(token.kind, TokenKind::Enroll | TokenKind::Viewer | TokenKind::Admin);
+        let is_of_person = |token: &&StoredToken| !matches!(token.kind, TokenKind::Node | TokenKind::Session);
         let name = |token: &StoredToken| token.label.name.clone().unwrap_or_default();
         let known = self.read();
         for token in snapshot.tokens.iter().filter(is_of_person).filter(|token| !known.by_id.contains_key(&token.id)) {
@@ -231,7 +258,7 @@ impl Authenticator {
         let identity = {
             let known = self.read();
             let stored = known.by_hash.get(&hash).filter(|stored| stored.hash.matches(&hash))?;
-            Identity::new(stored)
+            Identity::new(stored, &known)
         };
         if identity.expires_at.is_some_and(|end| end <= now) {
             return None;

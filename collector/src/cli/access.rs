@@ -38,7 +38,8 @@ pub(super) enum TokenCommand {
 
 #[derive(Args)]
 pub(super) struct CreateToken {
-    /// enroll: lets agents enrol as nodes; viewer: reads; admin: reads and administers
+    /// enroll: lets agents enrol as nodes; viewer: reads; operator: reads and acts on what runs; admin: decides what
+    /// runs; scrape: reads /metrics only
     #[arg(long, value_enum)]
     kind: Kind,
     /// Environment of the token [default: `default` for enroll tokens, all environments for others]
@@ -62,7 +63,9 @@ pub(super) struct CreateToken {
 enum Kind {
     Enroll,
     Viewer,
+    Operator,
     Admin,
+    Scrape,
 }
 
 #[derive(Subcommand)]
@@ -165,7 +168,9 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
     let kind = match args.kind {
         Kind::Enroll => TokenKind::Enroll,
         Kind::Viewer => TokenKind::Viewer,
+        Kind::Operator => TokenKind::Operator,
         Kind::Admin => TokenKind::Admin,
+        Kind::Scrape => TokenKind::Scrape,
     };
     let named = match (&args.environment, kind) {
         (None, TokenKind::Enroll) => Some(DEFAULT_ENVIRONMENT.to_owned()),
@@ -216,7 +221,8 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
 }
 
 fn kinds_to_list(all: bool) -> Vec<TokenKind> {
-    let made_by_people = [TokenKind::Enroll, TokenKind::Viewer, TokenKind::Admin];
+    let made_by_people =
+        [TokenKind::Enroll, TokenKind::Viewer, TokenKind::Operator, TokenKind::Admin, TokenKind::Scrape];
     let made_by_programs = [TokenKind::Node, TokenKind::Session];
     made_by_people.into_iter().chain(made_by_programs.into_iter().filter(|_| all)).collect()
 }

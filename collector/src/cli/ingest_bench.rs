@@ -296,6 +296,7 @@ impl Bodies {
             components: (0..args.components).map(component).collect(),
             logs: Vec::new(),
             logs_dropped: 0,
+            topology: None,
         };
         Bodies((0..args.pipelines).map(pipeline).collect())
     }
@@ -310,6 +311,7 @@ impl Bodies {
             host: None,
             pipelines: self.0.clone(),
             covers: None,
+            deployments: Vec::new(),
         };
         let boot_id = BootId(Uuid::from_u128(node.0.unsigned_abs().into()));
         let request = ReportRequest { boot_id, sent_at: now, reports: vec![report] };

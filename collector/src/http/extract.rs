@@ -14,10 +14,11 @@ use systole_shared::{Token, TokenKind};
 
 use crate::app::App;
 use crate::auth::rate_limit::ClientAddress;
-use crate::auth::{Identity, Scope};
+use crate::auth::{Identity, Role, Scope};
 use crate::clock;
 use crate::http::body_budget::{Charge, Sender};
 use crate::http::error::ApiError;
+use crate::http::same_site;
 use crate::model::NodeKey;
 use crate::query::share::QueryPermit;
 
@@ -116,6 +117,51 @@ impl FromRequest for QueryAccess {
             Ok(QueryAccess(identity, permit))
         })
     }
+}
+
+/// A request of an operator or admin, for what acts on the fleet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OperatorAccess(pub Identity);
+
+impl FromRequest for OperatorAccess {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        identify(&request.clone(), move |identity| require(identity, Role::Operator, &request).map(OperatorAccess))
+    }
+}
+
+/// A request of an admin, for what decides what runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdminAccess(pub Identity);
+
+impl FromRequest for AdminAccess {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        identify(&request.clone(), move |identity| require(identity, Role::Admin, &request).map(AdminAccess))
+    }
+}
+
+/// Checks the role. A request that changes something must not come from a page of another site with the cookie of
+/// this one.
+fn require(identity: Identity, least: Role, request: &HttpRequest) -> Result<Identity, ApiError> {
+    if identity.role < Some(least) {
+        let needed = match least {
+            Role::Viewer => "a viewer, operator or admin token",
+            Role::Operator => "an operator or admin token",
+            Role::Admin => "an admin token",
+        };
+        return Err(ApiError::forbidden(format!("{needed} is required; this one is of kind {}", identity.kind)));
+    }
+    if identity.kind == TokenKind::Session && !request.method().is_safe() {
+        same_site::check_origin(request)?;
+    }
+    Ok(identity)
 }
 
 /// A request with access to every environment.

@@ -28,6 +28,17 @@ impl FromRequest for FromThisSite {
     }
 }
 
+/// Checks that a request with a session's cookie comes from a page of this site or of an allowed origin.
+///
+/// # Errors
+///
+/// When another site sends it.
+pub(crate) fn check_origin(request: &HttpRequest) -> Result<(), ApiError> {
+    let app = request.app_data::<Data<App>>().expect("each route is configured with the app");
+    let authority = request.uri().authority().map(|host| host.as_str());
+    check_headers(request.headers(), authority, &app.config.cors_origins, "act with a session")
+}
+
 /// `authority` is the host of an HTTP/2 request, which has no Host header.
 fn check(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> Result<FromThisSite, ApiError> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
@@ -35,12 +46,22 @@ fn check(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> Re
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::unsupported_media_type("Content-Type: must be application/json"));
     }
+    check_headers(headers, authority, allowed, "open a session").map(|()| FromThisSite)
+}
+
+fn check_headers(
+    headers: &HeaderMap,
+    authority: Option<&str>,
+    allowed: &[String],
+    purpose: &str,
+) -> Result<(), ApiError> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
     let origin = text(ORIGIN);
     // A page cannot write it: a browser would ask first, and it is not among the headers that are allowed.
     let forwarded = headers.get("X-Forwarded-Host").and_then(|host| host.to_str().ok());
     // `*` in the settings is not meant here: it lets all pages read with a token, and a session needs none.
     if origin.is_some_and(|origin| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))) {
-        return Ok(FromThisSite);
+        return Ok(());
     }
     let is_own = match headers.get("Sec-Fetch-Site").map(|value| value.as_bytes()) {
         // Written by the browser, and right behind each proxy.
@@ -53,11 +74,11 @@ fn check(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> Re
         }),
     };
     if is_own {
-        return Ok(FromThisSite);
+        return Ok(());
     }
     let origin = origin.unwrap_or("another site");
     Err(ApiError::forbidden(format!(
-        "Origin: a page of {origin} cannot open a session here; only pages of this site and of cors_origins can"
+        "Origin: a page of {origin} cannot {purpose} here; only pages of this site and of cors_origins can"
     )))
 }
 

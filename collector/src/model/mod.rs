@@ -9,6 +9,7 @@ pub(crate) mod packed;
 pub(crate) mod report;
 mod resolution;
 mod sample;
+pub(crate) mod selector;
 mod token_bucket;
 
 pub(crate) use self::counters::add_known;

@@ -78,7 +78,7 @@ pub(crate) async fn write(data_dir: &Path, store: &dyn Store) -> Result<(), Mark
 }
 
 async fn is_empty(store: &dyn Store) -> Result<bool, StoreError> {
-    let kinds = vec![TokenKind::Enroll, TokenKind::Viewer, TokenKind::Admin, TokenKind::Node];
+    let kinds = TokenKind::ALL.to_vec();
     if !store.list_tokens(kinds).await?.is_empty() {
         return Ok(false);
     }

@@ -57,6 +57,13 @@ table! {
         enrolled_at -> BigInt,
         last_address -> Nullable<Text>,
         twin_of -> Nullable<BigInt>,
+        set_name -> Nullable<Text>,
+        set_labels -> Nullable<Text>,
+        maintenance_until -> Nullable<BigInt>,
+        maintenance_note -> Nullable<Text>,
+        engines -> Nullable<Text>,
+        desired_generation -> BigInt,
+        agent_rollout -> Nullable<BigInt>,
     }
 }
 
@@ -214,6 +221,115 @@ table! {
     }
 }
 
+table! {
+    definitions (id) {
+        id -> BigInt,
+        environment -> BigInt,
+        slug -> Text,
+        version -> BigInt,
+        stable_version -> Nullable<BigInt>,
+        paused -> BigInt,
+    }
+}
+
+table! {
+    definition_versions (definition, version) {
+        definition -> BigInt,
+        version -> BigInt,
+        checksum -> Text,
+        body -> Text,
+        author -> Text,
+        author_id -> Nullable<Text>,
+        note -> Text,
+        created_at -> BigInt,
+    }
+}
+
+table! {
+    rollouts (id) {
+        id -> BigInt,
+        environment -> BigInt,
+        definition -> Nullable<BigInt>,
+        version -> BigInt,
+        from_version -> Nullable<BigInt>,
+        agent_update -> Nullable<Text>,
+        policy -> Text,
+        state -> Text,
+        reason -> Text,
+        stage -> BigInt,
+        author -> Text,
+        started_at -> BigInt,
+        changed_at -> BigInt,
+        finished_at -> Nullable<BigInt>,
+    }
+}
+
+table! {
+    rollout_nodes (rollout, node) {
+        rollout -> BigInt,
+        node -> BigInt,
+        stage -> BigInt,
+        state -> Text,
+        reason -> Text,
+        changed_at -> BigInt,
+    }
+}
+
+table! {
+    assignments (node, definition) {
+        node -> BigInt,
+        definition -> BigInt,
+        version -> BigInt,
+        paused -> BigInt,
+    }
+}
+
+table! {
+    deployments (node, slug) {
+        node -> BigInt,
+        slug -> Text,
+        version -> BigInt,
+        running_version -> Nullable<BigInt>,
+        phase -> Text,
+        reason -> Text,
+        since -> BigInt,
+    }
+}
+
+table! {
+    topologies (pipeline, checksum) {
+        pipeline -> BigInt,
+        checksum -> Text,
+        topology -> Text,
+        last_seen_at -> BigInt,
+    }
+}
+
+table! {
+    secrets (environment, name, revision) {
+        environment -> BigInt,
+        name -> Text,
+        revision -> BigInt,
+        key_id -> Text,
+        sealed -> Binary,
+        author -> Text,
+        created_at -> BigInt,
+    }
+}
+
+table! {
+    audit (id) {
+        id -> BigInt,
+        at -> BigInt,
+        environment -> Nullable<BigInt>,
+        token -> Nullable<Text>,
+        actor -> Text,
+        action -> Text,
+        subject -> Text,
+        result -> Text,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(
     environments,
     nodes,
@@ -226,4 +342,13 @@ allow_tables_to_appear_in_same_query!(
     logs,
     events,
     node_boots,
+    definitions,
+    definition_versions,
+    rollouts,
+    rollout_nodes,
+    assignments,
+    deployments,
+    topologies,
+    secrets,
+    audit,
 );

@@ -190,6 +190,7 @@ fn agent() -> AgentInfo<'static> {
         vector_version: text("0.58.0"),
         deployment_mode: text("STANDALONE"),
         running_as: text("systole"),
+        engines: None,
         labels: [("os", "linux"), ("arch", "amd64")].map(|(key, value)| (Text::from(key), Text::from(value))).into(),
         health: AgentHealth { uptime_seconds: 86_400, clock_skew_ms: Some(3), ..AgentHealth::default() },
     }

@@ -12,7 +12,16 @@ pub const INTERVAL_MS: i64 = 5_000;
 
 /// A report that ends at `end`.
 pub fn report(seq: u64, end: UnixMillis, pipelines: Vec<PipelineReport<'static>>) -> Report<'static> {
-    Report { seq, start: end - INTERVAL_MS, end, agent: None, host: None, pipelines, covers: None }
+    Report {
+        seq,
+        start: end - INTERVAL_MS,
+        end,
+        agent: None,
+        host: None,
+        pipelines,
+        covers: None,
+        deployments: Vec::new(),
+    }
 }
 
 /// A pipeline in a state, without a sample.
@@ -32,6 +41,7 @@ pub fn pipeline(id: &str, status: &str) -> PipelineReport<'static> {
         components: Vec::new(),
         logs: Vec::new(),
         logs_dropped: 0,
+        topology: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
-use systole_shared::LogLevel;
+use systole_shared::{DeploymentPhase, LogLevel};
 
 use super::Colour;
 
@@ -34,6 +34,15 @@ pub(super) fn of_status(status: &str) -> Style {
         "UNREACHABLE" | "CRASHED" | "CRASH_LOOP" => BAD,
         "STOPPED" | "PENDING" | "STARTING" => PLAIN,
         _ => DIM,
+    }
+}
+
+/// Returns the colour for a version's step on a node.
+pub(super) fn of_phase(phase: DeploymentPhase) -> Style {
+    match phase {
+        DeploymentPhase::Healthy => GOOD,
+        phase if phase.is_failure() => BAD,
+        _ => PLAIN,
     }
 }
 

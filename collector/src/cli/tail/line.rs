@@ -27,6 +27,7 @@ pub(super) fn subject(event: &Event) -> (NodeId, Option<&PipelineId>) {
         Event::MetricUpdate(update) => (update.node_id, Some(&update.pipeline_id)),
         Event::StatusChange(change) => (change.node_id, change.pipeline_id.as_ref()),
         Event::LogEntry(entry) => (entry.node_id, Some(&entry.pipeline_id)),
+        Event::Deployment(deployment) => (deployment.node_id, Some(&deployment.pipeline_id)),
     }
 }
 
@@ -67,6 +68,15 @@ impl Lines {
             }
             Event::MetricUpdate(update) => {
                 self.write(&mut text, update.timestamp, now, (DIM, "RATES"), &subject, &rates(&update.sample));
+            }
+            Event::Deployment(deployment) => {
+                let reason = match deployment.reason.as_str() {
+                    "" => String::new(),
+                    reason => format!(" ({})", clean(reason)),
+                };
+                let rest = format!("version {} {}{reason}", deployment.version, deployment.phase.as_str());
+                let style = color::of_phase(deployment.phase);
+                self.write(&mut text, deployment.timestamp, now, (style, "DEPLOY"), &subject, &rest);
             }
             Event::LogEntry(entry) => {
                 for line in &entry.entries {

@@ -61,7 +61,7 @@ pub(crate) async fn create_session(
         .identify(&*app.store, &token, address, now)
         .await?
         .ok_or_else(|| refuse(&app, &request, ApiError::unknown_token()))?;
-    if !matches!(identity.kind, TokenKind::Viewer | TokenKind::Admin) {
+    if identity.role.is_none() || identity.kind == TokenKind::Session {
         return Err(ApiError::forbidden(format!("a token of kind {} cannot open a session", identity.kind)));
     }
     app.auth.limits.sessions.take(identity.token, address, Instant::now())?;

@@ -241,8 +241,16 @@ fn decode_item_by_item(
             });
         }
         refusals.count += loose.pipelines.beyond as u64;
-        let report =
-            Report { seq: loose.seq, start: loose.start, end: loose.end, agent, host, pipelines, covers: loose.covers };
+        let report = Report {
+            seq: loose.seq,
+            start: loose.start,
+            end: loose.end,
+            agent,
+            host,
+            pipelines,
+            covers: loose.covers,
+            deployments: Vec::new(),
+        };
         reports.push(take_report(report, complete, refusals));
     }
     Ok((request.boot_id, request.sent_at, reports))

@@ -18,7 +18,7 @@ pub(crate) use self::cells::{AnyRow, Cell, Row};
 use super::{StoreError, new_epoch};
 
 /// The tables, those first that others refer to, with their keys. `meta` goes along at the beginning.
-pub(super) const TABLES: [(&str, &[&str]); 22] = [
+pub(super) const TABLES: [(&str, &[&str]); 31] = [
     ("environments", &["id"]),
     ("nodes", &["id"]),
     // A session's parent is older, and so are the first digits of its id.
@@ -42,6 +42,15 @@ pub(super) const TABLES: [(&str, &[&str]); 22] = [
     ("logs", &["seq"]),
     ("events", &["seq"]),
     ("journal", &["id"]),
+    ("definitions", &["id"]),
+    ("definition_versions", &["definition", "version"]),
+    ("rollouts", &["id"]),
+    ("rollout_nodes", &["rollout", "node"]),
+    ("assignments", &["node", "definition"]),
+    ("deployments", &["node", "slug"]),
+    ("topologies", &["pipeline", "checksum"]),
+    ("secrets", &["environment", "name", "revision"]),
+    ("audit", &["id"]),
 ];
 
 /// Says how far a copy into the database is, and exists only as long as one is not complete.

@@ -116,6 +116,8 @@ impl Shared {
             interval_ms: self.interval_ms,
             now: came,
             missing: None,
+            desired_generation: None,
+            actions: Vec::new(),
         };
         Ok(serde_json::to_string(&ack)?)
     }

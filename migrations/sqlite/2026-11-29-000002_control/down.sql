@@ -1,0 +1,16 @@
+DROP TABLE audit;
+DROP TABLE secrets;
+DROP TABLE topologies;
+DROP TABLE deployments;
+DROP TABLE assignments;
+DROP TABLE rollout_nodes;
+DROP TABLE rollouts;
+DROP TABLE definition_versions;
+DROP TABLE definitions;
+ALTER TABLE nodes DROP COLUMN agent_rollout;
+ALTER TABLE nodes DROP COLUMN desired_generation;
+ALTER TABLE nodes DROP COLUMN engines;
+ALTER TABLE nodes DROP COLUMN maintenance_note;
+ALTER TABLE nodes DROP COLUMN maintenance_until;
+ALTER TABLE nodes DROP COLUMN set_labels;
+ALTER TABLE nodes DROP COLUMN set_name;
