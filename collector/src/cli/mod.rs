@@ -14,6 +14,7 @@ mod files;
 mod ingest_bench;
 mod migrate_data;
 mod no_database;
+mod remote;
 mod restore;
 mod tail;
 

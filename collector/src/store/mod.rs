@@ -21,10 +21,12 @@ pub(crate) mod queries;
 mod replay;
 pub(crate) mod rows;
 pub(crate) mod schema;
+mod sealed;
 mod search;
 mod sql;
 pub(crate) mod sqlite;
 pub(crate) mod transfer;
+mod versions;
 
 use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
@@ -35,6 +37,8 @@ pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use log_usage::{EvictedLogs, LogUsage};
 pub(crate) use queries::*;
 pub(crate) use rows::*;
+pub(crate) use sealed::*;
+pub(crate) use versions::*;
 
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 
@@ -257,9 +261,9 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
-pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore {}
+pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore + DefinitionStore + SecretStore {}
 
-impl<S: AccessStore + QueryStore + MaintenanceStore> Store for S {}
+impl<S: AccessStore + QueryStore + MaintenanceStore + DefinitionStore + SecretStore> Store for S {}
 
 /// The same with what is the time series' own.
 pub(crate) trait TimeSeriesStore: Store + IngestStore + MinuteStore {}

@@ -8,6 +8,7 @@ mod access;
 mod backend;
 mod commit;
 mod connect;
+mod control;
 mod expire;
 mod log_usage;
 mod open;
@@ -21,6 +22,9 @@ mod tls;
 mod transfer;
 mod writer;
 
+#[path = "../sql/definitions.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod definitions;
 #[path = "../sql/logs.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod logs;
@@ -36,6 +40,9 @@ mod replay;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
+#[path = "../sql/secrets.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod secrets;
 
 use std::ops::ControlFlow;
 use std::time::Duration;

@@ -7,6 +7,7 @@ mod access;
 mod backend;
 mod backup;
 mod commit;
+mod control;
 mod executor;
 mod expire;
 mod log_usage;
@@ -18,6 +19,9 @@ mod search;
 mod size;
 mod transfer;
 
+#[path = "../sql/definitions.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod definitions;
 #[path = "../sql/logs.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod logs;
@@ -33,6 +37,9 @@ mod replay;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
+#[path = "../sql/secrets.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod secrets;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
