@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use systole_shared::UnixMillis;
 
 use super::StoreError;
-use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, RolloutKey};
+use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, PipelineKey, RolloutKey};
 
 /// Pipelines of one environment: more than operators name by hand, and few enough that all of them can be read when
 /// a secret changes.
@@ -133,7 +133,34 @@ pub(crate) trait DefinitionStore: Send + Sync {
     /// Graphs of a pipeline's configurations, as JSON, by the checksum: those of these checksums.
     async fn topologies(
         &self,
-        pipeline: crate::model::PipelineKey,
+        pipeline: PipelineKey,
         checksums: Vec<String>,
     ) -> Result<Vec<(String, String)>, StoreError>;
+    /// The components that nodes have reported of a pipeline, and their kinds.
+    async fn pipeline_components(&self, pipeline: PipelineKey) -> Result<Vec<(String, String)>, StoreError>;
+    /// The newest buffer of each component of a pipeline on each node, of minutes from this one on. What is still in
+    /// the write-ahead log is missing: a buffer is a gauge, and a minute old at most.
+    async fn buffer_fills(&self, pipeline: PipelineKey, from_minute: i64) -> Result<Vec<BufferFill>, StoreError>;
+}
+
+/// The buffer of a component on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BufferFill {
+    pub node: i64,
+    pub component: String,
+    pub events: Option<i64>,
+    pub max_events: Option<i64>,
+    pub bytes: Option<i64>,
+    pub max_bytes: Option<i64>,
+}
+
+impl BufferFill {
+    /// How full it is, 0 to 1; unknown without a bound.
+    pub(crate) fn share(&self) -> Option<f64> {
+        let share = |used: Option<i64>, of: Option<i64>| match (used, of) {
+            (Some(used), Some(of @ 1..)) => Some(used as f64 / of as f64),
+            _ => None,
+        };
+        share(self.events, self.max_events).or_else(|| share(self.bytes, self.max_bytes))
+    }
 }

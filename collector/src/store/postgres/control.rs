@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use systole_shared::UnixMillis;
 
-use super::{PostgresStore, definitions, secrets};
+use super::{PostgresStore, definitions, secrets, topologies};
 use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, PipelineKey};
 use crate::store::*;
 
@@ -55,7 +55,15 @@ impl DefinitionStore for PostgresStore {
         pipeline: PipelineKey,
         checksums: Vec<String>,
     ) -> Result<Vec<(String, String)>, StoreError> {
-        definitions::topologies(&mut *self.queries.get().await?, pipeline, &checksums).await
+        topologies::topologies(&mut *self.queries.get().await?, pipeline, &checksums).await
+    }
+
+    async fn pipeline_components(&self, pipeline: PipelineKey) -> Result<Vec<(String, String)>, StoreError> {
+        topologies::pipeline_components(&mut *self.queries.get().await?, pipeline).await
+    }
+
+    async fn buffer_fills(&self, pipeline: PipelineKey, from_minute: i64) -> Result<Vec<BufferFill>, StoreError> {
+        topologies::buffer_fills(&mut *self.queries.get().await?, pipeline, from_minute).await
     }
 }
 

@@ -7,7 +7,7 @@ use systole_shared::UnixMillis;
 
 use super::backend::{Backend, Connection, RunQueryDsl, lock_environment, storable};
 use crate::model::definition::SecretUses;
-use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, PipelineKey, RolloutKey};
+use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, RolloutKey};
 use crate::store::convert::keys;
 use crate::store::schema::*;
 use crate::store::*;
@@ -380,18 +380,4 @@ pub(super) async fn live_versions(
         Ok(SecretUser { key: DefinitionKey(key), slug, newest, stable_version, version, uses })
     };
     rows.into_iter().map(user).collect()
-}
-
-/// See [`DefinitionStore::topologies`].
-pub(super) async fn topologies(
-    connection: &mut Connection,
-    pipeline: PipelineKey,
-    checksums: &[String],
-) -> Result<Vec<(String, String)>, StoreError> {
-    Ok(topologies::table
-        .filter(topologies::pipeline.eq(pipeline.0).and(topologies::checksum.eq_any(checksums)))
-        .select((topologies::checksum, topologies::topology))
-        .order(topologies::last_seen_at.desc())
-        .load(connection)
-        .await?)
 }

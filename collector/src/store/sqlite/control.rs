@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use systole_shared::UnixMillis;
 
 use super::backend::ready;
-use super::{SqliteStore, definitions, secrets};
+use super::{SqliteStore, definitions, secrets, topologies};
 use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, PipelineKey};
 use crate::store::*;
 
@@ -48,7 +48,15 @@ impl DefinitionStore for SqliteStore {
         pipeline: PipelineKey,
         checksums: Vec<String>,
     ) -> Result<Vec<(String, String)>, StoreError> {
-        self.read(move |connection| ready(definitions::topologies(connection, pipeline, &checksums))).await
+        self.read(move |connection| ready(topologies::topologies(connection, pipeline, &checksums))).await
+    }
+
+    async fn pipeline_components(&self, pipeline: PipelineKey) -> Result<Vec<(String, String)>, StoreError> {
+        self.read(move |connection| ready(topologies::pipeline_components(connection, pipeline))).await
+    }
+
+    async fn buffer_fills(&self, pipeline: PipelineKey, from_minute: i64) -> Result<Vec<BufferFill>, StoreError> {
+        self.read(move |connection| ready(topologies::buffer_fills(connection, pipeline, from_minute))).await
     }
 }
 
