@@ -184,6 +184,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     });
     tasks.spawn(Expiry {
         timeseries: Arc::clone(&timeseries),
+        store: Arc::clone(&store),
         retention: config.retention,
         telemetry: Arc::clone(&telemetry),
     });
@@ -228,7 +229,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
 /// After this time without a report nothing is left of a pipeline. Days are removed whole, so it is one more.
 fn unreported_retention(retention: &Retention) -> Duration {
     const DAY: Duration = Duration::from_secs(86_400);
-    let Retention { minutes, hours, days, logs, events } = *retention;
+    let Retention { minutes, hours, days, logs, events, audit: _ } = *retention;
     DAY + minutes.max(hours).max(days).max(logs).max(events)
 }
 

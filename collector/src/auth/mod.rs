@@ -75,6 +75,14 @@ impl Role {
     }
 }
 
+/// The note on the token of a command that administers. Other commands read.
+pub(crate) const ADMINISTERS: &str = "administers";
+
+/// Whether a command on the collector's host made the token for itself: a session that no token opened.
+fn is_of_command(token: &StoredToken) -> bool {
+    token.kind == TokenKind::Session && token.parent.is_none()
+}
+
 /// The sender of a request, as its token identifies it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
@@ -92,11 +100,16 @@ pub(crate) struct Identity {
 impl Identity {
     fn new(token: &StoredToken, known: &Known) -> Self {
         let root = token.parent.unwrap_or(token.id);
+        let role = if is_of_command(token) {
+            Some(if token.label.note.as_deref() == Some(ADMINISTERS) { Role::Admin } else { Role::Viewer })
+        } else {
+            known.kinds.get(&root).copied().and_then(Role::of)
+        };
         Identity {
             token: token.id,
             root,
             kind: token.kind,
-            role: known.kinds.get(&root).copied().and_then(Role::of),
+            role,
             scope: token.environment.map_or(Scope::All, Scope::One),
             node: token.node,
             expires_at: token.expires_at,
@@ -265,6 +278,17 @@ impl Authenticator {
         }
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.token, now);
         Some(identity)
+    }
+
+    /// The token of a person behind an identity, and its name. `None` for a command on the collector's host.
+    pub(crate) fn owner(&self, identity: &Identity) -> Option<(TokenId, String)> {
+        let known = self.read();
+        let stored = known.by_hash.values().find(|token| token.id == identity.root)?;
+        if is_of_command(stored) {
+            return None;
+        }
+        let name = stored.label.name.clone().unwrap_or_else(|| format!("{} {}", stored.kind, stored.hint));
+        Some((stored.id, name))
     }
 
     /// Sessions of a token that have not ended.

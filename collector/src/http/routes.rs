@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
-use super::api::{agent, events, health, logs, metrics, nodes, pipelines, samples, session, status_changes};
+use super::api::{agent, audit, events, health, logs, metrics, nodes, pipelines, samples, session, status_changes};
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
 
@@ -39,6 +39,7 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/pipelines/{id}/components/minutes", [get(pipelines::list_component_minutes)]),
         at("/api/v1/samples", [get(samples::list_samples)]),
         at("/api/v1/logs", [get(logs::list_logs)]),
+        at("/api/v1/audit", [get(audit::list_audit)]),
         at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),
     ]
 }

@@ -6,6 +6,7 @@
 //! time series, because their rows alone are up to a minute old.
 
 pub(crate) mod access;
+mod audit;
 mod bucket;
 #[cfg(test)]
 mod conformance;
@@ -30,6 +31,7 @@ use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 
 pub(crate) use access::*;
+pub(crate) use audit::*;
 pub(crate) use bucket::MinuteBucket;
 pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use log_usage::{EvictedLogs, LogUsage};
@@ -257,9 +259,9 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
-pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore {}
+pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore + AuditStore {}
 
-impl<S: AccessStore + QueryStore + MaintenanceStore> Store for S {}
+impl<S: AccessStore + QueryStore + MaintenanceStore + AuditStore> Store for S {}
 
 /// The same with what is the time series' own.
 pub(crate) trait TimeSeriesStore: Store + IngestStore + MinuteStore {}

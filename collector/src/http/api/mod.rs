@@ -1,6 +1,7 @@
 //! Handlers, one file per resource.
 
 pub(super) mod agent;
+pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod health;
 pub(super) mod logs;

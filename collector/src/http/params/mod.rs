@@ -14,7 +14,8 @@ mod time;
 use systole_shared::{NodeId, UnixMillis};
 
 pub(crate) use filters::{
-    Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode, SamplesOf,
+    AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode,
+    SamplesOf,
 };
 pub(crate) use history::{HistoryOf, StepPage};
 pub(crate) use page::{EventPagination, Pagination};

@@ -5,6 +5,7 @@
 //! written in Rust; there is no client library to install.
 
 mod access;
+mod administration;
 mod backend;
 mod commit;
 mod connect;
@@ -21,6 +22,9 @@ mod tls;
 mod transfer;
 mod writer;
 
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
 #[path = "../sql/logs.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod logs;

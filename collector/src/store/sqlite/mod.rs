@@ -4,6 +4,7 @@
 //! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
 
 mod access;
+mod administration;
 mod backend;
 mod backup;
 mod commit;
@@ -18,6 +19,9 @@ mod search;
 mod size;
 mod transfer;
 
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
 #[path = "../sql/logs.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod logs;
