@@ -26,7 +26,7 @@ use self::rate_limit::{AccessLimits, ClientAddress, RateLimited};
 use self::refused_log::RefusedLog;
 use crate::config::RequestLimits;
 use crate::model::{EnvironmentKey, NodeKey};
-use crate::store::{AccessSnapshot, Store, StoreError, StoredEnvironment, StoredToken};
+use crate::store::{AccessSnapshot, Store, StoreError, StoredEnvironment, StoredToken, TokenLabel};
 
 /// The environments of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,12 +75,33 @@ impl Role {
     }
 }
 
-/// The note on the token of a command that administers. Other commands read.
-pub(crate) const ADMINISTERS: &str = "administers";
+/// The role of a session that a command made in the database: it has no token that opened it, whose role it could
+/// take. Access to the database is access to everything, so the command chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommandRole {
+    Viewer,
+    Admin,
+}
 
-/// Whether a command on the collector's host made the token for itself: a session that no token opened.
-fn is_of_command(token: &StoredToken) -> bool {
-    token.kind == TokenKind::Session && token.parent.is_none()
+/// The note of a session of a command that administers.
+const ADMIN_COMMAND: &str = "command of an administrator";
+
+impl CommandRole {
+    /// What the session carries. No other session has a note.
+    pub(crate) fn label(self) -> TokenLabel {
+        let note = match self {
+            CommandRole::Viewer => None,
+            CommandRole::Admin => Some(ADMIN_COMMAND.to_owned()),
+        };
+        TokenLabel { name: Some("command on the collector's host".to_owned()), note }
+    }
+
+    fn of(token: &StoredToken) -> Role {
+        match token.label.note.as_deref() {
+            Some(ADMIN_COMMAND) => Role::Admin,
+            _ => Role::Viewer,
+        }
+    }
 }
 
 /// The sender of a request, as its token identifies it.
@@ -100,16 +121,14 @@ pub(crate) struct Identity {
 impl Identity {
     fn new(token: &StoredToken, known: &Known) -> Self {
         let root = token.parent.unwrap_or(token.id);
-        let role = if is_of_command(token) {
-            Some(if token.label.note.as_deref() == Some(ADMINISTERS) { Role::Admin } else { Role::Viewer })
-        } else {
-            known.kinds.get(&root).copied().and_then(Role::of)
-        };
         Identity {
             token: token.id,
             root,
             kind: token.kind,
-            role,
+            role: match token.kind {
+                TokenKind::Session if token.parent.is_none() => Some(CommandRole::of(token)),
+                _ => known.kinds.get(&root).copied().and_then(Role::of),
+            },
             scope: token.environment.map_or(Scope::All, Scope::One),
             node: token.node,
             expires_at: token.expires_at,
@@ -284,7 +303,7 @@ impl Authenticator {
     pub(crate) fn owner(&self, identity: &Identity) -> Option<(TokenId, String)> {
         let known = self.read();
         let stored = known.by_hash.values().find(|token| token.id == identity.root)?;
-        if is_of_command(stored) {
+        if stored.kind == TokenKind::Session {
             return None;
         }
         let name = stored.label.name.clone().unwrap_or_else(|| format!("{} {}", stored.kind, stored.hint));

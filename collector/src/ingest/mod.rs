@@ -5,6 +5,7 @@
 //! turns reports into changes without touching anything but the node's state, and `committer` writes them,
 //! answers, and publishes. `long_work` and `limits` bound what one node takes of it. `fleet` has which nodes are alive, as last committed.
 
+pub(crate) mod administer;
 pub(crate) mod apply;
 pub(crate) mod changes;
 pub(crate) mod committer;

@@ -6,6 +6,7 @@ pub(super) mod events;
 pub(super) mod health;
 pub(super) mod logs;
 pub(super) mod metrics;
+pub(super) mod node_settings;
 pub(super) mod nodes;
 pub(super) mod pipelines;
 pub(super) mod samples;

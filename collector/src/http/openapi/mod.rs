@@ -22,7 +22,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    agent, audit, events, health, logs, metrics, nodes, pipelines, samples, session, status_changes,
+    agent, audit, events, health, logs, metrics, node_settings, nodes, pipelines, samples, session, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -52,6 +52,8 @@ use crate::http::error::Problem;
         nodes::list_nodes,
         nodes::get_node,
         nodes::list_node_minutes,
+        node_settings::change_node,
+        node_settings::remove_node,
         pipelines::list_pipelines,
         pipelines::get_pipeline,
         pipelines::list_pipeline_minutes,

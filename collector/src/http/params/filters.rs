@@ -90,6 +90,17 @@ pub(crate) struct OfPipeline {
     pub pipeline: Option<PipelineId>,
 }
 
+/// Which labels.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WithLabels {
+    /// Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+    /// repeated: each condition must hold.
+    #[param(style = Form, explode, inline)]
+    #[serde(default)]
+    pub label: Vec<String>,
+}
+
 /// Which nodes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -276,7 +276,7 @@ async fn insert_or_update_node(
             nodes::machine_id.eq(machine_id),
             nodes::os.eq(storable(&enrolment.os)),
             nodes::agent_version.eq(storable(&enrolment.agent_version)),
-            nodes::labels.eq(labels_json(enrolment)),
+            nodes::labels.eq(labels_of(enrolment)),
             nodes::status.eq(NodeStatus::Unknown.as_str()),
             nodes::status_reason.eq("enrolled"),
             nodes::status_since.eq(enrolment.now),
@@ -318,7 +318,7 @@ async fn insert_node(
             nodes::twin_of.eq(twin_of),
             nodes::os.eq(storable(&enrolment.os)),
             nodes::agent_version.eq(storable(&enrolment.agent_version)),
-            nodes::labels.eq(labels_json(enrolment)),
+            nodes::labels.eq(labels_of(enrolment)),
             nodes::status.eq(NodeStatus::Unknown.as_str()),
             nodes::status_reason.eq("enrolled"),
             nodes::status_since.eq(enrolment.now),
@@ -343,7 +343,7 @@ async fn update_node(
             nodes::name.eq(storable(&enrolment.name)),
             nodes::os.eq(storable(&enrolment.os)),
             nodes::agent_version.eq(storable(&enrolment.agent_version)),
-            nodes::labels.eq(labels_json(enrolment)),
+            nodes::labels.eq(labels_of(enrolment)),
         ))
         .returning(nodes::uuid)
         .get_result(connection)

@@ -179,7 +179,7 @@ pub(super) fn enroll_node(
         EnrolAs::New | EnrolAs::TwinOf(_) => None,
         EnrolAs::Known(key) => Some(nodes::table.find(key.0).select((nodes::id, nodes::uuid)).first(connection)?),
     };
-    let labels = labels_json(enrolment);
+    let labels = labels_of(enrolment);
     let (key, id) = match known {
         Some((key, uuid)) => {
             diesel::update(nodes::table.find(key))
@@ -234,6 +234,13 @@ pub(super) fn node_names(connection: &mut SqliteConnection) -> Result<Vec<NodeNa
     rows.into_iter().map(node_name).collect()
 }
 
+/// SQLite alone would use the key of the newest node again once that is removed, and its events are kept.
+fn next_node_key(connection: &mut SqliteConnection) -> QueryResult<i64> {
+    let last: Option<i64> = nodes::table.select(diesel::dsl::max(nodes::id)).first(connection)?;
+    let removed: Option<i64> = removed_nodes::table.select(diesel::dsl::max(removed_nodes::id)).first(connection)?;
+    Ok(last.max(removed).unwrap_or(0) + 1)
+}
+
 fn insert_node(
     connection: &mut SqliteConnection,
     enrolment: &NewEnrolment,
@@ -244,6 +251,7 @@ fn insert_node(
     let (machine_id, twin_of) = machine_columns(enrolment, enrol_as);
     let key: i64 = diesel::insert_into(nodes::table)
         .values((
+            nodes::id.eq(next_node_key(connection)?),
             nodes::uuid.eq(id.to_string()),
             nodes::environment.eq(enrolment.environment.0),
             nodes::name.eq(&enrolment.name),
