@@ -108,6 +108,15 @@ pub(crate) enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether a row that was meant is gone: its node was removed in the meantime.
+    pub(crate) fn is_of_missing_row(&self) -> bool {
+        use diesel::result::DatabaseErrorKind::ForeignKeyViolation;
+        use diesel::result::Error::{DatabaseError, NotFound};
+        matches!(self, StoreError::Query(NotFound | DatabaseError(ForeignKeyViolation, _)))
+    }
+}
+
 impl From<diesel::result::Error> for StoreError {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};

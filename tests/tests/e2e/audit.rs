@@ -48,7 +48,9 @@ async fn actions_are_listed_newest_first_with_their_token(database: DatabaseKind
     let made = admin.list("/api/v1/audit?action=token.create").await;
     assert!(made.iter().any(|entry| entry["actor"] == "command line" && entry["tokenId"].is_null()), "{made:?}");
     let csv = admin.get("/api/v1/audit?format=csv").await;
-    assert!(String::from_utf8(csv.body).unwrap().starts_with("id,at,environmentName,tokenId,actor,action,subject,result"));
+    assert!(
+        String::from_utf8(csv.body).unwrap().starts_with("id,at,environmentName,tokenId,actor,action,subject,result")
+    );
     let shown = collector.cli(&["audit", "--since", "1h", "--action", "node.rename"]).await;
     let order: Vec<_> = ["to one", "to two", "to three"].iter().map(|text| shown.find(text).unwrap()).collect();
     assert!(order.is_sorted(), "{shown}");
@@ -79,7 +81,8 @@ async fn kinds_of_tokens_reach_their_own_routes(database: DatabaseKind) {
         if !can_administer {
             send(&client, Method::DELETE, &path_of(&node), &Value::Null).await.problem(403);
         }
-        let session = send(&collector.client(), Method::POST, "/api/v1/session", &json!({"token": client.token()})).await;
+        let session =
+            send(&collector.client(), Method::POST, "/api/v1/session", &json!({"token": client.token()})).await;
         assert_eq!(session.status, if can_read { 204 } else { 403 }, "{kind} session");
     }
     let of_node = [Method::PATCH, Method::DELETE];

@@ -98,20 +98,23 @@ async fn changes_of_a_node_are_events_once_and_win_over_its_agent(database: Data
     assert_eq!(snapshot.data["nodes"][0]["maintenanceUntil"], until);
 
     let after = change(&admin, &node, json!({"name": null, "labels": {"site": null}, "maintenance": null})).await;
-    assert_eq!((&after["name"], &after["labels"]["site"], &after["maintenance"]), (
-        &json!("web-2"),
-        &json!("lab"),
-        &Value::Null
-    ));
+    assert_eq!(
+        (&after["name"], &after["labels"]["site"], &after["maintenance"]),
+        (&json!("web-2"), &json!("lab"), &Value::Null)
+    );
     let is_end = |event: &FeedEvent| event.data["reason"] == "maintenance ended";
     let end = feed.wait_for("the end", SOON, is_end).await;
     assert_eq!(end.data["fromStatus"], end.data["toStatus"], "the state is the same");
     let live = reasons(&feed.events(), &node);
-    let expected = ["renamed from web-1 to edge-7", "labels changed: canary=true, site=plant", "renamed from edge-7 to web-2"];
+    let expected =
+        ["renamed from web-1 to edge-7", "labels changed: canary=true, site=plant", "renamed from edge-7 to web-2"];
     for reason in expected {
         assert_eq!(live.iter().filter(|it| *it == reason).count(), 1, "{reason}: {live:?}");
     }
-    assert!(live.iter().any(|reason| reason.starts_with("maintenance until ") && reason.ends_with(": new disk")), "{live:?}");
+    assert!(
+        live.iter().any(|reason| reason.starts_with("maintenance until ") && reason.ends_with(": new disk")),
+        "{live:?}"
+    );
 
     // Each once, out of memory and out of the database.
     for restarted in [false, true] {
@@ -149,9 +152,20 @@ async fn maintenance_ends_by_itself_once(database: DatabaseKind) {
 
 /// Rows of a node in the database, by table.
 fn rows_of(database: &mut Database, key: u64) -> Vec<(String, u64)> {
-    let own = ["nodes WHERE id", "series WHERE node", "pipeline_status WHERE node", "node_boots WHERE node",
-        "node_gaps WHERE node", "node_minutes WHERE node", "node_hours WHERE node", "node_days WHERE node",
-        "dirty_hours WHERE node", "dirty_days WHERE node", "logs WHERE node", "tokens WHERE node"];
+    let own = [
+        "nodes WHERE id",
+        "series WHERE node",
+        "pipeline_status WHERE node",
+        "node_boots WHERE node",
+        "node_gaps WHERE node",
+        "node_minutes WHERE node",
+        "node_hours WHERE node",
+        "node_days WHERE node",
+        "dirty_hours WHERE node",
+        "dirty_days WHERE node",
+        "logs WHERE node",
+        "tokens WHERE node",
+    ];
     let mut found: Vec<_> =
         own.iter().map(|table| ((*table).to_owned(), database.rows(&format!("{table} = {key}")))).collect();
     for table in ["pipeline_minutes", "component_minutes", "pipeline_hours", "component_hours"] {
@@ -176,7 +190,8 @@ async fn removed_node_is_gone_and_its_last_event_stays(database: DatabaseKind) {
     let admin = admin(&collector).await;
     let mut kept = NodeClient::enroll(&collector, None, "kept").await;
     let mut gone = NodeClient::enroll(&collector, None, "gone").await;
-    let lines = |name: &str| with_lines(running("orders", distinct_counts(1)), clock::now_ms(), [format!("line of {name}")]);
+    let lines =
+        |name: &str| with_lines(running("orders", distinct_counts(1)), clock::now_ms(), [format!("line of {name}")]);
     kept.report(vec![lines("kept")]).await;
     gone.report(vec![lines("gone"), running("only-here", distinct_counts(1))]).await;
     // Some of its minutes are rows before, and some are not.
@@ -286,7 +301,10 @@ async fn bad_changes_name_their_field(database: DatabaseKind) {
         (json!({"names": "x"}), "names"),
         (json!({"labels": {"!x": "1"}}), "labels.!x"),
         (json!({"labels": {"x": "y".repeat(2_000)}}), "labels.x"),
-        (json!({"labels": (0..100).map(|n| (format!("l{n}"), json!("v"))).collect::<serde_json::Map<_, _>>()}), "labels"),
+        (
+            json!({"labels": (0..100).map(|n| (format!("l{n}"), json!("v"))).collect::<serde_json::Map<_, _>>()}),
+            "labels",
+        ),
         (json!({"maintenance": {}}), "until"),
         (json!({"maintenance": {"until": now - 1}}), "maintenance.until"),
         (json!({"maintenance": {"until": i64::MAX}}), "maintenance.until"),
@@ -296,11 +314,10 @@ async fn bad_changes_name_their_field(database: DatabaseKind) {
         assert!(problem["detail"].as_str().unwrap().contains(field), "{body}: {problem}");
     }
     let unchanged = admin.get_json(&format!("/api/v1/nodes/{}", node.id)).await;
-    assert_eq!((&unchanged["name"], &unchanged["setName"], &unchanged["setLabels"]), (
-        &json!("n1"),
-        &Value::Null,
-        &json!({})
-    ));
+    assert_eq!(
+        (&unchanged["name"], &unchanged["setName"], &unchanged["setLabels"]),
+        (&json!("n1"), &Value::Null, &json!({}))
+    );
 }
 
 async fn node_commands_work_on_a_running_and_a_stopped_collector(database: DatabaseKind) {
