@@ -119,7 +119,13 @@ impl App {
         let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
             .context("cannot create the HTTP client for the collector")?;
 
-        let machine = Machine::detect(config.machine_id.as_deref());
+        let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
+        if machine.id.is_none() {
+            tracing::warn!(
+                machine_id_from = config.machine_id_from.as_str(),
+                "this host has no machine id; it is a new node when it is installed again"
+            );
+        }
         let names = NodeNames { machine, name: config.name.clone(), labels: config.labels.clone() };
         let changed = Arc::new(Notify::new());
         let vector_version = Arc::new(OnceLock::new());

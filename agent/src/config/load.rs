@@ -63,6 +63,13 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     let mut root = Section::new("", table, &mut errors);
     let settings = Settings::take(&mut root, flags, env);
     let machine_id = settings::first(("", None), &["SYSTOLE_MACHINE_ID"], env, ("machine_id", root.text("machine_id")));
+    let machine_id_from = settings::first(
+        ("", None),
+        &["SYSTOLE_MACHINE_ID_FROM"],
+        env,
+        ("machine_id_from", root.text("machine_id_from")),
+    );
+    let machine_id_from = settings::machine_id_from(machine_id_from, root.errors());
     let name = settings::first(("", None), &["SYSTOLE_NAME"], env, ("name", root.text("name")));
     let name = settings::node_name(name, root.errors());
     let spool_bytes = settings::first(
@@ -111,6 +118,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
             name,
             labels: settings.labels,
             machine_id: machine_id.map(|found| found.value),
+            machine_id_from,
             tls,
             metrics_listen,
             log: settings.log,

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 use systole_shared::Token;
 
+use crate::model::node::machine::MachineIdSource;
 use crate::model::pipeline::PipelineConfig;
 use crate::model::spool::Bounds;
 use crate::model::tls::TlsFiles;
@@ -50,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) labels: BTreeMap<String, String>,
     /// What identifies the host at enrolment instead of `/etc/machine-id`.
     pub(crate) machine_id: Option<String>,
+    /// Where the machine id is from. Default `/etc/machine-id`.
+    pub(crate) machine_id_from: MachineIdSource,
     /// Certificates for the connection to the collector.
     pub(crate) tls: TlsFiles,
     /// Where the agent's own metrics are served; none for off. Default [`DEFAULT_METRICS_LISTEN`].
@@ -78,6 +81,7 @@ impl Config {
             ("name", self.name != new.name),
             ("labels", self.labels != new.labels),
             ("machine_id", self.machine_id != new.machine_id),
+            ("machine_id_from", self.machine_id_from != new.machine_id_from),
             ("log_level, log_format", self.log != new.log),
             ("spool_max_bytes", self.spool != new.spool),
             ("metrics_listen", self.metrics_listen != new.metrics_listen),

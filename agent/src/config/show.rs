@@ -25,6 +25,7 @@ impl fmt::Display for Config {
         if let Some(id) = &self.machine_id {
             writeln!(f, "machine_id = {id:?}")?;
         }
+        writeln!(f, "machine_id_from = {:?}", self.machine_id_from.as_str())?;
         writeln!(f, "spool_max_bytes = {}", self.spool.bytes)?;
         let (certificate, key) = self.tls.client.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
         for (name, path) in
