@@ -1,4 +1,4 @@
-//! `audit`: who did what, read from the database.
+//! `audit`: the actions of people and commands, read from the database.
 
 use std::io::{Write, stdout};
 

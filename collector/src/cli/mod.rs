@@ -92,7 +92,7 @@ enum Command {
     /// Create and list environments; a token of one environment cannot read the data of another
     #[command(subcommand)]
     Environment(access::EnvironmentCommand),
-    /// Show who did what
+    /// Show what administrators, operators and commands did
     Audit(audit::AuditArgs),
     /// Check the configuration: report all errors at once and print the effective configuration
     CheckConfig(ServeArgs),

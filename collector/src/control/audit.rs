@@ -1,4 +1,4 @@
-//! Who did what, for the people who ask later.
+//! The actions of administrators, operators and commands, for later questions.
 //!
 //! A row is written after its action, with the result, also when the action was refused for a reason that its author
 //! should know. The action is not undone when the row cannot be written: the log then has it.
@@ -17,7 +17,7 @@ const MAX_TEXT_BYTES: usize = 1_024;
 /// The result of an action that was done.
 pub(crate) const DONE: &str = "ok";
 
-/// Who acts.
+/// The author of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Actor {
     /// `None`: a command on the collector's host, or the collector itself.

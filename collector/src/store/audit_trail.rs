@@ -1,4 +1,4 @@
-//! Who did what: a row for each action that changes what runs, or who may.
+//! The audit: a row for each action that changes what runs, or the rights to it.
 
 use async_trait::async_trait;
 use diesel::prelude::{Insertable, Queryable, Selectable};

@@ -171,8 +171,8 @@ pub(crate) trait NodeStore: Send + Sync {
     async fn step_ends(&self, table: StepTable) -> Result<Option<(i64, i64)>, StoreError>;
     /// Removes the rows of these steps that belong to these series, or nodes. Returns how many.
     async fn remove_steps(&self, table: StepTable, steps: Vec<i64>, owners: Vec<i64>) -> Result<u64, StoreError>;
-    /// Removes lines of nodes among the next lines from the number `from` on. The feed's floor stays: nobody misses
-    /// them.
+    /// Removes lines of nodes among the next lines from the number `from` on. The feed's floor stays: no
+    /// subscriber misses them.
     async fn remove_lines(&self, nodes: Vec<NodeKey>, from: i64) -> Result<EvictedLogs, StoreError>;
     /// These series have no rows any more.
     async fn forget_series(&self, series: Vec<i64>) -> Result<(), StoreError>;

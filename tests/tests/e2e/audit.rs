@@ -1,4 +1,4 @@
-//! Who did what, and which kind of token may do it.
+//! The audit of actions, and the kinds of tokens that may do them.
 
 use reqwest::Method;
 use serde_json::{Value, json};

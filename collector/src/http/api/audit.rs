@@ -1,4 +1,4 @@
-//! Who did what.
+//! The actions of administrators, operators and commands.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};

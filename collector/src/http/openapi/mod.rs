@@ -40,7 +40,7 @@ use crate::http::error::Problem;
     tags(
         (name = "feed", description = "What happens, as it happens: Server-Sent Events"),
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
-        (name = "administration", description = "What an admin's token decides, and who did what"),
+        (name = "administration", description = "What an admin's token decides, and the audit of it"),
         (name = "session", description = "How a browser keeps a token"),
         (name = "agents", description = "What agents call"),
         (name = "collector", description = "The collector itself"),
