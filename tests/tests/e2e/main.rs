@@ -81,5 +81,6 @@ mod tail;
 mod tail_history;
 mod tls;
 mod tokens;
+mod upgrade;
 mod uplink;
 mod watching;
