@@ -299,22 +299,22 @@ impl Authenticator {
         Some(identity)
     }
 
+    /// The token of a person behind an identity, and its name. `None` for a command on the collector's host.
+    pub(crate) fn owner(&self, identity: &Identity) -> Option<(TokenId, String)> {
+        let known = self.read();
+        let stored = known.by_hash.values().find(|token| token.id == identity.root)?;
+        if stored.kind == TokenKind::Session {
+            return None;
+        }
+        let name = stored.label.name.clone().unwrap_or_else(|| format!("{} {}", stored.kind, stored.hint));
+        Some((stored.id, name))
+    }
+
     /// Sessions of a token that have not ended.
     pub(crate) fn count_sessions(&self, parent: TokenId, now: UnixMillis) -> usize {
         let is_open =
             |token: &&StoredToken| token.parent == Some(parent) && token.expires_at.is_none_or(|end| now < end);
         self.read().by_hash.values().filter(is_open).count()
-    }
-
-    /// The name of a token for lists and for the audit: its own, or else its kind and the begin of its id. A session
-    /// has that of the token that opened it.
-    pub(crate) fn name_of(&self, identity: &Identity) -> String {
-        let known = self.read();
-        let label = known.by_hash.values().find(|token| token.id == identity.root);
-        match label.and_then(|token| token.label.name.clone()) {
-            Some(name) => name,
-            None => format!("{} {}", identity.kind, identity.root),
-        }
     }
 
     /// Whether an identity that was valid still is.

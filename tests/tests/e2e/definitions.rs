@@ -43,6 +43,10 @@ async fn apply_changes_only_what_differs(database: DatabaseKind) {
     assert_eq!(stored["checksum"].as_str().unwrap().len(), 64);
     let list = admin.list("/api/v1/definitions").await;
     assert_eq!((list.len(), &list[0]["id"], &list[0]["definition"]), (1, &json!("orders"), &Value::Null));
+    let audit = admin.list("/api/v1/audit").await;
+    let applies: Vec<_> = audit.iter().rev().filter(|row| row["action"] == "pipeline.apply").collect();
+    let results: Vec<_> = applies.iter().map(|row| row["result"].as_str().unwrap()).collect();
+    assert_eq!((results.as_slice(), &applies[0]["actor"]), (&["version 1", "unchanged"][..], &json!("ci")));
     // What applying takes is what reading gives.
     let taken = admin.apply("orders", "", &stored["definition"]).await;
     assert_eq!(taken["changed"], false);

@@ -197,7 +197,7 @@ async fn commands_change_pipelines_and_secrets() {
     write("orders.yaml", "sources: {}\nsinks: {}\n");
     assert_eq!(apply(&[]).await.0, Some(0));
     let history = collector.cli(&["history", "orders"]).await;
-    assert!(history.contains("first") && history.contains("command on the collector's host"), "{history}");
+    assert!(history.contains("first") && history.contains("command line"), "{history}");
     assert!(collector.cli(&["diff", "orders", "1", "2"]).await.contains("\n+sinks: {}\n"));
     assert!(collector.cli(&["rollback", "orders"]).await.contains("orders: version 3, rollout "));
     assert!(collector.cli(&["pause", "orders"]).await.contains("is paused"));

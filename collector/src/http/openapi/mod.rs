@@ -22,8 +22,8 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    agent, definitions, events, graph, health, logs, metrics, nodes, pipelines, samples, secrets, session,
-    status_changes,
+    agent, audit, definitions, events, graph, health, logs, metrics, node_settings, nodes, pipelines, samples, secrets,
+    session, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -42,6 +42,7 @@ use crate::http::error::Problem;
         (name = "feed", description = "What happens, as it happens: Server-Sent Events"),
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
         (name = "control", description = "What should run: pipelines of the centre and their secrets. Changes need an admin's token"),
+        (name = "administration", description = "What an admin's token decides, and the audit of it"),
         (name = "session", description = "How a browser keeps a token"),
         (name = "agents", description = "What agents call"),
         (name = "collector", description = "The collector itself"),
@@ -53,6 +54,8 @@ use crate::http::error::Problem;
         nodes::list_nodes,
         nodes::get_node,
         nodes::list_node_minutes,
+        node_settings::change_node,
+        node_settings::remove_node,
         pipelines::list_pipelines,
         pipelines::get_pipeline,
         pipelines::list_pipeline_minutes,
@@ -75,6 +78,7 @@ use crate::http::error::Problem;
         secrets::set_secret,
         secrets::remove_secret,
         secrets::rotate_key,
+        audit::list_audit,
         session::create_session,
         session::end_session,
         agent::enroll_node,

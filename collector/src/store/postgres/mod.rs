@@ -4,6 +4,7 @@
 //! Plain SQL and no extension, so that engines which speak its protocol will do. The driver is
 //! written in Rust; there is no client library to install.
 
+mod administration;
 mod backend;
 mod commit;
 mod connect;
@@ -23,6 +24,9 @@ mod writer;
 #[path = "../sql/access.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod access;
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
 #[path = "../sql/copy.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod copy;
@@ -44,6 +48,9 @@ mod logs;
 #[path = "../sql/minutes.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod minutes;
+#[path = "../sql/nodes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod nodes;
 #[path = "../sql/read.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod read;

@@ -3,6 +3,7 @@
 //! `synchronous=FULL` makes every commit wait for the disk, which is what lets an acknowledgement
 //! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
 
+mod administration;
 mod backend;
 mod backup;
 mod commit;
@@ -22,6 +23,9 @@ mod transfer;
 #[path = "../sql/access.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod access;
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
 #[path = "../sql/copy.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod copy;
@@ -43,6 +47,9 @@ mod logs;
 #[path = "../sql/minutes.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod minutes;
+#[path = "../sql/nodes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod nodes;
 #[path = "../sql/read.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod read;
