@@ -11,7 +11,7 @@ use toml::Table;
 use super::errors::ConfigErrors;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
-use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, lines, mappings, pipelines};
+use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, lines, mappings, pipelines, upgrade};
 use crate::http_client::{self, TlsError};
 use crate::model::log_files::OwnFiles;
 use crate::model::node::node_token;
@@ -87,6 +87,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     );
     let metrics_listen = settings::metrics_listen(metrics_listen, root.errors());
     let tls = tls_files(&mut root, env);
+    let upgrade = upgrade::read(&mut root);
     let user_mappings = mappings::read(&mut root);
     let mut pipelines = pipelines::read(&mut root, &user_mappings);
     root.finish();
@@ -120,6 +121,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
             machine_id: machine_id.map(|found| found.value),
             machine_id_from,
             tls,
+            upgrade,
             metrics_listen,
             log: settings.log,
             spool,

@@ -84,5 +84,6 @@ mod tail;
 mod tail_history;
 mod tls;
 mod tokens;
+mod upgrade;
 mod uplink;
 mod watching;
