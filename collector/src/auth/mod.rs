@@ -317,17 +317,6 @@ impl Authenticator {
         self.read().by_hash.values().filter(is_open).count()
     }
 
-    /// The name of a token for lists and for the audit: its own, or else its kind and the begin of its id. A session
-    /// has that of the token that opened it.
-    pub(crate) fn name_of(&self, identity: &Identity) -> String {
-        let known = self.read();
-        let label = known.by_hash.values().find(|token| token.id == identity.root);
-        match label.and_then(|token| token.label.name.clone()) {
-            Some(name) => name,
-            None => format!("{} {}", identity.kind, identity.root),
-        }
-    }
-
     /// Whether an identity that was valid still is.
     pub(crate) fn is_valid(&self, identity: &Identity, now: UnixMillis) -> bool {
         self.read().by_id.get(&identity.token).is_some_and(|end| end.is_none_or(|end| now < end))

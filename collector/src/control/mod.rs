@@ -2,7 +2,7 @@
 //!
 //! `definition` checks the content of a pipeline, `definition_file` reads it from the file that operators write, and
 //! `syntax` the configuration in it. `versions` applies it, with the `diff` that shows what changes. `secrets` seals
-//! and reveals values with the keys of `key_file`. `audit` writes down what was done.
+//! and reveals values with the keys of `key_file`. `audit` writes down what administrators and operators do.
 
 pub(crate) mod audit;
 pub(crate) mod definition;

@@ -3,8 +3,8 @@
 
 pub(crate) mod compact_float;
 pub(crate) mod counters;
-pub(crate) mod directory;
 pub(crate) mod definition;
+pub(crate) mod directory;
 mod event;
 mod keys;
 pub(crate) mod node;

@@ -72,17 +72,6 @@ pub(crate) async fn status_changes(
     Ok(PageOf::cut(found, limit, |change| change.seq.to_string()))
 }
 
-/// Up to `limit` actions, newest first.
-///
-/// # Errors
-///
-/// When the store cannot be read.
-pub(crate) async fn audit(store: &dyn Store, query: AuditQuery) -> Result<PageOf<AuditRow>, StoreError> {
-    let limit = query.limit;
-    let found = store.list_audit(AuditQuery { limit: limit + 1, ..query }).await?;
-    Ok(PageOf::cut(found, limit, |row| row.id.to_string()))
-}
-
 /// Up to `limit` pipelines of the centre, by id.
 ///
 /// # Errors
@@ -110,6 +99,17 @@ pub(crate) async fn versions(
 ) -> Result<PageOf<VersionInfo>, StoreError> {
     let found = store.definition_history(pipeline, before, limit + 1).await?;
     Ok(PageOf::cut(found, limit, |info| info.version.to_string()))
+}
+
+/// Up to `limit` actions, newest first.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn audit(store: &dyn Store, query: AuditQuery) -> Result<PageOf<AuditRow>, StoreError> {
+    let limit = query.limit;
+    let found = store.list_audit(AuditQuery { limit: limit + 1, ..query }).await?;
+    Ok(PageOf::cut(found, limit, |row| row.id.to_string()))
 }
 
 #[cfg(test)]

@@ -279,8 +279,8 @@ pub(crate) trait Store:
 {
 }
 
-impl<S: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore> Store
-    for S
+impl<S> Store for S where
+    S: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore
 {
 }
 

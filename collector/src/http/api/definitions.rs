@@ -7,6 +7,7 @@ use systole_shared::PipelineId;
 use crate::app::App;
 use crate::auth::{Identity, Scope};
 use crate::clock;
+use crate::control::audit::{self, Actor, DONE};
 use crate::control::versions::{self, Change as DefinitionChange, ChangeError};
 use crate::http::dto::Page;
 use crate::http::dto::control::{Applied, Paused, PipelineDefinition, PipelineVersion, VersionDiff};
@@ -27,7 +28,8 @@ const MAX_DEFINITION_BYTES: usize = 4 * 1024 * 1024;
 
 /// The token of a request, as the author of what it changes.
 pub(super) fn author(app: &App, identity: &Identity) -> Author {
-    Author { name: app.auth.name_of(identity), id: Some(identity.root.to_string()) }
+    let Actor { token, name } = Actor::of(&app.auth, identity);
+    Author { name, id: token.map(|token| token.to_string()) }
 }
 
 /// Writes an action into the audit.
@@ -39,9 +41,8 @@ pub(super) async fn audit(
     subject: &str,
     result: &str,
 ) {
-    let actor = app.auth.name_of(identity);
-    let environment = environment.and_then(|key| app.auth.environment_by_key(key)).map(|environment| environment.name);
-    tracing::info!(actor, environment, action, subject, result, "changed");
+    let actor = Actor::of(&app.auth, identity);
+    audit::record(&*app.store, &actor, environment, action, subject, result).await;
 }
 
 /// Lets what these nodes should run, and rollouts, be looked up again at once.
@@ -322,7 +323,7 @@ async fn set_paused(
     let nodes = app.store.pause_definition(pipeline.key, paused).await?;
     notify(app, &nodes);
     let action = if paused { "pipeline.pause" } else { "pipeline.resume" };
-    audit(app, identity, Some(pipeline.environment), action, id, "ok").await;
+    audit(app, identity, Some(pipeline.environment), action, id, DONE).await;
     Ok(Json(Paused { paused }))
 }
 
@@ -346,6 +347,6 @@ pub(crate) async fn remove_definition(
     let pipeline = find(&app, environment.scope(&app, &admin.0)?, &id).await?;
     let nodes = app.store.remove_definition(pipeline.key, clock::now_ms()).await?;
     notify(&app, &nodes);
-    audit(&app, &admin.0, Some(pipeline.environment), "pipeline.remove", &id, "ok").await;
+    audit(&app, &admin.0, Some(pipeline.environment), "pipeline.remove", &id, DONE).await;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -7,6 +7,7 @@ use super::definitions::{audit, author, notify};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::clock;
+use crate::control::audit::DONE;
 use crate::control::secrets::MAX_SECRET_BYTES;
 use crate::http::dto::Page;
 use crate::http::dto::control::{KeyRotated, Secret, SecretInput, SecretSet};
@@ -98,7 +99,7 @@ pub(crate) async fn remove_secret(
     let environment = environment.one(&app, &admin.0)?;
     match app.store.remove_secret(environment, name.clone()).await? {
         SecretRemoval::Removed => {
-            audit(&app, &admin.0, Some(environment), "secret.remove", &name, "ok").await;
+            audit(&app, &admin.0, Some(environment), "secret.remove", &name, DONE).await;
             Ok(HttpResponse::NoContent().finish())
         }
         SecretRemoval::Unknown => Err(ApiError::not_found(format!("secret {:?}", *name))),
