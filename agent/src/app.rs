@@ -197,6 +197,7 @@ impl App {
             liveness: liveness.clone(),
             watchdog: service_manager.watchdog(),
             started: origin.started.0,
+            random: rand::random,
         };
         let monitor = Arc::new(Monitor {
             origin,
@@ -218,6 +219,7 @@ impl App {
             counters: counters.clone(),
             connection,
             closing: close.clone(),
+            random: rand::random,
         };
         let reloader = Reloader {
             overrides,
