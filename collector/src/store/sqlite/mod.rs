@@ -3,9 +3,11 @@
 //! `synchronous=FULL` makes every commit wait for the disk, which is what lets an acknowledgement
 //! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
 
+mod administration;
 mod backend;
 mod backup;
 mod commit;
+mod control;
 mod executor;
 mod open;
 #[cfg(test)]
@@ -21,9 +23,15 @@ mod transfer;
 #[path = "../sql/access.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod access;
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
 #[path = "../sql/copy.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod copy;
+#[path = "../sql/definitions.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod definitions;
 #[path = "../sql/expire.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod expire;
@@ -39,6 +47,9 @@ mod logs;
 #[path = "../sql/minutes.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod minutes;
+#[path = "../sql/nodes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod nodes;
 #[path = "../sql/read.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod read;
@@ -48,6 +59,12 @@ mod replay;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
+#[path = "../sql/secrets.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod secrets;
+#[path = "../sql/topologies.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod topologies;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
