@@ -58,6 +58,7 @@ impl Bench {
             limits: IngestLimits::default(),
             unreported_retention: Duration::from_secs(86_400),
             log_limits: LogLimits::NONE,
+            rollouts: Arc::default(),
         };
         let state = IngestState::load(snapshot, IngestLimits::default());
         let (committer, task) = Committer::start(state, parts, CancellationToken::new());
@@ -131,6 +132,7 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         components: Vec::new(),
         logs: Vec::new(),
         logs_dropped: 0,
+        topology: None,
     };
     let report = NodeReport {
         seq,
@@ -143,6 +145,8 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         host: None,
         pipelines: vec![pipeline],
         complete: true,
+        deployments: Vec::new(),
+        deployments_complete: true,
     };
     Submission {
         node,

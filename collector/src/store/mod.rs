@@ -19,6 +19,7 @@ pub(crate) mod postgres;
 pub(crate) mod private;
 pub(crate) mod queries;
 mod replay;
+mod rollout_rows;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod search;
@@ -34,6 +35,7 @@ pub(crate) use bucket::MinuteBucket;
 pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use log_usage::{EvictedLogs, LogUsage};
 pub(crate) use queries::*;
+pub(crate) use rollout_rows::*;
 pub(crate) use rows::*;
 
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
@@ -257,9 +259,9 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
-pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore {}
+pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore + RolloutStore {}
 
-impl<S: AccessStore + QueryStore + MaintenanceStore> Store for S {}
+impl<S: AccessStore + QueryStore + MaintenanceStore + RolloutStore> Store for S {}
 
 /// The same with what is the time series' own.
 pub(crate) trait TimeSeriesStore: Store + IngestStore + MinuteStore {}

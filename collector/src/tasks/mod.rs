@@ -6,6 +6,7 @@ pub(crate) mod liveness;
 pub(crate) mod log_index;
 pub(crate) mod log_size;
 pub(crate) mod retention;
+pub(crate) mod rollouts;
 pub(crate) mod rollup;
 pub(crate) mod table_sizes;
 pub(crate) mod token_refresh;

@@ -39,6 +39,8 @@ pub(super) async fn load_ingest(connection: &mut AsyncPgConnection) -> Result<In
             let series: Vec<SeriesRow> = series::table.select(SeriesRow::as_select()).load(connection).await?;
             let last_series = series.iter().map(|row| row.id).max().unwrap_or(0);
             fill(&mut by_key, boots, statuses, series)?;
+            let of_nodes = deployments::table.select(DeploymentRow::as_select()).load(connection).await?;
+            add_deployments(&mut by_key, of_nodes);
             let pipelines: Vec<PipelineRow> =
                 pipelines::table.select(PipelineRow::as_select()).load(connection).await?;
             let pipelines = pipelines
@@ -93,6 +95,9 @@ pub(super) async fn load_node(
             let series =
                 series::table.filter(series::node.eq(node.0)).select(SeriesRow::as_select()).load(connection).await?;
             fill(&mut by_key, boots, statuses, series)?;
+            let of_node = deployments::table.filter(deployments::node.eq(node.0));
+            let of_node = of_node.select(DeploymentRow::as_select()).load(connection).await?;
+            add_deployments(&mut by_key, of_node);
             Ok(by_key.remove(&node.0))
         })
         .await

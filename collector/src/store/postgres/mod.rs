@@ -11,6 +11,7 @@ mod connect;
 mod expire;
 mod log_usage;
 mod open;
+mod rollout_store;
 mod rows;
 mod search;
 mod size;
@@ -33,6 +34,9 @@ mod read;
 #[path = "../sql/replay.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod replay;
+#[path = "../sql/rollouts.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod rollouts;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;

@@ -30,6 +30,7 @@ pub(super) fn load_ingest(connection: &mut SqliteConnection) -> Result<IngestSna
         let series: Vec<SeriesRow> = series::table.select(SeriesRow::as_select()).load(connection)?;
         let last_series = series.iter().map(|row| row.id).max().unwrap_or(0);
         fill(&mut by_key, boots, statuses, series)?;
+        add_deployments(&mut by_key, deployments::table.select(DeploymentRow::as_select()).load(connection)?);
         let pipelines = pipelines::table
             .select(PipelineRow::as_select())
             .load(connection)?
@@ -61,6 +62,8 @@ pub(super) fn load_node(connection: &mut SqliteConnection, node: NodeKey) -> Res
             .load(connection)?;
         let series = series::table.filter(series::node.eq(node.0)).select(SeriesRow::as_select()).load(connection)?;
         fill(&mut by_key, boots, statuses, series)?;
+        let of_node = deployments::table.filter(deployments::node.eq(node.0)).select(DeploymentRow::as_select());
+        add_deployments(&mut by_key, of_node.load(connection)?);
         Ok(by_key.remove(&node.0))
     })
 }

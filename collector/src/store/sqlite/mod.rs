@@ -11,6 +11,7 @@ mod executor;
 mod expire;
 mod log_usage;
 mod open;
+mod rollout_store;
 #[cfg(test)]
 mod read_tests;
 mod restore;
@@ -30,6 +31,9 @@ mod read;
 #[path = "../sql/replay.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod replay;
+#[path = "../sql/rollouts.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod rollouts;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
