@@ -143,6 +143,12 @@ impl Actions {
         waiting.into_iter().filter(is_wanted).collect()
     }
 
+    /// Whether an action still waits for a report of its node.
+    pub(crate) fn is_waiting(&self, node: NodeKey, action: &OpenAction) -> bool {
+        let inner = self.lock();
+        inner.waiting.get(&node).is_some_and(|waiting| waiting.iter().any(|one| one.action_id == action.id()))
+    }
+
     /// Hands an agent's answer to the request that waits for it. False when none does: then the agent stops.
     pub(crate) fn answer(&self, node: NodeKey, id: Uuid, mut output: ActionOutput) -> bool {
         let mut inner = self.lock();

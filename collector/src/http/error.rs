@@ -95,6 +95,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, format!("{what} does not exist"))
     }
 
+    /// 404: a part of this collector that is turned off.
+    pub(crate) fn off(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
     /// 404: no route has this path.
     pub(crate) fn no_such_path(path: &str, hint: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("the path {path} does not exist; {hint}"))

@@ -196,6 +196,25 @@ impl FromRequest for Node {
     }
 }
 
+/// The same with its identity, for what lasts longer than a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeIdentity {
+    pub node: NodeKey,
+    pub identity: Identity,
+}
+
+impl FromRequest for NodeIdentity {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        identify(request, |identity| match (identity.kind, identity.node) {
+            (TokenKind::Node, Some(node)) => Ok(NodeIdentity { node, identity }),
+            (kind, _) => Err(ApiError::forbidden(format!("a node's token is required; this one is of kind {kind}"))),
+        })
+    }
+}
+
 /// A body as it was sent.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -301,7 +320,12 @@ pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(
     parse_json(&body.bytes)
 }
 
-fn parse_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+/// JSON of the type that is asked for.
+///
+/// # Errors
+///
+/// A 400 problem that names the field.
+pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| ApiError::bad_request(error.to_string()))?;

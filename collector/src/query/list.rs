@@ -1,8 +1,8 @@
 //! Pages of lists. A page is read with one item more, which says whether another page follows.
 
 use crate::store::{
-    LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView, StatusChangeQuery, Store, StoreError,
-    StoredEvent,
+    LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView, RolloutQuery, RolloutView, StatusChangeQuery,
+    Store, StoreError, StoredEvent,
 };
 use crate::timeseries::TimeSeries;
 
@@ -44,6 +44,17 @@ pub(crate) async fn pipelines(store: &dyn Store, query: PipelineQuery) -> Result
     let limit = query.limit;
     let found = store.list_pipelines(PipelineQuery { limit: limit + 1, ..query }).await?;
     Ok(PageOf::cut(found, limit, |pipeline| format!("{}.{}", pipeline.key.0, pipeline.id)))
+}
+
+/// Up to `limit` rollouts, newest first.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn rollouts(store: &dyn Store, query: RolloutQuery) -> Result<PageOf<RolloutView>, StoreError> {
+    let limit = query.limit;
+    let found = store.list_rollouts(RolloutQuery { limit: limit + 1, ..query }).await?;
+    Ok(PageOf::cut(found, limit, |rollout| rollout.row.id.to_string()))
 }
 
 /// Up to `limit` log lines, in the order of the query.

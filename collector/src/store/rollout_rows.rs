@@ -174,8 +174,22 @@ pub(crate) struct RolloutQuery {
 pub(crate) struct RolloutView {
     pub row: RolloutRow,
     pub slug: Option<String>,
+    /// Whether the pipeline is paused.
+    pub is_paused: bool,
     /// Nodes that it has reached, by their state.
     pub counts: Vec<(String, i64)>,
+}
+
+/// A rollout with what is known of its nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct RolloutDetail {
+    pub view: RolloutView,
+    /// Nodes that it has reached.
+    pub nodes: Vec<RolloutNodeRow>,
+    /// All nodes of its environment.
+    pub targets: Vec<RolloutTargetRow>,
+    /// What nodes say of its pipeline, or of their agents.
+    pub deployments: Vec<DeploymentRow>,
 }
 
 /// A pipeline that a node should run.
@@ -218,8 +232,8 @@ pub(crate) trait RolloutStore: Send + Sync {
     async fn create_rollout(&self, rollout: NewRollout) -> Result<RolloutKey, StoreError>;
     /// Rollouts, newest first.
     async fn list_rollouts(&self, query: RolloutQuery) -> Result<Vec<RolloutView>, StoreError>;
-    /// A rollout.
-    async fn find_rollout(&self, key: RolloutKey) -> Result<Option<RolloutView>, StoreError>;
+    /// A rollout with its nodes.
+    async fn rollout_detail(&self, key: RolloutKey) -> Result<Option<RolloutDetail>, StoreError>;
     /// Removes graphs of configurations beyond the latest of each pipeline, and those of pipelines that no node has.
     async fn trim_topologies(&self) -> Result<u64, StoreError>;
 }

@@ -109,6 +109,11 @@ impl PushHub {
         self.links().values().for_each(|link| link.woken.notify_one());
     }
 
+    /// Whether the streams are to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
     fn open(&self, node: NodeKey) -> Arc<Link> {
         let link = Arc::new(Link::default());
         if let Some(replaced) = self.links().insert(node, Arc::clone(&link)) {
@@ -201,7 +206,7 @@ impl PushStream {
         if !self.auth.is_valid(&self.identity, clock::now_ms()) {
             return Some(self.goodbye(REPLACED_RETRY_MS));
         }
-        if self.delivery.push.is_stopping.load(Ordering::Relaxed) {
+        if self.delivery.push.is_stopping() {
             let now = Instant::now();
             let spread = self.delivery.push.count() as u64 / GOODBYE_SPREAD_STREAMS_PER_MS;
             let wait = || now + Duration::from_millis(rand::rng().random_range(0..=spread.min(MAX_GOODBYE_SPREAD_MS)));

@@ -7,6 +7,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod changes;
+pub(crate) mod overview;
 pub(crate) mod settle;
 pub(crate) mod state;
 pub(crate) mod step;

@@ -75,8 +75,6 @@ pub(crate) struct Rollout {
     pub reason: String,
     /// 0 for canaries, then batches.
     pub stage: i64,
-    /// Whether the version is one of agents.
-    pub is_of_agents: bool,
     /// Nodes that it has reached.
     pub nodes: BTreeMap<NodeKey, RolloutNode>,
 }

@@ -52,7 +52,6 @@ impl Fleet {
             state: RolloutState::Running,
             reason: String::new(),
             stage: 0,
-            is_of_agents: false,
             nodes: BTreeMap::new(),
         };
         let assigned = (0..hosts.len()).map(|index| (key(index), Some(OLD))).collect();

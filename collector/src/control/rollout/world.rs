@@ -58,7 +58,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    fn read(row: &RolloutTargetRow, now: UnixMillis) -> Self {
+    /// As the database has it.
+    pub(crate) fn read(row: &RolloutTargetRow, now: UnixMillis) -> Self {
         let mut labels: BTreeMap<String, String> = serde_json::from_str(&row.labels).unwrap_or_default();
         let set = row.set_labels.as_deref().and_then(|text| serde_json::from_str::<BTreeMap<_, _>>(text).ok());
         labels.extend(set.unwrap_or_default());
@@ -191,7 +192,6 @@ pub(crate) fn rollout(row: &RolloutRow, nodes: &[&RolloutNodeRow]) -> Rollout {
         state: RolloutState::read(&row.state).unwrap_or(RolloutState::Aborted),
         reason: row.reason.clone(),
         stage: row.stage,
-        is_of_agents: row.definition.is_none(),
         nodes: nodes.iter().map(node).collect(),
     }
 }

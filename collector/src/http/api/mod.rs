@@ -1,12 +1,16 @@
 //! Handlers, one file per resource.
 
+pub(super) mod actions;
 pub(super) mod agent;
+pub(super) mod delivery;
 pub(super) mod events;
 pub(super) mod health;
 pub(super) mod logs;
 pub(super) mod metrics;
 pub(super) mod nodes;
 pub(super) mod pipelines;
+pub(super) mod rollouts;
 pub(super) mod samples;
 pub(super) mod session;
 pub(super) mod status_changes;
+mod tap;

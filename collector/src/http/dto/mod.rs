@@ -1,6 +1,7 @@
 //! The JSON of answers: camelCase, times in Unix milliseconds, null where nothing is known.
 
 pub(crate) mod host;
+pub(crate) mod rollouts;
 
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -21,7 +21,9 @@ use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::extract::SESSION_COOKIE;
 use super::openapi;
-use crate::http::api::{agent, events, health, logs, metrics, nodes, pipelines, samples, session, status_changes};
+use crate::http::api::{
+    actions, agent, delivery, events, health, logs, metrics, nodes, pipelines, rollouts, samples, session, status_changes,
+};
 use crate::http::error::Problem;
 
 /// Everything that is served, but for the pages for people.
@@ -38,6 +40,8 @@ use crate::http::error::Problem;
     tags(
         (name = "feed", description = "What happens, as it happens: Server-Sent Events"),
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
+        (name = "rollouts", description = "How versions get to nodes"),
+        (name = "actions", description = "What operators ask of a node at once"),
         (name = "session", description = "How a browser keeps a token"),
         (name = "agents", description = "What agents call"),
         (name = "collector", description = "The collector itself"),
@@ -60,6 +64,17 @@ use crate::http::error::Problem;
         session::end_session,
         agent::enroll_node,
         agent::submit_reports,
+        delivery::get_desired_state,
+        delivery::stream_push,
+        delivery::answer_action,
+        rollouts::list_rollouts,
+        rollouts::get_rollout,
+        rollouts::resume_rollout,
+        rollouts::abort_rollout,
+        rollouts::create_agent_update,
+        actions::restart_pipeline,
+        actions::sample_pipeline,
+        actions::tap_pipeline,
         openapi::get_openapi,
         health::get_health,
         health::get_readiness,

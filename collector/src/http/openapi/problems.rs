@@ -13,7 +13,12 @@ const PROBLEMS: [(u16, &str, &str); 10] = [
     (403, "Forbidden", "A token without the right: of a wrong kind, or for another environment."),
     (404, "NotFound", "Nothing there, or nothing that this token may see."),
     (408, "Timeout", "The body took more than 60 s."),
-    (409, "Conflict", "Several environments have a pipeline of this id; name one with `environment`."),
+    (
+        409,
+        "Conflict",
+        "Several environments have a pipeline of this id; name one with `environment`. Or the thing is in a state that \
+         does not allow it; `detail` says in which.",
+    ),
     (413, "TooLarge", "A body over 8 MiB when opened, or more than 100 reports; split it."),
     (
         415,
@@ -68,7 +73,43 @@ pub(crate) struct Post;
 
 impl IntoResponses for Post {
     fn responses() -> Responses {
-        refer([400, 401, 403, 408, 413, 415, 429, 503])
+        refer([400, 401, 403, 408, 409, 413, 415, 429, 503])
+    }
+}
+
+/// Of an action on a pipeline of a node.
+pub(crate) struct PostAction;
+
+impl IntoResponses for PostAction {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 408, 409, 413, 429, 503])
+    }
+}
+
+/// Of a change of one thing.
+pub(crate) struct ChangeOfOne;
+
+impl IntoResponses for ChangeOfOne {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 409, 429, 503])
+    }
+}
+
+/// Of an agent's question about itself.
+pub(crate) struct OfAgent;
+
+impl IntoResponses for OfAgent {
+    fn responses() -> Responses {
+        refer([401, 403, 404, 429, 503])
+    }
+}
+
+/// Of an agent's answer.
+pub(crate) struct PostAnswer;
+
+impl IntoResponses for PostAnswer {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 408, 413, 415, 429, 503])
     }
 }
 

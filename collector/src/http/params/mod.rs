@@ -14,7 +14,7 @@ mod time;
 use systole_shared::{NodeId, UnixMillis};
 
 pub(crate) use filters::{
-    Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode, SamplesOf,
+    Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode, SamplesOf, TapOf,
 };
 pub(crate) use history::{HistoryOf, StepPage};
 pub(crate) use page::{EventPagination, Pagination};

@@ -6,7 +6,7 @@
 //! After a restore the next report of an agent is ahead of the expected number. It is applied, and the numbers in
 //! between are a gap of the node.
 
-use systole_shared::{SeqRange, UnixMillis};
+use systole_shared::SeqRange;
 
 use super::Context;
 use crate::ingest::changes::{Changes, signed};

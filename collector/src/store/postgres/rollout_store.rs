@@ -54,8 +54,8 @@ impl RolloutStore for PostgresStore {
         at_once!(self, |connection| rollouts::list(connection, &query))
     }
 
-    async fn find_rollout(&self, key: RolloutKey) -> Result<Option<RolloutView>, StoreError> {
-        at_once!(self, |connection| rollouts::find(connection, key))
+    async fn rollout_detail(&self, key: RolloutKey) -> Result<Option<RolloutDetail>, StoreError> {
+        at_once!(self, |connection| rollouts::detail(connection, key))
     }
 
     async fn trim_topologies(&self) -> Result<u64, StoreError> {

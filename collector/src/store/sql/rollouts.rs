@@ -255,7 +255,7 @@ pub(super) async fn create(connection: &mut Connection, rollout: &NewRollout) ->
 pub(super) async fn list(connection: &mut Connection, query: &RolloutQuery) -> Result<Vec<RolloutView>, StoreError> {
     let mut select = rollouts::table
         .left_join(definitions::table.on(rollouts::definition.eq(definitions::id.nullable())))
-        .select((RolloutRow::as_select(), definitions::slug.nullable()))
+        .select((RolloutRow::as_select(), definitions::slug.nullable(), definitions::paused.nullable()))
         .order(rollouts::id.desc())
         .limit(query.limit)
         .into_boxed::<Backend>();
@@ -268,25 +268,47 @@ pub(super) async fn list(connection: &mut Connection, query: &RolloutQuery) -> R
     if let Some(before) = query.before {
         select = select.filter(rollouts::id.lt(before));
     }
-    let rows: Vec<(RolloutRow, Option<String>)> = select.load(connection).await?;
+    let rows: Vec<ViewColumns> = select.load(connection).await?;
     with_counts(connection, rows).await
 }
 
-pub(super) async fn find(connection: &mut Connection, key: RolloutKey) -> Result<Option<RolloutView>, StoreError> {
-    let rows: Vec<(RolloutRow, Option<String>)> = rollouts::table
+/// See [`crate::store::RolloutStore::rollout_detail`]. The caller has begun the transaction.
+pub(super) async fn detail(connection: &mut Connection, key: RolloutKey) -> Result<Option<RolloutDetail>, StoreError> {
+    let rows: Vec<ViewColumns> = rollouts::table
         .left_join(definitions::table.on(rollouts::definition.eq(definitions::id.nullable())))
         .filter(rollouts::id.eq(key.0))
-        .select((RolloutRow::as_select(), definitions::slug.nullable()))
+        .select((RolloutRow::as_select(), definitions::slug.nullable(), definitions::paused.nullable()))
         .load(connection)
         .await?;
-    Ok(with_counts(connection, rows).await?.into_iter().next())
+    let Some(view) = with_counts(connection, rows).await?.into_iter().next() else { return Ok(None) };
+    let nodes = rollout_nodes::table
+        .filter(rollout_nodes::rollout.eq(key.0))
+        .select(RolloutNodeRow::as_select())
+        .load(connection)
+        .await?;
+    let targets = nodes::table
+        .filter(nodes::environment.eq(view.row.environment))
+        .order((nodes::name, nodes::id))
+        .select(RolloutTargetRow::as_select())
+        .load(connection)
+        .await?;
+    let slug = view.slug.as_deref().unwrap_or("agent");
+    let deployments = deployments::table
+        .filter(deployments::slug.eq(slug.to_owned()))
+        .select(DeploymentRow::as_select())
+        .load(connection)
+        .await?;
+    Ok(Some(RolloutDetail { view, nodes, targets, deployments }))
 }
+
+/// A rollout, and the id of its pipeline and whether that is paused.
+type ViewColumns = (RolloutRow, Option<String>, Option<i64>);
 
 async fn with_counts(
     connection: &mut Connection,
-    rows: Vec<(RolloutRow, Option<String>)>,
+    rows: Vec<ViewColumns>,
 ) -> Result<Vec<RolloutView>, StoreError> {
-    let keys: Vec<i64> = rows.iter().map(|(row, _)| row.id).collect();
+    let keys: Vec<i64> = rows.iter().map(|(row, ..)| row.id).collect();
     let counts: Vec<(i64, String, i64)> = rollout_nodes::table
         .filter(rollout_nodes::rollout.eq_any(keys))
         .group_by((rollout_nodes::rollout, rollout_nodes::state))
@@ -297,7 +319,12 @@ async fn with_counts(
     for (rollout, state, count) in counts {
         by_rollout.entry(rollout).or_default().push((state, count));
     }
-    let view = |(row, slug): (RolloutRow, _)| RolloutView { counts: by_rollout.remove(&row.id).unwrap_or_default(), row, slug };
+    let view = |(row, slug, paused): ViewColumns| RolloutView {
+        counts: by_rollout.remove(&row.id).unwrap_or_default(),
+        is_paused: paused.is_some_and(|paused| paused != 0),
+        row,
+        slug,
+    };
     Ok(rows.into_iter().map(view).collect())
 }
 

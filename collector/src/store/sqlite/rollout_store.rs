@@ -38,8 +38,8 @@ impl RolloutStore for SqliteStore {
         self.read_at_once(move |connection| ready(rollouts::list(connection, &query))).await
     }
 
-    async fn find_rollout(&self, key: RolloutKey) -> Result<Option<RolloutView>, StoreError> {
-        self.read_at_once(move |connection| ready(rollouts::find(connection, key))).await
+    async fn rollout_detail(&self, key: RolloutKey) -> Result<Option<RolloutDetail>, StoreError> {
+        self.read_at_once(move |connection| ready(rollouts::detail(connection, key))).await
     }
 
     async fn trim_topologies(&self) -> Result<u64, StoreError> {
