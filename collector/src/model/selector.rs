@@ -24,7 +24,7 @@ struct Term {
 /// Why a text is not a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SelectorError {
-    /// There is no condition, and an empty list must not mean every node by mistake.
+    /// There is no condition, and an empty list must not mean every node.
     #[error("a selector needs at least one condition; \"*\" selects every node")]
     Empty,
     /// A condition without a label.

@@ -19,6 +19,14 @@ pub(super) const MAX_VALUES: usize = usize::MAX;
 /// SQLite, whatever the database's locale is.
 pub(super) const LINE_LIKE: &str = "logs.line COLLATE \"C\" ILIKE ";
 
+/// A query whose rows no other transaction changes until this one ends.
+macro_rules! locked {
+    ($query:expr) => {
+        $query.for_update()
+    };
+}
+pub(super) use locked;
+
 /// How to run a query again whose exact sums do not fit: they do, in numbers of any size.
 pub(super) fn saturating(_: &diesel::result::Error) -> Option<Dialect> {
     None

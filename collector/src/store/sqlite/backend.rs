@@ -30,6 +30,14 @@ pub(super) fn storable(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
+/// A query whose rows no other transaction changes until this one ends: SQLite has one that writes.
+macro_rules! locked {
+    ($query:expr) => {
+        $query
+    };
+}
+pub(super) use locked;
+
 /// How to run a query again whose exact sums do not fit.
 pub(super) fn saturating(error: &diesel::result::Error) -> Option<Dialect> {
     error.to_string().contains("integer overflow").then_some(Dialect::SqliteSaturating)
@@ -49,6 +57,13 @@ pub(super) trait RunQueryDsl: Sized {
         Self: LoadQuery<'query, SqliteConnection, U> + diesel::RunQueryDsl<SqliteConnection>,
     {
         diesel::RunQueryDsl::get_result(self, connection)
+    }
+
+    async fn get_results<'query, U>(self, connection: &mut SqliteConnection) -> QueryResult<Vec<U>>
+    where
+        Self: LoadQuery<'query, SqliteConnection, U> + diesel::RunQueryDsl<SqliteConnection>,
+    {
+        diesel::RunQueryDsl::get_results(self, connection)
     }
 
     async fn first<'query, U>(self, connection: &mut SqliteConnection) -> QueryResult<U>
