@@ -12,23 +12,27 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Authenticator;
 use crate::config::{Config, Database, LogSearch, Retention};
 use crate::control::actions::Actions;
-use crate::control::delivery::{Delivery, NoSecrets, RevealSecret};
+use crate::control::delivery::Delivery;
+use crate::control::secrets::Secrets;
 use crate::feed::{Feed, FeedParts, WorkerNotifier};
 use crate::http::{self, BodyBudget};
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::long_work::LongWork;
-use crate::ingest::state::IngestState;
+use crate::ingest::state::{IngestState, NodeState};
+use crate::model::directory::NodeDirectory;
 use crate::query::share::QueryShares;
 use crate::store::marker::{self, MarkerError};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, Store, StoreError, disk, private};
+use crate::store::{Access, RemovedNode, Store, StoreError, disk, private};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::liveness::Liveness;
 use crate::tasks::log_index::LogIndex;
 use crate::tasks::log_size::LogSize;
+use crate::tasks::maintenance::EndOfMaintenance;
+use crate::tasks::removal::NodeRemovals;
 use crate::tasks::retention::Expiry;
 use crate::tasks::rollouts::Rollouts;
 use crate::tasks::rollup::Rollup;
@@ -45,10 +49,14 @@ pub(crate) struct App {
     pub store: Arc<dyn Store>,
     pub timeseries: Arc<TimeSeries>,
     pub auth: Arc<Authenticator>,
+    /// Values that only nodes receive.
+    pub secrets: Arc<Secrets>,
     pub committer: Committer,
     pub fleet: Arc<Fleet>,
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
+    /// Labels of nodes, for filters.
+    pub directory: Arc<NodeDirectory>,
     pub telemetry: Arc<Telemetry>,
     pub query_shares: Arc<QueryShares>,
     /// Last results of the background tasks.
@@ -67,7 +75,6 @@ pub(crate) struct App {
     pub actions: Arc<Actions>,
     /// Wakes the task of rollouts: notified after each change of pipelines, nodes or rollouts.
     pub rollouts: Arc<Notify>,
-    pub secrets: Arc<dyn RevealSecret>,
     pub started_at: systole_shared::UnixMillis,
 }
 
@@ -149,6 +156,11 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     // A failure is reported by the task, which tries again at once.
     let _ = guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store, config.requests).await?);
+    let secrets = Arc::new(Secrets::new(Arc::clone(&store), config.secret_key_file()));
+    // Reports are more important: pipelines that run need no secret.
+    if let Err(error) = secrets.check().await {
+        tracing::warn!(error = %chain(&error), "the secrets cannot be used; pipelines that use them cannot be delivered");
+    }
     let snapshot = timeseries.load().await?;
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
@@ -168,6 +180,9 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         let status = if node.has_stale_pipelines() { NodeStatus::Unknown } else { node.status };
         (node.key, status)
     });
+    let directory = Arc::new(NodeDirectory::default());
+    let removed = timeseries.load_removed().await?;
+    directory.load(state.nodes.values().map(NodeState::entry).chain(removed.into_iter().map(RemovedNode::entry)));
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();
@@ -178,6 +193,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         fleet: Arc::clone(&fleet),
         recent_samples: Arc::clone(&recent_samples),
         feed: Arc::clone(&feed),
+        directory: Arc::clone(&directory),
         telemetry: Arc::clone(&telemetry),
         interval_ms: config.interval.as_millis() as u64,
         minutes_retention: config.retention.minutes,
@@ -185,11 +201,18 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         unreported_retention: unreported_retention(&config.retention),
         log_limits: config.logs,
         rollouts: Arc::clone(&rollouts),
+        events_retention: config.retention.events,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
     let disk = guard.state();
     tasks.spawn(Liveness { fleet: Arc::clone(&fleet), committer: committer.clone() });
+    tasks.spawn(EndOfMaintenance {
+        directory: Arc::clone(&directory),
+        committer: committer.clone(),
+        store: Arc::clone(&store),
+    });
+    tasks.spawn(NodeRemovals::new(Arc::clone(&store), Arc::clone(&telemetry)));
     tasks.spawn(TokenRefresh::new(Arc::clone(&auth), Arc::clone(&store)));
     tasks.spawn(Rollouts::new(Arc::clone(&store), Arc::clone(&delivery), Arc::clone(&rollouts)));
     tasks.spawn(Rollup {
@@ -199,6 +222,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     });
     tasks.spawn(Expiry {
         timeseries: Arc::clone(&timeseries),
+        store: Arc::clone(&store),
         retention: config.retention,
         telemetry: Arc::clone(&telemetry),
     });
@@ -223,10 +247,12 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         store,
         timeseries,
         auth,
+        secrets,
         committer,
         fleet,
         recent_samples,
         feed,
+        directory,
         telemetry,
         query_shares,
         tasks: tasks.statuses(),
@@ -237,7 +263,6 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         actions: Actions::new(Arc::clone(&delivery)),
         delivery,
         rollouts,
-        secrets: Arc::new(NoSecrets),
         started_at,
     });
     let (streams, stop_streams) = (Arc::clone(&app.delivery), stop_feed.clone());
@@ -252,7 +277,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
 /// After this time without a report nothing is left of a pipeline. Days are removed whole, so it is one more.
 fn unreported_retention(retention: &Retention) -> Duration {
     const DAY: Duration = Duration::from_secs(86_400);
-    let Retention { minutes, hours, days, logs, events } = *retention;
+    let Retention { minutes, hours, days, logs, events, audit: _ } = *retention;
     DAY + minutes.max(hours).max(days).max(logs).max(events)
 }
 

@@ -58,6 +58,7 @@ fn full_file_is_parsed() {
     let config = good(
         r#"
         machine_id = "m-1"
+        machine_id_from = "cloud"
         [[pipeline]]
         id = "orders"
         name = "Orders"
@@ -91,7 +92,8 @@ fn full_file_is_parsed() {
     assert_eq!(watched.log_files.links, Links::Followed);
     assert!(matches!(watched.multiline.as_deref(), Some(MultilineRule::Start(start)) if start.is_match("2026-01")));
     assert!(matches!(orders.multiline.as_deref(), Some(MultilineRule::StackTraces)));
-    assert_eq!(config.machine_id.as_deref(), Some("m-1"));
+    assert_eq!((config.machine_id.as_deref(), config.machine_id_from), (Some("m-1"), MachineIdSource::Cloud));
+    assert_eq!(errors("machine_id_from = \"mac\"").keys(), ["machine_id_from"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod process;
 mod section;
 mod settings;
 mod show;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,9 +25,11 @@ use std::path::PathBuf;
 use reqwest::Url;
 use systole_shared::Token;
 
+use crate::model::node::machine::MachineIdSource;
 use crate::model::pipeline::PipelineConfig;
 use crate::model::spool::Bounds;
 use crate::model::tls::TlsFiles;
+use crate::model::upgrade::UpgradeConfig;
 
 pub(crate) use errors::ConfigErrors;
 pub(crate) use last_known_good::{SourceText, last_known_good};
@@ -50,8 +53,12 @@ pub(crate) struct Config {
     pub(crate) labels: BTreeMap<String, String>,
     /// What identifies the host at enrolment instead of `/etc/machine-id`.
     pub(crate) machine_id: Option<String>,
+    /// Where the machine id is from. Default `/etc/machine-id`.
+    pub(crate) machine_id_from: MachineIdSource,
     /// Certificates for the connection to the collector.
     pub(crate) tls: TlsFiles,
+    /// Upgrades of the agent itself.
+    pub(crate) upgrade: UpgradeConfig,
     /// Where the agent's own metrics are served; none for off. Default [`DEFAULT_METRICS_LISTEN`].
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// The agent's own log.
@@ -78,8 +85,10 @@ impl Config {
             ("name", self.name != new.name),
             ("labels", self.labels != new.labels),
             ("machine_id", self.machine_id != new.machine_id),
+            ("machine_id_from", self.machine_id_from != new.machine_id_from),
             ("log_level, log_format", self.log != new.log),
             ("spool_max_bytes", self.spool != new.spool),
+            ("accept_upgrades, update_key, upgrade_timeout", self.upgrade != new.upgrade),
             ("metrics_listen", self.metrics_listen != new.metrics_listen),
             ("ca_file, client_cert_file, client_key_file", self.tls != new.tls),
         ];

@@ -25,6 +25,7 @@ impl fmt::Display for Config {
         if let Some(id) = &self.machine_id {
             writeln!(f, "machine_id = {id:?}")?;
         }
+        writeln!(f, "machine_id_from = {:?}", self.machine_id_from.as_str())?;
         writeln!(f, "spool_max_bytes = {}", self.spool.bytes)?;
         let (certificate, key) = self.tls.client.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
         for (name, path) in
@@ -34,6 +35,14 @@ impl fmt::Display for Config {
                 writeln!(f, "{name} = {:?}", path.display().to_string())?;
             }
         }
+        let upgrade = &self.upgrade;
+        if let Some(accept) = upgrade.accept {
+            writeln!(f, "accept_upgrades = {accept}")?;
+        }
+        if let Some(key) = &upgrade.key {
+            writeln!(f, "update_key = {:?}", key.to_base64())?;
+        }
+        writeln!(f, "upgrade_timeout = {}", upgrade.timeout.as_secs())?;
         match self.metrics_listen {
             Some(address) => writeln!(f, "metrics_listen = \"{address}\"")?,
             None => writeln!(f, "metrics_listen = \"off\"")?,

@@ -126,6 +126,14 @@ impl Revisions {
         written.map_err(|source| CopyError { path: path.display().to_string(), source })
     }
 
+    /// The content with this checksum, if a file of this pipeline still has it.
+    pub(super) fn content_of(&self, checksum: &str, command: &CommandConfig) -> Option<Vec<u8>> {
+        let source = command.config_file.as_deref()?;
+        let paths = [self.path(Role::Current, source), self.path(Role::Good, source), source.to_owned()];
+        let mut contents = paths.iter().filter_map(|path| read(path).ok());
+        contents.find(|content| checksum_of(content) == checksum)
+    }
+
     /// Keeps the revision on the disk as the one to go back to.
     pub(super) fn keep_good(&self, revision: &Revision) -> io::Result<()> {
         let Some(command) = revision.config.command.clone() else { return Ok(()) };

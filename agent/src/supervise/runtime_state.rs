@@ -25,11 +25,28 @@ struct Running {
     checksum: Option<String>,
     /// Why the wanted configuration does not run.
     refusal: Option<String>,
+    /// The revision of the process that runs now, and whether that is about to change.
+    process: ProcessPhase,
     /// It was removed from the configuration.
     is_leaving: bool,
     /// All of it has ended.
     is_gone: bool,
 }
+
+/// Whether the process can be handed to another program of the agent at this moment.
+#[derive(Clone, Debug)]
+pub(super) enum ProcessPhase {
+    /// There is none.
+    None,
+    /// It is being started or stopped.
+    Changing,
+    /// It runs, as this revision.
+    Steady(Revision),
+}
+
+/// The process is being started or stopped.
+#[derive(Debug)]
+pub(super) struct IsChanging;
 
 impl RuntimeState {
     /// Of a pipeline that nothing is known of yet. `changed` is notified of every change of its state.
@@ -40,6 +57,7 @@ impl RuntimeState {
                 config: Arc::new(config),
                 checksum: None,
                 refusal: None,
+                process: ProcessPhase::None,
                 is_leaving: false,
                 is_gone: false,
             }),
@@ -73,6 +91,28 @@ impl RuntimeState {
         let mut running = lock(&self.running);
         running.config = revision.config.clone();
         running.checksum.clone_from(&revision.checksum);
+    }
+
+    /// The process is started, stopped, or neither.
+    pub(super) fn set_phase(&self, phase: ProcessPhase) {
+        lock(&self.running).process = phase;
+    }
+
+    /// The revision of the process that runs; none without a process.
+    ///
+    /// # Errors
+    /// When the process is being started or stopped.
+    pub(super) fn steady_revision(&self) -> Result<Option<Revision>, IsChanging> {
+        match &lock(&self.running).process {
+            ProcessPhase::None => Ok(None),
+            ProcessPhase::Changing => Err(IsChanging),
+            ProcessPhase::Steady(revision) => Ok(Some(revision.clone())),
+        }
+    }
+
+    /// Continues from a state that was reported before.
+    pub(super) fn restore(&self, change: impl FnOnce(&mut PipelineState)) {
+        lock(&self.state).restore(change);
     }
 
     /// Why the wanted configuration does not run, when it does not.

@@ -5,6 +5,8 @@
 #![expect(clippy::print_stderr, reason = "this is what people read")]
 
 mod access;
+mod actions;
+mod audit;
 mod backup;
 mod check_config;
 mod demo;
@@ -14,7 +16,11 @@ mod files;
 mod ingest_bench;
 mod migrate_data;
 mod no_database;
+mod pipelines;
+mod remote;
 mod restore;
+mod rollouts;
+mod secret;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -54,6 +60,7 @@ Examples:
   systole-collector token create --kind enroll --expires 24h    for agents
   systole-collector token create --kind viewer                  for dashboards
   systole-collector tail                                        live status changes and log lines
+  systole-collector apply -f pipelines/ --dry-run               pipelines of the centre
 
 Settings come from flags, environment variables (SYSTOLE_LISTEN, SYSTOLE_DATA_DIR, …) and the TOML
 file of --config; flags have the highest precedence. The commands also work while the collector runs:
@@ -91,6 +98,8 @@ enum Command {
     /// Create and list environments; a token of one environment cannot read the data of another
     #[command(subcommand)]
     Environment(access::EnvironmentCommand),
+    /// Show what administrators, operators and commands did
+    Audit(audit::AuditArgs),
     /// Check the configuration: report all errors at once and print the effective configuration
     CheckConfig(ServeArgs),
     /// Write a backup into one file while the collector runs
@@ -101,6 +110,33 @@ enum Command {
     MigrateData(migrate_data::MigrateDataArgs),
     /// Follow status changes, log lines or other events in the terminal
     Tail(tail::TailArgs),
+    /// Make pipelines what their files say, after showing what changes
+    Apply(pipelines::ApplyArgs),
+    /// List the versions of a pipeline
+    History(pipelines::HistoryArgs),
+    /// Show the difference of two versions of a pipeline
+    Diff(pipelines::DiffArgs),
+    /// Go back to an earlier version of a pipeline
+    Rollback(pipelines::RollbackArgs),
+    /// Show the rollout of a version with its nodes; resume or abort it
+    Rollout(rollouts::RolloutArgs),
+    /// Update agents, in batches
+    AgentUpdate(rollouts::AgentUpdateArgs),
+    /// Restart a pipeline on a node
+    Restart(actions::RestartArgs),
+    /// Print some events that pass components of a pipeline on a node
+    Sample(actions::SampleArgs),
+    /// Print the events of a component as they pass
+    Tap(actions::TapArgs),
+    /// Stop a pipeline on every node, without removing it
+    Pause(pipelines::OfPipeline),
+    /// Let a paused pipeline run again
+    Resume(pipelines::OfPipeline),
+    /// Remove a pipeline of the centre from every node; its history stays
+    Remove(pipelines::OfPipeline),
+    /// Set, list and remove the secrets of pipelines
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Run a demo on this host: a collector, an agent and two pipelines
     Demo(demo::DemoArgs),
     /// Measure the ingest path of a report without HTTP
@@ -199,10 +235,24 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
+        Command::Audit(args) => runtime.block_on(audit::run(args, &config)),
         Command::Backup(args) => runtime.block_on(backup::run(args, &config)),
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
+        Command::Apply(args) => runtime.block_on(pipelines::apply(args, &config)),
+        Command::History(args) => runtime.block_on(pipelines::history(args, &config)),
+        Command::Diff(args) => runtime.block_on(pipelines::diff(args, &config)),
+        Command::Rollback(args) => runtime.block_on(pipelines::rollback(args, &config)),
+        Command::Rollout(args) => runtime.block_on(rollouts::rollout(args, &config)),
+        Command::AgentUpdate(args) => runtime.block_on(rollouts::agent_update(args, &config)),
+        Command::Restart(args) => runtime.block_on(actions::restart(args, &config)),
+        Command::Sample(args) => runtime.block_on(actions::sample(args, &config)),
+        Command::Tap(args) => runtime.block_on(actions::tap(args, &config)),
+        Command::Pause(args) => runtime.block_on(pipelines::set_paused(args, &config, true)),
+        Command::Resume(args) => runtime.block_on(pipelines::set_paused(args, &config, false)),
+        Command::Remove(args) => runtime.block_on(pipelines::remove(args, &config)),
+        Command::Secret(command) => runtime.block_on(secret::run(command, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
         Command::IngestBench(args) => runtime.block_on(ingest_bench::run(args, &config)),
         Command::CheckConfig(_) | Command::Openapi | Command::Completions { .. } => Ok(()),

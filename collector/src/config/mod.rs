@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub cors_origins: Vec<String>,
     /// `tls_cert_file` and `tls_key_file`: with them HTTPS is served, with HTTP/2. Default none.
     pub tls: Option<TlsFiles>,
+    /// `secret_key_file`: the key of the secrets. Default `<data_dir>/secret.key`, made at first use.
+    pub secret_key_file: Option<PathBuf>,
 }
 
 /// Limits of open and new streams.
@@ -115,6 +117,8 @@ pub(crate) struct Retention {
     pub logs: Duration,
     /// `retention_events`: default 7d.
     pub events: Duration,
+    /// `retention_audit`: default 400d, so that a year can be compared with the one before.
+    pub audit: Duration,
 }
 
 /// The limits below which the disk of a SQLite database counts as low. `None` (`auto`) depends on the disk;
@@ -159,6 +163,11 @@ pub(crate) enum LogFormat {
 const STARTUP_GRACE: Duration = Duration::from_secs(20);
 
 impl Config {
+    /// The file with the key of the secrets.
+    pub(crate) fn secret_key_file(&self) -> PathBuf {
+        self.secret_key_file.clone().unwrap_or_else(|| self.data_dir.join("secret.key"))
+    }
+
     /// Reads every setting, and returns all errors at once.
     pub(crate) fn read(sources: &Sources) -> Result<Self, Mistakes> {
         let mut lookup = Lookup::new(sources);
@@ -186,6 +195,7 @@ impl Config {
             days: lookup.get("retention_days", day * 730, retention),
             logs: lookup.get("retention_logs", day * 3, retention),
             events: lookup.get("retention_events", day * 7, retention),
+            audit: lookup.get("retention_audit", day * 400, retention),
         };
         let low_disk = LowDisk {
             warn_bytes: lookup.get("low_disk_warn_bytes", None, parse_low_disk),
@@ -226,6 +236,10 @@ impl Config {
         let logs = LogLimits::read(&mut lookup);
         let cors_origins = lookup.get("cors_origins", Vec::new(), parse_origins);
         let tls = read_tls(&mut lookup);
+        let secret_key_file = lookup.get("secret_key_file", None, |text| match text {
+            "" => Err("must not be empty".to_owned()),
+            text => Ok(Some(PathBuf::from(text))),
+        });
         lookup.finish()?;
         Ok(Config {
             listen,
@@ -247,6 +261,7 @@ impl Config {
             logs,
             cors_origins,
             tls,
+            secret_key_file,
         })
     }
 }
@@ -266,6 +281,7 @@ impl fmt::Display for Config {
         text("retention_days", write_duration(self.retention.days))?;
         text("retention_logs", write_duration(self.retention.logs))?;
         text("retention_events", write_duration(self.retention.events))?;
+        text("retention_audit", write_duration(self.retention.audit))?;
         text("log_search", if self.log_search == LogSearch::Indexed { "indexed" } else { "scan" }.to_owned())?;
         text("log_level", self.log.level.to_string().to_lowercase())?;
         text("log_format", if self.log.format == LogFormat::Text { "text" } else { "json" }.to_owned())?;
@@ -273,6 +289,9 @@ impl fmt::Display for Config {
         text("low_disk_warn_bytes", write_low_disk(self.low_disk.warn_bytes))?;
         text("low_disk_stop_bytes", write_low_disk(self.low_disk.stop_bytes))?;
         text("cors_origins", self.cors_origins.join(","))?;
+        if let Some(file) = &self.secret_key_file {
+            text("secret_key_file", file.display().to_string())?;
+        }
         if let Some(tls) = &self.tls {
             text("tls_cert_file", tls.cert.display().to_string())?;
             text("tls_key_file", tls.key.display().to_string())?;

@@ -20,9 +20,11 @@ use utoipa::ToSchema;
 
 use crate::auth::IdentifyError;
 use crate::auth::rate_limit::RateLimited;
+use crate::control::secrets::SecretError;
+use crate::control::versions::ChangeError;
 use crate::feed::Overloaded;
 use crate::http::body_budget::BudgetError;
-use crate::ingest::committer::SubmitError;
+use crate::ingest::committer::{AdministerError, SubmitError};
 use crate::ingest::decompress::BodyError;
 use crate::ingest::long_work::LongWorkError;
 use crate::ingest::protocol::native::DecodeError;
@@ -171,6 +173,11 @@ impl ApiError {
         response.body(serde_json::to_string(body).unwrap_or_default())
     }
 
+    /// The detail for the caller.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The status, for counting.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -242,6 +249,17 @@ impl From<SubmitError> for ApiError {
     }
 }
 
+impl From<AdministerError> for ApiError {
+    fn from(error: AdministerError) -> Self {
+        match error {
+            AdministerError::UnknownNode => Self::not_found("this node"),
+            AdministerError::Refused(fault) => Self::bad_parameter("labels", fault),
+            // Logged where it happened.
+            AdministerError::Stopping | AdministerError::Store(_) => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -255,6 +273,36 @@ impl From<StoreError> for ApiError {
             error => {
                 tracing::error!(error = %chain(&error), "a query failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database cannot be read")
+            }
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Store(error) => error.into(),
+            ChangeError::Invalid(_) => Self::bad_request(error.to_string()),
+            ChangeError::UnknownVersion(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            ChangeError::OtherVersion { .. } | ChangeError::NothingBefore | ChangeError::TooMany => {
+                Self::conflict(error.to_string())
+            }
+            ChangeError::Busy => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<SecretError> for ApiError {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Store(error) => error.into(),
+            SecretError::Name(_) | SecretError::Value(_) => Self::bad_request(error.to_string()),
+            SecretError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            SecretError::TooMany => Self::conflict(error.to_string()),
+            SecretError::Busy => Self::unavailable(error.to_string()),
+            SecretError::KeyFile(_) | SecretError::WrongKeyFile { .. } | SecretError::Damaged { .. } => {
+                tracing::error!(error = %chain(&error), "the secrets cannot be used");
+                Self::unavailable(chain(&error))
             }
         }
     }

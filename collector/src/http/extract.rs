@@ -164,18 +164,26 @@ fn require(identity: Identity, least: Role, request: &HttpRequest) -> Result<Ide
     Ok(identity)
 }
 
-/// A request with access to every environment.
+/// A request for the collector's own metrics, which are of all environments: a token that scrapes, or one that reads.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operator;
+pub(crate) struct MetricsAccess;
 
-impl FromRequest for Operator {
+impl FromRequest for MetricsAccess {
     type Error = ApiError;
     type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        identify(request, |identity| match identity.scope {
-            Scope::All if identity.is_reader() => Ok(Operator),
-            _ => Err(ApiError::forbidden("a viewer or admin token for all environments is required")),
+        identify(request, |identity| {
+            let Identity { kind, scope, .. } = identity;
+            if kind != TokenKind::Scrape && !identity.is_reader() {
+                return Err(ApiError::forbidden(format!(
+                    "a scrape, viewer, operator or admin token is required; this one is of kind {kind}"
+                )));
+            }
+            match scope {
+                Scope::All => Ok(MetricsAccess),
+                Scope::One(_) => Err(ApiError::forbidden("a token for all environments is required")),
+            }
         })
     }
 }
@@ -315,12 +323,25 @@ pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(
     /// Bodies of people and of enrolments; labels are the largest part.
     const MAX_JSON_BYTES: usize = 64 * 1024;
 
-    let sender = Sender::Address(request.peer_addr().map(|address| address.ip()));
-    let body = read_body(app, sender, request, payload, MAX_JSON_BYTES).await?;
-    parse_json(&body.bytes)
+    parse_json(&read_small_body(app, request, payload, MAX_JSON_BYTES).await?.bytes)
 }
 
-/// JSON of the type that is asked for.
+/// A body of a person, at most `cap` bytes.
+///
+/// # Errors
+///
+/// As [`read_body`].
+pub(crate) async fn read_small_body(
+    app: &App,
+    request: &HttpRequest,
+    payload: impl BodyStream,
+    cap: usize,
+) -> Result<Body, ApiError> {
+    let sender = Sender::Address(request.peer_addr().map(|address| address.ip()));
+    read_body(app, sender, request, payload, cap).await
+}
+
+/// JSON of a body.
 ///
 /// # Errors
 ///

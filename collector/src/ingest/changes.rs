@@ -3,7 +3,7 @@
 //! Several reports of one node-minute become one upsert, and everything is sorted by key, so that
 //! the database touches each page once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use systole_shared::events::{Event, EventType};
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
@@ -11,8 +11,8 @@ use systole_shared::{BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, PipelineKey, to_json};
 use crate::store::MinuteBucket;
 use crate::store::{
-    CommitBatch, DeploymentRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, PipelineRow,
-    PipelineStatusRow, SeriesRow, TopologyRow,
+    CommitBatch, DeploymentRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeRemoval,
+    NodeSettingsRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow,
 };
 use crate::timeseries::WalRecord;
 
@@ -48,6 +48,12 @@ pub(crate) struct Changes {
     pub samples: Vec<PendingSample>,
     /// Nodes that fell silent or are back, for the log.
     pub presences: Vec<PresenceChange>,
+    settings: BTreeMap<NodeKey, NodeSettingsRow>,
+    removals: Vec<NodeRemoval>,
+    /// Nodes whose labels or maintenance filters must know.
+    pub listed_anew: BTreeSet<NodeKey>,
+    /// Nodes that are removed with this batch.
+    pub removed: BTreeMap<NodeKey, NodeId>,
     /// Lines above the budgets of their nodes.
     pub log_lines_dropped: u64,
     head_seq: u64,
@@ -97,6 +103,19 @@ impl Changes {
         self.nodes.entry(node).or_default()
     }
 
+    /// What is set of a node.
+    pub(crate) fn set_settings(&mut self, row: NodeSettingsRow) {
+        let node = NodeKey(row.id);
+        self.settings.insert(node, row);
+        self.listed_anew.insert(node);
+    }
+
+    /// Removes a node with this batch, after everything else of it was written.
+    pub(crate) fn remove_node(&mut self, id: NodeId, removal: NodeRemoval) {
+        self.removed.insert(removal.node, id);
+        self.removals.push(removal);
+    }
+
     /// The last state of a pipeline on a node.
     pub(crate) fn set_status(&mut self, row: PipelineStatusRow) {
         self.statuses.insert((row.node, row.pipeline), row);
@@ -120,7 +139,7 @@ impl Changes {
     /// Whether rollouts may have something to do after this batch.
     pub(crate) fn concerns_rollouts(&self) -> bool {
         let concerns = |change: &NodeChange| change.status.is_some() || change.agent_version.is_some();
-        !self.deployments.is_empty() || self.nodes.values().any(concerns)
+        !self.deployments.is_empty() || !self.settings.is_empty() || self.nodes.values().any(concerns)
     }
 
     /// The sums that the batch adds to a minute of a node.
@@ -228,6 +247,8 @@ impl Changes {
             gaps: std::mem::take(&mut self.gaps),
             nodes: std::mem::take(&mut self.nodes).into_iter().map(|(node, change)| (node.0, change)).collect(),
             statuses: std::mem::take(&mut self.statuses).into_values().collect(),
+            settings: std::mem::take(&mut self.settings).into_values().collect(),
+            removals: std::mem::take(&mut self.removals),
             deployments,
             ended_deployments,
             topologies: std::mem::take(&mut self.topologies).into_values().collect(),

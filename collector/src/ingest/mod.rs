@@ -6,6 +6,7 @@
 //!
 //! `long_work` and `limits` bound the work of one node. `fleet` has which nodes are alive, as last committed.
 
+pub(crate) mod administer;
 pub(crate) mod apply;
 pub(crate) mod changes;
 pub(crate) mod committer;

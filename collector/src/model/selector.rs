@@ -10,10 +10,10 @@ use std::fmt;
 const MAX_TERMS: usize = 32;
 
 /// A set of nodes: those for which every condition holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Selector(Vec<Term>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Term {
     negated: bool,
     key: String,

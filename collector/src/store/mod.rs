@@ -6,6 +6,7 @@
 //! time series, because their rows alone are up to a minute old.
 
 pub(crate) mod access;
+mod audit_trail;
 mod bucket;
 #[cfg(test)]
 mod conformance;
@@ -15,6 +16,7 @@ mod host_aggregate;
 mod level;
 mod log_usage;
 pub(crate) mod marker;
+mod node_settings;
 pub(crate) mod postgres;
 pub(crate) mod private;
 pub(crate) mod queries;
@@ -22,21 +24,27 @@ mod replay;
 mod rollout_rows;
 pub(crate) mod rows;
 pub(crate) mod schema;
+mod sealed;
 mod search;
 mod sql;
 pub(crate) mod sqlite;
 pub(crate) mod transfer;
+mod versions;
 
 use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 
 pub(crate) use access::*;
+pub(crate) use audit_trail::*;
 pub(crate) use bucket::MinuteBucket;
 pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use log_usage::{EvictedLogs, LogUsage};
+pub(crate) use node_settings::*;
 pub(crate) use queries::*;
 pub(crate) use rollout_rows::*;
 pub(crate) use rows::*;
+pub(crate) use sealed::*;
+pub(crate) use versions::*;
 
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 
@@ -104,6 +112,15 @@ pub(crate) enum StoreError {
     /// The store has been closed, or its thread has ended.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether a row that was meant is gone: its node was removed in the meantime.
+    pub(crate) fn is_of_missing_row(&self) -> bool {
+        use diesel::result::DatabaseErrorKind::ForeignKeyViolation;
+        use diesel::result::Error::{DatabaseError, NotFound};
+        matches!(self, StoreError::Query(NotFound | DatabaseError(ForeignKeyViolation, _)))
+    }
 }
 
 impl From<diesel::result::Error> for StoreError {
@@ -259,9 +276,15 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
-pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore + RolloutStore {}
+pub(crate) trait Store:
+    AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore + RolloutStore
+{
+}
 
-impl<S: AccessStore + QueryStore + MaintenanceStore + RolloutStore> Store for S {}
+impl<S> Store for S where
+    S: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore + RolloutStore
+{
+}
 
 /// The same with what is the time series' own.
 pub(crate) trait TimeSeriesStore: Store + IngestStore + MinuteStore {}

@@ -8,6 +8,7 @@ use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 
 use super::schema::*;
+use super::{NodeRemoval, NodeSettingsRow};
 use crate::model::counters::{add_counter, component_counters, pipeline_counters, reported_counters};
 use crate::model::packed;
 use crate::model::report::{PipelineDeltas, ReportedComponent};
@@ -286,6 +287,9 @@ pub(crate) struct CommitBatch {
     /// Deployments that nodes no longer have: node and pipeline.
     pub ended_deployments: Vec<(i64, String)>,
     pub topologies: Vec<TopologyRow>,
+    pub settings: Vec<NodeSettingsRow>,
+    /// Nodes that are removed after everything else was written.
+    pub removals: Vec<NodeRemoval>,
     pub logs: Vec<LogRow>,
     pub events: Vec<EventRow>,
     /// Highest assigned sequence number.
@@ -303,6 +307,8 @@ impl CommitBatch {
             + self.deployments.len()
             + self.ended_deployments.len()
             + self.topologies.len()
+            + self.settings.len()
+            + self.removals.len()
             + self.logs.len()
             + self.events.len()
             + usize::from(self.wal.is_some())

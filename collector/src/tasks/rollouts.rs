@@ -18,7 +18,7 @@ use crate::control::delivery::Delivery;
 use crate::control::rollout::changes::{Versions, plan};
 use crate::control::rollout::state::RolloutState;
 use crate::control::rollout::world::{VersionTarget, needed_versions};
-use crate::model::{DefinitionKey, NodeKey};
+use crate::model::DefinitionKey;
 use crate::store::{RolloutChange, RolloutSnapshot, Store};
 use crate::telemetry::logging::chain;
 
@@ -123,9 +123,7 @@ impl Task for Rollouts {
         let snapshot = self.store.load_rollouts().await?;
         self.read_versions(&snapshot).await?;
         // Also what other parts and commands have changed.
-        let generations = snapshot.targets.iter().filter(|target| target.desired_generation > 0);
-        let generations = generations.map(|row| (NodeKey(row.id), row.desired_generation.unsigned_abs()));
-        self.delivery.update(&generations.collect::<Vec<_>>());
+        self.delivery.update(&self.store.desired_generations().await?);
         let changes = plan(&snapshot, &self.versions, clock::now_ms());
         let has_changes = !changes.is_empty();
         for change in changes {

@@ -223,6 +223,16 @@ impl RecentSamples {
         self.pushed.send_replace(pushes);
     }
 
+    /// Drops the rings of a node that was removed.
+    pub(crate) fn remove_node(&self, node: NodeKey) {
+        let mut inner = self.lock();
+        let removed: Vec<_> = inner.pipelines.extract_if(|(owner, _), _| *owner == node).collect();
+        for (_, rings) in removed {
+            let components: usize = rings.components.values().map(|ring| COMPONENT_BYTES + ring.bytes()).sum();
+            inner.bytes -= PIPELINE_BYTES + rings.own.bytes() + components;
+        }
+    }
+
     /// Changes whenever samples were added.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.pushed.subscribe()
@@ -249,6 +259,19 @@ impl RecentSamples {
         let inner = self.lock();
         let rings = inner.pipelines.get(&(node, pipeline.clone()))?;
         rings.own.0.back().map(RateSample::from)
+    }
+
+    /// The newest sample of each component of a pipeline that has one after `since`.
+    pub(crate) fn last_of_components(
+        &self,
+        node: NodeKey,
+        pipeline: &PipelineId,
+        since: UnixMillis,
+    ) -> Vec<(ComponentId, RateSample)> {
+        let inner = self.lock();
+        let Some(rings) = inner.pipelines.get(&(node, pipeline.clone())) else { return Vec::new() };
+        let last = rings.components.iter().filter_map(|(id, ring)| Some((id, ring.0.back()?)));
+        last.filter(|(_, slot)| slot.timestamp > since).map(|(id, slot)| (id.clone(), RateSample::from(slot))).collect()
     }
 
     /// Returns the size of the rings, and the evictions.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
-use systole_shared::desired::{MAX_DESIRED_PIPELINES, SecretValue};
+use systole_shared::desired::MAX_DESIRED_PIPELINES;
 use systole_shared::{DesiredPipeline, DesiredState, PipelineId};
 
 use crate::control::rollout::agents::AgentRollout;
+use crate::control::secrets::{SecretError, Secrets};
 use crate::model::EnvironmentKey;
 use crate::model::definition::VersionBody;
 use crate::store::{AssignedVersion, NodeAssignments, StoreError};
@@ -18,8 +18,13 @@ pub(crate) enum Unresolved {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A version uses a value that is not there, or that the key does not open.
-    #[error("the secret {name:?} of pipeline {pipeline:?} cannot be read: {fault}")]
-    Secret { pipeline: String, name: String, fault: String },
+    #[error("the secret {name:?} of pipeline {pipeline:?} cannot be read")]
+    Secret {
+        pipeline: String,
+        name: String,
+        #[source]
+        source: SecretError,
+    },
     /// A version is not what this program writes.
     #[error("version {version} of pipeline {pipeline:?} cannot be read")]
     Version {
@@ -30,23 +35,6 @@ pub(crate) enum Unresolved {
     },
 }
 
-/// Opens sealed secrets.
-#[async_trait]
-pub(crate) trait RevealSecret: Send + Sync {
-    /// A value; the error says why there is none.
-    async fn reveal(&self, environment: EnvironmentKey, name: &str, revision: i64) -> Result<SecretValue, String>;
-}
-
-/// A collector without secrets.
-pub(crate) struct NoSecrets;
-
-#[async_trait]
-impl RevealSecret for NoSecrets {
-    async fn reveal(&self, _: EnvironmentKey, _: &str, _: i64) -> Result<SecretValue, String> {
-        Err("this collector has no secrets".to_owned())
-    }
-}
-
 /// What a node should run, as its agent reads it.
 ///
 /// # Errors
@@ -55,7 +43,7 @@ impl RevealSecret for NoSecrets {
 /// that would be worse off than one that keeps what it has.
 pub(crate) async fn desired_state(
     assignments: NodeAssignments,
-    secrets: &dyn RevealSecret,
+    secrets: &Secrets,
 ) -> Result<DesiredState, Unresolved> {
     let mut pipelines = Vec::with_capacity(assignments.pipelines.len());
     for assigned in assignments.pipelines.into_iter().take(MAX_DESIRED_PIPELINES) {
@@ -72,7 +60,7 @@ pub(crate) async fn desired_state(
 async fn pipeline(
     assigned: AssignedVersion,
     environment: EnvironmentKey,
-    secrets: &dyn RevealSecret,
+    secrets: &Secrets,
 ) -> Result<DesiredPipeline, Unresolved> {
     let AssignedVersion { slug, version, checksum, body, paused } = assigned;
     let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| Unresolved::Version {
@@ -84,10 +72,10 @@ async fn pipeline(
     let id = PipelineId::parse(&slug).map_err(|fault| unreadable(fault.into()))?;
     let mut env = BTreeMap::new();
     for (variable, name, revision) in body.environment() {
-        let value = secrets.reveal(environment, name, revision).await.map_err(|fault| Unresolved::Secret {
+        let value = secrets.reveal(environment, name, revision).await.map_err(|source| Unresolved::Secret {
             pipeline: slug.clone(),
             name: name.to_owned(),
-            fault,
+            source,
         })?;
         env.insert(variable.to_owned(), value);
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use foldhash::HashMap;
 
-pub(crate) use self::desired::{NoSecrets, RevealSecret, Unresolved, desired_state};
+pub(crate) use self::desired::{Unresolved, desired_state};
 pub(crate) use self::push::{PushHub, PushStream};
 use crate::model::NodeKey;
 

@@ -18,13 +18,14 @@ use utoipa::ToSchema;
 use super::events::event_stream;
 use super::tap::Tap;
 use crate::app::App;
-use crate::auth::Scope;
+use crate::auth::{Identity, Scope};
+use crate::control::audit::{self, Actor, DONE};
 use crate::control::actions::{ActionError, OpenAction};
 use crate::http::error::ApiError;
 use crate::http::extract::{OperatorAccess, read_json};
 use crate::http::openapi::problems::{PostAction, QueryOfPipeline};
 use crate::http::params::{InEnvironment, TapOf, find_node, read};
-use crate::model::NodeKey;
+use crate::model::{EnvironmentKey, NodeKey};
 
 /// Where to restart a pipeline.
 #[derive(Deserialize, ToSchema)]
@@ -73,6 +74,7 @@ struct Subject {
     node: NodeKey,
     node_id: NodeId,
     node_name: String,
+    environment: EnvironmentKey,
     pipeline: PipelineId,
 }
 
@@ -86,11 +88,21 @@ impl Subject {
         if app.fleet.is_silent(view.key) {
             return Err(ApiError::conflict(format!("node {} does not report ({})", view.name, view.status_reason)));
         }
-        Ok(Subject { node: view.key, node_id: node, node_name: view.name, pipeline })
+        Ok(Subject { node: view.key, node_id: node, node_name: view.name, environment: view.environment, pipeline })
     }
 
     fn begin(&self, app: &App, request: ActionRequest) -> Result<OpenAction, ApiError> {
         Ok(app.actions.begin(self.node, self.pipeline.clone(), request)?)
+    }
+
+    /// Writes an action into the audit, with what came of it.
+    async fn record(&self, app: &App, identity: &Identity, action: &str, of: &str, error: Option<&ApiError>) {
+        let Subject { pipeline, node_name, node_id, .. } = self;
+        let place = if of.is_empty() { pipeline.to_string() } else { format!("{of} of {pipeline}") };
+        let result = error.map_or(DONE, ApiError::detail);
+        let actor = Actor::of(&app.auth, identity);
+        let subject = format!("{place} on {node_name} {node_id}");
+        audit::record(&*app.store, &actor, Some(self.environment), action, &subject, result).await;
     }
 
     /// Waits for the only answer of an action.
@@ -149,7 +161,9 @@ pub(crate) async fn restart_pipeline(
     let scope = environment.scope(&app, &operator.0)?;
     let subject = Subject::find(&app, scope, node, &id).await?;
     let action = subject.begin(&app, ActionRequest::Restart)?;
-    subject.answer(action, ACTION_TIMEOUT_MS).await?;
+    let answered = subject.answer(action, ACTION_TIMEOUT_MS).await;
+    subject.record(&app, &operator.0, "pipeline.restart", "", answered.as_ref().err()).await;
+    answered?;
     Ok(Json(RestartResult { node_id: subject.node_id, pipeline_id: subject.pipeline }))
 }
 
@@ -186,8 +200,11 @@ pub(crate) async fn sample_pipeline(
     }
     let scope = environment.scope(&app, &operator.0)?;
     let subject = Subject::find(&app, scope, asked.node, &id).await?;
+    let of = components.join(", ");
     let action = subject.begin(&app, ActionRequest::Sample { components, limit, duration_ms })?;
-    let (mut events, mut dropped) = subject.answer(action, ACTION_TIMEOUT_MS + duration_ms).await?;
+    let answered = subject.answer(action, ACTION_TIMEOUT_MS + duration_ms).await;
+    subject.record(&app, &operator.0, "pipeline.sample", &of, answered.as_ref().err()).await;
+    let (mut events, mut dropped) = answered?;
     let excess = events.len().saturating_sub(limit);
     events.truncate(limit);
     dropped += excess as u64;
@@ -218,7 +235,9 @@ pub(crate) async fn tap_pipeline(
     let scope = environment.scope(&app, &operator.0)?;
     let subject = Subject::find(&app, scope, asked.node, &id).await?;
     let component = asked.component.to_string();
+    let of = component.clone();
     let action = subject.begin(&app, ActionRequest::Tap { component, duration_ms: MAX_TAP_MS })?;
+    subject.record(&app, &operator.0, "pipeline.tap", &of, None).await;
     let tap = Tap::new(app.into_inner(), operator.0, subject.node, action);
     let writes = stream::unfold(tap, |mut tap| async {
         tap.next_write().await.map(|write| (Ok::<Bytes, Infallible>(write), tap))

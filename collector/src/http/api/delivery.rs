@@ -56,7 +56,7 @@ pub(crate) async fn get_desired_state(
     if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish());
     }
-    let state = desired_state(assignments, &*app.secrets).await.map_err(unresolved)?;
+    let state = desired_state(assignments, &app.secrets).await.map_err(unresolved)?;
     let body = serde_json::to_vec(&state).map_err(ApiError::unwritable)?;
     let mut response = HttpResponse::Ok();
     response

@@ -7,7 +7,8 @@ use systole_shared::AgentUpdate;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::auth::{Identity, Scope};
+use crate::auth::Identity;
+use crate::control::audit::{self, Actor, DONE};
 use crate::clock;
 use crate::control::rollout::agents::AgentRollout;
 use crate::control::rollout::changes::ordered;
@@ -118,7 +119,7 @@ pub(crate) async fn resume_rollout(
     let overview = find(&app, &admin.0, &id).await?;
     require(&overview, &[RolloutState::Halted], "resumed")?;
     let step = step::resume(&overview.rollout, clock::now_ms());
-    order(&app, &admin.0, overview, &step).await
+    order(&app, &Actor::of(&app.auth, &admin.0), "rollout.resume", overview, &step).await
 }
 
 /// Take a version back from every node
@@ -138,9 +139,10 @@ pub(crate) async fn abort_rollout(
 ) -> Result<Json<RolloutDetail>, ApiError> {
     let overview = find(&app, &admin.0, &id).await?;
     require(&overview, &[RolloutState::Running, RolloutState::Halted], "aborted")?;
-    let reason = format!("aborted by {}", author(&admin.0));
+    let author = Actor::of(&app.auth, &admin.0);
+    let reason = format!("aborted by {}", author.name);
     let step = step::abort(&overview.rollout, &reason, clock::now_ms());
-    order(&app, &admin.0, overview, &step).await
+    order(&app, &author, "rollout.abort", overview, &step).await
 }
 
 /// Update agents
@@ -163,7 +165,7 @@ pub(crate) async fn create_agent_update(
 ) -> Result<HttpResponse, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(&request)?;
     let new: NewAgentUpdate = read_json(&app, &request, payload).await?;
-    let environment = only_environment(&app, environment.scope(&app, &admin.0)?)?;
+    let environment = environment.one(&app, &admin.0)?;
     let agents = AgentRollout { selector: new.selector, update: new.update.check()? };
     Selector::parse(&agents.selector).map_err(|fault| ApiError::bad_parameter("selector", fault))?;
     if !new.rollout.canary.is_empty() {
@@ -176,7 +178,7 @@ pub(crate) async fn create_agent_update(
         let detail = format!("rollout {} of agents is {}; abort it first", other.row.id, other.row.state);
         return Err(ApiError::conflict(detail));
     }
-    let now = clock::now_ms();
+    let (now, author) = (clock::now_ms(), Actor::of(&app.auth, &admin.0));
     let key = app
         .store
         .create_rollout(NewRollout {
@@ -189,13 +191,15 @@ pub(crate) async fn create_agent_update(
             state: RolloutState::Running.as_str().to_owned(),
             reason: String::new(),
             stage: 0,
-            author: author(&admin.0),
+            author: author.name.clone(),
             started_at: now,
             changed_at: now,
         })
         .await?;
     app.rollouts.notify_one();
-    tracing::info!(rollout = key.0, version = agents.update.version, author = author(&admin.0), "agent update begins");
+    tracing::info!(rollout = key.0, version = agents.update.version, author = author.name, "agent update begins");
+    let subject = format!("{} to {} (rollout {})", agents.selector.join(","), agents.update.version, key.0);
+    audit::record(&*app.store, &author, Some(environment), "agent.update", &subject, DONE).await;
     let detail = app.store.rollout_detail(key).await?.ok_or_else(|| ApiError::not_found("the rollout"))?;
     Ok(HttpResponse::Created().json(Rollout::new(&app, detail.view)))
 }
@@ -237,7 +241,13 @@ fn require(overview: &Overview, states: &[RolloutState], what: &str) -> Result<(
 }
 
 /// Does what an operator has decided.
-async fn order(app: &App, identity: &Identity, overview: Overview, step: &Step) -> Result<Json<RolloutDetail>, ApiError> {
+async fn order(
+    app: &App,
+    author: &Actor,
+    action: &str,
+    overview: Overview,
+    step: &Step,
+) -> Result<Json<RolloutDetail>, ApiError> {
     let change = ordered(&overview.view.row, step, overview.view.is_paused, clock::now_ms());
     let written = app.store.apply_step(change).await?;
     let Some(generations) = written else {
@@ -246,24 +256,13 @@ async fn order(app: &App, identity: &Identity, overview: Overview, step: &Step) 
     app.delivery.update(&generations);
     app.rollouts.notify_one();
     let key = overview.rollout.key;
-    if let Some((state, _)) = &step.state {
-        tracing::info!(rollout = key.0, state = state.as_str(), author = author(identity), "an operator moved a rollout");
-    }
+    let subject = match &overview.view.slug {
+        Some(slug) => format!("{slug} version {} (rollout {})", overview.view.row.version, key.0),
+        None => format!("agents (rollout {})", key.0),
+    };
+    let environment = EnvironmentKey(overview.view.row.environment);
+    audit::record(&*app.store, author, Some(environment), action, &subject, DONE).await;
     let overview = overview::read(&*app.store, key, clock::now_ms()).await?;
     let overview = overview.ok_or_else(|| ApiError::not_found(format!("rollout {}", key.0)))?;
     Ok(Json(RolloutDetail::new(app, overview)))
-}
-
-/// The environment of something new.
-fn only_environment(app: &App, scope: Scope) -> Result<EnvironmentKey, ApiError> {
-    match (scope, app.auth.environments().as_slice()) {
-        (Scope::One(environment), _) => Ok(environment),
-        (Scope::All, [only]) => Ok(only.key),
-        (Scope::All, _) => Err(ApiError::bad_parameter("environment", "is needed: there are several")),
-    }
-}
-
-/// The token that decides, for people.
-fn author(identity: &Identity) -> String {
-    format!("{} token {}", identity.kind, identity.root)
 }

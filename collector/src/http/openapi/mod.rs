@@ -22,7 +22,8 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    actions, agent, delivery, events, health, logs, metrics, nodes, pipelines, rollouts, samples, session, status_changes,
+    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes, pipelines,
+    rollouts, samples, secrets, session, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -40,6 +41,8 @@ use crate::http::error::Problem;
     tags(
         (name = "feed", description = "What happens, as it happens: Server-Sent Events"),
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
+        (name = "control", description = "What should run: pipelines of the centre and their secrets. Changes need an admin's token"),
+        (name = "administration", description = "What an admin's token decides, and the audit of it"),
         (name = "rollouts", description = "How versions get to nodes"),
         (name = "actions", description = "What operators ask of a node at once"),
         (name = "session", description = "How a browser keeps a token"),
@@ -53,6 +56,8 @@ use crate::http::error::Problem;
         nodes::list_nodes,
         nodes::get_node,
         nodes::list_node_minutes,
+        node_settings::change_node,
+        node_settings::remove_node,
         pipelines::list_pipelines,
         pipelines::get_pipeline,
         pipelines::list_pipeline_minutes,
@@ -60,6 +65,22 @@ use crate::http::error::Problem;
         samples::list_samples,
         logs::list_logs,
         status_changes::list_status_changes,
+        definitions::list_definitions,
+        definitions::apply_definition,
+        definitions::get_definition,
+        definitions::remove_definition,
+        definitions::list_versions,
+        definitions::get_version,
+        definitions::diff_versions,
+        definitions::roll_back,
+        definitions::pause_pipeline,
+        definitions::resume_pipeline,
+        graph::get_graph,
+        secrets::list_secrets,
+        secrets::set_secret,
+        secrets::remove_secret,
+        secrets::rotate_key,
+        audit::list_audit,
         session::create_session,
         session::end_session,
         agent::enroll_node,

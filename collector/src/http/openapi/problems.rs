@@ -16,8 +16,8 @@ const PROBLEMS: [(u16, &str, &str); 10] = [
     (
         409,
         "Conflict",
-        "Several environments have a pipeline of this id; name one with `environment`. Or the thing is in a state that \
-         does not allow it; `detail` says in which.",
+        "Several environments have a pipeline of this id: name one with `environment`. Or another change came first, what \
+         is to be removed is still in use, or a state does not allow it; `detail` says which.",
     ),
     (413, "TooLarge", "A body over 8 MiB when opened, or more than 100 reports; split it."),
     (
@@ -68,6 +68,15 @@ impl IntoResponses for QueryOfPipeline {
     }
 }
 
+/// Of a change of what the centre decides.
+pub(crate) struct Change;
+
+impl IntoResponses for Change {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 408, 409, 413, 429, 503])
+    }
+}
+
 /// Of a small body of JSON.
 pub(crate) struct Post;
 
@@ -86,15 +95,6 @@ impl IntoResponses for PostAction {
     }
 }
 
-/// Of a change of one thing.
-pub(crate) struct ChangeOfOne;
-
-impl IntoResponses for ChangeOfOne {
-    fn responses() -> Responses {
-        refer([400, 401, 403, 404, 409, 429, 503])
-    }
-}
-
 /// Of an agent's question about itself.
 pub(crate) struct OfAgent;
 
@@ -110,6 +110,15 @@ pub(crate) struct PostAnswer;
 impl IntoResponses for PostAnswer {
     fn responses() -> Responses {
         refer([400, 401, 403, 404, 408, 413, 415, 429, 503])
+    }
+}
+
+/// Of a change of one thing.
+pub(crate) struct ChangeOfOne;
+
+impl IntoResponses for ChangeOfOne {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 408, 413, 429, 503])
     }
 }
 

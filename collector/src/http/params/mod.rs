@@ -3,6 +3,7 @@
 //! A handler names the same types in its `#[utoipa::path(params(…))]` and in [`read`], so the OpenAPI document says what the
 //! collector accepts. Each bad value, and each unknown parameter, is a 400 that names it.
 
+mod control;
 mod filters;
 mod history;
 mod number;
@@ -13,8 +14,10 @@ mod time;
 
 use systole_shared::{NodeId, UnixMillis};
 
+pub(crate) use control::{ApplyOptions, BetweenVersions, RollBackTo};
 pub(crate) use filters::{
-    Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode, SamplesOf, TapOf,
+    AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode,
+    SamplesOf, TapOf, WithLabels,
 };
 pub(crate) use history::{HistoryOf, StepPage};
 pub(crate) use page::{EventPagination, Pagination};
@@ -24,6 +27,7 @@ pub(crate) use stream::{StreamHeaders, StreamOf, ZeroOrOne};
 use crate::app::App;
 use crate::auth::{Identity, Scope};
 use crate::http::error::ApiError;
+use crate::model::selector::Selector;
 use crate::model::{NodeKey, PipelineKey};
 use crate::query::resolve::{self, NamedPipeline};
 use crate::store::{NodeView, PipelineQuery, PipelineView};
@@ -72,6 +76,31 @@ impl OnNode {
             Some(id) => Ok(Some(find_node(app, scope, id).await?.key)),
             None => Ok(None),
         }
+    }
+}
+
+impl WithLabels {
+    /// The conditions; `None` when there are none.
+    ///
+    /// # Errors
+    ///
+    /// A 400 problem when one of them is not a condition.
+    pub(crate) fn selector(&self) -> Result<Option<Selector>, ApiError> {
+        if self.label.is_empty() {
+            return Ok(None);
+        }
+        Selector::parse(&self.label).map(Some).map_err(|fault| ApiError::bad_parameter("label", fault))
+    }
+
+    /// The nodes in the scope that match; `None` when there are no conditions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::selector`].
+    pub(crate) fn among(&self, app: &App, scope: Scope) -> Result<Option<Vec<NodeKey>>, ApiError> {
+        let environments = scope.environments();
+        let matching = |selector: Selector| app.directory.matching(environments.as_deref(), &selector);
+        Ok(self.selector()?.map(matching))
     }
 }
 
@@ -131,7 +160,12 @@ pub(crate) async fn find_pipeline_view(app: &App, scope: Scope, id: &str) -> Res
     only(app.store.list_pipelines(query).await?, id)
 }
 
-fn only<T>(mut found: Vec<T>, id: &str) -> Result<T, ApiError> {
+/// The only one of what was found for a pipeline's id.
+///
+/// # Errors
+///
+/// 404 when there is none, 409 when several environments have one.
+pub(crate) fn only<T>(mut found: Vec<T>, id: &str) -> Result<T, ApiError> {
     match (found.pop(), found.is_empty()) {
         (Some(pipeline), true) => Ok(pipeline),
         (Some(_), false) => Err(ApiError::conflict(format!(

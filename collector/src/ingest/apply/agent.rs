@@ -28,7 +28,9 @@ pub(super) fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Co
         let change = changes.node(node.key);
         change.name = agent.name.clone();
         if let Some(name) = &agent.name {
-            node.name.clone_from(name);
+            node.reported_name.clone_from(name);
+            // A name that is set at the collector wins.
+            node.name = node.settings.name.clone().unwrap_or_else(|| name.clone());
         }
         change.agent_version = agent.version.clone();
         change.vector_version = agent.vector_version.clone();
@@ -36,6 +38,10 @@ pub(super) fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Co
         change.running_as = agent.running_as.clone();
         change.engines = serde_json::to_string(&agent.engines).ok();
         change.labels = serde_json::to_string(&agent.labels).ok();
+        if node.reported_labels != agent.labels {
+            node.reported_labels.clone_from(&agent.labels);
+            changes.listed_anew.insert(node.key);
+        }
         node.agent = Some(agent.clone());
     }
 }

@@ -4,9 +4,11 @@
 //! Plain SQL and no extension, so that engines which speak its protocol will do. The driver is
 //! written in Rust; there is no client library to install.
 
+mod administration;
 mod backend;
 mod commit;
 mod connect;
+mod control;
 mod open;
 mod rollout_store;
 mod rows;
@@ -23,9 +25,15 @@ mod writer;
 #[path = "../sql/access.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod access;
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
 #[path = "../sql/copy.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod copy;
+#[path = "../sql/definitions.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod definitions;
 #[path = "../sql/expire.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod expire;
@@ -41,6 +49,9 @@ mod logs;
 #[path = "../sql/minutes.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod minutes;
+#[path = "../sql/nodes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod nodes;
 #[path = "../sql/read.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod read;
@@ -53,6 +64,12 @@ mod rollouts;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
+#[path = "../sql/secrets.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod secrets;
+#[path = "../sql/topologies.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod topologies;
 
 use std::ops::ControlFlow;
 use std::time::Duration;

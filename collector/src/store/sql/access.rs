@@ -8,7 +8,7 @@ use diesel::upsert::excluded;
 use systole_shared::{EnvironmentId, NodeId, NodeStatus, TokenId, TokenKind, UnixMillis};
 use uuid::Uuid;
 
-use super::backend::{Connection, RunQueryDsl, locked, storable};
+use super::backend::{Connection, REUSES_KEYS, RunQueryDsl, locked, storable};
 use crate::store::convert::*;
 use crate::store::schema::*;
 use crate::store::*;
@@ -127,10 +127,22 @@ pub(super) async fn enroll_node(
     Ok(EnrolledNode { key: NodeKey(key), id, token: row.into_stored()?, old_tokens })
 }
 
+/// The key of a new node, where the database itself would use that of a removed node again: its events are kept.
+async fn next_node_key(connection: &mut Connection) -> QueryResult<Option<i64>> {
+    if !REUSES_KEYS {
+        return Ok(None);
+    }
+    let last: Option<i64> = nodes::table.select(diesel::dsl::max(nodes::id)).first(connection).await?;
+    let removed = removed_nodes::table.select(diesel::dsl::max(removed_nodes::id));
+    let removed: Option<i64> = removed.first(connection).await?;
+    Ok(Some(last.max(removed).unwrap_or(0) + 1))
+}
+
 /// The columns of a new node.
 macro_rules! new_node {
-    ($id:expr, $enrolment:expr, $machine_id:expr, $twin_of:expr) => {
+    ($key:expr, $id:expr, $enrolment:expr, $machine_id:expr, $twin_of:expr) => {
         (
+            $key.map(|key| nodes::id.eq(key)),
             nodes::uuid.eq($id.to_string()),
             nodes::environment.eq($enrolment.environment.0),
             nodes::name.eq(storable(&$enrolment.name)),
@@ -138,7 +150,7 @@ macro_rules! new_node {
             nodes::twin_of.eq($twin_of),
             nodes::os.eq(storable(&$enrolment.os)),
             nodes::agent_version.eq(storable(&$enrolment.agent_version)),
-            nodes::labels.eq(labels_json($enrolment)),
+            nodes::labels.eq(labels_of($enrolment)),
             nodes::status.eq(NodeStatus::Unknown.as_str()),
             nodes::status_reason.eq("enrolled"),
             nodes::status_since.eq($enrolment.now),
@@ -154,8 +166,9 @@ async fn insert_or_update_node(
     enrolment: &NewEnrolment,
 ) -> Result<(i64, NodeId), StoreError> {
     let (machine_id, twin_of) = machine_columns(enrolment, EnrolAs::NodeOfMachine);
+    let new_key = next_node_key(connection).await?;
     let (key, uuid): (i64, String) = diesel::insert_into(nodes::table)
-        .values(new_node!(NodeId(Uuid::now_v7()), enrolment, machine_id, twin_of))
+        .values(new_node!(new_key, NodeId(Uuid::now_v7()), enrolment, machine_id, twin_of))
         .on_conflict((nodes::environment, nodes::machine_id))
         .do_update()
         .set((
@@ -177,8 +190,9 @@ async fn insert_node(
 ) -> Result<(i64, NodeId), StoreError> {
     let id = NodeId(Uuid::now_v7());
     let (machine_id, twin_of) = machine_columns(enrolment, enrol_as);
+    let new_key = next_node_key(connection).await?;
     let key: Option<i64> = diesel::insert_into(nodes::table)
-        .values(new_node!(id, enrolment, machine_id, twin_of))
+        .values(new_node!(new_key, id, enrolment, machine_id, twin_of))
         .on_conflict((nodes::environment, nodes::machine_id))
         .do_nothing()
         .returning(nodes::id)
@@ -198,7 +212,7 @@ async fn update_node(
             nodes::name.eq(storable(&enrolment.name)),
             nodes::os.eq(storable(&enrolment.os)),
             nodes::agent_version.eq(storable(&enrolment.agent_version)),
-            nodes::labels.eq(labels_json(enrolment)),
+            nodes::labels.eq(labels_of(enrolment)),
         ))
         .returning(nodes::uuid)
         .get_result(connection)
@@ -243,7 +257,9 @@ pub(super) async fn nodes_of_machine(
 }
 
 pub(super) async fn node_names(connection: &mut Connection) -> Result<Vec<NodeName>, StoreError> {
-    let rows: Vec<NodeNameColumns> =
-        nodes::table.select((nodes::id, nodes::uuid, nodes::name)).load(connection).await?;
+    let rows: Vec<NodeNameColumns> = nodes::table
+        .select((nodes::id, nodes::uuid, shown_name(nodes::set_name, nodes::name)))
+        .load(connection)
+        .await?;
     rows.into_iter().map(node_name).collect()
 }

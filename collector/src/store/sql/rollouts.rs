@@ -98,6 +98,17 @@ pub(super) async fn apply_step(
     connection: &mut Connection,
     change: &RolloutChange,
 ) -> Result<Vec<(NodeKey, u64)>, StoreError> {
+    if let Some(definition) = change.definition {
+        // Also the lock of the pipeline against its removal, taken first as everywhere.
+        let row = definitions::table.filter(definitions::id.eq(definition.0).and(definitions::removed_at.is_null()));
+        let changed = match change.stable_version {
+            Some(version) => diesel::update(row).set(definitions::stable_version.eq(version)).execute(connection).await?,
+            None => diesel::update(row).set(definitions::id.eq(definitions::id)).execute(connection).await?,
+        };
+        if changed == 0 {
+            return Err(STALE);
+        }
+    }
     if let Some(update) = &change.rollout {
         let is_unchanged = rollouts::id.eq(update.key.0).and(rollouts::changed_at.eq(update.expected));
         let changed = diesel::update(rollouts::table.filter(is_unchanged))
@@ -116,15 +127,6 @@ pub(super) async fn apply_step(
         write_nodes(connection, update).await?;
     }
     if let Some(definition) = change.definition {
-        // Also the lock of the pipeline against its removal.
-        let row = definitions::table.filter(definitions::id.eq(definition.0).and(definitions::removed_at.is_null()));
-        let changed = match change.stable_version {
-            Some(version) => diesel::update(row).set(definitions::stable_version.eq(version)).execute(connection).await?,
-            None => diesel::update(row).set(definitions::id.eq(definitions::id)).execute(connection).await?,
-        };
-        if changed == 0 {
-            return Err(STALE);
-        }
         write_assignments(connection, definition, change).await?;
     }
     for (node, rollout) in &change.agents {

@@ -17,6 +17,12 @@ pub(super) const DIALECT: Dialect = Dialect::Sqlite;
 /// Values in one statement: SQLite takes 32,766, and a snapshot has all nodes.
 pub(super) const MAX_VALUES: usize = 10_000;
 
+/// A table gives the key of its newest row again once that is removed.
+pub(super) const REUSES_KEYS: bool = true;
+
+/// What makes rows of a JSON array of keys, around the array. One value, however many keys there are.
+pub(super) const KEYS: (&str, &str) = ("IN (SELECT value FROM json_each(", "))");
+
 /// Begins the condition that a line holds a text; the pattern follows.
 pub(super) const LINE_LIKE: &str = "logs.line LIKE ";
 
@@ -83,3 +89,11 @@ pub(super) trait RunQueryDsl: Sized {
 }
 
 impl<Q> RunQueryDsl for Q {}
+
+/// Keeps other changes of what an environment should run away until the transaction ends: there is one writer.
+pub(super) async fn lock_environment(
+    _: &mut SqliteConnection,
+    _: crate::model::EnvironmentKey,
+) -> Result<(), crate::store::StoreError> {
+    Ok(())
+}

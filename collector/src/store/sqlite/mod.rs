@@ -3,9 +3,11 @@
 //! `synchronous=FULL` makes every commit wait for the disk, which is what lets an acknowledgement
 //! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
 
+mod administration;
 mod backend;
 mod backup;
 mod commit;
+mod control;
 mod executor;
 mod open;
 mod rollout_store;
@@ -22,9 +24,15 @@ mod transfer;
 #[path = "../sql/access.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod access;
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
 #[path = "../sql/copy.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod copy;
+#[path = "../sql/definitions.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod definitions;
 #[path = "../sql/expire.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod expire;
@@ -40,6 +48,9 @@ mod logs;
 #[path = "../sql/minutes.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod minutes;
+#[path = "../sql/nodes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod nodes;
 #[path = "../sql/read.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod read;
@@ -52,6 +63,12 @@ mod rollouts;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
+#[path = "../sql/secrets.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod secrets;
+#[path = "../sql/topologies.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod topologies;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
