@@ -14,8 +14,10 @@ mod demo_output;
 mod demo_pipeline;
 mod files;
 mod ingest_bench;
+mod local;
 mod migrate_data;
 mod no_database;
+mod node;
 mod pipelines;
 mod remote;
 mod restore;
@@ -98,6 +100,8 @@ enum Command {
     /// Create and list environments; a token of one environment cannot read the data of another
     #[command(subcommand)]
     Environment(access::EnvironmentCommand),
+    /// List, rename, label and remove nodes, and set their maintenance
+    Node(node::NodeArgs),
     /// Show what administrators, operators and commands did
     Audit(audit::AuditArgs),
     /// Check the configuration: report all errors at once and print the effective configuration
@@ -235,6 +239,7 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
+        Command::Node(args) => runtime.block_on(node::run(args, &config)),
         Command::Audit(args) => runtime.block_on(audit::run(args, &config)),
         Command::Backup(args) => runtime.block_on(backup::run(args, &config)),
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),

@@ -237,7 +237,7 @@ async fn queries_answer_as_documented() {
             contract.assert_answer(&address, operation, &missing);
         }
     }
-    assert_eq!(with_items, 12, "lists");
+    assert_eq!(with_items, 15, "lists");
 }
 
 #[tokio::test]

@@ -71,7 +71,12 @@ impl Output {
             }
             match state.as_str() {
                 "complete" => return Ok(()),
-                "halted" | "aborted" => bail!("rollout {rollout} is {state}: {reason}"),
+                "halted" | "aborted" => {
+                    for line in failed_nodes(&answer) {
+                        self.line(BAD, &line)?;
+                    }
+                    bail!("rollout {rollout} is {state}: {reason}");
+                }
                 _ => tokio::time::sleep(POLL).await,
             }
         }
@@ -92,6 +97,13 @@ fn progress(id: &str, rollout: i64, state: &str, answer: &Value) -> String {
     let nodes: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let nodes = if nodes.is_empty() { String::new() } else { format!(", nodes: {}", nodes.join(", ")) };
     format!("{id}: rollout {rollout} is {state}{nodes}")
+}
+
+/// The nodes on which the version failed, and why.
+fn failed_nodes(answer: &Value) -> Vec<String> {
+    let nodes = answer["nodes"].as_array().into_iter().flatten().filter(|node| node["state"] == "failed");
+    let text = |node: &Value, key: &str| clean(node[key].as_str().unwrap_or_default());
+    nodes.map(|node| format!("  {}: {}", text(node, "nodeName"), text(node, "reason"))).collect()
 }
 
 fn style_of(line: &str) -> Style {
@@ -118,6 +130,9 @@ mod tests {
             "orders: rollout 7 is running, nodes: 2 healthy, 1 waiting"
         );
         assert_eq!(progress("orders", 7, "complete", &json!({})), "orders: rollout 7 is complete");
+        let failed =
+            json!({"nodes": [{"nodeName": "n1", "state": "failed", "reason": "no\ninput"}, {"state": "healthy"}]});
+        assert_eq!(failed_nodes(&failed), ["  n1: no\u{fffd}input"]);
     }
 
     #[test]
