@@ -19,7 +19,7 @@ use crate::http::dto::Page;
 use crate::http::dto::rollouts::{Rollout, RolloutDetail};
 use crate::http::error::ApiError;
 use crate::http::extract::{AdminAccess, QueryAccess, read_json};
-use crate::http::openapi::problems::{ChangeOfOne, Post, Query, QueryOfOne};
+use crate::http::openapi::problems::{Decision, Post, Query, QueryOfOne};
 use crate::http::params::{EventPagination, InEnvironment, InFormat, OfPipeline, read};
 use crate::http::render::ListRequest;
 use crate::model::definition::RolloutPolicy;
@@ -109,7 +109,7 @@ pub(crate) async fn get_rollout(
     path = "/api/v1/rollouts/{id}/resume",
     tag = "rollouts",
     params(("id" = i64, Path, description = "The number of the rollout")),
-    responses((status = 200, description = "It runs", body = RolloutDetail), ChangeOfOne),
+    responses((status = 200, description = "It runs", body = RolloutDetail), Decision),
 )]
 pub(crate) async fn resume_rollout(
     app: Data<App>,
@@ -130,7 +130,7 @@ pub(crate) async fn resume_rollout(
     path = "/api/v1/rollouts/{id}/abort",
     tag = "rollouts",
     params(("id" = i64, Path, description = "The number of the rollout")),
-    responses((status = 200, description = "It has ended", body = RolloutDetail), ChangeOfOne),
+    responses((status = 200, description = "It has ended", body = RolloutDetail), Decision),
 )]
 pub(crate) async fn abort_rollout(
     app: Data<App>,

@@ -95,6 +95,15 @@ impl IntoResponses for PostAction {
     }
 }
 
+/// Of a decision about one thing that has a state.
+pub(crate) struct Decision;
+
+impl IntoResponses for Decision {
+    fn responses() -> Responses {
+        refer([401, 403, 404, 409, 429, 503])
+    }
+}
+
 /// Of an agent's question about itself.
 pub(crate) struct OfAgent;
 
