@@ -58,7 +58,7 @@ async fn action_that_no_request_waits_for_is_not_sent() {
 }
 
 #[tokio::test]
-async fn slow_watcher_loses_events_and_is_told_how_many() {
+async fn slow_watcher_loses_events_and_hears_how_many() {
     let actions = actions();
     let mut watched = actions.begin(NODE, orders(), tap()).unwrap();
     let answers = 2 * MAX_PENDING;

@@ -124,7 +124,7 @@ pub(crate) struct DeploymentRow {
     pub running_version: Option<i64>,
     pub phase: String,
     pub reason: String,
-    /// When the report came that first had this version and phase.
+    /// When the report came that first had this version, phase and reason.
     pub since: i64,
 }
 

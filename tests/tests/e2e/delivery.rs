@@ -248,6 +248,14 @@ async fn tap_reaches_only_the_client_that_asked(database: DatabaseKind) {
     answer(&edge, &first_action, json!({"done": true})).await.problem(404);
     answer(&edge, &other_action, json!({"done": true})).await;
     other.next("tap_stopped").await;
+    // The same as a command.
+    let agent = async {
+        let action = stream.next("action").await;
+        let event = json!({"at": 1, "componentId": "in", "event": "{\"n\":7}"});
+        answer(&edge, &action, json!({"events": [event], "done": true})).await
+    };
+    let (printed, _) = tokio::join!(collector.cli(&["tap", "orders", "in", "--node", "edge-1"]), agent);
+    assert_eq!(printed, "{\"n\":7}\n");
     assert!(feed.events().iter().all(|event| !event.kind.starts_with("tap")), "no one else sees it");
 }
 

@@ -44,6 +44,11 @@ async fn version_goes_to_canaries_first_and_halts_when_one_fails(database: Datab
     assert_eq!(halted["reason"], "1 node failed, none may fail; edge-1: rejected: unknown field `b`");
     assert_eq!(node_of(&halted, "edge-1")["state"], "failed");
     assert_eq!(node_of(&halted, "edge-2")["state"], "waiting");
+    for id in ["orders", &second.to_string()] {
+        let shown = collector.cli(&["rollout", id]).await;
+        assert!(shown.starts_with(&format!("rollout {second}: orders from 1 to version 2\nhalted: 1 node failed")), "{shown}");
+        assert!(shown.contains("rejected: unknown field `b`"), "{shown}");
+    }
     canary.wait_for_version("orders", Some(1)).await;
     assert_eq!(other.desired_version("orders").await, Some(1), "it never had the other one");
     canary.says("orders", 1, "healthy", "").await;
@@ -93,8 +98,7 @@ async fn halted_rollout_is_resumed_or_aborted(database: DatabaseKind) {
     rollout_in(&admin, second, "halted").await;
     edge.wait_for_version("orders", Some(1)).await;
     edge.says("orders", 1, "healthy", "").await;
-    let answer = post(&admin, &format!("/api/v1/rollouts/{second}/resume"), &json!({})).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
+    collector.cli(&["rollout", "orders", "resume"]).await;
     edge.wait_for_version("orders", Some(2)).await;
     edge.says("orders", 2, "starting", "").await;
     let answer = post(&admin, &format!("/api/v1/rollouts/{second}/abort"), &json!({})).await;
@@ -102,6 +106,10 @@ async fn halted_rollout_is_resumed_or_aborted(database: DatabaseKind) {
     edge.wait_for_version("orders", Some(1)).await;
     let aborted = rollout_in(&admin, second, "aborted").await;
     assert!(aborted["reason"].as_str().unwrap().starts_with("aborted by "), "{aborted:#}");
+    let audit = admin.list("/api/v1/audit").await;
+    for action in ["rollout.resume", "rollout.abort"] {
+        assert!(audit.iter().any(|row| row["action"] == action), "no {action} in {audit:?}");
+    }
 }
 
 async fn rollout_continues_after_the_collector_was_killed(database: DatabaseKind) {

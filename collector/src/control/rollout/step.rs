@@ -60,7 +60,7 @@ pub(crate) fn step(rollout: &Rollout, candidates: &[Candidate], now: UnixMillis)
     next.step
 }
 
-/// Lets a halted rollout go on: failed nodes try again.
+/// Lets a halted rollout continue: failed nodes try again.
 pub(crate) fn resume(rollout: &Rollout, now: UnixMillis) -> Step {
     let retried = rollout.nodes.iter().filter(|(_, node)| node.state == NodeState::Failed);
     let retried = retried.map(|(key, node)| {

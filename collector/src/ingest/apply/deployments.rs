@@ -77,7 +77,10 @@ fn apply_deployment(
         running_version: deployment.running_version,
         phase: phase.to_owned(),
         reason: deployment.reason.clone(),
-        since: known.as_ref().filter(|_| !is_step).map_or(at.received_at, |known| known.row.since),
+        since: known
+            .as_ref()
+            .filter(|known| !is_step && known.row.reason == deployment.reason)
+            .map_or(at.received_at, |known| known.row.since),
     };
     match known {
         Some(known) => {
