@@ -18,16 +18,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::actions::ActionRunner;
 use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
+use crate::desired::deployments::Deployments;
+use crate::desired::keeper::DesiredKeeper;
+use crate::desired::merge::Merger;
 use crate::host::Host;
 use crate::logs::reader::LogReader;
 use crate::logs::registry::LogRegistry;
 use crate::metrics::AgentCounters;
+use crate::model::centre::CentreConfig;
 use crate::model::node::machine::Machine;
 use crate::model::node::name::NodeNames;
 use crate::model::node::node_file;
-use crate::reload::Reloader;
+use crate::model::pipeline::CommandConfig;
+use crate::reload::{Reloader, WantedPipelines};
 use crate::report::checkpoint::{Checkpoint, CheckpointFiles};
 use crate::report::heartbeat::Heartbeat;
 use crate::report::reporter::{AgentFacts, Reporter};
@@ -44,7 +50,9 @@ use crate::supervise::process::{self, orphans, rlimit};
 use crate::supervise::set::PipelineSet;
 use crate::supervise::vector_version;
 use crate::supervise::watch::run as watch_processes;
-use crate::uplink::{CollectorClient, ConnectionStatus, Credentials, Uplink};
+use crate::uplink::{
+    CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink,
+};
 use crate::{clock, files, http_client};
 
 /// How long the last reports may take to reach the collector when the agent ends.
@@ -118,6 +126,12 @@ impl App {
         let counters = Arc::new(AgentCounters::default());
         let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
             .context("cannot create the HTTP client for the collector")?;
+        let client = Arc::new(client);
+        let (instructions, generation, actions) = Instructions::new();
+        let CentreConfig { accepts, dir: centre_dir, push, .. } = config.centre.clone();
+        let keeper = DesiredKeeper::new(client.clone(), &config.data_dir, &centre_dir, generation, accepts);
+        let deployments = Arc::new(Deployments::default());
+        let mut wanted = WantedPipelines::new(Merger::new(&centre_dir), keeper.feed(), deployments.clone());
 
         let machine = Machine::detect(config.machine_id.as_deref());
         let names = NodeNames { machine, name: config.name.clone(), labels: config.labels.clone() };
@@ -131,7 +145,10 @@ impl App {
         }
         config.remember();
 
-        tokio::spawn(learn_vector_version(config.pipelines.clone(), vector_version.clone()));
+        let own = config.pipelines.iter().filter_map(|pipeline| pipeline.command.as_ref());
+        let engines = config.centre.engines.values().map(|engine| &engine.command);
+        let commands = own.chain(engines).cloned().collect();
+        tokio::spawn(learn_vector_version(commands, vector_version.clone()));
         let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let pipelines = Arc::new(PipelineSet::default());
         let logs = Arc::new(LogRegistry::new(&config.data_dir));
@@ -142,6 +159,7 @@ impl App {
             changed: changed.clone(),
             counters: counters.clone(),
             data_dir: config.data_dir.clone(),
+            centre_dir,
             stop: stop.clone(),
         });
         let (reload_requested, report_made) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -159,7 +177,10 @@ impl App {
         let checkpoint = CheckpointFiles::new(&config.data_dir, boot);
         let Checkpoint { trackers, logs: saved_logs } = checkpoint.load(&spool);
         logs.restore(saved_logs, clock::unix_millis());
-        pipeline_manager.apply(config.pipelines.clone(), &BTreeSet::new(), false);
+        pipeline_manager.apply(wanted.all(&config), &BTreeSet::new(), false);
+        tokio::spawn(keeper.run());
+        let runner = ActionRunner::new(client.clone(), &config.data_dir, pipelines.clone(), &config.centre.redact);
+        tokio::spawn(runner.run(actions));
         tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
         tokio::spawn(orphans::reap());
         for pipeline in pipelines.all().iter() {
@@ -170,7 +191,7 @@ impl App {
         let reader = Arc::new(LogReader::new(logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
-        let facts = AgentFacts { names: names.clone(), vector_version };
+        let facts = AgentFacts { names: names.clone(), vector_version, deployments };
         let connection = Arc::new(ConnectionStatus::new(node_file::read(&config.data_dir)));
         let (liveness, service_manager) = (Arc::new(Liveness::new()), Arc::new(ServiceManager::from_environment()));
         let origin = Origin {
@@ -210,6 +231,11 @@ impl App {
         });
         let servers = http::serve(&monitor, &config.data_dir, config.metrics_listen, &close);
         tokio::spawn(systemd::follow(service_manager.clone(), monitor, stop.clone()));
+        if push {
+            let data_dir = config.data_dir.clone();
+            let push = PushClient::new(client.clone(), data_dir, instructions.clone(), PushTiming::default());
+            tokio::spawn(push.run());
+        }
         let uplink = Uplink {
             client,
             outbox: outbox.clone(),
@@ -217,12 +243,14 @@ impl App {
             interval: interval_sender,
             counters: counters.clone(),
             connection,
+            instructions,
             closing: close.clone(),
         };
         let reloader = Reloader {
             overrides,
             config,
             pipelines: pipeline_manager,
+            wanted,
             service_manager,
             counters,
             reload_requested: reload_requested.clone(),
@@ -323,8 +351,8 @@ fn kill(pipelines: &PipelineSet) {
     }
 }
 
-async fn learn_vector_version(pipelines: Vec<crate::model::pipeline::PipelineConfig>, known: Arc<OnceLock<String>>) {
-    if let Some(version) = vector_version::version(&pipelines).await {
+async fn learn_vector_version(commands: Vec<CommandConfig>, known: Arc<OnceLock<String>>) {
+    if let Some(version) = vector_version::version(commands.iter()).await {
         let _ = known.set(version);
     }
 }

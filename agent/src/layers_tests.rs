@@ -15,6 +15,7 @@ const LAYERS: Layers = Layers {
         &["config"],
         &["cli", "host", "logging", "logs", "scrape", "spool"],
         &["supervise", "uplink"],
+        &["actions", "desired"],
         &["status"],
         &["report", "reload"],
         &["app", "fuzzing"],
