@@ -3,7 +3,6 @@
 //! One thread runs all of it. That is enough for hundreds of pipelines and saves memory. The kernel's
 //! signal at the parent's death comes at the death of the thread, so it must be the main thread.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use anyhow::Context;
 use nix::sys::signal::Signal;
 use systole_shared::BootId;
 use systole_shared::limits::DEFAULT_INTERVAL_MS;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ use crate::desired::deployments::Deployments;
 use crate::desired::keeper::DesiredKeeper;
 use crate::desired::merge::Merger;
 use crate::host::Host;
+use crate::logging::Log;
 use crate::logs::reader::LogReader;
 use crate::logs::registry::LogRegistry;
 use crate::metrics::AgentCounters;
@@ -50,6 +50,9 @@ use crate::supervise::process::{self, orphans, rlimit};
 use crate::supervise::set::PipelineSet;
 use crate::supervise::vector_version;
 use crate::supervise::watch::run as watch_processes;
+use crate::upgrade::handover::{Handover, Successor};
+use crate::upgrade::launch::Launch;
+use crate::upgrade::{UpgradeParts, Upgrades};
 use crate::uplink::{
     CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink,
 };
@@ -80,6 +83,7 @@ struct App {
     outbox: Arc<Outbox>,
     /// The agent's own pages and socket.
     servers: TaskTracker,
+    upgrades: Arc<Upgrades>,
     /// Ends the pipelines' processes.
     stop: CancellationToken,
     /// Ends the heartbeat, with a last report.
@@ -89,21 +93,27 @@ struct App {
 }
 
 /// Runs the agent until a signal ends it.
-pub(crate) fn run(config: Config, overrides: Overrides) -> anyhow::Result<()> {
+pub(crate) fn run(config: Config, overrides: Overrides, launch: Launch, log: Log) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(BLOCKING_THREADS_LIVE)
         .build()
         .context("cannot start the runtime")?;
     let result = runtime.block_on(async {
-        let _lock = match DataDirLock::take(&config.data_dir).await {
-            Ok(lock) => Some(lock),
+        let inherited = launch.handover.as_ref().and_then(|handover| handover.take_process(&config.data_dir));
+        let taken = match inherited {
+            Some(lock) => Ok(lock),
+            None => DataDirLock::take(&config.data_dir).await,
+        };
+        let lock = match taken {
+            Ok(lock) => Some(Arc::new(lock)),
             Err(held @ LockError::Held(_)) => return Err(held.into()),
             // Pipelines run without a disk, too; the fault is logged below.
             Err(LockError::Unusable(_)) => None,
         };
         let signals = Signals::listen().context("cannot listen to signals")?;
-        App::start(config, overrides)?.run(signals).await
+        let successor = Successor { data_dir: config.data_dir.clone(), lock, log };
+        App::start(config, overrides, launch, successor)?.run(signals).await
     });
     // Reading values of the host may hang, which must not block the end.
     runtime.shutdown_background();
@@ -111,7 +121,7 @@ pub(crate) fn run(config: Config, overrides: Overrides) -> anyhow::Result<()> {
 }
 
 impl App {
-    fn start(config: Config, overrides: Overrides) -> anyhow::Result<App> {
+    fn start(config: Config, overrides: Overrides, mut launch: Launch, successor: Successor) -> anyhow::Result<App> {
         if let Err(error) = files::make_dir(&config.data_dir) {
             tracing::error!(%error, data_dir = %config.data_dir.display(), "cannot create data_dir; the agent runs, but must enrol again at its next start");
         }
@@ -133,7 +143,13 @@ impl App {
         let deployments = Arc::new(Deployments::default());
         let mut wanted = WantedPipelines::new(Merger::new(&centre_dir), keeper.feed(), deployments.clone());
 
-        let machine = Machine::detect(config.machine_id.as_deref());
+        let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
+        if machine.id.is_none() {
+            tracing::warn!(
+                machine_id_from = config.machine_id_from.as_str(),
+                "this host has no machine id; it is a new node when it is installed again"
+            );
+        }
         let names = NodeNames { machine, name: config.name.clone(), labels: config.labels.clone() };
         let changed = Arc::new(Notify::new());
         let vector_version = Arc::new(OnceLock::new());
@@ -177,12 +193,16 @@ impl App {
         let checkpoint = CheckpointFiles::new(&config.data_dir, boot);
         let Checkpoint { trackers, logs: saved_logs } = checkpoint.load(&spool);
         logs.restore(saved_logs, clock::unix_millis());
-        pipeline_manager.apply(wanted.all(&config), &BTreeSet::new(), false);
+        let handover = launch.handover.take();
+        let has_predecessor = handover.is_some();
+        let handed = handover.map(|handover| handover.pipelines).unwrap_or_default();
+        pipeline_manager.take_over(wanted.all(&config), handed);
+        Handover::remove(&config.data_dir);
         tokio::spawn(keeper.run());
         let runner = ActionRunner::new(client.clone(), &config.data_dir, pipelines.clone(), &config.centre.redact);
         tokio::spawn(runner.run(actions));
         tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
-        tokio::spawn(orphans::reap());
+        tokio::spawn(orphans::reap(has_predecessor));
         for pipeline in pipelines.all().iter() {
             if let Some(saved) = trackers.get(pipeline.id()) {
                 pipeline.resume_tracker(saved);
@@ -201,6 +221,16 @@ impl App {
             running_as: names.machine.running_as.clone(),
             started: (Instant::now(), clock::unix_millis()),
         };
+        let (orders_sender, orders) = mpsc::channel(1);
+        let upgrades = Arc::new(Upgrades::new(UpgradeParts {
+            data_dir: config.data_dir.clone(),
+            config: config.upgrade.clone(),
+            tls: config.tls.clone(),
+            deployment_mode: names.machine.deployment_mode,
+            connection: connection.clone(),
+            orders: orders_sender,
+        }));
+        tokio::spawn(upgrades.clone().prove(launch, liveness.watch()));
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
             reporter: Reporter::new(facts, clock::unix_millis()),
@@ -218,6 +248,8 @@ impl App {
             liveness: liveness.clone(),
             watchdog: service_manager.watchdog(),
             started: origin.started.0,
+            successor,
+            orders,
         };
         let monitor = Arc::new(Monitor {
             origin,
@@ -229,7 +261,7 @@ impl App {
             interval,
             metrics_address: OnceLock::new(),
         });
-        let servers = http::serve(&monitor, &config.data_dir, config.metrics_listen, &close);
+        let servers = http::serve(&monitor, &upgrades, &config.data_dir, config.metrics_listen, &close);
         tokio::spawn(systemd::follow(service_manager.clone(), monitor, stop.clone()));
         if push {
             let data_dir = config.data_dir.clone();
@@ -266,6 +298,7 @@ impl App {
             uplink: tokio::spawn(uplink.run()),
             outbox,
             servers,
+            upgrades,
             stop,
             finish,
             close,
@@ -299,6 +332,9 @@ impl App {
 
     /// Sources first: processes, then the last report, then the way out of it.
     async fn end_in_order(self, is_broken: bool) {
+        if !is_broken {
+            self.upgrades.stop();
+        }
         self.stop.cancel();
         if !self.reloader.is_finished() {
             let _ = self.reloader.await;

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::Overrides;
+use crate::upgrade::cli::Request;
 use crate::version::BUILD;
 
 /// Run the data pipelines of this host and report their health, and that of the host, to a Systole collector
@@ -61,7 +62,7 @@ agent are accepted as well.
 Exit codes: 0 done, 1 failed, 78 the configuration is invalid.";
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
     /// Run the agent in the foreground until SIGTERM or Ctrl-C (the default)
     Run,
@@ -75,6 +76,15 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Replace the running agent by another version, while its pipelines run on
+    ///
+    /// The program is verified and asked for its version before anything changes. The running agent becomes it
+    /// and keeps its process id. If the new version is not healthy in time (upgrade_timeout, 60 s), the agent
+    /// becomes the version before again, which stays beside the program as systole-agent.previous.
+    ///
+    /// Run it as a user that may write to the directory of the agent's program, such as root.
+    #[command(verbatim_doc_comment)]
+    Upgrade(UpgradeArgs),
     /// Print a shell completion script
     ///
     /// bash: systole-agent completions bash > /etc/bash_completion.d/systole-agent
@@ -83,6 +93,34 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// Options of `upgrade`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct UpgradeArgs {
+    /// The new program: a file of this host, or an https URL
+    #[arg(value_name = "FILE|URL")]
+    source: String,
+
+    /// SHA-256 of the program, 64 hexadecimal digits; required for a URL without a signature
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+
+    /// Ed25519 signature of the program, base64; required when agent.toml has update_key
+    #[arg(long, value_name = "BASE64")]
+    signature: Option<String>,
+
+    /// The version that the program must answer to --version
+    #[arg(long = "version", value_name = "VERSION")]
+    wanted: Option<String>,
+}
+
+impl UpgradeArgs {
+    /// What is asked for.
+    pub(crate) fn request(&self) -> Request {
+        let UpgradeArgs { source, sha256, signature, wanted } = self.clone();
+        Request { source, sha256, signature, version: wanted }
+    }
 }
 
 /// Options of every command.

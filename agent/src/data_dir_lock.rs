@@ -4,7 +4,8 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const TRY_EVERY: Duration = Duration::from_millis(50);
 /// Held while the agent runs. The system releases it at any end of the process.
 #[derive(Debug)]
 pub(crate) struct DataDirLock {
-    _file: File,
+    file: File,
 }
 
 /// Why there is no lock.
@@ -38,6 +39,21 @@ pub(crate) enum LockError {
 }
 
 impl DataDirLock {
+    /// The lock for the next program of this process: both have it, and it is released when both have closed it.
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub(crate) fn share(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// The lock that the program before this one has passed on as standard input; none if it is another file.
+    pub(crate) fn inherit(data_dir: &Path) -> Option<Self> {
+        let file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+        let (passed, own) = (file.metadata().ok()?, data_dir.join(FILE).metadata().ok()?);
+        ((passed.dev(), passed.ino()) == (own.dev(), own.ino())).then_some(DataDirLock { file })
+    }
+
     /// Takes the lock of a directory, which is made where it is missing. Waits a little for one that
     /// is about to let go.
     pub(crate) async fn take(data_dir: &Path) -> Result<Self, LockError> {
@@ -56,7 +72,7 @@ impl DataDirLock {
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = options.map_err(LockError::Unusable)?;
         match file.try_lock() {
-            Ok(()) => Ok(DataDirLock { _file: file }),
+            Ok(()) => Ok(DataDirLock { file }),
             Err(TryLockError::WouldBlock) => Err(LockError::Held(data_dir.to_owned())),
             Err(TryLockError::Error(error)) => Err(LockError::Unusable(error)),
         }

@@ -104,6 +104,15 @@ pub(crate) fn innermost(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// The beginning of a client for programs: the system's authorities, and those of the configuration.
+pub(crate) fn for_downloads(files: &TlsFiles) -> Result<ClientBuilder, TlsError> {
+    let builder = base(true);
+    Ok(match files.read_ca()? {
+        Some(ca) => builder.tls_certs_merge(ca),
+        None => builder,
+    })
+}
+
 /// The client for metrics endpoints. The limit of a scrape is the scraper's; proxies are for the
 /// way to the collector, not for this host's own processes. No connection is kept: many servers
 /// close an idle one after 5 s, which is just when the next scrape would use it.

@@ -34,6 +34,7 @@ mod signals;
 mod spool;
 mod status;
 mod supervise;
+mod upgrade;
 mod uplink;
 mod version;
 
@@ -46,6 +47,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::config::Overrides;
+use crate::upgrade::launch::Launch;
 
 /// Exit code for an invalid configuration, from sysexits.h; systemd does not restart on it.
 const BAD_CONFIGURATION: u8 = 78;
@@ -70,20 +72,34 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let env = |name: &str| std::env::var(name).ok();
     let command = cli.command.unwrap_or(Command::Run);
     let load = || config::load(&overrides, &env);
-    let config = match command {
-        // Pipelines must run even if the file is invalid at a restart.
-        Command::Run => load().or_else(|errors| config::last_known_good(&overrides, &env, errors)),
+    let data_dir = || config::find_data_dir(&overrides, &env);
+    let mut launch = Launch::default();
+    let config = match &command {
+        Command::Run => {
+            if let Ok(data_dir) = data_dir() {
+                launch = Launch::begin(&data_dir);
+            }
+            // Pipelines must run even if the file is invalid at a restart.
+            load().or_else(|errors| config::last_known_good(&overrides, &env, errors))
+        }
         Command::CheckConfig => load(),
-        Command::Status { json } => match config::find_data_dir(&overrides, &env) {
-            Ok(data_dir) => return status(&data_dir, json),
+        Command::Status { json } => match data_dir() {
+            Ok(data_dir) => return status(&data_dir, *json),
             Err(errors) => Err(errors),
         },
-        Command::Completions { shell } => return exit_code(cli::print_completions(shell)),
+        Command::Upgrade(request) => match data_dir() {
+            Ok(data_dir) => return upgrade(&data_dir, request),
+            Err(errors) => Err(errors),
+        },
+        Command::Completions { shell } => return exit_code(cli::print_completions(*shell)),
     };
     let config = match config {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("systole-agent: {errors}");
+            if let Ok(data_dir) = data_dir() {
+                launch.give_up(&data_dir, &format!("the configuration is invalid for this version: {errors}"));
+            }
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
@@ -97,7 +113,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = app::run(config, overrides);
+    let result = app::run(config, overrides, launch, log.clone());
     if let Err(error) = &result {
         tracing::error!("systole-agent failed: {error:#}");
     }
@@ -109,6 +125,24 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 fn status(data_dir: &Path, as_json: bool) -> ExitCode {
     match status::cli::print(data_dir, as_json) {
         Ok(printed) => exit_code(printed),
+        Err(error) => {
+            eprintln!("systole-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
+fn upgrade(data_dir: &Path, request: &cli::UpgradeArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("systole-agent: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(upgrade::cli::run(data_dir, &request.request(), &mut io::stdout())) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("systole-agent: {error}");
             ExitCode::FAILURE

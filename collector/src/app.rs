@@ -15,17 +15,20 @@ use crate::http::{self, BodyBudget};
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::long_work::LongWork;
-use crate::ingest::state::IngestState;
+use crate::ingest::state::{IngestState, NodeState};
+use crate::model::directory::NodeDirectory;
 use crate::query::share::QueryShares;
 use crate::store::marker::{self, MarkerError};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, Store, StoreError, disk, private};
+use crate::store::{Access, RemovedNode, Store, StoreError, disk, private};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::liveness::Liveness;
 use crate::tasks::log_index::LogIndex;
 use crate::tasks::log_size::LogSize;
+use crate::tasks::maintenance::EndOfMaintenance;
+use crate::tasks::removal::NodeRemovals;
 use crate::tasks::retention::Expiry;
 use crate::tasks::rollup::Rollup;
 use crate::tasks::table_sizes::TableSizes;
@@ -45,6 +48,8 @@ pub(crate) struct App {
     pub fleet: Arc<Fleet>,
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
+    /// Labels of nodes, for filters.
+    pub directory: Arc<NodeDirectory>,
     pub telemetry: Arc<Telemetry>,
     pub query_shares: Arc<QueryShares>,
     /// Last results of the background tasks.
@@ -157,6 +162,9 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         let status = if node.has_stale_pipelines() { NodeStatus::Unknown } else { node.status };
         (node.key, status)
     });
+    let directory = Arc::new(NodeDirectory::default());
+    let removed = timeseries.load_removed().await?;
+    directory.load(state.nodes.values().map(NodeState::entry).chain(removed.into_iter().map(RemovedNode::entry)));
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();
@@ -165,17 +173,25 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         fleet: Arc::clone(&fleet),
         recent_samples: Arc::clone(&recent_samples),
         feed: Arc::clone(&feed),
+        directory: Arc::clone(&directory),
         telemetry: Arc::clone(&telemetry),
         interval_ms: config.interval.as_millis() as u64,
         minutes_retention: config.retention.minutes,
         limits: config.limits,
         unreported_retention: unreported_retention(&config.retention),
         log_limits: config.logs,
+        events_retention: config.retention.events,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
     let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
     let disk = guard.state();
     tasks.spawn(Liveness { fleet: Arc::clone(&fleet), committer: committer.clone() });
+    tasks.spawn(EndOfMaintenance {
+        directory: Arc::clone(&directory),
+        committer: committer.clone(),
+        store: Arc::clone(&store),
+    });
+    tasks.spawn(NodeRemovals::new(Arc::clone(&store), Arc::clone(&telemetry)));
     tasks.spawn(TokenRefresh::new(Arc::clone(&auth), Arc::clone(&store)));
     tasks.spawn(Rollup {
         store: Arc::clone(&store),
@@ -184,6 +200,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     });
     tasks.spawn(Expiry {
         timeseries: Arc::clone(&timeseries),
+        store: Arc::clone(&store),
         retention: config.retention,
         telemetry: Arc::clone(&telemetry),
     });
@@ -212,6 +229,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         fleet,
         recent_samples,
         feed,
+        directory,
         telemetry,
         query_shares,
         tasks: tasks.statuses(),
@@ -228,7 +246,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
 /// After this time without a report nothing is left of a pipeline. Days are removed whole, so it is one more.
 fn unreported_retention(retention: &Retention) -> Duration {
     const DAY: Duration = Duration::from_secs(86_400);
-    let Retention { minutes, hours, days, logs, events } = *retention;
+    let Retention { minutes, hours, days, logs, events, audit: _ } = *retention;
     DAY + minutes.max(hours).max(days).max(logs).max(events)
 }
 

@@ -7,6 +7,7 @@ mod auth;
 mod cli;
 mod clock;
 mod config;
+mod control;
 mod feed;
 mod http;
 mod ingest;

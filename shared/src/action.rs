@@ -1,8 +1,8 @@
 //! What the collector asks of an agent while it runs: the push stream `GET /api/v1/agent/push`, and the answers
 //! `POST /api/v1/agent/actions/{id}`.
 //!
-//! An action is not repeated: one that reaches no agent within [`ACTION_TIMEOUT_MS`] has failed, and the operator
-//! who asked is told so.
+//! An action is not repeated: one that reaches no agent within [`ACTION_TIMEOUT_MS`] has failed, and so
+//! the request of the operator fails.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

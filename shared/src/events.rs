@@ -302,6 +302,9 @@ pub struct SnapshotNode {
     pub status: NodeStatus,
     /// When its last report came; null before the first.
     pub last_seen_at: Option<UnixMillis>,
+    /// The end of its maintenance; null when there is none.
+    #[serde(default)]
+    pub maintenance_until: Option<UnixMillis>,
 }
 
 /// A pipeline on a node in a snapshot.

@@ -11,7 +11,9 @@ use toml::Table;
 use super::errors::ConfigErrors;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
-use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, engines, file, lines, mappings, pipelines};
+use super::{
+    Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, engines, file, lines, mappings, pipelines, upgrade,
+};
 use crate::http_client::{self, TlsError};
 use crate::model::log_files::OwnFiles;
 use crate::model::node::node_token;
@@ -63,6 +65,13 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     let mut root = Section::new("", table, &mut errors);
     let settings = Settings::take(&mut root, flags, env);
     let machine_id = settings::first(("", None), &["SYSTOLE_MACHINE_ID"], env, ("machine_id", root.text("machine_id")));
+    let machine_id_from = settings::first(
+        ("", None),
+        &["SYSTOLE_MACHINE_ID_FROM"],
+        env,
+        ("machine_id_from", root.text("machine_id_from")),
+    );
+    let machine_id_from = settings::machine_id_from(machine_id_from, root.errors());
     let name = settings::first(("", None), &["SYSTOLE_NAME"], env, ("name", root.text("name")));
     let name = settings::node_name(name, root.errors());
     let spool_bytes = settings::first(
@@ -80,6 +89,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     );
     let metrics_listen = settings::metrics_listen(metrics_listen, root.errors());
     let tls = tls_files(&mut root, env);
+    let upgrade = upgrade::read(&mut root);
     let user_mappings = mappings::read(&mut root);
     let mut pipelines = pipelines::read(&mut root, &user_mappings);
     let centre = engines::read(&mut root, &user_mappings);
@@ -113,7 +123,9 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
             name,
             labels: settings.labels,
             machine_id: machine_id.map(|found| found.value),
+            machine_id_from,
             tls,
+            upgrade,
             metrics_listen,
             log: settings.log,
             spool,

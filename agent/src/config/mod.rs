@@ -17,6 +17,7 @@ mod process;
 mod section;
 mod settings;
 mod show;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,9 +27,11 @@ use reqwest::Url;
 use systole_shared::Token;
 
 use crate::model::centre::CentreConfig;
+use crate::model::node::machine::MachineIdSource;
 use crate::model::pipeline::PipelineConfig;
 use crate::model::spool::Bounds;
 use crate::model::tls::TlsFiles;
+use crate::model::upgrade::UpgradeConfig;
 
 pub(crate) use errors::ConfigErrors;
 pub(crate) use last_known_good::{SourceText, last_known_good};
@@ -52,8 +55,12 @@ pub(crate) struct Config {
     pub(crate) labels: BTreeMap<String, String>,
     /// What identifies the host at enrolment instead of `/etc/machine-id`.
     pub(crate) machine_id: Option<String>,
+    /// Where the machine id is from. Default `/etc/machine-id`.
+    pub(crate) machine_id_from: MachineIdSource,
     /// Certificates for the connection to the collector.
     pub(crate) tls: TlsFiles,
+    /// Upgrades of the agent itself.
+    pub(crate) upgrade: UpgradeConfig,
     /// Where the agent's own metrics are served; none for off. Default [`DEFAULT_METRICS_LISTEN`].
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// The agent's own log.
@@ -82,11 +89,13 @@ impl Config {
             ("name", self.name != new.name),
             ("labels", self.labels != new.labels),
             ("machine_id", self.machine_id != new.machine_id),
+            ("machine_id_from", self.machine_id_from != new.machine_id_from),
             ("log_level, log_format", self.log != new.log),
             ("spool_max_bytes", self.spool != new.spool),
             ("desired_dir", self.centre.dir != new.centre.dir),
             ("push", self.centre.push != new.centre.push),
             ("tap_redact", self.centre.redact != new.centre.redact),
+            ("accept_upgrades, update_key, upgrade_timeout", self.upgrade != new.upgrade),
             ("metrics_listen", self.metrics_listen != new.metrics_listen),
             ("ca_file, client_cert_file, client_key_file", self.tls != new.tls),
         ];

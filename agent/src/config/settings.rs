@@ -9,6 +9,7 @@ use systole_shared::limits::{MAX_LABELS, MAX_SHORT_TEXT_BYTES};
 
 use super::errors::ConfigErrors;
 use super::{DEFAULT_METRICS_LISTEN, LogFormat};
+use crate::model::node::machine::MachineIdSource;
 use crate::model::spool::Bounds;
 
 /// A value and the place it came from, as errors name it.
@@ -87,6 +88,17 @@ pub(crate) fn node_name(found: Option<Found>, errors: &mut ConfigErrors) -> Opti
         return None;
     }
     Some(name.to_owned())
+}
+
+/// Reads where the machine id is from.
+pub(crate) fn machine_id_from(found: Option<Found>, errors: &mut ConfigErrors) -> MachineIdSource {
+    let Some(Found { value, place }) = found else { return MachineIdSource::default() };
+    let known = MachineIdSource::ALL.into_iter().find(|source| source.as_str() == value.trim());
+    known.unwrap_or_else(|| {
+        let names = MachineIdSource::ALL.map(MachineIdSource::as_str).join(", ");
+        errors.add(place, format!("invalid source {value:?}, expected one of {names}"));
+        MachineIdSource::default()
+    })
 }
 
 /// Reads a level of the agent's own log.

@@ -105,6 +105,12 @@ impl Capture {
         Ok(writer)
     }
 
+    /// The process of the newest files runs on: an agent that replaced itself has kept it.
+    pub(super) fn resume(&mut self, logs: &Mutex<LogBuffer>) {
+        self.look(logs);
+        self.current = self.files.iter().map(|file| file.life).max();
+    }
+
     /// Finds what processes wrote in earlier runs of the agent.
     fn look(&mut self, logs: &Mutex<LogBuffer>) {
         if self.has_looked {

@@ -41,7 +41,7 @@ pub(crate) struct PipelineLogs {
     /// Log files have lines that the budget had no room for.
     files_wait: AtomicBool,
     files_open: AtomicBool,
-    /// It was logged that output goes through pipes.
+    /// Output goes through pipes, which was logged.
     pipes_logged: AtomicBool,
 }
 
@@ -76,6 +76,16 @@ impl PipelineLogs {
         self.off_thread(Self::make_output).await.and_then(|made| made)
     }
 
+    /// Finds the files of a process that runs already.
+    pub(crate) async fn resume_output(self: &Arc<Self>) {
+        let resume = |logs: &Self| {
+            if let Some(capture) = lock(&logs.capture).as_mut() {
+                capture.resume(&logs.buffer);
+            }
+        };
+        drop(self.off_thread(resume).await);
+    }
+
     /// Reads all that a process has written. Whether no process writes to it any more.
     pub(crate) async fn finish_output(self: &Arc<Self>, rule: Option<Arc<MultilineRule>>) -> bool {
         // A reader that broke down has no more to give.
@@ -105,6 +115,11 @@ impl PipelineLogs {
     /// Output goes through pipes, or does not any more. Whether that is to be logged.
     pub(crate) fn set_through_pipes(&self, through_pipes: bool) -> bool {
         !self.pipes_logged.swap(through_pipes, Ordering::Relaxed) && through_pipes
+    }
+
+    /// Whether output goes through pipes.
+    pub(crate) fn is_through_pipes(&self) -> bool {
+        self.pipes_logged.load(Ordering::Relaxed)
     }
 
     fn read_output_to_its_end(&self, rule: Option<&Arc<MultilineRule>>) -> bool {

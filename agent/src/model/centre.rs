@@ -77,6 +77,13 @@ pub(crate) struct CentreVersion {
     pub(crate) paused: bool,
 }
 
+impl CentreVersion {
+    /// An earlier version of the same pipeline.
+    pub(crate) fn as_of(&self, version: i64, content: Option<Arc<[u8]>>) -> Self {
+        CentreVersion { version, content: content.unwrap_or_default(), ..self.clone() }
+    }
+}
+
 impl std::fmt::Debug for CentreVersion {
     /// Without the configuration, which is long and may hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

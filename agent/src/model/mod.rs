@@ -9,3 +9,4 @@ pub(crate) mod pattern;
 pub(crate) mod pipeline;
 pub(crate) mod spool;
 pub(crate) mod tls;
+pub(crate) mod upgrade;

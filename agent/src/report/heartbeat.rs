@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use crate::status::health;
 use crate::status::liveness::Liveness;
 use crate::status::systemd::Watchdog;
 use crate::supervise::set::PipelineSet;
+use crate::upgrade::handover::{HandoverError, Order, Successor};
 use crate::uplink::ConnectionStatus;
 
 /// Least time between two reports that changes of state ask for.
@@ -84,6 +85,10 @@ pub(crate) struct Heartbeat {
     pub(crate) watchdog: Watchdog,
     /// Start of the agent.
     pub(crate) started: Instant,
+    /// Lets the process become another program.
+    pub(crate) successor: Successor,
+    /// When it is to.
+    pub(crate) orders: mpsc::Receiver<Order>,
 }
 
 impl Heartbeat {
@@ -106,6 +111,11 @@ impl Heartbeat {
                         self.watchdog.ping();
                         continue;
                     }
+                    Some(order) = self.orders.recv() => {
+                        self.hand_over(order).await;
+                        reported = Instant::now();
+                        continue;
+                    }
                     _ = ticks.tick() => {}
                     () = state_change_due(&self.pipelines, &self.changed, reported) => {}
                 }
@@ -122,6 +132,24 @@ impl Heartbeat {
         self.report(host);
         self.counters.reports.observe(begin.elapsed());
         self.liveness.record_report();
+    }
+
+    /// Makes a report and becomes another program right after it. Returns when that is not possible.
+    async fn hand_over(&mut self, order: Order) {
+        let ((), host, ()) = tokio::join!(self.scrape(), self.host.read(), self.read_logs());
+        // No wait from here on: what the report does not have is handed over as it is at this moment.
+        self.report(host);
+        while has_unreported_states(&self.pipelines) {
+            self.report(host);
+        }
+        self.liveness.record_report();
+        let error = if self.outbox.waits_in_memory() {
+            HandoverError::ReportsInMemory
+        } else {
+            let Err(error) = self.successor.become_next(&self.pipelines.all(), &order);
+            error
+        };
+        order.answer(error);
     }
 
     /// Scrapes all pipelines, a few at a time. Those that are late go on by themselves.

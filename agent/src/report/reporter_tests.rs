@@ -5,7 +5,7 @@ use tokio::time::advance;
 use super::*;
 use crate::logs::PipelineLogs;
 use crate::metrics::AgentCounters;
-use crate::model::node::machine::Machine;
+use crate::model::node::machine::{Machine, MachineIdSource};
 use crate::model::pipeline::PipelineConfig;
 
 fn pipeline(id: &str) -> Arc<Pipeline> {
@@ -28,7 +28,7 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
 fn reporter() -> Reporter {
     let facts = AgentFacts {
         names: NodeNames {
-            machine: Machine::detect(Some("m")),
+            machine: Machine::detect(Some("m"), MachineIdSource::default()),
             name: Some("web-1".to_owned()),
             labels: BTreeMap::from([("site".to_owned(), "b".to_owned())]),
         },

@@ -60,6 +60,9 @@ pub(crate) struct SavedTracker {
     totals: Vec<(u64, u64)>,
     /// See [`SavedBaselines`].
     expired: Vec<(u64, u32)>,
+    /// Which counters of which sources count the input.
+    #[serde(skip_serializing_if = "InputCounterChoice::is_empty")]
+    inputs: InputCounterChoice,
 }
 
 /// The endpoint and mapping of a pipeline.
@@ -134,6 +137,7 @@ impl DeltaTracker {
             answered_at,
             totals,
             expired,
+            inputs: self.input_counters.clone(),
         })
     }
 
@@ -146,7 +150,14 @@ impl DeltaTracker {
             self.answered_at = Some(saved.answered_at);
             self.resumed_at = Some(saved.answered_at);
             self.had_process = true;
+            self.input_counters = saved.inputs.clone();
         }
+    }
+
+    /// The same where the process is known to be the one that was counted.
+    pub(crate) fn resume_same_process(&mut self, saved: &SavedTracker, source: &SourceHash) {
+        self.resume(saved, source);
+        self.resumed_at = None;
     }
 
     /// Which of the pipeline's processes this counts: a scrape that began in another run is void.

@@ -1,7 +1,8 @@
 //! Deltas of components between two reports, and the pipeline's totals out of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use systole_shared::{ComponentKind, ComponentReport, Counter as WireCounter, PipelineSample};
 
 use super::deltas::KEPT_SCRAPES;
@@ -67,22 +68,26 @@ impl Deltas {
 ///
 /// Some sources never count what they receive, only what they send on. Once decided it stays for
 /// the process's run: a change in the middle would count the same events twice.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct InputCounterChoice(HashMap<String, InputCounters>);
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct InputCounterChoice(BTreeMap<String, InputCounters>);
 
 /// How many sources are kept that the page does not have: labels that come and go must not pile up.
 const MAX_ABSENT_SOURCES: usize = 1_000;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 struct InputCounters {
     events: Option<Side>,
     bytes: Option<Side>,
     /// How many scrapes in a row did not have the source.
+    #[serde(skip)]
     misses: u16,
+    #[serde(skip)]
     is_on_page: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 enum Side {
     Received,
     Sent,
@@ -100,6 +105,11 @@ fn decide(known: &mut Option<Side>, received: u64, sent: u64) -> Side {
 }
 
 impl InputCounterChoice {
+    /// Whether no source is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many sources are known.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

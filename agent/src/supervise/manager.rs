@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Pipeline;
+use super::handover::HandedPipeline;
+use super::process::run::stop_adopted;
 use super::revisions::{self, Revisions};
 use super::rollout::DesiredState;
 use super::set::PipelineSet;
@@ -34,6 +36,8 @@ pub(crate) struct PipelineManager {
     /// What the last configuration wants, in its order.
     wanted: Vec<Arc<PipelineConfig>>,
     orders: u64,
+    /// What an earlier program of this process handed over.
+    handed: BTreeMap<PipelineId, HandedPipeline>,
 }
 
 /// What pipelines are made with.
@@ -93,7 +97,27 @@ impl SlotKind {
 impl PipelineManager {
     /// Without pipelines yet.
     pub(crate) fn new(parts: PipelineManagerParts) -> Self {
-        PipelineManager { parts, slots: BTreeMap::new(), supervisors: JoinSet::new(), wanted: Vec::new(), orders: 0 }
+        PipelineManager {
+            parts,
+            slots: BTreeMap::new(),
+            supervisors: JoinSet::new(),
+            wanted: Vec::new(),
+            orders: 0,
+            handed: BTreeMap::new(),
+        }
+    }
+
+    /// Makes the pipelines those of `configs` for the first time, and goes on with what an earlier program of
+    /// this process handed over. Processes that no pipeline wants any more are stopped.
+    pub(crate) fn take_over(&mut self, configs: Vec<PipelineConfig>, handed: Vec<HandedPipeline>) {
+        self.handed = handed.into_iter().map(|pipeline| (pipeline.id.clone(), pipeline)).collect();
+        self.apply(configs, &BTreeSet::new(), false);
+        for (id, handed) in std::mem::take(&mut self.handed) {
+            if let Some(pid) = handed.living_child() {
+                tracing::info!(pipeline = %id, pid, "the pipeline was removed from the configuration; its process is stopped");
+                self.supervisors.spawn(stop_adopted(pid));
+            }
+        }
     }
 
     /// Makes the pipelines those of `configs`. Those that are as before are not touched, unless the
@@ -172,15 +196,21 @@ impl PipelineManager {
                 state.reason = Some(PAUSED.to_owned());
             });
         }
+        let root = if kind.is_of_the_centre() { &parts.centre_dir } else { &parts.data_dir };
+        let revisions = Revisions::of(root, &config.id);
+        let fits = |handed: &&HandedPipeline| config.is_supervised() || !handed.has_process();
+        let handed = self.handed.get(&config.id).filter(fits).cloned();
+        if handed.is_some() {
+            self.handed.remove(&config.id);
+        }
+        let adoption = handed.and_then(|handed| pipeline.take_over(handed, &revisions));
         let mut orders = None;
         if config.is_supervised() {
             self.orders += 1;
             let (sender, receiver) =
                 watch::channel(DesiredState { config: config.clone(), number: self.orders, force: false });
-            let root = if kind.is_of_the_centre() { &parts.centre_dir } else { &parts.data_dir };
-            let revisions = Revisions::of(root, &config.id);
             let supervisor =
-                Supervisor::new(pipeline.clone(), parts.scraper.clone(), receiver, revisions, stop.clone());
+                Supervisor::new(pipeline.clone(), parts.scraper.clone(), receiver, revisions, adoption, stop.clone());
             self.supervisors.spawn(supervisor.run());
             orders = Some(sender);
         }

@@ -6,6 +6,7 @@
 //! scrapes of one endpoint apart.
 
 mod endpoint;
+pub(crate) mod handover;
 pub(crate) mod manager;
 mod port;
 pub(crate) mod process;

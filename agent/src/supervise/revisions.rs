@@ -16,7 +16,6 @@ use systole_shared::PipelineId;
 
 use super::revision::{ConfigCopy, Revision, checksum_of};
 use crate::files;
-use crate::model::centre::CentreVersion;
 use crate::model::pipeline::{CommandConfig, PipelineConfig};
 
 /// Largest configuration file: far beyond any that an operator wrote.
@@ -143,6 +142,14 @@ impl Revisions {
         written.map_err(|source| CopyError { path: path.display().to_string(), source })
     }
 
+    /// The content with this checksum, if a file of this pipeline still has it.
+    pub(super) fn content_of(&self, checksum: &str, command: &CommandConfig) -> Option<Vec<u8>> {
+        let source = command.config_file.as_deref()?;
+        let paths = [self.path(Role::Current, source), self.path(Role::Good, source), source.to_owned()];
+        let mut contents = paths.iter().filter_map(|path| read(path).ok());
+        contents.find(|content| checksum_of(content) == checksum)
+    }
+
     /// Keeps the revision on the disk as the one to go back to.
     pub(super) fn keep_good(&self, revision: &Revision) -> io::Result<()> {
         let Some(command) = revision.config.command.clone() else { return Ok(()) };
@@ -171,8 +178,7 @@ impl Revisions {
         let mut config = config.clone();
         let content: Option<Arc<[u8]>> = content.map(Arc::from);
         if let Some(centre) = &config.centre {
-            let centre = CentreVersion { version: good.version?, content: content.clone()?, ..CentreVersion::clone(centre) };
-            config.centre = Some(Arc::new(centre));
+            config.centre = Some(Arc::new(centre.as_of(good.version?, Some(content.clone()?))));
         }
         match (&mut config.metrics, good.metrics_url) {
             (Some(metrics), Some(url)) => metrics.url = url.parse().ok()?,

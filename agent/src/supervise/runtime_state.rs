@@ -45,9 +45,26 @@ struct Running {
     is_progress_new: bool,
     /// Why the pipeline ends, if it was removed from the configuration.
     leaving: Option<&'static str>,
+    /// The revision of the process that runs now, and whether that is about to change.
+    process: ProcessPhase,
     /// All of it has ended.
     is_gone: bool,
 }
+
+/// Whether the process can be handed to another program of the agent at this moment.
+#[derive(Clone, Debug)]
+pub(super) enum ProcessPhase {
+    /// There is none.
+    None,
+    /// It is being started or stopped.
+    Changing,
+    /// It runs, as this revision.
+    Steady(Revision),
+}
+
+/// The process is being started or stopped.
+#[derive(Debug)]
+pub(super) struct IsChanging;
 
 impl RuntimeState {
     /// Of a pipeline that nothing is known of yet. `changed` is notified of every change of its state.
@@ -61,6 +78,7 @@ impl RuntimeState {
                 progress: None,
                 is_progress_new: false,
                 leaving: None,
+                process: ProcessPhase::None,
                 is_gone: false,
             }),
             state: Mutex::new(PendingStates::new()),
@@ -136,6 +154,28 @@ impl RuntimeState {
         let mut running = lock(&self.running);
         running.config = revision.config.clone();
         running.checksum.clone_from(&revision.checksum);
+    }
+
+    /// The process is started, stopped, or neither.
+    pub(super) fn set_phase(&self, phase: ProcessPhase) {
+        lock(&self.running).process = phase;
+    }
+
+    /// The revision of the process that runs; none without a process.
+    ///
+    /// # Errors
+    /// When the process is being started or stopped.
+    pub(super) fn steady_revision(&self) -> Result<Option<Revision>, IsChanging> {
+        match &lock(&self.running).process {
+            ProcessPhase::None => Ok(None),
+            ProcessPhase::Changing => Err(IsChanging),
+            ProcessPhase::Steady(revision) => Ok(Some(revision.clone())),
+        }
+    }
+
+    /// Continues from a state that was reported before.
+    pub(super) fn restore(&self, change: impl FnOnce(&mut PipelineState)) {
+        lock(&self.state).restore(change);
     }
 
     /// Why the wanted configuration does not run, when it does not.

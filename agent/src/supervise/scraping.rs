@@ -133,6 +133,20 @@ impl Pipeline {
         }
     }
 
+    /// What another program of this process continues from. To be asked right after the counters were
+    /// taken for a report.
+    pub(crate) fn tracker_to_hand_over(&self) -> Option<SavedTracker> {
+        let source = self.metrics_source()?;
+        self.counting.with_tracker(|tracker| tracker.save(&source))
+    }
+
+    /// Continues from what an earlier program of this process kept; the pipeline's process is the same.
+    pub(super) fn adopt_tracker(&self, saved: &SavedTracker) {
+        if let Some(source) = self.metrics_source() {
+            self.counting.with_tracker(|tracker| tracker.resume_same_process(saved, &source));
+        }
+    }
+
     /// The endpoint and mapping of a watched pipeline.
     fn watched_source(&self) -> Option<SourceHash> {
         self.metrics_source().filter(|_| !self.config().is_supervised())

@@ -40,6 +40,11 @@ impl PendingStates {
         PendingStates { current, unreported: VecDeque::new() }
     }
 
+    /// Continues from a state that an earlier program of the process has reported.
+    pub(crate) fn restore(&mut self, change: impl FnOnce(&mut PipelineState)) {
+        change(&mut self.current);
+    }
+
     /// The state now.
     pub(crate) fn current(&self) -> &PipelineState {
         &self.current

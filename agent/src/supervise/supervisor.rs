@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Pipeline;
 use super::endpoint::Endpoint;
+use super::handover::Adoption;
 use super::process::run::ProcessRun;
 use super::restart::{RestartPolicy, Verdict};
 use super::revision::Revision;
 use super::revisions::Revisions;
 use super::rollout::{DesiredState, RolloutController};
+use super::runtime_state::ProcessPhase;
 use crate::scrape::fetch::Scraper;
 
 /// Runs a pipeline's command until `stop`.
@@ -24,6 +26,8 @@ pub(crate) struct Supervisor {
     pipeline: Arc<Pipeline>,
     endpoint: Endpoint,
     rollout: RolloutController,
+    /// A process that runs already.
+    adoption: Option<Adoption>,
     stop: CancellationToken,
 }
 
@@ -46,19 +50,24 @@ impl Supervisor {
         scraper: Arc<Scraper>,
         desired: watch::Receiver<DesiredState>,
         revisions: Revisions,
+        adoption: Option<Adoption>,
         stop: CancellationToken,
     ) -> Self {
         let endpoint = Endpoint { pipeline: pipeline.clone(), scraper };
         let rollout = RolloutController::new(pipeline.clone(), desired, revisions);
-        Supervisor { pipeline, endpoint, rollout, stop }
+        Supervisor { pipeline, endpoint, rollout, adoption, stop }
     }
 
     /// Runs the command, again and again, until `stop`; then ends it.
     pub(crate) async fn run(mut self) {
         let stop = self.stop.clone();
-        let mut next = tokio::select! {
-            first = self.rollout.first() => first,
-            () = stop.cancelled() => None,
+        let mut adoption = self.adoption.take();
+        let mut next = match &adoption {
+            Some(adoption) => Some(adoption.revision.clone()),
+            None => tokio::select! {
+                first = self.rollout.first() => first,
+                () = stop.cancelled() => None,
+            },
         };
         let mut policy = RestartPolicy::default();
         let mut last = None;
@@ -69,7 +78,12 @@ impl Supervisor {
                 next = self.wait_for_change(None, last.as_ref()).await;
                 continue;
             };
-            match self.run_once(&revision).await {
+            let end = match adoption.take() {
+                Some(adoption) => self.run_on(adoption).await,
+                None => self.run_once(&revision).await,
+            };
+            self.pipeline.runtime.set_phase(ProcessPhase::None);
+            match end {
                 End::Asked => break,
                 End::Replaced(other) => {
                     policy = RestartPolicy::default();
@@ -158,12 +172,20 @@ impl Supervisor {
         });
     }
 
+    /// The rest of a run that an earlier program of this process began.
+    async fn run_on(&mut self, adoption: Adoption) -> End {
+        let (revision, is_starting) = (adoption.revision.clone(), adoption.is_starting);
+        let run = ProcessRun::adopt(&self.pipeline, adoption).await;
+        self.follow(run, &revision, is_starting).await
+    }
+
     /// One run of the process.
     async fn run_once(&mut self, revision: &Revision) -> End {
         let alone = tokio::select! {
             alone = self.endpoint.wait_until_free() => alone,
             () = self.stop.cancelled() => return End::Asked,
         };
+        self.pipeline.runtime.set_phase(ProcessPhase::Changing);
         self.pipeline.runtime.change(|state| {
             state.status = PipelineStatus::Starting;
             state.reason = None;
@@ -177,17 +199,21 @@ impl Supervisor {
             Ok(command) => ProcessRun::begin(&self.pipeline, &command).await.map_err(|error| error.to_string()),
             Err(reason) => Err(reason),
         };
-        let mut run = match begun {
-            Ok(run) => run,
+        match begun {
+            Ok(run) => self.follow(run, revision, true).await,
             Err(reason) => {
                 self.pipeline.record_missing_process(&reason);
-                return End::Crashed { reason, uptime: Duration::ZERO };
+                End::Crashed { reason, uptime: Duration::ZERO }
             }
-        };
+        }
+    }
+
+    /// Follows a process to its end.
+    async fn follow(&mut self, mut run: ProcessRun, revision: &Revision, mut starting: bool) -> End {
+        self.pipeline.runtime.set_phase(ProcessPhase::Steady(revision.clone()));
         let healthy_at = run.started_at + revision.healthy_for();
         let must_answer = revision.version().is_some();
         let mut is_on_trial = self.rollout.is_on_trial(revision) || (must_answer && self.rollout.is_wanted());
-        let mut starting = true;
         let mut restarts = self.pipeline.runtime.restarts_asked();
         let endpoint = self.endpoint.clone();
         let mut ready = std::pin::pin!(endpoint.become_ready());
@@ -204,6 +230,7 @@ impl Supervisor {
                 }
             }
         };
+        self.pipeline.runtime.set_phase(ProcessPhase::Changing);
         match end {
             End::Crashed { reason, uptime } => {
                 let error = run.reap(&self.pipeline).await;

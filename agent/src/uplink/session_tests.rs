@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::*;
 use crate::clock;
 use crate::metrics::AgentCounters;
-use crate::model::node::machine::Machine;
+use crate::model::node::machine::{Machine, MachineIdSource};
 use crate::model::node::name::NodeNames;
 use crate::model::node::node_file;
 use crate::model::spool::Bounds;
@@ -155,7 +155,11 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
         credentials: Credentials {
             data_dir: data_dir.path().to_owned(),
             enroll_token: enroll_token.map(Token::new),
-            names: NodeNames { machine: Machine::detect(Some("m")), name: None, labels: BTreeMap::new() },
+            names: NodeNames {
+                machine: Machine::detect(Some("m"), MachineIdSource::default()),
+                name: None,
+                labels: BTreeMap::new(),
+            },
         },
         interval: sender,
         counters: counters.clone(),

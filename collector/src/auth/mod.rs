@@ -26,7 +26,7 @@ use self::rate_limit::{AccessLimits, ClientAddress, RateLimited};
 use self::refused_log::RefusedLog;
 use crate::config::RequestLimits;
 use crate::model::{EnvironmentKey, NodeKey};
-use crate::store::{AccessSnapshot, Store, StoreError, StoredEnvironment, StoredToken};
+use crate::store::{AccessSnapshot, Store, StoreError, StoredEnvironment, StoredToken, TokenLabel};
 
 /// The environments of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +75,35 @@ impl Role {
     }
 }
 
+/// The role of a session that a command made in the database: it has no token that opened it, whose role it could
+/// take. Access to the database is access to everything, so the command chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommandRole {
+    Viewer,
+    Admin,
+}
+
+/// The note of a session of a command that administers.
+const ADMIN_COMMAND: &str = "command of an administrator";
+
+impl CommandRole {
+    /// What the session carries. No other session has a note.
+    pub(crate) fn label(self) -> TokenLabel {
+        let note = match self {
+            CommandRole::Viewer => None,
+            CommandRole::Admin => Some(ADMIN_COMMAND.to_owned()),
+        };
+        TokenLabel { name: Some("command on the collector's host".to_owned()), note }
+    }
+
+    fn of(token: &StoredToken) -> Role {
+        match token.label.note.as_deref() {
+            Some(ADMIN_COMMAND) => Role::Admin,
+            _ => Role::Viewer,
+        }
+    }
+}
+
 /// The sender of a request, as its token identifies it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
@@ -96,7 +125,10 @@ impl Identity {
             token: token.id,
             root,
             kind: token.kind,
-            role: known.kinds.get(&root).copied().and_then(Role::of),
+            role: match token.kind {
+                TokenKind::Session if token.parent.is_none() => Some(CommandRole::of(token)),
+                _ => known.kinds.get(&root).copied().and_then(Role::of),
+            },
             scope: token.environment.map_or(Scope::All, Scope::One),
             node: token.node,
             expires_at: token.expires_at,
@@ -265,6 +297,17 @@ impl Authenticator {
         }
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.token, now);
         Some(identity)
+    }
+
+    /// The token of a person behind an identity, and its name. `None` for a command on the collector's host.
+    pub(crate) fn owner(&self, identity: &Identity) -> Option<(TokenId, String)> {
+        let known = self.read();
+        let stored = known.by_hash.values().find(|token| token.id == identity.root)?;
+        if stored.kind == TokenKind::Session {
+            return None;
+        }
+        let name = stored.label.name.clone().unwrap_or_else(|| format!("{} {}", stored.kind, stored.hint));
+        Some((stored.id, name))
     }
 
     /// Sessions of a token that have not ended.

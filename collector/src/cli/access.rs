@@ -13,6 +13,7 @@ use super::{open_shared, open_shared_to_create};
 use crate::auth;
 use crate::clock::{now_ms, to_rfc3339};
 use crate::config::{Config, parse_duration};
+use crate::control::audit::{Actor, DONE, record};
 use crate::model::NodeKey;
 use crate::store::{DEFAULT_ENVIRONMENT, NewToken, Store, StoredEnvironment, StoredToken, TokenLabel};
 
@@ -97,6 +98,7 @@ pub(super) async fn run_token(command: TokenCommand, config: &Config) -> anyhow:
             if !store.revoke_token(id, now_ms()).await? {
                 bail!("unknown token {id}");
             }
+            record(&*store, &Actor::command_line(), None, "token.revoke", &id.to_string(), DONE).await;
             writeln!(stdout(), "revoked {id}")?;
         }
     }
@@ -149,7 +151,7 @@ async fn find_token(store: &dyn Store, prefix: &str) -> anyhow::Result<TokenId> 
     }
 }
 
-async fn environments(store: &dyn Store) -> anyhow::Result<Vec<StoredEnvironment>> {
+pub(super) async fn environments(store: &dyn Store) -> anyhow::Result<Vec<StoredEnvironment>> {
     let access = store.load_access(None).await?;
     Ok(access.map(|access| access.environments).unwrap_or_default())
 }
@@ -176,6 +178,9 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
         (None, TokenKind::Enroll) => Some(DEFAULT_ENVIRONMENT.to_owned()),
         (named, _) => named.clone(),
     };
+    if kind == TokenKind::Scrape && named.is_some() {
+        bail!("--environment: a scrape token reads metrics of all environments; leave it out");
+    }
     let environment = match &named {
         Some(name) => Some(find_environment(store, name).await?),
         None => None,
@@ -203,6 +208,11 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
             expires_at,
         })
         .await?;
+    let subject = match &args.name {
+        Some(name) => format!("{kind} {} ({name})", stored.id),
+        None => format!("{kind} {}", stored.id),
+    };
+    record(store, &Actor::command_line(), stored.environment, "token.create", &subject, DONE).await;
     if args.json {
         let token = json!({
             "id": stored.id,
@@ -265,7 +275,7 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).clamp(4, 64);
     writeln!(
         stdout(),
-        "{:36}  {:7}  {:width$}  {:16}  {:8}  {:20}  STATE",
+        "{:36}  {:8}  {:width$}  {:16}  {:8}  {:20}  STATE",
         "ID",
         "KIND",
         "NAME",
@@ -284,7 +294,7 @@ async fn list_tokens(store: &dyn Store, kinds: Vec<TokenKind>, as_json: bool) ->
         let environment = name_of(token.environment).unwrap_or_else(|| "(all)".to_owned());
         let used = token.last_used_at.map_or_else(|| "never".to_owned(), to_rfc3339);
         let (id, kind, hint) = (token.id, token.kind.as_str(), token.hint);
-        writeln!(stdout(), "{id}  {kind:7}  {name:width$}  {environment:16}  {hint:8}  {used:20}  {state}")?;
+        writeln!(stdout(), "{id}  {kind:8}  {name:width$}  {environment:16}  {hint:8}  {used:20}  {state}")?;
     }
     Ok(())
 }
@@ -307,6 +317,8 @@ pub(super) async fn run_environment(command: EnvironmentCommand, config: &Config
                 bail!("invalid name {name:?}, expected 1 to 64 letters, digits, dots, dashes and underscores");
             }
             let environment = store.create_environment(name, now_ms()).await?;
+            let actor = Actor::command_line();
+            record(&*store, &actor, Some(environment.key), "environment.create", &environment.name, DONE).await;
             writeln!(stdout(), "created environment {} ({})", environment.name, environment.id)?;
         }
         EnvironmentCommand::List { json: true } => {

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "this is what people read")]
 
 mod access;
+mod audit;
 mod backup;
 mod check_config;
 mod demo;
@@ -91,6 +92,8 @@ enum Command {
     /// Create and list environments; a token of one environment cannot read the data of another
     #[command(subcommand)]
     Environment(access::EnvironmentCommand),
+    /// Show what administrators, operators and commands did
+    Audit(audit::AuditArgs),
     /// Check the configuration: report all errors at once and print the effective configuration
     CheckConfig(ServeArgs),
     /// Write a backup into one file while the collector runs
@@ -199,6 +202,7 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
+        Command::Audit(args) => runtime.block_on(audit::run(args, &config)),
         Command::Backup(args) => runtime.block_on(backup::run(args, &config)),
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),

@@ -113,6 +113,8 @@ pub(crate) struct Retention {
     pub logs: Duration,
     /// `retention_events`: default 7d.
     pub events: Duration,
+    /// `retention_audit`: default 400d, so that a year can be compared with the one before.
+    pub audit: Duration,
 }
 
 /// The limits below which the disk of a SQLite database counts as low. `None` (`auto`) depends on the disk;
@@ -184,6 +186,7 @@ impl Config {
             days: lookup.get("retention_days", day * 730, retention),
             logs: lookup.get("retention_logs", day * 3, retention),
             events: lookup.get("retention_events", day * 7, retention),
+            audit: lookup.get("retention_audit", day * 400, retention),
         };
         let low_disk = LowDisk {
             warn_bytes: lookup.get("low_disk_warn_bytes", None, parse_low_disk),
@@ -258,6 +261,7 @@ impl fmt::Display for Config {
         text("retention_days", write_duration(self.retention.days))?;
         text("retention_logs", write_duration(self.retention.logs))?;
         text("retention_events", write_duration(self.retention.events))?;
+        text("retention_audit", write_duration(self.retention.audit))?;
         text("log_search", if self.log_search == LogSearch::Indexed { "indexed" } else { "scan" }.to_owned())?;
         text("log_level", self.log.level.to_string().to_lowercase())?;
         text("log_format", if self.log.format == LogFormat::Text { "text" } else { "json" }.to_owned())?;

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Authenticator, Scope};
 use crate::config::StreamLimits;
 use crate::model::PendingEvent;
+use crate::model::directory::LabelFilter;
 use crate::store::{FeedPosition, Store};
 use crate::telemetry::{ReasonLabel, Telemetry};
 use crate::timeseries::TimeSeries;
@@ -58,6 +59,8 @@ pub(crate) struct Subscription {
     pub types: BTreeSet<EventType>,
     /// Empty: every node.
     pub nodes: Vec<NodeId>,
+    /// Only nodes that have such labels when an event is sent.
+    pub labels: Option<LabelFilter>,
     /// Empty: every pipeline, and events of nodes.
     pub pipelines: Vec<PipelineId>,
     /// Environments that it may see and wants to see.
@@ -101,6 +104,7 @@ impl Subscription {
     fn wants(&self, kind: EventType, node: NodeId, pipeline: Option<&PipelineId>) -> bool {
         self.types.contains(&kind)
             && (self.nodes.is_empty() || self.nodes.contains(&node))
+            && self.labels.as_ref().is_none_or(|labels| labels.matches(node))
             && (self.pipelines.is_empty() || pipeline.is_some_and(|pipeline| self.pipelines.contains(pipeline)))
     }
 }

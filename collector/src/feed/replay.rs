@@ -86,10 +86,13 @@ async fn try_step(
         Scope::All => None,
         Scope::One(environment) => Some(vec![environment]),
     };
+    let labels = subscription.labels.as_ref();
+    let among = labels.map(|labels| labels.directory.matching(environments.as_deref(), &labels.selector));
     let page = feed
         .store
         .replay_page(ReplayQuery {
             environments,
+            among,
             types: durable.to_vec(),
             nodes: subscription.nodes.clone(),
             pipelines: subscription.pipelines.iter().map(ToString::to_string).collect(),

@@ -17,7 +17,8 @@ use tokio::time::{Duration, Instant};
 use super::encode::{self, block};
 use super::{Feed, Subscription};
 use crate::auth::Scope;
-use crate::store::{NodeView, StateSnapshot, StoreError};
+use crate::model::selector::Selector;
+use crate::store::{NodeView, StateSnapshot, StoreError, parse_labels};
 use crate::timeseries::recent::RecentSamples;
 
 /// Room in a part for the event's own words around its items.
@@ -56,6 +57,7 @@ pub(super) struct Snapshot {
 struct Key {
     scope: Scope,
     nodes: Vec<NodeId>,
+    labels: Option<Selector>,
     pipelines: Vec<PipelineId>,
     has_samples: bool,
 }
@@ -82,6 +84,7 @@ impl Snapshots {
         let key = Key {
             scope: subscription.scope,
             nodes: subscription.nodes.clone(),
+            labels: subscription.labels.as_ref().map(|labels| labels.selector.clone()),
             pipelines: subscription.pipelines.clone(),
             has_samples: subscription.types.contains(&EventType::MetricUpdate),
         };
@@ -120,6 +123,9 @@ fn render(recent_samples: &RecentSamples, epoch: &str, state: &StateSnapshot, ke
     for view in &state.nodes {
         let Ok(node_id) = view.id.parse::<NodeId>() else { continue };
         if !key.nodes.is_empty() && !key.nodes.contains(&node_id) {
+            continue;
+        }
+        if key.labels.as_ref().is_some_and(|labels| !labels.matches(&parse_labels(&view.labels))) {
             continue;
         }
         nodes.push(snapshot_node(node_id, view));
@@ -187,5 +193,6 @@ fn snapshot_node(node_id: NodeId, view: &NodeView) -> SnapshotNode {
         // As the committer reads it.
         status: NodeStatus::from_wire(&view.status).unwrap_or(NodeStatus::Unknown),
         last_seen_at: view.last_seen_at,
+        maintenance_until: view.settings.maintenance.as_ref().map(|maintenance| maintenance.until),
     }
 }

@@ -22,7 +22,7 @@ use crate::auth::IdentifyError;
 use crate::auth::rate_limit::RateLimited;
 use crate::feed::Overloaded;
 use crate::http::body_budget::BudgetError;
-use crate::ingest::committer::SubmitError;
+use crate::ingest::committer::{AdministerError, SubmitError};
 use crate::ingest::decompress::BodyError;
 use crate::ingest::long_work::LongWorkError;
 use crate::ingest::protocol::native::DecodeError;
@@ -233,6 +233,17 @@ impl From<SubmitError> for ApiError {
             // Logged where it happened.
             SubmitError::Busy | SubmitError::Stopping | SubmitError::Store(_) => Self::unavailable(error.to_string()),
             SubmitError::UnknownNode => Self::unauthorized(error.to_string()),
+        }
+    }
+}
+
+impl From<AdministerError> for ApiError {
+    fn from(error: AdministerError) -> Self {
+        match error {
+            AdministerError::UnknownNode => Self::not_found("this node"),
+            AdministerError::Refused(fault) => Self::bad_parameter("labels", fault),
+            // Logged where it happened.
+            AdministerError::Stopping | AdministerError::Store(_) => Self::unavailable(error.to_string()),
         }
     }
 }

@@ -164,18 +164,26 @@ fn require(identity: Identity, least: Role, request: &HttpRequest) -> Result<Ide
     Ok(identity)
 }
 
-/// A request with access to every environment.
+/// A request for the collector's own metrics, which are of all environments: a token that scrapes, or one that reads.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operator;
+pub(crate) struct MetricsAccess;
 
-impl FromRequest for Operator {
+impl FromRequest for MetricsAccess {
     type Error = ApiError;
     type Future = Extracted<Self>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        identify(request, |identity| match identity.scope {
-            Scope::All if identity.is_reader() => Ok(Operator),
-            _ => Err(ApiError::forbidden("a viewer or admin token for all environments is required")),
+        identify(request, |identity| {
+            let Identity { kind, scope, .. } = identity;
+            if kind != TokenKind::Scrape && !identity.is_reader() {
+                return Err(ApiError::forbidden(format!(
+                    "a scrape, viewer, operator or admin token is required; this one is of kind {kind}"
+                )));
+            }
+            match scope {
+                Scope::All => Ok(MetricsAccess),
+                Scope::One(_) => Err(ApiError::forbidden("a token for all environments is required")),
+            }
         })
     }
 }

@@ -4,7 +4,9 @@ use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
-use super::api::{agent, events, health, logs, metrics, nodes, pipelines, samples, session, status_changes};
+use super::api::{
+    agent, audit, events, health, logs, metrics, node_settings, nodes, pipelines, samples, session, status_changes,
+};
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
 
@@ -31,7 +33,14 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/session", [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)]),
         at("/api/v1/environments", [get(nodes::list_environments)]),
         at("/api/v1/nodes", [get(nodes::list_nodes)]),
-        at("/api/v1/nodes/{id}", [get(nodes::get_node)]),
+        at(
+            "/api/v1/nodes/{id}",
+            [
+                get(nodes::get_node),
+                on(Method::PATCH, node_settings::change_node),
+                on(Method::DELETE, node_settings::remove_node),
+            ],
+        ),
         at("/api/v1/nodes/{id}/minutes", [get(nodes::list_node_minutes)]),
         at("/api/v1/pipelines", [get(pipelines::list_pipelines)]),
         at("/api/v1/pipelines/{id}", [get(pipelines::get_pipeline)]),
@@ -39,6 +48,7 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/pipelines/{id}/components/minutes", [get(pipelines::list_component_minutes)]),
         at("/api/v1/samples", [get(samples::list_samples)]),
         at("/api/v1/logs", [get(logs::list_logs)]),
+        at("/api/v1/audit", [get(audit::list_audit)]),
         at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),
     ]
 }

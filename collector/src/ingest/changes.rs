@@ -3,7 +3,7 @@
 //! Several reports of one node-minute become one upsert, and everything is sorted by key, so that
 //! the database touches each page once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use systole_shared::events::{Event, EventType};
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
@@ -11,8 +11,8 @@ use systole_shared::{BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, PipelineKey, to_json};
 use crate::store::MinuteBucket;
 use crate::store::{
-    CommitBatch, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, PipelineRow, PipelineStatusRow,
-    SeriesRow,
+    CommitBatch, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeRemoval, NodeSettingsRow,
+    PipelineRow, PipelineStatusRow, SeriesRow,
 };
 use crate::timeseries::WalRecord;
 
@@ -45,6 +45,12 @@ pub(crate) struct Changes {
     pub samples: Vec<PendingSample>,
     /// Nodes that fell silent or are back, for the log.
     pub presences: Vec<PresenceChange>,
+    settings: BTreeMap<NodeKey, NodeSettingsRow>,
+    removals: Vec<NodeRemoval>,
+    /// Nodes whose labels or maintenance filters must know.
+    pub listed_anew: BTreeSet<NodeKey>,
+    /// Nodes that are removed with this batch.
+    pub removed: BTreeMap<NodeKey, NodeId>,
     /// Lines above the budgets of their nodes.
     pub log_lines_dropped: u64,
     head_seq: u64,
@@ -92,6 +98,19 @@ impl Changes {
     /// The columns of a node that seldom change.
     pub(crate) fn node(&mut self, node: NodeKey) -> &mut NodeChange {
         self.nodes.entry(node).or_default()
+    }
+
+    /// What is set of a node.
+    pub(crate) fn set_settings(&mut self, row: NodeSettingsRow) {
+        let node = NodeKey(row.id);
+        self.settings.insert(node, row);
+        self.listed_anew.insert(node);
+    }
+
+    /// Removes a node with this batch, after everything else of it was written.
+    pub(crate) fn remove_node(&mut self, id: NodeId, removal: NodeRemoval) {
+        self.removed.insert(removal.node, id);
+        self.removals.push(removal);
     }
 
     /// The last state of a pipeline on a node.
@@ -182,6 +201,8 @@ impl Changes {
             gaps: std::mem::take(&mut self.gaps),
             nodes: std::mem::take(&mut self.nodes).into_iter().map(|(node, change)| (node.0, change)).collect(),
             statuses: std::mem::take(&mut self.statuses).into_values().collect(),
+            settings: std::mem::take(&mut self.settings).into_values().collect(),
+            removals: std::mem::take(&mut self.removals),
             logs: std::mem::take(&mut self.logs),
             events: std::mem::take(&mut self.event_rows),
             head_seq: self.head_seq,

@@ -7,6 +7,8 @@
 //!
 //! See docs/adr/0001-acknowledged-means-committed.md for the order, the size and the spacing of batches.
 
+mod administration;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::administration::Administered;
+pub(crate) use self::administration::{AdministerError, NodeAction};
 use super::apply::{self, Context, Outcome};
 use super::changes::Changes;
 use super::flush_schedule::FlushTimer;
@@ -27,6 +31,7 @@ use crate::config::{IngestLimits, LogLimits};
 use crate::feed::Feed;
 use crate::ingest::fleet::Fleet;
 use crate::model::NodeKey;
+use crate::model::directory::NodeDirectory;
 use crate::model::report::{Refusals, Submission};
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
@@ -75,6 +80,7 @@ pub(crate) struct CommitterParts {
     pub fleet: Arc<Fleet>,
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
+    pub directory: Arc<NodeDirectory>,
     pub telemetry: Arc<Telemetry>,
     pub interval_ms: u64,
     pub minutes_retention: Duration,
@@ -82,6 +88,8 @@ pub(crate) struct CommitterParts {
     /// Retention of pipelines that no node reports: the longest retention of data.
     pub unreported_retention: Duration,
     pub log_limits: LogLimits,
+    /// Removed nodes and unused pipelines are remembered as long as their events.
+    pub events_retention: Duration,
 }
 
 /// The way to the committer, cheap to clone.
@@ -120,6 +128,7 @@ pub(crate) enum SubmitError {
 enum Work {
     Submission(Submission, oneshot::Sender<Result<Committed, SubmitError>>),
     MarkUnreachable(NodeKey),
+    Administer(NodeKey, NodeAction, Administered),
     /// Answered when everything before is done.
     Barrier(oneshot::Sender<()>),
 }
@@ -187,6 +196,7 @@ type Answer = oneshot::Sender<Result<Committed, SubmitError>>;
 #[derive(Default)]
 struct Waiting {
     submissions: Vec<Applied>,
+    administered: Vec<(Administered, Vec<String>)>,
     barriers: Vec<oneshot::Sender<()>>,
 }
 
@@ -304,6 +314,13 @@ impl CommitterTask {
         self.upkeep_at = Instant::now() + UPKEEP_PAUSE;
         let now = clock::now_ms();
         upkeep::free_places(&mut self.state, now);
+        match self.parts.timeseries.forget_removed(oldest(now, self.parts.events_retention)).await {
+            Ok(unused) => unused.into_iter().for_each(|key| self.state.dimensions.forget_pipeline(key)),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "cannot forget removed nodes");
+                return if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await };
+            }
+        }
         let gone = upkeep::unreported(&self.state, oldest(now, self.parts.unreported_retention));
         if gone.is_empty() {
             return ControlFlow::Continue(());
@@ -370,6 +387,9 @@ impl CommitterTask {
         for submission in waiting.submissions {
             let _ = submission.answer.send(Err(SubmitError::Store(Arc::clone(&error))));
         }
+        for (answer, _) in waiting.administered {
+            let _ = answer.send(Err(AdministerError::Store(Arc::clone(&error))));
+        }
         next
     }
 
@@ -385,9 +405,18 @@ impl CommitterTask {
                 }
             }
             Work::Barrier(done) => waiting.barriers.push(done),
+            Work::Administer(key, action, answer) => match self.administer(key, &action, changes).await {
+                Ok(changed) => waiting.administered.push((answer, changed)),
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                }
+            },
             Work::MarkUnreachable(key) => {
                 // A report may have come while this waited.
-                if !self.parts.fleet.is_overdue(key, Instant::now()) || self.ensure_node(key).await.is_err() {
+                if changes.removed.contains_key(&key)
+                    || !self.parts.fleet.is_overdue(key, Instant::now())
+                    || self.ensure_node(key).await.is_err()
+                {
                     return;
                 }
                 if let Some(node) = self.state.nodes.get_mut(&key) {
@@ -405,7 +434,10 @@ impl CommitterTask {
             let stored =
                 self.parts.timeseries.load_node(key).await.map_err(|error| SubmitError::Store(Arc::new(error)))?;
             let stored = stored.ok_or(SubmitError::UnknownNode)?;
-            self.state.nodes.insert(key, NodeState::load(stored, &self.state.dimensions));
+            let node = NodeState::load(stored, &self.state.dimensions);
+            // It is committed already, by its enrolment.
+            self.parts.directory.put(node.entry());
+            self.state.nodes.insert(key, node);
         }
         Ok(())
     }
@@ -416,6 +448,10 @@ impl CommitterTask {
         changes: &mut Changes,
         counts: &mut Counts,
     ) -> Result<Committed, SubmitError> {
+        // Its row is still there until the batch is committed.
+        if changes.removed.contains_key(&submission.node) {
+            return Err(SubmitError::UnknownNode);
+        }
         self.ensure_node(submission.node).await?;
         let node = self.state.nodes.get_mut(&submission.node).ok_or(SubmitError::UnknownNode)?;
         let context = Context {
@@ -503,6 +539,7 @@ impl CommitterTask {
         }
         presence_log::write(&std::mem::take(&mut changes.presences));
         self.parts.recent_samples.push(std::mem::take(&mut changes.samples));
+        self.note_administered(changes);
         self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
         Ok(())
     }
@@ -515,6 +552,9 @@ impl CommitterTask {
             }
             // An agent that has disconnected meanwhile sends again, and its report is acknowledged as a duplicate.
             let _ = submission.answer.send(Ok(submission.committed));
+        }
+        for (answer, changed) in waiting.administered {
+            let _ = answer.send(Ok(changed));
         }
         for done in waiting.barriers {
             let _ = done.send(());
@@ -529,6 +569,8 @@ impl CommitterTask {
             match self.parts.timeseries.load().await {
                 Ok(snapshot) => {
                     self.state = IngestState::load(snapshot, self.parts.limits);
+                    // What was committed without an answer is in it. Removed nodes are in it already.
+                    self.state.nodes.values().for_each(|node| self.parts.directory.put(node.entry()));
                     // A commit can fail after it has reached the disk: then its reports are
                     // duplicates from now on, and its events are still to be handed out.
                     self.parts.feed.skip_to(self.state.head_seq);
@@ -574,7 +616,7 @@ impl Work {
     fn reports(&self) -> usize {
         match self {
             Work::Submission(submission, _) => submission.reports.len().max(1),
-            Work::MarkUnreachable(_) => 1,
+            Work::MarkUnreachable(_) | Work::Administer(..) => 1,
             Work::Barrier(_) => 0,
         }
     }

@@ -52,12 +52,14 @@ impl Bench {
             fleet: Arc::clone(&fleet),
             recent_samples,
             feed: Arc::clone(&feed),
+            directory: Arc::default(),
             telemetry,
             interval_ms: 5_000,
             minutes_retention: Duration::from_secs(86_400),
             limits: IngestLimits::default(),
             unreported_retention: Duration::from_secs(86_400),
             log_limits: LogLimits::NONE,
+            events_retention: Duration::from_secs(86_400),
         };
         let state = IngestState::load(snapshot, IngestLimits::default());
         let (committer, task) = Committer::start(state, parts, CancellationToken::new());

@@ -82,6 +82,8 @@ pub(crate) async fn enroll(store: &dyn Store, fleet: &Fleet, enrolment: NewEnrol
         match store.enroll_node_as(enrolment.clone(), enrol_as).await {
             // Two hosts with one machine id asked at once: the other one has its node now.
             Err(StoreError::Exists(_)) if enrol_as == EnrolAs::New => {}
+            // The node was removed after it was chosen.
+            Err(error) if error.is_of_missing_row() && asked_at.elapsed() < LONGEST_WAIT => {}
             Err(error) => return Err(EnrolError::Store(error)),
             Ok(node) => {
                 fleet.enrolled(node.key, Instant::now());

@@ -106,6 +106,11 @@ impl Fleet {
         }
     }
 
+    /// The node was removed.
+    pub(crate) fn remove(&self, node: NodeKey) {
+        self.lock().remove(&node);
+    }
+
     /// A report of the node could not be committed: its agent backs off now, and has the grace period of a start.
     pub(crate) fn excuse(&self, node: NodeKey, now: Instant) {
         if let Some(presence) = self.lock().get_mut(&node) {

@@ -1,10 +1,12 @@
 //! Ingest: the path of a report from its bytes to the database.
 //!
-//! `decompress` opens the request, `protocol::native` reads the native wire into a
-//! [`crate::model::report::NodeReport`] (a second protocol will produce the same), `apply` (with `samples`)
-//! turns reports into changes without touching anything but the node's state, and `committer` writes them,
-//! answers, and publishes. `long_work` and `limits` bound what one node takes of it. `fleet` has which nodes are alive, as last committed.
+//! `decompress` opens the request. `protocol::native` reads the native wire into a
+//! [`crate::model::report::NodeReport`]; a second protocol will produce the same. `apply` turns reports into changes
+//! and touches nothing but the node's state. `committer` writes them, answers, and publishes.
+//!
+//! `long_work` and `limits` bound the work of one node. `fleet` has which nodes are alive, as last committed.
 
+pub(crate) mod administer;
 pub(crate) mod apply;
 pub(crate) mod changes;
 pub(crate) mod committer;
@@ -19,6 +21,5 @@ pub(crate) mod places;
 mod presence_log;
 pub(crate) mod protocol;
 mod reason;
-mod samples;
 pub(crate) mod state;
 mod upkeep;

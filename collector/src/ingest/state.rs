@@ -22,6 +22,8 @@ use super::log_budget::LogBudget;
 use super::places::ComponentPlaces;
 use super::reason::PublishedReason;
 use crate::config::IngestLimits;
+use crate::model::directory::NodeEntry;
+use crate::model::node::{Labels, NodeSettings};
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
@@ -63,7 +65,12 @@ pub(crate) struct NodeState {
     pub key: NodeKey,
     pub id: NodeId,
     pub environment: EnvironmentKey,
+    /// The name that is shown.
     pub name: String,
+    pub reported_name: String,
+    pub reported_labels: Labels,
+    /// What is set at the collector.
+    pub settings: NodeSettings,
     pub status: NodeStatus,
     pub status_reason: String,
     /// The reason of the state, as last published.
@@ -229,7 +236,10 @@ impl NodeState {
             key: stored.key,
             id: stored.id,
             environment: stored.environment,
-            name: stored.name,
+            name: stored.settings.name.clone().unwrap_or_else(|| stored.name.clone()),
+            reported_name: stored.name,
+            reported_labels: stored.reported_labels,
+            settings: stored.settings,
             status: stored.status,
             reason: PublishedReason::new(&stored.status_reason),
             status_reason: stored.status_reason,
@@ -244,6 +254,23 @@ impl NodeState {
             new_pipelines: HourlyCount::default(),
             new_series: HourlyCount::default(),
             log_budget: LogBudget::default(),
+        }
+    }
+
+    /// The labels that the node has.
+    pub(crate) fn labels(&self) -> Labels {
+        self.settings.labels_over(&self.reported_labels)
+    }
+
+    /// As filters see it.
+    pub(crate) fn entry(&self) -> NodeEntry {
+        NodeEntry {
+            key: self.key,
+            id: self.id,
+            environment: self.environment,
+            labels: self.labels(),
+            maintenance_until: self.settings.maintenance.as_ref().map(|maintenance| maintenance.until),
+            is_removed: false,
         }
     }
 

@@ -3,8 +3,10 @@
 
 pub(crate) mod compact_float;
 pub(crate) mod counters;
+pub(crate) mod directory;
 mod event;
 mod keys;
+pub(crate) mod node;
 pub(crate) mod packed;
 pub(crate) mod report;
 mod resolution;

@@ -10,10 +10,10 @@ use std::fmt;
 const MAX_TERMS: usize = 32;
 
 /// A set of nodes: those for which every condition holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Selector(Vec<Term>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Term {
     negated: bool,
     key: String,
@@ -24,7 +24,7 @@ struct Term {
 /// Why a text is not a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SelectorError {
-    /// There is no condition, and an empty list must not mean every node by mistake.
+    /// There is no condition, and an empty list must not mean every node.
     #[error("a selector needs at least one condition; \"*\" selects every node")]
     Empty,
     /// A condition without a label.

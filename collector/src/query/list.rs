@@ -1,8 +1,8 @@
 //! Pages of lists. A page is read with one item more, which says whether another page follows.
 
 use crate::store::{
-    LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView, StatusChangeQuery, Store, StoreError,
-    StoredEvent,
+    AuditQuery, AuditRow, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView, StatusChangeQuery,
+    Store, StoreError, StoredEvent,
 };
 use crate::timeseries::TimeSeries;
 
@@ -69,6 +69,17 @@ pub(crate) async fn status_changes(
     let limit = query.limit;
     let found = store.list_status_changes(StatusChangeQuery { limit: limit + 1, ..query }).await?;
     Ok(PageOf::cut(found, limit, |change| change.seq.to_string()))
+}
+
+/// Up to `limit` actions, newest first.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn audit(store: &dyn Store, query: AuditQuery) -> Result<PageOf<AuditRow>, StoreError> {
+    let limit = query.limit;
+    let found = store.list_audit(AuditQuery { limit: limit + 1, ..query }).await?;
+    Ok(PageOf::cut(found, limit, |row| row.id.to_string()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use systole_shared::events::EventType;
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineStatus, TokenHash, TokenId, TokenKind, UnixMillis};
 
 use super::{FlushMark, PipelineStatusRow, StoredEnvironment, WalRow};
+use crate::model::node::{Labels, NodeSettings};
 use crate::model::{EnvironmentKey, NodeKey};
 use crate::model::{PipelineKey, SeriesKey};
 
@@ -156,7 +157,10 @@ pub(crate) struct StoredNode {
     pub key: NodeKey,
     pub id: NodeId,
     pub environment: EnvironmentKey,
+    /// As the agent reports it, like the labels.
     pub name: String,
+    pub reported_labels: Labels,
+    pub settings: NodeSettings,
     pub status: NodeStatus,
     pub status_reason: String,
     /// Least recently seen first.

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
+use diesel::declare_sql_function;
 use diesel::prelude::{Insertable, Queryable, Selectable};
+use diesel::sql_types::{Nullable, Text};
 use systole_shared::events::EventType;
 use systole_shared::{LogLevel, NodeStatus, PipelineStatus, TokenHash, TokenKind};
 
 use super::schema::*;
 use super::*;
+use crate::model::node::{Labels, NodeSettings};
 
 /// Reads an id that this program wrote.
 pub(super) fn parse_id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
@@ -33,6 +36,20 @@ pub(super) fn signed(seq: u64) -> i64 {
 pub(super) fn keys(environments: &[EnvironmentKey]) -> Vec<i64> {
     environments.iter().map(|key| key.0).collect()
 }
+
+/// Keys of nodes as a JSON array.
+pub(super) fn node_keys_json(nodes: &[NodeKey]) -> String {
+    let keys: Vec<String> = nodes.iter().map(|key| key.0.to_string()).collect();
+    format!("[{}]", keys.join(","))
+}
+
+/// The condition that a column is one of these keys.
+macro_rules! among {
+    ($column:literal, $nodes:expr) => {
+        sql::<Bool>(concat!($column, " ")).sql(KEYS.0).bind::<Text, _>(node_keys_json($nodes)).sql(KEYS.1)
+    };
+}
+pub(super) use among;
 
 /// The same of pipelines.
 pub(super) fn pipeline_keys(pipelines: &[PipelineKey]) -> Vec<i64> {
@@ -65,6 +82,8 @@ pub(super) fn stored_node(
         // A state that another version wrote is replaced by the node's next report.
         status: NodeStatus::from_wire(&status).unwrap_or(NodeStatus::Unknown),
         status_reason,
+        reported_labels: Labels::new(),
+        settings: NodeSettings::default(),
         boots: Vec::new(),
         last_seen: 0,
         statuses: Vec::new(),
@@ -200,8 +219,8 @@ pub(super) fn machine_columns(enrolment: &NewEnrolment, enrol_as: EnrolAs) -> (O
 }
 
 /// Labels as they are stored.
-pub(super) fn labels_json(enrolment: &NewEnrolment) -> String {
-    serde_json::to_string(&enrolment.labels).unwrap_or_else(|_| "{}".to_owned())
+pub(super) fn labels_of(enrolment: &NewEnrolment) -> String {
+    labels_json(&enrolment.labels)
 }
 
 #[derive(Queryable, Selectable)]
@@ -225,6 +244,17 @@ pub(super) struct NodeColumns {
     last_seen_at: Option<i64>,
     enrolled_at: i64,
     last_address: Option<String>,
+    set_name: Option<String>,
+    set_labels: Option<String>,
+    maintenance_until: Option<i64>,
+    maintenance_note: Option<String>,
+}
+
+/// The first that is known: a name that is set wins over the one that the agent reports.
+#[declare_sql_function]
+extern "SQL" {
+    #[sql_name = "coalesce"]
+    fn shown_name(set: Nullable<Text>, reported: Text) -> Text;
 }
 
 /// Nodes with the state of their pipelines.
@@ -234,26 +264,37 @@ pub(super) fn with_pipelines(rows: Vec<NodeColumns>, statuses: Vec<PipelineStatu
         by_node.entry(status.row.node).or_default().push(status);
     }
     rows.into_iter()
-        .map(|row| NodeView {
-            pipelines: by_node.remove(&row.id).unwrap_or_default(),
-            key: NodeKey(row.id),
-            id: row.uuid,
-            environment: EnvironmentKey(row.environment),
-            name: row.name,
-            os: row.os,
-            agent_version: row.agent_version,
-            vector_version: row.vector_version,
-            deployment_mode: row.deployment_mode,
-            running_as: row.running_as,
-            labels: row.labels,
-            health: row.health,
-            host: row.host,
-            status: row.status,
-            status_reason: row.status_reason,
-            status_since: row.status_since,
-            last_seen_at: row.last_seen_at,
-            enrolled_at: row.enrolled_at,
-            last_address: row.last_address,
+        .map(|row| {
+            let settings = NodeSettingsRow {
+                id: row.id,
+                set_name: row.set_name,
+                set_labels: row.set_labels,
+                maintenance_until: row.maintenance_until,
+                maintenance_note: row.maintenance_note,
+            };
+            let settings = settings.settings();
+            NodeView {
+                pipelines: by_node.remove(&row.id).unwrap_or_default(),
+                key: NodeKey(row.id),
+                id: row.uuid,
+                environment: EnvironmentKey(row.environment),
+                labels: labels_json(&settings.labels_over(&parse_labels(&row.labels))),
+                name: settings.name.clone().unwrap_or(row.name),
+                settings,
+                os: row.os,
+                agent_version: row.agent_version,
+                vector_version: row.vector_version,
+                deployment_mode: row.deployment_mode,
+                running_as: row.running_as,
+                health: row.health,
+                host: row.host,
+                status: row.status,
+                status_reason: row.status_reason,
+                status_since: row.status_since,
+                last_seen_at: row.last_seen_at,
+                enrolled_at: row.enrolled_at,
+                last_address: row.last_address,
+            }
         })
         .collect()
 }
@@ -264,7 +305,13 @@ macro_rules! status_join {
         pipeline_status::table
             .inner_join(pipelines::table.on(pipelines::id.eq(pipeline_status::pipeline)))
             .inner_join(nodes::table.on(nodes::id.eq(pipeline_status::node)))
-            .select((PipelineStatusRow::as_select(), pipelines::slug, pipelines::name, nodes::uuid, nodes::name))
+            .select((
+                PipelineStatusRow::as_select(),
+                pipelines::slug,
+                pipelines::name,
+                nodes::uuid,
+                shown_name(nodes::set_name, nodes::name),
+            ))
     };
 }
 pub(super) use status_join;

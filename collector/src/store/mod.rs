@@ -6,6 +6,7 @@
 //! time series, because their rows alone are up to a minute old.
 
 pub(crate) mod access;
+mod audit_trail;
 mod bucket;
 #[cfg(test)]
 mod conformance;
@@ -15,6 +16,7 @@ mod host_aggregate;
 mod level;
 mod log_usage;
 pub(crate) mod marker;
+mod node_settings;
 pub(crate) mod postgres;
 pub(crate) mod private;
 pub(crate) mod queries;
@@ -30,9 +32,11 @@ use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 
 pub(crate) use access::*;
+pub(crate) use audit_trail::*;
 pub(crate) use bucket::MinuteBucket;
 pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use log_usage::{EvictedLogs, LogUsage};
+pub(crate) use node_settings::*;
 pub(crate) use queries::*;
 pub(crate) use rows::*;
 
@@ -102,6 +106,15 @@ pub(crate) enum StoreError {
     /// The store has been closed, or its thread has ended.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether a row that was meant is gone: its node was removed in the meantime.
+    pub(crate) fn is_of_missing_row(&self) -> bool {
+        use diesel::result::DatabaseErrorKind::ForeignKeyViolation;
+        use diesel::result::Error::{DatabaseError, NotFound};
+        matches!(self, StoreError::Query(NotFound | DatabaseError(ForeignKeyViolation, _)))
+    }
 }
 
 impl From<diesel::result::Error> for StoreError {
@@ -257,9 +270,9 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
-pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore {}
+pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore {}
 
-impl<S: AccessStore + QueryStore + MaintenanceStore> Store for S {}
+impl<S: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore> Store for S {}
 
 /// The same with what is the time series' own.
 pub(crate) trait TimeSeriesStore: Store + IngestStore + MinuteStore {}

@@ -8,6 +8,7 @@ use systole_shared::{LogLevel, NodeId, UnixMillis};
 use super::{ComponentMinuteRow, Oldest, PipelineMinuteRow, PipelineStatusRow};
 use crate::model::PipelineKey;
 use crate::model::counters::{add_counter, component_counters, history_counters, pipeline_counters};
+use crate::model::node::NodeSettings;
 use crate::model::{EnvironmentKey, NodeKey};
 
 /// Which nodes.
@@ -15,6 +16,8 @@ use crate::model::{EnvironmentKey, NodeKey};
 pub(crate) struct NodeQuery {
     /// `None`: every environment.
     pub environments: Option<Vec<EnvironmentKey>>,
+    /// Only of these nodes.
+    pub among: Option<Vec<NodeKey>>,
     pub id: Option<NodeId>,
     pub status: Option<String>,
     /// Only nodes after this name and key.
@@ -44,6 +47,8 @@ pub(crate) struct NodeView {
     pub enrolled_at: UnixMillis,
     /// The address that its last report came from.
     pub last_address: Option<String>,
+    /// What is set at the collector.
+    pub settings: NodeSettings,
     pub pipelines: Vec<PipelineStatusView>,
 }
 
@@ -61,6 +66,8 @@ pub(crate) struct PipelineStatusView {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PipelineQuery {
     pub environments: Option<Vec<EnvironmentKey>>,
+    /// Only of these nodes.
+    pub among: Option<Vec<NodeKey>>,
     /// The user's id of the pipeline.
     pub id: Option<String>,
     /// Only pipelines after this id and key.
@@ -185,6 +192,8 @@ impl ComponentMinuteView {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogQuery {
     pub environments: Option<Vec<EnvironmentKey>>,
+    /// Only of these nodes.
+    pub among: Option<Vec<NodeKey>>,
     pub node: Option<NodeKey>,
     /// Keys of pipelines; `None`: all.
     pub pipelines: Option<Vec<PipelineKey>>,
@@ -235,6 +244,8 @@ pub(crate) struct LogView {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StatusChangeQuery {
     pub environments: Option<Vec<EnvironmentKey>>,
+    /// Only of these nodes.
+    pub among: Option<Vec<NodeKey>>,
     pub node: Option<NodeKey>,
     pub pipelines: Option<Vec<PipelineKey>>,
     pub from: Option<UnixMillis>,
@@ -258,6 +269,8 @@ pub(crate) struct StoredEvent {
 #[derive(Clone, Debug)]
 pub(crate) struct ReplayQuery {
     pub environments: Option<Vec<EnvironmentKey>>,
+    /// Only of these nodes.
+    pub among: Option<Vec<NodeKey>>,
     /// Durable types only.
     pub types: Vec<EventType>,
     /// Empty: every node.

@@ -8,6 +8,7 @@ use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 
 use super::schema::*;
+use super::{NodeRemoval, NodeSettingsRow};
 use crate::model::counters::{add_counter, component_counters, pipeline_counters, reported_counters};
 use crate::model::packed;
 use crate::model::report::{PipelineDeltas, ReportedComponent};
@@ -251,6 +252,9 @@ pub(crate) struct CommitBatch {
     pub gaps: Vec<NodeGapRow>,
     pub nodes: Vec<(i64, NodeChange)>,
     pub statuses: Vec<PipelineStatusRow>,
+    pub settings: Vec<NodeSettingsRow>,
+    /// Nodes that are removed after everything else was written.
+    pub removals: Vec<NodeRemoval>,
     pub logs: Vec<LogRow>,
     pub events: Vec<EventRow>,
     /// Highest assigned sequence number.
@@ -265,6 +269,8 @@ impl CommitBatch {
             + self.gaps.len()
             + self.nodes.len()
             + self.statuses.len()
+            + self.settings.len()
+            + self.removals.len()
             + self.logs.len()
             + self.events.len()
             + usize::from(self.wal.is_some())

@@ -68,6 +68,23 @@ table! {
 }
 
 table! {
+    removed_nodes (id) {
+        id -> BigInt,
+        uuid -> Text,
+        environment -> BigInt,
+        labels -> Text,
+        removed_at -> BigInt,
+        is_clean -> BigInt,
+    }
+}
+
+table! {
+    removed_series (id) {
+        id -> BigInt,
+    }
+}
+
+table! {
     tokens (uuid) {
         uuid -> Text,
         kind -> Text,
@@ -110,6 +127,7 @@ table! {
         environment -> BigInt,
         slug -> Text,
         name -> Text,
+        unused_since -> Nullable<BigInt>,
     }
 }
 
@@ -333,6 +351,8 @@ table! {
 allow_tables_to_appear_in_same_query!(
     environments,
     nodes,
+    removed_nodes,
+    removed_series,
     tokens,
     pipelines,
     series,

@@ -5,6 +5,8 @@ pub(crate) mod driver;
 pub(crate) mod liveness;
 pub(crate) mod log_index;
 pub(crate) mod log_size;
+pub(crate) mod maintenance;
+pub(crate) mod removal;
 pub(crate) mod retention;
 pub(crate) mod rollup;
 pub(crate) mod table_sizes;

@@ -16,7 +16,7 @@ use super::driver::{Activation, Pacing, Task, TaskError};
 use crate::clock;
 use crate::config::Retention;
 use crate::model::Resolution;
-use crate::store::Cutoffs;
+use crate::store::{Cutoffs, Store};
 use crate::telemetry::Telemetry;
 use crate::timeseries::TimeSeries;
 
@@ -37,6 +37,7 @@ const PACING: Pacing = Pacing {
 /// Removes expired rows, a batch at a time.
 pub(crate) struct Expiry {
     pub timeseries: Arc<TimeSeries>,
+    pub store: Arc<dyn Store>,
     pub retention: Retention,
     pub telemetry: Arc<Telemetry>,
 }
@@ -52,7 +53,10 @@ impl Task for Expiry {
     }
 
     async fn activate(&mut self) -> Result<Activation, TaskError> {
-        let removed = self.timeseries.expire(cutoffs(self.retention, clock::now_ms()), BATCH_ROWS).await?;
+        let now = clock::now_ms();
+        let audit_before = now.saturating_sub(i64::try_from(self.retention.audit.as_millis()).unwrap_or(i64::MAX));
+        let removed = self.timeseries.expire(cutoffs(self.retention, now), BATCH_ROWS).await?
+            + self.store.expire_audit(audit_before, BATCH_ROWS).await?;
         self.telemetry.rows_expired.inc_by(removed);
         Ok(if removed == 0 { Activation::IdleFor(ROUND_PAUSE) } else { Activation::MoreToDo })
     }

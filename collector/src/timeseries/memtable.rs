@@ -54,6 +54,19 @@ impl FlushChunk {
         self.buckets.iter().map(MinuteBucket::row_count).sum()
     }
 
+    /// The same without the rows of a node.
+    fn without(&self, node: i64) -> Self {
+        FlushChunk {
+            number: self.number,
+            buckets: self.buckets.iter().filter(|bucket| bucket.node != node).cloned().collect(),
+            boots: self.boots.iter().filter(|row| row.node != node).cloned().collect(),
+            forgotten_boots: self.forgotten_boots.iter().filter(|(owner, _)| *owner != node).cloned().collect(),
+            heartbeats: self.heartbeats.iter().filter(|(owner, _)| *owner != node).cloned().collect(),
+            trim_to: self.trim_to,
+            mark: self.mark,
+        }
+    }
+
     /// The hours that its buckets lie in, some perhaps twice.
     fn hours(&self) -> Vec<i64> {
         let mut hours: Vec<_> = self.buckets.iter().map(|bucket| bucket.minute.div_euclid(60)).collect();
@@ -109,6 +122,17 @@ impl ActiveRows {
         for (node, heartbeat) in record.heartbeats {
             self.heartbeats.entry(node).or_default().renew(heartbeat);
         }
+    }
+
+    fn forget_node(&mut self, node: i64) {
+        let rows = &mut self.rows;
+        self.buckets.retain(|(_, owner), bucket| {
+            let is_kept = *owner != node;
+            *rows -= if is_kept { 0 } else { bucket.row_count() };
+            is_kept
+        });
+        self.boots.retain(|(owner, _), _| *owner != node);
+        self.heartbeats.remove(&node);
     }
 
     /// Cuts it into chunks behind `number`, of records up to `to`. Buckets up to `after` are rows already.
@@ -202,6 +226,19 @@ impl Memtable {
             self.queue(sealed.cut(mark.number, mark.to, (mark.minute, mark.node)), mark.to);
         }
         self.forget_written();
+    }
+
+    /// A node was removed: nothing of it becomes a row any more, and no sum that is kept has it.
+    pub(super) fn forget_node(&mut self, node: i64) {
+        self.hours.clear();
+        self.active.forget_node(node);
+        let written = self.written;
+        let mut sealed_rows = 0;
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.number > written) {
+            *chunk = Arc::new(chunk.without(node));
+            sealed_rows += chunk.row_count();
+        }
+        self.sealed_rows = sealed_rows;
     }
 
     /// The number of the next record.

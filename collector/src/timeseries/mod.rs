@@ -17,10 +17,11 @@ mod merge_on_read;
 pub(crate) mod recent;
 mod wal;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use systole_shared::UnixMillis;
 use tokio::sync::Notify;
 
 pub(crate) use self::hour_cache::HourCounts;
@@ -30,7 +31,8 @@ use crate::clock;
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey};
 use crate::store::{
     CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, NodeQuery, NodeView,
-    Persisted, PipelineMinuteView, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
+    Persisted, PipelineMinuteView, RemovedNode, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
+    by_node,
 };
 
 /// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
@@ -77,9 +79,22 @@ impl TimeSeries {
     /// When the store cannot be read, or a record of the write-ahead log is damaged.
     pub(crate) async fn load(&self) -> Result<IngestSnapshot, StoreError> {
         let mut snapshot = self.store.load_ingest().await?;
+        let mut settings = by_node(self.store.load_settings(None).await?);
+        for node in &mut snapshot.nodes {
+            settings.remove(&node.key).into_iter().for_each(|settings| node.set(settings));
+        }
+        // A removed series may still have rows.
+        let removed = self.store.load_removed().await?;
+        snapshot.last_series.0 = snapshot.last_series.0.max(removed.last_series);
+        let known: HashSet<i64> = snapshot.nodes.iter().map(|node| node.key.0).collect();
         let records = std::mem::take(&mut snapshot.wal)
             .into_iter()
-            .map(|row| Ok((row.id, row.body.len() as u64, WalRecord::unpack(&row.body)?)))
+            .map(|row| {
+                let mut record = WalRecord::unpack(&row.body)?;
+                // Its node may have been removed since.
+                record.retain_nodes(|node| known.contains(&node));
+                Ok((row.id, row.body.len() as u64, record))
+            })
             .collect::<Result<Vec<_>, StoreError>>()?;
         let mut memtable = self.lock();
         memtable.load(Recovered { mark: snapshot.mark, head_seq: snapshot.position.head, records });
@@ -94,7 +109,28 @@ impl TimeSeries {
     ///
     /// When the store cannot be read.
     pub(crate) async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
-        self.store.load_node(node).await
+        let Some(mut stored) = self.store.load_node(node).await? else { return Ok(None) };
+        let settings = self.store.load_settings(Some(node)).await?;
+        settings.into_iter().for_each(|settings| stored.set(settings));
+        Ok(Some(stored))
+    }
+
+    /// Nodes that were removed, whose events may still be kept.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub(crate) async fn load_removed(&self) -> Result<Vec<RemovedNode>, StoreError> {
+        Ok(self.store.load_removed().await?.nodes)
+    }
+
+    /// Forgets nodes that were removed before a time, and removes the pipelines that no node has since. Returns these.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub(crate) async fn forget_removed(&self, before: UnixMillis) -> Result<Vec<PipelineKey>, StoreError> {
+        self.store.forget_removed(before).await
     }
 
     /// Writes rows without the log, each as its own upsert: what `ingest-bench` compares the log with.
@@ -124,6 +160,9 @@ impl TimeSeries {
         memtable.head_seq = batch.head_seq;
         if let Some(row) = &batch.wal {
             memtable.note_record(row.id, bytes, record);
+        }
+        for removal in &batch.removals {
+            memtable.forget_node(removal.node.0);
         }
         self.note_fill(&memtable);
         Ok(batch)

@@ -223,6 +223,16 @@ impl RecentSamples {
         self.pushed.send_replace(pushes);
     }
 
+    /// Drops the rings of a node that was removed.
+    pub(crate) fn remove_node(&self, node: NodeKey) {
+        let mut inner = self.lock();
+        let removed: Vec<_> = inner.pipelines.extract_if(|(owner, _), _| *owner == node).collect();
+        for (_, rings) in removed {
+            let components: usize = rings.components.values().map(|ring| COMPONENT_BYTES + ring.bytes()).sum();
+            inner.bytes -= PIPELINE_BYTES + rings.own.bytes() + components;
+        }
+    }
+
     /// Changes whenever samples were added.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.pushed.subscribe()

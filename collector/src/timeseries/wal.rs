@@ -31,6 +31,14 @@ impl WalRecord {
     }
 
     /// Whether there is nothing in it.
+    /// Drops what belongs to other nodes.
+    pub(super) fn retain_nodes(&mut self, is_known: impl Fn(i64) -> bool) {
+        self.buckets.retain(|bucket| is_known(bucket.node));
+        self.boots.retain(|row| is_known(row.node));
+        self.forgotten_boots.retain(|(node, _)| is_known(*node));
+        self.heartbeats.retain(|(node, _)| is_known(*node));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.buckets.is_empty()
             && self.boots.is_empty()

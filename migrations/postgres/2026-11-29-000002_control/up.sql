@@ -1,9 +1,28 @@
 -- What an administrator sets at the collector. A name and labels here win over what the agent reports; labels
 -- are a JSON object. maintenance_until: NULL, or Unix milliseconds.
-ALTER TABLE nodes ADD COLUMN set_name TEXT;
+ALTER TABLE nodes ADD COLUMN set_name TEXT COLLATE "C";
 ALTER TABLE nodes ADD COLUMN set_labels TEXT;
 ALTER TABLE nodes ADD COLUMN maintenance_until BIGINT;
 ALTER TABLE nodes ADD COLUMN maintenance_note TEXT;
+
+-- Removed nodes: replays need them for their last events, and no key is used twice. labels: those that the node
+-- had. is_clean: 1 once none of its rows are left.
+CREATE TABLE removed_nodes (
+    id          BIGINT NOT NULL PRIMARY KEY,
+    uuid        TEXT    NOT NULL,
+    environment BIGINT NOT NULL,
+    labels      TEXT    NOT NULL,
+    removed_at  BIGINT NOT NULL,
+    is_clean    BIGINT NOT NULL
+);
+
+-- Series of removed nodes that still have minutes, hours or days.
+CREATE TABLE removed_series (
+    id BIGINT NOT NULL PRIMARY KEY
+);
+
+-- Since when no node has the pipeline. Its events are read by its key as long as they are kept.
+ALTER TABLE pipelines ADD COLUMN unused_since BIGINT;
 
 -- engines: a JSON list of the engines that the agent accepts pipelines for, NULL when it accepts none.
 -- desired_generation: changes with every change of what the node should run. agent_rollout: the rollout that

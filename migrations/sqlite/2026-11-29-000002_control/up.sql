@@ -5,6 +5,25 @@ ALTER TABLE nodes ADD COLUMN set_labels TEXT;
 ALTER TABLE nodes ADD COLUMN maintenance_until INTEGER;
 ALTER TABLE nodes ADD COLUMN maintenance_note TEXT;
 
+-- Removed nodes: replays need them for their last events, and no key is used twice. labels: those that the node
+-- had. is_clean: 1 once none of its rows are left.
+CREATE TABLE removed_nodes (
+    id          INTEGER NOT NULL PRIMARY KEY,
+    uuid        TEXT    NOT NULL,
+    environment INTEGER NOT NULL,
+    labels      TEXT    NOT NULL,
+    removed_at  INTEGER NOT NULL,
+    is_clean    INTEGER NOT NULL
+) STRICT;
+
+-- Series of removed nodes that still have minutes, hours or days.
+CREATE TABLE removed_series (
+    id INTEGER NOT NULL PRIMARY KEY
+) STRICT;
+
+-- Since when no node has the pipeline. Its events are read by its key as long as they are kept.
+ALTER TABLE pipelines ADD COLUMN unused_since INTEGER;
+
 -- engines: a JSON list of the engines that the agent accepts pipelines for, NULL when it accepts none.
 -- desired_generation: changes with every change of what the node should run. agent_rollout: the rollout that
 -- brings the agent's version.

@@ -121,6 +121,7 @@ fn components(counts: Counts) -> Vec<ComponentReport<'static>> {
     ]
 }
 
-fn text(text: &str) -> Text<'static> {
+/// A text of the wire.
+pub fn text(text: &str) -> Text<'static> {
     Text::from(text.to_owned())
 }

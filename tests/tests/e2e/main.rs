@@ -25,6 +25,9 @@ macro_rules! on_each_database {
     };
 }
 
+mod audit;
+mod agent_actions;
+mod agent_pipelines;
 mod backup;
 mod bad_input;
 mod certificates;
@@ -55,6 +58,8 @@ mod logs;
 mod low_disk;
 mod mistakes;
 mod nginx;
+mod node_admin;
+mod node_labels;
 mod operations;
 mod operator_database;
 mod operator_nodes;
@@ -81,5 +86,6 @@ mod tail;
 mod tail_history;
 mod tls;
 mod tokens;
+mod upgrade;
 mod uplink;
 mod watching;

@@ -62,7 +62,7 @@ async fn empty_and_unknown_parameters_are_refused_by_name() {
         assert!(problem["detail"].as_str().unwrap().starts_with("environment: "), "{path}: {problem}");
     }
     for path in ["/api/v1/logs", "/api/v1/status-changes", "/api/v1/nodes", "/api/v1/pipelines", "/api/v1/events"] {
-        let problem = viewer.get(&format!("{path}?label=x")).await.problem(400);
-        assert!(problem["detail"].as_str().unwrap().starts_with("label: "), "{path}: {problem}");
+        let problem = viewer.get(&format!("{path}?labels=x")).await.problem(400);
+        assert!(problem["detail"].as_str().unwrap().starts_with("labels: "), "{path}: {problem}");
     }
 }

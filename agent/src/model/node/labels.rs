@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use systole_shared::limits::MAX_LABELS;
 
-use super::machine::Machine;
+use super::machine::{Machine, MachineIdSource};
 
 /// Labels of this node, whose host has this name now. The user's own win, and with too many of them automatic ones give way.
 pub(crate) fn labels_of(machine: &Machine, hostname: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn user_labels_precede_automatic_ones() {
-        let machine = Machine::detect(Some("m"));
+        let machine = Machine::detect(Some("m"), MachineIdSource::default());
         let own = BTreeMap::from([("vf.io/os".to_owned(), "mine".to_owned()), ("site".to_owned(), "b".to_owned())]);
         let labels = labels_of(&machine, "web-1", &own);
         assert_eq!(labels["vf.io/os"], "mine");

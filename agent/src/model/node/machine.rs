@@ -19,14 +19,55 @@ pub(crate) struct Machine {
     pub(crate) running_as: String,
 }
 
+/// What identifies the machine when it enrols again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum MachineIdSource {
+    /// The operating system's `/etc/machine-id`. Copies of an image may have the same.
+    #[default]
+    MachineId,
+    /// The cloud's instance: of cloud-init, or else of the firmware.
+    Cloud,
+    /// The UUID of the firmware, which only root can read.
+    Dmi,
+    /// The host's name.
+    Hostname,
+}
+
+impl MachineIdSource {
+    /// Each source.
+    pub(crate) const ALL: [MachineIdSource; 4] =
+        [MachineIdSource::MachineId, MachineIdSource::Cloud, MachineIdSource::Dmi, MachineIdSource::Hostname];
+
+    /// As the configuration names it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            MachineIdSource::MachineId => "machine-id",
+            MachineIdSource::Cloud => "cloud",
+            MachineIdSource::Dmi => "dmi",
+            MachineIdSource::Hostname => "hostname",
+        }
+    }
+
+    /// Files that may have the id, the best first.
+    fn files(self) -> &'static [&'static str] {
+        const PRODUCT_UUID: &str = "sys/class/dmi/id/product_uuid";
+        match self {
+            MachineIdSource::MachineId => &["etc/machine-id", "var/lib/dbus/machine-id"],
+            MachineIdSource::Cloud => &["var/lib/cloud/data/instance-id", PRODUCT_UUID],
+            MachineIdSource::Dmi => &[PRODUCT_UUID],
+            MachineIdSource::Hostname => &[],
+        }
+    }
+}
+
 impl Machine {
     /// Checks. `id` is the user's own machine id, over the machine's.
-    pub(crate) fn detect(id: Option<&str>) -> Self {
+    pub(crate) fn detect(id: Option<&str>, from: MachineIdSource) -> Self {
         Machine {
             os: os(),
             arch: arch(),
             deployment_mode: deployment_mode(),
-            id: id.map(str::to_owned).or_else(machine_id),
+            id: id.map(str::to_owned).or_else(|| machine_id(Path::new("/"), from, &host_name())),
             running_as: running_as(),
         }
     }
@@ -56,16 +97,26 @@ fn arch() -> &'static str {
     }
 }
 
-/// A hash of the machine's id: systemd asks that the id itself stay on the machine.
-fn machine_id() -> Option<String> {
-    let id = ["/etc/machine-id", "/var/lib/dbus/machine-id"].iter().find_map(|path| std::fs::read(path).ok())?;
-    let id = String::from_utf8_lossy(&id);
-    let id = id.trim();
-    if id.is_empty() || id == "uninitialized" {
-        return None;
-    }
-    let digest = Sha256::digest(format!("systole-agent:{id}"));
+/// A hash of the machine's id: systemd asks that the id itself stay on the machine. `None` when the source has none:
+/// another source could be the one that several hosts have in common.
+fn machine_id(root: &Path, from: MachineIdSource, hostname: &str) -> Option<String> {
+    let id = match from {
+        MachineIdSource::Hostname => hostname.to_owned(),
+        _ => from.files().iter().find_map(|path| read_id(&root.join(path)))?,
+    };
+    let digest = Sha256::digest(match from {
+        MachineIdSource::MachineId => format!("systole-agent:{id}"),
+        from => format!("systole-agent:{}:{id}", from.as_str()),
+    });
     Some(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// An id that stands alone in a file. Images that are not set up yet, and firmware without an id, have none.
+fn read_id(path: &Path) -> Option<String> {
+    let id = std::fs::read(path).ok()?;
+    let id = String::from_utf8_lossy(&id).trim().to_owned();
+    let is_blank = id.chars().all(|c| matches!(c, '0' | 'f' | 'F' | '-'));
+    (!is_blank && id != "uninitialized" && id != "iid-datasource-none").then_some(id)
 }
 
 fn deployment_mode() -> &'static str {
@@ -81,4 +132,59 @@ fn deployment_mode() -> &'static str {
 fn running_as() -> String {
     let uid = nix::unistd::Uid::effective();
     nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn each_source_has_an_id_of_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let id = |from| machine_id(root.path(), from, "host");
+        assert_eq!(
+            [MachineIdSource::MachineId, MachineIdSource::Cloud, MachineIdSource::Dmi].map(id),
+            [None, None, None]
+        );
+        write(root.path(), "etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+        write(root.path(), "sys/class/dmi/id/product_uuid", "4C4C4544-0042\n");
+        let dmi = id(MachineIdSource::Dmi);
+        let of_firmware = id(MachineIdSource::Cloud);
+        assert!(dmi.is_some() && of_firmware.is_some());
+        write(root.path(), "var/lib/cloud/data/instance-id", "i-0a1b2c\n");
+        let ids = MachineIdSource::ALL.map(id);
+        assert!(ids.iter().all(Option::is_some), "{ids:?}");
+        assert_ne!(id(MachineIdSource::Cloud), of_firmware, "the instance wins");
+        let mut distinct = ids.to_vec();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), ids.len());
+        assert_ne!(machine_id(root.path(), MachineIdSource::Hostname, "other"), id(MachineIdSource::Hostname));
+        // As versions before had it: the node stays the same.
+        let digest = Sha256::digest("systole-agent:0123456789abcdef0123456789abcdef");
+        let expected: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(id(MachineIdSource::MachineId), Some(expected));
+    }
+
+    #[test]
+    fn id_that_says_nothing_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        for blank in [
+            "",
+            "\n",
+            "uninitialized\n",
+            "00000000-0000-0000-0000-000000000000",
+            "FFFFFFFF-FFFF",
+            "iid-datasource-none",
+        ] {
+            write(root.path(), "sys/class/dmi/id/product_uuid", blank);
+            assert_eq!(machine_id(root.path(), MachineIdSource::Dmi, "host"), None, "{blank:?}");
+        }
+    }
 }

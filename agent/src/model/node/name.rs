@@ -39,7 +39,11 @@ mod tests {
 
     #[test]
     fn name_of_the_operator_wins_and_else_the_hosts_name_is_followed() {
-        let mut names = NodeNames { machine: Machine::detect(Some("m")), name: None, labels: BTreeMap::new() };
+        let mut names = NodeNames {
+            machine: Machine::detect(Some("m"), machine::MachineIdSource::default()),
+            name: None,
+            labels: BTreeMap::new(),
+        };
         assert_eq!((names.name("a"), names.name("b")), ("a".to_owned(), "b".to_owned()));
         assert_eq!(names.labels("b")["vf.io/hostname"], "b");
         names.name = Some("mine".to_owned());

@@ -22,9 +22,11 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use super::host_names;
-use super::routes::{respond, wrong_name};
+use super::routes::{respond, respond_to_upgrade, wrong_name};
 use crate::model::node::machine;
 use crate::status::monitor::Monitor;
+use crate::upgrade::Upgrades;
+use crate::upgrade::cli::PAGE;
 
 /// Connections at once on each listener: a scraper and a few curious ones.
 const MAX_CONNECTIONS: usize = 8;
@@ -113,7 +115,12 @@ impl Listener {
 }
 
 /// Serves at a place until `end`.
-pub(super) async fn serve(place: ListenAddress, monitor: Arc<Monitor>, end: CancellationToken) {
+pub(super) async fn serve(
+    place: ListenAddress,
+    monitor: Arc<Monitor>,
+    upgrades: Arc<Upgrades>,
+    end: CancellationToken,
+) {
     let Some(listener) = place.keep_trying(&end).await else { return };
     // On the socket there are no names.
     let mut named = None;
@@ -125,7 +132,7 @@ pub(super) async fn serve(place: ListenAddress, monitor: Arc<Monitor>, end: Canc
         tracing::info!(%address, "the agent's own metrics are served");
     }
     tokio::select! {
-        () = accept_all(&listener, named, &monitor) => {}
+        () = accept_all(&listener, named, &monitor, &upgrades) => {}
         () = end.cancelled() => {}
     }
     if let ListenAddress::Socket(path) = &place {
@@ -133,15 +140,15 @@ pub(super) async fn serve(place: ListenAddress, monitor: Arc<Monitor>, end: Canc
     }
 }
 
-async fn accept_all(listener: &Listener, named: Option<SocketAddr>, monitor: &Arc<Monitor>) {
+async fn accept_all(listener: &Listener, named: Option<SocketAddr>, monitor: &Arc<Monitor>, upgrades: &Arc<Upgrades>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok(stream) => {
-                let monitor = monitor.clone();
+                let (monitor, upgrades) = (monitor.clone(), upgrades.clone());
                 tokio::spawn(async move {
-                    let _ = timeout(CONNECTION_TIMEOUT, converse(stream, named, monitor)).await;
+                    let _ = timeout(CONNECTION_TIMEOUT, converse(stream, named, monitor, upgrades)).await;
                     drop(permit);
                 });
             }
@@ -154,12 +161,21 @@ async fn accept_all(listener: &Listener, named: Option<SocketAddr>, monitor: &Ar
 }
 
 /// One request and one answer. A client that breaks off has read enough.
-async fn converse(stream: Either<TcpStream, UnixStream>, named: Option<SocketAddr>, monitor: Arc<Monitor>) {
+async fn converse(
+    stream: Either<TcpStream, UnixStream>,
+    named: Option<SocketAddr>,
+    monitor: Arc<Monitor>,
+    upgrades: Arc<Upgrades>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let is_ours = named
             .is_none_or(|listen| host_names::is_ours(request.uri(), request.headers(), listen, &machine::host_name()));
+        // On the socket only: a port can be reached by every user of the host.
+        if named.is_none() && request.uri().path() == PAGE {
+            return ready(Ok::<_, Infallible>(respond_to_upgrade(&upgrades, request.method(), request.uri())));
+        }
         let response = if is_ours { respond(&monitor, request.method(), request.uri().path()) } else { wrong_name() };
-        ready(Ok::<_, Infallible>(response))
+        ready(Ok(response))
     });
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(MAX_REQUEST_BYTES);

@@ -17,13 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::monitor::Monitor;
+use crate::upgrade::Upgrades;
 
 /// The socket's name in the data directory.
-pub(crate) const SOCKET: &str = "agent.sock";
+pub(crate) use crate::upgrade::cli::SOCKET;
 
 /// Serves until `end`; waiting for the tracker is waiting for both listeners to be gone.
 pub(crate) fn serve(
     monitor: &Arc<Monitor>,
+    upgrades: &Arc<Upgrades>,
     data_dir: &Path,
     address: Option<SocketAddr>,
     end: &CancellationToken,
@@ -31,7 +33,7 @@ pub(crate) fn serve(
     let servers = TaskTracker::new();
     let socket = listen::ListenAddress::Socket(data_dir.join(SOCKET));
     for place in std::iter::once(socket).chain(address.map(listen::ListenAddress::Port)) {
-        servers.spawn(listen::serve(place, monitor.clone(), end.clone()));
+        servers.spawn(listen::serve(place, monitor.clone(), upgrades.clone(), end.clone()));
     }
     servers.close();
     servers

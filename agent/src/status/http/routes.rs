@@ -1,14 +1,16 @@
 //! Which page a request gets.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Uri};
 
 use crate::status::metrics::exposition;
 use crate::status::monitor::{Monitor, Readiness};
+use crate::upgrade::Upgrades;
 use crate::uplink::ConnectionState;
 
 /// Prometheus's own text format.
@@ -36,6 +38,27 @@ pub(super) fn respond(monitor: &Monitor, method: &Method, path: &str) -> Respons
         },
         "/" => page(StatusCode::OK, TEXT_TYPE, PAGES.to_owned()),
         _ => page(StatusCode::NOT_FOUND, TEXT_TYPE, PAGES.to_owned()),
+    }
+}
+
+/// Upgrades of the agent: how they stand, and the wish to become the program that was installed.
+pub(super) fn respond_to_upgrade(upgrades: &Arc<Upgrades>, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
+    if *method != Method::POST {
+        return match serde_json::to_string(&upgrades.view()) {
+            Ok(json) => page(StatusCode::OK, "application/json", json),
+            Err(error) => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT_TYPE, format!("{error}\n")),
+        };
+    }
+    let value = |name: &str| {
+        let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find_map(|(key, value)| (key == name).then(|| value.to_owned()))
+    };
+    let (Some(sha256), Some(version)) = (value("sha256"), value("version")) else {
+        return page(StatusCode::BAD_REQUEST, TEXT_TYPE, "sha256 and version are required\n".to_owned());
+    };
+    match upgrades.switch(sha256, version) {
+        Ok(()) => page(StatusCode::ACCEPTED, TEXT_TYPE, "the agent becomes the new program\n".to_owned()),
+        Err(error) => page(StatusCode::CONFLICT, TEXT_TYPE, format!("{error}\n")),
     }
 }
 

@@ -1,9 +1,11 @@
 //! One process of a pipeline: its start, its signals, its end.
 
 pub(super) mod cgroup;
+mod child;
 pub(crate) mod exec;
 pub(crate) mod orphans;
 pub(super) mod output;
+pub(crate) mod pid_stat;
 mod pipe;
 pub(crate) mod program;
 pub(crate) mod rlimit;

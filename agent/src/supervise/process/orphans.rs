@@ -8,6 +8,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// The agent's own children. As many as there are pipelines and short commands at once.
 static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
@@ -30,14 +33,22 @@ impl Drop for OwnChild {
     }
 }
 
+/// Kills the agent's own children except these: short commands whose answer no program waits for any more.
+pub(crate) fn kill_all_except(pids: &BTreeSet<u32>) {
+    for pid in own().difference(pids).filter_map(|pid| i32::try_from(*pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
 fn own() -> MutexGuard<'static, BTreeSet<u32>> {
     // The set is whole after every statement.
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reaps orphans for as long as it is polled, if this process inherits any.
+/// Reaps orphans for as long as it is polled, if this process inherits any: from other processes, or from the
+/// program that it ran before (`has_predecessor`).
 #[cfg(target_os = "linux")]
-pub(crate) async fn reap() {
+pub(crate) async fn reap(has_predecessor: bool) {
     use std::time::Duration;
 
     use tokio::time::{MissedTickBehavior, interval};
@@ -45,7 +56,8 @@ pub(crate) async fn reap() {
     /// Between two rounds. A zombie costs little, but not for ever.
     const EVERY: Duration = Duration::from_secs(1);
 
-    let inherits = std::process::id() == 1 || nix::sys::prctl::get_child_subreaper().unwrap_or(false);
+    let inherits =
+        has_predecessor || std::process::id() == 1 || nix::sys::prctl::get_child_subreaper().unwrap_or(false);
     if !inherits {
         return;
     }
@@ -60,7 +72,7 @@ pub(crate) async fn reap() {
 
 /// Nothing inherits orphans but the system's first process.
 #[cfg(not(target_os = "linux"))]
-pub(crate) async fn reap() {}
+pub(crate) async fn reap(_has_predecessor: bool) {}
 
 #[cfg(target_os = "linux")]
 mod linux {

@@ -56,6 +56,12 @@ impl Output {
         (Output { pipeline: pipeline.clone(), way }, Stdio::piped(), Stdio::piped())
     }
 
+    /// Goes on with the files of a process that runs already.
+    pub(in crate::supervise) async fn resume(pipeline: &Arc<Pipeline>) -> Self {
+        let _ = timeout(DISK_TIMEOUT, pipeline.logs().resume_output()).await;
+        Output { pipeline: pipeline.clone(), way: Way::Files }
+    }
+
     /// Begins to read what the process writes.
     pub(in crate::supervise) fn follow(&self, child: &mut Child) {
         let Way::Pipes { readers, give_up } = &self.way else { return };

@@ -25,6 +25,11 @@ pub(crate) fn raise() {
     }
 }
 
+/// An earlier program of this process has raised the limit from `soft` already.
+pub(crate) fn set_original(soft: u64) {
+    let _ = ORIGINAL.set(soft);
+}
+
 /// The soft limit before it was raised, if it was.
 pub(crate) fn original() -> Option<u64> {
     ORIGINAL.get().copied()

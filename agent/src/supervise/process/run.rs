@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SpawnError;
 use super::cgroup::Group;
+use super::child::{AdoptedChild, PipelineChild};
 use super::orphans::OwnChild;
 use super::output::Output;
 use crate::clock;
 use crate::model::pipeline::CommandConfig;
 use crate::supervise::endpoint::Endpoint;
+use crate::supervise::handover::Adoption;
 use crate::supervise::{Pipeline, process, text};
 
 /// How long a process may take to end after SIGTERM, before SIGKILL.
@@ -37,7 +38,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A process that was started.
 pub(in crate::supervise) struct ProcessRun {
-    child: Child,
+    child: PipelineChild,
     pid: Option<u32>,
     _own: Option<OwnChild>,
     /// It was killed from outside: what it wrote before does not explain that.
@@ -58,13 +59,7 @@ impl ProcessRun {
         let (output, stdout, stderr) = Output::prepare(pipeline).await;
         let started_at = Instant::now();
         pipeline.with_logs(|logs| logs.last_output.clear());
-        // A limit that cannot be set is no reason not to run.
-        let group = Group::make(pipeline.id(), &command.limits).unwrap_or_else(|error| {
-            tracing::warn!(pipeline = %pipeline.id(), "memory_max and cpu_max are not applied: {error}");
-            let line = format!("warn: systole-agent: memory_max and cpu_max are not applied: {error}");
-            pipeline.add_line(line);
-            None
-        });
+        let group = group_of(pipeline, command);
         let mut child = process::spawn(command, group.as_ref(), stdout, stderr)?;
         let pid = child.id();
         let own = OwnChild::new(pid);
@@ -73,7 +68,26 @@ impl ProcessRun {
             state.started_at = Some(clock::unix_millis());
         });
         output.follow(&mut child);
+        let child = PipelineChild::Started(child);
         Ok(ProcessRun { child, pid, _own: own, is_killed: false, output, group, started_at })
+    }
+
+    /// Goes on with a process that the program before this one started.
+    pub(in crate::supervise) async fn adopt(pipeline: &Arc<Pipeline>, adoption: Adoption) -> ProcessRun {
+        let Adoption { process, started_at, own, .. } = adoption;
+        let output = Output::resume(pipeline).await;
+        let group = group_of(pipeline, &process.command);
+        let age = u64::try_from(clock::unix_millis() - started_at).map_or(Duration::ZERO, Duration::from_millis);
+        let now = Instant::now();
+        ProcessRun {
+            child: PipelineChild::Adopted(AdoptedChild::new(i32::try_from(process.pid).unwrap_or(i32::MAX))),
+            pid: Some(process.pid),
+            _own: own,
+            is_killed: false,
+            output,
+            group,
+            started_at: now.checked_sub(age).unwrap_or(now),
+        }
     }
 
     /// Waits for its end, and says how it was. May be dropped and called again.
@@ -128,6 +142,27 @@ impl ProcessRun {
         let left = STOP_TIMEOUT.saturating_sub(begin.elapsed());
         clear_away(Some(pid), left, &self.output).await;
     }
+}
+
+/// Ends a child that no pipeline wants: SIGTERM, a wait, SIGKILL.
+pub(in crate::supervise) async fn stop_adopted(pid: u32) {
+    let _own = OwnChild::new(Some(pid));
+    let Ok(id) = i32::try_from(pid) else { return };
+    let mut child = AdoptedChild::new(id);
+    process::signal_group(pid, Signal::SIGTERM);
+    if timeout(STOP_TIMEOUT, child.wait()).await.is_err() {
+        process::signal_group(pid, Signal::SIGKILL);
+        let _ = child.wait().await;
+    }
+}
+
+/// The control group that its limits need. A limit that cannot be set is no reason not to run.
+fn group_of(pipeline: &Pipeline, command: &CommandConfig) -> Option<Group> {
+    Group::make(pipeline.id(), &command.limits).unwrap_or_else(|error| {
+        tracing::warn!(pipeline = %pipeline.id(), "memory_max and cpu_max are not applied: {error}");
+        pipeline.add_line(format!("warn: systole-agent: memory_max and cpu_max are not applied: {error}"));
+        None
+    })
 }
 
 /// The process is gone: ends what it left in its group, and takes its last lines.

@@ -1,6 +1,7 @@
 //! `GET /api/v1/events` and `GET /api/sse`: the feed as Server-Sent Events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderMap};
@@ -15,7 +16,8 @@ use crate::app::App;
 use crate::feed::{Encoding, Resume, Subscription, WorkerNotifier, control};
 use crate::http::error::{ApiError, VectorFlowError, VectorFlowProblem};
 use crate::http::extract::ReadAccess;
-use crate::http::params::{InEnvironment, StreamHeaders, StreamOf, ZeroOrOne, read, read_known};
+use crate::http::params::{InEnvironment, StreamHeaders, StreamOf, WithLabels, ZeroOrOne, read, read_known};
+use crate::model::directory::LabelFilter;
 
 /// `GET /api/v1/events?types&environment&node&pipeline&snapshot&after&every`
 #[utoipa::path(
@@ -126,6 +128,9 @@ fn subscription(
     Ok(Subscription {
         types: asked.types,
         nodes: asked.node.into_iter().collect(),
+        labels: WithLabels { label: asked.label }
+            .selector()?
+            .map(|selector| LabelFilter { selector, directory: Arc::clone(&app.directory) }),
         pipelines: asked.pipeline.into_iter().collect(),
         scope: environment.scope(app, &reader.0)?,
         every: Duration::from_millis(asked.every.0.unsigned_abs()),

@@ -10,7 +10,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::QueryAccess;
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::{
-    Between, EventPagination, InEnvironment, InFormat, InOrder, LogFilter, OfPipeline, OnNode, read,
+    Between, EventPagination, InEnvironment, InFormat, InOrder, LogFilter, OfPipeline, OnNode, WithLabels, read,
 };
 use crate::http::render::ListRequest;
 use crate::query::list;
@@ -21,7 +21,7 @@ use crate::store::LogQuery;
     get,
     path = "/api/v1/logs",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, LogFilter, Between, InOrder, EventPagination, InFormat),
+    params(InEnvironment, OnNode, WithLabels, OfPipeline, LogFilter, Between, InOrder, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<LogLine>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_logs(
@@ -29,14 +29,24 @@ pub(crate) async fn list_logs(
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, node, pipeline, filter, between, order, pagination, format) =
-        read::<(InEnvironment, OnNode, OfPipeline, LogFilter, Between, InOrder, EventPagination, InFormat)>(&request)?;
+    let (environment, node, labels, pipeline, filter, between, order, pagination, format) = read::<(
+        InEnvironment,
+        OnNode,
+        WithLabels,
+        OfPipeline,
+        LogFilter,
+        Between,
+        InOrder,
+        EventPagination,
+        InFormat,
+    )>(&request)?;
     let answer = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
     let (from, to) = between.times(clock::now_ms())?;
     let query = LogQuery {
         environments: scope.environments(),
         node: node.key(&app, scope).await?,
+        among: labels.among(&app, scope)?,
         pipelines: pipeline.keys(&app, scope).await?,
         min_level: filter.level,
         text: filter.q,

@@ -10,13 +10,13 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
 use crate::app::App;
 use crate::http::error::ApiError;
-use crate::http::extract::Operator;
+use crate::http::extract::MetricsAccess;
 use crate::http::openapi::problems::Owned;
 use crate::telemetry::{ActionLabel, StatusLabel};
 
 /// The collector's own metrics
 ///
-/// For Prometheus. The token must be of all environments.
+/// For Prometheus, with a token of kind `scrape`, which reads nothing else. The token must be of all environments.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -26,7 +26,7 @@ use crate::telemetry::{ActionLabel, StatusLabel};
         Owned,
     ),
 )]
-pub(crate) async fn get_metrics(app: Data<App>, _: Operator) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<HttpResponse, ApiError> {
     let telemetry = &app.telemetry;
     let usage = app.recent_samples.usage();
     telemetry.ring_bytes.set(signed(usage.bytes));

@@ -1,10 +1,12 @@
 //! Handlers, one file per resource.
 
 pub(super) mod agent;
+pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod health;
 pub(super) mod logs;
 pub(super) mod metrics;
+pub(super) mod node_settings;
 pub(super) mod nodes;
 pub(super) mod pipelines;
 pub(super) mod samples;

@@ -12,7 +12,9 @@ use crate::http::dto::{Environment, History, Node, Page};
 use crate::http::error::ApiError;
 use crate::http::extract::{QueryAccess, ReadAccess};
 use crate::http::openapi::problems::{Query, QueryOfOne};
-use crate::http::params::{HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination, find_node_named, read};
+use crate::http::params::{
+    HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination, WithLabels, find_node_named, read,
+};
 use crate::http::render::ListRequest;
 use crate::query::{history, list};
 use crate::store::NodeQuery;
@@ -48,7 +50,7 @@ pub(crate) async fn list_environments(
     get,
     path = "/api/v1/nodes",
     tag = "queries",
-    params(InEnvironment, NodeFilter, Pagination, InFormat),
+    params(InEnvironment, NodeFilter, WithLabels, Pagination, InFormat),
     responses((status = 200, description = "A page", content((Page<Node>), (String = "text/csv"))), Query),
 )]
 pub(crate) async fn list_nodes(
@@ -56,11 +58,13 @@ pub(crate) async fn list_nodes(
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, filter, pagination, format) =
-        read::<(InEnvironment, NodeFilter, Pagination, InFormat)>(&request)?;
+    let (environment, filter, labels, pagination, format) =
+        read::<(InEnvironment, NodeFilter, WithLabels, Pagination, InFormat)>(&request)?;
     let answer = ListRequest::new(&request, &format)?;
+    let scope = environment.scope(&app, &reader.0)?;
     let query = NodeQuery {
-        environments: environment.scope(&app, &reader.0)?.environments(),
+        environments: scope.environments(),
+        among: labels.among(&app, scope)?,
         id: None,
         status: filter.status.map(|status| status.as_str().to_owned()),
         after: pagination.after()?,

@@ -11,18 +11,20 @@ use crate::http::error::ApiError;
 use crate::http::extract::QueryAccess;
 use crate::http::openapi::problems::{Query, QueryOfPipeline};
 use crate::http::params::{
-    HistoryOf, InEnvironment, InFormat, OnNode, Pagination, find_pipeline, find_pipeline_view, read,
+    HistoryOf, InEnvironment, InFormat, OnNode, Pagination, WithLabels, find_pipeline, find_pipeline_view, read,
 };
 use crate::http::render::ListRequest;
 use crate::query::list;
 use crate::store::PipelineQuery;
 
 /// Pipelines with their state on each node, by id
+///
+/// With `label`: pipelines on nodes that match, and their state on these.
 #[utoipa::path(
     get,
     path = "/api/v1/pipelines",
     tag = "queries",
-    params(InEnvironment, Pagination, InFormat),
+    params(InEnvironment, WithLabels, Pagination, InFormat),
     responses((status = 200, description = "A page", content((Page<Pipeline>), (String = "text/csv"))), Query),
 )]
 pub(crate) async fn list_pipelines(
@@ -30,10 +32,13 @@ pub(crate) async fn list_pipelines(
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, pagination, format) = read::<(InEnvironment, Pagination, InFormat)>(&request)?;
+    let (environment, labels, pagination, format) =
+        read::<(InEnvironment, WithLabels, Pagination, InFormat)>(&request)?;
     let answer = ListRequest::new(&request, &format)?;
+    let scope = environment.scope(&app, &reader.0)?;
     let query = PipelineQuery {
-        environments: environment.scope(&app, &reader.0)?.environments(),
+        environments: scope.environments(),
+        among: labels.among(&app, scope)?,
         id: None,
         after: pagination.after()?,
         limit: pagination.limit(),

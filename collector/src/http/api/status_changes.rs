@@ -14,7 +14,9 @@ use crate::http::dto::Page;
 use crate::http::error::ApiError;
 use crate::http::extract::QueryAccess;
 use crate::http::openapi::problems::QueryOfOne;
-use crate::http::params::{Between, EventPagination, InEnvironment, InFormat, InOrder, OfPipeline, OnNode, read};
+use crate::http::params::{
+    Between, EventPagination, InEnvironment, InFormat, InOrder, OfPipeline, OnNode, WithLabels, read,
+};
 use crate::http::render::{ListRequest, Row};
 use crate::query::list;
 use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
@@ -54,7 +56,7 @@ impl Row for NumberedChange {
     get,
     path = "/api/v1/status-changes",
     tag = "queries",
-    params(InEnvironment, OnNode, OfPipeline, Between, InOrder, EventPagination, InFormat),
+    params(InEnvironment, OnNode, WithLabels, OfPipeline, Between, InOrder, EventPagination, InFormat),
     responses((status = 200, description = "A page", content((Page<NumberedChange>), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_status_changes(
@@ -62,14 +64,15 @@ pub(crate) async fn list_status_changes(
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, node, pipeline, between, order, pagination, format) =
-        read::<(InEnvironment, OnNode, OfPipeline, Between, InOrder, EventPagination, InFormat)>(&request)?;
+    let (environment, node, labels, pipeline, between, order, pagination, format) =
+        read::<(InEnvironment, OnNode, WithLabels, OfPipeline, Between, InOrder, EventPagination, InFormat)>(&request)?;
     let answer = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
     let (from, to) = between.times(clock::now_ms())?;
     let query = StatusChangeQuery {
         environments: scope.environments(),
         node: node.key(&app, scope).await?,
+        among: labels.among(&app, scope)?,
         pipelines: pipeline.keys(&app, scope).await?,
         from,
         to,

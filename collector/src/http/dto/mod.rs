@@ -14,6 +14,7 @@ use crate::http::params::StepPage;
 use crate::http::render::Row;
 use crate::model::Resolution;
 use crate::model::counters::{component_counters, pipeline_counters, shown_counters};
+use crate::model::node::Labels;
 use crate::query::list::PageOf;
 use crate::store::{
     ComponentMinuteView, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView, PipelineView,
@@ -92,6 +93,10 @@ pub(crate) struct Node {
     running_as: Option<String>,
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     labels: Option<Box<RawValue>>,
+    /// What an administrator has set. A name and labels here win over those of the agent.
+    set_name: Option<String>,
+    set_labels: Labels,
+    maintenance: Option<InMaintenance>,
     /// The health of its agent, from the last report.
     #[schema(value_type = Option<AgentHealth>)]
     health: Option<Box<RawValue>>,
@@ -125,6 +130,9 @@ impl Row for Node {
         "deploymentMode",
         "runningAs",
         "labels",
+        "setName",
+        "setLabels",
+        "maintenance",
         "health",
         "host",
         "pipelinesRunning",
@@ -155,6 +163,12 @@ impl Node {
             deployment_mode: view.deployment_mode,
             running_as: view.running_as,
             labels: RawValue::from_string(view.labels).ok(),
+            set_name: view.settings.name,
+            set_labels: view.settings.labels,
+            maintenance: view
+                .settings
+                .maintenance
+                .map(|maintenance| InMaintenance { until: maintenance.until, note: maintenance.note }),
             health: view.health.and_then(|json| RawValue::from_string(json).ok()),
             host: view.host.and_then(|json| RawValue::from_string(json).ok()),
             pipelines_running: pipelines.iter().filter(running).count(),
@@ -173,6 +187,15 @@ impl Node {
         });
         Node { gaps: Some(gaps.collect()), ..self }
     }
+}
+
+/// A time in which people work on a node.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Maintenance)]
+pub(crate) struct InMaintenance {
+    until: UnixMillis,
+    note: Option<String>,
 }
 
 /// Reports of a node that never came.

@@ -21,7 +21,9 @@ use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::extract::SESSION_COOKIE;
 use super::openapi;
-use crate::http::api::{agent, events, health, logs, metrics, nodes, pipelines, samples, session, status_changes};
+use crate::http::api::{
+    agent, audit, events, health, logs, metrics, node_settings, nodes, pipelines, samples, session, status_changes,
+};
 use crate::http::error::Problem;
 
 /// Everything that is served, but for the pages for people.
@@ -38,6 +40,7 @@ use crate::http::error::Problem;
     tags(
         (name = "feed", description = "What happens, as it happens: Server-Sent Events"),
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
+        (name = "administration", description = "What an admin's token decides, and the audit of it"),
         (name = "session", description = "How a browser keeps a token"),
         (name = "agents", description = "What agents call"),
         (name = "collector", description = "The collector itself"),
@@ -49,6 +52,8 @@ use crate::http::error::Problem;
         nodes::list_nodes,
         nodes::get_node,
         nodes::list_node_minutes,
+        node_settings::change_node,
+        node_settings::remove_node,
         pipelines::list_pipelines,
         pipelines::get_pipeline,
         pipelines::list_pipeline_minutes,
@@ -56,6 +61,7 @@ use crate::http::error::Problem;
         samples::list_samples,
         logs::list_logs,
         status_changes::list_status_changes,
+        audit::list_audit,
         session::create_session,
         session::end_session,
         agent::enroll_node,

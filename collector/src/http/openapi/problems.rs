@@ -72,6 +72,15 @@ impl IntoResponses for Post {
     }
 }
 
+/// Of a change of one thing.
+pub(crate) struct ChangeOfOne;
+
+impl IntoResponses for ChangeOfOne {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 408, 413, 429, 503])
+    }
+}
+
 /// Of a body of reports.
 pub(crate) struct PostReports;
 

@@ -1,7 +1,7 @@
 //! Parameters that several routes share. A field's comment is its description in the OpenAPI document.
 
 use serde::{Deserialize, Deserializer, de::Error};
-use systole_shared::{ComponentId, LogLevel, NodeId, NodeStatus, PipelineId};
+use systole_shared::{ComponentId, LogLevel, NodeId, NodeStatus, PipelineId, TokenId};
 use utoipa::{IntoParams, ToSchema};
 
 use super::number::Number;
@@ -90,6 +90,17 @@ pub(crate) struct OfPipeline {
     pub pipeline: Option<PipelineId>,
 }
 
+/// Which labels.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WithLabels {
+    /// Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+    /// repeated: each condition must hold.
+    #[param(style = Form, explode, inline)]
+    #[serde(default)]
+    pub label: Vec<String>,
+}
+
 /// Which nodes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -98,6 +109,17 @@ pub(crate) struct NodeFilter {
     #[param(inline)]
     #[serde(default, deserialize_with = "status_in_any_case")]
     pub status: Option<NodeStatus>,
+}
+
+/// Which actions.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AuditFilter {
+    /// One action, such as `node.rename`.
+    pub action: Option<String>,
+    /// The id of a token.
+    #[param(value_type = Option<String>)]
+    pub token: Option<TokenId>,
 }
 
 /// Which lines.

@@ -152,6 +152,7 @@ mod tests {
         days: DAY.saturating_mul(730),
         logs: DAY,
         events: DAY,
+        audit: DAY,
     };
 
     fn page(query: &str, now: i64) -> Result<StepPage, ApiError> {

@@ -14,7 +14,8 @@ mod time;
 use systole_shared::{NodeId, UnixMillis};
 
 pub(crate) use filters::{
-    Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode, SamplesOf,
+    AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode,
+    SamplesOf, WithLabels,
 };
 pub(crate) use history::{HistoryOf, StepPage};
 pub(crate) use page::{EventPagination, Pagination};
@@ -24,6 +25,7 @@ pub(crate) use stream::{StreamHeaders, StreamOf, ZeroOrOne};
 use crate::app::App;
 use crate::auth::{Identity, Scope};
 use crate::http::error::ApiError;
+use crate::model::selector::Selector;
 use crate::model::{NodeKey, PipelineKey};
 use crate::query::resolve::{self, NamedPipeline};
 use crate::store::{NodeView, PipelineQuery, PipelineView};
@@ -72,6 +74,31 @@ impl OnNode {
             Some(id) => Ok(Some(find_node(app, scope, id).await?.key)),
             None => Ok(None),
         }
+    }
+}
+
+impl WithLabels {
+    /// The conditions; `None` when there are none.
+    ///
+    /// # Errors
+    ///
+    /// A 400 problem when one of them is not a condition.
+    pub(crate) fn selector(&self) -> Result<Option<Selector>, ApiError> {
+        if self.label.is_empty() {
+            return Ok(None);
+        }
+        Selector::parse(&self.label).map(Some).map_err(|fault| ApiError::bad_parameter("label", fault))
+    }
+
+    /// The nodes in the scope that match; `None` when there are no conditions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::selector`].
+    pub(crate) fn among(&self, app: &App, scope: Scope) -> Result<Option<Vec<NodeKey>>, ApiError> {
+        let environments = scope.environments();
+        let matching = |selector: Selector| app.directory.matching(environments.as_deref(), &selector);
+        Ok(self.selector()?.map(matching))
     }
 }
 

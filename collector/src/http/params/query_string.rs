@@ -51,6 +51,7 @@ parameter_set!(A B C D E);
 parameter_set!(A B C D E F);
 parameter_set!(A B C D E F G);
 parameter_set!(A B C D E F G H);
+parameter_set!(A B C D E F G H I);
 
 /// Reads the parameters of a request.
 ///

@@ -21,6 +21,11 @@ pub(crate) struct StreamOf {
     #[param(style = Form, explode, inline)]
     #[serde(default)]
     pub node: Vec<NodeId>,
+    /// Only events of nodes with a label, such as `site:lab`, `role` or `!canary`, as they are when an event is sent. Can
+    /// be repeated: each condition must hold.
+    #[param(style = Form, explode, inline)]
+    #[serde(default)]
+    pub label: Vec<String>,
     /// Pipelines; can be repeated. With it, events of nodes are left out.
     #[param(style = Form, explode, inline)]
     #[serde(default)]

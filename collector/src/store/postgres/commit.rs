@@ -4,9 +4,9 @@ use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::future::try_join_all;
 
 use super::rows::{Columns, Statement};
-use super::tables;
+use super::{nodes, tables};
 use crate::store::convert::signed;
-use crate::store::{CommitBatch, FlushBatch, StoreError};
+use crate::store::{CommitBatch, FlushBatch, NodeRemoval, StoreError};
 
 /// Writes everything of the batch, if `writer` is still the connection that may.
 pub(super) async fn commit(
@@ -14,7 +14,7 @@ pub(super) async fn commit(
     batch: &CommitBatch,
     writer: &str,
 ) -> Result<(), StoreError> {
-    run(connection, commit_rounds(batch, writer)).await
+    run(connection, commit_rounds(batch, writer), &batch.removals).await
 }
 
 /// The same for what becomes rows of the write-ahead log.
@@ -23,10 +23,14 @@ pub(super) async fn flush(
     batch: &FlushBatch,
     writer: &str,
 ) -> Result<(), StoreError> {
-    run(connection, flush_rounds(batch, writer)).await
+    run(connection, flush_rounds(batch, writer), &[]).await
 }
 
-async fn run(connection: &mut AsyncPgConnection, rounds: Vec<Vec<Statement<'_>>>) -> Result<(), StoreError> {
+async fn run(
+    connection: &mut AsyncPgConnection,
+    rounds: Vec<Vec<Statement<'_>>>,
+    removals: &[NodeRemoval],
+) -> Result<(), StoreError> {
     connection
         .transaction(async |connection: &mut AsyncPgConnection| {
             let mut moved = 0;
@@ -35,7 +39,13 @@ async fn run(connection: &mut AsyncPgConnection, rounds: Vec<Vec<Statement<'_>>>
                 // The head is the last statement of the last round.
                 moved = changed.last().copied().unwrap_or(0);
             }
-            if moved == 0 { Err(StoreError::Superseded) } else { Ok(()) }
+            if moved == 0 {
+                return Err(StoreError::Superseded);
+            }
+            for removal in removals {
+                nodes::remove(connection, removal).await?;
+            }
+            Ok(())
         })
         .await
 }
@@ -48,6 +58,7 @@ fn commit_rounds<'a>(batch: &'a CommitBatch, writer: &'a str) -> Vec<Vec<Stateme
     rounds.add(&batch.gaps, |_, _| true, tables::gaps);
     rounds.add(&batch.nodes, |a, b| a.0 < b.0, tables::nodes);
     rounds.add(&batch.statuses, |a, b| (a.node, a.pipeline) < (b.node, b.pipeline), tables::statuses);
+    rounds.add(&batch.settings, |a, b| a.id < b.id, tables::settings);
     rounds.0[0].extend(batch.wal.as_ref().map(tables::journal));
     rounds.add(&batch.logs, |_, _| true, tables::logs);
     rounds.add(&batch.events, |_, _| true, tables::events);

@@ -4,12 +4,10 @@
 //! Plain SQL and no extension, so that engines which speak its protocol will do. The driver is
 //! written in Rust; there is no client library to install.
 
-mod access;
+mod administration;
 mod backend;
 mod commit;
 mod connect;
-mod expire;
-mod log_usage;
 mod open;
 mod rows;
 mod search;
@@ -18,15 +16,37 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 mod transfer;
 mod writer;
 
+#[path = "../sql/access.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod access;
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
+#[path = "../sql/copy.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod copy;
+#[path = "../sql/expire.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod expire;
+#[path = "../sql/load.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod load;
+#[path = "../sql/log_usage.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod log_usage;
 #[path = "../sql/logs.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod logs;
 #[path = "../sql/minutes.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod minutes;
+#[path = "../sql/nodes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod nodes;
 #[path = "../sql/read.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod read;
@@ -41,12 +61,13 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diesel_async::AsyncPgConnection;
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use systole_shared::{TokenId, TokenKind, UnixMillis};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::connect::{ConnectionPool, Connector};
+use self::expire::Numbered;
 use self::logs::LogSearch;
 pub(crate) use self::transfer::PostgresSide;
 use self::writer::Writer;
@@ -130,6 +151,15 @@ macro_rules! at_once {
     };
 }
 
+/// Runs statements of one transaction, over a connection for short work.
+macro_rules! short_transaction {
+    ($store:expr, |$connection:ident| $statements:expr) => {{
+        let mut pooled = $store.short.get().await?;
+        let connection: &mut AsyncPgConnection = &mut pooled;
+        connection.transaction(async move |$connection: &mut AsyncPgConnection| $statements.await).await
+    }};
+}
+
 #[async_trait]
 impl IngestStore for PostgresStore {
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
@@ -137,7 +167,7 @@ impl IngestStore for PostgresStore {
     }
 
     async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
-        access::load_node(&mut *self.short.get().await?, node).await
+        at_once!(self.short, |connection| load::load_node(connection, node))
     }
 
     async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError> {
@@ -150,18 +180,18 @@ impl IngestStore for PostgresStore {
     }
 
     async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError> {
-        expire::remove_pipelines(&mut *self.short.get().await?, &gone).await
+        short_transaction!(self, |connection| expire::remove_pipelines(connection, &gone))
     }
 }
 
 #[async_trait]
 impl AccessStore for PostgresStore {
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
-        access::load_access(&mut *self.short.get().await?, known_version).await
+        at_once!(self.short, |connection| access::load_access(connection, known_version))
     }
 
     async fn create_token(&self, token: NewToken) -> Result<StoredToken, StoreError> {
-        access::create_token(&mut *self.short.get().await?, token).await
+        short_transaction!(self, |connection| access::create_token(connection, token))
     }
 
     async fn list_tokens(&self, kinds: Vec<TokenKind>) -> Result<Vec<StoredToken>, StoreError> {
@@ -169,15 +199,15 @@ impl AccessStore for PostgresStore {
     }
 
     async fn revoke_token(&self, id: TokenId, now: UnixMillis) -> Result<bool, StoreError> {
-        access::revoke_token(&mut *self.short.get().await?, id, now).await
+        short_transaction!(self, |connection| access::revoke_token(connection, id, now))
     }
 
     async fn touch_tokens(&self, used: Vec<(TokenId, UnixMillis)>) -> Result<(), StoreError> {
-        access::touch_tokens(&mut *self.short.get().await?, used).await
+        tokens::touch_tokens(&*self.short.get().await?, used).await
     }
 
     async fn create_environment(&self, name: String, now: UnixMillis) -> Result<StoredEnvironment, StoreError> {
-        access::create_environment(&mut *self.short.get().await?, &name, now).await
+        short_transaction!(self, |connection| access::create_environment(connection, &name, now))
     }
 
     async fn nodes_of_machine(
@@ -193,7 +223,7 @@ impl AccessStore for PostgresStore {
     }
 
     async fn enroll_node_as(&self, enrolment: NewEnrolment, enrol_as: EnrolAs) -> Result<EnrolledNode, StoreError> {
-        access::enroll_node(&mut *self.short.get().await?, &enrolment, enrol_as).await
+        short_transaction!(self, |connection| access::enroll_node(connection, &enrolment, enrol_as))
     }
 }
 
@@ -309,7 +339,13 @@ impl MaintenanceStore for PostgresStore {
     }
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
-        expire::expire(&mut *self.short.get().await?, cutoffs, limit).await
+        let mut removed = expire::expire_unnumbered(&mut *self.short.get().await?, cutoffs, limit).await?;
+        for rows in Numbered::ALL {
+            removed +=
+                short_transaction!(self, |connection| { expire::expire_numbered(connection, rows, cutoffs, limit) })?;
+        }
+        removed += search::expire_blocks(&mut *self.short.get().await?, expire::BLOCKS).await?;
+        Ok(removed as u64)
     }
 
     async fn log_usage(&self) -> Result<LogUsage, StoreError> {
@@ -317,7 +353,7 @@ impl MaintenanceStore for PostgresStore {
     }
 
     async fn evict_logs(&self, node: NodeKey, from: i64, limit: u32) -> Result<EvictedLogs, StoreError> {
-        log_usage::evict(&mut *self.short.get().await?, node, from, limit).await
+        short_transaction!(self, |connection| log_usage::evict(connection, node, from, limit))
     }
 
     async fn file_size(&self) -> Result<Option<FileSize>, StoreError> {

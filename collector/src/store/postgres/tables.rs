@@ -8,7 +8,7 @@ use crate::model::counters::{CounterKind, component_counters, pipeline_counters}
 use crate::store::convert::signed;
 use crate::store::{
     ComponentMinuteRow, EventRow, FlushMark, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeMinuteRow,
-    PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, WalRow,
+    NodeSettingsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, WalRow,
 };
 
 /// Moves the head of the sequence, and how far the journal has become rows. Changes no row when another
@@ -144,6 +144,25 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
         rows.maybe_text(|row| row.1.status_reason.as_ref()),
         rows.maybe_int(|row| row.1.status_since),
         rows.maybe_text(|row| row.1.last_address.as_ref()),
+    ])
+}
+
+/// What is set of nodes, also that nothing is.
+pub(super) fn settings<'a>(rows: &Columns<'a, NodeSettingsRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        Template::over(
+            "UPDATE nodes SET set_name = new.set_name, set_labels = new.set_labels, \
+             maintenance_until = new.maintenance_until, maintenance_note = new.maintenance_note FROM",
+            "id, set_name, set_labels, maintenance_until, maintenance_note",
+            "WHERE nodes.id = new.id",
+        )
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.id),
+        rows.maybe_text(|row| row.set_name.as_ref()),
+        rows.maybe_text(|row| row.set_labels.as_ref()),
+        rows.maybe_int(|row| row.maintenance_until),
+        rows.maybe_text(|row| row.maintenance_note.as_ref()),
     ])
 }
 

@@ -1,18 +1,14 @@
 //! A PostgreSQL database as one side of a copy.
 
 use async_trait::async_trait;
-use diesel::pg::Pg;
-use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 use super::connect::Connector;
 use super::rows::{Column, Template, storable};
-use super::{lock, open};
+use super::{copy, lock, open};
 use crate::config::PostgresUrl;
 use crate::store::StoreError;
-use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Table, TransferStep};
+use crate::store::transfer::{Bound, Cell, Kind, Row, Side, Table, TransferStep};
 
 /// A connection: one that holds the lock, which keeps collectors away, or one that sees one moment only.
 pub(crate) struct PostgresSide(AsyncPgConnection);
@@ -45,17 +41,11 @@ impl PostgresSide {
     }
 }
 
-fn bound((sql, values): Bound) -> BoxedSqlQuery<'static, Pg, SqlQuery> {
-    values.into_iter().fold(sql_query(sql).into_boxed(), |query, value| match value {
-        Cell::Null => query.bind::<Nullable<Text>, _>(None::<String>),
-        Cell::Int(value) => query.bind::<BigInt, _>(value),
-        Cell::Float(value) => query.bind::<Double, _>(value),
-        Cell::Text(value) => query.bind::<Text, _>(value),
-        Cell::Bytes(value) => query.bind::<Binary, _>(value),
-    })
-}
-
-async fn insert(connection: &mut AsyncPgConnection, table: &Table, rows: &[Row]) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    connection: &mut AsyncPgConnection,
+    table: &Table,
+    rows: Vec<Row>,
+) -> Result<(), StoreError> {
     let names: Vec<_> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
     let column = |(index, (_, kind)): (usize, &(String, Kind))| {
         let cells = rows.iter().map(|row| &row[index]);
@@ -82,37 +72,18 @@ async fn insert(connection: &mut AsyncPgConnection, table: &Table, rows: &[Row])
 #[async_trait]
 impl Side for PostgresSide {
     async fn query(&mut self, query: Bound) -> Result<Vec<Row>, StoreError> {
-        let rows: Vec<AnyRow> = bound(query).load(&mut self.0).await?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+        copy::query(&mut self.0, query).await
     }
 
     async fn write(&mut self, steps: Vec<TransferStep<'_>>) -> Result<(), StoreError> {
-        self.0
-            .transaction(async |connection: &mut AsyncPgConnection| {
-                for step in steps {
-                    match step {
-                        TransferStep::Insert(table, rows) => insert(connection, table, &rows).await?,
-                        TransferStep::Run(statement) => {
-                            bound(statement).execute(connection).await?;
-                        }
-                    }
-                }
-                Ok(())
-            })
-            .await
+        self.0.transaction(async move |connection: &mut AsyncPgConnection| copy::write(connection, steps).await).await
     }
 
     async fn columns(&mut self, table: &str) -> Result<Vec<(String, Kind)>, StoreError> {
         let sql = "SELECT column_name::text, data_type::text FROM information_schema.columns \
             WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position";
-        let rows = self.query((sql.to_owned(), vec![Cell::Text(table.to_owned())])).await?;
-        let kind = |name: &str| match name {
-            "bigint" => Kind::Int,
-            "double precision" => Kind::Float,
-            "bytea" => Kind::Bytes,
-            _ => Kind::Text,
-        };
-        Ok(rows.iter().map(|row| (row[0].as_text().to_owned(), kind(row[1].as_text()))).collect())
+        let types = [("bigint", Kind::Int), ("double precision", Kind::Float), ("bytea", Kind::Bytes)];
+        copy::columns(&mut self.0, sql, types, table).await
     }
 
     async fn adopt_keys(&mut self) -> Result<(), StoreError> {

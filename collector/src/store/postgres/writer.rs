@@ -15,7 +15,7 @@ use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::connect::Connector;
-use super::{access, commit, rollup};
+use super::{commit, load, rollup};
 use crate::store::{CommitBatch, FlushBatch, IngestSnapshot, StoreError};
 
 /// The committer's way to the database.
@@ -39,7 +39,12 @@ impl Writer {
     /// Loads the committer's state over a connection that may write. Opens a new one if needed.
     pub(super) async fn load(&mut self) -> Result<IngestSnapshot, StoreError> {
         let mut connection = self.take_or_reconnect().await?;
-        let snapshot = access::load_ingest(&mut connection).await?;
+        let snapshot = connection
+            .build_transaction()
+            .read_only()
+            .repeatable_read()
+            .run(async |connection: &mut AsyncPgConnection| load::load_ingest(connection).await)
+            .await?;
         self.connection = Some(connection);
         Ok(snapshot)
     }

@@ -70,6 +70,21 @@ impl Dialect {
         if self == Dialect::Postgres { sql } else { sql.replace('$', "?") }
     }
 
+    /// A list of numbers, as a text in a parameter.
+    pub(in crate::store) fn list(self, numbers: &[i64]) -> String {
+        let list = numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        if self == Dialect::Postgres { format!("{{{list}}}") } else { format!("[{list}]") }
+    }
+
+    /// The `value`s of such a list as rows of a table.
+    pub(in crate::store) fn numbers_of(self, list: &str, table: &str) -> String {
+        if self == Dialect::Postgres {
+            format!("unnest({list}::bigint[]) AS {table} (value)")
+        } else {
+            format!("json_each({list}) AS {table}")
+        }
+    }
+
     /// A sum of counters; null when none is known.
     fn sum(self, column: &str) -> String {
         const MAX: i64 = i64::MAX;

@@ -10,7 +10,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use tokio::time::Instant;
 
-use super::backend::{Backend, Connection, DIALECT, LINE_LIKE, RunQueryDsl, storable};
+use super::backend::{Backend, Connection, DIALECT, KEYS, LINE_LIKE, RunQueryDsl, storable};
 use super::search::candidates;
 use crate::store::convert::*;
 use crate::store::schema::*;
@@ -120,6 +120,9 @@ async fn lines(
     }
     if let Some(node) = query.node {
         select = select.filter(logs::node.eq(node.0));
+    }
+    if let Some(among) = &query.among {
+        select = select.filter(among!("logs.node", among));
     }
     if let Some(pipelines) = &query.pipelines {
         select = select.filter(logs::pipeline.eq_any(pipeline_keys(pipelines)));

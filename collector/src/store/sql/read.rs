@@ -2,10 +2,12 @@
 //!
 //! Names sort by their bytes on both, whatever the locale of a server is.
 
+use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
 use systole_shared::events::EventType;
 
-use super::backend::{Backend, Connection, MAX_VALUES, RunQueryDsl, storable};
+use super::backend::{Backend, Connection, KEYS, MAX_VALUES, RunQueryDsl, storable};
 use crate::store::convert::*;
 use crate::store::schema::*;
 use crate::store::*;
@@ -23,7 +25,7 @@ pub(super) async fn feed_position(connection: &mut Connection) -> Result<FeedPos
 pub(super) async fn list_nodes(connection: &mut Connection, query: &NodeQuery) -> Result<Vec<NodeView>, StoreError> {
     let mut select = nodes::table
         .select(NodeColumns::as_select())
-        .order((nodes::name, nodes::id))
+        .order((shown_name(nodes::set_name, nodes::name), nodes::id))
         .limit(query.limit)
         .into_boxed::<Backend>();
     if let Some(environments) = &query.environments {
@@ -37,7 +39,11 @@ pub(super) async fn list_nodes(connection: &mut Connection, query: &NodeQuery) -
     }
     if let Some((name, key)) = &query.after {
         let name = storable(name).into_owned();
-        select = select.filter(nodes::name.gt(name.clone()).or(nodes::name.eq(name).and(nodes::id.gt(*key))));
+        let shown = || shown_name(nodes::set_name, nodes::name);
+        select = select.filter(shown().gt(name.clone()).or(shown().eq(name).and(nodes::id.gt(*key))));
+    }
+    if let Some(among) = &query.among {
+        select = select.filter(among!("nodes.id", among));
     }
     let rows: Vec<NodeColumns> = select.load(connection).await?;
     let keys: Vec<i64> = rows.iter().map(|row| row.id).collect();
@@ -103,13 +109,25 @@ pub(super) async fn list_pipelines(
         select =
             select.filter(pipelines::slug.gt(slug.clone()).or(pipelines::slug.eq(slug).and(pipelines::id.gt(*key))));
     }
+    // A removed node may have been the last one that had the pipeline.
+    let has_node = exists(pipeline_status::table.filter(pipeline_status::pipeline.eq(pipelines::id)));
+    select = select.filter(pipelines::unused_since.is_null().or(has_node));
+    if let Some(among) = &query.among {
+        let is_there = pipeline_status::table
+            .filter(pipeline_status::pipeline.eq(pipelines::id).and(pipeline_status::present.eq(1)))
+            .filter(among!("pipeline_status.node", among));
+        select = select.filter(exists(is_there));
+    }
     let rows: Vec<PipelineRow> = select.load(connection).await?;
-    let statuses: Vec<StatusColumns> = status_join!()
+    let mut statuses = status_join!()
         .filter(pipeline_status::pipeline.eq_any(rows.iter().map(|row| row.id).collect::<Vec<_>>()))
         .filter(pipeline_status::present.eq(1))
-        .order((pipeline_status::pipeline, nodes::name))
-        .load(connection)
-        .await?;
+        .order((pipeline_status::pipeline, shown_name(nodes::set_name, nodes::name)))
+        .into_boxed::<Backend>();
+    if let Some(among) = &query.among {
+        statuses = statuses.filter(among!("pipeline_status.node", among));
+    }
+    let statuses: Vec<StatusColumns> = statuses.load(connection).await?;
     Ok(with_nodes(rows, statuses))
 }
 
@@ -133,6 +151,9 @@ pub(super) async fn list_status_changes(
     }
     if let Some(node) = query.node {
         select = select.filter(events::node.eq(node.0));
+    }
+    if let Some(among) = &query.among {
+        select = select.filter(among!("events.node", among));
     }
     if let Some(pipelines) = &query.pipelines {
         select = select.filter(events::pipeline.eq_any(pipelines.iter().map(|key| Some(key.0)).collect::<Vec<_>>()));

@@ -1,11 +1,13 @@
 //! Durable events in order of commit.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
 use systole_shared::events::EventType;
 
-use super::backend::{Backend, Connection, RunQueryDsl, storable};
+use super::backend::{Backend, Connection, KEYS, RunQueryDsl, storable};
 use super::read::feed_position;
-use crate::store::convert::{LogColumns, keys, signed};
+use crate::store::convert::{LogColumns, among, keys, node_keys_json, signed};
 use crate::store::replay::{self, LINES_PER_PAGE};
 use crate::store::schema::*;
 use crate::store::{EventRow, LogRow, ReplayPage, ReplayQuery, StoreError};
@@ -37,6 +39,9 @@ async fn status_changes(connection: &mut Connection, query: &ReplayQuery) -> Que
     if !query.nodes.is_empty() {
         select = select.filter(events::node.eq_any(node_keys(connection, query).await?));
     }
+    if let Some(among) = &query.among {
+        select = select.filter(among!("events.node", among));
+    }
     if !query.pipelines.is_empty() {
         let pipelines = pipeline_keys(connection, query).await?;
         select = select.filter(events::pipeline.eq_any(pipelines.into_iter().map(Some).collect::<Vec<_>>()));
@@ -59,6 +64,9 @@ async fn log_lines(connection: &mut Connection, query: &ReplayQuery) -> QueryRes
     if !query.nodes.is_empty() {
         select = select.filter(logs::node.eq_any(node_keys(connection, query).await?));
     }
+    if let Some(among) = &query.among {
+        select = select.filter(among!("logs.node", among));
+    }
     if !query.pipelines.is_empty() {
         select = select.filter(logs::pipeline.eq_any(pipeline_keys(connection, query).await?));
     }
@@ -67,7 +75,11 @@ async fn log_lines(connection: &mut Connection, query: &ReplayQuery) -> QueryRes
 
 async fn node_keys(connection: &mut Connection, query: &ReplayQuery) -> QueryResult<Vec<i64>> {
     let uuids: Vec<String> = query.nodes.iter().map(ToString::to_string).collect();
-    nodes::table.filter(nodes::uuid.eq_any(uuids)).select(nodes::id).load(connection).await
+    let mut keys: Vec<i64> = nodes::table.filter(nodes::uuid.eq_any(&uuids)).select(nodes::id).load(connection).await?;
+    // The events of a removed node outlive it.
+    let removed = removed_nodes::table.filter(removed_nodes::uuid.eq_any(&uuids)).select(removed_nodes::id);
+    keys.extend(removed.load::<i64>(connection).await?);
+    Ok(keys)
 }
 
 async fn pipeline_keys(connection: &mut Connection, query: &ReplayQuery) -> QueryResult<Vec<i64>> {

@@ -17,6 +17,12 @@ pub(super) const DIALECT: Dialect = Dialect::Sqlite;
 /// Values in one statement: SQLite takes 32,766, and a snapshot has all nodes.
 pub(super) const MAX_VALUES: usize = 10_000;
 
+/// A table gives the key of its newest row again once that is removed.
+pub(super) const REUSES_KEYS: bool = true;
+
+/// What makes rows of a JSON array of keys, around the array. One value, however many keys there are.
+pub(super) const KEYS: (&str, &str) = ("IN (SELECT value FROM json_each(", "))");
+
 /// Begins the condition that a line holds a text; the pattern follows.
 pub(super) const LINE_LIKE: &str = "logs.line LIKE ";
 
@@ -29,6 +35,14 @@ pub(super) fn ready<T>(query: impl Future<Output = T>) -> T {
 pub(super) fn storable(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
+
+/// A query whose rows no other transaction changes until this one ends: SQLite has one that writes.
+macro_rules! locked {
+    ($query:expr) => {
+        $query
+    };
+}
+pub(super) use locked;
 
 /// How to run a query again whose exact sums do not fit.
 pub(super) fn saturating(error: &diesel::result::Error) -> Option<Dialect> {
@@ -49,6 +63,13 @@ pub(super) trait RunQueryDsl: Sized {
         Self: LoadQuery<'query, SqliteConnection, U> + diesel::RunQueryDsl<SqliteConnection>,
     {
         diesel::RunQueryDsl::get_result(self, connection)
+    }
+
+    async fn get_results<'query, U>(self, connection: &mut SqliteConnection) -> QueryResult<Vec<U>>
+    where
+        Self: LoadQuery<'query, SqliteConnection, U> + diesel::RunQueryDsl<SqliteConnection>,
+    {
+        diesel::RunQueryDsl::get_results(self, connection)
     }
 
     async fn first<'query, U>(self, connection: &mut SqliteConnection) -> QueryResult<U>

@@ -10,7 +10,8 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 
-use super::{access, open};
+use super::backend::ready;
+use super::{open, read};
 use crate::store::{FeedPosition, StoreError};
 
 /// A database of which a copy is made. It stays as it is: nothing is migrated.
@@ -56,7 +57,7 @@ impl SqliteBackup {
     pub(crate) fn write(mut self, into: &Path) -> Result<FeedPosition, StoreError> {
         sql_query("VACUUM INTO ?").bind::<Text, _>(into.display().to_string()).execute(&mut self.0)?;
         let mut copy = open::connect(into, "PRAGMA query_only = ON;")?;
-        access::feed_position(&mut copy)
+        ready(read::feed_position(&mut copy))
     }
 }
 

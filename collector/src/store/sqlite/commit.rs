@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::upsert::excluded;
 
+use super::backend::ready;
 use crate::model::counters::{component_counters, pipeline_counters};
 use crate::store::convert::signed;
 use crate::store::schema::*;
@@ -65,10 +66,16 @@ pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> 
         diesel::update(nodes::table.find(node)).set(change).execute(connection)?;
     }
     write_rows!(connection, batch.statuses, upsert_statuses);
+    for settings in &batch.settings {
+        diesel::update(nodes::table.find(settings.id)).set(settings).execute(connection)?;
+    }
     write_rows!(connection, batch.logs, insert_logs);
     write_rows!(connection, batch.events, insert_events);
     if let Some(row) = &batch.wal {
         diesel::insert_into(journal::table).values(row).execute(connection)?;
+    }
+    for removal in &batch.removals {
+        ready(super::nodes::remove(connection, removal))?;
     }
     set_head(connection, batch.head_seq)
 }

@@ -3,27 +3,49 @@
 //! `synchronous=FULL` makes every commit wait for the disk, which is what lets an acknowledgement
 //! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
 
-mod access;
+mod administration;
 mod backend;
 mod backup;
 mod commit;
 mod executor;
-mod expire;
-mod log_usage;
 mod open;
 #[cfg(test)]
 mod read_tests;
 mod restore;
 mod search;
 mod size;
+#[cfg(test)]
+mod tests;
+mod tokens;
 mod transfer;
 
+#[path = "../sql/access.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod access;
+#[path = "../sql/audit.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod audit;
+#[path = "../sql/copy.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod copy;
+#[path = "../sql/expire.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod expire;
+#[path = "../sql/load.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod load;
+#[path = "../sql/log_usage.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod log_usage;
 #[path = "../sql/logs.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod logs;
 #[path = "../sql/minutes.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod minutes;
+#[path = "../sql/nodes.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod nodes;
 #[path = "../sql/read.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod read;
@@ -45,6 +67,7 @@ use systole_shared::{TokenId, TokenKind, UnixMillis};
 use self::backend::ready;
 pub(crate) use self::backup::SqliteBackup;
 use self::executor::Executor;
+use self::expire::Numbered;
 use self::logs::LogSearch;
 #[cfg(test)]
 pub(super) use self::open::MIGRATIONS;
@@ -122,11 +145,11 @@ impl SqliteStore {
 impl IngestStore for SqliteStore {
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
         // By the writer, like the committer's other work: a slow query of a person must not delay reports.
-        self.write(access::load_ingest).await
+        self.write(|connection| ready(load::load_ingest(connection))).await
     }
 
     async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {
-        self.write(move |connection| access::load_node(connection, node)).await
+        self.write(move |connection| ready(load::load_node(connection, node))).await
     }
 
     async fn commit(&self, batch: CommitBatch) -> Result<CommitBatch, StoreError> {
@@ -138,34 +161,37 @@ impl IngestStore for SqliteStore {
     }
 
     async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError> {
-        self.write(move |connection| expire::remove_pipelines(connection, &gone)).await
+        self.write(move |connection| ready(expire::remove_pipelines(connection, &gone))).await
     }
 }
 
 #[async_trait]
 impl AccessStore for SqliteStore {
     async fn load_access(&self, known_version: Option<i64>) -> Result<Option<AccessSnapshot>, StoreError> {
-        self.lookups.run(move |connection| access::load_access(connection, known_version)).await
+        let load = move |connection: &mut SqliteConnection| {
+            connection.transaction(|connection| ready(access::load_access(connection, known_version)))
+        };
+        self.lookups.run(load).await
     }
 
     async fn create_token(&self, token: NewToken) -> Result<StoredToken, StoreError> {
-        self.write(move |connection| access::create_token(connection, token)).await
+        self.write(move |connection| ready(access::create_token(connection, token))).await
     }
 
     async fn list_tokens(&self, kinds: Vec<TokenKind>) -> Result<Vec<StoredToken>, StoreError> {
-        self.read(move |connection| access::list_tokens(connection, &kinds)).await
+        self.read(move |connection| ready(access::list_tokens(connection, &kinds))).await
     }
 
     async fn revoke_token(&self, id: TokenId, now: UnixMillis) -> Result<bool, StoreError> {
-        self.write(move |connection| access::revoke_token(connection, id, now)).await
+        self.write(move |connection| ready(access::revoke_token(connection, id, now))).await
     }
 
     async fn touch_tokens(&self, used: Vec<(TokenId, UnixMillis)>) -> Result<(), StoreError> {
-        self.write(move |connection| access::touch_tokens(connection, &used)).await
+        self.write(move |connection| tokens::touch_tokens(connection, &used)).await
     }
 
     async fn create_environment(&self, name: String, now: UnixMillis) -> Result<StoredEnvironment, StoreError> {
-        self.write(move |connection| access::create_environment(connection, &name, now)).await
+        self.write(move |connection| ready(access::create_environment(connection, &name, now))).await
     }
 
     async fn nodes_of_machine(
@@ -173,15 +199,18 @@ impl AccessStore for SqliteStore {
         environment: EnvironmentKey,
         machine_id: String,
     ) -> Result<Vec<NodeName>, StoreError> {
-        self.lookups.run(move |connection| access::nodes_of_machine(connection, environment, &machine_id)).await
+        let find = move |connection: &mut SqliteConnection| {
+            ready(access::nodes_of_machine(connection, environment, &machine_id))
+        };
+        self.lookups.run(find).await
     }
 
     async fn node_names(&self) -> Result<Vec<NodeName>, StoreError> {
-        self.read(access::node_names).await
+        self.read(|connection| ready(access::node_names(connection))).await
     }
 
     async fn enroll_node_as(&self, enrolment: NewEnrolment, enrol_as: EnrolAs) -> Result<EnrolledNode, StoreError> {
-        self.write(move |connection| access::enroll_node(connection, &enrolment, enrol_as)).await
+        self.write(move |connection| ready(access::enroll_node(connection, &enrolment, enrol_as))).await
     }
 }
 
@@ -227,7 +256,7 @@ impl MinuteStore for SqliteStore {
 #[async_trait]
 impl QueryStore for SqliteStore {
     async fn feed_position(&self) -> Result<FeedPosition, StoreError> {
-        self.lookups.run(access::feed_position).await
+        self.lookups.run(|connection| ready(read::feed_position(connection))).await
     }
 
     async fn node_gaps(&self, node: NodeKey) -> Result<Vec<NodeGapRow>, StoreError> {
@@ -294,15 +323,23 @@ impl MaintenanceStore for SqliteStore {
     }
 
     async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
-        self.write(move |connection| expire::expire(connection, cutoffs, limit)).await
+        let expire = move |connection: &mut SqliteConnection| {
+            let mut removed = ready(expire::expire_unnumbered(connection, cutoffs, limit))?;
+            for rows in Numbered::ALL {
+                removed += ready(expire::expire_numbered(connection, rows, cutoffs, limit))?;
+            }
+            removed += search::expire_blocks(connection, expire::BLOCKS)?;
+            Ok(removed as u64)
+        };
+        self.write(expire).await
     }
 
     async fn log_usage(&self) -> Result<LogUsage, StoreError> {
-        self.read(log_usage::measure).await
+        self.read(|connection| ready(log_usage::measure(connection))).await
     }
 
     async fn evict_logs(&self, node: NodeKey, from: i64, limit: u32) -> Result<EvictedLogs, StoreError> {
-        self.write(move |connection| log_usage::evict(connection, node, from, limit)).await
+        self.write(move |connection| ready(log_usage::evict(connection, node, from, limit))).await
     }
 
     async fn file_size(&self) -> Result<Option<FileSize>, StoreError> {
@@ -318,81 +355,5 @@ impl MaintenanceStore for SqliteStore {
         self.readers.close().await;
         self.lookups.close().await;
         self.writer.close().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use diesel::RunQueryDsl;
-    use diesel::sql_query;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn slow_queries_block_neither_committer_nor_tokens() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
-        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
-        let held = Arc::new(std::sync::Mutex::new(held));
-        let slow = || {
-            let held = Arc::clone(&held);
-            store.read(move |_| {
-                // Until the other end is dropped.
-                let _ = held.lock().unwrap().recv();
-                Ok(())
-            })
-        };
-        let committer = async {
-            assert!(store.load_node(NodeKey(1)).await.unwrap().is_none());
-            store.load_ingest().await.unwrap();
-            store.load_access(None).await.unwrap();
-            store.feed_position().await.unwrap();
-            drop(release);
-        };
-        let all = async { tokio::join!(futures_util::future::join_all((0..READERS).map(|_| slow())), committer) };
-        let within = Duration::from_secs(10);
-        let (slow, ()) = tokio::time::timeout(within, all).await.expect("slow queries delay no other work");
-        slow.into_iter().for_each(|answer| answer.unwrap());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn slow_query_times_out_and_queued_ones_do_not_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
-        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
-        let held = Arc::new(std::sync::Mutex::new(held));
-        let slow = || {
-            let held = Arc::clone(&held);
-            store.read(move |_| {
-                let _ = held.lock().unwrap().recv();
-                Ok(())
-            })
-        };
-        let (begun, is_begun) = std::sync::mpsc::sync_channel(1);
-        let behind = store.read(move |_| {
-            begun.send(()).unwrap();
-            Ok(())
-        });
-        let running = futures_util::future::join_all((0..READERS).map(|_| slow()));
-        let (running, behind): (Vec<Result<(), _>>, Result<(), _>) = tokio::join!(running, behind);
-        assert!(running.into_iter().chain([behind]).all(|answer| matches!(answer, Err(StoreError::TimedOut))));
-        tokio::time::resume();
-        drop(release);
-        store.read(|_| Ok(())).await.unwrap();
-        store.close().await;
-        assert!(is_begun.try_recv().is_err(), "an abandoned query is not started");
-    }
-
-    #[tokio::test]
-    async fn snapshot_exceeds_the_bind_limit() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap();
-        let many = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 33000) \
-            INSERT INTO nodes (uuid, environment, name, os, labels, status, status_reason, status_since, enrolled_at) \
-            SELECT 'node ' || n, 1, 'name', '', '{}', 'UNKNOWN', '', 0, 0 FROM n";
-        store.write(move |connection| Ok(sql_query(many).execute(connection)?)).await.unwrap();
-        assert_eq!(store.snapshot(None).await.unwrap().nodes.len(), 33_000);
     }
 }

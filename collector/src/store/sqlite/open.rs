@@ -133,6 +133,8 @@ mod tests {
     use diesel::{QueryableByName, RunQueryDsl};
 
     use super::*;
+    use crate::store::sqlite::backend::ready;
+    use crate::store::sqlite::read;
 
     #[derive(Debug, PartialEq, QueryableByName)]
     struct Table {
@@ -181,7 +183,7 @@ mod tests {
         assert!(matches!(lock(&path), Err(StoreError::Locked(_))));
         drop(held);
         lock(&path).unwrap();
-        let epoch = |path| super::super::access::feed_position(&mut writer(path).unwrap()).unwrap().epoch;
+        let epoch = |path| ready(read::feed_position(&mut writer(path).unwrap())).unwrap().epoch;
         assert_eq!(epoch(&path), epoch(&path));
     }
 }

@@ -239,7 +239,7 @@ fn free_name(name: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{access, backup::SqliteBackup};
+    use super::super::{backend::ready, backup::SqliteBackup, read};
     use super::*;
 
     #[test]
@@ -266,6 +266,6 @@ mod tests {
             assert!(!with_ending(&path, ending).exists(), "{ending}");
         }
         let mut connection = open::connect(&path, "").unwrap();
-        assert_eq!(access::feed_position(&mut connection).unwrap().epoch, epoch);
+        assert_eq!(ready(read::feed_position(&mut connection)).unwrap().epoch, epoch);
     }
 }

@@ -4,14 +4,11 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use diesel::prelude::*;
-use diesel::query_builder::BoxedSqlQuery;
-use diesel::query_builder::SqlQuery;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
-use diesel::sqlite::Sqlite;
 
-use super::{access, backup, open};
-use crate::store::transfer::{AnyRow, Bound, Cell, Kind, Row, Side, Table, TransferStep};
+use super::backend::ready;
+use super::copy::{self, bound};
+use super::{backup, open, read};
+use crate::store::transfer::{Bound, Kind, Row, Side, Table, TransferStep};
 use crate::store::{FeedPosition, StoreError};
 
 /// Rows in one statement: SQLite takes 32,766 values.
@@ -51,21 +48,15 @@ impl SqliteSide {
     /// When the file cannot be written.
     pub(crate) fn finish(mut self) -> Result<FeedPosition, StoreError> {
         backup::make_single(&mut self.connection)?;
-        access::feed_position(&mut self.connection)
+        ready(read::feed_position(&mut self.connection))
     }
 }
 
-fn bound((sql, values): Bound) -> BoxedSqlQuery<'static, Sqlite, SqlQuery> {
-    values.into_iter().fold(sql_query(sql).into_boxed(), |query, value| match value {
-        Cell::Null => query.bind::<Nullable<Text>, _>(None::<String>),
-        Cell::Int(value) => query.bind::<BigInt, _>(value),
-        Cell::Float(value) => query.bind::<Double, _>(value),
-        Cell::Text(value) => query.bind::<Text, _>(value),
-        Cell::Bytes(value) => query.bind::<Binary, _>(value),
-    })
-}
-
-fn insert(connection: &mut SqliteConnection, table: &Table, mut rows: Vec<Row>) -> QueryResult<()> {
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    table: &Table,
+    mut rows: Vec<Row>,
+) -> Result<(), StoreError> {
     let names: Vec<_> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
     let values = format!("({})", vec!["?"; names.len()].join(", "));
     while !rows.is_empty() {
@@ -80,34 +71,17 @@ fn insert(connection: &mut SqliteConnection, table: &Table, mut rows: Vec<Row>) 
 #[async_trait]
 impl Side for SqliteSide {
     async fn query(&mut self, query: Bound) -> Result<Vec<Row>, StoreError> {
-        let rows: Vec<AnyRow> = bound(query).load(&mut self.connection)?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+        ready(copy::query(&mut self.connection, query))
     }
 
     async fn write(&mut self, steps: Vec<TransferStep<'_>>) -> Result<(), StoreError> {
-        self.connection.immediate_transaction(|connection| {
-            for step in steps {
-                match step {
-                    TransferStep::Insert(table, rows) => insert(connection, table, rows)?,
-                    TransferStep::Run(statement) => {
-                        bound(statement).execute(connection)?;
-                    }
-                }
-            }
-            Ok(())
-        })
+        self.connection.immediate_transaction(|connection| ready(copy::write(connection, steps)))
     }
 
     async fn columns(&mut self, table: &str) -> Result<Vec<(String, Kind)>, StoreError> {
-        let sql = "SELECT name, type FROM pragma_table_info($1)".to_owned();
-        let rows = self.query((sql, vec![Cell::Text(table.to_owned())])).await?;
-        let kind = |name: &str| match name {
-            "INTEGER" => Kind::Int,
-            "REAL" => Kind::Float,
-            "BLOB" => Kind::Bytes,
-            _ => Kind::Text,
-        };
-        Ok(rows.iter().map(|row| (row[0].as_text().to_owned(), kind(row[1].as_text()))).collect())
+        let sql = "SELECT name, type FROM pragma_table_info($1)";
+        let types = [("INTEGER", Kind::Int), ("REAL", Kind::Float), ("BLOB", Kind::Bytes)];
+        ready(copy::columns(&mut self.connection, sql, types, table))
     }
 
     /// SQLite continues after the highest key by itself.

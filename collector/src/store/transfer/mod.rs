@@ -18,7 +18,7 @@ pub(crate) use self::cells::{AnyRow, Cell, Row};
 use super::{StoreError, new_epoch};
 
 /// The tables, those first that others refer to, with their keys. `meta` goes along at the beginning.
-pub(super) const TABLES: [(&str, &[&str]); 31] = [
+pub(super) const TABLES: [(&str, &[&str]); 33] = [
     ("environments", &["id"]),
     ("nodes", &["id"]),
     // A session's parent is older, and so are the first digits of its id.
@@ -51,6 +51,8 @@ pub(super) const TABLES: [(&str, &[&str]); 31] = [
     ("topologies", &["pipeline", "checksum"]),
     ("secrets", &["environment", "name", "revision"]),
     ("audit", &["id"]),
+    ("removed_nodes", &["id"]),
+    ("removed_series", &["id"]),
 ];
 
 /// Says how far a copy into the database is, and exists only as long as one is not complete.

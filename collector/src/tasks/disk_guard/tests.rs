@@ -30,7 +30,7 @@ impl Rig {
             u64::MAX => Err(std::io::Error::other("no such disk")),
             free_bytes => Ok(DiskSpace { free_bytes, total_bytes: DISK }),
         });
-        let retention = Retention { minutes: DAY, hours: DAY, days: DAY, logs: 3 * DAY, events: DAY };
+        let retention = Retention { minutes: DAY, hours: DAY, days: DAY, logs: 3 * DAY, events: DAY, audit: DAY };
         let guard = DiskGuard::new(store.clone(), measure, settings, retention, Arc::new(Telemetry::new()));
         Rig { guard, free, store, _dir: dir }
     }

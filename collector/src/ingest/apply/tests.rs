@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use systole_shared::events::{Event, EventType};
-use systole_shared::{ComponentId, ComponentKind, LogStream, NodeId};
+use systole_shared::{ComponentId, ComponentKind, LogStream, NodeStatus, PipelineId, PipelineStatus};
 use uuid::Uuid;
 
+use super::progress::DUPLICATE_WINDOW_MS;
 use super::*;
 use crate::config::IngestLimits;
 use crate::ingest::places::ComponentPlaces;
+use crate::ingest::reason::PublishedReason;
 use crate::ingest::state::IngestState;
 use crate::ingest::upkeep;
-use crate::model::report::{PipelineDeltas, ReportedComponent};
-use crate::model::{EnvironmentKey, NodeKey};
+use crate::model::report::{PipelineDeltas, ReportedComponent, ReportedLine, ReportedPipeline};
 use crate::store::{CommitBatch, PipelineMinuteRow};
 use crate::timeseries::WalRecord;
 

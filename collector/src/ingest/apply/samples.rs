@@ -2,10 +2,10 @@
 
 use systole_shared::{RateSample, UnixMillis};
 
-use super::apply::ReportWindow;
-use super::changes::Changes;
-use super::limits::{HourlyCount, hour_of};
-use super::state::{ComponentState, Dimensions, PipelineState};
+use super::ReportWindow;
+use crate::ingest::changes::Changes;
+use crate::ingest::limits::{HourlyCount, hour_of};
+use crate::ingest::state::{ComponentState, Dimensions, PipelineState};
 use crate::model::report::{PipelineDeltas, ReportedComponent};
 use crate::model::{NodeKey, SeriesKey};
 use crate::store::{ComponentMinuteRow, PipelineMinuteRow, SeriesRow};

@@ -1,0 +1,27 @@
+//! Reads the keys for upgrades of the agent itself.
+
+use std::time::Duration;
+
+use super::section::Section;
+use crate::model::upgrade::{UpdateKey, UpgradeConfig};
+
+/// Seconds that a new version may be given: a start takes a few, and nobody waits for longer.
+const TIMEOUT_BOUNDS: std::ops::RangeInclusive<i64> = 5..=600;
+
+/// Reads `accept_upgrades`, `update_key` and `upgrade_timeout`.
+pub(super) fn read(root: &mut Section<'_>) -> UpgradeConfig {
+    let mut config = UpgradeConfig { accept: root.flag("accept_upgrades"), ..UpgradeConfig::default() };
+    if let Some(text) = root.text("update_key") {
+        config.key = UpdateKey::parse(&text);
+        if config.key.is_none() {
+            root.error("update_key", "must be an Ed25519 public key in base64: 32 bytes, or the output of `openssl pkey -pubout -outform DER | base64`");
+        }
+    }
+    if let Some(seconds) = root.number("upgrade_timeout") {
+        match u64::try_from(seconds) {
+            Ok(positive) if TIMEOUT_BOUNDS.contains(&seconds) => config.timeout = Duration::from_secs(positive),
+            _ => root.error("upgrade_timeout", format!("invalid time `{seconds}`, expected 5 to 600 seconds")),
+        }
+    }
+    config
+}

@@ -1,0 +1,193 @@
+//! Applies one report. Pure: it takes `now` and changes only the state in its arguments.
+//!
+//! - `progress` compares the report's number with what its boot has sent. A report from before is acknowledged again;
+//!   a report that follows a hole is applied, and the hole becomes a gap of the node.
+//! - A merged report that covers an applied one is refused: it cannot be split again.
+//! - `agent` keeps what the agent says of itself and of its host.
+//! - `pipeline` gives a pipeline its keys, adds its `samples` to their minute, and stores its `log_lines`.
+//! - `pipeline_status` and `node_status` derive the states, and `silence` replaces them when the node is not observed.
+
+mod agent;
+mod log_lines;
+mod node_status;
+mod pipeline;
+mod pipeline_status;
+mod progress;
+mod samples;
+mod silence;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use systole_shared::limits::{BACKFILL_AFTER_MS, MAX_FUTURE_MS, SKEW_TOLERANCE_MS};
+use systole_shared::{BootId, NodeId, RefusalCode, Refused, SeqRange, UnixMillis};
+
+use self::agent::{node_minute, note_agent};
+use self::log_lines::drop_excess_lines;
+use self::node_status::{add_fleet_status, set_status};
+use self::pipeline::apply_pipeline;
+use self::pipeline_status::retire_absent;
+use self::progress::move_progress;
+use self::silence::mark_offline;
+pub(crate) use self::silence::mark_unreachable;
+use super::changes::Changes;
+use super::state::{Dimensions, NodeState};
+use crate::config::LogLimits;
+use crate::model::report::{NodeReport, Refusals};
+use crate::model::{EnvironmentKey, NodeKey};
+
+/// The names of a node in changes and events.
+type NodeIdentity = (NodeKey, NodeId, EnvironmentKey);
+
+/// The parameters of applying a report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    pub boot: BootId,
+    /// The agent's clock when it sent the request.
+    pub sent_at: UnixMillis,
+    /// Ours when it came.
+    pub received_at: UnixMillis,
+    /// The address of the request.
+    pub address: Option<IpAddr>,
+    /// Taken for the interval of a report that has none.
+    pub interval_ms: i64,
+    /// Reports that ended before are refused.
+    pub oldest: UnixMillis,
+    /// The remaining log lines of a node.
+    pub log_limits: LogLimits,
+}
+
+impl Context {
+    /// The correction of the agent's times: zero while the clocks agree well enough.
+    fn correction(&self) -> i64 {
+        let skew = self.received_at.saturating_sub(self.sent_at);
+        if skew.abs() > SKEW_TOLERANCE_MS { skew } else { 0 }
+    }
+}
+
+/// The result of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Applied before, acknowledged again.
+    Duplicate,
+    /// Applied now. `missing`: reports before it that never came.
+    Applied { missing: Option<SeqRange> },
+    /// Left out as a whole; it counts as received, and is never to be sent again.
+    Refused { missing: Option<SeqRange> },
+}
+
+/// Applies one report of a node.
+pub(crate) fn apply(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    report: NodeReport,
+    context: &Context,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) -> Outcome {
+    let progress = node.progress(context.boot);
+    if progress.is_some_and(|applied| report.seq <= applied) {
+        return Outcome::Duplicate;
+    }
+    let missing = progress
+        .filter(|applied| report.covers_from > applied + 1)
+        .map(|applied| SeqRange { from: applied + 1, to: report.covers_from - 1 });
+    let is_latest_boot = move_progress(node, report.seq, missing, context, changes);
+
+    let correction = context.correction();
+    let start = report.start.saturating_add(correction);
+    let end = report.end.saturating_add(correction);
+    let overlap = progress.filter(|applied| report.covers_from <= *applied);
+    if let Some((code, detail)) = validate(start, end, overlap, context) {
+        refusals.push(Refused { seq: report.seq, pipeline_id: None, component_id: None, code, detail });
+        // Its own times are what is wrong with it; that the node lives is true now.
+        set_status(node, context.received_at, context, changes);
+        return Outcome::Refused { missing };
+    }
+
+    let at = ReportWindow {
+        end,
+        seconds: if end > start { end.saturating_sub(start) as f64 } else { context.interval_ms as f64 } / 1_000.0,
+        minute: end.div_euclid(60_000),
+        correction,
+        latest_line: end.max(context.received_at),
+        received_at: context.received_at,
+        is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
+        seq: report.seq,
+    };
+    let bucket = changes.bucket(at.minute, node.key);
+    if let Some(host) = report.host.as_ref() {
+        bucket.set_host(node_minute(host, at.minute, node.key.0));
+    }
+    note_agent(node, &report, context, changes);
+    node.reports += 1;
+    node.last_seen = context.received_at;
+    for mut pipeline in report.pipelines {
+        drop_excess_lines(node, report.seq, &mut pipeline, context, changes, refusals);
+        apply_pipeline(node, dimensions, pipeline, &at, changes, refusals);
+    }
+    if report.complete {
+        retire_absent(node, dimensions, &at, changes);
+    }
+    match report.stopping {
+        // An older one was overtaken: an agent that says this late has another one after it.
+        Some(reason) if is_latest_boot && at.is_news => {
+            changes.heartbeat(node.key).last_seen_at = Some(context.received_at);
+            mark_offline(node, dimensions, &reason, end, changes);
+        }
+        _ => set_status(node, end, context, changes),
+    }
+    if at.is_news {
+        add_fleet_status(node, end, changes);
+    }
+    Outcome::Applied { missing }
+}
+
+/// The minute and the interval that a report counts for.
+struct ReportWindow {
+    /// Its end by the collector's clock.
+    pub end: UnixMillis,
+    pub seconds: f64,
+    /// Unix minute of the end.
+    pub minute: i64,
+    pub correction: i64,
+    /// No line was read later: one from the future would never expire, and block all lines after it.
+    pub latest_line: UnixMillis,
+    /// The time of its arrival, by the collector's clock.
+    pub received_at: UnixMillis,
+    /// Whether it is shown as it comes; a back-fill is not.
+    pub is_news: bool,
+    /// Its number.
+    pub seq: u64,
+}
+
+impl ReportWindow {
+    /// Its length in whole milliseconds.
+    fn ms(&self) -> f64 {
+        (self.seconds * 1_000.0).round()
+    }
+}
+
+/// A reason to refuse a whole report.
+fn validate(
+    start: UnixMillis,
+    end: UnixMillis,
+    overlap: Option<u64>,
+    context: &Context,
+) -> Option<(RefusalCode, String)> {
+    if end < start {
+        Some((RefusalCode::InvalidInterval, "end is before start".to_owned()))
+    } else if end > context.received_at.saturating_add(MAX_FUTURE_MS) {
+        Some((
+            RefusalCode::InFuture,
+            format!("ends {} s in the future", end.saturating_sub(context.received_at) / 1_000),
+        ))
+    } else if end < context.oldest {
+        Some((RefusalCode::TooOld, format!("ended {} s ago", context.received_at.saturating_sub(end) / 1_000)))
+    } else {
+        // Part of a merged report was applied before: it cannot be split any more, and applying it again
+        // would count it twice.
+        overlap.map(|applied| (RefusalCode::InvalidInterval, format!("covers reports up to {applied}, applied before")))
+    }
+}

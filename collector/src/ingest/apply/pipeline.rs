@@ -1,0 +1,165 @@
+//! One pipeline of a report.
+//!
+//! - Counters are accepted up to 2^63-1, and rows saturate there.
+//! - A report without `sample` counts as a gap only with `scrapeError`: a pipeline without metrics has
+//!   no gaps.
+
+use std::sync::Arc;
+
+use systole_shared::events::{ComponentSample, EventType, MetricUpdate};
+use systole_shared::{PipelineStatus, RefusalCode, Refused};
+
+use super::ReportWindow;
+use super::log_lines::add_logs;
+use super::pipeline_status::update_status;
+use super::samples::{NodeSeries, add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
+use crate::ingest::changes::Changes;
+use crate::ingest::limits::describe;
+use crate::ingest::reason::PublishedReason;
+use crate::ingest::state::{Dimensions, NodeState, PipelineState};
+use crate::model::report::{Refusals, ReportedPipeline};
+use crate::model::{Payload, PendingSample, PipelineKey};
+use crate::store::{PipelineRow, PipelineStatusRow, SeriesRow};
+
+pub(super) fn apply_pipeline(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    facts: ReportedPipeline,
+    at: &ReportWindow,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) {
+    if let Err(code) = register(node, dimensions, &facts, at, changes) {
+        refusals.push_with(|| Refused {
+            seq: at.seq,
+            pipeline_id: Some(facts.id.to_string()),
+            component_id: None,
+            code,
+            detail: describe(code, &dimensions.limits),
+        });
+        return;
+    }
+    let identity = (node.key, node.id, node.environment);
+    let Some(pipeline) = node.pipelines.get_mut(&facts.id) else { return };
+    pipeline.last_report = node.reports;
+    let key = PipelineKey(pipeline.row.pipeline);
+
+    add_logs(identity, (key, &facts.id), &facts.logs, at, changes);
+    update_status(identity, pipeline, &facts, dimensions, at, changes);
+
+    if facts.sample.is_some() || facts.scrape_error.is_some() || facts.logs_dropped > 0 {
+        let row = changes.bucket(at.minute, node.key).pipeline(pipeline.series);
+        row.logs_dropped = row.logs_dropped.saturating_add(facts.logs_dropped);
+        match &facts.sample {
+            Some(sample) => add_sample(row, sample, at),
+            None => row.gaps += i64::from(facts.scrape_error.is_some()),
+        }
+    }
+    let Some(sample) = &facts.sample else { return };
+    let mut known = NodeSeries { key: node.key, known: &mut node.known_series, new: &mut node.new_series };
+    let series: Vec<_> = facts
+        .components
+        .iter()
+        .map(|component| component_series(&mut known, pipeline, component, at.received_at, dimensions, changes))
+        .collect();
+    let bucket = changes.bucket(at.minute, node.key);
+    for (component, series) in facts.components.iter().zip(series) {
+        if let Some(series) = series {
+            add_component_sample(bucket.component(series), component, at);
+        }
+    }
+    let components = facts.components.into_iter().map(|component| ComponentSample {
+        sample: component_rates(&component, at),
+        kind: component.kind,
+        component_id: component.id,
+    });
+    let update = Arc::new(MetricUpdate {
+        node_id: node.id,
+        pipeline_id: facts.id,
+        timestamp: at.end,
+        sample: pipeline_rates(sample, at),
+        components: components.collect(),
+    });
+    if at.is_news {
+        let payload = Payload::Metrics(Arc::clone(&update));
+        changes.add_news((node.id, node.environment), Some(&update.pipeline_id), EventType::MetricUpdate, payload);
+    }
+    changes.samples.push(PendingSample { node: node.key, update });
+}
+
+/// Makes sure that the pipeline has keys on this node, unless that is over a limit.
+fn register(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    facts: &ReportedPipeline,
+    at: &ReportWindow,
+    changes: &mut Changes,
+) -> Result<(), RefusalCode> {
+    let is_new = !node.pipelines.contains_key(&facts.id);
+    if is_new && !node.has_room(&dimensions.limits, at.received_at) {
+        dimensions.over_limit.node_pipelines += 1;
+        return Err(RefusalCode::NodePipelineLimit);
+    }
+    let key = match dimensions.pipeline(node.environment, &facts.id) {
+        Some(known) => {
+            if let Some(name) = facts.name.as_ref().filter(|name| **name != known.name) {
+                known.name.clone_from(name);
+                changes.pipeline_names.insert(known.key, name.clone());
+            }
+            known.key
+        }
+        None => {
+            if !dimensions.has_room(node.environment, at.received_at) {
+                dimensions.over_limit.environment_pipelines += 1;
+                return Err(RefusalCode::EnvironmentPipelineLimit);
+            }
+            dimensions.count_new_pipeline(node.environment, at.received_at);
+            let name = facts.name.clone().unwrap_or_else(|| facts.id.to_string());
+            let id = dimensions.add_pipeline(node.environment, &facts.id, &name);
+            changes.pipelines.push(PipelineRow {
+                id: id.0,
+                environment: node.environment.0,
+                slug: facts.id.to_string(),
+                name,
+            });
+            id
+        }
+    };
+    if is_new {
+        node.new_pipelines.add(at.received_at);
+        let series = dimensions.next_series();
+        changes.series.push(SeriesRow {
+            id: series.0,
+            node: node.key.0,
+            pipeline: key.0,
+            component: String::new(),
+            kind: "pipeline".to_owned(),
+        });
+        let row = PipelineStatusRow {
+            node: node.key.0,
+            pipeline: key.0,
+            status: PipelineStatus::Unknown.as_str().to_owned(),
+            status_text: None,
+            reason: String::new(),
+            since: at.end,
+            version: None,
+            pid: None,
+            started_at: None,
+            restarts: 0,
+            config_checksum: None,
+            scrape_error: None,
+            present: 0,
+            reported_at: at.end,
+        };
+        let state = PipelineState {
+            series,
+            status: PipelineStatus::Unknown,
+            row,
+            reason: PublishedReason::new(""),
+            components: Default::default(),
+            last_report: 0,
+        };
+        node.pipelines.insert(facts.id.clone(), state);
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! The numbers of reports: per boot of the agent, the last one that was applied.
+//!
+//! A duplicate identity is detected when a boot returns after another one had reported, twice within a minute. Once can
+//! be a late request of an agent that has ended. The state ends a minute after the last return.
+//!
+//! After a restore the next report of an agent is ahead of the expected number. It is applied, and the numbers in
+//! between are a gap of the node.
+
+use systole_shared::SeqRange;
+
+use super::Context;
+use crate::ingest::changes::{Changes, signed};
+use crate::ingest::state::NodeState;
+use crate::store::NodeGapRow;
+
+/// Two machines with one identity are detected by boots that alternate: this often within
+/// [`DUPLICATE_WINDOW_MS`].
+const DUPLICATE_RETURNS: usize = 2;
+pub(super) const DUPLICATE_WINDOW_MS: i64 = 60_000;
+
+/// Returns whether the boot is the one that reported last.
+pub(super) fn move_progress(
+    node: &mut NodeState,
+    seq: u64,
+    missing: Option<SeqRange>,
+    context: &Context,
+    changes: &mut Changes,
+) -> bool {
+    if let Some(missing) = missing {
+        changes.add_gap(NodeGapRow {
+            node: node.key.0,
+            boot: context.boot.to_string(),
+            from_seq: signed(missing.from),
+            to_seq: signed(missing.to),
+            recorded_at: context.received_at,
+        });
+    }
+    let is_latest = node.boots.last().is_none_or(|(boot, _)| *boot == context.boot);
+    let is_return = !is_latest && node.progress(context.boot).is_some();
+    if is_return {
+        node.boot_returns.push(context.received_at);
+    }
+    node.boot_returns.retain(|at| context.received_at.saturating_sub(*at) <= DUPLICATE_WINDOW_MS);
+    if let Some(forgotten) = node.advance(context.boot, seq) {
+        changes.forget_boot(node.key, forgotten);
+    }
+    changes.advance(node.key, context.boot, seq, context.received_at);
+    !is_return
+}
+
+/// Whether two agents report as this node.
+pub(super) fn has_duplicate_identity(node: &NodeState) -> bool {
+    node.boot_returns.len() >= DUPLICATE_RETURNS
+}

@@ -1,0 +1,150 @@
+//! The second reading of a request, after the first one failed: each item alone.
+//!
+//! It keeps as many items as a report may have and some to list, and only counts the rest. A request
+//! with more unreadable items than [`MAX_UNREADABLE_ITEMS`] is refused whole.
+
+use serde::de::Deserialize;
+use serde_json::value::RawValue;
+use systole_shared::ack::MAX_REFUSED_LISTED;
+use systole_shared::limits::{MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST};
+use systole_shared::{
+    AgentInfo, BootId, HostMetrics, PipelineReport, RefusalCode, Refused, Report, SeqRange, Text, UnixMillis,
+};
+
+use super::first::First;
+use super::report::take_report;
+use super::text::short;
+use super::{DecodeError, check_reports};
+use crate::model::report::{NodeReport, Refusals};
+
+/// Items of one request that are read alone and are no pipelines. Each takes some microseconds; a request has
+/// either a few of them, or it is not what an agent sends.
+pub(super) const MAX_UNREADABLE_ITEMS: usize = 2_000;
+
+/// Pipelines of a report that the second reading keeps: those that may be taken, and as many of the rest as a
+/// response lists.
+const MAX_KEPT_ITEMS: usize = MAX_PIPELINES_PER_REPORT + MAX_REFUSED_LISTED;
+
+/// The request with its items unread.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LooseRequest<'a> {
+    boot_id: BootId,
+    sent_at: UnixMillis,
+    #[serde(borrow)]
+    reports: First<LooseReport<'a>, MAX_REPORTS_PER_REQUEST>,
+}
+
+#[derive(serde::Deserialize)]
+struct LooseReport<'a> {
+    seq: u64,
+    start: UnixMillis,
+    end: UnixMillis,
+    #[serde(borrow, default)]
+    agent: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    host: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pipelines: First<&'a RawValue, MAX_KEPT_ITEMS>,
+    #[serde(default)]
+    covers: Option<SeqRange>,
+}
+
+pub(super) fn decode_item_by_item(
+    body: &[u8],
+    refusals: &mut Refusals,
+) -> Result<(BootId, UnixMillis, Vec<NodeReport>), DecodeError> {
+    let request = parse_loose(body).map_err(DecodeError::Malformed)?;
+    if request.reports.beyond > 0 {
+        return Err(DecodeError::TooManyReports(request.reports.items.len() + request.reports.beyond));
+    }
+    check_reports(request.reports.items.iter().map(|report| report.seq))?;
+    let mut reports = Vec::with_capacity(request.reports.items.len());
+    let mut unreadable = 0;
+    for loose in request.reports.items {
+        let mut refuse = |pipeline_id: Option<String>, detail: String| {
+            let code = RefusalCode::InvalidItem;
+            refusals.push(Refused { seq: loose.seq, pipeline_id, component_id: None, code, detail });
+        };
+        let agent = read_part::<AgentInfo<'_>>(loose.agent).unwrap_or_else(|detail| {
+            refuse(None, format!("agent: {detail}"));
+            None
+        });
+        let host = read_part::<HostMetrics>(loose.host).unwrap_or_else(|detail| {
+            refuse(None, format!("host: {detail}"));
+            None
+        });
+        let kept = loose.pipelines.items;
+        let (within, beyond) = kept.split_at(kept.len().min(MAX_PIPELINES_PER_REPORT));
+        let mut complete = beyond.is_empty();
+        let mut pipelines = Vec::with_capacity(within.len());
+        for raw in within {
+            match parse::<PipelineReport<'_>>(raw.get().as_bytes()) {
+                Ok(pipeline) => pipelines.push(pipeline),
+                Err(detail) => {
+                    unreadable += 1;
+                    if unreadable > MAX_UNREADABLE_ITEMS {
+                        return Err(DecodeError::TooManyUnreadable);
+                    }
+                    complete = false;
+                    refuse(id_of(raw), detail);
+                }
+            }
+        }
+        for raw in beyond {
+            refusals.push_with(|| Refused {
+                seq: loose.seq,
+                pipeline_id: id_of(raw),
+                component_id: None,
+                code: RefusalCode::TooManyPipelines,
+                detail: format!("at most {MAX_PIPELINES_PER_REPORT} pipelines in a report"),
+            });
+        }
+        refusals.count += loose.pipelines.beyond as u64;
+        let report = Report {
+            seq: loose.seq,
+            start: loose.start,
+            end: loose.end,
+            agent,
+            host,
+            pipelines,
+            covers: loose.covers,
+            deployments: Vec::new(),
+        };
+        reports.push(take_report(report, complete, refusals));
+    }
+    Ok((request.boot_id, request.sent_at, reports))
+}
+
+fn read_part<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option<T>, String> {
+    raw.map(|raw| parse(raw.get().as_bytes())).transpose().map(Option::flatten)
+}
+
+/// Reads the request with its items unread. Only a fault is looked for again with its place, because that
+/// takes several times as long.
+fn parse_loose(body: &[u8]) -> Result<LooseRequest<'_>, String> {
+    serde_json::from_slice(body).or_else(|_| parse(body))
+}
+
+fn parse<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        // Where in the item, not where in the body: line and column of an item mislead.
+        let cause = error.inner().to_string();
+        // It quotes what it found, which may be megabytes.
+        short(&if path == "." { cause } else { format!("{path}: {cause}") })
+    })?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(value)
+}
+
+/// The id of an item that could not be read as a whole, if at least that can.
+fn id_of(raw: &RawValue) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct OnlyId<'a> {
+        #[serde(borrow)]
+        id: Text<'a>,
+    }
+    serde_json::from_str::<OnlyId<'_>>(raw.get()).ok().map(|item| short(item.id.as_str()))
+}
