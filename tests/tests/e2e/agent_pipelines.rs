@@ -335,7 +335,8 @@ async fn process_runs_as_the_user_of_its_engine() {
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
     let text = std::fs::read_to_string(scene.agent.config_path()).unwrap();
-    std::fs::write(scene.agent.config_path(), format!("{text}run_as = \"nobody\"\n")).unwrap();
+    let text = format!("{text}run_as = \"nobody\"\n"); // words: allow
+    std::fs::write(scene.agent.config_path(), text).unwrap();
     scene.agent.run();
     let version = wanted("orders", 1, "sources:\n  in:\n    type: demo_logs\n");
     scene.run(with_secret(version, "DB_PASSWORD", "hunter2-of-orders")).await;
