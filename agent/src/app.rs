@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::actions::ActionRunner;
 use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
+use crate::desired::agent_update::AgentUpdater;
 use crate::desired::deployments::Deployments;
 use crate::desired::keeper::DesiredKeeper;
 use crate::desired::merge::Merger;
@@ -141,6 +142,7 @@ impl App {
         let CentreConfig { accepts, dir: centre_dir, push, .. } = config.centre.clone();
         let keeper = DesiredKeeper::new(client.clone(), &config.data_dir, &centre_dir, generation, accepts);
         let deployments = Arc::new(Deployments::default());
+        let desired = keeper.feed().subscribe();
         let mut wanted = WantedPipelines::new(Merger::new(&centre_dir), keeper.feed(), deployments.clone());
 
         let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
@@ -211,7 +213,7 @@ impl App {
         let reader = Arc::new(LogReader::new(logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
-        let facts = AgentFacts { names: names.clone(), vector_version, deployments };
+        let facts = AgentFacts { names: names.clone(), vector_version, deployments: deployments.clone() };
         let connection = Arc::new(ConnectionStatus::new(node_file::read(&config.data_dir)));
         let (liveness, service_manager) = (Arc::new(Liveness::new()), Arc::new(ServiceManager::from_environment()));
         let origin = Origin {
@@ -231,6 +233,8 @@ impl App {
             orders: orders_sender,
         }));
         tokio::spawn(upgrades.clone().prove(launch, liveness.watch()));
+        let updater = AgentUpdater { upgrades: upgrades.clone(), desired, deployments: deployments.clone() };
+        tokio::spawn(updater.run());
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
             reporter: Reporter::new(facts, clock::unix_millis()),

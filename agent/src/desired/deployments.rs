@@ -11,6 +11,10 @@ use systole_shared::{PipelineId, Text};
 
 use crate::supervise::Pipeline;
 
+/// The id and number under which the agent reports its own update. Its version is a text.
+const AGENT: &str = "agent";
+const AGENT_VERSION: i64 = 1;
+
 /// What became of a pipeline of the centre when it was merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -44,6 +48,8 @@ struct Table {
     entries: Vec<Entry>,
     /// Those whose end no report has said yet.
     removed: Vec<(PipelineId, i64)>,
+    /// How far the agent's own update is, and why.
+    agent: Option<(DeploymentPhase, String)>,
 }
 
 impl Deployments {
@@ -55,7 +61,13 @@ impl Deployments {
         // One that was rejected is removed as well: its row at the collector ends.
         removed.extend(table.entries.iter().map(|entry| (entry.id.clone(), entry.version)));
         removed.retain(|(id, _)| !is_wanted(id));
-        *table = Table { engines, entries, removed };
+        let agent = table.agent.take();
+        *table = Table { engines, entries, removed, agent };
+    }
+
+    /// How far the update of the agent itself is; none for one that has nothing to say.
+    pub(crate) fn set_agent(&self, outcome: Option<(DeploymentPhase, String)>) {
+        self.lock().agent = outcome;
     }
 
     /// The engines, for an agent that accepts pipelines.
@@ -72,10 +84,13 @@ impl Deployments {
         table.removed.retain(|(id, version)| {
             let lives = find(id).is_some_and(|pipeline| pipeline.runtime.running_version().is_some());
             if !lives {
-                reports.push(report(id, *version, DeploymentPhase::Removed, None, ""));
+                reports.push(report(id.as_str(), *version, DeploymentPhase::Removed, None, ""));
             }
             lives
         });
+        if let Some((phase, reason)) = &table.agent {
+            reports.push(report(AGENT, AGENT_VERSION, *phase, None, reason));
+        }
         reports
     }
 
@@ -89,28 +104,28 @@ fn report_of(entry: &Entry, pipeline: Option<&Arc<Pipeline>>) -> DeploymentRepor
     let running = pipeline.and_then(|pipeline| pipeline.runtime.running_version());
     let progress = pipeline.and_then(|pipeline| pipeline.runtime.progress());
     match (&entry.standing, progress) {
-        (Standing::Rejected(reason), _) => report(&entry.id, entry.version, DeploymentPhase::Rejected, running, reason),
+        (Standing::Rejected(reason), _) => report(entry.id.as_str(), entry.version, DeploymentPhase::Rejected, running, reason),
         // Its process may take a while to end.
         (Standing::Paused, _) if running.is_some() => {
-            report(&entry.id, entry.version, DeploymentPhase::Pending, running, "the process ends")
+            report(entry.id.as_str(), entry.version, DeploymentPhase::Pending, running, "the process ends")
         }
-        (Standing::Paused, _) => report(&entry.id, entry.version, DeploymentPhase::Paused, None, ""),
+        (Standing::Paused, _) => report(entry.id.as_str(), entry.version, DeploymentPhase::Paused, None, ""),
         (Standing::Taken, Some(progress)) if progress.version == entry.version => {
-            report(&entry.id, entry.version, progress.phase, running, &progress.reason)
+            report(entry.id.as_str(), entry.version, progress.phase, running, &progress.reason)
         }
-        (Standing::Taken, _) => report(&entry.id, entry.version, DeploymentPhase::Pending, running, ""),
+        (Standing::Taken, _) => report(entry.id.as_str(), entry.version, DeploymentPhase::Pending, running, ""),
     }
 }
 
 fn report(
-    id: &PipelineId,
+    id: &str,
     version: i64,
     phase: DeploymentPhase,
     running_version: Option<i64>,
     reason: &str,
 ) -> DeploymentReport<'static> {
     DeploymentReport {
-        pipeline_id: Text::from(id.as_str().to_owned()),
+        pipeline_id: Text::from(id.to_owned()),
         version,
         phase: phase.as_str().into(),
         running_version,

@@ -4,6 +4,7 @@
 //! the agent's own file, and [`deployments`] says in each report how far each of them is. Nothing here starts
 //! anything: that is the pipeline manager's, for pipelines of both kinds.
 
+pub(crate) mod agent_update;
 pub(crate) mod deployments;
 pub(crate) mod keeper;
 pub(crate) mod merge;

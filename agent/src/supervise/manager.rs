@@ -197,7 +197,7 @@ impl PipelineManager {
             });
         }
         let root = if kind.is_of_the_centre() { &parts.centre_dir } else { &parts.data_dir };
-        let revisions = Revisions::of(root, &config.id);
+        let revisions = Revisions::of(root, &config.id).below(&parts.data_dir);
         let fits = |handed: &&HandedPipeline| config.is_supervised() || !handed.has_process();
         let handed = self.handed.get(&config.id).filter(fits).cloned();
         if handed.is_some() {

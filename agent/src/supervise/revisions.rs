@@ -24,8 +24,8 @@ const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 /// The files of one pipeline's revisions.
 #[derive(Clone, Debug)]
 pub(crate) struct Revisions {
-    /// All directories from here down to the files.
-    root: PathBuf,
+    /// From here down to the files another user must be able to pass, for a process of `run_as`.
+    pass_from: PathBuf,
     dir: PathBuf,
     name: String,
 }
@@ -80,7 +80,12 @@ enum Role {
 impl Revisions {
     /// Of the pipeline with this id.
     pub(crate) fn of(root: &Path, id: &PipelineId) -> Self {
-        Revisions { root: root.to_owned(), dir: directory(root), name: files::name_of(id.as_str()) }
+        Revisions { pass_from: root.to_owned(), dir: directory(root), name: files::name_of(id.as_str()) }
+    }
+
+    /// The same, and the way to its files begins at `data_dir` if they are in it.
+    pub(crate) fn below(self, data_dir: &Path) -> Self {
+        if self.dir.starts_with(data_dir) { Revisions { pass_from: data_dir.to_owned(), ..self } } else { self }
     }
 
     /// Reads what the definition asks for, as it is now.
@@ -135,7 +140,7 @@ impl Revisions {
         let written = files::make_dir(&self.dir).and_then(|()| match user {
             None => files::replace(path, content),
             Some(user) => {
-                files::let_pass(&self.root, &self.dir)?;
+                files::let_pass(&self.pass_from, &self.dir)?;
                 files::replace_for(user, path, content)
             }
         });

@@ -149,6 +149,9 @@ impl Tap {
                     Some(text) if text.contains("failed to match") => {
                         return TapItem::End(Err(format!("the pipeline has no component `{}` with outputs", self.component)));
                     }
+                    Some(text) if text.contains("cannot be tapped") => {
+                        return TapItem::End(Err(format!("the component `{}` has no outputs: it is a sink", self.component)));
+                    }
                     Some(text) if text.starts_with("[tap]") || text.contains("Log level is enabled") => {}
                     Some(text) => self.said = text,
                     None => self.has_errors = false,

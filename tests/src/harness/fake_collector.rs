@@ -52,6 +52,8 @@ struct Inner {
     actions: Vec<AgentAction>,
     /// The newest of each kind, and all lines.
     report: Value,
+    /// Events that pipelines received, by all reports.
+    events_in: BTreeMap<String, u64>,
     removed: Vec<(String, i64)>,
     outputs: BTreeMap<Uuid, Vec<ActionOutput>>,
     /// Actions that no one waits for any more.
@@ -191,6 +193,11 @@ impl FakeCollector {
         .await
     }
 
+    /// Events that a pipeline has received, by all reports so far.
+    pub fn events_in(&self, id: &str) -> u64 {
+        self.state.lock().events_in.get(id).copied().unwrap_or_default()
+    }
+
     /// Which pipelines were reported as removed, with their versions.
     pub fn removed(&self) -> Vec<(String, i64)> {
         self.state.lock().removed.clone()
@@ -293,6 +300,11 @@ impl State {
                         let id = deployment["pipelineId"].as_str().unwrap_or_default().to_owned();
                         inner.removed.push((id, deployment["version"].as_i64().unwrap_or_default()));
                     }
+                }
+                for pipeline in reports.iter().filter_map(|report| report["pipelines"].as_array()).flatten() {
+                    let id = pipeline["id"].as_str().unwrap_or_default().to_owned();
+                    let events = pipeline["sample"]["eventsIn"].as_u64().unwrap_or_default();
+                    *inner.events_in.entry(id).or_default() += events;
                 }
                 let seq = reports.last().map_or(0, |report| report["seq"].as_u64().unwrap_or_default());
                 inner.report = reports.into_iter().next_back().unwrap_or_default();
