@@ -26,6 +26,8 @@ macro_rules! on_each_database {
 }
 
 mod audit;
+mod agent_actions;
+mod agent_pipelines;
 mod backup;
 mod bad_input;
 mod certificates;
