@@ -12,7 +12,7 @@ use crate::store::postgres::{PostgresSide, PostgresStore};
 use crate::store::sqlite::{SqliteSide, SqliteStore};
 use crate::store::{
     Access, AccessStore, Author, CommitBatch, CreatedVersion, DefinitionStore, EventRow, FlushBatch, LogRow,
-    NewEnrolment, NewSecret, NewToken, NewVersion, PipelineMinuteRow, PipelineRow, SealedSecret, SecretStore,
+    NewEnrolment, NewSecret, NewToken, NewVersion, PipelineMinuteRow, PipelineRow, SealedSecret,
     TimeSeriesStore, VersionOutcome,
 };
 
