@@ -57,6 +57,12 @@ fn plan_pipeline(
     let stable = definition.stable_version.and_then(|version| versions.get(&(key, version)));
     let new = latest.as_ref().filter(|(_, rollout)| rollout.state != RolloutState::Aborted);
     let new = new.and_then(|(_, rollout)| versions.get(&(key, rollout.version)));
+    let mut change = RolloutChange { definition: Some(key), now, ..RolloutChange::default() };
+    let is_open = latest.as_ref().is_some_and(|(_, rollout)| rollout.state != RolloutState::Aborted);
+    if stable.is_some() != definition.stable_version.is_some() || new.is_some() != is_open {
+        // A version that cannot be read selects no node, and must not take the pipeline from all of them.
+        return change;
+    }
     let stepped = match (&latest, new) {
         (Some((row, rollout)), Some(version)) => {
             let candidates = world.candidates(environment, &definition.slug, rollout.version, version, &rollout.policy);
@@ -88,7 +94,6 @@ fn plan_pipeline(
         paused: definition.paused != 0,
         rollout: latest.as_ref().map(|(_, rollout)| rollout.state),
     };
-    let mut change = RolloutChange { definition: Some(key), now, ..RolloutChange::default() };
     for (node, assigned) in settle(&pipeline, &places, &decided) {
         match assigned {
             Some(Assigned { version, paused }) => change.assign.push(AssignmentRow {
