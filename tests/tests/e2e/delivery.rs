@@ -7,7 +7,7 @@ use systole_shared::sse::{Decoder, Item};
 use systole_tests::harness::{Answer, ApiClient, DatabaseKind, TestCollector, eventually};
 use tokio::time::Instant;
 
-use crate::rollout_scene::{Edge, SOON, admin, apply, operator, post};
+use crate::rollout_scene::{Edge, SOON, admin, apply, operator, post, start};
 
 on_each_database! {
     desired_state_is_fetched_once_per_generation,
@@ -82,7 +82,7 @@ async fn running(collector: &TestCollector, name: &str) -> Edge {
 }
 
 async fn desired_state_is_fetched_once_per_generation(database: DatabaseKind) {
-    let collector = TestCollector::start_on(database).await;
+    let collector = start(database).await;
     let admin = admin(&collector).await;
     let edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let nothing = edge.desired().await;
@@ -109,12 +109,13 @@ async fn desired_state_is_fetched_once_per_generation(database: DatabaseKind) {
     let packed = get().header("accept-encoding", "gzip").send().await.unwrap();
     assert_eq!(packed.headers()["content-encoding"], "gzip");
     let mut opened = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed.bytes().await.unwrap()), &mut opened).unwrap();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed.bytes().await.unwrap()), &mut opened)
+        .unwrap();
     assert_eq!(opened, other.body);
 }
 
 async fn change_reaches_a_push_stream_within_two_seconds(database: DatabaseKind) {
-    let collector = TestCollector::start_on(database).await;
+    let collector = start(database).await;
     let admin = admin(&collector).await;
     let edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let mut stream = push(&edge).await;
@@ -129,7 +130,7 @@ async fn change_reaches_a_push_stream_within_two_seconds(database: DatabaseKind)
 }
 
 async fn agent_without_a_push_stream_learns_of_a_change_from_its_report(database: DatabaseKind) {
-    let collector = TestCollector::start_on(database).await;
+    let collector = start(database).await;
     let admin = admin(&collector).await;
     let mut edge = Edge::enroll(&collector, "edge-1", &[]).await;
     assert_eq!(edge.report().await.desired_generation, None, "nothing was ever wanted");
@@ -139,7 +140,7 @@ async fn agent_without_a_push_stream_learns_of_a_change_from_its_report(database
 }
 
 async fn newest_push_stream_replaces_the_one_before(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    let mut collector = start(database).await;
     let edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let mut first = push(&edge).await;
     first.next("hello").await;
@@ -154,7 +155,7 @@ async fn newest_push_stream_replaces_the_one_before(database: DatabaseKind) {
 }
 
 async fn restart_and_sample_are_answered_by_the_node(database: DatabaseKind) {
-    let collector = TestCollector::start_on(database).await;
+    let collector = start(database).await;
     let operator = operator(&collector).await;
     let mut edge = running(&collector, "edge-1").await;
     let id = edge.node.id;
@@ -213,7 +214,7 @@ async fn restart_and_sample_are_answered_by_the_node(database: DatabaseKind) {
 }
 
 async fn tap_reaches_only_the_client_that_asked(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    let mut collector = start(database).await;
     let operator = operator(&collector).await;
     let edge = running(&collector, "edge-1").await;
     let mut feed = collector.feed("").await;
@@ -260,7 +261,7 @@ async fn tap_reaches_only_the_client_that_asked(database: DatabaseKind) {
 }
 
 async fn actions_are_for_operators_and_answers_for_their_node(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    let mut collector = start(database).await;
     collector.create_environment("other").await;
     let edge = running(&collector, "edge-1").await;
     let other = running(&collector, "edge-2").await;
@@ -271,9 +272,7 @@ async fn actions_are_for_operators_and_answers_for_their_node(database: Database
     let id = edge.node.id;
     let tap = format!("/api/v1/pipelines/orders/tap?node={id}&component=in");
     let restart = "/api/v1/pipelines/orders/actions/restart";
-    for (client, status) in
-        [(&viewer, 403), (&foreign, 404), (edge.node.client(), 403), (&collector.client(), 401)]
-    {
+    for (client, status) in [(&viewer, 403), (&foreign, 404), (edge.node.client(), 403), (&collector.client(), 401)] {
         post(client, restart, &json!({"node": id})).await.problem(status);
         client.get(&tap).await.problem(status);
     }
@@ -299,7 +298,7 @@ async fn actions_are_for_operators_and_answers_for_their_node(database: Database
 }
 
 async fn deployments_are_refused_one_by_one(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    let mut collector = start(database).await;
     let mut edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let mut feed = collector.feed("types=deployment").await;
     feed.wait_for("hello", SOON, |event| event.kind == "hello").await;
@@ -324,7 +323,8 @@ async fn deployments_are_refused_one_by_one(database: DatabaseKind) {
     let phases = async |feed: &mut systole_tests::harness::Feed, count: usize| {
         feed.wait_until(&format!("{count} events"), SOON, |events| {
             let found = events.iter().filter(|event| event.kind == "deployment");
-            let found: Vec<_> = found.map(|event| format!("{} {}", event.data["pipelineId"], event.data["phase"])).collect();
+            let found: Vec<_> =
+                found.map(|event| format!("{} {}", event.data["pipelineId"], event.data["phase"])).collect();
             (found.len() == count).then_some(found)
         })
         .await

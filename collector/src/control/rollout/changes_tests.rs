@@ -84,6 +84,17 @@ fn version_goes_to_nodes_that_can_run_it() {
 }
 
 #[test]
+fn version_that_cannot_be_read_changes_nothing() {
+    let mut snapshot = orders(Some(1));
+    snapshot.targets = vec![target(1, "{}", VECTOR)];
+    snapshot.assignments = vec![AssignmentRow { node: 1, definition: 5, version: 1, paused: 0 }];
+    let mut known = versions("role=edge");
+    assert_eq!(plan(&snapshot, &known, NOW)[0].unassign, [NodeKey(1)], "no version selects it");
+    known.remove(&(DefinitionKey(5), 1));
+    assert!(plan(&snapshot, &known, NOW).is_empty());
+}
+
+#[test]
 fn complete_rollout_makes_its_version_the_stable_one() {
     let mut snapshot = orders(Some(1));
     snapshot.targets = vec![target(1, "{}", VECTOR)];
@@ -115,9 +126,8 @@ fn complete_rollout_makes_its_version_the_stable_one() {
 #[test]
 fn agents_get_their_version_and_are_healthy_when_they_report_it() {
     let mut snapshot = RolloutSnapshot { rollouts: vec![rollout_row(None)], ..RolloutSnapshot::default() };
-    snapshot.rollouts[0].agent_update = Some(
-        r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned(),
-    );
+    snapshot.rollouts[0].agent_update =
+        Some(r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned());
     snapshot.targets = vec![
         target(1, "{}", None),
         RolloutTargetRow { agent_version: Some("0.2.0".into()), ..target(2, "{}", None) },
@@ -136,9 +146,8 @@ fn agents_get_their_version_and_are_healthy_when_they_report_it() {
 #[test]
 fn agent_that_cannot_be_updated_keeps_its_version() {
     let mut snapshot = RolloutSnapshot { rollouts: vec![rollout_row(None)], ..RolloutSnapshot::default() };
-    snapshot.rollouts[0].agent_update = Some(
-        r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned(),
-    );
+    snapshot.rollouts[0].agent_update =
+        Some(r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned());
     snapshot.targets = vec![target(1, "{}", None)];
     let changes = plan(&snapshot, &Versions::new(), NOW);
     snapshot.rollout_nodes = changes[0].rollout.as_ref().unwrap().nodes.clone();

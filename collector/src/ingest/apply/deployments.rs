@@ -52,7 +52,7 @@ pub(super) fn apply_deployments(
                     publish(identity, dimensions, &deployment, at, changes);
                 }
             }
-            _ => apply_deployment(node, dimensions, deployment, at, changes),
+            _ => apply_deployment(node, dimensions, &deployment, at, changes),
         }
     }
 }
@@ -60,16 +60,15 @@ pub(super) fn apply_deployments(
 fn apply_deployment(
     node: &mut NodeState,
     dimensions: &mut Dimensions,
-    deployment: ReportedDeployment,
+    deployment: &ReportedDeployment,
     at: &ReportWindow,
     changes: &mut Changes,
 ) {
     let identity = (node.key, node.id, node.environment);
     let known = node.deployments.get_mut(&deployment.pipeline);
     let phase = deployment.phase.as_str();
-    let is_step = known
-        .as_ref()
-        .is_none_or(|known| known.row.version != deployment.version || known.row.phase != phase);
+    let is_step =
+        known.as_ref().is_none_or(|known| known.row.version != deployment.version || known.row.phase != phase);
     let row = DeploymentRow {
         node: node.key.0,
         slug: deployment.pipeline.to_string(),
@@ -93,13 +92,13 @@ fn apply_deployment(
             }
             known.row = row.clone();
             if is_step || has_new_reason {
-                publish(identity, dimensions, &deployment, at, changes);
+                publish(identity, dimensions, deployment, at, changes);
             }
         }
         None => {
             let state = DeploymentState { row: row.clone(), reason: PublishedReason::new(&deployment.reason) };
             node.deployments.insert(deployment.pipeline.clone(), state);
-            publish(identity, dimensions, &deployment, at, changes);
+            publish(identity, dimensions, deployment, at, changes);
         }
     }
     changes.set_deployment(row);
