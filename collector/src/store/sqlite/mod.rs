@@ -10,6 +10,7 @@ mod commit;
 mod control;
 mod executor;
 mod open;
+mod rollout_store;
 #[cfg(test)]
 mod read_tests;
 mod restore;
@@ -56,6 +57,9 @@ mod read;
 #[path = "../sql/replay.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod replay;
+#[path = "../sql/rollouts.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod rollouts;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
