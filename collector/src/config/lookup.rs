@@ -100,7 +100,8 @@ impl<'a> Lookup<'a> {
                 toml::Value::Integer(number) => (number.to_string(), key.to_owned()),
                 toml::Value::Boolean(flag) => (flag.to_string(), key.to_owned()),
                 other => {
-                    self.mistakes.push(format!("{key}: must be a string, a number, true or false, is a {}", other.type_str()));
+                    self.mistakes
+                        .push(format!("{key}: must be a string, a number, true or false, is a {}", other.type_str()));
                     return default;
                 }
             }

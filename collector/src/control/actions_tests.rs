@@ -79,9 +79,9 @@ fn open_actions_are_bounded() {
     let actions = actions();
     let mut open: Vec<_> = (0..MAX_TAPS_PER_NODE).map(|_| actions.begin(NODE, orders(), tap()).unwrap()).collect();
     assert_eq!(actions.begin(NODE, orders(), tap()).unwrap_err(), ActionError::TooManyTapsOfNode);
-    open.extend((MAX_TAPS_PER_NODE..MAX_OPEN_PER_NODE).map(|_| {
-        actions.begin(NODE, orders(), ActionRequest::Restart).unwrap()
-    }));
+    open.extend(
+        (MAX_TAPS_PER_NODE..MAX_OPEN_PER_NODE).map(|_| actions.begin(NODE, orders(), ActionRequest::Restart).unwrap()),
+    );
     let refused = actions.begin(NODE, orders(), ActionRequest::Restart).unwrap_err();
     assert_eq!(refused, ActionError::TooManyOfNode);
     for node in 2.. {

@@ -5,8 +5,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes, pipelines,
-    rollouts, samples, secrets, session, status_changes,
+    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
+    pipelines, rollouts, samples, secrets, session, status_changes,
 };
 use super::error::ApiError;
 use super::{assets, openapi, suggest};

@@ -282,7 +282,14 @@ pub(crate) trait Store:
 }
 
 impl<S> Store for S where
-    S: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore + RolloutStore
+    S: AccessStore
+        + QueryStore
+        + MaintenanceStore
+        + AuditStore
+        + NodeStore
+        + DefinitionStore
+        + SecretStore
+        + RolloutStore
 {
 }
 

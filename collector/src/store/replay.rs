@@ -3,7 +3,7 @@
 use systole_shared::events::{Event, EventType, LogEntry, LogEntryLine};
 use systole_shared::{LogLevel, LogStream, PipelineId};
 
-use super::convert::{LogColumns, parse_id, kept_events};
+use super::convert::{LogColumns, kept_events, parse_id};
 use super::{EventRow, Oldest, ReplayPage, ReplayQuery, StoreError, StoredEvent};
 
 /// Lines read at once for a replay. More than any one event has, so that at least one whole event

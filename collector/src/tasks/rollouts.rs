@@ -90,8 +90,12 @@ impl Rollouts {
         self.delivery.update(&generations);
         if let Some(update) = update {
             tracing::info!(
-                rollout = update.key.0, state = update.state, stage = update.stage, reason = update.reason,
-                nodes = generations.len(), "rollout moved"
+                rollout = update.key.0,
+                state = update.state,
+                stage = update.stage,
+                reason = update.reason,
+                nodes = generations.len(),
+                "rollout moved"
             );
         }
         Ok(())

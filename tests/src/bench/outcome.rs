@@ -239,8 +239,12 @@ mod tests {
             fleet.add(&tally);
         }
         fleet.fail("503");
-        let course =
-            Course { enrolment: Duration::from_secs(1), elapsed: Duration::from_secs(2), generator_cpu_seconds: 0.5, push: None };
+        let course = Course {
+            enrolment: Duration::from_secs(1),
+            elapsed: Duration::from_secs(2),
+            generator_cpu_seconds: 0.5,
+            push: None,
+        };
         let outcome = Outcome::of(&args, &fleet, course);
         assert_eq!(
             (outcome.acknowledged, outcome.reports_per_second, outcome.pipelines_per_second),

@@ -79,7 +79,8 @@ async fn follow(address: SocketAddr, token: &str, tally: &PushTally, opening: &S
     let mut buffer = [0; READ_BYTES];
     let permit = opening.acquire().await.map_err(io::Error::other)?;
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /api/v1/agent/push HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let request =
+        format!("GET /api/v1/agent/push HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let read = stream.read(&mut buffer).await?;
     if !buffer[..read].starts_with(b"HTTP/1.1 200") {

@@ -109,7 +109,8 @@ async fn desired_state_is_fetched_once_per_generation(database: DatabaseKind) {
     let packed = get().header("accept-encoding", "gzip").send().await.unwrap();
     assert_eq!(packed.headers()["content-encoding"], "gzip");
     let mut opened = Vec::new();
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed.bytes().await.unwrap()), &mut opened).unwrap();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed.bytes().await.unwrap()), &mut opened)
+        .unwrap();
     assert_eq!(opened, other.body);
 }
 
@@ -271,9 +272,7 @@ async fn actions_are_for_operators_and_answers_for_their_node(database: Database
     let id = edge.node.id;
     let tap = format!("/api/v1/pipelines/orders/tap?node={id}&component=in");
     let restart = "/api/v1/pipelines/orders/actions/restart";
-    for (client, status) in
-        [(&viewer, 403), (&foreign, 404), (edge.node.client(), 403), (&collector.client(), 401)]
-    {
+    for (client, status) in [(&viewer, 403), (&foreign, 404), (edge.node.client(), 403), (&collector.client(), 401)] {
         post(client, restart, &json!({"node": id})).await.problem(status);
         client.get(&tap).await.problem(status);
     }
@@ -324,7 +323,8 @@ async fn deployments_are_refused_one_by_one(database: DatabaseKind) {
     let phases = async |feed: &mut systole_tests::harness::Feed, count: usize| {
         feed.wait_until(&format!("{count} events"), SOON, |events| {
             let found = events.iter().filter(|event| event.kind == "deployment");
-            let found: Vec<_> = found.map(|event| format!("{} {}", event.data["pipelineId"], event.data["phase"])).collect();
+            let found: Vec<_> =
+                found.map(|event| format!("{} {}", event.data["pipelineId"], event.data["phase"])).collect();
             (found.len() == count).then_some(found)
         })
         .await

@@ -52,19 +52,23 @@ impl Edge {
         let report = &mut request.reports[0];
         report.agent = Some(AgentInfo {
             version: Some(self.agent_version.clone().into()),
-            engines: self.engines.as_ref().map(|engines| engines.iter().map(|name| (*name).to_owned().into()).collect()),
+            engines: self
+                .engines
+                .as_ref()
+                .map(|engines| engines.iter().map(|name| (*name).to_owned().into()).collect()),
             labels: self.labels.iter().map(|(key, value)| (key.clone().into(), value.clone().into())).collect(),
             ..AgentInfo::default()
         });
-        let deployment = |(id, (version, phase, running, reason)): (&String, &(i64, &'static str, Option<i64>, String))| {
-            DeploymentReport {
-                pipeline_id: id.clone().into(),
-                version: *version,
-                phase: (*phase).to_owned().into(),
-                running_version: *running,
-                reason: reason.clone().into(),
-            }
-        };
+        let deployment =
+            |(id, (version, phase, running, reason)): (&String, &(i64, &'static str, Option<i64>, String))| {
+                DeploymentReport {
+                    pipeline_id: id.clone().into(),
+                    version: *version,
+                    phase: (*phase).to_owned().into(),
+                    running_version: *running,
+                    reason: reason.clone().into(),
+                }
+            };
         report.deployments = self.deployments.iter().map(deployment).collect();
         self.node.post(&request).await
     }

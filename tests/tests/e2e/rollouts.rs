@@ -46,7 +46,10 @@ async fn version_goes_to_canaries_first_and_halts_when_one_fails(database: Datab
     assert_eq!(node_of(&halted, "edge-2")["state"], "waiting");
     for id in ["orders", &second.to_string()] {
         let shown = collector.cli(&["rollout", id]).await;
-        assert!(shown.starts_with(&format!("rollout {second}: orders from 1 to version 2\nhalted: 1 node failed")), "{shown}");
+        assert!(
+            shown.starts_with(&format!("rollout {second}: orders from 1 to version 2\nhalted: 1 node failed")),
+            "{shown}"
+        );
         assert!(shown.contains("rejected: unknown field `b`"), "{shown}");
     }
     canary.wait_for_version("orders", Some(1)).await;
@@ -56,7 +59,8 @@ async fn version_goes_to_canaries_first_and_halts_when_one_fails(database: Datab
     let seen = feed
         .wait_until("every step", SOON, |events| {
             let steps = events.iter().filter(|event| event.kind == "deployment");
-            let steps: Vec<_> = steps.map(|event| format!("{} {}", event.data["version"], event.data["phase"])).collect();
+            let steps: Vec<_> =
+                steps.map(|event| format!("{} {}", event.data["version"], event.data["phase"])).collect();
             (steps.len() == 5).then_some(steps)
         })
         .await;
@@ -77,7 +81,8 @@ async fn version_goes_to_canaries_first_and_halts_when_one_fails(database: Datab
             .await;
     }
     let mut other_pipeline = Feed::open_after(&viewer, "types=deployment&pipeline=bills", Some(&start)).await;
-    eventually("the replay is over", SOON, async || (!other_pipeline.ids_without_event().is_empty()).then_some(())).await;
+    eventually("the replay is over", SOON, async || (!other_pipeline.ids_without_event().is_empty()).then_some(()))
+        .await;
     assert!(other_pipeline.events_of("deployment").is_empty());
     other_pipeline.disconnect();
 }
@@ -195,9 +200,12 @@ async fn agents_are_updated_in_a_rollout(database: DatabaseKind) {
         "selector": ["role=edge"], "version": "0.2.0", "url": "https://example.org/agent", "sha256": "ab".repeat(32),
         "rollout": {"batch": "2", "maxFailed": 1},
     });
-    for (field, value) in
-        [("url", json!("http://example.org/agent")), ("sha256", json!("ab")), ("selector", json!([])), ("version", json!(""))]
-    {
+    for (field, value) in [
+        ("url", json!("http://example.org/agent")),
+        ("sha256", json!("ab")),
+        ("selector", json!([])),
+        ("version", json!("")),
+    ] {
         let mut wrong = update.clone();
         wrong[field] = value;
         let problem = post(&admin, "/api/v1/agent-updates", &wrong).await.problem(400);

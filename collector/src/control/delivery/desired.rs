@@ -41,10 +41,7 @@ pub(crate) enum Unresolved {
 ///
 /// When a version or one of its secrets cannot be read. Then nothing is sent: a node that lost a pipeline because of
 /// that would be worse off than one that keeps what it has.
-pub(crate) async fn desired_state(
-    assignments: NodeAssignments,
-    secrets: &Secrets,
-) -> Result<DesiredState, Unresolved> {
+pub(crate) async fn desired_state(assignments: NodeAssignments, secrets: &Secrets) -> Result<DesiredState, Unresolved> {
     let mut pipelines = Vec::with_capacity(assignments.pipelines.len());
     for assigned in assignments.pipelines.into_iter().take(MAX_DESIRED_PIPELINES) {
         pipelines.push(pipeline(assigned, assignments.environment, secrets).await?);

@@ -115,9 +115,8 @@ fn complete_rollout_makes_its_version_the_stable_one() {
 #[test]
 fn agents_get_their_version_and_are_healthy_when_they_report_it() {
     let mut snapshot = RolloutSnapshot { rollouts: vec![rollout_row(None)], ..RolloutSnapshot::default() };
-    snapshot.rollouts[0].agent_update = Some(
-        r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned(),
-    );
+    snapshot.rollouts[0].agent_update =
+        Some(r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned());
     snapshot.targets = vec![
         target(1, "{}", None),
         RolloutTargetRow { agent_version: Some("0.2.0".into()), ..target(2, "{}", None) },
@@ -136,9 +135,8 @@ fn agents_get_their_version_and_are_healthy_when_they_report_it() {
 #[test]
 fn agent_that_cannot_be_updated_keeps_its_version() {
     let mut snapshot = RolloutSnapshot { rollouts: vec![rollout_row(None)], ..RolloutSnapshot::default() };
-    snapshot.rollouts[0].agent_update = Some(
-        r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned(),
-    );
+    snapshot.rollouts[0].agent_update =
+        Some(r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned());
     snapshot.targets = vec![target(1, "{}", None)];
     let changes = plan(&snapshot, &Versions::new(), NOW);
     snapshot.rollout_nodes = changes[0].rollout.as_ref().unwrap().nodes.clone();

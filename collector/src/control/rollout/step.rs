@@ -194,7 +194,8 @@ impl Next<'_> {
             format!("{}: {reason}", name(*key))
         });
         let named: Vec<_> = named.collect();
-        let nodes = if failed.len() == 1 { "1 node failed".to_owned() } else { format!("{} nodes failed", failed.len()) };
+        let nodes =
+            if failed.len() == 1 { "1 node failed".to_owned() } else { format!("{} nodes failed", failed.len()) };
         let reason = format!("{nodes}, {why}; {}", named.join("; "));
         self.step.state = Some((RolloutState::Halted, reason));
     }

@@ -248,8 +248,11 @@ fn report_of_an_earlier_attempt_is_not_a_failure() {
 
 fn host() -> impl Strategy<Value = Host> {
     let fate = prop_oneof![6 => Just(Fate::Healthy), 1 => Just(Fate::Fails), 1 => Just(Fate::Mute)];
-    (any::<bool>(), prop::bool::weighted(0.2), fate)
-        .prop_map(|(is_canary, is_away, fate)| Host { is_canary, is_away, fate })
+    (any::<bool>(), prop::bool::weighted(0.2), fate).prop_map(|(is_canary, is_away, fate)| Host {
+        is_canary,
+        is_away,
+        fate,
+    })
 }
 
 proptest! {

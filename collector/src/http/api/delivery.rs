@@ -90,7 +90,8 @@ struct Packed {
 /// Compresses as the agent accepts it.
 fn pack(body: Vec<u8>, headers: &HeaderMap) -> std::io::Result<Packed> {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let accepts = |encoding| accepted.split(',').any(|one| one.split(';').next().unwrap_or_default().trim() == encoding);
+    let accepts =
+        |encoding| accepted.split(',').any(|one| one.split(';').next().unwrap_or_default().trim() == encoding);
     if body.len() < SMALL_BODY_BYTES {
         Ok(Packed { body, encoding: None })
     } else if accepts("zstd") {

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::Identity;
-use crate::control::audit::{self, Actor, DONE};
 use crate::clock;
+use crate::control::audit::{self, Actor, DONE};
 use crate::control::rollout::agents::AgentRollout;
 use crate::control::rollout::changes::ordered;
 use crate::control::rollout::overview::{self, Overview};

@@ -67,9 +67,8 @@ fn apply_deployment(
     let identity = (node.key, node.id, node.environment);
     let known = node.deployments.get_mut(&deployment.pipeline);
     let phase = deployment.phase.as_str();
-    let is_step = known
-        .as_ref()
-        .is_none_or(|known| known.row.version != deployment.version || known.row.phase != phase);
+    let is_step =
+        known.as_ref().is_none_or(|known| known.row.version != deployment.version || known.row.phase != phase);
     let row = DeploymentRow {
         node: node.key.0,
         slug: deployment.pipeline.to_string(),

@@ -76,7 +76,8 @@ pub(super) async fn load(connection: &mut Connection) -> Result<RolloutSnapshot,
             .await?;
         found.rollout_nodes.extend(rows);
     }
-    found.targets = nodes::table.order((nodes::name, nodes::id)).select(RolloutTargetRow::as_select()).load(connection).await?;
+    found.targets =
+        nodes::table.order((nodes::name, nodes::id)).select(RolloutTargetRow::as_select()).load(connection).await?;
     found.assignments = assignments::table.select(AssignmentRow::as_select()).load(connection).await?;
     found.deployments = deployments::table.select(DeploymentRow::as_select()).load(connection).await?;
     Ok(found)
@@ -102,7 +103,9 @@ pub(super) async fn apply_step(
         // Also the lock of the pipeline against its removal, taken first as everywhere.
         let row = definitions::table.filter(definitions::id.eq(definition.0).and(definitions::removed_at.is_null()));
         let changed = match change.stable_version {
-            Some(version) => diesel::update(row).set(definitions::stable_version.eq(version)).execute(connection).await?,
+            Some(version) => {
+                diesel::update(row).set(definitions::stable_version.eq(version)).execute(connection).await?
+            }
             None => diesel::update(row).set(definitions::id.eq(definitions::id)).execute(connection).await?,
         };
         if changed == 0 {
@@ -143,8 +146,10 @@ async fn write_nodes(connection: &mut Connection, update: &RolloutUpdate) -> Que
         let keys: Vec<i64> = rows.iter().map(|row| row.node).collect();
         let old = rollout_nodes::rollout.eq(update.key.0).and(rollout_nodes::node.eq_any(keys));
         diesel::delete(rollout_nodes::table.filter(old)).execute(connection).await?;
-        let rows: Vec<RolloutNodeRow> =
-            rows.iter().map(|row| RolloutNodeRow { reason: storable(&row.reason).into_owned(), ..row.clone() }).collect();
+        let rows: Vec<RolloutNodeRow> = rows
+            .iter()
+            .map(|row| RolloutNodeRow { reason: storable(&row.reason).into_owned(), ..row.clone() })
+            .collect();
         diesel::insert_into(rollout_nodes::table).values(&rows).execute(connection).await?;
     }
     Ok(())
@@ -306,10 +311,7 @@ pub(super) async fn detail(connection: &mut Connection, key: RolloutKey) -> Resu
 /// A rollout, and the id of its pipeline and whether that is paused.
 type ViewColumns = (RolloutRow, Option<String>, Option<i64>);
 
-async fn with_counts(
-    connection: &mut Connection,
-    rows: Vec<ViewColumns>,
-) -> Result<Vec<RolloutView>, StoreError> {
+async fn with_counts(connection: &mut Connection, rows: Vec<ViewColumns>) -> Result<Vec<RolloutView>, StoreError> {
     let keys: Vec<i64> = rows.iter().map(|(row, ..)| row.id).collect();
     let counts: Vec<(i64, String, i64)> = rollout_nodes::table
         .filter(rollout_nodes::rollout.eq_any(keys))

@@ -9,8 +9,9 @@ use crate::model::counters::{component_counters, pipeline_counters};
 use crate::store::convert::signed;
 use crate::store::schema::*;
 use crate::store::{
-    CommitBatch, ComponentMinuteRow, DeploymentRow, EventRow, FlushBatch, FlushMark, LogRow, NodeBootRow, NodeGapRow, NodeHeartbeat,
-    NodeMinuteRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError, TopologyRow,
+    CommitBatch, ComponentMinuteRow, DeploymentRow, EventRow, FlushBatch, FlushMark, LogRow, NodeBootRow, NodeGapRow,
+    NodeHeartbeat, NodeMinuteRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
+    TopologyRow,
 };
 
 #[declare_sql_function]

@@ -10,10 +10,10 @@ mod commit;
 mod control;
 mod executor;
 mod open;
-mod rollout_store;
 #[cfg(test)]
 mod read_tests;
 mod restore;
+mod rollout_store;
 mod search;
 mod size;
 #[cfg(test)]

@@ -68,7 +68,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
     let (boot, sent_at, reports) = match serde_json::from_slice::<ReportRequest<'_>>(body) {
         Ok(request) => {
             check_reports(request.reports.iter().map(|report| report.seq))?;
-            let reports = request.reports.into_iter().map(|report| take_report(report, Complete::BOTH, &mut refusals)).collect();
+            let reports =
+                request.reports.into_iter().map(|report| take_report(report, Complete::BOTH, &mut refusals)).collect();
             (request.boot_id, request.sent_at, reports)
         }
         Err(_) => decode_item_by_item(body, &mut refusals)?,
