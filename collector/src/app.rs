@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::config::{Config, Database, LogSearch, Retention};
+use crate::control::secrets::Secrets;
 use crate::feed::{Feed, FeedParts, WorkerNotifier};
 use crate::http::{self, BodyBudget};
 use crate::ingest::committer::{Committer, CommitterParts};
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub store: Arc<dyn Store>,
     pub timeseries: Arc<TimeSeries>,
     pub auth: Arc<Authenticator>,
+    /// Values that only nodes receive.
+    pub secrets: Arc<Secrets>,
     pub committer: Committer,
     pub fleet: Arc<Fleet>,
     pub recent_samples: Arc<RecentSamples>,
@@ -143,6 +146,11 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     // A failure is reported by the task, which tries again at once.
     let _ = guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store, config.requests).await?);
+    let secrets = Arc::new(Secrets::new(Arc::clone(&store), config.secret_key_file()));
+    // Reports are more important: pipelines that run need no secret.
+    if let Err(error) = secrets.check().await {
+        tracing::warn!(error = %chain(&error), "the secrets cannot be used; pipelines that use them cannot be delivered");
+    }
     let snapshot = timeseries.load().await?;
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
@@ -225,6 +233,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         store,
         timeseries,
         auth,
+        secrets,
         committer,
         fleet,
         recent_samples,

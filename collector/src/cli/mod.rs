@@ -13,9 +13,14 @@ mod demo_output;
 mod demo_pipeline;
 mod files;
 mod ingest_bench;
+mod local;
 mod migrate_data;
 mod no_database;
+mod node;
+mod pipelines;
+mod remote;
 mod restore;
+mod secret;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -55,6 +60,7 @@ Examples:
   systole-collector token create --kind enroll --expires 24h    for agents
   systole-collector token create --kind viewer                  for dashboards
   systole-collector tail                                        live status changes and log lines
+  systole-collector apply -f pipelines/ --dry-run               pipelines of the centre
 
 Settings come from flags, environment variables (SYSTOLE_LISTEN, SYSTOLE_DATA_DIR, …) and the TOML
 file of --config; flags have the highest precedence. The commands also work while the collector runs:
@@ -92,6 +98,8 @@ enum Command {
     /// Create and list environments; a token of one environment cannot read the data of another
     #[command(subcommand)]
     Environment(access::EnvironmentCommand),
+    /// List, rename, label and remove nodes, and set their maintenance
+    Node(node::NodeArgs),
     /// Show what administrators, operators and commands did
     Audit(audit::AuditArgs),
     /// Check the configuration: report all errors at once and print the effective configuration
@@ -104,6 +112,23 @@ enum Command {
     MigrateData(migrate_data::MigrateDataArgs),
     /// Follow status changes, log lines or other events in the terminal
     Tail(tail::TailArgs),
+    /// Make pipelines what their files say, after showing what changes
+    Apply(pipelines::ApplyArgs),
+    /// List the versions of a pipeline
+    History(pipelines::HistoryArgs),
+    /// Show the difference of two versions of a pipeline
+    Diff(pipelines::DiffArgs),
+    /// Go back to an earlier version of a pipeline
+    Rollback(pipelines::RollbackArgs),
+    /// Stop a pipeline on every node, without removing it
+    Pause(pipelines::OfPipeline),
+    /// Let a paused pipeline run again
+    Resume(pipelines::OfPipeline),
+    /// Remove a pipeline of the centre from every node; its history stays
+    Remove(pipelines::OfPipeline),
+    /// Set, list and remove the secrets of pipelines
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Run a demo on this host: a collector, an agent and two pipelines
     Demo(demo::DemoArgs),
     /// Measure the ingest path of a report without HTTP
@@ -202,11 +227,20 @@ pub(crate) fn main() -> ExitCode {
         }
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
+        Command::Node(args) => runtime.block_on(node::run(args, &config)),
         Command::Audit(args) => runtime.block_on(audit::run(args, &config)),
         Command::Backup(args) => runtime.block_on(backup::run(args, &config)),
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
+        Command::Apply(args) => runtime.block_on(pipelines::apply(args, &config)),
+        Command::History(args) => runtime.block_on(pipelines::history(args, &config)),
+        Command::Diff(args) => runtime.block_on(pipelines::diff(args, &config)),
+        Command::Rollback(args) => runtime.block_on(pipelines::rollback(args, &config)),
+        Command::Pause(args) => runtime.block_on(pipelines::set_paused(args, &config, true)),
+        Command::Resume(args) => runtime.block_on(pipelines::set_paused(args, &config, false)),
+        Command::Remove(args) => runtime.block_on(pipelines::remove(args, &config)),
+        Command::Secret(command) => runtime.block_on(secret::run(command, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
         Command::IngestBench(args) => runtime.block_on(ingest_bench::run(args, &config)),
         Command::CheckConfig(_) | Command::Openapi | Command::Completions { .. } => Ok(()),

@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub cors_origins: Vec<String>,
     /// `tls_cert_file` and `tls_key_file`: with them HTTPS is served, with HTTP/2. Default none.
     pub tls: Option<TlsFiles>,
+    /// `secret_key_file`: the key of the secrets. Default `<data_dir>/secret.key`, made at first use.
+    pub secret_key_file: Option<PathBuf>,
 }
 
 /// Limits of open and new streams.
@@ -159,6 +161,11 @@ pub(crate) enum LogFormat {
 const STARTUP_GRACE: Duration = Duration::from_secs(20);
 
 impl Config {
+    /// The file with the key of the secrets.
+    pub(crate) fn secret_key_file(&self) -> PathBuf {
+        self.secret_key_file.clone().unwrap_or_else(|| self.data_dir.join("secret.key"))
+    }
+
     /// Reads every setting, and returns all errors at once.
     pub(crate) fn read(sources: &Sources) -> Result<Self, Mistakes> {
         let mut lookup = Lookup::new(sources);
@@ -222,6 +229,10 @@ impl Config {
         let logs = LogLimits::read(&mut lookup);
         let cors_origins = lookup.get("cors_origins", Vec::new(), parse_origins);
         let tls = read_tls(&mut lookup);
+        let secret_key_file = lookup.get("secret_key_file", None, |text| match text {
+            "" => Err("must not be empty".to_owned()),
+            text => Ok(Some(PathBuf::from(text))),
+        });
         lookup.finish()?;
         Ok(Config {
             listen,
@@ -242,6 +253,7 @@ impl Config {
             logs,
             cors_origins,
             tls,
+            secret_key_file,
         })
     }
 }
@@ -268,6 +280,9 @@ impl fmt::Display for Config {
         text("low_disk_warn_bytes", write_low_disk(self.low_disk.warn_bytes))?;
         text("low_disk_stop_bytes", write_low_disk(self.low_disk.stop_bytes))?;
         text("cors_origins", self.cors_origins.join(","))?;
+        if let Some(file) = &self.secret_key_file {
+            text("secret_key_file", file.display().to_string())?;
+        }
         if let Some(tls) = &self.tls {
             text("tls_cert_file", tls.cert.display().to_string())?;
             text("tls_key_file", tls.key.display().to_string())?;

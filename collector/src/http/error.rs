@@ -20,6 +20,8 @@ use utoipa::ToSchema;
 
 use crate::auth::IdentifyError;
 use crate::auth::rate_limit::RateLimited;
+use crate::control::secrets::SecretError;
+use crate::control::versions::ChangeError;
 use crate::feed::Overloaded;
 use crate::http::body_budget::BudgetError;
 use crate::ingest::committer::{AdministerError, SubmitError};
@@ -261,6 +263,36 @@ impl From<StoreError> for ApiError {
             error => {
                 tracing::error!(error = %chain(&error), "a query failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the database cannot be read")
+            }
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Store(error) => error.into(),
+            ChangeError::Invalid(_) => Self::bad_request(error.to_string()),
+            ChangeError::UnknownVersion(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            ChangeError::OtherVersion { .. } | ChangeError::NothingBefore | ChangeError::TooMany => {
+                Self::conflict(error.to_string())
+            }
+            ChangeError::Busy => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<SecretError> for ApiError {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Store(error) => error.into(),
+            SecretError::Name(_) | SecretError::Value(_) => Self::bad_request(error.to_string()),
+            SecretError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, error.to_string()),
+            SecretError::TooMany => Self::conflict(error.to_string()),
+            SecretError::Busy => Self::unavailable(error.to_string()),
+            SecretError::KeyFile(_) | SecretError::WrongKeyFile { .. } | SecretError::Damaged { .. } => {
+                tracing::error!(error = %chain(&error), "the secrets cannot be used");
+                Self::unavailable(chain(&error))
             }
         }
     }

@@ -304,12 +304,30 @@ pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(
     /// Bodies of people and of enrolments; labels are the largest part.
     const MAX_JSON_BYTES: usize = 64 * 1024;
 
-    let sender = Sender::Address(request.peer_addr().map(|address| address.ip()));
-    let body = read_body(app, sender, request, payload, MAX_JSON_BYTES).await?;
-    parse_json(&body.bytes)
+    parse_json(&read_small_body(app, request, payload, MAX_JSON_BYTES).await?.bytes)
 }
 
-fn parse_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+/// A body of a person, at most `cap` bytes.
+///
+/// # Errors
+///
+/// As [`read_body`].
+pub(crate) async fn read_small_body(
+    app: &App,
+    request: &HttpRequest,
+    payload: impl BodyStream,
+    cap: usize,
+) -> Result<Body, ApiError> {
+    let sender = Sender::Address(request.peer_addr().map(|address| address.ip()));
+    read_body(app, sender, request, payload, cap).await
+}
+
+/// JSON of a body.
+///
+/// # Errors
+///
+/// A 400 problem that names the field.
+pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| ApiError::bad_request(error.to_string()))?;

@@ -5,7 +5,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    agent, audit, events, health, logs, metrics, node_settings, nodes, pipelines, samples, session, status_changes,
+    agent, audit, definitions, events, graph, health, logs, metrics, node_settings, nodes, pipelines, samples, secrets,
+    session, status_changes,
 };
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
@@ -46,6 +47,28 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/pipelines/{id}", [get(pipelines::get_pipeline)]),
         at("/api/v1/pipelines/{id}/minutes", [get(pipelines::list_pipeline_minutes)]),
         at("/api/v1/pipelines/{id}/components/minutes", [get(pipelines::list_component_minutes)]),
+        at("/api/v1/pipelines/{id}/graph", [get(graph::get_graph)]),
+        at(
+            "/api/v1/pipelines/{id}/definition",
+            [
+                get(definitions::get_definition),
+                on(Method::PUT, definitions::apply_definition),
+                on(Method::DELETE, definitions::remove_definition),
+            ],
+        ),
+        at("/api/v1/pipelines/{id}/versions", [get(definitions::list_versions)]),
+        at("/api/v1/pipelines/{id}/versions/{version}", [get(definitions::get_version)]),
+        at("/api/v1/pipelines/{id}/diff", [get(definitions::diff_versions)]),
+        at("/api/v1/pipelines/{id}/rollback", [on(Method::POST, definitions::roll_back)]),
+        at("/api/v1/pipelines/{id}/pause", [on(Method::POST, definitions::pause_pipeline)]),
+        at("/api/v1/pipelines/{id}/resume", [on(Method::POST, definitions::resume_pipeline)]),
+        at("/api/v1/definitions", [get(definitions::list_definitions)]),
+        at("/api/v1/secrets", [get(secrets::list_secrets)]),
+        at(
+            "/api/v1/secrets/{name}",
+            [on(Method::PUT, secrets::set_secret), on(Method::DELETE, secrets::remove_secret)],
+        ),
+        at("/api/v1/secret-key/rotate", [on(Method::POST, secrets::rotate_key)]),
         at("/api/v1/samples", [get(samples::list_samples)]),
         at("/api/v1/logs", [get(logs::list_logs)]),
         at("/api/v1/audit", [get(audit::list_audit)]),

@@ -16,3 +16,11 @@ pub(crate) struct PipelineKey(pub i64);
 /// Surrogate key of a series: a pipeline on a node, or one of its components.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SeriesKey(pub i64);
+
+/// Surrogate key of a pipeline that the centre defines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct DefinitionKey(pub i64);
+
+/// Key of a rollout, which is also its number for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct RolloutKey(pub i64);

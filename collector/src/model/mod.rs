@@ -3,6 +3,7 @@
 
 pub(crate) mod compact_float;
 pub(crate) mod counters;
+pub(crate) mod definition;
 pub(crate) mod directory;
 mod event;
 mod keys;
@@ -16,7 +17,7 @@ mod token_bucket;
 
 pub(crate) use self::counters::add_known;
 pub(crate) use self::event::{Payload, PendingEvent, to_json};
-pub(crate) use self::keys::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
+pub(crate) use self::keys::{DefinitionKey, EnvironmentKey, NodeKey, PipelineKey, RolloutKey, SeriesKey};
 pub(crate) use self::resolution::{BucketRange, Resolution};
 pub(crate) use self::sample::PendingSample;
 pub(crate) use self::token_bucket::{Rate, TokenBucket};

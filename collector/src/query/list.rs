@@ -1,8 +1,9 @@
 //! Pages of lists. A page is read with one item more, which says whether another page follows.
 
+use crate::model::DefinitionKey;
 use crate::store::{
-    AuditQuery, AuditRow, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView, StatusChangeQuery,
-    Store, StoreError, StoredEvent,
+    AuditQuery, AuditRow, DefinitionQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView,
+    StatusChangeQuery, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
 };
 use crate::timeseries::TimeSeries;
 
@@ -69,6 +70,35 @@ pub(crate) async fn status_changes(
     let limit = query.limit;
     let found = store.list_status_changes(StatusChangeQuery { limit: limit + 1, ..query }).await?;
     Ok(PageOf::cut(found, limit, |change| change.seq.to_string()))
+}
+
+/// Up to `limit` pipelines of the centre, by id.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn definitions(
+    store: &dyn Store,
+    query: DefinitionQuery,
+) -> Result<PageOf<StoredDefinition>, StoreError> {
+    let limit = query.limit;
+    let found = store.list_definitions(DefinitionQuery { limit: limit + 1, ..query }).await?;
+    Ok(PageOf::cut(found, limit, |pipeline| format!("{}.{}", pipeline.key.0, pipeline.slug)))
+}
+
+/// Up to `limit` versions of a pipeline before one, newest first.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn versions(
+    store: &dyn Store,
+    pipeline: DefinitionKey,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<PageOf<VersionInfo>, StoreError> {
+    let found = store.definition_history(pipeline, before, limit + 1).await?;
+    Ok(PageOf::cut(found, limit, |info| info.version.to_string()))
 }
 
 /// Up to `limit` actions, newest first.

@@ -1,6 +1,7 @@
 //! The contract of every store. Each test is a function over the trait; the macro at the end runs all
 //! of them on a store of their own.
 
+mod control;
 mod rollups;
 mod search;
 
@@ -11,6 +12,7 @@ use systole_shared::events::EventType;
 use systole_shared::{Token, TokenId, TokenKind};
 use uuid::Uuid;
 
+use self::control::*;
 use self::rollups::*;
 use self::search::*;
 
@@ -520,4 +522,7 @@ suite! {
     search_results_are_independent_of_the_index,
     expired_lines_leave_the_index,
     evicted_lines_of_a_node_leave_those_of_others,
+    version_replaces_exactly_the_one_before,
+    new_value_of_a_secret_renews_the_pipelines_that_use_it,
+    buffers_and_components_of_a_pipeline_are_read,
 }

@@ -23,10 +23,12 @@ pub(crate) mod queries;
 mod replay;
 pub(crate) mod rows;
 pub(crate) mod schema;
+mod sealed;
 mod search;
 mod sql;
 pub(crate) mod sqlite;
 pub(crate) mod transfer;
+mod versions;
 
 use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
@@ -39,6 +41,8 @@ pub(crate) use log_usage::{EvictedLogs, LogUsage};
 pub(crate) use node_settings::*;
 pub(crate) use queries::*;
 pub(crate) use rows::*;
+pub(crate) use sealed::*;
+pub(crate) use versions::*;
 
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 
@@ -270,9 +274,15 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
-pub(crate) trait Store: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore {}
+pub(crate) trait Store:
+    AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore
+{
+}
 
-impl<S: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore> Store for S {}
+impl<S> Store for S where
+    S: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore
+{
+}
 
 /// The same with what is the time series' own.
 pub(crate) trait TimeSeriesStore: Store + IngestStore + MinuteStore {}

@@ -247,6 +247,7 @@ table! {
         version -> BigInt,
         stable_version -> Nullable<BigInt>,
         paused -> BigInt,
+        removed_at -> Nullable<BigInt>,
     }
 }
 

@@ -261,6 +261,19 @@ impl RecentSamples {
         rings.own.0.back().map(RateSample::from)
     }
 
+    /// The newest sample of each component of a pipeline that has one after `since`.
+    pub(crate) fn last_of_components(
+        &self,
+        node: NodeKey,
+        pipeline: &PipelineId,
+        since: UnixMillis,
+    ) -> Vec<(ComponentId, RateSample)> {
+        let inner = self.lock();
+        let Some(rings) = inner.pipelines.get(&(node, pipeline.clone())) else { return Vec::new() };
+        let last = rings.components.iter().filter_map(|(id, ring)| Some((id, ring.0.back()?)));
+        last.filter(|(_, slot)| slot.timestamp > since).map(|(id, slot)| (id.clone(), RateSample::from(slot))).collect()
+    }
+
     /// Returns the size of the rings, and the evictions.
     pub(crate) fn usage(&self) -> SampleUsage {
         let inner = self.lock();

@@ -32,6 +32,8 @@ ALTER TABLE nodes ADD COLUMN desired_generation INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE nodes ADD COLUMN agent_rollout INTEGER;
 
 -- Pipelines of the centre. version: the newest one. stable_version: the newest one whose rollout is complete.
+-- removed_at: a removed pipeline keeps its versions, so that a number never means two contents. It has no
+-- stable_version, no assignment and no rollout that runs.
 CREATE TABLE definitions (
     id             INTEGER PRIMARY KEY,
     environment    INTEGER NOT NULL REFERENCES environments (id),
@@ -39,11 +41,12 @@ CREATE TABLE definitions (
     version        INTEGER NOT NULL,
     stable_version INTEGER,
     paused         INTEGER NOT NULL,
+    removed_at     INTEGER,
     UNIQUE (environment, slug)
 ) STRICT;
 
 -- Versions never change. body: the definition as JSON, with the number of each secret's value. checksum: SHA-256
--- of what was applied. author: the name of the token, author_id its public id.
+-- of the engine's configuration. author: the name of the token, author_id its public id.
 CREATE TABLE definition_versions (
     definition INTEGER NOT NULL REFERENCES definitions (id),
     version    INTEGER NOT NULL,

@@ -9,6 +9,7 @@ pub mod binaries;
 pub mod chaos;
 pub mod client;
 pub mod collector;
+pub mod control;
 pub mod database;
 pub mod feed;
 pub mod message;

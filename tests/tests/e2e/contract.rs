@@ -12,6 +12,7 @@ use systole_shared::events::{Control, EventType, GapReason};
 use systole_shared::{AgentInfo, HostMetrics};
 use systole_tests::clock;
 use systole_tests::harness::client::http;
+use systole_tests::harness::control::definition;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
 use systole_tests::harness::{Answer, ApiClient, Feed, NodeClient, TestCollector};
 
@@ -166,10 +167,19 @@ fn report_of_all() -> systole_shared::PipelineReport<'static> {
     orders
 }
 
+/// The pipeline of the node, as the centre defines it, with a secret.
+async fn define(collector: &TestCollector) {
+    let admin = collector.client().with_token(collector.create_token("admin", None).await.token.reveal());
+    admin.set_secret("db", "value").await;
+    let mut orders = definition("sources: {}\n");
+    orders["secrets"] = json!({"DB": "db"});
+    admin.apply("orders", "", &orders).await;
+}
+
 /// Where an operation's parameters lead to something.
 fn address(path: &str, operation: &Value, node: &NodeClient) -> String {
     let id = node.id.to_string();
-    let filled = path.replace("{id}", if path.contains("/nodes/") { &id } else { "orders" });
+    let filled = path.replace("{id}", if path.contains("/nodes/") { &id } else { "orders" }).replace("{version}", "1");
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let required = parameters.filter(|parameter| parameter["in"] == "query" && parameter["required"] == true);
     let query = required.map(|parameter| match parameter["name"].as_str().expect("a name") {
@@ -202,6 +212,7 @@ async fn openapi_document_is_3_1_and_needs_no_token() {
 async fn queries_answer_as_documented() {
     let mut collector = TestCollector::start().await;
     let node = full_node(&collector).await;
+    define(&collector).await;
     let viewer = collector.viewer().await;
     let contract = Contract::of(&collector).await;
     let mut with_items = 0;
@@ -226,13 +237,14 @@ async fn queries_answer_as_documented() {
             contract.assert_answer(&address, operation, &missing);
         }
     }
-    assert_eq!(with_items, 9, "lists");
+    assert_eq!(with_items, 15, "lists");
 }
 
 #[tokio::test]
 async fn parameters_accept_only_documented_values() {
     let mut collector = TestCollector::start().await;
     let node = full_node(&collector).await;
+    define(&collector).await;
     let viewer = collector.viewer().await;
     let contract = Contract::of(&collector).await;
     let mut tried = 0;

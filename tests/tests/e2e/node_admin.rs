@@ -211,8 +211,8 @@ async fn removed_node_is_gone_and_its_last_event_stays(database: DatabaseKind) {
     let of_node = |event: &FeedEvent| event.is_change(None, "REMOVED") && event.data["nodeId"] == gone.id.to_string();
     feed.wait_for("REMOVED", SOON, of_node).await;
     assert!(feed.events().iter().any(|event| event.is_change(Some("only-here"), "REMOVED")));
-    let late = gone.post_bytes(to_json(&gone.next_request(Vec::new())), Encoding::Plain).await;
-    late.problem(401);
+    let late = gone.next_request(Vec::new());
+    gone.post_bytes(to_json(&late), Encoding::Plain).await.problem(401);
 
     assert_eq!(viewer.list("/api/v1/nodes").await.len(), 1);
     let pipelines = viewer.list("/api/v1/pipelines").await;

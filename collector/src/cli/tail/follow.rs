@@ -20,12 +20,13 @@ use systole_shared::{EventId, NodeId};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use super::api::{Api, Fault, innermost};
-use super::credential::{Credential, Place};
+use super::super::remote::api::{Api, Fault, innermost};
+use super::super::remote::color;
+use super::super::remote::credential::{Credential, Place, Purpose};
+use super::TailArgs;
 use super::history::{History, Stored};
 use super::line::{self, Lines};
 use super::names::{self, Names};
-use super::{TailArgs, color};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::telemetry::logging::chain;
@@ -81,7 +82,7 @@ impl Follower {
         let given = args.token.clone().or_else(|| variable("SYSTOLE_TOKEN"));
         let credential = match given {
             Some(text) => Credential::Given(systole_shared::Token::new(&text)),
-            None => Credential::make(config, args.environment.as_deref()).await?,
+            None => Credential::make(config, args.environment.as_deref(), Purpose::Follow).await?,
         };
         let lines = Lines { in_colour: !args.json && color::wanted(args.color) };
         let mut follower = Follower {
@@ -157,7 +158,7 @@ impl Follower {
             Err(error) => return Err(error),
         };
         if self.credential.has_ended(now_ms()) {
-            self.credential = Credential::make(&self.config, self.args.environment.as_deref()).await?;
+            self.credential = Credential::make(&self.config, self.args.environment.as_deref(), Purpose::Follow).await?;
         }
         let last_id = self.position.as_ref().map(EventId::to_string);
         let opened = self.api.open(self.feed_url(&base), self.credential.token(), last_id.as_deref()).await;

@@ -12,8 +12,8 @@ use serde_json::Value;
 use systole_shared::events::{Event, EventType, LogEntry, LogEntryLine, StatusChange};
 use systole_shared::{NodeId, PipelineId, Token};
 
+use super::super::remote::api::{Api, Fault};
 use super::TailArgs;
-use super::api::{Api, Fault};
 use super::names::under;
 use crate::config::parse_duration;
 

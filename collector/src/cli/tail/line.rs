@@ -10,7 +10,7 @@ use chrono::{DateTime, Local};
 use systole_shared::events::Event;
 use systole_shared::{LogLevel, NodeId, PipelineId, RateSample, UnixMillis};
 
-use super::color::{self, DIM, PLAIN};
+use super::super::remote::color::{self, DIM, PLAIN};
 use super::names::Names;
 use super::numbers::{bytes_rate, short};
 

@@ -3,9 +3,6 @@
 //! After a lost connection a new stream begins after the last printed event. So every line comes once, also
 //! over restarts of the collector. Missing events are reported as gaps.
 
-mod api;
-mod color;
-mod credential;
 mod follow;
 mod history;
 mod line;
@@ -14,13 +11,14 @@ mod numbers;
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 use systole_shared::events::EventType;
 use systole_shared::{EventId, LogLevel, PipelineId};
 
 use self::follow::Follower;
 use self::history::{MAX_LINES, parse_since};
 use super::files::interrupted;
+use super::remote::color::Colour;
 use crate::config::Config;
 
 #[derive(Args)]
@@ -89,13 +87,6 @@ Examples:
   systole-collector tail --since 1h --node web-1
   systole-collector tail --level warn --json | jq .entries[].line
   SYSTOLE_TOKEN=… systole-collector tail --url https://collector.example --node web-1";
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Colour {
-    Auto,
-    Always,
-    Never,
-}
 
 /// The event types to print.
 #[derive(Clone, Debug)]

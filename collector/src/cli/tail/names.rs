@@ -9,7 +9,7 @@ use serde_json::Value;
 use systole_shared::{NodeId, PipelineId, Token};
 use tokio::time::Instant;
 
-use super::api::{Api, Fault};
+use super::super::remote::api::{Api, Fault};
 
 /// Time before a name that was not found is queried again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);

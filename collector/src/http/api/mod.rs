@@ -2,7 +2,9 @@
 
 pub(super) mod agent;
 pub(super) mod audit;
+pub(super) mod definitions;
 pub(super) mod events;
+pub(super) mod graph;
 pub(super) mod health;
 pub(super) mod logs;
 pub(super) mod metrics;
@@ -10,5 +12,6 @@ pub(super) mod node_settings;
 pub(super) mod nodes;
 pub(super) mod pipelines;
 pub(super) mod samples;
+pub(super) mod secrets;
 pub(super) mod session;
 pub(super) mod status_changes;

@@ -22,7 +22,8 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    agent, audit, events, health, logs, metrics, node_settings, nodes, pipelines, samples, session, status_changes,
+    agent, audit, definitions, events, graph, health, logs, metrics, node_settings, nodes, pipelines, samples, secrets,
+    session, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -40,6 +41,7 @@ use crate::http::error::Problem;
     tags(
         (name = "feed", description = "What happens, as it happens: Server-Sent Events"),
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
+        (name = "control", description = "What should run: pipelines of the centre and their secrets. Changes need an admin's token"),
         (name = "administration", description = "What an admin's token decides, and the audit of it"),
         (name = "session", description = "How a browser keeps a token"),
         (name = "agents", description = "What agents call"),
@@ -61,6 +63,21 @@ use crate::http::error::Problem;
         samples::list_samples,
         logs::list_logs,
         status_changes::list_status_changes,
+        definitions::list_definitions,
+        definitions::apply_definition,
+        definitions::get_definition,
+        definitions::remove_definition,
+        definitions::list_versions,
+        definitions::get_version,
+        definitions::diff_versions,
+        definitions::roll_back,
+        definitions::pause_pipeline,
+        definitions::resume_pipeline,
+        graph::get_graph,
+        secrets::list_secrets,
+        secrets::set_secret,
+        secrets::remove_secret,
+        secrets::rotate_key,
         audit::list_audit,
         session::create_session,
         session::end_session,

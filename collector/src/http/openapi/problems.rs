@@ -13,7 +13,12 @@ const PROBLEMS: [(u16, &str, &str); 10] = [
     (403, "Forbidden", "A token without the right: of a wrong kind, or for another environment."),
     (404, "NotFound", "Nothing there, or nothing that this token may see."),
     (408, "Timeout", "The body took more than 60 s."),
-    (409, "Conflict", "Several environments have a pipeline of this id; name one with `environment`."),
+    (
+        409,
+        "Conflict",
+        "Several environments have a pipeline of this id: name one with `environment`. Or another change came first, \
+         or what is to be removed is still in use; `detail` says which.",
+    ),
     (413, "TooLarge", "A body over 8 MiB when opened, or more than 100 reports; split it."),
     (
         415,
@@ -60,6 +65,15 @@ pub(crate) struct QueryOfPipeline;
 impl IntoResponses for QueryOfPipeline {
     fn responses() -> Responses {
         refer([400, 401, 403, 404, 409, 429, 503])
+    }
+}
+
+/// Of a change of what the centre decides.
+pub(crate) struct Change;
+
+impl IntoResponses for Change {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 408, 409, 413, 429, 503])
     }
 }
 

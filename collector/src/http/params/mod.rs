@@ -3,6 +3,7 @@
 //! A handler names the same types in its `#[utoipa::path(params(…))]` and in [`read`], so the OpenAPI document says what the
 //! collector accepts. Each bad value, and each unknown parameter, is a 400 that names it.
 
+mod control;
 mod filters;
 mod history;
 mod number;
@@ -13,6 +14,7 @@ mod time;
 
 use systole_shared::{NodeId, UnixMillis};
 
+pub(crate) use control::{ApplyOptions, BetweenVersions, RollBackTo};
 pub(crate) use filters::{
     AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode,
     SamplesOf, WithLabels,
@@ -158,7 +160,12 @@ pub(crate) async fn find_pipeline_view(app: &App, scope: Scope, id: &str) -> Res
     only(app.store.list_pipelines(query).await?, id)
 }
 
-fn only<T>(mut found: Vec<T>, id: &str) -> Result<T, ApiError> {
+/// The only one of what was found for a pipeline's id.
+///
+/// # Errors
+///
+/// 404 when there is none, 409 when several environments have one.
+pub(crate) fn only<T>(mut found: Vec<T>, id: &str) -> Result<T, ApiError> {
     match (found.pop(), found.is_empty()) {
         (Some(pipeline), true) => Ok(pipeline),
         (Some(_), false) => Err(ApiError::conflict(format!(

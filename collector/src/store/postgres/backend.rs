@@ -1,7 +1,11 @@
 //! What the shared queries of `store::sql` need to know of PostgreSQL.
 
+use diesel::QueryDsl;
 use diesel_async::AsyncPgConnection;
 
+use crate::model::EnvironmentKey;
+use crate::store::StoreError;
+use crate::store::schema::environments;
 use crate::store::sql::history::Dialect;
 
 pub(super) use super::rows::storable;
@@ -36,4 +40,18 @@ pub(super) use locked;
 /// How to run a query again whose exact sums do not fit: they do, in numbers of any size.
 pub(super) fn saturating(_: &diesel::result::Error) -> Option<Dialect> {
     None
+}
+
+/// Keeps other changes of what an environment should run away until the transaction ends. Nodes can still enrol.
+pub(super) async fn lock_environment(
+    connection: &mut AsyncPgConnection,
+    environment: EnvironmentKey,
+) -> Result<(), StoreError> {
+    environments::table
+        .find(environment.0)
+        .select(environments::id)
+        .for_no_key_update()
+        .first::<i64>(connection)
+        .await?;
+    Ok(())
 }

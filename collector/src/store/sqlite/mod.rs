@@ -7,6 +7,7 @@ mod administration;
 mod backend;
 mod backup;
 mod commit;
+mod control;
 mod executor;
 mod open;
 #[cfg(test)]
@@ -28,6 +29,9 @@ mod audit;
 #[path = "../sql/copy.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod copy;
+#[path = "../sql/definitions.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod definitions;
 #[path = "../sql/expire.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod expire;
@@ -55,6 +59,12 @@ mod replay;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
+#[path = "../sql/secrets.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod secrets;
+#[path = "../sql/topologies.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod topologies;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;

@@ -7,11 +7,13 @@ use systole_tests::harness::TestPostgres;
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::RolloutKey;
 use crate::store::postgres::{PostgresSide, PostgresStore};
 use crate::store::sqlite::{SqliteSide, SqliteStore};
 use crate::store::{
-    Access, AccessStore, CommitBatch, EventRow, FlushBatch, LogRow, NewEnrolment, NewToken, PipelineMinuteRow,
-    PipelineRow, TimeSeriesStore,
+    Access, AccessStore, Author, CommitBatch, CreatedVersion, DefinitionStore, EventRow, FlushBatch, LogRow,
+    NewEnrolment, NewSecret, NewToken, NewVersion, PipelineMinuteRow, PipelineRow, SealedSecret, SecretStore,
+    TimeSeriesStore, VersionOutcome,
 };
 
 /// More lines than a page has.
@@ -88,9 +90,41 @@ async fn fill(store: Arc<dyn TimeSeriesStore>) {
     };
     let head_seq = batch.head_seq;
     store.commit(batch).await.unwrap();
+    let secret = NewSecret {
+        value: SealedSecret {
+            environment,
+            name: "prod/db".into(),
+            revision: 1,
+            key_id: "k".into(),
+            sealed: vec![0, 255, 1],
+        },
+        author: author(),
+        now: 1,
+    };
+    store.put_secret(secret).await.unwrap();
+    store.create_version(new_version(environment, "orders")).await.unwrap();
     let pipeline_minutes = vec![minute(1, i64::MAX, 0.1 + 0.2), minute(2, i64::MAX, 1e-300), minute(3, 0, 1e300)];
     store.flush(FlushBatch { pipeline_minutes, head_seq, ..FlushBatch::default() }).await.unwrap();
     store.close().await;
+}
+
+fn author() -> Author {
+    Author { name: "ci".into(), id: None }
+}
+
+fn new_version(environment: crate::model::EnvironmentKey, slug: &str) -> NewVersion {
+    NewVersion {
+        environment,
+        slug: slug.into(),
+        replaces: None,
+        checksum: String::new(),
+        body: r#"{"definition":{},"secretRevisions":{"prod/db":1}}"#.into(),
+        secret_revisions: vec![("prod/db".into(), 1)],
+        policy: "{}".into(),
+        author: author(),
+        note: String::new(),
+        now: 1,
+    }
 }
 
 async fn filled_file(dir: &TempDir, name: &str) -> SqliteSide {
@@ -127,7 +161,13 @@ async fn transfer_round_trips_through_postgres() {
     // The next key is free.
     drop(between);
     let store = PostgresStore::open(&postgres.url().parse().unwrap(), Access::Exclusive).await.unwrap();
-    store.create_environment("third".into(), 1).await.unwrap();
+    let third = store.create_environment("third".into(), 1).await.unwrap();
+    let version = NewVersion { secret_revisions: vec![], ..new_version(third.key, "orders") };
+    let made = store.create_version(version).await.unwrap();
+    assert!(
+        matches!(made, VersionOutcome::Created(CreatedVersion { version: 1, rollout: RolloutKey(2), .. })),
+        "{made:?}"
+    );
 }
 
 #[tokio::test]

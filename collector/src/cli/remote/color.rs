@@ -3,18 +3,25 @@
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
 use systole_shared::{DeploymentPhase, LogLevel};
 
-use super::Colour;
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(in crate::cli) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
 
-pub(super) const PLAIN: Style = Style::new();
-pub(super) const DIM: Style = Style::new().dimmed();
-pub(super) const GOOD: Style = AnsiColor::Green.on_default();
-pub(super) const ODD: Style = AnsiColor::Yellow.on_default();
-pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(in crate::cli) const PLAIN: Style = Style::new();
+pub(in crate::cli) const DIM: Style = Style::new().dimmed();
+pub(in crate::cli) const GOOD: Style = AnsiColor::Green.on_default();
+pub(in crate::cli) const ODD: Style = AnsiColor::Yellow.on_default();
+pub(in crate::cli) const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Whether standard output gets colours.
-pub(super) fn wanted(choice: Colour) -> bool {
+pub(in crate::cli) fn wanted(choice: Colour) -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     match choice {
         Colour::Always => true,
@@ -27,7 +34,7 @@ pub(super) fn wanted(choice: Colour) -> bool {
 }
 
 /// Returns the colour for the severity of a node's or pipeline's state.
-pub(super) fn of_status(status: &str) -> Style {
+pub(in crate::cli) fn of_status(status: &str) -> Style {
     match status {
         "HEALTHY" | "RUNNING" => GOOD,
         "DEGRADED" | "OFFLINE" => ODD,
@@ -38,7 +45,7 @@ pub(super) fn of_status(status: &str) -> Style {
 }
 
 /// Returns the colour for a version's step on a node.
-pub(super) fn of_phase(phase: DeploymentPhase) -> Style {
+pub(in crate::cli) fn of_phase(phase: DeploymentPhase) -> Style {
     match phase {
         DeploymentPhase::Healthy => GOOD,
         phase if phase.is_failure() => BAD,
@@ -47,7 +54,7 @@ pub(super) fn of_phase(phase: DeploymentPhase) -> Style {
 }
 
 /// Returns the colour for the severity of a line.
-pub(super) fn of_level(level: Option<LogLevel>) -> Style {
+pub(in crate::cli) fn of_level(level: Option<LogLevel>) -> Style {
     match level {
         Some(LogLevel::Error) => BAD,
         Some(LogLevel::Warn) => ODD,

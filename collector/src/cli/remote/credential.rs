@@ -1,8 +1,8 @@
-//! The collector's address, and the token to read its feed.
+//! The collector's address, and the token for it.
 //!
-//! On the collector's host `tail` makes a token of the kind that browsers have. It ends by itself after 12
-//! hours, and is revoked and removed like a session, so that the list of tokens does not grow. The
-//! database is not kept open meanwhile.
+//! On the collector's host a command makes a token of the kind that browsers have. It ends by itself, and is
+//! revoked and removed like a session, so that the list of tokens does not grow. The database is not kept open
+//! meanwhile.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -14,17 +14,41 @@ use systole_shared::{Token, TokenId, TokenKind, UnixMillis};
 use super::super::access::find_environment;
 use super::super::no_database;
 use crate::app::open_store;
-use crate::auth;
+use crate::auth::{self, CommandRole};
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::store::{Access, NewToken};
 
-/// Lifetime of the token when the command ends without revoking it.
-const OWN_TOKEN: Duration = Duration::from_secs(12 * 3_600);
+/// What a command does with its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Purpose {
+    /// Reads, as long as an operator watches.
+    Follow,
+    /// Decides what runs.
+    Administer,
+}
+
+impl Purpose {
+    /// Lifetime of the token when the command ends without revoking it.
+    fn lifetime(self) -> Duration {
+        match self {
+            Purpose::Follow => Duration::from_secs(12 * 3_600),
+            // A rollout that `apply --wait` follows takes minutes.
+            Purpose::Administer => Duration::from_secs(2 * 3_600),
+        }
+    }
+
+    fn role(self) -> CommandRole {
+        match self {
+            Purpose::Follow => CommandRole::Viewer,
+            Purpose::Administer => CommandRole::Admin,
+        }
+    }
+}
 
 /// The collector's address.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(in crate::cli) enum Place {
     Named(Url),
     /// Wherever the collector on this data directory listens now: its port may change with a restart.
     DataDir(Box<Config>),
@@ -32,7 +56,7 @@ pub(super) enum Place {
 
 impl Place {
     /// As it was named, or the collector on the data directory.
-    pub(super) fn find(named: Option<&str>, config: &Config) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn find(named: Option<&str>, config: &Config) -> anyhow::Result<Self> {
         let Some(text) = named else { return Ok(Place::DataDir(Box::new(config.clone()))) };
         let url: Url =
             text.parse().with_context(|| format!("--url: invalid address {text:?}, expected e.g. http://host:8080"))?;
@@ -43,7 +67,7 @@ impl Place {
     }
 
     /// The address at this moment.
-    pub(super) fn url(&self) -> anyhow::Result<Url> {
+    pub(in crate::cli) fn url(&self) -> anyhow::Result<Url> {
         match self {
             Place::Named(url) => Ok(url.clone()),
             Place::DataDir(config) => {
@@ -74,7 +98,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 /// The token that gives access to the collector.
 #[derive(Debug)]
-pub(super) enum Credential {
+pub(in crate::cli) enum Credential {
     Given(Token),
     /// Made here, to be taken back. The database is not kept open meanwhile.
     Own {
@@ -86,20 +110,24 @@ pub(super) enum Credential {
 
 impl Credential {
     /// The secret.
-    pub(super) fn token(&self) -> &Token {
+    pub(in crate::cli) fn token(&self) -> &Token {
         match self {
             Credential::Given(token) | Credential::Own { token, .. } => token,
         }
     }
 
     /// Whether it has ended by itself, so that another one can be made.
-    pub(super) fn has_ended(&self, now: UnixMillis) -> bool {
+    pub(in crate::cli) fn has_ended(&self, now: UnixMillis) -> bool {
         matches!(self, Credential::Own { ends_at, .. } if *ends_at <= now)
     }
 
-    /// Makes a token that reads, of the kind that browsers have: the collector removes them when they
-    /// have ended, so that the list of tokens does not grow by one with every `tail`.
-    pub(super) async fn make(config: &Config, environment: Option<&str>) -> anyhow::Result<Self> {
+    /// Makes a token of the kind that browsers have: the collector removes them when they have ended, so that the
+    /// list of tokens does not grow by one with every command.
+    pub(in crate::cli) async fn make(
+        config: &Config,
+        environment: Option<&str>,
+        purpose: Purpose,
+    ) -> anyhow::Result<Self> {
         if let Some(fault) = no_database::explain(config) {
             bail!("{fault}; or give a --url and a --token");
         }
@@ -110,13 +138,13 @@ impl Credential {
         };
         let token = auth::new_token(TokenKind::Session);
         let now = now_ms();
-        let ends_at = now.saturating_add(i64::try_from(OWN_TOKEN.as_millis()).unwrap_or(i64::MAX));
+        let ends_at = now.saturating_add(i64::try_from(purpose.lifetime().as_millis()).unwrap_or(i64::MAX));
         let stored = store
             .create_token(NewToken {
                 kind: TokenKind::Session,
                 environment,
                 parent: None,
-                label: crate::store::TokenLabel::default(),
+                label: purpose.role().label(),
                 hash: token.hash(),
                 hint: token.hint(),
                 created_at: now,
@@ -128,7 +156,7 @@ impl Credential {
     }
 
     /// Takes an own token back. One that cannot be taken back ends by itself.
-    pub(super) async fn give_back(&self, config: &Config) {
+    pub(in crate::cli) async fn give_back(&self, config: &Config) {
         let Credential::Own { id, .. } = self else { return };
         if let Ok(store) = open_store(&config.database, Access::Shared).await {
             let _ = store.revoke_token(*id, now_ms()).await;

@@ -1,11 +1,11 @@
-//! The HTTP client of `tail`: queries and the feed of the collector.
+//! The HTTP client of commands that talk to a running collector.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 use systole_shared::Token;
 
@@ -20,7 +20,7 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
 /// A reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(in crate::cli) enum Fault {
     /// It will be the same the next time.
     #[error("{status}: {detail}")]
     Refused { status: StatusCode, detail: String },
@@ -42,24 +42,24 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Whether the token is not taken.
-    pub(super) fn is_unauthorized(&self) -> bool {
+    pub(in crate::cli) fn is_unauthorized(&self) -> bool {
         matches!(self, Fault::Refused { status: StatusCode::UNAUTHORIZED, .. })
     }
 
     /// Whether another try is of no use, whatever was before.
-    pub(super) fn is_final(&self) -> bool {
+    pub(in crate::cli) fn is_final(&self) -> bool {
         const FINAL: [StatusCode; 3] = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
         matches!(self, Fault::Refused { status, .. } if FINAL.contains(status))
     }
 
     /// Returns the wait that the collector requests.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub(in crate::cli) fn retry_after(&self) -> Option<Duration> {
         if let Fault::Busy { retry_after, .. } = self { *retry_after } else { None }
     }
 }
 
 /// The innermost cause says what to do; the outer ones say that a request failed.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
+pub(in crate::cli) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -69,13 +69,13 @@ pub(super) fn innermost(error: &reqwest::Error) -> String {
 
 /// A client of one collector.
 #[derive(Debug)]
-pub(super) struct Api {
+pub(in crate::cli) struct Api {
     client: Client,
 }
 
 impl Api {
     /// A client that trusts the system's authorities, or those of a file.
-    pub(super) fn new(ca_file: Option<&Path>) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(ca_file: Option<&Path>) -> anyhow::Result<Self> {
         // Fails only when there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let build = |with_tls: bool| {
@@ -101,7 +101,7 @@ impl Api {
     }
 
     /// Opens the feed.
-    pub(super) async fn open(&self, url: Url, token: &Token, last_id: Option<&str>) -> Result<Response, Fault> {
+    pub(in crate::cli) async fn open(&self, url: Url, token: &Token, last_id: Option<&str>) -> Result<Response, Fault> {
         let mut request = self.client.get(url).header(ACCEPT, "text/event-stream").header("X-Systole-Client", "tail");
         if let Some(id) = last_id {
             request = request.header("Last-Event-ID", id);
@@ -115,9 +115,24 @@ impl Api {
     }
 
     /// Asks a query.
-    pub(super) async fn get(&self, url: Url, token: &Token) -> Result<Value, Fault> {
+    pub(in crate::cli) async fn get(&self, url: Url, token: &Token) -> Result<Value, Fault> {
+        self.call(Method::GET, url, token, None).await
+    }
+
+    /// Sends a request, with a body of JSON if there is one, and reads the JSON of the answer: null when it is empty.
+    pub(in crate::cli) async fn call(
+        &self,
+        method: Method,
+        url: Url,
+        token: &Token,
+        body: Option<Vec<u8>>,
+    ) -> Result<Value, Fault> {
+        let mut request = self.client.request(method, url).bearer_auth(token.reveal());
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
         let read = async {
-            let mut answer = self.send(self.client.get(url).bearer_auth(token.reveal())).await?;
+            let mut answer = self.send(request).await?;
             let mut body = Vec::new();
             while let Some(bytes) = answer.chunk().await.map_err(Fault::Network)? {
                 body.extend_from_slice(&bytes);
@@ -125,13 +140,16 @@ impl Api {
                     return Err(Fault::TooLarge);
                 }
             }
+            if body.is_empty() {
+                return Ok(Value::Null);
+            }
             serde_json::from_slice(&body).map_err(Fault::Unreadable)
         };
         tokio::time::timeout(ANSWER_TIMEOUT, read).await.map_err(|_| Fault::Late)?
     }
 
     /// The scheme that a server speaks which does not understand that of `base`.
-    pub(super) async fn other_scheme(&self, base: &Url) -> Option<&'static str> {
+    pub(in crate::cli) async fn other_scheme(&self, base: &Url) -> Option<&'static str> {
         let scheme = if base.scheme() == "https" { "http" } else { "https" };
         let mut url = base.clone();
         // `http://host:443` stays at its port.
