@@ -83,7 +83,9 @@ fn table_of(entries: Vec<(Node, Node)>) -> BTreeMap<String, Node> {
         let tables = if let Node::List(items) = value { items } else { vec![value] };
         for other in tables {
             if let Node::Table(other) = other {
-                other.into_iter().for_each(|(key, value)| drop(table.entry(key).or_insert(value)));
+                for (key, value) in other {
+                    table.entry(key).or_insert(value);
+                }
             }
         }
     }
