@@ -16,6 +16,7 @@ const LAYERS: Layers = Layers {
         &["host", "logging", "logs", "scrape", "spool", "topology"],
         &["adopt", "supervise", "uplink"],
         &["upgrade"],
+        &["actions", "desired"],
         &["cli"],
         &["status"],
         &["report", "reload"],

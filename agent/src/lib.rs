@@ -9,12 +9,14 @@
 
 #![forbid(unsafe_code)]
 
+mod actions;
 mod adopt;
 mod app;
 mod cli;
 mod clock;
 mod config;
 mod data_dir_lock;
+mod desired;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;

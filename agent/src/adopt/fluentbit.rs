@@ -108,6 +108,7 @@ mod tests {
             working_dir: None,
             config_file: None,
             limits: Default::default(),
+            run_as: None,
             validate: None,
         })
     }

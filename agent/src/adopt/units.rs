@@ -94,6 +94,7 @@ fn unit_of(text: &str, command_line: &dyn Fn(u32) -> Option<Vec<String>>) -> Opt
         working_dir,
         config_file: None,
         limits: Default::default(),
+        run_as: None,
         validate: None,
     };
     Some(Unit { name: (*name).to_owned(), command })

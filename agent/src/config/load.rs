@@ -11,7 +11,9 @@ use toml::Table;
 use super::errors::ConfigErrors;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
-use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, lines, mappings, pipelines, upgrade};
+use super::{
+    Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, engines, file, lines, mappings, pipelines, upgrade,
+};
 use crate::http_client::{self, TlsError};
 use crate::model::log_files::OwnFiles;
 use crate::model::node::node_token;
@@ -103,6 +105,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     let upgrade = upgrade::read(&mut root);
     let user_mappings = mappings::read(&mut root);
     let mut pipelines = pipelines::read(&mut root, &user_mappings);
+    let centre = engines::read(&mut root, &user_mappings);
     root.finish();
 
     let url = settings.url(unreadable, &mut errors);
@@ -128,6 +131,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
         Some(url) if errors.is_empty() => Ok(Config {
             url,
             token: settings.token,
+            centre: centre.below(&data_dir),
             data_dir,
             name,
             labels: settings.labels,

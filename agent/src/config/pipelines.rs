@@ -62,6 +62,13 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
     let command = command::read(&mut section);
     let has_metrics = section.has("metrics_url");
     let metrics = read_metrics(&mut section, mappings);
+    let api_url = section.text("api_url").and_then(|text| match settings::http_url(&text) {
+        Ok(url) => Some(url.to_string()),
+        Err(what) => {
+            section.error("api_url", what);
+            None
+        }
+    });
     let has_process = section.has("pid_file") || section.has("systemd_unit");
     let process = process::read(&mut section, has_command);
     if section.flag("journal") == Some(true) {
@@ -77,7 +84,18 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
         );
     }
     section.finish();
-    Some(PipelineConfig { id: id?, name, labels, command, metrics, process, log_files, multiline })
+    Some(PipelineConfig {
+        id: id?,
+        name,
+        labels,
+        command,
+        metrics,
+        process,
+        log_files,
+        multiline,
+        api_url,
+        centre: None,
+    })
 }
 
 fn read_id(section: &mut Section<'_>) -> Option<PipelineId> {

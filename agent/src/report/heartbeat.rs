@@ -261,6 +261,8 @@ mod tests {
             process: None,
             log_files: Default::default(),
             multiline: None,
+            api_url: None,
+            centre: None,
         };
         let set = PipelineSet::default();
         let logs = Arc::new(PipelineLogs::new(Instant::now(), None, Arc::new(Semaphore::new(1))));

@@ -12,6 +12,7 @@ use systole_shared::{
 };
 use tokio::time::Instant;
 
+use crate::desired::deployments::Deployments;
 use crate::logs::{Line, level};
 use crate::model::node::name::NodeNames;
 use crate::scrape::delta_tracker::ReportDeltas;
@@ -35,6 +36,8 @@ pub(crate) struct AgentFacts {
     pub(crate) names: NodeNames,
     /// The version of the Vector on this node, once it is known.
     pub(crate) vector_version: Arc<OnceLock<String>>,
+    /// What became of the pipelines of the centre.
+    pub(crate) deployments: Arc<Deployments>,
 }
 
 /// Makes reports: numbers them, and sees that their intervals join.
@@ -121,7 +124,7 @@ impl Reporter {
             host,
             pipelines,
             covers: None,
-            deployments: Vec::new(),
+            deployments: self.facts.deployments.take(of),
         }
     }
 
@@ -141,7 +144,7 @@ impl Reporter {
             vector_version: self.facts.vector_version.get().map(|version| text(version)),
             deployment_mode: Some(self.facts.names.machine.deployment_mode.into()),
             running_as: Some(text(&self.facts.names.machine.running_as)),
-            engines: None,
+            engines: self.facts.deployments.engines(),
             labels: self.labels.iter().map(|(name, value)| (text(name), text(value))).collect(),
             health,
         }
@@ -238,7 +241,7 @@ fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport
     PipelineReport {
         id: pipeline.id().as_str().into(),
         name: pipeline.config().name.clone().map(|name| Text(name.into())),
-        version: None,
+        version: pipeline.config().centre.as_ref().map(|centre| centre.version),
         status: state.status.as_str().into(),
         reason: state.reason.map(short),
         pid: state.pid,

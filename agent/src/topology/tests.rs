@@ -14,6 +14,7 @@ fn command(program: &str, args: &[&str]) -> CommandConfig {
         working_dir: None,
         config_file: None,
         limits: Default::default(),
+        run_as: None,
         validate: None,
     }
 }

@@ -23,6 +23,7 @@ use crate::model::tls::TlsFiles;
 use crate::spool::Spool;
 use crate::spool::outbox::Outbox;
 use crate::uplink::connection_status::{ConnectionState, ConnectionStatus};
+use crate::uplink::instructions::Instructions;
 use crate::uplink::protocol::native::CollectorClient;
 use crate::uplink::task::Credentials;
 
@@ -149,7 +150,7 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
     let connection = Arc::new(ConnectionStatus::new(None));
     crate::http_client::install_tls();
     let uplink = Uplink {
-        client: CollectorClient::new(collector.url.clone(), TlsFiles::default(), counters.clone()).unwrap(),
+        client: Arc::new(CollectorClient::new(collector.url.clone(), TlsFiles::default(), counters.clone()).unwrap()),
         outbox: outbox.clone(),
         credentials: Credentials {
             data_dir: data_dir.path().to_owned(),
@@ -163,6 +164,7 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
         interval: sender,
         counters: counters.clone(),
         connection: connection.clone(),
+        instructions: Instructions::new().0,
         closing: closing.clone(),
     };
     let uplink = tokio::spawn(uplink.run());

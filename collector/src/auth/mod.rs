@@ -372,7 +372,7 @@ mod tests {
             kind: TokenKind::Viewer,
             environment: None,
             parent: None,
-            label: crate::store::TokenLabel::default(),
+            label: TokenLabel::default(),
             hash: Token::new(secret).hash(),
             hint: String::new(),
             created_at: 0,

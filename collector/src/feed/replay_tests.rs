@@ -101,6 +101,7 @@ async fn resume((store, timeseries): (Arc<dyn Store>, Arc<TimeSeries>)) -> Strin
     let notifier = WorkerNotifier::new(Arc::new(Feed::new(&position, parts)));
     let subscription = Subscription {
         types: BTreeSet::from([EventType::LogEntry, EventType::StatusChange]),
+        labels: None,
         nodes: Vec::new(),
         pipelines: Vec::new(),
         scope: Scope::All,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use systole_shared::{NodeStatus, SeqRange, UnixMillis};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +88,8 @@ pub(crate) struct CommitterParts {
     /// Retention of pipelines that no node reports: the longest retention of data.
     pub unreported_retention: Duration,
     pub log_limits: LogLimits,
+    /// Notified when rollouts may have something to do.
+    pub rollouts: Arc<Notify>,
     /// Removed nodes and unused pipelines are remembered as long as their events.
     pub events_retention: Duration,
 }
@@ -501,6 +503,7 @@ impl CommitterTask {
 
     /// Writes the changes, then fills the rings and publishes.
     async fn write(&mut self, changes: &mut Changes, counts: &Counts) -> Result<(), StoreError> {
+        let concerns_rollouts = changes.concerns_rollouts();
         let (record, batch) = changes.take_batch();
         let (rows, lines) = (record.row_count() + batch.row_count(), batch.logs.len());
         let telemetry = &self.parts.telemetry;
@@ -512,6 +515,9 @@ impl CommitterTask {
             }
             telemetry.commit_seconds.observe(begin.elapsed().as_secs_f64());
             telemetry.commits.inc();
+        }
+        if concerns_rollouts {
+            self.parts.rollouts.notify_one();
         }
         self.state.head_seq = changes.head_seq();
         telemetry.rows_written.inc_by(rows as u64);

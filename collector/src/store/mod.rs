@@ -21,6 +21,7 @@ pub(crate) mod postgres;
 pub(crate) mod private;
 pub(crate) mod queries;
 mod replay;
+mod rollout_rows;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod sealed;
@@ -40,6 +41,7 @@ pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use log_usage::{EvictedLogs, LogUsage};
 pub(crate) use node_settings::*;
 pub(crate) use queries::*;
+pub(crate) use rollout_rows::*;
 pub(crate) use rows::*;
 pub(crate) use sealed::*;
 pub(crate) use versions::*;
@@ -275,12 +277,19 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
 pub(crate) trait Store:
-    AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore
+    AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore + RolloutStore
 {
 }
 
 impl<S> Store for S where
-    S: AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore
+    S: AccessStore
+        + QueryStore
+        + MaintenanceStore
+        + AuditStore
+        + NodeStore
+        + DefinitionStore
+        + SecretStore
+        + RolloutStore
 {
 }
 

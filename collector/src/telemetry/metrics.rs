@@ -99,6 +99,7 @@ pub(crate) struct Telemetry {
     pub series_rolled_up: Counter,
     pub log_blocks_indexed: Counter,
     pub events_published: Family<TypeLabel, Counter>,
+    pub push_streams: Gauge,
     pub feed_subscribers: Gauge,
     pub feed_bytes: Counter,
     pub feed_deliveries: Counter,
@@ -234,6 +235,7 @@ impl Telemetry {
                 Counter::default()
             ),
             events_published: metric!("events_published", "Events published to the feed", Family::default()),
+            push_streams: metric!("push_streams", "Open push streams of agents", Gauge::default()),
             feed_subscribers: metric!("feed_subscribers", "Open streams of the feed", Gauge::default()),
             feed_bytes: metric!("feed_sent_bytes", "Bytes handed to subscribers", Counter::default()),
             feed_deliveries: metric!("feed_deliveries", "Events handed to subscribers", Counter::default()),

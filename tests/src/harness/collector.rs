@@ -144,6 +144,18 @@ impl TestCollector {
         collector
     }
 
+    /// Starts one with an empty database of this kind and more variables of the environment.
+    pub async fn start_with_variables(database: DatabaseKind, variables: &[(&'static str, &str)]) -> Self {
+        let server = match database {
+            DatabaseKind::Sqlite => None,
+            DatabaseKind::Postgres => Some(Arc::new(TestPostgres::start())),
+        };
+        let mut collector = Self::prepare(server, None, &[]);
+        collector.variables.extend(variables.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        collector.run().await;
+        collector
+    }
+
     /// Uses this database from the next start on.
     pub fn move_to_postgres(&mut self, server: &Arc<TestPostgres>) {
         self.server = Some(Arc::clone(server));

@@ -159,6 +159,7 @@ impl Follower {
             working_dir: None,
             config_file: None,
             limits: Default::default(),
+            run_as: None,
             validate: None,
         };
         let mut command = process::command(&config, None).map_err(|error| error.to_string())?;

@@ -52,6 +52,7 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
     let hours = app.timeseries.hour_counts();
     telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
     telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
+    telemetry.push_streams.set(signed(app.delivery.push.count()));
     let lag = app.feed.lag();
     telemetry.feed_lag_events.set(signed(lag.events));
     telemetry.feed_lag_seconds.set(lag.seconds);

@@ -10,6 +10,7 @@ mod commit;
 mod connect;
 mod control;
 mod open;
+mod rollout_store;
 mod rows;
 mod search;
 mod size;
@@ -57,6 +58,9 @@ mod read;
 #[path = "../sql/replay.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod replay;
+#[path = "../sql/rollouts.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod rollouts;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;

@@ -13,6 +13,7 @@ mod open;
 #[cfg(test)]
 mod read_tests;
 mod restore;
+mod rollout_store;
 mod search;
 mod size;
 #[cfg(test)]
@@ -56,6 +57,9 @@ mod read;
 #[path = "../sql/replay.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod replay;
+#[path = "../sql/rollouts.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod rollouts;
 #[path = "../sql/rollup.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod rollup;
