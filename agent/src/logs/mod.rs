@@ -11,6 +11,7 @@ mod density;
 mod disk;
 mod files;
 mod identity;
+pub(crate) mod journal;
 mod last_output;
 pub(crate) mod level;
 pub(crate) mod lines;
