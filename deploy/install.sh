@@ -12,6 +12,10 @@ Installs or upgrades systole-agent on this host.
 The --from directory or URL contains the program (systole-agent), its systemd unit (systole-agent.service), and
 SHA256SUMS, the output of sha256sum for both files.
 
+  --accept-pipelines | --no-accept-pipelines
+                 whether a new configuration lets this host run pipelines that the collector describes (a configuration
+                 of Vector can run programs: docs/security.md). Without either, the installer asks on a terminal;
+                 without a terminal the answer is no
   --force        install a version older than the installed one
   --prefix DIR   install the program into DIR/bin       [default: /usr/local]
   --root DIR     install below DIR, for an image; creates no user and does not call systemd
@@ -26,7 +30,7 @@ EOF
 
 NAME=systole-agent
 USER_NAME=systole-agent
-from='' prefix=/usr/local root='' force=no dry_run=no uninstall=no purge=no start=yes
+from='' prefix=/usr/local root='' force=no dry_run=no uninstall=no purge=no start=yes accept=ask
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
@@ -43,6 +47,8 @@ while [ $# -gt 0 ]; do
             esac
             shift
             ;;
+        --accept-pipelines) accept=true ;;
+        --no-accept-pipelines) accept=false ;;
         --force) force=yes ;;
         --dry-run) dry_run=yes ;;
         --uninstall) uninstall=yes ;;
@@ -93,7 +99,7 @@ uninstall() {
     if has_systemd; then run systemctl daemon-reload; fi
     if [ "$purge" = yes ]; then
         # Other programs of Systole keep their files in the same directory.
-        for path in "$config" "$etc/agent.env" "$data"; do
+        for path in "$config" "$etc/agent.env" "$etc/vector-metrics.yaml" "$data"; do
             [ ! -e "$path" ] || run rm -rf "$path"
         done
         if [ -d "$etc" ] && [ -z "$(ls -A "$etc")" ]; then run rmdir "$etc"; fi
@@ -153,7 +159,60 @@ place() {
     run mv -f "$2.new" "$2"
 }
 
+# Whether the collector may describe what runs here. Only an operator says yes.
+ask_accept() {
+    [ "$accept" = ask ] || return 0
+    accept=false
+    if [ "$dry_run" = no ] && [ -t 0 ] && [ -t 1 ]; then
+        printf 'Run pipelines that the collector describes? Their configurations can run programs on this host. [y/N] '
+        read -r answer || answer=''
+        case $answer in [yY] | [yY][eE][sS]) accept=true ;; esac
+    fi
+}
+
+# The engine of a host that accepts pipelines, or an example of one.
+engine_config() {
+    mark='# '
+    [ "$accept" = false ] || mark=''
+    vector=$(command -v vector || echo /usr/bin/vector)
+    cat <<EOF
+
+# What runs pipelines of the collector. Metrics and API are in vector-metrics.yaml beside this file.
+${mark}[engine.vector]
+${mark}command = ["$vector", "--config", "{config}", "--config", "/etc/systole/vector-metrics.yaml"]
+${mark}validate = ["$vector", "validate", "--no-environment", "{config}", "/etc/systole/vector-metrics.yaml"]
+${mark}port_range = "20000-20999"
+${mark}metrics_url = "http://127.0.0.1:{port}/metrics"
+${mark}api_url = "http://127.0.0.1:{api_port}"
+# run_as = "vector"    # needs an agent that runs as root: docs/security.md
+EOF
+}
+
+# The same as deploy/vector-metrics.yaml.
+metrics_config() {
+    cat <<'EOF'
+# Adds the metrics and the API to each Vector that systole-agent runs for the collector.
+api:
+  enabled: true
+  address: 127.0.0.1:${SYSTOLE_API_PORT}
+sources:
+  systole_metrics:
+    type: internal_metrics
+sinks:
+  systole_exporter:
+    type: prometheus_exporter
+    inputs: [systole_metrics]
+    address: 127.0.0.1:${SYSTOLE_METRICS_PORT}
+EOF
+}
+
 example_config() {
+    cat <<EOF
+# Whether this host runs pipelines that the collector describes. A configuration of Vector can run programs:
+# read docs/security.md first.
+accept_pipelines = $accept
+
+EOF
     cat <<'EOF'
 # See `systole-agent --help` and `systole-agent check-config`. Put the enrolment token into
 # agent.env in this directory, as SYSTOLE_TOKEN=systole_enroll_…; it is needed only once.
@@ -195,8 +254,13 @@ install_agent() {
     is_new_config=no
     if [ ! -e "$config" ]; then
         is_new_config=yes
-        example_config >"$work/agent.toml"
+        ask_accept
+        { example_config; engine_config; } >"$work/agent.toml"
         place "$work/agent.toml" "$config" 640
+        if [ ! -e "$etc/vector-metrics.yaml" ]; then
+            metrics_config >"$work/vector-metrics.yaml"
+            place "$work/vector-metrics.yaml" "$etc/vector-metrics.yaml" 644
+        fi
         if is_host; then run chgrp "$USER_NAME" "$config"; fi
     fi
     if [ ! -d "$data" ]; then

@@ -17,17 +17,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::actions::ActionRunner;
 use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
+use crate::desired::agent_update::AgentUpdater;
+use crate::desired::deployments::Deployments;
+use crate::desired::keeper::DesiredKeeper;
+use crate::desired::merge::Merger;
 use crate::host::Host;
 use crate::logging::Log;
 use crate::logs::reader::LogReader;
 use crate::logs::registry::LogRegistry;
 use crate::metrics::AgentCounters;
+use crate::model::centre::CentreConfig;
 use crate::model::node::machine::Machine;
 use crate::model::node::name::NodeNames;
 use crate::model::node::node_file;
-use crate::reload::Reloader;
+use crate::model::pipeline::CommandConfig;
+use crate::reload::{Reloader, WantedPipelines};
 use crate::report::checkpoint::{Checkpoint, CheckpointFiles};
 use crate::report::heartbeat::Heartbeat;
 use crate::report::reporter::{AgentFacts, Reporter};
@@ -47,7 +54,7 @@ use crate::supervise::watch::run as watch_processes;
 use crate::upgrade::handover::{Handover, Successor};
 use crate::upgrade::launch::Launch;
 use crate::upgrade::{UpgradeParts, Upgrades};
-use crate::uplink::{CollectorClient, ConnectionStatus, Credentials, Uplink};
+use crate::uplink::{CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink};
 use crate::{clock, files, http_client};
 
 /// How long the last reports may take to reach the collector when the agent ends.
@@ -128,6 +135,13 @@ impl App {
         let counters = Arc::new(AgentCounters::default());
         let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
             .context("cannot create the HTTP client for the collector")?;
+        let client = Arc::new(client);
+        let (instructions, generation, actions) = Instructions::new();
+        let CentreConfig { accepts, dir: centre_dir, push, .. } = config.centre.clone();
+        let keeper = DesiredKeeper::new(client.clone(), &config.data_dir, &centre_dir, generation, accepts);
+        let deployments = Arc::new(Deployments::default());
+        let desired = keeper.feed().subscribe();
+        let mut wanted = WantedPipelines::new(Merger::new(&centre_dir), keeper.feed(), deployments.clone());
 
         let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
         if machine.id.is_none() {
@@ -147,7 +161,10 @@ impl App {
         }
         config.remember();
 
-        tokio::spawn(learn_vector_version(config.pipelines.clone(), vector_version.clone()));
+        let own = config.pipelines.iter().filter_map(|pipeline| pipeline.command.as_ref());
+        let engines = config.centre.engines.values().map(|engine| &engine.command);
+        let commands = own.chain(engines).cloned().collect();
+        tokio::spawn(learn_vector_version(commands, vector_version.clone()));
         let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let pipelines = Arc::new(PipelineSet::default());
         let logs = Arc::new(LogRegistry::new(&config.data_dir));
@@ -158,6 +175,7 @@ impl App {
             changed: changed.clone(),
             counters: counters.clone(),
             data_dir: config.data_dir.clone(),
+            centre_dir,
             stop: stop.clone(),
         });
         let (reload_requested, report_made) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -177,9 +195,12 @@ impl App {
         logs.restore(saved_logs, clock::unix_millis());
         let handover = launch.handover.take();
         let has_predecessor = handover.is_some();
-        pipeline_manager
-            .take_over(config.pipelines.clone(), handover.map(|handover| handover.pipelines).unwrap_or_default());
+        let handed = handover.map(|handover| handover.pipelines).unwrap_or_default();
+        pipeline_manager.take_over(wanted.all(&config), handed);
         Handover::remove(&config.data_dir);
+        tokio::spawn(keeper.run());
+        let runner = ActionRunner::new(client.clone(), &config.data_dir, pipelines.clone(), &config.centre.redact);
+        tokio::spawn(runner.run(actions));
         tokio::spawn(watch_processes(pipelines.clone(), finish.clone()));
         tokio::spawn(orphans::reap(has_predecessor));
         for pipeline in pipelines.all().iter() {
@@ -190,7 +211,7 @@ impl App {
         let reader = Arc::new(LogReader::new(logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
         let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
-        let facts = AgentFacts { names: names.clone(), vector_version };
+        let facts = AgentFacts { names: names.clone(), vector_version, deployments: deployments.clone() };
         let connection = Arc::new(ConnectionStatus::new(node_file::read(&config.data_dir)));
         let (liveness, service_manager) = (Arc::new(Liveness::new()), Arc::new(ServiceManager::from_environment()));
         let origin = Origin {
@@ -210,6 +231,8 @@ impl App {
             orders: orders_sender,
         }));
         tokio::spawn(upgrades.clone().prove(launch, liveness.watch()));
+        let updater = AgentUpdater { upgrades: upgrades.clone(), desired, deployments: deployments.clone() };
+        tokio::spawn(updater.run());
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
             reporter: Reporter::new(facts, clock::unix_millis()),
@@ -227,6 +250,7 @@ impl App {
             liveness: liveness.clone(),
             watchdog: service_manager.watchdog(),
             started: origin.started.0,
+            random: rand::random,
             successor,
             orders,
         };
@@ -242,6 +266,11 @@ impl App {
         });
         let servers = http::serve(&monitor, &upgrades, &config.data_dir, config.metrics_listen, &close);
         tokio::spawn(systemd::follow(service_manager.clone(), monitor, stop.clone()));
+        if push {
+            let data_dir = config.data_dir.clone();
+            let push = PushClient::new(client.clone(), data_dir, instructions.clone(), PushTiming::default());
+            tokio::spawn(push.run());
+        }
         let uplink = Uplink {
             client,
             outbox: outbox.clone(),
@@ -249,12 +278,15 @@ impl App {
             interval: interval_sender,
             counters: counters.clone(),
             connection,
+            instructions,
             closing: close.clone(),
+            random: rand::random,
         };
         let reloader = Reloader {
             overrides,
             config,
             pipelines: pipeline_manager,
+            wanted,
             service_manager,
             counters,
             reload_requested: reload_requested.clone(),
@@ -359,8 +391,8 @@ fn kill(pipelines: &PipelineSet) {
     }
 }
 
-async fn learn_vector_version(pipelines: Vec<crate::model::pipeline::PipelineConfig>, known: Arc<OnceLock<String>>) {
-    if let Some(version) = vector_version::version(&pipelines).await {
+async fn learn_vector_version(commands: Vec<CommandConfig>, known: Arc<OnceLock<String>>) {
+    if let Some(version) = vector_version::version(commands.iter()).await {
         let _ = known.set(version);
     }
 }

@@ -25,6 +25,32 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     rename(&unfinished, path)
 }
 
+/// Replaces the file at `path`, readable by the agent and by the group of `user`. That user cannot change it.
+pub(crate) fn replace_for(user: &str, path: &Path, content: &[u8]) -> io::Result<()> {
+    let unknown = || io::Error::other(format!("there is no user `{user}`"));
+    let user = nix::unistd::User::from_name(user)?.ok_or_else(unknown)?;
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    let mut file = create(OpenOptions::new().write(true).truncate(true), &unfinished)?;
+    file.write_all(content)?;
+    std::os::unix::fs::fchown(&file, None, Some(user.gid.as_raw()))?;
+    file.set_permissions(fs::Permissions::from_mode(0o640))?;
+    file.sync_all()?;
+    rename(&unfinished, path)
+}
+
+/// Lets other users pass from `root` down to `dir`, without a list of what is in them.
+pub(crate) fn let_pass(root: &Path, dir: &Path) -> io::Result<()> {
+    for dir in dir.ancestors().take_while(|dir| dir.starts_with(root)) {
+        let mode = dir.metadata()?.permissions().mode() & 0o7777;
+        if mode & 0o011 != 0o011 {
+            fs::set_permissions(dir, fs::Permissions::from_mode(mode | 0o011))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file for the agent alone, without waiting for the disk: for what may be lost in a power cut.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     create(OpenOptions::new().write(true).truncate(true), path)?.write_all(content)

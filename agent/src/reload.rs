@@ -1,5 +1,5 @@
-//! Keeps the pipelines as the configuration wants them, also when that changes: checks the files
-//! every few seconds, and takes SIGHUP as an operator's wish to try again.
+//! Keeps the pipelines as the configuration and the collector want them, also when that changes: checks the
+//! files every few seconds, and takes SIGHUP as an operator's wish to try again.
 //!
 //! Checks instead of notifications: a handful of `stat` calls cost nothing, and they work on every
 //! file system, through symbolic links that are swapped, and for files that are not there yet.
@@ -10,13 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use systole_shared::PipelineId;
-use tokio::sync::Notify;
+use systole_shared::desired::DesiredState;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Overrides};
+use crate::desired::deployments::Deployments;
+use crate::desired::keeper::DesiredFeed;
+use crate::desired::merge::Merger;
 use crate::metrics::AgentCounters;
+use crate::model::pipeline::PipelineConfig;
 use crate::status::systemd::ServiceManager;
 use crate::supervise::manager::PipelineManager;
 
@@ -38,6 +43,8 @@ pub(crate) struct Reloader {
     pub(crate) config: Config,
     /// Carries it out.
     pub(crate) pipelines: PipelineManager,
+    /// What the collector wants beside it.
+    pub(crate) wanted: WantedPipelines,
     /// Notified of reloads that an operator asked for.
     pub(crate) service_manager: Arc<ServiceManager>,
     /// Where the agent's health says that the file is not taken.
@@ -48,6 +55,33 @@ pub(crate) struct Reloader {
     pub(crate) report_made: Arc<Notify>,
     /// Ends this, when all pipelines have ended.
     pub(crate) stop: CancellationToken,
+}
+
+/// The pipelines that the node is to have: those of its own file, and those of the centre.
+pub(crate) struct WantedPipelines {
+    merger: Merger,
+    feed: Arc<DesiredFeed>,
+    desired: watch::Receiver<Arc<DesiredState>>,
+    /// Where reports learn what became of those of the centre.
+    deployments: Arc<Deployments>,
+}
+
+impl WantedPipelines {
+    /// With the state that the feed has now, and each later one.
+    pub(crate) fn new(merger: Merger, feed: Arc<DesiredFeed>, deployments: Arc<Deployments>) -> Self {
+        let desired = feed.subscribe();
+        WantedPipelines { merger, feed, desired, deployments }
+    }
+
+    /// All of them now.
+    pub(crate) fn all(&mut self, config: &Config) -> Vec<PipelineConfig> {
+        self.feed.set_accepts(config.centre.accepts);
+        let desired = self.desired.borrow_and_update().clone();
+        let merged = self.merger.merge(&config.centre, &config.pipelines, &desired);
+        let engines = || config.centre.engines.keys().cloned().collect();
+        self.deployments.replace(config.centre.accepts.then(engines), merged.entries);
+        merged.pipelines
+    }
 }
 
 /// When, and in which state, a file was seen; `None` when it was not there.
@@ -74,6 +108,7 @@ impl Reloader {
                     self.reload(&all, true).await;
                     self.service_manager.ready();
                 }
+                Ok(()) = self.wanted.desired.changed() => self.apply_all(&BTreeSet::new(), false),
                 () = self.report_made.notified(), if !self.pipelines.is_settled() => self.pipelines.settle(),
                 _ = polls.tick() => {
                     let Some(now) = watcher.poll(self.files()).await else { continue };
@@ -111,8 +146,13 @@ impl Reloader {
             tracing::info!("the configuration file has changed; reading it again");
             self.reload(&touched, false).await;
         } else if !touched.is_empty() {
-            self.pipelines.apply(self.config.pipelines.clone(), &touched, false);
+            self.apply_all(&touched, false);
         }
+    }
+
+    fn apply_all(&mut self, touched: &BTreeSet<PipelineId>, force: bool) {
+        let all = self.wanted.all(&self.config);
+        self.pipelines.apply(all, touched, force);
     }
 
     /// Reads the configuration; one with errors changes nothing.
@@ -137,7 +177,7 @@ impl Reloader {
                 }
                 self.counters.config_error.set(None);
                 self.config = config;
-                self.pipelines.apply(self.config.pipelines.clone(), touched, force);
+                self.apply_all(touched, force);
             }
             Err(errors) => {
                 tracing::error!("the configuration is invalid, the last valid one stays in use: {errors}");

@@ -3,12 +3,48 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::limits;
 use super::section::Section;
+use super::{engines, limits};
 use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
 
 /// Vector's options that name a configuration file.
 const VECTOR_CONFIG_OPTIONS: [&str; 5] = ["--config", "-c", "--config-yaml", "--config-toml", "--config-json"];
+
+/// Reads the command of an engine. It has no file: a pipeline of the centre brings its configuration.
+pub(super) fn read_engine(section: &mut Section<'_>) -> Option<CommandConfig> {
+    let command = section.texts("command");
+    let env = section.text_table("env");
+    let working_dir = absolute(section, "working_dir");
+    let validate = section.texts("validate");
+    let limits = limits::read(section, true);
+    check_env(section, &env);
+    let (program, args) = split(section, command?, validate.as_deref())?;
+    engines::check_placeholder(section, &args);
+    let validate =
+        validate.map_or_else(|| vector_validate(&program), |words| Some(words).filter(|words| !words.is_empty()));
+    Some(CommandConfig { program, args, env, working_dir, config_file: None, limits, run_as: None, validate })
+}
+
+/// Program and arguments.
+fn split(
+    section: &mut Section<'_>,
+    command: Vec<String>,
+    validate: Option<&[String]>,
+) -> Option<(String, Vec<String>)> {
+    if command.iter().chain(validate.into_iter().flatten()).any(|part| part.contains('\0')) {
+        section.error("command", "contains a NUL character");
+        return None;
+    }
+    let mut words = command.into_iter();
+    let Some(program) = words.next().filter(|program| !program.trim().is_empty()) else {
+        section.error(
+            "command",
+            "is empty; write the program and its arguments, like [\"vector\", \"--config\", \"x.yaml\"]",
+        );
+        return None;
+    };
+    Some((program, words.collect()))
+}
 
 /// Reads the command of a pipeline and all that goes with it.
 pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
@@ -27,41 +63,22 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
         }
     }
     check_env(section, &env);
-    let command = command?;
-    if command.iter().chain(validate.iter().flatten()).any(|part| part.contains('\0')) {
-        section.error("command", "contains a NUL character");
-        return None;
-    }
-    let Some((program, args)) = command.split_first().filter(|(program, _)| !program.trim().is_empty()) else {
-        section.error(
-            "command",
-            "is empty; write the program and its arguments, like [\"vector\", \"--config\", \"x.yaml\"]",
-        );
-        return None;
-    };
-    if let Some(file) = config_file.as_ref().filter(|file| !names(args, file)) {
+    let (program, args) = split(section, command?, validate.as_deref())?;
+    if let Some(file) = config_file.as_ref().filter(|file| !names(&args, file)) {
         section.error(
             "config_file",
             format!("is not in command; write `{}` or {CONFIG_PLACEHOLDER} in its place", file.display()),
         );
     }
-    let config_file = config_file.or_else(|| vector_config(program, args, working_dir.as_deref()));
+    let config_file = config_file.or_else(|| vector_config(&program, &args, working_dir.as_deref()));
     let validate = match validate {
         Some(validate) => Some(validate).filter(|validate| !validate.is_empty()),
-        None => config_file.as_ref().and_then(|_| vector_validate(program)),
+        None => config_file.as_ref().and_then(|_| vector_validate(&program)),
     };
-    Some(CommandConfig {
-        program: program.clone(),
-        args: args.to_vec(),
-        env,
-        working_dir,
-        config_file,
-        limits,
-        validate,
-    })
+    Some(CommandConfig { program, args, env, working_dir, config_file, limits, run_as: None, validate })
 }
 
-fn absolute(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
+pub(super) fn absolute(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
     let path = section.text(key).map(PathBuf::from);
     if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
         section.error(key, format!("`{}` must be an absolute path", path.display()));

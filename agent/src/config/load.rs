@@ -1,6 +1,6 @@
 //! Builds the configuration from flags, environment and file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +11,9 @@ use toml::Table;
 use super::errors::ConfigErrors;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
-use super::{Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, file, lines, mappings, pipelines, upgrade};
+use super::{
+    Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, engines, file, lines, mappings, pipelines, upgrade,
+};
 use crate::http_client::{self, TlsError};
 use crate::model::log_files::OwnFiles;
 use crate::model::node::node_token;
@@ -49,6 +51,19 @@ pub(crate) fn find_data_dir(flags: &Overrides, env: Lookup<'_>) -> Result<PathBu
         found = data_dir_of(&mut Section::new("", table, &mut errors), flags, env);
     }
     Ok(found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value)))
+}
+
+/// What the configuration has already, whatever else is wrong with it: ids of pipelines, and the units of those that
+/// are watched.
+pub(crate) fn known_units(flags: &Overrides, env: Lookup<'_>) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut errors = ConfigErrors::default();
+    let table = file_of(flags, env).map(|path| file::read_table(&path, &mut errors).0).unwrap_or_default();
+    let pipelines = table.get("pipeline").and_then(toml::Value::as_array).into_iter().flatten();
+    let texts = |key: &'static str| {
+        let pipelines = pipelines.clone();
+        pipelines.filter_map(move |pipeline| pipeline.get(key)?.as_str().map(str::to_owned)).collect()
+    };
+    (texts("id"), texts("systemd_unit"))
 }
 
 /// Reads the configuration, or all its errors.
@@ -90,6 +105,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     let upgrade = upgrade::read(&mut root);
     let user_mappings = mappings::read(&mut root);
     let mut pipelines = pipelines::read(&mut root, &user_mappings);
+    let centre = engines::read(&mut root, &user_mappings);
     root.finish();
 
     let url = settings.url(unreadable, &mut errors);
@@ -115,6 +131,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
         Some(url) if errors.is_empty() => Ok(Config {
             url,
             token: settings.token,
+            centre: centre.below(&data_dir),
             data_dir,
             name,
             labels: settings.labels,

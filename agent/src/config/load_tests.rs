@@ -4,6 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::model::log_files::Links;
 use crate::model::multiline::MultilineRule;
+use crate::model::node::machine::MachineIdSource;
 use crate::model::pattern::Pattern;
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
@@ -316,4 +317,70 @@ fn data_dir_that_cannot_be_the_agents_is_named_and_name_is_read() {
     std::fs::write(dir.path().join("collector.db"), "").unwrap();
     assert_eq!(errors(&data_dir(dir.path())).keys(), ["data_dir"]);
     assert_eq!(errors("name = \"a\\nb\"").keys(), ["name"]);
+}
+
+#[test]
+fn engines_are_read_and_shown() {
+    let config = good(
+        r#"
+        accept_pipelines = true
+        push = false
+        tap_redact = ["password", "*.token"]
+        [engine.vector]
+        command = ["/usr/bin/vector", "--config", "{config}"]
+        run_as = "root"
+        port_range = "20000-20999"
+        metrics_url = "http://127.0.0.1:{port}/metrics"
+        api_url = "http://127.0.0.1:{api_port}"
+        env = { PASSWORD = "env-secret" }
+        nice = 5
+        "#,
+    );
+    let engine = &config.centre.engines["vector"];
+    assert_eq!(engine.command.validate.as_ref().unwrap()[1..], ["validate", "--no-environment", "{config}"]);
+    assert_eq!((engine.command.run_as.as_deref(), engine.command.limits.nice), (Some("root"), Some(5)));
+    assert!(config.centre.accepts && !config.centre.push);
+    assert_eq!(config.centre.dir, Path::new(DEFAULT_DATA_DIR).join("desired"));
+    let shown = config.to_string();
+    assert!(shown.contains("[engine.\"vector\"]") && shown.contains("accept_pipelines = true"), "{shown}");
+    assert!(!format!("{config:?}{shown}").contains("env-secret"));
+    let default = good("").centre;
+    assert!(!default.accepts && default.push && default.engines.is_empty());
+}
+
+#[test]
+fn errors_of_engines_are_reported_together() {
+    let errors = errors(
+        r#"
+        accept_pipelines = true
+        accept_pipeline = true
+        tap_redact = ["a..b"]
+        desired_dir = "relative"
+        [engine.vector]
+        comand = ["vector"]
+        run_as = "no-such-user-here"
+        port_range = "80"
+        metrics_url = "http://127.0.0.1:9598/metrics"
+        metrics = "nonsense"
+        [engine.other]
+        command = ["other", "--port={port}"]
+        "#,
+    );
+    let text = errors.to_string();
+    for expected in [
+        "accept_pipeline: unknown key; did you mean `accept_pipelines`?",
+        "tap_redact: invalid path `a..b`",
+        "desired_dir: `relative` must be an absolute path",
+        "engine \"vector\": command: is missing",
+        "engine \"vector\": comand: unknown key; did you mean `command`?",
+        "engine \"vector\": run_as: there is no user `no-such-user-here` on this host",
+        "engine \"vector\": port_range: invalid range `80`",
+        "engine \"vector\": metrics_url: must contain {port}",
+        "engine \"vector\": metrics: unknown mapping `nonsense`",
+        "engine \"other\": command: must contain {config}",
+        "engine \"other\": port_range: is missing",
+    ] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    assert!(self::errors("accept_pipelines = true").to_string().contains("accept_pipelines: needs an engine"));
 }

@@ -4,6 +4,7 @@
 //! that one run reports all of them.
 
 mod command;
+mod engines;
 mod errors;
 mod file;
 mod last_known_good;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 use systole_shared::Token;
 
+use crate::model::centre::CentreConfig;
 use crate::model::node::machine::MachineIdSource;
 use crate::model::pipeline::PipelineConfig;
 use crate::model::spool::Bounds;
@@ -33,7 +35,7 @@ use crate::model::upgrade::UpgradeConfig;
 
 pub(crate) use errors::ConfigErrors;
 pub(crate) use last_known_good::{SourceText, last_known_good};
-pub(crate) use load::{Overrides, find_data_dir, load};
+pub(crate) use load::{Overrides, find_data_dir, known_units, load};
 pub(crate) use mappings::built_in as built_in_mappings;
 #[cfg(test)]
 pub(crate) use mappings::{read_one as read_mapping, vector as vector_mapping};
@@ -67,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) spool: Bounds,
     /// The pipelines, in the file's order.
     pub(crate) pipelines: Vec<PipelineConfig>,
+    /// What the collector may ask of this node.
+    pub(crate) centre: CentreConfig,
     /// The file that was read, if any.
     pub(crate) file: Option<PathBuf>,
     /// What was read from it.
@@ -88,6 +92,9 @@ impl Config {
             ("machine_id_from", self.machine_id_from != new.machine_id_from),
             ("log_level, log_format", self.log != new.log),
             ("spool_max_bytes", self.spool != new.spool),
+            ("desired_dir", self.centre.dir != new.centre.dir),
+            ("push", self.centre.push != new.centre.push),
+            ("tap_redact", self.centre.redact != new.centre.redact),
             ("accept_upgrades, update_key, upgrade_timeout", self.upgrade != new.upgrade),
             ("metrics_listen", self.metrics_listen != new.metrics_listen),
             ("ca_file, client_cert_file, client_key_file", self.tls != new.tls),

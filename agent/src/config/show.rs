@@ -6,9 +6,10 @@ use std::fmt;
 use systole_shared::Token;
 
 use super::{Config, LogFormat};
+use crate::model::centre::{CentreConfig, EngineConfig, PortRange};
 use crate::model::log_files::Links;
 use crate::model::multiline::MultilineRule;
-use crate::model::pipeline::{PipelineConfig, ProcessConfig};
+use crate::model::pipeline::{CommandConfig, LimitsConfig, PipelineConfig, ProcessConfig};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,13 +51,75 @@ impl fmt::Display for Config {
         let format = if self.log.format == LogFormat::Json { "json" } else { "text" };
         writeln!(f, "log_level = {:?}", self.log.level.as_str().to_lowercase())?;
         writeln!(f, "log_format = {format:?}")?;
+        show_centre(f, &self.centre)?;
         table(f, "labels", &self.labels)?;
+        for (name, engine) in &self.centre.engines {
+            writeln!(f)?;
+            show_engine(f, name, engine)?;
+        }
         for pipeline in &self.pipelines {
             writeln!(f)?;
             show_pipeline(f, pipeline)?;
         }
         Ok(())
     }
+}
+
+fn show_centre(f: &mut fmt::Formatter<'_>, centre: &CentreConfig) -> fmt::Result {
+    writeln!(f, "accept_pipelines = {}", centre.accepts)?;
+    writeln!(f, "push = {}", centre.push)?;
+    writeln!(f, "tap_redact = {:?}", centre.redact)?;
+    if centre.accepts {
+        writeln!(f, "desired_dir = {:?}", centre.dir.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn show_engine(f: &mut fmt::Formatter<'_>, name: &str, engine: &EngineConfig) -> fmt::Result {
+    writeln!(f, "[engine.{name:?}]")?;
+    show_command(f, &engine.command)?;
+    writeln!(f, "validate = {:?}", engine.command.validate.as_deref().unwrap_or_default())?;
+    match &engine.command.run_as {
+        Some(user) => writeln!(f, "run_as = {user:?}")?,
+        None => writeln!(f, "# runs as the agent's own user: no run_as")?,
+    }
+    if let Some(PortRange { first, last }) = engine.ports {
+        writeln!(f, "port_range = \"{first}-{last}\"")?;
+    }
+    if let Some(metrics) = &engine.metrics {
+        writeln!(f, "metrics_url = {:?}", metrics.url)?;
+        writeln!(f, "metrics = {:?}", metrics.mapping.name())?;
+    }
+    if let Some(url) = &engine.api_url {
+        writeln!(f, "api_url = {url:?}")?;
+    }
+    Ok(())
+}
+
+/// The command and what goes with it, without its file.
+fn show_command(f: &mut fmt::Formatter<'_>, command: &CommandConfig) -> fmt::Result {
+    let whole: Vec<&str> =
+        std::iter::once(command.program.as_str()).chain(command.args.iter().map(String::as_str)).collect();
+    writeln!(f, "command = {whole:?}")?;
+    if !command.env.is_empty() {
+        // Values of variables are often secrets.
+        let names: Vec<&str> = command.env.keys().map(String::as_str).collect();
+        writeln!(f, "env = {{ {} }}  # values not shown", names.join(" = …, ") + " = …")?;
+    }
+    if let Some(dir) = &command.working_dir {
+        writeln!(f, "working_dir = {:?}", dir.display().to_string())?;
+    }
+    let LimitsConfig { nice, memory_max, cpu_max_millis } = command.limits;
+    if let Some(nice) = nice {
+        writeln!(f, "nice = {nice}")?;
+    }
+    if let Some(bytes) = memory_max {
+        writeln!(f, "memory_max = {bytes}")?;
+    }
+    if let Some(millis) = cpu_max_millis {
+        writeln!(f, "cpu_max = {}.{:03}", millis / 1_000, millis % 1_000)?;
+    }
+    Ok(())
 }
 
 fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::Result {
@@ -68,27 +131,7 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
     table(f, "labels", &pipeline.labels)?;
     match &pipeline.command {
         Some(command) => {
-            let whole: Vec<&str> =
-                std::iter::once(command.program.as_str()).chain(command.args.iter().map(String::as_str)).collect();
-            writeln!(f, "command = {whole:?}")?;
-            if !command.env.is_empty() {
-                // Values of variables are often secrets.
-                let names: Vec<&str> = command.env.keys().map(String::as_str).collect();
-                writeln!(f, "env = {{ {} }}  # values not shown", names.join(" = …, ") + " = …")?;
-            }
-            if let Some(dir) = &command.working_dir {
-                writeln!(f, "working_dir = {:?}", dir.display().to_string())?;
-            }
-            let crate::model::pipeline::LimitsConfig { nice, memory_max, cpu_max_millis } = command.limits;
-            if let Some(nice) = nice {
-                writeln!(f, "nice = {nice}")?;
-            }
-            if let Some(bytes) = memory_max {
-                writeln!(f, "memory_max = {bytes}")?;
-            }
-            if let Some(millis) = cpu_max_millis {
-                writeln!(f, "cpu_max = {}.{:03}", millis / 1_000, millis % 1_000)?;
-            }
+            show_command(f, command)?;
             if let Some(file) = &command.config_file {
                 writeln!(f, "config_file = {:?}  # the command reads a copy", file.display().to_string())?;
                 writeln!(f, "validate = {:?}", command.validate.as_deref().unwrap_or_default())?;
@@ -100,6 +143,9 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
         Some(ProcessConfig::PidFile(path)) => writeln!(f, "pid_file = {:?}", path.display().to_string())?,
         Some(ProcessConfig::SystemdUnit(name)) => writeln!(f, "systemd_unit = {name:?}")?,
         None => {}
+    }
+    if pipeline.log_files.journal_unit.is_some() {
+        writeln!(f, "journal = true")?;
     }
     if !pipeline.log_files.patterns.is_empty() {
         writeln!(f, "log_files = {:?}", pipeline.log_files.patterns)?;
@@ -118,6 +164,9 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
         if metrics.bearer_token.is_some() {
             writeln!(f, "metrics_bearer_token = {}", secret(metrics.bearer_token.as_ref()))?;
         }
+    }
+    if let Some(url) = &pipeline.api_url {
+        writeln!(f, "api_url = {url:?}")?;
     }
     Ok(())
 }

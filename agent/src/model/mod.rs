@@ -1,5 +1,6 @@
 //! Types that the configuration fills and that all parts of the agent share. They know no part of it.
 
+pub(crate) mod centre;
 pub(crate) mod log_files;
 pub(crate) mod mapping;
 pub(crate) mod multiline;

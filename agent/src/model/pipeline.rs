@@ -9,6 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use systole_shared::{PipelineId, Token};
 
+use super::centre::CentreVersion;
 use super::log_files::{Links, OwnFiles};
 use super::mapping::Mapping;
 use super::multiline::MultilineRule;
@@ -36,6 +37,10 @@ pub(crate) struct PipelineConfig {
     pub(crate) log_files: LogFilesConfig,
     /// Which lines belong together; each one stands alone by default.
     pub(crate) multiline: Option<Arc<MultilineRule>>,
+    /// Where the engine's API is, for samples and taps.
+    pub(crate) api_url: Option<String>,
+    /// The version of the centre; absent for a pipeline of the agent's own file.
+    pub(crate) centre: Option<Arc<CentreVersion>>,
 }
 
 /// The log files of a pipeline.
@@ -45,6 +50,8 @@ pub(crate) struct LogFilesConfig {
     pub(crate) patterns: Vec<Pattern>,
     /// Whether symbolic links below a pattern's fixed directory are followed. Default no.
     pub(crate) links: Links,
+    /// The systemd unit whose journal is read; none for none.
+    pub(crate) journal_unit: Option<String>,
     /// Files that are never followed.
     pub(crate) own: Arc<OwnFiles>,
 }
@@ -62,6 +69,11 @@ impl PipelineConfig {
     /// Whether the agent runs the pipeline, or only watches it.
     pub(crate) fn is_supervised(&self) -> bool {
         self.command.is_some()
+    }
+
+    /// Whether it is there to show that it is stopped.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.centre.as_ref().is_some_and(|centre| centre.paused)
     }
 }
 
@@ -83,6 +95,9 @@ pub(crate) struct CommandConfig {
     /// The most that it may use.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
+    /// The user that it runs as; the agent's own by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) run_as: Option<String>,
     /// What validates a new configuration before it is used: program and arguments; none for no judge.
     #[serde(skip)]
     pub(crate) validate: Option<Vec<String>>,
@@ -103,7 +118,7 @@ pub(crate) struct LimitsConfig {
 impl fmt::Debug for CommandConfig {
     /// Without the values of variables, which are often secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CommandConfig { program, args, env, working_dir, config_file, limits, validate } = self;
+        let CommandConfig { program, args, env, working_dir, config_file, limits, run_as, validate } = self;
         let names: Vec<_> = env.keys().collect();
         f.debug_struct("CommandConfig")
             .field("program", program)
@@ -112,6 +127,7 @@ impl fmt::Debug for CommandConfig {
             .field("working_dir", working_dir)
             .field("config_file", config_file)
             .field("limits", limits)
+            .field("run_as", run_as)
             .field("validate", validate)
             .finish()
     }

@@ -12,6 +12,7 @@ use systole_shared::{
 };
 use tokio::time::Instant;
 
+use crate::desired::deployments::Deployments;
 use crate::logs::{Line, level};
 use crate::model::node::name::NodeNames;
 use crate::scrape::delta_tracker::ReportDeltas;
@@ -19,6 +20,9 @@ use crate::supervise::{Pipeline, PipelineState};
 
 /// Log text in one report, as JSON: a quarter of what the collector takes in one body.
 const MAX_LOG_BYTES: usize = 2 * 1024 * 1024;
+
+/// Topologies in one report, as JSON: the largest one has room.
+const MAX_TOPOLOGY_BYTES: usize = 2 * 1024 * 1024;
 
 /// What JSON adds to a line: its time, stream and level, and the names of all four.
 const LINE_OVERHEAD_BYTES: usize = 80;
@@ -32,6 +36,8 @@ pub(crate) struct AgentFacts {
     pub(crate) names: NodeNames,
     /// The version of the Vector on this node, once it is known.
     pub(crate) vector_version: Arc<OnceLock<String>>,
+    /// What became of the pipelines of the centre.
+    pub(crate) deployments: Arc<Deployments>,
 }
 
 /// Makes reports: numbers them, and sees that their intervals join.
@@ -107,6 +113,7 @@ impl Reporter {
 
         let mut pipelines: Vec<_> =
             of.iter().map(|pipeline| report_of(pipeline, pipeline.runtime.take_next_state())).collect();
+        fill_topologies(of, &mut pipelines, self.turn, health.lost_reports);
         health.refused_items += bound_components(&mut pipelines);
         health.lost_log_lines += fill_logs(of, &mut pipelines, self.turn, now);
         Report {
@@ -117,7 +124,7 @@ impl Reporter {
             host,
             pipelines,
             covers: None,
-            deployments: Vec::new(),
+            deployments: self.facts.deployments.take(of),
         }
     }
 
@@ -137,7 +144,7 @@ impl Reporter {
             vector_version: self.facts.vector_version.get().map(|version| text(version)),
             deployment_mode: Some(self.facts.names.machine.deployment_mode.into()),
             running_as: Some(text(&self.facts.names.machine.running_as)),
-            engines: None,
+            engines: self.facts.deployments.engines(),
             labels: self.labels.iter().map(|(name, value)| (text(name), text(value))).collect(),
             health,
         }
@@ -161,6 +168,17 @@ fn bound_components(reports: &mut [PipelineReport<'_>]) -> u64 {
         sharers -= 1;
     }
     (before + room - MAX_COMPONENTS_PER_REPORT) as u64
+}
+
+/// Gives the topologies that the collector does not have to their reports. What has no room waits for the next
+/// report, in which another pipeline is the first.
+fn fill_topologies(pipelines: &[Arc<Pipeline>], reports: &mut [PipelineReport<'_>], turn: usize, lost_reports: u64) {
+    let (count, mut room) = (pipelines.len(), MAX_TOPOLOGY_BYTES);
+    for index in (0..count).map(|index| (index + turn) % count) {
+        if reports[index].config_checksum.is_some() {
+            reports[index].topology = pipelines[index].take_topology(lost_reports, &mut room);
+        }
+    }
 }
 
 /// Gives the pipelines' lines to their reports, those of ended processes first: what a process
@@ -223,7 +241,7 @@ fn report_of<'p>(pipeline: &'p Pipeline, state: PipelineState) -> PipelineReport
     PipelineReport {
         id: pipeline.id().as_str().into(),
         name: pipeline.config().name.clone().map(|name| Text(name.into())),
-        version: None,
+        version: pipeline.config().centre.as_ref().map(|centre| centre.version),
         status: state.status.as_str().into(),
         reason: state.reason.map(short),
         pid: state.pid,

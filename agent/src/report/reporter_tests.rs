@@ -18,6 +18,8 @@ fn pipeline(id: &str) -> Arc<Pipeline> {
         process: None,
         log_files: Default::default(),
         multiline: None,
+        api_url: None,
+        centre: None,
     };
     let logs = Arc::new(PipelineLogs::new(Instant::now(), None, Arc::new(tokio::sync::Semaphore::new(1))));
     Arc::new(Pipeline::new(config, logs, Arc::new(Notify::new()), Arc::new(AgentCounters::default())))
@@ -31,6 +33,7 @@ fn reporter() -> Reporter {
             labels: BTreeMap::from([("site".to_owned(), "b".to_owned())]),
         },
         vector_version: Arc::default(),
+        deployments: Arc::default(),
     };
     Reporter::new(facts, 1_000)
 }

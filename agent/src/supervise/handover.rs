@@ -44,6 +44,9 @@ pub(crate) struct HandedProcess {
     metrics_url: Option<String>,
     /// SHA-256 of the configuration that it has read.
     checksum: Option<String>,
+    /// Number of the version, of a pipeline of the centre.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<i64>,
 }
 
 /// Why a pipeline cannot be handed over now.
@@ -114,7 +117,8 @@ impl Pipeline {
                 let command = revision.config.command.clone().ok_or_else(busy)?;
                 let metrics_url = revision.config.metrics.as_ref().map(|metrics| metrics.url.to_string());
                 let checksum = revision.checksum.clone();
-                Some(HandedProcess { pid, start_ticks: stat.start_ticks, command, metrics_url, checksum })
+                let version = revision.version();
+                Some(HandedProcess { pid, start_ticks: stat.start_ticks, command, metrics_url, checksum, version })
             }
             _ => None,
         };
@@ -169,6 +173,10 @@ fn revision_of(config: &Arc<PipelineConfig>, process: &HandedProcess, revisions:
     {
         metrics.url = url;
     }
-    let content = process.checksum.as_ref().and_then(|checksum| revisions.content_of(checksum, &command));
+    let content =
+        process.checksum.as_ref().and_then(|checksum| revisions.content_of(checksum, &command)).map(Arc::<[u8]>::from);
+    if let (Some(centre), Some(version)) = (&config.centre, process.version) {
+        config.centre = Some(Arc::new(centre.as_of(version, content.clone())));
+    }
     Revision::new(Arc::new(config), &command, content)
 }

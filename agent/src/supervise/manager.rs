@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use systole_shared::PipelineId;
+use systole_shared::{PipelineId, PipelineStatus};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,9 @@ use crate::logs::registry::{LogOwner, LogRegistry};
 use crate::metrics::AgentCounters;
 use crate::model::pipeline::PipelineConfig;
 use crate::scrape::fetch::Scraper;
+
+/// Why a pipeline of the centre does not run, when an operator has paused it.
+const PAUSED: &str = "paused by an operator";
 
 /// Keeps the pipelines of the node.
 pub(crate) struct PipelineManager {
@@ -49,8 +52,10 @@ pub(crate) struct PipelineManagerParts {
     pub(crate) changed: Arc<Notify>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
-    /// Where their configurations are kept.
+    /// Where the configurations of those of the agent's own file are kept.
     pub(crate) data_dir: PathBuf,
+    /// Where those of the centre are kept.
+    pub(crate) centre_dir: PathBuf,
     /// Ends all of them.
     pub(crate) stop: CancellationToken,
 }
@@ -62,6 +67,31 @@ struct Slot {
     orders: Option<watch::Sender<DesiredState>>,
     stop: CancellationToken,
     is_leaving: bool,
+    kind: SlotKind,
+}
+
+/// What cannot change while a pipeline is there: it ends, and another one with its id begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SlotKind {
+    Watched,
+    Supervised,
+    OfTheCentre,
+    Paused,
+}
+
+impl SlotKind {
+    fn of(config: &PipelineConfig) -> Self {
+        match (&config.centre, config.is_supervised()) {
+            (Some(_), _) if config.is_paused() => SlotKind::Paused,
+            (Some(_), _) => SlotKind::OfTheCentre,
+            (None, true) => SlotKind::Supervised,
+            (None, false) => SlotKind::Watched,
+        }
+    }
+
+    fn is_of_the_centre(self) -> bool {
+        matches!(self, SlotKind::OfTheCentre | SlotKind::Paused)
+    }
 }
 
 impl PipelineManager {
@@ -94,11 +124,16 @@ impl PipelineManager {
     /// file of one has changed (`touched`), or an operator asks for another try.
     pub(crate) fn apply(&mut self, configs: Vec<PipelineConfig>, touched: &BTreeSet<PipelineId>, force: bool) {
         self.wanted = configs.into_iter().map(Arc::new).collect();
-        let kinds: BTreeMap<_, _> = self.wanted.iter().map(|config| (&config.id, config.is_supervised())).collect();
+        let kinds: BTreeMap<_, _> = self.wanted.iter().map(|config| (&config.id, SlotKind::of(config))).collect();
         for (id, slot) in &mut self.slots {
-            if kinds.get(id) != Some(&slot.orders.is_some()) && !slot.is_leaving {
+            let kind = kinds.get(id).copied();
+            if kind != Some(slot.kind) && !slot.is_leaving {
                 slot.is_leaving = true;
-                slot.pipeline.runtime.leave();
+                slot.pipeline.runtime.leave(match (kind, slot.kind) {
+                    (Some(SlotKind::Paused), _) => PAUSED,
+                    (None, SlotKind::OfTheCentre | SlotKind::Paused) => "removed by the collector",
+                    _ => "removed from the configuration",
+                });
                 slot.stop.cancel();
                 if slot.orders.is_none() {
                     slot.pipeline.runtime.mark_stopped();
@@ -123,7 +158,13 @@ impl PipelineManager {
             }
         }
         while self.supervisors.try_join_next().is_some() {}
-        revisions::sweep(&self.parts.data_dir, self.slots.keys());
+        for (root, is_of_the_centre) in [(&self.parts.data_dir, false), (&self.parts.centre_dir, true)] {
+            // A pipeline that waits for the end of one of the other kind has its files already.
+            let wanted = self.wanted.iter().map(|config| (&config.id, SlotKind::of(config)));
+            let slots = self.slots.iter().map(|(id, slot)| (id, slot.kind));
+            let mine = slots.chain(wanted).filter(|(_, kind)| kind.is_of_the_centre() == is_of_the_centre);
+            revisions::sweep(root, mine.map(|(id, _)| id));
+        }
         let in_order = self.wanted.iter().filter_map(|config| self.slots.get(&config.id));
         let leaving =
             self.slots.values().filter(|slot| !self.wanted.iter().any(|config| config.id == *slot.pipeline.id()));
@@ -148,7 +189,15 @@ impl PipelineManager {
         let pipeline = Pipeline::new(PipelineConfig::clone(config), parts.logs.of(&config.id), changed, counters);
         let pipeline = Arc::new(pipeline);
         let stop = parts.stop.child_token();
-        let revisions = Revisions::of(&parts.data_dir, &config.id);
+        let kind = SlotKind::of(config);
+        if kind == SlotKind::Paused {
+            pipeline.runtime.change(|state| {
+                state.status = PipelineStatus::Stopped;
+                state.reason = Some(PAUSED.to_owned());
+            });
+        }
+        let root = if kind.is_of_the_centre() { &parts.centre_dir } else { &parts.data_dir };
+        let revisions = Revisions::of(root, &config.id).below(&parts.data_dir);
         let fits = |handed: &&HandedPipeline| config.is_supervised() || !handed.has_process();
         let handed = self.handed.get(&config.id).filter(fits).cloned();
         if handed.is_some() {
@@ -165,7 +214,7 @@ impl PipelineManager {
             self.supervisors.spawn(supervisor.run());
             orders = Some(sender);
         }
-        self.slots.insert(config.id.clone(), Slot { pipeline, orders, stop, is_leaving: false });
+        self.slots.insert(config.id.clone(), Slot { pipeline, orders, stop, is_leaving: false, kind });
     }
 }
 

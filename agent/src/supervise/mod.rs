@@ -11,15 +11,17 @@ pub(crate) mod manager;
 mod port;
 pub(crate) mod process;
 mod restart;
-mod revision;
+pub(crate) mod revision;
 pub(crate) mod revisions;
 pub(crate) mod rollout;
-mod runtime_state;
+pub(crate) mod runtime_state;
 mod scraping;
 pub(crate) mod set;
 mod state;
 pub(crate) mod supervisor;
+pub(crate) mod tap;
 mod text;
+mod topology;
 mod validate;
 pub(crate) mod vector_version;
 pub(crate) mod watch;
@@ -40,6 +42,7 @@ use crate::scrape::delta_tracker::DeltaTracker;
 
 use self::runtime_state::RuntimeState;
 use self::scraping::Counting;
+use self::topology::KnownTopology;
 use self::watch::ProcessTracker;
 pub(crate) use state::PipelineState;
 
@@ -52,6 +55,8 @@ pub(crate) struct Pipeline {
     logs: Arc<PipelineLogs>,
     /// What scrapes have counted.
     pub(crate) counting: Counting,
+    /// How the components of what it runs are connected.
+    topology: KnownTopology,
     /// What is known of a pipeline that the agent does not run.
     watch: Mutex<ProcessTracker>,
 }
@@ -75,6 +80,7 @@ impl Pipeline {
             runtime: RuntimeState::new(config, changed),
             logs,
             counting: Counting::new(tracker, counters),
+            topology: KnownTopology::default(),
             watch: Mutex::default(),
         }
     }

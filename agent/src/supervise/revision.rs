@@ -9,11 +9,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::files;
 use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig, PipelineConfig};
+
+/// A revision of the agent's own file that stays up this long is one to go back to. A version of the centre
+/// brings its own time.
+pub(super) const MIN_HEALTHY_TIME: Duration = Duration::from_secs(30);
+
+/// Variables that the agent sets for an engine. Their values are no secrets.
+pub(crate) const PLAIN_VARIABLES: [&str; 3] = ["SYSTOLE_METRICS_PORT", "SYSTOLE_API_PORT", "VECTOR_LOG"];
+
+/// Shorter values are no secrets, and would make a text unreadable where they are replaced.
+const MIN_SECRET_BYTES: usize = 4;
 
 /// What a pipeline runs, or is to run.
 #[derive(Clone, Debug)]
@@ -38,14 +49,14 @@ pub(super) struct ConfigCopy {
 
 impl Revision {
     /// Of a definition and the content of its file.
-    pub(super) fn new(config: Arc<PipelineConfig>, command: &CommandConfig, content: Option<Vec<u8>>) -> Self {
+    pub(super) fn new(config: Arc<PipelineConfig>, command: &CommandConfig, content: Option<Arc<[u8]>>) -> Self {
         let checksum = content.as_deref().map(checksum_of);
         let definition = serde_json::to_vec(command).expect("a command is JSON");
         let mut fingerprint = Sha256::new();
         fingerprint.update(&definition);
         fingerprint.update(content.as_deref().unwrap_or_default());
         let fingerprint = files::hex(&fingerprint.finalize());
-        Revision { config, checksum, content: content.map(Arc::from), fingerprint }
+        Revision { config, checksum, content, fingerprint }
     }
 
     /// Whether both run the same.
@@ -53,10 +64,10 @@ impl Revision {
         self.fingerprint == other.fingerprint
     }
 
-    /// Its short name: the beginning of its checksum.
-    pub(super) fn short(&self) -> &str {
+    /// Its short name: its version, or the beginning of its checksum.
+    pub(super) fn short(&self) -> String {
         let sum = self.checksum.as_deref().unwrap_or(&self.fingerprint);
-        &sum[..8]
+        self.version().map_or_else(|| sum[..8].to_owned(), |version| format!("version {version}"))
     }
 
     /// The operator's own configuration file, if the command has one.
@@ -64,9 +75,32 @@ impl Revision {
         self.config.command.as_ref()?.config_file.as_deref()
     }
 
-    /// What people know it by: the operator's file, or its checksum without one.
+    /// Number of the version of the centre; none for a pipeline of the agent's own file.
+    pub(crate) fn version(&self) -> Option<i64> {
+        Some(self.config.centre.as_ref()?.version)
+    }
+
+    /// How long it must be up to be one to go back to.
+    pub(super) fn healthy_for(&self) -> Duration {
+        self.config.centre.as_ref().map_or(MIN_HEALTHY_TIME, |centre| centre.healthy_for)
+    }
+
+    /// The text without the values of secrets: what an engine says of its configuration may quote one.
+    pub(super) fn without_secrets(&self, text: String) -> String {
+        let command = self.config.command.as_ref().filter(|_| self.config.centre.is_some());
+        let values = command.into_iter().flat_map(|command| &command.env);
+        let is_secret = |(name, value): &(&String, &String)| {
+            value.len() >= MIN_SECRET_BYTES && !PLAIN_VARIABLES.contains(&name.as_str())
+        };
+        values.filter(is_secret).fold(text, |text, (_, value)| text.replace(value.as_str(), "[secret]"))
+    }
+
+    /// What people know it by: its version, the operator's file, or its checksum.
     pub(super) fn shown(&self) -> String {
-        self.source().map_or_else(|| self.short().to_owned(), |source| source.display().to_string())
+        if let Some(version) = self.version() {
+            return format!("version {version}");
+        }
+        self.source().map_or_else(|| self.short(), |source| source.display().to_string())
     }
 
     /// The command, with the copy's path instead of the configuration file's.
@@ -128,6 +162,6 @@ impl Drop for ConfigCopy {
 }
 
 /// SHA-256 as `sha256sum` prints it.
-pub(super) fn checksum_of(content: &[u8]) -> String {
+pub(crate) fn checksum_of(content: &[u8]) -> String {
     files::hex(&Sha256::digest(content))
 }

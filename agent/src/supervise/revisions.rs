@@ -1,4 +1,4 @@
-//! The files of one pipeline's revisions: `<data-dir>/pipelines/<id>.<ext>` is what runs, `.next.` what
+//! The files of one pipeline's revisions: `<root>/pipelines/<id>.<ext>` is what runs, `.next.` what
 //! is validated, `.good.` what stayed up last.
 //!
 //! Nothing relies on a file that an earlier step wrote: [`Revisions::install`] compares the content
@@ -24,6 +24,8 @@ const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 /// The files of one pipeline's revisions.
 #[derive(Clone, Debug)]
 pub(crate) struct Revisions {
+    /// From here down to the files another user must be able to pass, for a process of `run_as`.
+    pass_from: PathBuf,
     dir: PathBuf,
     name: String,
 }
@@ -63,6 +65,9 @@ struct Good {
     /// Of the content. A file with another one was written by an interrupted step.
     #[serde(default)]
     checksum: Option<String>,
+    /// Number of the version, of a pipeline of the centre.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<i64>,
 }
 
 #[derive(Clone, Copy)]
@@ -74,13 +79,21 @@ enum Role {
 
 impl Revisions {
     /// Of the pipeline with this id.
-    pub(crate) fn of(data_dir: &Path, id: &PipelineId) -> Self {
-        Revisions { dir: directory(data_dir), name: files::name_of(id.as_str()) }
+    pub(crate) fn of(root: &Path, id: &PipelineId) -> Self {
+        Revisions { pass_from: root.to_owned(), dir: directory(root), name: files::name_of(id.as_str()) }
+    }
+
+    /// The same, and the way to its files begins at `data_dir` if they are in it.
+    pub(crate) fn below(self, data_dir: &Path) -> Self {
+        if self.dir.starts_with(data_dir) { Revisions { pass_from: data_dir.to_owned(), ..self } } else { self }
     }
 
     /// Reads what the definition asks for, as it is now.
     pub(super) fn read(config: &Arc<PipelineConfig>, command: &CommandConfig) -> Result<Revision, ReadError> {
-        let content = command.config_file.as_deref().map(read).transpose()?;
+        let content = match &config.centre {
+            Some(centre) => Some(centre.content.clone()),
+            None => command.config_file.as_deref().map(read).transpose()?.map(Arc::from),
+        };
         Ok(Revision::new(config.clone(), command, content))
     }
 
@@ -90,7 +103,7 @@ impl Revisions {
             return Ok(ConfigCopy::none());
         };
         let path = self.path(Role::Next, source);
-        self.write(&path, content)?;
+        self.write(&path, content, revision)?;
         Ok(ConfigCopy::temporary(path))
     }
 
@@ -102,7 +115,7 @@ impl Revisions {
         };
         let current = self.path(Role::Current, source);
         if !holds(&current, content)
-            && let Err(error) = self.write(&current, content)
+            && let Err(error) = self.write(&current, content, revision)
         {
             let good = self.path(Role::Good, source);
             return if holds(&good, content) { Ok(ConfigCopy::at(good)) } else { Err(error) };
@@ -115,14 +128,22 @@ impl Revisions {
         let (Some(content), Some(source)) = (&revision.content, revision.source()) else {
             return Ok(ConfigCopy::none());
         };
-        if *read(source)? != **content {
+        // A pipeline of the centre has no such file, only a name for one.
+        if revision.config.centre.is_some() || *read(source)? != **content {
             return Err(ReadError::Changed(source.display().to_string()));
         }
         Ok(ConfigCopy::at(source.to_owned()))
     }
 
-    fn write(&self, path: &Path, content: &[u8]) -> Result<(), CopyError> {
-        let written = files::make_dir(&self.dir).and_then(|()| files::replace(path, content));
+    fn write(&self, path: &Path, content: &[u8], revision: &Revision) -> Result<(), CopyError> {
+        let user = revision.config.command.as_ref().and_then(|command| command.run_as.as_deref());
+        let written = files::make_dir(&self.dir).and_then(|()| match user {
+            None => files::replace(path, content),
+            Some(user) => {
+                files::let_pass(&self.pass_from, &self.dir)?;
+                files::replace_for(user, path, content)
+            }
+        });
         written.map_err(|source| CopyError { path: path.display().to_string(), source })
     }
 
@@ -143,7 +164,8 @@ impl Revisions {
         }
         let metrics_url = revision.config.metrics.as_ref().map(|metrics| metrics.url.to_string());
         // The record last: without it the file is not used.
-        let record = serde_json::to_vec(&Good { command, metrics_url, checksum: revision.checksum.clone() })?;
+        let (checksum, version) = (revision.checksum.clone(), revision.version());
+        let record = serde_json::to_vec(&Good { command, metrics_url, checksum, version })?;
         files::replace(&self.record(), &record)
     }
 
@@ -159,6 +181,10 @@ impl Revisions {
             return None;
         }
         let mut config = config.clone();
+        let content: Option<Arc<[u8]>> = content.map(Arc::from);
+        if let Some(centre) = &config.centre {
+            config.centre = Some(Arc::new(centre.as_of(good.version?, Some(content.clone()?))));
+        }
         match (&mut config.metrics, good.metrics_url) {
             (Some(metrics), Some(url)) => metrics.url = url.parse().ok()?,
             (metrics, None) => *metrics = None,
@@ -186,9 +212,9 @@ impl Revisions {
 }
 
 /// Removes the files of pipelines that are not there any more: they may hold secrets.
-pub(crate) fn sweep<'i>(data_dir: &Path, ids: impl Iterator<Item = &'i PipelineId>) {
+pub(crate) fn sweep<'i>(root: &Path, ids: impl Iterator<Item = &'i PipelineId>) {
     let names: std::collections::HashSet<String> = ids.map(|id| files::name_of(id.as_str())).collect();
-    let Ok(entries) = fs::read_dir(directory(data_dir)) else { return };
+    let Ok(entries) = fs::read_dir(directory(root)) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.split('.').next());
@@ -198,8 +224,8 @@ pub(crate) fn sweep<'i>(data_dir: &Path, ids: impl Iterator<Item = &'i PipelineI
     }
 }
 
-fn directory(data_dir: &Path) -> PathBuf {
-    data_dir.join("pipelines")
+fn directory(root: &Path) -> PathBuf {
+    root.join("pipelines")
 }
 
 /// Whether the file has exactly this content.

@@ -26,6 +26,7 @@ impl Scene {
             working_dir: None,
             config_file: Some(self.source()),
             limits: Default::default(),
+            run_as: None,
             validate: Some(vec!["judge".to_owned(), "{config}".to_owned()]),
         };
         let id = PipelineId::parse("orders").unwrap();
@@ -38,6 +39,8 @@ impl Scene {
             process: None,
             log_files: Default::default(),
             multiline: None,
+            api_url: None,
+            centre: None,
         })
     }
 

@@ -1,9 +1,10 @@
 //! Decides which revision a pipeline runs: validates the desired state, and rolls back to the last good
-//! revision when a new one fails.
+//! revision when a new one fails. Every step of a version of the centre is noted for the reports.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use systole_shared::desired::DeploymentPhase;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -11,11 +12,9 @@ use tokio::time::timeout;
 use super::Pipeline;
 use super::revision::{ConfigCopy, Revision};
 use super::revisions::{CopyError, Revisions};
+use super::runtime_state::Progress;
 use super::validate::validate;
 use crate::model::pipeline::{CommandConfig, PipelineConfig};
-
-/// A revision that stays up this long is one to go back to.
-pub(super) const MIN_HEALTHY_TIME: Duration = Duration::from_secs(30);
 
 /// How long reading or writing a configuration file may take.
 const DISK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,7 +88,7 @@ impl RolloutController {
         let wanted = match self.read(&desired.config).await {
             Ok(wanted) => wanted,
             Err(reason) => {
-                self.refuse(None, format!("the new configuration cannot be used: {reason}"));
+                self.refuse(None, DeploymentPhase::Rejected, format!("the new configuration cannot be used: {reason}"));
                 return None;
             }
         };
@@ -100,22 +99,30 @@ impl RolloutController {
             self.pipeline.adopt(desired.config.clone());
             if self.good.as_ref().is_some_and(|good| good.runs_as(&wanted)) {
                 self.mark_healthy(&wanted);
+            } else {
+                self.note(&wanted, DeploymentPhase::Starting, "");
             }
             self.adopted = Some(wanted);
             return None;
         }
-        if !desired.force && self.refused.as_ref().is_some_and(|refused| refused.runs_as(&wanted)) {
+        // A new number of the same is an operator's wish to try again.
+        let is_refused = |refused: &Revision| refused.runs_as(&wanted) && refused.version() == wanted.version();
+        if !desired.force && self.refused.as_ref().is_some_and(is_refused) {
             return None;
         }
         // What stayed up before needs no judge; at the start of a host there may be no time for one.
         let is_known = self.good.as_ref().is_some_and(|good| good.runs_as(&wanted));
-        if !is_known && let Err(reason) = self.judge(&wanted).await {
-            let reason = format!("configuration {} is not used: {reason}", wanted.shown());
-            self.refuse(Some(wanted), reason);
-            return None;
+        if !is_known {
+            self.note(&wanted, DeploymentPhase::Validating, "");
+            if let Err(reason) = self.judge(&wanted).await {
+                let reason = format!("configuration {} is not used: {reason}", wanted.shown());
+                self.refuse(Some(wanted), DeploymentPhase::Rejected, reason);
+                return None;
+            }
         }
         self.refused = None;
         self.pipeline.runtime.accept();
+        self.note(&wanted, DeploymentPhase::Starting, "");
         Some(wanted)
     }
 
@@ -166,11 +173,22 @@ impl RolloutController {
 
     /// The revision stayed up.
     pub(super) fn mark_healthy(&mut self, revision: &Revision) {
+        // What was adopted meanwhile runs as it, under a newer number.
+        let newest = self.adopted.clone().filter(|adopted| adopted.runs_as(revision));
+        let revision = newest.as_ref().unwrap_or(revision);
+        if self.refused.is_none() {
+            self.note(revision, DeploymentPhase::Healthy, "");
+        }
         if let Err(error) = self.revisions.keep_good(revision) {
             tracing::warn!(pipeline = %self.pipeline.id(), %error,
                 "cannot save the pipeline's configuration; a rollback to it is possible until the agent stops");
         }
         self.good = Some(revision.clone());
+    }
+
+    /// Whether what runs is what is wanted: nothing newer was refused.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.refused.is_none()
     }
 
     /// Whether there is another revision than this one to go back to.
@@ -184,17 +202,34 @@ impl RolloutController {
         let text = format!(
             "configuration {} did not stay up for {} s ({reason}); back on {}",
             from.short(),
-            MIN_HEALTHY_TIME.as_secs(),
+            from.healthy_for().as_secs(),
             good.short()
         );
         tracing::error!(pipeline = %self.pipeline.id(), "{text}");
-        self.refuse(Some(from.clone()), text);
+        self.refuse(Some(from.clone()), DeploymentPhase::RolledBack, text);
         Some(good)
     }
 
-    fn refuse(&mut self, wanted: Option<Revision>, reason: String) {
+    /// The revision ended by itself on trial, and there is none to go back to. It is started again.
+    pub(super) fn note_failure(&self, revision: &Revision, reason: &str) {
+        self.note(revision, DeploymentPhase::RolledBack, reason);
+    }
+
+    fn refuse(&mut self, wanted: Option<Revision>, phase: DeploymentPhase, reason: String) {
+        let reason = wanted.as_ref().map_or_else(|| reason.clone(), |wanted| wanted.without_secrets(reason.clone()));
+        match &wanted {
+            Some(wanted) => self.note(wanted, phase, &reason),
+            None => self.pipeline.runtime.note_refusal(&reason),
+        }
         self.refused = wanted;
         self.pipeline.runtime.refuse(reason);
+    }
+
+    /// Notes how far a version of the centre is.
+    fn note(&self, revision: &Revision, phase: DeploymentPhase, reason: &str) {
+        if let Some(version) = revision.version() {
+            self.pipeline.runtime.note_phase(Progress { version, phase, reason: reason.to_owned() });
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use systole_shared::desired::DeploymentPhase;
 use systole_shared::{PipelineId, PipelineStatus};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::lock;
 use super::revision::Revision;
@@ -17,6 +18,19 @@ pub(crate) struct RuntimeState {
     running: Mutex<Running>,
     state: Mutex<PendingStates>,
     changed: Arc<Notify>,
+    /// How often an operator has asked for another start.
+    restarts_asked: watch::Sender<u64>,
+}
+
+/// How far a version of the centre is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Its number.
+    pub(crate) version: i64,
+    /// How far.
+    pub(crate) phase: DeploymentPhase,
+    /// Why, in the engine's own words; empty when there is nothing to say.
+    pub(crate) reason: String,
 }
 
 /// What a pipeline runs now, and whether it should run something else.
@@ -25,10 +39,14 @@ struct Running {
     checksum: Option<String>,
     /// Why the wanted configuration does not run.
     refusal: Option<String>,
+    /// How far the wanted version of the centre is.
+    progress: Option<Progress>,
+    /// No report has shown it yet.
+    is_progress_new: bool,
+    /// Why the pipeline ends, if it was removed from the configuration.
+    leaving: Option<&'static str>,
     /// The revision of the process that runs now, and whether that is about to change.
     process: ProcessPhase,
-    /// It was removed from the configuration.
-    is_leaving: bool,
     /// All of it has ended.
     is_gone: bool,
 }
@@ -57,13 +75,58 @@ impl RuntimeState {
                 config: Arc::new(config),
                 checksum: None,
                 refusal: None,
+                progress: None,
+                is_progress_new: false,
+                leaving: None,
                 process: ProcessPhase::None,
-                is_leaving: false,
                 is_gone: false,
             }),
             state: Mutex::new(PendingStates::new()),
             changed,
+            restarts_asked: watch::Sender::new(0),
         }
+    }
+
+    /// Asks for another start of the process.
+    pub(crate) fn ask_restart(&self) {
+        self.restarts_asked.send_modify(|count| *count += 1);
+    }
+
+    /// Changes when an operator asks for another start from now on.
+    pub(super) fn restarts_asked(&self) -> watch::Receiver<u64> {
+        self.restarts_asked.subscribe()
+    }
+
+    /// Notes how far a version of the centre is.
+    pub(super) fn note_phase(&self, progress: Progress) {
+        {
+            let mut running = lock(&self.running);
+            if running.progress.as_ref() == Some(&progress) {
+                return;
+            }
+            running.is_progress_new = true;
+            running.progress = Some(progress);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Notes that the wanted version could not be read.
+    pub(super) fn note_refusal(&self, reason: &str) {
+        let version = lock(&self.running).config.centre.as_ref().map(|centre| centre.version);
+        if let Some(version) = version {
+            self.note_phase(Progress { version, phase: DeploymentPhase::Rejected, reason: reason.to_owned() });
+        }
+    }
+
+    /// How far the wanted version of the centre is; none before anything was tried.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        lock(&self.running).progress.clone()
+    }
+
+    /// The version of the centre that the process runs.
+    pub(crate) fn running_version(&self) -> Option<i64> {
+        self.state().pid?;
+        Some(lock(&self.running).config.centre.as_ref()?.version)
     }
 
     /// Replaces what the configuration says of what runs.
@@ -91,6 +154,11 @@ impl RuntimeState {
         let mut running = lock(&self.running);
         running.config = revision.config.clone();
         running.checksum.clone_from(&revision.checksum);
+    }
+
+    /// SHA-256 of a configuration that is in several files.
+    pub(super) fn set_checksum(&self, checksum: String) {
+        lock(&self.running).checksum = Some(checksum);
     }
 
     /// The process is started, stopped, or neither.
@@ -163,9 +231,9 @@ impl RuntimeState {
         });
     }
 
-    /// The pipeline is removed from the configuration.
-    pub(crate) fn leave(&self) {
-        lock(&self.running).is_leaving = true;
+    /// The pipeline is removed from the configuration, or replaced by another one with its id.
+    pub(crate) fn leave(&self, why: &'static str) {
+        lock(&self.running).leaving = Some(why);
     }
 
     /// Whether it was removed, and all of it has ended.
@@ -175,25 +243,25 @@ impl RuntimeState {
 
     /// All of the pipeline has ended: the state is STOPPED.
     pub(crate) fn mark_stopped(&self) {
-        let is_leaving = lock(&self.running).is_leaving;
+        let leaving = lock(&self.running).leaving;
         self.change(|state| {
             state.status = PipelineStatus::Stopped;
-            let reason = if is_leaving { "removed from the configuration" } else { "the agent stops" };
-            state.reason = Some(reason.to_owned());
+            state.reason = Some(leaving.unwrap_or("the agent stops").to_owned());
             state.pid = None;
             state.started_at = None;
         });
-        lock(&self.running).is_gone = is_leaving;
+        lock(&self.running).is_gone = leaving.is_some();
     }
 
     /// The state that the next report shows.
     pub(crate) fn take_next_state(&self) -> PipelineState {
+        lock(&self.running).is_progress_new = false;
         lock(&self.state).take_next()
     }
 
     /// Whether states wait that no report has shown.
     pub(crate) fn has_unreported_states(&self) -> bool {
-        lock(&self.state).has_unreported()
+        lock(&self.state).has_unreported() || lock(&self.running).is_progress_new
     }
 
     /// Changes the state and notifies the heartbeat.

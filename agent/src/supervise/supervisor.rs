@@ -17,7 +17,7 @@ use super::process::run::ProcessRun;
 use super::restart::{RestartPolicy, Verdict};
 use super::revision::Revision;
 use super::revisions::Revisions;
-use super::rollout::{DesiredState, MIN_HEALTHY_TIME, RolloutController};
+use super::rollout::{DesiredState, RolloutController};
 use super::runtime_state::ProcessPhase;
 use crate::scrape::fetch::Scraper;
 
@@ -37,6 +37,8 @@ enum End {
     Asked,
     /// Another revision replaces it.
     Replaced(Revision),
+    /// An operator asks for another start.
+    Restarted,
     /// By itself.
     Crashed { reason: String, uptime: Duration },
 }
@@ -87,12 +89,23 @@ impl Supervisor {
                     policy = RestartPolicy::default();
                     next = Some(other);
                 }
+                End::Restarted => {
+                    policy = RestartPolicy::default();
+                    self.pipeline.runtime.change(|state| state.restarts += 1);
+                    next = Some(revision.clone());
+                }
                 End::Crashed { reason, uptime } => {
-                    if uptime < MIN_HEALTHY_TIME && self.rollout.has_better_than(&revision) {
+                    // A version of the centre is on trial until it was healthy: it may live and not answer.
+                    let is_young = revision.version().is_some() || uptime < revision.healthy_for();
+                    let is_on_trial = is_young && self.rollout.is_on_trial(&revision);
+                    if is_on_trial && self.rollout.has_better_than(&revision) {
                         self.record_crash(PipelineStatus::Crashed, reason.clone());
                         next = self.rollout.roll_back(&revision, &reason);
                         policy = RestartPolicy::default();
                     } else {
+                        if is_on_trial {
+                            self.rollout.note_failure(&revision, &reason);
+                        }
                         next = self.handle_crash(policy.ended(uptime), reason, &revision, &mut policy).await;
                     }
                 }
@@ -141,8 +154,10 @@ impl Supervisor {
                 None => std::future::pending().await,
             }
         };
+        let mut restarts = self.pipeline.runtime.restarts_asked();
         tokio::select! {
             revision = self.rollout.next(None, last) => Some(revision),
+            Ok(()) = restarts.changed(), if last.is_some() => last.cloned(),
             () = over => None,
             () = self.stop.cancelled() => None,
         }
@@ -160,6 +175,7 @@ impl Supervisor {
     /// The rest of a run that an earlier program of this process began.
     async fn run_on(&mut self, adoption: Adoption) -> End {
         let (revision, is_starting) = (adoption.revision.clone(), adoption.is_starting);
+        self.pipeline.learn_topology(&revision).await;
         let run = ProcessRun::adopt(&self.pipeline, adoption).await;
         self.follow(run, &revision, is_starting).await
     }
@@ -180,7 +196,9 @@ impl Supervisor {
         self.pipeline.counting.with_tracker(|tracker| {
             if alone { tracker.begin_process() } else { tracker.begin_process_beside_another() }
         });
-        let begun = match self.rollout.install(revision).await {
+        let installed = self.rollout.install(revision).await;
+        self.pipeline.learn_topology(revision).await;
+        let begun = match installed {
             Ok(command) => ProcessRun::begin(&self.pipeline, &command).await.map_err(|error| error.to_string()),
             Err(reason) => Err(reason),
         };
@@ -196,8 +214,10 @@ impl Supervisor {
     /// Follows a process to its end.
     async fn follow(&mut self, mut run: ProcessRun, revision: &Revision, mut starting: bool) -> End {
         self.pipeline.runtime.set_phase(ProcessPhase::Steady(revision.clone()));
-        let healthy_at = run.started_at + MIN_HEALTHY_TIME;
-        let mut is_on_trial = self.rollout.is_on_trial(revision);
+        let healthy_at = run.started_at + revision.healthy_for();
+        let must_answer = revision.version().is_some();
+        let mut is_on_trial = self.rollout.is_on_trial(revision) || (must_answer && self.rollout.is_wanted());
+        let mut restarts = self.pipeline.runtime.restarts_asked();
         let endpoint = self.endpoint.clone();
         let mut ready = std::pin::pin!(endpoint.become_ready());
         let end = loop {
@@ -206,7 +226,8 @@ impl Supervisor {
                 () = self.stop.cancelled() => break End::Asked,
                 other = self.rollout.next(Some(revision), None) => break End::Replaced(other),
                 () = &mut ready, if starting => starting = false,
-                () = sleep_until(healthy_at), if is_on_trial => {
+                Ok(()) = restarts.changed() => break End::Restarted,
+                () = sleep_until(healthy_at), if is_on_trial && !(must_answer && starting) => {
                     is_on_trial = false;
                     self.rollout.mark_healthy(revision);
                 }
@@ -221,7 +242,7 @@ impl Supervisor {
                     return End::Asked;
                 }
                 let reason = error.map_or_else(|| reason.clone(), |error| format!("{reason}: {error}"));
-                End::Crashed { reason, uptime }
+                End::Crashed { reason: revision.without_secrets(reason), uptime }
             }
             asked => {
                 run.end(&self.endpoint).await;

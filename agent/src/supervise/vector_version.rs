@@ -7,15 +7,19 @@ use tokio::process::Command;
 
 use super::process::SECRET_VARIABLES;
 use super::process::orphans::OwnChild;
-use crate::model::pipeline::PipelineConfig;
+use crate::model::pipeline::CommandConfig;
 
 /// How long `vector --version` may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks the first program of the pipelines that is Vector.
-pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
-    let commands = pipelines.iter().filter_map(|pipeline| pipeline.command.as_ref());
-    let program = commands.map(|command| &command.program).find(|program| is_vector(program))?;
+/// Asks the first of these programs that is Vector.
+pub(crate) async fn version<'c>(mut commands: impl Iterator<Item = &'c CommandConfig>) -> Option<String> {
+    let program = &commands.find(|command| is_vector(&command.program))?.program;
+    version_of(program).await
+}
+
+/// Asks a program for its version.
+pub(super) async fn version_of(program: &str) -> Option<String> {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     for name in SECRET_VARIABLES {
@@ -28,7 +32,7 @@ pub(crate) async fn version(pipelines: &[PipelineConfig]) -> Option<String> {
 }
 
 /// Only by its exact name: a script around it may start a second Vector.
-fn is_vector(program: &str) -> bool {
+pub(super) fn is_vector(program: &str) -> bool {
     program.rsplit('/').next() == Some("vector")
 }
 

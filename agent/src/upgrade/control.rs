@@ -185,14 +185,12 @@ impl Upgrades {
     }
 
     /// Whether the collector's wish is new. One that was tried is not tried again, whatever became of it.
-    #[expect(dead_code, reason = "the delivery of the desired state calls it")]
     pub(crate) fn wants(&self, update: &AgentUpdate) -> bool {
         let is_same = |marker: &Marker| marker.sha256.eq_ignore_ascii_case(update.sha256.trim());
         !self.last().as_ref().is_some_and(is_same) && update.version != BUILD.version
     }
 
     /// Carries out the collector's wish. Returns only when it changed nothing; then the agent goes on as it is.
-    #[expect(dead_code, reason = "the delivery of the desired state calls it")]
     pub(crate) async fn apply(&self, update: &AgentUpdate) -> UpgradeError {
         let result = match self.begin() {
             Ok(program) => self.fetch_and_switch(&program, update).await,

@@ -22,3 +22,4 @@ mod trial;
 mod verify;
 
 pub(crate) use control::{UpgradeParts, Upgrades};
+pub(crate) use marker::Phase as UpgradePhase;

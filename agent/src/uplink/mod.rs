@@ -1,10 +1,13 @@
-//! Sends the reports to the collector: in order, one request at a time, until it has committed them.
+//! Sends the reports to the collector: in order, one request at a time, until it has committed them. What the
+//! collector wants of the node comes back the same way, or faster through the push stream.
 
 mod backoff;
 mod connection_status;
 mod enroll;
+mod instructions;
 mod protocol;
 mod proxy;
+mod push;
 mod request_error;
 mod send;
 mod session;
@@ -12,5 +15,8 @@ mod shrink;
 mod task;
 
 pub(crate) use connection_status::{ConnectionState, ConnectionStatus};
-pub(crate) use protocol::native::CollectorClient;
+pub(crate) use instructions::Instructions;
+pub(crate) use protocol::native::{CollectorClient, DesiredAnswer};
+pub(crate) use push::{PushClient, PushTiming};
+pub(crate) use request_error::RequestError;
 pub(crate) use task::{Credentials, Uplink};

@@ -80,6 +80,12 @@ impl Uplink {
         state.failures = 0;
         state.refusals = 0;
         self.set_interval(ack.interval_ms);
+        if let Some(generation) = ack.desired_generation {
+            self.instructions.set_generation(generation);
+        }
+        for action in &ack.actions {
+            self.instructions.act(action.clone());
+        }
         if let Some(missing) = ack.missing {
             tracing::warn!(
                 from = missing.from,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection_status::ConnectionStatus;
+use super::instructions::Instructions;
 use super::protocol::native::CollectorClient;
 use crate::metrics::AgentCounters;
 use crate::model::node::name::NodeNames;
@@ -33,7 +34,7 @@ pub(crate) struct Credentials {
 /// Sends what the outbox holds.
 pub(crate) struct Uplink {
     /// Speaks to the collector.
-    pub(crate) client: CollectorClient,
+    pub(crate) client: Arc<CollectorClient>,
     /// Where reports come from.
     pub(crate) outbox: Arc<Outbox>,
     /// The credentials of the node.
@@ -44,8 +45,12 @@ pub(crate) struct Uplink {
     pub(crate) counters: Arc<AgentCounters>,
     /// Where others learn how the connection to the collector does.
     pub(crate) connection: Arc<ConnectionStatus>,
+    /// Where what the collector wants goes.
+    pub(crate) instructions: Instructions,
     /// The agent ends: send what there is, and return.
     pub(crate) closing: CancellationToken,
+    /// From 0 to 1: the random part of waits.
+    pub(crate) random: fn() -> f64,
 }
 
 /// What changes while sending.
@@ -93,7 +98,7 @@ impl Uplink {
     /// How long to wait after one more failure.
     pub(super) fn backoff(&self, state: &mut SendState, asked: Option<Duration>) -> Duration {
         let interval = *self.interval.borrow();
-        state.backoff.next_wait(rand::random(), interval, asked)
+        state.backoff.next_wait((self.random)(), interval, asked)
     }
 
     /// Waits, but not long once the agent ends.

@@ -59,6 +59,7 @@ impl Bench {
             limits: IngestLimits::default(),
             unreported_retention: Duration::from_secs(86_400),
             log_limits: LogLimits::NONE,
+            rollouts: Arc::default(),
             events_retention: Duration::from_secs(86_400),
         };
         let state = IngestState::load(snapshot, IngestLimits::default());
@@ -133,6 +134,7 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         components: Vec::new(),
         logs: Vec::new(),
         logs_dropped: 0,
+        topology: None,
     };
     let report = NodeReport {
         seq,
@@ -145,6 +147,8 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         host: None,
         pipelines: vec![pipeline],
         complete: true,
+        deployments: Vec::new(),
+        deployments_complete: true,
     };
     Submission {
         node,

@@ -317,6 +317,7 @@ async fn replay_merges_lines_and_changes_in_whole_events(store: Arc<dyn TimeSeri
     store.commit(CommitBatch { logs, events, head_seq, ..CommitBatch::default() }).await.unwrap();
     let query = ReplayQuery {
         environments: Some(vec![environment]),
+        among: None,
         types: vec![EventType::StatusChange, EventType::LogEntry],
         nodes: Vec::new(),
         pipelines: Vec::new(),
@@ -405,6 +406,7 @@ async fn replay_page_names_the_retention_floor(store: Arc<dyn TimeSeriesStore>) 
     store.commit(CommitBatch { events, head_seq: 9, ..CommitBatch::default() }).await.unwrap();
     let query = ReplayQuery {
         environments: None,
+        among: None,
         types: vec![EventType::StatusChange],
         nodes: Vec::new(),
         pipelines: Vec::new(),

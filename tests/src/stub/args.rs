@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// What `vector` takes, as far as an agent uses it.
+/// Arguments of `vector`, as far as an agent uses them.
 #[derive(Debug, Parser)]
 #[command(name = "vector", version = "0.58.0 (x86_64-unknown-linux-gnu stub)", about = "A stand-in for Vector")]
 pub struct Cli {
@@ -31,6 +31,34 @@ pub enum Command {
         /// The files.
         files: Vec<PathBuf>,
     },
+    /// Print the events that pass a component.
+    Tap(TapOptions),
+}
+
+/// What `vector tap` takes, as far as an agent uses it.
+#[derive(Clone, Debug, Args)]
+pub struct TapOptions {
+    /// Where the API is.
+    #[arg(short, long)]
+    pub url: String,
+    /// The component.
+    #[arg(long)]
+    pub outputs_of: String,
+    /// Milliseconds between two samples, at least 100.
+    #[arg(short, long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(100..))]
+    pub interval: u64,
+    /// The most events of a sample.
+    #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// How long.
+    #[arg(short, long)]
+    pub duration_ms: Option<u64>,
+    /// The form of events; only JSON here.
+    #[arg(short, long, default_value = "json")]
+    pub format: String,
+    /// End when the connection does.
+    #[arg(short, long)]
+    pub no_reconnect: bool,
 }
 
 /// The stub's own flags; each may also be set in a configuration file as `# stub: name=value`.

@@ -13,6 +13,12 @@
 //! comment `# stub: rate=100`, which the real Vector ignores; `# stub: invalid` (or `# stub:
 //! invalid=VARIANT`) makes the file an invalid one.
 //!
+//! In a file `${NAME}` is a variable of the environment, as Vector has it; a missing one is an error.
+//!
+//! # API
+//!
+//! The `address` below `api:` opens the API, which `vector tap` reads: see [`tap`].
+//!
 //! # Control
 //!
 //! `POST /control/<what>` on the metrics port: see [`control::Command`].
@@ -25,5 +31,6 @@ pub mod http;
 pub mod logs;
 pub mod process;
 pub mod settings;
+pub mod tap;
 pub mod topology;
 pub mod totals;

@@ -21,6 +21,7 @@ use super::exposition::{self, Context};
 use super::http;
 use super::logs::Logger;
 use super::settings::{EXIT_CONFIG, Settings, read_config};
+use super::tap;
 use super::totals::{Life, Scrape, TotalsFile};
 use crate::clock;
 
@@ -42,8 +43,10 @@ enum End {
 /// Runs the program.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Subcommand::Validate { files, .. }) = &cli.command {
-        return validate(files);
+    match &cli.command {
+        Some(Subcommand::Validate { files, .. }) => return validate(files),
+        Some(Subcommand::Tap(options)) => return tap::run(options).await,
+        None => {}
     }
     let configs = cli.config.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(", ");
     let life = format!("{:08x}", rand::random::<u32>());
@@ -279,6 +282,12 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
     let opening = open(&stub, &settings);
     tokio::pin!(opening);
     let mut listener: Option<TcpListener> = None;
+    if let Some(address) = settings.api_address {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("Failed to bind gRPC API server to {address}"))?;
+        let ids = stub.lock().engine.components.iter().map(|component| component.id.clone()).collect();
+        tokio::spawn(tap::serve(listener, ids, settings.rate));
+    }
     let crash = sleep(Duration::from_millis(settings.crash_after_ms.unwrap_or(u64::from(u32::MAX))));
     tokio::pin!(crash);
     let lease = lease_ends(settings.lease_pid);

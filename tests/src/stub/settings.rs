@@ -16,6 +16,8 @@ pub const EXIT_CONFIG: u8 = 78;
 pub struct Settings {
     /// Where /metrics and /control answer.
     pub metrics_address: SocketAddr,
+    /// Where the API answers, if it does.
+    pub api_address: Option<SocketAddr>,
     /// File for the true totals.
     pub totals: Option<PathBuf>,
     /// Milliseconds between two moves of the counters.
@@ -24,7 +26,7 @@ pub struct Settings {
     pub events_per_scrape: u64,
     /// Events per second.
     pub rate: f64,
-    /// How many components there are.
+    /// Number of components.
     pub components: usize,
     /// Every so many events one fails; 0 is never.
     pub errors_every: u64,
@@ -56,9 +58,11 @@ impl Settings {
     /// Puts the flags over what the configuration files say.
     pub fn load(cli: Cli) -> anyhow::Result<Self> {
         let mut flags = cli.flags;
+        let mut api_address = None;
         for path in &cli.config {
             let text = read_config(path)?;
             let address = exporter_address(&text);
+            api_address = api_address.or(api_address_of(&text));
             flags = flags.or(directives(&text).with_context(|| format!("{}: `# stub:`", path.display()))?);
             flags.metrics_address = flags.metrics_address.or(address);
         }
@@ -68,6 +72,7 @@ impl Settings {
         }
         Ok(Settings {
             metrics_address: flags.metrics_address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9598))),
+            api_address,
             totals: flags.totals,
             tick_ms: flags.tick_ms.unwrap_or(50).max(1),
             events_per_scrape: flags.events_per_scrape.unwrap_or(0),
@@ -92,6 +97,7 @@ impl Settings {
 /// Reads a configuration file and refuses one that says it is invalid.
 pub fn read_config(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = with_variables(&text).with_context(|| path.display().to_string())?;
     if let Some(what) = stub_comments(&text).find_map(|comment| comment.strip_prefix("invalid")) {
         let variant = what.strip_prefix('=').unwrap_or("nonsense");
         bail!("{}: unknown variant `{variant}` in `sources.demo_in`", path.display());
@@ -112,11 +118,36 @@ fn directives(text: &str) -> Result<Flags, clap::Error> {
 /// The address of the Prometheus exporter: the first `address:` after its name. A search by lines
 /// is enough for the files that an agent writes.
 fn exporter_address(text: &str) -> Option<SocketAddr> {
-    ["vf_metrics_exporter", "prometheus_exporter"].into_iter().find_map(|name| {
-        let after = &text[text.find(name)?..];
-        let line = after.lines().find_map(|line| line.trim().strip_prefix("address:"))?;
-        line.trim().trim_matches(['"', '\'']).parse().ok()
-    })
+    ["vf_metrics_exporter", "prometheus_exporter"].into_iter().find_map(|name| address_below(text, name))
+}
+
+fn address_below(text: &str, name: &str) -> Option<SocketAddr> {
+    let after = &text[text.find(name)?..];
+    let line = after.lines().find_map(|line| line.trim().strip_prefix("address:"))?;
+    line.trim().trim_matches(['"', '\'']).parse().ok()
+}
+
+/// The address in the block `api:`.
+fn api_address_of(text: &str) -> Option<SocketAddr> {
+    let block = text.lines().skip_while(|line| line.trim_end() != "api:").skip(1);
+    let mut block = block.take_while(|line| line.starts_with(' '));
+    let address = block.find_map(|line| line.trim().strip_prefix("address:"))?;
+    address.trim().trim_matches(['"', '\'']).parse().ok()
+}
+
+/// The text with the environment's values in the place of `${NAME}`.
+fn with_variables(text: &str) -> anyhow::Result<String> {
+    let mut parts = text.split("${");
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once('}').unwrap_or((part, ""));
+        let Ok(value) = std::env::var(name) else {
+            bail!("Missing environment variable in config. name = {name:?}");
+        };
+        filled.push_str(&value);
+        filled.push_str(rest);
+    }
+    Ok(filled)
 }
 
 #[cfg(test)]
@@ -129,6 +160,8 @@ mod tests {
                        type: prometheus_exporter\n    address: \"127.0.0.1:8689\"\n";
         assert_eq!(exporter_address(sidecar), Some("127.0.0.1:8689".parse().unwrap()));
         assert_eq!(exporter_address("api:\n  address: 127.0.0.1:8688\n"), None);
+        assert_eq!(api_address_of(sidecar), Some("127.0.0.1:8688".parse().unwrap()));
+        assert_eq!(api_address_of("api:\n  enabled: true\nsinks:\n  x:\n    address: 127.0.0.1:1\n"), None);
     }
 
     #[test]

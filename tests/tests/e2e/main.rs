@@ -25,6 +25,8 @@ macro_rules! on_each_database {
     };
 }
 
+mod agent_actions;
+mod agent_pipelines;
 mod audit;
 mod backup;
 mod bad_input;
@@ -34,6 +36,7 @@ mod collector_files;
 mod commands;
 mod contract;
 mod definitions;
+mod delivery;
 mod demo;
 mod disk;
 mod exactly_once;
@@ -74,6 +77,8 @@ mod reasons;
 mod recovery;
 mod reload;
 mod replay;
+mod rollout_scene;
+mod rollouts;
 mod rollups;
 mod secrets;
 mod session_origin;

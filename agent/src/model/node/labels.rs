@@ -26,6 +26,7 @@ pub(crate) fn labels_of(machine: &Machine, hostname: &str, own: &BTreeMap<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::node::machine::MachineIdSource;
 
     #[test]
     fn user_labels_precede_automatic_ones() {

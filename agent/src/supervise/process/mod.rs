@@ -17,7 +17,7 @@ use std::process::{ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User, geteuid};
 use tokio::process::{Child, Command};
 
 use self::cgroup::Group;
@@ -39,6 +39,14 @@ pub(crate) enum SpawnError {
     /// The working directory is no directory.
     #[error("working_dir {0} is no directory")]
     WorkingDir(String),
+    /// It cannot run as the user of `run_as`.
+    #[error("cannot run as {user}: {why}")]
+    User {
+        /// The user.
+        user: String,
+        /// What prevents it.
+        why: String,
+    },
     /// The system refused.
     #[error("cannot start {program}: {source}")]
     System {
@@ -74,8 +82,12 @@ pub(super) fn command(config: &CommandConfig, group: Option<&Group>) -> Result<C
     let own_path = std::env::var_os("PATH").unwrap_or_default();
     let search_path = config.env.get("PATH").map_or(own_path.as_os_str(), OsStr::new);
     let program = program::find(&config.program, search_path, config.working_dir.as_deref())?;
-    let mut command = command_of(program.as_os_str(), config.limits.nice, group);
+    let user = config.run_as.as_deref();
+    let mut command = command_of(program.as_os_str(), config.limits.nice, group, user);
     command.args(&config.args);
+    if let Some(user) = user {
+        take_home_of(user, &mut command)?;
+    }
     for name in SECRET_VARIABLES.into_iter().chain(SYSTEMD_VARIABLES) {
         command.env_remove(name);
     }
@@ -87,9 +99,21 @@ pub(super) fn command(config: &CommandConfig, group: Option<&Group>) -> Result<C
     Ok(command)
 }
 
+/// The environment of another user instead of the agent's own, as a log-in makes it.
+fn take_home_of(name: &str, command: &mut Command) -> Result<(), SpawnError> {
+    let refused = |why: String| SpawnError::User { user: name.to_owned(), why };
+    let user = User::from_name(name).map_err(|error| refused(error.to_string()))?;
+    let user = user.ok_or_else(|| refused("there is no such user on this host".to_owned()))?;
+    if !geteuid().is_root() && geteuid() != user.uid {
+        return Err(refused("only an agent that runs as root can start processes of another user".to_owned()));
+    }
+    command.env("HOME", user.dir).env("USER", name).env("LOGNAME", name);
+    Ok(())
+}
+
 /// Through the agent itself; `/proc/self/exe` stays right when the file was replaced meanwhile.
 #[cfg(target_os = "linux")]
-fn command_of(program: &OsStr, nice: Option<i32>, group: Option<&Group>) -> Command {
+fn command_of(program: &OsStr, nice: Option<i32>, group: Option<&Group>, user: Option<&str>) -> Command {
     let mut command = Command::new("/proc/self/exe");
     let nice = nice.map_or_else(|| exec::AS_IT_IS.to_owned(), |nice| nice.to_string());
     let door = group.map_or_else(|| exec::AS_IT_IS.into(), Group::door);
@@ -101,12 +125,13 @@ fn command_of(program: &OsStr, nice: Option<i32>, group: Option<&Group>) -> Comm
         .arg(open_files)
         .arg(nice)
         .arg(door)
+        .arg(user.unwrap_or(exec::AS_IT_IS))
         .arg(program);
     command
 }
 
 #[cfg(not(target_os = "linux"))]
-fn command_of(program: &OsStr, _nice: Option<i32>, _group: Option<&Group>) -> Command {
+fn command_of(program: &OsStr, _nice: Option<i32>, _group: Option<&Group>, _user: Option<&str>) -> Command {
     Command::new(program)
 }
 

@@ -1,11 +1,20 @@
-//! The native protocol's two requests: enrolment and reports.
+//! The native protocol's requests: enrolment and reports, the desired state, the push stream, and answers to
+//! actions.
 
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
-use reqwest::{RequestBuilder, StatusCode, Url};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, ETAG, HeaderMap, IF_NONE_MATCH,
+    RETRY_AFTER,
+};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use systole_shared::action::ActionOutput;
+use systole_shared::desired::DesiredState;
 use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
+
+use uuid::Uuid;
 
 use crate::clock;
 use crate::http_client::{self, TlsError};
@@ -17,6 +26,37 @@ use crate::uplink::request_error::{FailedResponse, RequestError, detail_of};
 
 /// Answers are small; a larger one is not the collector's.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// The desired state of a node, decompressed: 200 configurations that a person wrote have much less.
+const MAX_DESIRED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Answers that are no error. 304 is the one to `If-None-Match`.
+const SUCCESSES: [StatusCode; 4] =
+    [StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+
+/// A push stream may live for a day; it is opened again then.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
+
+/// What the collector answers to a question for the desired state.
+#[derive(Debug)]
+pub(crate) enum DesiredAnswer {
+    /// It is the one that the agent has.
+    Same,
+    /// It is another one.
+    Other {
+        /// The state.
+        desired: DesiredState,
+        /// Its tag, for the next question.
+        etag: Option<String>,
+    },
+}
+
+/// An answer that is no error.
+struct HttpAnswer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
 
 /// zstd's fastest level: five times smaller at 54 µs to open.
 const ZSTD_LEVEL: i32 = 1;
@@ -65,6 +105,56 @@ impl CollectorClient {
         self.read(&answer)
     }
 
+    /// Asks for the desired state, unless it is the one of `etag`.
+    pub(crate) async fn desired(&self, token: &Token, etag: Option<&str>) -> Result<DesiredAnswer, RequestError> {
+        let request = self.get("api/v1/agent/desired", token).header(ACCEPT_ENCODING, "zstd");
+        let request = match etag {
+            Some(etag) => request.header(IF_NONE_MATCH, etag),
+            None => request,
+        };
+        let answer = self.exchange(request, MAX_DESIRED_BYTES).await?;
+        if answer.status == StatusCode::NOT_MODIFIED {
+            return Ok(DesiredAnswer::Same);
+        }
+        let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = match text(CONTENT_ENCODING).as_deref() {
+            Some("zstd") => decompress(&answer.body)?,
+            _ => answer.body,
+        };
+        Ok(DesiredAnswer::Other { desired: self.read_secret(&body)?, etag: text(ETAG) })
+    }
+
+    /// Opens the push stream. Its chunks have no limit of time but the reader's own.
+    pub(crate) async fn push(&self, token: &Token) -> Result<Response, RequestError> {
+        let request = self.get("api/v1/agent/push", token).header(ACCEPT, "text/event-stream").timeout(PUSH_TIMEOUT);
+        let response = request.send().await.map_err(|error| RequestError::Network(chain(&error)))?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        read_answer(response, MAX_ANSWER_BYTES).await.and(Err(RequestError::Unreadable("an empty answer".to_owned())))
+    }
+
+    /// Sends an answer to an action.
+    pub(crate) async fn answer_action(
+        &self,
+        token: &Token,
+        action: Uuid,
+        output: &ActionOutput,
+    ) -> Result<(), RequestError> {
+        let body = serde_json::to_vec(output).map_err(|error| RequestError::Unreadable(error.to_string()))?;
+        let request = self.post(&format!("api/v1/agent/actions/{action}"));
+        let request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())).body(body);
+        self.exchange(request, MAX_ANSWER_BYTES).await.map(drop)
+    }
+
+    /// Reads an answer with secrets: an error does not quote it.
+    fn read_secret<A: serde::de::DeserializeOwned>(&self, answer: &[u8]) -> Result<A, RequestError> {
+        serde_json::from_slice(answer).map_err(|error| {
+            let place = format!("it cannot be read at line {}, column {}", error.line(), error.column());
+            RequestError::Unreadable(place).with_hint(&format!("check that url ({}) leads to the collector", self.base))
+        })
+    }
+
     fn read<A: serde::de::DeserializeOwned>(&self, answer: &[u8]) -> Result<A, RequestError> {
         serde_json::from_slice(answer).map_err(|error| {
             let detail = if serde_json::from_slice::<serde_json::Value>(answer).is_ok() {
@@ -77,14 +167,33 @@ impl CollectorClient {
         })
     }
 
-    fn post(&self, path: &str) -> RequestBuilder {
+    fn url(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
-        self.http().post(url).header(CONTENT_TYPE, "application/json")
+        url
+    }
+
+    fn get(&self, path: &str, token: &Token) -> RequestBuilder {
+        self.http().get(self.url(path)).header(AUTHORIZATION, format!("Bearer {}", token.reveal()))
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.http().post(self.url(path)).header(CONTENT_TYPE, "application/json")
     }
 
     async fn perform(&self, request: RequestBuilder) -> Result<Vec<u8>, RequestError> {
-        let answer = perform(request).await;
+        let answer = self.exchange(request, MAX_ANSWER_BYTES).await?;
+        if answer.status == StatusCode::OK {
+            return Ok(answer.body);
+        }
+        Err(RequestError::Unreadable(format!("{} instead of 200", answer.status)))
+    }
+
+    async fn exchange(&self, request: RequestBuilder, max_bytes: usize) -> Result<HttpAnswer, RequestError> {
+        let answer = match request.send().await {
+            Ok(response) => read_answer(response, max_bytes).await,
+            Err(error) => Err(RequestError::Network(chain(&error))),
+        };
         if let Err(RequestError::Network(_)) = answer {
             self.read_certificates_again().await;
         }
@@ -130,8 +239,20 @@ fn body_of(sent_at: UnixMillis, reports: &[Queued]) -> Vec<u8> {
     body
 }
 
-async fn perform(request: RequestBuilder) -> Result<Vec<u8>, RequestError> {
-    let mut response = request.send().await.map_err(|error| RequestError::Network(chain(&error)))?;
+/// Decompresses a body, within the bound of what it may become.
+fn decompress(body: &[u8]) -> Result<Vec<u8>, RequestError> {
+    let unreadable = |error: std::io::Error| RequestError::Unreadable(format!("zstd: {error}"));
+    let mut plain = Vec::new();
+    let decoder = zstd::Decoder::new(body).map_err(unreadable)?;
+    decoder.take(MAX_DESIRED_BYTES as u64 + 1).read_to_end(&mut plain).map_err(unreadable)?;
+    if plain.len() > MAX_DESIRED_BYTES {
+        return Err(RequestError::Unreadable(format!("more than {MAX_DESIRED_BYTES} bytes")));
+    }
+    Ok(plain)
+}
+
+/// Reads the whole answer. Only a success, or that nothing has changed, is none of the errors.
+async fn read_answer(mut response: Response, max_bytes: usize) -> Result<HttpAnswer, RequestError> {
     let status = response.status();
     let retry_after = retry_after(response.headers(), clock::unix_millis());
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -139,13 +260,13 @@ async fn perform(request: RequestBuilder) -> Result<Vec<u8>, RequestError> {
     let url = response.url().clone();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| RequestError::Network(chain(&error)))? {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+        if body.len() + chunk.len() > max_bytes {
             break;
         }
         body.extend_from_slice(&chunk);
     }
-    if status == StatusCode::OK {
-        return Ok(body);
+    if SUCCESSES.contains(&status) {
+        return Ok(HttpAnswer { status, headers: response.headers().clone(), body });
     }
     let error =
         RequestError::of_answer(FailedResponse { status, retry_after, content_type: &content_type, body: &body });
@@ -220,7 +341,6 @@ fn cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use systole_shared::{BootId, ReportRequest};
-    use uuid::Uuid;
 
     use super::*;
 

@@ -38,6 +38,7 @@ fn node() -> NodeState {
         reason: PublishedReason::new("enrolled"),
         boots: Vec::new(),
         boot_returns: Vec::new(),
+        deployments: Default::default(),
         pipelines: Default::default(),
         agent: None,
         address: None,
@@ -79,6 +80,7 @@ fn pipeline(id: &str, status: PipelineStatus, events_in: Option<i64>) -> Reporte
         components: Vec::new(),
         logs: Vec::new(),
         logs_dropped: 0,
+        topology: None,
     }
 }
 
@@ -94,6 +96,8 @@ fn report(seq: u64, end: UnixMillis, pipelines: Vec<ReportedPipeline>) -> NodeRe
         host: None,
         pipelines,
         complete: true,
+        deployments: Vec::new(),
+        deployments_complete: true,
     }
 }
 
