@@ -54,9 +54,7 @@ use crate::supervise::watch::run as watch_processes;
 use crate::upgrade::handover::{Handover, Successor};
 use crate::upgrade::launch::Launch;
 use crate::upgrade::{UpgradeParts, Upgrades};
-use crate::uplink::{
-    CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink,
-};
+use crate::uplink::{CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink};
 use crate::{clock, files, http_client};
 
 /// How long the last reports may take to reach the collector when the agent ends.

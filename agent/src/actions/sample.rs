@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use systole_shared::action::{
-    ActionOutput, MAX_SAMPLE_COMPONENTS, MAX_SAMPLE_EVENTS, MAX_SAMPLE_MS, TappedEvent,
-};
+use systole_shared::action::{ActionOutput, MAX_SAMPLE_COMPONENTS, MAX_SAMPLE_EVENTS, MAX_SAMPLE_MS, TappedEvent};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;

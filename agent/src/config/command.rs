@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{engines, limits};
 use super::section::Section;
+use super::{engines, limits};
 use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
 
 /// Vector's options that name a configuration file.
@@ -20,7 +20,8 @@ pub(super) fn read_engine(section: &mut Section<'_>) -> Option<CommandConfig> {
     check_env(section, &env);
     let (program, args) = split(section, command?, validate.as_deref())?;
     engines::check_placeholder(section, &args);
-    let validate = validate.map_or_else(|| vector_validate(&program), |words| Some(words).filter(|words| !words.is_empty()));
+    let validate =
+        validate.map_or_else(|| vector_validate(&program), |words| Some(words).filter(|words| !words.is_empty()));
     Some(CommandConfig { program, args, env, working_dir, config_file: None, limits, run_as: None, validate })
 }
 
@@ -74,16 +75,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<CommandConfig> {
         Some(validate) => Some(validate).filter(|validate| !validate.is_empty()),
         None => config_file.as_ref().and_then(|_| vector_validate(&program)),
     };
-    Some(CommandConfig {
-        program,
-        args,
-        env,
-        working_dir,
-        config_file,
-        limits,
-        run_as: None,
-        validate,
-    })
+    Some(CommandConfig { program, args, env, working_dir, config_file, limits, run_as: None, validate })
 }
 
 pub(super) fn absolute(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {

@@ -37,7 +37,10 @@ pub(super) fn read(root: &mut Section<'_>, mappings: &Mappings) -> CentreConfig 
         root.error("tap_redact", format!("has {} paths, at most {MAX_REDACTED} are allowed", redact.len()));
     }
     for path in redact.iter().filter(|path| path.split('.').any(|key| key.trim().is_empty())) {
-        root.error("tap_redact", format!("invalid path `{path}`, expected keys with dots, like \"password\" or \"*.token\""));
+        root.error(
+            "tap_redact",
+            format!("invalid path `{path}`, expected keys with dots, like \"password\" or \"*.token\""),
+        );
     }
     let tables = root.table("engine").unwrap_or_default();
     if tables.len() > MAX_ENGINES {
@@ -172,6 +175,7 @@ fn read_template(section: &mut Section<'_>, key: &'static str, placeholder: &str
 /// Notes a command that does not say where its configuration goes.
 pub(super) fn check_placeholder(section: &mut Section<'_>, args: &[String]) {
     if !args.iter().any(|arg| arg.contains(CONFIG_PLACEHOLDER)) {
-        section.error("command", format!("must contain {CONFIG_PLACEHOLDER}, where the path of the configuration goes"));
+        section
+            .error("command", format!("must contain {CONFIG_PLACEHOLDER}, where the path of the configuration goes"));
     }
 }

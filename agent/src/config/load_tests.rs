@@ -4,6 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::model::log_files::Links;
 use crate::model::multiline::MultilineRule;
+use crate::model::node::machine::MachineIdSource;
 use crate::model::pattern::Pattern;
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.

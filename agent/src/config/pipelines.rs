@@ -78,7 +78,18 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
         );
     }
     section.finish();
-    Some(PipelineConfig { id: id?, name, labels, command, metrics, process, log_files, multiline, api_url, centre: None })
+    Some(PipelineConfig {
+        id: id?,
+        name,
+        labels,
+        command,
+        metrics,
+        process,
+        log_files,
+        multiline,
+        api_url,
+        centre: None,
+    })
 }
 
 fn read_id(section: &mut Section<'_>) -> Option<PipelineId> {

@@ -46,8 +46,8 @@ impl AgentUpdater {
     /// What became of an update that was tried before, if it failed.
     fn outcome_of(&self, update: &AgentUpdate) -> Option<(DeploymentPhase, String)> {
         let marker = self.upgrades.last()?;
-        let is_failed = marker.phase == UpgradePhase::RolledBack
-            && marker.sha256.eq_ignore_ascii_case(update.sha256.trim());
+        let is_failed =
+            marker.phase == UpgradePhase::RolledBack && marker.sha256.eq_ignore_ascii_case(update.sha256.trim());
         is_failed.then(|| (DeploymentPhase::RolledBack, marker.reason.unwrap_or_default()))
     }
 }

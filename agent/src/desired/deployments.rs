@@ -104,7 +104,9 @@ fn report_of(entry: &Entry, pipeline: Option<&Arc<Pipeline>>) -> DeploymentRepor
     let running = pipeline.and_then(|pipeline| pipeline.runtime.running_version());
     let progress = pipeline.and_then(|pipeline| pipeline.runtime.progress());
     match (&entry.standing, progress) {
-        (Standing::Rejected(reason), _) => report(entry.id.as_str(), entry.version, DeploymentPhase::Rejected, running, reason),
+        (Standing::Rejected(reason), _) => {
+            report(entry.id.as_str(), entry.version, DeploymentPhase::Rejected, running, reason)
+        }
         // Its process may take a while to end.
         (Standing::Paused, _) if running.is_some() => {
             report(entry.id.as_str(), entry.version, DeploymentPhase::Pending, running, "the process ends")

@@ -15,9 +15,7 @@ use systole_shared::limits::MAX_PIPELINES_PER_REPORT;
 use super::deployments::{Entry, Standing};
 use super::ports::Ports;
 use crate::files;
-use crate::model::centre::{
-    API_PORT_PLACEHOLDER, CentreConfig, CentreVersion, EngineConfig, PORT_PLACEHOLDER,
-};
+use crate::model::centre::{API_PORT_PLACEHOLDER, CentreConfig, CentreVersion, EngineConfig, PORT_PLACEHOLDER};
 use crate::model::pipeline::{CommandConfig, MetricsConfig, PipelineConfig};
 use crate::supervise::revision::checksum_of;
 
@@ -81,7 +79,9 @@ impl Merger {
             let (config, standing) = match made {
                 Ok(config) if pipeline.paused => (Some(config), Standing::Paused),
                 Ok(config) => (Some(config), Standing::Taken),
-                Err(reason) => (self.taken.get(&pipeline.id).filter(|_| keeps_old).cloned(), Standing::Rejected(reason)),
+                Err(reason) => {
+                    (self.taken.get(&pipeline.id).filter(|_| keeps_old).cloned(), Standing::Rejected(reason))
+                }
             };
             if let Some(config) = config {
                 taken.insert(pipeline.id.clone(), config.clone());
@@ -111,7 +111,10 @@ impl Merger {
         }
         let port = match engine.ports {
             Some(range) => Some(self.ports.of(&pipeline.id, range).ok_or_else(|| {
-                format!("all ports of engine \"{}\" are taken (port_range {}-{})", pipeline.engine, range.first, range.last)
+                format!(
+                    "all ports of engine \"{}\" are taken (port_range {}-{})",
+                    pipeline.engine, range.first, range.last
+                )
             })?),
             None => None,
         };
@@ -186,7 +189,8 @@ fn check_variable(name: &str, value: &str, of_the_node: &BTreeMap<String, String
     if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
         return Err(format!("invalid environment variable \"{name}\""));
     }
-    let is_refused = REFUSED_VARIABLES.contains(&name) || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let is_refused =
+        REFUSED_VARIABLES.contains(&name) || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     if is_refused || of_the_node.contains_key(name) {
         return Err(format!("the environment variable {name} can be set only in the node's own file"));
     }

@@ -121,5 +121,9 @@ fn paused_pipeline_keeps_its_port_and_has_no_command() {
     let merged = scene.merger.merge(&centre(true), &[], &state(&[paused, wanted("c", 1)]));
     assert_eq!(merged.entries[0].standing, Standing::Paused);
     assert!(merged.pipelines[0].is_paused() && !merged.pipelines[0].is_supervised());
-    assert_eq!(merged.pipelines[1].api_url.as_deref(), Some("http://127.0.0.1:20005"), "the ports of b may be in use still");
+    assert_eq!(
+        merged.pipelines[1].api_url.as_deref(),
+        Some("http://127.0.0.1:20005"),
+        "the ports of b may be in use still"
+    );
 }

@@ -50,7 +50,8 @@ impl Ports {
         if is_kept {
             return;
         }
-        let written = self.path.parent().map_or(Ok(()), files::make_dir).and_then(|()| files::replace(&self.path, &content));
+        let written =
+            self.path.parent().map_or(Ok(()), files::make_dir).and_then(|()| files::replace(&self.path, &content));
         if let Err(error) = written {
             tracing::warn!(%error, path = %self.path.display(), "cannot save the ports of pipelines");
         }

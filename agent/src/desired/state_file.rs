@@ -46,7 +46,10 @@ impl StateFile {
         match serde_json::from_slice::<StoredState>(&content) {
             Ok(state) if state.format == FORMAT => Some(state),
             Ok(state) => {
-                tracing::warn!(format = state.format, "the desired state on disk has another format; it is fetched again");
+                tracing::warn!(
+                    format = state.format,
+                    "the desired state on disk has another format; it is fetched again"
+                );
                 None
             }
             // Without the error's text, which may quote a value.

@@ -173,7 +173,8 @@ fn revision_of(config: &Arc<PipelineConfig>, process: &HandedProcess, revisions:
     {
         metrics.url = url;
     }
-    let content = process.checksum.as_ref().and_then(|checksum| revisions.content_of(checksum, &command)).map(Arc::<[u8]>::from);
+    let content =
+        process.checksum.as_ref().and_then(|checksum| revisions.content_of(checksum, &command)).map(Arc::<[u8]>::from);
     if let (Some(centre), Some(version)) = (&config.centre, process.version) {
         config.centre = Some(Arc::new(centre.as_of(version, content.clone())));
     }

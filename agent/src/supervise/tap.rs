@@ -83,7 +83,9 @@ impl Tap {
         }
         let config = pipeline.config();
         let Some(url) = &config.api_url else {
-            return Err("its engine has no API on this node: set api_url, and enable the API in its configuration".to_owned());
+            return Err(
+                "its engine has no API on this node: set api_url, and enable the API in its configuration".to_owned()
+            );
         };
         let own = config.command.as_ref();
         let program = own.map_or("vector", |command| command.program.as_str());
@@ -253,7 +255,9 @@ mod tests {
 
     #[test]
     fn version_decides_the_path_of_the_api() {
-        for (version, is_before) in [("0.41.1", true), ("0.54.0", true), ("0.55.0", false), ("0.58.0", false), ("1.0.0", false)] {
+        for (version, is_before) in
+            [("0.41.1", true), ("0.54.0", true), ("0.55.0", false), ("0.58.0", false), ("1.0.0", false)]
+        {
             assert_eq!(is_before_grpc(version), is_before, "{version}");
         }
     }

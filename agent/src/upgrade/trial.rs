@@ -43,9 +43,8 @@ mod tests {
 
     async fn healthy(must_connect: bool, makes_report: bool) -> Result<(), String> {
         let (sender, reports_made) = watch::channel(makes_report.then(Instant::now));
-        let healthy =
-            wait_until_healthy(must_connect, &ConnectionStatus::new(None), reports_made, Duration::from_secs(60));
-        let result = healthy.await;
+        let connection = ConnectionStatus::new(None);
+        let result = wait_until_healthy(must_connect, &connection, reports_made, Duration::from_secs(60)).await;
         drop(sender);
         result
     }

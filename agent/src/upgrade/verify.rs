@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn checksum_decides() {
         let program = program();
-        let check = |sum| verify(program.path(), sum, None, None).map_err(|error| error.to_string());
+        let check = |sum: Option<&str>| verify(program.path(), sum, None, None).map_err(|error| error.to_string());
         assert_eq!(check(None).unwrap(), OF_ABC);
         assert_eq!(check(Some(&format!(" {}\n", OF_ABC.to_uppercase()))).unwrap(), OF_ABC);
         assert!(check(Some(&OF_ABC.replace('b', "c"))).unwrap_err().contains("wrong SHA-256"));

@@ -243,7 +243,8 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
         let (status, etag, answer) = state.answer(&path, &message);
         let etag = etag.map(|etag| format!("etag: {etag}\r\n")).unwrap_or_default();
         let kind = if status.starts_with("404") { "application/problem+json" } else { "application/json" };
-        let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{etag}content-length: {}\r\n\r\n", answer.len());
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{etag}content-length: {}\r\n\r\n", answer.len());
         if stream.write_all(&[head.as_bytes(), answer.as_bytes()].concat()).await.is_err() {
             return;
         }

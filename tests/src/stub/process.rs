@@ -283,9 +283,8 @@ async fn run(settings: Settings, log: Logger, life: String, configs: &str) -> an
     tokio::pin!(opening);
     let mut listener: Option<TcpListener> = None;
     if let Some(address) = settings.api_address {
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("Failed to bind gRPC API server to {address}")
-        })?;
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("Failed to bind gRPC API server to {address}"))?;
         let ids = stub.lock().engine.components.iter().map(|component| component.id.clone()).collect();
         tokio::spawn(tap::serve(listener, ids, settings.rate));
     }

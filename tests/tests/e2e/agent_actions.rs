@@ -86,7 +86,10 @@ async fn sample_has_redacted_events_of_each_component() {
     }
     for event in &output.events {
         let event: Value = serde_json::from_str(&event.event).unwrap();
-        assert_eq!((&event["log"]["password"], &event["log"]["user"]["token"]), (&json!("[redacted]"), &json!("[redacted]")));
+        assert_eq!(
+            (&event["log"]["password"], &event["log"]["user"]["token"]),
+            (&json!("[redacted]"), &json!("[redacted]"))
+        );
         assert_eq!(event["log"]["user"]["name"], "alice");
     }
     let unknown = scene.collector.act("orders", sample(&["nosuch"], 10));
@@ -104,7 +107,8 @@ async fn sample_has_redacted_events_of_each_component() {
 async fn three_taps_stream_until_they_are_stopped_or_abandoned() {
     let scene = Scene::with(&[("tap_redact", json!(["password"]))], &[]).await;
     scene.run(scene.version("orders", 1, &["rate=30"])).await;
-    let taps: Vec<_> = ["demo_in", "router", "demo_in"].map(|component| scene.collector.act("orders", tap(component))).into();
+    let taps: Vec<_> =
+        ["demo_in", "router", "demo_in"].map(|component| scene.collector.act("orders", tap(component))).into();
     for id in &taps {
         eventually("events come", SOON, async || {
             scene.collector.outputs(*id).iter().any(|output| !output.events.is_empty()).then_some(())

@@ -189,7 +189,8 @@ async fn crashing_version_is_rolled_back_with_its_reason() {
     assert!(reason.starts_with("configuration version 2 did not stay up for 20 s (exit code 1"), "{reason}");
     assert!(reason.ends_with("back on version 1"), "{reason}");
     eventually_true("version 1 runs again", SOON, async || {
-        scene.collector.deployment("orders")["runningVersion"] == 1 && scene.collector.pipeline("orders")["version"] == 1
+        scene.collector.deployment("orders")["runningVersion"] == 1
+            && scene.collector.pipeline("orders")["version"] == 1
     })
     .await;
     // A restart of the agent tries it once more, and comes back to the same.
@@ -208,7 +209,9 @@ async fn crashing_version_is_rolled_back_with_its_reason() {
 #[tokio::test]
 async fn first_version_that_crashes_has_failed() {
     let scene = Scene::new().await;
-    scene.collector.want(&[DesiredPipeline { healthy_for_ms: 20_000, ..scene.version("orders", 1, &["crash-after-ms=300"]) }]);
+    scene
+        .collector
+        .want(&[DesiredPipeline { healthy_for_ms: 20_000, ..scene.version("orders", 1, &["crash-after-ms=300"]) }]);
     let failed = scene.collector.wait_for("orders", 1, "rolled_back", SOON).await;
     assert!(failed["reason"].as_str().unwrap().starts_with("exit code 1"), "{failed}");
 }
@@ -290,7 +293,8 @@ async fn pipeline_is_paused_resumed_and_removed() {
     scene.run(version).await;
     let second = scene.pid("orders").unwrap();
     scene.collector.want(&[]);
-    eventually_true("the end is reported", SOON, async || scene.collector.removed() == [("orders".to_owned(), 1)]).await;
+    eventually_true("the end is reported", SOON, async || scene.collector.removed() == [("orders".to_owned(), 1)])
+        .await;
     eventually_true("the process has ended", SOON, async || !Path::new(&format!("/proc/{second}")).exists()).await;
     eventually_true("its files are gone", SOON, async || {
         let copies = std::fs::read_dir(scene.agent.data_dir().join("desired/pipelines"));

@@ -25,9 +25,9 @@ macro_rules! on_each_database {
     };
 }
 
-mod audit;
 mod agent_actions;
 mod agent_pipelines;
+mod audit;
 mod backup;
 mod bad_input;
 mod certificates;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use systole_shared::limits::MAX_LABELS;
 
-use super::machine::{Machine, MachineIdSource};
+use super::machine::Machine;
 
 /// Labels of this node, whose host has this name now. The user's own win, and with too many of them automatic ones give way.
 pub(crate) fn labels_of(machine: &Machine, hostname: &str, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -26,6 +26,7 @@ pub(crate) fn labels_of(machine: &Machine, hostname: &str, own: &BTreeMap<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::node::machine::MachineIdSource;
 
     #[test]
     fn user_labels_precede_automatic_ones() {

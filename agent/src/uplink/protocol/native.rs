@@ -151,8 +151,7 @@ impl CollectorClient {
     fn read_secret<A: serde::de::DeserializeOwned>(&self, answer: &[u8]) -> Result<A, RequestError> {
         serde_json::from_slice(answer).map_err(|error| {
             let place = format!("it cannot be read at line {}, column {}", error.line(), error.column());
-            RequestError::Unreadable(place)
-                .with_hint(&format!("check that url ({}) leads to the collector", self.base))
+            RequestError::Unreadable(place).with_hint(&format!("check that url ({}) leads to the collector", self.base))
         })
     }
 
