@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod adopt;
 mod app;
 mod cli;
 mod clock;
@@ -34,6 +35,7 @@ mod signals;
 mod spool;
 mod status;
 mod supervise;
+mod topology;
 mod upgrade;
 mod uplink;
 mod version;
@@ -91,6 +93,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Ok(data_dir) => return upgrade(&data_dir, request),
             Err(errors) => Err(errors),
         },
+        Command::Adopt { write } => return adopt(&overrides, write.as_deref()),
         Command::Completions { shell } => return exit_code(cli::print_completions(*shell)),
     };
     let config = match config {
@@ -125,6 +128,18 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 fn status(data_dir: &Path, as_json: bool) -> ExitCode {
     match status::cli::print(data_dir, as_json) {
         Ok(printed) => exit_code(printed),
+        Err(error) => {
+            eprintln!("systole-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
+fn adopt(overrides: &Overrides, write: Option<&Path>) -> ExitCode {
+    let known = config::known_units(overrides, &|name| std::env::var(name).ok());
+    match adopt::run(&known, write, &mut io::stdout(), &mut io::stderr()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("systole-agent: {error}");
             ExitCode::FAILURE

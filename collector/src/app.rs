@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use actix_web::web;
 use systole_shared::NodeStatus;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::config::{Config, Database, LogSearch, Retention};
+use crate::control::actions::Actions;
+use crate::control::delivery::Delivery;
 use crate::control::secrets::Secrets;
 use crate::feed::{Feed, FeedParts, WorkerNotifier};
 use crate::http::{self, BodyBudget};
@@ -31,6 +34,7 @@ use crate::tasks::log_size::LogSize;
 use crate::tasks::maintenance::EndOfMaintenance;
 use crate::tasks::removal::NodeRemovals;
 use crate::tasks::retention::Expiry;
+use crate::tasks::rollouts::Rollouts;
 use crate::tasks::rollup::Rollup;
 use crate::tasks::table_sizes::TableSizes;
 use crate::tasks::token_refresh::TokenRefresh;
@@ -65,6 +69,12 @@ pub(crate) struct App {
     pub long_work: LongWork,
     /// Room for bodies that are not whole yet.
     pub body_budget: Arc<BodyBudget>,
+    /// What nodes should run, and the streams that report it.
+    pub delivery: Arc<Delivery>,
+    /// What operators ask of nodes at once.
+    pub actions: Arc<Actions>,
+    /// Wakes the task of rollouts: notified after each change of pipelines, nodes or rollouts.
+    pub rollouts: Arc<Notify>,
     pub started_at: systole_shared::UnixMillis,
 }
 
@@ -142,7 +152,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         tracing::warn!(error = %chain(&error), "an empty database cannot be recognized at the next start");
     }
     let telemetry = Arc::new(Telemetry::new());
-    let mut guard = disk_guard(&config, &store, &telemetry);
+    let mut guard = disk_guard(&config, &store, &timeseries, &telemetry);
     // A failure is reported by the task, which tries again at once.
     let _ = guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store, config.requests).await?);
@@ -176,6 +186,8 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();
+    let rollouts = Arc::new(Notify::new());
+    let delivery = Delivery::new(store.desired_generations().await?);
     let parts = CommitterParts {
         timeseries: Arc::clone(&timeseries),
         fleet: Arc::clone(&fleet),
@@ -188,6 +200,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         limits: config.limits,
         unreported_retention: unreported_retention(&config.retention),
         log_limits: config.logs,
+        rollouts: Arc::clone(&rollouts),
         events_retention: config.retention.events,
     };
     let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
@@ -201,6 +214,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     });
     tasks.spawn(NodeRemovals::new(Arc::clone(&store), Arc::clone(&telemetry)));
     tasks.spawn(TokenRefresh::new(Arc::clone(&auth), Arc::clone(&store)));
+    tasks.spawn(Rollouts::new(Arc::clone(&store), Arc::clone(&delivery), Arc::clone(&rollouts)));
     tasks.spawn(Rollup {
         store: Arc::clone(&store),
         timeseries: Arc::clone(&timeseries),
@@ -216,7 +230,12 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
     tasks.spawn(guard);
     if config.logs.kept_bytes > 0 {
-        tasks.spawn(LogSize::new(Arc::clone(&store), config.logs.kept_bytes, Arc::clone(&telemetry)));
+        tasks.spawn(LogSize::new(
+            Arc::clone(&store),
+            Arc::clone(&timeseries),
+            config.logs.kept_bytes,
+            Arc::clone(&telemetry),
+        ));
     }
     match config.log_search {
         LogSearch::Indexed => {
@@ -246,7 +265,15 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         report_room: Arc::new(BodyBudget::new(REPORT_ROOM_BYTES, REPORT_ROOM_PER_NODE_BYTES)),
         long_work: LongWork::new(),
         body_budget,
+        actions: Actions::new(Arc::clone(&delivery)),
+        delivery,
+        rollouts,
         started_at,
+    });
+    let (streams, stop_streams) = (Arc::clone(&app.delivery), stop_feed.clone());
+    tokio::spawn(async move {
+        stop_streams.cancelled().await;
+        streams.push.stop();
     });
     let background = Background { tasks, committer: stop_committer, committer_task, feed: stop_feed };
     Ok((app, background))
@@ -260,13 +287,25 @@ fn unreported_retention(retention: &Retention) -> Duration {
 }
 
 /// Guards the disk that the database is on, or else the data directory.
-fn disk_guard(config: &Config, store: &Arc<dyn Store>, telemetry: &Arc<Telemetry>) -> DiskGuard {
+fn disk_guard(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    timeseries: &Arc<TimeSeries>,
+    telemetry: &Arc<Telemetry>,
+) -> DiskGuard {
     let directory = match &config.database {
         Database::Sqlite(path) => disk::directory_of(path).to_owned(),
         Database::Postgres(_) => config.data_dir.clone(),
     };
     let measure = Box::new(move || disk::space_under(&directory));
-    DiskGuard::new(Arc::clone(store), measure, config.low_disk, config.retention, Arc::clone(telemetry))
+    DiskGuard::new(
+        Arc::clone(store),
+        Arc::clone(timeseries),
+        measure,
+        config.low_disk,
+        config.retention,
+        Arc::clone(telemetry),
+    )
 }
 
 /// All routes over one app, as one worker serves them.

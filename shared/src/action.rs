@@ -157,6 +157,43 @@ pub struct TappedEvent {
     pub truncated: bool,
 }
 
+/// A message of the stream of a tap, `GET /api/v1/pipelines/{id}/tap`. Its type is the `event:` of the stream too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum TapMessage {
+    /// An event that passed the component.
+    TapEvent(TappedEvent),
+    /// The last message.
+    TapStopped {
+        /// Why.
+        reason: String,
+    },
+    /// Events were dropped: too many, or the client reads too slowly.
+    TapDropped {
+        /// How many since the last message.
+        dropped: u64,
+    },
+    /// The stream lives.
+    Ping {
+        /// The collector's clock.
+        now: UnixMillis,
+    },
+}
+
+impl TapMessage {
+    /// The name that `event:` has.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TapMessage::TapEvent(_) => "tap_event",
+            TapMessage::TapStopped { .. } => "tap_stopped",
+            TapMessage::TapDropped { .. } => "tap_dropped",
+            TapMessage::Ping { .. } => "ping",
+        }
+    }
+}
+
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }

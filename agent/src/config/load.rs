@@ -1,6 +1,6 @@
 //! Builds the configuration from flags, environment and file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,6 +51,19 @@ pub(crate) fn find_data_dir(flags: &Overrides, env: Lookup<'_>) -> Result<PathBu
         found = data_dir_of(&mut Section::new("", table, &mut errors), flags, env);
     }
     Ok(found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value)))
+}
+
+/// What the configuration has already, whatever else is wrong with it: ids of pipelines, and the units of those that
+/// are watched.
+pub(crate) fn known_units(flags: &Overrides, env: Lookup<'_>) -> (BTreeSet<String>, BTreeSet<String>) {
+    let mut errors = ConfigErrors::default();
+    let table = file_of(flags, env).map(|path| file::read_table(&path, &mut errors).0).unwrap_or_default();
+    let pipelines = table.get("pipeline").and_then(toml::Value::as_array).into_iter().flatten();
+    let texts = |key: &'static str| {
+        let pipelines = pipelines.clone();
+        pipelines.filter_map(move |pipeline| pipeline.get(key)?.as_str().map(str::to_owned)).collect()
+    };
+    (texts("id"), texts("systemd_unit"))
 }
 
 /// Reads the configuration, or all its errors.

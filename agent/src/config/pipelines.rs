@@ -10,7 +10,7 @@ use super::mappings::Mappings;
 use super::section::Section;
 use super::{command, file, lines, process, settings};
 use crate::model::mapping::Mapping;
-use crate::model::pipeline::{MetricsConfig, PipelineConfig};
+use crate::model::pipeline::{MetricsConfig, PipelineConfig, ProcessConfig};
 
 /// Reads every pipeline; those with errors are left out, their errors noted.
 pub(crate) fn read(root: &mut Section<'_>, mappings: &Mappings) -> Vec<PipelineConfig> {
@@ -56,7 +56,7 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
     let labels = section.text_table("labels");
     let labels_key = section.name("labels");
     settings::check_labels(&labels_key, &labels, section.errors());
-    let log_files = lines::read_log_files(&mut section);
+    let mut log_files = lines::read_log_files(&mut section);
     let multiline = lines::read_multiline(&mut section);
     let has_command = section.has("command");
     let command = command::read(&mut section);
@@ -71,6 +71,12 @@ fn read_one(mut section: Section<'_>, mappings: &Mappings) -> Option<PipelineCon
     });
     let has_process = section.has("pid_file") || section.has("systemd_unit");
     let process = process::read(&mut section, has_command);
+    if section.flag("journal") == Some(true) {
+        match &process {
+            Some(ProcessConfig::SystemdUnit(unit)) => log_files.journal_unit = Some(unit.clone()),
+            _ => section.error("journal", "needs systemd_unit: the journal of that unit is read"),
+        }
+    }
     if !has_command && !has_metrics && !has_process {
         section.error(
             "command",

@@ -144,6 +144,9 @@ fn show_pipeline(f: &mut fmt::Formatter<'_>, pipeline: &PipelineConfig) -> fmt::
         Some(ProcessConfig::SystemdUnit(name)) => writeln!(f, "systemd_unit = {name:?}")?,
         None => {}
     }
+    if pipeline.log_files.journal_unit.is_some() {
+        writeln!(f, "journal = true")?;
+    }
     if !pipeline.log_files.patterns.is_empty() {
         writeln!(f, "log_files = {:?}", pipeline.log_files.patterns)?;
         if pipeline.log_files.links == Links::Followed {

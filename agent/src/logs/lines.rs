@@ -79,7 +79,8 @@ impl LineSplitter {
     }
 }
 
-fn text_of(mut line: &[u8], is_torn: bool) -> LineText {
+/// The text of a line; of one that was torn, a CR at its end is a part of it.
+pub(super) fn text_of(mut line: &[u8], is_torn: bool) -> LineText {
     if !is_torn {
         line = line.strip_suffix(b"\r").unwrap_or(line);
     }

@@ -11,6 +11,7 @@ mod density;
 mod disk;
 mod files;
 mod identity;
+pub(crate) mod journal;
 mod last_output;
 pub(crate) mod level;
 pub(crate) mod lines;
@@ -33,7 +34,7 @@ pub(crate) use source::PipelineLogs;
 /// One line of a pipeline, or several that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// When the agent read it.
+    /// Time at which the agent read it.
     pub(crate) at: UnixMillis,
     /// Where it came from.
     pub(crate) stream: LogStream,

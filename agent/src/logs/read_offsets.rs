@@ -4,7 +4,7 @@
 //! in between must read it again. So what is kept over restarts is not how far a source was read,
 //! but after which of its lines nothing is missing in the reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub(crate) struct SourceId(u64);
 pub(crate) struct Offset {
     pub(crate) source: SourceId,
     pub(crate) end: u64,
-    /// What precedes the end.
+    /// A checksum of the text before the end.
     pub(crate) check: Check,
 }
 
@@ -47,7 +47,7 @@ impl Offset {
     }
 }
 
-/// What is kept of a pipeline's lines over restarts of the agent.
+/// The state of a pipeline's lines that is kept over restarts of the agent.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct SavedLogs {
     /// The process's output: names of files, and after which byte lines are missing in the reports.
@@ -62,6 +62,39 @@ pub(crate) struct SavedLogs {
     /// Files that were written to last by this time may have been forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forgotten_until: Option<UnixMillis>,
+    /// The journal of the pipeline's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    journal: Option<SavedJournal>,
+}
+
+/// How far the journal of a unit was reported.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+struct SavedJournal {
+    unit: String,
+    /// Its lines count from here on.
+    since: UnixMillis,
+    /// The last line in a report; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+/// How far the journal of a unit was read.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalPlace {
+    source: SourceId,
+    /// Lines before this time are not read.
+    pub(crate) since: UnixMillis,
+    /// The last line that was read; none before the first.
+    pub(crate) cursor: Option<String>,
+    /// Its number in this run of the agent.
+    number: u64,
+}
+
+impl JournalPlace {
+    /// The end of the line with this number.
+    pub(crate) fn offset(&self, number: u64) -> Offset {
+        Offset { source: self.source, end: number, check: Check::default() }
+    }
 }
 
 impl SavedLogs {
@@ -92,13 +125,15 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// What a source is.
+/// The identity of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKey {
     /// A file of the process's output, by its name.
     Output(String),
     /// A log file.
     File { path: PathBuf, identity: Identity },
+    /// The journal of a systemd unit, from a time on.
+    Journal { unit: String, since: UnixMillis },
 }
 
 /// A log file that is known and not followed.
@@ -107,7 +142,7 @@ pub(crate) struct Remembered {
     pub(crate) id: SourceId,
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
-    /// How far it was read.
+    /// The read offset.
     pub(crate) taken: Point,
     /// The file has other content now; a copy of it may come.
     pub(crate) is_ended: bool,
@@ -135,6 +170,10 @@ struct Source {
     is_ended: bool,
     /// Nothing more will come of it.
     is_retired: bool,
+    /// Of a journal: the cursor of the last line in a report.
+    cursor: Option<String>,
+    /// Of a journal: the numbers and cursors of later lines. Lines wait for a report within a budget.
+    cursors: VecDeque<(u64, String)>,
 }
 
 /// All sources of a pipeline.
@@ -171,6 +210,8 @@ impl ReadOffsets {
             is_present: false,
             is_ended: false,
             is_retired: false,
+            cursor: None,
+            cursors: VecDeque::new(),
         };
         self.sources.insert(id, source);
         id
@@ -190,8 +231,47 @@ impl ReadOffsets {
                 source.is_ended = is_ended;
             }
         }
+        if let Some(SavedJournal { unit, since, cursor }) = saved.journal {
+            let id = self.add(SourceKey::Journal { unit, since }, Point::at(0), Some(now));
+            if let Some(source) = self.sources.get_mut(&id) {
+                source.cursor = cursor;
+            }
+        }
         self.patterns = saved.patterns;
         self.forgotten_until = saved.forgotten_until;
+    }
+
+    /// Goes on with the journal of a unit, or begins with what it gets from `now` on. The journal of another unit
+    /// is forgotten.
+    pub(crate) fn open_journal(&mut self, name: &str, now: UnixMillis) -> JournalPlace {
+        let mut found = None;
+        for (id, source) in self.sources.iter_mut().filter(|(_, source)| !source.is_retired) {
+            match &source.key {
+                SourceKey::Journal { unit, since } if unit == name => found = Some((*id, *since)),
+                SourceKey::Journal { .. } => source.is_retired = true,
+                SourceKey::Output(_) | SourceKey::File { .. } => {}
+            }
+        }
+        let (id, since) =
+            found.unwrap_or_else(|| (self.open(SourceKey::Journal { unit: name.to_owned(), since: now }, 0), now));
+        let source = self.sources.get_mut(&id);
+        let (cursor, number) = source.map_or((None, 0), |source| {
+            source.missing_since = None;
+            let last = source.cursors.back();
+            let cursor = last.map(|(_, cursor)| cursor.clone()).or_else(|| source.cursor.clone());
+            (cursor, last.map_or(source.taken.offset, |(number, _)| *number))
+        });
+        JournalPlace { source: id, since, cursor, number }
+    }
+
+    /// A line of a journal was read; returns its number.
+    pub(crate) fn note_cursor(&mut self, place: &mut JournalPlace, cursor: String) -> u64 {
+        place.number += 1;
+        if let Some(source) = self.sources.get_mut(&place.source) {
+            source.cursors.push_back((place.number, cursor.clone()));
+        }
+        place.cursor = Some(cursor);
+        place.number
     }
 
     /// Continues a source of an earlier run; returns the offset to read from.
@@ -223,7 +303,7 @@ impl ReadOffsets {
                 taken: source.taken,
                 is_ended: source.is_ended,
             }),
-            SourceKey::Output(_) => None,
+            SourceKey::Output(_) | SourceKey::Journal { .. } => None,
         })
     }
 
@@ -292,7 +372,7 @@ impl ReadOffsets {
                 SourceKey::File { path: other_path, identity: other } => {
                     *other_path == path && other.inode() == identity.inode()
                 }
-                SourceKey::Output(_) => false,
+                SourceKey::Output(_) | SourceKey::Journal { .. } => false,
             })
             .collect();
         // The oldest first: ids grow.
@@ -348,6 +428,15 @@ impl ReadOffsets {
         for source in self.sources.values_mut() {
             source.reported = source.covered;
             match &source.key {
+                SourceKey::Journal { .. } if source.is_retired => {}
+                SourceKey::Journal { unit, since } => {
+                    let reported = source.reported.offset;
+                    while let Some((_, cursor)) = source.cursors.pop_front_if(|(number, _)| *number <= reported) {
+                        source.cursor = Some(cursor);
+                    }
+                    let (unit, since, cursor) = (unit.clone(), *since, source.cursor.clone());
+                    saved.journal = Some(SavedJournal { unit, since, cursor });
+                }
                 SourceKey::Output(name) => drop(saved.outputs.insert(name.clone(), source.reported.offset)),
                 SourceKey::File { path, identity } => {
                     let seen = source.missing_since.filter(|_| !source.is_present);

@@ -50,6 +50,8 @@ pub(crate) struct LogFilesConfig {
     pub(crate) patterns: Vec<Pattern>,
     /// Whether symbolic links below a pattern's fixed directory are followed. Default no.
     pub(crate) links: Links,
+    /// The systemd unit whose journal is read; none for none.
+    pub(crate) journal_unit: Option<String>,
     /// Files that are never followed.
     pub(crate) own: Arc<OwnFiles>,
 }

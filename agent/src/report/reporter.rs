@@ -21,6 +21,9 @@ use crate::supervise::{Pipeline, PipelineState};
 /// Log text in one report, as JSON: a quarter of what the collector takes in one body.
 const MAX_LOG_BYTES: usize = 2 * 1024 * 1024;
 
+/// Topologies in one report, as JSON: the largest one has room.
+const MAX_TOPOLOGY_BYTES: usize = 2 * 1024 * 1024;
+
 /// What JSON adds to a line: its time, stream and level, and the names of all four.
 const LINE_OVERHEAD_BYTES: usize = 80;
 
@@ -110,6 +113,7 @@ impl Reporter {
 
         let mut pipelines: Vec<_> =
             of.iter().map(|pipeline| report_of(pipeline, pipeline.runtime.take_next_state())).collect();
+        fill_topologies(of, &mut pipelines, self.turn, health.lost_reports);
         health.refused_items += bound_components(&mut pipelines);
         health.lost_log_lines += fill_logs(of, &mut pipelines, self.turn, now);
         Report {
@@ -164,6 +168,17 @@ fn bound_components(reports: &mut [PipelineReport<'_>]) -> u64 {
         sharers -= 1;
     }
     (before + room - MAX_COMPONENTS_PER_REPORT) as u64
+}
+
+/// Gives the topologies that the collector does not have to their reports. What has no room waits for the next
+/// report, in which another pipeline is the first.
+fn fill_topologies(pipelines: &[Arc<Pipeline>], reports: &mut [PipelineReport<'_>], turn: usize, lost_reports: u64) {
+    let (count, mut room) = (pipelines.len(), MAX_TOPOLOGY_BYTES);
+    for index in (0..count).map(|index| (index + turn) % count) {
+        if reports[index].config_checksum.is_some() {
+            reports[index].topology = pipelines[index].take_topology(lost_reports, &mut room);
+        }
+    }
 }
 
 /// Gives the pipelines' lines to their reports, those of ended processes first: what a process

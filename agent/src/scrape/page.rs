@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use systole_shared::ComponentKind;
+use systole_shared::{ComponentKind, Topology};
 
 use super::internal;
 use super::stable_hash::StableHasher;
@@ -153,6 +153,11 @@ impl Scrape {
     /// What the engine's own monitoring counts is a part of the pipeline's totals.
     pub(crate) fn count_internal(&mut self) {
         self.components.iter_mut().for_each(|component| component.is_internal = false);
+    }
+
+    /// What is the engine's own monitoring, by the topology of its configuration.
+    pub(crate) fn mark_internal(&mut self, topology: &Topology) {
+        internal::mark_by(&mut self.components, topology);
     }
 
     /// Reads a whole body.

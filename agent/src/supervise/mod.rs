@@ -21,6 +21,7 @@ mod state;
 pub(crate) mod supervisor;
 pub(crate) mod tap;
 mod text;
+mod topology;
 mod validate;
 pub(crate) mod vector_version;
 pub(crate) mod watch;
@@ -41,6 +42,7 @@ use crate::scrape::delta_tracker::DeltaTracker;
 
 use self::runtime_state::RuntimeState;
 use self::scraping::Counting;
+use self::topology::KnownTopology;
 use self::watch::ProcessTracker;
 pub(crate) use state::PipelineState;
 
@@ -53,6 +55,8 @@ pub(crate) struct Pipeline {
     logs: Arc<PipelineLogs>,
     /// What scrapes have counted.
     pub(crate) counting: Counting,
+    /// How the components of what it runs are connected.
+    topology: KnownTopology,
     /// What is known of a pipeline that the agent does not run.
     watch: Mutex<ProcessTracker>,
 }
@@ -76,6 +80,7 @@ impl Pipeline {
             runtime: RuntimeState::new(config, changed),
             logs,
             counting: Counting::new(tracker, counters),
+            topology: KnownTopology::default(),
             watch: Mutex::default(),
         }
     }

@@ -156,6 +156,11 @@ impl RuntimeState {
         running.checksum.clone_from(&revision.checksum);
     }
 
+    /// SHA-256 of a configuration that is in several files.
+    pub(super) fn set_checksum(&self, checksum: String) {
+        lock(&self.running).checksum = Some(checksum);
+    }
+
     /// The process is started, stopped, or neither.
     pub(super) fn set_phase(&self, phase: ProcessPhase) {
         lock(&self.running).process = phase;

@@ -82,7 +82,10 @@ impl Pipeline {
             return Err("the process was replaced".to_owned());
         }
         match result {
-            Ok(scrape) => {
+            Ok(mut scrape) => {
+                if let (Some(topology), false) = (self.topology(), endpoint.count_internal) {
+                    scrape.mark_internal(&topology);
+                }
                 self.counting.counters.scrapes.observe(begin.elapsed());
                 self.counting.counters.garbage_metric_lines.add(scrape.garbage_lines);
                 let (before, forgotten) = self.counting.with_tracker(|tracker| {

@@ -175,6 +175,7 @@ impl Supervisor {
     /// The rest of a run that an earlier program of this process began.
     async fn run_on(&mut self, adoption: Adoption) -> End {
         let (revision, is_starting) = (adoption.revision.clone(), adoption.is_starting);
+        self.pipeline.learn_topology(&revision).await;
         let run = ProcessRun::adopt(&self.pipeline, adoption).await;
         self.follow(run, &revision, is_starting).await
     }
@@ -195,7 +196,9 @@ impl Supervisor {
         self.pipeline.counting.with_tracker(|tracker| {
             if alone { tracker.begin_process() } else { tracker.begin_process_beside_another() }
         });
-        let begun = match self.rollout.install(revision).await {
+        let installed = self.rollout.install(revision).await;
+        self.pipeline.learn_topology(revision).await;
+        let begun = match installed {
             Ok(command) => ProcessRun::begin(&self.pipeline, &command).await.map_err(|error| error.to_string()),
             Err(reason) => Err(reason),
         };

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "this is what people read")]
 
 mod access;
+mod actions;
 mod audit;
 mod backup;
 mod check_config;
@@ -20,6 +21,7 @@ mod node;
 mod pipelines;
 mod remote;
 mod restore;
+mod rollouts;
 mod secret;
 mod tail;
 
@@ -120,6 +122,16 @@ enum Command {
     Diff(pipelines::DiffArgs),
     /// Go back to an earlier version of a pipeline
     Rollback(pipelines::RollbackArgs),
+    /// Show the rollout of a version with its nodes; resume or abort it
+    Rollout(rollouts::RolloutArgs),
+    /// Update agents, in batches
+    AgentUpdate(rollouts::AgentUpdateArgs),
+    /// Restart a pipeline on a node
+    Restart(actions::RestartArgs),
+    /// Print some events that pass components of a pipeline on a node
+    Sample(actions::SampleArgs),
+    /// Print the events of a component as they pass
+    Tap(actions::TapArgs),
     /// Stop a pipeline on every node, without removing it
     Pause(pipelines::OfPipeline),
     /// Let a paused pipeline run again
@@ -237,6 +249,11 @@ pub(crate) fn main() -> ExitCode {
         Command::History(args) => runtime.block_on(pipelines::history(args, &config)),
         Command::Diff(args) => runtime.block_on(pipelines::diff(args, &config)),
         Command::Rollback(args) => runtime.block_on(pipelines::rollback(args, &config)),
+        Command::Rollout(args) => runtime.block_on(rollouts::rollout(args, &config)),
+        Command::AgentUpdate(args) => runtime.block_on(rollouts::agent_update(args, &config)),
+        Command::Restart(args) => runtime.block_on(actions::restart(args, &config)),
+        Command::Sample(args) => runtime.block_on(actions::sample(args, &config)),
+        Command::Tap(args) => runtime.block_on(actions::tap(args, &config)),
         Command::Pause(args) => runtime.block_on(pipelines::set_paused(args, &config, true)),
         Command::Resume(args) => runtime.block_on(pipelines::set_paused(args, &config, false)),
         Command::Remove(args) => runtime.block_on(pipelines::remove(args, &config)),

@@ -98,8 +98,10 @@ impl<'a> Lookup<'a> {
             match value {
                 toml::Value::String(text) => (text.clone(), key.to_owned()),
                 toml::Value::Integer(number) => (number.to_string(), key.to_owned()),
+                toml::Value::Boolean(flag) => (flag.to_string(), key.to_owned()),
                 other => {
-                    self.mistakes.push(format!("{key}: must be a string or a number, is a {}", other.type_str()));
+                    self.mistakes
+                        .push(format!("{key}: must be a string, a number, true or false, is a {}", other.type_str()));
                     return default;
                 }
             }

@@ -49,6 +49,8 @@ pub(crate) struct Config {
     /// that on PostgreSQL. Default indexed.
     pub log_search: LogSearch,
     pub log: LogConfig,
+    /// `agent_push`: whether agents may hold a stream open, so that changes reach them at once. Default true.
+    pub agent_push: bool,
     /// `max_streams`: default 20000; `max_streams_per_token`: default 50; `max_new_streams_per_second`:
     /// default 5000.
     pub streams: StreamLimits,
@@ -219,6 +221,11 @@ impl Config {
                 _ => Err("expected text or json".to_owned()),
             }),
         };
+        let agent_push = lookup.get("agent_push", true, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("expected true or false".to_owned()),
+        });
         let streams = StreamLimits {
             streams: lookup.get("max_streams", 20_000, parse_stream_count),
             streams_per_token: lookup.get("max_streams_per_token", 50, parse_stream_count),
@@ -247,6 +254,7 @@ impl Config {
             low_disk,
             log_search,
             log,
+            agent_push,
             streams,
             requests,
             queries,
@@ -277,6 +285,7 @@ impl fmt::Display for Config {
         text("log_search", if self.log_search == LogSearch::Indexed { "indexed" } else { "scan" }.to_owned())?;
         text("log_level", self.log.level.to_string().to_lowercase())?;
         text("log_format", if self.log.format == LogFormat::Text { "text" } else { "json" }.to_owned())?;
+        text("agent_push", self.agent_push.to_string())?;
         text("low_disk_warn_bytes", write_low_disk(self.low_disk.warn_bytes))?;
         text("low_disk_stop_bytes", write_low_disk(self.low_disk.stop_bytes))?;
         text("cors_origins", self.cors_origins.join(","))?;

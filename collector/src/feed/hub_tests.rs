@@ -30,6 +30,7 @@ fn subscription(scope: Scope, types: &[EventType]) -> Subscription {
     Subscription {
         types: types.iter().copied().collect(),
         nodes: Vec::new(),
+        labels: None,
         pipelines: Vec::new(),
         scope,
         every: Duration::ZERO,

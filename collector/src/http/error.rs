@@ -97,6 +97,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, format!("{what} does not exist"))
     }
 
+    /// 404: a part of this collector that is turned off.
+    pub(crate) fn off(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
     /// 404: no route has this path.
     pub(crate) fn no_such_path(path: &str, hint: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, format!("the path {path} does not exist; {hint}"))
@@ -166,6 +171,11 @@ impl ApiError {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         response.body(serde_json::to_string(body).unwrap_or_default())
+    }
+
+    /// The detail for the caller.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// The status, for counting.

@@ -204,6 +204,25 @@ impl FromRequest for Node {
     }
 }
 
+/// The same with its identity, for what lasts longer than a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeIdentity {
+    pub node: NodeKey,
+    pub identity: Identity,
+}
+
+impl FromRequest for NodeIdentity {
+    type Error = ApiError;
+    type Future = Extracted<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        identify(request, |identity| match (identity.kind, identity.node) {
+            (TokenKind::Node, Some(node)) => Ok(NodeIdentity { node, identity }),
+            (kind, _) => Err(ApiError::forbidden(format!("a node's token is required; this one is of kind {kind}"))),
+        })
+    }
+}
+
 /// A body as it was sent.
 #[derive(Debug)]
 pub(crate) struct Body {

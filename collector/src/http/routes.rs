@@ -5,8 +5,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    agent, audit, definitions, events, graph, health, logs, metrics, node_settings, nodes, pipelines, samples, secrets,
-    session, status_changes,
+    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
+    pipelines, rollouts, samples, secrets, session, status_changes,
 };
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
@@ -29,6 +29,9 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/openapi.json", [get(openapi::get_openapi)]),
         at("/api/v1/agent/enroll", [on(Method::POST, agent::enroll_node)]),
         at("/api/v1/agent/reports", [on(Method::POST, agent::submit_reports)]),
+        at("/api/v1/agent/desired", [get(delivery::get_desired_state)]),
+        at("/api/v1/agent/push", [get(delivery::stream_push)]),
+        at("/api/v1/agent/actions/{id}", [on(Method::POST, delivery::answer_action)]),
         at("/api/v1/events", [get(events::stream_events)]),
         at("/api/sse", [get(events::stream_events_for_vectorflow)]),
         at("/api/v1/session", [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)]),
@@ -69,6 +72,14 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
             [on(Method::PUT, secrets::set_secret), on(Method::DELETE, secrets::remove_secret)],
         ),
         at("/api/v1/secret-key/rotate", [on(Method::POST, secrets::rotate_key)]),
+        at("/api/v1/pipelines/{id}/actions/restart", [on(Method::POST, actions::restart_pipeline)]),
+        at("/api/v1/pipelines/{id}/actions/sample", [on(Method::POST, actions::sample_pipeline)]),
+        at("/api/v1/pipelines/{id}/tap", [get(actions::tap_pipeline)]),
+        at("/api/v1/rollouts", [get(rollouts::list_rollouts)]),
+        at("/api/v1/rollouts/{id}", [get(rollouts::get_rollout)]),
+        at("/api/v1/rollouts/{id}/resume", [on(Method::POST, rollouts::resume_rollout)]),
+        at("/api/v1/rollouts/{id}/abort", [on(Method::POST, rollouts::abort_rollout)]),
+        at("/api/v1/agent-updates", [on(Method::POST, rollouts::create_agent_update)]),
         at("/api/v1/samples", [get(samples::list_samples)]),
         at("/api/v1/logs", [get(logs::list_logs)]),
         at("/api/v1/audit", [get(audit::list_audit)]),

@@ -11,8 +11,8 @@ use systole_shared::{BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, PipelineKey, to_json};
 use crate::store::MinuteBucket;
 use crate::store::{
-    CommitBatch, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeRemoval, NodeSettingsRow,
-    PipelineRow, PipelineStatusRow, SeriesRow,
+    CommitBatch, DeploymentRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeRemoval,
+    NodeSettingsRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow,
 };
 use crate::timeseries::WalRecord;
 
@@ -38,6 +38,9 @@ pub(crate) struct Changes {
     heartbeats: BTreeMap<NodeKey, NodeHeartbeat>,
     nodes: BTreeMap<NodeKey, NodeChange>,
     statuses: BTreeMap<(i64, i64), PipelineStatusRow>,
+    /// `None`: the node no longer has it.
+    deployments: BTreeMap<(i64, String), Option<DeploymentRow>>,
+    topologies: BTreeMap<(i64, String), TopologyRow>,
     buckets: BTreeMap<(i64, i64), MinuteBucket>,
     pub logs: Vec<LogRow>,
     event_rows: Vec<EventRow>,
@@ -118,12 +121,33 @@ impl Changes {
         self.statuses.insert((row.node, row.pipeline), row);
     }
 
+    /// The last state of a deployment on a node.
+    pub(crate) fn set_deployment(&mut self, row: DeploymentRow) {
+        self.deployments.insert((row.node, row.slug.clone()), Some(row));
+    }
+
+    /// The node no longer has a deployment.
+    pub(crate) fn end_deployment(&mut self, node: NodeKey, pipeline: &PipelineId) {
+        self.deployments.insert((node.0, pipeline.to_string()), None);
+    }
+
+    /// The graph of a configuration.
+    pub(crate) fn add_topology(&mut self, row: TopologyRow) {
+        self.topologies.insert((row.pipeline, row.checksum.clone()), row);
+    }
+
+    /// Whether rollouts may have something to do after this batch.
+    pub(crate) fn concerns_rollouts(&self) -> bool {
+        let concerns = |change: &NodeChange| change.status.is_some() || change.agent_version.is_some();
+        !self.deployments.is_empty() || !self.settings.is_empty() || self.nodes.values().any(concerns)
+    }
+
     /// The sums that the batch adds to a minute of a node.
     pub(crate) fn bucket(&mut self, minute: i64, node: NodeKey) -> &mut MinuteBucket {
         self.buckets.entry((minute, node.0)).or_insert_with(|| MinuteBucket::new(minute, node.0))
     }
 
-    /// Adds an event under the next sequence number, and keeps it when it is a status change.
+    /// Adds an event under the next sequence number, and keeps it when it is a status change or a deployment.
     pub(crate) fn add_event(
         &mut self,
         at: UnixMillis,
@@ -133,7 +157,20 @@ impl Changes {
         event: &Event,
     ) {
         let seq = self.next_seq();
+        let pipeline = pipeline.map(|(key, id)| (Some(key), id));
         self.add_event_at(seq, at, node, pipeline, kind, event);
+    }
+
+    /// Adds an event of a deployment. The pipeline has no key before its first report.
+    pub(crate) fn add_deployment_event(
+        &mut self,
+        at: UnixMillis,
+        node: (NodeKey, NodeId, EnvironmentKey),
+        pipeline: (Option<PipelineKey>, &PipelineId),
+        event: &Event,
+    ) {
+        let seq = self.next_seq();
+        self.add_event_at(seq, at, node, Some(pipeline), EventType::Deployment, event);
     }
 
     /// Adds an event that is conflated, under the next sequence number.
@@ -154,18 +191,19 @@ impl Changes {
         seq: u64,
         at: UnixMillis,
         (node_key, node, environment): (NodeKey, NodeId, EnvironmentKey),
-        pipeline: Option<(PipelineKey, &PipelineId)>,
+        pipeline: Option<(Option<PipelineKey>, &PipelineId)>,
         kind: EventType,
         event: &Event,
     ) {
         let payload = to_json(event);
-        if kind == EventType::StatusChange {
+        // Lines are in a table of their own.
+        if matches!(kind, EventType::StatusChange | EventType::Deployment) {
             self.event_rows.push(EventRow {
                 seq: signed(seq),
                 at,
                 environment: environment.0,
                 node: node_key.0,
-                pipeline: pipeline.map(|(key, _)| key.0),
+                pipeline: pipeline.and_then(|(key, _)| key).map(|key| key.0),
                 kind: kind.as_str().to_owned(),
                 payload: payload.clone(),
             });
@@ -190,6 +228,14 @@ impl Changes {
             forgotten_boots: forgotten.map(|(node, boot)| (node.0, boot.to_string())).collect(),
             heartbeats: heartbeats.map(|(node, heartbeat)| (node.0, heartbeat)).collect(),
         };
+        let mut deployments = Vec::new();
+        let mut ended_deployments = Vec::new();
+        for ((node, slug), row) in std::mem::take(&mut self.deployments) {
+            match row {
+                Some(row) => deployments.push(row),
+                None => ended_deployments.push((node, slug)),
+            }
+        }
         let batch = CommitBatch {
             wal: None,
             pipelines: std::mem::take(&mut self.pipelines),
@@ -203,6 +249,9 @@ impl Changes {
             statuses: std::mem::take(&mut self.statuses).into_values().collect(),
             settings: std::mem::take(&mut self.settings).into_values().collect(),
             removals: std::mem::take(&mut self.removals),
+            deployments,
+            ended_deployments,
+            topologies: std::mem::take(&mut self.topologies).into_values().collect(),
             logs: std::mem::take(&mut self.logs),
             events: std::mem::take(&mut self.event_rows),
             head_seq: self.head_seq,

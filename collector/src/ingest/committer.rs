@@ -13,8 +13,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::{NodeStatus, SeqRange, UnixMillis};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -61,8 +62,13 @@ const SINGLY_AFTER_FAILURE: usize = 512;
 /// Pause before the next attempt after a failure of the database.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
-/// The same for one that has failed again and again. Agents back off for longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Pauses between two tries to read a database that has failed. Agents back off for longer.
+const READ_AGAIN: BackoffPolicy = BackoffPolicy {
+    first: FAILURE_PAUSE,
+    longest: Duration::from_secs(2),
+    longest_asked: Duration::ZERO,
+    jitter: Jitter::None,
+};
 
 /// Between two rounds of upkeep, and after the start until the first.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(60);
@@ -88,6 +94,8 @@ pub(crate) struct CommitterParts {
     /// Retention of pipelines that no node reports: the longest retention of data.
     pub unreported_retention: Duration,
     pub log_limits: LogLimits,
+    /// Notified when rollouts may have something to do.
+    pub rollouts: Arc<Notify>,
     /// Removed nodes and unused pipelines are remembered as long as their events.
     pub events_retention: Duration,
 }
@@ -501,6 +509,7 @@ impl CommitterTask {
 
     /// Writes the changes, then fills the rings and publishes.
     async fn write(&mut self, changes: &mut Changes, counts: &Counts) -> Result<(), StoreError> {
+        let concerns_rollouts = changes.concerns_rollouts();
         let (record, batch) = changes.take_batch();
         let (rows, lines) = (record.row_count() + batch.row_count(), batch.logs.len());
         let telemetry = &self.parts.telemetry;
@@ -512,6 +521,9 @@ impl CommitterTask {
             }
             telemetry.commit_seconds.observe(begin.elapsed().as_secs_f64());
             telemetry.commits.inc();
+        }
+        if concerns_rollouts {
+            self.parts.rollouts.notify_one();
         }
         self.state.head_seq = changes.head_seq();
         telemetry.rows_written.inc_by(rows as u64);
@@ -564,7 +576,7 @@ impl CommitterTask {
     /// Brings the state back to what is committed. Until the database can be read again there is
     /// nothing to apply reports to, so this waits.
     async fn reload(&mut self) -> ControlFlow<()> {
-        let mut pause = FAILURE_PAUSE;
+        let mut backoff = Backoff::new(READ_AGAIN);
         loop {
             match self.parts.timeseries.load().await {
                 Ok(snapshot) => {
@@ -585,9 +597,8 @@ impl CommitterTask {
                     tokio::select! {
                         // Nothing that waits can be committed any more.
                         () = self.stop.cancelled() => return ControlFlow::Break(()),
-                        () = tokio::time::sleep(pause) => {}
+                        () = tokio::time::sleep(backoff.next(0.0, None)) => {}
                     }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }

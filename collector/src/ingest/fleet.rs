@@ -99,6 +99,11 @@ impl Fleet {
         self.lock().get(&node).and_then(|presence| presence.reported_at).is_some_and(|at| at > since)
     }
 
+    /// Whether the node is UNREACHABLE or OFFLINE. One that is not known here has not reported yet.
+    pub(crate) fn is_silent(&self, node: NodeKey) -> bool {
+        self.lock().get(&node).is_none_or(|presence| presence.status.is_silent())
+    }
+
     /// The node was marked without a report.
     pub(crate) fn set_status(&self, node: NodeKey, status: NodeStatus) {
         if let Some(presence) = self.lock().get_mut(&node) {

@@ -22,4 +22,5 @@ mod presence_log;
 pub(crate) mod protocol;
 mod reason;
 pub(crate) mod state;
+mod topologies;
 mod upkeep;

@@ -21,12 +21,13 @@ use super::limits::{HourlyCount, OverLimit};
 use super::log_budget::LogBudget;
 use super::places::ComponentPlaces;
 use super::reason::PublishedReason;
+use super::topologies::KnownTopologies;
 use crate::config::IngestLimits;
 use crate::model::directory::NodeEntry;
 use crate::model::node::{Labels, NodeSettings};
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
-use crate::store::{IngestSnapshot, PipelineStatusRow, StoredNode};
+use crate::store::{DeploymentRow, IngestSnapshot, PipelineStatusRow, StoredNode};
 
 /// Everything the committer knows.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub(crate) struct Dimensions {
     /// Pipelines that were new in this hour, by environment.
     new_pipelines: HashMap<EnvironmentKey, HourlyCount>,
     pub over_limit: OverLimit,
+    /// Graphs of configurations that are stored.
+    pub topologies: KnownTopologies,
 }
 
 /// A pipeline of an environment.
@@ -80,6 +83,8 @@ pub(crate) struct NodeState {
     /// Times at which a boot reported again after another one: two machines in turn.
     pub boot_returns: Vec<UnixMillis>,
     pub pipelines: HashMap<PipelineId, PipelineState>,
+    /// How far it is with pipelines of the centre.
+    pub deployments: HashMap<PipelineId, DeploymentState>,
     /// As last written; `None` before this collector's first report of the node.
     pub agent: Option<ReportedAgent>,
     /// The address of its last report; `None` before the first one to this collector.
@@ -94,6 +99,14 @@ pub(crate) struct NodeState {
     pub known_series: usize,
     pub new_pipelines: HourlyCount,
     pub new_series: HourlyCount,
+}
+
+/// A version of a pipeline of the centre on a node.
+#[derive(Clone, Debug)]
+pub(crate) struct DeploymentState {
+    pub row: DeploymentRow,
+    /// The reason of the phase, as last published.
+    pub reason: PublishedReason,
 }
 
 /// A component that has a series.
@@ -198,6 +211,7 @@ impl Dimensions {
 
     /// Forgets a pipeline that no node has any more.
     pub(crate) fn forget_pipeline(&mut self, key: PipelineKey) {
+        self.topologies.forget(key);
         let Some(id) = self.ids.remove(&key) else { return };
         for known in self.pipelines.values_mut() {
             if known.get(&id).is_some_and(|dimension| dimension.key == key) {
@@ -232,6 +246,11 @@ impl NodeState {
                 pipelines.insert(id.clone(), state);
             }
         }
+        let deployments = stored.deployments.into_iter().filter_map(|row| {
+            let reason = PublishedReason::new(&row.reason);
+            Some((PipelineId::parse(&row.slug).ok()?, DeploymentState { row, reason }))
+        });
+        let deployments = deployments.collect();
         NodeState {
             key: stored.key,
             id: stored.id,
@@ -246,6 +265,7 @@ impl NodeState {
             boots: stored.boots,
             boot_returns: Vec::new(),
             pipelines,
+            deployments,
             agent: None,
             address: None,
             reports: 0,

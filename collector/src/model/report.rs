@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use systole_shared::report::ComponentKind;
 use systole_shared::{
-    AgentHealth, BootId, ComponentId, HostMetrics, LogLevel, LogStream, PipelineId, PipelineStatus, Refused, UnixMillis,
+    AgentHealth, BootId, ComponentId, DeploymentPhase, HostMetrics, LogLevel, LogStream, PipelineId, PipelineStatus,
+    Refused, UnixMillis,
 };
 
 use super::counters::{component_counters, pipeline_counters, reported_counters};
@@ -43,6 +44,10 @@ pub(crate) struct NodeReport {
     pub pipelines: Vec<ReportedPipeline>,
     /// Whether `pipelines` is all that the node has: false when some were refused.
     pub complete: bool,
+    /// How far the pipelines of the centre are.
+    pub deployments: Vec<ReportedDeployment>,
+    /// Whether `deployments` is all that the node has: false when some were refused.
+    pub deployments_complete: bool,
 }
 
 /// The facts about an agent that seldom change.
@@ -54,6 +59,8 @@ pub(crate) struct ReportedAgent {
     pub vector_version: Option<String>,
     pub deployment_mode: Option<String>,
     pub running_as: Option<String>,
+    /// The engines that it accepts pipelines for; `None` when it accepts none.
+    pub engines: Option<Vec<String>>,
     pub labels: BTreeMap<String, String>,
 }
 
@@ -76,6 +83,19 @@ pub(crate) struct ReportedPipeline {
     pub components: Vec<ReportedComponent>,
     pub logs: Vec<ReportedLine>,
     pub logs_dropped: i64,
+    /// How its components are connected, as JSON; with the first report of a configuration.
+    pub topology: Option<String>,
+}
+
+/// How far a version of a pipeline is on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReportedDeployment {
+    pub pipeline: PipelineId,
+    pub version: i64,
+    pub phase: DeploymentPhase,
+    /// The version whose process runs.
+    pub running_version: Option<i64>,
+    pub reason: String,
 }
 
 macro_rules! pipeline_deltas {

@@ -3,7 +3,7 @@
 use crate::model::DefinitionKey;
 use crate::store::{
     AuditQuery, AuditRow, DefinitionQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView,
-    StatusChangeQuery, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
+    RolloutQuery, RolloutView, StatusChangeQuery, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
 };
 use crate::timeseries::TimeSeries;
 
@@ -45,6 +45,17 @@ pub(crate) async fn pipelines(store: &dyn Store, query: PipelineQuery) -> Result
     let limit = query.limit;
     let found = store.list_pipelines(PipelineQuery { limit: limit + 1, ..query }).await?;
     Ok(PageOf::cut(found, limit, |pipeline| format!("{}.{}", pipeline.key.0, pipeline.id)))
+}
+
+/// Up to `limit` rollouts, newest first.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn rollouts(store: &dyn Store, query: RolloutQuery) -> Result<PageOf<RolloutView>, StoreError> {
+    let limit = query.limit;
+    let found = store.list_rollouts(RolloutQuery { limit: limit + 1, ..query }).await?;
+    Ok(PageOf::cut(found, limit, |rollout| rollout.row.id.to_string()))
 }
 
 /// Up to `limit` log lines, in the order of the query.

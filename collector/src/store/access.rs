@@ -6,7 +6,7 @@ use std::sync::Arc;
 use systole_shared::events::EventType;
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineStatus, TokenHash, TokenId, TokenKind, UnixMillis};
 
-use super::{FlushMark, PipelineStatusRow, StoredEnvironment, WalRow};
+use super::{DeploymentRow, FlushMark, PipelineStatusRow, StoredEnvironment, WalRow};
 use crate::model::node::{Labels, NodeSettings};
 use crate::model::{EnvironmentKey, NodeKey};
 use crate::model::{PipelineKey, SeriesKey};
@@ -170,4 +170,5 @@ pub(crate) struct StoredNode {
     pub statuses: Vec<(PipelineStatus, PipelineStatusRow)>,
     /// Pipeline, component ("" for the pipeline itself) and key.
     pub series: Vec<(PipelineKey, String, SeriesKey)>,
+    pub deployments: Vec<DeploymentRow>,
 }

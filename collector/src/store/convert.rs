@@ -88,6 +88,7 @@ pub(super) fn stored_node(
         last_seen: 0,
         statuses: Vec::new(),
         series: Vec::new(),
+        deployments: Vec::new(),
     })
 }
 
@@ -115,6 +116,15 @@ pub(super) fn fill(
         }
     }
     Ok(())
+}
+
+/// Gives nodes their deployments.
+pub(super) fn add_deployments(nodes: &mut HashMap<i64, StoredNode>, rows: Vec<DeploymentRow>) {
+    for row in rows {
+        if let Some(node) = nodes.get_mut(&row.node) {
+            node.deployments.push(row);
+        }
+    }
 }
 
 #[derive(Queryable, Selectable, Insertable)]
@@ -365,8 +375,13 @@ pub(super) fn log_views(rows: Vec<LogColumns>) -> Vec<LogView> {
         .collect()
 }
 
-pub(super) fn status_change_events(rows: Vec<EventRow>) -> Vec<StoredEvent> {
+/// Events of the table `events`: status changes and deployments.
+pub(super) fn kept_events(rows: Vec<EventRow>) -> Vec<StoredEvent> {
     rows.into_iter()
-        .map(|row| StoredEvent { seq: row.seq.unsigned_abs(), kind: EventType::StatusChange, payload: row.payload })
+        .map(|row| StoredEvent {
+            seq: row.seq.unsigned_abs(),
+            kind: EventType::from_wire(&row.kind).unwrap_or(EventType::StatusChange),
+            payload: row.payload,
+        })
         .collect()
 }

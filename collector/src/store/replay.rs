@@ -1,9 +1,9 @@
-//! Pages of a replay: lines and status changes merged by their sequence, the same for every database.
+//! Pages of a replay: lines and other durable events merged by their sequence, the same for every database.
 
 use systole_shared::events::{Event, EventType, LogEntry, LogEntryLine};
 use systole_shared::{LogLevel, LogStream, PipelineId};
 
-use super::convert::{LogColumns, parse_id, status_change_events};
+use super::convert::{LogColumns, kept_events, parse_id};
 use super::{EventRow, Oldest, ReplayPage, ReplayQuery, StoreError, StoredEvent};
 
 /// Lines read at once for a replay. More than any one event has, so that at least one whole event
@@ -32,11 +32,21 @@ pub(super) fn page(
     Ok(ReplayPage { events, cursor, oldest })
 }
 
-/// Status changes, and up to where they are complete.
+/// An event of a node has no pipeline, and a deployment before the first report of its pipeline has no key of it.
+fn is_wanted_without_key(query: &ReplayQuery, row: &EventRow) -> bool {
+    query.pipelines.is_empty()
+        || match serde_json::from_str(&row.payload) {
+            Ok(Event::Deployment(deployment)) => query.pipelines.iter().any(|id| id == deployment.pipeline_id.as_str()),
+            _ => false,
+        }
+}
+
+/// Status changes and deployments, and up to where they are complete.
 fn whole_changes(query: &ReplayQuery, rows: Vec<EventRow>) -> (Vec<StoredEvent>, u64) {
     let complete = rows.len() < query.limit as usize;
     let end = if complete { query.to } else { rows.last().map_or(query.to, |row| row.seq.unsigned_abs()) };
-    (status_change_events(rows), end)
+    let rows = rows.into_iter().filter(|row| row.pipeline.is_some() || is_wanted_without_key(query, row)).collect();
+    (kept_events(rows), end)
 }
 
 /// Lines as the events that they went out with, and up to where they are complete.

@@ -87,6 +87,8 @@ pub(crate) struct NodeChange {
     pub status_reason: Option<String>,
     pub status_since: Option<i64>,
     pub last_address: Option<String>,
+    /// A list, or `null` once the agent accepts no pipelines any more.
+    pub engines: Option<String>,
 }
 
 /// The last state of a pipeline on a node.
@@ -109,6 +111,35 @@ pub(crate) struct PipelineStatusRow {
     /// 1 while the node's reports have the pipeline.
     pub present: i64,
     pub reported_at: i64,
+}
+
+/// How far a version of a pipeline of the centre is on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = deployments, treat_none_as_default_value = false)]
+pub(crate) struct DeploymentRow {
+    pub node: i64,
+    /// The user's id of the pipeline.
+    pub slug: String,
+    pub version: i64,
+    pub running_version: Option<i64>,
+    pub phase: String,
+    pub reason: String,
+    /// When the report came that first had this version, phase and reason.
+    pub since: i64,
+}
+
+/// Graphs that are kept of one pipeline: more than there are versions on the way at once.
+pub(crate) const KEPT_TOPOLOGIES: usize = 20;
+
+/// How the components of a configuration are connected.
+#[derive(Clone, Debug, PartialEq, Eq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = topologies, treat_none_as_default_value = false)]
+pub(crate) struct TopologyRow {
+    pub pipeline: i64,
+    pub checksum: String,
+    /// JSON.
+    pub topology: String,
+    pub last_seen_at: i64,
 }
 
 /// Makes a row of a minute, which is also how minutes are packed.
@@ -252,6 +283,10 @@ pub(crate) struct CommitBatch {
     pub gaps: Vec<NodeGapRow>,
     pub nodes: Vec<(i64, NodeChange)>,
     pub statuses: Vec<PipelineStatusRow>,
+    pub deployments: Vec<DeploymentRow>,
+    /// Deployments that nodes no longer have: node and pipeline.
+    pub ended_deployments: Vec<(i64, String)>,
+    pub topologies: Vec<TopologyRow>,
     pub settings: Vec<NodeSettingsRow>,
     /// Nodes that are removed after everything else was written.
     pub removals: Vec<NodeRemoval>,
@@ -269,6 +304,9 @@ impl CommitBatch {
             + self.gaps.len()
             + self.nodes.len()
             + self.statuses.len()
+            + self.deployments.len()
+            + self.ended_deployments.len()
+            + self.topologies.len()
             + self.settings.len()
             + self.removals.len()
             + self.logs.len()

@@ -8,6 +8,7 @@ pub(crate) mod log_size;
 pub(crate) mod maintenance;
 pub(crate) mod removal;
 pub(crate) mod retention;
+pub(crate) mod rollouts;
 pub(crate) mod rollup;
 pub(crate) mod table_sizes;
 pub(crate) mod token_refresh;

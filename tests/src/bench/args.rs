@@ -39,6 +39,9 @@ pub struct Args {
     /// Log lines of each pipeline in each report.
     #[arg(long, default_value_t = 0)]
     pub lines: usize,
+    /// Hold a push stream open for each node, as agents do.
+    #[arg(long)]
+    pub push: bool,
     /// Pacing of the nodes.
     #[arg(long, value_enum, default_value_t = Loop::Closed)]
     pub mode: Loop,

@@ -37,6 +37,7 @@ pub struct Node {
     head: String,
     boot: BootId,
     seq: u64,
+    token: String,
 }
 
 /// When what is sent and counted.
@@ -114,7 +115,13 @@ impl Node {
             head += &format!("Content-Encoding: {name}\r\n");
         }
         head += "Content-Length: ";
-        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0 })
+        let token = enrolled.node_token.reveal().to_owned();
+        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0, token })
+    }
+
+    /// Its secret.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// Sends one report at once, and returns whether it is durable.

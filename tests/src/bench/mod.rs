@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod metrics;
 pub mod outcome;
 pub mod process;
+pub mod push;
 pub mod query;
 pub mod report;
 pub mod run;

@@ -57,6 +57,9 @@ pub struct Outcome {
     pub latency_ms: BTreeMap<String, f64>,
     /// Seconds of processor time that the fleet took, which shares the machine with the collector.
     pub generator_cpu_seconds: f64,
+    /// Of a run with push streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushCount>,
     /// Of the collector, when it was started by the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collector: Option<CollectorCost>,
@@ -93,6 +96,20 @@ pub struct Course {
     pub elapsed: Duration,
     /// Seconds of processor time of this process.
     pub generator_cpu_seconds: f64,
+    /// Of a run with push streams.
+    pub push: Option<PushCount>,
+}
+
+/// Push streams at the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushCount {
+    /// Streams that were open.
+    pub open: u64,
+    /// Streams that had ended.
+    pub ended: u64,
+    /// Bytes that came.
+    pub bytes: u64,
 }
 
 impl Outcome {
@@ -114,6 +131,7 @@ impl Outcome {
             warm_up_seconds: args.warm_up,
             seconds,
             acknowledged,
+            push: course.push,
             reports_per_second: acknowledged as f64 / seconds,
             pipelines_per_second: acknowledged as f64 / seconds * args.pipelines as f64,
             bytes_per_report: tally.bytes_plain as f64 / requests,
@@ -155,6 +173,9 @@ impl Outcome {
         self.failures.iter().for_each(|(kind, count)| row(&format!("failed: {kind}"), count.to_string()));
         if self.given_up > 0 {
             row("given up", format!("{} reports, counted or not", self.given_up));
+        }
+        if let Some(PushCount { open, ended, bytes }) = self.push {
+            row("push streams", format!("{open} open, {ended} ended, {bytes} bytes"));
         }
         let cpu = |seconds: f64| format!("{seconds:.1} s, {:.0} % of a core", seconds / self.seconds * 100.0);
         row("generator", cpu(self.generator_cpu_seconds));
@@ -218,8 +239,12 @@ mod tests {
             fleet.add(&tally);
         }
         fleet.fail("503");
-        let course =
-            Course { enrolment: Duration::from_secs(1), elapsed: Duration::from_secs(2), generator_cpu_seconds: 0.5 };
+        let course = Course {
+            enrolment: Duration::from_secs(1),
+            elapsed: Duration::from_secs(2),
+            generator_cpu_seconds: 0.5,
+            push: None,
+        };
         let outcome = Outcome::of(&args, &fleet, course);
         assert_eq!(
             (outcome.acknowledged, outcome.reports_per_second, outcome.pipelines_per_second),

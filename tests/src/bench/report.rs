@@ -141,7 +141,11 @@ mod tests {
         let mut tally = Tally::new();
         (0..failures).for_each(|_| tally.fail("503"));
         let seconds = Duration::from_secs(1);
-        Outcome::of(&args, &tally, Course { enrolment: seconds, elapsed: seconds, generator_cpu_seconds: 0.0 })
+        Outcome::of(
+            &args,
+            &tally,
+            Course { enrolment: seconds, elapsed: seconds, generator_cpu_seconds: 0.0, push: None },
+        )
     }
 
     #[test]

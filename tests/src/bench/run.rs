@@ -20,7 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::args::{Args, Command, Loop};
 use super::bodies::{self, Bodies};
 use super::fleet::{Schedule, enroll};
-use super::outcome::{CollectorCost, Course, Outcome};
+use super::outcome::{CollectorCost, Course, Outcome, PushCount};
+use super::push::PushStreams;
 use super::tally::Tally;
 use super::{metrics, process};
 use crate::harness::database::Database;
@@ -124,6 +125,15 @@ async fn load(
     bar.finish_and_clear();
     let enrolment = enrolling.elapsed();
 
+    let push_bar = progress_bar(args.nodes as u64, "push streams", args.quiet)?;
+    let streams = match args.push {
+        true => {
+            let tokens = nodes.iter().map(|node| node.token().to_owned()).collect();
+            Some(PushStreams::open(address, tokens, &push_bar).await?)
+        }
+        false => None,
+    };
+    push_bar.finish_and_clear();
     let acknowledged = Arc::new(AtomicU64::new(0));
     let packed = Arc::new(Bodies::new(args));
     let pace = Duration::from_millis(args.interval_ms);
@@ -167,7 +177,12 @@ async fn load(
     }
     bar.finish_and_clear();
     let generator_cpu_seconds = process::cpu_seconds(std::process::id()) - cpu_before.unwrap_or_default();
-    Ok((tally, Course { enrolment, elapsed: begin.elapsed(), generator_cpu_seconds }))
+    let push = streams.map(|streams| PushCount {
+        open: streams.tally.open.load(Ordering::Relaxed),
+        ended: streams.tally.ended.load(Ordering::Relaxed),
+        bytes: streams.tally.bytes.load(Ordering::Relaxed),
+    });
+    Ok((tally, Course { enrolment, elapsed: begin.elapsed(), generator_cpu_seconds, push }))
 }
 
 /// A connection per node needs more files than the usual limit of a shell.

@@ -3,6 +3,7 @@
 //! Nothing waits for a check: what it finds is left in the [`Pipeline`], and [`ProcessTracker`] makes a state
 //! of it and of what the metrics endpoint does.
 
+mod journal;
 mod pid_file;
 mod process;
 mod process_tracker;
@@ -34,7 +35,7 @@ const NO_SYSTEMD_AGAIN: Duration = Duration::from_secs(60);
 
 /// Follows the processes of all watched pipelines until `finish`.
 pub(crate) async fn run(set: Arc<PipelineSet>, finish: CancellationToken) {
-    let all = async { tokio::join!(follow_pid_files(&set), follow_units(&set)) };
+    let all = async { tokio::join!(follow_pid_files(&set), follow_units(&set), journal::follow(&set)) };
     tokio::select! {
         _ = all => {}
         () = finish.cancelled() => {}

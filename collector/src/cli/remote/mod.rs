@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, Url};
+use reqwest::{Method, Response, Url};
 use serde_json::Value;
 use systole_shared::Token;
 
@@ -95,6 +95,17 @@ impl Remote {
     /// As [`Remote::call`].
     pub(in crate::cli) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Fault> {
         self.call(Method::GET, path, query, None).await
+    }
+
+    /// Opens a stream of server-sent events.
+    ///
+    /// # Errors
+    ///
+    /// As [`Remote::call`].
+    pub(in crate::cli) async fn stream(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Response, Fault> {
+        let environment = self.environment.as_deref().map(|name| ("environment", name));
+        let url = address(&self.base, path, query.iter().copied().chain(environment));
+        self.api.open(url, self.credential.token(), None).await
     }
 
     /// A fault with what to do about it.

@@ -51,6 +51,8 @@ pub(super) fn render_text(id: Option<(&str, u64)>, kind: &str, text: &str) -> By
             let lines = Lines { r#type: "log_entry", node_id: entry.node_id, pipeline_id: &entry.pipeline_id, lines };
             block(id, kind, &to_json(&lines))
         }
+        // It has no event for it.
+        Ok(Event::Deployment(_)) => Bytes::new(),
         // A change of status has that form already.
         _ => block(id, kind, text),
     }

@@ -212,8 +212,8 @@ async fn try_submit(
         interval_ms: app.config.interval.as_millis() as u64,
         now: clock::now_ms(),
         missing: committed.missing,
-        desired_generation: None,
-        actions: Vec::new(),
+        desired_generation: app.delivery.generation(node),
+        actions: app.actions.take_waiting(node),
     })
 }
 

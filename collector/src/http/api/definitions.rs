@@ -46,7 +46,9 @@ pub(super) async fn audit(
 }
 
 /// Lets what these nodes should run, and rollouts, be looked up again at once.
-pub(super) fn notify(_: &App, _: &[NodeKey]) {}
+pub(super) fn notify(app: &App, _: &[NodeKey]) {
+    app.rollouts.notify_one();
+}
 
 /// The pipeline of the centre with this id in the scope.
 async fn find(app: &App, scope: Scope, id: &str) -> Result<StoredDefinition, ApiError> {
@@ -263,7 +265,7 @@ pub(crate) async fn roll_back(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<Json<Applied>, ApiError> {
-    let (environment, target, options) = read::<(InEnvironment, RollBackTo, ApplyOptions)>(&request)?;
+    let (environment, target, mut options) = read::<(InEnvironment, RollBackTo, ApplyOptions)>(&request)?;
     let pipeline = find(&app, environment.scope(&app, &admin.0)?, &id).await?;
     let id = PipelineId::parse(&pipeline.slug).map_err(|fault| ApiError::bad_parameter("id", fault))?;
     let (version, body) = versions::earlier(&*app.store, &pipeline, target.to).await?;
@@ -272,8 +274,7 @@ pub(crate) async fn roll_back(
         note => format!("back to version {version}: {note}"),
     };
     // What was read to find the earlier version must still be the newest one.
-    let expected_version = options.expected_version.or(Some(pipeline.version.version));
-    let options = ApplyOptions { expected_version, ..options };
+    options.expected_version = options.expected_version.or(Some(pipeline.version.version));
     change(&app, &admin.0, pipeline.environment, id, body.definition, &options, note).await
 }
 

@@ -103,7 +103,8 @@ fn stream(
     }
 }
 
-fn event_stream() -> HttpResponseBuilder {
+/// The head of a stream.
+pub(super) fn event_stream() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .insert_header((header::CONTENT_TYPE, "text/event-stream"))

@@ -1,8 +1,10 @@
 //! Handlers, one file per resource.
 
+pub(super) mod actions;
 pub(super) mod agent;
 pub(super) mod audit;
 pub(super) mod definitions;
+pub(super) mod delivery;
 pub(super) mod events;
 pub(super) mod graph;
 pub(super) mod health;
@@ -11,7 +13,9 @@ pub(super) mod metrics;
 pub(super) mod node_settings;
 pub(super) mod nodes;
 pub(super) mod pipelines;
+pub(super) mod rollouts;
 pub(super) mod samples;
 pub(super) mod secrets;
 pub(super) mod session;
 pub(super) mod status_changes;
+mod tap;

@@ -187,6 +187,8 @@ pub(crate) async fn remove_node(
     let scope: Scope = environment.scope(&app, &admin.0)?;
     let node = find_node_named(&app, scope, &id).await?;
     administer(&app, &admin.0, &node, "node.remove", NodeAction::Remove).await?;
+    app.delivery.forget(node.key);
+    app.actions.forget(node.key);
     // Its token is gone from the database.
     app.auth.refresh(&*app.store).await?;
     Ok(HttpResponse::NoContent().finish())

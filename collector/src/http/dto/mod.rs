@@ -2,6 +2,7 @@
 
 pub(crate) mod control;
 pub(crate) mod host;
+pub(crate) mod rollouts;
 
 use serde::Serialize;
 use serde_json::value::RawValue;

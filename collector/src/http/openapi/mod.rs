@@ -22,8 +22,8 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    agent, audit, definitions, events, graph, health, logs, metrics, node_settings, nodes, pipelines, samples, secrets,
-    session, status_changes,
+    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
+    pipelines, rollouts, samples, secrets, session, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -43,6 +43,8 @@ use crate::http::error::Problem;
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
         (name = "control", description = "What should run: pipelines of the centre and their secrets. Changes need an admin's token"),
         (name = "administration", description = "What an admin's token decides, and the audit of it"),
+        (name = "rollouts", description = "How versions get to nodes"),
+        (name = "actions", description = "What operators ask of a node at once"),
         (name = "session", description = "How a browser keeps a token"),
         (name = "agents", description = "What agents call"),
         (name = "collector", description = "The collector itself"),
@@ -83,6 +85,17 @@ use crate::http::error::Problem;
         session::end_session,
         agent::enroll_node,
         agent::submit_reports,
+        delivery::get_desired_state,
+        delivery::stream_push,
+        delivery::answer_action,
+        rollouts::list_rollouts,
+        rollouts::get_rollout,
+        rollouts::resume_rollout,
+        rollouts::abort_rollout,
+        rollouts::create_agent_update,
+        actions::restart_pipeline,
+        actions::sample_pipeline,
+        actions::tap_pipeline,
         openapi::get_openapi,
         health::get_health,
         health::get_readiness,

@@ -16,8 +16,8 @@ const PROBLEMS: [(u16, &str, &str); 10] = [
     (
         409,
         "Conflict",
-        "Several environments have a pipeline of this id: name one with `environment`. Or another change came first, \
-         or what is to be removed is still in use; `detail` says which.",
+        "Several environments have a pipeline of this id: name one with `environment`. Or another change came first, what \
+         is to be removed is still in use, or a state does not allow it; `detail` says which.",
     ),
     (413, "TooLarge", "A body over 8 MiB when opened, or more than 100 reports; split it."),
     (
@@ -82,7 +82,43 @@ pub(crate) struct Post;
 
 impl IntoResponses for Post {
     fn responses() -> Responses {
-        refer([400, 401, 403, 408, 413, 415, 429, 503])
+        refer([400, 401, 403, 408, 409, 413, 415, 429, 503])
+    }
+}
+
+/// Of an action on a pipeline of a node.
+pub(crate) struct PostAction;
+
+impl IntoResponses for PostAction {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 408, 409, 413, 429, 503])
+    }
+}
+
+/// Of a decision about one thing that has a state.
+pub(crate) struct Decision;
+
+impl IntoResponses for Decision {
+    fn responses() -> Responses {
+        refer([401, 403, 404, 409, 429, 503])
+    }
+}
+
+/// Of an agent's question about itself.
+pub(crate) struct OfAgent;
+
+impl IntoResponses for OfAgent {
+    fn responses() -> Responses {
+        refer([401, 403, 404, 429, 503])
+    }
+}
+
+/// Of an agent's answer.
+pub(crate) struct PostAnswer;
+
+impl IntoResponses for PostAnswer {
+    fn responses() -> Responses {
+        refer([400, 401, 403, 404, 408, 413, 415, 429, 503])
     }
 }
 

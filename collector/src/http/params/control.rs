@@ -20,7 +20,7 @@ pub(crate) struct ApplyOptions {
     pub dry_run: bool,
     /// Why, for the history. At most 1024 bytes.
     #[param(max_length = 1024)]
-    note: Option<String>,
+    pub note: Option<String>,
     /// The version that this replaces, 0 for none. Another one is a 409. Default: whatever there is.
     pub expected_version: Option<i64>,
 }

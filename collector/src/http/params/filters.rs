@@ -158,6 +158,18 @@ pub(crate) struct SamplesOf {
     pub wait: Number<0, 30_000, 0>,
 }
 
+/// What to tap.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TapOf {
+    /// The node.
+    #[param(inline)]
+    pub node: NodeId,
+    /// The component.
+    #[param(inline)]
+    pub component: ComponentId,
+}
+
 /// Most bytes of `q`: each line is searched for it, and databases bound their patterns.
 const MAX_TEXT_BYTES: usize = 1_024;
 

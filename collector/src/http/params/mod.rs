@@ -17,7 +17,7 @@ use systole_shared::{NodeId, UnixMillis};
 pub(crate) use control::{ApplyOptions, BetweenVersions, RollBackTo};
 pub(crate) use filters::{
     AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode,
-    SamplesOf, WithLabels,
+    SamplesOf, TapOf, WithLabels,
 };
 pub(crate) use history::{HistoryOf, StepPage};
 pub(crate) use page::{EventPagination, Pagination};

@@ -36,6 +36,7 @@ pub(super) fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Co
         change.vector_version = agent.vector_version.clone();
         change.deployment_mode = agent.deployment_mode.clone();
         change.running_as = agent.running_as.clone();
+        change.engines = serde_json::to_string(&agent.engines).ok();
         change.labels = serde_json::to_string(&agent.labels).ok();
         if node.reported_labels != agent.labels {
             node.reported_labels.clone_from(&agent.labels);

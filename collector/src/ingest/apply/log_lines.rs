@@ -79,6 +79,6 @@ pub(super) fn add_logs(
             entries.push(LogEntryLine { at: line_at, stream: log.stream, level: log.level, line: log.line.clone() });
         }
         let event = Event::LogEntry(LogEntry { node_id: identity.1, pipeline_id: id.clone(), entries });
-        changes.add_event_at(entry_seq, at.end, identity, Some((key, id)), EventType::LogEntry, &event);
+        changes.add_event_at(entry_seq, at.end, identity, Some((Some(key), id)), EventType::LogEntry, &event);
     }
 }

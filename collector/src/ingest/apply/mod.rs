@@ -5,9 +5,11 @@
 //! - A merged report that covers an applied one is refused: it cannot be split again.
 //! - `agent` keeps what the agent says of itself and of its host.
 //! - `pipeline` gives a pipeline its keys, adds its `samples` to their minute, and stores its `log_lines`.
+//! - `deployments` stores how far the node is with pipelines of the centre.
 //! - `pipeline_status` and `node_status` derive the states, and `silence` replaces them when the node is not observed.
 
 mod agent;
+mod deployments;
 mod log_lines;
 mod node_status;
 mod pipeline;
@@ -24,6 +26,7 @@ use systole_shared::limits::{BACKFILL_AFTER_MS, MAX_FUTURE_MS, SKEW_TOLERANCE_MS
 use systole_shared::{BootId, NodeId, RefusalCode, Refused, SeqRange, UnixMillis};
 
 use self::agent::{node_minute, note_agent};
+use self::deployments::apply_deployments;
 use self::log_lines::drop_excess_lines;
 use self::node_status::{add_fleet_status, set_status};
 use self::pipeline::apply_pipeline;
@@ -129,6 +132,10 @@ pub(crate) fn apply(
     }
     if report.complete {
         retire_absent(node, dimensions, &at, changes);
+    }
+    // What an older run of the agent says of them was overtaken.
+    if is_latest_boot {
+        apply_deployments(node, dimensions, report.deployments, report.deployments_complete, &at, changes);
     }
     match report.stopping {
         // An older one was overtaken: an agent that says this late has another one after it.

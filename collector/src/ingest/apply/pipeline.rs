@@ -55,6 +55,9 @@ pub(super) fn apply_pipeline(
             None => row.gaps += i64::from(facts.scrape_error.is_some()),
         }
     }
+    if let (Some(topology), Some(checksum)) = (&facts.topology, &facts.config_checksum) {
+        dimensions.topologies.add(key, checksum, topology, at.received_at, changes);
+    }
     let Some(sample) = &facts.sample else { return };
     let mut known = NodeSeries { key: node.key, known: &mut node.known_series, new: &mut node.new_series };
     let series: Vec<_> = facts

@@ -30,11 +30,15 @@ fn node() -> NodeState {
         id: NodeId(Uuid::from_u128(1)),
         environment: EnvironmentKey(1),
         name: "n".to_owned(),
+        reported_name: "n".to_owned(),
+        reported_labels: Default::default(),
+        settings: Default::default(),
         status: NodeStatus::Unknown,
         status_reason: "enrolled".to_owned(),
         reason: PublishedReason::new("enrolled"),
         boots: Vec::new(),
         boot_returns: Vec::new(),
+        deployments: Default::default(),
         pipelines: Default::default(),
         agent: None,
         address: None,
@@ -76,6 +80,7 @@ fn pipeline(id: &str, status: PipelineStatus, events_in: Option<i64>) -> Reporte
         components: Vec::new(),
         logs: Vec::new(),
         logs_dropped: 0,
+        topology: None,
     }
 }
 
@@ -91,6 +96,8 @@ fn report(seq: u64, end: UnixMillis, pipelines: Vec<ReportedPipeline>) -> NodeRe
         host: None,
         pipelines,
         complete: true,
+        deployments: Vec::new(),
+        deployments_complete: true,
     }
 }
 

@@ -58,6 +58,9 @@ fn commit_rounds<'a>(batch: &'a CommitBatch, writer: &'a str) -> Vec<Vec<Stateme
     rounds.add(&batch.gaps, |_, _| true, tables::gaps);
     rounds.add(&batch.nodes, |a, b| a.0 < b.0, tables::nodes);
     rounds.add(&batch.statuses, |a, b| (a.node, a.pipeline) < (b.node, b.pipeline), tables::statuses);
+    rounds.add(&batch.deployments, |a, b| (a.node, &a.slug) < (b.node, &b.slug), tables::deployments);
+    rounds.add(&batch.ended_deployments, |_, _| true, tables::ended_deployments);
+    rounds.add(&batch.topologies, |a, b| (a.pipeline, &a.checksum) < (b.pipeline, &b.checksum), tables::topologies);
     rounds.add(&batch.settings, |a, b| a.id < b.id, tables::settings);
     rounds.0[0].extend(batch.wal.as_ref().map(tables::journal));
     rounds.add(&batch.logs, |_, _| true, tables::logs);

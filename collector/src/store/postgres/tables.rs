@@ -7,8 +7,8 @@ use super::rows::{Column, Columns, Statement, Template};
 use crate::model::counters::{CounterKind, component_counters, pipeline_counters};
 use crate::store::convert::signed;
 use crate::store::{
-    ComponentMinuteRow, EventRow, FlushMark, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeMinuteRow,
-    NodeSettingsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, WalRow,
+    ComponentMinuteRow, DeploymentRow, EventRow, FlushMark, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat,
+    NodeMinuteRow, NodeSettingsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow, WalRow,
 };
 
 /// Moves the head of the sequence, and how far the journal has become rows. Changes no row when another
@@ -130,6 +130,7 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
             "status_reason",
             "status_since",
             "last_address",
+            "engines",
         ])
     });
     TEMPLATE.with(vec![
@@ -144,6 +145,7 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
         rows.maybe_text(|row| row.1.status_reason.as_ref()),
         rows.maybe_int(|row| row.1.status_since),
         rows.maybe_text(|row| row.1.last_address.as_ref()),
+        rows.maybe_text(|row| row.1.engines.as_ref()),
     ])
 }
 
@@ -212,6 +214,51 @@ pub(super) fn statuses<'a>(rows: &Columns<'a, PipelineStatusRow>) -> Statement<'
         rows.maybe_text(|row| row.scrape_error.as_ref()),
         rows.int(|row| row.present),
         rows.int(|row| row.reported_at),
+    ])
+}
+
+pub(super) fn deployments<'a>(rows: &Columns<'a, DeploymentRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let columns = [
+            ("node", Key),
+            ("slug", Key),
+            ("version", Replace),
+            ("running_version", Replace),
+            ("phase", Replace),
+            ("reason", Replace),
+            ("since", Replace),
+        ];
+        Template::upsert("deployments", &columns)
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.node),
+        rows.text(|row| &row.slug),
+        rows.int(|row| row.version),
+        rows.maybe_int(|row| row.running_version),
+        rows.text(|row| &row.phase),
+        rows.text(|row| &row.reason),
+        rows.int(|row| row.since),
+    ])
+}
+
+pub(super) fn ended_deployments<'a>(rows: &Columns<'a, (i64, String)>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let same = "WHERE deployments.node = new.node AND deployments.slug = new.slug";
+        Template::over("DELETE FROM deployments USING", "node, slug", same)
+    });
+    TEMPLATE.with(vec![rows.int(|row| row.0), rows.text(|row| &row.1)])
+}
+
+pub(super) fn topologies<'a>(rows: &Columns<'a, TopologyRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+        let columns = [("pipeline", Key), ("checksum", Key), ("topology", Replace), ("last_seen_at", Replace)];
+        Template::upsert("topologies", &columns)
+    });
+    TEMPLATE.with(vec![
+        rows.int(|row| row.pipeline),
+        rows.text(|row| &row.checksum),
+        rows.text(|row| &row.topology),
+        rows.int(|row| row.last_seen_at),
     ])
 }
 

@@ -15,8 +15,9 @@ use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 
 use super::connect::Connector;
-use super::{commit, load, rollup};
-use crate::store::{CommitBatch, FlushBatch, IngestSnapshot, StoreError};
+use super::{commit, load, rollouts, rollup};
+use crate::model::NodeKey;
+use crate::store::{CommitBatch, FlushBatch, IngestSnapshot, RolloutChange, StoreError};
 
 /// The committer's way to the database.
 pub(super) struct Writer {
@@ -69,6 +70,21 @@ impl Writer {
     pub(super) async fn roll_up(&mut self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
         let mut connection = self.take()?;
         let result = roll_up(&mut connection, hours_before, limit, &self.mark).await;
+        self.give_back(connection, &result);
+        result
+    }
+
+    /// Writes a step of a rollout between two batches, so that no row is locked in two orders.
+    pub(super) async fn apply_step(&mut self, change: &RolloutChange) -> Result<Vec<(NodeKey, u64)>, StoreError> {
+        let mut connection = self.take()?;
+        let mark = self.mark.clone();
+        let result = connection
+            .transaction(async |connection: &mut AsyncPgConnection| {
+                let bumped = rollouts::apply_step(connection, change).await?;
+                check_mark(connection, &mark).await?;
+                Ok(bumped)
+            })
+            .await;
         self.give_back(connection, &result);
         result
     }
@@ -145,14 +161,20 @@ async fn roll_up(
         .transaction(async |connection: &mut AsyncPgConnection| {
             let summed = rollup::roll_up(connection, hours_before, i64::from(limit)).await?;
             // Last, as everywhere; see `commit`.
-            let own = sql_query("SELECT writer FROM meta WHERE id = 1 AND writer = $1 FOR SHARE")
-                .bind::<Text, _>(writer)
-                .get_result::<Mark>(connection)
-                .await
-                .optional()?;
-            if own.is_some() { Ok(summed) } else { Err(StoreError::Superseded) }
+            check_mark(connection, writer).await?;
+            Ok(summed)
         })
         .await
+}
+
+/// Fails if this is not the connection any more that may write.
+async fn check_mark(connection: &mut AsyncPgConnection, writer: &str) -> Result<(), StoreError> {
+    let own = sql_query("SELECT writer FROM meta WHERE id = 1 AND writer = $1 FOR SHARE")
+        .bind::<Text, _>(writer)
+        .get_result::<Mark>(connection)
+        .await
+        .optional()?;
+    if own.is_some() { Ok(()) } else { Err(StoreError::Superseded) }
 }
 
 fn new_mark() -> String {

@@ -30,6 +30,7 @@ pub(super) async fn load_ingest(connection: &mut Connection) -> Result<IngestSna
     let series: Vec<SeriesRow> = series::table.select(SeriesRow::as_select()).load(connection).await?;
     let last_series = series.iter().map(|row| row.id).max().unwrap_or(0);
     fill(&mut by_key, boots, statuses, series)?;
+    add_deployments(&mut by_key, deployments::table.select(DeploymentRow::as_select()).load(connection).await?);
     let pipelines: Vec<PipelineRow> = pipelines::table.select(PipelineRow::as_select()).load(connection).await?;
     let pipelines = pipelines
         .into_iter()
@@ -61,5 +62,7 @@ pub(super) async fn load_node(connection: &mut Connection, node: NodeKey) -> Res
     let series: Vec<SeriesRow> =
         series::table.filter(series::node.eq(node.0)).select(SeriesRow::as_select()).load(connection).await?;
     fill(&mut by_key, boots, statuses, series)?;
+    let of_node = deployments::table.filter(deployments::node.eq(node.0)).select(DeploymentRow::as_select());
+    add_deployments(&mut by_key, of_node.load(connection).await?);
     Ok(by_key.remove(&node.0))
 }

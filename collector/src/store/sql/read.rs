@@ -164,7 +164,7 @@ pub(super) async fn list_status_changes(
     if let Some(to) = query.to {
         select = select.filter(events::at.lt(to));
     }
-    Ok(status_change_events(select.load(connection).await?))
+    Ok(kept_events(select.load(connection).await?))
 }
 
 /// See [`crate::store::MinuteStore::snapshot`]. The caller has begun the transaction.

@@ -14,9 +14,11 @@ use crate::store::{EventRow, LogRow, ReplayPage, ReplayQuery, StoreError};
 
 /// The next events of a replay. The caller has begun the transaction.
 pub(super) async fn page(connection: &mut Connection, query: &ReplayQuery) -> Result<ReplayPage, StoreError> {
-    let changes = match query.types.contains(&EventType::StatusChange) {
-        true => Some(status_changes(connection, query).await?),
-        false => None,
+    let kinds = [EventType::StatusChange, EventType::Deployment].into_iter().filter(|kind| query.types.contains(kind));
+    let kinds: Vec<&str> = kinds.map(EventType::as_str).collect();
+    let changes = match kinds.is_empty() {
+        true => None,
+        false => Some(kept_events(connection, query, kinds).await?),
     };
     let lines = match query.types.contains(&EventType::LogEntry) {
         true => Some(log_lines(connection, query).await?),
@@ -26,10 +28,11 @@ pub(super) async fn page(connection: &mut Connection, query: &ReplayQuery) -> Re
     replay::page(query, changes, lines, oldest)
 }
 
-async fn status_changes(connection: &mut Connection, query: &ReplayQuery) -> QueryResult<Vec<EventRow>> {
+async fn kept_events(connection: &mut Connection, query: &ReplayQuery, kinds: Vec<&str>) -> QueryResult<Vec<EventRow>> {
     let mut select = events::table
         .select(EventRow::as_select())
         .filter(events::seq.gt(signed(query.after)).and(events::seq.le(signed(query.to))))
+        .filter(events::kind.eq_any(kinds))
         .order(events::seq)
         .limit(i64::from(query.limit))
         .into_boxed::<Backend>();
@@ -44,7 +47,10 @@ async fn status_changes(connection: &mut Connection, query: &ReplayQuery) -> Que
     }
     if !query.pipelines.is_empty() {
         let pipelines = pipeline_keys(connection, query).await?;
-        select = select.filter(events::pipeline.eq_any(pipelines.into_iter().map(Some).collect::<Vec<_>>()));
+        let is_of_pipeline = events::pipeline.eq_any(pipelines.into_iter().map(Some).collect::<Vec<_>>());
+        // A deployment before the first report of its pipeline has no key; `replay::page` reads its id.
+        let has_no_key = events::pipeline.is_null().and(events::kind.eq(EventType::Deployment.as_str()));
+        select = select.filter(is_of_pipeline.assume_not_null().or(has_no_key));
     }
     select.load(connection).await
 }

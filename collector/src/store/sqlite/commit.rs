@@ -9,8 +9,9 @@ use crate::model::counters::{component_counters, pipeline_counters};
 use crate::store::convert::signed;
 use crate::store::schema::*;
 use crate::store::{
-    CommitBatch, ComponentMinuteRow, EventRow, FlushBatch, FlushMark, LogRow, NodeBootRow, NodeGapRow, NodeHeartbeat,
-    NodeMinuteRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
+    CommitBatch, ComponentMinuteRow, DeploymentRow, EventRow, FlushBatch, FlushMark, LogRow, NodeBootRow, NodeGapRow,
+    NodeHeartbeat, NodeMinuteRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
+    TopologyRow,
 };
 
 #[declare_sql_function]
@@ -66,6 +67,11 @@ pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> 
         diesel::update(nodes::table.find(node)).set(change).execute(connection)?;
     }
     write_rows!(connection, batch.statuses, upsert_statuses);
+    write_rows!(connection, batch.deployments, upsert_deployments);
+    for (node, slug) in &batch.ended_deployments {
+        diesel::delete(deployments::table.find((node, slug))).execute(connection)?;
+    }
+    write_rows!(connection, batch.topologies, upsert_topologies);
     for settings in &batch.settings {
         diesel::update(nodes::table.find(settings.id)).set(settings).execute(connection)?;
     }
@@ -180,6 +186,35 @@ fn upsert_statuses<const N: usize>(
             present.eq(excluded(present)),
             reported_at.eq(excluded(reported_at)),
         ))
+        .execute(connection)
+}
+
+fn upsert_deployments<const N: usize>(
+    connection: &mut SqliteConnection,
+    rows: &[DeploymentRow; N],
+) -> QueryResult<usize> {
+    use deployments::*;
+    diesel::insert_into(table)
+        .values(rows)
+        .on_conflict((node, slug))
+        .do_update()
+        .set((
+            version.eq(excluded(version)),
+            running_version.eq(excluded(running_version)),
+            phase.eq(excluded(phase)),
+            reason.eq(excluded(reason)),
+            since.eq(excluded(since)),
+        ))
+        .execute(connection)
+}
+
+fn upsert_topologies<const N: usize>(connection: &mut SqliteConnection, rows: &[TopologyRow; N]) -> QueryResult<usize> {
+    use topologies::*;
+    diesel::insert_into(table)
+        .values(rows)
+        .on_conflict((pipeline, checksum))
+        .do_update()
+        .set((topology.eq(excluded(topology)), last_seen_at.eq(excluded(last_seen_at))))
         .execute(connection)
 }
 

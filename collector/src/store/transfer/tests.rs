@@ -12,8 +12,8 @@ use crate::store::postgres::{PostgresSide, PostgresStore};
 use crate::store::sqlite::{SqliteSide, SqliteStore};
 use crate::store::{
     Access, AccessStore, Author, CommitBatch, CreatedVersion, DefinitionStore, EventRow, FlushBatch, LogRow,
-    NewEnrolment, NewSecret, NewToken, NewVersion, PipelineMinuteRow, PipelineRow, SealedSecret, SecretStore,
-    TimeSeriesStore, VersionOutcome,
+    NewEnrolment, NewSecret, NewToken, NewVersion, PipelineMinuteRow, PipelineRow, SealedSecret, TimeSeriesStore,
+    VersionOutcome,
 };
 
 /// More lines than a page has.

@@ -6,13 +6,15 @@
 use serde::de::Deserialize;
 use serde_json::value::RawValue;
 use systole_shared::ack::MAX_REFUSED_LISTED;
+use systole_shared::desired::MAX_DESIRED_PIPELINES;
 use systole_shared::limits::{MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST};
 use systole_shared::{
-    AgentInfo, BootId, HostMetrics, PipelineReport, RefusalCode, Refused, Report, SeqRange, Text, UnixMillis,
+    AgentInfo, BootId, DeploymentReport, HostMetrics, PipelineReport, RefusalCode, Refused, Report, SeqRange, Text,
+    UnixMillis,
 };
 
 use super::first::First;
-use super::report::take_report;
+use super::report::{Complete, take_report};
 use super::text::short;
 use super::{DecodeError, check_reports};
 use crate::model::report::{NodeReport, Refusals};
@@ -48,6 +50,8 @@ struct LooseReport<'a> {
     pipelines: First<&'a RawValue, MAX_KEPT_ITEMS>,
     #[serde(default)]
     covers: Option<SeqRange>,
+    #[serde(borrow, default)]
+    deployments: First<&'a RawValue, MAX_DESIRED_PIPELINES>,
 }
 
 pub(super) fn decode_item_by_item(
@@ -76,7 +80,7 @@ pub(super) fn decode_item_by_item(
         });
         let kept = loose.pipelines.items;
         let (within, beyond) = kept.split_at(kept.len().min(MAX_PIPELINES_PER_REPORT));
-        let mut complete = beyond.is_empty();
+        let mut complete = Complete { pipelines: beyond.is_empty(), ..Complete::BOTH };
         let mut pipelines = Vec::with_capacity(within.len());
         for raw in within {
             match parse::<PipelineReport<'_>>(raw.get().as_bytes()) {
@@ -86,7 +90,7 @@ pub(super) fn decode_item_by_item(
                     if unreadable > MAX_UNREADABLE_ITEMS {
                         return Err(DecodeError::TooManyUnreadable);
                     }
-                    complete = false;
+                    complete.pipelines = false;
                     refuse(id_of(raw), detail);
                 }
             }
@@ -101,6 +105,36 @@ pub(super) fn decode_item_by_item(
             });
         }
         refusals.count += loose.pipelines.beyond as u64;
+        let mut deployments = Vec::with_capacity(loose.deployments.items.len());
+        for raw in loose.deployments.items {
+            match parse::<DeploymentReport<'_>>(raw.get().as_bytes()) {
+                Ok(deployment) => deployments.push(deployment),
+                Err(detail) => {
+                    unreadable += 1;
+                    if unreadable > MAX_UNREADABLE_ITEMS {
+                        return Err(DecodeError::TooManyUnreadable);
+                    }
+                    complete.deployments = false;
+                    refusals.push_with(|| Refused {
+                        seq: loose.seq,
+                        pipeline_id: id_of(raw),
+                        component_id: None,
+                        code: RefusalCode::InvalidItem,
+                        detail: format!("deployments: {detail}"),
+                    });
+                }
+            }
+        }
+        if loose.deployments.beyond > 0 {
+            complete.deployments = false;
+            refusals.push_with(|| Refused {
+                seq: loose.seq,
+                pipeline_id: None,
+                component_id: None,
+                code: RefusalCode::TooManyPipelines,
+                detail: format!("at most {MAX_DESIRED_PIPELINES} deployments in a report"),
+            });
+        }
         let report = Report {
             seq: loose.seq,
             start: loose.start,
@@ -109,7 +143,7 @@ pub(super) fn decode_item_by_item(
             host,
             pipelines,
             covers: loose.covers,
-            deployments: Vec::new(),
+            deployments,
         };
         reports.push(take_report(report, complete, refusals));
     }
@@ -143,7 +177,7 @@ fn parse<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, String> {
 fn id_of(raw: &RawValue) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct OnlyId<'a> {
-        #[serde(borrow)]
+        #[serde(borrow, alias = "pipelineId")]
         id: Text<'a>,
     }
     serde_json::from_str::<OnlyId<'_>>(raw.get()).ok().map(|item| short(item.id.as_str()))

@@ -9,6 +9,7 @@
 //! Unknown fields of a report are ignored, because a newer agent can send them. Unknown settings, in
 //! contrast, are errors.
 
+mod deployments;
 mod first;
 mod item_by_item;
 mod pipeline;
@@ -16,12 +17,13 @@ mod report;
 #[cfg(test)]
 mod tests;
 mod text;
+mod topology;
 
 use systole_shared::limits::MAX_REPORTS_PER_REQUEST;
 use systole_shared::{BootId, ReportRequest, UnixMillis};
 
 use self::item_by_item::{MAX_UNREADABLE_ITEMS, decode_item_by_item};
-use self::report::take_report;
+use self::report::{Complete, take_report};
 use crate::model::report::{NodeReport, Refusals};
 
 /// A reason to refuse a whole request.
@@ -66,7 +68,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<Decoded, DecodeError> {
     let (boot, sent_at, reports) = match serde_json::from_slice::<ReportRequest<'_>>(body) {
         Ok(request) => {
             check_reports(request.reports.iter().map(|report| report.seq))?;
-            let reports = request.reports.into_iter().map(|report| take_report(report, true, &mut refusals)).collect();
+            let reports =
+                request.reports.into_iter().map(|report| take_report(report, Complete::BOTH, &mut refusals)).collect();
             (request.boot_id, request.sent_at, reports)
         }
         Err(_) => decode_item_by_item(body, &mut refusals)?,

@@ -8,6 +8,7 @@ use systole_shared::{
 
 use super::report::{Budget, Seen};
 use super::text::{short, short_option, without_nul};
+use super::topology::take_topology;
 use crate::model::report::{PipelineDeltas, Refusals, ReportedComponent, ReportedLine, ReportedPipeline};
 
 /// The code and the detail of a refusal.
@@ -81,6 +82,10 @@ pub(super) fn take_pipeline(
         .collect();
     budget.log_lines -= logs.len();
 
+    let topology = pipeline.topology.and_then(|topology| {
+        let taken = take_topology(&topology);
+        taken.map_err(|detail| refuse(&|| None, &|| (RefusalCode::InvalidItem, format!("topology: {detail}")))).ok()
+    });
     let status = PipelineStatus::from_wire(pipeline.status.as_str());
     let status_text = (status == PipelineStatus::Unknown).then(|| short(pipeline.status.as_str()));
     Ok(ReportedPipeline {
@@ -98,6 +103,7 @@ pub(super) fn take_pipeline(
         scrape_error: short_option(pipeline.scrape_error),
         components,
         logs,
+        topology,
         logs_dropped: i64::try_from(pipeline.logs_dropped).unwrap_or(i64::MAX).saturating_add(excess as i64),
     })
 }

@@ -8,11 +8,23 @@ use systole_shared::limits::{
 };
 use systole_shared::{AgentHealth, AgentInfo, RefusalCode, Refused, Report, Text};
 
+use super::deployments::take_deployments;
 use super::pipeline::take_pipeline;
 use super::text::{printable, short, short_option};
 use crate::model::report::{NodeReport, Refusals, ReportedAgent, ReportedPipeline};
 
-pub(super) fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut Refusals) -> NodeReport {
+/// Whether the lists of a report have all their items: some were refused before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Complete {
+    pub pipelines: bool,
+    pub deployments: bool,
+}
+
+impl Complete {
+    pub(super) const BOTH: Complete = Complete { pipelines: true, deployments: true };
+}
+
+pub(super) fn take_report(report: Report<'_>, mut complete: Complete, refusals: &mut Refusals) -> NodeReport {
     let seq = report.seq;
     let mut budget = Budget { components: MAX_COMPONENTS_PER_REPORT, log_lines: MAX_LOG_LINES_PER_REPORT };
     let mut seen = Seen::new();
@@ -27,7 +39,7 @@ pub(super) fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut
             Ok(_) => (RefusalCode::DuplicateId, "duplicate id: the first in this report is used".to_owned()),
             Err(fault) => fault,
         };
-        complete = false;
+        complete.pipelines = false;
         let pipeline_id = || Some(short(named.as_str()));
         refusals.push_with(|| Refused {
             seq,
@@ -37,6 +49,7 @@ pub(super) fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut
             detail: fault.1,
         });
     }
+    let deployments = take_deployments(report.deployments, seq, &mut complete.deployments, refusals);
     let health = report.agent.as_ref().map(|agent| AgentHealth {
         last_send_error: agent.health.last_send_error.as_deref().map(short),
         config_error: agent.health.config_error.as_deref().map(short),
@@ -52,8 +65,17 @@ pub(super) fn take_report(report: Report<'_>, mut complete: bool, refusals: &mut
         health,
         host: report.host,
         pipelines,
-        complete,
+        complete: complete.pipelines,
+        deployments,
+        deployments_complete: complete.deployments,
     }
+}
+
+/// Engines of one node: each is a section of its file.
+const MAX_ENGINES: usize = 64;
+
+fn take_engines(engines: Vec<Text<'_>>) -> Vec<String> {
+    engines.into_iter().take(MAX_ENGINES).map(|engine| printable(engine.as_str())).collect()
 }
 
 fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
@@ -71,6 +93,7 @@ fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
         vector_version: short_option(agent.vector_version),
         deployment_mode: short_option(agent.deployment_mode),
         running_as: short_option(agent.running_as),
+        engines: agent.engines.map(take_engines),
         labels: agent.labels.into_iter().take(MAX_LABELS).map(label).take_while(fits).collect::<BTreeMap<_, _>>(),
     }
 }

@@ -1,0 +1,108 @@
+use systole_shared::PipelineId;
+use systole_shared::TokenKind;
+use systole_shared::action::ActionRequest;
+use uuid::Uuid;
+
+use super::*;
+use crate::config::RequestLimits;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Access, AccessStore, NewToken, TokenLabel};
+
+const NODE: NodeKey = NodeKey(1);
+
+struct Bench {
+    delivery: Arc<Delivery>,
+    auth: Arc<Authenticator>,
+    store: SqliteStore,
+    identity: Identity,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("test.db"), Access::Exclusive).unwrap();
+        let token = crate::auth::new_token(TokenKind::Viewer);
+        let new = NewToken {
+            kind: TokenKind::Viewer,
+            environment: None,
+            parent: None,
+            label: TokenLabel::default(),
+            hash: token.hash(),
+            hint: String::new(),
+            created_at: 0,
+            expires_at: None,
+        };
+        store.create_token(new).await.unwrap();
+        let auth = Arc::new(Authenticator::load(&store, RequestLimits::NONE).await.unwrap());
+        let address = std::net::IpAddr::from([127, 0, 0, 1]).into();
+        let identity = auth.identify(&store, &token, address, 0).await.unwrap().unwrap();
+        Bench { delivery: Delivery::new(vec![(NODE, 7)]), auth, store, identity, _directory: directory }
+    }
+
+    fn open(&self) -> PushStream {
+        PushStream::open(Arc::clone(&self.delivery), Arc::clone(&self.auth), self.identity, NODE)
+    }
+}
+
+async fn next(stream: &mut PushStream) -> PushMessage {
+    let write = stream.next_write().await.expect("the stream is open");
+    let text = std::str::from_utf8(&write).unwrap();
+    let (_, data) = text.split_once("data: ").unwrap();
+    serde_json::from_str(data.trim()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_reports_the_newest_generation_and_pings() {
+    let bench = Bench::start().await;
+    let mut stream = bench.open();
+    assert_eq!(next(&mut stream).await, PushMessage::Hello { generation: 7, ping_ms: 20_000 });
+    bench.delivery.update(&[(NODE, 8)]);
+    bench.delivery.update(&[(NODE, 9), (NodeKey(2), 1)]);
+    assert_eq!(next(&mut stream).await, PushMessage::Desired { generation: 9 });
+    bench.delivery.update(&[(NODE, 9)]);
+    assert!(matches!(next(&mut stream).await, PushMessage::Ping { .. }), "nothing has changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn newest_stream_of_a_node_replaces_the_one_before() {
+    let bench = Bench::start().await;
+    let (mut first, mut second) = (bench.open(), bench.open());
+    next(&mut first).await;
+    next(&mut second).await;
+    assert!(matches!(next(&mut first).await, PushMessage::Goodbye { retry_ms: 10_000.. }));
+    assert!(first.next_write().await.is_none());
+    drop(first);
+    let action = AgentAction {
+        action_id: Uuid::nil(),
+        pipeline_id: PipelineId::parse("orders").unwrap(),
+        request: ActionRequest::Restart,
+    };
+    assert!(bench.delivery.push.send(NODE, action.clone()), "the second one is not removed with the first");
+    assert_eq!(next(&mut second).await, PushMessage::Action(action.clone()));
+    drop(second);
+    assert_eq!(bench.delivery.push.count(), 0);
+    assert!(!bench.delivery.push.send(NODE, action));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_ends_with_its_token_its_node_and_the_collector() {
+    let bench = Bench::start().await;
+    let mut stream = bench.open();
+    next(&mut stream).await;
+    bench.delivery.push.stop();
+    assert!(matches!(next(&mut stream).await, PushMessage::Goodbye { retry_ms: ..=5_000 }));
+
+    let bench = Bench::start().await;
+    let mut stream = bench.open();
+    next(&mut stream).await;
+    bench.delivery.forget(NODE);
+    assert!(matches!(next(&mut stream).await, PushMessage::Goodbye { .. }));
+
+    let bench = Bench::start().await;
+    let mut stream = bench.open();
+    next(&mut stream).await;
+    bench.store.revoke_token(bench.identity.token, 1).await.unwrap();
+    bench.auth.refresh(&bench.store).await.unwrap();
+    assert!(matches!(next(&mut stream).await, PushMessage::Goodbye { .. }));
+}
