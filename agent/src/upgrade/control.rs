@@ -190,7 +190,7 @@ impl Upgrades {
         !self.last().as_ref().is_some_and(is_same) && update.version != BUILD.version
     }
 
-    /// Carries out the collector's wish. Returns only when it changed nothing; then the agent goes on as it is.
+    /// Carries out the collector's wish. Returns only when it changed nothing; then the agent continues as it is.
     pub(crate) async fn apply(&self, update: &AgentUpdate) -> UpgradeError {
         let result = match self.begin() {
             Ok(program) => self.fetch_and_switch(&program, update).await,
@@ -327,7 +327,7 @@ impl Upgrades {
         }
     }
 
-    /// The agent ends in order: a trial begins anew with the next start.
+    /// The agent ends in order: the next start begins the trial again.
     pub(crate) fn stop(&self) {
         if let Some(mut marker) = self.last().filter(|marker| marker.phase == Phase::Trial) {
             marker.starts = 0;
