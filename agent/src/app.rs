@@ -250,6 +250,7 @@ impl App {
             liveness: liveness.clone(),
             watchdog: service_manager.watchdog(),
             started: origin.started.0,
+            random: rand::random,
             successor,
             orders,
         };
@@ -279,6 +280,7 @@ impl App {
             connection,
             instructions,
             closing: close.clone(),
+            random: rand::random,
         };
         let reloader = Reloader {
             overrides,

@@ -22,7 +22,7 @@ impl AgentCounter {
     }
 }
 
-/// How often something was done since the agent's start, and how long that took.
+/// Number and durations of an operation since the agent's start.
 #[derive(Debug, Default)]
 pub(crate) struct AgentTimer {
     count: AtomicU64,
@@ -39,17 +39,17 @@ impl AgentTimer {
         self.last_micros.store(micros, Ordering::Relaxed);
     }
 
-    /// How often.
+    /// Number of times.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// How long all of them took.
+    /// The sum of their durations.
     pub(crate) fn sum(&self) -> Duration {
         Duration::from_micros(self.sum_micros.load(Ordering::Relaxed))
     }
 
-    /// How long the last one took; zero before the first.
+    /// The duration of the last one; zero before the first.
     pub(crate) fn last(&self) -> Duration {
         Duration::from_micros(self.last_micros.load(Ordering::Relaxed))
     }
@@ -66,7 +66,7 @@ impl SelfNote {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
-    /// What is so.
+    /// The text, if there is one.
     pub(crate) fn get(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -75,7 +75,7 @@ impl SelfNote {
 /// All of them; see [`systole_shared::AgentHealth`] for their meaning.
 #[derive(Debug, Default)]
 pub(crate) struct AgentCounters {
-    /// What is wrong with the configuration file, while the last valid one is in force.
+    /// Errors of the configuration file, while the last valid one is in force.
     pub(crate) config_error: SelfNote,
     /// Reports that were dropped.
     pub(crate) lost_reports: AgentCounter,
@@ -89,7 +89,7 @@ pub(crate) struct AgentCounters {
     pub(crate) scrape_errors: AgentCounter,
     /// Invalid lines of metrics endpoints.
     pub(crate) garbage_metric_lines: AgentCounter,
-    /// How often the collector answered again after it had not.
+    /// Number of times that the collector answered again after a failure.
     pub(crate) reconnects: AgentCounter,
     /// Bytes of requests' bodies, as they went over the wire.
     pub(crate) sent_bytes: AgentCounter,

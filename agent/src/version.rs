@@ -14,7 +14,7 @@ pub(crate) struct Build {
     pub(crate) commit: Option<&'static str>,
     /// The platform, as rustc names it.
     pub(crate) target: &'static str,
-    /// What `rustc --version` said.
+    /// The output of `rustc --version`.
     pub(crate) rustc: &'static str,
 }
 

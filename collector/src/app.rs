@@ -152,7 +152,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         tracing::warn!(error = %chain(&error), "an empty database cannot be recognized at the next start");
     }
     let telemetry = Arc::new(Telemetry::new());
-    let mut guard = disk_guard(&config, &store, &telemetry);
+    let mut guard = disk_guard(&config, &store, &timeseries, &telemetry);
     // A failure is reported by the task, which tries again at once.
     let _ = guard.measure().await;
     let auth = Arc::new(Authenticator::load(&*store, config.requests).await?);
@@ -230,7 +230,12 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
     tasks.spawn(guard);
     if config.logs.kept_bytes > 0 {
-        tasks.spawn(LogSize::new(Arc::clone(&store), config.logs.kept_bytes, Arc::clone(&telemetry)));
+        tasks.spawn(LogSize::new(
+            Arc::clone(&store),
+            Arc::clone(&timeseries),
+            config.logs.kept_bytes,
+            Arc::clone(&telemetry),
+        ));
     }
     match config.log_search {
         LogSearch::Indexed => {
@@ -282,13 +287,25 @@ fn unreported_retention(retention: &Retention) -> Duration {
 }
 
 /// Guards the disk that the database is on, or else the data directory.
-fn disk_guard(config: &Config, store: &Arc<dyn Store>, telemetry: &Arc<Telemetry>) -> DiskGuard {
+fn disk_guard(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    timeseries: &Arc<TimeSeries>,
+    telemetry: &Arc<Telemetry>,
+) -> DiskGuard {
     let directory = match &config.database {
         Database::Sqlite(path) => disk::directory_of(path).to_owned(),
         Database::Postgres(_) => config.data_dir.clone(),
     };
     let measure = Box::new(move || disk::space_under(&directory));
-    DiskGuard::new(Arc::clone(store), measure, config.low_disk, config.retention, Arc::clone(telemetry))
+    DiskGuard::new(
+        Arc::clone(store),
+        Arc::clone(timeseries),
+        measure,
+        config.low_disk,
+        config.retention,
+        Arc::clone(telemetry),
+    )
 }
 
 /// All routes over one app, as one worker serves them.

@@ -20,7 +20,7 @@ pub enum Jitter {
     Full,
 }
 
-/// How long the waits are.
+/// The lengths of waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackoffPolicy {
     /// The longest first wait.

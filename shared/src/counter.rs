@@ -14,7 +14,7 @@ use std::hash::Hash;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = i64, minimum = 0, description = "A whole number from 0 to 2^63-1."))]
 pub struct Counter(i64);
 
-/// Why a counter is refused.
+/// A fault of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CounterFault {
     /// Below zero: a delta is never negative.

@@ -48,7 +48,7 @@ pub struct DesiredPipeline {
     pub engine: String,
     /// The engine's configuration, at most 1 MiB ([`MAX_CONFIG_BYTES`]).
     pub config: String,
-    /// What `config` is written in.
+    /// The format of `config`.
     pub format: ConfigFormat,
     /// Environment of the process. The values are secrets.
     #[serde(default)]
@@ -56,14 +56,14 @@ pub struct DesiredPipeline {
     /// The engine's log level: `error`, `warn`, `info`, `debug` or `trace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
-    /// How long the version must be up, without interruption, to be healthy.
+    /// Time without interruption after which the version is healthy.
     pub healthy_for_ms: u64,
     /// Stopped, and not removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
 }
 
-/// What a configuration is written in.
+/// The format of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -137,7 +137,7 @@ pub struct AgentUpdate {
     pub signature: Option<String>,
 }
 
-/// How far a node is with a version of a pipeline. `agent` as pipeline id is the agent's own update.
+/// The progress of a version of a pipeline on a node. `agent` as pipeline id is the agent's own update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
@@ -158,7 +158,7 @@ pub struct DeploymentReport<'a> {
     pub reason: Text<'a>,
 }
 
-/// How far a version is on a node.
+/// The progress of a version on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]

@@ -46,7 +46,7 @@ pub struct EnrollResponse {
     pub environment_name: String,
     /// The version of the protocol in use: 1 ([`PROTOCOL`]).
     pub protocol: u32,
-    /// What the operator of the host should know: why it is not the node that its machine id stands for.
+    /// A message for the operator of the host: the reason why it is not the node of its machine id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
 }

@@ -46,14 +46,14 @@ pub const LOG_LINES_BURST: u32 = 1_000;
 /// Clock difference of an agent that counts as noise; the times of a larger one are corrected.
 pub const SKEW_TOLERANCE_MS: i64 = 2_000;
 
-/// How far in the future a report may end, after the correction.
+/// The longest time in the future at which a report may end, after the correction.
 pub const MAX_FUTURE_MS: i64 = 3_600_000;
 
 /// A report that ended longer ago than this when it arrives is a back-fill: it is stored as usual, but
 /// not sent as a change.
 pub const BACKFILL_AFTER_MS: i64 = 60_000;
 
-/// How many of a node's boots the collector keeps progress of.
+/// Number of a node's boots with progress in the collector.
 pub const REMEMBERED_BOOTS: usize = 8;
 
 /// Cuts `text` to at most `max_bytes`, the mark included, between two characters.

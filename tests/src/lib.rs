@@ -9,5 +9,6 @@ pub mod bench;
 pub mod clock;
 pub mod harness;
 pub mod layers;
+pub mod metrics_lint;
 pub mod oracle;
 pub mod stub;

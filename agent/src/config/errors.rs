@@ -7,7 +7,7 @@ use std::fmt;
 pub(crate) struct ConfigError {
     /// The key, flag or variable, such as `pipeline "orders": metrics_url`.
     pub(crate) key: String,
-    /// What is wrong with it, and what would be right.
+    /// The fault, and the expected value.
     pub(crate) what: String,
 }
 

@@ -20,7 +20,7 @@ const FILE: &str = "agent.toml.valid";
 /// Before the path of the original, on the first line: a copy is good for its original only.
 const HEAD: &str = "# the last valid state of ";
 
-/// What was read from the configuration file. Never shown: it may hold secrets.
+/// The text of the configuration file. Never shown: it may hold secrets.
 #[derive(Clone, Default)]
 pub(crate) struct SourceText(pub(super) String);
 

@@ -23,7 +23,7 @@ impl<'m> Section<'m> {
         Section { path: path.into(), rest: table, known: Vec::new(), errors }
     }
 
-    /// How errors name `key`.
+    /// The name of `key` in errors.
     pub(crate) fn name(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}: {key}", self.path) }
     }

@@ -17,7 +17,7 @@ const ANONYMOUS: [&[u8]; 2] = [b"btrfs", b"bcachefs"];
 /// Mount points that are tried per device; a container host mounts one device hundreds of times.
 const MAX_POINTS: usize = 4;
 
-/// What a file system lies on.
+/// The device of a file system.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DeviceKey {
     /// Numbers of a device.

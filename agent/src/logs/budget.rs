@@ -29,7 +29,7 @@ pub(crate) struct LogBuffer {
     /// Lines that were skipped and estimated since that was logged last.
     estimated: u64,
     estimate_logged_at: Option<Instant>,
-    /// How far the sources of the lines have come.
+    /// Read offsets of the sources of the lines.
     pub(crate) offsets: ReadOffsets,
     /// The end of the process's output.
     pub(crate) last_output: LastOutput,
@@ -98,7 +98,7 @@ impl LogBuffer {
         self.refilled = now;
     }
 
-    /// How many lines can be taken now without another one's being dropped for them.
+    /// The number of lines that can be taken now without dropping another one.
     pub(crate) fn room(&mut self, now: Instant) -> usize {
         self.refill(now);
         if self.bytes > MAX_WAITING_BYTES / 2 {
@@ -159,7 +159,7 @@ impl LogBuffer {
         std::mem::take(&mut self.dropped)
     }
 
-    /// What is to be kept with the report that was closed last.
+    /// The state to keep with the report that was closed last.
     pub(crate) fn closed(&self) -> &SavedLogs {
         &self.closed
     }

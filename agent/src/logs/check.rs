@@ -80,7 +80,7 @@ impl Recent {
         self.0.extend_from_slice(new);
     }
 
-    /// What precedes is not known.
+    /// Forgets the text before the end.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

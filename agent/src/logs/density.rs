@@ -3,7 +3,7 @@
 /// Bytes that a judgement rests on; beyond, older ones count half, for programs change what they say.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What was read of a file.
+/// The number of bytes and lines that were read of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Density {
     bytes: u64,

@@ -41,7 +41,7 @@ const LOOK_SHARE: u32 = 50;
 /// four times a second.
 const MAX_FILES: usize = 100;
 
-/// What a round came to.
+/// The result of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Polled {
     /// There is more to read at once.

@@ -44,7 +44,7 @@ impl Identity {
         Inode { dev: self.dev, ino: self.ino }
     }
 
-    /// How much of the head is known.
+    /// The length of the known head.
     pub(crate) fn head_bytes(&self) -> usize {
         self.head_bytes
     }

@@ -34,7 +34,7 @@ pub(crate) use source::PipelineLogs;
 /// One line of a pipeline, or several that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// When the agent read it.
+    /// Time at which the agent read it.
     pub(crate) at: UnixMillis,
     /// Where it came from.
     pub(crate) stream: LogStream,

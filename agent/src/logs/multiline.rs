@@ -14,7 +14,7 @@ use crate::model::multiline::MultilineRule;
 /// Lines of one entry; those beyond begin another one.
 const MAX_LINES: usize = 500;
 
-/// How long an entry waits for a further line.
+/// The longest wait of an entry for a further line.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// How a line that belongs to the one before begins, besides white space.
@@ -35,11 +35,11 @@ const TRACEBACK: &str = "Traceback (most recent call last):";
 pub(crate) struct Entry {
     /// Its lines.
     pub(crate) text: LineText,
-    /// When the first of them was read.
+    /// Time at which the first of them was read.
     pub(crate) at: UnixMillis,
     /// Where the last of them ends in its source.
     pub(crate) end: u64,
-    /// What precedes that.
+    /// A checksum of the text before that.
     pub(crate) check: Check,
 }
 
@@ -77,13 +77,13 @@ impl Joiner {
         before.into_iter().chain(None)
     }
 
-    /// What has waited long enough.
+    /// The entry that has waited long enough.
     pub(crate) fn flush_old(&mut self, now: Instant) -> Option<Entry> {
         let is_old = self.held.as_ref().is_some_and(|held| now.duration_since(held.touched) >= MAX_WAIT);
         if is_old { self.flush() } else { None }
     }
 
-    /// What waits.
+    /// The entry that waits.
     pub(crate) fn flush(&mut self) -> Option<Entry> {
         let mut entry = self.held.take()?.entry;
         // Empty lines at the end belong to nothing.

@@ -37,7 +37,7 @@ pub(crate) struct SourceId(u64);
 pub(crate) struct Offset {
     pub(crate) source: SourceId,
     pub(crate) end: u64,
-    /// What precedes the end.
+    /// A checksum of the text before the end.
     pub(crate) check: Check,
 }
 
@@ -47,7 +47,7 @@ impl Offset {
     }
 }
 
-/// What is kept of a pipeline's lines over restarts of the agent.
+/// The state of a pipeline's lines that is kept over restarts of the agent.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct SavedLogs {
     /// The process's output: names of files, and after which byte lines are missing in the reports.
@@ -125,7 +125,7 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// What a source is.
+/// The identity of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKey {
     /// A file of the process's output, by its name.
@@ -142,7 +142,7 @@ pub(crate) struct Remembered {
     pub(crate) id: SourceId,
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
-    /// How far it was read.
+    /// The read offset.
     pub(crate) taken: Point,
     /// The file has other content now; a copy of it may come.
     pub(crate) is_ended: bool,

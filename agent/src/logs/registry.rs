@@ -32,7 +32,7 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) trait LogOwner: Send + Sync {
     /// Its lines.
     fn logs(&self) -> &Arc<PipelineLogs>;
-    /// What the configuration says of what runs now.
+    /// The configuration of the present run.
     fn config(&self) -> Arc<PipelineConfig>;
 }
 
@@ -87,7 +87,7 @@ impl LogRegistry {
         lock(&self.logs).values().filter(|logs| logs.has_open_files()).cloned().collect()
     }
 
-    /// What is to be kept with the last report, also of pipelines that are not there at the moment.
+    /// The state to keep with the last report, also of pipelines that are not there at the moment.
     pub(crate) fn saved(&self) -> BTreeMap<PipelineId, SavedLogs> {
         let all = lock(&self.logs);
         let saved = all.iter().map(|(id, logs)| (id.clone(), logs.with_buffer(|buffer| buffer.closed().clone())));

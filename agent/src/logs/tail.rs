@@ -43,17 +43,17 @@ const READ_BYTES: usize = 64 * 1024;
 /// What is read of one file before others have their turn.
 const MAX_SLICE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What all files of a round have in common.
+/// The parts that all files of a round have in common.
 pub(super) struct Round<'r> {
     /// Which lines belong together.
     pub(super) rule: Option<&'r Arc<MultilineRule>>,
-    /// How much is read.
+    /// The amount to read.
     pub(super) amount: Amount,
     /// The time of the lines.
     pub(super) at: UnixMillis,
     /// The same for the budget.
     pub(super) now: Instant,
-    /// When the next pipeline has its turn, if one waits.
+    /// The turn of the next pipeline, if one waits.
     pub(super) until: Option<Instant>,
     /// Where is read into.
     pub(super) scratch: &'r mut Vec<u8>,
@@ -65,7 +65,7 @@ impl Round<'_> {
     }
 }
 
-/// How much is read in a round.
+/// The amount to read in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Amount {
     /// What the budget has room for, but for this many lines, which are left to others.
@@ -74,7 +74,7 @@ pub(super) enum Amount {
     Everything,
 }
 
-/// Why reading stopped.
+/// The reason why reading stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
     /// There is no more.
@@ -95,7 +95,7 @@ pub(super) struct Tail {
     stream: LogStream,
     /// After the last byte that was taken.
     offset: u64,
-    /// What precedes that.
+    /// A checksum of the text before that.
     recent: Recent,
     splitter: LineSplitter,
     joiner: Joiner,
@@ -132,7 +132,7 @@ impl Tail {
         &self.file
     }
 
-    /// What the lines are counted under.
+    /// The source of the lines.
     pub(super) fn source(&self) -> SourceId {
         self.source
     }
@@ -147,7 +147,7 @@ impl Tail {
         self.recent.is_in(&self.file, self.offset)
     }
 
-    /// How far it was read.
+    /// The read offset.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }

@@ -118,7 +118,7 @@ pub(crate) struct InternalTypes {
     pub(crate) makers: Vec<String>,
 }
 
-/// What a component may be in the engine's own monitoring.
+/// The part of a component in the engine's own monitoring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Nothing.
@@ -148,7 +148,7 @@ impl InternalTypes {
 /// The content of a mapping table, before it is prepared for look-ups.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct MappingParts {
-    /// What pipelines call it.
+    /// The name that pipelines use.
     pub(crate) name: String,
     /// Metrics have their names with and without this before them.
     pub(crate) prefix: String,
@@ -182,7 +182,7 @@ pub(crate) struct Rule {
     pub(crate) fields: Vec<(Field, Alternatives)>,
 }
 
-/// How a component gets its id.
+/// The source of a component's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Naming {
     /// It has this one.
@@ -196,7 +196,7 @@ pub(crate) enum Naming {
     },
 }
 
-/// How a component's kind is known.
+/// The source of a component's kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Kind {
     /// It is this one.
@@ -209,7 +209,7 @@ pub(crate) enum Kind {
 /// that it has any series of. Engines rename their metrics, and write both for a while.
 pub(crate) type Alternatives = Vec<Vec<String>>;
 
-/// What one metric stands for.
+/// The meaning of one metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A field.
@@ -279,12 +279,12 @@ impl Mapping {
         format!("{:?}", self.parts)
     }
 
-    /// What pipelines call it.
+    /// The name that pipelines use.
     pub(crate) fn name(&self) -> &str {
         &self.parts.name
     }
 
-    /// What the metric `name` stands for; mostly nothing.
+    /// The meanings of the metric `name`; mostly none.
     pub(crate) fn targets(&self, name: &str) -> &[Target] {
         self.targets.get(name).map_or(&[], Vec::as_slice)
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Why a text is not a pattern.
+/// A fault of a pattern.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum PatternError {
     #[error("must be an absolute path, like \"/var/log/orders/*.log\"")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Bytes that may wait on the disk: a day of ten pipelines, merged.
 pub(crate) const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How long a report may wait; older ones are of no use.
+/// The longest time that a report waits; older ones are of no use.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(24 * 3_600);
 
 /// Bounds of the spool.

@@ -28,13 +28,13 @@ use crate::logs::read_offsets::SavedLogs;
 use crate::scrape::delta_tracker::SavedTracker;
 use crate::spool::Spool;
 
-/// What is kept.
+/// The state that is kept.
 #[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Checkpoint {
     /// Baselines of watched processes.
     #[serde(default, rename = "meters")]
     pub(crate) trackers: BTreeMap<PipelineId, SavedTracker>,
-    /// How far lines were reported.
+    /// Offsets of the reported lines.
     #[serde(default)]
     pub(crate) logs: BTreeMap<PipelineId, SavedLogs>,
 }
@@ -76,7 +76,7 @@ impl CheckpointFiles {
         }
     }
 
-    /// What the last run of the agent left.
+    /// The checkpoint of the last run of the agent.
     pub(crate) fn load(&self, spool: &Spool) -> Checkpoint {
         let read = |path: &Path| -> Option<Saved> { serde_json::from_slice(&std::fs::read(path).ok()?).ok() };
         let of_spooled = |saved: &Saved| saved.boot.is_some_and(|boot| spool.has_seen(boot, saved.seq));

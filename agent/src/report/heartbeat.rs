@@ -85,6 +85,8 @@ pub(crate) struct Heartbeat {
     pub(crate) watchdog: Watchdog,
     /// Start of the agent.
     pub(crate) started: Instant,
+    /// From 0 to 1: the random part of waits.
+    pub(crate) random: fn() -> f64,
     /// Lets the process become another program.
     pub(crate) successor: Successor,
     /// When it is to.
@@ -94,14 +96,14 @@ pub(crate) struct Heartbeat {
 impl Heartbeat {
     /// Reports until `finish`, and once more then.
     pub(crate) async fn run(mut self, finish: CancellationToken) {
-        sleep(FIRST_WITHIN.mul_f64(rand::random())).await;
+        sleep(FIRST_WITHIN.mul_f64((self.random)())).await;
         self.make_report().await;
         let mut reported = Instant::now();
         'interval: loop {
             let period = *self.interval.borrow_and_update();
             // Nodes that start together, or receive a new interval together, must not report together
             // for ever.
-            let mut ticks = interval_at(Instant::now() + period.mul_f64(rand::random()), period);
+            let mut ticks = interval_at(Instant::now() + period.mul_f64((self.random)()), period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {

@@ -29,7 +29,7 @@ pub(super) struct Sink<'m> {
     bytes: usize,
 }
 
-/// What is wrong with a body.
+/// A fault of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyError {
     TooLarge,

@@ -29,7 +29,7 @@ const MISSES_OF_LIVE_SERIES: u16 = 1;
 /// must not fill the memory; this is some 400 KB for each pipeline.
 const MAX_ABSENT: usize = 10_000;
 
-/// What each series of a process counted at the last scrape.
+/// The counts of each series of a process at the last scrape.
 #[derive(Clone, Debug)]
 pub(crate) struct Baselines {
     /// Whether what is not in `last` began at zero. False only before the first scrape of a process
@@ -87,7 +87,7 @@ impl Captures {
     }
 }
 
-/// What is kept of baselines over the agent's end.
+/// The state of baselines that is kept over the agent's end.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SavedBaselines {
     /// Key and total of each series.
@@ -122,7 +122,7 @@ impl Baselines {
         self.last.is_empty()
     }
 
-    /// What every series counted last, to be kept.
+    /// The last count of every series, to be kept.
     pub(crate) fn save(&self) -> SavedBaselines {
         let expired = self.last.iter().filter(|(_, last)| last.is_expired);
         SavedBaselines {

@@ -18,7 +18,7 @@ pub(crate) struct Scraper {
     client: reqwest::Client,
 }
 
-/// Why a scrape gave nothing. The text goes to the collector as `scrapeError`.
+/// An error of a scrape. The text goes to the collector as `scrapeError`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScrapeError {
     /// No whole answer in time.

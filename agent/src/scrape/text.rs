@@ -18,7 +18,7 @@ pub(crate) struct Sample<'a> {
     pub(crate) labels: Labels<'a>,
     /// The value; NaN and the infinities are values, too.
     pub(crate) value: f64,
-    /// When it was captured, as it is written: milliseconds, or seconds in OpenMetrics.
+    /// Time of capture, as it is written: milliseconds, or seconds in OpenMetrics.
     pub(crate) timestamp: Option<i64>,
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct Queued {
     pub(crate) log_lines: u64,
 }
 
-/// What had to go. Numbers of reports stay as they are, so the collector sees the hole.
+/// Reports that were dropped. Numbers of reports stay as they are, so the collector sees the hole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lost {
     /// Reports.
@@ -70,12 +70,12 @@ impl Lost {
     }
 }
 
-/// What adding a report came to.
+/// The result of adding a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pushed {
-    /// What had to go, because there was no room.
+    /// Reports that were dropped for want of room.
     pub(crate) lost: Lost,
-    /// What the disk did not release.
+    /// Reports that the disk did not return.
     pub(crate) damaged: Lost,
     /// Whether the disk has just stopped or begun to take reports.
     pub(crate) disk: DiskNews,
@@ -331,7 +331,7 @@ impl Spool {
         !self.memory.is_empty()
     }
 
-    /// How many reports wait, and their bytes.
+    /// The number of waiting reports, and their bytes.
     pub(crate) fn size(&self) -> (u64, u64) {
         let on_disk = self.segments.iter().flat_map(|segment| &segment.entries);
         let (reports, bytes) =

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-/// What a segment begins with: no length of a version 1 record reads like this.
+/// The begin of a segment: no length of a version 1 record reads like this.
 pub(super) const HEAD: &[u8; 8] = b"systole\x02";
 
 /// What the heads of all versions begin with.
@@ -41,7 +41,7 @@ pub(super) struct Record {
     pub(super) is_after_damage: bool,
 }
 
-/// What lies in a segment.
+/// The content of a segment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned {
     /// The whole records, in order.

@@ -13,7 +13,7 @@ use systole_shared::{BootId, Report, SeqRange, UnixMillis};
 use super::{merge, record};
 use crate::files;
 
-/// What is remembered of a report that lies on the disk.
+/// The index entry of a report on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) seq: u64,
@@ -69,7 +69,7 @@ impl Entry {
         self.end.div_euclid(60_000) == other.end.div_euclid(60_000)
     }
 
-    /// How many reports it stands for.
+    /// The number of reports that it stands for.
     pub(super) fn reports(&self) -> u64 {
         self.covers.map_or(1, |covers| covers.to.saturating_sub(covers.from).saturating_add(1))
     }

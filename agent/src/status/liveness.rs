@@ -11,7 +11,7 @@ const MISSED_INTERVALS: u32 = 3;
 /// A shorter interval is judged like this one: a report may wait for scrapes longer than that.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When the last report was made.
+/// Time of the last report.
 #[derive(Debug)]
 pub(crate) struct Liveness(watch::Sender<Option<Instant>>);
 
@@ -31,7 +31,7 @@ impl Liveness {
         self.0.subscribe()
     }
 
-    /// How long ago the last report was made, if one was.
+    /// The age of the last report, if there is one.
     pub(crate) fn age(&self) -> Option<Duration> {
         self.0.borrow().map(|at| at.elapsed())
     }

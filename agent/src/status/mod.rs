@@ -30,7 +30,7 @@ pub(crate) struct Status {
     pub(crate) node: Option<NodeIdentity>,
     /// The connection to the collector.
     pub(crate) collector: CollectorView,
-    /// What waits and what was lost, as reports have it.
+    /// Waiting and lost reports, as in a report.
     pub(crate) health: AgentHealth,
     /// In the configuration's order.
     pub(crate) pipelines: Vec<PipelineView>,
@@ -50,7 +50,7 @@ pub(crate) struct AgentView {
     pub(crate) running_as: String,
     /// Where it keeps its data.
     pub(crate) data_dir: PathBuf,
-    /// What it has read, if anything.
+    /// The file that it has read, if there is one.
     pub(crate) config_file: Option<PathBuf>,
     /// Where its metrics are served, unless they are off or the port is taken.
     #[serde(default)]
@@ -67,9 +67,9 @@ pub(crate) struct CollectorView {
     pub(crate) url: String,
     /// Where it stands.
     pub(crate) state: ConnectionState,
-    /// When it answered last.
+    /// Time of its last answer.
     pub(crate) last_acknowledged_at: Option<UnixMillis>,
-    /// How often it wants reports.
+    /// The interval of reports that it wants.
     pub(crate) interval_ms: u64,
 }
 
@@ -89,15 +89,15 @@ pub(crate) struct PipelineView {
     pub(crate) pid: Option<u32>,
     /// Start of that process.
     pub(crate) started_at: Option<UnixMillis>,
-    /// How long it has lived.
+    /// Time since its start.
     pub(crate) uptime_seconds: Option<u64>,
-    /// How often the agent started it again.
+    /// Number of restarts by the agent.
     pub(crate) restarts: u64,
     /// Whether it is scraped at all.
     pub(crate) has_metrics: bool,
-    /// When its metrics were read last.
+    /// Time of the last scrape.
     pub(crate) last_scraped_at: Option<UnixMillis>,
-    /// Why the last scrape gave nothing, if it gave nothing.
+    /// The error of the last scrape, if it failed.
     pub(crate) scrape_error: Option<String>,
     /// Checksum of the configuration that runs, where the agent manages one.
     #[serde(default)]

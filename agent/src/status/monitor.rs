@@ -20,7 +20,7 @@ use crate::supervise::set::PipelineSet;
 use crate::uplink::{ConnectionState, ConnectionStatus};
 use crate::version::BUILD;
 
-/// What does not change while the agent runs.
+/// The facts that stay while the agent runs.
 #[derive(Debug)]
 pub(crate) struct Origin {
     /// The collector's address; never with a password, see `config::settings::http_url`.
@@ -37,19 +37,19 @@ pub(crate) struct Origin {
 
 /// Sees everything and changes nothing.
 pub(crate) struct Monitor {
-    /// What does not change.
+    /// The facts that stay.
     pub(crate) origin: Origin,
     /// Every pipeline of the node.
     pub(crate) pipelines: Arc<PipelineSet>,
     /// Where reports wait.
     pub(crate) outbox: Arc<Outbox>,
-    /// What the agent counts of itself.
+    /// The agent's own counters.
     pub(crate) counters: Arc<AgentCounters>,
-    /// How the connection to the collector does.
+    /// The state of the connection to the collector.
     pub(crate) connection: Arc<ConnectionStatus>,
     /// The heartbeat's sign of life.
     pub(crate) liveness: Arc<Liveness>,
-    /// How often reports are made.
+    /// The interval of reports.
     pub(crate) interval: watch::Receiver<Duration>,
     /// Where self-metrics are served, once they are.
     pub(crate) metrics_address: OnceLock<SocketAddr>,
@@ -78,12 +78,12 @@ impl Monitor {
         }
     }
 
-    /// What the reports say of the agent itself.
+    /// The agent's health, as in its reports.
     pub(crate) fn health(&self) -> AgentHealth {
         health_of(&self.counters, &self.outbox, &self.connection, self.origin.started.0)
     }
 
-    /// How many pipelines are in each state.
+    /// The number of pipelines in each state.
     pub(crate) fn count_pipelines(&self, is_counted: impl Fn(PipelineStatus) -> bool) -> usize {
         self.pipelines.all().iter().filter(|pipeline| is_counted(pipeline.state().status)).count()
     }

@@ -2,22 +2,36 @@
 
 use std::time::Duration;
 
+use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
+
 /// A run of this length clears the count of crashes.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
-/// The longest wait before a start.
-const LONGEST_WAIT_SECONDS: u64 = 60;
+/// The waits before a start. Without jitter: pipelines of one node have nothing in common that restarts could overload.
+const WAITS: BackoffPolicy = BackoffPolicy {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(60),
+    longest_asked: Duration::ZERO,
+    jitter: Jitter::None,
+};
 
 /// Crashes in a row that are answered with a start; the next one is a crash loop.
 const CRASHES_ANSWERED: u32 = 10;
 
 /// Counts the crashes of a pipeline in a row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RestartPolicy {
     crashes: u32,
+    backoff: Backoff,
 }
 
-/// What to do about a crash.
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        RestartPolicy { crashes: 0, backoff: Backoff::new(WAITS) }
+    }
+}
+
+/// The answer to a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Start it again after this time.
@@ -30,14 +44,13 @@ impl RestartPolicy {
     /// Decides what follows the end of a process that ran for `life`.
     pub(crate) fn ended(&mut self, life: Duration) -> Verdict {
         if life >= STABLE_AFTER {
-            self.crashes = 0;
+            *self = Self::default();
         }
         self.crashes += 1;
         if self.crashes > CRASHES_ANSWERED {
             return Verdict::GiveUp;
         }
-        let wait = 1_u64 << (self.crashes - 1);
-        Verdict::StartAfter(Duration::from_secs(wait.min(LONGEST_WAIT_SECONDS)))
+        Verdict::StartAfter(self.backoff.next(0.0, None))
     }
 }
 

@@ -30,16 +30,16 @@ pub(crate) enum ConnectionState {
     Refused,
 }
 
-/// What is known of the connection to the collector.
+/// The facts of the connection to the collector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ConnectionFacts {
     /// The node, once it is enrolled.
     pub(crate) node: Option<NodeIdentity>,
     /// Where it stands.
     pub(crate) state: ConnectionState,
-    /// When the collector answered last, by this host's clock.
+    /// Time of the collector's last answer, by this host's clock.
     pub(crate) acknowledged_at: Option<UnixMillis>,
-    /// Why the last request that failed did, and when.
+    /// The last error of a request, and its time.
     pub(crate) last_error: Option<(String, UnixMillis)>,
     /// This host's clock ahead of the collector's.
     pub(crate) clock_skew_ms: Option<i64>,
@@ -60,7 +60,7 @@ impl ConnectionStatus {
         ConnectionStatus { facts, state: watch::Sender::new(ConnectionState::default()) }
     }
 
-    /// What is known.
+    /// The facts.
     pub(crate) fn facts(&self) -> ConnectionFacts {
         self.lock().clone()
     }

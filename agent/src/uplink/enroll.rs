@@ -101,7 +101,7 @@ impl Uplink {
                 REFUSED_WAIT.as_secs() / 60
             );
         }
-        self.wait(refused_wait(state.refusals, rand::random())).await;
+        self.wait(refused_wait(state.refusals, (self.random)())).await;
     }
 }
 

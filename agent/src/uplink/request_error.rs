@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-/// Why a request did not succeed.
+/// An error of a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
     /// No answer: the network, a time-out, TLS.
@@ -87,7 +87,7 @@ impl RequestError {
         }
     }
 
-    /// How long the answer asks to wait.
+    /// The wait that the answer asks for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             RequestError::Retryable { retry_after, .. } | RequestError::Foreign { retry_after, .. } => *retry_after,

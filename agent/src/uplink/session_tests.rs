@@ -122,8 +122,19 @@ struct Fixture {
     data_dir: tempfile::TempDir,
 }
 
-/// Starts an uplink with `reports` waiting.
+/// Starts an uplink with `reports` waiting. It does not wait between two tries.
 async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str>, answer: Answer) -> Fixture {
+    start_with(reports, enroll_token, node_token, answer, || 0.0).await
+}
+
+/// The same with waits: `random` is their random part.
+async fn start_with(
+    reports: u64,
+    enroll_token: Option<&str>,
+    node_token: Option<&str>,
+    answer: Answer,
+    random: fn() -> f64,
+) -> Fixture {
     let collector = FakeCollector::start(answer).await;
     let counters = Arc::new(AgentCounters::default());
     let data_dir = tempfile::tempdir().unwrap();
@@ -166,6 +177,7 @@ async fn start(reports: u64, enroll_token: Option<&str>, node_token: Option<&str
         connection: connection.clone(),
         instructions: Instructions::new().0,
         closing: closing.clone(),
+        random,
     };
     let uplink = tokio::spawn(uplink.run());
     Fixture { collector, outbox, counters, interval, connection, closing, uplink, data_dir }
@@ -224,7 +236,7 @@ async fn refused_token_is_retried_when_enrolment_fails() {
 
 #[tokio::test]
 async fn collector_that_refuses_everything_does_not_cost_the_whole_backlog_at_once() {
-    let fixture = start(100, None, Some("n"), Box::new(|_| (400, String::new()))).await;
+    let fixture = start_with(100, None, Some("n"), Box::new(|_| (400, String::new())), || 1.0).await;
     // Level-triggered: the waits between later drops grow, so few are lost in this time.
     let _ = timeout(Duration::from_secs(2), fixture.uplink).await;
     assert!((1..50).contains(&fixture.counters.lost_reports.get()), "{}", fixture.counters.lost_reports.get());

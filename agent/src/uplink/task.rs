@@ -49,6 +49,8 @@ pub(crate) struct Uplink {
     pub(crate) instructions: Instructions,
     /// The agent ends: send what there is, and return.
     pub(crate) closing: CancellationToken,
+    /// From 0 to 1: the random part of waits.
+    pub(crate) random: fn() -> f64,
 }
 
 /// What changes while sending.
@@ -96,7 +98,7 @@ impl Uplink {
     /// How long to wait after one more failure.
     pub(super) fn backoff(&self, state: &mut SendState, asked: Option<Duration>) -> Duration {
         let interval = *self.interval.borrow();
-        state.backoff.next_wait(rand::random(), interval, asked)
+        state.backoff.next_wait((self.random)(), interval, asked)
     }
 
     /// Waits, but not long once the agent ends.

@@ -203,6 +203,10 @@ pub(crate) struct Authenticator {
 
 impl Authenticator {
     /// With what the database holds now.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
     pub(crate) async fn load(store: &dyn Store, limits: RequestLimits) -> Result<Self, StoreError> {
         let auth = Authenticator {
             limits: AccessLimits::new(limits),
@@ -225,6 +229,10 @@ impl Authenticator {
     }
 
     /// Takes over what has changed in the database.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
     pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
         let _turn = self.reading.lock().await;
         let version = {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::lookup::Lookup;
 
-/// How often clients may ask for what costs the database something.
+/// Rates of requests that cost the database something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestLimits {
     /// `max_enrolments_per_minute`: with one token, a third of them at once; from one address four times as

@@ -38,16 +38,16 @@ const MAX_PENDING_BYTES: usize = 2 << 20;
 pub(crate) enum ActionError {
     /// Of all nodes.
     #[error("{MAX_OPEN} actions are open already")]
-    TooMany,
+    Actions,
     /// Of this node.
     #[error("{MAX_OPEN_PER_NODE} actions of this node are open already")]
-    TooManyOfNode,
+    ActionsOfNode,
     /// Taps of this node.
     #[error("this node has {MAX_TAPS_PER_NODE} taps already; close one of them")]
-    TooManyTapsOfNode,
+    TapsOfNode,
     /// Taps of all nodes.
     #[error("{MAX_TAPS} taps are open already; close one of them")]
-    TooManyTaps,
+    Taps,
 }
 
 /// Open actions.
@@ -200,16 +200,16 @@ impl Inner {
     fn check(&self, node: NodeKey, is_tap: bool) -> Result<(), ActionError> {
         let count = |of: &dyn Fn(&Open) -> bool| self.open.values().filter(|open| of(open)).count();
         if self.open.len() >= MAX_OPEN {
-            return Err(ActionError::TooMany);
+            return Err(ActionError::Actions);
         }
         if is_tap && count(&|open| open.is_tap) >= MAX_TAPS {
-            return Err(ActionError::TooManyTaps);
+            return Err(ActionError::Taps);
         }
         if is_tap && count(&|open| open.is_tap && open.node == node) >= MAX_TAPS_PER_NODE {
-            return Err(ActionError::TooManyTapsOfNode);
+            return Err(ActionError::TapsOfNode);
         }
         if count(&|open| open.node == node) >= MAX_OPEN_PER_NODE {
-            return Err(ActionError::TooManyOfNode);
+            return Err(ActionError::ActionsOfNode);
         }
         Ok(())
     }

@@ -78,17 +78,17 @@ async fn slow_watcher_loses_events_and_hears_how_many() {
 fn open_actions_are_bounded() {
     let actions = actions();
     let mut open: Vec<_> = (0..MAX_TAPS_PER_NODE).map(|_| actions.begin(NODE, orders(), tap()).unwrap()).collect();
-    assert_eq!(actions.begin(NODE, orders(), tap()).unwrap_err(), ActionError::TooManyTapsOfNode);
+    assert_eq!(actions.begin(NODE, orders(), tap()).unwrap_err(), ActionError::TapsOfNode);
     open.extend(
         (MAX_TAPS_PER_NODE..MAX_OPEN_PER_NODE).map(|_| actions.begin(NODE, orders(), ActionRequest::Restart).unwrap()),
     );
     let refused = actions.begin(NODE, orders(), ActionRequest::Restart).unwrap_err();
-    assert_eq!(refused, ActionError::TooManyOfNode);
+    assert_eq!(refused, ActionError::ActionsOfNode);
     for node in 2.. {
         match actions.begin(NodeKey(node), orders(), tap()) {
             Ok(one) => open.push(one),
             Err(refused) => {
-                assert_eq!(refused, ActionError::TooManyTaps);
+                assert_eq!(refused, ActionError::Taps);
                 break;
             }
         }
@@ -97,7 +97,7 @@ fn open_actions_are_bounded() {
         match actions.begin(NodeKey(node), orders(), ActionRequest::Restart) {
             Ok(one) => open.push(one),
             Err(refused) => {
-                assert_eq!((refused, open.len()), (ActionError::TooMany, MAX_OPEN));
+                assert_eq!((refused, open.len()), (ActionError::Actions, MAX_OPEN));
                 break;
             }
         }

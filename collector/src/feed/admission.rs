@@ -100,6 +100,10 @@ impl Connections {
     }
 
     /// Counts one more stream of a token.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many streams.
     pub(crate) fn admit(self: &Arc<Self>, token: TokenId, now: Instant) -> Result<ConnectionGuard, Overloaded> {
         let mut open = self.lock();
         let own = open.by_token.get(&token).copied().unwrap_or(0);

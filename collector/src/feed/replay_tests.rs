@@ -137,7 +137,7 @@ async fn replay_reports_expired_types_and_sends_kept_ones() {
     let (store, timeseries) = store_with_events(&dir).await;
     let cutoffs =
         Cutoffs { minutes_before: 0, logs_before: RECENT, events_before: 0, tokens_before: 0, ..Cutoffs::default() };
-    assert_eq!(store.expire(cutoffs, 100).await.unwrap(), 1);
+    assert_eq!(timeseries.expire(cutoffs, 100).await.unwrap(), 1);
     let text = resume((store, timeseries)).await;
     assert_eq!(outline(&text), ["hello", "gap", "status_change2", "log_entry3", "status_change4"]);
     assert!(text.contains(r#""from":1,"to":1,"types":["log_entry"],"reason":"retention""#), "{text}");

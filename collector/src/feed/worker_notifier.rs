@@ -45,6 +45,10 @@ impl WorkerNotifier {
     }
 
     /// Opens a stream. Must be called on the worker's own thread.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many streams.
     pub(crate) fn subscribe(&self, identity: Identity, subscription: Subscription) -> Result<Subscriber, Overloaded> {
         self.start_relay();
         let guard = self.feed.admit(identity.token)?;

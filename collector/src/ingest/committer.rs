@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::{NodeStatus, SeqRange, UnixMillis};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -61,8 +62,13 @@ const SINGLY_AFTER_FAILURE: usize = 512;
 /// Pause before the next attempt after a failure of the database.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
-/// The same for one that has failed again and again. Agents back off for longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Pauses between two tries to read a database that has failed. Agents back off for longer.
+const READ_AGAIN: BackoffPolicy = BackoffPolicy {
+    first: FAILURE_PAUSE,
+    longest: Duration::from_secs(2),
+    longest_asked: Duration::ZERO,
+    jitter: Jitter::None,
+};
 
 /// Between two rounds of upkeep, and after the start until the first.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(60);
@@ -570,7 +576,7 @@ impl CommitterTask {
     /// Brings the state back to what is committed. Until the database can be read again there is
     /// nothing to apply reports to, so this waits.
     async fn reload(&mut self) -> ControlFlow<()> {
-        let mut pause = FAILURE_PAUSE;
+        let mut backoff = Backoff::new(READ_AGAIN);
         loop {
             match self.parts.timeseries.load().await {
                 Ok(snapshot) => {
@@ -591,9 +597,8 @@ impl CommitterTask {
                     tokio::select! {
                         // Nothing that waits can be committed any more.
                         () = self.stop.cancelled() => return ControlFlow::Break(()),
-                        () = tokio::time::sleep(pause) => {}
+                        () = tokio::time::sleep(backoff.next(0.0, None)) => {}
                     }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::model::report::{NodeReport, PipelineDeltas, ReportedPipeline};
 use crate::model::{BucketRange, PipelineKey, Resolution};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{EnrolledNode, NewEnrolment, Store};
+use crate::store::{EnrolledNode, NewEnrolment, StepKind, StepTable, Store};
 use crate::timeseries;
 
 struct Bench {
@@ -194,6 +194,37 @@ async fn nodes_are_not_silent_while_commits_fail() {
     assert_eq!(bench.fleet.overdue(silent), [two], "one failure may be the fault of one submission");
     assert!(bench.submit(one, 2).await.is_err());
     assert_eq!(bench.fleet.overdue(silent), []);
+}
+
+#[tokio::test]
+async fn removed_node_leaves_no_minutes_and_takes_no_reports() {
+    let bench = Bench::start().await;
+    let (kept, gone) = (bench.enroll("kept").await, bench.enroll("gone").await);
+    bench.submit(kept.key, 1).await.unwrap();
+    bench.submit(gone.key, 1).await.unwrap();
+    // In one batch: a report, the removal, and a report that came after it.
+    let (before, removed, after) = tokio::join!(
+        bench.submit(gone.key, 2),
+        bench.committer.administer(gone.key, NodeAction::Remove),
+        bench.submit(gone.key, 3),
+    );
+    before.unwrap();
+    assert_eq!(removed.unwrap(), ["removed"]);
+    assert!(matches!(after.unwrap_err(), SubmitError::UnknownNode));
+    assert!(matches!(bench.submit(gone.key, 4).await.unwrap_err(), SubmitError::UnknownNode));
+    assert_eq!(bench.stored_events().await, 10, "of the other node");
+    let again = bench.committer.administer(gone.key, NodeAction::Remove).await.unwrap_err();
+    assert!(matches!(again, AdministerError::UnknownNode));
+    // The log still has its records, as after a crash.
+    bench.timeseries.load().await.unwrap();
+    while bench.timeseries.seal() > 0 {
+        bench.timeseries.flush().await.unwrap();
+    }
+    assert_eq!(bench.stored_events().await, 10);
+    let left = bench.store.leftovers(10).await.unwrap();
+    assert_eq!(left.nodes, [gone.key]);
+    let own = StepTable { kind: StepKind::Node, step: Resolution::Minute };
+    assert_eq!(bench.store.step_ends(own).await.unwrap(), None, "no report had a host");
 }
 
 #[tokio::test]

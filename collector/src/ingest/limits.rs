@@ -7,7 +7,7 @@ use systole_shared::{RefusalCode, UnixMillis};
 
 use crate::config::IngestLimits;
 
-/// What was new within the current hour.
+/// The number of new things within the current hour.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HourlyCount {
     hour: i64,

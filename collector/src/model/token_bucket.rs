@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
     pub per_second: f64,
-    /// What may come at once after a quiet time.
+    /// The most that may come at once after a quiet time.
     pub burst: f64,
 }
 
@@ -42,7 +42,7 @@ impl TokenBucket {
         self.at_ms = now_ms;
     }
 
-    /// What is left now.
+    /// The tokens that are left now.
     pub(crate) fn left(&mut self, rate: Rate, now_ms: i64) -> f64 {
         self.refill(rate, now_ms);
         self.left

@@ -21,7 +21,7 @@ use crate::config::TlsFiles;
 /// How long before its end a certificate is reported: renewal is usually due 30 days before it, so it has failed by then.
 const WARN_BEFORE_END_MS: i64 = 14 * 24 * 3_600_000;
 
-/// Why a certificate and a key cannot be used.
+/// An error of a certificate or its key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error("cannot read certificates from {}", .path.display())]
@@ -57,7 +57,7 @@ pub(crate) struct KeyPair {
     validity: Option<(UnixMillis, UnixMillis)>,
 }
 
-/// What is wrong with the time of a certificate.
+/// A certificate that is not valid now, or not for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValidityFault {
     NotYet(UnixMillis),
@@ -99,7 +99,7 @@ impl KeyPair {
         Ok(KeyPair { key: Arc::new(key), validity })
     }
 
-    /// What is wrong with its time, if anything is.
+    /// The fault of its time, if there is one.
     pub(crate) fn validity_fault(&self, now: UnixMillis) -> Option<ValidityFault> {
         let (begin, end) = self.validity?;
         if end <= now {

@@ -1,6 +1,7 @@
 //! The contract of every store. Each test is a function over the trait; the macro at the end runs all
 //! of them on a store of their own.
 
+mod administration;
 mod control;
 mod rollups;
 mod search;
@@ -12,6 +13,7 @@ use systole_shared::events::EventType;
 use systole_shared::{Token, TokenId, TokenKind};
 use uuid::Uuid;
 
+use self::administration::*;
 use self::control::*;
 use self::rollups::*;
 use self::search::*;
@@ -524,6 +526,11 @@ suite! {
     search_results_are_independent_of_the_index,
     expired_lines_leave_the_index,
     evicted_lines_of_a_node_leave_those_of_others,
+    actions_are_listed_newest_first_and_expire,
+    settings_win_and_names_sort_as_they_are_shown,
+    removed_node_leaves_its_events_only,
+    twin_inherits_the_machine_id,
+    lists_take_many_nodes,
     version_replaces_exactly_the_one_before,
     new_value_of_a_secret_renews_the_pipelines_that_use_it,
     buffers_and_components_of_a_pipeline_are_read,

@@ -73,7 +73,7 @@ impl Samples {
         Samples { starts: starts.collect(), scale: part as f64 / SAMPLE as f64 }
     }
 
-    /// What the samples stand for.
+    /// The estimate of all lines from the samples.
     pub(super) fn usage(&self, sampled: &[Sampled]) -> LogUsage {
         let scaled = |value: i64| (value as f64 * self.scale) as u64;
         let bytes = |row: &Sampled| scaled(row.bytes) + scaled(row.lines) * LINE_BYTES;

@@ -17,7 +17,7 @@ use super::{Store, StoreError, private};
 
 const FILE: &str = "database-epoch";
 
-/// Why a database is refused.
+/// An error of the database's identity.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MarkerError {
     /// It is empty, and another one was not.

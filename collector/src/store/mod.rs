@@ -165,6 +165,9 @@ pub(crate) trait IngestStore: Send + Sync {
     async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError>;
     /// Writes rows of the write-ahead log in one transaction.
     async fn flush(&self, batch: FlushBatch) -> Result<(), StoreError>;
+    /// Removes up to `limit` of the oldest rows of each kind that is older than its retention.
+    /// Returns how many were removed. Sums of past hours may be cached above the store.
+    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError>;
 }
 
 /// Tokens, environments and the enrolment of nodes.
@@ -258,9 +261,6 @@ pub(crate) trait MaintenanceStore: Send + Sync {
     /// Sums hours before this one, and days that end before it, that have changed since they were
     /// summed: about `limit` series of them, the oldest first. Returns how many; 0 when nothing is left.
     async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError>;
-    /// Removes up to `limit` of the oldest rows of each kind that is older than its retention.
-    /// Returns how many went.
-    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError>;
     /// What log lines take, by node, estimated from samples.
     async fn log_usage(&self) -> Result<LogUsage, StoreError>;
     /// Removes up to `limit` lines of a node, of the next lines from the number `from` on. Those of other nodes

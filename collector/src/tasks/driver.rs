@@ -46,7 +46,7 @@ pub(crate) struct Pacing {
     pub max_retry: Duration,
 }
 
-/// Why an activation failed.
+/// An error of an activation.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TaskError {
     #[error("cannot use the database")]

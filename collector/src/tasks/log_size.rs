@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use super::driver::{Activation, Pacing, Task, TaskError};
 use crate::store::{Cutoffs, Store};
 use crate::telemetry::Telemetry;
+use crate::timeseries::TimeSeries;
 
 /// Pause between two measurements, each of some 100 ms. At the highest rate that nodes may send, a fleet of
 /// a hundred goes half a gigabyte above the bound in that time.
@@ -29,6 +30,7 @@ const PACING: Pacing = Pacing {
 /// The task.
 pub(crate) struct LogSize {
     store: Arc<dyn Store>,
+    timeseries: Arc<TimeSeries>,
     kept_bytes: u64,
     telemetry: Arc<Telemetry>,
     /// Lines that are to go before lines are measured again.
@@ -36,8 +38,13 @@ pub(crate) struct LogSize {
 }
 
 impl LogSize {
-    pub(crate) fn new(store: Arc<dyn Store>, kept_bytes: u64, telemetry: Arc<Telemetry>) -> Self {
-        LogSize { store, kept_bytes, telemetry, excess: 0 }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        timeseries: Arc<TimeSeries>,
+        kept_bytes: u64,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        LogSize { store, timeseries, kept_bytes, telemetry, excess: 0 }
     }
 }
 
@@ -63,7 +70,7 @@ impl Task for LogSize {
         let batch = u32::try_from(self.excess.min(BATCH_ROWS)).unwrap_or(u32::MAX);
         // Nothing but lines.
         let oldest = Cutoffs { logs_before: i64::MAX, ..Cutoffs::default() };
-        let removed = self.store.expire(oldest, batch).await?;
+        let removed = self.timeseries.expire(oldest, batch).await?;
         self.telemetry.rows_expired.inc_by(removed);
         self.excess = if removed == 0 { 0 } else { self.excess.saturating_sub(removed) };
         Ok(if self.excess == 0 { Activation::IdleFor(PAUSE) } else { Activation::MoreToDo })

@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::prometheus_text;
+
 /// A label that says which event type.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct TypeLabel {
@@ -84,8 +86,8 @@ pub(crate) struct Telemetry {
     pub commit_failures: Counter,
     pub commit_seconds: Histogram,
     pub flush_seconds: Histogram,
-    pub journal_rows: Gauge,
-    pub journal_bytes: Gauge,
+    pub wal_rows: Gauge,
+    pub wal_bytes: Gauge,
     pub history_cache_hits: Counter,
     pub history_cache_misses: Counter,
     pub rows_expired: Counter,
@@ -109,11 +111,11 @@ pub(crate) struct Telemetry {
     pub feed_refused: Family<ReasonLabel, Counter>,
     pub feed_lag_events: Gauge,
     pub feed_lag_seconds: Gauge<f64, AtomicU64>,
-    pub ring_bytes: Gauge,
-    pub ring_pipelines: Gauge,
-    pub ring_components: Gauge,
-    pub ring_component_samples: Gauge,
-    pub ring_pipeline_samples: Gauge,
+    pub recent_samples_bytes: Gauge,
+    pub recent_samples_pipelines: Gauge,
+    pub recent_samples_components: Gauge,
+    pub recent_samples_per_component: Gauge,
+    pub recent_samples_per_pipeline: Gauge,
     pub samples_evicted: Family<ActionLabel, Counter>,
     pub queries_running: Gauge,
     pub queries_refused: Counter,
@@ -145,7 +147,7 @@ impl Telemetry {
         systole.register_with_unit("commit", "Time of one transaction", Unit::Seconds, commit_seconds.clone());
         let flush_seconds = seconds();
         let help = "Time of one transaction that flushes the write-ahead log";
-        systole.register_with_unit("journal_fold", help, Unit::Seconds, flush_seconds.clone());
+        systole.register_with_unit("wal_flush", help, Unit::Seconds, flush_seconds.clone());
         let mut telemetry = Telemetry {
             reports_applied: metric!("reports_applied", "Reports committed", Counter::default()),
             reports_duplicate: metric!(
@@ -201,8 +203,8 @@ impl Telemetry {
             commit_failures: metric!("commit_failures", "Transactions that failed", Counter::default()),
             commit_seconds,
             flush_seconds,
-            journal_rows: metric!("journal_rows", "Rows that are only in the write-ahead log", Gauge::default()),
-            journal_bytes: metric!("journal_bytes", "Bytes of the write-ahead log's records", Gauge::default()),
+            wal_rows: metric!("wal_rows", "Rows that are only in the write-ahead log", Gauge::default()),
+            wal_bytes: metric!("wal_bytes", "Bytes of the write-ahead log's records", Gauge::default()),
             history_cache_hits: metric!(
                 "history_cache_hits",
                 "Hours of pipelines' minutes that queries found in memory",
@@ -253,22 +255,30 @@ impl Telemetry {
                 "Age of the oldest event that the slowest subscriber has not polled",
                 Gauge::default()
             ),
-            ring_bytes: metric!("ring_bytes", "Memory of the sample rings", Gauge::default()),
-            ring_pipelines: metric!("ring_pipelines", "Rings of pipelines", Gauge::default()),
-            ring_components: metric!("ring_components", "Rings of components", Gauge::default()),
-            ring_component_samples: metric!(
-                "ring_component_samples",
-                "Samples that a component's ring keeps at most",
+            recent_samples_bytes: metric!("recent_samples_bytes", "Memory of recent samples", Gauge::default()),
+            recent_samples_pipelines: metric!(
+                "recent_samples_pipelines",
+                "Pipelines of nodes with recent samples",
                 Gauge::default()
             ),
-            ring_pipeline_samples: metric!(
-                "ring_pipeline_samples",
-                "Samples that a pipeline's ring keeps at most",
+            recent_samples_components: metric!(
+                "recent_samples_components",
+                "Components with recent samples",
+                Gauge::default()
+            ),
+            recent_samples_per_component: metric!(
+                "recent_samples_per_component",
+                "Recent samples that are kept of a component at most",
+                Gauge::default()
+            ),
+            recent_samples_per_pipeline: metric!(
+                "recent_samples_per_pipeline",
+                "Recent samples that are kept of a pipeline at most",
                 Gauge::default()
             ),
             samples_evicted: metric!(
                 "samples_evicted",
-                "Rings of samples shrunk or dropped for the budget",
+                "Times that the samples of a pipeline or component were reduced or dropped for the budget",
                 Family::default()
             ),
             queries_running: metric!("queries_running", "Queries of readers that run", Gauge::default()),
@@ -304,10 +314,14 @@ impl Telemetry {
         telemetry
     }
 
-    /// The text that Prometheus reads.
+    /// The page that Prometheus reads, in its own text format.
+    ///
+    /// # Errors
+    ///
+    /// When a metric cannot be written as text.
     pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(prometheus_text::of_openmetrics(&text))
     }
 }

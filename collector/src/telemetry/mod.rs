@@ -2,5 +2,6 @@
 
 pub(crate) mod logging;
 mod metrics;
+pub(crate) mod prometheus_text;
 
 pub(crate) use self::metrics::*;

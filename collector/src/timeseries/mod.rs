@@ -64,7 +64,8 @@ pub(crate) fn over(store: impl TimeSeriesStore + 'static) -> (Arc<dyn Store>, Ar
 }
 
 impl TimeSeries {
-    fn new(store: Arc<dyn TimeSeriesStore>) -> Self {
+    /// The time series of a store that only this module and tests use.
+    pub(crate) fn new(store: Arc<dyn TimeSeriesStore>) -> Self {
         TimeSeries { store, memtable: Mutex::default(), is_full: AtomicBool::new(false), flushed: Notify::new() }
     }
 

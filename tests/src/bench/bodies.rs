@@ -21,7 +21,7 @@ const MAX_FACTOR: u64 = 1_000;
 /// Lines are not older than this, plus the time between two reports.
 const FRESH_MS: i64 = 1_000;
 
-/// What is the same in many reports.
+/// The parts that many reports have in common.
 #[derive(Debug)]
 pub struct Bodies {
     args: Args,
@@ -52,7 +52,7 @@ pub struct Body {
     rest_plain_bytes: usize,
 }
 
-/// What is different in each report.
+/// The parts that differ in each report.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     /// The imagined agent's boot.
@@ -140,7 +140,7 @@ impl Variant {
     }
 }
 
-/// What the fleet's nodes call their n-th pipeline.
+/// The id of the n-th pipeline of each node.
 pub fn pipeline_id(number: usize) -> String {
     format!("pipeline-{number}")
 }

@@ -9,7 +9,7 @@ pub async fn counters(viewer: &ApiClient) -> BTreeMap<String, f64> {
     read(&String::from_utf8_lossy(&viewer.get("/metrics").await.body))
 }
 
-/// What each grew by.
+/// The growth of each value.
 pub fn growth(before: &BTreeMap<String, f64>, mut after: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     for (name, value) in &mut after {
         *value -= before.get(name).copied().unwrap_or_default();

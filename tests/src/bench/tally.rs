@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 /// Longest latency that is distinguished.
 const MAX_LATENCY_US: u64 = 120_000_000;
 
-/// What one node, or the whole fleet, counted.
+/// Counts of one node or of the whole fleet.
 #[derive(Debug)]
 pub struct Tally {
     latencies_us: Histogram<u64>,

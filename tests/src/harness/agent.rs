@@ -15,8 +15,8 @@ use super::collector::TestCollector;
 use super::process::Process;
 use super::stub_vector::StubVector;
 
-/// Longest time for a graceful end: pipelines stop, the last report goes out.
-const STOP: Duration = Duration::from_secs(50);
+/// Longest time for a graceful end: pipelines have 30 s to stop, then the last report is sent.
+const STOP: Duration = Duration::from_secs(120);
 
 const METRICS_LISTEN: &str = "metrics_listen";
 
@@ -27,7 +27,7 @@ pub struct AgentPipeline {
     pub id: String,
     /// Its name.
     pub name: Option<String>,
-    /// What to run; none for a pipeline that is only watched.
+    /// The command; none for a pipeline that is only watched.
     pub command: Option<Vec<String>>,
     /// Where its metrics are.
     pub metrics_url: Option<String>,
@@ -54,7 +54,7 @@ impl AgentPipeline {
     }
 }
 
-/// How an agent differs from the usual one.
+/// Differences of an agent from the usual one.
 #[derive(Clone, Debug, Default)]
 pub struct AgentSetup<'a> {
     /// The environment of its node; none is `default`.

@@ -3,18 +3,16 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Longest time for any response, on a machine that builds and tests at once.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use super::wait::SOON;
 
 /// An HTTP client. Each belongs to the runtime that made it, and every test has its own runtime.
 pub fn http() -> reqwest::Client {
     install_crypto();
-    reqwest::Client::builder().connect_timeout(TIMEOUT).build().expect("a plain client can be built")
+    reqwest::Client::builder().connect_timeout(SOON).build().expect("a plain client can be built")
 }
 
 /// The same for a server whose certificate this authority has signed. Each request has a new connection: what is
@@ -23,7 +21,7 @@ fn https(authority: &Path) -> reqwest::Client {
     install_crypto();
     let pem = std::fs::read(authority).expect("the authority's certificate");
     let trusted = reqwest::Certificate::from_pem_bundle(&pem).expect("certificates");
-    let builder = reqwest::Client::builder().connect_timeout(TIMEOUT).pool_max_idle_per_host(0);
+    let builder = reqwest::Client::builder().connect_timeout(SOON).pool_max_idle_per_host(0);
     let builder = builder.tls_certs_only(trusted);
     builder.build().expect("a client can be built")
 }
@@ -60,7 +58,7 @@ impl ApiClient {
 
     /// The same from another address of this host.
     pub fn from_address(&self, address: IpAddr) -> Self {
-        let builder = reqwest::Client::builder().connect_timeout(TIMEOUT).local_address(address);
+        let builder = reqwest::Client::builder().connect_timeout(SOON).local_address(address);
         ApiClient { http: builder.build().expect("a plain client can be built"), ..self.clone() }
     }
 
@@ -155,7 +153,7 @@ impl Answer {
 
     /// Sends a request and reads the answer.
     pub async fn try_of(request: reqwest::RequestBuilder) -> Result<Self, reqwest::Error> {
-        let response = request.timeout(TIMEOUT).send().await?;
+        let response = request.timeout(SOON).send().await?;
         let status = response.status().as_u16();
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();

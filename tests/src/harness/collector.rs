@@ -18,18 +18,15 @@ use super::binaries::binary;
 use super::client::ApiClient;
 use super::database::{Database, DatabaseKind, Place};
 use super::feed::Feed;
+use super::ports::free_address;
 use super::postgres::TestPostgres;
 use super::process::Process;
 use super::tls::Authority;
-use super::wait::eventually;
+use super::wait::{SOON, eventually};
 use crate::stub::totals::Counts;
 
-/// Longest time for a start, on a machine that builds and tests at once.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest time for a graceful end: the collector promises to end within this time.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest time for a command, on a machine that builds and tests at once.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time for a graceful end. The collector promises 20 s, which a busy machine may double.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running collector with its own database.
 #[derive(Debug)]
@@ -113,7 +110,7 @@ impl TestCollector {
         let log = collector.directory.path().join("disk.log");
         let keeper = Process::start("disk", &mut keeper_of_disk(bytes, &collector.data_dir()), &log);
         let mounted = seen_by(keeper.pid(), &collector.data_dir()).join(".mounted");
-        eventually("the disk is mounted", START_TIMEOUT, async || mounted.exists().then_some(())).await;
+        eventually("the disk is mounted", SOON, async || mounted.exists().then_some(())).await;
         collector.keeper = Some(keeper);
         collector.run().await;
         collector
@@ -170,7 +167,8 @@ impl TestCollector {
     fn prepare(server: Option<Arc<TestPostgres>>, disk: Option<u64>, options: &[&str]) -> Self {
         let collector = TestCollector {
             process: None,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            // It is the same after a restart, so no other socket may have it meanwhile.
+            address: free_address(),
             directory: tempfile::Builder::new().prefix("systole-collector-").tempdir().expect("a directory"),
             server,
             disk,
@@ -207,7 +205,7 @@ impl TestCollector {
         command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
         let log = self.directory.path().join("collector.log");
         let mut process = Process::start("collector", command.args(self.database_options()).args(&self.options), &log);
-        self.address = eventually("the collector listens", START_TIMEOUT, async || {
+        self.address = eventually("the collector listens", SOON, async || {
             let ended = process.exit_status();
             assert!(ended.is_none(), "the collector ended at its start: {ended:?}");
             let address_file = self.seen_data_dir(&process).join("listen-address");
@@ -216,7 +214,7 @@ impl TestCollector {
         .await;
         self.process = Some(process);
         let client = self.client();
-        eventually("the collector is ready", START_TIMEOUT, async || {
+        eventually("the collector is ready", SOON, async || {
             let answer = super::client::Answer::try_of(client.request(reqwest::Method::GET, "/readyz")).await;
             (answer.ok()?.status == status).then_some(())
         })
@@ -333,7 +331,7 @@ impl TestCollector {
             _ => Command::new(binary("systole-collector")),
         };
         command.args(args).arg("--data-dir").arg(self.data_dir()).args(self.database_options()).kill_on_drop(true);
-        let output = tokio::time::timeout(COMMAND_TIMEOUT, command.output()).await;
+        let output = tokio::time::timeout(SOON, command.output()).await;
         output.unwrap_or_else(|_| panic!("{args:?} takes too long")).expect("the program starts")
     }
 

@@ -126,7 +126,7 @@ impl Database {
         self.number("coalesce(sum(to_seq - from_seq + 1), 0) || '' AS line FROM node_gaps")
     }
 
-    /// How many rows a table has.
+    /// The number of rows of a table.
     pub fn rows(&mut self, table: &str) -> u64 {
         self.number(&format!("count(*) || '' AS line FROM {table}"))
     }

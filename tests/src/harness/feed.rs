@@ -21,7 +21,7 @@ pub struct FeedEvent {
     pub kind: String,
     /// The data.
     pub data: Value,
-    /// When it came.
+    /// Time of arrival.
     pub at: Instant,
     /// Which of the subscriber's connections it came by, from 1.
     pub connection: usize,

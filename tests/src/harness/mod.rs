@@ -36,4 +36,4 @@ pub use nginx::Nginx;
 pub use node::NodeClient;
 pub use postgres::TestPostgres;
 pub use stub_vector::StubVector;
-pub use wait::{eventually, eventually_true};
+pub use wait::{SOON, eventually, eventually_true};

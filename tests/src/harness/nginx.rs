@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -10,9 +9,7 @@ use tokio::process::Command;
 
 use super::ports::free_address;
 use super::process::Process;
-use super::wait::eventually;
-
-const START: Duration = Duration::from_secs(20);
+use super::wait::{SOON, eventually};
 
 /// A running nginx with a separate directory and port.
 #[derive(Debug)]
@@ -32,7 +29,7 @@ impl Nginx {
         let mut command = Command::new(program());
         command.arg("-p").arg(directory.path()).arg("-c").arg(&config).args(["-e", "stderr"]);
         let mut process = Process::start("nginx", &mut command, &directory.path().join("nginx.log"));
-        eventually("nginx listens", START, async || {
+        eventually("nginx listens", SOON, async || {
             let ended = process.exit_status();
             assert!(ended.is_none(), "nginx ended at its start: {ended:?}");
             TcpStream::connect(address).await.ok()

@@ -26,7 +26,7 @@ const RETRY: BackoffPolicy = BackoffPolicy {
     jitter: Jitter::None,
 };
 
-/// How a body is compressed.
+/// The compression of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// As it is, without a Content-Encoding.

@@ -14,16 +14,13 @@ use super::binaries::binary;
 use super::client::ApiClient;
 use super::ports::free_address;
 use super::process::{Process, pid};
-use super::wait::eventually;
+use super::wait::{SOON, eventually};
 use crate::stub::totals::{Life, Scrape, Totals};
-
-/// Longest time until the stub obeys a command.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Configuration of a stub, of which it takes only the comments that begin with `# stub:`.
 const CONFIG: &str = "sources:\n  demo_in:\n    type: demo_logs\n    format: json\nsinks:\n  out:\n    type: blackhole\n    inputs: [demo_in]\n";
 
-/// What is needed to start a stub, to steer it, and to know what it counted.
+/// A handle to start a stub, to steer it, and to read its counts.
 #[derive(Debug)]
 pub struct StubVector {
     address: SocketAddr,
@@ -112,7 +109,7 @@ impl StubVector {
         self.process.as_mut().expect("the stub was started by the test").wait(limit).await.code()
     }
 
-    /// What it counted; panics before its first start.
+    /// Its counts; panics before its first start.
     pub fn totals(&self) -> Totals {
         self.try_totals().expect("the stub has written its totals")
     }
@@ -121,7 +118,7 @@ impl StubVector {
         Totals::read(&self.totals).expect("the totals can be read")
     }
 
-    /// What each scrape was shown, oldest first.
+    /// The content of each scrape, oldest first.
     pub fn scrapes(&self) -> Vec<Scrape> {
         Scrape::read(&self.totals).expect("the scrapes can be read")
     }
@@ -133,7 +130,7 @@ impl StubVector {
 
     /// Waits until something can be made of the totals.
     pub async fn wait_for<T>(&self, what: &str, look: impl Fn(&Totals) -> Option<T>) -> T {
-        eventually(what, TIMEOUT, async || look(&self.try_totals()?)).await
+        eventually(what, SOON, async || look(&self.try_totals()?)).await
     }
 
     /// `POST /control/<what>`; see [`crate::stub::control::Command`].
@@ -149,7 +146,7 @@ impl StubVector {
         self.control("pause").await;
         let before = self.life().scrapes;
         // The first scrape after the pause sees everything.
-        let scraped = eventually("a scrape after the pause", Duration::from_secs(20), async || {
+        let scraped = eventually("a scrape after the pause", SOON, async || {
             let totals = self.try_totals()?;
             (totals.current()?.scrapes > before).then_some(totals)
         })

@@ -20,7 +20,7 @@ const LATE_MS: i64 = 2_000;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// What a pipeline had exposed, over all its process runs, at each scrape.
+/// The totals of a pipeline at each scrape, over all its process runs.
 #[derive(Clone, Debug)]
 pub struct Shown {
     scrapes: Vec<(UnixMillis, Counts)>,

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+/// Longest wait for what happens at once, on a machine that builds and runs eight tests at once. It is no promise of the
+/// programs: a test of a promise measures the time itself, or reads the times that the programs recorded.
+pub const SOON: Duration = Duration::from_secs(120);
+
 /// How often the state is polled.
 const PERIOD: Duration = Duration::from_millis(50);
 

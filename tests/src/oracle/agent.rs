@@ -189,7 +189,7 @@ pub fn read_line(line: &str) -> Option<(super::ledger::Place, u64)> {
     Some(((node.parse().ok()?, pipeline.to_owned()), number.parse().ok()?))
 }
 
-/// What the n-th of them is called.
+/// The name of the n-th of them.
 pub fn transform(number: usize) -> String {
     format!("transform-{number}")
 }

@@ -79,7 +79,7 @@ impl Checker {
         assert!(lost.is_empty(), "queries return less than was acknowledged: {lost:#?}");
     }
 
-    /// When everything is acknowledged: all is there, once.
+    /// Checks that everything is there once, after all is acknowledged.
     pub async fn check_all(&self, ledger: &Ledger) -> Stored {
         let minutes = self.cells("minute").await;
         assert_same("minutes", &minutes, &ledger.made);
@@ -143,7 +143,7 @@ impl Checker {
         cells
     }
 
-    /// What is stored now.
+    /// The stored state of now.
     pub async fn stored(&self) -> Stored {
         let mut stored = Stored::default();
         for item in self.list(&format!("/api/v1/logs?from={}&limit=1000", self.from)).await {

@@ -59,11 +59,11 @@ pub type Place = (NodeId, String);
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// What was put into reports.
+    /// Counts that were put into reports.
     pub made: Cells,
-    /// What of that was acknowledged.
+    /// The acknowledged part of them.
     pub durable: Cells,
-    /// How many numbered lines were put into reports.
+    /// Numbered lines that were put into reports.
     pub lines: BTreeMap<Place, u64>,
     /// Changes of state, in order.
     pub changes: BTreeMap<Place, Vec<Change>>,

@@ -56,7 +56,7 @@ pub struct Plan {
     pub seed: u64,
     /// Number of times that the collector is killed.
     pub kills: usize,
-    /// How often the disk is full for a while; SQLite only, where a process can have a separate disk.
+    /// Number of times that the disk is full for a while; SQLite only, where a process can have a separate disk.
     pub full_disks: usize,
     /// A server that may be crashed; else the collector is on SQLite.
     pub server: Option<Arc<TestPostgres>>,

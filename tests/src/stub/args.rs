@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// What `vector` takes, as far as an agent uses it.
+/// Arguments of `vector`, as far as an agent uses them.
 #[derive(Debug, Parser)]
 #[command(name = "vector", version = "0.58.0 (x86_64-unknown-linux-gnu stub)", about = "A stand-in for Vector")]
 pub struct Cli {

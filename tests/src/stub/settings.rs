@@ -26,7 +26,7 @@ pub struct Settings {
     pub events_per_scrape: u64,
     /// Events per second.
     pub rate: f64,
-    /// How many components there are.
+    /// Number of components.
     pub components: usize,
     /// Every so many events one fails; 0 is never.
     pub errors_every: u64,

@@ -66,9 +66,9 @@ pub struct Series {
     value: u64,
     /// What was shown at the last scrape since the last reset.
     shown: u64,
-    /// What was truly counted in this life.
+    /// The true counts of this run.
     pub total: u64,
-    /// What a scraper can know: the sum of the increments that were shown.
+    /// The counts that a scraper can know: the sum of the increments that were shown.
     pub exposed: u64,
     dropped: bool,
     /// Since when it has expired: it is shown with this timestamp until it counts again, from zero.

@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use systole_shared::UnixMillis;
 
-/// What a pipeline as a whole counted.
+/// Counts of a pipeline as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -41,7 +41,7 @@ impl std::iter::Sum for Counts {
     }
 }
 
-/// What one component counted.
+/// Counts of one component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentCounts {
@@ -67,7 +67,7 @@ pub struct Life {
     pub life: String,
     /// The process.
     pub pid: u32,
-    /// When it started.
+    /// Time of the start.
     pub started_at: UnixMillis,
     /// Where its metrics are; none until the port is open.
     pub address: Option<SocketAddr>,
@@ -75,9 +75,9 @@ pub struct Life {
     pub log_lines: u64,
     /// Scrapes answered.
     pub scrapes: u64,
-    /// What was counted.
+    /// The true counts.
     pub total: Counts,
-    /// What was shown to scrapers; what a killed process never showed cannot be known.
+    /// Counts that scrapers were shown. Others of a killed process cannot be known.
     pub exposed: Counts,
     /// [`Life::total`] by component.
     pub components: BTreeMap<String, ComponentCounts>,
@@ -85,11 +85,11 @@ pub struct Life {
     pub exposed_components: BTreeMap<String, ComponentCounts>,
 }
 
-/// What one scrape was shown: a line of the file beside the totals.
+/// The content of one scrape: a line of the file beside the totals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scrape {
-    /// When the page was made, before the scraper can have it.
+    /// Time at which the page was made, before the scraper can have it.
     pub at: UnixMillis,
     /// The life of the process.
     pub life: String,

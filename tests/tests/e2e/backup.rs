@@ -3,16 +3,14 @@
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
 use systole_tests::clock;
 use systole_tests::harness::database::{Database, Place};
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::{Feed, NodeClient, TestCollector};
+use systole_tests::harness::{Feed, NodeClient, SOON, TestCollector};
 use tokio::sync::watch;
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(20);
 
 async fn backup(collector: &TestCollector) -> PathBuf {
     let file = collector.directory().join("backup.db");

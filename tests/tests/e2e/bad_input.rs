@@ -10,10 +10,9 @@ use systole_tests::harness::collector::counts;
 use systole_tests::harness::database::Database;
 use systole_tests::harness::node::{Encoding, to_json};
 use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
-use systole_tests::harness::{Answer, Feed, NodeClient, TestCollector};
+use systole_tests::harness::{Answer, Feed, NodeClient, SOON, TestCollector};
 use systole_tests::stub::totals::Counts;
 
-const SOON: Duration = Duration::from_secs(30);
 /// The database answers a writer that waits for a lock after 10 s.
 const BEFORE_THE_DATABASE: Duration = Duration::from_secs(8);
 
@@ -41,7 +40,10 @@ fn assert_refused(name: &str, answer: &Answer) {
 
 #[tokio::test]
 async fn unreadable_request_is_refused_whole() {
-    let (mut collector, mut node) = setup().await;
+    // The node does not report meanwhile, and must not become UNREACHABLE: that would be an event.
+    let mut collector = TestCollector::start_with(&["--interval", "60s"]).await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    node.report(vec![running("good", distinct_counts(1))]).await;
     let before = Database::open(&collector.database()).footprint();
     let spoilt = |path: &str, value: Value| {
         let mut request = good(&node);

@@ -1,7 +1,6 @@
 //! A collector that serves HTTPS, and the renewal of its certificate.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days};
 use nix::sys::signal::{Signal, kill};
@@ -11,15 +10,9 @@ use systole_tests::harness::binaries::binary;
 use systole_tests::harness::client::http;
 use systole_tests::harness::process::{Process, pid};
 use systole_tests::harness::tls::Authority;
-use systole_tests::harness::{TestCollector, eventually, eventually_true};
+use systole_tests::harness::{SOON, TestCollector, eventually, eventually_true};
 use tempfile::TempDir;
 use tokio::process::Command;
-
-/// Longest wait for what happens at once, on a machine that builds and tests at once.
-const SOON: Duration = Duration::from_secs(30);
-
-/// Changed files are used within a minute.
-const RENEWED: Duration = Duration::from_secs(60);
 
 /// A collector with a certificate, whose files can change.
 pub(super) struct HttpsCollector {
@@ -106,7 +99,7 @@ async fn renewed_certificate_is_used_without_a_signal() {
     let collector = HttpsCollector::start(|directory| first.sign(&directory.join("own").display().to_string())).await;
     let new = trusting(&second);
     collector.replace(&second.sign("renewed"));
-    eventually_true("the new certificate is used", RENEWED, async || collector.answers(&new).await).await;
+    eventually_true("the new certificate is used", SOON, async || collector.answers(&new).await).await;
 }
 
 #[tokio::test]

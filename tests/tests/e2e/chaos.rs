@@ -6,13 +6,12 @@ use systole_tests::harness::chaos::Twin;
 use systole_tests::harness::node::to_json;
 use systole_tests::harness::reports::{distinct_counts, running};
 use systole_tests::harness::{
-    AgentPipeline, AgentSetup, Answer, ApiClient, ChaosProxy, FaultPlan, FaultSchedule, NodeClient, StubVector,
+    AgentPipeline, AgentSetup, Answer, ApiClient, ChaosProxy, FaultPlan, FaultSchedule, NodeClient, SOON, StubVector,
     TestAgent, TestCollector, eventually_true,
 };
 use tokio::time::Instant;
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(30);
 /// An agent that has failed often in a row waits up to a minute before it tries again.
 const BACKED_OFF: Duration = Duration::from_secs(75);
 

@@ -2,16 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use systole_tests::harness::binaries::binary;
-use systole_tests::harness::eventually;
 use systole_tests::harness::process::Process;
+use systole_tests::harness::{SOON, eventually};
 use tokio::process::Command;
-
-/// Longest wait for a start, on a machine that builds and tests at once.
-const SOON: Duration = Duration::from_secs(30);
 
 /// The program with a umask that removes no permission.
 fn open_to_all() -> Command {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use reqwest::Method;
@@ -14,14 +13,11 @@ use systole_tests::clock;
 use systole_tests::harness::client::http;
 use systole_tests::harness::control::definition;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
-use systole_tests::harness::{Answer, ApiClient, Feed, NodeClient, TestCollector};
+use systole_tests::harness::{Answer, ApiClient, Feed, NodeClient, SOON, TestCollector};
 
 /// The OpenAPI Initiative's own schema of OpenAPI 3.1 (spec.openapis.org/oas/3.1/schema/2026-08-03,
 /// Apache-2.0).
 const OPENAPI_3_1: &str = include_str!("../../data/openapi-3.1.schema.json");
-
-/// Longest wait for an event; a ping comes every 10 s.
-const SOON: Duration = Duration::from_secs(40);
 
 /// Streams, which have no end to wait for.
 const STREAMS: [&str; 2] = ["/api/v1/events", "/api/sse"];

@@ -7,7 +7,7 @@ use systole_shared::sse::{Decoder, Item};
 use systole_tests::harness::{Answer, ApiClient, DatabaseKind, TestCollector, eventually};
 use tokio::time::Instant;
 
-use crate::rollout_scene::{Edge, SOON, admin, apply, operator, post};
+use crate::rollout_scene::{Edge, SOON, admin, apply, operator, post, start};
 
 on_each_database! {
     desired_state_is_fetched_once_per_generation,
@@ -82,7 +82,7 @@ async fn running(collector: &TestCollector, name: &str) -> Edge {
 }
 
 async fn desired_state_is_fetched_once_per_generation(database: DatabaseKind) {
-    let collector = TestCollector::start_on(database).await;
+    let collector = start(database).await;
     let admin = admin(&collector).await;
     let edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let nothing = edge.desired().await;
@@ -115,7 +115,7 @@ async fn desired_state_is_fetched_once_per_generation(database: DatabaseKind) {
 }
 
 async fn change_reaches_a_push_stream_within_two_seconds(database: DatabaseKind) {
-    let collector = TestCollector::start_on(database).await;
+    let collector = start(database).await;
     let admin = admin(&collector).await;
     let edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let mut stream = push(&edge).await;
@@ -130,7 +130,7 @@ async fn change_reaches_a_push_stream_within_two_seconds(database: DatabaseKind)
 }
 
 async fn agent_without_a_push_stream_learns_of_a_change_from_its_report(database: DatabaseKind) {
-    let collector = TestCollector::start_on(database).await;
+    let collector = start(database).await;
     let admin = admin(&collector).await;
     let mut edge = Edge::enroll(&collector, "edge-1", &[]).await;
     assert_eq!(edge.report().await.desired_generation, None, "nothing was ever wanted");
@@ -140,7 +140,7 @@ async fn agent_without_a_push_stream_learns_of_a_change_from_its_report(database
 }
 
 async fn newest_push_stream_replaces_the_one_before(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    let mut collector = start(database).await;
     let edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let mut first = push(&edge).await;
     first.next("hello").await;
@@ -155,7 +155,7 @@ async fn newest_push_stream_replaces_the_one_before(database: DatabaseKind) {
 }
 
 async fn restart_and_sample_are_answered_by_the_node(database: DatabaseKind) {
-    let collector = TestCollector::start_on(database).await;
+    let collector = start(database).await;
     let operator = operator(&collector).await;
     let mut edge = running(&collector, "edge-1").await;
     let id = edge.node.id;
@@ -214,7 +214,7 @@ async fn restart_and_sample_are_answered_by_the_node(database: DatabaseKind) {
 }
 
 async fn tap_reaches_only_the_client_that_asked(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    let mut collector = start(database).await;
     let operator = operator(&collector).await;
     let edge = running(&collector, "edge-1").await;
     let mut feed = collector.feed("").await;
@@ -261,7 +261,7 @@ async fn tap_reaches_only_the_client_that_asked(database: DatabaseKind) {
 }
 
 async fn actions_are_for_operators_and_answers_for_their_node(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    let mut collector = start(database).await;
     collector.create_environment("other").await;
     let edge = running(&collector, "edge-1").await;
     let other = running(&collector, "edge-2").await;
@@ -298,7 +298,7 @@ async fn actions_are_for_operators_and_answers_for_their_node(database: Database
 }
 
 async fn deployments_are_refused_one_by_one(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    let mut collector = start(database).await;
     let mut edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let mut feed = collector.feed("types=deployment").await;
     feed.wait_for("hello", SOON, |event| event.kind == "hello").await;

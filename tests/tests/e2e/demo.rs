@@ -1,15 +1,12 @@
 //! `make demo`: its output works when pasted, and it removes everything at the end.
 
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::process::Process;
-use systole_tests::harness::{ApiClient, Feed, eventually, eventually_true};
+use systole_tests::harness::{ApiClient, Feed, SOON, eventually, eventually_true};
 use tokio::process::Command;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// The text between two others.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {

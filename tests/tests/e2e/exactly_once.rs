@@ -1,13 +1,11 @@
 //! A report counts once, however often and in whatever company it arrives.
 
-use std::time::Duration;
-
 use systole_shared::{PipelineReport, SeqRange};
 use systole_tests::clock;
 use systole_tests::harness::database::Database;
 use systole_tests::harness::node::Encoding;
 use systole_tests::harness::reports::{distinct_counts, report, running, with_lines};
-use systole_tests::harness::{DatabaseKind, NodeClient, TestCollector};
+use systole_tests::harness::{DatabaseKind, NodeClient, SOON, TestCollector};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -27,7 +25,8 @@ fn counting(factor: u64) -> Vec<PipelineReport<'static>> {
 }
 
 async fn report_sent_repeatedly_counts_once(database: DatabaseKind) {
-    let mut collector = TestCollector::start_on(database).await;
+    // The node is not silent for long enough to be UNREACHABLE: that would be a second change.
+    let mut collector = TestCollector::start_on_with(database, &["--interval", "60s"]).await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     node.report(counting(1)).await;
 
@@ -129,12 +128,12 @@ async fn sums_are_exact_over_sigkills_under_load(database: DatabaseKind) {
     }
     for run in 1..=3 {
         let enough = counted.wait_for(|count| *count >= run * REPORTS_PER_RUN);
-        tokio::time::timeout(Duration::from_secs(60), enough).await.expect("reports are taken").unwrap();
+        tokio::time::timeout(SOON, enough).await.expect("reports are taken").unwrap();
         collector.kill().await;
         collector.run().await;
     }
     let enough = counted.wait_for(|count| *count >= 4 * REPORTS_PER_RUN);
-    tokio::time::timeout(Duration::from_secs(60), enough).await.expect("reports are taken").unwrap();
+    tokio::time::timeout(SOON, enough).await.expect("reports are taken").unwrap();
     stop.send_replace(true);
     let factors: u64 = nodes.join_all().await.into_iter().sum();
 

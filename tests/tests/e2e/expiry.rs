@@ -1,12 +1,9 @@
 //! Idle counters that Vector expires (`expire_metrics_secs`): its exporter shows them for a while with
 //! a timestamp that stands still, and the next event counts from zero.
 
-use std::time::Duration;
-
-use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(20);
 /// Scrapes that a series stands still for between two bursts: with `expire_metrics_secs: 5`, 20 s
 /// between bursts have at least two at the usual interval.
 const STANDSTILL: u64 = 2;

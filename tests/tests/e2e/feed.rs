@@ -6,12 +6,10 @@ use systole_shared::sse::Item;
 use systole_shared::{EventId, PipelineReport};
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
-use systole_tests::harness::{Feed, FeedEvent, NodeClient, TestCollector};
+use systole_tests::harness::{Feed, FeedEvent, NodeClient, SOON, TestCollector};
 
-/// What is there already, or comes with the next commit.
-const SOON: Duration = Duration::from_secs(30);
-/// Pings come every 10 s.
-const PING: Duration = Duration::from_secs(12);
+/// Pings come every 10 s; a busy machine may delay one.
+const PING: Duration = Duration::from_secs(25);
 
 fn is(kind: &'static str) -> impl Fn(&FeedEvent) -> bool {
     move |event| event.kind == kind
@@ -62,7 +60,7 @@ async fn subscriber_receives_hello_then_events_in_commit_order() {
 }
 
 #[tokio::test]
-async fn silent_stream_pings_and_moves_its_position_within_12_s() {
+async fn silent_stream_pings_and_moves_its_position() {
     let mut collector = TestCollector::start().await;
     let mut node = NodeClient::enroll(&collector, None, "n1").await;
     let mut filtered = collector.feed("types=log_entry").await;
@@ -248,7 +246,7 @@ async fn token_has_at_most_50_streams() {
     let mut other = Feed::open(&collector.client().with_token(other.token.reveal()), "").await;
     other.wait_for("hello", SOON, is("hello")).await;
     drop(open);
-    systole_tests::harness::eventually_true("there is room again", Duration::from_secs(30), async || {
+    systole_tests::harness::eventually_true("there is room again", SOON, async || {
         let mut feed = Feed::open(&viewer, "").await;
         feed.wait_for("an answer", SOON, |_| true).await.kind == "hello"
     })

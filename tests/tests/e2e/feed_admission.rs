@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::Method;
 use rustls::pki_types::pem::PemObject;
@@ -14,13 +13,11 @@ use systole_tests::clock;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
 use systole_tests::harness::tls::Authority;
-use systole_tests::harness::{ApiClient, NodeClient, TestCollector, eventually};
+use systole_tests::harness::{ApiClient, NodeClient, SOON, TestCollector, eventually};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// A file of settings.
 fn settings(directory: &Path, text: &str) -> PathBuf {

@@ -1,12 +1,8 @@
 //! How often conflated events come, and that durable ones do not wait for them.
 
-use std::time::Duration;
-
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::{Feed, FeedEvent, NodeClient, TestCollector, eventually_true};
-
-const SOON: Duration = Duration::from_secs(30);
+use systole_tests::harness::{Feed, FeedEvent, NodeClient, SOON, TestCollector, eventually_true};
 
 /// Reports a running pipeline with one line.
 async fn report_line(node: &mut NodeClient, line: &str) {

@@ -2,14 +2,11 @@
 //! UTF-8, interfaces that lie on others.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use systole_tests::harness::binaries::binary;
-use systole_tests::harness::{AgentSetup, ApiClient, TestAgent, TestCollector, eventually, eventually_true};
+use systole_tests::harness::{AgentSetup, ApiClient, SOON, TestAgent, TestCollector, eventually, eventually_true};
 use tokio::process::Command;
-
-const SOON: Duration = Duration::from_secs(40);
 
 /// The agent behind a shell script, as root of namespaces of its own. The script has a directory as `$0`
 /// and ends with `exec "$@"`.

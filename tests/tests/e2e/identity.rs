@@ -1,14 +1,11 @@
 //! The identity of nodes: duplicates, and a node that the collector does not know any longer.
 
-use std::time::Duration;
-
 use systole_shared::BootId;
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, report, running, with_lines};
-use systole_tests::harness::{AgentPipeline, NodeClient, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, NodeClient, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn duplicate_identity_is_reported_and_both_count() {

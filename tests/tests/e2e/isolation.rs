@@ -1,14 +1,14 @@
 //! A token of one environment sees nothing of another, in no route and in no event.
 
-use std::time::Duration;
-
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use systole_shared::PipelineReport;
 use systole_tests::clock;
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::{ApiClient, DatabaseKind, Feed, FeedEvent, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{
+    ApiClient, DatabaseKind, Feed, FeedEvent, NodeClient, SOON, TestCollector, eventually_true,
+};
 use systole_tests::stub::totals::Counts;
 
 on_each_database! {
@@ -20,7 +20,6 @@ on_each_database! {
     random_filters_receive_exactly_their_events,
 }
 
-const SOON: Duration = Duration::from_secs(30);
 /// A pipeline id that both environments have.
 const SHARED: &str = "orders";
 

@@ -12,7 +12,7 @@ use systole_shared::RefusalCode;
 use systole_tests::bench::attack::edge::{HALF_HELLO, add_lines};
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
-use systole_tests::harness::{Answer, ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{Answer, ApiClient, DatabaseKind, NodeClient, SOON, TestCollector, eventually_true};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -24,7 +24,6 @@ on_each_database! {
 }
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(30);
 const OTHER_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 
 fn settings(directory: &Path, text: &str) -> String {
@@ -266,12 +265,17 @@ async fn search_of_a_client_that_has_gone_ends() {
     let begin = Instant::now();
     eventually_true("they end", SOON * 2, async || metric(&viewer, "systole_queries_running").await == 0.0).await;
     let took = begin.elapsed();
-    assert!(took < one * 10 + Duration::from_secs(1), "{took:?}, one search takes {one:?}");
+    // The same search again, on the machine as it is now. All of them, two at a time, would take 45 times as long.
+    let begin = Instant::now();
+    assert_eq!(viewer.get(SEARCH).await.status, 200);
+    let one = one.max(begin.elapsed());
+    assert!(took < one * 15 + Duration::from_secs(2), "{took:?}, one search takes {one:?}");
 }
 
 #[tokio::test]
 async fn half_open_handshakes_do_not_block_new_clients() {
     const HALF_OPEN: usize = 3_000;
+    const HANDSHAKE: Duration = Duration::from_secs(9);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard), hard).unwrap();
     let mut collector = TestCollector::start_with_tls().await;
@@ -284,7 +288,7 @@ async fn half_open_handshakes_do_not_block_new_clients() {
     }
     // Time is what this is about: it was 14 s.
     for _ in 0..3 {
-        let answer = timeout(Duration::from_secs(3), collector.client().get("/healthz")).await;
+        let answer = timeout(HANDSHAKE, collector.client().get("/healthz")).await;
         assert_eq!(answer.expect("a new client is answered").status, 200);
     }
     // They are closed by themselves.

@@ -1,6 +1,6 @@
 //! One node cannot take the collector from the others: work, names, histories and memory have bounds.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 use systole_shared::{RefusalCode, ReportAck};
@@ -9,12 +9,10 @@ use systole_tests::bench::process;
 use systole_tests::harness::database::Database;
 use systole_tests::harness::node::{Encoding, to_json};
 use systole_tests::harness::reports::{distinct_counts, pipeline, running};
-use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, SOON, TestCollector, eventually_true};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// What an attack may add to the collector's memory.
 const MAX_GROWTH_BYTES: u64 = 200 << 20;
@@ -212,14 +210,14 @@ async fn component_histories_are_shared_and_come_back() {
     assert_eq!(metric(&viewer, "systole_component_histories").await, 10.0);
 }
 
-/// Sends a body of 8 MiB but its last byte; returns the connection, and an answer if there is one.
-async fn hold_body(collector: &TestCollector, node: &NodeClient) -> (TcpStream, Option<String>) {
+/// Sends a body of 8 MiB but its last byte; returns the connection, and the answer. A body that has a place stays
+/// without one.
+async fn hold_body(address: SocketAddr, token: String) -> (TcpStream, String) {
     const BYTES: usize = 8 << 20;
-    let mut stream = TcpStream::connect(collector.address()).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST /api/v1/agent/reports HTTP/1.1\r\nHost: collector\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {BYTES}\r\n\r\n",
-        node.token()
+        "POST /api/v1/agent/reports HTTP/1.1\r\nHost: collector\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {BYTES}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut left = BYTES - 1;
@@ -231,9 +229,8 @@ async fn hold_body(collector: &TestCollector, node: &NodeClient) -> (TcpStream, 
         left -= piece;
     }
     let mut answer = vec![0; 4_096];
-    // A body that has a place stays without an answer.
-    let read = tokio::time::timeout(Duration::from_secs(3), stream.read(&mut answer)).await;
-    let answer = read.ok().map(|read| String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned());
+    let read = stream.read(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned();
     (stream, answer)
 }
 
@@ -244,10 +241,16 @@ async fn unfinished_bodies_have_a_budget_and_others_go_on() {
     let mut good = NodeClient::enroll(&collector, None, "good").await;
     good.report(vec![running("good", distinct_counts(1))]).await;
     let memory = process::memory_bytes(collector.pid());
-    let held = hold_bodies(&collector, &attacker, 40).await;
-    let refused = held.iter().filter_map(|(_, answer)| answer.as_deref()).collect::<Vec<_>>();
-    assert!(refused.len() >= 36, "{} of 40 have no place", refused.len());
-    let answers: Vec<_> = refused.into_iter().filter(|answer| !answer.is_empty()).collect();
+    let mut held = JoinSet::new();
+    for _ in 0..40 {
+        held.spawn(hold_body(collector.address(), attacker.token().to_owned()));
+    }
+    let mut refused = Vec::new();
+    while refused.len() < 36 {
+        let next = tokio::time::timeout(SOON, held.join_next()).await;
+        refused.push(next.expect("36 of 40 have no place").expect("there are more").unwrap());
+    }
+    let answers: Vec<_> = refused.iter().map(|(_, answer)| answer.as_str()).filter(|text| !text.is_empty()).collect();
     let is_clear = |answer: &&str| answer.starts_with("HTTP/1.1 503") && answer.to_lowercase().contains("retry-after");
     assert!(!answers.is_empty() && answers.iter().all(is_clear), "{answers:?}");
     let growth = process::memory_bytes(collector.pid()).saturating_sub(memory);
@@ -264,22 +267,4 @@ async fn unfinished_bodies_have_a_budget_and_others_go_on() {
     let viewer = collector.viewer().await;
     eventually_true("the budget is free", SOON, async || metric(&viewer, "systole_unfinished_body_bytes").await == 0.0)
         .await;
-}
-
-/// Holds bodies at the same time.
-async fn hold_bodies(collector: &TestCollector, node: &NodeClient, count: usize) -> Vec<(TcpStream, Option<String>)> {
-    let mut held = Vec::new();
-    let mut waiting: Vec<_> = (0..count).map(|_| Box::pin(hold_body(collector, node))).collect();
-    std::future::poll_fn(|context| {
-        waiting.retain_mut(|body| match body.as_mut().poll(context) {
-            std::task::Poll::Ready(done) => {
-                held.push(done);
-                false
-            }
-            std::task::Poll::Pending => true,
-        });
-        if waiting.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    held
 }

@@ -1,14 +1,13 @@
 //! Lists in pages, and as CSV.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
 use systole_shared::HostMetrics;
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
-use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, SOON, TestCollector, eventually_true};
 
 on_each_database! {
     csv_and_json_have_the_same_names,
@@ -179,8 +178,7 @@ async fn lines_are_found_with_and_without_the_index(database: DatabaseKind) {
         let all = async || (find("ORDER%206-42%20").await, find("9-9").await, find("taken&limit=300").await);
         assert_eq!(all().await, (1, 10, 1_000), "at once");
         if is_indexed {
-            eventually_true("complete blocks are indexed", Duration::from_secs(20), async || indexed().await >= 3)
-                .await;
+            eventually_true("complete blocks are indexed", SOON, async || indexed().await >= 3).await;
         } else {
             assert_eq!(indexed().await, 0);
         }

@@ -4,7 +4,7 @@ use std::fs::{File, FileTimes, create_dir_all};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
-use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 use tempfile::TempDir;
 
 use crate::log_scene::{PIPELINE, QUICK, append, stored, wait_for, wait_for_look};
@@ -133,10 +133,7 @@ async fn log_that_is_copied_and_truncated_is_sent_once_though_the_copy_has_the_p
     }
     scene.append("app.log", &lines(number..number + 1));
     wait_for(&mut scene.collector, &line(number)).await;
-    eventually_true("the copies are read", Duration::from_secs(30), async || {
-        stored(&mut scene.collector).await.len() > number
-    })
-    .await;
+    eventually_true("the copies are read", SOON, async || stored(&mut scene.collector).await.len() > number).await;
     scene.append("app.log", "end\n");
     let expected = (0..=number).map(line).chain(["end".to_owned()]).collect();
     scene.assert_stored("end", expected).await;
@@ -157,10 +154,8 @@ async fn log_in_a_directory_whose_time_stands_still_is_found_within_a_minute() {
     wait_for(&mut scene.collector, "first").await;
     scene.append("second.log", "second\n");
     stop(&scene.logs);
-    eventually_true("the new file", Duration::from_secs(60), async || {
-        stored(&mut scene.collector).await.contains(&"second".to_owned())
-    })
-    .await;
+    eventually_true("the new file", SOON, async || stored(&mut scene.collector).await.contains(&"second".to_owned()))
+        .await;
 }
 
 #[tokio::test]

@@ -3,15 +3,11 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
-use systole_tests::harness::{TestCollector, eventually_true};
+use systole_tests::harness::{SOON, TestCollector, eventually_true};
 
 /// The one pipeline of these tests.
 pub(crate) const PIPELINE: &str = "orders";
-
-/// Longest wait for a line.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// Reports are made every second, so that lives of an agent can be short.
 pub(crate) const QUICK: [&str; 2] = ["--interval", "1s"];

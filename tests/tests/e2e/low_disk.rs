@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use systole_tests::clock;
@@ -10,13 +9,10 @@ use systole_tests::harness::agent::{can_mount, on_disk_of};
 use systole_tests::harness::node::{Encoding, to_json};
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
 use systole_tests::harness::{
-    AgentPipeline, ApiClient, NodeClient, StubVector, TestAgent, TestCollector, eventually, eventually_true,
+    AgentPipeline, ApiClient, NodeClient, SOON, StubVector, TestAgent, TestCollector, eventually, eventually_true,
 };
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(30);
-/// An agent that was refused waits up to a minute.
-const CAUGHT_UP: Duration = Duration::from_secs(90);
 const MIB: u64 = 1 << 20;
 
 /// A figure of the collector's own metrics.
@@ -82,7 +78,8 @@ async fn node_refused_for_a_full_disk_is_not_unreachable() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("collector.toml");
     std::fs::write(&config, "").unwrap();
-    let options = ["--config", config.to_str().unwrap(), "--interval", "200ms"];
+    // Long enough for this test to be a node that reports in time.
+    let options = ["--config", config.to_str().unwrap(), "--interval", "3s"];
     let mut collector = TestCollector::start_with(&options).await;
     let mut heard = NodeClient::enroll(&collector, None, "heard").await;
     let mut silent = NodeClient::enroll(&collector, None, "silent").await;
@@ -160,7 +157,7 @@ async fn low_disk_removes_old_lines_then_blocks_reports() {
     std::fs::remove_file(disk.join("more")).unwrap();
     std::fs::remove_file(disk.join("ballast")).unwrap();
     eventually_true("reports are taken again", SOON, async || readiness().await == 200).await;
-    eventually_true("nothing was lost", CAUGHT_UP, async || collector.minute_sums("stub").await == expected).await;
+    eventually_true("nothing was lost", SOON, async || collector.minute_sums("stub").await == expected).await;
     assert!(agent.is_alive());
 }
 

@@ -85,7 +85,7 @@ async fn token_of_another_database_is_explained() {
     assert!(said.contains("another database") && said.contains("revoked"), "{said}");
     let own = other.create_token("viewer", None).await;
     other.revoke_token(&own.id).await;
-    systole_tests::harness::eventually_true("it is revoked", std::time::Duration::from_secs(5), async || {
+    systole_tests::harness::eventually_true("it is revoked", systole_tests::harness::SOON, async || {
         other.client().with_token(own.token.reveal()).get("/api/v1/nodes").await.status == 401
     })
     .await;

@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// On a machine with other load. A proxy that buffers some kilobytes delays events by
 /// minutes.
-const AT_ONCE: Duration = Duration::from_secs(20);
+const AT_ONCE: Duration = Duration::from_secs(50);
 /// nginx drops a response that sends nothing for 60 s.
 const STAYS: Duration = Duration::from_secs(180);
 /// Pings come every 10 s.
-const PING: Duration = Duration::from_secs(30);
+const PING: Duration = Duration::from_secs(60);
 
 /// A stream as a browser would ask for it.
 struct Stream {

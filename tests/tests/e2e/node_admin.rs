@@ -21,6 +21,7 @@ on_each_database! {
     node_is_removed_under_its_reports,
     node_commands_work_on_a_running_and_a_stopped_collector,
     bad_changes_name_their_field,
+    silent_and_stopped_nodes_reach_a_resumed_subscriber_once,
 }
 
 const SOON: Duration = Duration::from_secs(40);
@@ -208,7 +209,8 @@ async fn removed_node_is_gone_and_its_last_event_stays(database: DatabaseKind) {
     let answer = send(&admin, Method::DELETE, &gone, None).await;
     assert_eq!(answer.status, 204, "{answer:?}");
     send(&admin, Method::DELETE, &gone, None).await.problem(404);
-    let of_node = |event: &FeedEvent| event.is_change(None, "REMOVED") && event.data["nodeId"] == gone.id.to_string();
+    let id = gone.id.to_string();
+    let of_node = |event: &FeedEvent| event.is_change(None, "REMOVED") && event.data["nodeId"] == id.as_str();
     feed.wait_for("REMOVED", SOON, of_node).await;
     assert!(feed.events().iter().any(|event| event.is_change(Some("only-here"), "REMOVED")));
     let late = gone.next_request(Vec::new());
@@ -362,5 +364,43 @@ async fn node_commands_work_on_a_running_and_a_stopped_collector(database: Datab
     for action in ["node.rename", "node.label", "node.maintenance", "node.remove", "token.create"] {
         let line = audit.lines().find(|line| line.contains(&format!("\"{action}\"")));
         assert!(line.is_some_and(|line| line.contains("command line")), "{action}: {audit}");
+    }
+}
+
+async fn silent_and_stopped_nodes_reach_a_resumed_subscriber_once(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on_with(database, &["--interval", "1s"]).await;
+    let mut feed = collector.feed("types=status_change").await;
+    let hello = feed.wait_for("hello", SOON, |event| event.kind == "hello").await;
+    let start = format!("{}-{}", hello.data["epoch"].as_str().unwrap(), hello.data["head"]);
+    let mut silent = NodeClient::enroll(&collector, None, "silent").await;
+    let mut stopped = NodeClient::enroll(&collector, None, "stopped").await;
+    silent.report(vec![running("orders", distinct_counts(1))]).await;
+    let mut last = stopped.next_request(vec![running("orders", distinct_counts(1))]);
+    last.reports[0].agent = Some(AgentInfo { stopping: Some(text("agent stopped")), ..AgentInfo::default() });
+    stopped.post(&last).await;
+    let changes = |events: &[FeedEvent]| {
+        let mut found = Vec::new();
+        for (node, pipeline, status) in [
+            (&silent, None, "UNREACHABLE"),
+            (&silent, Some("orders"), "UNKNOWN"),
+            (&stopped, None, "OFFLINE"),
+            (&stopped, Some("orders"), "UNKNOWN"),
+        ] {
+            let own =
+                |event: &&FeedEvent| event.is_change(pipeline, status) && event.data["nodeId"] == node.id.to_string();
+            found.push(events.iter().filter(own).count());
+        }
+        found
+    };
+    feed.wait_until("all four", SOON, |events| (changes(events) == [1, 1, 1, 1]).then_some(())).await;
+    for restarted in [false, true] {
+        if restarted {
+            collector.stop().await;
+            collector.run().await;
+        }
+        let viewer = collector.viewer().await;
+        let mut replay = Feed::open_after(&viewer, "types=status_change", Some(&start)).await;
+        replay.wait_until("all four", SOON, |events| (!changes(events).contains(&0)).then_some(())).await;
+        assert_eq!(changes(&replay.events()), [1, 1, 1, 1], "restarted: {restarted}");
     }
 }

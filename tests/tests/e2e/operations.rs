@@ -3,7 +3,6 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -12,12 +11,12 @@ use systole_tests::harness::binaries::binary;
 use systole_tests::harness::client::{Answer, http};
 use systole_tests::harness::ports::free_address;
 use systole_tests::harness::process::Process;
-use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector, eventually, eventually_true};
+use systole_tests::harness::{AgentPipeline, SOON, StubVector, TestAgent, TestCollector, eventually, eventually_true};
+use systole_tests::metrics_lint;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(20);
 
 async fn ask(data_dir: &Path, flags: &[&str]) -> Output {
     let mut command = Command::new(binary("systole-agent"));
@@ -121,6 +120,7 @@ async fn agent_serves_metrics_and_is_ready_without_a_collector() {
     let metrics = get(&address, "/metrics").await.unwrap();
     assert_eq!((metrics.status, metrics.content_type.split(';').next()), (200, Some("text/plain")));
     let text = String::from_utf8(metrics.body).unwrap();
+    assert_eq!(metrics_lint::faults(&text), [""; 0]);
     for line in [
         "vf_agent_push_connected 1",
         "vf_agent_pipelines_running 1",

@@ -1,18 +1,15 @@
 //! A database that is suddenly empty.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::process::Process;
-use systole_tests::harness::{DatabaseKind, NodeClient, TestCollector, TestPostgres, eventually};
+use systole_tests::harness::{DatabaseKind, NodeClient, SOON, TestCollector, TestPostgres, eventually};
 use tokio::process::Command;
 
 on_each_database! {
     empty_database_is_refused_unless_it_is_accepted,
 }
-
-const SOON: Duration = Duration::from_secs(40);
 
 async fn empty_database_is_refused_unless_it_is_accepted(database: DatabaseKind) {
     let servers = match database {

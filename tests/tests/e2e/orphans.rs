@@ -1,13 +1,8 @@
 //! An agent that is the first process of a container reaps what the kernel makes its children.
 
-use std::time::Duration;
-
 use serde_json::json;
 use systole_tests::harness::agent::can_be_first_process;
-use systole_tests::harness::{AgentPipeline, AgentSetup, TestAgent, TestCollector, eventually, eventually_true};
-
-/// A start, a few orphans, a report.
-const SOON: Duration = Duration::from_secs(30);
+use systole_tests::harness::{AgentPipeline, AgentSetup, SOON, TestAgent, TestCollector, eventually, eventually_true};
 
 /// State and parent of every process that can be seen: `/proc/PID/stat` with the id before it.
 fn processes() -> Vec<(u32, String, u32)> {

@@ -4,16 +4,13 @@ use std::time::Duration;
 
 use systole_tests::harness::truth::{Shown, assert_lines};
 use systole_tests::harness::{
-    AgentPipeline, AgentSetup, ApiClient, ChaosProxy, FaultSchedule, StubVector, TestAgent, TestCollector,
+    AgentPipeline, AgentSetup, ApiClient, ChaosProxy, FaultSchedule, SOON, StubVector, TestAgent, TestCollector,
     eventually_true,
 };
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(30);
 /// How long the collector is away: at least one whole minute has its end in it.
 const AWAY: Duration = Duration::from_secs(60);
-/// The agent's longest wait between two tries, and the time to send what has gathered.
-const CAUGHT_UP: Duration = Duration::from_secs(90);
 /// A pipeline of which only the lines count.
 const TALKER: &str = "talker";
 /// How many pipelines the node has.
@@ -58,7 +55,7 @@ fn supervised(stubs: &[StubVector]) -> Vec<AgentPipeline> {
 
 async fn wait_for_counts(collector: &mut TestCollector) {
     for number in 0..PIPELINES {
-        eventually_true("the first events are in the minutes", CAUGHT_UP, async || {
+        eventually_true("the first events are in the minutes", SOON, async || {
             collector.minute_sums(&id(number)).await.events_in > 0
         })
         .await;
@@ -71,7 +68,7 @@ async fn assert_minutes(collector: &mut TestCollector, stubs: &[StubVector], sho
     for (number, stub) in stubs.iter().enumerate() {
         let (id, shown) = (id(number), shown(stub));
         assert!(shown.total().events_in > 0);
-        eventually_true("all that was counted is in the minutes", CAUGHT_UP, async || {
+        eventually_true("all that was counted is in the minutes", SOON, async || {
             let sums = collector.minute_sums(&id).await;
             assert!(sums.events_in <= shown.total().events_in, "{id}: {sums:?} of {:?}", shown.total());
             sums == shown.total()

@@ -2,17 +2,15 @@
 //! engine's own monitoring.
 
 use std::io::Write;
-use std::time::Duration;
 
 use systole_tests::harness::agent::AgentSetup;
 use systole_tests::harness::binaries::binary;
-use systole_tests::harness::{AgentPipeline, ApiClient, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::ports::free_address;
+use systole_tests::harness::{AgentPipeline, ApiClient, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const PIPELINE: &str = "orders";
-/// A few report intervals.
-const SOON: Duration = Duration::from_secs(25);
 
 /// A server that answers every request with the same body.
 async fn page(headers: &str, body: Vec<u8>) -> String {
@@ -149,9 +147,7 @@ async fn own_metrics_of_a_vector_count_where_the_pipeline_says_so() {
 #[tokio::test]
 async fn a_proxy_in_front_of_the_collector_is_named() {
     let collector = TestCollector::start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let proxy = format!("http://{}", free_address());
     let setup = AgentSetup { variables: vec![("HTTP_PROXY", proxy.clone())], ..AgentSetup::default() };
     let agent = TestAgent::start_with(&collector, setup, &[]).await;
     eventually_true("the status names the proxy", SOON, async || {

@@ -1,10 +1,8 @@
 //! From a pipeline's counters to the collector's minutes, to the last event.
 
-use std::time::Duration;
-
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::{
-    AgentPipeline, DatabaseKind, StubVector, TestAgent, TestCollector, eventually, eventually_true,
+    AgentPipeline, DatabaseKind, SOON, StubVector, TestAgent, TestCollector, eventually, eventually_true,
 };
 use systole_tests::stub::totals::Counts;
 
@@ -18,8 +16,6 @@ on_each_database! {
 }
 
 const PIPELINE: &str = "orders";
-/// A few report intervals.
-const SOON: Duration = Duration::from_secs(25);
 
 /// Waits until the minutes have these sums.
 async fn assert_sums(collector: &mut TestCollector, expected: Counts) {

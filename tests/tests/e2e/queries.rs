@@ -1,12 +1,11 @@
 //! The query API after valid reports.
 
-use std::time::Duration;
-
 use systole_shared::{HostMetrics, RateSample};
 use systole_tests::clock;
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::reports::{distinct_counts, pipeline, report, running, with_lines};
-use systole_tests::harness::{DatabaseKind, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{DatabaseKind, NodeClient, SOON, TestCollector, eventually_true};
+use systole_tests::metrics_lint;
 use systole_tests::stub::totals::Counts;
 
 on_each_database! {
@@ -27,7 +26,6 @@ on_each_database! {
 }
 
 const MINUTE_MS: i64 = 60_000;
-const SOON: Duration = Duration::from_secs(30);
 
 fn minutes(pipeline: &str, from: i64, to: i64) -> String {
     format!("/api/v1/pipelines/{pipeline}/minutes?from={from}&to={to}&step=minute")
@@ -311,6 +309,9 @@ async fn metrics_count_reports_exactly(database: DatabaseKind) {
     node.next_seq = 12;
     node.report(vec![running("orders", distinct_counts(1))]).await;
     assert_eq!(counters().await, [8, 1, 1, 3]);
+    let page = viewer.get("/metrics").await;
+    assert!(page.content_type.starts_with("text/plain; version=0.0.4"), "{page:?}");
+    assert_eq!(metrics_lint::faults(&String::from_utf8(page.body).unwrap()), [""; 0]);
 }
 
 async fn metrics_report_bytes_of_every_table(database: DatabaseKind) {

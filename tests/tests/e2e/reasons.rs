@@ -1,14 +1,10 @@
 //! The reason of a state says what a person needs: the operator's file, the engine's own words, and the
 //! process that continues.
 
-use std::time::Duration;
-
 use serde_json::Value;
-use systole_tests::harness::{AgentPipeline, ApiClient, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, ApiClient, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 
 const PIPELINE: &str = "orders";
-/// A look at the file, its judge and a report, on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
 
 async fn wait_for(viewer: &ApiClient, status: &str, words: &str) -> Value {
     let mut last = Value::Null;

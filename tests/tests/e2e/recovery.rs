@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use systole_tests::harness::{AgentPipeline, ApiClient, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, ApiClient, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 
 const PIPELINE: &str = "orders";
-/// A start, a scrape and a report, on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
 /// How long a revision must stay up to be one to go back to.
 const TRIAL: Duration = Duration::from_secs(30);
 
@@ -101,7 +99,7 @@ async fn kills_after_sighup_keep_what_the_definition_says_now() {
 async fn kills_after_a_roll_back_start_the_good_configuration() {
     let scene = Scene::begin().await;
     let good = scene.agent.data_dir().join("pipelines").join("orders.good.yaml");
-    eventually_true("the first one has stayed up", 2 * TRIAL, async || good.is_file()).await;
+    eventually_true("the first one has stayed up", TRIAL + SOON, async || good.is_file()).await;
     let first = scene.stub.running_config();
     scene.stub.write_config("# stub: crash-after-ms=300");
     eventually_true("it is rolled back", SOON, async || {

@@ -6,12 +6,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use systole_tests::harness::feed::Feed;
-use systole_tests::harness::{AgentPipeline, AgentSetup, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, AgentSetup, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(30);
-/// From the change of a file to its effect: the agent polls every second, and twice.
-const ROLLBACK: Duration = Duration::from_secs(60);
 /// How long a revision must stay up to be one to go back to.
 const TRIAL: Duration = Duration::from_secs(30);
 
@@ -78,13 +75,13 @@ async fn crashing_configuration_is_rolled_back_within_a_minute() {
     let Scene { mut collector, stub, script, mut agent, mut feed } = begin().await;
     let viewer = collector.viewer().await;
     let good = agent.data_dir().join("pipelines").join("orders.good.sh");
-    eventually_true("the first one has stayed up", 2 * TRIAL, async || good.is_file()).await;
+    eventually_true("the first one has stayed up", TRIAL + SOON, async || good.is_file()).await;
     let first = checksum_of(&viewer.get_json("/api/v1/pipelines/orders").await);
 
     std::fs::write(&script, "sleep 1; exit 3").unwrap();
-    let crashed = wait_for(&mut feed, "CRASHED", ROLLBACK).await;
+    let crashed = wait_for(&mut feed, "CRASHED", SOON).await;
     assert_eq!(crashed["reason"], "exit code 3");
-    let back = wait_for(&mut feed, "DEGRADED", ROLLBACK).await;
+    let back = wait_for(&mut feed, "DEGRADED", SOON).await;
     let reason = back["reason"].as_str().unwrap();
     assert!(reason.contains("did not stay up for 30 s (exit code 3); back on"), "{reason}");
     assert_eq!(stub.totals().lives.len(), 2);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use systole_tests::clock;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
-use systole_tests::harness::{DatabaseKind, Feed, FeedEvent, NodeClient, TestCollector};
+use systole_tests::harness::{DatabaseKind, Feed, FeedEvent, NodeClient, SOON, TestCollector};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,6 @@ on_each_database! {
     replay_beyond_10000_events_names_a_gap,
 }
 
-const SOON: Duration = Duration::from_secs(30);
 /// The interval of an imagined agent, and a much shorter one that keeps the collector busy.
 const INTERVAL: Duration = Duration::from_millis(100);
 const SHORT_INTERVAL: Duration = Duration::from_millis(10);
@@ -53,10 +52,7 @@ impl Reporter {
     async fn reports(&mut self, more: u64) {
         let target = *self.acknowledged.borrow() + more;
         let wait = self.acknowledged.wait_for(|count| *count >= target);
-        tokio::time::timeout(Duration::from_secs(60), wait)
-            .await
-            .expect("reports are taken")
-            .expect("the reporter lives");
+        tokio::time::timeout(SOON, wait).await.expect("reports are taken").expect("the reporter lives");
     }
 
     /// Ends it; returns its name and the number of reports.
@@ -100,8 +96,7 @@ async fn subscriber_away_for_10_s_misses_no_durable_event(database: DatabaseKind
     reporter.reports(10).await;
     feed.disconnect();
     let before = feed.last_id();
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    reporter.reports(1).await;
+    tokio::join!(tokio::time::sleep(Duration::from_secs(10)), reporter.reports(30));
     feed.resume().await;
     reporter.reports(10).await;
     let reports = reporter.finish().await;
@@ -168,7 +163,7 @@ async fn replay_beyond_10000_events_names_a_gap(database: DatabaseKind) {
     collector.run().await;
     let viewer = collector.viewer().await;
     let mut feed = Feed::open_after(&viewer, "types=log_entry,status_change", Some(&start)).await;
-    let gap = feed.wait_for("the gap", Duration::from_secs(30), |event| event.kind == "gap").await;
+    let gap = feed.wait_for("the gap", SOON, |event| event.kind == "gap").await;
     assert_eq!(gap.data["reason"], "limit");
     let (from, to) = (gap.data["from"].as_u64().unwrap(), gap.data["to"].as_u64().unwrap());
     let events: Vec<FeedEvent> = feed.events().into_iter().filter(|event| event.id.is_some()).collect();

@@ -1,13 +1,12 @@
 //! Hours and days: sums that are the same however and whenever they are made.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use systole_shared::HostMetrics;
 use systole_tests::clock;
 use systole_tests::harness::collector::counts;
 use systole_tests::harness::reports::{distinct_counts, report, running};
-use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, SOON, TestCollector, eventually_true};
 use systole_tests::stub::totals::Counts;
 
 on_each_database! {
@@ -72,7 +71,7 @@ async fn rolled_up(viewer: &ApiClient) -> f64 {
 /// Waits for the first round of this run. The run before may have left nothing to sum: a flush wakes the task.
 async fn first_round(viewer: &ApiClient) {
     let success = "systole_task_last_success_timestamp_seconds{task=\"rollup\"}";
-    eventually_true("the past is summed", Duration::from_secs(20), async || metric(viewer, success).await > 0.0).await;
+    eventually_true("the past is summed", SOON, async || metric(viewer, success).await > 0.0).await;
 }
 
 async fn hours_and_days_are_complete_over_late_reports_and_sigkills(database: DatabaseKind) {

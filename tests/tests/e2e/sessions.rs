@@ -1,17 +1,13 @@
 //! A browser's session: a cookie that may read what its token may read, for as long as that.
 
-use std::time::Duration;
-
 use serde_json::json;
-use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector, eventually_true};
+use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, SOON, TestCollector, eventually_true};
 
 on_each_database! {
     session_reads_until_it_ends,
     session_ends_with_its_token_and_keeps_its_environment,
     session_needs_a_reading_token,
 }
-
-const TAKES_EFFECT: Duration = Duration::from_secs(3);
 
 /// Sends a token and returns the `Set-Cookie` header.
 async fn log_in(client: &ApiClient, token: &str) -> String {
@@ -23,7 +19,7 @@ async fn log_in(client: &ApiClient, token: &str) -> String {
 
 async fn status_with(client: &ApiClient, method: reqwest::Method, path: &str, cookie: &str) -> u16 {
     let pair = cookie.split(';').next().expect("a cookie has a name").to_owned();
-    let response = client.request(method, path).header("cookie", pair).timeout(TAKES_EFFECT).send().await;
+    let response = client.request(method, path).header("cookie", pair).timeout(SOON).send().await;
     response.expect("an answer").status().as_u16()
 }
 
@@ -56,7 +52,7 @@ async fn session_ends_with_its_token_and_keeps_its_environment(database: Databas
     let nodes = String::from_utf8(nodes.bytes().await.unwrap().to_vec()).unwrap();
     assert!(nodes.contains("red-host") && !nodes.contains("other-host"), "{nodes}");
     collector.revoke_token(&token.id).await;
-    eventually_true("the session is over", TAKES_EFFECT, async || {
+    eventually_true("the session is over", SOON, async || {
         status_with(&client, reqwest::Method::GET, "/api/v1/nodes", &cookie).await == 401
     })
     .await;

@@ -8,11 +8,9 @@ use nix::sys::signal::Signal;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::ports::free_address;
 use systole_tests::harness::process::Process;
-use systole_tests::harness::{ApiClient, StubVector, eventually, eventually_true};
+use systole_tests::harness::{ApiClient, SOON, StubVector, eventually, eventually_true};
 use systole_tests::stub::totals::Totals;
 use tokio::process::Command;
-
-const SOON: Duration = Duration::from_secs(30);
 
 async fn output(args: &[&str]) -> Output {
     Command::new(binary("stub-vector")).args(args).output().await.expect("the stub starts")

@@ -4,19 +4,22 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use systole_tests::harness::database::Database;
-use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, FeedEvent, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 use tokio::time::Instant;
 
 const PIPELINE: &str = "orders";
-/// A start, a connection and a report.
-const SOON: Duration = Duration::from_secs(20);
-/// From the death of a pipeline to its being up again in the feed.
-const RECOVERY: Duration = Duration::from_secs(8);
-/// From the death of an agent to its node's being UNREACHABLE.
-const UNREACHABLE: Duration = Duration::from_secs(20);
+/// From the end of a process to its next run, by the agent's own clock: a second, a start, a scrape and a report.
+const RECOVERY_MS: i64 = 20_000;
+/// From the last report of an agent to its node's being UNREACHABLE: three intervals of 5 s, and a busy machine.
+const UNREACHABLE: Duration = Duration::from_secs(45);
+
+fn assert_recovered_in_time(crashed: &FeedEvent, back: &FeedEvent) {
+    let at = |event: &FeedEvent| event.data["timestamp"].as_i64().expect("a change has its time");
+    assert!(at(back) - at(crashed) < RECOVERY_MS, "{crashed:?}, then {back:?}");
+}
 
 #[tokio::test]
-async fn crashed_pipeline_recovers_within_8_s_and_keeps_its_last_lines() {
+async fn crashed_pipeline_recovers_and_keeps_its_last_lines() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let mut feed = collector.feed("").await;
@@ -27,20 +30,17 @@ async fn crashed_pipeline_recovers_within_8_s_and_keeps_its_last_lines() {
     let life = stub.life();
     let start = Instant::now();
     stub.control("crash?lines=300").await;
-    let crashed = feed
-        .wait_for("CRASHED", RECOVERY, |event| event.is_change(Some(PIPELINE), "CRASHED") && event.at > start)
-        .await;
+    let crashed =
+        feed.wait_for("CRASHED", SOON, |event| event.is_change(Some(PIPELINE), "CRASHED") && event.at > start).await;
     let back = feed
-        .wait_for("RUNNING again", RECOVERY, |event| {
-            event.is_change(Some(PIPELINE), "RUNNING") && event.at > crashed.at
-        })
+        .wait_for("RUNNING again", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING") && event.at > crashed.at)
         .await;
-    assert!(back.at - start < RECOVERY, "{:?}", back.at - start);
+    assert_recovered_in_time(&crashed, &back);
     assert!(crashed.data["reason"].as_str().is_some_and(|reason| reason.contains('1')), "exit 1: {crashed:?}");
     assert_ne!(stub.life().life, life.life);
 
     let last_words = format!("last words life={}", life.life);
-    feed.wait_for("the last words in the feed", RECOVERY, |event| event.lines().contains(&last_words)).await;
+    feed.wait_for("the last words in the feed", SOON, |event| event.lines().contains(&last_words)).await;
     let viewer = collector.viewer().await;
     let logs = viewer.list(&format!("/api/v1/logs?pipeline={PIPELINE}&q=last%20words")).await;
     assert_eq!(logs.len(), 1, "{logs:?}");
@@ -57,21 +57,18 @@ async fn crashed_pipeline_recovers_within_8_s_and_keeps_its_last_lines() {
 }
 
 #[tokio::test]
-async fn killed_pipeline_recovers_within_8_s() {
+async fn killed_pipeline_recovers() {
     let mut collector = TestCollector::start().await;
     let stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     let mut feed = collector.feed("types=status_change").await;
     let _agent = TestAgent::start(&collector, None, &[AgentPipeline::supervised(PIPELINE, &stub)]).await;
     feed.wait_for("the pipeline runs", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING")).await;
-    let start = Instant::now();
     stub.signal(Signal::SIGKILL);
-    let crashed = feed.wait_for("CRASHED", RECOVERY, |event| event.is_change(Some(PIPELINE), "CRASHED")).await;
+    let crashed = feed.wait_for("CRASHED", SOON, |event| event.is_change(Some(PIPELINE), "CRASHED")).await;
     let back = feed
-        .wait_for("RUNNING again", RECOVERY, |event| {
-            event.is_change(Some(PIPELINE), "RUNNING") && event.at > crashed.at
-        })
+        .wait_for("RUNNING again", SOON, |event| event.is_change(Some(PIPELINE), "RUNNING") && event.at > crashed.at)
         .await;
-    assert!(back.at - start < RECOVERY, "{:?}", back.at - start);
+    assert_recovered_in_time(&crashed, &back);
 }
 
 #[tokio::test]
@@ -85,7 +82,7 @@ async fn pipeline_that_exits_0_is_restarted() {
 }
 
 #[tokio::test]
-async fn node_of_a_killed_agent_is_unreachable_within_20_s() {
+async fn node_of_a_killed_agent_is_unreachable_after_three_intervals() {
     let mut collector = TestCollector::start().await;
     let mut stub = StubVector::new(collector.directory(), PIPELINE, &[]);
     stub.start().await;
@@ -94,14 +91,14 @@ async fn node_of_a_killed_agent_is_unreachable_within_20_s() {
     feed.wait_for("HEALTHY", SOON, |event| event.is_change(None, "HEALTHY")).await;
     let killed = Instant::now();
     agent.kill().await;
-    let lost = feed.wait_for("UNREACHABLE", UNREACHABLE, |event| event.is_change(None, "UNREACHABLE")).await;
+    let lost = feed.wait_for("UNREACHABLE", SOON, |event| event.is_change(None, "UNREACHABLE")).await;
     assert!(lost.at - killed < UNREACHABLE);
     let viewer = collector.viewer().await;
     assert_eq!(viewer.list("/api/v1/nodes").await[0]["status"], "UNREACHABLE");
     agent.run();
-    let after = |event: &systole_tests::harness::FeedEvent| event.at > lost.at;
+    let after = |event: &FeedEvent| event.at > lost.at;
     feed.wait_for("HEALTHY again", SOON, |event| event.is_change(None, "HEALTHY") && after(event)).await;
-    let healthy = |event: &systole_tests::harness::FeedEvent| event.data["status"] == "HEALTHY" && after(event);
+    let healthy = |event: &FeedEvent| event.data["status"] == "HEALTHY" && after(event);
     feed.wait_for("fleet_status", SOON, |event| event.kind == "fleet_status" && healthy(event)).await;
     assert_eq!(viewer.list("/api/v1/nodes").await.len(), 1, "the same node, no ghost");
 }
@@ -228,7 +225,7 @@ async fn invalid_utf8_and_floods_do_no_harm() {
     // The newest line of a flood is kept, the oldest ones may go; up to 1 MiB of them waits in the file
     // for its turn at 200 lines a second.
     let last = format!(" line={:06} ", stub.life().log_lines);
-    let turn = Duration::from_secs(120);
+    let turn = Duration::from_secs(240);
     feed.wait_for("the flood's last line", turn, |event| event.lines().iter().any(|line| line.contains(&last))).await;
     assert!(agent.is_alive() && collector.is_alive());
 }

@@ -3,17 +3,13 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Duration;
 
 use serde_json::Value;
 use systole_tests::harness::agent::can_hide_processes;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::process::Process;
-use systole_tests::harness::{AgentPipeline, AgentSetup, ApiClient, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, AgentSetup, ApiClient, SOON, TestAgent, TestCollector, eventually_true};
 use tokio::process::Command;
-
-/// A start, a look and a report, on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
 
 async fn wait_for(viewer: &ApiClient, id: &str, status: &str, words: &str) -> Value {
     let mut last = Value::Null;

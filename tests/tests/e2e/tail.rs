@@ -10,16 +10,10 @@ use systole_tests::clock;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::process::pid;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
-use systole_tests::harness::{NodeClient, TestCollector, eventually};
+use systole_tests::harness::{NodeClient, SOON, TestCollector, eventually};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
-
-/// Longest wait for anything that is said at once.
-const SOON: Duration = Duration::from_secs(20);
-
-/// Longest wait for a stream that was cut: a collector asks for up to 8 s, and a try may come too early.
-const AGAIN: Duration = Duration::from_secs(60);
 
 /// A running `tail`, its output in one file and its messages in another.
 pub(super) struct Tail {
@@ -170,7 +164,7 @@ async fn tail_prints_every_line_once_over_sigkills() {
     for round in 0..3 {
         // Every kill is one of a collector that is followed.
         let is_followed = |tail: &Tail| tail.messages().matches("following").count() > round;
-        tail.wait_until("it follows again", AGAIN, is_followed).await;
+        tail.wait_until("it follows again", SOON, is_followed).await;
         for part in 0..5 {
             let texts: Vec<String> = (0..7).map(|line| format!("{round}-{part}-{line}")).collect();
             web.report(vec![lines(pipeline("orders", "RUNNING"), &texts)]).await;
@@ -182,7 +176,7 @@ async fn tail_prints_every_line_once_over_sigkills() {
     }
     web.report(said("the end")).await;
     expected.push("the end".to_owned());
-    tail.wait_for_line("the end", AGAIN).await;
+    tail.wait_for_line("the end", SOON).await;
     let mut ids = Vec::new();
     let mut texts = Vec::new();
     for line in tail.printed().lines() {
@@ -295,7 +289,7 @@ async fn tail_ends_quietly_when_its_pipe_closes() {
     assert_ne!(out.read(&mut [0; 16]).await.unwrap(), 0);
     drop(out);
     // No more events come; the next ping notices it.
-    let status = tokio::time::timeout(AGAIN, child.wait()).await.expect("it ends").unwrap();
+    let status = tokio::time::timeout(SOON, child.wait()).await.expect("it ends").unwrap();
     assert_eq!(status.code(), Some(0), "{}", messages());
     assert_eq!(messages().lines().count(), 1, "{}", messages());
 }

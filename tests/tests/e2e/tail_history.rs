@@ -1,17 +1,12 @@
 //! `systole-collector tail -n` and `--since`: stored events first, then live ones.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use systole_shared::{LogLevel, PipelineReport};
 use systole_tests::clock;
 use systole_tests::harness::reports::{pipeline, with_lines};
-use systole_tests::harness::{NodeClient, TestCollector};
+use systole_tests::harness::{NodeClient, SOON, TestCollector};
 
 use super::tail::Tail;
-
-/// Longest wait for what is printed at once, on a machine that builds and tests at once.
-const SOON: Duration = Duration::from_secs(30);
 
 fn lines(at: i64, texts: impl Iterator<Item = String>) -> Vec<PipelineReport<'static>> {
     vec![with_lines(pipeline("orders", "RUNNING"), at, texts)]

@@ -1,16 +1,13 @@
 //! The way to the collector through TLS and proxies.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use systole_tests::harness::agent::AgentSetup;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::tls::{Authority, ConnectProxy, TlsFront};
-use systole_tests::harness::{TestAgent, TestCollector, eventually};
+use systole_tests::harness::{SOON, TestAgent, TestCollector, eventually};
 use tokio::process::Command;
-
-const SOON: Duration = Duration::from_secs(20);
 
 fn text(path: &Path) -> Value {
     path.display().to_string().into()

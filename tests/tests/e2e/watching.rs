@@ -2,16 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use systole_tests::harness::agent::AgentSetup;
-use systole_tests::harness::{AgentPipeline, ApiClient, StubVector, TestAgent, TestCollector, eventually_true};
+use systole_tests::harness::{AgentPipeline, ApiClient, SOON, StubVector, TestAgent, TestCollector, eventually_true};
 
 const PIPELINE: &str = "orders";
-/// A start, a poll, a scrape and a report.
-const SOON: Duration = Duration::from_secs(20);
 
 /// What the collector says of the pipeline on its node.
 async fn state(viewer: &ApiClient) -> Value {

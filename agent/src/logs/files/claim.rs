@@ -66,7 +66,7 @@ fn has_content(known: &Remembered, file: &File) -> bool {
     known.identity.has_head_of(file).unwrap_or(false) && known.taken.is_in(file).unwrap_or(false)
 }
 
-/// How a file is like one that is followed.
+/// The likeness of a file to one that is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Likeness {
     /// All that is in it is in the other one, too.

@@ -159,12 +159,12 @@ impl LogFile {
         self.tail.file()
     }
 
-    /// What its lines are counted under.
+    /// The source of its lines.
     pub(super) fn source(&self) -> SourceId {
         self.tail.source()
     }
 
-    /// How far it was read.
+    /// The read offset.
     pub(super) fn offset(&self) -> u64 {
         self.tail.offset()
     }

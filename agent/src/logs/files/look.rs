@@ -59,7 +59,7 @@ struct Candidate<'c> {
     known: Option<FileState>,
 }
 
-/// What all files of one check have in common.
+/// The parts that all files of one check have in common.
 pub(super) struct Look<'l> {
     config: &'l LogFilesConfig,
     pub(super) logs: &'l Mutex<LogBuffer>,

@@ -30,7 +30,7 @@ pub(crate) const MAX_DEPTH: usize = 24;
 /// Troubles of one walk that are named; a directory full of the same trouble must not fill the log.
 const MAX_TROUBLES: usize = 10;
 
-/// What cannot be followed, and why.
+/// Files that cannot be followed, with the reason.
 pub(crate) type Troubles = BTreeMap<String, String>;
 
 /// Device and inode of a file or directory.
@@ -48,10 +48,10 @@ pub(crate) struct Entry {
     pub(crate) state: FileState,
 }
 
-/// What changes when a file is written to.
+/// The values that change when a file is written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileState {
-    /// When it was written to last: seconds and nanoseconds since 1970.
+    /// Time of the last write: seconds and nanoseconds since 1970.
     pub(crate) written: (i64, i64),
     pub(crate) length: u64,
 }
@@ -78,7 +78,7 @@ impl FileState {
     }
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// In the order of their paths.

@@ -25,7 +25,7 @@ impl Links {
         if self == Links::Followed { OFlags::empty() } else { OFlags::NOFOLLOW }
     }
 
-    /// What is at a name in a directory.
+    /// The metadata of a name in a directory.
     pub(super) fn stat(self, dir: &OwnedFd, name: &OsStr) -> io::Result<Stat> {
         let flags = if self == Links::Followed { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         Ok(statat(dir, name, flags)?)

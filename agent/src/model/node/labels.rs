@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn user_labels_precede_automatic_ones() {
-        let machine = Machine::detect(Some("m"), MachineIdSource::default());
+        let machine = Machine::detect(Some("m"), super::super::machine::MachineIdSource::default());
         let own = BTreeMap::from([("vf.io/os".to_owned(), "mine".to_owned()), ("site".to_owned(), "b".to_owned())]);
         let labels = labels_of(&machine, "web-1", &own);
         assert_eq!(labels["vf.io/os"], "mine");

@@ -10,7 +10,7 @@ use crate::files;
 
 const FILE: &str = "node.json";
 
-/// What the last enrolment said, if that is known.
+/// The identity from the last enrolment, if it is known.
 pub(crate) fn read(data_dir: &Path) -> Option<NodeIdentity> {
     serde_json::from_slice(&std::fs::read(data_dir.join(FILE)).ok()?).ok()
 }

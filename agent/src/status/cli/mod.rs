@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer: a thousand pipelines with long reasons are a fraction of it.
 const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Why there is no status.
+/// An error of the status command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
     /// No socket, or no server after it.

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-/// What a metric is, as `# TYPE` says it.
+/// The type of a metric, as in `# TYPE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Only grows.

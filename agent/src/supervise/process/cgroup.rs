@@ -30,7 +30,7 @@ const KIND_OF_CGROUP2: &[u8] = b" - cgroup2 ";
 /// Letters of the pipeline's id in the group's name.
 const MAX_NAME_LETTERS: usize = 40;
 
-/// Why a pipeline runs without its limits.
+/// An error of a control group.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::supervise) enum CgroupError {
     /// Another system, or only version 1.
@@ -114,7 +114,7 @@ impl Group {
         self.dir.join("cgroup.procs")
     }
 
-    /// What to add to the reason of an end, if the kernel killed for want of memory.
+    /// An addition to the reason of an end, if the kernel killed for want of memory.
     pub(in crate::supervise) fn oom(&self) -> Option<String> {
         let bytes = self.memory_max.filter(|_| oom_kills(&self.dir) > self.oom_kills)?;
         Some(format!("out of memory, memory_max is {bytes} bytes"))

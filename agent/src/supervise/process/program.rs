@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Why a program cannot be executed. The text is the `reason` of the crash.
+/// A fault of a program. The text is the `reason` of the crash.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ProgramError {
     /// Not there.

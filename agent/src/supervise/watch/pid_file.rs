@@ -13,7 +13,7 @@ use super::process_tracker::Observation;
 /// are not read.
 const MAX_BYTES: u64 = 64;
 
-/// What the file says of the process. `known` is the one that was there before.
+/// Reads the process from the file. `known` is the one that was there before.
 pub(super) fn poll(path: &Path, known: Option<Process>) -> Observation {
     let shown = path.display();
     let pid = read(path);

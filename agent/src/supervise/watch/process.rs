@@ -30,7 +30,7 @@ impl Process {
         self.pid == other.pid && starts.is_none_or(|(start, other)| start == other)
     }
 
-    /// When it was started, reckoned back from `now`.
+    /// Time of the start, reckoned back from `now`.
     pub(super) fn started_at(self, now: UnixMillis) -> Option<UnixMillis> {
         let age = since_boot()?.checked_sub(ticks(self.start_ticks?)?)?;
         Some(now - i64::try_from(age.as_millis()).ok()?)

@@ -19,7 +19,7 @@ const FAILURES_SHOWN: u32 = 2;
 /// How long a process may take until its endpoint answers, before it is shown as DEGRADED.
 const READY_TIMEOUT_MS: i64 = 60_000;
 
-/// What a check at the process found.
+/// The result of a check of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Observation {
     /// It runs.
@@ -74,7 +74,7 @@ enum Answer {
     Failed { in_a_row: u32, error: String },
 }
 
-/// What is known of a watched pipeline.
+/// The known state of a watched pipeline.
 #[derive(Debug, Default)]
 pub(in crate::supervise) struct ProcessTracker {
     /// What was checked; another one begins a new page.

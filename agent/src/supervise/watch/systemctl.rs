@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// What is asked of each unit.
 const PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts,MainPID";
 
-/// Why there is no answer. The text is the `reason` of pipelines whose units cannot be followed.
+/// An error of systemctl. The text is the `reason` of pipelines whose units cannot be followed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum AskError {
     /// This host has no such program.
@@ -38,13 +38,13 @@ impl AskError {
     }
 }
 
-/// What systemd says of a unit, by the names of its properties.
+/// Properties of a unit, by name.
 pub(super) type Properties = BTreeMap<String, String>;
 
 /// How long a unit that was refused is left out: what systemd says of a name hardly changes.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
-/// What systemd says of units, or why it says nothing.
+/// Properties of units, or the error of each.
 pub(super) type Answers = BTreeMap<String, Result<Properties, AskError>>;
 
 /// Asks systemd, for all units at once. One name that systemctl refuses makes it fail for all, so then
@@ -56,7 +56,7 @@ pub(super) struct UnitReader {
 }
 
 impl UnitReader {
-    /// What systemd says of each of these units.
+    /// Reads the properties of each of these units.
     pub(super) async fn read(&mut self, names: &BTreeSet<String>) -> Answers {
         let now = Instant::now();
         self.refused.retain(|name, (again, _)| names.contains(name) && *again > now);

@@ -7,7 +7,7 @@ use super::process::Process;
 use super::process_tracker::Observation;
 use super::systemctl::{AskError, Properties};
 
-/// What systemd says of the unit's process.
+/// The process of a unit, from its properties.
 pub(super) fn poll(name: &str, unit: Option<&Properties>) -> Observation {
     let Some(unit) = unit else { return Observation::Unknown { reason: format!("systemd does not report {name}") } };
     let property = |name: &str| unit.get(name).map_or("", String::as_str);

@@ -35,7 +35,8 @@ pub(crate) fn plan(snapshot: &RolloutSnapshot, versions: &Versions, now: UnixMil
     for definition in &snapshot.definitions {
         let row = latest.get(&definition.id).copied();
         let assigned = assignments.get(&definition.id).map_or(&[][..], Vec::as_slice);
-        changes.push(plan_pipeline(&world, definition, row.map(|row| (row, of(row))), assigned, versions, now));
+        let rollout = row.map(|row| (row, of(row)));
+        changes.push(plan_pipeline(&world, definition, rollout.as_ref(), assigned, versions, now));
     }
     for row in snapshot.rollouts.iter().filter(|row| row.definition.is_none()) {
         changes.push(plan_agents(&world, row, &of(row), now));
@@ -47,7 +48,7 @@ pub(crate) fn plan(snapshot: &RolloutSnapshot, versions: &Versions, now: UnixMil
 fn plan_pipeline(
     world: &World,
     definition: &RolloutDefinitionRow,
-    latest: Option<(&RolloutRow, Rollout)>,
+    latest: Option<&(&RolloutRow, Rollout)>,
     assignments: &[&AssignmentRow],
     versions: &Versions,
     now: UnixMillis,
@@ -55,9 +56,15 @@ fn plan_pipeline(
     let key = DefinitionKey(definition.id);
     let environment = EnvironmentKey(definition.environment);
     let stable = definition.stable_version.and_then(|version| versions.get(&(key, version)));
-    let new = latest.as_ref().filter(|(_, rollout)| rollout.state != RolloutState::Aborted);
+    let new = latest.filter(|(_, rollout)| rollout.state != RolloutState::Aborted);
     let new = new.and_then(|(_, rollout)| versions.get(&(key, rollout.version)));
-    let stepped = match (&latest, new) {
+    let mut change = RolloutChange { definition: Some(key), now, ..RolloutChange::default() };
+    let is_open = latest.is_some_and(|(_, rollout)| rollout.state != RolloutState::Aborted);
+    if stable.is_some() != definition.stable_version.is_some() || new.is_some() != is_open {
+        // A version that cannot be read selects no node, and must not take the pipeline from all of them.
+        return change;
+    }
+    let stepped = match (latest, new) {
         (Some((row, rollout)), Some(version)) => {
             let candidates = world.candidates(environment, &definition.slug, rollout.version, version, &rollout.policy);
             Some((*row, rollout, step(rollout, &candidates, now)))
@@ -86,9 +93,8 @@ fn plan_pipeline(
     let pipeline = Pipeline {
         stable_version: definition.stable_version,
         paused: definition.paused != 0,
-        rollout: latest.as_ref().map(|(_, rollout)| rollout.state),
+        rollout: latest.map(|(_, rollout)| rollout.state),
     };
-    let mut change = RolloutChange { definition: Some(key), now, ..RolloutChange::default() };
     for (node, assigned) in settle(&pipeline, &places, &decided) {
         match assigned {
             Some(Assigned { version, paused }) => change.assign.push(AssignmentRow {

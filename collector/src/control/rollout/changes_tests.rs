@@ -84,6 +84,17 @@ fn version_goes_to_nodes_that_can_run_it() {
 }
 
 #[test]
+fn version_that_cannot_be_read_changes_nothing() {
+    let mut snapshot = orders(Some(1));
+    snapshot.targets = vec![target(1, "{}", VECTOR)];
+    snapshot.assignments = vec![AssignmentRow { node: 1, definition: 5, version: 1, paused: 0 }];
+    let mut known = versions("role=edge");
+    assert_eq!(plan(&snapshot, &known, NOW)[0].unassign, [NodeKey(1)], "no version selects it");
+    known.remove(&(DefinitionKey(5), 1));
+    assert!(plan(&snapshot, &known, NOW).is_empty());
+}
+
+#[test]
 fn complete_rollout_makes_its_version_the_stable_one() {
     let mut snapshot = orders(Some(1));
     snapshot.targets = vec![target(1, "{}", VECTOR)];

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::MetricsAccess;
 use crate::http::openapi::problems::Owned;
-use crate::telemetry::{ActionLabel, StatusLabel};
+use crate::telemetry::{ActionLabel, StatusLabel, prometheus_text};
 
 /// The collector's own metrics
 ///
@@ -22,18 +22,18 @@ use crate::telemetry::{ActionLabel, StatusLabel};
     path = "/metrics",
     tag = "collector",
     responses(
-        (status = 200, description = "Every metric", body = String, content_type = "application/openmetrics-text"),
+        (status = 200, description = "Every metric", body = String, content_type = "text/plain"),
         Owned,
     ),
 )]
 pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<HttpResponse, ApiError> {
     let telemetry = &app.telemetry;
     let usage = app.recent_samples.usage();
-    telemetry.ring_bytes.set(signed(usage.bytes));
-    telemetry.ring_pipelines.set(signed(usage.pipelines));
-    telemetry.ring_components.set(signed(usage.components));
-    telemetry.ring_component_samples.set(signed(usage.component_samples));
-    telemetry.ring_pipeline_samples.set(signed(usage.pipeline_samples));
+    telemetry.recent_samples_bytes.set(signed(usage.bytes));
+    telemetry.recent_samples_pipelines.set(signed(usage.pipelines));
+    telemetry.recent_samples_components.set(signed(usage.components));
+    telemetry.recent_samples_per_component.set(signed(usage.component_samples));
+    telemetry.recent_samples_per_pipeline.set(signed(usage.pipeline_samples));
     for (action, count) in [
         ("component_shrunk", usage.evicted.shrunk_components),
         ("pipeline_shrunk", usage.evicted.shrunk_pipelines),
@@ -46,9 +46,9 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
         telemetry.nodes.get_or_create(&StatusLabel { status: status.as_str() }).set(count);
     }
     let timeseries = app.timeseries.usage();
-    telemetry.journal_rows.set(signed(timeseries.rows));
-    telemetry.journal_bytes.set(i64::try_from(timeseries.bytes).unwrap_or(i64::MAX));
-    // They are counted under the journal's lock.
+    telemetry.wal_rows.set(signed(timeseries.rows));
+    telemetry.wal_bytes.set(i64::try_from(timeseries.bytes).unwrap_or(i64::MAX));
+    // They are counted under the lock of the memtable.
     let hours = app.timeseries.hour_counts();
     telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
     telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
@@ -60,7 +60,7 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
     telemetry.unfinished_body_bytes.set(signed(app.body_budget.used()));
     note_process(&app);
     let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;
-    Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text))
+    Ok(HttpResponse::Ok().content_type(prometheus_text::CONTENT_TYPE).body(text))
 }
 
 fn signed(value: usize) -> i64 {

@@ -11,9 +11,11 @@ use crate::http::error::ApiError;
 use crate::http::extract::QueryAccess;
 use crate::http::openapi::problems::{Query, QueryOfPipeline};
 use crate::http::params::{
-    HistoryOf, InEnvironment, InFormat, OnNode, Pagination, WithLabels, find_pipeline, find_pipeline_view, read,
+    HistoryOf, InEnvironment, InFormat, OnNode, Pagination, StepPage, WithLabels, find_pipeline, find_pipeline_view,
+    read,
 };
 use crate::http::render::ListRequest;
+use crate::model::{NodeKey, PipelineKey};
 use crate::query::list;
 use crate::store::PipelineQuery;
 
@@ -84,13 +86,8 @@ pub(crate) async fn list_pipeline_minutes(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, history, node, format) = read::<(InEnvironment, HistoryOf, OnNode, InFormat)>(&request)?;
-    let scope = environment.scope(&app, &reader.0)?;
-    let answer = ListRequest::new(&request, &format)?;
-    let page = history.page(&app.config.retention, clock::now_ms())?;
-    let node = node.key(&app, scope).await?;
-    let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.timeseries.pipeline_minutes(pipeline.key, node, page.range).await?;
+    let MinutesRequest { answer, page, pipeline, node } = MinutesRequest::read(&app, &reader, &request, &id).await?;
+    let minutes = app.timeseries.pipeline_minutes(pipeline, node, page.range).await?;
     let items = minutes.into_iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
     answer.history("pipeline", &History::new(&page, items))
 }
@@ -111,13 +108,28 @@ pub(crate) async fn list_component_minutes(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, history, node, format) = read::<(InEnvironment, HistoryOf, OnNode, InFormat)>(&request)?;
-    let scope = environment.scope(&app, &reader.0)?;
-    let answer = ListRequest::new(&request, &format)?;
-    let page = history.page(&app.config.retention, clock::now_ms())?;
-    let node = node.key(&app, scope).await?;
-    let pipeline = find_pipeline(&app, scope, &id).await?;
-    let minutes = app.timeseries.component_minutes(pipeline.key, node, page.range).await?;
+    let MinutesRequest { answer, page, pipeline, node } = MinutesRequest::read(&app, &reader, &request, &id).await?;
+    let minutes = app.timeseries.component_minutes(pipeline, node, page.range).await?;
     let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view)).collect();
     answer.history("components", &History::new(&page, items))
+}
+
+/// A question for a history of a pipeline or of its components.
+struct MinutesRequest {
+    answer: ListRequest,
+    page: StepPage,
+    pipeline: PipelineKey,
+    node: Option<NodeKey>,
+}
+
+impl MinutesRequest {
+    async fn read(app: &App, reader: &QueryAccess, request: &HttpRequest, id: &str) -> Result<Self, ApiError> {
+        let (environment, history, node, format) = read::<(InEnvironment, HistoryOf, OnNode, InFormat)>(request)?;
+        let scope = environment.scope(app, &reader.0)?;
+        let answer = ListRequest::new(request, &format)?;
+        let page = history.page(&app.config.retention, clock::now_ms())?;
+        let node = node.key(app, scope).await?;
+        let pipeline = find_pipeline(app, scope, id).await?.key;
+        Ok(MinutesRequest { answer, page, pipeline, node })
+    }
 }

@@ -37,17 +37,6 @@ const MAX_VERSION_BYTES: usize = 64;
 pub(crate) struct NewAgentUpdate {
     /// Conditions on the labels of nodes; `["*"]` is every node.
     selector: Vec<String>,
-    #[serde(flatten)]
-    update: UpdateFields,
-    /// How it gets to the nodes.
-    #[serde(default)]
-    rollout: RolloutPolicy,
-}
-
-/// The program.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct UpdateFields {
     /// The version that the program answers to `--version`.
     version: String,
     /// Where it is: https.
@@ -56,6 +45,9 @@ struct UpdateFields {
     sha256: String,
     /// Ed25519 signature of the program, base64.
     signature: Option<String>,
+    /// How it gets to the nodes.
+    #[serde(default)]
+    rollout: RolloutPolicy,
 }
 
 /// Rollouts, newest first
@@ -166,7 +158,7 @@ pub(crate) async fn create_agent_update(
     let (environment,) = read::<(InEnvironment,)>(&request)?;
     let new: NewAgentUpdate = read_json(&app, &request, payload).await?;
     let environment = environment.one(&app, &admin.0)?;
-    let agents = AgentRollout { selector: new.selector, update: new.update.check()? };
+    let agents = AgentRollout { update: new.update()?, selector: new.selector };
     Selector::parse(&agents.selector).map_err(|fault| ApiError::bad_parameter("selector", fault))?;
     if !new.rollout.canary.is_empty() {
         Selector::parse(&new.rollout.canary).map_err(|fault| ApiError::bad_parameter("rollout.canary", fault))?;
@@ -204,20 +196,21 @@ pub(crate) async fn create_agent_update(
     Ok(HttpResponse::Created().json(Rollout::new(&app, detail.view)))
 }
 
-impl UpdateFields {
-    fn check(self) -> Result<AgentUpdate, ApiError> {
-        let UpdateFields { version, url, sha256, signature } = self;
+impl NewAgentUpdate {
+    fn update(&self) -> Result<AgentUpdate, ApiError> {
+        let NewAgentUpdate { version, url, sha256, signature, .. } = self;
         let is_printable = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_printable(&version) || version.len() > MAX_VERSION_BYTES {
+        if !is_printable(version) || version.len() > MAX_VERSION_BYTES {
             return Err(ApiError::bad_parameter("version", format!("{version:?}, expected a version such as 0.2.0")));
         }
-        if !url.starts_with("https://") || !is_printable(&url) {
+        if !url.starts_with("https://") || !is_printable(url) {
             return Err(ApiError::bad_parameter("url", format!("{url:?}, expected an https address")));
         }
         if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(ApiError::bad_parameter("sha256", "expected 64 hexadecimal digits"));
         }
-        Ok(AgentUpdate { version, url, sha256: sha256.to_ascii_lowercase(), signature })
+        let (version, url, sha256) = (version.clone(), url.clone(), sha256.to_ascii_lowercase());
+        Ok(AgentUpdate { version, url, sha256, signature: signature.clone() })
     }
 }
 

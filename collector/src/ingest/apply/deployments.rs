@@ -52,7 +52,7 @@ pub(super) fn apply_deployments(
                     publish(identity, dimensions, &deployment, at, changes);
                 }
             }
-            _ => apply_deployment(node, dimensions, deployment, at, changes),
+            _ => apply_deployment(node, dimensions, &deployment, at, changes),
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn apply_deployments(
 fn apply_deployment(
     node: &mut NodeState,
     dimensions: &mut Dimensions,
-    deployment: ReportedDeployment,
+    deployment: &ReportedDeployment,
     at: &ReportWindow,
     changes: &mut Changes,
 ) {
@@ -92,13 +92,13 @@ fn apply_deployment(
             }
             known.row = row.clone();
             if is_step || has_new_reason {
-                publish(identity, dimensions, &deployment, at, changes);
+                publish(identity, dimensions, deployment, at, changes);
             }
         }
         None => {
             let state = DeploymentState { row: row.clone(), reason: PublishedReason::new(&deployment.reason) };
             node.deployments.insert(deployment.pipeline.clone(), state);
-            publish(identity, dimensions, &deployment, at, changes);
+            publish(identity, dimensions, deployment, at, changes);
         }
     }
     changes.set_deployment(row);

@@ -115,6 +115,10 @@ pub(crate) struct PostgresStore {
 
 impl PostgresStore {
     /// Connects, brings the database to this version, and takes the lock if the collector serves.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached, another collector serves, or the database is of a later version.
     pub(crate) async fn open(url: &PostgresUrl, access: Access) -> Result<Self, StoreError> {
         let connector = Connector::new(url)?;
         let mut connection = connector.connect().await?;
@@ -195,6 +199,16 @@ impl IngestStore for PostgresStore {
 
     async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError> {
         short_transaction!(self, |connection| expire::remove_pipelines(connection, &gone))
+    }
+
+    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
+        let mut removed = expire::expire_unnumbered(&mut *self.short.get().await?, cutoffs, limit).await?;
+        for rows in Numbered::ALL {
+            removed +=
+                short_transaction!(self, |connection| { expire::expire_numbered(connection, rows, cutoffs, limit) })?;
+        }
+        removed += search::expire_blocks(&mut *self.short.get().await?, expire::BLOCKS).await?;
+        Ok(removed as u64)
     }
 }
 
@@ -350,16 +364,6 @@ impl MaintenanceStore for PostgresStore {
 
     async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
         self.writer()?.lock().await.roll_up(hours_before, limit).await
-    }
-
-    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
-        let mut removed = expire::expire_unnumbered(&mut *self.short.get().await?, cutoffs, limit).await?;
-        for rows in Numbered::ALL {
-            removed +=
-                short_transaction!(self, |connection| { expire::expire_numbered(connection, rows, cutoffs, limit) })?;
-        }
-        removed += search::expire_blocks(&mut *self.short.get().await?, expire::BLOCKS).await?;
-        Ok(removed as u64)
     }
 
     async fn log_usage(&self) -> Result<LogUsage, StoreError> {

@@ -13,7 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::config::PostgresUrl;
 use crate::config::postgres_url::TlsMode;
 
-/// Why TLS could not be set up.
+/// An error of the TLS settings.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     /// The file of root certificates is missing or broken.

@@ -112,6 +112,10 @@ pub(crate) struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file, makes it if needed, and brings it to this version.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened, another collector serves, or the database is of a later version.
     pub(crate) fn open(path: &std::path::Path, access: Access) -> Result<Self, StoreError> {
         let lock = match access {
             Access::Exclusive => Some(open::lock(path)?),
@@ -176,6 +180,18 @@ impl IngestStore for SqliteStore {
 
     async fn remove_pipelines(&self, gone: Vec<(NodeKey, PipelineKey)>) -> Result<Vec<PipelineKey>, StoreError> {
         self.write(move |connection| ready(expire::remove_pipelines(connection, &gone))).await
+    }
+
+    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
+        let expire = move |connection: &mut SqliteConnection| {
+            let mut removed = ready(expire::expire_unnumbered(connection, cutoffs, limit))?;
+            for rows in Numbered::ALL {
+                removed += ready(expire::expire_numbered(connection, rows, cutoffs, limit))?;
+            }
+            removed += search::expire_blocks(connection, expire::BLOCKS)?;
+            Ok(removed as u64)
+        };
+        self.write(expire).await
     }
 }
 
@@ -334,18 +350,6 @@ impl MaintenanceStore for SqliteStore {
 
     async fn roll_up(&self, hours_before: i64, limit: u32) -> Result<u64, StoreError> {
         self.write(move |connection| ready(rollup::roll_up(connection, hours_before, i64::from(limit)))).await
-    }
-
-    async fn expire(&self, cutoffs: Cutoffs, limit: u32) -> Result<u64, StoreError> {
-        let expire = move |connection: &mut SqliteConnection| {
-            let mut removed = ready(expire::expire_unnumbered(connection, cutoffs, limit))?;
-            for rows in Numbered::ALL {
-                removed += ready(expire::expire_numbered(connection, rows, cutoffs, limit))?;
-            }
-            removed += search::expire_blocks(connection, expire::BLOCKS)?;
-            Ok(removed as u64)
-        };
-        self.write(expire).await
     }
 
     async fn log_usage(&self) -> Result<LogUsage, StoreError> {

@@ -149,6 +149,10 @@ fn writing(error: StoreError) -> TransferError {
 }
 
 /// Copies the missing rows, compares, and returns the number of rows. `on_progress` is called for every page.
+///
+/// # Errors
+///
+/// When a side fails, the target is not empty, or the sides differ afterwards.
 pub(crate) async fn copy(
     source: &mut dyn Side,
     target: &mut dyn Side,

@@ -31,6 +31,7 @@ use crate::store::{Cutoffs, LogUsage, Store, StoreError};
 use crate::tasks::driver::{Activation, Pacing, Task, TaskError};
 use crate::tasks::retention;
 use crate::telemetry::{PartLabel, Telemetry};
+use crate::timeseries::TimeSeries;
 
 /// Pause between two looks at a disk with room.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -73,6 +74,7 @@ impl DiskState {
 /// Looks at the disk, and acts.
 pub(crate) struct DiskGuard {
     store: Arc<dyn Store>,
+    timeseries: Arc<TimeSeries>,
     measure: MeasureDisk,
     settings: LowDisk,
     retention: Retention,
@@ -94,13 +96,24 @@ impl DiskGuard {
     /// A guard that has not looked yet.
     pub(crate) fn new(
         store: Arc<dyn Store>,
+        timeseries: Arc<TimeSeries>,
         measure: MeasureDisk,
         settings: LowDisk,
         retention: Retention,
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let state = Arc::default();
-        DiskGuard { store, measure, settings, retention, telemetry, state, level: Level::Enough, usage: None }
+        DiskGuard {
+            store,
+            timeseries,
+            measure,
+            settings,
+            retention,
+            telemetry,
+            state,
+            level: Level::Enough,
+            usage: None,
+        }
     }
 
     /// The flag for the handlers of reports.
@@ -121,10 +134,10 @@ impl DiskGuard {
             self.telemetry.rows_evicted.inc_by(removed);
             return Ok(Activation::MoreToDo);
         }
-        // Minutes expire by way of the time series only, which keep sums of them.
+        // The minutes have their own task.
         let cutoffs =
             Cutoffs { logs_before: now - LEAST_KEPT_MS, minutes_before: 0, ..retention::cutoffs(self.retention, now) };
-        let removed = self.store.expire(cutoffs, CUT_ROWS).await?;
+        let removed = self.timeseries.expire(cutoffs, CUT_ROWS).await?;
         self.telemetry.rows_evicted.inc_by(removed);
         Ok(if removed == 0 { Activation::IdleFor(LOW_PAUSE) } else { Activation::MoreToDo })
     }

@@ -31,7 +31,8 @@ impl Rig {
             free_bytes => Ok(DiskSpace { free_bytes, total_bytes: DISK }),
         });
         let retention = Retention { minutes: DAY, hours: DAY, days: DAY, logs: 3 * DAY, events: DAY, audit: DAY };
-        let guard = DiskGuard::new(store.clone(), measure, settings, retention, Arc::new(Telemetry::new()));
+        let timeseries = Arc::new(TimeSeries::new(store.clone()));
+        let guard = DiskGuard::new(store.clone(), timeseries, measure, settings, retention, Arc::new(Telemetry::new()));
         Rig { guard, free, store, _dir: dir }
     }
 

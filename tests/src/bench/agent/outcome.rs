@@ -12,10 +12,10 @@ const USUAL_PIPELINES: usize = 10;
 /// How late a report may come and still be on time.
 const LATE_MS: i64 = 1_000;
 
-/// What was seen while it ran.
+/// Observations of a run.
 #[derive(Clone, Debug)]
 pub struct Course {
-    /// How long it was measured.
+    /// Duration of the measurement.
     pub seconds: f64,
     /// Processor time of the agent alone.
     pub cpu_seconds: f64,
@@ -41,7 +41,7 @@ pub struct AgentOutcome {
     pub components: usize,
     /// Log lines a second that were asked for.
     pub lines_per_second: f64,
-    /// How long it was measured.
+    /// Duration of the measurement.
     pub seconds: f64,
     /// Resident memory when measuring began.
     pub memory_start_bytes: u64,

@@ -21,14 +21,14 @@ pub const ENROLL_TOKEN: &str = "systole_enroll_bench";
 /// Connections at once; an agent has one.
 const MAX_CONNECTIONS: usize = 16;
 
-/// What is kept of a report.
+/// The part of a report that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its number.
     pub seq: u64,
     /// Its end, by the agent's clock.
     pub end: UnixMillis,
-    /// When it came.
+    /// Time of arrival.
     pub came: UnixMillis,
     /// Pipelines with a sample.
     pub samples: usize,

@@ -30,7 +30,7 @@ use crate::harness::{Answer, ApiClient, NodeClient, TestCollector};
 /// Pause of an attacker after a request without an answer, so that it does not only burn its own core.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What an attacker has to attack with.
+/// Address and tokens for an attack.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The collector.
@@ -45,7 +45,7 @@ pub struct Target {
     pub node: NodeClient,
     /// Connections or tasks at a time.
     pub connections: usize,
-    /// When the attack ends.
+    /// End of the attack.
     pub end: Instant,
 }
 
@@ -63,7 +63,7 @@ impl Target {
     }
 }
 
-/// What an attacker's requests came to.
+/// Counts of an attacker's requests by their result.
 #[derive(Clone, Debug, Default)]
 pub struct AttackTally {
     /// Requests or connections by status, or by kind of failure.

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// One attack.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttackOutcome {
-    /// What was attacked.
+    /// The kind of attack.
     pub kind: String,
     /// For how long.
     pub seconds: u64,

@@ -67,13 +67,13 @@ pub enum Order {
 pub struct Finish {
     /// By source: lines that it has sent.
     pub lines: Vec<u32>,
-    /// What has not come until then is missing.
+    /// Events that come later count as missing.
     pub deadline: Instant,
     /// Gets the outcome.
     pub verdict: SyncSender<Verdict>,
 }
 
-/// What everyone has had in the end.
+/// The result of all subscribers.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
     /// Lines that did not reach subscribers without a gap.
@@ -82,11 +82,11 @@ pub struct Verdict {
     pub in_gaps: u64,
     /// Subscribers with a gap.
     pub with_gaps: u64,
-    /// What was counted since it was last asked for.
+    /// Counts since the last call.
     pub tally: LoadTally,
 }
 
-/// What can be seen from outside at any time.
+/// The state that others can read at any time.
 #[derive(Debug, Default)]
 pub struct Status {
     /// Subscribers that know where they are.

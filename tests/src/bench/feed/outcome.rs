@@ -39,11 +39,11 @@ pub struct FeedOutcome {
     pub connect_seconds: f64,
     /// Resident memory of the collector before that.
     pub memory_before_bytes: u64,
-    /// What it grew by with the subscribers, for each.
+    /// Growth with the subscribers, for each of them.
     pub memory_per_subscriber_bytes: f64,
     /// The parts of the run, one after the other.
     pub parts: Vec<Part>,
-    /// When all were cut at once.
+    /// The storm after all were cut at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storm: Option<Storm>,
     /// Until the collector had closed the stalled subscribers; none when it did not.
@@ -75,7 +75,7 @@ pub struct FeedOutcome {
 pub struct Part {
     /// What it was.
     pub name: String,
-    /// How long it took.
+    /// Duration.
     pub seconds: f64,
     /// Events that subscribers read.
     pub deliveries: u64,
@@ -204,7 +204,7 @@ impl FeedOutcome {
         self.lost == 0 && self.doubles == 0 && self.disorder == 0
     }
 
-    /// What people read, by name.
+    /// The rows of the table for people, by name.
     pub fn rows(&self) -> Vec<(String, String)> {
         let mut rows: Vec<(String, String)> = Vec::new();
         let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));

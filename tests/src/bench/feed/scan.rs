@@ -14,14 +14,14 @@ const DIGITS: [usize; 3] = [4, 9, 12];
 /// Longest block that is waited for.
 const MAX_BLOCK_BYTES: usize = 8 << 20;
 
-/// What the generator writes into a line, and finds again.
+/// The numbers that the generator writes into a line, and finds again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The node that reported it.
     pub source: usize,
     /// Its place among the node's lines, from 0.
     pub number: u32,
-    /// When the report was sent, microseconds since the run's zero.
+    /// Time of sending, microseconds since the run's zero.
     pub sent_us: u64,
 }
 
@@ -43,7 +43,7 @@ pub struct Block {
     pub what: What,
 }
 
-/// What a block is.
+/// The kind of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A log_entry of the generator.

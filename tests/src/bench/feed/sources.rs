@@ -21,7 +21,7 @@ use crate::harness::reports::{distinct_counts, running, with_lines};
 /// A report that is not durable after this time is dropped.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the nodes have counted, and whether they continue.
+/// Counts of the nodes, and whether they continue.
 #[derive(Debug)]
 pub struct Shared {
     tally: Mutex<Tally>,
@@ -41,7 +41,7 @@ impl Shared {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was counted since this was last asked for.
+    /// Counts since the last call.
     pub fn take_tally(&self) -> Tally {
         std::mem::take(&mut *self.tally())
     }

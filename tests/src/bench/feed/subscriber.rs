@@ -27,7 +27,7 @@ pub enum Stage {
     Stalled,
 }
 
-/// What became of a connection.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// It is still open.

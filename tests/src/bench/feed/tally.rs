@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 /// Longest latency that is distinguished.
 const MAX_LATENCY_US: u64 = 120_000_000;
 
-/// What the subscribers counted since they were last asked.
+/// Counts of the subscribers since the last call.
 #[derive(Clone, Debug)]
 pub struct LoadTally {
     /// From just before a report was sent until a line of it was read.

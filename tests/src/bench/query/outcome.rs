@@ -59,13 +59,13 @@ pub struct QueryOutcome {
     pub questions: Vec<QuestionOutcome>,
 }
 
-/// What one question took.
+/// Durations of one question.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QuestionOutcome {
-    /// What was asked.
+    /// The question.
     pub name: &'static str,
-    /// How often.
+    /// Number of times.
     pub asked: u64,
     /// Items of the last answer.
     pub items: usize,

@@ -69,12 +69,12 @@ impl ChaosProxy {
         format!("http://{}:{}", Ipv4Addr::LOCALHOST, self.address.port())
     }
 
-    /// What happens to connections from now on. Those that are under way meet their old plan.
+    /// Sets the schedule of new connections. Those that are under way keep their plan.
     pub fn set_schedule(&self, schedule: FaultSchedule) {
         *lock(&self.shared.schedule) = schedule;
     }
 
-    /// How often each plan came true so far.
+    /// The number of times that each plan came true so far.
     pub fn applied(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.shared.applied).clone()
     }

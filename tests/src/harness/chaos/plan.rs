@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 /// Environment variable with the seed of [`FaultSchedule::random`].
 const SEED: &str = "SYSTOLE_CHAOS_SEED";
 
-/// What happens to a connection. Exchanges are turns (bytes up, then bytes down), from 1.
+/// A fault of a connection. Exchanges are turns (bytes up, then bytes down), from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultPlan {
     /// Forwarded unchanged for this many exchanges, and closed when the next one begins.
@@ -61,7 +61,7 @@ pub enum FaultPlan {
     Duplicate(Twin),
 }
 
-/// How a request is sent twice.
+/// The way in which a request is sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Twin {
     /// Both at once; else the second when the first is answered.

@@ -35,7 +35,7 @@ struct Gap {
     types: Vec<String>,
 }
 
-/// What came of one epoch.
+/// The events of one epoch.
 #[derive(Clone, Debug)]
 pub struct Section {
     /// First half of its ids.

@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const CAUGHT_UP: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 16 << 10;
 
-/// What must have come before a subscriber may end.
+/// The events that a subscriber waits for before it ends.
 #[derive(Clone, Debug)]
 pub struct Goal {
     /// What there is.
@@ -47,9 +47,9 @@ pub struct Subscriber {
     pub address: SocketAddr,
     /// Its right to read.
     pub token: String,
-    /// What it asks for.
+    /// Its filter.
     pub filter: Filter,
-    /// What there is to be asked for.
+    /// Everything that a filter can name.
     pub world: Arc<World>,
     /// What came.
     pub record: Record,

@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use systole_tests::clock;
 use systole_tests::harness::database::Database;
 use systole_tests::harness::reports::{distinct_counts, running, with_lines};
-use systole_tests::harness::{Feed, NodeClient, TestCollector, TestPostgres, eventually_true};
+use systole_tests::harness::{Feed, NodeClient, SOON, TestCollector, TestPostgres, eventually_true};
 use tokio::sync::watch;
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(20);
 
 async fn refusal(collector: &TestCollector, args: &[&str]) -> String {
     let output = collector.try_cli(args).await;

@@ -2,16 +2,14 @@
 
 use std::process::Output;
 use std::sync::Arc;
-use std::time::Duration;
 
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::database::{Database, Place};
 use systole_tests::harness::reports::{distinct_counts, running};
-use systole_tests::harness::{NodeClient, TestCollector, TestPostgres, eventually_true};
+use systole_tests::harness::{NodeClient, SOON, TestCollector, TestPostgres, eventually_true};
 use tokio::process::Command;
 
 const PIPELINE: &str = "orders";
-const SOON: Duration = Duration::from_secs(60);
 /// Lines in the database besides: enough to interrupt a copy in the middle.
 const LINES: u64 = 150_000;
 
