@@ -418,7 +418,7 @@ async fn version_that_the_collector_wants_is_fetched_and_run() {
         (true, "0.1.8", sum.clone(), "is version 0.1.9, expected 0.1.8"),
     ] {
         let settings = [("accept_upgrades", accept.into()), ("ca_file", ca.clone().into())];
-        let mut agent = TestAgent::of(&collector.url(), "token", &settings, &[]);
+        let mut agent = TestAgent::of(&collector.url(), "systole_enroll_test", &settings, &[]);
         agent.run_as(Command::new(&program));
         collector.want_agent(update(version, &sum));
         let refused = eventually(reason, SOON, async || {
@@ -432,7 +432,7 @@ async fn version_that_the_collector_wants_is_fetched_and_run() {
 
     let settings = [("accept_upgrades", true.into()), ("ca_file", ca.into())];
     let pipeline = AgentPipeline::supervised("orders", &stub);
-    let mut agent = TestAgent::of(&collector.url(), "token", &settings, &[pipeline]);
+    let mut agent = TestAgent::of(&collector.url(), "systole_enroll_test", &settings, &[pipeline]);
     agent.run_as(Command::new(&program));
     collector.want_agent(update(VERSION, &sum));
     eventually_true("the agent reports the new version", SOON, async || {
