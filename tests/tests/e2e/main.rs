@@ -35,6 +35,7 @@ mod chaos;
 mod collector_files;
 mod commands;
 mod contract;
+mod control_pair;
 mod definitions;
 mod delivery;
 mod demo;
