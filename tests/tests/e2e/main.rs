@@ -25,6 +25,7 @@ macro_rules! on_each_database {
     };
 }
 
+mod adopt;
 mod agent_actions;
 mod agent_pipelines;
 mod audit;
@@ -49,6 +50,7 @@ mod host;
 mod identity;
 mod install;
 mod isolation;
+mod journal;
 mod limits_edge;
 mod limits_ingest;
 mod lists;
@@ -92,6 +94,7 @@ mod tail;
 mod tail_history;
 mod tls;
 mod tokens;
+mod topology;
 mod upgrade;
 mod uplink;
 mod watching;

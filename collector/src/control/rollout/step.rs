@@ -263,16 +263,8 @@ impl Next<'_> {
         if !failed.is_empty() && self.keys_in(NodeState::Healthy).is_empty() {
             return self.halt(&failed, "and none is healthy");
         }
-        let is_missing = |candidate: &&Candidate| {
-            matches!(candidate.readiness, Readiness::Away(_))
-                && matches!(self.state_of(candidate.key), NodeState::Waiting | NodeState::Deploying)
-        };
-        let missing: Vec<NodeKey> = self.candidates.iter().filter(is_missing).map(|candidate| candidate.key).collect();
-        let reason = match missing.len() {
-            0 => String::new(),
-            1 => "1 node gets the version when it is back".to_owned(),
-            missing => format!("{missing} nodes get the version when they are back"),
-        };
+        let missing = self.missing();
+        let reason = missing_reason(missing.len());
         self.step.state = Some((RolloutState::Complete, reason));
         // They are written down: what is selected later is not one of them.
         for key in missing {
@@ -282,11 +274,32 @@ impl Next<'_> {
         }
     }
 
+    /// Nodes that are away and do not have the version yet.
+    fn missing(&self) -> Vec<NodeKey> {
+        let is_missing = |candidate: &&Candidate| {
+            matches!(candidate.readiness, Readiness::Away(_))
+                && matches!(self.state_of(candidate.key), NodeState::Waiting | NodeState::Deploying)
+        };
+        self.candidates.iter().filter(is_missing).map(|candidate| candidate.key).collect()
+    }
+
     /// After the end: nodes that are back, and nodes that are selected since.
     fn bring_to_late_nodes(&mut self) {
         let is_late = |candidate: &&Candidate| candidate.is_ready() && self.is_in(candidate, NodeState::Waiting);
         let late: Vec<&Candidate> = self.candidates.iter().filter(is_late).collect();
         self.begin(&late, self.rollout.stage);
+        let reason = missing_reason(self.missing().len());
+        if reason != self.rollout.reason {
+            self.step.state = Some((RolloutState::Complete, reason));
+        }
+    }
+}
+
+fn missing_reason(missing: usize) -> String {
+    match missing {
+        0 => String::new(),
+        1 => "1 node gets the version when it is back".to_owned(),
+        missing => format!("{missing} nodes get the version when they are back"),
     }
 }
 

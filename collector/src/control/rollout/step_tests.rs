@@ -190,6 +190,7 @@ fn node_that_is_away_blocks_no_one_and_gets_the_version_when_it_is_back() {
     fleet.hosts[1].is_away = false;
     fleet.run();
     assert_eq!((fleet.with(NEW), fleet.count(NodeState::Healthy)), (2, 2));
+    assert_eq!(fleet.rollout.reason, "1 node gets the version when it is back");
     fleet.hosts[2] = Host { fate: Fate::Fails, ..GOOD };
     fleet.run();
     assert_eq!((fleet.rollout.state, fleet.assigned[&key(2)]), (RolloutState::Complete, Some(OLD)), "back, for good");
