@@ -82,6 +82,7 @@ mod reload;
 mod replay;
 mod rollout_scene;
 mod rollouts;
+mod rollouts_of_agents;
 mod rollups;
 mod secrets;
 mod session_origin;
