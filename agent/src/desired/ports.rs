@@ -35,7 +35,7 @@ impl Ports {
             return Some(port);
         }
         let used: BTreeSet<u16> =
-            self.taken.iter().filter(|(other, _)| *other != id).flat_map(|(_, port)| [*port, *port + 1]).collect();
+            self.taken.iter().filter(|(other, _)| *other != id).flat_map(|(_, port)| [*port, port.saturating_add(1)]).collect();
         let mut pairs = (range.first..range.last).step_by(PORTS_EACH);
         let port = pairs.find(|port| !used.contains(port) && !used.contains(&(port + 1)))?;
         self.taken.insert(id.clone(), port);
