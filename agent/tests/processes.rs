@@ -158,7 +158,7 @@ fn command_enters_its_cgroup_before_exec() {
     let door = tempfile::NamedTempFile::new().unwrap();
     let mut shim = Command::new(env!("CARGO_BIN_EXE_systole-agent"));
     shim.args(["__exec", &std::process::id().to_string(), "-", "5"]).arg(door.path());
-    let output = shim.args(["sh", "-c", "cat /proc/self/stat"]).output().unwrap();
+    let output = shim.args(["-", "sh", "-c", "cat /proc/self/stat"]).output().unwrap();
     let stat = String::from_utf8(output.stdout).unwrap();
     assert_eq!(fs::read_to_string(door.path()).unwrap(), "0");
     assert_eq!(stat.rsplit_once(") ").unwrap().1.split(' ').nth(16), Some("5"), "the niceness in {stat}");

@@ -79,28 +79,28 @@ mod tests {
         Redaction::new(&paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>()).apply(event.to_owned())
     }
 
+    // Keys in the order of the alphabet: whether serde_json keeps another one depends on what else is built.
     #[test]
     fn values_are_replaced_at_any_depth() {
-        let event = r#"{"log":{"Password":"a","user":{"password":{"x":1},"id":7},"list":[{"password":"b"}]}}"#;
+        let event = r#"{"log":{"Password":"a","list":[{"password":"b"}],"user":{"id":7,"password":{"x":1}}}}"#;
         assert_eq!(
             redact(&["password"], event),
-            r#"{"log":{"Password":"[redacted]","user":{"password":"[redacted]","id":7},"list":[{"password":"[redacted]"}]}}"#
-                .replace(r#""password":"[redacted]","id":7"#, r#""password":"[redacted]","id":7"#)
+            r#"{"log":{"Password":"[redacted]","list":[{"password":"[redacted]"}],"user":{"id":7,"password":"[redacted]"}}}"#
         );
     }
 
     #[test]
     fn path_needs_each_of_its_keys() {
-        let event = r#"{"token":"a","user":{"token":"b","name":"c"}}"#;
-        assert_eq!(redact(&["*.token"], event), r#"{"token":"a","user":{"token":"[redacted]","name":"c"}}"#);
-        assert_eq!(redact(&["user.*"], event), r#"{"token":"a","user":{"token":"[redacted]","name":"[redacted]"}}"#);
+        let event = r#"{"token":"a","user":{"name":"c","token":"b"}}"#;
+        assert_eq!(redact(&["*.token"], event), r#"{"token":"a","user":{"name":"c","token":"[redacted]"}}"#);
+        assert_eq!(redact(&["user.*"], event), r#"{"token":"a","user":{"name":"[redacted]","token":"[redacted]"}}"#);
         assert_eq!(redact(&["other.token"], event), event);
     }
 
     #[test]
     fn json_inside_a_text_is_redacted_too() {
-        let event = r#"{"message":"{\"password\":\"a\",\"n\":1}"}"#;
-        assert_eq!(redact(&["password"], event), r#"{"message":"{\"password\":\"[redacted]\",\"n\":1}"}"#);
+        let event = r#"{"message":"{\"n\":1,\"password\":\"a\"}"}"#;
+        assert_eq!(redact(&["password"], event), r#"{"message":"{\"n\":1,\"password\":\"[redacted]\"}"}"#);
         assert_eq!(redact(&["password"], "password=a"), "password=a");
         assert_eq!(redact(&[], event), event);
     }

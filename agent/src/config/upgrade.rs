@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::section::Section;
 use crate::model::upgrade::{UpdateKey, UpgradeConfig};
 
-/// Seconds that a new version may be given: a start takes a few, and nobody waits for longer.
+/// Seconds that a new version can have: a start takes a few, and no operator waits for longer.
 const TIMEOUT_BOUNDS: std::ops::RangeInclusive<i64> = 5..=600;
 
 /// Reads `accept_upgrades`, `update_key` and `upgrade_timeout`.

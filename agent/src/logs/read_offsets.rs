@@ -241,7 +241,7 @@ impl ReadOffsets {
         self.forgotten_until = saved.forgotten_until;
     }
 
-    /// Goes on with the journal of a unit, or begins with what it gets from `now` on. The journal of another unit
+    /// Continues the journal of a unit, or begins with what it gets from `now` on. The journal of another unit
     /// is forgotten.
     pub(crate) fn open_journal(&mut self, name: &str, now: UnixMillis) -> JournalPlace {
         let mut found = None;

@@ -62,7 +62,7 @@ pub(crate) enum NotHanded {
     Piped(PipelineId),
 }
 
-/// A process that goes on under a supervisor of this program.
+/// A process that continues under a supervisor of this program.
 #[derive(Debug)]
 pub(crate) struct Adoption {
     pub(super) process: HandedProcess,
@@ -133,7 +133,7 @@ impl Pipeline {
         })
     }
 
-    /// Goes on with what was handed over. Returns the process, if the pipeline is one that the agent runs.
+    /// Continues from what was handed over. Returns the process, if the pipeline is one that the agent runs.
     pub(super) fn take_over(&self, handed: HandedPipeline, revisions: &Revisions) -> Option<Adoption> {
         let HandedPipeline { status, reason, started_at, restarts, tracker, process, .. } = handed;
         if !self.config().is_supervised() {

@@ -107,7 +107,7 @@ impl PipelineManager {
         }
     }
 
-    /// Makes the pipelines those of `configs` for the first time, and goes on with what an earlier program of
+    /// Makes the pipelines those of `configs` for the first time, and continues from what an earlier program of
     /// this process handed over. Processes that no pipeline wants any more are stopped.
     pub(crate) fn take_over(&mut self, configs: Vec<PipelineConfig>, handed: Vec<HandedPipeline>) {
         self.handed = handed.into_iter().map(|pipeline| (pipeline.id.clone(), pipeline)).collect();

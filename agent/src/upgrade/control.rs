@@ -35,6 +35,9 @@ const ORDER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Where agents run that must not replace themselves: their image is what is upgraded.
 const CONTAINER: &str = "DOCKER";
 
+/// Without one of the two the collector would decide alone what runs on the node.
+const NOT_ALLOWED: &str = "upgrades by the collector need accept_upgrades = true or an update_key in agent.toml";
+
 /// What upgrades are made with.
 pub(crate) struct UpgradeParts {
     /// Where the marker and the state are kept.
@@ -190,8 +193,11 @@ impl Upgrades {
         !self.last().as_ref().is_some_and(is_same) && update.version != BUILD.version
     }
 
-    /// Carries out the collector's wish. Returns only when it changed nothing; then the agent goes on as it is.
+    /// Carries out the collector's wish. Returns only when it changed nothing; then the agent continues as it is.
     pub(crate) async fn apply(&self, update: &AgentUpdate) -> UpgradeError {
+        if self.parts.config.accept != Some(true) && self.parts.config.key.is_none() {
+            return UpgradeError::Refused(NOT_ALLOWED.to_owned());
+        }
         let result = match self.begin() {
             Ok(program) => self.fetch_and_switch(&program, update).await,
             Err(error) => return error,
@@ -327,7 +333,7 @@ impl Upgrades {
         }
     }
 
-    /// The agent ends in order: a trial begins anew with the next start.
+    /// The agent ends in order: the next start begins the trial again.
     pub(crate) fn stop(&self) {
         if let Some(mut marker) = self.last().filter(|marker| marker.phase == Phase::Trial) {
             marker.starts = 0;

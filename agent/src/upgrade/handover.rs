@@ -2,7 +2,7 @@
 //!
 //! It is one step without a wait: the last report is made, what it does not hold is written to a file, and the
 //! process calls `exec`. The agent has one thread, so nothing can come between: no scrape, no start and no end
-//! of a process. If `exec` fails, nothing has happened, and the agent goes on.
+//! of a process. If `exec` fails, nothing has happened, and the agent continues.
 //!
 //! The lock of the data directory passes on as standard input, because that is the one open file that a
 //! program can take over without unsafe code. Everything else is opened again.
@@ -43,7 +43,7 @@ const NULL: &str = "/dev/null";
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Handover {
     format: u32,
-    /// The process. Another one was started anew, and has no children.
+    /// The process. Another one is a new process, and has no children.
     pid: u32,
     start_ticks: u64,
     /// What standard input was.
@@ -90,7 +90,7 @@ pub(crate) enum HandoverError {
 impl Order {
     /// The process is still the same program.
     pub(crate) fn answer(self, error: HandoverError) {
-        // Without a reader the order was given up.
+        // Without a reader the order was dropped.
         let _ = self.answer.send(error);
     }
 }
@@ -155,7 +155,7 @@ impl Successor {
 }
 
 impl Handover {
-    /// What the program before this one handed over; none when this process was started anew.
+    /// What the program before this one handed over; none when this process is a new one.
     ///
     /// # Errors
     /// When it is there, and this program cannot read it: its children would be left alone.
@@ -221,7 +221,7 @@ fn stdin_path() -> PathBuf {
     path.unwrap_or_else(|| PathBuf::from(NULL))
 }
 
-/// Nobody reads it, but a terminal there decides what SIGHUP means.
+/// The agent does not read it, but a terminal there decides what SIGHUP means.
 fn restore_stdin(path: &Path) {
     let opened = File::open(path).or_else(|_| File::open(NULL));
     let restored = opened.and_then(|file| nix::unistd::dup2_stdin(file).map_err(io::Error::from));

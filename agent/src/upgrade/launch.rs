@@ -1,4 +1,4 @@
-//! What a program does before anything else: it looks whether it is on trial, and whether it has failed before.
+//! What a program does before anything else: it checks whether it is on trial, and whether it has failed before.
 //!
 //! The service manager starts the program at the usual path, whatever that is. If the new version has crashed
 //! on trial, that program is the new version: it puts the old one back and becomes it.
@@ -20,7 +20,7 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// Looks what the data directory says of the last upgrade. Becomes the old program instead of returning, if
+    /// Reads what the data directory says of the last upgrade. Becomes the old program instead of returning, if
     /// this one has failed.
     pub(crate) fn begin(data_dir: &Path) -> Self {
         let trial = match Marker::read(data_dir) {
@@ -73,7 +73,7 @@ fn continue_from(mut marker: Marker, data_dir: &Path) -> Option<Marker> {
             go_back(data_dir, marker, &reason);
             None
         }
-        // The old program could not be given its name back.
+        // The old program could not get its name back.
         Phase::RolledBack if !marker.is_restored && runs_under_its_name(&program) && is_new_one() => {
             let reason = marker.reason.clone().unwrap_or_default();
             go_back(data_dir, marker, &reason);

@@ -51,7 +51,7 @@ pub(crate) enum ProbeError {
     },
 }
 
-/// Asks for the version, which must be `expected`, if that is given.
+/// Asks for the version, which must be `expected`, if that is known.
 ///
 /// # Errors
 /// When it does not answer, or is not what was expected.

@@ -33,7 +33,7 @@ impl Program {
     pub(super) fn of_this_process() -> io::Result<Self> {
         let path = std::env::current_exe()?;
         let text = path.to_str().map(|text| text.strip_suffix(DELETED).unwrap_or(text));
-        // A version that was gone back to, and that could not be given its old name.
+        // A version that was gone back to, and that could not get its old name.
         let text = text.map(|text| text.strip_suffix(PREVIOUS).unwrap_or(text));
         Ok(Program(text.map_or_else(|| path.clone(), PathBuf::from)))
     }

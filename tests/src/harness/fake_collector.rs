@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use systole_shared::action::{ActionOutput, ActionRequest, AgentAction, PushMessage};
-use systole_shared::desired::{ConfigFormat, DesiredPipeline, DesiredState, SecretValue};
+use systole_shared::desired::{AgentUpdate, ConfigFormat, DesiredPipeline, DesiredState, SecretValue};
 use systole_shared::{EnvironmentId, NodeId, PipelineId};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -132,6 +132,16 @@ impl FakeCollector {
         let mut inner = self.state.lock();
         let generation = inner.desired.generation + 1;
         inner.desired = DesiredState { generation, pipelines: pipelines.to_vec(), agent_update: None };
+        drop(inner);
+        let _ = self.state.push.send(PushMessage::Desired { generation });
+    }
+
+    /// Wants this version of the agent itself.
+    pub fn want_agent(&self, update: AgentUpdate) {
+        let mut inner = self.state.lock();
+        inner.desired.generation += 1;
+        inner.desired.agent_update = Some(update);
+        let generation = inner.desired.generation;
         drop(inner);
         let _ = self.state.push.send(PushMessage::Desired { generation });
     }

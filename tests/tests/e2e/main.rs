@@ -25,6 +25,7 @@ macro_rules! on_each_database {
     };
 }
 
+mod adopt;
 mod agent_actions;
 mod agent_pipelines;
 mod audit;
@@ -50,6 +51,7 @@ mod host;
 mod identity;
 mod install;
 mod isolation;
+mod journal;
 mod limits_edge;
 mod limits_ingest;
 mod lists;
@@ -80,6 +82,7 @@ mod reload;
 mod replay;
 mod rollout_scene;
 mod rollouts;
+mod rollouts_of_agents;
 mod rollups;
 mod secrets;
 mod session_origin;
@@ -92,6 +95,7 @@ mod tail;
 mod tail_history;
 mod tls;
 mod tokens;
+mod topology;
 mod upgrade;
 mod uplink;
 mod watching;

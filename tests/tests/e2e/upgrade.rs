@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
+use systole_shared::desired::AgentUpdate;
 use systole_tests::harness::agent::AgentSetup;
 use systole_tests::harness::binaries::binary;
+use systole_tests::harness::fake_collector::FakeCollector;
 use systole_tests::harness::process::pid;
 use systole_tests::harness::tls::{Authority, TlsFront};
 use systole_tests::harness::truth::{Shown, assert_lines};
@@ -372,6 +374,75 @@ async fn only_the_program_that_was_meant_changes_anything() {
         scene.upgrade(&url("/to-https"), &["--sha256", &sum, "--signature", &signature, "--version", "0.1.0"]).await;
     assert!(output.status.success(), "{}", text(&output));
     assert!(scene.running() == std::fs::read(&next).unwrap());
+}
+
+/// A copy of the agent that says it is another version: the text of its version is replaced wherever it is.
+fn copy_as_version(to: &Path, version: &str) {
+    let own = env!("CARGO_PKG_VERSION");
+    assert_eq!(own.len(), version.len(), "the text has the same place");
+    copy_program(to);
+    let mut program = std::fs::read(to).unwrap();
+    let mut at = 0;
+    while let Some(found) = program[at..].windows(own.len()).position(|window| window == own.as_bytes()) {
+        at += found;
+        program[at..at + own.len()].copy_from_slice(version.as_bytes());
+    }
+    std::fs::write(to, program).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn version_that_the_collector_wants_is_fetched_and_run() {
+    const VERSION: &str = "0.1.9";
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path(), "authority");
+    let (program, next) = (directory.path().join("systole-agent"), directory.path().join("next"));
+    copy_program(&program);
+    copy_as_version(&next, VERSION);
+    let programs = Programs::default();
+    programs.put("/next", Reply::File(next.clone()));
+    let front = TlsFront::start(&programs.serve().await, &authority.sign("server"), None).await;
+    let update = |version: &str, sum: &str| AgentUpdate {
+        version: version.to_owned(),
+        url: format!("{}/next", front.url()),
+        sha256: sum.to_owned(),
+        signature: None,
+    };
+    let sum = sha256(&next).await;
+
+    let collector = FakeCollector::start().await;
+    let stub = StubVector::new(directory.path(), "orders", &[]);
+    let ca = authority.certificate.display().to_string();
+    for (accept, version, sum, reason) in [
+        (false, VERSION, sum.clone(), "accept_upgrades"),
+        (true, VERSION, "0".repeat(64), "wrong SHA-256"),
+        (true, "0.1.8", sum.clone(), "is version 0.1.9, expected 0.1.8"),
+    ] {
+        let settings = [("accept_upgrades", accept.into()), ("ca_file", ca.clone().into())];
+        let mut agent = TestAgent::of(&collector.url(), "systole_enroll_test", &settings, &[]);
+        agent.run_as(Command::new(&program));
+        collector.want_agent(update(version, &sum));
+        let refused = eventually(reason, SOON, async || {
+            let deployment = collector.deployment("agent");
+            deployment["reason"].as_str().unwrap_or_default().contains(reason).then_some(deployment)
+        })
+        .await;
+        assert_eq!(refused["phase"], "rejected", "{refused}");
+        agent.stop().await;
+    }
+
+    let settings = [("accept_upgrades", true.into()), ("ca_file", ca.into())];
+    let pipeline = AgentPipeline::supervised("orders", &stub);
+    let mut agent = TestAgent::of(&collector.url(), "systole_enroll_test", &settings, &[pipeline]);
+    agent.run_as(Command::new(&program));
+    collector.want_agent(update(VERSION, &sum));
+    eventually_true("the agent reports the new version", SOON, async || {
+        collector.report()["agent"]["version"] == VERSION
+    })
+    .await;
+    stub.wait_for("the pipeline lives", |totals| totals.current()?.address).await;
+    assert_eq!(stub.totals().lives.len(), 1, "it was started once");
+    assert!(std::fs::read(format!("/proc/{}/exe", agent.pid())).unwrap() == std::fs::read(&next).unwrap());
+    agent.stop().await;
 }
 
 #[tokio::test]

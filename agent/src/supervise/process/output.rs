@@ -56,7 +56,7 @@ impl Output {
         (Output { pipeline: pipeline.clone(), way }, Stdio::piped(), Stdio::piped())
     }
 
-    /// Goes on with the files of a process that runs already.
+    /// Continues the files of a process that runs already.
     pub(in crate::supervise) async fn resume(pipeline: &Arc<Pipeline>) -> Self {
         let _ = timeout(DISK_TIMEOUT, pipeline.logs().resume_output()).await;
         Output { pipeline: pipeline.clone(), way: Way::Files }

@@ -72,7 +72,7 @@ impl ProcessRun {
         Ok(ProcessRun { child, pid, _own: own, is_killed: false, output, group, started_at })
     }
 
-    /// Goes on with a process that the program before this one started.
+    /// Continues to follow a process that the program before this one started.
     pub(in crate::supervise) async fn adopt(pipeline: &Arc<Pipeline>, adoption: Adoption) -> ProcessRun {
         let Adoption { process, started_at, own, .. } = adoption;
         let output = Output::resume(pipeline).await;
