@@ -4,7 +4,8 @@
 //!   the one before is healthy, has failed, or is away.
 //! - A node that is away (silent, or in maintenance) is no part of a batch. It gets the version when it is back, also
 //!   after the end. So one host that is down blocks no one, and the rollout says how many are missing.
-//! - Canaries that are all away block the rollout: without one of them nothing is known of the version.
+//! - Canaries that are all away block the rollout: without one of them nothing is known of the version. It halts when
+//!   all of them have failed, even if so many may fail.
 //! - A failed node goes back to the version before at once, and stays there until the next rollout or a resume.
 //! - More failures than the policy allows halt the rollout. Nodes that are not healthy yet go back, too; healthy ones
 //!   keep the version until an operator resumes or aborts.
@@ -230,9 +231,14 @@ impl Next<'_> {
             self.explain(String::new());
             return true;
         }
-        let mut all = self.candidates.iter().filter(|candidate| candidate.is_canary && candidate.is_fit()).peekable();
-        if all.peek().is_none() || all.any(|candidate| self.is_in(candidate, NodeState::Healthy)) {
+        let all: Vec<&Candidate> =
+            self.candidates.iter().filter(|candidate| candidate.is_canary && candidate.is_fit()).collect();
+        if all.is_empty() || all.iter().any(|candidate| self.is_in(candidate, NodeState::Healthy)) {
             return false;
+        }
+        if all.iter().all(|candidate| self.is_in(candidate, NodeState::Failed)) {
+            self.halt(&self.keys_in(NodeState::Failed), "and no canary is left");
+            return true;
         }
         self.explain("waiting for a canary: each one is unreachable, in maintenance or has failed".to_owned());
         true

@@ -215,6 +215,15 @@ fn node_that_falls_silent_in_its_batch_has_its_time_again() {
 }
 
 #[test]
+fn rollout_halts_without_a_canary_even_if_it_may_fail() {
+    let canary = Host { is_canary: true, fate: Fate::Fails, ..GOOD };
+    let mut fleet = Fleet::new(vec![canary, GOOD, GOOD], 3, 1);
+    fleet.run();
+    assert_eq!((fleet.rollout.state, fleet.with(NEW)), (RolloutState::Halted, 0));
+    assert!(fleet.rollout.reason.starts_with("1 node failed, and no canary is left; edge-0: "), "{:?}", fleet.rollout);
+}
+
+#[test]
 fn rollout_waits_for_a_canary() {
     let canary = Host { is_canary: true, is_away: true, ..GOOD };
     let mut fleet = Fleet::new(vec![canary, GOOD], 1, 0);
