@@ -75,7 +75,10 @@ pub async fn run(options: &TapOptions) -> ExitCode {
         match line.as_str() {
             "matched" => eprintln!("[tap] Pattern '{}' successfully matched.", options.outputs_of),
             "unknown" => {
-                eprintln!("[tap] Pattern '{}' failed to match: will retry on configuration reload.", options.outputs_of)
+                eprintln!(
+                    "[tap] Pattern '{}' failed to match: will retry on configuration reload.",
+                    options.outputs_of
+                );
             }
             event => {
                 if begin.elapsed() >= Duration::from_millis(options.interval) {
