@@ -132,6 +132,16 @@ bench-query: ## Measure queries of a day of 100 nodes while they report (SECONDS
 	$(CARGO) build --workspace --release --locked
 	$(TARGET)/release/systole-bench query --seconds $(or $(SECONDS_PER_RUN),30)
 
+# Real agents as processes, each with a stub pipeline: about 15 MB for each of them.
+BENCH_ROLLOUT = $(TARGET)/release/systole-bench rollout
+
+.PHONY: bench-rollout
+bench-rollout: ## Bring versions to real agents: 200 with push and without, and a version that crashes to 100 (AGENTS=…, CRASH_AGENTS=…)
+	$(CARGO) build --workspace --release --locked
+	$(BENCH_ROLLOUT) --agents $(or $(AGENTS),200)
+	$(BENCH_ROLLOUT) --agents $(or $(AGENTS),200) --no-push
+	$(BENCH_ROLLOUT) --agents $(or $(CRASH_AGENTS),100) --crash
+
 # The agent alone is measured, not the pipelines that it supervises. AGENT=… names another program.
 AGENT ?= $(TARGET)/agent/systole-agent
 SECONDS_PER_AGENT_RUN ?= 300

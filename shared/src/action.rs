@@ -41,7 +41,7 @@ pub enum PushMessage {
     /// The first message: the generation of the node's desired state.
     #[serde(rename_all = "camelCase")]
     Hello {
-        /// See [`crate::desired::DesiredState::generation`].
+        /// The generation of the desired state.
         generation: u64,
         /// A ping comes at least this often.
         ping_ms: u64,
@@ -53,7 +53,7 @@ pub enum PushMessage {
     },
     /// The desired state has changed: fetch it.
     Desired {
-        /// See [`crate::desired::DesiredState::generation`].
+        /// The generation of the desired state.
         generation: u64,
     },
     /// Something to do now.

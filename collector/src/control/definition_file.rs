@@ -360,7 +360,7 @@ rollout = { canary = "canary=true", batch = "10%", healthy_for = "30s", max_fail
         let file = DefinitionFile::parse(&EXAMPLE.replace("\"info\"", "\"loud\"").replace("30s", "2h")).unwrap();
         let faults = check(&file.definition);
         let places: Vec<_> = faults.iter().filter_map(|fault| file.error(fault)).map(|error| error.position).collect();
-        assert_eq!(places, [Position { line: 9, column: 67 }, Position { line: 8, column: 13 }]);
+        assert_eq!(places, [Position { line: 9, column: 66 }, Position { line: 8, column: 13 }]);
         assert_eq!(faults.iter().filter(|fault| file.error(fault).is_none()).count(), 1, "the configuration is empty");
     }
 }

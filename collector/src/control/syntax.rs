@@ -173,8 +173,11 @@ mod tests {
         assert_eq!(fault("- a\n", ConfigFormat::Yaml).2, "expected a table of keys and values");
         assert_eq!(fault("# nothing\n", ConfigFormat::Yaml).0, 1);
         assert_eq!(fault("a: 1\n---\nb: 1\n", ConfigFormat::Yaml).2, "a configuration is one document");
-        assert!(fault(&"[".repeat(10_000), ConfigFormat::Yaml).2.contains("table"));
-        assert!(fault(&format!("a: {}", "[".repeat(10_000)), ConfigFormat::Yaml).2.contains("levels"));
+        for deep in ["[".repeat(10_000), format!("a: {}", "[".repeat(10_000)), "- ".repeat(10_000)] {
+            assert!(check(&deep, ConfigFormat::Yaml).is_err());
+        }
+        let nested: String = (0..MAX_DEPTH + 1).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+        assert_eq!(fault(&nested, ConfigFormat::Yaml).2, "more than 127 levels");
         let (line, column, message) = fault("[a]\nx = 1\nx = 2\n", ConfigFormat::Toml);
         assert_eq!((line, column), (3, 1), "{message}");
         let (line, column, message) = fault("{\n  \"a\": 1,\n}", ConfigFormat::Json);

@@ -138,8 +138,10 @@ impl Changes {
 
     /// Whether rollouts may have something to do after this batch.
     pub(crate) fn concerns_rollouts(&self) -> bool {
-        let concerns = |change: &NodeChange| change.status.is_some() || change.agent_version.is_some();
-        !self.deployments.is_empty() || !self.settings.is_empty() || self.nodes.values().any(concerns)
+        let concerns =
+            |change: &NodeChange| change.status.is_some() || change.agent_version.is_some() || change.labels.is_some();
+        let is_administered = !self.settings.is_empty() || !self.removals.is_empty();
+        !self.deployments.is_empty() || is_administered || self.nodes.values().any(concerns)
     }
 
     /// The sums that the batch adds to a minute of a node.

@@ -84,6 +84,9 @@ pub enum Command {
     Soak(SoakArgs),
     /// Attacks a collector, and measures what a good node loses meanwhile.
     Attack(AttackArgs),
+    /// Brings versions to a fleet of real agents with stub pipelines: how long that takes, or with --crash
+    /// whether a version that crashes is stopped in time.
+    Rollout(RolloutArgs),
     /// Makes a table from the JSON of earlier runs.
     Report(ReportArgs),
 }
@@ -281,6 +284,26 @@ pub enum AttackKind {
     Searches,
     /// Connections to a collector with TLS that never finish their handshake.
     HalfHandshakes,
+}
+
+/// Settings of rollouts, on a collector and agents that are started for them.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RolloutArgs {
+    /// Agents, each a process with a stub pipeline.
+    #[arg(long, default_value_t = 200)]
+    pub agents: usize,
+    /// The agents hold no push stream, so a version comes with the answer to a report.
+    #[arg(long)]
+    pub no_push: bool,
+    /// Bring a version that crashes, three times: undisturbed, with a killed collector, and with agents that are away.
+    #[arg(long)]
+    pub crash: bool,
+    /// Write the outcome as JSON into this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw no progress bar.
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// Settings of the table.

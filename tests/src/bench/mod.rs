@@ -1,5 +1,6 @@
 //! Measurements: of a collector under the load of a fleet, of what an agent costs ([`agent`]), of how
-//! long queries take ([`query`]), and of what the feed delivers to how many subscribers ([`feed`]).
+//! long queries take ([`query`]), of what the feed delivers to how many subscribers ([`feed`]), and of how fast
+//! a version gets to a fleet of real agents ([`rollout`]).
 //!
 //! The fleet is one of imagined nodes in one process against a running collector. Closed loop: each
 //! node sends its next report as soon as the last one is acknowledged, which finds the collector's
@@ -23,6 +24,7 @@ pub mod process;
 pub mod push;
 pub mod query;
 pub mod report;
+pub mod rollout;
 pub mod run;
 pub mod soak;
 pub mod tally;

@@ -5,6 +5,7 @@
 //! is over; no test sleeps to synchronise.
 
 pub mod agent;
+pub mod agent_fleet;
 pub mod binaries;
 pub mod chaos;
 pub mod client;
@@ -26,6 +27,7 @@ pub mod truth;
 pub mod wait;
 
 pub use agent::{AgentPipeline, AgentSetup, TestAgent};
+pub use agent_fleet::{AgentFleet, FleetAgent};
 pub use chaos::{ChaosProxy, FaultPlan, FaultSchedule};
 pub use client::{Answer, ApiClient};
 pub use collector::{NewToken, TestCollector};

@@ -29,14 +29,28 @@ static RESERVED: LazyLock<Mutex<(File, BTreeSet<u16>)>> = LazyLock::new(|| {
 ///
 /// When the lock file cannot be used.
 pub fn free_address() -> SocketAddr {
+    let [port] = free_ports();
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// So many ports in a row, each as in [`free_address`].
+///
+/// # Panics
+///
+/// When the lock file cannot be used.
+pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let port = rand::random_range(RANGE);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let first = rand::random_range(RANGE);
+        let ports = std::array::from_fn(|index| first.saturating_add(u16::try_from(index).unwrap_or(u16::MAX)));
         // A lock of this process does not block this process.
-        if !reserved.1.contains(&port) && lock_byte(&reserved.0, port) && TcpListener::bind(address).is_ok() {
-            reserved.1.insert(port);
-            return address;
+        let is_free = |port: &u16| {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+            !reserved.1.contains(port) && lock_byte(&reserved.0, *port) && TcpListener::bind(address).is_ok()
+        };
+        if ports.iter().all(is_free) {
+            reserved.1.extend(ports);
+            return ports;
         }
     }
 }

@@ -182,6 +182,24 @@ fn uninstall_keeps_user_files_without_purge() {
 }
 
 #[test]
+fn pipelines_of_the_collector_need_consent() {
+    for (option, accepts) in [(None, false), (Some("--no-accept-pipelines"), false), (Some("--accept-pipelines"), true)]
+    {
+        let host = Host::new();
+        assert_done(&host.install(&host.release("1.0.0"), option.as_slice()));
+        let config = fs::read_to_string(host.config()).unwrap();
+        let lines: Vec<&str> = config.lines().collect();
+        assert!(lines.contains(&format!("accept_pipelines = {accepts}").as_str()), "{config}");
+        assert_eq!(lines.contains(&"[engine.vector]"), accepts, "{config}");
+        let metrics = fs::read_to_string(host.root().join("etc/systole/vector-metrics.yaml")).unwrap();
+        let example = fs::read_to_string(deploy().join("vector-metrics.yaml")).unwrap();
+        let plain =
+            |text: &str| text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(plain(&metrics), plain(&example));
+    }
+}
+
+#[test]
 fn wrong_usage_prints_an_error() {
     let host = Host::new();
     for args in [&[][..], &["--from"], &["--what"], &["--uninstall", "--from", "x"], &["--purge", "--from", "x"]] {

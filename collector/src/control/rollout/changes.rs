@@ -107,7 +107,7 @@ fn plan_pipeline(
         }
     }
     if let Some((row, rollout, step)) = stepped.filter(|(.., step)| !step.is_empty()) {
-        if matches!(step.state, Some((RolloutState::Complete, _))) {
+        if rollout.state == RolloutState::Running && matches!(step.state, Some((RolloutState::Complete, _))) {
             change.stable_version = Some(rollout.version);
         }
         change.rollout = Some(update(row, &step, now));
@@ -173,7 +173,7 @@ fn update(row: &RolloutRow, step: &Step, now: UnixMillis) -> RolloutUpdate {
         state,
         reason,
         stage: step.stage.unwrap_or(row.stage),
-        finished_at: if has_ended { Some(now) } else { row.finished_at },
+        finished_at: row.finished_at.or(has_ended.then_some(now)),
         nodes: nodes
             .iter()
             .map(|(node, state)| RolloutNodeRow {

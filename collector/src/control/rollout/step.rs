@@ -4,7 +4,8 @@
 //!   the one before is healthy, has failed, or is away.
 //! - A node that is away (silent, or in maintenance) is no part of a batch. It gets the version when it is back, also
 //!   after the end. So one host that is down blocks no one, and the rollout says how many are missing.
-//! - Canaries that are all away block the rollout: without one of them nothing is known of the version.
+//! - Canaries that are all away block the rollout: without one of them nothing is known of the version. It halts when
+//!   all of them have failed, even if so many may fail.
 //! - A failed node goes back to the version before at once, and stays there until the next rollout or a resume.
 //! - More failures than the policy allows halt the rollout. Nodes that are not healthy yet go back, too; healthy ones
 //!   keep the version until an operator resumes or aborts.
@@ -230,9 +231,14 @@ impl Next<'_> {
             self.explain(String::new());
             return true;
         }
-        let mut all = self.candidates.iter().filter(|candidate| candidate.is_canary && candidate.is_fit()).peekable();
-        if all.peek().is_none() || all.any(|candidate| self.is_in(candidate, NodeState::Healthy)) {
+        let all: Vec<&Candidate> =
+            self.candidates.iter().filter(|candidate| candidate.is_canary && candidate.is_fit()).collect();
+        if all.is_empty() || all.iter().any(|candidate| self.is_in(candidate, NodeState::Healthy)) {
             return false;
+        }
+        if all.iter().all(|candidate| self.is_in(candidate, NodeState::Failed)) {
+            self.halt(&self.keys_in(NodeState::Failed), "and no canary is left");
+            return true;
         }
         self.explain("waiting for a canary: each one is unreachable, in maintenance or has failed".to_owned());
         true
@@ -257,16 +263,8 @@ impl Next<'_> {
         if !failed.is_empty() && self.keys_in(NodeState::Healthy).is_empty() {
             return self.halt(&failed, "and none is healthy");
         }
-        let is_missing = |candidate: &&Candidate| {
-            matches!(candidate.readiness, Readiness::Away(_))
-                && matches!(self.state_of(candidate.key), NodeState::Waiting | NodeState::Deploying)
-        };
-        let missing: Vec<NodeKey> = self.candidates.iter().filter(is_missing).map(|candidate| candidate.key).collect();
-        let reason = match missing.len() {
-            0 => String::new(),
-            1 => "1 node gets the version when it is back".to_owned(),
-            missing => format!("{missing} nodes get the version when they are back"),
-        };
+        let missing = self.missing();
+        let reason = missing_reason(missing.len());
         self.step.state = Some((RolloutState::Complete, reason));
         // They are written down: what is selected later is not one of them.
         for key in missing {
@@ -276,11 +274,32 @@ impl Next<'_> {
         }
     }
 
+    /// Nodes that are away and do not have the version yet.
+    fn missing(&self) -> Vec<NodeKey> {
+        let is_missing = |candidate: &&Candidate| {
+            matches!(candidate.readiness, Readiness::Away(_))
+                && matches!(self.state_of(candidate.key), NodeState::Waiting | NodeState::Deploying)
+        };
+        self.candidates.iter().filter(is_missing).map(|candidate| candidate.key).collect()
+    }
+
     /// After the end: nodes that are back, and nodes that are selected since.
     fn bring_to_late_nodes(&mut self) {
         let is_late = |candidate: &&Candidate| candidate.is_ready() && self.is_in(candidate, NodeState::Waiting);
         let late: Vec<&Candidate> = self.candidates.iter().filter(is_late).collect();
         self.begin(&late, self.rollout.stage);
+        let reason = missing_reason(self.missing().len());
+        if reason != self.rollout.reason {
+            self.step.state = Some((RolloutState::Complete, reason));
+        }
+    }
+}
+
+fn missing_reason(missing: usize) -> String {
+    match missing {
+        0 => String::new(),
+        1 => "1 node gets the version when it is back".to_owned(),
+        missing => format!("{missing} nodes get the version when they are back"),
     }
 }
 

@@ -190,6 +190,7 @@ fn node_that_is_away_blocks_no_one_and_gets_the_version_when_it_is_back() {
     fleet.hosts[1].is_away = false;
     fleet.run();
     assert_eq!((fleet.with(NEW), fleet.count(NodeState::Healthy)), (2, 2));
+    assert_eq!(fleet.rollout.reason, "1 node gets the version when it is back");
     fleet.hosts[2] = Host { fate: Fate::Fails, ..GOOD };
     fleet.run();
     assert_eq!((fleet.rollout.state, fleet.assigned[&key(2)]), (RolloutState::Complete, Some(OLD)), "back, for good");
@@ -211,6 +212,15 @@ fn node_that_falls_silent_in_its_batch_has_its_time_again() {
     assert_eq!(fleet.count(NodeState::Failed), 0, "its time begins when it is back");
     fleet.run();
     assert_eq!(fleet.count(NodeState::Failed), 1, "{:?}", fleet.rollout);
+}
+
+#[test]
+fn rollout_halts_without_a_canary_even_if_it_may_fail() {
+    let canary = Host { is_canary: true, fate: Fate::Fails, ..GOOD };
+    let mut fleet = Fleet::new(vec![canary, GOOD, GOOD], 3, 1);
+    fleet.run();
+    assert_eq!((fleet.rollout.state, fleet.with(NEW)), (RolloutState::Halted, 0));
+    assert!(fleet.rollout.reason.starts_with("1 node failed, and no canary is left; edge-0: "), "{:?}", fleet.rollout);
 }
 
 #[test]

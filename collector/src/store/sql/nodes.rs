@@ -226,6 +226,12 @@ pub(super) async fn forget_series(connection: &mut Connection, series: &[i64]) -
 /// See [`crate::store::NodeStore::mark_clean`].
 pub(super) async fn mark_clean(connection: &mut Connection, nodes: &[NodeKey]) -> Result<(), StoreError> {
     let keys: Vec<i64> = nodes.iter().map(|node| node.0).collect();
+    // A rollout that was under way during the removal may have written some of these after it.
+    for key in &keys {
+        for table in ["assignments", "deployments", "rollout_nodes"] {
+            run(connection, &format!("DELETE FROM {table} WHERE node = $1"), &[*key]).await?;
+        }
+    }
     diesel::update(removed_nodes::table.filter(removed_nodes::id.eq_any(keys)))
         .set(removed_nodes::is_clean.eq(1))
         .execute(connection)
