@@ -97,7 +97,7 @@ impl ConfigFormat {
     }
 }
 
-/// The value of a secret. It does not print; [`SecretValue::reveal`] returns it where it must be used.
+/// The value of a secret. It does not print; its `reveal` returns it where it must be used.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 #[serde(transparent)]
