@@ -157,9 +157,8 @@ impl FakeCollector {
     pub fn act_as(&self, action_id: Uuid, pipeline: &str, request: ActionRequest) {
         let action = AgentAction { action_id, pipeline_id: PipelineId::parse(pipeline).expect("an id"), request };
         let mut inner = self.state.lock();
-        if inner.has_push {
-            let _ = self.state.push.send(PushMessage::Action(action));
-        } else {
+        // Without a stream, as of an agent that has just started, it comes with the next answer.
+        if !inner.has_push || self.state.push.send(PushMessage::Action(action.clone())).is_err() {
             inner.actions.push(action);
         }
     }

@@ -331,6 +331,7 @@ async fn process_runs_as_the_user_of_its_engine() {
         return;
     }
     let mut scene = Scene::new().await;
+    eventually_true("the agent reports", SOON, async || !scene.collector.report().is_null()).await;
     scene.agent.stop().await;
     // The user must reach the program, its configuration, and the totals.
     for directory in [scene.directory.path(), scene.agent.data_dir().parent().unwrap()] {
