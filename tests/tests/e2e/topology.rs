@@ -7,7 +7,7 @@ use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector
 
 const PIPELINE: &str = "orders";
 /// A start, a connection and a report.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = systole_tests::harness::SOON;
 
 const FIRST: &str = "sources:\n  in_a: {type: demo_logs}\n  in_b: {type: demo_logs}\ntransforms:\n  split: {type: route, inputs: [\"in_*\"], route: {ok: .ok}}\nsinks:\n  out: {type: blackhole, inputs: [split.ok]}\n";
 
