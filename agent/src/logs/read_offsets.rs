@@ -4,6 +4,8 @@
 //! in between must read it again. So what is kept over restarts is not how far a source was read,
 //! but after which of its lines nothing is missing in the reports.
 
+mod journal;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,8 @@ use systole_shared::UnixMillis;
 use super::check::{Check, Point};
 use super::identity::Identity;
 use super::path_text;
+pub(crate) use journal::JournalPlace;
+use journal::SavedJournal;
 
 /// How long the place in a file that cannot be found is kept: its mount may come back.
 const MISSING_FOR_MS: i64 = 7 * 24 * 3_600_000;
@@ -65,36 +69,6 @@ pub(crate) struct SavedLogs {
     /// The journal of the pipeline's unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     journal: Option<SavedJournal>,
-}
-
-/// How far the journal of a unit was reported.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-struct SavedJournal {
-    unit: String,
-    /// Its lines count from here on.
-    since: UnixMillis,
-    /// The last line in a report; none before the first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
-}
-
-/// How far the journal of a unit was read.
-#[derive(Clone, Debug)]
-pub(crate) struct JournalPlace {
-    source: SourceId,
-    /// Lines before this time are not read.
-    pub(crate) since: UnixMillis,
-    /// The last line that was read; none before the first.
-    pub(crate) cursor: Option<String>,
-    /// Its number in this run of the agent.
-    number: u64,
-}
-
-impl JournalPlace {
-    /// The end of the line with this number.
-    pub(crate) fn offset(&self, number: u64) -> Offset {
-        Offset { source: self.source, end: number, check: Check::default() }
-    }
 }
 
 impl SavedLogs {
@@ -231,47 +205,9 @@ impl ReadOffsets {
                 source.is_ended = is_ended;
             }
         }
-        if let Some(SavedJournal { unit, since, cursor }) = saved.journal {
-            let id = self.add(SourceKey::Journal { unit, since }, Point::at(0), Some(now));
-            if let Some(source) = self.sources.get_mut(&id) {
-                source.cursor = cursor;
-            }
-        }
+        saved.journal.into_iter().for_each(|journal| self.restore_journal(journal, now));
         self.patterns = saved.patterns;
         self.forgotten_until = saved.forgotten_until;
-    }
-
-    /// Continues the journal of a unit, or begins with what it gets from `now` on. The journal of another unit
-    /// is forgotten.
-    pub(crate) fn open_journal(&mut self, name: &str, now: UnixMillis) -> JournalPlace {
-        let mut found = None;
-        for (id, source) in self.sources.iter_mut().filter(|(_, source)| !source.is_retired) {
-            match &source.key {
-                SourceKey::Journal { unit, since } if unit == name => found = Some((*id, *since)),
-                SourceKey::Journal { .. } => source.is_retired = true,
-                SourceKey::Output(_) | SourceKey::File { .. } => {}
-            }
-        }
-        let (id, since) =
-            found.unwrap_or_else(|| (self.open(SourceKey::Journal { unit: name.to_owned(), since: now }, 0), now));
-        let source = self.sources.get_mut(&id);
-        let (cursor, number) = source.map_or((None, 0), |source| {
-            source.missing_since = None;
-            let last = source.cursors.back();
-            let cursor = last.map(|(_, cursor)| cursor.clone()).or_else(|| source.cursor.clone());
-            (cursor, last.map_or(source.taken.offset, |(number, _)| *number))
-        });
-        JournalPlace { source: id, since, cursor, number }
-    }
-
-    /// A line of a journal was read; returns its number.
-    pub(crate) fn note_cursor(&mut self, place: &mut JournalPlace, cursor: String) -> u64 {
-        place.number += 1;
-        if let Some(source) = self.sources.get_mut(&place.source) {
-            source.cursors.push_back((place.number, cursor.clone()));
-        }
-        place.cursor = Some(cursor);
-        place.number
     }
 
     /// Continues a source of an earlier run; returns the offset to read from.
@@ -430,12 +366,8 @@ impl ReadOffsets {
             match &source.key {
                 SourceKey::Journal { .. } if source.is_retired => {}
                 SourceKey::Journal { unit, since } => {
-                    let reported = source.reported.offset;
-                    while let Some((_, cursor)) = source.cursors.pop_front_if(|(number, _)| *number <= reported) {
-                        source.cursor = Some(cursor);
-                    }
-                    let (unit, since, cursor) = (unit.clone(), *since, source.cursor.clone());
-                    saved.journal = Some(SavedJournal { unit, since, cursor });
+                    let (unit, since) = (unit.clone(), *since);
+                    saved.journal = Some(source.save_journal(unit, since));
                 }
                 SourceKey::Output(name) => drop(saved.outputs.insert(name.clone(), source.reported.offset)),
                 SourceKey::File { path, identity } => {
