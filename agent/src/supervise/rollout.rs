@@ -97,12 +97,12 @@ impl RolloutController {
             self.pipeline.runtime.accept_running();
             // What does not touch the process: name, labels, the meaning of metrics.
             self.pipeline.adopt(desired.config.clone());
+            self.adopted = Some(wanted.clone());
             if self.good.as_ref().is_some_and(|good| good.runs_as(&wanted)) {
                 self.mark_healthy(&wanted);
             } else {
                 self.note(&wanted, DeploymentPhase::Starting, "");
             }
-            self.adopted = Some(wanted);
             return None;
         }
         // A new number of the same is an operator's wish to try again.
@@ -121,6 +121,7 @@ impl RolloutController {
             }
         }
         self.refused = None;
+        self.adopted = None;
         self.pipeline.runtime.accept();
         self.note(&wanted, DeploymentPhase::Starting, "");
         Some(wanted)
