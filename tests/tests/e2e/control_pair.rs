@@ -12,7 +12,7 @@ use crate::agent_pipelines::add_engine;
 use crate::rollout_scene::{admin, apply, node_of, operator, post, rollout_in};
 
 /// Longest wait, on a machine that builds and tests.
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = systole_tests::harness::SOON;
 
 struct Pair {
     collector: TestCollector,
