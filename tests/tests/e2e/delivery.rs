@@ -87,7 +87,7 @@ async fn desired_state_is_fetched_once_per_generation(database: DatabaseKind) {
     let edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let nothing = edge.desired().await;
     assert_eq!((nothing.generation, nothing.pipelines.len()), (0, 0));
-    let config = format!("# {}\n", "long ".repeat(1_000));
+    let config = format!("# {}\na: 1\n", "long ".repeat(1_000));
     apply(&admin, "orders", json!({"name": "Orders", "config": config, "logLevel": "info"})).await;
     edge.wait_for_version("orders", Some(1)).await;
     let get = || edge.node.client().request(reqwest::Method::GET, "/api/v1/agent/desired");

@@ -235,9 +235,9 @@ async fn agents_are_updated_in_a_rollout(database: DatabaseKind) {
 async fn rollouts_are_decided_by_admins_of_their_environment(database: DatabaseKind) {
     let mut collector = start(database).await;
     let admin = admin(&collector).await;
-    collector.create_environment("other").await;
     let edge = Edge::enroll(&collector, "edge-1", &[]).await;
     let rollout = apply(&admin, "orders", json!({"rollout": policy(&[])})).await;
+    collector.create_environment("other").await;
     let path = format!("/api/v1/rollouts/{rollout}");
     let viewer = collector.viewer().await;
     let operator = operator(&collector).await;
