@@ -25,7 +25,28 @@ pub(crate) struct Scene {
     pub(crate) collector: FakeCollector,
     pub(crate) agent: TestAgent,
     pub(crate) directory: TempDir,
-    engine: Value,
+}
+
+/// Adds the engine `vector` to the file of an agent, after its pipelines. Its files are in `directory`.
+pub(crate) fn add_engine(agent: &TestAgent, directory: &Path) {
+    let vector = directory.join("vector");
+    std::os::unix::fs::symlink(binary("stub-vector"), &vector).unwrap();
+    let metrics = directory.join("metrics.yaml");
+    std::fs::write(&metrics, METRICS).unwrap();
+    let [vector, metrics] = [vector, metrics].map(|path| path.display().to_string());
+    // Tests run at once, each with a range of its own.
+    let first = free_address().port();
+    let engine = json!({
+        "command": [vector, "--config", "{config}", "--config", metrics],
+        "validate": [vector, "validate", "--no-environment", "{config}", metrics],
+        "port_range": format!("{first}-{}", first + 19),
+        "metrics_url": "http://127.0.0.1:{port}/metrics",
+        "api_url": "http://127.0.0.1:{api_port}",
+    });
+    let lines = engine.as_object().unwrap().iter().map(|(key, value)| format!("{key} = {value}\n"));
+    let own = std::fs::read_to_string(agent.config_path()).unwrap();
+    let text = format!("{own}\n[engine.vector]\n{}", lines.collect::<String>());
+    std::fs::write(agent.config_path(), text).unwrap();
 }
 
 impl Scene {
@@ -33,42 +54,20 @@ impl Scene {
     pub(crate) async fn with(settings: &[(&'static str, Value)], own: &[AgentPipeline]) -> Self {
         let collector = FakeCollector::start().await;
         let directory = tempfile::Builder::new().prefix("systole-engine-").tempdir().unwrap();
-        let vector = directory.path().join("vector");
-        std::os::unix::fs::symlink(binary("stub-vector"), &vector).unwrap();
-        let metrics = directory.path().join("metrics.yaml");
-        std::fs::write(&metrics, METRICS).unwrap();
-        let [vector, metrics] = [vector, metrics].map(|path| path.display().to_string());
-        // Tests run at once, each with a range of its own.
-        let first = free_address().port();
-        let engine = json!({
-            "command": [vector, "--config", "{config}", "--config", metrics],
-            "validate": [vector, "validate", "--no-environment", "{config}", metrics],
-            "port_range": format!("{first}-{}", first + 19),
-            "metrics_url": "http://127.0.0.1:{port}/metrics",
-            "api_url": "http://127.0.0.1:{api_port}",
-        });
         let mut all = vec![("accept_pipelines", json!(true))];
         for (key, value) in settings {
             all.retain(|(other, _)| other != key);
-            all.push((key, value.clone()));
+            all.push((*key, value.clone()));
         }
         let agent = TestAgent::of(&collector.url(), "systole_enroll_test", &all, own);
-        let mut scene = Scene { collector, agent, directory, engine };
-        scene.write_engine();
+        add_engine(&agent, directory.path());
+        let mut scene = Scene { collector, agent, directory };
         scene.agent.run();
         scene
     }
 
     pub(crate) async fn new() -> Self {
         Self::with(&[], &[]).await
-    }
-
-    /// Adds the engine to the agent's file, after its pipelines.
-    fn write_engine(&self) {
-        let lines = self.engine.as_object().unwrap().iter().map(|(key, value)| format!("{key} = {value}\n"));
-        let own = std::fs::read_to_string(self.agent.config_path()).unwrap();
-        let text = format!("{own}\n[engine.vector]\n{}", lines.collect::<String>());
-        std::fs::write(self.agent.config_path(), text).unwrap();
     }
 
     fn totals(&self, id: &str) -> PathBuf {
@@ -129,7 +128,7 @@ async fn agent_without_consent_refuses_every_pipeline() {
     assert_eq!(refused["reason"], "this agent does not accept pipelines (accept_pipelines = false)");
     assert!(refused["runningVersion"].is_null() && scene.collector.pipeline("orders").is_null(), "{refused}");
     assert!(scene.collector.report()["agent"]["engines"].is_null(), "it says nothing of engines");
-    assert_eq!(files_with(&scene.agent.data_dir(), "hunter2-of-orders"), []);
+    assert!(files_with(&scene.agent.data_dir(), "hunter2-of-orders").is_empty());
 }
 
 #[tokio::test]
@@ -223,7 +222,7 @@ async fn first_version_that_crashes_has_failed() {
 
 #[tokio::test]
 async fn agent_starts_from_its_disk_without_a_collector() {
-    let Scene { collector, mut agent, directory, engine } = Scene::new().await;
+    let Scene { collector, mut agent, directory } = Scene::new().await;
     let scene_totals = directory.path().join("orders-totals.json");
     let config = format!("# stub: totals={}\nsources:\n  in:\n    type: demo_logs\n", scene_totals.display());
     collector.want(&[with_secret(wanted("orders", 1, &config), "DB_PASSWORD", "hunter2-of-orders")]);
@@ -240,7 +239,6 @@ async fn agent_starts_from_its_disk_without_a_collector() {
         totals.is_some_and(|totals| totals.lives.len() == 2)
     };
     eventually_true("the pipeline runs again", SOON, lives).await;
-    drop((agent, engine));
 }
 
 #[tokio::test]

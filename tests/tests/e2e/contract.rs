@@ -22,8 +22,9 @@ const OPENAPI_3_1: &str = include_str!("../../data/openapi-3.1.schema.json");
 /// Streams, which have no end to wait for.
 const STREAMS: [&str; 2] = ["/api/v1/events", "/api/sse"];
 
-/// What a viewer may not ask: routes of agents, and of operators.
-const NOT_OF_VIEWERS: [&str; 3] = ["/api/v1/agent/desired", "/api/v1/agent/push", "/api/v1/pipelines/{id}/tap"];
+/// What a viewer may not ask: routes of agents, of operators and of administrators.
+const NOT_OF_VIEWERS: [&str; 4] =
+    ["/api/v1/agent/desired", "/api/v1/agent/push", "/api/v1/pipelines/{id}/tap", "/api/v1/audit"];
 
 struct Contract {
     document: Value,

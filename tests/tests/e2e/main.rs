@@ -36,6 +36,7 @@ mod chaos;
 mod collector_files;
 mod commands;
 mod contract;
+mod control_pair;
 mod definitions;
 mod delivery;
 mod demo;
