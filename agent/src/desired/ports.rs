@@ -34,8 +34,12 @@ impl Ports {
         if let Some(port) = self.taken.get(id).copied().filter(|port| fits(*port)) {
             return Some(port);
         }
-        let used: BTreeSet<u16> =
-            self.taken.iter().filter(|(other, _)| *other != id).flat_map(|(_, port)| [*port, *port + 1]).collect();
+        let used: BTreeSet<u16> = self
+            .taken
+            .iter()
+            .filter(|(other, _)| *other != id)
+            .flat_map(|(_, port)| [*port, port.saturating_add(1)])
+            .collect();
         let mut pairs = (range.first..range.last).step_by(PORTS_EACH);
         let port = pairs.find(|port| !used.contains(port) && !used.contains(&(port + 1)))?;
         self.taken.insert(id.clone(), port);

@@ -131,6 +131,7 @@ impl PipelineManager {
                 slot.is_leaving = true;
                 slot.pipeline.runtime.leave(match (kind, slot.kind) {
                     (Some(SlotKind::Paused), _) => PAUSED,
+                    (Some(SlotKind::OfTheCentre), SlotKind::Paused) => "resumed by an operator",
                     (None, SlotKind::OfTheCentre | SlotKind::Paused) => "removed by the collector",
                     _ => "removed from the configuration",
                 });

@@ -23,7 +23,6 @@ pub(crate) struct Definition {
     /// The engine's configuration, at most 1 MiB.
     pub config: String,
     /// What `config` is written in.
-    #[schema(inline)]
     pub format: ConfigFormat,
     /// Variables of the process's environment, and the names of the secrets that are their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

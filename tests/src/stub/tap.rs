@@ -73,9 +73,14 @@ pub async fn run(options: &TapOptions) -> ExitCode {
     let (mut begin, mut count) = (Instant::now(), 0);
     while let Ok(Ok(Some(line))) = timeout_at(end, lines.next_line()).await {
         match line.as_str() {
-            "matched" => eprintln!("[tap] Pattern '{}' successfully matched.", options.outputs_of),
+            "matched" => {
+                eprintln!("[tap] Pattern '{}' successfully matched.", options.outputs_of);
+            }
             "unknown" => {
-                eprintln!("[tap] Pattern '{}' failed to match: will retry on configuration reload.", options.outputs_of)
+                eprintln!(
+                    "[tap] Pattern '{}' failed to match: will retry on configuration reload.",
+                    options.outputs_of
+                );
             }
             event => {
                 if begin.elapsed() >= Duration::from_millis(options.interval) {

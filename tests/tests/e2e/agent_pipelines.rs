@@ -14,7 +14,7 @@ use systole_tests::harness::{AgentPipeline, FakeCollector, StubVector, TestAgent
 use tempfile::TempDir;
 
 /// Longest wait for something that happens at once, on a machine that builds and tests.
-pub(crate) const SOON: Duration = Duration::from_secs(40);
+pub(crate) const SOON: Duration = systole_tests::harness::SOON;
 
 /// What each pipeline of the engine has in addition: its metrics, and its API.
 const METRICS: &str = "api:\n  enabled: true\n  address: 127.0.0.1:${SYSTOLE_API_PORT}\nsinks:\n  exporter:\n    \

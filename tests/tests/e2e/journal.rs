@@ -11,7 +11,7 @@ use systole_tests::harness::{AgentPipeline, TestAgent, TestCollector, eventually
 
 const PIPELINE: &str = "orders";
 /// A start, a connection and a report.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = systole_tests::harness::SOON;
 
 /// A journal in a file, and programs that read it as journalctl does.
 struct Journal {

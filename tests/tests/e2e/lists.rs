@@ -209,7 +209,7 @@ async fn unknown_and_empty_parameters_are_named(database: DatabaseKind) {
     let _node = NodeClient::enroll(&collector, None, "n1").await;
     let viewer = collector.viewer().await;
     for (path, name) in [
-        ("nodes?label=x", "label"),
+        ("nodes?labels=x", "labels"),
         ("nodes?limit=5&limit=6", "limit"),
         ("pipelines?environment=", "environment"),
         ("logs?node=", "node"),

@@ -24,7 +24,7 @@ on_each_database! {
     silent_and_stopped_nodes_reach_a_resumed_subscriber_once,
 }
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = systole_tests::harness::SOON;
 
 async fn admin(collector: &TestCollector) -> ApiClient {
     collector.client().with_token(collector.create_token("admin", None).await.token.reveal())

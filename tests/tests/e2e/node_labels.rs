@@ -14,7 +14,7 @@ on_each_database! {
     bad_label_is_refused_by_name,
 }
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = systole_tests::harness::SOON;
 
 /// Three nodes: two at the lab, one of them a canary, and one at the plant.
 const FLEET: [(&str, &[(&str, &str)]); 3] = [

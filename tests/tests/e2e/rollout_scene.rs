@@ -9,7 +9,7 @@ use systole_shared::{AgentInfo, DeploymentReport, DesiredState, ReportAck};
 use systole_tests::harness::{Answer, ApiClient, DatabaseKind, NodeClient, TestCollector, eventually};
 
 /// Longest wait for something that happens at once, on a machine that builds and tests.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = systole_tests::harness::SOON;
 
 /// A node whose agent accepts pipelines.
 pub(crate) struct Edge {

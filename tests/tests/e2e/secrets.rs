@@ -16,7 +16,7 @@ on_each_database! {
     killed_rotation_keeps_every_secret_readable,
 }
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = systole_tests::harness::SOON;
 
 async fn admin(collector: &TestCollector) -> ApiClient {
     collector.client().with_token(collector.create_token("admin", None).await.token.reveal())

@@ -7,7 +7,7 @@ use systole_tests::harness::{AgentPipeline, StubVector, TestAgent, TestCollector
 
 const PIPELINE: &str = "orders";
 /// A start, a connection and a report.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = systole_tests::harness::SOON;
 
 const FIRST: &str = "sources:\n  in_a: {type: demo_logs}\n  in_b: {type: demo_logs}\ntransforms:\n  split: {type: route, inputs: [\"in_*\"], route: {ok: .ok}}\nsinks:\n  out: {type: blackhole, inputs: [split.ok]}\n";
 
@@ -43,9 +43,9 @@ async fn graph_follows_the_configuration_and_outlives_the_agent() {
     let first = graph(&mut collector, "the graph of the first configuration", 3).await;
     let expected = [json!(["in_a", null, "split"]), json!(["in_b", null, "split"]), json!(["split", "ok", "out"])];
     assert_eq!(edge_list(&first), expected, "{first}");
-    let split = first["components"].as_array().unwrap().iter().find(|one| one["id"] == "split").unwrap();
+    let split = first["components"].as_array().unwrap().iter().find(|one| one["componentId"] == "split").unwrap();
     assert_eq!(
-        (split["kind"].as_str(), split["type"].as_str().or(split["componentType"].as_str())),
+        (split["kind"].as_str(), split["componentType"].as_str()),
         (Some("transform"), Some("route")),
         "{split}"
     );

@@ -24,7 +24,7 @@ use tokio::process::Command;
 use tokio::time::sleep;
 
 /// A start, a connection and a report.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = systole_tests::harness::SOON;
 /// A report every second, for a quick test.
 const QUICK: [&str; 2] = ["--interval", "1s"];
 /// How long a version on trial has, in seconds.

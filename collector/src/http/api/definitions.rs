@@ -111,7 +111,7 @@ pub(crate) async fn apply_definition(
     id: Path<String>,
 ) -> Result<Json<Applied>, ApiError> {
     let (environment, options) = read::<(InEnvironment, ApplyOptions)>(&request)?;
-    let environment = environment.one(&app, &admin.0)?;
+    let environment = environment.one(&app, &admin.0).await?;
     let id = PipelineId::parse(&id).map_err(|fault| ApiError::bad_parameter("id", fault))?;
     let note = options.note()?;
     let body = read_small_body(&app, &request, payload, MAX_DEFINITION_BYTES).await?;

@@ -157,7 +157,7 @@ pub(crate) async fn create_agent_update(
 ) -> Result<HttpResponse, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(&request)?;
     let new: NewAgentUpdate = read_json(&app, &request, payload).await?;
-    let environment = environment.one(&app, &admin.0)?;
+    let environment = environment.one(&app, &admin.0).await?;
     let agents = AgentRollout { update: new.update()?, selector: new.selector };
     Selector::parse(&agents.selector).map_err(|fault| ApiError::bad_parameter("selector", fault))?;
     if !new.rollout.canary.is_empty() {

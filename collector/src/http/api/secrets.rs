@@ -61,7 +61,7 @@ pub(crate) async fn set_secret(
     name: Path<String>,
 ) -> Result<Json<SecretSet>, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(&request)?;
-    let environment = environment.one(&app, &admin.0)?;
+    let environment = environment.one(&app, &admin.0).await?;
     let body = read_small_body(&app, &request, payload, MAX_BODY_BYTES).await?;
     // The parser's own message can contain a part of the value.
     let input: SecretInput = serde_json::from_slice(&body.bytes)
@@ -96,7 +96,7 @@ pub(crate) async fn remove_secret(
     name: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(&request)?;
-    let environment = environment.one(&app, &admin.0)?;
+    let environment = environment.one(&app, &admin.0).await?;
     match app.store.remove_secret(environment, name.clone()).await? {
         SecretRemoval::Removed => {
             audit(&app, &admin.0, Some(environment), "secret.remove", &name, DONE).await;

@@ -66,18 +66,22 @@ impl InEnvironment {
     ///
     /// # Errors
     ///
-    /// As [`InEnvironment::scope`], and 400 when the token sees several and none is named.
-    pub(crate) fn one(&self, app: &App, identity: &Identity) -> Result<EnvironmentKey, ApiError> {
+    /// As [`InEnvironment::scope`], 400 when the token sees several and none is named, and errors of the store.
+    pub(crate) async fn one(&self, app: &App, identity: &Identity) -> Result<EnvironmentKey, ApiError> {
         match self.scope(app, identity)? {
             Scope::One(environment) => Ok(environment),
-            Scope::All => match app.auth.environments().as_slice() {
-                [only] => Ok(only.key),
-                several => {
-                    let names: Vec<_> = several.iter().map(|environment| environment.name.as_str()).collect();
-                    let detail = format!("is missing; this token sees {}", names.join(", "));
-                    Err(ApiError::bad_parameter("environment", detail))
+            Scope::All => {
+                // One that a command has just made counts too.
+                app.auth.refresh(&*app.store).await?;
+                match app.auth.environments().as_slice() {
+                    [only] => Ok(only.key),
+                    several => {
+                        let names: Vec<_> = several.iter().map(|environment| environment.name.as_str()).collect();
+                        let detail = format!("is missing; this token sees {}", names.join(", "));
+                        Err(ApiError::bad_parameter("environment", detail))
+                    }
                 }
-            },
+            }
         }
     }
 }

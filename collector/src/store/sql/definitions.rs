@@ -15,6 +15,15 @@ use crate::store::*;
 /// A pipeline of the centre: key, newest version, stable version, paused, and when it was removed.
 type DefinitionColumns = (i64, i64, Option<i64>, i64, Option<i64>);
 
+/// The same in a list: key, environment, id, stable version, and paused.
+type ListedColumns = (i64, i64, String, Option<i64>, i64);
+
+/// The same of one that has live versions: key, id, newest version, and stable version.
+type LiveColumns = (i64, String, i64, Option<i64>);
+
+/// A version and its body.
+type BodyColumns = (i64, String);
+
 /// Version, checksum, author, note and time.
 type VersionColumns = (i64, String, String, String, i64);
 
@@ -203,7 +212,7 @@ pub(super) async fn list_definitions(
         select = select
             .filter(definitions::slug.gt(slug.clone()).or(definitions::slug.eq(slug).and(definitions::id.gt(*key))));
     }
-    let rows: Vec<((i64, i64, String, Option<i64>, i64), VersionColumns)> = select.load(connection).await?;
+    let rows: Vec<(ListedColumns, VersionColumns)> = select.load(connection).await?;
     let definition = |((key, environment, slug, stable_version, paused), version)| StoredDefinition {
         key: DefinitionKey(key),
         environment: EnvironmentKey(environment),
@@ -363,7 +372,7 @@ pub(super) async fn live_versions(
         .eq(definitions::version)
         .or(definition_versions::version.nullable().eq(definitions::stable_version).assume_not_null())
         .or(diesel::dsl::exists(assigned));
-    let rows: Vec<((i64, String, i64, Option<i64>), (i64, String))> = definitions::table
+    let rows: Vec<(LiveColumns, BodyColumns)> = definitions::table
         .inner_join(definition_versions::table.on(definition_versions::definition.eq(definitions::id)))
         .filter(definitions::environment.eq(environment.0).and(definitions::removed_at.is_null()))
         .filter(is_live)
@@ -374,7 +383,7 @@ pub(super) async fn live_versions(
         .order((definitions::slug, definition_versions::version))
         .load(connection)
         .await?;
-    let user = |((key, slug, newest, stable_version), (version, body)): (_, (i64, String))| {
+    let user = |((key, slug, newest, stable_version), (version, body)): (LiveColumns, BodyColumns)| {
         let uses = serde_json::from_str(&body)
             .map_err(|_| StoreError::Corrupt(format!("version {version} of pipeline {slug:?}")))?;
         Ok(SecretUser { key: DefinitionKey(key), slug, newest, stable_version, version, uses })
