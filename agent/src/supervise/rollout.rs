@@ -97,6 +97,7 @@ impl RolloutController {
             self.pipeline.runtime.accept_running();
             // What does not touch the process: name, labels, the meaning of metrics.
             self.pipeline.adopt(desired.config.clone());
+            // Before it is healthy: an earlier one with the same content must not be taken for it.
             self.adopted = Some(wanted.clone());
             if self.good.as_ref().is_some_and(|good| good.runs_as(&wanted)) {
                 self.mark_healthy(&wanted);
@@ -121,6 +122,7 @@ impl RolloutController {
             }
         }
         self.refused = None;
+        // It may have the content of an adopted one of earlier, and has a number of its own.
         self.adopted = None;
         self.pipeline.runtime.accept();
         self.note(&wanted, DeploymentPhase::Starting, "");

@@ -141,11 +141,16 @@ async fn version_of_the_collector_runs_and_is_replaced() {
     assert_eq!(scene.collector.report()["agent"]["engines"], json!(["vector"]));
     let first = scene.pid("orders").unwrap();
     // The same content under another number, as a rollback makes it, touches no process.
-    let same = DesiredPipeline { version: 2, ..scene.version("orders", 1, &[]) };
-    scene.run(same).await;
-    assert_eq!(scene.pid("orders"), Some(first));
-    let third = DesiredPipeline { log_level: Some("debug".into()), ..scene.version("orders", 3, &["rate=10"]) };
-    scene.run(third).await;
+    let same = |version| DesiredPipeline { version, ..scene.version("orders", 1, &[]) };
+    for number in [2, 3] {
+        scene.run(same(number)).await;
+        assert_eq!(scene.pid("orders"), Some(first));
+    }
+    scene.run(scene.version("orders", 4, &["rate=5"])).await;
+    scene.run(same(5)).await;
+    assert_eq!(scene.collector.deployment("orders")["runningVersion"], 5);
+    let last = DesiredPipeline { log_level: Some("debug".into()), ..scene.version("orders", 6, &["rate=10"]) };
+    scene.run(last).await;
     let second = scene.pid("orders").unwrap();
     assert_ne!(second, first);
     let environment = environment_of(second);
