@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn good_page_has_no_faults() {
         let page = "# HELP a_total Count.\n# TYPE a_total counter\na_total{kind=\"x\\\"Y\",b=\"{\"} 1\n\
-            # HELP b_seconds Time.\n# TYPE b_seconds histogram\nb_seconds_bucket{le=\"1\"} 0\nb_seconds_sum 0\n\
-            b_seconds_count 0\n";
+            # HELP wait_seconds Time.\n# TYPE wait_seconds histogram\nwait_seconds_bucket{le=\"1\"} 0\n\
+            wait_seconds_sum 0\nwait_seconds_count 0\n";
         assert_eq!(faults(page), [""; 0]);
     }
 

@@ -6,7 +6,8 @@ use saphyr_parser::{Event, Parser};
 
 use super::document::Node;
 
-/// Values of one file, with those that aliases stand for: a configuration has some thousands.
+/// Values of one file, with those that aliases stand for and the copies for anchors: a configuration has some
+/// thousands.
 const MAX_NODES: usize = 200_000;
 
 /// Levels of a file: engines read no more.
@@ -16,56 +17,75 @@ const MAX_DEPTH: usize = 127;
 const MERGE_KEY: &str = "<<";
 
 /// A list or table that is not complete.
-enum Open {
-    List(Vec<Node>, usize),
-    Table(Vec<(Node, Node)>, Option<Node>, usize),
+struct Open {
+    items: Items,
+    anchor: usize,
+    /// Values before it.
+    nodes_before: usize,
+}
+
+enum Items {
+    List(Vec<Node>),
+    Table(Vec<(Node, Node)>, Option<Node>),
 }
 
 /// Reads the first document; none when the text is no YAML.
 pub(super) fn parse(text: &str) -> Option<Node> {
     let mut open: Vec<Open> = Vec::new();
-    let mut anchors: HashMap<usize, Node> = HashMap::new();
+    let mut anchors: HashMap<usize, (Node, usize)> = HashMap::new();
     let mut nodes = 0;
     for event in Parser::new_from_str(text) {
-        let (node, anchor) = match event.ok()?.0 {
-            Event::Scalar(text, _, anchor, _) => (Node::Text(text.into_owned()), anchor),
-            Event::Alias(id) => (anchors.get(&id)?.clone(), 0),
+        let (node, anchor, nodes_before) = match event.ok()?.0 {
+            Event::Scalar(text, _, anchor, _) => (Node::Text(text.into_owned()), anchor, nodes),
+            Event::Alias(id) => {
+                let (node, size) = anchors.get(&id)?;
+                let nodes_before = nodes;
+                // All that it stands for counts, before it is copied.
+                nodes = bounded(nodes + size - 1)?;
+                (node.clone(), 0, nodes_before)
+            }
             Event::SequenceStart(anchor, ..) => {
-                open.push(Open::List(Vec::new(), anchor));
+                open.push(Open { items: Items::List(Vec::new()), anchor, nodes_before: nodes });
                 (open.len() <= MAX_DEPTH).then_some(())?;
                 continue;
             }
             Event::MappingStart(anchor, ..) => {
-                open.push(Open::Table(Vec::new(), None, anchor));
+                open.push(Open { items: Items::Table(Vec::new(), None), anchor, nodes_before: nodes });
                 (open.len() <= MAX_DEPTH).then_some(())?;
                 continue;
             }
-            Event::SequenceEnd => match open.pop()? {
-                Open::List(items, anchor) => (Node::List(items), anchor),
-                Open::Table(..) => return None,
-            },
-            Event::MappingEnd => match open.pop()? {
-                Open::Table(entries, None, anchor) => (Node::Table(table_of(entries)), anchor),
-                _ => return None,
-            },
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Open { items, anchor, nodes_before } = open.pop()?;
+                let node = match items {
+                    Items::List(items) => Node::List(items),
+                    Items::Table(entries, None) => Node::Table(table_of(entries)),
+                    Items::Table(_, Some(_)) => return None,
+                };
+                (node, anchor, nodes_before)
+            }
             Event::DocumentEnd | Event::StreamEnd => return None,
             _ => continue,
         };
-        nodes += count(&node);
-        (nodes <= MAX_NODES).then_some(())?;
+        nodes = bounded(nodes + 1)?;
         if anchor > 0 {
-            anchors.insert(anchor, node.clone());
+            let size = nodes - nodes_before;
+            nodes = bounded(nodes + size)?;
+            anchors.insert(anchor, (node.clone(), size));
         }
-        match open.last_mut() {
+        match open.last_mut().map(|open| &mut open.items) {
             None => return Some(node),
-            Some(Open::List(items, _)) => items.push(node),
-            Some(Open::Table(entries, key, _)) => match key.take() {
+            Some(Items::List(items)) => items.push(node),
+            Some(Items::Table(entries, key)) => match key.take() {
                 Some(known) => entries.push((known, node)),
                 None => *key = Some(node),
             },
         }
     }
     None
+}
+
+fn bounded(nodes: usize) -> Option<usize> {
+    (nodes <= MAX_NODES).then_some(nodes)
 }
 
 /// Own keys win over merged ones.
@@ -90,15 +110,6 @@ fn table_of(entries: Vec<(Node, Node)>) -> BTreeMap<String, Node> {
         }
     }
     table
-}
-
-/// The value alone: what is in it was counted when it came.
-fn count(node: &Node) -> usize {
-    match node {
-        Node::Text(_) => 1,
-        Node::List(items) => 1 + items.len(),
-        Node::Table(table) => 1 + table.len(),
-    }
 }
 
 #[cfg(test)]
