@@ -47,7 +47,13 @@ impl Redaction {
                 }
                 has_changed
             }
-            Value::Array(values) => values.iter_mut().fold(false, |changed, value| self.walk(value, path) || changed),
+            Value::Array(values) => {
+                let mut has_changed = false;
+                for value in values {
+                    has_changed |= self.walk(value, path);
+                }
+                has_changed
+            }
             // Events are often JSON in the text of another event.
             Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
                 let Ok(mut inner) = serde_json::from_str::<Value>(text) else { return false };

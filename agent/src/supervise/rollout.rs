@@ -219,7 +219,10 @@ impl RolloutController {
     }
 
     fn refuse(&mut self, wanted: Option<Revision>, phase: DeploymentPhase, reason: String) {
-        let reason = wanted.as_ref().map_or_else(|| reason.clone(), |wanted| wanted.without_secrets(reason.clone()));
+        let reason = match &wanted {
+            Some(wanted) => wanted.without_secrets(reason),
+            None => reason,
+        };
         match &wanted {
             Some(wanted) => self.note(wanted, phase, &reason),
             None => self.pipeline.runtime.note_refusal(&reason),

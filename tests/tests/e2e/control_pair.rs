@@ -34,9 +34,11 @@ impl Pair {
 
     async fn node(&mut self) -> String {
         let viewer = self.collector.viewer().await;
-        eventually("the node is known", SOON, async || {
+        // A rollout skips a node that has not reported yet.
+        eventually("the node reports", SOON, async || {
             let nodes = viewer.list("/api/v1/nodes").await;
-            nodes.first().and_then(|node| node["id"].as_str().map(str::to_owned))
+            let node = nodes.first().filter(|node| node["status"] == "HEALTHY")?;
+            node["id"].as_str().map(str::to_owned)
         })
         .await
     }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use systole_tests::harness::control::definition;
-use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, TestCollector};
+use systole_tests::harness::{ApiClient, DatabaseKind, NodeClient, SOON, TestCollector, eventually_true};
 
 on_each_database! {
     apply_changes_only_what_differs,
@@ -77,6 +77,11 @@ async fn history_shows_each_version_and_rollback_makes_a_new_one(database: Datab
     assert_eq!((&back["version"], &back["changed"]), (&json!(4), &json!(true)));
     let now = admin.get_json("/api/v1/pipelines/orders/definition").await;
     assert_eq!((&now["definition"]["config"], &now["note"]), (&json!("a: 1\nb: 0\n"), &json!("back to version 1")));
+    // Without nodes a rollout is soon complete. From then on the version before is the one to go back to.
+    eventually_true("version 4 is stable", SOON, async || {
+        admin.get_json("/api/v1/pipelines/orders/definition").await["stableVersion"] == 4
+    })
+    .await;
     let before: Value = post("?note=why%20not").await.json();
     assert_eq!(before["version"], 5);
     let now = admin.get_json("/api/v1/pipelines/orders/definition").await;

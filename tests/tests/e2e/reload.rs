@@ -88,21 +88,27 @@ async fn crashing_configuration_is_rolled_back_within_a_minute() {
     assert_eq!(checksum_of(&viewer.get_json("/api/v1/pipelines/orders").await), first);
 
     // The same after a restart of the agent: the new one is tried, and taken back.
+    is_scraped(&stub).await;
     agent.stop().await;
     agent.run();
     stub.wait_for("the good one runs again", |totals| (totals.lives.len() == 3).then_some(())).await;
-    // Only after a scrape: the first events of a process are lost with it otherwise.
     feed.wait_until("it is taken for running", SOON, |events| {
         (events.iter().filter(|event| event.is_change(Some(PIPELINE), "DEGRADED")).count() == 2).then_some(())
     })
     .await;
     // When validation fails, the good revision runs at once.
+    is_scraped(&stub).await;
     agent.stop().await;
     std::fs::write(&script, "if then nonsense").unwrap();
     agent.run();
     stub.wait_for("the good one runs once more", |totals| (totals.lives.len() == 4).then_some(())).await;
     let expected = stub.pause_and_let_scrape().await;
     eventually_true("the minutes sum up", SOON, async || collector.minute_sums(PIPELINE).await == expected.total).await;
+}
+
+/// Waits for a scrape of the process that runs. Without one its first events are lost with it.
+async fn is_scraped(stub: &StubVector) {
+    stub.wait_for("its process is scraped", |totals| (totals.current()?.scrapes > 0).then_some(())).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::database::Database;
 use systole_tests::harness::tls::{Authority, TlsFront};
@@ -78,7 +78,9 @@ async fn pages_of_a_proxy_cost_no_report() {
     for status in [403, 404, 413] {
         let collector = TestCollector::start_with(&["--interval", "200ms"]).await;
         let (url, pages) = proxy_with_pages(address_of(&collector), status, 0).await;
-        let setup = AgentSetup { url: Some(url), ..AgentSetup::default() };
+        // All pages are for reports.
+        let settings = vec![("push", json!(false))];
+        let setup = AgentSetup { url: Some(url), settings, ..AgentSetup::default() };
         let agent = TestAgent::start_with(&collector, setup, &[]).await;
         eventually("connected", SOON, async || is_connected(&agent).await).await;
         pages.send_replace(6);

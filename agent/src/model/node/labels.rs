@@ -26,7 +26,6 @@ pub(crate) fn labels_of(machine: &Machine, hostname: &str, own: &BTreeMap<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::node::machine::MachineIdSource;
 
     #[test]
     fn user_labels_precede_automatic_ones() {

@@ -215,7 +215,7 @@ fn check_answer(halted: &Value, fleet: &AgentFleet) -> usize {
         assert!(reason.contains("exit code 1"), "{node}");
     }
     let is_named = |node: &&Value| summary.contains(node["nodeName"].as_str().unwrap_or("no name"));
-    assert!(failed.iter().any(|node| is_named(&node)) && summary.contains("exit code 1"), "{summary}");
+    assert!(failed.iter().any(is_named) && summary.contains("exit code 1"), "{summary}");
     failed.len()
 }
 

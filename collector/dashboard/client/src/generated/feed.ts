@@ -5,10 +5,11 @@ export type FeedEvent =
   | ({ type: "fleet_status" } & FleetStatus)
   | ({ type: "metric_update" } & MetricUpdate)
   | ({ type: "status_change" } & StatusChange)
-  | ({ type: "log_entry" } & LogEntry);
+  | ({ type: "log_entry" } & LogEntry)
+  | ({ type: "deployment" } & Deployment);
 
 /** The event types that a subscriber can ask for. */
-export type EventType = "fleet_status" | "metric_update" | "status_change" | "log_entry";
+export type EventType = "fleet_status" | "metric_update" | "status_change" | "log_entry" | "deployment";
 
 /** The state of a node. */
 export type FleetStatus = {
@@ -178,6 +179,8 @@ export type SnapshotNode = {
   status: NodeStatus;
   /** When its last report came; null before the first. */
   lastSeenAt: number | null;
+  /** The end of its maintenance; null when there is none. */
+  maintenanceUntil: number | null;
 };
 
 /** A pipeline on a node in a snapshot. */

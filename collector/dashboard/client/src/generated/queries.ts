@@ -27,6 +27,11 @@ export interface Queries {
       environment?: string | undefined;
       /** One node. Default: all nodes. */
       node?: string | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
       /** One pipeline. Default: all pipelines. */
       pipeline?: string | undefined;
       /** This level and the more severe ones, in upper or lower case. */
@@ -54,6 +59,11 @@ export interface Queries {
       environment?: string | undefined;
       /** Only nodes in this state, in upper or lower case. */
       status?: "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "OFFLINE" | "UNKNOWN" | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
@@ -95,6 +105,11 @@ export interface Queries {
     parameters: {
       /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
@@ -131,6 +146,17 @@ export interface Queries {
       node?: string | undefined;
     };
     answer: History<ComponentMinute>;
+  };
+  /** How the components of a pipeline are connected, and what flows between them */
+  get_graph: {
+    path: "/api/v1/pipelines/{id}/graph";
+    parameters: {
+      /** Name or id of one environment. Default: each environment that the token sees. */
+      environment?: string | undefined;
+      /** One node. Default: all nodes. */
+      node?: string | undefined;
+    };
+    answer: PipelineGraph;
   };
   /** The counters of a pipeline, by minute, hour or day */
   list_pipeline_minutes: {
@@ -180,6 +206,11 @@ export interface Queries {
       environment?: string | undefined;
       /** One node. Default: all nodes. */
       node?: string | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
       /** One pipeline. Default: all pipelines. */
       pipeline?: string | undefined;
       /** Begin, inclusive. */
@@ -235,6 +266,8 @@ export type AgentHealth = {
   uptimeSeconds?: number;
 };
 
+export type BTreeMap = Record<string, string>;
+
 /** A component's minute, hour or day. */
 export type ComponentMinute = {
   /** Its beginning. */
@@ -259,6 +292,36 @@ export type Environment = {
   createdAt: UnixMillis;
   id: string;
   name: string;
+};
+
+/** A component of a graph. Rates are those of the last samples, summed over nodes; null when there is none. */
+export type GraphComponent = {
+  /** The fullest buffer of a node, 0 to 1, as of the last minute that was stored. Null when it has none. */
+  bufferFill?: number | null;
+  componentId: string;
+  /** The engine's name of its type, such as `remap`. Null when it is unknown. */
+  componentType?: string | null;
+  /** source, transform or sink. */
+  kind: string;
+  receivedEventsRate?: number | null;
+  sentEventsRate?: number | null;
+};
+
+/** A connection of a graph. */
+export type GraphEdge = {
+  /** The buffer of the component that receives. */
+  bufferFill?: number | null;
+  /** The component that sends. */
+  from: string;
+  /** Its output, such as `errors` of a route. Null for the default output. */
+  output?: string | null;
+  /**
+   * What the output sends, events a second. Null when it is not known: a component with several outputs reports
+   * only their sum.
+   */
+  sentEventsRate?: number | null;
+  /** The component that receives. */
+  to: string;
 };
 
 /**
@@ -348,6 +411,12 @@ export type HostMinute = Growth & {
   samples: number;
 };
 
+/** A time in which people work on a node. */
+export type Maintenance = {
+  note?: string | null;
+  until: UnixMillis;
+};
+
 /** A node. */
 export type Node = {
   agentVersion?: string | null;
@@ -366,12 +435,16 @@ export type Node = {
   /** The address of its last report: the agent's, or that of the proxy in front of the collector. */
   lastAddress?: string | null;
   lastSeenAt?: UnixMillis | null;
+  maintenance?: Maintenance | null;
   name: string;
   os: string;
   pipelines: Array<PipelineOnNode>;
   /** Pipelines whose process lives. */
   pipelinesRunning: number;
   runningAs?: string | null;
+  setLabels: BTreeMap;
+  /** What an administrator has set. A name and labels here win over those of the agent. */
+  setName?: string | null;
   status: NodeStatus;
   statusReason: string;
   statusSince: UnixMillis;
@@ -399,6 +472,15 @@ export type Pipeline = {
   id: string;
   name: string;
   nodes: Array<PipelineOnNode>;
+};
+
+/** The graph of a pipeline. */
+export type PipelineGraph = {
+  /** SHA-256 of the configuration that most nodes run. Null when none is known: there are no edges then. */
+  checksum?: string | null;
+  components: Array<GraphComponent>;
+  edges: Array<GraphEdge>;
+  pipelineId: string;
 };
 
 /** A pipeline's minute, hour or day. */
