@@ -85,7 +85,7 @@ pub(crate) enum Command {
     /// Run it as a user that may write to the directory of the agent's program, such as root.
     #[command(verbatim_doc_comment)]
     Upgrade(UpgradeArgs),
-    /// Print [[pipeline]] sections for the Vector, otelcol and Fluent Bit units that run on this host
+    /// Print `[[pipeline]]` sections for the Vector, otelcol and Fluent Bit units that run on this host
     ///
     /// The agent only watches these pipelines: systemd keeps running them. A section has the address of the metrics
     /// where the configuration of the unit has one; otherwise a comment says what to add there. Units that are in the

@@ -8,11 +8,12 @@
 use std::io::Write;
 
 use systole_shared::events::{
-    ComponentSample, Control, Event, EventType, FleetStatus, GapReason, GoodbyeReason, LogEntry, LogEntryLine,
-    MetricUpdate, ResetReason, SnapshotNode, SnapshotPipeline, StatusChange,
+    ComponentSample, Control, Deployment, Event, EventType, FleetStatus, GapReason, GoodbyeReason, LogEntry,
+    LogEntryLine, MetricUpdate, ResetReason, SnapshotNode, SnapshotPipeline, StatusChange,
 };
 use systole_shared::{
-    ComponentId, ComponentKind, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample,
+    ComponentId, ComponentKind, DeploymentPhase, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus,
+    RateSample,
 };
 use ts_rs::{Config, TS};
 
@@ -35,6 +36,8 @@ fn main() -> std::io::Result<()> {
         StatusChange,
         LogEntry,
         LogEntryLine,
+        Deployment,
+        DeploymentPhase,
         Control,
         SnapshotNode,
         SnapshotPipeline,

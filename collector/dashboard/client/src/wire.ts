@@ -24,6 +24,7 @@ export const EVENT_TYPES = [
   "metric_update",
   "status_change",
   "log_entry",
+  "deployment",
 ] as const satisfies EventType[];
 
 /** Types of control events. */

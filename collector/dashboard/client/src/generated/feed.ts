@@ -109,6 +109,33 @@ export type LogEntryLine = {
   line: string;
 };
 
+/** A version of a pipeline went a step further on a node, or has a new reason for the same step. */
+export type Deployment = {
+  /** The node. */
+  nodeId: NodeId;
+  /** The pipeline; `agent` for an update of the agent itself. */
+  pipelineId: PipelineId;
+  /** The version. */
+  version: number;
+  /** How far it is. */
+  phase: DeploymentPhase;
+  /** Why, in the engine's own words; empty when there is nothing to say. */
+  reason: string;
+  /** When it happened. */
+  timestamp: number;
+};
+
+/** The progress of a version on a node. */
+export type DeploymentPhase =
+  | "pending"
+  | "validating"
+  | "starting"
+  | "healthy"
+  | "rejected"
+  | "rolled_back"
+  | "paused"
+  | "removed";
+
 /**
  * Control events: they steer the connection and carry no id of their own, except the last chunk
  * of a snapshot.

@@ -26,7 +26,7 @@ describe("states", () => {
     expect(witness.feed.state).toBe("connecting");
     expect(network.last.wantsSnapshot).toBe(true);
     network.last.greet({ head: 4 });
-    const node = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null } as const;
+    const node = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null, maintenanceUntil: null } as const;
     network.last.send({ type: "snapshot", nodes: [node] });
     expect(witness.feed.state).toBe("replaying");
     network.last.send({ type: "snapshot", nodes: [node] }).send({ type: "snapshot", done: true }, "e-4");
@@ -75,7 +75,7 @@ describe("states", () => {
   test("a snapshot that was cut is fetched again, without its first parts", async () => {
     const network = new FakeNetwork();
     const witness = new Witness(network);
-    const node = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null } as const;
+    const node = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null, maintenanceUntil: null } as const;
     network.last
       .greet()
       .send({ type: "snapshot", nodes: [node] })

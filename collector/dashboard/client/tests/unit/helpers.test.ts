@@ -150,7 +150,7 @@ describe("toasts", () => {
     const crash = () => rules.toastFor(change("RUNNING", "CRASHED", { nodeId: "m", pipelineId: "q" }));
     expect(crash()?.text).toBe("pipeline q on node m has crashed: exit 1");
     const named = new ToastRules({ nodeName: store.nodeName });
-    const node = { nodeId: "m", name: "web-2", status: "HEALTHY", lastSeenAt: null } as const;
+    const node = { nodeId: "m", name: "web-2", status: "HEALTHY", lastSeenAt: null, maintenanceUntil: null } as const;
     store.apply({ type: "snapshot", nodes: [node], done: true }, "e-1");
     const toast = named.toastFor(change("RUNNING", "CRASHED", { nodeId: "m", pipelineId: "q" }));
     expect(toast?.text).toBe("pipeline q on node web-2 (m) has crashed: exit 1");

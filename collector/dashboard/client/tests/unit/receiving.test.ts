@@ -12,7 +12,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const NODE: SnapshotNode = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null };
+const NODE: SnapshotNode = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null, maintenanceUntil: null };
 
 function live(options: ConstructorParameters<typeof Witness>[1] = {}) {
   const network = new FakeNetwork();

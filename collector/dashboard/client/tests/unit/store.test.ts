@@ -14,7 +14,7 @@ function sample(timestamp = 1): MetricUpdate {
 
 const SNAPSHOT: Snapshot = {
   type: "snapshot",
-  nodes: [{ nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: 5 }],
+  nodes: [{ nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: 5, maintenanceUntil: null }],
   pipelines: [
     { nodeId: "n", pipelineId: "p", pipelineName: "Orders", status: "RUNNING", reason: "", since: 3 },
     { nodeId: "n", pipelineId: "q", pipelineName: "Other", status: "STOPPED", reason: "asked", since: 4 },
@@ -64,12 +64,12 @@ describe("the store", () => {
       { type: "status_change", nodeId: "n", fromStatus: "DEGRADED", toStatus: "UNREACHABLE", reason: "", timestamp: 9 },
       "e-14",
     );
-    expect(store.state.nodes.get("n")).toMatchObject({ status: "UNREACHABLE", lastSeenAt: 99 });
+    expect(store.state.nodes.get("n")).toMatchObject({ status: "UNREACHABLE", lastSeenAt: 99, maintenanceUntil: null });
     store.apply({ ...fleetStatus(3), timestamp: 120, status: "UNREACHABLE" } as AnyEvent);
     expect(store.state.nodes.get("n")?.lastSeenAt).toBe(99);
     // The last report itself says that the agent stops.
     store.apply({ ...fleetStatus(0), timestamp: 130, status: "OFFLINE" } as AnyEvent);
-    expect(store.state.nodes.get("n")).toMatchObject({ status: "OFFLINE", lastSeenAt: 130 });
+    expect(store.state.nodes.get("n")).toMatchObject({ status: "OFFLINE", lastSeenAt: 130, maintenanceUntil: null });
   });
 
   test("knows nodes and pipelines from their first event, too", () => {
