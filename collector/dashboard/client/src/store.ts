@@ -129,6 +129,10 @@ export class FleetStore {
 
   #applyStatusChange(change: EventOf<"status_change">): void {
     const { nodeId, pipelineId, pipelineName, toStatus, reason, timestamp } = change;
+    if (toStatus === "REMOVED") {
+      this.#remove(nodeId, pipelineId);
+      return;
+    }
     if (pipelineId === undefined) {
       this.#changeNode(nodeId, { status: toStatus as NodeStatus });
       return;
@@ -163,6 +167,19 @@ export class FleetStore {
     if (this.#pipelinesAreShared) this.#pipelines = new Map(this.#pipelines);
     this.#pipelinesAreShared = false;
     this.#pipelines.set(key, { ...known, ...change });
+    this.#notify();
+  }
+
+  /** Forgets a pipeline on a node, or the node with all of them. */
+  #remove(nodeId: NodeId, pipelineId: PipelineId | undefined): void {
+    const isGone = (pipeline: PipelineState) =>
+      pipeline.nodeId === nodeId && (pipelineId === undefined || pipeline.pipelineId === pipelineId);
+    this.#pipelines = new Map([...this.#pipelines].filter(([, pipeline]) => !isGone(pipeline)));
+    this.#pipelinesAreShared = false;
+    if (pipelineId === undefined) {
+      this.#nodes = new Map([...this.#nodes].filter(([id]) => id !== nodeId));
+      this.#nodesAreShared = false;
+    }
     this.#notify();
   }
 

@@ -72,6 +72,16 @@ describe("the store", () => {
     expect(store.state.nodes.get("n")).toMatchObject({ status: "OFFLINE", lastSeenAt: 130, maintenanceUntil: null });
   });
 
+  test("forgets removed pipelines and nodes", () => {
+    const store = storeWithSnapshot();
+    store.apply(statusChange("REMOVED", "RUNNING"), "e-11");
+    expect(store.pipelinesOf("n").map(({ pipelineId }) => pipelineId)).toEqual(["q"]);
+    const removed = { fromStatus: "HEALTHY", toStatus: "REMOVED", reason: "", timestamp: 9 };
+    store.apply({ type: "status_change", nodeId: "n", ...removed }, "e-12");
+    expect(store.state.nodes.has("n")).toBe(false);
+    expect(store.pipelinesOf("n")).toEqual([]);
+  });
+
   test("knows nodes and pipelines from their first event, too", () => {
     const store = new FleetStore();
     store.apply(fleetStatus(), "e-1");
