@@ -1,0 +1,263 @@
+//! One transaction of the committer: apply the work of a batch, write it, and only then answer, fill the rings and
+//! publish. When the transaction fails, everything that waits for it gets the error.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use systole_shared::NodeStatus;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::administration::Administered;
+use super::{
+    AdministerError, Answer, Committed, CommitterTask, FAILURE_PAUSE, SINGLY_AFTER_FAILURE, SubmitError, Work,
+    is_final, oldest,
+};
+use crate::clock;
+use crate::ingest::apply::{self, Context, Outcome};
+use crate::ingest::changes::Changes;
+use crate::ingest::presence_log;
+use crate::ingest::state::NodeState;
+use crate::model::NodeKey;
+use crate::model::report::Submission;
+use crate::store::StoreError;
+use crate::telemetry::logging::chain;
+use crate::telemetry::{LimitLabel, TypeLabel};
+
+/// The requests that wait for the transaction. A caller of `barrier` sees a failure as the drop of its sender.
+#[derive(Default)]
+struct Waiting {
+    submissions: Vec<Applied>,
+    administered: Vec<(Administered, Vec<String>)>,
+    barriers: Vec<oneshot::Sender<()>>,
+}
+
+/// A submission that is applied and not committed yet.
+struct Applied {
+    node: NodeKey,
+    answer: Answer,
+    committed: Committed,
+}
+
+/// The content of a batch, counted once it is committed.
+#[derive(Default)]
+struct Counts {
+    applied: u64,
+    duplicate: u64,
+    refused: u64,
+    missing: u64,
+    items_refused: u64,
+    events_in: u64,
+    silent: Vec<(NodeKey, NodeStatus)>,
+}
+
+impl CommitterTask {
+    pub(super) async fn commit_batch(&mut self, batch: Vec<Work>) -> ControlFlow<()> {
+        let mut changes = Changes::new(self.state.head_seq);
+        let mut waiting = Waiting::default();
+        let mut counts = Counts::default();
+        for work in batch {
+            self.apply_work(work, &mut changes, &mut waiting, &mut counts).await;
+        }
+        let Err(error) = self.write(&mut changes, &counts).await else {
+            self.failures_in_row = 0;
+            self.answer(waiting);
+            if self.parts.timeseries.is_full() {
+                self.flush_timer.hurry(Instant::now());
+            }
+            return ControlFlow::Continue(());
+        };
+        tracing::error!(error = %chain(&error), "a transaction failed and was rolled back");
+        self.retry_singly = SINGLY_AFTER_FAILURE;
+        let next = if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await };
+        tokio::time::sleep(FAILURE_PAUSE).await;
+        // Agents that have to retry are not silent. One failure can be a submission that the database
+        // refuses; after the second in a row the database itself has failed.
+        let now = Instant::now();
+        waiting.submissions.iter().for_each(|submission| self.parts.fleet.excuse(submission.node, now));
+        self.failures_in_row += 1;
+        if self.failures_in_row > 1 {
+            self.parts.fleet.excuse_all(now);
+        }
+        let error = Arc::new(error);
+        for submission in waiting.submissions {
+            let _ = submission.answer.send(Err(SubmitError::Store(Arc::clone(&error))));
+        }
+        for (answer, _) in waiting.administered {
+            let _ = answer.send(Err(AdministerError::Store(Arc::clone(&error))));
+        }
+        next
+    }
+
+    async fn apply_work(&mut self, work: Work, changes: &mut Changes, waiting: &mut Waiting, counts: &mut Counts) {
+        match work {
+            Work::Submission(submission, answer) => {
+                let node = submission.node;
+                match self.apply_submission(submission, changes, counts).await {
+                    Ok(committed) => waiting.submissions.push(Applied { node, answer, committed }),
+                    Err(error) => {
+                        let _ = answer.send(Err(error));
+                    }
+                }
+            }
+            Work::Barrier(done) => waiting.barriers.push(done),
+            Work::Administer(key, action, answer) => match self.administer(key, &action, changes).await {
+                Ok(changed) => waiting.administered.push((answer, changed)),
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                }
+            },
+            Work::MarkUnreachable(key) => {
+                // A report may have come while this waited.
+                if changes.removed.contains_key(&key)
+                    || !self.parts.fleet.is_overdue(key, Instant::now())
+                    || self.ensure_node(key).await.is_err()
+                {
+                    return;
+                }
+                if let Some(node) = self.state.nodes.get_mut(&key) {
+                    let reason = format!("no report for {} s", self.parts.fleet.silence().as_secs());
+                    apply::mark_unreachable(node, &mut self.state.dimensions, &reason, clock::now_ms(), changes);
+                    counts.silent.push((key, node.status));
+                }
+            }
+        }
+    }
+
+    /// Makes sure that a node is in the state: one that was just enrolled is not yet.
+    pub(super) async fn ensure_node(&mut self, key: NodeKey) -> Result<(), SubmitError> {
+        if !self.state.nodes.contains_key(&key) {
+            let stored =
+                self.parts.timeseries.load_node(key).await.map_err(|error| SubmitError::Store(Arc::new(error)))?;
+            let stored = stored.ok_or(SubmitError::UnknownNode)?;
+            let node = NodeState::load(stored, &self.state.dimensions);
+            // It is committed already, by its enrolment.
+            self.parts.directory.put(node.entry());
+            self.state.nodes.insert(key, node);
+        }
+        Ok(())
+    }
+
+    async fn apply_submission(
+        &mut self,
+        mut submission: Submission,
+        changes: &mut Changes,
+        counts: &mut Counts,
+    ) -> Result<Committed, SubmitError> {
+        // Its row is still there until the batch is committed.
+        if changes.removed.contains_key(&submission.node) {
+            return Err(SubmitError::UnknownNode);
+        }
+        self.ensure_node(submission.node).await?;
+        let node = self.state.nodes.get_mut(&submission.node).ok_or(SubmitError::UnknownNode)?;
+        let context = Context {
+            boot: submission.boot,
+            sent_at: submission.sent_at,
+            received_at: submission.received_at,
+            address: submission.address,
+            interval_ms: i64::try_from(self.parts.interval_ms).unwrap_or(i64::MAX),
+            oldest: oldest(submission.received_at, self.parts.minutes_retention),
+            log_limits: self.parts.log_limits,
+        };
+        let mut first_missing = None;
+        let last = submission.reports.len().saturating_sub(1);
+        for (index, mut report) in submission.reports.into_iter().enumerate() {
+            if index < last {
+                // The node is OFFLINE after the last one; before it, states would change twice.
+                report.stopping = None;
+            }
+            let events_in = report
+                .pipelines
+                .iter()
+                .filter_map(|pipeline| pipeline.sample)
+                .fold(0_u64, |sum, sample| sum.saturating_add(sample.events_in.unsigned_abs()));
+            let dimensions = &mut self.state.dimensions;
+            match apply::apply(node, dimensions, report, &context, changes, &mut submission.refusals) {
+                Outcome::Duplicate => counts.duplicate += 1,
+                Outcome::Applied { missing } => {
+                    counts.applied += 1;
+                    counts.events_in = counts.events_in.saturating_add(events_in);
+                    first_missing = first_missing.or(missing);
+                    counts.missing += missing.map_or(0, |missing| missing.to - missing.from + 1);
+                }
+                Outcome::Refused { missing } => {
+                    counts.refused += 1;
+                    first_missing = first_missing.or(missing);
+                    counts.missing += missing.map_or(0, |missing| missing.to - missing.from + 1);
+                }
+            }
+        }
+        counts.items_refused += submission.refusals.count;
+        Ok(Committed {
+            durable_seq: node.progress(submission.boot).unwrap_or(0),
+            refusals: submission.refusals,
+            missing: first_missing,
+        })
+    }
+
+    /// Writes the changes, then fills the rings and publishes.
+    async fn write(&mut self, changes: &mut Changes, counts: &Counts) -> Result<(), StoreError> {
+        let concerns_rollouts = changes.concerns_rollouts();
+        let (record, batch) = changes.take_batch();
+        let (rows, lines) = (record.row_count() + batch.row_count(), batch.logs.len());
+        let telemetry = &self.parts.telemetry;
+        if rows > 0 {
+            let begin = Instant::now();
+            if let Err(error) = self.parts.timeseries.commit(record, batch).await {
+                telemetry.commit_failures.inc();
+                return Err(error);
+            }
+            telemetry.commit_seconds.observe(begin.elapsed().as_secs_f64());
+            telemetry.commits.inc();
+        }
+        if concerns_rollouts {
+            self.parts.rollouts.notify_one();
+        }
+        self.state.head_seq = changes.head_seq();
+        telemetry.rows_written.inc_by(rows as u64);
+        telemetry.log_lines.inc_by(lines as u64);
+        telemetry.log_lines_dropped.inc_by(changes.log_lines_dropped);
+        telemetry.reports_applied.inc_by(counts.applied);
+        telemetry.reports_duplicate.inc_by(counts.duplicate);
+        telemetry.reports_refused.inc_by(counts.refused);
+        telemetry.reports_missing.inc_by(counts.missing);
+        telemetry.items_refused.inc_by(counts.items_refused);
+        let over_limit = std::mem::take(&mut self.state.dimensions.over_limit);
+        for (limit, count) in
+            [("node_pipelines", over_limit.node_pipelines), ("environment_pipelines", over_limit.environment_pipelines)]
+        {
+            telemetry.pipelines_refused.get_or_create(&LimitLabel { limit }).inc_by(count);
+        }
+        telemetry.components_without_history.inc_by(over_limit.components);
+        telemetry.component_histories.set(i64::try_from(self.state.dimensions.places.taken()).unwrap_or(i64::MAX));
+        telemetry.events_reported.inc_by(counts.events_in);
+        for event in &changes.events {
+            telemetry.events_published.get_or_create(&TypeLabel { r#type: event.kind.as_str() }).inc();
+        }
+        for (node, status) in &counts.silent {
+            self.parts.fleet.set_status(*node, *status);
+        }
+        presence_log::write(&std::mem::take(&mut changes.presences));
+        self.parts.recent_samples.push(std::mem::take(&mut changes.samples));
+        self.note_administered(changes);
+        self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
+        Ok(())
+    }
+
+    fn answer(&self, waiting: Waiting) {
+        let now = Instant::now();
+        for submission in waiting.submissions {
+            if let Some(node) = self.state.nodes.get(&submission.node) {
+                self.parts.fleet.record_report(submission.node, node.status, now);
+            }
+            // An agent that has disconnected meanwhile sends again, and its report is acknowledged as a duplicate.
+            let _ = submission.answer.send(Ok(submission.committed));
+        }
+        for (answer, changed) in waiting.administered {
+            let _ = answer.send(Ok(changed));
+        }
+        for done in waiting.barriers {
+            let _ = done.send(());
+        }
+    }
+}
