@@ -32,6 +32,11 @@ pub(crate) fn diff(id: &str, old: Option<(&str, &VersionBody)>, new: (&str, &Ver
     text
 }
 
+/// As a file can have it.
+fn duration(ms: u64) -> String {
+    if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{ms}ms") }
+}
+
 fn compare(old: (&str, &str, Option<&str>), new: (&str, &str, &str)) -> String {
     let (old_name, old_label, old_text) = old;
     let (new_name, new_label, new_text) = new;
@@ -73,7 +78,7 @@ fn settings(id: &str, body: &VersionBody) -> String {
         line("rollout.canary", list(&rollout.canary));
     }
     line("rollout.batch", quoted(&rollout.batch.to_string()));
-    line("rollout.healthy_for", quoted(&format!("{}ms", rollout.healthy_for_ms)));
+    line("rollout.healthy_for", quoted(&duration(rollout.healthy_for_ms)));
     line("rollout.max_failed", rollout.max_failed.to_string());
     text
 }
@@ -96,7 +101,7 @@ mod tests {
         let expected = "--- orders.toml (version 1)\n+++ orders.toml (version 2)\n@@ -2,7 +2,7 @@\n \
             selector = [\"role=edge\"]\n engine = \"vector\"\n format = \"yaml\"\n\
             -secrets.DB = \"prod/db\"    # value 1\n+secrets.DB = \"prod/db\"    # value 2\n \
-            rollout.batch = \"10%\"\n rollout.healthy_for = \"30000ms\"\n rollout.max_failed = 0\n\
+            rollout.batch = \"10%\"\n rollout.healthy_for = \"30s\"\n rollout.max_failed = 0\n\
             --- orders.yaml (version 1)\n+++ orders.yaml (version 2)\n@@ -1,2 +1,2 @@\n a: 1\n-b: 2\n+b: 3\n";
         assert_eq!(text, expected);
         assert_eq!(diff("orders", Some(("version 1", &old)), ("version 1", &old)), "");

@@ -90,6 +90,9 @@ async fn history_shows_each_version_and_rollback_makes_a_new_one(database: Datab
         (&json!("a: 3\nb: 0\n"), &json!("back to version 3: why not"))
     );
     assert_eq!(post("?to=77").await.status, 404);
+    let audited = admin.list("/api/v1/audit?action=pipeline.rollback").await;
+    let results: Vec<_> = audited.iter().map(|entry| entry["result"].as_str().unwrap()).collect();
+    assert_eq!(results, ["version 5", "version 4"]);
 
     for (action, paused) in [("pause", true), ("pause", true), ("resume", false)] {
         let answer = admin.send_empty(Method::POST, &format!("/api/v1/pipelines/orders/{action}")).await;

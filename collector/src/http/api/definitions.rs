@@ -117,28 +117,29 @@ pub(crate) async fn apply_definition(
     let body = read_small_body(&app, &request, payload, MAX_DEFINITION_BYTES).await?;
     let definition: Definition = parse_json(&body.bytes)?;
     drop(body);
-    change(&app, &admin.0, environment, id, definition, &options, note).await
+    let change = change_of(author(&app, &admin.0), environment, id, definition, &options, note);
+    make(&app, &admin.0, "pipeline.apply", change).await
 }
 
-async fn change(
-    app: &App,
-    identity: &Identity,
+fn change_of(
+    author: Author,
     environment: EnvironmentKey,
     id: PipelineId,
     definition: Definition,
     options: &ApplyOptions,
     note: String,
+) -> DefinitionChange {
+    let ApplyOptions { expected_version, dry_run, .. } = *options;
+    DefinitionChange { environment, id, definition, note, expected_version, dry_run, author, now: clock::now_ms() }
+}
+
+/// Makes a change, and records it as `action` in the audit.
+async fn make(
+    app: &App,
+    identity: &Identity,
+    action: &'static str,
+    change: DefinitionChange,
 ) -> Result<Json<Applied>, ApiError> {
-    let change = DefinitionChange {
-        environment,
-        id,
-        definition,
-        note,
-        expected_version: options.expected_version,
-        dry_run: options.dry_run,
-        author: author(app, identity),
-        now: clock::now_ms(),
-    };
     let result = versions::apply(&*app.store, &change).await;
     if !change.dry_run {
         let outcome = match &result {
@@ -146,7 +147,7 @@ async fn change(
             Ok(_) => "unchanged".to_owned(),
             Err(error) => error.to_string(),
         };
-        audit(app, identity, Some(environment), "pipeline.apply", change.id.as_str(), &outcome).await;
+        audit(app, identity, Some(change.environment), action, change.id.as_str(), &outcome).await;
     }
     let applied = result?;
     if applied.rollout.is_some() {
@@ -275,7 +276,8 @@ pub(crate) async fn roll_back(
     };
     // What was read to find the earlier version must still be the newest one.
     options.expected_version = options.expected_version.or(Some(pipeline.version.version));
-    change(&app, &admin.0, pipeline.environment, id, body.definition, &options, note).await
+    let change = change_of(author(&app, &admin.0), pipeline.environment, id, body.definition, &options, note);
+    make(&app, &admin.0, "pipeline.rollback", change).await
 }
 
 /// Stop a pipeline on every node, without removing it
