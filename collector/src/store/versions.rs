@@ -126,10 +126,21 @@ pub(crate) trait DefinitionStore: Send + Sync {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<VersionInfo>, StoreError>;
-    /// Pauses a pipeline or lets it run again. Returns the nodes for which this changes something.
-    async fn pause_definition(&self, definition: DefinitionKey, paused: bool) -> Result<Vec<NodeKey>, StoreError>;
-    /// Removes a pipeline and its assignments, and ends its rollout. Returns the nodes that had it.
-    async fn remove_definition(&self, definition: DefinitionKey, now: UnixMillis) -> Result<Vec<NodeKey>, StoreError>;
+    /// Pauses a pipeline or lets it run again. Returns the new generations of the nodes that it
+    /// concerns.
+    async fn pause_definition(
+        &self,
+        definition: DefinitionKey,
+        paused: bool,
+        now: UnixMillis,
+    ) -> Result<Vec<(NodeKey, u64)>, StoreError>;
+    /// Removes a pipeline and its assignments, and ends its rollout. Returns the new generations of the
+    /// nodes that had it.
+    async fn remove_definition(
+        &self,
+        definition: DefinitionKey,
+        now: UnixMillis,
+    ) -> Result<Vec<(NodeKey, u64)>, StoreError>;
     /// Graphs of a pipeline's configurations, as JSON, by the checksum: those of these checksums.
     async fn topologies(
         &self,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use systole_shared::sse::{Decoder, Item};
 use systole_tests::harness::{Answer, ApiClient, DatabaseKind, TestCollector, eventually};
@@ -11,6 +12,7 @@ use crate::rollout_scene::{Edge, SOON, admin, apply, operator, post, start};
 
 on_each_database! {
     desired_state_is_fetched_once_per_generation,
+    pause_and_removal_reach_the_node,
     change_reaches_a_push_stream_within_two_seconds,
     agent_without_a_push_stream_learns_of_a_change_from_its_report,
     newest_push_stream_replaces_the_one_before,
@@ -29,7 +31,7 @@ struct Stream {
 
 impl Stream {
     async fn open(client: &ApiClient, path: &str) -> Self {
-        let response = client.request(reqwest::Method::GET, path).send().await.unwrap();
+        let response = client.request(Method::GET, path).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 200, "{path}");
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Stream { response, decoder: Decoder::default(), ready: Default::default() }
@@ -90,7 +92,7 @@ async fn desired_state_is_fetched_once_per_generation(database: DatabaseKind) {
     let config = format!("# {}\na: 1\n", "long ".repeat(1_000));
     apply(&admin, "orders", json!({"name": "Orders", "config": config, "logLevel": "info"})).await;
     edge.wait_for_version("orders", Some(1)).await;
-    let get = || edge.node.client().request(reqwest::Method::GET, "/api/v1/agent/desired");
+    let get = || edge.node.client().request(Method::GET, "/api/v1/agent/desired");
     let plain = get().send().await.unwrap();
     assert_eq!(plain.headers()["cache-control"], "no-store");
     let tag = plain.headers()["etag"].to_str().unwrap().to_owned();
@@ -112,6 +114,28 @@ async fn desired_state_is_fetched_once_per_generation(database: DatabaseKind) {
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed.bytes().await.unwrap()), &mut opened)
         .unwrap();
     assert_eq!(opened, other.body);
+}
+
+async fn pause_and_removal_reach_the_node(database: DatabaseKind) {
+    let collector = start(database).await;
+    let admin = admin(&collector).await;
+    let mut edge = Edge::enroll(&collector, "edge-1", &[]).await;
+    apply(&admin, "orders", json!({"config": "a: 1\n"})).await;
+    edge.wait_for_version("orders", Some(1)).await;
+    let mut last = edge.desired().await.generation;
+    for (method, path, expected) in [
+        (Method::POST, "pause", Some(true)),
+        (Method::POST, "resume", Some(false)),
+        (Method::DELETE, "definition", None),
+    ] {
+        let answer = admin.send_empty(method, &format!("/api/v1/pipelines/orders/{path}")).await;
+        assert!(answer.status < 300, "{path}: {answer:?}");
+        let desired = edge.desired().await;
+        assert!(desired.generation > last, "{path}: {} after {last}", desired.generation);
+        last = desired.generation;
+        assert_eq!(desired.pipelines.first().map(|pipeline| pipeline.paused), expected, "{path}");
+        assert_eq!(edge.report().await.desired_generation, Some(last), "{path}");
+    }
 }
 
 async fn change_reaches_a_push_stream_within_two_seconds(database: DatabaseKind) {

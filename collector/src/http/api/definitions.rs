@@ -18,8 +18,8 @@ use crate::http::params::{
     ApplyOptions, BetweenVersions, EventPagination, InEnvironment, InFormat, Pagination, RollBackTo, only, read,
 };
 use crate::http::render::ListRequest;
+use crate::model::EnvironmentKey;
 use crate::model::definition::{Definition, VersionBody};
-use crate::model::{EnvironmentKey, NodeKey};
 use crate::query::list;
 use crate::store::{Author, DefinitionQuery, StoredDefinition};
 
@@ -43,11 +43,6 @@ pub(super) async fn audit(
 ) {
     let actor = Actor::of(&app.auth, identity);
     audit::record(&*app.store, &actor, environment, action, subject, result).await;
-}
-
-/// Lets what these nodes should run, and rollouts, be looked up again at once.
-pub(super) fn notify(app: &App, _: &[NodeKey]) {
-    app.rollouts.notify_one();
 }
 
 /// The pipeline of the centre with this id in the scope.
@@ -151,7 +146,7 @@ async fn make(
     }
     let applied = result?;
     if applied.rollout.is_some() {
-        notify(app, &[]);
+        app.rollouts.notify_one();
     }
     Ok(Json(applied.into()))
 }
@@ -323,8 +318,9 @@ async fn set_paused(
 ) -> Result<Json<Paused>, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(request)?;
     let pipeline = find(app, environment.scope(app, identity)?, id).await?;
-    let nodes = app.store.pause_definition(pipeline.key, paused).await?;
-    notify(app, &nodes);
+    let generations = app.store.pause_definition(pipeline.key, paused, clock::now_ms()).await?;
+    app.delivery.update(&generations);
+    app.rollouts.notify_one();
     let action = if paused { "pipeline.pause" } else { "pipeline.resume" };
     audit(app, identity, Some(pipeline.environment), action, id, DONE).await;
     Ok(Json(Paused { paused }))
@@ -348,8 +344,9 @@ pub(crate) async fn remove_definition(
 ) -> Result<HttpResponse, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(&request)?;
     let pipeline = find(&app, environment.scope(&app, &admin.0)?, &id).await?;
-    let nodes = app.store.remove_definition(pipeline.key, clock::now_ms()).await?;
-    notify(&app, &nodes);
+    let generations = app.store.remove_definition(pipeline.key, clock::now_ms()).await?;
+    app.delivery.update(&generations);
+    app.rollouts.notify_one();
     audit(&app, &admin.0, Some(pipeline.environment), "pipeline.remove", &id, DONE).await;
     Ok(HttpResponse::NoContent().finish())
 }

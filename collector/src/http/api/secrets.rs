@@ -3,7 +3,7 @@
 use actix_web::web::{Data, Json, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::definitions::{audit, author, notify};
+use super::definitions::{audit, author};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::clock;
@@ -76,7 +76,7 @@ pub(crate) async fn set_secret(
     audit(&app, &admin.0, Some(environment), "secret.set", &name, &outcome).await;
     let (revision, versions) = result?;
     if !versions.is_empty() {
-        notify(&app, &[]);
+        app.rollouts.notify_one();
     }
     Ok(Json(SecretSet { revision, versions: versions.into_iter().map(Into::into).collect() }))
 }

@@ -42,12 +42,21 @@ impl DefinitionStore for PostgresStore {
         definitions::definition_history(&mut *self.queries.get().await?, definition, before, limit).await
     }
 
-    async fn pause_definition(&self, definition: DefinitionKey, paused: bool) -> Result<Vec<NodeKey>, StoreError> {
-        transaction!(self.short, |connection| definitions::pause_definition(connection, definition, paused))
+    async fn pause_definition(
+        &self,
+        definition: DefinitionKey,
+        paused: bool,
+        now: UnixMillis,
+    ) -> Result<Vec<(NodeKey, u64)>, StoreError> {
+        self.writer()?.lock().await.pause_definition(definition, paused, now).await
     }
 
-    async fn remove_definition(&self, definition: DefinitionKey, now: UnixMillis) -> Result<Vec<NodeKey>, StoreError> {
-        transaction!(self.short, |connection| definitions::remove_definition(connection, definition, now))
+    async fn remove_definition(
+        &self,
+        definition: DefinitionKey,
+        now: UnixMillis,
+    ) -> Result<Vec<(NodeKey, u64)>, StoreError> {
+        self.writer()?.lock().await.remove_definition(definition, now).await
     }
 
     async fn topologies(

@@ -13,11 +13,30 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::{OptionalExtension, QueryableByName, sql_query};
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use systole_shared::UnixMillis;
 
 use super::connect::Connector;
-use super::{commit, load, rollouts, rollup};
-use crate::model::NodeKey;
+use super::{commit, definitions, load, rollouts, rollup};
+use crate::model::{DefinitionKey, NodeKey};
 use crate::store::{CommitBatch, FlushBatch, IngestSnapshot, RolloutChange, StoreError};
+
+/// Runs queries in one transaction between two batches of the committer, so that no row of a node is locked in two
+/// orders.
+macro_rules! between_batches {
+    ($writer:expr, |$connection:ident| $queries:expr) => {{
+        let mut connection = $writer.take()?;
+        let mark = $writer.mark.clone();
+        let result = connection
+            .transaction(async |$connection: &mut AsyncPgConnection| {
+                let done = $queries.await?;
+                check_mark($connection, &mark).await?;
+                Ok(done)
+            })
+            .await;
+        $writer.give_back(connection, &result);
+        result
+    }};
+}
 
 /// The committer's way to the database.
 pub(super) struct Writer {
@@ -74,19 +93,28 @@ impl Writer {
         result
     }
 
-    /// Writes a step of a rollout between two batches, so that no row is locked in two orders.
+    /// Writes a step of a rollout.
     pub(super) async fn apply_step(&mut self, change: &RolloutChange) -> Result<Vec<(NodeKey, u64)>, StoreError> {
-        let mut connection = self.take()?;
-        let mark = self.mark.clone();
-        let result = connection
-            .transaction(async |connection: &mut AsyncPgConnection| {
-                let bumped = rollouts::apply_step(connection, change).await?;
-                check_mark(connection, &mark).await?;
-                Ok(bumped)
-            })
-            .await;
-        self.give_back(connection, &result);
-        result
+        between_batches!(self, |connection| rollouts::apply_step(connection, change))
+    }
+
+    /// Pauses a pipeline, or lets it run again.
+    pub(super) async fn pause_definition(
+        &mut self,
+        definition: DefinitionKey,
+        paused: bool,
+        now: UnixMillis,
+    ) -> Result<Vec<(NodeKey, u64)>, StoreError> {
+        between_batches!(self, |connection| definitions::pause_definition(connection, definition, paused, now))
+    }
+
+    /// Removes a pipeline from every node.
+    pub(super) async fn remove_definition(
+        &mut self,
+        definition: DefinitionKey,
+        now: UnixMillis,
+    ) -> Result<Vec<(NodeKey, u64)>, StoreError> {
+        between_batches!(self, |connection| definitions::remove_definition(connection, definition, now))
     }
 
     /// The connection is taken out: if its work is cancelled, the connection is dropped, and with it the

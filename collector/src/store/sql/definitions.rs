@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use systole_shared::UnixMillis;
 
 use super::backend::{Backend, Connection, RunQueryDsl, lock_environment, storable};
+use super::rollouts::bump_generations;
 use crate::model::definition::SecretUses;
 use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, RolloutKey};
 use crate::store::convert::keys;
@@ -281,7 +282,8 @@ pub(super) async fn pause_definition(
     connection: &mut Connection,
     definition: DefinitionKey,
     paused: bool,
-) -> Result<Vec<NodeKey>, StoreError> {
+    now: UnixMillis,
+) -> Result<Vec<(NodeKey, u64)>, StoreError> {
     lock_environment_of(connection, definition).await?;
     let paused = i64::from(paused);
     diesel::update(definitions::table.find(definition.0))
@@ -292,12 +294,12 @@ pub(super) async fn pause_definition(
         .filter(assignments::definition.eq(definition.0).and(assignments::paused.ne(paused)))
         .select(assignments::node);
     let nodes: Vec<i64> = changed.load(connection).await?;
-    renew_desired(connection, &nodes).await?;
+    let generations = bump_generations(connection, &nodes, now).await?;
     diesel::update(assignments::table.filter(assignments::definition.eq(definition.0)))
         .set(assignments::paused.eq(paused))
         .execute(connection)
         .await?;
-    Ok(nodes.into_iter().map(NodeKey).collect())
+    Ok(generations)
 }
 
 /// See [`DefinitionStore::remove_definition`].
@@ -305,7 +307,7 @@ pub(super) async fn remove_definition(
     connection: &mut Connection,
     definition: DefinitionKey,
     now: UnixMillis,
-) -> Result<Vec<NodeKey>, StoreError> {
+) -> Result<Vec<(NodeKey, u64)>, StoreError> {
     lock_environment_of(connection, definition).await?;
     let none: Option<i64> = None;
     diesel::update(definitions::table.find(definition.0))
@@ -313,34 +315,12 @@ pub(super) async fn remove_definition(
         .execute(connection)
         .await?;
     abort_rollouts(connection, definition, "the pipeline was removed", now).await?;
-    unassign_all(connection, definition).await
-}
-
-/// Takes a pipeline from every node that has it, and returns these nodes.
-pub(super) async fn unassign_all(
-    connection: &mut Connection,
-    definition: DefinitionKey,
-) -> Result<Vec<NodeKey>, StoreError> {
     let own = assignments::table.filter(assignments::definition.eq(definition.0));
     let nodes: Vec<i64> = own.select(assignments::node).load(connection).await?;
-    renew_desired(connection, &nodes).await?;
+    let generations = bump_generations(connection, &nodes, now).await?;
     diesel::delete(own).execute(connection).await?;
-    Ok(nodes.into_iter().map(NodeKey).collect())
+    Ok(generations)
 }
-
-/// Gives what these nodes should run the next generation: they will fetch it.
-pub(super) async fn renew_desired(connection: &mut Connection, nodes: &[i64]) -> Result<(), StoreError> {
-    for part in nodes.chunks(NODES_AT_ONCE) {
-        diesel::update(nodes::table.filter(nodes::id.eq_any(part)))
-            .set(nodes::desired_generation.eq(nodes::desired_generation + 1))
-            .execute(connection)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Keys in one statement: SQLite takes 32,766.
-const NODES_AT_ONCE: usize = 10_000;
 
 async fn lock_environment_of(connection: &mut Connection, definition: DefinitionKey) -> Result<(), StoreError> {
     let environment: i64 =

@@ -35,11 +35,20 @@ impl DefinitionStore for SqliteStore {
         self.read(move |connection| ready(definitions::definition_history(connection, definition, before, limit))).await
     }
 
-    async fn pause_definition(&self, definition: DefinitionKey, paused: bool) -> Result<Vec<NodeKey>, StoreError> {
-        self.write(move |connection| ready(definitions::pause_definition(connection, definition, paused))).await
+    async fn pause_definition(
+        &self,
+        definition: DefinitionKey,
+        paused: bool,
+        now: UnixMillis,
+    ) -> Result<Vec<(NodeKey, u64)>, StoreError> {
+        self.write(move |connection| ready(definitions::pause_definition(connection, definition, paused, now))).await
     }
 
-    async fn remove_definition(&self, definition: DefinitionKey, now: UnixMillis) -> Result<Vec<NodeKey>, StoreError> {
+    async fn remove_definition(
+        &self,
+        definition: DefinitionKey,
+        now: UnixMillis,
+    ) -> Result<Vec<(NodeKey, u64)>, StoreError> {
         self.write(move |connection| ready(definitions::remove_definition(connection, definition, now))).await
     }
 
