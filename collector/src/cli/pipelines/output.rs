@@ -13,6 +13,9 @@ use crate::cli::remote::color::{BAD, Colour, DIM, GOOD, PLAIN, wanted};
 /// How often a rollout is read: its steps take seconds.
 const POLL: Duration = Duration::from_secs(1);
 
+/// Nodes that are listed with their reasons: `rollout ID` lists all.
+const MAX_LISTED: usize = 20;
+
 /// Prints for people.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
@@ -70,9 +73,14 @@ impl Output {
                 last = line;
             }
             match state.as_str() {
-                "complete" => return Ok(()),
+                "complete" => {
+                    for line in reasons_of(&answer, "unfit") {
+                        self.line(DIM, &line)?;
+                    }
+                    return Ok(());
+                }
                 "halted" | "aborted" => {
-                    for line in failed_nodes(&answer) {
+                    for line in reasons_of(&answer, "failed") {
                         self.line(BAD, &line)?;
                     }
                     bail!("rollout {rollout} is {state}: {reason}");
@@ -99,11 +107,20 @@ fn progress(id: &str, rollout: i64, state: &str, answer: &Value) -> String {
     format!("{id}: rollout {rollout} is {state}{nodes}")
 }
 
-/// The nodes on which the version failed, and why.
-fn failed_nodes(answer: &Value) -> Vec<String> {
-    let nodes = answer["nodes"].as_array().into_iter().flatten().filter(|node| node["state"] == "failed");
+/// The nodes in a state, and why.
+fn reasons_of(answer: &Value, state: &str) -> Vec<String> {
+    let nodes = answer["nodes"].as_array().into_iter().flatten().filter(|node| node["state"] == state);
     let text = |node: &Value, key: &str| clean(node[key].as_str().unwrap_or_default());
-    nodes.map(|node| format!("  {}: {}", text(node, "nodeName"), text(node, "reason"))).collect()
+    let mut lines: Vec<_> = nodes
+        .clone()
+        .take(MAX_LISTED)
+        .map(|node| format!("  {}: {}", text(node, "nodeName"), text(node, "reason")))
+        .collect();
+    let more = nodes.count().saturating_sub(MAX_LISTED);
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
+    lines
 }
 
 fn style_of(line: &str) -> Style {
@@ -132,7 +149,11 @@ mod tests {
         assert_eq!(progress("orders", 7, "complete", &json!({})), "orders: rollout 7 is complete");
         let failed =
             json!({"nodes": [{"nodeName": "n1", "state": "failed", "reason": "no\ninput"}, {"state": "healthy"}]});
-        assert_eq!(failed_nodes(&failed), ["  n1: no\u{fffd}input"]);
+        assert_eq!(reasons_of(&failed, "failed"), ["  n1: no\u{fffd}input"]);
+        let unfit = json!({"nodeName": "n", "state": "unfit", "reason": "has no engine vector"});
+        let many = reasons_of(&json!({"nodes": vec![unfit; MAX_LISTED + 2]}), "unfit");
+        assert_eq!((many.len(), many[0].as_str()), (MAX_LISTED + 1, "  n: has no engine vector"));
+        assert_eq!(many[MAX_LISTED], "  and 2 more");
     }
 
     #[test]
