@@ -27,6 +27,7 @@ pub mod status;
 pub mod text;
 pub mod token;
 pub mod topology;
+pub mod vectorflow;
 
 pub use ack::{RefusalCode, Refused, ReportAck, SeqRange};
 pub use counter::{Counter, CounterFault};
