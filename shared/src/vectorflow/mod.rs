@@ -12,6 +12,7 @@ mod heartbeat;
 mod logs;
 mod push;
 mod samples;
+pub mod token;
 
 pub use config::{CertFile, ConfigPipeline, ConfigResponse, PendingAction, SampleRequest};
 pub use enroll::{EnrollRequest, EnrollResponse};
