@@ -18,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rand::TryRng;
+use systole_shared::vectorflow::token as vectorflow;
 use systole_shared::{Token, TokenHash, TokenId, TokenKind, UnixMillis};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -365,6 +366,25 @@ pub(crate) fn new_token(kind: TokenKind) -> Token {
     let mut random = [0; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut random).expect("the system gives random bytes");
     Token::from_random(kind, &random)
+}
+
+/// The same in VectorFlow's shape, for its agents to enrol with.
+pub(crate) fn new_vectorflow_enroll_token(slug: &str) -> Token {
+    let (id, random) = vectorflow_random();
+    vectorflow::enroll_token(slug, &id, &random)
+}
+
+/// The same for a node that such an agent becomes.
+pub(crate) fn new_vectorflow_node_token(slug: &str) -> Token {
+    let (id, random) = vectorflow_random();
+    vectorflow::node_token(slug, &id, &random)
+}
+
+fn vectorflow_random() -> ([u8; 8], [u8; 32]) {
+    let (mut id, mut random) = ([0; 8], [0; 32]);
+    rand::rngs::SysRng.try_fill_bytes(&mut id).expect("the system gives random bytes");
+    rand::rngs::SysRng.try_fill_bytes(&mut random).expect("the system gives random bytes");
+    (id, random)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use rand::RngExt;
 use serde::Serialize;
+use systole_shared::vectorflow::ErrorBody;
 use utoipa::ToSchema;
 
 use crate::auth::IdentifyError;
@@ -338,14 +339,7 @@ impl From<Overloaded> for ApiError {
     }
 }
 
-/// An error as VectorFlow's clients read it.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct VectorFlowProblem {
-    /// The error message.
-    pub error: String,
-}
-
-/// An [`ApiError`] that is answered with a [`VectorFlowProblem`].
+/// An [`ApiError`] that is answered as VectorFlow's clients read it: `{error, details?}`.
 #[derive(Debug)]
 pub(crate) struct VectorFlowError(pub ApiError);
 
@@ -367,6 +361,6 @@ impl ResponseError for VectorFlowError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.0.answer("application/json", &VectorFlowProblem { error: self.0.detail.clone() })
+        self.0.answer("application/json", &ErrorBody { error: self.0.detail.clone(), details: None })
     }
 }

@@ -41,7 +41,7 @@ pub(crate) trait BodyStream: Stream<Item = Result<Bytes, PayloadError>> + Unpin 
 impl<T: Stream<Item = Result<Bytes, PayloadError>> + Unpin> BodyStream for T {}
 
 /// The token of a request: the Authorization header, else the session cookie.
-fn token(request: &HttpRequest) -> Option<Token> {
+pub(crate) fn token(request: &HttpRequest) -> Option<Token> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| Token::new(token));

@@ -6,7 +6,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Respo
 
 use super::api::{
     actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
-    pipelines, rollouts, samples, secrets, session, status_changes,
+    pipelines, rollouts, samples, secrets, session, status_changes, vectorflow,
 };
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
@@ -32,6 +32,7 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/agent/desired", [get(delivery::get_desired_state)]),
         at("/api/v1/agent/push", [get(delivery::stream_push)]),
         at("/api/v1/agent/actions/{id}", [on(Method::POST, delivery::answer_action)]),
+        at("/api/agent/enroll", [on(Method::POST, vectorflow::enroll)]),
         at("/api/v1/events", [get(events::stream_events)]),
         at("/api/sse", [get(events::stream_events_for_vectorflow)]),
         at("/api/v1/session", [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)]),

@@ -13,6 +13,7 @@ mod heartbeat;
 mod logs;
 mod push;
 mod samples;
+pub mod token;
 
 pub use checksum::checksum;
 pub use config::{CertFile, ConfigPipeline, ConfigResponse, PendingAction, SampleRequest};

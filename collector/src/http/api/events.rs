@@ -11,10 +11,11 @@ use futures_util::stream;
 use rand::RngExt;
 use systole_shared::EventId;
 use systole_shared::events::{Control, GoodbyeReason};
+use systole_shared::vectorflow::ErrorBody;
 
 use crate::app::App;
 use crate::feed::{Encoding, Resume, Subscription, WorkerNotifier, control};
-use crate::http::error::{ApiError, VectorFlowError, VectorFlowProblem};
+use crate::http::error::{ApiError, VectorFlowError};
 use crate::http::extract::ReadAccess;
 use crate::http::params::{InEnvironment, StreamHeaders, StreamOf, WithLabels, ZeroOrOne, read, read_known};
 use crate::model::directory::LabelFilter;
@@ -61,10 +62,10 @@ pub(crate) async fn stream_events(
     params(InEnvironment, StreamOf, StreamHeaders),
     responses(
         (status = 200, description = "A stream of events.", content((String = "text/event-stream"))),
-        (status = 400, description = "A parameter has a value that it cannot have", body = VectorFlowProblem),
-        (status = 401, description = "No valid token", body = VectorFlowProblem),
-        (status = 403, description = "No right to the environment", body = VectorFlowProblem),
-        (status = 503, description = "Too many streams", body = VectorFlowProblem),
+        (status = 400, description = "A parameter has a value that it cannot have", body = ErrorBody),
+        (status = 401, description = "No valid token", body = ErrorBody),
+        (status = 403, description = "No right to the environment", body = ErrorBody),
+        (status = 503, description = "Too many streams", body = ErrorBody),
     ),
 )]
 pub(crate) async fn stream_events_for_vectorflow(

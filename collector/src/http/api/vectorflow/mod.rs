@@ -1,0 +1,86 @@
+//! The routes of Go agents: VectorFlow's agent protocol under `/api/agent/`. `shared::vectorflow` has its types,
+//! `docs/vectorflow.md` what is different here.
+//!
+//! A handler takes [`Agent`] and returns [`Answer`]: errors then have that system's form, `{error, details?}`.
+//! The routes are VectorFlow's, so they are not in our OpenAPI document.
+
+mod enroll;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::HeaderMap;
+use actix_web::web::Json;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::future::LocalBoxFuture;
+use systole_shared::Token;
+use systole_shared::vectorflow::token::{DEFAULT_SLUG, slug_of};
+
+pub(in crate::http) use self::enroll::enroll;
+use crate::auth::Identity;
+use crate::http::error::{ApiError, VectorFlowError};
+use crate::http::extract::{NodeIdentity, token};
+use crate::model::NodeKey;
+
+/// The paths of these routes.
+pub(in crate::http) const PATHS: &str = "/api/agent/";
+
+/// What a handler returns.
+pub(in crate::http) type Answer<T> = Result<Json<T>, VectorFlowError>;
+
+/// The organisation that an ingress in front of several ones has found by the name of the host.
+const ORGANISATION: &str = "X-VF-Org-Slug";
+
+/// A request of a node's agent.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct Agent {
+    pub node: NodeKey,
+    #[expect(dead_code, reason = "streams that last longer than a request need it")]
+    pub identity: Identity,
+}
+
+impl FromRequest for Agent {
+    type Error = VectorFlowError;
+    type Future = LocalBoxFuture<'static, Result<Self, VectorFlowError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let organisation = token(request).map_or(Ok(()), |token| check_organisation(request.headers(), &token));
+        let identity = NodeIdentity::from_request(request, payload);
+        Box::pin(async move {
+            let NodeIdentity { node, identity } = identity.await?;
+            organisation?;
+            Ok(Agent { node, identity })
+        })
+    }
+}
+
+/// A request that an ingress has sorted to an organisation must have a token of it. A token without a slug is of the
+/// default one.
+fn check_organisation(headers: &HeaderMap, token: &Token) -> Result<(), ApiError> {
+    let Some(asked) = headers.get(ORGANISATION) else { return Ok(()) };
+    if asked.as_bytes() == slug_of(token).unwrap_or(DEFAULT_SLUG).as_bytes() {
+        return Ok(());
+    }
+    Err(ApiError::unauthorized(format!("{ORGANISATION} names another organisation than this token")))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+    use systole_shared::vectorflow::token::node_token;
+
+    use super::*;
+
+    #[test]
+    fn organisation_of_the_ingress_must_be_that_of_the_token() {
+        let headers = |slug: &'static str| {
+            let name = HeaderName::from_bytes(ORGANISATION.as_bytes()).unwrap();
+            HeaderMap::from_iter([(name, HeaderValue::from_static(slug))])
+        };
+        let token = node_token("acme", &[1; 8], &[2; 32]);
+        assert!(check_organisation(&HeaderMap::new(), &token).is_ok());
+        assert!(check_organisation(&headers("acme"), &token).is_ok());
+        assert_eq!(check_organisation(&headers("other"), &token).unwrap_err().status().as_u16(), 401);
+        let without_slug = Token::new("vf_enroll_00");
+        assert!(check_organisation(&headers(DEFAULT_SLUG), &without_slug).is_ok());
+        assert!(check_organisation(&headers("acme"), &without_slug).is_err());
+    }
+}
