@@ -79,7 +79,11 @@ async fn three_taps_of_a_go_agent_run_at_once(database: DatabaseKind) {
     let other = GoAgent::start(&collector, "go-2", GoAgentSetup { push: false, ..GoAgentSetup::default() }).await;
     other.wait_for_version("orders", Some(1)).await;
     let on_other = format!("/api/v1/pipelines/orders/tap?node={}&component=in", other.node_id);
-    eventually_true("it reports the pipeline", SOON, async || operator.get(&format!("{on_other}&x=")).await.status != 404).await;
+    eventually_true("it reports the pipeline", SOON, async || {
+        let node = operator.get_json(&format!("/api/v1/nodes/{}", other.node_id)).await;
+        node["pipelines"] != json!([])
+    })
+    .await;
     let mut refused = Stream::open(&operator, &on_other).await;
     let reason = refused.next("tap_stopped").await["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("no push stream"), "{reason}");

@@ -42,11 +42,6 @@ async fn change_reaches_a_go_agent_by_push_within_two_seconds(database: Database
         let taken = begin.elapsed();
         // Two seconds, and room for requests and commits on a busy machine.
         assert!(taken < Duration::from_secs(10), "{taken:?}");
-        eventually_true("it is healthy there", SOON, async || {
-            let rollouts = admin.list("/api/v1/rollouts").await;
-            rollouts[0]["version"] == version && rollouts[0]["healthy"] != 0 || agent.heartbeats() > 0
-        })
-        .await;
     }
     assert_eq!(agent.errors(), Vec::<String>::new());
 }

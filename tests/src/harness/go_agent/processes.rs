@@ -14,9 +14,10 @@ const CRASHES: &str = "crash";
 /// A process is RUNNING after this time. The Go agent takes two seconds.
 const STARTING: Duration = Duration::from_millis(100);
 
-/// Time until a crash, and the first pause after it, which doubles.
+/// Time until a crash, and the first pause after it, which doubles. The Go agent's first one is 1 s; here the first
+/// heartbeat after a crash is to see it.
 const CRASH_AFTER: Duration = Duration::from_millis(50);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_secs(3);
 
 /// A pipeline's process.
 #[derive(Clone, Debug)]
