@@ -112,6 +112,13 @@ table! {
 }
 
 table! {
+    node_totals (node) {
+        node -> BigInt,
+        body -> Binary,
+    }
+}
+
+table! {
     node_gaps (node, boot, from_seq) {
         node -> BigInt,
         boot -> Text,
