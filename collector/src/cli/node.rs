@@ -277,6 +277,15 @@ fn labels_of(node: &Value) -> String {
     labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
 }
 
+/// The program that reports for the node, and what follows from it.
+fn agent_of(node: &Value) -> String {
+    let version = node["agentVersion"].as_str().unwrap_or("-");
+    match node["agentKind"].as_str() {
+        Some("vf-agent") => format!("vf-agent {version} (VectorFlow's protocol, version 1; not updated from here)"),
+        kind => format!("{} {version}", kind.unwrap_or("-")),
+    }
+}
+
 fn maintenance_of(node: &Value) -> String {
     let Some(until) = node["maintenance"]["until"].as_i64() else { return String::new() };
     let note = node["maintenance"]["note"].as_str().map(|note| format!(": {note}")).unwrap_or_default();
@@ -292,6 +301,7 @@ fn show(node: &Value, as_json: bool) -> anyhow::Result<()> {
     writeln!(stdout(), "{} ({})", text(node, "name"), id_of(node))?;
     writeln!(stdout(), "  state        {}: {}", text(node, "status"), text(node, "statusReason"))?;
     writeln!(stdout(), "  last seen    {seen} from {}", node["lastAddress"].as_str().unwrap_or("-"))?;
+    writeln!(stdout(), "  agent        {}", agent_of(node))?;
     writeln!(stdout(), "  labels       {}", labels_of(node))?;
     if let Some(name) = node["setName"].as_str() {
         writeln!(stdout(), "  name set     {name}")?;

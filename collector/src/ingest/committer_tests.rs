@@ -9,7 +9,7 @@ use super::*;
 use crate::auth::Authenticator;
 use crate::config::StreamLimits;
 use crate::feed::FeedParts;
-use crate::model::report::{Content, NodeReport, PipelineDeltas, ReportedPipeline};
+use crate::model::report::{Content, NodeReport, PipelineDeltas, ReportedDeployments, ReportedPipeline};
 use crate::model::{BucketRange, PipelineKey, Resolution};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
@@ -147,8 +147,7 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         host: None,
         pipelines: vec![pipeline],
         complete: true,
-        deployments: Vec::new(),
-        deployments_complete: true,
+        deployments: ReportedDeployments::Stated { items: Vec::new(), complete: true },
     };
     Submission {
         node,

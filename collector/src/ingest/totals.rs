@@ -128,8 +128,7 @@ impl NodeTotals {
             host: report.host,
             pipelines,
             complete: report.complete,
-            deployments: Vec::new(),
-            deployments_complete: false,
+            deployments: report.deployments,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The types that all layers share: keys, reports, events, samples and resolutions. Nothing here reads a
 //! clock, a file or a database.
 
+mod agent_kind;
 pub(crate) mod compact_float;
 pub(crate) mod counters;
 pub(crate) mod definition;
@@ -16,6 +17,7 @@ mod sample;
 pub(crate) mod selector;
 mod token_bucket;
 
+pub(crate) use self::agent_kind::AgentKind;
 pub(crate) use self::counters::add_known;
 pub(crate) use self::event::{Payload, PendingEvent, to_json};
 pub(crate) use self::keys::{DefinitionKey, EnvironmentKey, NodeKey, PipelineKey, RolloutKey, SeriesKey};

@@ -12,7 +12,7 @@ use systole_shared::{
 };
 
 use super::counters::{component_counters, pipeline_counters, reported_counters};
-use crate::model::NodeKey;
+use crate::model::{AgentKind, NodeKey};
 
 /// One request of a node.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Content {
 }
 
 /// The state of a node with totals instead of growth.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct TotalsReport {
     pub agent: Option<ReportedAgent>,
     pub health: Option<AgentHealth>,
@@ -60,6 +60,8 @@ pub(crate) struct TotalsReport {
     pub pipelines: Vec<TotalsOfPipeline>,
     /// Whether `pipelines` is all that the node has: false when some were refused.
     pub complete: bool,
+    /// How far the pipelines of the centre are.
+    pub deployments: ReportedDeployments,
 }
 
 /// A pipeline with the totals of its process.
@@ -99,14 +101,13 @@ pub(crate) struct NodeReport {
     /// Whether `pipelines` is all that the node has: false when some were refused.
     pub complete: bool,
     /// How far the pipelines of the centre are.
-    pub deployments: Vec<ReportedDeployment>,
-    /// Whether `deployments` is all that the node has: false when some were refused.
-    pub deployments_complete: bool,
+    pub deployments: ReportedDeployments,
 }
 
 /// The facts about an agent that seldom change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReportedAgent {
+    pub kind: AgentKind,
     /// The node's name; agents of earlier versions report none.
     pub name: Option<String>,
     pub version: Option<String>,
@@ -139,6 +140,45 @@ pub(crate) struct ReportedPipeline {
     pub logs_dropped: i64,
     /// How its components are connected, as JSON; with the first report of a configuration.
     pub topology: Option<String>,
+}
+
+/// How far the pipelines of the centre are on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReportedDeployments {
+    /// As the agent says.
+    Stated {
+        items: Vec<ReportedDeployment>,
+        /// Whether these are all that the node has: false when some were refused.
+        complete: bool,
+    },
+    /// The agent says nothing of them: they follow from its pipelines and from what it was given to run.
+    Observed(Vec<GivenVersion>),
+}
+
+impl ReportedDeployments {
+    /// Nothing is known of them now.
+    pub(crate) const UNKNOWN: Self = ReportedDeployments::Stated { items: Vec::new(), complete: false };
+}
+
+/// A version that an agent was given to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GivenVersion {
+    pub pipeline: PipelineId,
+    pub version: i64,
+    /// How long it must be up without interruption to be healthy.
+    pub healthy_for_ms: u64,
+    pub given: Given,
+}
+
+/// How an agent got a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// To run, under this checksum.
+    Run { checksum: String },
+    /// Not at all, because it is paused.
+    Paused,
+    /// Not at all, because the agent cannot run it. Why.
+    Withheld(String),
 }
 
 /// How far a version of a pipeline is on the node.

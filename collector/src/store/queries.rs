@@ -33,6 +33,8 @@ pub(crate) struct NodeView {
     pub environment: EnvironmentKey,
     pub name: String,
     pub os: String,
+    /// The program that reports for it, after its first report.
+    pub agent_kind: Option<String>,
     pub agent_version: Option<String>,
     pub vector_version: Option<String>,
     pub deployment_mode: Option<String>,

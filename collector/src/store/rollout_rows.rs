@@ -103,6 +103,7 @@ pub(crate) struct RolloutTargetRow {
     pub deployment_mode: Option<String>,
     pub agent_rollout: Option<i64>,
     pub desired_generation: i64,
+    pub agent_kind: Option<String>,
 }
 
 /// Everything that rollouts are decided from, of one moment.

@@ -87,6 +87,7 @@ impl NodeHeartbeat {
 #[diesel(table_name = nodes)]
 pub(crate) struct NodeChange {
     pub name: Option<String>,
+    pub agent_kind: Option<String>,
     pub agent_version: Option<String>,
     pub vector_version: Option<String>,
     pub deployment_mode: Option<String>,

@@ -64,6 +64,7 @@ table! {
         engines -> Nullable<Text>,
         desired_generation -> BigInt,
         agent_rollout -> Nullable<BigInt>,
+        agent_kind -> Nullable<Text>,
     }
 }
 

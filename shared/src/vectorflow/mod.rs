@@ -6,6 +6,7 @@
 //!
 //! Counters are totals since the start of the process. The Go agent omits a field that is zero.
 
+mod checksum;
 mod config;
 mod enroll;
 mod heartbeat;
@@ -14,6 +15,7 @@ mod push;
 mod samples;
 pub mod token;
 
+pub use checksum::checksum;
 pub use config::{CertFile, ConfigPipeline, ConfigResponse, PendingAction, SampleRequest};
 pub use enroll::{EnrollRequest, EnrollResponse};
 pub use heartbeat::{AgentHealth, Heartbeat, HeartbeatComponent, HeartbeatPipeline, HostMetrics};

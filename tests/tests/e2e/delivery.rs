@@ -23,14 +23,14 @@ on_each_database! {
 }
 
 /// Events of a stream of one client.
-struct Stream {
+pub(crate) struct Stream {
     response: reqwest::Response,
     decoder: Decoder,
     ready: std::collections::VecDeque<(String, Value)>,
 }
 
 impl Stream {
-    async fn open(client: &ApiClient, path: &str) -> Self {
+    pub(crate) async fn open(client: &ApiClient, path: &str) -> Self {
         let response = client.request(Method::GET, path).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 200, "{path}");
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -38,7 +38,7 @@ impl Stream {
     }
 
     /// The next event; `None` at the end.
-    async fn try_next(&mut self) -> Option<(String, Value)> {
+    pub(crate) async fn try_next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
@@ -56,7 +56,7 @@ impl Stream {
     }
 
     /// The next event of a type. Pings may come before it.
-    async fn next(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next(&mut self, kind: &str) -> Value {
         loop {
             let (found, data) = self.try_next().await.unwrap_or_else(|| panic!("the stream ended before {kind}"));
             if found == kind {

@@ -98,4 +98,7 @@ mod tokens;
 mod topology;
 mod upgrade;
 mod uplink;
+mod vectorflow_actions;
+mod vectorflow_delivery;
+mod vectorflow_rollouts;
 mod watching;

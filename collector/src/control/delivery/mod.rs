@@ -2,23 +2,32 @@
 //! agents hold open.
 //!
 //! Generations are in memory, one per node of which something was ever wanted: the answer to each report has one. The
-//! desired state itself is read from the database when an agent asks for it.
+//! desired state itself is read from the database when an agent asks for it. `encode` has the forms of both that
+//! agents read.
 
 mod desired;
+pub(crate) mod encode;
+mod handed_out;
 mod push;
+mod yaml;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use foldhash::HashMap;
+use systole_shared::PipelineId;
 
 pub(crate) use self::desired::{Unresolved, desired_state};
+use self::handed_out::HandedOut;
 pub(crate) use self::push::{PushHub, PushStream};
 use crate::model::NodeKey;
+use crate::model::report::GivenVersion;
 
 /// Generations, and the streams that report changes of them.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     generations: RwLock<HashMap<NodeKey, u64>>,
+    handed_out: HandedOut,
     pub push: PushHub,
 }
 
@@ -26,7 +35,7 @@ impl Delivery {
     /// With the generations that the database has.
     pub(crate) fn new(generations: Vec<(NodeKey, u64)>) -> Arc<Self> {
         let generations = RwLock::new(generations.into_iter().collect());
-        Arc::new(Delivery { generations, push: PushHub::default() })
+        Arc::new(Delivery { generations, handed_out: HandedOut::default(), push: PushHub::default() })
     }
 
     /// The generation of a node's desired state; `None` when nothing was ever wanted of it.
@@ -48,9 +57,37 @@ impl Delivery {
         self.push.wake(&changed);
     }
 
+    /// Remembers what an agent was given that states no progress.
+    pub(crate) fn set_given(&self, node: NodeKey, generation: u64, versions: Vec<GivenVersion>) {
+        self.handed_out.set(node, generation, versions);
+    }
+
+    /// What such an agent was given last; `None` when it has not polled this process yet.
+    pub(crate) fn given(&self, node: NodeKey) -> Option<Vec<GivenVersion>> {
+        self.handed_out.versions(node)
+    }
+
+    /// The generation of what it was given last.
+    fn given_generation(&self, node: NodeKey) -> Option<u64> {
+        self.handed_out.generation(node)
+    }
+
+    /// Leaves a pipeline out of the next answer to a poll, and lets the agent poll now. It stops the pipeline, and
+    /// starts it again after the answer to that.
+    pub(crate) fn leave_out_once(&self, node: NodeKey, pipeline: PipelineId) {
+        self.handed_out.leave_out(node, pipeline);
+        self.push.repeat(node);
+    }
+
+    /// The pipelines to leave out of this answer.
+    pub(crate) fn take_left_out(&self, node: NodeKey) -> BTreeSet<PipelineId> {
+        self.handed_out.take_left_out(node)
+    }
+
     /// Forgets a node that was removed, and ends its stream.
     pub(crate) fn forget(&self, node: NodeKey) {
         self.generations.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        self.handed_out.forget(node);
         self.push.disconnect(node);
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 use super::Delivery;
+use super::encode::Encoding;
 use crate::auth::{Authenticator, Identity};
 use crate::clock;
 use crate::model::NodeKey;
@@ -34,7 +35,7 @@ const GOODBYE_SPREAD_STREAMS_PER_MS: u64 = 2;
 
 /// The wait that a goodbye asks for, so that agents return one after the other. The longer one is for an agent whose
 /// stream was replaced: another agent may have the same token.
-const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
+pub(super) const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 const REPLACED_RETRY_MS: std::ops::RangeInclusive<u64> = 10_000..=20_000;
 
 /// Open streams by node.
@@ -49,6 +50,8 @@ pub(crate) struct PushHub {
 struct Link {
     woken: Notify,
     actions: Mutex<VecDeque<AgentAction>>,
+    /// The generation is to be sent again though it is not new.
+    is_repeated: AtomicBool,
     /// Another stream of the node has come, or the node was removed.
     is_closed: AtomicBool,
 }
@@ -96,6 +99,14 @@ impl PushHub {
         nodes.iter().filter_map(|node| links.get(node)).for_each(|link| link.woken.notify_one());
     }
 
+    /// Lets the stream of a node send its generation once more: there is something to fetch beside it.
+    pub(crate) fn repeat(&self, node: NodeKey) {
+        if let Some(link) = self.links().get(&node) {
+            link.is_repeated.store(true, Ordering::Relaxed);
+            link.woken.notify_one();
+        }
+    }
+
     /// Ends the stream of a node.
     pub(super) fn disconnect(&self, node: NodeKey) {
         if let Some(link) = self.links().remove(&node) {
@@ -137,6 +148,7 @@ pub(crate) struct PushStream {
     auth: Arc<Authenticator>,
     identity: Identity,
     node: NodeKey,
+    encoding: Encoding,
     link: Arc<Link>,
     stage: Stage,
     /// The last generation that was sent.
@@ -157,7 +169,13 @@ enum Stage {
 
 impl PushStream {
     /// Opens the stream of a node, and ends the one that it had.
-    pub(crate) fn open(delivery: Arc<Delivery>, auth: Arc<Authenticator>, identity: Identity, node: NodeKey) -> Self {
+    pub(crate) fn open(
+        delivery: Arc<Delivery>,
+        auth: Arc<Authenticator>,
+        identity: Identity,
+        node: NodeKey,
+        encoding: Encoding,
+    ) -> Self {
         let next_ping = Instant::now() + PING_EVERY;
         PushStream {
             link: delivery.push.open(node),
@@ -165,6 +183,7 @@ impl PushStream {
             auth,
             identity,
             node,
+            encoding,
             stage: Stage::Open,
             generation: 0,
             timer: Box::pin(sleep_until(next_ping)),
@@ -176,26 +195,34 @@ impl PushStream {
     /// The next write, or the end.
     pub(crate) async fn next_write(&mut self) -> Option<Bytes> {
         loop {
-            match self.stage {
-                Stage::Open => {
-                    self.stage = Stage::Live;
-                    self.generation = self.current_generation();
-                    let hello = PushMessage::Hello {
-                        generation: self.generation,
-                        ping_ms: u64::try_from(PING_EVERY.as_millis()).unwrap_or(u64::MAX),
-                    };
-                    let retry = format!("retry: {}\n\n", rand::rng().random_range(RETRY_MS));
-                    return Some([Bytes::from(retry), block(&hello)].concat().into());
-                }
-                Stage::Live => {
-                    if let Some(message) = self.next_message() {
-                        return Some(block(&message));
+            let message = match self.stage {
+                Stage::Open => self.hello(),
+                Stage::Live => match self.next_message() {
+                    Some(message) => message,
+                    None => {
+                        self.wait().await;
+                        continue;
                     }
-                    self.wait().await;
-                }
+                },
                 Stage::Closed => return None,
+            };
+            let write = self.encoding.render(&message);
+            // Not each form has each message, and a chunk must have bytes.
+            if !write.is_empty() {
+                return Some(write);
             }
         }
+    }
+
+    fn hello(&mut self) -> PushMessage {
+        self.stage = Stage::Live;
+        let generation = self.current_generation();
+        self.generation = match self.encoding.names_generations() {
+            true => generation,
+            // A change since its last poll is the next message.
+            false => self.delivery.given_generation(self.node).unwrap_or(0),
+        };
+        PushMessage::Hello { generation, ping_ms: u64::try_from(PING_EVERY.as_millis()).unwrap_or(u64::MAX) }
     }
 
     /// What is to be sent now.
@@ -218,7 +245,7 @@ impl PushStream {
             return Some(PushMessage::Action(action));
         }
         let generation = self.current_generation();
-        if generation != self.generation {
+        if self.link.is_repeated.swap(false, Ordering::Relaxed) || generation != self.generation {
             self.generation = generation;
             return Some(PushMessage::Desired { generation });
         }
@@ -255,12 +282,6 @@ impl Drop for PushStream {
     fn drop(&mut self) {
         self.delivery.push.close(self.node, &self.link);
     }
-}
-
-/// A message as a block of server-sent events.
-fn block(message: &PushMessage) -> Bytes {
-    let data = serde_json::to_string(message).expect("messages have string keys and finite numbers only");
-    format!("event: {}\ndata: {data}\n\n", message.name()).into()
 }
 
 #[cfg(test)]

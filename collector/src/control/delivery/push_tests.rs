@@ -41,7 +41,11 @@ impl Bench {
     }
 
     fn open(&self) -> PushStream {
-        PushStream::open(Arc::clone(&self.delivery), Arc::clone(&self.auth), self.identity, NODE)
+        self.open_as(Encoding::Native)
+    }
+
+    fn open_as(&self, encoding: Encoding) -> PushStream {
+        PushStream::open(Arc::clone(&self.delivery), Arc::clone(&self.auth), self.identity, NODE, encoding)
     }
 }
 
@@ -105,4 +109,43 @@ async fn stream_ends_with_its_token_its_node_and_the_collector() {
     bench.store.revoke_token(bench.identity.token, 1).await.unwrap();
     bench.auth.refresh(&bench.store).await.unwrap();
     assert!(matches!(next(&mut stream).await, PushMessage::Goodbye { .. }));
+}
+
+const VECTORFLOW: Encoding = Encoding::VectorFlow { report_every_ms: 5_000 };
+
+async fn next_text(stream: &mut PushStream) -> String {
+    String::from_utf8(stream.next_write().await.expect("the stream is open").to_vec()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_for_vectorflow_has_its_comments_and_events() {
+    let bench = Bench::start().await;
+    bench.delivery.set_given(NODE, 7, Vec::new());
+    let mut stream = bench.open_as(VECTORFLOW);
+    let hello = next_text(&mut stream).await;
+    let interval = "event: poll_interval\ndata: {\"type\":\"poll_interval\",\"intervalMs\":5000}\n\n";
+    assert_eq!(hello, format!(": connected\n\n{interval}"));
+    bench.delivery.update(&[(NODE, 8)]);
+    let changed = "event: config_changed\ndata: {\"type\":\"config_changed\",\"reason\":\"generation 8\"}\n\n";
+    assert_eq!(next_text(&mut stream).await, changed);
+    let begin = Instant::now();
+    assert_eq!(next_text(&mut stream).await, ": keepalive\n\n");
+    assert!(begin.elapsed() <= Duration::from_secs(30), "{:?}", begin.elapsed());
+    bench.delivery.leave_out_once(NODE, PipelineId::parse("orders").unwrap());
+    assert_eq!(next_text(&mut stream).await, changed);
+    bench.delivery.push.stop();
+    assert_eq!(stream.next_write().await, None, "it has no goodbye");
+}
+
+#[tokio::test(start_paused = true)]
+async fn agent_that_missed_a_change_polls_at_once() {
+    let bench = Bench::start().await;
+    for given in [None, Some(6)] {
+        if let Some(generation) = given {
+            bench.delivery.set_given(NODE, generation, Vec::new());
+        }
+        let mut stream = bench.open_as(VECTORFLOW);
+        next_text(&mut stream).await;
+        assert!(next_text(&mut stream).await.starts_with("event: config_changed\n"), "{given:?}");
+    }
 }

@@ -20,6 +20,7 @@ fn target(id: i64, labels: &str, engines: Option<&str>) -> RolloutTargetRow {
         deployment_mode: None,
         agent_rollout: None,
         desired_generation: 0,
+        agent_kind: None,
     }
 }
 
@@ -164,4 +165,15 @@ fn agent_that_cannot_be_updated_keeps_its_version() {
     assert_eq!(changes[0].agents, [(NodeKey(1), None)]);
     let reason = &changes[0].rollout.as_ref().unwrap().reason;
     assert_eq!(reason, "1 node failed, none may fail; edge-1: rejected: SHA-256 does not match");
+}
+
+#[test]
+fn agent_of_vectorflow_is_not_updated() {
+    let mut snapshot = RolloutSnapshot { rollouts: vec![rollout_row(None)], ..RolloutSnapshot::default() };
+    snapshot.rollouts[0].agent_update =
+        Some(r#"{"selector":["*"],"update":{"version":"0.2.0","url":"https://x/agent","sha256":"00"}}"#.to_owned());
+    let vectorflow = RolloutTargetRow { agent_kind: Some("vf-agent".into()), ..target(1, "{}", VECTOR) };
+    snapshot.targets = vec![vectorflow, target(2, "{}", VECTOR)];
+    let changes = plan(&snapshot, &Versions::new(), NOW);
+    assert_eq!(changes[0].agents, [(NodeKey(2), Some(RolloutKey(1)))]);
 }

@@ -7,7 +7,7 @@ use systole_shared::{DeploymentPhase, NodeStatus, UnixMillis};
 use super::state::{Candidate, NodeState, Readiness, Rollout, RolloutNode, RolloutState, VersionReport};
 use crate::model::definition::{RolloutPolicy, VersionBody};
 use crate::model::selector::{Selector, SelectorError};
-use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, RolloutKey};
+use crate::model::{AgentKind, DefinitionKey, EnvironmentKey, NodeKey, RolloutKey};
 use crate::store::{DeploymentRow, RolloutNodeRow, RolloutRow, RolloutSnapshot, RolloutTargetRow};
 
 /// What rollouts need of a version. It never changes.
@@ -51,6 +51,7 @@ pub(crate) struct Target {
     pub agent_version: Option<String>,
     pub agent_rollout: Option<RolloutKey>,
     is_in_container: bool,
+    agent_kind: AgentKind,
     /// The engines that it accepts pipelines for; `None`: it accepts none.
     engines: Option<Vec<String>>,
     /// Why it does not report now.
@@ -72,6 +73,7 @@ impl Target {
             agent_version: row.agent_version.clone(),
             agent_rollout: row.agent_rollout.map(RolloutKey),
             is_in_container: row.deployment_mode.as_deref() == Some("DOCKER"),
+            agent_kind: row.agent_kind.as_deref().map(AgentKind::from_text).unwrap_or_default(),
             engines: row.engines.as_deref().and_then(|text| serde_json::from_str(text).ok()).flatten(),
             silence: match NodeStatus::from_wire(&row.status) {
                 Some(NodeStatus::Healthy | NodeStatus::Degraded) => None,
@@ -98,9 +100,12 @@ impl Target {
 
     /// Whether its agent can be updated now.
     pub(crate) fn agent_readiness(&self) -> Readiness {
-        match self.is_in_container {
-            true => Readiness::Unfit("its agent runs in a container; update the image".to_owned()),
-            false => self.availability(),
+        match self.agent_kind.update_refusal() {
+            Some(reason) => Readiness::Unfit(reason.to_owned()),
+            None if self.is_in_container => {
+                Readiness::Unfit("its agent runs in a container; update the image".to_owned())
+            }
+            None => self.availability(),
         }
     }
 

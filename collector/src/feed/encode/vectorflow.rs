@@ -1,5 +1,7 @@
 //! Events in VectorFlow's form, for `/api/sse`: one `metric_update` per component, lines without their
-//! times. Dashboards of that system read these. Ids and control events are our own, and they ignore them.
+//! times, and `pipeline_status` for a step of a version on a node. Dashboards of that system read these. Ids and
+//! control events are our own, and they ignore them. Events of taps go to the client that asked for the tap, on its own
+//! stream, and `git_sync_status` has no source here.
 //!
 //! The stream has ids, resume and control events too; dashboards of VectorFlow ignore them. A
 //! `metric_update` becomes one event per component, and the last of them has the id. A pipeline without
@@ -7,8 +9,8 @@
 
 use bytes::Bytes;
 use serde::Serialize;
-use systole_shared::events::{Event, MetricUpdate};
-use systole_shared::{ComponentId, NodeId, PipelineId, RateSample};
+use systole_shared::events::{Deployment, Event, MetricUpdate};
+use systole_shared::{ComponentId, DeploymentPhase, NodeId, PipelineId, RateSample, UnixMillis};
 
 use super::block;
 use crate::model::Payload;
@@ -34,6 +36,37 @@ struct Lines<'a> {
     lines: Vec<&'a str>,
 }
 
+/// A step of a version on a node.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PipelineStatus<'a> {
+    r#type: &'static str,
+    pipeline_id: &'a PipelineId,
+    action: &'static str,
+    message: String,
+    timestamp: UnixMillis,
+    /// More than that system has.
+    node_id: NodeId,
+}
+
+const PIPELINE_STATUS: &str = "pipeline_status";
+
+/// The step in that system's words, as far as it has one.
+fn action(phase: DeploymentPhase) -> &'static str {
+    match phase {
+        DeploymentPhase::Pending | DeploymentPhase::Validating | DeploymentPhase::Starting => "deploying",
+        DeploymentPhase::Healthy => "deployed",
+        DeploymentPhase::Rejected | DeploymentPhase::RolledBack => "deploy_failed",
+        DeploymentPhase::Paused => "paused",
+        DeploymentPhase::Removed => "undeployed",
+    }
+}
+
+fn message(step: &Deployment) -> String {
+    let phase = format!("version {} is {} on node {}", step.version, step.phase.as_str(), step.node_id);
+    if step.reason.is_empty() { phase } else { format!("{phase}: {}", step.reason) }
+}
+
 /// The frames of an event; the last has `id`. None where a pipeline has no components.
 pub(super) fn render(id: Option<(&str, u64)>, kind: &str, payload: &Payload) -> Bytes {
     match payload {
@@ -51,8 +84,17 @@ pub(super) fn render_text(id: Option<(&str, u64)>, kind: &str, text: &str) -> By
             let lines = Lines { r#type: "log_entry", node_id: entry.node_id, pipeline_id: &entry.pipeline_id, lines };
             block(id, kind, &to_json(&lines))
         }
-        // It has no event for it.
-        Ok(Event::Deployment(_)) => Bytes::new(),
+        Ok(Event::Deployment(step)) => {
+            let status = PipelineStatus {
+                r#type: PIPELINE_STATUS,
+                pipeline_id: &step.pipeline_id,
+                action: action(step.phase),
+                message: message(&step),
+                timestamp: step.timestamp,
+                node_id: step.node_id,
+            };
+            block(id, PIPELINE_STATUS, &to_json(&status))
+        }
         // A change of status has that form already.
         _ => block(id, kind, text),
     }
@@ -140,6 +182,24 @@ mod tests {
         let bytes = render(Some(("e", 8)), "log_entry", &Payload::Text(serde_json::to_string(&entry).unwrap()));
         let expected = "id: e-8\nevent: log_entry\ndata: {\"type\":\"log_entry\",\"nodeId\":\
                         \"00000000-0000-0000-0000-000000000000\",\"pipelineId\":\"orders\",\"lines\":[\"a\",\"b\"]}\n\n";
+        assert_eq!(text(&bytes), expected);
+    }
+
+    #[test]
+    fn step_of_a_version_is_a_pipeline_status() {
+        let step = Event::Deployment(Deployment {
+            node_id: NODE,
+            pipeline_id: PipelineId::parse("orders").unwrap(),
+            version: 3,
+            phase: DeploymentPhase::RolledBack,
+            reason: "it crashed".into(),
+            timestamp: 5,
+        });
+        let bytes = render_text(Some(("e", 9)), "deployment", &serde_json::to_string(&step).unwrap());
+        let expected = "id: e-9\nevent: pipeline_status\ndata: {\"type\":\"pipeline_status\",\"pipelineId\":\"orders\",\
+                        \"action\":\"deploy_failed\",\"message\":\"version 3 is rolled_back on node \
+                        00000000-0000-0000-0000-000000000000: it crashed\",\"timestamp\":5,\
+                        \"nodeId\":\"00000000-0000-0000-0000-000000000000\"}\n\n";
         assert_eq!(text(&bytes), expected);
     }
 

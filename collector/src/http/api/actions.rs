@@ -76,19 +76,29 @@ struct Subject {
     node_name: String,
     environment: EnvironmentKey,
     pipeline: PipelineId,
+    /// Its process, as last reported.
+    pid: Option<i64>,
 }
 
 impl Subject {
     /// In the scope of an operator.
     async fn find(app: &App, scope: Scope, node: NodeId, pipeline: &str) -> Result<Self, ApiError> {
         let view = find_node(app, scope, node).await?;
-        let on_node = view.pipelines.iter().any(|status| status.pipeline == pipeline);
-        let id = PipelineId::parse(pipeline).ok().filter(|_| on_node);
+        let on_node = view.pipelines.iter().find(|status| status.pipeline == pipeline);
+        let pid = on_node.and_then(|status| status.row.pid);
+        let id = PipelineId::parse(pipeline).ok().filter(|_| on_node.is_some());
         let pipeline = id.ok_or_else(|| ApiError::not_found(format!("pipeline {pipeline:?} on node {}", view.name)))?;
         if app.fleet.is_silent(view.key) {
             return Err(ApiError::conflict(format!("node {} does not report ({})", view.name, view.status_reason)));
         }
-        Ok(Subject { node: view.key, node_id: node, node_name: view.name, environment: view.environment, pipeline })
+        Ok(Subject {
+            node: view.key,
+            node_id: node,
+            node_name: view.name,
+            environment: view.environment,
+            pipeline,
+            pid,
+        })
     }
 
     fn begin(&self, app: &App, request: ActionRequest) -> Result<OpenAction, ApiError> {
@@ -107,7 +117,8 @@ impl Subject {
 
     /// Waits for the only answer of an action.
     async fn answer(&self, mut action: OpenAction, timeout_ms: u64) -> Result<(Vec<TappedEvent>, u64), ApiError> {
-        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+        let timeout = Duration::from_millis(timeout_ms);
+        let mut deadline = Instant::now() + timeout;
         let (mut events, mut dropped) = (Vec::new(), 0);
         loop {
             let Ok(output) = tokio::time::timeout_at(deadline, action.next()).await else {
@@ -128,6 +139,8 @@ impl Subject {
             if output.done {
                 return Ok((events, dropped));
             }
+            // An agent that answers in parts is at it.
+            deadline = Instant::now() + timeout;
         }
     }
 }
@@ -160,7 +173,7 @@ pub(crate) async fn restart_pipeline(
     let RestartRequest { node } = read_json(&app, &request, payload).await?;
     let scope = environment.scope(&app, &operator.0)?;
     let subject = Subject::find(&app, scope, node, &id).await?;
-    let action = subject.begin(&app, ActionRequest::Restart)?;
+    let action = app.actions.begin_restart(subject.node, subject.pipeline.clone(), subject.pid)?;
     let answered = subject.answer(action, ACTION_TIMEOUT_MS).await;
     subject.record(&app, &operator.0, "pipeline.restart", "", answered.as_ref().err()).await;
     answered?;

@@ -17,12 +17,15 @@ use uuid::Uuid;
 
 use super::events::event_stream;
 use crate::app::App;
+use crate::auth::Identity;
+use crate::control::delivery::encode::Encoding;
 use crate::control::delivery::{PushStream, Unresolved, desired_state};
 use crate::http::body_budget::Sender;
 use crate::http::error::ApiError;
 use crate::http::extract::{Node, NodeIdentity, parse_json, read_body};
 use crate::http::openapi::problems::{OfAgent, PostAnswer};
 use crate::ingest::decompress;
+use crate::model::NodeKey;
 use crate::telemetry::logging::chain;
 
 /// A body below this is sent as it is: compression gains nothing.
@@ -72,7 +75,8 @@ pub(crate) async fn get_desired_state(
     Ok(response.body(packed.body))
 }
 
-fn unresolved(error: Unresolved) -> ApiError {
+/// Why a desired state cannot be sent.
+pub(super) fn unresolved(error: Unresolved) -> ApiError {
     match error {
         Unresolved::Store(error) => error.into(),
         error => {
@@ -82,13 +86,14 @@ fn unresolved(error: Unresolved) -> ApiError {
     }
 }
 
-struct Packed {
-    body: Vec<u8>,
-    encoding: Option<&'static str>,
+/// A body as it is sent.
+pub(super) struct Packed {
+    pub body: Vec<u8>,
+    pub encoding: Option<&'static str>,
 }
 
 /// Compresses as the agent accepts it.
-fn pack(body: Vec<u8>, headers: &HeaderMap) -> std::io::Result<Packed> {
+pub(super) fn pack(body: Vec<u8>, headers: &HeaderMap) -> std::io::Result<Packed> {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let accepts =
         |encoding| accepted.split(',').any(|one| one.split(';').next().unwrap_or_default().trim() == encoding);
@@ -121,10 +126,25 @@ fn pack(body: Vec<u8>, headers: &HeaderMap) -> std::io::Result<Packed> {
     ),
 )]
 pub(crate) async fn stream_push(app: Data<App>, agent: NodeIdentity) -> Result<HttpResponse, ApiError> {
+    open_push(&app, agent.node, agent.identity, Encoding::Native)
+}
+
+/// Opens the push stream of a node, in the form that its agent reads.
+///
+/// # Errors
+///
+/// 404 when `agent_push` is off.
+pub(super) fn open_push(
+    app: &App,
+    node: NodeKey,
+    identity: Identity,
+    encoding: Encoding,
+) -> Result<HttpResponse, ApiError> {
     if !app.config.agent_push {
         return Err(ApiError::off("this collector has no push streams (agent_push = false); poll the desired state"));
     }
-    let stream = PushStream::open(Arc::clone(&app.delivery), Arc::clone(&app.auth), agent.identity, agent.node);
+    let (delivery, auth) = (Arc::clone(&app.delivery), Arc::clone(&app.auth));
+    let stream = PushStream::open(delivery, auth, identity, node, encoding);
     let writes = stream::unfold(stream, |mut stream| async {
         stream.next_write().await.map(|write| (Ok::<Bytes, Infallible>(write), stream))
     });

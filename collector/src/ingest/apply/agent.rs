@@ -32,6 +32,7 @@ pub(super) fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Co
             // A name that is set at the collector wins.
             node.name = node.settings.name.clone().unwrap_or_else(|| name.clone());
         }
+        change.agent_kind = Some(agent.kind.as_str().to_owned());
         change.agent_version = agent.version.clone();
         change.vector_version = agent.vector_version.clone();
         change.deployment_mode = agent.deployment_mode.clone();

@@ -6,13 +6,15 @@
 //! - A merged report that covers an applied one is refused: it cannot be split again.
 //! - `agent` keeps what the agent says of itself and of its host.
 //! - `pipeline` gives a pipeline its keys, adds its `samples` to their minute, and stores its `log_lines`.
-//! - `deployments` stores how far the node is with pipelines of the centre.
+//! - `deployments` stores how far the node is with pipelines of the centre. For an agent that does not say it,
+//!   `observed_deployments` derives it.
 //! - `pipeline_status` and `node_status` derive the states, and `silence` replaces them when the node is not observed.
 
 mod agent;
 mod deployments;
 mod log_lines;
 mod node_status;
+mod observed_deployments;
 mod pipeline;
 mod pipeline_status;
 mod progress;
@@ -30,6 +32,7 @@ use self::agent::{node_minute, note_agent};
 use self::deployments::apply_deployments;
 use self::log_lines::{add_lines, drop_excess_lines};
 use self::node_status::{add_fleet_status, set_status};
+use self::observed_deployments::observe;
 use self::pipeline::apply_pipeline;
 use self::pipeline_status::retire_absent;
 use self::progress::move_progress;
@@ -38,7 +41,7 @@ pub(crate) use self::silence::mark_unreachable;
 use super::changes::Changes;
 use super::state::{Dimensions, NodeState};
 use crate::config::LogLimits;
-use crate::model::report::{NodeReport, Refusals, ReportedLines, TotalsReport};
+use crate::model::report::{NodeReport, Refusals, ReportedDeployments, ReportedLines, TotalsReport};
 use crate::model::{EnvironmentKey, NodeKey};
 
 /// The names of a node in changes and events.
@@ -164,6 +167,10 @@ fn apply_content(
     note_agent(node, &report, context, changes);
     node.reports += 1;
     node.last_seen = context.received_at;
+    let (deployments, deployments_complete) = match report.deployments {
+        ReportedDeployments::Stated { items, complete } => (items, complete),
+        ReportedDeployments::Observed(given) => (observe(&given, &report.pipelines, &node.deployments, at), true),
+    };
     for mut pipeline in report.pipelines {
         let dropped =
             drop_excess_lines(node, report.seq, &pipeline.id, &mut pipeline.logs, context, changes, refusals);
@@ -175,7 +182,7 @@ fn apply_content(
     }
     // What an older run of the agent says of them was overtaken.
     if at.is_latest_boot {
-        apply_deployments(node, dimensions, report.deployments, report.deployments_complete, at, changes);
+        apply_deployments(node, dimensions, deployments, deployments_complete, at, changes);
     }
     match report.stopping {
         // An older one was overtaken: an agent that says this late has another one after it.

@@ -14,7 +14,7 @@ use crate::ingest::places::ComponentPlaces;
 use crate::ingest::reason::PublishedReason;
 use crate::ingest::state::IngestState;
 use crate::ingest::upkeep;
-use crate::model::report::{PipelineDeltas, ReportedComponent, ReportedLine, ReportedPipeline};
+use crate::model::report::{PipelineDeltas, ReportedComponent, ReportedDeployments, ReportedLine, ReportedPipeline};
 use crate::store::{CommitBatch, PipelineMinuteRow};
 use crate::timeseries::WalRecord;
 
@@ -99,8 +99,7 @@ fn report(seq: u64, end: UnixMillis, pipelines: Vec<ReportedPipeline>) -> NodeRe
         host: None,
         pipelines,
         complete: true,
-        deployments: Vec::new(),
-        deployments_complete: true,
+        deployments: ReportedDeployments::Stated { items: Vec::new(), complete: true },
     }
 }
 

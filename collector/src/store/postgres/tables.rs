@@ -127,6 +127,7 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
     static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
         known_columns(&[
             "name",
+            "agent_kind",
             "agent_version",
             "vector_version",
             "deployment_mode",
@@ -142,6 +143,7 @@ pub(super) fn nodes<'a>(rows: &Columns<'a, (i64, NodeChange)>) -> Statement<'a> 
     TEMPLATE.with(vec![
         rows.int(|row| row.0),
         rows.maybe_text(|row| row.1.name.as_ref()),
+        rows.maybe_text(|row| row.1.agent_kind.as_ref()),
         rows.maybe_text(|row| row.1.agent_version.as_ref()),
         rows.maybe_text(|row| row.1.vector_version.as_ref()),
         rows.maybe_text(|row| row.1.deployment_mode.as_ref()),

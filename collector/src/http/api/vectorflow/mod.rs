@@ -4,7 +4,11 @@
 //! A handler takes [`Agent`] and returns [`Answer`]: errors then have that system's form, `{error, details?}`.
 //! The routes are VectorFlow's, so they are not in our OpenAPI document.
 
+mod answers;
+mod config;
 mod enroll;
+mod push;
+mod replay;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
@@ -14,7 +18,11 @@ use futures_util::future::LocalBoxFuture;
 use systole_shared::Token;
 use systole_shared::vectorflow::token::{DEFAULT_SLUG, slug_of};
 
+pub(in crate::http) use self::answers::{submit_samples, submit_tap_events};
+pub(in crate::http) use self::config::get_config;
 pub(in crate::http) use self::enroll::enroll;
+pub(in crate::http) use self::push::stream_push;
+pub(in crate::http) use self::replay::replay;
 use crate::auth::Identity;
 use crate::http::error::{ApiError, VectorFlowError};
 use crate::http::extract::{NodeIdentity, token};
@@ -33,7 +41,6 @@ const ORGANISATION: &str = "X-VF-Org-Slug";
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Agent {
     pub node: NodeKey,
-    #[expect(dead_code, reason = "streams that last longer than a request need it")]
     pub identity: Identity,
 }
 

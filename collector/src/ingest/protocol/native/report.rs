@@ -11,7 +11,8 @@ use systole_shared::{AgentHealth, AgentInfo, RefusalCode, Refused, Report, Text}
 use super::deployments::take_deployments;
 use super::pipeline::take_pipeline;
 use super::text::{printable, short, short_option};
-use crate::model::report::{NodeReport, Refusals, ReportedAgent, ReportedPipeline};
+use crate::model::AgentKind;
+use crate::model::report::{NodeReport, Refusals, ReportedAgent, ReportedDeployments, ReportedPipeline};
 
 /// Whether the lists of a report have all their items: some were refused before.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +67,7 @@ pub(super) fn take_report(report: Report<'_>, mut complete: Complete, refusals: 
         host: report.host,
         pipelines,
         complete: complete.pipelines,
-        deployments,
-        deployments_complete: complete.deployments,
+        deployments: ReportedDeployments::Stated { items: deployments, complete: complete.deployments },
     }
 }
 
@@ -88,6 +88,7 @@ fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
     // Names appear in log lines and tables, like those of enrolment.
     let name = agent.name.map(|name| printable(name.as_str()));
     ReportedAgent {
+        kind: AgentKind::Systole,
         name: name.filter(|name| !name.is_empty()),
         version: short_option(agent.version),
         vector_version: short_option(agent.vector_version),

@@ -3,6 +3,13 @@
 //!
 //! An action goes to the node's push stream, or waits for the answer to its next report. The answers of its agent go
 //! to the request that asked, and to no one else. A request that ends takes its action with it; a tap is stopped then.
+//!
+//! Agents of VectorFlow do less: `polled` has what they can do without a push stream, `parts` the answers that they give
+//! for each component, and `restarts` how a restart is seen that no agent answers.
+
+mod parts;
+mod polled;
+mod restarts;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +21,8 @@ use systole_shared::action::{ActionOutput, ActionRequest, AgentAction, MAX_TAPS_
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::parts::Parts;
+use self::restarts::AwaitedRestart;
 use super::delivery::Delivery;
 use crate::model::NodeKey;
 
@@ -72,6 +81,10 @@ struct Open {
     pending_bytes: Arc<AtomicUsize>,
     /// Events that were dropped here since the last answer that was handed on.
     dropped: u64,
+    /// Of a sample that is answered component by component.
+    parts: Parts,
+    /// Of a restart that reports prove.
+    restart: Option<AwaitedRestart>,
 }
 
 /// An action whose answers are awaited. Dropping it ends the action.
@@ -106,14 +119,26 @@ impl Actions {
         pipeline_id: PipelineId,
         request: ActionRequest,
     ) -> Result<OpenAction, ActionError> {
+        self.open(node, pipeline_id, request, None)
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        node: NodeKey,
+        pipeline_id: PipelineId,
+        request: ActionRequest,
+        restart: Option<AwaitedRestart>,
+    ) -> Result<OpenAction, ActionError> {
         let is_tap = matches!(request, ActionRequest::Tap { .. });
+        let parts = Parts::of(&request);
         let action = AgentAction { action_id: Uuid::new_v4(), pipeline_id, request };
         let (sender, answers) = mpsc::channel(MAX_PENDING);
         let pending_bytes = Arc::new(AtomicUsize::new(0));
         {
             let mut inner = self.lock();
             inner.check(node, is_tap)?;
-            let open = Open { node, is_tap, answers: sender, pending_bytes: Arc::clone(&pending_bytes), dropped: 0 };
+            let pending_bytes = Arc::clone(&pending_bytes);
+            let open = Open { node, is_tap, answers: sender, pending_bytes, dropped: 0, parts, restart };
             inner.open.insert(action.action_id, open);
         }
         self.deliver(node, action.clone());
@@ -150,9 +175,27 @@ impl Actions {
     }
 
     /// Hands an agent's answer to the request that waits for it. False when none does: then the agent stops.
-    pub(crate) fn answer(&self, node: NodeKey, id: Uuid, mut output: ActionOutput) -> bool {
+    pub(crate) fn answer(&self, node: NodeKey, id: Uuid, output: ActionOutput) -> bool {
+        self.lock().answer(node, id, output)
+    }
+
+    /// Ends the actions of a node that was removed.
+    pub(crate) fn forget(&self, node: NodeKey) {
         let mut inner = self.lock();
-        let Some(open) = inner.open.get_mut(&id).filter(|open| open.node == node) else { return false };
+        inner.waiting.remove(&node);
+        inner.open.retain(|_, open| open.node != node);
+    }
+
+    /// Open actions.
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.lock().open.len()
+    }
+}
+
+impl Inner {
+    fn answer(&mut self, node: NodeKey, id: Uuid, mut output: ActionOutput) -> bool {
+        let Some(open) = self.open.get_mut(&id).filter(|open| open.node == node) else { return false };
         let bytes: usize = output.events.iter().map(|event| event.event.len()).sum();
         if open.is_tap && open.pending_bytes.load(Ordering::Relaxed) + bytes > MAX_PENDING_BYTES {
             open.dropped += output.events.len() as u64 + output.dropped;
@@ -177,26 +220,11 @@ impl Actions {
         }
         if done {
             // The request sees the end of its answers, also when the last one did not fit.
-            inner.open.remove(&id);
+            self.open.remove(&id);
         }
         true
     }
 
-    /// Ends the actions of a node that was removed.
-    pub(crate) fn forget(&self, node: NodeKey) {
-        let mut inner = self.lock();
-        inner.waiting.remove(&node);
-        inner.open.retain(|_, open| open.node != node);
-    }
-
-    /// Open actions.
-    #[cfg(test)]
-    fn count(&self) -> usize {
-        self.lock().open.len()
-    }
-}
-
-impl Inner {
     fn check(&self, node: NodeKey, is_tap: bool) -> Result<(), ActionError> {
         let count = |of: &dyn Fn(&Open) -> bool| self.open.values().filter(|open| of(open)).count();
         if self.open.len() >= MAX_OPEN {
@@ -246,5 +274,4 @@ impl Drop for OpenAction {
 }
 
 #[cfg(test)]
-#[path = "actions_tests.rs"]
 mod tests;

@@ -1,0 +1,57 @@
+//! What agents that state no progress were given to run. Their reports are compared with it.
+//!
+//! It is in memory only: such an agent polls before each report, so a collector that has just started knows it before
+//! it is needed.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::HashMap;
+use systole_shared::PipelineId;
+
+use crate::model::NodeKey;
+use crate::model::report::GivenVersion;
+
+/// By node; one entry for each that polls.
+#[derive(Debug, Default)]
+pub(super) struct HandedOut {
+    nodes: Mutex<HashMap<NodeKey, Entry>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// The generation of the last answer, and what was in it.
+    last: Option<(u64, Vec<GivenVersion>)>,
+    /// Pipelines that the next answer leaves out, so that the agent stops them.
+    left_out: BTreeSet<PipelineId>,
+}
+
+impl HandedOut {
+    fn nodes(&self) -> MutexGuard<'_, HashMap<NodeKey, Entry>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn generation(&self, node: NodeKey) -> Option<u64> {
+        self.nodes().get(&node)?.last.as_ref().map(|(generation, _)| *generation)
+    }
+
+    pub(super) fn versions(&self, node: NodeKey) -> Option<Vec<GivenVersion>> {
+        self.nodes().get(&node)?.last.as_ref().map(|(_, versions)| versions.clone())
+    }
+
+    pub(super) fn set(&self, node: NodeKey, generation: u64, versions: Vec<GivenVersion>) {
+        self.nodes().entry(node).or_default().last = Some((generation, versions));
+    }
+
+    pub(super) fn leave_out(&self, node: NodeKey, pipeline: PipelineId) {
+        self.nodes().entry(node).or_default().left_out.insert(pipeline);
+    }
+
+    pub(super) fn take_left_out(&self, node: NodeKey) -> BTreeSet<PipelineId> {
+        self.nodes().get_mut(&node).map(|entry| std::mem::take(&mut entry.left_out)).unwrap_or_default()
+    }
+
+    pub(super) fn forget(&self, node: NodeKey) {
+        self.nodes().remove(&node);
+    }
+}

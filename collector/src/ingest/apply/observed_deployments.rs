@@ -1,0 +1,99 @@
+//! How far the pipelines of the centre are on a node whose agent does not say it: from the processes that it reports,
+//! and from what it was given to run.
+//!
+//! - A version that was healthy once stays so until another one is given: what happens to its process later is the
+//!   state of the pipeline.
+//! - A version that crashed before has failed until it is healthy after all. The agent does not go back by itself; a
+//!   rollout gives it the version before.
+//! - A process of another version or checksum says nothing of the version that was given.
+
+use foldhash::HashMap;
+use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
+use systole_shared::{DeploymentPhase, PipelineId, PipelineStatus};
+
+use super::ReportWindow;
+use crate::ingest::state::DeploymentState;
+use crate::model::report::{Given, GivenVersion, ReportedDeployment, ReportedPipeline};
+
+/// Derives the progress of each given version. `known` is what was derived from the reports before.
+pub(super) fn observe(
+    given: &[GivenVersion],
+    pipelines: &[ReportedPipeline],
+    known: &HashMap<PipelineId, DeploymentState>,
+    at: &ReportWindow,
+) -> Vec<ReportedDeployment> {
+    let observe_one = |version: &GivenVersion| {
+        let process = pipelines.iter().find(|pipeline| pipeline.id == version.pipeline);
+        let before = known.get(&version.pipeline).filter(|known| known.row.version == version.version);
+        let before = before.and_then(|known| Some((DeploymentPhase::from_wire(&known.row.phase)?, &*known.row.reason)));
+        let (phase, reason) = match &version.given {
+            Given::Withheld(reason) => (DeploymentPhase::Rejected, reason.clone()),
+            Given::Paused if process.is_some_and(is_up) => (DeploymentPhase::Pending, "it is being stopped".to_owned()),
+            Given::Paused => (DeploymentPhase::Paused, String::new()),
+            Given::Run { checksum } => {
+                let own = process.filter(|process| runs(process, version.version, checksum));
+                progress(own, version.healthy_for_ms, before, at)
+            }
+        };
+        ReportedDeployment {
+            pipeline: version.pipeline.clone(),
+            version: version.version,
+            phase,
+            running_version: process.filter(|process| is_up(process)).and_then(|process| process.version),
+            reason,
+        }
+    };
+    given.iter().map(observe_one).collect()
+}
+
+fn is_up(process: &ReportedPipeline) -> bool {
+    process.status.is_running() || process.status == PipelineStatus::Starting
+}
+
+/// Whether a process is one of this version. Older agents report no checksum.
+fn runs(process: &ReportedPipeline, version: i64, checksum: &str) -> bool {
+    process.version == Some(version) && process.config_checksum.as_deref().is_none_or(|own| own == checksum)
+}
+
+fn progress(
+    process: Option<&ReportedPipeline>,
+    healthy_for_ms: u64,
+    before: Option<(DeploymentPhase, &str)>,
+    at: &ReportWindow,
+) -> (DeploymentPhase, String) {
+    if let Some((DeploymentPhase::Healthy, _)) = before {
+        return (DeploymentPhase::Healthy, String::new());
+    }
+    let age_ms = |process: &ReportedPipeline| at.received_at.saturating_sub(process.started_at.unwrap_or(at.received_at));
+    let is_proven = |process: &&ReportedPipeline| {
+        process.status.is_running() && u64::try_from(age_ms(process)).is_ok_and(|age| age >= healthy_for_ms)
+    };
+    if process.filter(is_proven).is_some() {
+        return (DeploymentPhase::Healthy, String::new());
+    }
+    if let Some((DeploymentPhase::RolledBack, reason)) = before {
+        return (DeploymentPhase::RolledBack, reason.to_owned());
+    }
+    match process.map(|process| (process, process.status)) {
+        Some((process, PipelineStatus::Crashed | PipelineStatus::CrashLoop)) => {
+            (DeploymentPhase::RolledBack, with_last_line("its process crashed", process))
+        }
+        Some((process, PipelineStatus::Stopped)) => {
+            (DeploymentPhase::RolledBack, with_last_line("its process ended by itself", process))
+        }
+        Some((process, _)) if is_up(process) => (DeploymentPhase::Starting, String::new()),
+        _ => (DeploymentPhase::Pending, String::new()),
+    }
+}
+
+/// The engine's own words, if the report has some.
+fn with_last_line(what: &str, process: &ReportedPipeline) -> String {
+    match process.logs.last().map(|line| line.line.trim()).filter(|line| !line.is_empty()) {
+        Some(line) => cut(&format!("{what}: {line}"), MAX_SHORT_TEXT_BYTES).into_owned(),
+        None => what.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "observed_deployments_tests.rs"]
+mod tests;
