@@ -194,7 +194,6 @@ fn read_and_apply(
         let received_at = clock::now_ms();
         let context = Context {
             address: None,
-            boot: decoded.boot,
             sent_at: decoded.sent_at,
             received_at,
             interval_ms: i64::try_from(config.interval.as_millis())?,
@@ -203,7 +202,8 @@ fn read_and_apply(
         };
         let node: &mut NodeState = state.nodes.get_mut(key).context("the node is enrolled")?;
         for report in decoded.reports {
-            apply::apply(node, &mut state.dimensions, report, &context, &mut changes, &mut decoded.refusals);
+            let refusals = &mut decoded.refusals;
+            apply::apply(node, &mut state.dimensions, decoded.boot, report, &context, &mut changes, refusals);
             spent.reports += 1;
         }
         anyhow::ensure!(decoded.refusals.count == 0, "good reports are refused: {:?}", decoded.refusals.listed);
@@ -214,8 +214,8 @@ fn read_and_apply(
 
 /// Every row as its own upsert.
 fn rows_at_once(record: WalRecord, head_seq: u64) -> FlushBatch {
-    let WalRecord { buckets, boots, forgotten_boots, heartbeats } = record;
-    let mut batch = FlushBatch { boots, forgotten_boots, heartbeats, head_seq, ..FlushBatch::default() };
+    let WalRecord { buckets, boots, forgotten_boots, heartbeats, totals } = record;
+    let mut batch = FlushBatch { boots, forgotten_boots, heartbeats, totals, head_seq, ..FlushBatch::default() };
     for bucket in buckets {
         batch.dirty_hours.push((bucket.minute.div_euclid(60), bucket.node));
         batch.dirty_days.push((bucket.minute.div_euclid(1_440), bucket.node));

@@ -12,7 +12,7 @@ use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample
 use crate::store::MinuteBucket;
 use crate::store::{
     CommitBatch, DeploymentRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeRemoval,
-    NodeSettingsRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow,
+    NodeSettingsRow, NodeTotalsRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow,
 };
 use crate::timeseries::WalRecord;
 
@@ -36,6 +36,7 @@ pub(crate) struct Changes {
     forgotten_boots: Vec<(NodeKey, BootId)>,
     gaps: Vec<NodeGapRow>,
     heartbeats: BTreeMap<NodeKey, NodeHeartbeat>,
+    totals: BTreeMap<NodeKey, Vec<u8>>,
     nodes: BTreeMap<NodeKey, NodeChange>,
     statuses: BTreeMap<(i64, i64), PipelineStatusRow>,
     /// `None`: the node no longer has it.
@@ -56,6 +57,8 @@ pub(crate) struct Changes {
     pub removed: BTreeMap<NodeKey, NodeId>,
     /// Lines above the budgets of their nodes.
     pub log_lines_dropped: u64,
+    /// Growth of the pipelines' events.
+    pub events_in: u64,
     head_seq: u64,
 }
 
@@ -96,6 +99,11 @@ impl Changes {
     /// The columns of a node that every report changes.
     pub(crate) fn heartbeat(&mut self, node: NodeKey) -> &mut NodeHeartbeat {
         self.heartbeats.entry(node).or_default()
+    }
+
+    /// The totals that a node reported last, packed.
+    pub(crate) fn set_totals(&mut self, node: NodeKey, packed: Vec<u8>) {
+        self.totals.insert(node, packed);
     }
 
     /// The columns of a node that seldom change.
@@ -224,11 +232,13 @@ impl Changes {
         };
         let forgotten = std::mem::take(&mut self.forgotten_boots).into_iter();
         let heartbeats = std::mem::take(&mut self.heartbeats).into_iter();
+        let totals = std::mem::take(&mut self.totals).into_iter();
         let record = WalRecord {
             buckets: std::mem::take(&mut self.buckets).into_values().collect(),
             boots: std::mem::take(&mut self.boots).into_iter().map(boot_row).collect(),
             forgotten_boots: forgotten.map(|(node, boot)| (node.0, boot.to_string())).collect(),
             heartbeats: heartbeats.map(|(node, heartbeat)| (node.0, heartbeat)).collect(),
+            totals: totals.map(|(node, body)| NodeTotalsRow { node: node.0, body }).collect(),
         };
         let mut deployments = Vec::new();
         let mut ended_deployments = Vec::new();

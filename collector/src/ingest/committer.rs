@@ -106,9 +106,9 @@ pub(crate) struct Committer {
 }
 
 /// The result of a submission.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Committed {
-    /// Highest report of the boot that is committed.
+    /// Highest report of the boot that is committed; 0 when its reports have no numbers.
     pub durable_seq: u64,
     pub refusals: Refusals,
     pub missing: Option<SeqRange>,
@@ -388,7 +388,7 @@ fn is_final(error: &StoreError) -> bool {
 impl Work {
     fn reports(&self) -> usize {
         match self {
-            Work::Submission(submission, _) => submission.reports.len().max(1),
+            Work::Submission(submission, _) => submission.content.len(),
             Work::MarkUnreachable(_) | Work::Administer(..) => 1,
             Work::Barrier(_) => 0,
         }

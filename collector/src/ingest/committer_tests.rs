@@ -9,7 +9,7 @@ use super::*;
 use crate::auth::Authenticator;
 use crate::config::StreamLimits;
 use crate::feed::FeedParts;
-use crate::model::report::{NodeReport, PipelineDeltas, ReportedDeployments, ReportedPipeline};
+use crate::model::report::{Content, NodeReport, PipelineDeltas, ReportedDeployments, ReportedPipeline};
 use crate::model::{BucketRange, PipelineKey, Resolution};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
@@ -151,11 +151,9 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
     };
     Submission {
         node,
-        boot: BootId(Uuid::from_u128(1)),
-        sent_at: now,
         received_at: now,
         address: None,
-        reports: vec![report],
+        content: Content::Growth { boot: BootId(Uuid::from_u128(1)), sent_at: now, reports: vec![report] },
         refusals: Refusals::default(),
     }
 }

@@ -1,8 +1,8 @@
 //! Ingest: the path of a report from its bytes to the database.
 //!
-//! `decompress` opens the request. `protocol::native` reads the native wire into a
-//! [`crate::model::report::NodeReport`]; a second protocol will produce the same. `apply` turns reports into changes
-//! and touches nothing but the node's state. `committer` writes them, answers, and publishes.
+//! `decompress` opens the request. A `protocol` reads its own wire into the types of [`crate::model::report`]. `totals`
+//! turns the totals that some agents report into growth. `apply` turns reports into changes and touches nothing but the
+//! node's state. `committer` writes them, answers, and publishes.
 //!
 //! `long_work` and `limits` bound the work of one node. `fleet` has which nodes are alive, as last committed.
 
@@ -23,4 +23,5 @@ pub(crate) mod protocol;
 mod reason;
 pub(crate) mod state;
 mod topologies;
+mod totals;
 mod upkeep;

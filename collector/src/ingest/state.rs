@@ -22,6 +22,7 @@ use super::log_budget::LogBudget;
 use super::places::ComponentPlaces;
 use super::reason::PublishedReason;
 use super::topologies::KnownTopologies;
+use super::totals::NodeTotals;
 use crate::config::IngestLimits;
 use crate::model::directory::NodeEntry;
 use crate::model::node::{Labels, NodeSettings};
@@ -89,6 +90,9 @@ pub(crate) struct NodeState {
     pub agent: Option<ReportedAgent>,
     /// The address of its last report; `None` before the first one to this collector.
     pub address: Option<IpAddr>,
+    /// The totals that its agent reported last, if it reports totals.
+    pub totals: NodeTotals,
+    pub enrolled_at: UnixMillis,
     /// Reports that this collector has applied.
     pub reports: u64,
     /// Log lines that may still come.
@@ -251,6 +255,7 @@ impl NodeState {
             Some((PipelineId::parse(&row.slug).ok()?, DeploymentState { row, reason }))
         });
         let deployments = deployments.collect();
+        let totals = stored.totals.as_deref().map(NodeTotals::unpack).unwrap_or_default();
         NodeState {
             key: stored.key,
             id: stored.id,
@@ -269,7 +274,9 @@ impl NodeState {
             agent: None,
             address: None,
             reports: 0,
-            last_seen: stored.last_seen,
+            last_seen: stored.last_seen.max(totals.reported_at()),
+            totals,
+            enrolled_at: stored.enrolled_at,
             known_series,
             new_pipelines: HourlyCount::default(),
             new_series: HourlyCount::default(),

@@ -10,6 +10,7 @@ mod event;
 mod keys;
 pub(crate) mod node;
 pub(crate) mod packed;
+pub(crate) mod packed_bytes;
 pub(crate) mod report;
 mod resolution;
 mod sample;

@@ -15,18 +15,74 @@ use systole_shared::{
 use super::counters::{component_counters, pipeline_counters, reported_counters};
 use crate::model::{AgentKind, NodeKey};
 
-/// One request of a node: reports of one boot, oldest first.
+/// One request of a node.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub node: NodeKey,
-    pub boot: BootId,
-    /// The agent's clock when it sent the request.
-    pub sent_at: UnixMillis,
     pub received_at: UnixMillis,
     /// The address of the request.
     pub address: Option<IpAddr>,
-    pub reports: Vec<NodeReport>,
+    pub content: Content,
     pub refusals: Refusals,
+}
+
+/// What a request brings, by the way in which the node's agent counts.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Growth since the report before: reports of one boot, oldest first. By their numbers each counts once.
+    Growth {
+        boot: BootId,
+        /// The agent's clock when it sent the request.
+        sent_at: UnixMillis,
+        reports: Vec<NodeReport>,
+    },
+    /// Totals of the node's processes, without a number: what counts is the difference to the totals before.
+    Totals(TotalsReport),
+    /// Lines alone, without a number: they are stored as often as they come.
+    Lines(Vec<ReportedLines>),
+}
+
+impl Content {
+    /// Reports in it, at least 1.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Content::Growth { reports, .. } => reports.len().max(1),
+            Content::Totals(_) | Content::Lines(_) => 1,
+        }
+    }
+}
+
+/// The state of a node with totals instead of growth.
+#[derive(Clone, Debug)]
+pub(crate) struct TotalsReport {
+    pub agent: Option<ReportedAgent>,
+    pub health: Option<AgentHealth>,
+    pub host: Option<HostMetrics>,
+    pub pipelines: Vec<TotalsOfPipeline>,
+    /// Whether `pipelines` is all that the node has: false when some were refused.
+    pub complete: bool,
+    /// How far the pipelines of the centre are.
+    pub deployments: ReportedDeployments,
+}
+
+/// A pipeline with the totals of its process.
+#[derive(Clone, Debug)]
+pub(crate) struct TotalsOfPipeline {
+    /// Its counters, and those of its components, are totals since the start of the process.
+    pub pipeline: ReportedPipeline,
+    /// The age of the process.
+    pub uptime_seconds: Option<u64>,
+    /// Whether its components are all that the process has: false when some were refused.
+    pub components_complete: bool,
+}
+
+/// Lines of a pipeline, oldest first.
+#[derive(Clone, Debug)]
+pub(crate) struct ReportedLines {
+    pub pipeline: PipelineId,
+    pub lines: Vec<ReportedLine>,
+    /// Lines that were left out.
+    pub dropped: i64,
 }
 
 /// The report of a node about one interval.

@@ -165,8 +165,11 @@ pub(crate) struct StoredNode {
     pub status_reason: String,
     /// Least recently seen first.
     pub boots: Vec<(BootId, u64)>,
+    pub enrolled_at: UnixMillis,
     /// When the last report came; 0 when none did.
     pub last_seen: UnixMillis,
+    /// The last totals that its agent reported, packed.
+    pub totals: Option<Vec<u8>>,
     pub statuses: Vec<(PipelineStatus, PipelineStatusRow)>,
     /// Pipeline, component ("" for the pipeline itself) and key.
     pub series: Vec<(PipelineKey, String, SeriesKey)>,

@@ -212,6 +212,7 @@ async fn committed_state_is_loaded_again(store: Arc<dyn TimeSeriesStore>) {
     let batch = FlushBatch {
         boots: vec![boot(0, 5, NOW), boot(1, 9, NOW - 1)],
         heartbeats: vec![(node.key.0, heartbeat(Some("{}"))), (node.key.0, heartbeat(None))],
+        totals: [&b"\0old"[..], b"\0new"].map(|body| NodeTotalsRow { node: node.key.0, body: body.to_vec() }).into(),
         head_seq: 41,
         ..FlushBatch::default()
     };
@@ -226,6 +227,8 @@ async fn committed_state_is_loaded_again(store: Arc<dyn TimeSeriesStore>) {
     assert_eq!(view.health.as_deref(), Some("{}"), "a pulse without health leaves it as it is");
     let one = store.load_node(node.key).await.unwrap().unwrap();
     assert_eq!((one.boots, one.series), (loaded.boots.clone(), loaded.series.clone()));
+    assert_eq!(loaded.totals.as_deref(), Some(&b"\0new"[..]));
+    assert_eq!(one.totals, loaded.totals);
     assert!(store.load_node(NodeKey(99)).await.unwrap().is_none());
     let forget = FlushBatch { forgotten_boots: vec![(node.key.0, boots[0].into())], ..FlushBatch::default() };
     store.flush(forget).await.unwrap();

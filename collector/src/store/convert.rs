@@ -67,12 +67,12 @@ pub(super) fn like_pattern(text: &str) -> String {
     format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
 }
 
-/// The committer's part of a node: key, id, environment, name, status and its reason.
-pub(super) type NodeIdentity = (i64, String, i64, String, String, String);
+/// The committer's part of a node: key, id, environment, name, status and its reason, and the time of its enrolment.
+pub(super) type NodeIdentity = (i64, String, i64, String, String, String, i64);
 
 /// A node without what other tables hold of it.
 pub(super) fn stored_node(
-    (key, uuid, environment, name, status, status_reason): NodeIdentity,
+    (key, uuid, environment, name, status, status_reason, enrolled_at): NodeIdentity,
 ) -> Result<StoredNode, StoreError> {
     Ok(StoredNode {
         key: NodeKey(key),
@@ -85,7 +85,9 @@ pub(super) fn stored_node(
         reported_labels: Labels::new(),
         settings: NodeSettings::default(),
         boots: Vec::new(),
+        enrolled_at,
         last_seen: 0,
+        totals: None,
         statuses: Vec::new(),
         series: Vec::new(),
         deployments: Vec::new(),
@@ -123,6 +125,15 @@ pub(super) fn add_deployments(nodes: &mut HashMap<i64, StoredNode>, rows: Vec<De
     for row in rows {
         if let Some(node) = nodes.get_mut(&row.node) {
             node.deployments.push(row);
+        }
+    }
+}
+
+/// Gives nodes their last totals.
+pub(super) fn add_totals(nodes: &mut HashMap<i64, StoredNode>, rows: Vec<NodeTotalsRow>) {
+    for row in rows {
+        if let Some(node) = nodes.get_mut(&row.node) {
+            node.totals = Some(row.body);
         }
     }
 }

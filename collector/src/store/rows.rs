@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::schema::*;
 use super::{NodeRemoval, NodeSettingsRow};
 use crate::model::counters::{add_counter, component_counters, pipeline_counters, reported_counters};
-use crate::model::packed;
+use crate::model::{packed, packed_bytes};
 use crate::model::report::{PipelineDeltas, ReportedComponent};
 
 /// A new pipeline of an environment.
@@ -43,6 +43,15 @@ pub(crate) struct NodeBootRow {
     pub boot: String,
     pub seq: i64,
     pub last_seen_at: i64,
+}
+
+/// The last totals of a node, packed; only what made them reads them.
+#[derive(Clone, Debug, PartialEq, Insertable, Queryable, Selectable, Serialize, Deserialize)]
+#[diesel(table_name = node_totals, treat_none_as_default_value = false)]
+pub(crate) struct NodeTotalsRow {
+    pub node: i64,
+    #[serde(with = "packed_bytes")]
+    pub body: Vec<u8>,
 }
 
 /// Reports that an agent can no longer send.
@@ -323,6 +332,7 @@ pub(crate) struct FlushBatch {
     /// Boots that a node has too many of.
     pub forgotten_boots: Vec<(i64, String)>,
     pub heartbeats: Vec<(i64, NodeHeartbeat)>,
+    pub totals: Vec<NodeTotalsRow>,
     pub pipeline_minutes: Vec<PipelineMinuteRow>,
     pub component_minutes: Vec<ComponentMinuteRow>,
     pub node_minutes: Vec<NodeMinuteRow>,
@@ -343,6 +353,7 @@ impl FlushBatch {
     pub(crate) fn row_count(&self) -> usize {
         self.boots.len()
             + self.heartbeats.len()
+            + self.totals.len()
             + self.pipeline_minutes.len()
             + self.component_minutes.len()
             + self.node_minutes.len()

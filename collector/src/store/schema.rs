@@ -113,6 +113,13 @@ table! {
 }
 
 table! {
+    node_totals (node) {
+        node -> BigInt,
+        body -> Binary,
+    }
+}
+
+table! {
     node_gaps (node, boot, from_seq) {
         node -> BigInt,
         boot -> Text,

@@ -14,7 +14,7 @@ use foldhash::HashMap;
 use super::hour_cache::HourCache;
 use super::wal::WalRecord;
 use crate::store::MinuteBucket;
-use crate::store::{FlushMark, NodeBootRow, NodeHeartbeat};
+use crate::store::{FlushMark, NodeBootRow, NodeHeartbeat, NodeTotalsRow};
 
 /// Rows of one chunk: about ten milliseconds of the writer.
 const CHUNK_ROWS: usize = 2_000;
@@ -32,6 +32,7 @@ pub(super) struct ActiveRows {
     /// By node and boot; `None`: forgotten.
     pub boots: HashMap<(i64, String), Option<NodeBootRow>>,
     pub heartbeats: HashMap<i64, NodeHeartbeat>,
+    pub totals: HashMap<i64, NodeTotalsRow>,
     pub rows: usize,
 }
 
@@ -44,6 +45,7 @@ pub(super) struct FlushChunk {
     pub boots: Vec<NodeBootRow>,
     pub forgotten_boots: Vec<(i64, String)>,
     pub heartbeats: Vec<(i64, NodeHeartbeat)>,
+    pub totals: Vec<NodeTotalsRow>,
     /// Records up to this one are removed.
     pub trim_to: Option<i64>,
     pub mark: FlushMark,
@@ -62,6 +64,7 @@ impl FlushChunk {
             boots: self.boots.iter().filter(|row| row.node != node).cloned().collect(),
             forgotten_boots: self.forgotten_boots.iter().filter(|(owner, _)| *owner != node).cloned().collect(),
             heartbeats: self.heartbeats.iter().filter(|(owner, _)| *owner != node).cloned().collect(),
+            totals: self.totals.iter().filter(|row| row.node != node).cloned().collect(),
             trim_to: self.trim_to,
             mark: self.mark,
         }
@@ -122,6 +125,7 @@ impl ActiveRows {
         for (node, heartbeat) in record.heartbeats {
             self.heartbeats.entry(node).or_default().renew(heartbeat);
         }
+        self.totals.extend(record.totals.into_iter().map(|row| (row.node, row)));
     }
 
     fn forget_node(&mut self, node: i64) {
@@ -133,6 +137,7 @@ impl ActiveRows {
         });
         self.boots.retain(|(owner, _), _| *owner != node);
         self.heartbeats.remove(&node);
+        self.totals.remove(&node);
     }
 
     /// Cuts it into chunks behind `number`, of records up to `to`. Buckets up to `after` are rows already.
@@ -168,6 +173,9 @@ impl ActiveRows {
         for (node, heartbeat) in self.heartbeats {
             nodes.entry(node).or_default().heartbeats.push((node, heartbeat));
         }
+        for (node, row) in self.totals {
+            nodes.entry(node).or_default().totals.push(row);
+        }
         let mut count = CHUNK_NODES;
         for (_, part) in nodes {
             if count == CHUNK_NODES {
@@ -182,6 +190,7 @@ impl ActiveRows {
                 chunk.boots.extend(part.boots);
                 chunk.forgotten_boots.extend(part.forgotten_boots);
                 chunk.heartbeats.extend(part.heartbeats);
+                chunk.totals.extend(part.totals);
             }
         }
         for (index, chunk) in chunks.iter_mut().enumerate() {
@@ -372,6 +381,11 @@ impl Memtable {
     pub(super) fn heartbeats(&self) -> impl Iterator<Item = (i64, &NodeHeartbeat)> {
         let sealed = self.chunks.iter().flat_map(|chunk| &chunk.heartbeats).map(|(node, heartbeat)| (*node, heartbeat));
         sealed.chain(self.active.heartbeats.iter().map(|(node, heartbeat)| (*node, heartbeat)))
+    }
+
+    /// The totals, the oldest first.
+    pub(super) fn totals(&self) -> impl Iterator<Item = &NodeTotalsRow> {
+        self.chunks.iter().flat_map(|chunk| &chunk.totals).chain(self.active.totals.values())
     }
 
     /// The boots, the oldest first: nodes, boots, and their rows unless they are removed.

@@ -105,6 +105,16 @@ pub(super) fn add_heartbeats(nodes: &mut [NodeView], memtable: &Memtable) {
     }
 }
 
+/// Gives nodes the totals that their rows do not have yet.
+pub(super) fn add_totals(nodes: &mut [StoredNode], memtable: &Memtable) {
+    let mut by_key: HashMap<i64, &mut StoredNode> = nodes.iter_mut().map(|node| (node.key.0, node)).collect();
+    for row in memtable.totals() {
+        if let Some(node) = by_key.get_mut(&row.node) {
+            node.totals = Some(row.body.clone());
+        }
+    }
+}
+
 /// Gives nodes the boots that their rows do not have yet, the one that was seen last at the end.
 pub(super) fn add_boots(nodes: &mut [StoredNode], memtable: &Memtable) -> Result<(), StoreError> {
     let mut by_key: HashMap<i64, &mut StoredNode> = nodes.iter_mut().map(|node| (node.key.0, node)).collect();

@@ -101,6 +101,7 @@ impl TimeSeries {
         memtable.load(Recovered { mark: snapshot.mark, head_seq: snapshot.position.head, records });
         self.note_fill(&memtable);
         merge_on_read::add_boots(&mut snapshot.nodes, &memtable)?;
+        merge_on_read::add_totals(&mut snapshot.nodes, &memtable);
         Ok(snapshot)
     }
 
@@ -365,6 +366,7 @@ fn rows_of(chunk: &FlushChunk, head_seq: u64) -> FlushBatch {
         boots: chunk.boots.clone(),
         forgotten_boots: chunk.forgotten_boots.clone(),
         heartbeats: chunk.heartbeats.clone(),
+        totals: chunk.totals.clone(),
         wal_trim: chunk.trim_to,
         mark: Some(chunk.mark),
         head_seq,

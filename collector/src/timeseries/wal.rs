@@ -6,10 +6,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::store::MinuteBucket;
-use crate::store::{NodeBootRow, NodeHeartbeat, StoreError};
+use crate::store::{NodeBootRow, NodeHeartbeat, NodeTotalsRow, StoreError};
 
-/// The form of a record. A later version reads what an earlier one has left.
-const VERSION: u8 = 1;
+/// The form of a record. A later version reads what an earlier one has left: [`VERSION_WITHOUT_TOTALS`].
+const VERSION: u8 = 2;
+
+/// The form before there were totals.
+const VERSION_WITHOUT_TOTALS: u8 = 1;
 
 /// Level of zstd: the fastest that is worth it.
 const LEVEL: i32 = 1;
@@ -22,28 +25,35 @@ pub(crate) struct WalRecord {
     /// Nodes and their boots that are remembered no more.
     pub forgotten_boots: Vec<(i64, String)>,
     pub heartbeats: Vec<(i64, NodeHeartbeat)>,
+    /// The last totals of nodes whose agents report totals.
+    pub totals: Vec<NodeTotalsRow>,
 }
 
+/// A record without totals, in the order of its fields.
+type RecordWithoutTotals = (Vec<MinuteBucket>, Vec<NodeBootRow>, Vec<(i64, String)>, Vec<(i64, NodeHeartbeat)>);
+
 impl WalRecord {
-    /// Boots and heartbeats, for the metric of rows written.
+    /// Boots, heartbeats and totals, for the metric of rows written.
     pub(crate) fn row_count(&self) -> usize {
-        self.boots.len() + self.heartbeats.len()
+        self.boots.len() + self.heartbeats.len() + self.totals.len()
     }
 
-    /// Whether there is nothing in it.
     /// Drops what belongs to other nodes.
     pub(super) fn retain_nodes(&mut self, is_known: impl Fn(i64) -> bool) {
         self.buckets.retain(|bucket| is_known(bucket.node));
         self.boots.retain(|row| is_known(row.node));
         self.forgotten_boots.retain(|(node, _)| is_known(*node));
         self.heartbeats.retain(|(node, _)| is_known(*node));
+        self.totals.retain(|row| is_known(row.node));
     }
 
+    /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
         self.buckets.is_empty()
             && self.boots.is_empty()
             && self.forgotten_boots.is_empty()
             && self.heartbeats.is_empty()
+            && self.totals.is_empty()
     }
 
     /// Its bytes.
@@ -65,12 +75,19 @@ impl WalRecord {
         let Some((&[version, a, b, c, d], packed)) = body.split_first_chunk() else {
             return Err(failed("it is cut off".to_owned()));
         };
-        if version != VERSION {
+        if !(VERSION_WITHOUT_TOTALS..=VERSION).contains(&version) {
             return Err(failed(format!("it has the form {version}")));
         }
         let len = u32::from_le_bytes([a, b, c, d]) as usize;
         let plain = zstd::bulk::decompress(packed, len).map_err(|error| failed(error.to_string()))?;
-        let mut record: WalRecord = postcard::from_bytes(&plain).map_err(|error| failed(error.to_string()))?;
+        let record = if version == VERSION_WITHOUT_TOTALS {
+            postcard::from_bytes(&plain).map(|(buckets, boots, forgotten_boots, heartbeats): RecordWithoutTotals| {
+                WalRecord { buckets, boots, forgotten_boots, heartbeats, totals: Vec::new() }
+            })
+        } else {
+            postcard::from_bytes(&plain)
+        };
+        let mut record = record.map_err(|error| failed(error.to_string()))?;
         record.buckets.iter_mut().for_each(MinuteBucket::restore_keys);
         Ok(record)
     }
@@ -104,6 +121,7 @@ mod tests {
                 boots: vec![boot],
                 forgotten_boots: vec![(3, "old".into())],
                 heartbeats: vec![(12, NodeHeartbeat { health: text, host: None, last_seen_at: Some(5) })],
+                totals: vec![NodeTotalsRow { node: 12, body: vec![0, 255] }],
             };
             let body = record.pack().unwrap();
             prop_assert_eq!(WalRecord::unpack(&body).unwrap(), record);

@@ -158,6 +158,7 @@ fn rows_of(database: &mut Database, key: u64) -> Vec<(String, u64)> {
         "series WHERE node",
         "pipeline_status WHERE node",
         "node_boots WHERE node",
+        "node_totals WHERE node",
         "node_gaps WHERE node",
         "node_minutes WHERE node",
         "node_hours WHERE node",

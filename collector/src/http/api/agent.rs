@@ -21,7 +21,7 @@ use crate::http::extract::{Node, client_address, read_json, refuse};
 use crate::http::openapi::problems::{Post, PostReports};
 use crate::ingest::enrolment::{self, EnrolError, Enrolled};
 use crate::ingest::protocol::native;
-use crate::model::report::Submission;
+use crate::model::report::{Content, Submission};
 use crate::store::{EnrolledNode, NewEnrolment, StoredEnvironment};
 
 /// Time for which a node's older token stays valid after a new enrolment: a request that is under
@@ -199,11 +199,9 @@ async fn try_submit(
         .committer
         .submit(Submission {
             node,
-            boot: decoded.boot,
-            sent_at: decoded.sent_at,
             received_at,
             address: request.peer_addr().map(|peer| peer.ip()),
-            reports: decoded.reports,
+            content: Content::Growth { boot: decoded.boot, sent_at: decoded.sent_at, reports: decoded.reports },
             refusals: decoded.refusals,
         })
         .await?;

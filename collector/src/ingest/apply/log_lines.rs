@@ -6,11 +6,12 @@
 use systole_shared::events::{Event, EventType, LogEntry, LogEntryLine};
 use systole_shared::{PipelineId, RefusalCode, Refused};
 
+use super::pipeline::register;
 use super::{Context, NodeIdentity, ReportWindow};
 use crate::ingest::changes::{Changes, signed};
-use crate::ingest::state::NodeState;
+use crate::ingest::state::{Dimensions, NodeState};
 use crate::model::PipelineKey;
-use crate::model::report::{Refusals, ReportedLine, ReportedPipeline};
+use crate::model::report::{Refusals, ReportedLine, ReportedLines};
 use crate::store::LogRow;
 
 /// Lines that go out in one log_entry event at most, and their bytes: an event is to fit into one
@@ -18,30 +19,56 @@ use crate::store::LogRow;
 const LINES_PER_ENTRY: usize = 100;
 const BYTES_PER_ENTRY: usize = 12 * 1024;
 
-/// Leaves out the lines that are above the budget of the node.
-pub(super) fn drop_excess_lines(
+/// Adds lines that came without a report.
+pub(super) fn add_lines(
     node: &mut NodeState,
-    seq: u64,
-    pipeline: &mut ReportedPipeline,
+    dimensions: &mut Dimensions,
+    reported: ReportedLines,
+    at: &ReportWindow,
     context: &Context,
     changes: &mut Changes,
     refusals: &mut Refusals,
 ) {
-    let admitted = node.log_budget.admit(&pipeline.logs, context.log_limits, context.received_at);
-    let dropped = pipeline.logs.len() - admitted;
-    if dropped == 0 {
+    let ReportedLines { pipeline: id, mut lines, dropped } = reported;
+    if !register(node, dimensions, (&id, None), at, changes, refusals) {
         return;
     }
-    pipeline.logs.truncate(admitted);
-    pipeline.logs_dropped = pipeline.logs_dropped.saturating_add(i64::try_from(dropped).unwrap_or(i64::MAX));
+    let excess = drop_excess_lines(node, at.seq, &id, &mut lines, context, changes, refusals);
+    let dropped = dropped.saturating_add(excess);
+    let Some(pipeline) = node.pipelines.get(&id) else { return };
+    if dropped > 0 {
+        let row = changes.bucket(at.minute, node.key).pipeline(pipeline.series);
+        row.logs_dropped = row.logs_dropped.saturating_add(dropped);
+    }
+    let key = PipelineKey(pipeline.row.pipeline);
+    add_logs((node.key, node.id, node.environment), (key, &id), &lines, at, changes);
+}
+
+/// Leaves out the lines that are above the budget of the node. Returns how many.
+pub(super) fn drop_excess_lines(
+    node: &mut NodeState,
+    seq: u64,
+    pipeline: &PipelineId,
+    lines: &mut Vec<ReportedLine>,
+    context: &Context,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) -> i64 {
+    let admitted = node.log_budget.admit(lines, context.log_limits, context.received_at);
+    let dropped = lines.len() - admitted;
+    if dropped == 0 {
+        return 0;
+    }
+    lines.truncate(admitted);
     changes.log_lines_dropped += dropped as u64;
     refusals.push(Refused {
         seq,
-        pipeline_id: Some(pipeline.id.to_string()),
+        pipeline_id: Some(pipeline.to_string()),
         component_id: None,
         code: RefusalCode::TooManyLogLines,
         detail: format!("{dropped} lines above the budget of the node were dropped"),
     });
+    i64::try_from(dropped).unwrap_or(i64::MAX)
 }
 
 pub(super) fn add_logs(

@@ -2,6 +2,7 @@
 //!
 //! - `progress` compares the report's number with what its boot has sent. A report from before is acknowledged again;
 //!   a report that follows a hole is applied, and the hole becomes a gap of the node.
+//! - A report with totals has no number: `totals` makes growth of it, and a repeated one has none.
 //! - A merged report that covers an applied one is refused: it cannot be split again.
 //! - `agent` keeps what the agent says of itself and of its host.
 //! - `pipeline` gives a pipeline its keys, adds its `samples` to their minute, and stores its `log_lines`.
@@ -29,7 +30,7 @@ use systole_shared::{BootId, NodeId, RefusalCode, Refused, SeqRange, UnixMillis}
 
 use self::agent::{node_minute, note_agent};
 use self::deployments::apply_deployments;
-use self::log_lines::drop_excess_lines;
+use self::log_lines::{add_lines, drop_excess_lines};
 use self::node_status::{add_fleet_status, set_status};
 use self::observed_deployments::observe;
 use self::pipeline::apply_pipeline;
@@ -40,7 +41,7 @@ pub(crate) use self::silence::mark_unreachable;
 use super::changes::Changes;
 use super::state::{Dimensions, NodeState};
 use crate::config::LogLimits;
-use crate::model::report::{NodeReport, Refusals, ReportedDeployments};
+use crate::model::report::{NodeReport, Refusals, ReportedDeployments, ReportedLines, TotalsReport};
 use crate::model::{EnvironmentKey, NodeKey};
 
 /// The names of a node in changes and events.
@@ -49,8 +50,7 @@ type NodeIdentity = (NodeKey, NodeId, EnvironmentKey);
 /// The parameters of applying a report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
-    pub boot: BootId,
-    /// The agent's clock when it sent the request.
+    /// The agent's clock when it sent the request; ours for an agent that does not say.
     pub sent_at: UnixMillis,
     /// Ours when it came.
     pub received_at: UnixMillis,
@@ -83,23 +83,24 @@ pub(crate) enum Outcome {
     Refused { missing: Option<SeqRange> },
 }
 
-/// Applies one report of a node.
+/// Applies one report of a node, of a run of its agent.
 pub(crate) fn apply(
     node: &mut NodeState,
     dimensions: &mut Dimensions,
+    boot: BootId,
     report: NodeReport,
     context: &Context,
     changes: &mut Changes,
     refusals: &mut Refusals,
 ) -> Outcome {
-    let progress = node.progress(context.boot);
+    let progress = node.progress(boot);
     if progress.is_some_and(|applied| report.seq <= applied) {
         return Outcome::Duplicate;
     }
     let missing = progress
         .filter(|applied| report.covers_from > applied + 1)
         .map(|applied| SeqRange { from: applied + 1, to: report.covers_from - 1 });
-    let is_latest_boot = move_progress(node, report.seq, missing, context, changes);
+    let is_latest_boot = move_progress(node, boot, report.seq, missing, context, changes);
 
     let correction = context.correction();
     let start = report.start.saturating_add(correction);
@@ -112,16 +113,53 @@ pub(crate) fn apply(
         return Outcome::Refused { missing };
     }
 
-    let at = ReportWindow {
-        end,
-        seconds: if end > start { end.saturating_sub(start) as f64 } else { context.interval_ms as f64 } / 1_000.0,
-        minute: end.div_euclid(60_000),
-        correction,
-        latest_line: end.max(context.received_at),
-        received_at: context.received_at,
-        is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
-        seq: report.seq,
-    };
+    let window = ReportWindow::new((start, end), context);
+    let at = ReportWindow { correction, seq: report.seq, is_latest_boot, ..window };
+    apply_content(node, dimensions, report, &at, context, changes, refusals);
+    Outcome::Applied { missing }
+}
+
+/// Applies totals of a node. They have no number: applied again, they have not grown.
+pub(crate) fn apply_totals(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    totals: TotalsReport,
+    context: &Context,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) {
+    let watched_since = node.enrolled_at.max(node.last_seen);
+    let report = node.totals.advance(totals, watched_since, context.received_at);
+    changes.set_totals(node.key, node.totals.pack());
+    let at = ReportWindow::new((report.start, report.end), context);
+    apply_content(node, dimensions, report, &at, context, changes, refusals);
+}
+
+/// Applies lines of a node that came without a report. They say nothing of states.
+pub(crate) fn apply_lines(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    reported: Vec<ReportedLines>,
+    context: &Context,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) {
+    let at = ReportWindow::new((context.received_at, context.received_at), context);
+    for lines in reported {
+        add_lines(node, dimensions, lines, &at, context, changes, refusals);
+    }
+}
+
+/// What every report changes, whatever makes it count once.
+fn apply_content(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    report: NodeReport,
+    at: &ReportWindow,
+    context: &Context,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) {
     let bucket = changes.bucket(at.minute, node.key);
     if let Some(host) = report.host.as_ref() {
         bucket.set_host(node_minute(host, at.minute, node.key.0));
@@ -131,31 +169,32 @@ pub(crate) fn apply(
     node.last_seen = context.received_at;
     let (deployments, deployments_complete) = match report.deployments {
         ReportedDeployments::Stated { items, complete } => (items, complete),
-        ReportedDeployments::Observed(given) => (observe(&given, &report.pipelines, &node.deployments, &at), true),
+        ReportedDeployments::Observed(given) => (observe(&given, &report.pipelines, &node.deployments, at), true),
     };
     for mut pipeline in report.pipelines {
-        drop_excess_lines(node, report.seq, &mut pipeline, context, changes, refusals);
-        apply_pipeline(node, dimensions, pipeline, &at, changes, refusals);
+        let dropped =
+            drop_excess_lines(node, report.seq, &pipeline.id, &mut pipeline.logs, context, changes, refusals);
+        pipeline.logs_dropped = pipeline.logs_dropped.saturating_add(dropped);
+        apply_pipeline(node, dimensions, pipeline, at, changes, refusals);
     }
     if report.complete {
-        retire_absent(node, dimensions, &at, changes);
+        retire_absent(node, dimensions, at, changes);
     }
     // What an older run of the agent says of them was overtaken.
-    if is_latest_boot {
-        apply_deployments(node, dimensions, deployments, deployments_complete, &at, changes);
+    if at.is_latest_boot {
+        apply_deployments(node, dimensions, deployments, deployments_complete, at, changes);
     }
     match report.stopping {
         // An older one was overtaken: an agent that says this late has another one after it.
-        Some(reason) if is_latest_boot && at.is_news => {
+        Some(reason) if at.is_latest_boot && at.is_news => {
             changes.heartbeat(node.key).last_seen_at = Some(context.received_at);
-            mark_offline(node, dimensions, &reason, end, changes);
+            mark_offline(node, dimensions, &reason, at.end, changes);
         }
-        _ => set_status(node, end, context, changes),
+        _ => set_status(node, at.end, context, changes),
     }
     if at.is_news {
-        add_fleet_status(node, end, changes);
+        add_fleet_status(node, at.end, changes);
     }
-    Outcome::Applied { missing }
 }
 
 /// The minute and the interval that a report counts for.
@@ -172,11 +211,29 @@ struct ReportWindow {
     pub received_at: UnixMillis,
     /// Whether it is shown as it comes; a back-fill is not.
     pub is_news: bool,
-    /// Its number.
+    /// Its number; 0 when it has none.
     pub seq: u64,
+    /// Whether it is of the run of the agent that reported last.
+    pub is_latest_boot: bool,
 }
 
 impl ReportWindow {
+    /// Of a report without a number, from and to times by the collector's clock.
+    fn new((start, end): (UnixMillis, UnixMillis), context: &Context) -> Self {
+        let ms = if end > start { end.saturating_sub(start) } else { context.interval_ms };
+        ReportWindow {
+            end,
+            seconds: ms as f64 / 1_000.0,
+            minute: end.div_euclid(60_000),
+            correction: 0,
+            latest_line: end.max(context.received_at),
+            received_at: context.received_at,
+            is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
+            seq: 0,
+            is_latest_boot: true,
+        }
+    }
+
     /// Its length in whole milliseconds.
     fn ms(&self) -> f64 {
         (self.seconds * 1_000.0).round()

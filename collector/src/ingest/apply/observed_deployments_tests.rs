@@ -18,6 +18,7 @@ fn at() -> ReportWindow {
         received_at: NOW,
         is_news: true,
         seq: 1,
+        is_latest_boot: true,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use systole_shared::events::{ComponentSample, EventType, MetricUpdate};
-use systole_shared::{PipelineStatus, RefusalCode, Refused};
+use systole_shared::{PipelineId, PipelineStatus, RefusalCode, Refused};
 
 use super::ReportWindow;
 use super::log_lines::add_logs;
@@ -29,14 +29,7 @@ pub(super) fn apply_pipeline(
     changes: &mut Changes,
     refusals: &mut Refusals,
 ) {
-    if let Err(code) = register(node, dimensions, &facts, at, changes) {
-        refusals.push_with(|| Refused {
-            seq: at.seq,
-            pipeline_id: Some(facts.id.to_string()),
-            component_id: None,
-            code,
-            detail: describe(code, &dimensions.limits),
-        });
+    if !register(node, dimensions, (&facts.id, facts.name.as_ref()), at, changes, refusals) {
         return;
     }
     let identity = (node.key, node.id, node.environment);
@@ -59,6 +52,7 @@ pub(super) fn apply_pipeline(
         dimensions.topologies.add(key, checksum, topology, at.received_at, changes);
     }
     let Some(sample) = &facts.sample else { return };
+    changes.events_in = changes.events_in.saturating_add(sample.events_in.unsigned_abs());
     let mut known = NodeSeries { key: node.key, known: &mut node.known_series, new: &mut node.new_series };
     let series: Vec<_> = facts
         .components
@@ -90,22 +84,43 @@ pub(super) fn apply_pipeline(
     changes.samples.push(PendingSample { node: node.key, update });
 }
 
-/// Makes sure that the pipeline has keys on this node, unless that is over a limit.
-fn register(
+/// Makes sure that the pipeline has keys on this node. False when that is over a limit: then it is refused.
+pub(super) fn register(
     node: &mut NodeState,
     dimensions: &mut Dimensions,
-    facts: &ReportedPipeline,
+    pipeline: (&PipelineId, Option<&String>),
+    at: &ReportWindow,
+    changes: &mut Changes,
+    refusals: &mut Refusals,
+) -> bool {
+    let registered = try_register(node, dimensions, pipeline, at, changes);
+    if let Err(code) = registered {
+        refusals.push_with(|| Refused {
+            seq: at.seq,
+            pipeline_id: Some(pipeline.0.to_string()),
+            component_id: None,
+            code,
+            detail: describe(code, &dimensions.limits),
+        });
+    }
+    registered.is_ok()
+}
+
+fn try_register(
+    node: &mut NodeState,
+    dimensions: &mut Dimensions,
+    (id, name): (&PipelineId, Option<&String>),
     at: &ReportWindow,
     changes: &mut Changes,
 ) -> Result<(), RefusalCode> {
-    let is_new = !node.pipelines.contains_key(&facts.id);
+    let is_new = !node.pipelines.contains_key(id);
     if is_new && !node.has_room(&dimensions.limits, at.received_at) {
         dimensions.over_limit.node_pipelines += 1;
         return Err(RefusalCode::NodePipelineLimit);
     }
-    let key = match dimensions.pipeline(node.environment, &facts.id) {
+    let key = match dimensions.pipeline(node.environment, id) {
         Some(known) => {
-            if let Some(name) = facts.name.as_ref().filter(|name| **name != known.name) {
+            if let Some(name) = name.filter(|name| **name != known.name) {
                 known.name.clone_from(name);
                 changes.pipeline_names.insert(known.key, name.clone());
             }
@@ -117,15 +132,15 @@ fn register(
                 return Err(RefusalCode::EnvironmentPipelineLimit);
             }
             dimensions.count_new_pipeline(node.environment, at.received_at);
-            let name = facts.name.clone().unwrap_or_else(|| facts.id.to_string());
-            let id = dimensions.add_pipeline(node.environment, &facts.id, &name);
+            let name = name.cloned().unwrap_or_else(|| id.to_string());
+            let key = dimensions.add_pipeline(node.environment, id, &name);
             changes.pipelines.push(PipelineRow {
-                id: id.0,
+                id: key.0,
                 environment: node.environment.0,
-                slug: facts.id.to_string(),
+                slug: id.to_string(),
                 name,
             });
-            id
+            key
         }
     };
     if is_new {
@@ -162,7 +177,7 @@ fn register(
             components: Default::default(),
             last_report: 0,
         };
-        node.pipelines.insert(facts.id.clone(), state);
+        node.pipelines.insert(id.clone(), state);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! After a restore the next report of an agent is ahead of the expected number. It is applied, and the numbers in
 //! between are a gap of the node.
 
-use systole_shared::SeqRange;
+use systole_shared::{BootId, SeqRange};
 
 use super::Context;
 use crate::ingest::changes::{Changes, signed};
@@ -21,6 +21,7 @@ pub(super) const DUPLICATE_WINDOW_MS: i64 = 60_000;
 /// Returns whether the boot is the one that reported last.
 pub(super) fn move_progress(
     node: &mut NodeState,
+    boot: BootId,
     seq: u64,
     missing: Option<SeqRange>,
     context: &Context,
@@ -29,22 +30,22 @@ pub(super) fn move_progress(
     if let Some(missing) = missing {
         changes.add_gap(NodeGapRow {
             node: node.key.0,
-            boot: context.boot.to_string(),
+            boot: boot.to_string(),
             from_seq: signed(missing.from),
             to_seq: signed(missing.to),
             recorded_at: context.received_at,
         });
     }
-    let is_latest = node.boots.last().is_none_or(|(boot, _)| *boot == context.boot);
-    let is_return = !is_latest && node.progress(context.boot).is_some();
+    let is_latest = node.boots.last().is_none_or(|(known, _)| *known == boot);
+    let is_return = !is_latest && node.progress(boot).is_some();
     if is_return {
         node.boot_returns.push(context.received_at);
     }
     node.boot_returns.retain(|at| context.received_at.saturating_sub(*at) <= DUPLICATE_WINDOW_MS);
-    if let Some(forgotten) = node.advance(context.boot, seq) {
+    if let Some(forgotten) = node.advance(boot, seq) {
         changes.forget_boot(node.key, forgotten);
     }
-    changes.advance(node.key, context.boot, seq, context.received_at);
+    changes.advance(node.key, boot, seq, context.received_at);
     !is_return
 }
 

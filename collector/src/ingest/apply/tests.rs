@@ -42,6 +42,8 @@ fn node() -> NodeState {
         pipelines: Default::default(),
         agent: None,
         address: None,
+        totals: Default::default(),
+        enrolled_at: NOW,
         reports: 0,
         last_seen: 0,
         known_series: 0,
@@ -51,16 +53,17 @@ fn node() -> NodeState {
     }
 }
 
-fn context(boot_number: u128, received_at: UnixMillis) -> Context {
-    Context {
-        boot: boot(boot_number),
+/// A run of the agent, and the parameters of its reports.
+fn context(boot_number: u128, received_at: UnixMillis) -> (BootId, Context) {
+    let context = Context {
         sent_at: received_at,
         received_at,
         address: None,
         interval_ms: 5_000,
         oldest: received_at - 7 * 86_400_000,
         log_limits: LogLimits::NONE,
-    }
+    };
+    (boot(boot_number), context)
 }
 
 fn pipeline(id: &str, status: PipelineStatus, events_in: Option<i64>) -> ReportedPipeline {
@@ -118,9 +121,9 @@ impl Bench {
         }
     }
 
-    fn apply(&mut self, context: Context, report: NodeReport) -> Outcome {
+    fn apply(&mut self, (boot, context): (BootId, Context), report: NodeReport) -> Outcome {
         self.changes = Changes::new(self.changes.head_seq());
-        apply(&mut self.node, &mut self.dimensions, report, &context, &mut self.changes, &mut self.refusals)
+        apply(&mut self.node, &mut self.dimensions, boot, report, &context, &mut self.changes, &mut self.refusals)
     }
 
     fn mark_unreachable(&mut self, now: UnixMillis) {
@@ -276,7 +279,7 @@ fn components_beyond_the_limit_have_no_history() {
 fn wrong_clock_is_corrected_beyond_tolerance() {
     for (skew, corrected) in [(1_500, 0), (-1_500, 0), (3_600_000, 3_600_000), (-90_000, -90_000)] {
         let mut bench = Bench::new();
-        let context = Context { sent_at: NOW - skew, ..context(1, NOW) };
+        let context = (boot(1), Context { sent_at: NOW - skew, ..context(1, NOW).1 });
         let mut facts = pipeline("a", PipelineStatus::Running, Some(1));
         facts.logs.push(ReportedLine { at: NOW - skew, stream: LogStream::Stdout, level: None, line: "x".into() });
         bench.apply(context, report(1, NOW - skew, vec![facts]));
@@ -344,7 +347,7 @@ fn extreme_times_do_not_overflow() {
         ] {
             let mut bench = Bench::new();
             for sent_at in [NOW, i64::MIN, i64::MAX] {
-                bench.apply(Context { sent_at, ..context(1, NOW) }, report.clone());
+                bench.apply((boot(1), Context { sent_at, ..context(1, NOW).1 }), report.clone());
             }
         }
     }
@@ -475,7 +478,8 @@ fn boot_keeps_progress_in_the_batch_that_evicts_it() {
     let mut changes = Changes::new(0);
     for (number, seq) in (1..=9).map(|number| (number, 1)).chain([(1, 2)]) {
         let report = report(seq, NOW, vec![]);
-        apply(&mut bench.node, &mut bench.dimensions, report, &context(number, NOW), &mut changes, &mut bench.refusals);
+        let (boot, context) = context(number, NOW);
+        apply(&mut bench.node, &mut bench.dimensions, boot, report, &context, &mut changes, &mut bench.refusals);
     }
     let (record, _) = changes.take_batch();
     assert_eq!(record.forgotten_boots, [(1, boot(2).to_string())]);

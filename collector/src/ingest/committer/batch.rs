@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use systole_shared::NodeStatus;
+use systole_shared::{NodeStatus, SeqRange};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::ingest::changes::Changes;
 use crate::ingest::presence_log;
 use crate::ingest::state::NodeState;
 use crate::model::NodeKey;
-use crate::model::report::Submission;
+use crate::model::report::{Content, Submission};
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
 use crate::telemetry::{LimitLabel, TypeLabel};
@@ -35,6 +35,8 @@ struct Waiting {
 /// A submission that is applied and not committed yet.
 struct Applied {
     node: NodeKey,
+    /// Whether it shows that the node reports: lines alone do not.
+    is_report: bool,
     answer: Answer,
     committed: Committed,
 }
@@ -47,8 +49,29 @@ struct Counts {
     refused: u64,
     missing: u64,
     items_refused: u64,
-    events_in: u64,
     silent: Vec<(NodeKey, NodeStatus)>,
+}
+
+impl Counts {
+    /// Counts a report, and returns the reports before it that never came.
+    fn note(&mut self, outcome: Outcome) -> Option<SeqRange> {
+        let missing = match outcome {
+            Outcome::Duplicate => {
+                self.duplicate += 1;
+                None
+            }
+            Outcome::Applied { missing } => {
+                self.applied += 1;
+                missing
+            }
+            Outcome::Refused { missing } => {
+                self.refused += 1;
+                missing
+            }
+        };
+        self.missing += missing.map_or(0, |missing| missing.to - missing.from + 1);
+        missing
+    }
 }
 
 impl CommitterTask {
@@ -93,8 +116,9 @@ impl CommitterTask {
         match work {
             Work::Submission(submission, answer) => {
                 let node = submission.node;
+                let is_report = !matches!(submission.content, Content::Lines(_));
                 match self.apply_submission(submission, changes, counts).await {
-                    Ok(committed) => waiting.submissions.push(Applied { node, answer, committed }),
+                    Ok(committed) => waiting.submissions.push(Applied { node, is_report, answer, committed }),
                     Err(error) => {
                         let _ = answer.send(Err(error));
                     }
@@ -150,49 +174,40 @@ impl CommitterTask {
         }
         self.ensure_node(submission.node).await?;
         let node = self.state.nodes.get_mut(&submission.node).ok_or(SubmitError::UnknownNode)?;
-        let context = Context {
-            boot: submission.boot,
-            sent_at: submission.sent_at,
+        let mut context = Context {
+            sent_at: submission.received_at,
             received_at: submission.received_at,
             address: submission.address,
             interval_ms: i64::try_from(self.parts.interval_ms).unwrap_or(i64::MAX),
             oldest: oldest(submission.received_at, self.parts.minutes_retention),
             log_limits: self.parts.log_limits,
         };
-        let mut first_missing = None;
-        let last = submission.reports.len().saturating_sub(1);
-        for (index, mut report) in submission.reports.into_iter().enumerate() {
-            if index < last {
-                // The node is OFFLINE after the last one; before it, states would change twice.
-                report.stopping = None;
-            }
-            let events_in = report
-                .pipelines
-                .iter()
-                .filter_map(|pipeline| pipeline.sample)
-                .fold(0_u64, |sum, sample| sum.saturating_add(sample.events_in.unsigned_abs()));
-            let dimensions = &mut self.state.dimensions;
-            match apply::apply(node, dimensions, report, &context, changes, &mut submission.refusals) {
-                Outcome::Duplicate => counts.duplicate += 1,
-                Outcome::Applied { missing } => {
-                    counts.applied += 1;
-                    counts.events_in = counts.events_in.saturating_add(events_in);
-                    first_missing = first_missing.or(missing);
-                    counts.missing += missing.map_or(0, |missing| missing.to - missing.from + 1);
+        let dimensions = &mut self.state.dimensions;
+        let refusals = &mut submission.refusals;
+        let mut committed = Committed::default();
+        match submission.content {
+            Content::Growth { boot, sent_at, reports } => {
+                context.sent_at = sent_at;
+                let last = reports.len().saturating_sub(1);
+                for (index, mut report) in reports.into_iter().enumerate() {
+                    if index < last {
+                        // The node is OFFLINE after the last one; before it, states would change twice.
+                        report.stopping = None;
+                    }
+                    let outcome = apply::apply(node, dimensions, boot, report, &context, changes, refusals);
+                    committed.missing = committed.missing.or(counts.note(outcome));
                 }
-                Outcome::Refused { missing } => {
-                    counts.refused += 1;
-                    first_missing = first_missing.or(missing);
-                    counts.missing += missing.map_or(0, |missing| missing.to - missing.from + 1);
-                }
+                committed.durable_seq = node.progress(boot).unwrap_or(0);
             }
+            Content::Totals(totals) => {
+                apply::apply_totals(node, dimensions, totals, &context, changes, refusals);
+                counts.note(Outcome::Applied { missing: None });
+            }
+            Content::Lines(lines) => apply::apply_lines(node, dimensions, lines, &context, changes, refusals),
         }
-        counts.items_refused += submission.refusals.count;
-        Ok(Committed {
-            durable_seq: node.progress(submission.boot).unwrap_or(0),
-            refusals: submission.refusals,
-            missing: first_missing,
-        })
+        committed.refusals = submission.refusals;
+        counts.items_refused += committed.refusals.count;
+        Ok(committed)
     }
 
     /// Writes the changes, then fills the rings and publishes.
@@ -230,7 +245,7 @@ impl CommitterTask {
         }
         telemetry.components_without_history.inc_by(over_limit.components);
         telemetry.component_histories.set(i64::try_from(self.state.dimensions.places.taken()).unwrap_or(i64::MAX));
-        telemetry.events_reported.inc_by(counts.events_in);
+        telemetry.events_reported.inc_by(changes.events_in);
         for event in &changes.events {
             telemetry.events_published.get_or_create(&TypeLabel { r#type: event.kind.as_str() }).inc();
         }
@@ -247,7 +262,7 @@ impl CommitterTask {
     fn answer(&self, waiting: Waiting) {
         let now = Instant::now();
         for submission in waiting.submissions {
-            if let Some(node) = self.state.nodes.get(&submission.node) {
+            if let Some(node) = self.state.nodes.get(&submission.node).filter(|_| submission.is_report) {
                 self.parts.fleet.record_report(submission.node, node.status, now);
             }
             // An agent that has disconnected meanwhile sends again, and its report is acknowledged as a duplicate.

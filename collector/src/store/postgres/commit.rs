@@ -73,6 +73,7 @@ fn flush_rounds<'a>(batch: &'a FlushBatch, writer: &'a str) -> Vec<Vec<Statement
     rounds.add(&batch.boots, |a, b| (a.node, &a.boot) < (b.node, &b.boot), tables::boots);
     rounds.add(&batch.forgotten_boots, |_, _| true, tables::forgotten_boots);
     rounds.add(&batch.heartbeats, |a, b| a.0 < b.0, tables::heartbeats);
+    rounds.add(&batch.totals, |a, b| a.node < b.node, tables::totals);
     rounds.add(&batch.pipeline_minutes, |a, b| (a.minute, a.series) < (b.minute, b.series), tables::pipeline_minutes);
     rounds.add(&batch.component_minutes, |a, b| (a.minute, a.series) < (b.minute, b.series), tables::component_minutes);
     rounds.add(&batch.node_minutes, |a, b| (a.minute, a.node) < (b.minute, b.node), tables::node_minutes);

@@ -127,6 +127,10 @@ impl<'a, R> Columns<'a, R> {
         Column::Text(self.0.iter().map(|row| storable(of(row))).collect())
     }
 
+    pub(super) fn bytes(&self, of: impl Fn(&'a R) -> &'a [u8]) -> Column<'a> {
+        Column::Bytes(self.0.iter().map(of).collect())
+    }
+
     pub(super) fn maybe_text(&self, of: impl Fn(&'a R) -> Option<&'a String>) -> Column<'a> {
         Column::MaybeText(self.0.iter().map(|row| of(row).map(|text| storable(text))).collect())
     }

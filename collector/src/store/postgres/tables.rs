@@ -8,7 +8,7 @@ use crate::model::counters::{CounterKind, component_counters, pipeline_counters}
 use crate::store::convert::signed;
 use crate::store::{
     ComponentMinuteRow, DeploymentRow, EventRow, FlushMark, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat,
-    NodeMinuteRow, NodeSettingsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow, WalRow,
+    NodeMinuteRow, NodeSettingsRow, NodeTotalsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow, WalRow,
 };
 
 /// Moves the head of the sequence, and how far the journal has become rows. Changes no row when another
@@ -93,6 +93,12 @@ pub(super) fn forgotten_boots<'a>(rows: &Columns<'a, (i64, String)>) -> Statemen
         Template::over("DELETE FROM node_boots USING", "node, boot", same)
     });
     TEMPLATE.with(vec![rows.int(|row| row.0), rows.text(|row| &row.1)])
+}
+
+pub(super) fn totals<'a>(rows: &Columns<'a, NodeTotalsRow>) -> Statement<'a> {
+    static TEMPLATE: LazyLock<Template> =
+        LazyLock::new(|| Template::upsert("node_totals", &[("node", Key), ("body", Replace)]));
+    TEMPLATE.with(vec![rows.int(|row| row.node), rows.bytes(|row| &row.body)])
 }
 
 pub(super) fn gaps<'a>(rows: &Columns<'a, NodeGapRow>) -> Statement<'a> {

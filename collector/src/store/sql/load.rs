@@ -13,7 +13,15 @@ use crate::store::*;
 /// The committer's part of nodes.
 macro_rules! identities {
     ($nodes:expr) => {
-        $nodes.select((nodes::id, nodes::uuid, nodes::environment, nodes::name, nodes::status, nodes::status_reason))
+        $nodes.select((
+            nodes::id,
+            nodes::uuid,
+            nodes::environment,
+            nodes::name,
+            nodes::status,
+            nodes::status_reason,
+            nodes::enrolled_at,
+        ))
     };
 }
 
@@ -31,6 +39,7 @@ pub(super) async fn load_ingest(connection: &mut Connection) -> Result<IngestSna
     let last_series = series.iter().map(|row| row.id).max().unwrap_or(0);
     fill(&mut by_key, boots, statuses, series)?;
     add_deployments(&mut by_key, deployments::table.select(DeploymentRow::as_select()).load(connection).await?);
+    add_totals(&mut by_key, node_totals::table.select(NodeTotalsRow::as_select()).load(connection).await?);
     let pipelines: Vec<PipelineRow> = pipelines::table.select(PipelineRow::as_select()).load(connection).await?;
     let pipelines = pipelines
         .into_iter()
@@ -64,5 +73,7 @@ pub(super) async fn load_node(connection: &mut Connection, node: NodeKey) -> Res
     fill(&mut by_key, boots, statuses, series)?;
     let of_node = deployments::table.filter(deployments::node.eq(node.0)).select(DeploymentRow::as_select());
     add_deployments(&mut by_key, of_node.load(connection).await?);
+    let of_node = node_totals::table.find(node.0).select(NodeTotalsRow::as_select());
+    add_totals(&mut by_key, of_node.load(connection).await?);
     Ok(by_key.remove(&node.0))
 }

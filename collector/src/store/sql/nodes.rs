@@ -19,10 +19,11 @@ use crate::store::{
 };
 
 /// Tables with rows of nodes that are few.
-const SMALL_TABLES: [&str; 10] = [
+const SMALL_TABLES: [&str; 11] = [
     "series",
     "pipeline_status",
     "node_boots",
+    "node_totals",
     "node_gaps",
     "dirty_hours",
     "dirty_days",

@@ -10,7 +10,7 @@ use crate::store::convert::signed;
 use crate::store::schema::*;
 use crate::store::{
     CommitBatch, ComponentMinuteRow, DeploymentRow, EventRow, FlushBatch, FlushMark, LogRow, NodeBootRow, NodeGapRow,
-    NodeHeartbeat, NodeMinuteRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
+    NodeHeartbeat, NodeMinuteRow, NodeTotalsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
     TopologyRow,
 };
 
@@ -95,6 +95,7 @@ pub(super) fn flush(connection: &mut SqliteConnection, batch: &FlushBatch) -> Re
     for (node, heartbeat) in &batch.heartbeats {
         update_heartbeat(connection, *node, heartbeat)?;
     }
+    write_rows!(connection, batch.totals, upsert_totals);
     write_rows!(connection, batch.pipeline_minutes, add_pipeline_minutes);
     write_rows!(connection, batch.component_minutes, add_component_minutes);
     write_rows!(connection, batch.node_minutes, upsert_node_minutes);
@@ -160,6 +161,16 @@ fn upsert_boots<const N: usize>(connection: &mut SqliteConnection, rows: &[NodeB
         .on_conflict((node, boot))
         .do_update()
         .set((seq.eq(excluded(seq)), last_seen_at.eq(excluded(last_seen_at))))
+        .execute(connection)
+}
+
+fn upsert_totals<const N: usize>(connection: &mut SqliteConnection, rows: &[NodeTotalsRow; N]) -> QueryResult<usize> {
+    use node_totals::*;
+    diesel::insert_into(table)
+        .values(rows)
+        .on_conflict(node)
+        .do_update()
+        .set(body.eq(excluded(body)))
         .execute(connection)
 }
 

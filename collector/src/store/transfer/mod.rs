@@ -18,12 +18,13 @@ pub(crate) use self::cells::{AnyRow, Cell, Row};
 use super::{StoreError, new_epoch};
 
 /// The tables, those first that others refer to, with their keys. `meta` goes along at the beginning.
-pub(super) const TABLES: [(&str, &[&str]); 33] = [
+pub(super) const TABLES: [(&str, &[&str]); 34] = [
     ("environments", &["id"]),
     ("nodes", &["id"]),
     // A session's parent is older, and so are the first digits of its id.
     ("tokens", &["uuid"]),
     ("node_boots", &["node", "boot"]),
+    ("node_totals", &["node"]),
     ("node_gaps", &["node", "boot", "from_seq"]),
     ("pipelines", &["id"]),
     ("series", &["id"]),
