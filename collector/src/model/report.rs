@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use systole_shared::report::ComponentKind;
 use systole_shared::{
@@ -153,7 +154,7 @@ pub(crate) enum ReportedDeployments {
         complete: bool,
     },
     /// The agent says nothing of them: they follow from its pipelines and from what it was given to run.
-    Observed(Vec<GivenVersion>),
+    Observed(Arc<[GivenVersion]>),
 }
 
 impl ReportedDeployments {

@@ -15,7 +15,7 @@ use super::{ActionError, Actions, OpenAction};
 use crate::model::NodeKey;
 
 /// An agent that restarts by itself has begun by then: it reports one second after a push action.
-const OWN_RESTART: Duration = Duration::from_millis(900);
+pub(super) const OWN_RESTART: Duration = Duration::from_millis(900);
 
 /// A restart, and the process that it ends.
 #[derive(Debug)]

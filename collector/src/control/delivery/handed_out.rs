@@ -4,7 +4,7 @@
 //! it is needed.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
 use systole_shared::PipelineId;
@@ -21,7 +21,7 @@ pub(super) struct HandedOut {
 #[derive(Debug, Default)]
 struct Entry {
     /// The generation of the last answer, and what was in it.
-    last: Option<(u64, Vec<GivenVersion>)>,
+    last: Option<(u64, Arc<[GivenVersion]>)>,
     /// Pipelines that the next answer leaves out, so that the agent stops them.
     left_out: BTreeSet<PipelineId>,
 }
@@ -35,12 +35,12 @@ impl HandedOut {
         self.nodes().get(&node)?.last.as_ref().map(|(generation, _)| *generation)
     }
 
-    pub(super) fn versions(&self, node: NodeKey) -> Option<Vec<GivenVersion>> {
-        self.nodes().get(&node)?.last.as_ref().map(|(_, versions)| versions.clone())
+    pub(super) fn versions(&self, node: NodeKey) -> Option<Arc<[GivenVersion]>> {
+        self.nodes().get(&node)?.last.as_ref().map(|(_, versions)| Arc::clone(versions))
     }
 
     pub(super) fn set(&self, node: NodeKey, generation: u64, versions: Vec<GivenVersion>) {
-        self.nodes().entry(node).or_default().last = Some((generation, versions));
+        self.nodes().entry(node).or_default().last = Some((generation, versions.into()));
     }
 
     pub(super) fn leave_out(&self, node: NodeKey, pipeline: PipelineId) {

@@ -63,7 +63,7 @@ impl Delivery {
     }
 
     /// What such an agent was given last; `None` when it has not polled this process yet.
-    pub(crate) fn given(&self, node: NodeKey) -> Option<Vec<GivenVersion>> {
+    pub(crate) fn given(&self, node: NodeKey) -> Option<Arc<[GivenVersion]>> {
         self.handed_out.versions(node)
     }
 
