@@ -95,12 +95,22 @@ bench: release setup-test ## Measure the collector, into docs/benchmarks.md (SEC
 		--warm-up 60 --seconds $(or $(SECONDS),300) --json "$(BENCH)/3 ten thousand nodes.json"
 	$(TARGET)/release/systole-bench --spawn --postgres --nodes 200 --pipelines 10 --components 5 --warm-up 10 --seconds $(SATURATION_SECONDS) \
 		--json "$(BENCH)/4 PostgreSQL 10 × 5.json"
+	$(TARGET)/release/systole-bench --spawn --nodes 200 --vectorflow-nodes 200 --pipelines 10 --components 5 --warm-up 10 \
+		--seconds $(SATURATION_SECONDS) --json "$(BENCH)/5 VectorFlow heartbeats 10 × 5.json"
 	$(TARGET)/release/systole-bench return --json "$(BENCH)/return of ten thousand nodes.out"
 	@for fleet in "200 10" "50 100"; do set -- $$fleet; dir=$$(mktemp -d); \
 		$(TARGET)/release/systole-collector ingest-bench --data-dir "$$dir/bare" --nodes $$1 --pipelines $$2 --components 5 \
 			> "$(BENCH)/bare $$2 × 5.json"; code=$$?; rm -rf "$$dir"; [ $$code = 0 ] || exit $$code; done
 	$(TARGET)/release/systole-bench report $(BENCH) --into docs/benchmarks.md
 	$(MAKE) bench-feed
+
+.PHONY: bench-vectorflow
+bench-vectorflow: release ## Heartbeats of VectorFlow's agents: how many, and 1,000 beside 1,000 of ours (SECONDS=… of that, default 300)
+	$(CARGO) build --package systole-tests --release --locked
+	$(TARGET)/release/systole-bench --spawn --nodes 200 --vectorflow-nodes 200 --pipelines 10 --components 5 --warm-up 10 \
+		--seconds $(SATURATION_SECONDS)
+	$(TARGET)/release/systole-bench --spawn --nodes 2000 --vectorflow-nodes 1000 --pipelines 10 --components 5 \
+		--mode open --interval-ms 5000 --warm-up 15 --seconds $(or $(SECONDS),300)
 
 BENCH_FEED := $(TARGET)/bench-feed
 FEED = $(TARGET)/release/systole-bench feed --seconds $(or $(SECONDS_PER_FEED_RUN),30)

@@ -76,6 +76,30 @@ where
     deserializer.deserialize_map(Entries::<K, V, N>(PhantomData))
 }
 
+/// The same for a map that may be `null`.
+///
+/// # Errors
+///
+/// As [`first_entries`].
+pub(crate) fn first_entries_if_any<'de, D, K, V, const N: usize>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<K, V>>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord,
+    V: Deserialize<'de>,
+{
+    struct First<K, V, const N: usize>(BTreeMap<K, V>);
+
+    impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, const N: usize> Deserialize<'de> for First<K, V, N> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            first_entries::<_, _, _, N>(deserializer).map(First)
+        }
+    }
+
+    Ok(Option::<First<K, V, N>>::deserialize(deserializer)?.map(|first| first.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ pub mod enroll;
 pub mod events;
 pub mod host;
 pub mod ids;
+pub mod level;
 pub mod limits;
 pub mod log;
 pub mod report;

@@ -13,7 +13,6 @@ mod files;
 mod identity;
 pub(crate) mod journal;
 mod last_output;
-pub(crate) mod level;
 pub(crate) mod lines;
 pub(crate) mod multiline;
 mod path_text;
@@ -26,6 +25,7 @@ pub(crate) mod walk;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(crate) use systole_shared::level;
 use systole_shared::{LogLevel, LogStream, UnixMillis};
 
 pub(crate) use capture::Writers;

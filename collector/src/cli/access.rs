@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use systole_shared::limits::MAX_SHORT_TEXT_BYTES;
+use systole_shared::vectorflow::token::slugify;
 use systole_shared::{TokenId, TokenKind};
 
 use super::{open_shared, open_shared_to_create};
@@ -55,6 +56,9 @@ pub(super) struct CreateToken {
     /// Note about the token's purpose, at most 1024 bytes
     #[arg(long, value_name = "TEXT", value_parser = parse_note)]
     note: Option<String>,
+    /// Make the token in the shape that VectorFlow's agent expects; only for --kind enroll
+    #[arg(long)]
+    vectorflow: bool,
     /// Print JSON: id, token, kind, environment, name, note, expiresAt
     #[arg(long)]
     json: bool,
@@ -181,6 +185,9 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
     if kind == TokenKind::Scrape && named.is_some() {
         bail!("--environment: a scrape token reads metrics of all environments; leave it out");
     }
+    if args.vectorflow && kind != TokenKind::Enroll {
+        bail!("--vectorflow: only enroll tokens have a shape of VectorFlow; use --kind enroll or leave it out");
+    }
     let environment = match &named {
         Some(name) => Some(find_environment(store, name).await?),
         None => None,
@@ -195,7 +202,10 @@ async fn create_token(store: &dyn Store, args: CreateToken) -> anyhow::Result<()
         }
         None => None,
     };
-    let secret = auth::new_token(kind);
+    let secret = match &environment {
+        Some(environment) if args.vectorflow => auth::new_vectorflow_enroll_token(&slugify(&environment.name)),
+        _ => auth::new_token(kind),
+    };
     let stored = store
         .create_token(NewToken {
             kind,

@@ -189,7 +189,8 @@ impl Subscriber {
             resumed: resumed.is_some(),
         };
         let reset_frame = reset.map(|reason| encode::control(&Control::Reset { reason }));
-        let mut first = vec![Bytes::from(retry), encode::control(&hello)];
+        let greeting = encode::greeting(self.subscription.encoding);
+        let mut first = vec![greeting, Bytes::from(retry), encode::control(&hello)];
         first.extend(reset_frame);
         // A client that continues after an id has the state already; any other client may request it.
         if resumed.is_none() && (reset.is_some() || self.subscription.snapshot) {
@@ -354,7 +355,7 @@ impl Subscriber {
             return;
         }
         self.next_ping = Instant::now() + PING_EVERY;
-        let ping = encode::control(&Control::Ping { now: clock::now_ms() });
+        let ping = encode::ping(self.subscription.encoding, clock::now_ms());
         let moved = self.cursors.durable > self.last_sent_id && matches!(self.stage, Stage::Live);
         if moved {
             self.last_sent_id = self.cursors.durable;

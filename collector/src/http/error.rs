@@ -28,7 +28,7 @@ use crate::http::body_budget::BudgetError;
 use crate::ingest::committer::{AdministerError, SubmitError};
 use crate::ingest::decompress::BodyError;
 use crate::ingest::long_work::LongWorkError;
-use crate::ingest::protocol::native::DecodeError;
+use crate::ingest::protocol::{native, vectorflow};
 use crate::query::share::TooManyQueries;
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
@@ -230,13 +230,20 @@ impl From<LongWorkError> for ApiError {
     }
 }
 
-impl From<DecodeError> for ApiError {
-    fn from(error: DecodeError) -> Self {
+impl From<native::DecodeError> for ApiError {
+    fn from(error: native::DecodeError) -> Self {
+        use native::DecodeError::{Malformed, SeqOutOfOrder, TooManyReports, TooManyUnreadable};
         let status = match error {
-            DecodeError::Malformed(_) | DecodeError::SeqOutOfOrder { .. } => StatusCode::BAD_REQUEST,
-            DecodeError::TooManyReports(_) | DecodeError::TooManyUnreadable => StatusCode::PAYLOAD_TOO_LARGE,
+            Malformed(_) | SeqOutOfOrder { .. } => StatusCode::BAD_REQUEST,
+            TooManyReports(_) | TooManyUnreadable => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<vectorflow::DecodeError> for ApiError {
+    fn from(error: vectorflow::DecodeError) -> Self {
+        Self::bad_request(error.to_string())
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/agent/push", [get(delivery::stream_push)]),
         at("/api/v1/agent/actions/{id}", [on(Method::POST, delivery::answer_action)]),
         at("/api/agent/enroll", [on(Method::POST, vectorflow::enroll)]),
+        at("/api/agent/heartbeat", [on(Method::POST, vectorflow::submit_heartbeat)]),
+        at("/api/agent/logs", [on(Method::POST, vectorflow::submit_logs)]),
         at("/api/agent/config", [get(vectorflow::get_config)]),
         at("/api/agent/push", [get(vectorflow::stream_push)]),
         at("/api/agent/samples", [on(Method::POST, vectorflow::submit_samples)]),

@@ -9,7 +9,9 @@ use super::*;
 use crate::auth::Authenticator;
 use crate::config::StreamLimits;
 use crate::feed::FeedParts;
-use crate::model::report::{Content, NodeReport, PipelineDeltas, ReportedDeployments, ReportedPipeline};
+use crate::model::report::{
+    Content, NodeReport, PipelineDeltas, ReportedDeployments, ReportedPipeline, TotalsOfPipeline, TotalsReport,
+};
 use crate::model::{BucketRange, PipelineKey, Resolution};
 use crate::store::Access;
 use crate::store::sqlite::SqliteStore;
@@ -115,10 +117,8 @@ impl Bench {
     }
 }
 
-/// Report `seq` of a node's only boot, with ten events.
-fn submission(node: NodeKey, seq: u64) -> Submission {
-    let now = clock::now_ms();
-    let pipeline = ReportedPipeline {
+fn pipeline(events_in: i64) -> ReportedPipeline {
+    ReportedPipeline {
         id: PipelineId::parse("orders").unwrap(),
         name: None,
         version: None,
@@ -129,13 +129,18 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         started_at: None,
         restarts: 0,
         config_checksum: None,
-        sample: Some(PipelineDeltas { events_in: 10, ..PipelineDeltas::default() }),
+        sample: Some(PipelineDeltas { events_in, ..PipelineDeltas::default() }),
         scrape_error: None,
         components: Vec::new(),
         logs: Vec::new(),
         logs_dropped: 0,
         topology: None,
-    };
+    }
+}
+
+/// Report `seq` of a node's only boot, with ten events.
+fn submission(node: NodeKey, seq: u64) -> Submission {
+    let now = clock::now_ms();
     let report = NodeReport {
         seq,
         start: now - 5_000,
@@ -145,7 +150,7 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         stopping: None,
         health: None,
         host: None,
-        pipelines: vec![pipeline],
+        pipelines: vec![pipeline(10)],
         complete: true,
         deployments: ReportedDeployments::Stated { items: Vec::new(), complete: true },
     };
@@ -176,6 +181,36 @@ async fn failed_transaction_acknowledges_nothing() {
     }
     assert_eq!(bench.stored_events().await, 20);
     assert_eq!(bench.feed.head(), bench.store.feed_position().await.unwrap().head);
+}
+
+/// Events of a process as it has counted them since its start.
+fn totals(node: NodeKey, events_in: i64) -> Submission {
+    let totals = TotalsOfPipeline { pipeline: pipeline(events_in), uptime_seconds: Some(1), components_complete: true };
+    let report = TotalsReport {
+        agent: None,
+        health: None,
+        host: None,
+        pipelines: vec![totals],
+        complete: true,
+        deployments: ReportedDeployments::UNKNOWN,
+    };
+    Submission { content: Content::Totals(report), ..submission(node, 1) }
+}
+
+#[tokio::test]
+async fn totals_of_a_failed_transaction_count_with_the_next() {
+    let bench = Bench::start().await;
+    let node = bench.enroll("one").await.key;
+    bench.committer.submit(totals(node, 10)).await.unwrap();
+    bench.fail();
+    for events_in in [15, 18] {
+        assert!(matches!(bench.committer.submit(totals(node, events_in)).await, Err(SubmitError::Store(_))));
+    }
+    bench.interfere("DROP TRIGGER fail;");
+    for _ in 0..2 {
+        bench.committer.submit(totals(node, 20)).await.unwrap();
+    }
+    assert_eq!(bench.stored_events().await, 20);
 }
 
 #[tokio::test]

@@ -18,6 +18,9 @@ mod process;
 #[cfg(test)]
 mod tests;
 
+use std::hash::Hash;
+
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 use systole_shared::limits::{MAX_COMPONENTS_PER_REPORT, MAX_PIPELINES_PER_REPORT};
 use systole_shared::{ComponentId, PipelineId, UnixMillis};
@@ -95,11 +98,12 @@ impl NodeTotals {
         let start = if self.reported_at > 0 { self.reported_at.clamp(now - MAX_INTERVAL_MS, now) } else { now };
         self.pipelines.iter_mut().for_each(|last| last.is_present = false);
         let mut pipelines = Vec::with_capacity(report.pipelines.len());
+        let mut places = Places::default();
         for (index, totals) in report.pipelines.into_iter().enumerate() {
             let mut pipeline = totals.pipeline;
             let sighting = Sighting { pid: pipeline.pid, uptime_seconds: totals.uptime_seconds, at: now };
             let is_known = sighting.is_of_process() || pipeline.sample.is_some();
-            let last = match self.find(index, &pipeline.id) {
+            let last = match places.find(&self.pipelines, |last| &last.id, index, &pipeline.id) {
                 Some(known) => Some(&mut self.pipelines[known]),
                 None => is_known.then(|| self.add(&pipeline.id, &sighting, watched_since)),
             };
@@ -129,14 +133,6 @@ impl NodeTotals {
             pipelines,
             complete: report.complete,
             deployments: report.deployments,
-        }
-    }
-
-    /// The place of a pipeline, which is usually where it was in the report before.
-    fn find(&self, index: usize, id: &PipelineId) -> Option<usize> {
-        match self.pipelines.get(index) {
-            Some(last) if last.id == *id => Some(index),
-            _ => self.pipelines.iter().position(|last| last.id == *id),
         }
     }
 
@@ -206,10 +202,17 @@ impl Counted {
     /// Puts the growth in place of the totals of a sample, and remembers these.
     fn grow(&mut self, sample: &mut PipelineDeltas, components: &mut [ReportedComponent], is_complete: bool) {
         self.components.iter_mut().for_each(|last| last.is_present = false);
+        let mut places = Places::default();
         let (mut sum_of_totals, mut sum_of_growth) = (PipelineCounters::default(), PipelineCounters::default());
         for (index, component) in components.iter_mut().enumerate() {
             let totals = ComponentCounters::of(component);
-            let last = self.component(index, &component.id);
+            let last = match places.find(&self.components, |last| &last.id, index, &component.id) {
+                Some(known) => &mut self.components[known],
+                None => {
+                    let (id, counters) = (component.id.clone(), ComponentCounters::default());
+                    self.components.push_mut(LastComponent { id, counters, is_present: true })
+                }
+            };
             last.counters.grow(component);
             (last.counters, last.is_present) = (totals, true);
             sums(component.kind, &totals, &totals, &mut sum_of_totals);
@@ -223,17 +226,24 @@ impl Counted {
         totals.prefer_where_equal(&sum_of_totals, &sum_of_growth, sample);
         self.pipeline = totals;
     }
+}
 
-    fn component(&mut self, index: usize, id: &ComponentId) -> &mut LastComponent {
-        let known = match self.components.get(index) {
-            Some(last) if last.id == *id => Some(index),
-            _ => self.components.iter().position(|last| last.id == *id),
-        };
-        let known = known.unwrap_or_else(|| {
-            let counters = ComponentCounters::default();
-            self.components.push(LastComponent { id: id.clone(), counters, is_present: true });
-            self.components.len() - 1
-        });
-        &mut self.components[known]
+/// Where the items of a list are by their ids. A report has them where the one before had them; only after a change all
+/// of them are looked up.
+struct Places<I>(Option<HashMap<I, usize>>);
+
+impl<I> Default for Places<I> {
+    fn default() -> Self {
+        Places(None)
+    }
+}
+
+impl<I: Clone + Eq + Hash> Places<I> {
+    fn find<T>(&mut self, items: &[T], id_of: fn(&T) -> &I, expected: usize, id: &I) -> Option<usize> {
+        if items.get(expected).is_some_and(|item| id_of(item) == id) {
+            return Some(expected);
+        }
+        let index = || items.iter().enumerate().map(|(place, item)| (id_of(item).clone(), place)).collect();
+        self.0.get_or_insert_with(index).get(id).copied()
     }
 }

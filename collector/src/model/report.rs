@@ -70,7 +70,7 @@ pub(crate) struct TotalsReport {
 pub(crate) struct TotalsOfPipeline {
     /// Its counters, and those of its components, are totals since the start of the process.
     pub pipeline: ReportedPipeline,
-    /// The age of the process.
+    /// The age of the process; `None` when none is known to run.
     pub uptime_seconds: Option<u64>,
     /// Whether its components are all that the process has: false when some were refused.
     pub components_complete: bool,
@@ -117,7 +117,8 @@ pub(crate) struct ReportedAgent {
     pub running_as: Option<String>,
     /// The engines that it accepts pipelines for; `None` when it accepts none.
     pub engines: Option<Vec<String>>,
-    pub labels: BTreeMap<String, String>,
+    /// `None`: it says nothing of them.
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// One pipeline over the interval.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Counter, Text};
-
 use super::SampleResult;
+use crate::bounded::{at_most, first_entries_if_any};
+use crate::limits::{MAX_LABELS, MAX_PIPELINES_PER_REPORT};
+use crate::{Counter, Text};
 
 /// The state of a node and its pipelines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,7 +15,7 @@ use super::SampleResult;
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat<'a> {
     /// Every pipeline of the node.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<_, _, MAX_PIPELINES_PER_REPORT>")]
     pub pipelines: Vec<HeartbeatPipeline<'a>>,
     /// The host, as the first of its pipelines sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +39,12 @@ pub struct Heartbeat<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub update_error: Option<Text<'a>>,
     /// The labels of the node.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        borrow,
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "first_entries_if_any::<_, _, _, MAX_LABELS>"
+    )]
     pub labels: Option<BTreeMap<Text<'a>, Text<'a>>>,
     /// The state of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -30,6 +30,9 @@ pub struct Args {
     /// Nodes in the fleet.
     #[arg(long, default_value_t = 50)]
     pub nodes: usize,
+    /// Of these nodes, so many that speak VectorFlow's protocol: unpacked heartbeats with totals, without lines.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub vectorflow_nodes: usize,
     /// Pipelines of each node.
     #[arg(long, default_value_t = 10)]
     pub pipelines: usize,

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use systole_shared::{AgentHealth, AgentInfo, BootId, ComponentKind, HostMetrics, PipelineReport, Text, UnixMillis};
 
 use super::args::{Args, Packing};
+use super::heartbeats::Heartbeats;
 use crate::clock;
 use crate::harness::node::{Encoding, to_json};
 use crate::harness::reports::{distinct_counts, report, running, with_lines};
@@ -26,6 +27,8 @@ const FRESH_MS: i64 = 1_000;
 pub struct Bodies {
     args: Args,
     variants: Mutex<Vec<Variant>>,
+    /// Those of VectorFlow's protocol.
+    pub heartbeats: Heartbeats,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Bodies {
     /// For a fleet.
     pub fn new(args: &Args) -> Self {
         let variants = (0..VARIANTS).map(|_| Variant::new(args)).collect();
-        Bodies { args: args.clone(), variants: Mutex::new(variants) }
+        Bodies { args: args.clone(), variants: Mutex::new(variants), heartbeats: Heartbeats::new(args) }
     }
 
     /// Takes any variant for the next report.

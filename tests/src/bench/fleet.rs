@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::json;
-use systole_shared::{BootId, EnrollResponse, PipelineReport, ReportRequest};
+use systole_shared::{BootId, PipelineReport, ReportRequest, Token};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
@@ -38,6 +38,21 @@ pub struct Node {
     boot: BootId,
     seq: u64,
     token: String,
+    protocol: Protocol,
+}
+
+/// What a node speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Native,
+    VectorFlow,
+}
+
+/// What is read of the answer to an enrolment.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Enrolled {
+    node_token: Token,
 }
 
 /// When what is sent and counted.
@@ -55,9 +70,15 @@ pub struct Schedule {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Ack {
+    /// Heartbeats have no numbers: a good answer says that they are durable.
+    #[serde(default = "whatever_was_sent")]
     durable_seq: u64,
     #[serde(default)]
     refused_count: u64,
+}
+
+fn whatever_was_sent() -> u64 {
+    u64::MAX
 }
 
 /// Enrols the fleet, and leaves every node connected.
@@ -70,7 +91,10 @@ pub async fn enroll(address: SocketAddr, token: &str, args: &Args, bar: &Progres
             take(enrolling.join_next().await, &mut nodes, bar)?;
         }
         let (token, name) = (token.to_owned(), format!("bench-{}-{number}", &run[..8]));
-        enrolling.spawn(Node::enroll(address, token, name, args.encoding));
+        // Spread over the fleet, as they are in time.
+        let is_vectorflow = number * args.vectorflow_nodes % args.nodes < args.vectorflow_nodes;
+        let protocol = if is_vectorflow { Protocol::VectorFlow } else { Protocol::Native };
+        enrolling.spawn(Node::enroll(address, token, name, args.encoding, protocol));
     }
     while !enrolling.is_empty() {
         take(enrolling.join_next().await, &mut nodes, bar)?;
@@ -78,23 +102,33 @@ pub async fn enroll(address: SocketAddr, token: &str, args: &Args, bar: &Progres
     Ok(nodes)
 }
 
-type Enrolled = Option<Result<anyhow::Result<Node>, tokio::task::JoinError>>;
+type Finished = Option<Result<anyhow::Result<Node>, tokio::task::JoinError>>;
 
-fn take(enrolled: Enrolled, nodes: &mut Vec<Node>, bar: &ProgressBar) -> anyhow::Result<()> {
+fn take(enrolled: Finished, nodes: &mut Vec<Node>, bar: &ProgressBar) -> anyhow::Result<()> {
     nodes.extend(enrolled.transpose().context("an enrolment")?.transpose()?);
     bar.set_position(nodes.len() as u64);
     Ok(())
 }
 
 impl Node {
-    async fn enroll(address: SocketAddr, token: String, name: String, packing: Packing) -> anyhow::Result<Self> {
+    async fn enroll(
+        address: SocketAddr,
+        token: String,
+        name: String,
+        packing: Packing,
+        protocol: Protocol,
+    ) -> anyhow::Result<Self> {
         let lines =
             |path: &str| format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n");
         let body = json!({
             "token": token, "hostname": name, "os": "linux/amd64", "agentVersion": "0.1.0", "labels": {}, "machineId": name,
         });
         let mut wire = Wire::to(address);
-        let head = lines("/api/v1/agent/enroll") + "Content-Length: ";
+        let (enroll, reports) = match protocol {
+            Protocol::Native => ("/api/v1/agent/enroll", "/api/v1/agent/reports"),
+            Protocol::VectorFlow => ("/api/agent/enroll", "/api/agent/heartbeat"),
+        };
+        let head = lines(enroll) + "Content-Length: ";
         let body = body.to_string();
         let reply = loop {
             let reply = wire.post(&head, &[body.as_bytes()]).await.with_context(|| format!("enrol at {address}"))?;
@@ -108,15 +142,15 @@ impl Node {
         if status != 200 {
             bail!("enrol: {status} {}", String::from_utf8_lossy(&body));
         }
-        let enrolled: EnrollResponse = serde_json::from_slice(&body).context("the answer to an enrolment")?;
-        let mut head = lines("/api/v1/agent/reports");
+        let enrolled: Enrolled = serde_json::from_slice(&body).context("the answer to an enrolment")?;
+        let mut head = lines(reports);
         head += &format!("Authorization: Bearer {}\r\n", enrolled.node_token.reveal());
-        if let Some(name) = Encoding::from(packing).name() {
+        if let Some(name) = Encoding::from(packing).name().filter(|_| protocol == Protocol::Native) {
             head += &format!("Content-Encoding: {name}\r\n");
         }
         head += "Content-Length: ";
         let token = enrolled.node_token.reveal().to_owned();
-        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0, token })
+        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0, token, protocol })
     }
 
     /// Its secret.
@@ -198,7 +232,10 @@ impl Node {
         let mut due = schedule.first;
         while due < schedule.end {
             sleep_until(due).await;
-            bodies.choose(&mut body);
+            match self.protocol {
+                Protocol::Native => bodies.choose(&mut body),
+                Protocol::VectorFlow => bodies.heartbeats.choose(self.seq + 1, &mut body),
+            }
             let Some(latency) = self.deliver(&bodies, &mut body, due, mode, schedule, &mut tally).await else {
                 tally.given_up += 1;
                 break;
@@ -233,7 +270,9 @@ impl Node {
         let stamp = Stamp { boot: self.boot, seq: self.seq, start: end - INTERVAL_MS, end };
         loop {
             let start = Instant::now();
-            bodies.stamp(body, stamp);
+            if self.protocol == Protocol::Native {
+                bodies.stamp(body, stamp);
+            }
             if is_measured {
                 tally.requests += 1;
                 tally.bytes_plain += body.plain_bytes as u64;

@@ -18,6 +18,7 @@ mod bare;
 pub mod bodies;
 pub mod feed;
 pub mod fleet;
+pub mod heartbeats;
 pub mod metrics;
 pub mod outcome;
 pub mod process;

@@ -25,6 +25,9 @@ pub struct Outcome {
     pub interval_ms: Option<u64>,
     /// Nodes in the fleet.
     pub nodes: usize,
+    /// Of these, so many that speak VectorFlow's protocol.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub vectorflow_nodes: usize,
     /// Pipelines of each.
     pub pipelines: usize,
     /// Components of each pipeline.
@@ -112,6 +115,10 @@ pub struct PushCount {
     pub bytes: u64,
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl Outcome {
     /// Figures out of the fleet's counts.
     pub fn of(args: &Args, tally: &Tally, course: Course) -> Self {
@@ -124,6 +131,7 @@ impl Outcome {
             database: args.spawn.then(|| if args.postgres { "PostgreSQL" } else { "SQLite" }.to_owned()),
             interval_ms: (args.mode == Loop::Open).then_some(args.interval_ms),
             nodes: args.nodes,
+            vectorflow_nodes: args.vectorflow_nodes,
             pipelines: args.pipelines,
             components: args.components,
             lines: args.lines,
@@ -155,7 +163,15 @@ impl Outcome {
         };
         let Outcome { nodes, pipelines, components, lines, .. } = self;
         let lines = if *lines > 0 { format!(" + {lines} lines") } else { String::new() };
-        row("fleet", format!("{nodes} nodes × {pipelines} pipelines × {components} components{lines}, {pace}"));
+        let of_vectorflow = match self.vectorflow_nodes {
+            0 => String::new(),
+            all if all == *nodes => " of VectorFlow's protocol".to_owned(),
+            some => format!(" ({some} of VectorFlow's protocol)"),
+        };
+        row(
+            "fleet",
+            format!("{nodes} nodes{of_vectorflow} × {pipelines} pipelines × {components} components{lines}, {pace}"),
+        );
         row("time", format!("{:.1} s, after {} s of warm-up", self.seconds, self.warm_up_seconds));
         row("enrolment", format!("{:.1} s", self.enrolment_seconds));
         row(

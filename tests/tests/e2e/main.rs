@@ -100,5 +100,6 @@ mod upgrade;
 mod uplink;
 mod vectorflow_actions;
 mod vectorflow_delivery;
+mod vectorflow_ingest;
 mod vectorflow_rollouts;
 mod watching;

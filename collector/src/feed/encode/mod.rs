@@ -5,6 +5,7 @@ pub(super) mod native;
 mod vectorflow;
 
 use bytes::Bytes;
+use systole_shared::UnixMillis;
 use systole_shared::events::Control;
 
 use super::Encoding;
@@ -43,6 +44,22 @@ pub(super) fn block(id: Option<(&str, u64)>, event: &str, data: &str) -> Bytes {
     match id {
         Some((epoch, seq)) => format!("id: {epoch}-{seq}\nevent: {event}\ndata: {data}\n\n").into(),
         None => format!("event: {event}\ndata: {data}\n\n").into(),
+    }
+}
+
+/// What a stream begins with.
+pub(super) fn greeting(encoding: Encoding) -> Bytes {
+    match encoding {
+        Encoding::Native => Bytes::new(),
+        Encoding::VectorFlow => Bytes::from_static(vectorflow::CONNECTED),
+    }
+}
+
+/// What keeps an idle stream alive.
+pub(super) fn ping(encoding: Encoding, now: UnixMillis) -> Bytes {
+    match encoding {
+        Encoding::Native => control(&Control::Ping { now }),
+        Encoding::VectorFlow => Bytes::from_static(vectorflow::KEEPALIVE),
     }
 }
 

@@ -15,6 +15,12 @@ use systole_shared::{ComponentId, DeploymentPhase, NodeId, PipelineId, RateSampl
 use super::block;
 use crate::model::Payload;
 
+/// The first bytes of a stream.
+pub(super) const CONNECTED: &[u8] = b": connected\n\n";
+
+/// Sent while nothing else is.
+pub(super) const KEEPALIVE: &[u8] = b": keepalive\n\n";
+
 /// The rates of one component.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -39,11 +39,10 @@ pub(super) async fn read<D: Decoded, E>(
     node: NodeKey,
     request: &HttpRequest,
     payload: Payload,
-    decode: fn(&[u8]) -> Result<D, E>,
+    decode: impl Fn(&[u8]) -> Result<D, E> + Copy + Send + 'static,
 ) -> Result<(D, Charge), ApiError>
 where
     ApiError: From<E>,
-    E: 'static,
 {
     let sender = Sender::Node(node);
     let body = read_body(app, sender, request, payload, MAX_BODY_BYTES).await?;
@@ -85,7 +84,7 @@ fn no_room(_: BudgetError) -> ApiError {
 fn read_in_room<D, E>(
     mut room: Charge,
     opened: &[u8],
-    decode: fn(&[u8]) -> Result<D, E>,
+    decode: impl Fn(&[u8]) -> Result<D, E>,
 ) -> Result<(D, Charge), ApiError>
 where
     ApiError: From<E>,
@@ -100,7 +99,7 @@ fn read_long<D: Decoded, E>(
     share: usize,
     body: &Body,
     encoding: Option<&str>,
-    decode: fn(&[u8]) -> Result<D, E>,
+    decode: impl Fn(&[u8]) -> Result<D, E>,
 ) -> (Result<(D, Charge), ApiError>, Verdict)
 where
     ApiError: From<E>,

@@ -38,10 +38,12 @@ pub(super) fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Co
         change.deployment_mode = agent.deployment_mode.clone();
         change.running_as = agent.running_as.clone();
         change.engines = serde_json::to_string(&agent.engines).ok();
-        change.labels = serde_json::to_string(&agent.labels).ok();
-        if node.reported_labels != agent.labels {
-            node.reported_labels.clone_from(&agent.labels);
-            changes.listed_anew.insert(node.key);
+        if let Some(labels) = &agent.labels {
+            change.labels = serde_json::to_string(labels).ok();
+            if node.reported_labels != *labels {
+                node.reported_labels.clone_from(labels);
+                changes.listed_anew.insert(node.key);
+            }
         }
         node.agent = Some(agent.clone());
     }

@@ -19,6 +19,9 @@ use crate::store::LogRow;
 const LINES_PER_ENTRY: usize = 100;
 const BYTES_PER_ENTRY: usize = 12 * 1024;
 
+/// How old the last sign of a pipeline may be that has nothing but lines. No retention is that short.
+const RENEW_AFTER_MS: i64 = 3_600_000;
+
 /// Adds lines that came without a report.
 pub(super) fn add_lines(
     node: &mut NodeState,
@@ -30,12 +33,20 @@ pub(super) fn add_lines(
     refusals: &mut Refusals,
 ) {
     let ReportedLines { pipeline: id, mut lines, dropped } = reported;
+    if lines.is_empty() && dropped == 0 {
+        return;
+    }
     if !register(node, dimensions, (&id, None), at, changes, refusals) {
         return;
     }
     let excess = drop_excess_lines(node, at.seq, &id, &mut lines, context, changes, refusals);
     let dropped = dropped.saturating_add(excess);
-    let Some(pipeline) = node.pipelines.get(&id) else { return };
+    let Some(pipeline) = node.pipelines.get_mut(&id) else { return };
+    // A pipeline that no report has is forgotten after a time, and not while there are lines of it.
+    if !pipeline.is_present() && at.end.saturating_sub(pipeline.row.reported_at) >= RENEW_AFTER_MS {
+        pipeline.row.reported_at = at.end;
+        changes.set_status(pipeline.row.clone());
+    }
     if dropped > 0 {
         let row = changes.bucket(at.minute, node.key).pipeline(pipeline.series);
         row.logs_dropped = row.logs_dropped.saturating_add(dropped);

@@ -1,4 +1,4 @@
-//! Which process the totals of a pipeline are of. The agent says its id and its age; either may be absent.
+//! Which process the totals of a pipeline are of. The agent says its age, and its id unless it does not know it.
 
 use serde::{Deserialize, Serialize};
 use systole_shared::UnixMillis;
@@ -22,7 +22,7 @@ impl Sighting {
 
     /// Whether it says anything of a process.
     pub(super) fn is_of_process(&self) -> bool {
-        self.pid.is_some() || self.uptime_seconds.is_some()
+        self.uptime_seconds.is_some()
     }
 }
 
@@ -77,10 +77,8 @@ impl Process {
     fn compare(&self, sighting: &Sighting) -> Met {
         let since_last_seen = sighting.at.saturating_sub(self.seen_at);
         let is_other = self.pid.zip(sighting.pid).is_some_and(|(last, pid)| last != pid);
-        let ages = self.uptime_seconds.zip(sighting.uptime_seconds);
-        let Some((last_age, age)) = ages.map(|(last, age)| (milliseconds(last), milliseconds(age))) else {
-            return if is_other { Met::Successor } else { Met::Same };
-        };
+        let Some((last_age, age)) = self.uptime_seconds.zip(sighting.uptime_seconds) else { return Met::Same };
+        let (last_age, age) = (milliseconds(last_age), milliseconds(age));
         // The collector's clock went back: ages and times do not compare.
         let is_comparable = since_last_seen >= 0;
         if is_other {
@@ -120,8 +118,6 @@ mod tests {
         assert_eq!(process.started_at, Some(900_000), "a late report does not move the start");
         assert_eq!(process.meet(&sighting(7, 105, 1_011)), Met::Same, "the same report again");
         assert_eq!(process.meet(&sighting(7, 108, 9_000)), Met::Same, "the host slept");
-        let without_age = Sighting { uptime_seconds: None, ..sighting(7, 0, 9_001) };
-        assert_eq!(process.meet(&without_age), Met::Same);
         assert_eq!(process.meet(&Sighting { pid: None, uptime_seconds: None, at: 9_002_000 }), Met::Same);
     }
 
@@ -131,7 +127,6 @@ mod tests {
         assert_eq!(by_pid.meet(&sighting(8, 200, 1_300)), Met::Successor);
         assert_eq!((by_pid.started_at, by_pid.restarts), (Some(1_100_000), 1));
         assert_eq!(process().meet(&sighting(7, 2, 1_005)), Met::Successor, "an id comes again in a container");
-        assert_eq!(process().meet(&Sighting { uptime_seconds: None, ..sighting(8, 0, 1_005) }), Met::Successor);
     }
 
     #[test]

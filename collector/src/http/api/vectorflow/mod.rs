@@ -7,6 +7,8 @@
 mod answers;
 mod config;
 mod enroll;
+mod heartbeat;
+mod logs;
 mod push;
 mod replay;
 
@@ -15,24 +17,70 @@ use actix_web::http::header::HeaderMap;
 use actix_web::web::Json;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
-use systole_shared::Token;
+use serde::Serialize;
+use systole_shared::vectorflow::Accepted;
 use systole_shared::vectorflow::token::{DEFAULT_SLUG, slug_of};
+use systole_shared::{RefusalCode, Refused, Token};
 
 pub(in crate::http) use self::answers::{submit_samples, submit_tap_events};
 pub(in crate::http) use self::config::get_config;
 pub(in crate::http) use self::enroll::enroll;
+pub(in crate::http) use self::heartbeat::submit_heartbeat;
+pub(in crate::http) use self::logs::submit_logs;
 pub(in crate::http) use self::push::stream_push;
 pub(in crate::http) use self::replay::replay;
 use crate::auth::Identity;
 use crate::http::error::{ApiError, VectorFlowError};
 use crate::http::extract::{NodeIdentity, token};
 use crate::model::NodeKey;
+use crate::model::report::Refusals;
 
 /// The paths of these routes.
 pub(in crate::http) const PATHS: &str = "/api/agent/";
 
 /// What a handler returns.
 pub(in crate::http) type Answer<T> = Result<Json<T>, VectorFlowError>;
+
+/// The answer to a body whose items are judged one by one: `{ok: true}`, and what was refused, if anything. The Go agent
+/// reads only the status.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct Taken {
+    #[serde(flatten)]
+    accepted: Accepted,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_count: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<RefusedItem>,
+}
+
+/// An item that was left out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusedItem {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component_id: Option<String>,
+    code: RefusalCode,
+    detail: String,
+}
+
+impl From<Refusals> for Taken {
+    fn from(refusals: Refusals) -> Self {
+        let item = |refused: Refused| RefusedItem {
+            pipeline_id: refused.pipeline_id,
+            component_id: refused.component_id,
+            code: refused.code,
+            detail: refused.detail,
+        };
+        Taken {
+            accepted: Accepted::OK,
+            refused_count: Some(refusals.count).filter(|count| *count > 0),
+            refused: refusals.listed.into_iter().map(item).collect(),
+        }
+    }
+}
 
 /// The organisation that an ingress in front of several ones has found by the name of the host.
 const ORGANISATION: &str = "X-VF-Org-Slug";

@@ -2,8 +2,8 @@
 
 use systole_shared::{DeploymentPhase, DeploymentReport, PipelineId, RefusalCode, Refused};
 
-use super::pipeline::Fault;
-use super::text::short;
+use crate::ingest::protocol::Fault;
+use crate::ingest::protocol::text::short;
 use crate::model::report::{Refusals, ReportedDeployment};
 
 /// Takes the good ones. `complete` becomes false when one is refused.

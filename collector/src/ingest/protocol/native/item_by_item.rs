@@ -3,20 +3,18 @@
 //! It keeps as many items as a report may have and some to list, and only counts the rest. A request
 //! with more unreadable items than [`MAX_UNREADABLE_ITEMS`] is refused whole.
 
-use serde::de::Deserialize;
 use serde_json::value::RawValue;
 use systole_shared::ack::MAX_REFUSED_LISTED;
 use systole_shared::desired::MAX_DESIRED_PIPELINES;
 use systole_shared::limits::{MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST};
 use systole_shared::{
-    AgentInfo, BootId, DeploymentReport, HostMetrics, PipelineReport, RefusalCode, Refused, Report, SeqRange, Text,
-    UnixMillis,
+    AgentInfo, BootId, DeploymentReport, HostMetrics, PipelineReport, RefusalCode, Refused, Report, SeqRange, UnixMillis,
 };
 
-use super::first::First;
 use super::report::{Complete, take_report};
-use super::text::short;
 use super::{DecodeError, check_reports};
+use crate::ingest::protocol::first::First;
+use crate::ingest::protocol::json::{id_of, parse, read_part};
 use crate::model::report::{NodeReport, Refusals};
 
 /// Items of one request that are read alone and are no pipelines. Each takes some microseconds; a request has
@@ -150,35 +148,8 @@ pub(super) fn decode_item_by_item(
     Ok((request.boot_id, request.sent_at, reports))
 }
 
-fn read_part<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option<T>, String> {
-    raw.map(|raw| parse(raw.get().as_bytes())).transpose().map(Option::flatten)
-}
-
 /// Reads the request with its items unread. Only a fault is looked for again with its place, because that
 /// takes several times as long.
 fn parse_loose(body: &[u8]) -> Result<LooseRequest<'_>, String> {
     serde_json::from_slice(body).or_else(|_| parse(body))
-}
-
-fn parse<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        // Where in the item, not where in the body: line and column of an item mislead.
-        let cause = error.inner().to_string();
-        // It quotes what it found, which may be megabytes.
-        short(&if path == "." { cause } else { format!("{path}: {cause}") })
-    })?;
-    deserializer.end().map_err(|error| error.to_string())?;
-    Ok(value)
-}
-
-/// The id of an item that could not be read as a whole, if at least that can.
-fn id_of(raw: &RawValue) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct OnlyId<'a> {
-        #[serde(borrow, alias = "pipelineId")]
-        id: Text<'a>,
-    }
-    serde_json::from_str::<OnlyId<'_>>(raw.get()).ok().map(|item| short(item.id.as_str()))
 }

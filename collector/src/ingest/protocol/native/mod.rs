@@ -10,13 +10,11 @@
 //! contrast, are errors.
 
 mod deployments;
-mod first;
 mod item_by_item;
 mod pipeline;
 mod report;
 #[cfg(test)]
 mod tests;
-mod text;
 mod topology;
 
 use systole_shared::limits::MAX_REPORTS_PER_REQUEST;

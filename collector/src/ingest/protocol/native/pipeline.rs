@@ -2,17 +2,16 @@
 
 use systole_shared::limits::{MAX_COMPONENTS_PER_REPORT, MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_REPORT, cut};
 use systole_shared::{
-    ComponentId, ComponentReport, Counter, CounterFault, PipelineId, PipelineReport, PipelineStatus, RefusalCode,
-    Refused,
+    ComponentId, ComponentReport, PipelineId, PipelineReport, PipelineStatus, RefusalCode, Refused,
 };
 
-use super::report::{Budget, Seen};
-use super::text::{short, short_option, without_nul};
+use super::report::Budget;
 use super::topology::take_topology;
+use crate::ingest::protocol::Fault;
+use crate::ingest::protocol::numbers::{counter, gauge, latency, ratio};
+use crate::ingest::protocol::seen::Seen;
+use crate::ingest::protocol::text::{short, short_option, without_nul};
 use crate::model::report::{PipelineDeltas, Refusals, ReportedComponent, ReportedLine, ReportedPipeline};
-
-/// The code and the detail of a refusal.
-pub(super) type Fault = (RefusalCode, String);
 
 pub(super) fn take_pipeline(
     pipeline: PipelineReport<'_>,
@@ -127,23 +126,4 @@ fn take_component(component: &ComponentReport<'_>) -> Result<ReportedComponent, 
         buffer_bytes: gauge(component.buffer_bytes),
         buffer_max_bytes: gauge(component.buffer_max_bytes),
     })
-}
-
-fn counter(name: &str, counter: Counter) -> Result<i64, Fault> {
-    counter.get().map_err(|fault| match fault {
-        CounterFault::Negative => (RefusalCode::NegativeCounter, format!("{name} is below zero")),
-        CounterFault::TooLarge => (RefusalCode::CounterTooLarge, format!("{name} is above 9223372036854775807")),
-    })
-}
-
-fn gauge(value: Option<Counter>) -> Option<i64> {
-    value.and_then(|value| value.get().ok())
-}
-
-fn ratio(value: Option<f64>) -> Option<f64> {
-    value.filter(|value| value.is_finite()).map(|value| value.clamp(0.0, 1.0))
-}
-
-fn latency(value: Option<f64>) -> Option<f64> {
-    value.filter(|value| value.is_finite() && *value >= 0.0)
 }

@@ -1,16 +1,15 @@
 //! A report within its limits.
 
-use std::collections::{BTreeMap, HashSet};
-use std::hash::Hash;
-
 use systole_shared::limits::{
-    MAX_COMPONENTS_PER_REPORT, MAX_LABELS, MAX_LABELS_BYTES, MAX_LOG_LINES_PER_REPORT, MAX_PIPELINES_PER_REPORT,
+    MAX_COMPONENTS_PER_REPORT, MAX_LOG_LINES_PER_REPORT, MAX_PIPELINES_PER_REPORT,
 };
 use systole_shared::{AgentHealth, AgentInfo, RefusalCode, Refused, Report, Text};
 
 use super::deployments::take_deployments;
 use super::pipeline::take_pipeline;
-use super::text::{printable, short, short_option};
+use crate::ingest::protocol::labels::take_labels;
+use crate::ingest::protocol::seen::Seen;
+use crate::ingest::protocol::text::{printable, short, short_option};
 use crate::model::AgentKind;
 use crate::model::report::{NodeReport, Refusals, ReportedAgent, ReportedDeployments, ReportedPipeline};
 
@@ -79,12 +78,6 @@ fn take_engines(engines: Vec<Text<'_>>) -> Vec<String> {
 }
 
 fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
-    let label = |(key, value): (Text<'_>, Text<'_>)| (short(key.as_str()), short(value.as_str()));
-    let mut labels_bytes = 0;
-    let fits = |(key, value): &(String, String)| {
-        labels_bytes += key.len() + value.len();
-        labels_bytes <= MAX_LABELS_BYTES
-    };
     // Names appear in log lines and tables, like those of enrolment.
     let name = agent.name.map(|name| printable(name.as_str()));
     ReportedAgent {
@@ -95,29 +88,7 @@ fn take_agent(agent: AgentInfo<'_>) -> ReportedAgent {
         deployment_mode: short_option(agent.deployment_mode),
         running_as: short_option(agent.running_as),
         engines: agent.engines.map(take_engines),
-        labels: agent.labels.into_iter().take(MAX_LABELS).map(label).take_while(fits).collect::<BTreeMap<_, _>>(),
-    }
-}
-
-/// Finds ids that come twice. Few are compared one by one, which is quicker than hashing them.
-pub(super) struct Seen<I>(HashSet<I>);
-
-impl<I: Clone + Eq + Hash> Seen<I> {
-    const FEW: usize = 16;
-
-    pub(super) fn new() -> Self {
-        Seen(HashSet::new())
-    }
-
-    /// False when one of `known`, which are all that were added, has this id.
-    pub(super) fn add<'a>(&mut self, mut known: impl ExactSizeIterator<Item = &'a I>, id: &'a I) -> bool {
-        if known.len() < Self::FEW {
-            return known.all(|known| known != id);
-        }
-        if self.0.is_empty() {
-            self.0.extend(known.cloned());
-        }
-        self.0.insert(id.clone())
+        labels: Some(take_labels(agent.labels)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The level of a line that is a text: behind time and names, as the format of the system has it.
 
-use systole_shared::LogLevel;
+use crate::LogLevel;
 
 use super::words::{is_ambiguous, of_letter, of_name, of_syslog};
 

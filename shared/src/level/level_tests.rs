@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn vector_lines_have_their_levels() {
-    for line in include_str!("../../../testdata/vector-0.58/logs.txt").lines() {
+    for line in include_str!("../../../agent/testdata/vector-0.58/logs.txt").lines() {
         let said = line.split_ascii_whitespace().nth(1).unwrap();
         assert_eq!(find(line).unwrap().as_str(), said, "{line}");
     }
@@ -10,7 +10,7 @@ fn vector_lines_have_their_levels() {
 
 #[test]
 fn first_level_key_of_a_json_line_counts() {
-    let lines: Vec<&str> = include_str!("../../../testdata/vector-0.58/stdout-json.txt").lines().collect();
+    let lines: Vec<&str> = include_str!("../../../agent/testdata/vector-0.58/stdout-json.txt").lines().collect();
     assert!(lines[0].contains(r#""level":"INFO""#) && lines[0].contains(r#""level":"\"info\"""#));
     assert_eq!(find(lines[0]), Some(LogLevel::Info));
     assert_eq!(find(r#"{"level":"WARN","x":1,"level":"\"error\""}"#), Some(LogLevel::Warn));

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
-use systole_shared::LogLevel;
+use crate::LogLevel;
 
 use super::words::{of_letter, of_name, of_number, of_otel};
 

@@ -1,6 +1,6 @@
 //! What words and numbers mean as levels.
 
-use systole_shared::LogLevel;
+use crate::LogLevel;
 
 /// Names that the wire does not know, of programs: log15, zerolog, .NET, `java.util.logging`, syslog, …
 const MORE_NAMES: [(&str, LogLevel); 20] = [

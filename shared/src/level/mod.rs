@@ -7,10 +7,10 @@ mod words;
 
 use std::borrow::Cow;
 
-use systole_shared::LogLevel;
+use crate::LogLevel;
 
 /// Finds the level of a line.
-pub(crate) fn find(line: &str) -> Option<LogLevel> {
+pub fn find(line: &str) -> Option<LogLevel> {
     let line = line.trim_start();
     if line.starts_with('{') { json::find(line) } else { text::find(&strip_ansi(line)) }
 }

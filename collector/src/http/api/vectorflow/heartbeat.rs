@@ -1,0 +1,59 @@
+//! `POST /api/agent/heartbeat`: the state of a node with the totals of its processes. Answered after the commit.
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json, Payload};
+
+use super::answers::take_sample_results;
+use super::{Agent, Answer, Taken};
+use crate::app::App;
+use crate::clock;
+use crate::http::api::report_body;
+use crate::http::error::ApiError;
+use crate::ingest::protocol::vectorflow::{self, DecodedHeartbeat};
+use crate::model::report::{Content, ReportedDeployments, Submission};
+
+pub(in crate::http) async fn submit_heartbeat(
+    app: Data<App>,
+    agent: Agent,
+    request: HttpRequest,
+    payload: Payload,
+) -> Answer<Taken> {
+    let result = try_submit(&app, agent, &request, payload).await;
+    Ok(Json(result.inspect_err(|error| report_body::count_rejected(&app, error))?))
+}
+
+async fn try_submit(app: &App, agent: Agent, request: &HttpRequest, payload: Payload) -> Result<Taken, ApiError> {
+    let node = agent.node;
+    // Before the body: a slow upload does not make the interval longer.
+    let received_at = clock::now_ms();
+    // The room is held until the heartbeat is committed.
+    let (decoded, _room) = report_body::read(app, node, request, payload, vectorflow::decode_heartbeat).await?;
+    let DecodedHeartbeat { mut report, update_error, sample_results, refusals } = decoded;
+    if let Some(given) = app.delivery.given(node) {
+        report.deployments = ReportedDeployments::Observed(given);
+    }
+    let submission = Submission {
+        node,
+        received_at,
+        address: request.peer_addr().map(|peer| peer.ip()),
+        content: Content::Totals(report),
+        refusals,
+    };
+    let committed = app.committer.submit(submission).await?;
+    if let Some(error) = update_error {
+        // The agent says it once.
+        tracing::warn!(node = node.0, error, "an agent could not update itself");
+    }
+    take_sample_results(app, node, &sample_results);
+    Ok(committed.refusals.into())
+}
+
+impl report_body::Decoded for DecodedHeartbeat {
+    fn bytes(&self) -> usize {
+        DecodedHeartbeat::bytes(self)
+    }
+
+    fn refused_count(&self) -> u64 {
+        self.refusals.count
+    }
+}
