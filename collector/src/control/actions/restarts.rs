@@ -44,7 +44,12 @@ impl Actions {
         self.open(node, pipeline, ActionRequest::Restart, Some(awaited))
     }
 
-    /// Takes the processes in a report of an agent that answers no restarts.
+    /// Whether a restart waits for reports of a node.
+    pub(crate) fn awaits_restart(&self, node: NodeKey) -> bool {
+        self.lock().open.values().any(|open| open.node == node && open.restart.is_some())
+    }
+
+    /// Takes the processes in a report of an agent that answers no restarts: those that run.
     pub(crate) fn observe(&self, node: NodeKey, processes: &[(PipelineId, Option<i64>)]) {
         let (mut done, mut left_out) = (Vec::new(), Vec::new());
         let mut inner = self.lock();

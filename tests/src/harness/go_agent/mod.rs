@@ -78,7 +78,7 @@ struct State {
 impl GoAgent {
     /// Enrols a host and starts its agent.
     pub async fn start(collector: &TestCollector, name: &str, setup: GoAgentSetup) -> Self {
-        let token = collector.create_token("enroll", None).await;
+        let token = collector.create_token_with("enroll", None, &["--vectorflow"]).await;
         let body = json!({
             "token": token.token.reveal(), "hostname": name, "os": "linux/amd64", "agentVersion": "1.9.2",
             "vectorVersion": "vector 0.54.0", "labels": setup.labels,
