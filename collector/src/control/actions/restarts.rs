@@ -39,8 +39,7 @@ impl Actions {
         pipeline: PipelineId,
         pid: Option<i64>,
     ) -> Result<OpenAction, ActionError> {
-        let awaited =
-            AwaitedRestart { pipeline: pipeline.clone(), pid, asked_at: Instant::now(), is_left_out: false };
+        let awaited = AwaitedRestart { pipeline: pipeline.clone(), pid, asked_at: Instant::now(), is_left_out: false };
         self.open(node, pipeline, ActionRequest::Restart, Some(awaited))
     }
 
