@@ -346,7 +346,7 @@ pub(crate) async fn read_small_body(
 /// # Errors
 ///
 /// A 400 problem that names the field.
-pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn parse_json<'de, T: serde::Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| ApiError::bad_request(error.to_string()))?;

@@ -105,7 +105,8 @@ impl NodeTotals {
             let is_known = sighting.is_of_process() || pipeline.sample.is_some();
             let last = match places.find(&self.pipelines, |last| &last.id, index, &pipeline.id) {
                 Some(known) => Some(&mut self.pipelines[known]),
-                None => is_known.then(|| self.add(&pipeline.id, &sighting, watched_since)),
+                None if is_known => Some(self.add(&pipeline.id, &sighting, watched_since)),
+                None => None,
             };
             if let Some(last) = last {
                 last.is_present = true;

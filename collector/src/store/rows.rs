@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::schema::*;
 use super::{NodeRemoval, NodeSettingsRow};
 use crate::model::counters::{add_counter, component_counters, pipeline_counters, reported_counters};
-use crate::model::{packed, packed_bytes};
 use crate::model::report::{PipelineDeltas, ReportedComponent};
+use crate::model::{packed, packed_bytes};
 
 /// A new pipeline of an environment.
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]

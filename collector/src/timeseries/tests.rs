@@ -16,7 +16,8 @@ use crate::model::{Resolution, SeriesKey};
 use crate::store::MinuteBucket;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
-    Access, NewEnrolment, NodeBootRow, NodeHeartbeat, NodeMinuteRow, PipelineRow, SeriesRow as StoredSeries,
+    Access, NewEnrolment, NodeBootRow, NodeHeartbeat, NodeMinuteRow, NodeTotalsRow, PipelineRow,
+    SeriesRow as StoredSeries,
 };
 
 const BEGIN: i64 = 29_833_333;
@@ -94,6 +95,7 @@ fn report(node: i64, minute: i64, events: i64, seq: i64) -> (WalRecord, CommitBa
             NodeHeartbeat { host: Some(format!("{{\"seq\":{seq}}}")), health: None, last_seen_at: Some(seq) },
         )],
         forgotten_boots: Vec::new(),
+        totals: vec![NodeTotalsRow { node, body: seq.to_le_bytes().into() }],
     };
     (record, CommitBatch { head_seq: seq as u64, ..CommitBatch::default() })
 }
@@ -159,6 +161,14 @@ async fn check(timeseries: &TimeSeries, sums: &BTreeMap<(i64, i64), i64>, last: 
     }
 }
 
+/// What is loaded of each node is what it reported last.
+async fn check_totals(timeseries: &TimeSeries, last: &HashMap<i64, i64>) {
+    for node in timeseries.load().await.unwrap().nodes {
+        let expected = last.get(&node.key.0).map(|seq| seq.to_le_bytes().to_vec());
+        assert_eq!(node.totals, expected, "node {}", node.key.0);
+    }
+}
+
 #[tokio::test]
 async fn rows_count_once_over_flushes_and_crashes() {
     let mut runner = TestRunner::deterministic();
@@ -195,12 +205,13 @@ async fn rows_count_once_over_flushes_and_crashes() {
                         timeseries.store.flush(batch).await.unwrap();
                     }
                     // As the committer does when no answer came.
-                    timeseries.load().await.unwrap();
+                    check_totals(&timeseries, &last).await;
                 }
                 Act::Crash => {
                     timeseries.store.close().await;
                     drop(timeseries);
                     timeseries = open(&path).await;
+                    check_totals(&timeseries, &last).await;
                 }
             }
             check(&timeseries, &sums, &last, &format!("after {act:?}")).await;
@@ -209,6 +220,7 @@ async fn rows_count_once_over_flushes_and_crashes() {
             timeseries.flush().await.unwrap();
         }
         check(&timeseries, &sums, &last, "at the end").await;
+        check_totals(&timeseries, &last).await;
         hits += timeseries.hour_counts().hits;
         assert_eq!(timeseries.usage(), TimeSeriesUsage::default(), "nothing is left in the journal");
         let snapshot = timeseries.load().await.unwrap();

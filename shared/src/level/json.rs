@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::LogLevel;
 use serde::Deserializer;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
-use crate::LogLevel;
 
 use super::words::{of_letter, of_name, of_number, of_otel};
 

@@ -205,7 +205,9 @@ impl VfProcess {
 /// Adds the numbers that are not zero.
 fn extend<const N: usize>(object: &mut Value, numbers: [(&str, u64); N]) {
     let fields: &mut Map<String, Value> = object.as_object_mut().expect("it is an object");
-    fields.extend(numbers.into_iter().filter(|(_, value)| *value > 0).map(|(name, value)| (name.to_owned(), value.into())));
+    fields.extend(
+        numbers.into_iter().filter(|(_, value)| *value > 0).map(|(name, value)| (name.to_owned(), value.into())),
+    );
 }
 
 fn next_pid() -> u32 {

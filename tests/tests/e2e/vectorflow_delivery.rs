@@ -85,11 +85,9 @@ async fn versions_are_applied_by_the_rules_of_the_protocol(database: DatabaseKin
 
     // Another name is no reason to restart; another log level, value of a secret or configuration is.
     let mut next = definition;
-    for (field, value, restarts) in [
-        ("name", json!("Orders"), false),
-        ("logLevel", json!("debug"), true),
-        ("config", json!("sources: {}\n"), true),
-    ] {
+    for (field, value, restarts) in
+        [("name", json!("Orders"), false), ("logLevel", json!("debug"), true), ("config", json!("sources: {}\n"), true)]
+    {
         next[field] = value;
         let (before, starts) = (agent.version("orders").unwrap(), agent.starts("orders").len());
         let rollout = apply(&admin, "orders", next.clone()).await;

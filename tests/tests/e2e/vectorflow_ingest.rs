@@ -88,7 +88,8 @@ async fn systole_agent_takes_a_node_over() {
             )],
         })
     };
-    let native = node.client().request(Method::POST, "/api/v1/agent/reports").header("content-type", "application/json");
+    let native =
+        node.client().request(Method::POST, "/api/v1/agent/reports").header("content-type", "application/json");
     assert_eq!(Answer::of(native.body(request(1).to_string())).await.status, 200);
     // And back: its process is a new one.
     process.restart();
@@ -125,7 +126,10 @@ async fn totals_become_minutes(database: DatabaseKind) {
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(10));
 
     let state = on_node(&viewer).await;
-    assert_eq!((&state["status"], &state["version"], &state["scrapeError"]), (&json!("RUNNING"), &json!(1), &Value::Null));
+    assert_eq!(
+        (&state["status"], &state["version"], &state["scrapeError"]),
+        (&json!("RUNNING"), &json!(1), &Value::Null)
+    );
     node.heartbeat(&[process.ended("CRASHED")]).await;
     let state = on_node(&viewer).await;
     assert_eq!((&state["status"], &state["reason"]), (&json!("CRASHED"), &json!("ERROR vector: out of memory")));
@@ -224,7 +228,8 @@ async fn lines_are_stored_and_are_no_sign_of_life() {
     assert_eq!(levels, [(&json!("ERROR"), &json!(node.id)), (&json!("WARN"), &json!(node.id))]);
     assert_eq!(Database::open(&collector.database()).rows("logs"), 2_002);
     // One that cannot be read costs itself.
-    let answer = node.logs(&json!([{"pipelineId": "", "lines": ["x"]}, 7, {"pipelineId": PIPELINE, "lines": ["y", 7]}])).await;
+    let answer =
+        node.logs(&json!([{"pipelineId": "", "lines": ["x"]}, 7, {"pipelineId": PIPELINE, "lines": ["y", 7]}])).await;
     let refused: Value = answer.json();
     assert_eq!((answer.status, &refused["ok"], &refused["refusedCount"]), (200, &json!(true), &json!(3)), "{refused}");
     assert_eq!(Database::open(&collector.database()).rows("logs"), 2_003);
@@ -317,7 +322,7 @@ async fn unreadable_body_is_refused_whole() {
         ("too deep", deep.clone(), 400),
         ("pipelines of the wrong type", br#"{"pipelines":"many"}"#.to_vec(), 400),
     ] {
-        assert_error(what, &node.post_bytes(HEARTBEAT, body, ).await, status);
+        assert_error(what, &node.post_bytes(HEARTBEAT, body).await, status);
     }
     for (what, body) in [("no array", b"{}".to_vec()), ("cut off", b"[{".to_vec()), ("too deep", deep)] {
         assert_error(what, &node.post_bytes("/api/agent/logs", body).await, 400);
@@ -352,7 +357,10 @@ async fn dashboard_stream_begins_as_vectorflows() {
     process.count(distinct_counts(1));
     node.heartbeat(&[process.running()]).await;
     let mut text = String::new();
-    while !(text.contains("event: metric_update") && text.contains("event: fleet_status") && text.contains("event: status_change")) {
+    while !(text.contains("event: metric_update")
+        && text.contains("event: fleet_status")
+        && text.contains("event: status_change"))
+    {
         let chunk = tokio::time::timeout(SOON, response.chunk()).await.expect("in time").unwrap().unwrap();
         text.push_str(&String::from_utf8_lossy(&chunk));
     }

@@ -94,7 +94,8 @@ async fn first_version_that_crashes_is_taken_from_the_node(database: DatabaseKin
     // Tried again, it fails again.
     let resumed = crate::rollout_scene::post(&admin, &format!("/api/v1/rollouts/{first}/resume"), &json!({})).await;
     assert_eq!(resumed.status, 200, "{resumed:?}");
-    systole_tests::harness::eventually_true("it was started again", SOON, async || agent.starts("orders").len() == 2).await;
+    systole_tests::harness::eventually_true("it was started again", SOON, async || agent.starts("orders").len() == 2)
+        .await;
     rollout_in(&admin, first, "halted").await;
     agent.wait_for_version("orders", None).await;
 }

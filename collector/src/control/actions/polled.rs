@@ -18,8 +18,7 @@ impl Actions {
                 ActionRequest::Sample { .. } => samples.push(action),
                 ActionRequest::Restart => self.restart_by_poll(node, action.action_id),
                 ActionRequest::Tap { .. } => {
-                    let output =
-                        ActionOutput { done: true, error: Some(NO_TAP.to_owned()), ..ActionOutput::default() };
+                    let output = ActionOutput { done: true, error: Some(NO_TAP.to_owned()), ..ActionOutput::default() };
                     self.answer(node, action.action_id, output);
                 }
                 // Its events are refused when they come.

@@ -39,12 +39,16 @@ impl Actions {
         pipeline: PipelineId,
         pid: Option<i64>,
     ) -> Result<OpenAction, ActionError> {
-        let awaited =
-            AwaitedRestart { pipeline: pipeline.clone(), pid, asked_at: Instant::now(), is_left_out: false };
+        let awaited = AwaitedRestart { pipeline: pipeline.clone(), pid, asked_at: Instant::now(), is_left_out: false };
         self.open(node, pipeline, ActionRequest::Restart, Some(awaited))
     }
 
-    /// Takes the processes in a report of an agent that answers no restarts.
+    /// Whether a restart waits for reports of a node.
+    pub(crate) fn awaits_restart(&self, node: NodeKey) -> bool {
+        self.lock().open.values().any(|open| open.node == node && open.restart.is_some())
+    }
+
+    /// Takes the processes in a report of an agent that answers no restarts: those that run.
     pub(crate) fn observe(&self, node: NodeKey, processes: &[(PipelineId, Option<i64>)]) {
         let (mut done, mut left_out) = (Vec::new(), Vec::new());
         let mut inner = self.lock();

@@ -172,8 +172,7 @@ fn apply_content(
         ReportedDeployments::Observed(given) => (observe(&given, &report.pipelines, &node.deployments, at), true),
     };
     for mut pipeline in report.pipelines {
-        let dropped =
-            drop_excess_lines(node, report.seq, &pipeline.id, &mut pipeline.logs, context, changes, refusals);
+        let dropped = drop_excess_lines(node, report.seq, &pipeline.id, &mut pipeline.logs, context, changes, refusals);
         pipeline.logs_dropped = pipeline.logs_dropped.saturating_add(dropped);
         apply_pipeline(node, dimensions, pipeline, at, changes, refusals);
     }

@@ -64,7 +64,8 @@ fn progress(
     if let Some((DeploymentPhase::Healthy, _)) = before {
         return (DeploymentPhase::Healthy, String::new());
     }
-    let age_ms = |process: &ReportedPipeline| at.received_at.saturating_sub(process.started_at.unwrap_or(at.received_at));
+    let age_ms =
+        |process: &ReportedPipeline| at.received_at.saturating_sub(process.started_at.unwrap_or(at.received_at));
     let is_proven = |process: &&ReportedPipeline| {
         process.status.is_running() && u64::try_from(age_ms(process)).is_ok_and(|age| age >= healthy_for_ms)
     };

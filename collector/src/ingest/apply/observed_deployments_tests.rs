@@ -109,9 +109,13 @@ fn process_of_another_version_or_checksum_says_nothing() {
 fn crash_fails_a_version_that_was_not_healthy_yet() {
     let line = ReportedLine { at: NOW, stream: LogStream::Stderr, level: None, line: "no such sink ".to_owned() };
     let crashed = ReportedPipeline { logs: vec![line], ..process(PipelineStatus::Crashed, 0) };
-    for before in [HashMap::default(), known(7, DeploymentPhase::Starting, ""), known(6, DeploymentPhase::Healthy, "")] {
+    for before in [HashMap::default(), known(7, DeploymentPhase::Starting, ""), known(6, DeploymentPhase::Healthy, "")]
+    {
         let (phase, running, reason) = observed(run(), Some(crashed.clone()), &before);
-        assert_eq!((phase, running, reason.as_str()), (DeploymentPhase::RolledBack, None, "its process crashed: no such sink"));
+        assert_eq!(
+            (phase, running, reason.as_str()),
+            (DeploymentPhase::RolledBack, None, "its process crashed: no such sink")
+        );
     }
     let new = HashMap::default();
     assert_eq!(observed(run(), Some(process(PipelineStatus::CrashLoop, 0)), &new).0, DeploymentPhase::RolledBack);

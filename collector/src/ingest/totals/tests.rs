@@ -35,7 +35,12 @@ struct Seen {
     uptime_seconds: u64,
 }
 
-fn pipeline(id: &str, seen: Seen, sample: Option<PipelineDeltas>, components: Vec<ReportedComponent>) -> TotalsOfPipeline {
+fn pipeline(
+    id: &str,
+    seen: Seen,
+    sample: Option<PipelineDeltas>,
+    components: Vec<ReportedComponent>,
+) -> TotalsOfPipeline {
     let pipeline = ReportedPipeline {
         id: PipelineId::parse(id).unwrap(),
         name: None,
@@ -60,8 +65,10 @@ fn pipeline(id: &str, seen: Seen, sample: Option<PipelineDeltas>, components: Ve
 /// A source `in` and a sink `out` with these totals, and the pipeline's totals as their sums.
 fn in_and_out(seen: Seen, received: i64, sent: i64) -> TotalsOfPipeline {
     let sample = PipelineDeltas { events_in: received, events_out: sent, bytes_out: sent * 10, ..Default::default() };
-    let components =
-        vec![component("in", ComponentKind::Source, received, received), component("out", ComponentKind::Sink, sent, sent)];
+    let components = vec![
+        component("in", ComponentKind::Source, received, received),
+        component("out", ComponentKind::Sink, sent, sent),
+    ];
     let mut pipeline = pipeline("orders", seen, Some(sample), components);
     pipeline.pipeline.components[0].sent_bytes = None;
     pipeline
@@ -171,8 +178,7 @@ fn counter_that_begins_again_does_not_repeat_its_neighbours() {
     let seen = |uptime_seconds| Seen { pid: 7, uptime_seconds };
     let two_sources = |a: i64, b: i64| {
         let sample = PipelineDeltas { events_in: a + b, ..Default::default() };
-        let components =
-            vec![component("a", ComponentKind::Source, a, 0), component("b", ComponentKind::Source, b, 0)];
+        let components = vec![component("a", ComponentKind::Source, a, 0), component("b", ComponentKind::Source, b, 0)];
         (sample, components)
     };
     let mut take = |at: i64, (sample, components): (PipelineDeltas, Vec<ReportedComponent>)| {
@@ -250,7 +256,9 @@ enum Step {
     /// The source receives, and the sink sends.
     Count(u16, u16),
     /// The process ends and another one starts.
-    Restart { keeps_pid: bool },
+    Restart {
+        keeps_pid: bool,
+    },
     /// Vector drops the counters of the sink.
     DropIdle,
     Heartbeat,

@@ -8,7 +8,8 @@ use crate::model::counters::{CounterKind, component_counters, pipeline_counters}
 use crate::store::convert::signed;
 use crate::store::{
     ComponentMinuteRow, DeploymentRow, EventRow, FlushMark, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat,
-    NodeMinuteRow, NodeSettingsRow, NodeTotalsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow, WalRow,
+    NodeMinuteRow, NodeSettingsRow, NodeTotalsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
+    TopologyRow, WalRow,
 };
 
 /// Moves the head of the sequence, and how far the journal has become rows. Changes no row when another

@@ -10,8 +10,8 @@ use crate::store::convert::signed;
 use crate::store::schema::*;
 use crate::store::{
     CommitBatch, ComponentMinuteRow, DeploymentRow, EventRow, FlushBatch, FlushMark, LogRow, NodeBootRow, NodeGapRow,
-    NodeHeartbeat, NodeMinuteRow, NodeTotalsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow, StoreError,
-    TopologyRow,
+    NodeHeartbeat, NodeMinuteRow, NodeTotalsRow, PipelineMinuteRow, PipelineRow, PipelineStatusRow, SeriesRow,
+    StoreError, TopologyRow,
 };
 
 #[declare_sql_function]

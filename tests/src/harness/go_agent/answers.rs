@@ -46,7 +46,14 @@ impl Taps {
             return;
         }
         let (client, state) = (client.clone(), Arc::clone(state));
-        let tap = TapEvents { request_id: request_id.clone(), pipeline_id, component_id, events: None, status: None, reason: None };
+        let tap = TapEvents {
+            request_id: request_id.clone(),
+            pipeline_id,
+            component_id,
+            events: None,
+            status: None,
+            reason: None,
+        };
         self.running.insert(request_id, tokio::spawn(run(client, state, tap)));
     }
 

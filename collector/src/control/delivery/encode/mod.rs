@@ -2,7 +2,7 @@
 //! `vectorflow`. What is sent and when is the same in both.
 
 mod native;
-pub(super) mod vectorflow;
+pub(crate) mod vectorflow;
 
 use bytes::Bytes;
 use systole_shared::action::PushMessage;

@@ -27,11 +27,10 @@ pub(super) fn render(message: &PushMessage, report_every_ms: u64) -> Bytes {
             format!(": connected\n\n{}", event(&PushEvent::PollInterval { interval_ms: report_every_ms })).into()
         }
         PushMessage::Ping { .. } => Bytes::from_static(b": keepalive\n\n"),
-        PushMessage::Desired { generation } => event(&PushEvent::ConfigChanged {
-            pipeline_id: None,
-            reason: Some(format!("generation {generation}")),
-        })
-        .into(),
+        PushMessage::Desired { generation } => {
+            event(&PushEvent::ConfigChanged { pipeline_id: None, reason: Some(format!("generation {generation}")) })
+                .into()
+        }
         PushMessage::Action(action) => event(&action_event(action)).into(),
         PushMessage::Goodbye { .. } => Bytes::new(),
     }

@@ -1,4 +1,5 @@
-use systole_shared::{ConfigFormat, SecretValue};
+use systole_shared::ConfigFormat;
+use systole_shared::desired::SecretValue;
 use uuid::Uuid;
 
 use super::*;

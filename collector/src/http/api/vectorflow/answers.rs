@@ -182,7 +182,10 @@ mod tests {
         let body = serde_json::to_string(&SampleResults { results: vec![result] }).unwrap();
         let list: SampledList<'_> = serde_json::from_str(&body).unwrap();
         let result: Sampled<'_> = serde_json::from_str(list.results[0].get()).unwrap();
-        assert_eq!((&*result.request_id, &*result.component_key, result.error.as_deref()), ("r\"1", "in", Some("none")));
+        assert_eq!(
+            (&*result.request_id, &*result.component_key, result.error.as_deref()),
+            ("r\"1", "in", Some("none"))
+        );
         assert_eq!(result.events.unwrap()[0].get(), r#"{"message":"a\nb"}"#);
         let tapped = TapEvents {
             request_id: "r".into(),

@@ -85,9 +85,7 @@ async fn desired_pipelines(app: &App, node: NodeKey) -> Result<Vec<ConfigPipelin
 
 fn sample_request(action: &AgentAction) -> Option<SampleRequest> {
     match &action.request {
-        ActionRequest::Sample { components, limit, .. } => {
-            Some(vectorflow::sample_request(action, components, *limit))
-        }
+        ActionRequest::Sample { components, limit, .. } => Some(vectorflow::sample_request(action, components, *limit)),
         _ => None,
     }
 }

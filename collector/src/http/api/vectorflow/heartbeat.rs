@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Payload};
+use systole_shared::{PipelineId, PipelineStatus};
 
 use super::answers::take_sample_results;
 use super::{Agent, Answer, Taken};
@@ -10,7 +11,7 @@ use crate::clock;
 use crate::http::api::report_body;
 use crate::http::error::ApiError;
 use crate::ingest::protocol::vectorflow::{self, DecodedHeartbeat};
-use crate::model::report::{Content, ReportedDeployments, Submission};
+use crate::model::report::{Content, ReportedDeployments, Submission, TotalsOfPipeline};
 
 pub(in crate::http) async fn submit_heartbeat(
     app: Data<App>,
@@ -32,6 +33,7 @@ async fn try_submit(app: &App, agent: Agent, request: &HttpRequest, payload: Pay
     if let Some(given) = app.delivery.given(node) {
         report.deployments = ReportedDeployments::Observed(given);
     }
+    let processes = app.actions.awaits_restart(node).then(|| processes(&report.pipelines));
     let submission = Submission {
         node,
         received_at,
@@ -45,7 +47,20 @@ async fn try_submit(app: &App, agent: Agent, request: &HttpRequest, payload: Pay
         tracing::warn!(node = node.0, error, "an agent could not update itself");
     }
     take_sample_results(app, node, &sample_results);
+    if let Some(processes) = processes {
+        app.actions.observe(node, &processes);
+    }
     Ok(committed.refusals.into())
+}
+
+/// The ids of the processes that run.
+fn processes(pipelines: &[TotalsOfPipeline]) -> Vec<(PipelineId, Option<i64>)> {
+    let process = |totals: &TotalsOfPipeline| {
+        let pipeline = &totals.pipeline;
+        let is_up = pipeline.status.is_running() || pipeline.status == PipelineStatus::Starting;
+        (pipeline.id.clone(), pipeline.pid.filter(|_| is_up).map(i64::from))
+    };
+    pipelines.iter().map(process).collect()
 }
 
 impl report_body::Decoded for DecodedHeartbeat {

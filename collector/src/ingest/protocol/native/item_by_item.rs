@@ -8,7 +8,8 @@ use systole_shared::ack::MAX_REFUSED_LISTED;
 use systole_shared::desired::MAX_DESIRED_PIPELINES;
 use systole_shared::limits::{MAX_PIPELINES_PER_REPORT, MAX_REPORTS_PER_REQUEST};
 use systole_shared::{
-    AgentInfo, BootId, DeploymentReport, HostMetrics, PipelineReport, RefusalCode, Refused, Report, SeqRange, UnixMillis,
+    AgentInfo, BootId, DeploymentReport, HostMetrics, PipelineReport, RefusalCode, Refused, Report, SeqRange,
+    UnixMillis,
 };
 
 use super::report::{Complete, take_report};

@@ -1,9 +1,7 @@
 //! A pipeline of a report, its components and its log lines.
 
 use systole_shared::limits::{MAX_COMPONENTS_PER_REPORT, MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_REPORT, cut};
-use systole_shared::{
-    ComponentId, ComponentReport, PipelineId, PipelineReport, PipelineStatus, RefusalCode, Refused,
-};
+use systole_shared::{ComponentId, ComponentReport, PipelineId, PipelineReport, PipelineStatus, RefusalCode, Refused};
 
 use super::report::Budget;
 use super::topology::take_topology;

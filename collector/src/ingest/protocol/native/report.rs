@@ -1,8 +1,6 @@
 //! A report within its limits.
 
-use systole_shared::limits::{
-    MAX_COMPONENTS_PER_REPORT, MAX_LOG_LINES_PER_REPORT, MAX_PIPELINES_PER_REPORT,
-};
+use systole_shared::limits::{MAX_COMPONENTS_PER_REPORT, MAX_LOG_LINES_PER_REPORT, MAX_PIPELINES_PER_REPORT};
 use systole_shared::{AgentHealth, AgentInfo, RefusalCode, Refused, Report, Text};
 
 use super::deployments::take_deployments;

@@ -66,11 +66,7 @@ impl Pipelines {
 }
 
 /// Takes a heartbeat that could be read whole.
-pub(super) fn take_heartbeat(
-    mut heartbeat: Heartbeat<'_>,
-    complete: bool,
-    mut refusals: Refusals,
-) -> DecodedHeartbeat {
+pub(super) fn take_heartbeat(mut heartbeat: Heartbeat<'_>, complete: bool, mut refusals: Refusals) -> DecodedHeartbeat {
     let reported = std::mem::take(&mut heartbeat.pipelines);
     let mut pipelines = Pipelines::new(complete);
     pipelines.taken.reserve(reported.len().min(MAX_PIPELINES_PER_REPORT));

@@ -32,12 +32,7 @@ impl DecodedLogs {
 struct Batch<'a, L> {
     #[serde(borrow)]
     pipeline_id: Text<'a>,
-    #[serde(default = "no_lines")]
     lines: Option<First<L, MAX_LOG_LINES_PER_REPORT>>,
-}
-
-fn no_lines<L>() -> Option<First<L, MAX_LOG_LINES_PER_REPORT>> {
-    None
 }
 
 /// Reads lines that came at a time. More than a report may have are dropped, and counted as dropped.
@@ -48,7 +43,8 @@ fn no_lines<L>() -> Option<First<L, MAX_LOG_LINES_PER_REPORT>> {
 pub(crate) fn decode_logs(body: &[u8], received_at: UnixMillis) -> Result<DecodedLogs, DecodeError> {
     let batches: First<&RawValue, MAX_PIPELINES_PER_REPORT> =
         serde_json::from_slice(body).or_else(|_| parse(body)).map_err(DecodeError::Malformed)?;
-    let mut reader = Reader { received_at, lines_left: MAX_LOG_LINES_PER_REPORT, unreadable: 0, refusals: Refusals::default() };
+    let mut reader =
+        Reader { received_at, lines_left: MAX_LOG_LINES_PER_REPORT, unreadable: 0, refusals: Refusals::default() };
     let mut lines = Vec::with_capacity(batches.items.len());
     for raw in batches.items {
         match reader.read_batch(raw) {

@@ -54,14 +54,19 @@ fn heartbeat_of_the_go_agent_is_read_with_its_zeros() {
 
 #[test]
 fn pipeline_has_a_sample_only_when_its_scrape_brought_something() {
-    let running = |rest: &str| only(&format!(r#"{{"pipelineId":"a","version":1,"status":"RUNNING","pid":1{rest}}}"#)).pipeline;
+    let running =
+        |rest: &str| only(&format!(r#"{{"pipelineId":"a","version":1,"status":"RUNNING","pid":1{rest}}}"#)).pipeline;
     let failed = running("");
     assert!(failed.sample.is_none() && failed.scrape_error.is_some());
     assert!(running(r#","componentMetrics":[],"utilization":0"#).sample.is_none());
     assert!(running(r#","errorsTotal":1"#).sample.is_some());
-    assert!(running(r#","componentMetrics":[{"componentId":"in","componentKind":"source","receivedEvents":0,"sentEvents":0}]"#)
+    assert!(
+        running(
+            r#","componentMetrics":[{"componentId":"in","componentKind":"source","receivedEvents":0,"sentEvents":0}]"#
+        )
         .sample
-        .is_some());
+        .is_some()
+    );
     let just_started = only(r#"{"pipelineId":"a","version":1,"status":"STARTING","pid":1}"#);
     assert_eq!(just_started.uptime_seconds, Some(0), "zero is left out");
     let crashed = only(r#"{"pipelineId":"a","version":1,"status":"CRASHED","pid":1,"uptimeSeconds":9}"#);
@@ -72,11 +77,19 @@ fn pipeline_has_a_sample_only_when_its_scrape_brought_something() {
 
 #[test]
 fn status_is_known_or_kept_as_text() {
-    let pipeline = |status: &str| only(&format!(r#"{{"pipelineId":"a","version":1,"status":"{status}","recentLogs":["one","two",""]}}"#)).pipeline;
+    let pipeline = |status: &str| {
+        only(&format!(r#"{{"pipelineId":"a","version":1,"status":"{status}","recentLogs":["one","two",""]}}"#)).pipeline
+    };
     let looping = pipeline("CRASH_LOOP");
-    assert_eq!((looping.status, looping.status_text, looping.reason.as_str()), (PipelineStatus::CrashLoop, None, "two"));
+    assert_eq!(
+        (looping.status, looping.status_text, looping.reason.as_str()),
+        (PipelineStatus::CrashLoop, None, "two")
+    );
     let paused = pipeline("PAUSED");
-    assert_eq!((paused.status, paused.status_text.as_deref(), paused.reason.as_str()), (PipelineStatus::Unknown, Some("PAUSED"), ""));
+    assert_eq!(
+        (paused.status, paused.status_text.as_deref(), paused.reason.as_str()),
+        (PipelineStatus::Unknown, Some("PAUSED"), "")
+    );
 }
 
 #[test]
@@ -119,7 +132,10 @@ fn bad_component_is_refused_alone() {
     ] {
         let decoded = pipeline(bad);
         let refused = &decoded.refusals.listed[0];
-        assert_eq!((refused.pipeline_id.as_deref(), refused.component_id.as_deref(), refused.code), (Some("a"), component, code));
+        assert_eq!(
+            (refused.pipeline_id.as_deref(), refused.component_id.as_deref(), refused.code),
+            (Some("a"), component, code)
+        );
         let totals = &decoded.report.pipelines[0];
         assert_eq!((totals.pipeline.components.len(), totals.pipeline.sample.unwrap().events_in), (1, 5));
         assert!(!totals.components_complete && decoded.report.complete);
@@ -155,7 +171,9 @@ fn bodies_have_bounds() {
     assert_eq!(decoded.report.pipelines.len(), MAX_PIPELINES_PER_REPORT);
     assert_eq!((decoded.refusals.count, decoded.refusals.listed.len()), (9_000, MAX_REFUSED_LISTED));
     let components = vec!["1"; 3_000].join(",");
-    let body = format!(r#"{{"pipelines":[{{"pipelineId":"a","version":1,"status":"RUNNING","componentMetrics":[{components}]}}]}}"#);
+    let body = format!(
+        r#"{{"pipelines":[{{"pipelineId":"a","version":1,"status":"RUNNING","componentMetrics":[{components}]}}]}}"#
+    );
     assert!(matches!(decode_heartbeat(body.as_bytes()), Err(DecodeError::TooManyUnreadable)));
     for malformed in [&b"{"[..], b"[]", b"7", br#"{"pipelines":7}"#] {
         assert!(matches!(decode_heartbeat(malformed), Err(DecodeError::Malformed(_))));
