@@ -17,7 +17,7 @@ use systole_shared::vectorflow::{
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use self::answers::Taps;
 pub use self::processes::Process;
@@ -96,6 +96,7 @@ impl GoAgent {
             setup,
             state: Arc::clone(&state),
             taps: Taps::default(),
+            every_ms: None,
             sample_results: Arc::default(),
         };
         GoAgent { node_id: enrolled.node_id, client, state, task: tokio::spawn(runner.run()) }
@@ -176,6 +177,8 @@ struct Runner {
     setup: GoAgentSetup,
     state: Arc<Mutex<State>>,
     taps: Taps,
+    /// How often the collector wants it to poll.
+    every_ms: Option<u64>,
     /// Samples that the next heartbeat has.
     sample_results: Arc<Mutex<Vec<SampleResult>>>,
 }
@@ -189,8 +192,7 @@ impl Runner {
         let (sender, mut messages) = mpsc::channel(PUSH_QUEUE);
         let mut push: Option<push::PushTask> = None;
         let mut every = self.setup.interval;
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = ticker(every);
         let mut heartbeat_at: Option<Instant> = None;
         loop {
             let soon = heartbeat_at.unwrap_or_else(|| Instant::now() + SOON);
@@ -205,8 +207,7 @@ impl Runner {
                 }
                 Some(event) = messages.recv() => {
                     if let PushEvent::PollInterval { interval_ms } = &event {
-                        every = Duration::from_millis(*interval_ms);
-                        ticks.reset_after(every);
+                        self.every_ms = Some(*interval_ms);
                     }
                     if self.handle(event).await {
                         heartbeat_at = Some(Instant::now() + HEARTBEAT_AFTER);
@@ -214,10 +215,9 @@ impl Runner {
                 }
             }
             let config = self.state().last_config.clone().unwrap_or_default();
-            if let Some(new) = config.poll_interval_ms.map(Duration::from_millis).filter(|new| *new != every) {
+            if let Some(new) = self.every_ms.map(Duration::from_millis).filter(|new| *new != every) {
                 every = new;
-                ticks = interval(every);
-                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                ticks = ticker(every);
                 ticks.reset();
             }
             // Only of the same scheme, host and port.
@@ -238,12 +238,15 @@ impl Runner {
     async fn poll(&mut self) {
         let Some(config) = self.call::<ConfigResponse>(Method::GET, "/api/agent/config", None).await else { return };
         let samples = config.sample_requests.clone();
+        let every_ms;
         {
             let mut state = self.state();
             state.polls += 1;
             state.processes.apply(&config.pipelines);
+            every_ms = config.poll_interval_ms;
             state.last_config = Some(config);
         }
+        self.every_ms = every_ms.or(self.every_ms);
         // What comes with a poll is answered with a heartbeat.
         for request in samples {
             let results = self.state().processes.sample(&request);
@@ -326,6 +329,12 @@ impl Runner {
             Err(_) => None,
         }
     }
+}
+
+fn ticker(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Sends a body to a route of answers.
