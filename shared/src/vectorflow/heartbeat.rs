@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::{Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::SampleResult;
@@ -32,8 +33,9 @@ pub struct Heartbeat<'a> {
     /// The user that the agent runs as, at most 100 characters.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub running_as: Option<Text<'a>>,
-    /// Answers to sample requests, in the older form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Answers to sample requests, in the older form. They are not read into this type, because events can take many
+    /// times their text: it is only `Some` then, and a reader takes them from the body.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "is_there")]
     pub sample_results: Option<Vec<SampleResult>>,
     /// Why the last update failed, sent once; at most 500 characters.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -49,6 +51,10 @@ pub struct Heartbeat<'a> {
     /// The state of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_health: Option<AgentHealth>,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<SampleResult>>, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| Some(Vec::new()))
 }
 
 /// One pipeline. Counters are totals since the start of its process; those that are zero may be absent.

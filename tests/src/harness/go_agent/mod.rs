@@ -224,7 +224,12 @@ impl Runner {
             let own = config.push_url.filter(|url| url.starts_with(&format!("{}/", self.url)));
             if let Some(url) = own.filter(|_| self.setup.push && push.is_none()) {
                 let path = url[self.url.len()..].to_owned();
-                push = Some(push::PushTask::start(self.client.reconnected(), path, sender.clone(), Arc::clone(&self.state)));
+                push = Some(push::PushTask::start(
+                    self.client.reconnected(),
+                    path,
+                    sender.clone(),
+                    Arc::clone(&self.state),
+                ));
             }
         }
     }
@@ -260,7 +265,9 @@ impl Runner {
                 vector_version: Some("vector 0.54.0".into()),
                 deployment_mode: Some("STANDALONE".into()),
                 running_as: Some("root".into()),
-                labels: Some(self.labels.iter().map(|(key, value)| (key.clone().into(), value.clone().into())).collect()),
+                labels: Some(
+                    self.labels.iter().map(|(key, value)| (key.clone().into(), value.clone().into())).collect(),
+                ),
                 sample_results: (!results.is_empty()).then_some(results),
                 ..Heartbeat::default()
             })

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use systole_shared::PipelineId;
 use systole_shared::action::{ActionOutput, ActionRequest, AgentAction, MAX_TAP_EVENT_BYTES, TappedEvent};
 use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
-use systole_shared::vectorflow::{Accepted, MAX_BODY_BYTES, SampleResult};
+use systole_shared::vectorflow::{Accepted, MAX_BODY_BYTES};
 use uuid::Uuid;
 
 use super::{Agent, Answer};
@@ -74,20 +74,23 @@ pub(in crate::http) async fn submit_samples(
 ) -> Answer<Accepted> {
     read(&app, agent.node, &request, payload, |body| {
         let list: SampledList<'_> = parse_json(body)?;
-        // One that cannot be read is left out alone.
-        for result in list.results.iter().filter_map(|raw| serde_json::from_str::<Sampled<'_>>(raw.get()).ok()) {
-            let events = result.events.unwrap_or_default().into_iter().map(|event| event.get().to_owned());
-            take_sample(&app, agent.node, &result.request_id, &result.component_key, events, result.error.as_deref());
-        }
+        take_samples(&app, agent.node, &list.results);
         Ok(())
     })
     .await
 }
 
 /// Takes the answers in a heartbeat, which is where older agents send them.
-pub(super) fn take_sample_results(app: &App, node: NodeKey, results: &[SampleResult]) {
-    for result in results {
-        let events = result.events.iter().flatten().map(ToString::to_string);
+pub(super) fn take_sample_results(app: &App, node: NodeKey, results: &RawValue) {
+    if let Ok(results) = serde_json::from_str::<Vec<&RawValue>>(results.get()) {
+        take_samples(app, node, &results);
+    }
+}
+
+/// One that cannot be read is left out alone.
+fn take_samples(app: &App, node: NodeKey, results: &[&RawValue]) {
+    for result in results.iter().filter_map(|raw| serde_json::from_str::<Sampled<'_>>(raw.get()).ok()) {
+        let events = result.events.unwrap_or_default().into_iter().map(|event| event.get().to_owned());
         take_sample(app, node, &result.request_id, &result.component_key, events, result.error.as_deref());
     }
 }
@@ -166,7 +169,7 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use systole_shared::vectorflow::{SampleResults, TapEvents};
+    use systole_shared::vectorflow::{SampleResult, SampleResults, TapEvents};
 
     use super::*;
 

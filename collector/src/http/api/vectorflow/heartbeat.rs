@@ -46,7 +46,7 @@ async fn try_submit(app: &App, agent: Agent, request: &HttpRequest, payload: Pay
         // The agent says it once.
         tracing::warn!(node = node.0, error, "an agent could not update itself");
     }
-    take_sample_results(app, node, &sample_results);
+    sample_results.into_iter().for_each(|results| take_sample_results(app, node, &results));
     if let Some(processes) = processes {
         app.actions.observe(node, &processes);
     }

@@ -25,9 +25,9 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
-    /// None yet. `complete`: whether all that the node has will come.
-    pub(super) fn new(complete: bool) -> Self {
-        Pipelines { taken: Vec::new(), components_left: MAX_COMPONENTS_PER_REPORT, seen: Seen::new(), complete }
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Pipelines { taken: Vec::new(), components_left: MAX_COMPONENTS_PER_REPORT, seen: Seen::new(), complete: true }
     }
 
     /// Takes a pipeline, or refuses it alone.
@@ -66,9 +66,10 @@ impl Pipelines {
 }
 
 /// Takes a heartbeat that could be read whole.
-pub(super) fn take_heartbeat(mut heartbeat: Heartbeat<'_>, complete: bool, mut refusals: Refusals) -> DecodedHeartbeat {
+pub(super) fn take_heartbeat(mut heartbeat: Heartbeat<'_>) -> DecodedHeartbeat {
+    let mut refusals = Refusals::default();
     let reported = std::mem::take(&mut heartbeat.pipelines);
-    let mut pipelines = Pipelines::new(complete);
+    let mut pipelines = Pipelines::new();
     pipelines.taken.reserve(reported.len().min(MAX_PIPELINES_PER_REPORT));
     for pipeline in reported {
         pipelines.take(pipeline, Components::ALL, &mut refusals);
@@ -98,7 +99,7 @@ pub(super) fn assemble(heartbeat: Heartbeat<'_>, pipelines: Pipelines, refusals:
             deployments: ReportedDeployments::UNKNOWN,
         },
         update_error: short_option(heartbeat.update_error),
-        sample_results: heartbeat.sample_results.unwrap_or_default(),
+        sample_results: None,
         refusals,
     }
 }

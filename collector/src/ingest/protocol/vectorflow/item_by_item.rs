@@ -69,7 +69,7 @@ pub(super) fn decode_item_by_item(body: &[u8]) -> Result<DecodedHeartbeat, Decod
     let mut unreadable = Unreadable(0);
     let reported = loose.pipelines.unwrap_or_default();
     let (within, beyond) = reported.items.split_at(reported.items.len().min(MAX_PIPELINES_PER_REPORT));
-    let mut pipelines = Pipelines::new(true);
+    let mut pipelines = Pipelines::new();
     for raw in within {
         match parse::<HeartbeatPipeline<'_>>(raw.get().as_bytes()) {
             Ok(pipeline) => pipelines.take(pipeline, Components::ALL, &mut refusals),
@@ -97,9 +97,10 @@ pub(super) fn decode_item_by_item(body: &[u8]) -> Result<DecodedHeartbeat, Decod
         update_error: part("updateError", loose.update_error, &mut refusals),
         labels: part("labels", loose.labels, &mut refusals),
         agent_health: part("agentHealth", loose.agent_health, &mut refusals),
-        sample_results: part("sampleResults", loose.sample_results, &mut refusals),
+        sample_results: None,
     };
-    Ok(assemble(heartbeat, pipelines, refusals))
+    let sample_results = loose.sample_results.map(ToOwned::to_owned);
+    Ok(DecodedHeartbeat { sample_results, ..assemble(heartbeat, pipelines, refusals) })
 }
 
 /// A part that cannot be read is refused alone.

@@ -16,7 +16,9 @@ mod pipeline;
 #[cfg(test)]
 mod tests;
 
-use systole_shared::vectorflow::{Heartbeat, SampleResult};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use systole_shared::vectorflow::Heartbeat;
 
 use self::heartbeat::take_heartbeat;
 use self::item_by_item::decode_item_by_item;
@@ -43,8 +45,8 @@ pub(crate) struct DecodedHeartbeat {
     pub report: TotalsReport,
     /// Why the agent's own update failed.
     pub update_error: Option<String>,
-    /// Events that were asked for, where older agents send them.
-    pub sample_results: Vec<SampleResult>,
+    /// Events that were asked for, where older agents send them: a list as JSON.
+    pub sample_results: Option<Box<RawValue>>,
     pub refusals: Refusals,
 }
 
@@ -63,7 +65,20 @@ impl DecodedHeartbeat {
 /// When it is no heartbeat at all, or too many of its items cannot be read.
 pub(crate) fn decode_heartbeat(body: &[u8]) -> Result<DecodedHeartbeat, DecodeError> {
     match serde_json::from_slice::<Heartbeat<'_>>(body) {
-        Ok(heartbeat) => Ok(take_heartbeat(heartbeat, true, Refusals::default())),
+        Ok(heartbeat) => {
+            let sample_results = heartbeat.sample_results.as_ref().and_then(|_| sample_results(body));
+            Ok(DecodedHeartbeat { sample_results, ..take_heartbeat(heartbeat) })
+        }
         Err(_) => decode_item_by_item(body),
     }
+}
+
+/// The samples of a body that could be read.
+fn sample_results(body: &[u8]) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OnlySamples {
+        sample_results: Option<Box<RawValue>>,
+    }
+    serde_json::from_slice::<OnlySamples>(body).ok()?.sample_results
 }

@@ -158,6 +158,16 @@ fn bad_part_is_refused_alone() {
 }
 
 #[test]
+fn samples_of_older_agents_stay_as_they_came() {
+    let results = r#"[{"requestId":"r","componentKey":"in","events":[{"a":1}]}]"#;
+    for agent_version in [r#""1.0""#, "7"] {
+        let body = format!(r#"{{"pipelines":[],"agentVersion":{agent_version},"sampleResults":{results}}}"#);
+        let decoded = decode_heartbeat(body.as_bytes()).unwrap();
+        assert_eq!(decoded.sample_results.unwrap().get(), results);
+    }
+}
+
+#[test]
 fn list_without_items_is_null_in_go() {
     let decoded = decode_heartbeat(br#"{"pipelines":null}"#).unwrap();
     assert!(decoded.report.pipelines.is_empty() && decoded.report.complete && decoded.refusals.count == 0);
