@@ -173,6 +173,18 @@ fn pipeline_that_starts_later_counts_whole() {
 }
 
 #[test]
+fn pipeline_that_was_absent_for_a_moment_counts_on() {
+    let mut bench = Bench::default();
+    let seen = |uptime_seconds| Seen { pid: 7, uptime_seconds };
+    bench.grown(5, in_and_out(seen(4), 100, 90));
+    bench.take(10, vec![]);
+    assert_eq!(bench.grown(15, in_and_out(seen(14), 130, 120)), Some((30, 30)));
+    bench.take(700, vec![]);
+    assert_eq!(bench.totals.pipelines, []);
+    assert_eq!(bench.grown(705, in_and_out(seen(704), 200, 190)), None, "it is not known what it counted meanwhile");
+}
+
+#[test]
 fn counter_that_begins_again_does_not_repeat_its_neighbours() {
     let mut bench = Bench::default();
     let seen = |uptime_seconds| Seen { pid: 7, uptime_seconds };
