@@ -178,6 +178,6 @@ pub(crate) async fn answer_action(
     let action: Uuid = id.parse().map_err(|_| unknown())?;
     let body = read_body(&app, Sender::Node(node.0), &request, payload, MAX_BODY_BYTES).await?;
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
-    let output: ActionOutput = decompress::open(&body.bytes, encoding, parse_json)??;
+    let output: ActionOutput = decompress::open(&body.bytes, encoding, |body| parse_json(body))??;
     if app.actions.answer(node.0, action, output) { Ok(HttpResponse::NoContent().finish()) } else { Err(unknown()) }
 }

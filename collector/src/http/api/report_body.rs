@@ -110,7 +110,7 @@ where
         room.grow_to(decoded.bytes().min(share)).map_err(no_room)?;
         Ok((decoded, room))
     });
-    let read = opened.unwrap_or_else(|error| Err(error.into()));
+    let read: Result<(D, Charge), ApiError> = opened.unwrap_or_else(|error| Err(error.into()));
     let verdict = match &read {
         Ok((decoded, _)) if decoded.refused_count() > MAX_REFUSED_OF_USEFUL => Verdict::Useless,
         // Not the sender's fault.

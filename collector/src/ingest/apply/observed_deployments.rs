@@ -89,7 +89,8 @@ fn progress(
 
 /// The engine's own words, if the report has some.
 fn with_last_line(what: &str, process: &ReportedPipeline) -> String {
-    match process.logs.last().map(|line| line.line.trim()).filter(|line| !line.is_empty()) {
+    let last_line = process.logs.last().map_or("", |line| &line.line);
+    match [process.reason.trim(), last_line.trim()].into_iter().find(|line| !line.is_empty()) {
         Some(line) => cut(&format!("{what}: {line}"), MAX_SHORT_TEXT_BYTES).into_owned(),
         None => what.to_owned(),
     }
