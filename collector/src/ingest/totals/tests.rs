@@ -326,11 +326,13 @@ impl Model {
             }
             // What no heartbeat has said before is lost, so one says it.
             Step::Restart { keeps_pid } => {
+                self.now += 40;
                 self.heartbeat();
                 self.pid += u32::from(!keeps_pid);
-                self.now += 40;
-                self.started = self.now;
-                (self.received, self.sent, self.last) = (0, 0, None);
+                self.started = self.now + 2;
+                (self.received, self.sent) = (0, 0);
+                // Its age shows that it is another one: a heartbeat comes before it is as old as the last one was.
+                self.heartbeat();
             }
             Step::DropIdle => {
                 self.heartbeat();
