@@ -153,7 +153,7 @@ pub(crate) enum ReportedDeployments {
         /// Whether these are all that the node has: false when some were refused.
         complete: bool,
     },
-    /// The agent says nothing of them: they follow from its pipelines and from what it was given to run.
+    /// The agent says nothing of them: they follow from its pipelines and from what it received to run.
     Observed(Arc<[GivenVersion]>),
 }
 
@@ -162,7 +162,7 @@ impl ReportedDeployments {
     pub(crate) const UNKNOWN: Self = ReportedDeployments::Stated { items: Vec::new(), complete: false };
 }
 
-/// A version that an agent was given to run.
+/// A version that an agent received to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GivenVersion {
     pub pipeline: PipelineId,

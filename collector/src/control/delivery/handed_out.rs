@@ -1,4 +1,4 @@
-//! What agents that state no progress were given to run. Their reports are compared with it.
+//! What agents that state no progress received to run. Their reports are compared with it.
 //!
 //! It is in memory only: such an agent polls before each report, so a collector that has just started knows it before
 //! it is needed.

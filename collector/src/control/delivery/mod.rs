@@ -57,17 +57,17 @@ impl Delivery {
         self.push.wake(&changed);
     }
 
-    /// Remembers what an agent was given that states no progress.
+    /// Remembers what an agent that states no progress received.
     pub(crate) fn set_given(&self, node: NodeKey, generation: u64, versions: Vec<GivenVersion>) {
         self.handed_out.set(node, generation, versions);
     }
 
-    /// What such an agent was given last; `None` when it has not polled this process yet.
+    /// What such an agent received last; `None` when it has not polled this process yet.
     pub(crate) fn given(&self, node: NodeKey) -> Option<Arc<[GivenVersion]>> {
         self.handed_out.versions(node)
     }
 
-    /// The generation of what it was given last.
+    /// The generation of what it received last.
     fn given_generation(&self, node: NodeKey) -> Option<u64> {
         self.handed_out.generation(node)
     }

@@ -1,11 +1,11 @@
 //! How far the pipelines of the centre are on a node whose agent does not say it: from the processes that it reports,
-//! and from what it was given to run.
+//! and from what it received to run.
 //!
-//! - A version that was healthy once stays so until another one is given: what happens to its process later is the
+//! - A version that was healthy once stays so until another one comes: what happens to its process later is the
 //!   state of the pipeline.
 //! - A version that crashed before has failed until it is healthy after all. The agent does not go back by itself; a
 //!   rollout gives it the version before.
-//! - A process of another version or checksum says nothing of the version that was given.
+//! - A process of another version or checksum says nothing of the version that should run.
 
 use foldhash::HashMap;
 use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};

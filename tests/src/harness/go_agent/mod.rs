@@ -37,7 +37,7 @@ const HEARTBEAT_AFTER: Duration = Duration::from_secs(1);
 pub struct GoAgentSetup {
     /// Labels of the node.
     pub labels: BTreeMap<String, String>,
-    /// Whether it takes the push URL that it is given.
+    /// Whether it takes the push URL that it receives.
     pub push: bool,
     /// Whether it restarts for the push action. The public Go agent polls instead.
     pub restarts: bool,

@@ -419,6 +419,8 @@ export type Maintenance = {
 
 /** A node. */
 export type Node = {
+  /** The program that reports for it: systole-agent, or vf-agent for one that speaks VectorFlow's protocol. */
+  agentKind?: string | null;
   agentVersion?: string | null;
   deploymentMode?: string | null;
   enrolledAt: UnixMillis;

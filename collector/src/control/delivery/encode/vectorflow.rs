@@ -1,7 +1,7 @@
 //! Messages and desired states in VectorFlow's form, version 1.
 //!
 //! That form has no goodbye: a stream just ends, and its agent comes back within 1 to 30 s. It has no generations
-//! either. An agent is told to poll, and the answer has everything.
+//! either. An agent polls when something has changed, and the answer has everything.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ pub(crate) fn sample_request(action: &AgentAction, components: &[String], limit:
     }
 }
 
-/// A pipeline as an agent of VectorFlow gets it, and what it was given with that. A pipeline that is paused or that
+/// A pipeline as an agent of VectorFlow receives it, and the record of that. A pipeline that is paused or that
 /// the agent cannot run is left out: the agent then stops it and deletes its files.
 ///
 /// # Errors
