@@ -35,6 +35,9 @@ const VERSION: u8 = 1;
 /// The longest interval of a report. After a longer absence rates are of this time.
 const MAX_INTERVAL_MS: i64 = 3_600_000;
 
+/// The totals of a pipeline that reports no longer have are kept for this time.
+const REMEMBERED_MS: i64 = 600_000;
+
 /// Clocks and requests may differ by this much: an agent waits no longer for an answer before it tries again.
 const LATENESS_MS: i64 = 30_000;
 
@@ -114,10 +117,11 @@ impl NodeTotals {
             }
             pipelines.push(pipeline);
         }
-        // A pipeline that was refused has not ended. Bounded, should that happen with ever new ones.
-        if report.complete || self.pipelines.len() > MAX_PIPELINES_PER_REPORT {
-            self.pipelines.retain(|last| last.is_present);
-        }
+        // A pipeline that was refused has not ended, and one that is absent may come back. Bounded, should that happen
+        // with ever new ones.
+        let is_small = self.pipelines.len() <= MAX_PIPELINES_PER_REPORT;
+        let is_kept = |last: &LastPipeline| !report.complete || last.process.was_seen_after(now - REMEMBERED_MS);
+        self.pipelines.retain(|last| last.is_present || is_small && is_kept(last));
         if self.pipelines.iter().map(LastPipeline::component_count).sum::<usize>() > MAX_COMPONENTS_PER_REPORT {
             self.pipelines.iter_mut().for_each(LastPipeline::forget_absent_components);
         }

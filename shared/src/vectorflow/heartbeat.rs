@@ -16,7 +16,7 @@ use crate::{Counter, Text};
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat<'a> {
     /// Every pipeline of the node.
-    #[serde(borrow, default, deserialize_with = "at_most::<_, _, MAX_PIPELINES_PER_REPORT>")]
+    #[serde(borrow, deserialize_with = "at_most::<_, _, MAX_PIPELINES_PER_REPORT>")]
     pub pipelines: Vec<HeartbeatPipeline<'a>>,
     /// The host, as the first of its pipelines sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -55,6 +55,11 @@ impl Process {
         Process { pid, uptime_seconds, seen_at: at, started_at: sighting.started_at(), restarts: 0 }
     }
 
+    /// Whether a report had it after this time.
+    pub(super) fn was_seen_after(&self, time: UnixMillis) -> bool {
+        self.seen_at > time
+    }
+
     /// Compares what a report says with the last process, and remembers it unless it is overtaken.
     pub(super) fn meet(&mut self, sighting: &Sighting) -> Met {
         if !sighting.is_of_process() {

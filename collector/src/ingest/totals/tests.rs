@@ -173,6 +173,18 @@ fn pipeline_that_starts_later_counts_whole() {
 }
 
 #[test]
+fn pipeline_that_was_absent_for_a_moment_counts_on() {
+    let mut bench = Bench::default();
+    let seen = |uptime_seconds| Seen { pid: 7, uptime_seconds };
+    bench.grown(5, in_and_out(seen(4), 100, 90));
+    bench.take(10, vec![]);
+    assert_eq!(bench.grown(15, in_and_out(seen(14), 130, 120)), Some((30, 30)));
+    bench.take(700, vec![]);
+    assert_eq!(bench.totals.pipelines, []);
+    assert_eq!(bench.grown(705, in_and_out(seen(704), 200, 190)), None, "it is not known what it counted meanwhile");
+}
+
+#[test]
 fn counter_that_begins_again_does_not_repeat_its_neighbours() {
     let mut bench = Bench::default();
     let seen = |uptime_seconds| Seen { pid: 7, uptime_seconds };
@@ -314,11 +326,13 @@ impl Model {
             }
             // What no heartbeat has said before is lost, so one says it.
             Step::Restart { keeps_pid } => {
+                self.now += 40;
                 self.heartbeat();
                 self.pid += u32::from(!keeps_pid);
-                self.now += 40;
-                self.started = self.now;
-                (self.received, self.sent, self.last) = (0, 0, None);
+                self.started = self.now + 2;
+                (self.received, self.sent) = (0, 0);
+                // Its age shows that it is another one: a heartbeat comes before it is as old as the last one was.
+                self.heartbeat();
             }
             Step::DropIdle => {
                 self.heartbeat();

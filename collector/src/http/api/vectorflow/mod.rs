@@ -35,7 +35,8 @@ use crate::http::extract::{NodeIdentity, token};
 use crate::model::NodeKey;
 use crate::model::report::Refusals;
 
-/// The paths of these routes.
+/// The paths of these routes, for the comparison with the document.
+#[cfg(test)]
 pub(in crate::http) const PATHS: &str = "/api/agent/";
 
 /// What a handler returns.

@@ -28,8 +28,8 @@ const COMPONENTS: &str = "componentMetrics";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LooseHeartbeat<'a> {
-    /// `null` is what Go writes for a list without items.
-    #[serde(borrow, default)]
+    /// `null` is what Go writes for a list without items. It must be there: without pipelines every one has stopped.
+    #[serde(borrow, deserialize_with = "Option::deserialize")]
     pipelines: Option<First<&'a RawValue, MAX_KEPT_ITEMS>>,
     #[serde(borrow, default)]
     host_metrics: Option<&'a RawValue>,

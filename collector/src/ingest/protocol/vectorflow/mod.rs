@@ -64,6 +64,10 @@ impl DecodedHeartbeat {
 ///
 /// When it is no heartbeat at all, or too many of its items cannot be read.
 pub(crate) fn decode_heartbeat(body: &[u8]) -> Result<DecodedHeartbeat, DecodeError> {
+    // Structs can be read from lists, and an empty one must not stop every pipeline.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(DecodeError::Malformed("a heartbeat is an object".to_owned()));
+    }
     match serde_json::from_slice::<Heartbeat<'_>>(body) {
         Ok(heartbeat) => {
             let sample_results = heartbeat.sample_results.as_ref().and_then(|_| sample_results(body));

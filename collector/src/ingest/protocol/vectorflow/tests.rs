@@ -185,7 +185,7 @@ fn bodies_have_bounds() {
         r#"{{"pipelines":[{{"pipelineId":"a","version":1,"status":"RUNNING","componentMetrics":[{components}]}}]}}"#
     );
     assert!(matches!(decode_heartbeat(body.as_bytes()), Err(DecodeError::TooManyUnreadable)));
-    for malformed in [&b"{"[..], b"[]", b"7", br#"{"pipelines":7}"#] {
+    for malformed in [&b"{"[..], b"[]", b"7", br#"{"pipelines":7}"#, b"{}"] {
         assert!(matches!(decode_heartbeat(malformed), Err(DecodeError::Malformed(_))));
     }
 }
