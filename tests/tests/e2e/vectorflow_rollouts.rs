@@ -43,7 +43,7 @@ async fn crashing_version_halts_over_agents_of_both_kinds(database: DatabaseKind
     native_canary.obeys("orders", 2).await;
     let halted = rollout_in(&admin, second, "halted").await;
     assert_eq!(
-        halted["reason"], "1 node failed, none may fail; go-canary: rolled back: its process crashed",
+        halted["reason"], "1 node failed, none may fail; go-canary: rolled back: process 1002 crashed",
         "{halted:#}"
     );
     assert_eq!(node_of(&halted, "go-canary")["state"], "failed");
@@ -83,7 +83,7 @@ async fn first_version_that_crashes_is_taken_from_the_node(database: DatabaseKin
     let agent = go_agent(&collector, "go-1", &[("canary", "true")]).await;
     let first = apply(&admin, "orders", json!({"config": CRASHES, "rollout": policy(1)})).await;
     let halted = rollout_in(&admin, first, "halted").await;
-    assert_eq!(node_of(&halted, "go-1")["reason"], "rolled back: its process crashed", "{halted:#}");
+    assert_eq!(node_of(&halted, "go-1")["reason"], "rolled back: process 1001 crashed", "{halted:#}");
     agent.wait_for_version("orders", None).await;
     assert_eq!(agent.starts("orders"), [1]);
     // Tried again, it fails again.
