@@ -263,7 +263,7 @@ fn interval_is_bounded() {
 }
 
 /// What happens between two heartbeats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     /// The source receives, and the sink sends.
     Count(u16, u16),
