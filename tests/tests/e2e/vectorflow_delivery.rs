@@ -192,7 +192,7 @@ async fn answer_to_a_poll_has_the_form_of_the_protocol(database: DatabaseKind) {
         "selector": ["*"], "rollout": {}, "version": "9.9.9", "url": "https://example.org/agent", "sha256": "0".repeat(64),
     });
     let update: Value = crate::rollout_scene::post(&admin, "/api/v1/agent-updates", &update).await.json();
-    let shown = admin.get_json(&format!("/api/v1/rollouts/{}", update["rolloutId"])).await;
+    let shown = admin.get_json(&format!("/api/v1/rollouts/{}", update["id"])).await;
     assert_eq!(shown["nodes"][0]["state"], "unfit", "{shown:#}");
     assert!(shown["nodes"][0]["reason"].as_str().unwrap().contains("VectorFlow's agent"), "{shown:#}");
     let config = agent.client.get_json("/api/agent/config").await;

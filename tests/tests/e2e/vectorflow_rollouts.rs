@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use systole_tests::harness::{DatabaseKind, GoAgent, GoAgentSetup, TestCollector};
 
-use crate::rollout_scene::{Edge, SOON, admin, apply, node_of, rollout_in};
+use crate::rollout_scene::{Edge, SOON, admin, apply, node_of, rollout_in, start};
 
 on_each_database! {
     crashing_version_halts_over_agents_of_both_kinds,
@@ -18,18 +18,13 @@ fn policy(max_failed: u32) -> Value {
     json!({"canary": ["canary=true"], "batch": "1", "healthyForMs": 1_000, "maxFailed": max_failed})
 }
 
-async fn collector(database: DatabaseKind) -> TestCollector {
-    // Nodes that report only when the test says so are not to be taken for silent.
-    TestCollector::start_on_with(database, &["--interval", "10s", "--startup-grace", "5m"]).await
-}
-
 async fn go_agent(collector: &TestCollector, name: &str, labels: &[(&str, &str)]) -> GoAgent {
     let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     GoAgent::start(collector, name, GoAgentSetup { labels, ..GoAgentSetup::default() }).await
 }
 
 async fn crashing_version_halts_over_agents_of_both_kinds(database: DatabaseKind) {
-    let mut collector = collector(database).await;
+    let mut collector = start(database).await;
     let admin = admin(&collector).await;
     let canary = go_agent(&collector, "go-canary", &[("canary", "true")]).await;
     let other = go_agent(&collector, "go-other", &[]).await;
@@ -48,7 +43,7 @@ async fn crashing_version_halts_over_agents_of_both_kinds(database: DatabaseKind
     native_canary.obeys("orders", 2).await;
     let halted = rollout_in(&admin, second, "halted").await;
     assert_eq!(
-        halted["reason"], "1 node failed, none may fail; go-canary: rolled back: its process crashed",
+        halted["reason"], "1 node failed, none may fail; go-canary: rolled back: process 1002 crashed",
         "{halted:#}"
     );
     assert_eq!(node_of(&halted, "go-canary")["state"], "failed");
@@ -83,12 +78,12 @@ async fn crashing_version_halts_over_agents_of_both_kinds(database: DatabaseKind
 }
 
 async fn first_version_that_crashes_is_taken_from_the_node(database: DatabaseKind) {
-    let collector = collector(database).await;
+    let collector = start(database).await;
     let admin = admin(&collector).await;
     let agent = go_agent(&collector, "go-1", &[("canary", "true")]).await;
     let first = apply(&admin, "orders", json!({"config": CRASHES, "rollout": policy(1)})).await;
     let halted = rollout_in(&admin, first, "halted").await;
-    assert_eq!(node_of(&halted, "go-1")["reason"], "rolled back: its process crashed", "{halted:#}");
+    assert_eq!(node_of(&halted, "go-1")["reason"], "rolled back: process 1001 crashed", "{halted:#}");
     agent.wait_for_version("orders", None).await;
     assert_eq!(agent.starts("orders"), [1]);
     // Tried again, it fails again.

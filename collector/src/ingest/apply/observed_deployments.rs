@@ -4,7 +4,8 @@
 //! - A version that was healthy once stays so until another one comes: what happens to its process later is the
 //!   state of the pipeline.
 //! - A version that crashed before has failed until it is healthy after all. The agent does not go back by itself; a
-//!   rollout gives it the version before.
+//!   rollout gives it the version before. Each process that crashes is a failure of its own: a rollout that tries the
+//!   version again sees it fail again.
 //! - A process of another version or checksum says nothing of the version that should run.
 
 use foldhash::HashMap;
@@ -72,27 +73,30 @@ fn progress(
     if process.filter(is_proven).is_some() {
         return (DeploymentPhase::Healthy, String::new());
     }
-    if let Some((DeploymentPhase::RolledBack, reason)) = before {
-        return (DeploymentPhase::RolledBack, reason.to_owned());
-    }
-    match process.map(|process| (process, process.status)) {
-        Some((process, PipelineStatus::Crashed | PipelineStatus::CrashLoop)) => {
-            (DeploymentPhase::RolledBack, with_last_line("its process crashed", process))
-        }
-        Some((process, PipelineStatus::Stopped)) => {
-            (DeploymentPhase::RolledBack, with_last_line("its process ended by itself", process))
-        }
-        Some((process, _)) if is_up(process) => (DeploymentPhase::Starting, String::new()),
-        _ => (DeploymentPhase::Pending, String::new()),
+    let how = process.and_then(|process| match process.status {
+        PipelineStatus::Crashed | PipelineStatus::CrashLoop => Some("crashed"),
+        PipelineStatus::Stopped => Some("ended by itself"),
+        _ => None,
+    });
+    let ended = process.zip(how).map(|(process, how)| ending(process, how));
+    let failed_before = before.filter(|(phase, _)| *phase == DeploymentPhase::RolledBack);
+    match ended.or_else(|| failed_before.map(|(_, reason)| reason.to_owned())) {
+        Some(reason) => (DeploymentPhase::RolledBack, reason),
+        None if process.is_some_and(is_up) => (DeploymentPhase::Starting, String::new()),
+        None => (DeploymentPhase::Pending, String::new()),
     }
 }
 
-/// The engine's own words, if the report has some.
-fn with_last_line(what: &str, process: &ReportedPipeline) -> String {
+/// The process, so that another attempt has another reason, and the engine's own words if the report has some.
+fn ending(process: &ReportedPipeline, how: &str) -> String {
+    let what = match process.pid {
+        Some(pid) => format!("process {pid} {how}"),
+        None => format!("its process {how}"),
+    };
     let last_line = process.logs.last().map_or("", |line| &line.line);
     match [process.reason.trim(), last_line.trim()].into_iter().find(|line| !line.is_empty()) {
         Some(line) => cut(&format!("{what}: {line}"), MAX_SHORT_TEXT_BYTES).into_owned(),
-        None => what.to_owned(),
+        None => what,
     }
 }
 

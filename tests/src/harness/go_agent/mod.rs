@@ -76,7 +76,7 @@ struct State {
 }
 
 impl GoAgent {
-    /// Enrols a host and starts its agent.
+    /// Enrols a host, starts its agent, and waits for its first heartbeat.
     pub async fn start(collector: &TestCollector, name: &str, setup: GoAgentSetup) -> Self {
         let token = collector.create_token_with("enroll", None, &["--vectorflow"]).await;
         let body = json!({
@@ -99,7 +99,9 @@ impl GoAgent {
             every_ms: None,
             sample_results: Arc::default(),
         };
-        GoAgent { node_id: enrolled.node_id, client, state, task: tokio::spawn(runner.run()) }
+        let agent = GoAgent { node_id: enrolled.node_id, client, state, task: tokio::spawn(runner.run()) };
+        eventually("its first heartbeat", SOON, async || (agent.heartbeats() > 0).then_some(())).await;
+        agent
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
