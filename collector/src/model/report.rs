@@ -170,6 +170,8 @@ pub(crate) struct GivenVersion {
     /// How long it must be up without interruption to be healthy.
     pub healthy_for_ms: u64,
     pub given: Given,
+    /// When the agent first received the state that this is a part of.
+    pub given_at: UnixMillis,
 }
 
 /// How an agent got a version.

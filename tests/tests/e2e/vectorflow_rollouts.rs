@@ -43,7 +43,7 @@ async fn crashing_version_halts_over_agents_of_both_kinds(database: DatabaseKind
     native_canary.obeys("orders", 2).await;
     let halted = rollout_in(&admin, second, "halted").await;
     assert_eq!(
-        halted["reason"], "1 node failed, none may fail; go-canary: rolled back: process 1002 crashed",
+        halted["reason"], "1 node failed, none may fail; go-canary: rolled back: its process crashed",
         "{halted:#}"
     );
     assert_eq!(node_of(&halted, "go-canary")["state"], "failed");
@@ -83,11 +83,16 @@ async fn first_version_that_crashes_is_taken_from_the_node(database: DatabaseKin
     let agent = go_agent(&collector, "go-1", &[("canary", "true")]).await;
     let first = apply(&admin, "orders", json!({"config": CRASHES, "rollout": policy(1)})).await;
     let halted = rollout_in(&admin, first, "halted").await;
-    assert_eq!(node_of(&halted, "go-1")["reason"], "rolled back: process 1001 crashed", "{halted:#}");
+    assert_eq!(node_of(&halted, "go-1")["reason"], "rolled back: its process crashed", "{halted:#}");
     agent.wait_for_version("orders", None).await;
     assert_eq!(agent.starts("orders"), [1]);
+    let path = format!("/api/v1/rollouts/{first}");
+    systole_tests::harness::eventually_true("nothing is reported of it", SOON, async || {
+        node_of(&admin.get_json(&path).await, "go-1")["phase"].is_null()
+    })
+    .await;
     // Tried again, it fails again.
-    let resumed = crate::rollout_scene::post(&admin, &format!("/api/v1/rollouts/{first}/resume"), &json!({})).await;
+    let resumed = crate::rollout_scene::post(&admin, &format!("{path}/resume"), &json!({})).await;
     assert_eq!(resumed.status, 200, "{resumed:?}");
     systole_tests::harness::eventually_true("it was started again", SOON, async || agent.starts("orders").len() == 2)
         .await;

@@ -39,8 +39,13 @@ impl HandedOut {
         self.nodes().get(&node)?.last.as_ref().map(|(_, versions)| Arc::clone(versions))
     }
 
+    /// Remembers an answer. One of the generation before is not new: the agent polls all the time.
     pub(super) fn set(&self, node: NodeKey, generation: u64, versions: Vec<GivenVersion>) {
-        self.nodes().entry(node).or_default().last = Some((generation, versions.into()));
+        let mut nodes = self.nodes();
+        let last = &mut nodes.entry(node).or_default().last;
+        if last.as_ref().is_none_or(|(known, _)| *known != generation) {
+            *last = Some((generation, versions.into()));
+        }
     }
 
     pub(super) fn leave_out(&self, node: NodeKey, pipeline: PipelineId) {

@@ -4,8 +4,8 @@
 //! - A version that was healthy once stays so until another one comes: what happens to its process later is the
 //!   state of the pipeline.
 //! - A version that crashed before has failed until it is healthy after all. The agent does not go back by itself; a
-//!   rollout gives it the version before. Each process that crashes is a failure of its own: a rollout that tries the
-//!   version again sees it fail again.
+//!   rollout gives it the version before. When it receives something new, the version may be tried again: the failure is
+//!   then of an earlier attempt, and the next one begins as pending.
 //! - A process of another version or checksum says nothing of the version that should run.
 
 use foldhash::HashMap;
@@ -26,7 +26,11 @@ pub(super) fn observe(
     let observe_one = |version: &GivenVersion| {
         let process = pipelines.iter().find(|pipeline| pipeline.id == version.pipeline);
         let before = known.get(&version.pipeline).filter(|known| known.row.version == version.version);
-        let before = before.and_then(|known| Some((DeploymentPhase::from_wire(&known.row.phase)?, &*known.row.reason)));
+        let before = before.and_then(|known| {
+            let phase = DeploymentPhase::from_wire(&known.row.phase)?;
+            let is_earlier = phase == DeploymentPhase::RolledBack && known.row.since < version.given_at;
+            Some(if is_earlier { Before::EarlierAttempt } else { Before::Phase(phase, &known.row.reason) })
+        });
         let (phase, reason) = match &version.given {
             Given::Withheld(reason) => (DeploymentPhase::Rejected, reason.clone()),
             Given::Paused if process.is_some_and(is_up) => (DeploymentPhase::Pending, "it is being stopped".to_owned()),
@@ -47,6 +51,14 @@ pub(super) fn observe(
     given.iter().map(observe_one).collect()
 }
 
+/// What was derived before.
+#[derive(Clone, Copy)]
+enum Before<'a> {
+    Phase(DeploymentPhase, &'a str),
+    /// A failure from before the agent received what it has now.
+    EarlierAttempt,
+}
+
 fn is_up(process: &ReportedPipeline) -> bool {
     process.status.is_running() || process.status == PipelineStatus::Starting
 }
@@ -59,10 +71,10 @@ fn runs(process: &ReportedPipeline, version: i64, checksum: &str) -> bool {
 fn progress(
     process: Option<&ReportedPipeline>,
     healthy_for_ms: u64,
-    before: Option<(DeploymentPhase, &str)>,
+    before: Option<Before<'_>>,
     at: &ReportWindow,
 ) -> (DeploymentPhase, String) {
-    if let Some((DeploymentPhase::Healthy, _)) = before {
+    if let Some(Before::Phase(DeploymentPhase::Healthy, _)) = before {
         return (DeploymentPhase::Healthy, String::new());
     }
     let age_ms =
@@ -78,21 +90,18 @@ fn progress(
         PipelineStatus::Stopped => Some("ended by itself"),
         _ => None,
     });
-    let ended = process.zip(how).map(|(process, how)| ending(process, how));
-    let failed_before = before.filter(|(phase, _)| *phase == DeploymentPhase::RolledBack);
-    match ended.or_else(|| failed_before.map(|(_, reason)| reason.to_owned())) {
-        Some(reason) => (DeploymentPhase::RolledBack, reason),
-        None if process.is_some_and(is_up) => (DeploymentPhase::Starting, String::new()),
-        None => (DeploymentPhase::Pending, String::new()),
+    match (before, process.zip(how)) {
+        (Some(Before::Phase(DeploymentPhase::RolledBack, reason)), None) => (DeploymentPhase::RolledBack, reason.to_owned()),
+        (Some(Before::EarlierAttempt), Some(_)) => (DeploymentPhase::Pending, String::new()),
+        (_, Some((process, how))) => (DeploymentPhase::RolledBack, ending(process, how)),
+        (_, None) if process.is_some_and(is_up) => (DeploymentPhase::Starting, String::new()),
+        (_, None) => (DeploymentPhase::Pending, String::new()),
     }
 }
 
-/// The process, so that another attempt has another reason, and the engine's own words if the report has some.
+/// What became of the process, with the engine's own words if the report has some.
 fn ending(process: &ReportedPipeline, how: &str) -> String {
-    let what = match process.pid {
-        Some(pid) => format!("process {pid} {how}"),
-        None => format!("its process {how}"),
-    };
+    let what = format!("its process {how}");
     let last_line = process.logs.last().map_or("", |line| &line.line);
     match [process.reason.trim(), last_line.trim()].into_iter().find(|line| !line.is_empty()) {
         Some(line) => cut(&format!("{what}: {line}"), MAX_SHORT_TEXT_BYTES).into_owned(),

@@ -27,7 +27,7 @@ fn orders() -> PipelineId {
 }
 
 fn given(given: Given) -> GivenVersion {
-    GivenVersion { pipeline: orders(), version: 7, healthy_for_ms: HEALTHY_FOR_MS, given }
+    GivenVersion { pipeline: orders(), version: 7, healthy_for_ms: HEALTHY_FOR_MS, given, given_at: NOW - 60_000 }
 }
 
 fn run() -> GivenVersion {
@@ -114,25 +114,28 @@ fn crash_fails_a_version_that_was_not_healthy_yet() {
         let (phase, running, reason) = observed(run(), Some(crashed.clone()), &before);
         assert_eq!(
             (phase, running, reason.as_str()),
-            (DeploymentPhase::RolledBack, None, "process 1 crashed: no such sink")
+            (DeploymentPhase::RolledBack, None, "its process crashed: no such sink")
         );
     }
     let new = HashMap::default();
     assert_eq!(observed(run(), Some(process(PipelineStatus::CrashLoop, 0)), &new).0, DeploymentPhase::RolledBack);
     let (phase, _, reason) = observed(run(), Some(process(PipelineStatus::Stopped, 0)), &new);
-    assert_eq!((phase, reason.as_str()), (DeploymentPhase::RolledBack, "process 1 ended by itself"));
+    assert_eq!((phase, reason.as_str()), (DeploymentPhase::RolledBack, "its process ended by itself"));
     let proven = known(7, DeploymentPhase::Healthy, "");
     assert_eq!(observed(run(), Some(crashed), &proven).0, DeploymentPhase::Healthy, "it was healthy before");
 }
 
 #[test]
 fn failure_stays_until_the_version_is_healthy_after_all() {
-    let failed = known(7, DeploymentPhase::RolledBack, "process 1 crashed");
+    let failed = known(7, DeploymentPhase::RolledBack, "its process crashed");
     let (phase, _, reason) = observed(run(), Some(process(PipelineStatus::Starting, 500)), &failed);
-    assert_eq!((phase, reason.as_str()), (DeploymentPhase::RolledBack, "process 1 crashed"));
+    assert_eq!((phase, reason.as_str()), (DeploymentPhase::RolledBack, "its process crashed"));
     assert_eq!(observed(run(), Some(process(PipelineStatus::Running, 60_000)), &failed).0, DeploymentPhase::Healthy);
-    let next = ReportedPipeline { pid: Some(2), ..process(PipelineStatus::Crashed, 0) };
-    assert_eq!(observed(run(), Some(next), &failed).2, "process 2 crashed", "another attempt has failed");
+    let again = || GivenVersion { given_at: NOW + 1, ..run() };
+    let crashed = || Some(process(PipelineStatus::Crashed, 0));
+    assert_eq!(observed(again(), crashed(), &failed).0, DeploymentPhase::Pending, "another attempt");
+    let pending = known(7, DeploymentPhase::Pending, "");
+    assert_eq!(observed(again(), crashed(), &pending).0, DeploymentPhase::RolledBack);
 }
 
 #[test]

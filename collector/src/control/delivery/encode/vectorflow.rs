@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use systole_shared::action::{ActionRequest, AgentAction, PushMessage};
 use systole_shared::vectorflow::{ConfigPipeline, PushAction, PushEvent, SampleRequest, checksum};
-use systole_shared::{DesiredPipeline, PipelineId};
+use systole_shared::{DesiredPipeline, PipelineId, UnixMillis};
 
 use super::block;
 use crate::control::delivery::yaml::{ConversionError, to_yaml};
@@ -75,12 +75,16 @@ pub(crate) fn sample_request(action: &AgentAction, components: &[String], limit:
 /// # Errors
 ///
 /// When the configuration does not become YAML.
-pub(crate) fn pipeline(desired: DesiredPipeline) -> Result<(Option<ConfigPipeline>, GivenVersion), ConversionError> {
+pub(crate) fn pipeline(
+    desired: DesiredPipeline,
+    now: UnixMillis,
+) -> Result<(Option<ConfigPipeline>, GivenVersion), ConversionError> {
     let given_version = |given| GivenVersion {
         pipeline: desired.id.clone(),
         version: desired.version,
         healthy_for_ms: desired.healthy_for_ms,
         given,
+        given_at: now,
     };
     if desired.paused {
         return Ok((None, given_version(Given::Paused)));

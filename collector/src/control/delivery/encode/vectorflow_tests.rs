@@ -50,7 +50,7 @@ fn desired(id: &str) -> DesiredPipeline {
 
 #[test]
 fn pipeline_keeps_its_text_and_has_secrets_apart() {
-    let (plain, given) = pipeline(desired("orders")).unwrap();
+    let (plain, given) = pipeline(desired("orders"), 0).unwrap();
     let plain = plain.unwrap();
     assert_eq!((plain.config_yaml.as_str(), plain.version, plain.secrets.as_ref()), ("sources: {}\n", 3, None));
     assert_eq!(given.given, Given::Run { checksum: plain.checksum.clone() });
@@ -59,7 +59,7 @@ fn pipeline_keeps_its_text_and_has_secrets_apart() {
         assert!(json.get(absent).is_none(), "{json}");
     }
     let env = [("DB".to_owned(), SecretValue::new("hunter2".to_owned()))];
-    let (secret, _) = pipeline(DesiredPipeline { env: env.into(), ..desired("orders") }).unwrap();
+    let (secret, _) = pipeline(DesiredPipeline { env: env.into(), ..desired("orders") }, 0).unwrap();
     let secret = secret.unwrap();
     assert!(!secret.config_yaml.contains("hunter2"));
     assert_eq!(secret.secrets.as_ref().unwrap()["DB"], "hunter2");
@@ -69,7 +69,7 @@ fn pipeline_keeps_its_text_and_has_secrets_apart() {
 #[test]
 fn log_level_is_part_of_the_checksum() {
     let level = |level: &str| {
-        let (pipeline, _) = pipeline(DesiredPipeline { log_level: Some(level.into()), ..desired("orders") }).unwrap();
+        let (pipeline, _) = pipeline(DesiredPipeline { log_level: Some(level.into()), ..desired("orders") }, 0).unwrap();
         pipeline.unwrap()
     };
     let (info, debug) = (level("info"), level("debug"));
@@ -80,7 +80,7 @@ fn log_level_is_part_of_the_checksum() {
 
 #[test]
 fn pipeline_that_the_agent_cannot_run_is_withheld() {
-    let given = |desired| match pipeline(desired).unwrap() {
+    let given = |desired| match pipeline(desired, 0).unwrap() {
         (None, GivenVersion { given, .. }) => given,
         other => panic!("{other:?}"),
     };

@@ -13,6 +13,7 @@ use systole_shared::vectorflow::{ConfigPipeline, ConfigResponse, SampleRequest};
 
 use super::Agent;
 use crate::app::App;
+use crate::clock;
 use crate::control::delivery::encode::vectorflow;
 use crate::control::delivery::{Unresolved, desired_state};
 use crate::http::api::delivery::{pack, unresolved};
@@ -63,23 +64,23 @@ pub(super) fn report_every_ms(app: &App) -> u64 {
 
 /// The pipelines of the node, and remembers what it gets.
 async fn desired_pipelines(app: &App, node: NodeKey) -> Result<Vec<ConfigPipeline>, ApiError> {
-    let Some(generation) = app.delivery.generation(node) else {
+    if app.delivery.generation(node).is_none() {
         app.delivery.set_given(node, 0, Vec::new());
         return Ok(Vec::new());
-    };
+    }
     let assignments = app.store.node_assignments(node).await?.ok_or_else(ApiError::unknown_token)?;
     let state = desired_state(assignments, &app.secrets).await.map_err(unresolved)?;
     let mut pipelines = Vec::with_capacity(state.pipelines.len());
     let mut given = Vec::with_capacity(state.pipelines.len());
+    let now = clock::now_ms();
     for desired in state.pipelines {
         let (pipeline, version) = (desired.id.to_string(), desired.version);
-        let (pipeline, given_version) = vectorflow::pipeline(desired)
+        let (pipeline, given_version) = vectorflow::pipeline(desired, now)
             .map_err(|source| unresolved(Unresolved::Version { pipeline, version, source: source.into() }))?;
         pipelines.extend(pipeline);
         given.push(given_version);
     }
-    // The database may be ahead of what this process knows, and the stream compares with that.
-    app.delivery.set_given(node, state.generation.min(generation), given);
+    app.delivery.set_given(node, state.generation, given);
     Ok(pipelines)
 }
 
