@@ -194,7 +194,7 @@ fn totals(node: NodeKey, events_in: i64) -> Submission {
         complete: true,
         deployments: ReportedDeployments::UNKNOWN,
     };
-    Submission { content: Content::Totals(report), ..submission(node, 1) }
+    Submission { content: Content::Totals(Box::new(report)), ..submission(node, 1) }
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ pub(crate) enum Content {
         reports: Vec<NodeReport>,
     },
     /// Totals of the node's processes, without a number: what counts is the difference to the totals before.
-    Totals(TotalsReport),
+    Totals(Box<TotalsReport>),
     /// Lines alone, without a number: they are stored as often as they come.
     Lines(Vec<ReportedLines>),
 }

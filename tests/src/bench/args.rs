@@ -30,7 +30,8 @@ pub struct Args {
     /// Nodes in the fleet.
     #[arg(long, default_value_t = 50)]
     pub nodes: usize,
-    /// Of these nodes, so many that speak VectorFlow's protocol: unpacked heartbeats with totals, without lines.
+    /// Of these nodes, so many that speak VectorFlow's protocol: unpacked heartbeats with totals, without lines. In
+    /// the open loop each is followed by a poll.
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     pub vectorflow_nodes: usize,
     /// Pipelines of each node.

@@ -39,6 +39,8 @@ pub struct Node {
     seq: u64,
     token: String,
     protocol: Protocol,
+    /// The same of a poll, which VectorFlow's agents send with each heartbeat.
+    poll_head: String,
 }
 
 /// What a node speaks.
@@ -150,7 +152,10 @@ impl Node {
         }
         head += "Content-Length: ";
         let token = enrolled.node_token.reveal().to_owned();
-        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0, token, protocol })
+        let poll_head = format!(
+            "GET /api/agent/config HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Length: "
+        );
+        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0, token, protocol, poll_head })
     }
 
     /// Its secret.
@@ -245,12 +250,24 @@ impl Node {
                 tally.record(latency);
             }
             acknowledged.fetch_add(1, Ordering::Relaxed);
+            if self.protocol == Protocol::VectorFlow && mode == Loop::Open {
+                self.poll(&mut tally).await;
+            }
             due = match mode {
                 Loop::Open => due + interval,
                 Loop::Closed => Instant::now(),
             };
         }
         tally
+    }
+
+    /// Asks what the node should run.
+    async fn poll(&mut self, tally: &mut Tally) {
+        match self.wire.post(&self.poll_head, &[]).await {
+            Ok(reply) if reply.status == 200 => {}
+            Ok(reply) => tally.fail(&format!("poll {}", reply.status)),
+            Err(_) => tally.fail("poll"),
+        }
     }
 
     /// Sends one report until it is durable, and returns the time that took; none when the time is

@@ -234,7 +234,7 @@ async fn lines_are_stored_and_are_no_sign_of_life() {
     let refused: Value = answer.json();
     assert_eq!((answer.status, &refused["ok"], &refused["refusedCount"]), (200, &json!(true), &json!(3)), "{refused}");
     assert_eq!(Database::open(&collector.database()).rows("logs"), 2_003);
-    // Lines go on, heartbeats do not.
+    // Lines continue, heartbeats do not.
     node.heartbeat(&[VfProcess::start(PIPELINE).running()]).await;
     eventually_true("the node is unreachable", SOON, async || {
         assert_eq!(node.logs(&json!([{"pipelineId": PIPELINE, "lines": ["z"]}])).await.status, 200);

@@ -200,7 +200,7 @@ impl CommitterTask {
                 committed.durable_seq = node.progress(boot).unwrap_or(0);
             }
             Content::Totals(totals) => {
-                apply::apply_totals(node, dimensions, totals, &context, changes, refusals);
+                apply::apply_totals(node, dimensions, *totals, &context, changes, refusals);
                 counts.note(Outcome::Applied { missing: None });
             }
             Content::Lines(lines) => apply::apply_lines(node, dimensions, lines, &context, changes, refusals),

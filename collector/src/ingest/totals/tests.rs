@@ -138,7 +138,7 @@ fn new_process_counts_whole_also_above_the_old_totals() {
 }
 
 #[test]
-fn reset_that_a_failed_scrape_hid_is_told_with_the_next_sample() {
+fn reset_behind_a_failed_scrape_comes_with_the_next_sample() {
     let mut bench = Bench::default();
     bench.grown(5, in_and_out(Seen { pid: 7, uptime_seconds: 4 }, 100, 90));
     bench.grown(10, pipeline("orders", Seen { pid: 8, uptime_seconds: 1 }, None, Vec::new()));
@@ -263,7 +263,7 @@ fn interval_is_bounded() {
 }
 
 /// What happens between two heartbeats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     /// The source receives, and the sink sends.
     Count(u16, u16),

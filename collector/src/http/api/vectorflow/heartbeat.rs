@@ -38,7 +38,7 @@ async fn try_submit(app: &App, agent: Agent, request: &HttpRequest, payload: Pay
         node,
         received_at,
         address: request.peer_addr().map(|peer| peer.ip()),
-        content: Content::Totals(report),
+        content: Content::Totals(Box::new(report)),
         refusals,
     };
     let committed = app.committer.submit(submission).await?;
