@@ -60,3 +60,33 @@ impl HandedOut {
         self.nodes().remove(&node);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::report::Given;
+
+    const NODE: NodeKey = NodeKey(1);
+
+    #[test]
+    fn answer_of_the_same_generation_is_not_new() {
+        let handed_out = HandedOut::default();
+        let orders = PipelineId::parse("orders").unwrap();
+        let answer = |given_at| {
+            let pipeline = orders.clone();
+            vec![GivenVersion { pipeline, version: 1, healthy_for_ms: 1, given: Given::Paused, given_at }]
+        };
+        let given_at = || handed_out.versions(NODE).map(|versions| versions[0].given_at);
+        assert_eq!((given_at(), handed_out.generation(NODE)), (None, None));
+        handed_out.leave_out(NODE, orders.clone());
+        assert_eq!(handed_out.generation(NODE), None, "it has polled nothing yet");
+        for (generation, at, expected) in [(7, 100, 100), (7, 200, 100), (8, 300, 300), (7, 400, 400)] {
+            handed_out.set(NODE, generation, answer(at));
+            assert_eq!((given_at(), handed_out.generation(NODE)), (Some(expected), Some(generation)));
+        }
+        assert_eq!(handed_out.take_left_out(NODE), [orders].into());
+        assert!(handed_out.take_left_out(NODE).is_empty());
+        handed_out.forget(NODE);
+        assert_eq!(given_at(), None);
+    }
+}
