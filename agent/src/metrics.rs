@@ -72,11 +72,29 @@ impl SelfNote {
     }
 }
 
+/// Something in words that is told once.
+#[derive(Debug, Default)]
+pub(crate) struct OneTimeNote(Mutex<Option<String>>);
+
+impl OneTimeNote {
+    /// Something to tell, in the place of what was not told yet.
+    pub(crate) fn set(&self, text: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// Takes it. What could not be told is [set](Self::set) again.
+    pub(crate) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// All of them; see [`systole_shared::AgentHealth`] for their meaning.
 #[derive(Debug, Default)]
 pub(crate) struct AgentCounters {
     /// Errors of the configuration file, while the last valid one is in force.
     pub(crate) config_error: SelfNote,
+    /// Why the last update of the agent that the collector asked for failed.
+    pub(crate) update_error: OneTimeNote,
     /// Reports that were dropped.
     pub(crate) lost_reports: AgentCounter,
     /// Log lines that were dropped.

@@ -1,5 +1,6 @@
 //! Types that the configuration fills and that all parts of the agent share. They know no part of it.
 
+pub(crate) mod action;
 pub(crate) mod centre;
 pub(crate) mod log_files;
 pub(crate) mod mapping;
@@ -10,3 +11,4 @@ pub(crate) mod pipeline;
 pub(crate) mod spool;
 pub(crate) mod tls;
 pub(crate) mod upgrade;
+pub(crate) mod wanted;

@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use systole_shared::{PipelineId, Token};
 
-use super::centre::CentreVersion;
+use super::centre::{CentreVersion, Hold};
 use super::log_files::{Links, OwnFiles};
 use super::mapping::Mapping;
 use super::multiline::MultilineRule;
@@ -71,9 +71,9 @@ impl PipelineConfig {
         self.command.is_some()
     }
 
-    /// Whether it is there to show that it is stopped.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.centre.as_ref().is_some_and(|centre| centre.paused)
+    /// Why it has no process, for one that is there to show that.
+    pub(crate) fn hold(&self) -> Option<&Hold> {
+        self.centre.as_ref()?.hold.as_ref()
     }
 }
 
