@@ -26,9 +26,14 @@ pub(super) struct Ports {
 impl Ports {
     /// As an earlier run of the agent left them.
     pub(super) fn load(dir: &Path) -> Self {
+        Self::load_with(dir, can_be_bound)
+    }
+
+    /// The same with another test of a port.
+    pub(super) fn load_with(dir: &Path, is_free: fn(u16) -> bool) -> Self {
         let path = dir.join("ports.json");
         let taken = std::fs::read(&path).ok().and_then(|content| serde_json::from_slice(&content).ok());
-        Ports { path, taken: taken.unwrap_or_default(), is_free: can_be_bound }
+        Ports { path, taken: taken.unwrap_or_default(), is_free }
     }
 
     /// The first port of the pipeline; none when all of the range are taken.
@@ -79,7 +84,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let id = |text| PipelineId::parse(text).unwrap();
         let range = PortRange { first: 20_000, last: 20_006 };
-        let load = || Ports { is_free: |port| port != 20_001, ..Ports::load(dir.path()) };
+        let load = || Ports::load_with(dir.path(), |port| port != 20_001);
         let mut ports = load();
         let found = ["a", "b", "c", "a"].map(|name| ports.of(&id(name), range));
         assert_eq!(found, [Some(20_002), Some(20_004), None, Some(20_002)]);
