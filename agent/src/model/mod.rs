@@ -7,6 +7,8 @@ pub(crate) mod multiline;
 pub(crate) mod node;
 pub(crate) mod pattern;
 pub(crate) mod pipeline;
+pub(crate) mod protocol;
 pub(crate) mod spool;
 pub(crate) mod tls;
 pub(crate) mod upgrade;
+pub(crate) mod vectorflow;

@@ -14,7 +14,7 @@ use systole_shared::sse::{Decoder, Item};
 use tokio::time::{sleep, timeout};
 
 use super::instructions::Instructions;
-use super::protocol::native::CollectorClient;
+use super::protocol::CollectorClient;
 use super::request_error::RequestError;
 use crate::model::node::node_token;
 
