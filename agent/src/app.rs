@@ -9,8 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use systole_shared::BootId;
-use systole_shared::limits::DEFAULT_INTERVAL_MS;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +53,9 @@ use crate::supervise::watch::run as watch_processes;
 use crate::upgrade::handover::{Handover, Successor};
 use crate::upgrade::launch::Launch;
 use crate::upgrade::{UpgradeParts, Upgrades};
-use crate::uplink::{CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink};
+use crate::uplink::{
+    ClientParts, CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink,
+};
 use crate::{clock, files, http_client};
 
 /// How long the last reports may take to reach the collector when the agent ends.
@@ -133,10 +134,15 @@ impl App {
             http_client::for_scrapes(scrapes_tls).context("cannot create the HTTP client for scrapes")?,
         ));
         let counters = Arc::new(AgentCounters::default());
-        let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
-            .context("cannot create the HTTP client for the collector")?;
-        let client = Arc::new(client);
-        let (instructions, generation, actions) = Instructions::new();
+        let client = CollectorClient::new(ClientParts {
+            url: config.url.clone(),
+            tls: config.tls.clone(),
+            data_dir: config.data_dir.clone(),
+            protocol: config.protocol,
+            counters: counters.clone(),
+        });
+        let client = Arc::new(client.context("cannot create the HTTP client for the collector")?);
+        let (instructions, generation, actions) = Instructions::new(config.vectorflow.poll_interval);
         let CentreConfig { accepts, dir: centre_dir, push, .. } = config.centre.clone();
         let keeper = DesiredKeeper::new(client.clone(), &config.data_dir, &centre_dir, generation, accepts);
         let deployments = Arc::new(Deployments::default());
@@ -210,8 +216,12 @@ impl App {
         }
         let reader = Arc::new(LogReader::new(logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
-        let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
-        let facts = AgentFacts { names: names.clone(), vector_version, deployments: deployments.clone() };
+        let interval = instructions.watch_interval();
+        let facts = AgentFacts {
+            names: names.clone(),
+            vector_version: vector_version.clone(),
+            deployments: deployments.clone(),
+        };
         let connection = Arc::new(ConnectionStatus::new(node_file::read(&config.data_dir)));
         let (liveness, service_manager) = (Arc::new(Liveness::new()), Arc::new(ServiceManager::from_environment()));
         let origin = Origin {
@@ -274,8 +284,12 @@ impl App {
         let uplink = Uplink {
             client,
             outbox: outbox.clone(),
-            credentials: Credentials { data_dir: config.data_dir.clone(), enroll_token: config.token.clone(), names },
-            interval: interval_sender,
+            credentials: Credentials {
+                data_dir: config.data_dir.clone(),
+                enroll_token: config.token.clone(),
+                names,
+                vector_version,
+            },
             counters: counters.clone(),
             connection,
             instructions,

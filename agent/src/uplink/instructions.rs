@@ -1,7 +1,12 @@
 //! What the collector wants of the node, on the way from either channel to those that do it.
 
+use std::time::Duration;
+
 use systole_shared::action::AgentAction;
 use tokio::sync::{mpsc, watch};
+
+/// Intervals that a collector may ask for.
+const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(300));
 
 /// Actions that wait: an operator asks for one at a time, and each begins at once.
 const MAX_WAITING_ACTIONS: usize = 32;
@@ -11,14 +16,32 @@ const MAX_WAITING_ACTIONS: usize = 32;
 pub(crate) struct Instructions {
     generation: watch::Sender<Option<u64>>,
     actions: mpsc::Sender<AgentAction>,
+    interval: watch::Sender<Duration>,
 }
 
 impl Instructions {
-    /// With the other ends: the generation of the desired state that was named last, and the actions.
-    pub(crate) fn new() -> (Self, watch::Receiver<Option<u64>>, mpsc::Receiver<AgentAction>) {
+    /// With the other ends: the generation of the desired state that was named last, and the actions. `interval` is
+    /// that of reports until the collector names one.
+    pub(crate) fn new(interval: Duration) -> (Self, watch::Receiver<Option<u64>>, mpsc::Receiver<AgentAction>) {
         let (generation, generations) = watch::channel(None);
         let (actions, receiver) = mpsc::channel(MAX_WAITING_ACTIONS);
-        (Instructions { generation, actions }, generations, receiver)
+        (Instructions { generation, actions, interval: watch::Sender::new(interval) }, generations, receiver)
+    }
+
+    /// The interval of reports, and each later one.
+    pub(crate) fn watch_interval(&self) -> watch::Receiver<Duration> {
+        self.interval.subscribe()
+    }
+
+    /// The interval of reports.
+    pub(super) fn interval(&self) -> Duration {
+        *self.interval.borrow()
+    }
+
+    /// The collector wants reports at this interval.
+    pub(crate) fn set_interval(&self, interval: Duration) {
+        let interval = interval.clamp(INTERVAL_BOUNDS.0, INTERVAL_BOUNDS.1);
+        self.interval.send_if_modified(|current| std::mem::replace(current, interval) != interval);
     }
 
     /// The collector names the generation of the desired state.

@@ -1,3 +1,315 @@
-//! Requests to the collector, one module per protocol.
+//! The seam between the agent and the protocols of collectors. [`CollectorClient`] is the only place that branches
+//! on the protocol: each of its requests has one implementation per protocol, with the same types on this side.
 
-pub(crate) mod native;
+mod detect;
+mod memory;
+mod native;
+pub(super) mod vectorflow;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use reqwest::{Response, Url};
+use systole_shared::action::{ActionOutput, AgentAction};
+use systole_shared::desired::DesiredState;
+use systole_shared::{EnrollRequest, ReportAck, SeqRange, Token, UnixMillis};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use self::memory::ProtocolMemory;
+use self::native::NativeClient;
+use self::vectorflow::VectorFlowClient;
+use super::request_error::RequestError;
+use super::transport::Transport;
+use crate::http_client::TlsError;
+use crate::metrics::AgentCounters;
+use crate::model::node::NodeIdentity;
+use crate::model::protocol::{Protocol, ProtocolSetting};
+use crate::model::tls::TlsFiles;
+use crate::spool::Queued;
+use crate::spool::outbox::Outbox;
+
+/// What a host says of itself when it enrols.
+#[derive(Clone, Debug)]
+pub(super) struct Enrollment {
+    pub(super) token: Token,
+    pub(super) hostname: String,
+    /// Like `linux/amd64`.
+    pub(super) os: String,
+    pub(super) agent_version: String,
+    /// Empty while it is not known.
+    pub(super) vector_version: String,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) machine_id: Option<String>,
+}
+
+/// The host is a node.
+#[derive(Clone, Debug)]
+pub(super) struct Enrolled {
+    pub(super) node_token: Token,
+    pub(super) identity: NodeIdentity,
+    /// What an operator should know.
+    pub(super) notice: Option<String>,
+}
+
+/// The reports that go out next.
+#[derive(Clone, Copy)]
+pub(super) struct Outgoing<'a> {
+    /// This host's clock.
+    pub(super) sent_at: UnixMillis,
+    /// The oldest ones, all of one boot.
+    pub(super) reports: &'a [Queued],
+    /// Where the newer ones are.
+    pub(super) outbox: &'a Outbox,
+}
+
+/// What the collector answered to reports.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Acknowledged {
+    /// Highest report that is not needed any more.
+    pub(super) durable_seq: u64,
+    /// What it refused, for the log, and how much that is.
+    pub(super) refused: Vec<systole_shared::Refused>,
+    pub(super) refused_count: u64,
+    /// The interval that it wants.
+    pub(super) interval_ms: Option<u64>,
+    /// Its clock.
+    pub(super) now: Option<UnixMillis>,
+    pub(super) missing: Option<SeqRange>,
+    pub(super) desired_generation: Option<u64>,
+    pub(super) actions: Vec<AgentAction>,
+}
+
+impl From<ReportAck> for Acknowledged {
+    fn from(ack: ReportAck) -> Self {
+        Acknowledged {
+            durable_seq: ack.durable_seq,
+            refused_count: ack.refused_count.max(ack.refused.len() as u64),
+            refused: ack.refused,
+            interval_ms: Some(ack.interval_ms),
+            now: Some(ack.now),
+            missing: ack.missing,
+            desired_generation: ack.desired_generation,
+            actions: ack.actions,
+        }
+    }
+}
+
+/// What the collector answers to a question for the desired state.
+#[derive(Debug)]
+pub(crate) enum DesiredAnswer {
+    /// It is the one that the agent has.
+    Same,
+    /// It is another one.
+    Other {
+        /// The state.
+        desired: DesiredState,
+        /// Its tag, for the next question.
+        etag: Option<String>,
+    },
+}
+
+/// What a client is made of.
+#[derive(Debug)]
+pub(crate) struct ClientParts {
+    /// Where the collector is.
+    pub(crate) url: Url,
+    /// Certificates for the connection.
+    pub(crate) tls: TlsFiles,
+    /// Where the agent keeps what must survive it.
+    pub(crate) data_dir: PathBuf,
+    /// Which protocol to speak.
+    pub(crate) protocol: ProtocolSetting,
+    /// What the agent counts of itself.
+    pub(crate) counters: Arc<AgentCounters>,
+}
+
+/// Speaks to the collector, in its protocol.
+#[derive(Debug)]
+pub(crate) struct CollectorClient {
+    transport: Arc<Transport>,
+    memory: ProtocolMemory,
+    /// The protocol, once it is known. It does not change while the agent runs.
+    protocol: watch::Sender<Option<Protocol>>,
+    native: NativeClient,
+    vectorflow: VectorFlowClient,
+}
+
+impl CollectorClient {
+    /// A client; it sends nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When the certificates cannot be used.
+    pub(crate) fn new(parts: ClientParts) -> Result<Self, TlsError> {
+        let ClientParts { url, tls, data_dir, protocol, counters } = parts;
+        let memory = ProtocolMemory::new(&data_dir, &url, protocol);
+        let transport = Arc::new(Transport::new(url, tls)?);
+        Ok(CollectorClient {
+            native: NativeClient::new(transport.clone(), counters.clone()),
+            vectorflow: VectorFlowClient::new(transport.clone(), &data_dir, counters),
+            protocol: watch::Sender::new(match protocol {
+                ProtocolSetting::Fixed(protocol) => Some(protocol),
+                ProtocolSetting::Auto => None,
+            }),
+            transport,
+            memory,
+        })
+    }
+
+    /// The protocol, if it is known: by the setting, or because the collector was asked.
+    pub(crate) fn known_protocol(&self) -> Option<Protocol> {
+        *self.protocol.borrow()
+    }
+
+    /// The protocol that the collector spoke when the agent was connected last, or speaks. For what must begin
+    /// while the collector cannot be asked.
+    pub(crate) fn likely_protocol(&self) -> Option<Protocol> {
+        self.known_protocol().or_else(|| self.memory.read())
+    }
+
+    /// The protocol. Waits until the session has learned it.
+    pub(crate) async fn protocol(&self) -> Protocol {
+        let mut known = self.protocol.subscribe();
+        match known.wait_for(Option::is_some).await.map(|known| *known) {
+            Ok(Some(protocol)) => protocol,
+            // The sender is `self`.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Learns the protocol: from the setting, from the last run of an agent that `is_enrolled`, or by a request
+    /// that changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the answer does not show it, such as that of a proxy. Nothing is decided then.
+    pub(super) async fn decide(&self, is_enrolled: bool) -> Result<(), RequestError> {
+        if self.known_protocol().is_some() {
+            return Ok(());
+        }
+        let protocol = match self.memory.read().filter(|_| is_enrolled) {
+            Some(remembered) => remembered,
+            None => {
+                let found = detect::detect(&self.transport).await?;
+                tracing::info!(protocol = found.as_str(), url = %self.transport.base(), "the protocol of the collector is known");
+                found
+            }
+        };
+        self.protocol.send_replace(Some(protocol));
+        Ok(())
+    }
+
+    /// The collector has accepted an authenticated request: what was found out is true, and kept.
+    pub(super) fn confirm_protocol(&self) {
+        if let Some(protocol) = self.known_protocol() {
+            self.memory.write(protocol);
+        }
+    }
+
+    /// The collector has no such route: is another kind of server behind the address now?
+    pub(super) async fn check_protocol_again(&self) {
+        let Some(known) = self.known_protocol() else { return };
+        if self.memory.is_auto()
+            && let Ok(found) = detect::detect(&self.transport).await
+            && found != known
+        {
+            self.memory.forget();
+            tracing::error!(
+                before = known.as_str(),
+                now = found.as_str(),
+                "the collector at url speaks another protocol than before; restart the agent to change to it"
+            );
+        }
+    }
+
+    /// Asks for the host to become a node.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub(super) async fn enroll(&self, host: Enrollment) -> Result<Enrolled, RequestError> {
+        match self.protocol().await {
+            Protocol::Native => {
+                let node = self.native.enroll(&native_enrolment(host)).await?;
+                Ok(Enrolled {
+                    node_token: node.node_token,
+                    identity: NodeIdentity {
+                        node_id: node.node_id.to_string(),
+                        environment_id: node.environment_id.to_string(),
+                        environment_name: node.environment_name,
+                    },
+                    notice: node.notice,
+                })
+            }
+            Protocol::VectorFlow => self.vectorflow.enroll(host).await,
+        }
+    }
+
+    /// Sends reports.
+    ///
+    /// # Errors
+    ///
+    /// When the collector does not acknowledge them.
+    pub(super) async fn report(&self, token: &Token, outgoing: Outgoing<'_>) -> Result<Acknowledged, RequestError> {
+        match self.protocol().await {
+            Protocol::Native => {
+                self.native.report(token, outgoing.sent_at, outgoing.reports).await.map(Acknowledged::from)
+            }
+            Protocol::VectorFlow => self.vectorflow.report(token, outgoing).await,
+        }
+    }
+
+    /// Asks for the desired state, unless it is the one of `etag`.
+    ///
+    /// # Errors
+    ///
+    /// When the collector does not answer with it.
+    pub(crate) async fn desired(&self, token: &Token, etag: Option<&str>) -> Result<DesiredAnswer, RequestError> {
+        match self.protocol().await {
+            Protocol::Native => self.native.desired(token, etag).await,
+            Protocol::VectorFlow => self.vectorflow.desired(token, etag).await,
+        }
+    }
+
+    /// Opens the push stream. Its chunks have no limit of time but the reader's own.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub(crate) async fn push(&self, token: &Token) -> Result<Response, RequestError> {
+        match self.protocol().await {
+            Protocol::Native => self.native.push(token).await,
+            Protocol::VectorFlow => self.vectorflow.push(token).await,
+        }
+    }
+
+    /// Sends an answer to an action.
+    ///
+    /// # Errors
+    ///
+    /// When the collector does not take it.
+    pub(crate) async fn answer_action(
+        &self,
+        token: &Token,
+        action: Uuid,
+        output: &ActionOutput,
+    ) -> Result<(), RequestError> {
+        match self.protocol().await {
+            Protocol::Native => self.native.answer_action(token, action, output).await,
+            Protocol::VectorFlow => self.vectorflow.answer_action(token, action, output).await,
+        }
+    }
+}
+
+fn native_enrolment(host: Enrollment) -> EnrollRequest {
+    EnrollRequest {
+        token: host.token,
+        hostname: host.hostname,
+        os: host.os,
+        agent_version: host.agent_version,
+        labels: host.labels,
+        machine_id: host.machine_id,
+    }
+}

@@ -1,0 +1,107 @@
+//! Reads the settings for an agent under a VectorFlow server: `protocol`, and those that VectorFlow's own agent has.
+
+use std::time::Duration;
+
+use super::go_duration;
+use super::mappings::Mappings;
+use super::section::Section;
+use super::settings::{self, Lookup};
+use crate::model::centre::{CentreConfig, EngineConfig, EngineMetrics, PortRange};
+use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
+use crate::model::protocol::ProtocolSetting;
+use crate::model::vectorflow::{ENGINE, VectorFlowConfig};
+
+/// The ports that VectorFlow's agent gives to its pipelines, from this one upwards: two for each of a thousand.
+const PORTS: PortRange = PortRange { first: 8_688, last: 10_687 };
+
+/// Reads `protocol`.
+pub(super) fn read_protocol(root: &mut Section<'_>, env: Lookup<'_>) -> ProtocolSetting {
+    let found = settings::first(("", None), &["SYSTOLE_PROTOCOL"], env, ("protocol", root.text("protocol")));
+    let Some(found) = found else { return ProtocolSetting::default() };
+    ProtocolSetting::parse(found.value.trim()).unwrap_or_else(|| {
+        let what = format!("invalid protocol `{}`, expected auto, native or vectorflow", found.value);
+        root.errors().add(found.place, what);
+        ProtocolSetting::default()
+    })
+}
+
+/// Reads the others. `accepts` is what the file says of pipelines of the centre, if anything. `replaces_agent`: the
+/// agent starts with the environment of VectorFlow's.
+pub(super) fn read(
+    root: &mut Section<'_>,
+    env: Lookup<'_>,
+    accepts: Option<bool>,
+    replaces_agent: bool,
+) -> VectorFlowConfig {
+    let mut config = VectorFlowConfig::default();
+    let vector_bin = settings::first(
+        ("", None),
+        &["SYSTOLE_VECTOR_BIN", "VF_VECTOR_BIN"],
+        env,
+        ("vector_bin", root.text("vector_bin")),
+    );
+    config.accepts = accepts.unwrap_or(replaces_agent || vector_bin.is_some());
+    if let Some(found) = vector_bin {
+        config.vector_bin = found.value.trim().to_owned();
+    }
+    take_duration(
+        root,
+        env,
+        "poll_interval",
+        &["SYSTOLE_POLL_INTERVAL", "VF_POLL_INTERVAL"],
+        &mut config.poll_interval,
+    );
+    take_duration(
+        root,
+        env,
+        "log_flush_interval",
+        &["SYSTOLE_LOG_FLUSH_INTERVAL", "VF_LOG_FLUSH_INTERVAL"],
+        &mut config.log_flush_interval,
+    );
+    config
+}
+
+fn take_duration(
+    root: &mut Section<'_>,
+    env: Lookup<'_>,
+    key: &'static str,
+    variables: &[&str],
+    duration: &mut Duration,
+) {
+    let Some(found) = settings::first(("", None), variables, env, (key, root.text(key))) else { return };
+    match go_duration::parse(&found.value) {
+        Ok(read) => *duration = read,
+        Err(what) => root.errors().add(found.place, what),
+    }
+}
+
+/// Defines the engine that runs pipelines of a VectorFlow server, unless the file has one of that name.
+pub(super) fn add_engine(centre: &mut CentreConfig, config: &VectorFlowConfig, mappings: &Mappings) {
+    if !config.accepts || centre.engines.contains_key(ENGINE) {
+        return;
+    }
+    let words = |words: [&str; 3]| words.map(str::to_owned).to_vec();
+    let validate = [vec![config.vector_bin.clone()], words(["validate", "--no-environment", CONFIG_PLACEHOLDER])];
+    let command = CommandConfig {
+        program: config.vector_bin.clone(),
+        args: ["--config", CONFIG_PLACEHOLDER].map(str::to_owned).to_vec(),
+        env: [].into(),
+        working_dir: None,
+        config_file: None,
+        limits: Default::default(),
+        run_as: None,
+        validate: Some(validate.concat()),
+    };
+    let metrics = EngineMetrics {
+        url: "http://127.0.0.1:{port}/metrics".to_owned(),
+        mapping: mappings.default(),
+        count_internal: false,
+    };
+    let engine = EngineConfig {
+        command,
+        ports: Some(PORTS),
+        metrics: Some(metrics),
+        api_url: Some("http://127.0.0.1:{api_port}".to_owned()),
+    };
+    centre.engines.insert(ENGINE.to_owned(), engine);
+}

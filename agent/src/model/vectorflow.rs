@@ -1,0 +1,39 @@
+//! What the configuration says for an agent under a VectorFlow server.
+
+use std::time::Duration;
+
+use systole_shared::limits::DEFAULT_INTERVAL_MS;
+
+/// The name of the engine that runs the pipelines of a VectorFlow server.
+pub(crate) const ENGINE: &str = "vector";
+
+/// The program by default, looked up in `PATH`.
+pub(crate) const DEFAULT_VECTOR_BIN: &str = "vector";
+
+/// Between two deliveries of log lines by default.
+pub(crate) const DEFAULT_LOG_FLUSH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The settings that VectorFlow's agent has and that hold towards a VectorFlow server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VectorFlowConfig {
+    /// What runs its pipelines: a path, or a name that is looked up in `PATH`.
+    pub(crate) vector_bin: String,
+    /// Whether its pipelines are run at all. Default yes for an agent that starts in place of VectorFlow's, or that
+    /// names `vector_bin`.
+    pub(crate) accepts: bool,
+    /// How often the agent reports until the server names an interval. Default 5 s.
+    pub(crate) poll_interval: Duration,
+    /// How long lines wait at most. Default [`DEFAULT_LOG_FLUSH_INTERVAL`].
+    pub(crate) log_flush_interval: Duration,
+}
+
+impl Default for VectorFlowConfig {
+    fn default() -> Self {
+        VectorFlowConfig {
+            vector_bin: DEFAULT_VECTOR_BIN.to_owned(),
+            accepts: false,
+            poll_interval: Duration::from_millis(DEFAULT_INTERVAL_MS),
+            log_flush_interval: DEFAULT_LOG_FLUSH_INTERVAL,
+        }
+    }
+}
