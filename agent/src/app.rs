@@ -21,7 +21,7 @@ use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
 use crate::desired::agent_update::AgentUpdater;
 use crate::desired::deployments::Deployments;
-use crate::desired::keeper::DesiredKeeper;
+use crate::desired::keeper::{DesiredKeeper, KeeperParts};
 use crate::desired::merge::Merger;
 use crate::host::Host;
 use crate::logging::Log;
@@ -143,11 +143,18 @@ impl App {
         });
         let client = Arc::new(client.context("cannot create the HTTP client for the collector")?);
         let (instructions, generation, actions) = Instructions::new(config.vectorflow.poll_interval);
-        let CentreConfig { accepts, dir: centre_dir, push, .. } = config.centre.clone();
-        let keeper = DesiredKeeper::new(client.clone(), &config.data_dir, &centre_dir, generation, accepts);
+        let CentreConfig { dir: centre_dir, push, .. } = config.centre.clone();
+        let keeper = DesiredKeeper::new(KeeperParts {
+            client: client.clone(),
+            data_dir: &config.data_dir,
+            centre: &config.centre,
+            own: &config.pipelines,
+            generation,
+            instructions: instructions.clone(),
+        });
         let deployments = Arc::new(Deployments::default());
         let desired = keeper.feed().subscribe();
-        let mut wanted = WantedPipelines::new(Merger::new(&centre_dir), keeper.feed(), deployments.clone());
+        let mut wanted = WantedPipelines::new(Merger::new(&centre_dir, &config.data_dir), keeper.feed(), deployments.clone());
 
         let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
         if machine.id.is_none() {
@@ -241,7 +248,13 @@ impl App {
             orders: orders_sender,
         }));
         tokio::spawn(upgrades.clone().prove(launch, liveness.watch()));
-        let updater = AgentUpdater { upgrades: upgrades.clone(), desired, deployments: deployments.clone() };
+        let updater = AgentUpdater {
+            upgrades: upgrades.clone(),
+            desired,
+            pushed: instructions.watch_update(),
+            deployments: deployments.clone(),
+            counters: counters.clone(),
+        };
         tokio::spawn(updater.run());
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
@@ -278,7 +291,8 @@ impl App {
         tokio::spawn(systemd::follow(service_manager.clone(), monitor, stop.clone()));
         if push {
             let data_dir = config.data_dir.clone();
-            let push = PushClient::new(client.clone(), data_dir, instructions.clone(), PushTiming::default());
+            let (client, counters) = (client.clone(), counters.clone());
+            let push = PushClient::new(client, data_dir, instructions.clone(), counters, PushTiming::default());
             tokio::spawn(push.run());
         }
         let uplink = Uplink {

@@ -1,6 +1,6 @@
 //! What the agent counts of its own work, for the `health` of its reports and for its /metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +72,22 @@ impl SelfNote {
     }
 }
 
+/// Whether something is so.
+#[derive(Debug, Default)]
+pub(crate) struct AgentFlag(AtomicBool);
+
+impl AgentFlag {
+    /// It is so, or not.
+    pub(crate) fn set(&self, is_so: bool) {
+        self.0.store(is_so, Ordering::Relaxed);
+    }
+
+    /// Whether it is so.
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Something in words that is told once.
 #[derive(Debug, Default)]
 pub(crate) struct OneTimeNote(Mutex<Option<String>>);
@@ -95,6 +111,14 @@ pub(crate) struct AgentCounters {
     pub(crate) config_error: SelfNote,
     /// Why the last update of the agent that the collector asked for failed.
     pub(crate) update_error: OneTimeNote,
+    /// Questions for what the centre wants, of a centre that is asked at an interval.
+    pub(crate) polls: AgentTimer,
+    /// Those that failed.
+    pub(crate) poll_errors: AgentCounter,
+    /// The push stream is open.
+    pub(crate) push_connected: AgentFlag,
+    /// Push streams that ended.
+    pub(crate) push_reconnects: AgentCounter,
     /// Reports that were dropped.
     pub(crate) lost_reports: AgentCounter,
     /// Log lines that were dropped.

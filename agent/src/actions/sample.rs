@@ -27,6 +27,20 @@ enum Found {
     Failed(String),
 }
 
+/// Where a reader leaves what it finds.
+struct Sender {
+    /// Of the component.
+    index: usize,
+    sender: mpsc::Sender<(usize, Found)>,
+}
+
+impl Sender {
+    /// Whether it is taken.
+    async fn send(&self, found: Found) -> bool {
+        self.sender.send((self.index, found)).await.is_ok()
+    }
+}
+
 /// Takes the sample and answers.
 pub(super) async fn run(
     pipeline: &Arc<Pipeline>,
@@ -49,8 +63,8 @@ pub(super) async fn run(
         let (pipeline, redaction, slots, sender) = (pipeline.clone(), redaction.clone(), slots.clone(), sender.clone());
         readers.spawn(async move {
             let Ok(_slot) = slots.acquire().await else { return };
-            let send = async |found| sender.send((index, found)).await.is_ok();
-            read(&pipeline, &component, (limit_each, time_each), &redaction, send).await;
+            let found = Sender { index, sender };
+            read(&pipeline, &component, (limit_each, time_each), &redaction, &found).await;
         });
     }
     drop(sender);
@@ -82,12 +96,12 @@ async fn read(
     component: &str,
     (limit, time): (usize, Duration),
     redaction: &Redaction,
-    send: impl AsyncFn(Found) -> bool,
+    found: &Sender,
 ) {
     let mut tap = match Tap::begin(pipeline, component, time).await {
         Ok(tap) => tap,
         Err(error) => {
-            send(Found::Failed(error)).await;
+            found.send(Found::Failed(error)).await;
             return;
         }
     };
@@ -99,7 +113,7 @@ async fn read(
                 TapItem::End(Err(error)) => Found::Failed(error),
             };
             let is_end = matches!(next, Found::Failed(_));
-            if !send(next).await || is_end {
+            if !found.send(next).await || is_end {
                 return;
             }
         }

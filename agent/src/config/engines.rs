@@ -11,7 +11,7 @@ use super::mappings::Mappings;
 use super::section::Section;
 use super::{command, settings};
 use crate::model::centre::{
-    API_PORT_PLACEHOLDER, CentreConfig, EngineConfig, EngineMetrics, PORT_PLACEHOLDER, PortRange,
+    API_PORT_PLACEHOLDER, CentreConfig, DedicatedConfig, EngineConfig, EngineMetrics, PORT_PLACEHOLDER, PortRange,
 };
 use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
 
@@ -67,7 +67,7 @@ pub(super) fn read(root: &mut Section<'_>, mappings: &Mappings) -> (CentreConfig
             "needs an engine that runs them, like [engine.vector] with command = [\"/usr/bin/vector\", \"--config\", \"{config}\"]",
         );
     }
-    (CentreConfig { accepts, engines, dir, push, redact }, said)
+    (CentreConfig { accepts, engines, dedicated: DedicatedConfig::default(), dir, push, redact }, said)
 }
 
 impl CentreConfig {

@@ -6,10 +6,10 @@ use super::go_duration;
 use super::mappings::Mappings;
 use super::section::Section;
 use super::settings::{self, Lookup};
-use crate::model::centre::{CentreConfig, EngineConfig, EngineMetrics, PortRange};
-use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
+use crate::model::centre::{DedicatedConfig, EngineConfig, EngineMetrics, PortRange};
+use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig, SIDECAR_SUFFIX};
 use crate::model::protocol::ProtocolSetting;
-use crate::model::vectorflow::{ENGINE, VectorFlowConfig};
+use crate::model::vectorflow::VectorFlowConfig;
 
 /// The ports that VectorFlow's agent gives to its pipelines, from this one upwards: two for each of a thousand.
 const PORTS: PortRange = PortRange { first: 8_688, last: 10_687 };
@@ -75,22 +75,20 @@ fn take_duration(
     }
 }
 
-/// Defines the engine that runs pipelines of a VectorFlow server, unless the file has one of that name.
-pub(super) fn add_engine(centre: &mut CentreConfig, config: &VectorFlowConfig, mappings: &Mappings) {
-    if !config.accepts || centre.engines.contains_key(ENGINE) {
-        return;
-    }
-    let words = |words: [&str; 3]| words.map(str::to_owned).to_vec();
-    let validate = [vec![config.vector_bin.clone()], words(["validate", "--no-environment", CONFIG_PLACEHOLDER])];
+/// What runs pipelines of a VectorFlow server where the file has no engine of that name.
+pub(super) fn dedicated(config: &VectorFlowConfig, mappings: &Mappings) -> DedicatedConfig {
+    let sidecar = format!("{CONFIG_PLACEHOLDER}{}", SIDECAR_SUFFIX);
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let validate = [&config.vector_bin, "validate", "--no-environment", CONFIG_PLACEHOLDER, &sidecar];
     let command = CommandConfig {
         program: config.vector_bin.clone(),
-        args: ["--config", CONFIG_PLACEHOLDER].map(str::to_owned).to_vec(),
+        args: words(&["--config", CONFIG_PLACEHOLDER, "--config", &sidecar]),
         env: [].into(),
         working_dir: None,
         config_file: None,
         limits: Default::default(),
         run_as: None,
-        validate: Some(validate.concat()),
+        validate: Some(words(&validate)),
     };
     let metrics = EngineMetrics {
         url: "http://127.0.0.1:{port}/metrics".to_owned(),
@@ -103,5 +101,5 @@ pub(super) fn add_engine(centre: &mut CentreConfig, config: &VectorFlowConfig, m
         metrics: Some(metrics),
         api_url: Some("http://127.0.0.1:{api_port}".to_owned()),
     };
-    centre.engines.insert(ENGINE.to_owned(), engine);
+    DedicatedConfig { accepts: config.accepts, engine: Some(engine) }
 }

@@ -17,7 +17,7 @@ use crate::model::centre::{CentreConfig, CentreTerms};
 use crate::model::node::node_token;
 use crate::model::pipeline::PipelineConfig;
 use crate::model::wanted::{WantedPipeline, WantedState};
-use crate::uplink::{Cadence, CollectorClient, DesiredAnswer};
+use crate::uplink::{Cadence, CollectorClient, DesiredAnswer, Instructions};
 
 /// How long a node waits before it fetches, at most: the nodes of one change must not come at one moment.
 const SPREAD: Duration = Duration::from_millis(200);
@@ -52,8 +52,8 @@ pub(crate) struct KeeperParts<'c> {
     pub(crate) own: &'c [PipelineConfig],
     /// The generation that the collector named last. Each change is a wish that the node asks.
     pub(crate) generation: watch::Receiver<Option<u64>>,
-    /// How often the node asks a centre that names no generations.
-    pub(crate) interval: watch::Receiver<Duration>,
+    /// Where what else the centre wants goes, and how often the node asks a centre that names no generations.
+    pub(crate) instructions: Instructions,
 }
 
 /// Keeps the desired state.
@@ -64,6 +64,7 @@ pub(crate) struct DesiredKeeper {
     file: StateFile,
     generation: watch::Receiver<Option<u64>>,
     interval: watch::Receiver<Duration>,
+    instructions: Instructions,
     feed: Arc<DesiredFeed>,
     etag: Option<String>,
     /// Whether a state was fetched or read.
@@ -78,7 +79,7 @@ type Failure = (String, Option<Duration>);
 impl DesiredKeeper {
     /// With what is on disk, if the agent accepts pipelines.
     pub(crate) fn new(parts: KeeperParts<'_>) -> Self {
-        let KeeperParts { client, data_dir, centre, own, generation, interval } = parts;
+        let KeeperParts { client, data_dir, centre, own, generation, instructions } = parts;
         let file = StateFile::in_dir(&centre.dir);
         let terms = client.likely_terms();
         let accepts = centre.accepts(terms.unwrap_or_default());
@@ -99,7 +100,18 @@ impl DesiredKeeper {
         let StoredState { wanted, etag, .. } = stored.unwrap_or_default();
         let state = left.clone().map_or(wanted, takeover::on_hold);
         let feed = Arc::new(DesiredFeed::new(state, accepts));
-        DesiredKeeper { client, data_dir: data_dir.to_owned(), file, generation, interval, feed, etag, is_known, left }
+        DesiredKeeper {
+            client,
+            data_dir: data_dir.to_owned(),
+            file,
+            generation,
+            interval: instructions.watch_interval(),
+            instructions,
+            feed,
+            etag,
+            is_known,
+            left,
+        }
     }
 
     /// What the rest of the agent sees.
@@ -228,7 +240,7 @@ impl DesiredKeeper {
         let Some(token) = node_token::read(&self.data_dir) else {
             return Err(("this node has no token yet".to_owned(), None));
         };
-        let answer = self.client.desired(&token, self.etag.as_deref()).await;
+        let answer = self.client.desired(&token, self.etag.as_deref(), &self.instructions).await;
         match answer.map_err(|error| (error.to_string(), error.retry_after()))? {
             DesiredAnswer::Same => self.is_known = true,
             DesiredAnswer::Other { wanted, etag } => self.take(wanted, etag),

@@ -18,6 +18,10 @@ use super::pattern::Pattern;
 /// Stands for the path of the agent's copy of `config_file` in a command.
 pub(crate) const CONFIG_PLACEHOLDER: &str = "{config}";
 
+/// What follows the name of the configuration in the name of the file beside it, with which a Vector shows its metrics
+/// and answers taps. VectorFlow's agent has it under this name.
+pub(crate) const SIDECAR_SUFFIX: &str = ".vf-metrics.yaml";
+
 /// One pipeline of this node.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PipelineConfig {

@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use systole_shared::limits::DEFAULT_INTERVAL_MS;
 
-/// The name of the engine that runs the pipelines of a VectorFlow server.
-pub(crate) const ENGINE: &str = "vector";
-
 /// The program by default, looked up in `PATH`.
 pub(crate) const DEFAULT_VECTOR_BIN: &str = "vector";
 

@@ -17,7 +17,7 @@ pub(crate) mod rollout;
 pub(crate) mod runtime_state;
 mod scraping;
 pub(crate) mod set;
-pub(crate) mod sidecar;
+mod sidecar;
 mod state;
 pub(crate) mod supervisor;
 pub(crate) mod tap;

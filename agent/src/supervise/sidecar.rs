@@ -5,10 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
-
-/// What follows the name of the configuration.
-pub(crate) const SUFFIX: &str = ".vf-metrics.yaml";
+use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig, SIDECAR_SUFFIX};
 
 /// Variables of a command of the centre with its ports.
 const METRICS_PORT: &str = "SYSTOLE_METRICS_PORT";
@@ -17,13 +14,13 @@ const API_PORT: &str = "SYSTOLE_API_PORT";
 /// Where the file of a configuration is.
 pub(super) fn path_of(config: &Path) -> PathBuf {
     let mut path = config.as_os_str().to_owned();
-    path.push(SUFFIX);
+    path.push(SIDECAR_SUFFIX);
     path.into()
 }
 
 /// What the file says, for a command that names it.
 pub(super) fn of(command: &CommandConfig) -> Option<String> {
-    let name = format!("{CONFIG_PLACEHOLDER}{SUFFIX}");
+    let name = format!("{CONFIG_PLACEHOLDER}{SIDECAR_SUFFIX}");
     if !command.args.iter().any(|arg| arg.contains(&name)) {
         return None;
     }

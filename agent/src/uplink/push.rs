@@ -10,7 +10,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::sse::{Decoder, Item};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::instructions::Instructions;
 use super::protocol::CollectorClient;
@@ -20,6 +20,9 @@ use crate::model::node::node_token;
 
 /// Between two questions at a collector that has no push stream.
 const NO_STREAM_WAIT: Duration = Duration::from_secs(600);
+
+/// A stream that lived so long was none of a server that closes each one at once.
+const STABLE_FOR: Duration = Duration::from_secs(5);
 
 /// Between two checks whether the node has a token.
 const NO_TOKEN_WAIT: Duration = Duration::from_secs(1);
@@ -97,7 +100,11 @@ impl PushClient {
             let wait = match self.client.push(&token).await {
                 Ok(response) => {
                     self.counters.push_connected.set(true);
+                    let opened = Instant::now();
                     let end = self.follow(response, &mut backoff).await;
+                    if opened.elapsed() >= STABLE_FOR {
+                        backoff.reset();
+                    }
                     self.counters.push_connected.set(false);
                     self.counters.push_reconnects.add(1);
                     match end {

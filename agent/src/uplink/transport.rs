@@ -59,6 +59,11 @@ impl Transport {
         with_token(self.http().get(self.url(path)), token)
     }
 
+    /// A GET request to an address of the same collector that the collector has named.
+    pub(super) fn get_at(&self, url: Url, token: &Token) -> RequestBuilder {
+        with_token(self.http().get(url), Some(token))
+    }
+
     /// A POST request with a JSON body.
     pub(super) fn post(&self, path: &str, token: Option<&Token>) -> RequestBuilder {
         with_token(self.http().post(self.url(path)), token).header(CONTENT_TYPE, "application/json")

@@ -4,6 +4,8 @@
 mod detect;
 mod memory;
 mod native;
+mod native_actions;
+mod native_push;
 pub(super) mod vectorflow;
 
 use std::collections::BTreeMap;
@@ -11,22 +13,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reqwest::{Response, Url};
-use systole_shared::action::{ActionOutput, AgentAction};
-use systole_shared::desired::DesiredState;
 use systole_shared::{EnrollRequest, ReportAck, SeqRange, Token, UnixMillis};
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use self::memory::ProtocolMemory;
 use self::native::NativeClient;
 use self::vectorflow::VectorFlowClient;
+use super::instructions::Instructions;
+use super::push::StreamNote;
 use super::request_error::RequestError;
 use super::transport::Transport;
 use crate::http_client::TlsError;
 use crate::metrics::AgentCounters;
-use crate::model::node::NodeIdentity;
+use crate::model::action::{ActionAnswer, NodeAction, TapPace};
+use crate::model::centre::CentreTerms;
+use crate::model::node::{NodeIdentity, node_token};
 use crate::model::protocol::{Protocol, ProtocolSetting};
 use crate::model::tls::TlsFiles;
+use crate::model::wanted::WantedState;
 use crate::spool::Queued;
 use crate::spool::outbox::Outbox;
 
@@ -78,7 +82,7 @@ pub(super) struct Acknowledged {
     pub(super) now: Option<UnixMillis>,
     pub(super) missing: Option<SeqRange>,
     pub(super) desired_generation: Option<u64>,
-    pub(super) actions: Vec<AgentAction>,
+    pub(super) actions: Vec<NodeAction>,
 }
 
 impl From<ReportAck> for Acknowledged {
@@ -91,7 +95,7 @@ impl From<ReportAck> for Acknowledged {
             now: Some(ack.now),
             missing: ack.missing,
             desired_generation: ack.desired_generation,
-            actions: ack.actions,
+            actions: ack.actions.into_iter().map(native_actions::action_of).collect(),
         }
     }
 }
@@ -104,10 +108,19 @@ pub(crate) enum DesiredAnswer {
     /// It is another one.
     Other {
         /// The state.
-        desired: DesiredState,
+        wanted: WantedState,
         /// Its tag, for the next question.
         etag: Option<String>,
     },
+}
+
+/// When a node asks for the desired state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cadence {
+    /// When the collector names another generation of it.
+    WhenNamed,
+    /// At the interval of reports, and when the server says that something has changed.
+    Polled,
 }
 
 /// What a client is made of.
@@ -130,6 +143,7 @@ pub(crate) struct ClientParts {
 pub(crate) struct CollectorClient {
     transport: Arc<Transport>,
     memory: ProtocolMemory,
+    data_dir: PathBuf,
     /// The protocol, once it is known. It does not change while the agent runs.
     protocol: watch::Sender<Option<Protocol>>,
     native: NativeClient,
@@ -155,6 +169,7 @@ impl CollectorClient {
             }),
             transport,
             memory,
+            data_dir,
         })
     }
 
@@ -167,6 +182,24 @@ impl CollectorClient {
     /// while the collector cannot be asked.
     pub(crate) fn likely_protocol(&self) -> Option<Protocol> {
         self.known_protocol().or_else(|| self.memory.read())
+    }
+
+    /// What the centre may take for granted, by the protocol that it is likely to speak. An enrolled node that asked no
+    /// centre yet was left by VectorFlow's agent if its token has that form.
+    pub(crate) fn likely_terms(&self) -> Option<CentreTerms> {
+        let of_token = || {
+            let token = node_token::read(&self.data_dir)?;
+            token.reveal().starts_with(vectorflow::NODE_TOKEN_PREFIX).then_some(Protocol::VectorFlow)
+        };
+        self.likely_protocol().or_else(of_token).map(terms_of)
+    }
+
+    /// When the node asks for the desired state. Waits until the protocol is known.
+    pub(crate) async fn cadence(&self) -> Cadence {
+        match self.protocol().await {
+            Protocol::Native => Cadence::WhenNamed,
+            Protocol::VectorFlow => Cadence::Polled,
+        }
     }
 
     /// The protocol. Waits until the session has learned it.
@@ -261,15 +294,21 @@ impl CollectorClient {
         }
     }
 
-    /// Asks for the desired state, unless it is the one of `etag`.
+    /// Asks for the desired state, unless it is the one of `etag`. What else the answer asks for goes to the
+    /// instructions.
     ///
     /// # Errors
     ///
     /// When the collector does not answer with it.
-    pub(crate) async fn desired(&self, token: &Token, etag: Option<&str>) -> Result<DesiredAnswer, RequestError> {
+    pub(crate) async fn desired(
+        &self,
+        token: &Token,
+        etag: Option<&str>,
+        instructions: &Instructions,
+    ) -> Result<DesiredAnswer, RequestError> {
         match self.protocol().await {
             Protocol::Native => self.native.desired(token, etag).await,
-            Protocol::VectorFlow => self.vectorflow.desired(token, etag).await,
+            Protocol::VectorFlow => self.vectorflow.desired(token, instructions).await,
         }
     }
 
@@ -278,10 +317,37 @@ impl CollectorClient {
     /// # Errors
     ///
     /// When there is none.
-    pub(crate) async fn push(&self, token: &Token) -> Result<Response, RequestError> {
+    pub(super) async fn push(&self, token: &Token) -> Result<Response, RequestError> {
         match self.protocol().await {
             Protocol::Native => self.native.push(token).await,
             Protocol::VectorFlow => self.vectorflow.push(token).await,
+        }
+    }
+
+    /// What holds for a push stream that was opened.
+    pub(super) async fn stream_opened(&self) -> StreamNote {
+        match self.protocol().await {
+            Protocol::Native => native_push::OPENED,
+            Protocol::VectorFlow => vectorflow::STREAM_OPENED,
+        }
+    }
+
+    /// Passes on what a message of the push stream asks for.
+    pub(super) async fn heed(&self, kind: &str, data: &str, instructions: &Instructions) -> StreamNote {
+        match self.protocol().await {
+            Protocol::Native => native_push::heed(kind, data, instructions),
+            Protocol::VectorFlow => {
+                vectorflow::heed(kind, data, instructions);
+                StreamNote::default()
+            }
+        }
+    }
+
+    /// How the collector wants the events of taps.
+    pub(crate) async fn tap_pace(&self) -> TapPace {
+        match self.protocol().await {
+            Protocol::Native => native_actions::TAP_PACE,
+            Protocol::VectorFlow => vectorflow::TAP_PACE,
         }
     }
 
@@ -293,13 +359,22 @@ impl CollectorClient {
     pub(crate) async fn answer_action(
         &self,
         token: &Token,
-        action: Uuid,
-        output: &ActionOutput,
+        action: &NodeAction,
+        answer: &ActionAnswer,
     ) -> Result<(), RequestError> {
         match self.protocol().await {
-            Protocol::Native => self.native.answer_action(token, action, output).await,
-            Protocol::VectorFlow => self.vectorflow.answer_action(token, action, output).await,
+            Protocol::Native => {
+                self.native.answer_action(token, action.id.as_str(), &native_actions::output_of(answer)).await
+            }
+            Protocol::VectorFlow => self.vectorflow.answer_action(token, action, answer).await,
         }
+    }
+}
+
+fn terms_of(protocol: Protocol) -> CentreTerms {
+    match protocol {
+        Protocol::Native => CentreTerms::Consent,
+        Protocol::VectorFlow => CentreTerms::Dedicated,
     }
 }
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
 use reqwest::{Response, StatusCode};
 use systole_shared::action::ActionOutput;
-use systole_shared::{EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
-use uuid::Uuid;
+use systole_shared::{DesiredState, EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
 
 use super::DesiredAnswer;
 use crate::metrics::AgentCounters;
@@ -92,7 +91,8 @@ impl NativeClient {
             Some("zstd") => decompress(&answer.body)?,
             _ => answer.body,
         };
-        Ok(DesiredAnswer::Other { desired: self.transport.read_secret(&body)?, etag: text(ETAG) })
+        let desired: DesiredState = self.transport.read_secret(&body)?;
+        Ok(DesiredAnswer::Other { wanted: desired.into(), etag: text(ETAG) })
     }
 
     /// Opens the push stream.
@@ -113,7 +113,7 @@ impl NativeClient {
     pub(super) async fn answer_action(
         &self,
         token: &Token,
-        action: Uuid,
+        action: &str,
         output: &ActionOutput,
     ) -> Result<(), RequestError> {
         let request = self.transport.post(&format!("api/v1/agent/actions/{action}"), Some(token)).body(json(output)?);
@@ -158,6 +158,7 @@ mod tests {
     use std::sync::Arc;
 
     use systole_shared::{BootId, ReportRequest};
+    use uuid::Uuid;
 
     use super::*;
 

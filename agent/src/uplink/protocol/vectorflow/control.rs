@@ -1,13 +1,74 @@
 //! What a VectorFlow server asks of the node: the configuration, the push channel, and answers to samples and taps.
 
-use reqwest::Response;
-use systole_shared::Token;
-use systole_shared::action::ActionOutput;
-use uuid::Uuid;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use super::VectorFlowClient;
+use reqwest::header::ACCEPT;
+use reqwest::{Response, Url};
+use systole_shared::vectorflow::{ConfigResponse, SampleResults, rates};
+use systole_shared::{PipelineId, Token};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::answers::{sample_results, tap_events};
+use super::pace::Pace;
+use super::wanted::Wanted;
+use super::{FORM, VectorFlowClient};
+use crate::model::action::{ActionAnswer, NodeAction, TapPace};
+use crate::uplink::instructions::Instructions;
 use crate::uplink::protocol::DesiredAnswer;
+use crate::uplink::push::StreamNote;
 use crate::uplink::request_error::RequestError;
+
+/// What the token of a node begins with.
+pub(in crate::uplink::protocol) const NODE_TOKEN_PREFIX: &str = "vf_node_";
+
+/// The path of the push channel, for a server whose own address for it cannot be used.
+const PUSH_PATH: &str = "api/agent/push";
+
+/// The configurations of a node: 200 that a person wrote have much less.
+const MAX_CONFIG_BYTES: usize = 64 * 1024 * 1024;
+
+/// A keepalive comes every 30 s. Two may be missing, and some.
+const SILENCE: Duration = Duration::from_secs(75);
+
+/// A push channel that was opened. Its first line says nothing of what comes.
+pub(in crate::uplink::protocol) const STREAM_OPENED: StreamNote =
+    StreamNote { silence: Some(SILENCE), is_welcome: false, goodbye: None };
+
+/// How a VectorFlow server takes the events of taps: 120 requests in a minute, of all taps of the node. It does not say
+/// whether a consumer still waits.
+pub(in crate::uplink::protocol) const TAP_PACE: TapPace = TapPace {
+    batch_time: Duration::from_secs(1),
+    batch_events: 20,
+    gap: Duration::from_millis(600),
+    sign_of_life: None,
+};
+
+/// What is kept between the requests of this file.
+#[derive(Debug)]
+pub(super) struct Control {
+    configs: Pace,
+    samples: Pace,
+    taps: Pace,
+    /// Where the push channel is; none before the server has said it.
+    push_url: watch::Sender<Option<Url>>,
+    /// Checksums of pipelines that were warned of.
+    warned: Mutex<BTreeMap<PipelineId, String>>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Control {
+            configs: Pace::below(rates::CONFIG),
+            samples: Pace::below(rates::SAMPLES),
+            taps: Pace::below(rates::TAP_EVENTS),
+            push_url: watch::Sender::new(None),
+            warned: Mutex::default(),
+        }
+    }
+}
 
 impl VectorFlowClient {
     /// Asks for the configuration.
@@ -17,19 +78,86 @@ impl VectorFlowClient {
     /// When the server does not answer with it.
     pub(in crate::uplink::protocol) async fn desired(
         &self,
-        _token: &Token,
-        _etag: Option<&str>,
+        token: &Token,
+        instructions: &Instructions,
     ) -> Result<DesiredAnswer, RequestError> {
-        Ok(DesiredAnswer::Same)
+        self.control.configs.turn().await;
+        let begin = Instant::now();
+        let answer = self.config(token).await;
+        self.counters.polls.observe(begin.elapsed());
+        let Wanted { state, interval, push_url, samples, mismatches } = match answer {
+            Ok(config) => Wanted::of(config),
+            Err(error) => {
+                self.counters.poll_errors.add(1);
+                return Err(error);
+            }
+        };
+        self.warn_of(mismatches);
+        if let Some(interval) = interval {
+            instructions.set_interval(interval);
+        }
+        // In maintenance the server names none, and the one that is open stays.
+        if let Some(push_url) = push_url {
+            self.set_push_url(&push_url);
+        }
+        for sample in samples {
+            instructions.act(sample);
+        }
+        Ok(DesiredAnswer::Other { wanted: state, etag: None })
     }
 
-    /// Opens the push channel.
+    async fn config(&self, token: &Token) -> Result<ConfigResponse, RequestError> {
+        let request = self.transport.get("api/agent/config", Some(token));
+        let answer = self.transport.exchange(request, FORM, MAX_CONFIG_BYTES).await?;
+        self.transport.read_secret(&answer.body)
+    }
+
+    /// Warns once of each checksum that is none of its content.
+    fn warn_of(&self, mismatches: Vec<(PipelineId, String)>) {
+        let mut warned = self.control.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let current: BTreeMap<_, _> = mismatches.into_iter().collect();
+        for (pipeline, checksum) in &current {
+            if warned.get(pipeline) != Some(checksum) {
+                tracing::warn!(%pipeline, checksum, "the server's checksum of a pipeline is not one of what it sent; the pipeline is taken as it came");
+            }
+        }
+        *warned = current;
+    }
+
+    fn set_push_url(&self, text: &str) {
+        let base = self.transport.base();
+        let own = || base.join(&format!("{}/{PUSH_PATH}", base.path().trim_end_matches('/')));
+        let is_same_origin = |url: &Url| url.origin() == base.origin();
+        let url = match Url::parse(text).ok().filter(is_same_origin).map_or_else(own, Ok) {
+            Ok(url) => url,
+            Err(_) => return,
+        };
+        self.control.push_url.send_if_modified(|known| {
+            let is_new = known.as_ref() != Some(&url);
+            if is_new {
+                if url.as_str() != text {
+                    tracing::info!(named = text, used = %url, "the push channel that the server names is at another address than the server; its usual path is used");
+                }
+                *known = Some(url.clone());
+            }
+            is_new
+        });
+    }
+
+    /// Opens the push channel. Waits until the server has said that it has one.
     ///
     /// # Errors
     ///
     /// When there is none.
-    pub(in crate::uplink::protocol) async fn push(&self, _token: &Token) -> Result<Response, RequestError> {
-        std::future::pending().await
+    pub(in crate::uplink::protocol) async fn push(&self, token: &Token) -> Result<Response, RequestError> {
+        let mut known = self.control.push_url.subscribe();
+        let url = match known.wait_for(Option::is_some).await.map(|url| url.clone()) {
+            Ok(Some(url)) => url,
+            // The sender is `self`.
+            Ok(None) | Err(_) => std::future::pending().await,
+        };
+        let request = self.transport.get_at(url, token).header(ACCEPT, "text/event-stream");
+        self.transport.open(request, FORM).await
     }
 
     /// Sends an answer to a sample or a tap.
@@ -39,10 +167,19 @@ impl VectorFlowClient {
     /// When the server does not take it.
     pub(in crate::uplink::protocol) async fn answer_action(
         &self,
-        _token: &Token,
-        _action: Uuid,
-        _output: &ActionOutput,
+        token: &Token,
+        action: &NodeAction,
+        answer: &ActionAnswer,
     ) -> Result<(), RequestError> {
+        let results = sample_results(action, answer);
+        if !results.is_empty() {
+            self.control.samples.turn().await;
+            self.post("api/agent/samples", Some(token), &SampleResults { results }).await?;
+        }
+        for events in tap_events(action, answer) {
+            self.control.taps.turn().await;
+            self.post("api/agent/tap-events", Some(token), &events).await?;
+        }
         Ok(())
     }
 }

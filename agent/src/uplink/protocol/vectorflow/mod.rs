@@ -1,6 +1,12 @@
 //! VectorFlow's agent protocol, version 1, towards a VectorFlow server. The types are in [`systole_shared::vectorflow`].
 
+mod answers;
+mod checksum;
 mod control;
+mod pace;
+mod push_events;
+mod schema;
+mod wanted;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +14,9 @@ use std::sync::Arc;
 use systole_shared::Token;
 use systole_shared::vectorflow::{EnrollRequest, EnrollResponse};
 
+use self::control::Control;
+pub(super) use self::control::{NODE_TOKEN_PREFIX, STREAM_OPENED, TAP_PACE};
+pub(super) use self::push_events::heed;
 use super::{Acknowledged, Enrolled, Enrollment, Outgoing};
 use crate::metrics::AgentCounters;
 use crate::model::node::NodeIdentity;
@@ -22,12 +31,13 @@ const FORM: ErrorForm = ErrorForm::Error;
 pub(super) struct VectorFlowClient {
     transport: Arc<Transport>,
     counters: Arc<AgentCounters>,
+    control: Control,
 }
 
 impl VectorFlowClient {
     /// Over this transport, with what an earlier run left in the data directory.
     pub(super) fn new(transport: Arc<Transport>, _data_dir: &Path, counters: Arc<AgentCounters>) -> Self {
-        VectorFlowClient { transport, counters }
+        VectorFlowClient { transport, counters, control: Control::default() }
     }
 
     /// Asks for the host to become a node.

@@ -13,7 +13,7 @@ use crate::model::action::{ActionId, NodeAction, NodeRequest};
 use crate::uplink::instructions::Instructions;
 
 /// Passes on what an event asks for.
-pub(super) fn heed(kind: &str, data: &str, instructions: &Instructions) {
+pub(in crate::uplink::protocol) fn heed(kind: &str, data: &str, instructions: &Instructions) {
     match read(kind, data) {
         Ok(event) => pass_on(event, instructions),
         // A later server may send more than this version knows.
