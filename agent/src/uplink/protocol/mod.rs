@@ -121,6 +121,8 @@ pub(crate) struct ClientParts {
     pub(crate) data_dir: PathBuf,
     /// Which protocol to speak.
     pub(crate) protocol: ProtocolSetting,
+    /// Whether a VectorFlow server receives labels of the cloud.
+    pub(crate) cloud_labels: bool,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
 }
@@ -143,12 +145,12 @@ impl CollectorClient {
     ///
     /// When the certificates cannot be used.
     pub(crate) fn new(parts: ClientParts) -> Result<Self, TlsError> {
-        let ClientParts { url, tls, data_dir, protocol, counters } = parts;
+        let ClientParts { url, tls, data_dir, protocol, cloud_labels, counters } = parts;
         let memory = ProtocolMemory::new(&data_dir, &url, protocol);
         let transport = Arc::new(Transport::new(url, tls)?);
         Ok(CollectorClient {
             native: NativeClient::new(transport.clone(), counters.clone()),
-            vectorflow: VectorFlowClient::new(transport.clone(), &data_dir, counters),
+            vectorflow: VectorFlowClient::new(transport.clone(), &data_dir, cloud_labels, counters),
             protocol: watch::Sender::new(match protocol {
                 ProtocolSetting::Fixed(protocol) => Some(protocol),
                 ProtocolSetting::Auto => None,
@@ -165,6 +167,7 @@ impl CollectorClient {
 
     /// The protocol that the collector spoke when the agent was connected last, or speaks. For what must begin
     /// while the collector cannot be asked.
+    #[expect(dead_code, reason = "the pipelines of a VectorFlow server ask it at the start")]
     pub(crate) fn likely_protocol(&self) -> Option<Protocol> {
         self.known_protocol().or_else(|| self.memory.read())
     }
