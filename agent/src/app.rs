@@ -139,6 +139,7 @@ impl App {
             tls: config.tls.clone(),
             data_dir: config.data_dir.clone(),
             protocol: config.protocol,
+            cloud_labels: config.vectorflow.cloud_labels,
             counters: counters.clone(),
         });
         let client = Arc::new(client.context("cannot create the HTTP client for the collector")?);

@@ -55,6 +55,22 @@ impl AgentTimer {
     }
 }
 
+/// Something that is so or not.
+#[derive(Debug, Default)]
+pub(crate) struct AgentFlag(AtomicBool);
+
+impl AgentFlag {
+    /// It is so, or not.
+    pub(crate) fn set(&self, is_so: bool) {
+        self.0.store(is_so, Ordering::Relaxed);
+    }
+
+    /// Whether it is so.
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Something in words, while it is so.
 #[derive(Debug, Default)]
 pub(crate) struct SelfNote(Mutex<Option<String>>);
@@ -72,53 +88,11 @@ impl SelfNote {
     }
 }
 
-/// Whether something is so.
-#[derive(Debug, Default)]
-pub(crate) struct AgentFlag(AtomicBool);
-
-impl AgentFlag {
-    /// It is so, or not.
-    pub(crate) fn set(&self, is_so: bool) {
-        self.0.store(is_so, Ordering::Relaxed);
-    }
-
-    /// Whether it is so.
-    pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Something in words that is told once.
-#[derive(Debug, Default)]
-pub(crate) struct OneTimeNote(Mutex<Option<String>>);
-
-impl OneTimeNote {
-    /// Something to tell, in the place of what was not told yet.
-    pub(crate) fn set(&self, text: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-    }
-
-    /// Takes it. What could not be told is [set](Self::set) again.
-    pub(crate) fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 /// All of them; see [`systole_shared::AgentHealth`] for their meaning.
 #[derive(Debug, Default)]
 pub(crate) struct AgentCounters {
     /// Errors of the configuration file, while the last valid one is in force.
     pub(crate) config_error: SelfNote,
-    /// Why the last update of the agent that the collector asked for failed.
-    pub(crate) update_error: OneTimeNote,
-    /// Questions for what the centre wants, of a centre that is asked at an interval.
-    pub(crate) polls: AgentTimer,
-    /// Those that failed.
-    pub(crate) poll_errors: AgentCounter,
-    /// The push stream is open.
-    pub(crate) push_connected: AgentFlag,
-    /// Push streams that ended.
-    pub(crate) push_reconnects: AgentCounter,
     /// Reports that were dropped.
     pub(crate) lost_reports: AgentCounter,
     /// Log lines that were dropped.
@@ -143,4 +117,18 @@ pub(crate) struct AgentCounters {
     pub(crate) scrapes: AgentTimer,
     /// Requests with reports that the collector answered: the way there, the commit, the way back.
     pub(crate) acks: AgentTimer,
+    /// Of these, what a VectorFlow server calls heartbeats; under a Systole collector, each of them.
+    pub(crate) heartbeats: AgentTimer,
+    /// Heartbeats that failed.
+    pub(crate) heartbeat_errors: AgentCounter,
+    /// Polls of a VectorFlow server that it answered.
+    pub(crate) polls: AgentTimer,
+    /// Polls of a VectorFlow server that failed.
+    pub(crate) poll_errors: AgentCounter,
+    /// How often the push channel of a VectorFlow server was opened again.
+    pub(crate) push_reconnects: AgentCounter,
+    /// Whether the push channel of a VectorFlow server is open.
+    pub(crate) push_connected: AgentFlag,
+    /// Why the last update of the agent failed, until a VectorFlow server has received it.
+    pub(crate) update_error: SelfNote,
 }

@@ -157,6 +157,11 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     }
 }
 
+/// Whether there is a configuration file, and not only flags and variables.
+pub(crate) fn has_file(flags: &Overrides, env: Lookup<'_>) -> bool {
+    file_of(flags, env).is_some()
+}
+
 /// The file that is read, if any.
 fn file_of(flags: &Overrides, env: Lookup<'_>) -> Option<PathBuf> {
     let named =

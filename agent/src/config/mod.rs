@@ -39,7 +39,7 @@ use crate::model::vectorflow::VectorFlowConfig;
 
 pub(crate) use errors::ConfigErrors;
 pub(crate) use last_known_good::{SourceText, last_known_good};
-pub(crate) use load::{Overrides, find_data_dir, known_units, load};
+pub(crate) use load::{Overrides, find_data_dir, has_file, known_units, load};
 pub(crate) use mappings::built_in as built_in_mappings;
 #[cfg(test)]
 pub(crate) use mappings::{read_one as read_mapping, vector as vector_mapping};
@@ -93,7 +93,7 @@ impl Config {
         let differs = [
             ("url", self.url != new.url),
             ("protocol", self.protocol != new.protocol),
-            ("vector_bin, poll_interval, log_flush_interval", self.vectorflow != new.vectorflow),
+            ("vector_bin, cloud_labels, poll_interval, log_flush_interval", self.vectorflow != new.vectorflow),
             ("token", self.token != new.token),
             ("data_dir", self.data_dir != new.data_dir),
             ("name", self.name != new.name),

@@ -79,8 +79,9 @@ fn show_centre(f: &mut fmt::Formatter<'_>, centre: &CentreConfig) -> fmt::Result
 }
 
 fn show_vectorflow(f: &mut fmt::Formatter<'_>, config: &VectorFlowConfig) -> fmt::Result {
-    let VectorFlowConfig { vector_bin, accepts, poll_interval, log_flush_interval } = config;
+    let VectorFlowConfig { vector_bin, accepts, cloud_labels, poll_interval, log_flush_interval } = config;
     writeln!(f, "vector_bin = {vector_bin:?}")?;
+    writeln!(f, "cloud_labels = {cloud_labels}")?;
     writeln!(f, "poll_interval = \"{}s\"", poll_interval.as_secs_f64())?;
     writeln!(f, "log_flush_interval = \"{}s\"", log_flush_interval.as_secs_f64())?;
     writeln!(f, "# pipelines of a VectorFlow server are {}", if *accepts { "run" } else { "not run" })

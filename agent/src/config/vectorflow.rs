@@ -44,6 +44,9 @@ pub(super) fn read(
     if let Some(found) = vector_bin {
         config.vector_bin = found.value.trim().to_owned();
     }
+    if let Some(wanted) = root.flag("cloud_labels") {
+        config.cloud_labels = wanted;
+    }
     take_duration(
         root,
         env,

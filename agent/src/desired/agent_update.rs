@@ -16,6 +16,9 @@ use crate::model::upgrade::UpdateRules;
 use crate::model::wanted::WantedState;
 use crate::upgrade::{UpgradePhase, Upgrades, is_sha256};
 
+/// Least time between two checks whether a wish is to be tried again.
+const MIN_WAIT: Duration = Duration::from_secs(10);
+
 /// Follows what the collector wants.
 pub(crate) struct AgentUpdater {
     /// Carries it out.
@@ -51,14 +54,14 @@ impl AgentUpdater {
                 Some(update) if self.upgrades.wants(&update, &rules) => {
                     self.deployments.set_agent(Some((DeploymentPhase::Starting, String::new())));
                     let error = self.upgrades.apply(&update, &rules).await.to_string();
-                    self.counters.update_error.set(error.clone());
+                    self.counters.update_error.set(Some(&error));
                     self.deployments.set_agent(Some((DeploymentPhase::Rejected, error)));
                     failed = Some(Failed { update, at: Instant::now() });
                 }
                 Some(update) => {
                     let outcome = self.outcome_of(&update);
                     if let Some((_, reason)) = outcome.clone().filter(|outcome| told.as_ref() != Some(outcome)) {
-                        self.counters.update_error.set(reason);
+                        self.counters.update_error.set(Some(&reason));
                         told.clone_from(&outcome);
                     }
                     self.deployments.set_agent(outcome);
@@ -89,9 +92,6 @@ impl AgentUpdater {
         is_failed.then(|| (DeploymentPhase::RolledBack, marker.reason.unwrap_or_default()))
     }
 }
-
-/// Least time between two checks whether a wish is to be tried again.
-const MIN_WAIT: Duration = Duration::from_secs(10);
 
 impl Failed {
     /// Whether the wish is not to be tried now.

@@ -20,6 +20,8 @@ pub(crate) struct VectorFlowConfig {
     pub(crate) accepts: bool,
     /// How often the agent reports until the server names an interval. Default 5 s.
     pub(crate) poll_interval: Duration,
+    /// Whether the server receives labels of the cloud that the host is in. Default yes.
+    pub(crate) cloud_labels: bool,
     /// How long lines wait at most. Default [`DEFAULT_LOG_FLUSH_INTERVAL`].
     pub(crate) log_flush_interval: Duration,
 }
@@ -29,6 +31,7 @@ impl Default for VectorFlowConfig {
         VectorFlowConfig {
             vector_bin: DEFAULT_VECTOR_BIN.to_owned(),
             accepts: false,
+            cloud_labels: true,
             poll_interval: Duration::from_millis(DEFAULT_INTERVAL_MS),
             log_flush_interval: DEFAULT_LOG_FLUSH_INTERVAL,
         }

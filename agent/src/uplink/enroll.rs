@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use systole_shared::Token;
 use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
 
@@ -63,6 +64,12 @@ impl Uplink {
             };
             self.counters.send_errors.add(1);
             self.connection.record_failure(&error, clock::unix_millis());
+            if is_final(&error) {
+                self.connection.set_refused();
+                tracing::error!(%error, "the collector takes no more nodes: make room there and restart the agent; pipelines keep running");
+                self.closing.cancelled().await;
+                return None;
+            }
             let wait = match &error {
                 RequestError::Unauthorized(_) | RequestError::Refused { .. } => {
                     state.refusals = state.refusals.saturating_add(1);
@@ -102,6 +109,12 @@ impl Uplink {
         }
         self.wait(refused_wait(state.refusals, (self.random)())).await;
     }
+}
+
+/// Whether it is of no use to ask again: the server's quota of nodes is used up. Asking costs the address of the host
+/// its share of enrolments, also for its neighbours.
+fn is_final(error: &RequestError) -> bool {
+    matches!(error, RequestError::Refused { status: StatusCode::PAYMENT_REQUIRED, .. })
 }
 
 /// How long a node that was refused so often, and cannot enrol, stays silent on top of its back-off.

@@ -117,6 +117,11 @@ impl RequestError {
         }
     }
 
+    /// Whether the collector refuses what was sent, and not the node: the same will be refused again.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, RequestError::TooLarge { .. }) || self.is_because_of_the_report()
+    }
+
     /// Adds what an operator may have to change.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         match &mut self {

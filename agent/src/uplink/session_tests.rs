@@ -164,6 +164,7 @@ async fn start_with(
         tls: TlsFiles::default(),
         data_dir: data_dir.path().to_owned(),
         protocol: ProtocolSetting::Fixed(Protocol::Native),
+        cloud_labels: false,
         counters: counters.clone(),
     };
     let closing = CancellationToken::new();

@@ -24,6 +24,7 @@ pub mod reports;
 pub mod stub_vector;
 pub mod tls;
 pub mod truth;
+pub mod vectorflow_server;
 pub mod wait;
 
 pub use agent::{AgentPipeline, AgentSetup, TestAgent};
@@ -38,4 +39,5 @@ pub use nginx::Nginx;
 pub use node::NodeClient;
 pub use postgres::TestPostgres;
 pub use stub_vector::StubVector;
+pub use vectorflow_server::VectorFlowServer;
 pub use wait::{SOON, eventually, eventually_true};

@@ -98,4 +98,6 @@ mod tokens;
 mod topology;
 mod upgrade;
 mod uplink;
+mod vectorflow_agent;
+mod vectorflow_takeover;
 mod watching;

@@ -134,6 +134,8 @@ pub(crate) struct ClientParts {
     pub(crate) data_dir: PathBuf,
     /// Which protocol to speak.
     pub(crate) protocol: ProtocolSetting,
+    /// Whether a VectorFlow server receives labels of the cloud.
+    pub(crate) cloud_labels: bool,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
 }
@@ -157,12 +159,12 @@ impl CollectorClient {
     ///
     /// When the certificates cannot be used.
     pub(crate) fn new(parts: ClientParts) -> Result<Self, TlsError> {
-        let ClientParts { url, tls, data_dir, protocol, counters } = parts;
+        let ClientParts { url, tls, data_dir, protocol, cloud_labels, counters } = parts;
         let memory = ProtocolMemory::new(&data_dir, &url, protocol);
         let transport = Arc::new(Transport::new(url, tls)?);
         Ok(CollectorClient {
             native: NativeClient::new(transport.clone(), counters.clone()),
-            vectorflow: VectorFlowClient::new(transport.clone(), &data_dir, counters),
+            vectorflow: VectorFlowClient::new(transport.clone(), &data_dir, cloud_labels, counters),
             protocol: watch::Sender::new(match protocol {
                 ProtocolSetting::Fixed(protocol) => Some(protocol),
                 ProtocolSetting::Auto => None,

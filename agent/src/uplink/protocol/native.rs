@@ -8,6 +8,7 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_M
 use reqwest::{Response, StatusCode};
 use systole_shared::action::ActionOutput;
 use systole_shared::{DesiredState, EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
+use tokio::time::Instant;
 
 use super::DesiredAnswer;
 use crate::metrics::AgentCounters;
@@ -67,8 +68,14 @@ impl NativeClient {
             Err(_) => (request, plain),
         };
         self.counters.sent_bytes.add(body.len() as u64);
-        let answer = self.transport.perform(request.body(body), FORM).await?;
-        self.transport.read(&answer)
+        let begin = Instant::now();
+        let answer = self.transport.perform(request.body(body), FORM).await;
+        let ack = answer.and_then(|answer| self.transport.read(&answer));
+        match ack {
+            Ok(_) => self.counters.heartbeats.observe(begin.elapsed()),
+            Err(_) => self.counters.heartbeat_errors.add(1),
+        }
+        ack
     }
 
     /// Asks for the desired state, unless it is the one of `etag`.

@@ -84,9 +84,11 @@ impl VectorFlowClient {
         self.control.configs.turn().await;
         let begin = Instant::now();
         let answer = self.config(token).await;
-        self.counters.polls.observe(begin.elapsed());
         let Wanted { state, interval, push_url, samples, mismatches } = match answer {
-            Ok(config) => Wanted::of(config),
+            Ok(config) => {
+                self.counters.polls.observe(begin.elapsed());
+                Wanted::of(config)
+            }
             Err(error) => {
                 self.counters.poll_errors.add(1);
                 return Err(error);

@@ -2,20 +2,32 @@
 
 mod answers;
 mod checksum;
+mod cloud;
 mod control;
-mod pace;
+mod heartbeat;
+mod heartbeat_sender;
+mod ledger;
+mod log_batches;
+mod log_cursor;
+mod log_sender;
+pub(in crate::uplink) mod pace;
 mod push_events;
+mod refusals;
 mod schema;
 mod wanted;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use systole_shared::Token;
 use systole_shared::vectorflow::{EnrollRequest, EnrollResponse};
+use tokio::sync::Mutex;
 
 use self::control::Control;
 pub(super) use self::control::{NODE_TOKEN_PREFIX, STREAM_OPENED, TAP_PACE};
+use self::heartbeat_sender::HeartbeatSender;
+use self::log_sender::LogSender;
 pub(super) use self::push_events::heed;
 use super::{Acknowledged, Enrolled, Enrollment, Outgoing};
 use crate::metrics::AgentCounters;
@@ -32,12 +44,40 @@ pub(super) struct VectorFlowClient {
     transport: Arc<Transport>,
     counters: Arc<AgentCounters>,
     control: Control,
+    /// Labels of the cloud, once they are known. None when they are not wanted.
+    cloud: Option<Arc<OnceLock<BTreeMap<String, String>>>>,
+    sending: Mutex<Sending>,
+}
+
+/// What is kept between two sendings. Only the uplink sends.
+#[derive(Debug)]
+struct Sending {
+    heartbeats: HeartbeatSender,
+    logs: LogSender,
+    has_asked_for_cloud: bool,
 }
 
 impl VectorFlowClient {
     /// Over this transport, with what an earlier run left in the data directory.
-    pub(super) fn new(transport: Arc<Transport>, _data_dir: &Path, counters: Arc<AgentCounters>) -> Self {
-        VectorFlowClient { transport, counters, control: Control::default() }
+    pub(super) fn new(
+        transport: Arc<Transport>,
+        data_dir: &Path,
+        wants_cloud_labels: bool,
+        counters: Arc<AgentCounters>,
+    ) -> Self {
+        let spool_dir = data_dir.join("spool");
+        let sending = Sending {
+            heartbeats: HeartbeatSender::new(&spool_dir, counters.clone()),
+            logs: LogSender::new(&spool_dir, counters.clone()),
+            has_asked_for_cloud: false,
+        };
+        VectorFlowClient {
+            transport,
+            counters,
+            cloud: wants_cloud_labels.then(Arc::default),
+            control: Control::default(),
+            sending: Mutex::new(sending),
+        }
     }
 
     /// Asks for the host to become a node.
@@ -72,8 +112,20 @@ impl VectorFlowClient {
     /// # Errors
     ///
     /// When the server does not take the heartbeat.
-    pub(super) async fn report(&self, _token: &Token, _outgoing: Outgoing<'_>) -> Result<Acknowledged, RequestError> {
-        Err(RequestError::Unreadable("not built yet".to_owned()))
+    pub(super) async fn report(&self, token: &Token, outgoing: Outgoing<'_>) -> Result<Acknowledged, RequestError> {
+        let mut sending = self.sending.lock().await;
+        let Sending { heartbeats, logs, has_asked_for_cloud } = &mut *sending;
+        if let (Some(cloud), false) = (&self.cloud, std::mem::replace(has_asked_for_cloud, true)) {
+            let cloud = cloud.clone();
+            tokio::spawn(async move { cloud.set(cloud::labels().await) });
+        }
+        heartbeats.send(self, token, outgoing.outbox).await?;
+        let durable_seq = logs.send(self, token, outgoing.reports).await?;
+        Ok(Acknowledged { durable_seq, ..Acknowledged::default() })
+    }
+
+    fn cloud_labels(&self) -> BTreeMap<String, String> {
+        self.cloud.as_ref().and_then(|labels| labels.get()).cloned().unwrap_or_default()
     }
 
     /// Sends a body; the answer must be 200.

@@ -1,0 +1,164 @@
+//! Sends heartbeats: the newest state of the node, with totals of all reports.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use systole_shared::vectorflow::rates;
+use systole_shared::{BootId, Report, Token};
+use tokio::time::Instant;
+
+use super::VectorFlowClient;
+use super::heartbeat::{Extras, heartbeat_of};
+use super::ledger::Ledger;
+use super::pace::Pace;
+use super::refusals::Refusals;
+use crate::metrics::AgentCounters;
+use crate::spool::outbox::Outbox;
+use crate::uplink::request_error::RequestError;
+
+/// Reports, and their bytes, that are in memory while they are added to the totals.
+const MAX_READ: (usize, usize) = (100, 1024 * 1024);
+
+/// What heartbeats need.
+#[derive(Debug)]
+pub(super) struct HeartbeatSender {
+    ledger: Ledger,
+    refusals: Refusals,
+    pace: Pace,
+    counters: Arc<AgentCounters>,
+    /// The newest report that the server has the state of.
+    acknowledged: Option<(BootId, u64)>,
+}
+
+impl HeartbeatSender {
+    /// With the totals of an earlier run.
+    pub(super) fn new(spool_dir: &Path, counters: Arc<AgentCounters>) -> Self {
+        HeartbeatSender {
+            ledger: Ledger::open(spool_dir.join("vectorflow-totals")),
+            refusals: Refusals::default(),
+            pace: Pace::below(rates::HEARTBEAT),
+            counters,
+            acknowledged: None,
+        }
+    }
+
+    /// Sends a heartbeat, unless the server has the newest state.
+    ///
+    /// A state that the server refuses is found by halves and left out, and the others are sent again without it: the
+    /// server may take a heartbeat for the whole list.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not take it.
+    pub(super) async fn send(
+        &mut self,
+        client: &VectorFlowClient,
+        token: &Token,
+        outbox: &Outbox,
+    ) -> Result<(), RequestError> {
+        let newest = outbox.newest().await;
+        self.add_new_reports(outbox);
+        if self.acknowledged == Some((newest.boot, newest.seq)) {
+            return Ok(());
+        }
+        let report: Report<'_> =
+            serde_json::from_slice(&newest.body).map_err(|error| RequestError::Unreadable(error.to_string()))?;
+        self.ledger.keep_only(&report);
+        // Before it is sent: a total that the server has seen never becomes smaller.
+        self.ledger.save();
+        let now = Instant::now();
+        let ids = report.pipelines.iter().map(|pipeline| pipeline.id.as_str());
+        let all: Vec<&str> = ids.filter(|id| !self.refusals.is_muted(id, now)).collect();
+        let mut refused = BTreeSet::new();
+        let mut groups = vec![all.clone()];
+        while let Some(mut group) = groups.pop() {
+            match self.send_group(client, token, &report, &group).await {
+                Ok(()) => {}
+                Err(error) if error.is_refusal() && group.len() > 1 => {
+                    let second = group.split_off(group.len() / 2);
+                    groups.extend([second, group]);
+                }
+                Err(error) if error.is_refusal() && group.len() == 1 => {
+                    self.note_refusal(group[0], &error);
+                    refused.insert(group[0]);
+                }
+                Err(error) if error.is_refusal() => {
+                    return Err(RequestError::Unreadable(format!("a heartbeat without pipelines is refused: {error}")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if !refused.is_empty() {
+            let others: Vec<&str> = all.into_iter().filter(|id| !refused.contains(id)).collect();
+            self.send_group(client, token, &report, &others).await?;
+        }
+        self.acknowledged = Some((newest.boot, newest.seq));
+        Ok(())
+    }
+
+    /// Adds the deltas of all reports that wait to the totals. They are safe there, however long the server is away and
+    /// whatever the spool drops.
+    fn add_new_reports(&mut self, outbox: &Outbox) {
+        loop {
+            let reports = outbox.unread(|boot, seq| !self.ledger.has(boot, seq), MAX_READ.0, MAX_READ.1);
+            if reports.is_empty() {
+                return;
+            }
+            for queued in reports {
+                match serde_json::from_slice::<Report<'_>>(&queued.body) {
+                    Ok(report) => self.ledger.add(queued.boot, &report),
+                    Err(error) => {
+                        tracing::error!(%error, seq = queued.seq, "cannot read a report of the spool; please report this as a bug");
+                        self.ledger.skip(queued.boot, queued.seq);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send_group(
+        &mut self,
+        client: &VectorFlowClient,
+        token: &Token,
+        report: &Report<'_>,
+        group: &[&str],
+    ) -> Result<(), RequestError> {
+        self.pace.turn().await;
+        let update_error = self.counters.update_error.get();
+        let extras = Extras {
+            labels: client.cloud_labels(),
+            update_error: update_error.clone(),
+            poll_errors: self.counters.poll_errors.get(),
+            push_reconnects: self.counters.push_reconnects.get(),
+            heartbeat_errors: self.counters.heartbeat_errors.get(),
+            push_connected: self.counters.push_connected.get(),
+        };
+        let included: BTreeSet<&str> = group.iter().copied().collect();
+        let heartbeat = heartbeat_of(report, &self.ledger, &extras, |id| included.contains(id));
+        let begin = Instant::now();
+        let sent = client.post("api/agent/heartbeat", Some(token), &heartbeat).await;
+        match sent {
+            Ok(_) => {
+                self.counters.heartbeats.observe(begin.elapsed());
+                self.ledger.acknowledge(group.iter().copied());
+                group.iter().for_each(|id| self.refusals.accept(id));
+                if update_error.is_some() && self.counters.update_error.get() == update_error {
+                    self.counters.update_error.set(None);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.counters.heartbeat_errors.add(1);
+                Err(error)
+            }
+        }
+    }
+
+    fn note_refusal(&mut self, pipeline: &str, error: &RequestError) {
+        self.counters.refused_items.add(1);
+        if self.refusals.refuse(pipeline, Instant::now()) {
+            tracing::warn!(pipeline, %error, "the server refuses the state of a pipeline; the others are sent without it");
+        }
+    }
+}
