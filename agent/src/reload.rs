@@ -76,11 +76,10 @@ impl WantedPipelines {
     /// All of them now.
     pub(crate) fn all(&mut self, config: &Config) -> Vec<PipelineConfig> {
         let wanted = self.desired.borrow_and_update().clone();
-        let accepts = config.centre.accepts(wanted.terms);
-        self.feed.set_accepts(accepts);
+        self.feed.set_accepts(&config.centre);
         let merged = self.merger.merge(&config.centre, &config.pipelines, &wanted);
-        let engines = || config.centre.engines.keys().cloned().collect();
-        self.deployments.replace(accepts.then(engines), merged.entries);
+        let engines = || config.centre.engine_names(wanted.terms);
+        self.deployments.replace(config.centre.accepts(wanted.terms).then(engines), merged.entries);
         merged.pipelines
     }
 }

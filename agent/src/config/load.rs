@@ -109,7 +109,8 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     let (mut centre, accepts) = engines::read(&mut root, &user_mappings);
     let protocol = vectorflow::read_protocol(&mut root, env);
     let vectorflow = vectorflow::read(&mut root, env, accepts, settings.replaces_vectorflow_agent());
-    centre.dedicated = vectorflow::dedicated(&vectorflow, &user_mappings);
+    let is_inherited = accepts.is_none() && settings.replaces_vectorflow_agent();
+    centre.dedicated = vectorflow::dedicated(&vectorflow, is_inherited, &user_mappings);
     root.finish();
 
     let url = settings.url(unreadable, &mut errors);

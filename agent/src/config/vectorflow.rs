@@ -78,8 +78,9 @@ fn take_duration(
     }
 }
 
-/// What runs pipelines of a VectorFlow server where the file has no engine of that name.
-pub(super) fn dedicated(config: &VectorFlowConfig, mappings: &Mappings) -> DedicatedConfig {
+/// What runs pipelines of a VectorFlow server where the file has no engine of that name. `is_inherited`: the agent starts
+/// in place of VectorFlow's, and its file says nothing of pipelines.
+pub(super) fn dedicated(config: &VectorFlowConfig, is_inherited: bool, mappings: &Mappings) -> DedicatedConfig {
     let sidecar = format!("{CONFIG_PLACEHOLDER}{}", SIDECAR_SUFFIX);
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
     let validate = [&config.vector_bin, "validate", "--no-environment", CONFIG_PLACEHOLDER, &sidecar];
@@ -104,5 +105,5 @@ pub(super) fn dedicated(config: &VectorFlowConfig, mappings: &Mappings) -> Dedic
         metrics: Some(metrics),
         api_url: Some("http://127.0.0.1:{api_port}".to_owned()),
     };
-    DedicatedConfig { accepts: config.accepts, engine: Some(engine) }
+    DedicatedConfig { accepts: config.accepts, engine: Some(engine), is_inherited }
 }

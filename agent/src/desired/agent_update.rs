@@ -47,7 +47,9 @@ impl AgentUpdater {
         loop {
             let state = self.desired.borrow_and_update().clone();
             let rules = UpdateRules::of(state.terms);
-            let pushed = self.pushed.borrow_and_update().clone();
+            // A push is one wish; a state repeats its own.
+            let is_new = self.pushed.has_changed().unwrap_or(false);
+            let pushed = self.pushed.borrow_and_update().clone().filter(|_| is_new);
             match pushed.or_else(|| state.agent_update.clone()) {
                 None => self.deployments.set_agent(None),
                 Some(update) if failed.as_ref().is_some_and(|failed| failed.holds(&update, &rules)) => {}

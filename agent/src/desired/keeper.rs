@@ -81,15 +81,12 @@ impl DesiredKeeper {
     pub(crate) fn new(parts: KeeperParts<'_>) -> Self {
         let KeeperParts { client, data_dir, centre, own, generation, instructions } = parts;
         let file = StateFile::in_dir(&centre.dir);
-        let terms = client.likely_terms();
-        let accepts = centre.accepts(terms.unwrap_or_default());
-        let stored = if accepts {
-            file.read()
-        } else {
+        let stored = file.read().filter(|stored| centre.accepts(stored.wanted.terms));
+        if stored.is_none() {
             file.remove();
-            None
-        };
-        let left = (accepts && terms == Some(CentreTerms::Dedicated))
+        }
+        let is_shared = client.likely_terms() == Some(CentreTerms::Dedicated);
+        let left = (is_shared && centre.accepts(CentreTerms::Dedicated))
             .then(|| {
                 let own = own.iter().map(|pipeline| pipeline.id.clone()).collect();
                 let places = takeover::Places { data_dir, centre_dir: &centre.dir, own: &own };
@@ -99,7 +96,7 @@ impl DesiredKeeper {
         let is_known = stored.is_some();
         let StoredState { wanted, etag, .. } = stored.unwrap_or_default();
         let state = left.clone().map_or(wanted, takeover::on_hold);
-        let feed = Arc::new(DesiredFeed::new(state, accepts));
+        let feed = Arc::new(DesiredFeed::new(state, centre));
         DesiredKeeper {
             client,
             data_dir: data_dir.to_owned(),
@@ -225,7 +222,7 @@ impl DesiredKeeper {
     /// The node's file has changed its mind on pipelines of the centre.
     fn forget(&mut self) {
         self.etag = None;
-        if !self.feed.accepts() {
+        if !self.feed.accepts(self.feed.state().terms) {
             self.file.remove();
         }
     }
@@ -258,7 +255,7 @@ impl DesiredKeeper {
             pipelines = wanted.pipelines.len(),
             "the collector wants something else of this node"
         );
-        if self.feed.accepts() {
+        if self.feed.accepts(wanted.terms) {
             let stored = StoredState::new(wanted, etag.clone());
             if let Err(error) = self.file.write(&stored) {
                 tracing::error!(%error, "cannot save what the collector wants; the next start of the agent needs the collector for it");

@@ -116,8 +116,8 @@ impl Merger {
     ) -> Result<PipelineConfig, String> {
         let pipeline = &wanted.pipeline;
         let engine = centre.engine(&pipeline.engine, terms).ok_or_else(|| {
-            let names: Vec<&str> = centre.engines.keys().map(String::as_str).collect();
-            format!("this node has no engine \"{}\"; its engines: {}", pipeline.engine, names.join(", "))
+            let names = centre.engine_names(terms).join(", ");
+            format!("this node has no engine \"{}\"; its engines: {names}", pipeline.engine)
         })?;
         if pipeline.config.len() > MAX_CONFIG_BYTES {
             return Err(format!("its configuration has more than {MAX_CONFIG_BYTES} bytes"));

@@ -140,7 +140,7 @@ fn paused_pipeline_keeps_its_port_and_has_no_command() {
 fn dedicated_node_needs_no_file() {
     let mut scene = scene();
     let centre = CentreConfig {
-        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()) },
+        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()), is_inherited: false },
         ..CentreConfig::default()
     };
     let merged = scene.merger.merge(&centre, &[], &dedicated(vec![wanted("a", 1).into()]));
@@ -148,13 +148,16 @@ fn dedicated_node_needs_no_file() {
     assert_eq!(merged.pipelines[0].command.as_ref().unwrap().program, "vector");
     let merged = scene.merger.merge(&centre, &[], &state(&[wanted("a", 1)]));
     assert_eq!(rejection(&merged, 0), NOT_ACCEPTED, "another centre needs consent");
+    let dedicated = DedicatedConfig { is_inherited: true, ..centre.dedicated };
+    let merged = scene.merger.merge(&CentreConfig { dedicated, ..centre }, &[], &state(&[wanted("a", 1)]));
+    assert_eq!(merged.entries[0].standing, Standing::Taken, "the node was given to a centre before");
 }
 
 #[test]
 fn pipeline_that_waits_or_is_refused_is_shown_without_a_process() {
     let mut scene = scene();
     let centre = CentreConfig {
-        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()) },
+        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()), is_inherited: false },
         ..CentreConfig::default()
     };
     let waiting = WantedPipeline { waits_for: Some("its secrets".into()), ..wanted("a", 1).into() };
@@ -174,7 +177,7 @@ fn pipeline_that_waits_or_is_refused_is_shown_without_a_process() {
 fn other_files_mean_another_start_and_a_wrong_name_costs_its_pipeline_alone() {
     let mut scene = scene();
     let centre = CentreConfig {
-        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()) },
+        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()), is_inherited: false },
         ..CentreConfig::default()
     };
     let with = |id: &str, name: &str, data: &str| WantedPipeline {

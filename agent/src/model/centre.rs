@@ -66,21 +66,34 @@ pub(crate) struct DedicatedConfig {
     pub(crate) accepts: bool,
     /// What runs them where the file has no engine of the name [`VECTOR_ENGINE`].
     pub(crate) engine: Option<EngineConfig>,
+    /// The agent starts in place of VectorFlow's, and its file says nothing of pipelines. The node was given to a centre
+    /// before, so that any centre finds the same.
+    pub(crate) is_inherited: bool,
 }
 
 impl CentreConfig {
     /// Whether pipelines of a centre with these terms are run at all.
     pub(crate) fn accepts(&self, terms: CentreTerms) -> bool {
         match terms {
-            CentreTerms::Consent => self.accepts,
+            CentreTerms::Consent => self.accepts || self.dedicated.is_inherited,
             CentreTerms::Dedicated => self.dedicated.accepts,
         }
     }
 
     /// The engine of that name, for a centre with these terms.
     pub(crate) fn engine(&self, name: &str, terms: CentreTerms) -> Option<&EngineConfig> {
-        let is_given = terms == CentreTerms::Dedicated && name == VECTOR_ENGINE;
+        let is_given = name == VECTOR_ENGINE && self.has_given_engine(terms);
         self.engines.get(name).or_else(|| self.dedicated.engine.as_ref().filter(|_| is_given))
+    }
+
+    /// The names of the engines, for a centre with these terms.
+    pub(crate) fn engine_names(&self, terms: CentreTerms) -> Vec<String> {
+        let is_missing = self.has_given_engine(terms) && !self.engines.contains_key(VECTOR_ENGINE);
+        self.engines.keys().cloned().chain(is_missing.then(|| VECTOR_ENGINE.to_owned())).collect()
+    }
+
+    fn has_given_engine(&self, terms: CentreTerms) -> bool {
+        self.dedicated.engine.is_some() && (terms == CentreTerms::Dedicated || self.dedicated.is_inherited)
     }
 }
 

@@ -87,7 +87,6 @@ impl SlotKind {
             (None, false) => SlotKind::Watched,
         }
     }
-
 }
 
 impl PipelineManager {
@@ -250,6 +249,11 @@ impl Slot {
 /// The state of a pipeline of the centre without a process.
 fn show_hold(pipeline: &Pipeline, config: &PipelineConfig) {
     let Some(hold) = config.hold() else { return };
+    if let Hold::Refused(why) = hold
+        && pipeline.state().reason.as_ref() != Some(why)
+    {
+        pipeline.add_line(format!("error: systole-agent: {why}"));
+    }
     pipeline.runtime.change(|state| {
         state.status = match hold {
             Hold::Paused => PipelineStatus::Stopped,

@@ -234,6 +234,10 @@ impl RolloutController {
             Some(wanted) => self.note(wanted, phase, &reason),
             None => self.pipeline.runtime.note_refusal(&reason),
         }
+        if self.desired.borrow().config.centre.is_some() {
+            // A centre may have no place for it but the lines of the pipeline.
+            self.pipeline.add_line(format!("error: systole-agent: {reason}"));
+        }
         self.refused = wanted;
         self.pipeline.runtime.refuse(reason);
     }
