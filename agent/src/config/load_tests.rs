@@ -6,6 +6,7 @@ use crate::model::log_files::Links;
 use crate::model::multiline::MultilineRule;
 use crate::model::node::machine::MachineIdSource;
 use crate::model::pattern::Pattern;
+use crate::model::protocol::{Protocol, ProtocolSetting};
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
 fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, ConfigErrors> {
@@ -52,6 +53,66 @@ fn vectorflow_variables_are_compatible() {
     assert_eq!(config.log.level, tracing::Level::INFO);
     let labels: Vec<_> = config.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(labels, ["a=b=c", "d=", "site=x"]);
+}
+
+#[test]
+fn environment_of_the_vectorflow_agent_is_enough() {
+    let variables = HashMap::from([
+        ("VF_URL", "https://vf.example/"),
+        ("VF_TOKEN", "vf_enroll_x"),
+        ("VF_VECTOR_BIN", "/opt/vector/bin/vector"),
+        ("VF_POLL_INTERVAL", "1m30s"),
+        ("VF_LOG_FLUSH_INTERVAL", "500ms"),
+        ("VF_METRICS_PORT", "0"),
+        ("VF_UPDATE_PUBLIC_KEY", " 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"),
+    ]);
+    let read = |name: &str| variables.get(name).map(|value| (*value).to_owned());
+    let config = load(&Overrides::default(), &read).unwrap();
+    assert_eq!((config.data_dir.as_path(), config.metrics_listen), (Path::new(VECTORFLOW_DATA_DIR), None));
+    let vectorflow = &config.vectorflow;
+    assert_eq!((vectorflow.poll_interval.as_secs(), vectorflow.log_flush_interval.as_millis()), (90, 500));
+    assert!(vectorflow.accepts && !config.centre.accepts, "of a VectorFlow server only");
+    let engine = &config.centre.engines["vector"];
+    assert_eq!(engine.command.program, "/opt/vector/bin/vector");
+    assert_eq!(config.upgrade.key.as_ref().map(|key| key.bytes()[0]), Some(0xd7));
+    assert_eq!(config.protocol, ProtocolSetting::Auto);
+    assert_eq!(find_data_dir(&Overrides::default(), &read).unwrap(), Path::new(VECTORFLOW_DATA_DIR));
+    let own = |name: &str| if name == "SYSTOLE_URL" { Some("http://c:1".to_owned()) } else { read(name) };
+    let config = load(&Overrides::default(), &own).unwrap();
+    assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR), "SYSTOLE_URL wins");
+}
+
+#[test]
+fn pipelines_of_a_vectorflow_server_need_its_environment_or_vector_bin() {
+    let accepts = |file: &str, variables: &[(&str, &str)]| {
+        let config = load_with(file, variables, Overrides::default()).unwrap();
+        (config.vectorflow.accepts, config.centre.engines.contains_key("vector"))
+    };
+    assert_eq!(accepts("", &[("SYSTOLE_URL", "http://c:1")]), (false, false));
+    assert_eq!(accepts("", &[("VF_URL", "http://c:1")]), (true, true));
+    assert_eq!(accepts("vector_bin = \"vector\"", &[("SYSTOLE_URL", "http://c:1")]), (true, true));
+    assert_eq!(accepts("accept_pipelines = false", &[("VF_URL", "http://c:1")]), (false, false));
+    let file = "[engine.vector]\ncommand = [\"/own/vector\", \"--config\", \"{config}\"]";
+    let config = load_with(file, &[("VF_URL", "http://c:1")], Overrides::default()).unwrap();
+    assert_eq!(config.centre.engines["vector"].command.program, "/own/vector", "the file's own wins");
+}
+
+#[test]
+fn settings_of_systole_precede_those_of_vectorflow() {
+    let file = "poll_interval = \"9s\"\nprotocol = \"native\"\ncloud_labels = false";
+    let variables = [
+        ("SYSTOLE_URL", "http://c:1"),
+        ("VF_POLL_INTERVAL", "7s"),
+        ("SYSTOLE_POLL_INTERVAL", "8s"),
+        ("SYSTOLE_PROTOCOL", "vectorflow"),
+    ];
+    let config = load_with(file, &variables, Overrides::default()).unwrap();
+    assert_eq!((config.vectorflow.poll_interval.as_secs(), config.vectorflow.cloud_labels), (8, false));
+    assert_eq!(config.protocol, ProtocolSetting::Fixed(Protocol::VectorFlow));
+    assert_eq!(
+        errors("protocol = \"v1\"\npoll_interval = \"0\"\nlog_flush_interval = \"-1s\"").keys(),
+        ["protocol", "poll_interval", "log_flush_interval"]
+    );
 }
 
 #[test]

@@ -43,6 +43,12 @@ impl HeartbeatSender {
         }
     }
 
+    /// The node is another one to the server.
+    pub(super) fn begin_again(&mut self) {
+        self.ledger.begin_again();
+        self.acknowledged = None;
+    }
+
     /// Sends a heartbeat, unless the server has the newest state.
     ///
     /// A state that the server refuses is found by halves and left out, and the others are sent again without it: the
@@ -141,7 +147,8 @@ impl HeartbeatSender {
         match sent {
             Ok(_) => {
                 self.counters.heartbeats.observe(begin.elapsed());
-                self.ledger.acknowledge(group.iter().copied());
+                let sent = report.pipelines.iter().filter(|pipeline| included.contains(pipeline.id.as_str()));
+                self.ledger.acknowledge(sent);
                 group.iter().for_each(|id| self.refusals.accept(id));
                 if update_error.is_some() && self.counters.update_error.get() == update_error {
                     self.counters.update_error.set(None);

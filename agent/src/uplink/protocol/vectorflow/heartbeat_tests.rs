@@ -10,8 +10,8 @@ fn body(report: &Value, totals_of: &[Value], extras: &Extras) -> Value {
         let text = earlier.to_string();
         let earlier: Report<'_> = serde_json::from_str(&text).unwrap();
         ledger.add(BootId(Uuid::from_u128(index as u128 + 1)), &earlier);
-        ledger.acknowledge(earlier.pipelines.iter().map(|pipeline| pipeline.id.as_str()));
-        ledger.acknowledge(earlier.pipelines.iter().map(|pipeline| pipeline.id.as_str()));
+        ledger.acknowledge(earlier.pipelines.iter());
+        ledger.acknowledge(earlier.pipelines.iter());
     }
     let text = report.to_string();
     let report: Report<'_> = serde_json::from_str(&text).unwrap();

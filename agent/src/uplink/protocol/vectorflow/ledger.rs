@@ -47,9 +47,10 @@ pub(super) struct PipelineTotals {
     /// The server knows a total of ours.
     is_announced: bool,
     /// There are counts that the server may not have.
-    #[serde(default)]
     is_due: bool,
     counts: PipelineCounts,
+    /// Of these, what the server has.
+    known: PipelineCounts,
     components: BTreeMap<String, ComponentTotals>,
 }
 
@@ -68,8 +69,8 @@ pub(super) struct PipelineCounts {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 struct ComponentTotals {
     is_announced: bool,
-    #[serde(flatten)]
     counts: ComponentCounts,
+    known: ComponentCounts,
 }
 
 /// What is counted of a component.
@@ -133,18 +134,22 @@ impl Ledger {
         (pipeline.sample.is_some() || totals.is_due).then_some(totals)
     }
 
-    /// The server has taken what [`Self::to_send`] gave for these pipelines.
-    pub(super) fn acknowledge<'a>(&mut self, pipelines: impl Iterator<Item = &'a str>) {
-        for id in pipelines {
-            let Some(totals) = self.book.pipelines.get_mut(id) else { continue };
-            let was_announced = std::mem::replace(&mut totals.is_announced, true);
-            let mut all_known = was_announced;
-            for component in totals.components.values_mut() {
-                all_known &= std::mem::replace(&mut component.is_announced, true);
+    /// The server has taken a heartbeat with these pipelines of a report, as [`Self::to_send`] gave them.
+    pub(super) fn acknowledge<'r>(&mut self, pipelines: impl Iterator<Item = &'r PipelineReport<'r>>) {
+        for pipeline in pipelines {
+            if self.to_send(pipeline).is_some()
+                && let Some(totals) = self.book.pipelines.get_mut(pipeline.id.as_str())
+            {
+                totals.acknowledge(pipeline);
+                self.is_changed = true;
             }
-            self.is_changed |= !all_known;
-            totals.is_due = !all_known;
         }
+    }
+
+    /// The node is another one to the server, which has no totals of it: only what it does not have yet is counted.
+    pub(super) fn begin_again(&mut self) {
+        self.book.pipelines.values_mut().for_each(PipelineTotals::begin_again);
+        self.is_changed = true;
     }
 
     /// Writes the file, if it does not have the latest. On a disk that takes nothing the totals are in memory only.
@@ -191,6 +196,27 @@ impl PipelineTotals {
         }
     }
 
+    fn acknowledge(&mut self, pipeline: &PipelineReport<'_>) {
+        self.known = self.counts();
+        let mut has_all = std::mem::replace(&mut self.is_announced, true);
+        for component in &pipeline.components {
+            if let Some(totals) = self.components.get_mut(component.id.as_str()) {
+                totals.known = totals.counts();
+                has_all &= std::mem::replace(&mut totals.is_announced, true);
+            }
+        }
+        self.is_due = !has_all;
+    }
+
+    fn begin_again(&mut self) {
+        self.counts = self.counts.minus(self.known);
+        (self.known, self.is_announced, self.is_due) = (PipelineCounts::default(), false, true);
+        for component in self.components.values_mut() {
+            component.counts = component.counts.minus(component.known);
+            (component.known, component.is_announced) = (ComponentCounts::default(), false);
+        }
+    }
+
     /// As they are sent: zero first.
     pub(super) fn counts(&self) -> PipelineCounts {
         if self.is_announced { self.counts } else { PipelineCounts::default() }
@@ -198,19 +224,44 @@ impl PipelineTotals {
 
     /// Those of a component, as they are sent.
     pub(super) fn component(&self, id: &str) -> ComponentCounts {
-        match self.components.get(id) {
-            Some(known) if known.is_announced => known.counts,
-            Some(known) => ComponentCounts {
-                received_bytes: known.counts.received_bytes.map(|_| 0),
-                sent_bytes: known.counts.sent_bytes.map(|_| 0),
-                ..ComponentCounts::default()
-            },
-            None => ComponentCounts::default(),
+        self.components.get(id).map(ComponentTotals::counts).unwrap_or_default()
+    }
+}
+
+impl ComponentTotals {
+    /// As they are sent: zero first.
+    fn counts(&self) -> ComponentCounts {
+        // Minus themselves, and not the default: an engine that counts no bytes has no zero of them.
+        if self.is_announced { self.counts } else { self.counts.minus(self.counts) }
+    }
+}
+
+impl PipelineCounts {
+    fn minus(self, known: PipelineCounts) -> PipelineCounts {
+        PipelineCounts {
+            events_in: self.events_in.saturating_sub(known.events_in),
+            events_out: self.events_out.saturating_sub(known.events_out),
+            errors: self.errors.saturating_sub(known.errors),
+            discarded: self.discarded.saturating_sub(known.discarded),
+            bytes_in: self.bytes_in.saturating_sub(known.bytes_in),
+            bytes_out: self.bytes_out.saturating_sub(known.bytes_out),
         }
     }
 }
 
 impl ComponentCounts {
+    fn minus(self, known: ComponentCounts) -> ComponentCounts {
+        let optional = |count: Option<u64>, known: Option<u64>| Some(count?.saturating_sub(known.unwrap_or(0)));
+        ComponentCounts {
+            received_events: self.received_events.saturating_sub(known.received_events),
+            sent_events: self.sent_events.saturating_sub(known.sent_events),
+            received_bytes: optional(self.received_bytes, known.received_bytes),
+            sent_bytes: optional(self.sent_bytes, known.sent_bytes),
+            errors: self.errors.saturating_sub(known.errors),
+            discarded: self.discarded.saturating_sub(known.discarded),
+        }
+    }
+
     fn add(&mut self, delta: &ComponentReport<'_>) {
         add(&mut self.received_events, delta.received_events);
         add(&mut self.sent_events, delta.sent_events);

@@ -37,7 +37,7 @@ fn totals_are_announced_as_zero_and_then_grow_over_restarts() {
     ledger.add(boot(1), &first);
     ledger.add(boot(1), &first);
     assert_eq!(sent(&ledger, &first), Some((0, 0)));
-    ledger.acknowledge(["p"].into_iter());
+    ledger.acknowledge(first.pipelines.iter());
     assert_eq!(sent(&ledger, &first), Some((5, 5)), "a repeated report counts once");
     ledger.save();
 
@@ -56,9 +56,9 @@ fn failed_scrape_sends_only_what_the_server_may_not_have() {
     ledger.add(boot(1), &first);
     ledger.add(boot(1), &failed);
     assert_eq!(sent(&ledger, &failed), Some((0, 0)), "announced");
-    ledger.acknowledge(["p"].into_iter());
-    assert_eq!(sent(&ledger, &failed), Some((5, 5)), "counts of before");
-    ledger.acknowledge(["p"].into_iter());
+    ledger.acknowledge(failed.pipelines.iter());
+    assert_eq!(sent(&ledger, &failed), Some((5, 0)), "counts of before; its components come with the next sample");
+    ledger.acknowledge(failed.pipelines.iter());
     assert_eq!(sent(&ledger, &failed), None, "neither zeros nor old totals");
 }
 
@@ -68,14 +68,14 @@ fn component_that_comes_later_is_announced_by_itself() {
     let mut first = report(1, &[("p", Some(5))]);
     first.pipelines[0].components.clear();
     ledger.add(boot(1), &first);
-    ledger.acknowledge(["p"].into_iter());
-    ledger.acknowledge(["p"].into_iter());
+    ledger.acknowledge(first.pipelines.iter());
+    ledger.acknowledge(first.pipelines.iter());
     let next = report(2, &[("p", Some(3))]);
     ledger.add(boot(1), &next);
     assert_eq!(sent(&ledger, &next), Some((8, 0)));
     let totals = ledger.to_send(&next.pipelines[0]).unwrap();
     assert_eq!((totals.component("in").received_bytes, totals.component("in").sent_bytes), (Some(0), None));
-    ledger.acknowledge(["p"].into_iter());
+    ledger.acknowledge(next.pipelines.iter());
     assert_eq!(sent(&ledger, &next), Some((8, 3)));
 }
 
@@ -84,13 +84,28 @@ fn removed_pipeline_is_forgotten_and_begins_with_zero_again() {
     let mut ledger = Ledger::open("/nowhere/totals".into());
     let with = report(1, &[("p", Some(5))]);
     ledger.add(boot(1), &with);
-    ledger.acknowledge(["p"].into_iter());
+    ledger.acknowledge(with.pipelines.iter());
     ledger.keep_only(&report(2, &[("other", None)]));
     let again = report(3, &[("p", Some(2))]);
     ledger.add(boot(1), &again);
     assert_eq!(sent(&ledger, &again), Some((0, 0)));
-    ledger.acknowledge(["p"].into_iter());
+    ledger.acknowledge(again.pipelines.iter());
     assert_eq!(sent(&ledger, &again), Some((2, 2)));
+}
+
+#[test]
+fn another_node_of_the_server_receives_only_what_the_one_before_did_not() {
+    let mut ledger = Ledger::open("/nowhere/totals".into());
+    let first = report(1, &[("p", Some(5))]);
+    ledger.add(boot(1), &first);
+    ledger.acknowledge(first.pipelines.iter());
+    ledger.acknowledge(first.pipelines.iter());
+    let next = report(2, &[("p", Some(3))]);
+    ledger.add(boot(1), &next);
+    ledger.begin_again();
+    assert_eq!(sent(&ledger, &next), Some((0, 0)));
+    ledger.acknowledge(next.pipelines.iter());
+    assert_eq!(sent(&ledger, &next), Some((3, 3)));
 }
 
 #[test]

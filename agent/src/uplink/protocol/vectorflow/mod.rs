@@ -96,6 +96,7 @@ impl VectorFlowClient {
         };
         let answer = self.post("api/agent/enroll", None, &request).await?;
         let node: EnrollResponse = self.transport.read_secret(&answer)?;
+        self.sending.lock().await.heartbeats.begin_again();
         Ok(Enrolled {
             node_token: node.node_token,
             identity: NodeIdentity {
