@@ -155,7 +155,8 @@ impl App {
         });
         let deployments = Arc::new(Deployments::default());
         let desired = keeper.feed().subscribe();
-        let mut wanted = WantedPipelines::new(Merger::new(&centre_dir, &config.data_dir), keeper.feed(), deployments.clone());
+        let mut wanted =
+            WantedPipelines::new(Merger::new(&centre_dir, &config.data_dir), keeper.feed(), deployments.clone());
 
         let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
         if machine.id.is_none() {

@@ -154,12 +154,8 @@ mod tests {
 
     #[test]
     fn batch_goes_out_by_its_size_or_its_age() {
-        let pace = TapPace {
-            batch_time: Duration::from_secs(1),
-            batch_events: 20,
-            gap: Duration::ZERO,
-            sign_of_life: None,
-        };
+        let pace =
+            TapPace { batch_time: Duration::from_secs(1), batch_events: 20, gap: Duration::ZERO, sign_of_life: None };
         let (short, long) = (Duration::from_millis(200), Duration::from_secs(1));
         let mut waiting = Waiting::default();
         assert!(!waiting.is_due(long * 60, &pace), "nothing is asked of this centre");

@@ -203,7 +203,10 @@ impl DesiredKeeper {
                 }
                 Err((error, asked)) => {
                     if !std::mem::replace(&mut is_failing, true) {
-                        tracing::warn!(error, "cannot fetch what the server wants this node to run; what runs, runs on");
+                        tracing::warn!(
+                            error,
+                            "cannot fetch what the server wants this node to run; what runs, runs on"
+                        );
                     }
                     let wait = sleep(backoff.next(rand::random(), asked));
                     // A server that asks to wait is not asked before.

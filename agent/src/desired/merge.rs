@@ -157,7 +157,8 @@ impl Merger {
         // Last, so that a pipeline that is rejected has changed no file.
         let files_digest = self.cert_files.place(&wanted.files)?;
         let config = pipeline_of(wanted, terms, None);
-        let centre = config.centre.map(|centre| Arc::new(CentreVersion { files_digest, ..CentreVersion::clone(&centre) }));
+        let centre =
+            config.centre.map(|centre| Arc::new(CentreVersion { files_digest, ..CentreVersion::clone(&centre) }));
         Ok(PipelineConfig { command: Some(command), metrics, api_url, centre, ..config })
     }
 }

@@ -49,7 +49,8 @@ impl Ports {
             .flat_map(|(_, port)| [*port, port.saturating_add(1)])
             .collect();
         let mut pairs = (range.first..range.last).step_by(PORTS_EACH);
-        let port = pairs.find(|port| [*port, port + 1].iter().all(|port| !used.contains(port) && (self.is_free)(*port)))?;
+        let port =
+            pairs.find(|port| [*port, port + 1].iter().all(|port| !used.contains(port) && (self.is_free)(*port)))?;
         self.taken.insert(id.clone(), port);
         Some(port)
     }

@@ -114,8 +114,7 @@ mod tests {
         };
         let files = vec![WantedFile { name: "ca.pem".into(), data: "AA==".into() }];
         let pipelines = vec![WantedPipeline { files, waits_for: Some("x".into()), ..pipeline.clone().into() }];
-        let wanted =
-            WantedState { generation: 7, terms: CentreTerms::Dedicated, pipelines, agent_update: None };
+        let wanted = WantedState { generation: 7, terms: CentreTerms::Dedicated, pipelines, agent_update: None };
         file.write(&StoredState::new(wanted.clone(), Some("\"7\"".into()))).unwrap();
         let read = file.read().unwrap();
         assert_eq!((read.wanted, read.etag.as_deref()), (wanted, Some("\"7\"")));

@@ -43,12 +43,7 @@ pub(super) fn read(places: Places<'_>, stored: Option<&WantedState>) -> Option<W
         is_another |= before.is_none_or(|before| before.pipeline.config != config) && !is_spare(places, &id, &config);
         pipelines.push(wanted(id, config, before));
     }
-    is_another.then(|| WantedState {
-        generation: 0,
-        terms: CentreTerms::Dedicated,
-        pipelines,
-        agent_update: None,
-    })
+    is_another.then(|| WantedState { generation: 0, terms: CentreTerms::Dedicated, pipelines, agent_update: None })
 }
 
 /// The same, while the server was not asked yet.

@@ -66,9 +66,8 @@ impl From<DesiredPipeline> for WantedPipeline {
     /// With a fault if the configuration is not the one that was applied.
     fn from(pipeline: DesiredPipeline) -> Self {
         let (found, expected) = (checksum_of(pipeline.config.as_bytes()), &pipeline.checksum);
-        let fault = (!found.eq_ignore_ascii_case(expected)).then(|| {
-            format!("its configuration does not have its checksum: expected {expected}, found {found}")
-        });
+        let fault = (!found.eq_ignore_ascii_case(expected))
+            .then(|| format!("its configuration does not have its checksum: expected {expected}, found {found}"));
         WantedPipeline { pipeline, files: Vec::new(), waits_for: None, fault }
     }
 }

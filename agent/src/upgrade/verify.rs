@@ -130,7 +130,9 @@ mod tests {
     #[test]
     fn checksum_decides() {
         let program = program();
-        let check = |sum: Option<&str>| verify(program.path(), sum, None, None, Signed::Program).map_err(|error| error.to_string());
+        let check = |sum: Option<&str>| {
+            verify(program.path(), sum, None, None, Signed::Program).map_err(|error| error.to_string())
+        };
         assert_eq!(check(None).unwrap(), OF_ABC);
         assert_eq!(check(Some(&format!(" {}\n", OF_ABC.to_uppercase()))).unwrap(), OF_ABC);
         assert_eq!(check(Some(&format!("sha256:{OF_ABC}"))).unwrap(), OF_ABC);
@@ -143,9 +145,8 @@ mod tests {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let key = UpdateKey::parse(&STANDARD.encode(pair.public_key())).unwrap();
         let program = program();
-        let check = |signature: Option<String>| {
-            verify(program.path(), None, signature.as_deref(), Some(&key), Signed::Program)
-        };
+        let check =
+            |signature: Option<String>| verify(program.path(), None, signature.as_deref(), Some(&key), Signed::Program);
         let sign = |text: &[u8]| STANDARD.encode(pair.sign(text));
         assert_eq!(check(Some(sign(b"abc"))).unwrap(), OF_ABC);
         assert!(matches!(check(None), Err(VerifyError::NoSignature)));

@@ -41,7 +41,8 @@ async fn pipelines_of_the_go_agent_run_while_the_server_is_down() {
     assert_eq!(scene.lives("cmb"), 0, "its secret is not on the disk");
 
     // The server is back: the same configurations, and the secret.
-    let wanted = [pipeline("cma", 4, &plain), with_secrets(pipeline("cmb", 2, &secret), &[("VF_SECRET_DB", "hunter2")])];
+    let wanted =
+        [pipeline("cma", 4, &plain), with_secrets(pipeline("cmb", 2, &secret), &[("VF_SECRET_DB", "hunter2")])];
     scene.want(&wanted, crate::vectorflow_scene::QUICK_MS);
     scene.server.set_down(false);
     scene.server.wait_for("cmb", "RUNNING", SOON).await;
@@ -52,7 +53,10 @@ async fn pipelines_of_the_go_agent_run_while_the_server_is_down() {
 
     // And back again: all that VectorFlow's agent reads is as it would have left it.
     scene.agent.stop().await;
-    assert_eq!((scene.names("pipelines"), scene.names("certs")), (vec!["cma.yaml".into(), "cmb.yaml".into()], vec!["ca.pem".to_owned()]));
+    assert_eq!(
+        (scene.names("pipelines"), scene.names("certs")),
+        (vec!["cma.yaml".into(), "cmb.yaml".into()], vec!["ca.pem".to_owned()])
+    );
     assert_eq!(std::fs::read_to_string(scene.path("node-token")).unwrap(), NODE_TOKEN);
     for (name, text) in [("pipelines/cma.yaml", &plain), ("pipelines/cmb.yaml", &secret)] {
         assert_eq!((&std::fs::read_to_string(scene.path(name)).unwrap(), mode_of(&scene.path(name))), (text, 0o600));

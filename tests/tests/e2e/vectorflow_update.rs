@@ -109,10 +109,8 @@ async fn only_the_agent_that_was_meant_replaces_this_one() {
     assert_eq!(update_errors(&scene).len(), errors);
 
     want(&scene, VERSION, &url("/next"), &format!("sha256:{}", sum.to_uppercase()), None);
-    eventually_true("the new version reports", SOON, async || {
-        scene.server.heartbeat()["agentVersion"] == VERSION
-    })
-    .await;
+    eventually_true("the new version reports", SOON, async || scene.server.heartbeat()["agentVersion"] == VERSION)
+        .await;
     assert!(runs(&scene, &downloads.next));
     scene.server.wait_for("cma", "RUNNING", SOON).await;
     assert_eq!(scene.lives("cma"), 1, "the pipeline ran on");
@@ -148,10 +146,8 @@ async fn with_a_key_the_digest_must_be_signed() {
     want(&scene, "0.1.3", &url, &sum, Some(&of_another));
     error_with(&scene, "wrong signature").await;
     want(&scene, VERSION, &url, &sum, Some(&of_digest));
-    eventually_true("the new version reports", SOON, async || {
-        scene.server.heartbeat()["agentVersion"] == VERSION
-    })
-    .await;
+    eventually_true("the new version reports", SOON, async || scene.server.heartbeat()["agentVersion"] == VERSION)
+        .await;
     assert!(runs(&scene, &downloads.next));
 }
 

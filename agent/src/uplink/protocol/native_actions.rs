@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use systole_shared::action::{
-    ActionOutput, ActionRequest, AgentAction, MAX_SAMPLE_EVENTS, MAX_SAMPLE_MS, TappedEvent,
-};
+use systole_shared::action::{ActionOutput, ActionRequest, AgentAction, MAX_SAMPLE_EVENTS, MAX_SAMPLE_MS, TappedEvent};
 
 use crate::model::action::{
     ActionAnswer, ActionId, ComponentSample, NodeAction, NodeRequest, SAMPLED_AT_ONCE, SampleRequest, TapBatch, TapPace,
@@ -60,9 +58,7 @@ pub(super) fn output_of(answer: &ActionAnswer) -> ActionOutput {
             ActionOutput { events, dropped: *dropped, done: true, error }
         }
         ActionAnswer::Events(batch) => of_batch(batch),
-        ActionAnswer::TapEnded { rest, error } => {
-            ActionOutput { done: true, error: error.clone(), ..of_batch(rest) }
-        }
+        ActionAnswer::TapEnded { rest, error } => ActionOutput { done: true, error: error.clone(), ..of_batch(rest) },
     }
 }
 

@@ -18,9 +18,7 @@ const STOPPED: &str = "stopped";
 pub(super) fn sample_results(action: &NodeAction, answer: &ActionAnswer) -> Vec<SampleResult> {
     let NodeRequest::Sample(request) = &action.request else { return Vec::new() };
     let mut results: Vec<_> = match answer {
-        ActionAnswer::Sample { components, .. } => {
-            components.iter().map(|sample| result_of(action, sample)).collect()
-        }
+        ActionAnswer::Sample { components, .. } => components.iter().map(|sample| result_of(action, sample)).collect(),
         ActionAnswer::Failed(error) => {
             let failed = |component: &String| error_of(action, component, error);
             request.components.iter().map(failed).collect()
@@ -106,8 +104,7 @@ mod tests {
     #[test]
     fn results_with_events_precede_errors() {
         let components = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let request =
-            SampleRequest { components, limit_each: 1, limit: 3, time_each: Duration::from_secs(1) };
+        let request = SampleRequest { components, limit_each: 1, limit: 3, time_each: Duration::from_secs(1) };
         let action = action(NodeRequest::Sample(request));
         let sample = |component: &str, events: Vec<TappedEvent>, error: Option<&str>| ComponentSample {
             component: component.into(),

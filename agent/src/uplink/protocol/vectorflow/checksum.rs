@@ -47,7 +47,8 @@ mod tests {
     const BY_GO: &str = "{\"A\":\"1\",\"B\":\"\\u003ca\\u003e\\u0026b \\\"q\\\" \\\\ / \\b\\f\\n\\r\\t\\u0001\\u001f\u{7f} \u{e4}\\u2028\\u2029\u{1f600}\"}";
 
     fn pipeline(secrets: &[(&str, &str)], checksum: &str) -> ConfigPipeline {
-        let secrets: BTreeMap<_, _> = secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let secrets: BTreeMap<_, _> =
+            secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         ConfigPipeline {
             pipeline_id: "cma".into(),
             pipeline_name: String::new(),

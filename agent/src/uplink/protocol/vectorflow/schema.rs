@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn fields_of_all_events_are_sorted_and_the_first_value_counts() {
-        let events = [json!({"b": 1.5, "a": {"d": null, "c": true}}), json!({"b": "later", "e": [1, 2], "f": "x"}), json!(7)];
+        let events =
+            [json!({"b": 1.5, "a": {"d": null, "c": true}}), json!({"b": "later", "e": [1, 2], "f": "x"}), json!(7)];
         assert_eq!(
             rows(&events),
             [".a object ", ".a.c boolean true", ".a.d null null", ".b float 1.5", ".e array [2 items]", ".f string x"]

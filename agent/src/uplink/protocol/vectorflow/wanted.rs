@@ -163,7 +163,10 @@ mod tests {
         let found = wanted(answer.clone());
         assert_eq!((found.interval, found.push_url.as_deref()), (Some(Duration::from_secs(15)), Some("http://x/push")));
         let [a, b] = &found.state.pipelines[..] else { panic!("{found:?}") };
-        assert_eq!((a.pipeline.version, a.pipeline.log_level.as_deref(), a.files[0].name.as_str()), (3, Some("debug"), "ca.pem"));
+        assert_eq!(
+            (a.pipeline.version, a.pipeline.log_level.as_deref(), a.files[0].name.as_str()),
+            (3, Some("debug"), "ca.pem")
+        );
         assert_eq!(b.pipeline.log_level, None);
         assert_eq!(found.mismatches, [(b.pipeline.id.clone(), "of something else".to_owned())]);
         let NodeRequest::Sample(sample) = &found.samples[0].request else { panic!("{found:?}") };
@@ -183,16 +186,16 @@ mod tests {
 
     #[test]
     fn secrets_that_no_side_resolves_are_a_fault_of_their_pipeline_alone() {
-        let pipeline = |id: &str, config: &str| {
-            json!({"pipelineId": id, "version": 1, "configYaml": config, "checksum": ""})
-        };
+        let pipeline =
+            |id: &str, config: &str| json!({"pipelineId": id, "version": 1, "configYaml": config, "checksum": ""});
         let pipelines = [
             pipeline("a", "password: \"SECRET[db]\"\n"),
             pipeline("b", "password: \"SECRET[backend.db]\"\n"),
             pipeline("c", "x: y\n"),
         ];
         let faults = |backend: &str| -> Vec<bool> {
-            let found = wanted(json!({"pipelines": pipelines, "secretBackend": backend, "secretBackendConfig": {"a": 1}}));
+            let found =
+                wanted(json!({"pipelines": pipelines, "secretBackend": backend, "secretBackendConfig": {"a": 1}}));
             found.state.pipelines.iter().map(|wanted| wanted.fault.is_some()).collect()
         };
         assert_eq!(faults("AWS_SM"), [true, false, false]);
