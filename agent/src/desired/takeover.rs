@@ -14,6 +14,7 @@ use systole_shared::desired::{ConfigFormat, DesiredPipeline, MAX_CONFIG_BYTES};
 use crate::files::{self, checksum_of};
 use crate::model::centre::{CentreTerms, VECTOR_ENGINE};
 use crate::model::wanted::{DEDICATED_HEALTHY_FOR_MS, WantedPipeline, WantedState};
+use crate::supervise::revisions::Revisions;
 
 /// What configurations wait for while the server was not asked yet.
 const FIRST_ANSWER: &str = "the server's first answer";
@@ -40,7 +41,7 @@ pub(super) fn read(places: Places<'_>, stored: Option<&WantedState>) -> Option<W
     let mut is_another = false;
     for (id, config) in configurations(places) {
         let before = known.get(&id).copied();
-        is_another |= before.is_none_or(|before| before.pipeline.config != config) && !is_spare(places, &id, &config);
+        is_another |= !Revisions::is_own(places.centre_dir, &id, config.as_bytes());
         pipelines.push(wanted(id, config, before));
     }
     is_another.then(|| WantedState { generation: 0, terms: CentreTerms::Dedicated, pipelines, agent_update: None })
@@ -72,12 +73,6 @@ fn configurations(places: Places<'_>) -> Vec<(PipelineId, String)> {
     }
     found.sort();
     found
-}
-
-/// Whether this agent itself has put the configuration there, when a newer one failed.
-fn is_spare(places: Places<'_>, id: &PipelineId, config: &str) -> bool {
-    let good = places.centre_dir.join("pipelines").join(format!("{}.good.yaml", files::name_of(id.as_str())));
-    std::fs::read_to_string(good).is_ok_and(|good| good == config)
 }
 
 fn wanted(id: PipelineId, config: String, before: Option<&WantedPipeline>) -> WantedPipeline {
@@ -185,13 +180,15 @@ mod tests {
     #[test]
     fn stored_state_is_used_unless_another_agent_ran() {
         let scene = Scene::new();
+        let own = |text: &str| scene.write("desired/pipelines/cma.own", &checksum_of(text.as_bytes()));
         scene.write("pipelines/cma.yaml", "one\n");
         let mut stored = scene.read(None).unwrap();
+        own("one\n");
         stored.pipelines[0].pipeline.version = 7;
         stored.pipelines[0].pipeline.env.insert("VF_SECRET_DB".into(), SecretValue::new("x".into()));
         assert_eq!(scene.read(Some(&stored)), None, "it is as this agent left it");
         scene.write("pipelines/cma.yaml", "rolled back\n");
-        scene.write("desired/pipelines/cma.good.yaml", "rolled back\n");
+        own("rolled back\n");
         assert_eq!(scene.read(Some(&stored)), None, "this agent went back to it");
         scene.write("pipelines/cma.yaml", "two: ${VF_SECRET_DB}\n");
         let state = scene.read(Some(&stored)).unwrap();

@@ -134,7 +134,24 @@ impl Revisions {
             let good = self.path(Role::Good, source);
             return if self.is_installed(&good, content, revision) { Ok(ConfigCopy::at(good)) } else { Err(error) };
         }
+        self.note_own(revision);
         Ok(ConfigCopy::at(current))
+    }
+
+    /// Notes that this agent has put the content where another one may put its own.
+    fn note_own(&self, revision: &Revision) {
+        if self.spare_dir == self.dir {
+            return;
+        }
+        let (path, checksum) = (own_mark(&self.spare_dir, &self.name), revision.checksum.clone().unwrap_or_default());
+        if !holds(&path, checksum.as_bytes()) {
+            let _ = files::make_dir(&self.spare_dir).and_then(|()| files::write(&path, checksum.as_bytes()));
+        }
+    }
+
+    /// Whether this agent itself has put the content into the copy of a pipeline whose other files are below `root`.
+    pub(crate) fn is_own(root: &Path, id: &PipelineId, content: &[u8]) -> bool {
+        holds(&own_mark(&directory(root), &files::name_of(id.as_str())), checksum_of(content).as_bytes())
     }
 
     /// Whether the file has this content, and the file beside it what the revision wants there.
@@ -260,6 +277,11 @@ pub(crate) fn sweep<'i>(root: &Path, ids: impl Iterator<Item = &'i PipelineId>) 
             drop(fs::remove_file(entry.path()));
         }
     }
+}
+
+/// The file with the checksum of what this agent has put into a directory that it shares.
+fn own_mark(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.own"))
 }
 
 fn directory(root: &Path) -> PathBuf {
