@@ -28,7 +28,7 @@ use crate::logging::Log;
 use crate::logs::reader::LogReader;
 use crate::logs::registry::LogRegistry;
 use crate::metrics::AgentCounters;
-use crate::model::centre::CentreConfig;
+use crate::model::centre::{CentreConfig, DedicatedConfig};
 use crate::model::node::machine::Machine;
 use crate::model::node::name::NodeNames;
 use crate::model::node::node_file;
@@ -177,7 +177,9 @@ impl App {
         config.remember();
 
         let own = config.pipelines.iter().filter_map(|pipeline| pipeline.command.as_ref());
-        let engines = config.centre.engines.values().map(|engine| &engine.command);
+        let DedicatedConfig { accepts, engine, .. } = &config.centre.dedicated;
+        let given = engine.as_ref().filter(|_| *accepts);
+        let engines = config.centre.engines.values().chain(given).map(|engine| &engine.command);
         let commands = own.chain(engines).cloned().collect();
         tokio::spawn(learn_vector_version(commands, vector_version.clone()));
         let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
