@@ -81,7 +81,8 @@ impl AgentUpdater {
                         return;
                     }
                 }
-                Ok(()) = self.pushed.changed() => {}
+                // Not seen yet: the wish is read above.
+                Ok(()) = self.pushed.changed() => self.pushed.mark_changed(),
                 () = again => {}
             }
         }
