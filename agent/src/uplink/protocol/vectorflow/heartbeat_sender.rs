@@ -83,13 +83,14 @@ impl HeartbeatSender {
         let report: Report<'_> =
             serde_json::from_slice(&newest.body).map_err(|error| RequestError::Unreadable(error.to_string()))?;
         self.ledger.keep_only(&report);
+        // Before anything is sent or forgotten: a total that the server has seen never becomes smaller, and what is in the
+        // totals need not be in the spool.
+        self.ledger.save();
         let states: Vec<String> = report.pipelines.iter().map(state_of).collect();
         let report_key = (newest.boot, newest.seq);
         if self.acknowledged.as_ref().is_some_and(|last| last.is_enough(report_key, &states, outgoing.interval)) {
             return Ok(());
         }
-        // Before it is sent: a total that the server has seen never becomes smaller.
-        self.ledger.save();
         let now = Instant::now();
         let ids = report.pipelines.iter().map(|pipeline| pipeline.id.as_str());
         let all: Vec<&str> = ids.filter(|id| !self.refusals.is_muted(id, now)).collect();
