@@ -208,3 +208,20 @@ async fn node_whose_token_is_refused_enrols_again() {
     eventually_true("a heartbeat of the new token", SOON, async || server.heartbeats().len() > before).await;
     assert_no_violation(&server);
 }
+
+#[tokio::test]
+async fn lines_do_not_wait_for_the_interval() {
+    let (server, directory) = (VectorFlowServer::start().await, tempfile::tempdir().unwrap());
+    let stub = StubVector::new(directory.path(), PIPELINE, &["--log-rate", "5"]);
+    let settings =
+        [("cloud_labels", json!(false)), ("poll_interval", json!("200s")), ("log_flush_interval", json!("500ms"))];
+    let mut agent =
+        TestAgent::of(&server.url(), ENROLL_TOKEN, &settings, &[AgentPipeline::supervised(PIPELINE, &stub)]);
+    agent.run();
+    server.wait_for(PIPELINE, "RUNNING", SOON).await;
+    let heartbeats = server.heartbeats().len();
+    let before = server.lines(PIPELINE).len();
+    eventually_true("lines", SOON, async || server.lines(PIPELINE).len() > before + 20).await;
+    assert!(server.heartbeats().len() <= heartbeats + 1, "a heartbeat is not sent with lines alone");
+    assert_no_violation(&server);
+}
