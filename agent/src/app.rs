@@ -272,6 +272,7 @@ impl App {
             changed,
             report_made: report_made.clone(),
             interval: interval.clone(),
+            log_flush_interval: config.vectorflow.log_flush_interval,
             counters: counters.clone(),
             connection: connection.clone(),
             liveness: liveness.clone(),

@@ -70,7 +70,8 @@ fn environment_of_the_vectorflow_agent_is_enough() {
     let config = load(&Overrides::default(), &read).unwrap();
     assert_eq!((config.data_dir.as_path(), config.metrics_listen), (Path::new(VECTORFLOW_DATA_DIR), None));
     let vectorflow = &config.vectorflow;
-    assert_eq!((vectorflow.poll_interval.as_secs(), vectorflow.log_flush_interval.as_millis()), (90, 500));
+    let flush = vectorflow.log_flush_interval.map(|interval| interval.as_millis());
+    assert_eq!((vectorflow.poll_interval.as_secs(), flush), (90, Some(500)));
     assert!(vectorflow.accepts && !config.centre.accepts, "of a VectorFlow server only");
     let engine = &config.centre.engines["vector"];
     assert_eq!(engine.command.program, "/opt/vector/bin/vector");

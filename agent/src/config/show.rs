@@ -83,7 +83,9 @@ fn show_vectorflow(f: &mut fmt::Formatter<'_>, config: &VectorFlowConfig) -> fmt
     writeln!(f, "vector_bin = {vector_bin:?}")?;
     writeln!(f, "cloud_labels = {cloud_labels}")?;
     writeln!(f, "poll_interval = \"{}s\"", poll_interval.as_secs_f64())?;
-    writeln!(f, "log_flush_interval = \"{}s\"", log_flush_interval.as_secs_f64())?;
+    if let Some(interval) = log_flush_interval {
+        writeln!(f, "log_flush_interval = \"{}s\"", interval.as_secs_f64())?;
+    }
     writeln!(f, "# pipelines of a VectorFlow server are {}", if *accepts { "run" } else { "not run" })
 }
 

@@ -9,7 +9,7 @@ use super::settings::{self, Lookup};
 use crate::model::centre::{DedicatedConfig, EngineConfig, EngineMetrics, PortRange};
 use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig, SIDECAR_SUFFIX};
 use crate::model::protocol::ProtocolSetting;
-use crate::model::vectorflow::VectorFlowConfig;
+use crate::model::vectorflow::{DEFAULT_LOG_FLUSH_INTERVAL, VectorFlowConfig};
 
 /// The ports that VectorFlow's agent gives to its pipelines, from this one upwards: two for each of a thousand.
 const PORTS: PortRange = PortRange { first: 8_688, last: 10_687 };
@@ -47,34 +47,24 @@ pub(super) fn read(
     if let Some(wanted) = root.flag("cloud_labels") {
         config.cloud_labels = wanted;
     }
-    take_duration(
-        root,
-        env,
-        "poll_interval",
-        &["SYSTOLE_POLL_INTERVAL", "VF_POLL_INTERVAL"],
-        &mut config.poll_interval,
-    );
-    take_duration(
-        root,
-        env,
-        "log_flush_interval",
-        &["SYSTOLE_LOG_FLUSH_INTERVAL", "VF_LOG_FLUSH_INTERVAL"],
-        &mut config.log_flush_interval,
-    );
+    let poll = ["SYSTOLE_POLL_INTERVAL", "VF_POLL_INTERVAL"];
+    if let Some(interval) = duration(root, env, "poll_interval", &poll) {
+        config.poll_interval = interval;
+    }
+    let flush = ["SYSTOLE_LOG_FLUSH_INTERVAL", "VF_LOG_FLUSH_INTERVAL"];
+    let default = replaces_agent.then_some(DEFAULT_LOG_FLUSH_INTERVAL);
+    config.log_flush_interval = duration(root, env, "log_flush_interval", &flush).or(default);
     config
 }
 
-fn take_duration(
-    root: &mut Section<'_>,
-    env: Lookup<'_>,
-    key: &'static str,
-    variables: &[&str],
-    duration: &mut Duration,
-) {
-    let Some(found) = settings::first(("", None), variables, env, (key, root.text(key))) else { return };
+fn duration(root: &mut Section<'_>, env: Lookup<'_>, key: &'static str, variables: &[&str]) -> Option<Duration> {
+    let found = settings::first(("", None), variables, env, (key, root.text(key)))?;
     match go_duration::parse(&found.value) {
-        Ok(read) => *duration = read,
-        Err(what) => root.errors().add(found.place, what),
+        Ok(duration) => Some(duration),
+        Err(what) => {
+            root.errors().add(found.place, what);
+            None
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use systole_shared::limits::DEFAULT_INTERVAL_MS;
 /// The program by default, looked up in `PATH`.
 pub(crate) const DEFAULT_VECTOR_BIN: &str = "vector";
 
-/// Between two deliveries of log lines by default.
+/// How long lines wait at most by default, in an agent that starts in place of VectorFlow's.
 pub(crate) const DEFAULT_LOG_FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The settings that VectorFlow's agent has and that hold towards a VectorFlow server.
@@ -22,8 +22,9 @@ pub(crate) struct VectorFlowConfig {
     pub(crate) poll_interval: Duration,
     /// Whether the server receives labels of the cloud that the host is in. Default yes.
     pub(crate) cloud_labels: bool,
-    /// How long lines wait at most. Default [`DEFAULT_LOG_FLUSH_INTERVAL`].
-    pub(crate) log_flush_interval: Duration,
+    /// How long lines wait at most; none for the next report. Default none, or [`DEFAULT_LOG_FLUSH_INTERVAL`] in place
+    /// of VectorFlow's agent.
+    pub(crate) log_flush_interval: Option<Duration>,
 }
 
 impl Default for VectorFlowConfig {
@@ -33,7 +34,7 @@ impl Default for VectorFlowConfig {
             accepts: false,
             cloud_labels: true,
             poll_interval: Duration::from_millis(DEFAULT_INTERVAL_MS),
-            log_flush_interval: DEFAULT_LOG_FLUSH_INTERVAL,
+            log_flush_interval: None,
         }
     }
 }

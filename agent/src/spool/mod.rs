@@ -13,6 +13,7 @@
 
 mod merge;
 pub(crate) mod outbox;
+mod read_ahead;
 mod record;
 mod segment;
 mod sent;
@@ -288,57 +289,6 @@ impl Spool {
             self.sent.raise(last.boot, last.seq);
         }
         taken
-    }
-
-    /// The oldest reports that are `wanted`, of any run, at most `max_reports` and `max_bytes` of them, but at least
-    /// one. They stay, and count as sent from here on.
-    pub(crate) fn unread(
-        &mut self,
-        wanted: impl Fn(BootId, u64) -> bool,
-        max_reports: usize,
-        max_bytes: usize,
-    ) -> Vec<Queued> {
-        let mut taken: Vec<Queued> = Vec::new();
-        let mut bytes = 0;
-        let mut room = |length: usize, taken: &[Queued]| {
-            bytes += length;
-            taken.is_empty() || (taken.len() < max_reports.max(1) && bytes <= max_bytes)
-        };
-        'all: {
-            for segment in &self.segments {
-                for entry in segment.entries.iter().filter(|entry| wanted(segment.boot, entry.seq)) {
-                    if !room(entry.length, &taken) {
-                        break 'all;
-                    }
-                    // What the disk has lost is noticed when it is the oldest.
-                    if let Some(body) = segment.read(entry) {
-                        let (boot, seq, log_lines) = (segment.boot, entry.seq, entry.log_lines);
-                        taken.push(Queued { boot, seq, body: body.into(), log_lines });
-                    }
-                }
-            }
-            for report in self.memory.iter().filter(|report| wanted(report.boot, report.seq)) {
-                if !room(report.body.len(), &taken) {
-                    break;
-                }
-                taken.push(report.clone());
-            }
-        }
-        if let Some(last) = taken.last() {
-            self.sent.raise(last.boot, last.seq);
-        }
-        taken
-    }
-
-    /// The newest report of this run, while it waits.
-    pub(crate) fn newest(&self) -> Option<Queued> {
-        if let Some(newest) = self.memory.back() {
-            return Some(newest.clone());
-        }
-        let segment = self.segments.back().filter(|segment| segment.boot == self.boot)?;
-        let entry = segment.entries.back()?;
-        let body = segment.read(entry)?.into();
-        Some(Queued { boot: segment.boot, seq: entry.seq, body, log_lines: entry.log_lines })
     }
 
     /// Forgets the reports of a run up to `seq`; returns how many there were.

@@ -46,7 +46,9 @@ impl Uplink {
         };
         let reports = shrink_first(reports, state);
         let (sent_at, began) = (clock::unix_millis(), Instant::now());
-        match self.client.report(token, Outgoing { sent_at, reports: &reports, outbox: &self.outbox }).await {
+        let interval = self.instructions.interval();
+        let outgoing = Outgoing { sent_at, reports: &reports, outbox: &self.outbox, interval };
+        match self.client.report(token, outgoing).await {
             Ok(ack) => {
                 let took = began.elapsed();
                 self.counters.acks.observe(took);

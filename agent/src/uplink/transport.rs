@@ -149,6 +149,11 @@ impl Transport {
         })
     }
 
+    /// A success that is not the collector's.
+    pub(super) fn unexpected(&self, answer: &[u8]) -> RequestError {
+        RequestError::Unreadable(detail_of(answer)).with_hint(&self.address_hint())
+    }
+
     fn address_hint(&self) -> String {
         format!("check that url ({}) leads to the collector", self.base)
     }

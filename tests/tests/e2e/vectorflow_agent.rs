@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use systole_tests::harness::binaries::binary;
 use systole_tests::harness::truth::{Shown, assert_lines};
 use systole_tests::harness::vectorflow_server::{ENROLL_TOKEN, Fault, NODE_TOKEN};
 use systole_tests::harness::{
     AgentPipeline, SOON, StubVector, TestAgent, VectorFlowServer, eventually, eventually_true,
 };
 use systole_tests::stub::totals::Counts;
+use tokio::process::Command;
 
 const PIPELINE: &str = "orders";
 
@@ -19,6 +21,12 @@ fn settings() -> Vec<(&'static str, Value)> {
 
 fn agent_of(server: &VectorFlowServer, pipelines: &[AgentPipeline]) -> TestAgent {
     TestAgent::of(&server.url(), ENROLL_TOKEN, &settings(), pipelines)
+}
+
+async fn status_of(agent: &TestAgent) -> Option<Value> {
+    let mut command = Command::new(binary("systole-agent"));
+    let output = command.args(["status", "--json", "--data-dir"]).arg(agent.data_dir()).output().await.ok()?;
+    serde_json::from_slice(&output.stdout).ok()
 }
 
 /// Waits until the server's sums are what the stub has shown.
@@ -174,6 +182,47 @@ async fn lines_of_a_pipeline_that_the_server_does_not_know_cost_no_others() {
 }
 
 #[tokio::test]
+async fn state_of_a_pipeline_that_the_server_refuses_costs_no_others() {
+    let (server, directory) = (VectorFlowServer::start().await, tempfile::tempdir().unwrap());
+    let stub = |name: &str| StubVector::new(directory.path(), name, &["--rate", "50"]);
+    let (good, other, bad) = (stub("good"), stub("other"), stub("bad"));
+    server.refuse_state_of("bad");
+    let all = [("good", &good), ("other", &other), ("bad", &bad)];
+    let mut agent = agent_of(&server, &all.map(|(id, stub)| AgentPipeline::supervised(id, stub)));
+    agent.run();
+    eventually_true("the others", SOON, async || {
+        let ids: Vec<_> = ["good", "other", "bad"].map(|id| server.pipeline(id)["status"].clone()).into();
+        ids[0] == "RUNNING" && ids[1] == "RUNNING" && ids[2].is_null() && server.sums("good").events_in > 0
+    })
+    .await;
+    server.know_all_pipelines();
+    eventually_true("it is tried again", SOON, async || server.sums("bad").events_in > 0).await;
+    for (id, stub) in all {
+        stub.pause_and_let_scrape().await;
+        sums_become(&server, id, Shown::by(stub).total()).await;
+    }
+    assert_no_violation(&server);
+}
+
+#[tokio::test]
+async fn line_that_is_too_long_for_the_server_is_dropped_alone() {
+    let (server, directory) = (VectorFlowServer::start().await, tempfile::tempdir().unwrap());
+    server.limit_logs(20_000);
+    let stub = StubVector::new(directory.path(), PIPELINE, &["--log-rate", "10"]);
+    let mut agent = agent_of(&server, &[AgentPipeline::supervised(PIPELINE, &stub)]);
+    agent.run();
+    server.wait_for(PIPELINE, "RUNNING", SOON).await;
+    stub.control("long-line?bytes=40000").await;
+    let after = server.lines(PIPELINE).len() + 30;
+    eventually_true("lines behind it", SOON, async || server.lines(PIPELINE).len() > after).await;
+    let status = status_of(&agent).await.expect("it runs");
+    assert_eq!(status["health"]["lostLogLines"], 1, "{status}");
+    agent.stop().await;
+    assert_lines(PIPELINE, &stub.totals(), &lines(&server, PIPELINE));
+    assert_no_violation(&server);
+}
+
+#[tokio::test]
 async fn quota_of_nodes_ends_enrolment_and_pipelines_run() {
     let (server, directory) = (VectorFlowServer::start().await, tempfile::tempdir().unwrap());
     server.set_enrollment(402);
@@ -182,9 +231,7 @@ async fn quota_of_nodes_ends_enrolment_and_pipelines_run() {
     agent.run();
     stub.wait_for("it runs", |totals| totals.current()?.address).await;
     let status = eventually("the state is refused", SOON, async || {
-        let mut command = tokio::process::Command::new(systole_tests::harness::binaries::binary("systole-agent"));
-        let output = command.args(["status", "--json", "--data-dir"]).arg(agent.data_dir()).output().await.ok()?;
-        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let status = status_of(&agent).await?;
         (status["collector"]["state"] == "refused").then_some(status)
     })
     .await;
@@ -206,5 +253,22 @@ async fn node_whose_token_is_refused_enrols_again() {
     eventually_true("a second enrolment", SOON, async || server.enrolled().len() == 2).await;
     let before = server.heartbeats().len();
     eventually_true("a heartbeat of the new token", SOON, async || server.heartbeats().len() > before).await;
+    assert_no_violation(&server);
+}
+
+#[tokio::test]
+async fn lines_do_not_wait_for_the_interval() {
+    let (server, directory) = (VectorFlowServer::start().await, tempfile::tempdir().unwrap());
+    let stub = StubVector::new(directory.path(), PIPELINE, &["--log-rate", "5"]);
+    let settings =
+        [("cloud_labels", json!(false)), ("poll_interval", json!("200s")), ("log_flush_interval", json!("500ms"))];
+    let mut agent =
+        TestAgent::of(&server.url(), ENROLL_TOKEN, &settings, &[AgentPipeline::supervised(PIPELINE, &stub)]);
+    agent.run();
+    server.wait_for(PIPELINE, "RUNNING", SOON).await;
+    let heartbeats = server.heartbeats().len();
+    let before = server.lines(PIPELINE).len();
+    eventually_true("lines", SOON, async || server.lines(PIPELINE).len() > before + 20).await;
+    assert!(server.heartbeats().len() <= heartbeats + 1, "a heartbeat is not sent with lines alone");
     assert_no_violation(&server);
 }

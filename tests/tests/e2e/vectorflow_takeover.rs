@@ -7,6 +7,7 @@ use std::process::Output;
 
 use serde_json::json;
 use systole_tests::harness::binaries::binary;
+use systole_tests::harness::client::http;
 use systole_tests::harness::process::Process;
 use systole_tests::harness::vectorflow_server::{ENROLL_TOKEN, Fault, NODE_TOKEN};
 use systole_tests::harness::{
@@ -165,7 +166,8 @@ async fn own_metrics_have_the_names_of_the_go_agent() {
     let mut command = agent_of(&directory.path().join("data"), &server, &variables);
     let _agent = Process::start("agent", &mut command, &directory.path().join("agent.log"));
     eventually_true("a heartbeat", SOON, async || !server.heartbeats().is_empty()).await;
-    let page = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.unwrap().text().await.unwrap();
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let page = http().get(url).send().await.unwrap().text().await.unwrap();
     for (kind, names) in [
         ("counter", &["poll_errors_total", "push_reconnects_total", "heartbeat_errors_total"][..]),
         (

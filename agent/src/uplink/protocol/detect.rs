@@ -27,7 +27,8 @@ pub(super) async fn detect(transport: &Transport) -> Result<Protocol, RequestErr
         Err(error) if is_own_refusal(&error) => return Ok(Protocol::Native),
         Err(error) if !is_answer(&error) => return Err(error),
         Err(error) => error,
-        Ok(()) => RequestError::Unreadable("a success without a token".to_owned()),
+        // No collector has a success for a request without a token.
+        Ok(answer) => transport.unexpected(&answer),
     };
     match ask(transport, VECTORFLOW_ROUTE, ErrorForm::Error).await {
         Err(RequestError::Unauthorized(_)) => Ok(Protocol::VectorFlow),
@@ -36,8 +37,8 @@ pub(super) async fn detect(transport: &Transport) -> Result<Protocol, RequestErr
     }
 }
 
-async fn ask(transport: &Transport, path: &str, form: ErrorForm) -> Result<(), RequestError> {
-    transport.exchange(transport.get(path, None), form, MAX_ANSWER_BYTES).await.map(drop)
+async fn ask(transport: &Transport, path: &str, form: ErrorForm) -> Result<Vec<u8>, RequestError> {
+    transport.exchange(transport.get(path, None), form, MAX_ANSWER_BYTES).await.map(|answer| answer.body)
 }
 
 /// Whether the collector itself refused.

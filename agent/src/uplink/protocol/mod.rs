@@ -11,6 +11,7 @@ pub(super) mod vectorflow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::{Response, Url};
 use systole_shared::{EnrollRequest, ReportAck, SeqRange, Token, UnixMillis};
@@ -66,6 +67,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) reports: &'a [Queued],
     /// Where the newer ones are.
     pub(super) outbox: &'a Outbox,
+    /// How often the collector wants reports.
+    pub(super) interval: Duration,
 }
 
 /// What the collector answered to reports.

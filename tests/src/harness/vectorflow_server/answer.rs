@@ -8,6 +8,9 @@ use super::rules::{check_enrollment, check_heartbeat, check_logs};
 use super::{ENROLL_TOKEN, Fault, Inner, State, Violation};
 use crate::harness::message::body;
 
+/// In refusals that the test itself asked for.
+const BY_THE_TEST: &str = "by the test";
+
 /// What is written on the connection.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
@@ -69,7 +72,7 @@ impl State {
         if matches!(answer.status, 400 | 413) || answer.retry_after.is_some() {
             let violation = Violation { status: answer.status, path, rule: answer.body.clone() };
             // What the test itself made unknown is no fault of the agent.
-            if !answer.body.contains("unknown pipeline") {
+            if !answer.body.contains(BY_THE_TEST) {
                 inner.violations.push(violation);
             }
         }
@@ -99,6 +102,9 @@ impl Inner {
         }
         if route == "push" {
             return if self.has_push { Answer { opens_push: true, ..Answer::default() } } else { Answer::page(404) };
+        }
+        if route == "logs" && content.len() > self.max_log_bytes {
+            return Answer::error(413, &format!("the body is limited {BY_THE_TEST}"));
         }
         let Ok(content) = serde_json::from_slice::<Value>(content) else { return Answer::error(400, "no JSON") };
         match route {
@@ -133,6 +139,12 @@ impl Inner {
         if let Err(rule) = check_heartbeat(&content) {
             return Answer::error(400, &rule);
         }
+        let has = |id: &String| {
+            content["pipelines"].as_array().into_iter().flatten().any(|pipeline| pipeline["pipelineId"] == id.as_str())
+        };
+        if self.refused_states.iter().any(has) {
+            return Answer::error(400, &format!("a state is refused {BY_THE_TEST}"));
+        }
         for pipeline in content["pipelines"].as_array().into_iter().flatten() {
             let is_unknown = self.unknown.iter().any(|id| pipeline["pipelineId"] == id.as_str());
             if !is_unknown {
@@ -150,7 +162,7 @@ impl Inner {
         };
         // One deleted pipeline refuses the whole request.
         if let Some(unknown) = ids.iter().find(|id| self.unknown.contains(id)) {
-            return Answer::error(400, &format!("unknown pipeline {unknown}"));
+            return Answer::error(400, &format!("pipeline {unknown} is not known, {BY_THE_TEST}"));
         }
         for batch in content.as_array().into_iter().flatten() {
             let id = batch["pipelineId"].as_str().unwrap_or_default();

@@ -93,6 +93,10 @@ struct Inner {
     lines: BTreeMap<String, Vec<String>>,
     /// Pipelines that the server does not know: their lines are refused.
     unknown: Vec<String>,
+    /// Pipelines whose state is refused, with the whole heartbeat.
+    refused_states: Vec<String>,
+    /// Longest body of log lines.
+    max_log_bytes: usize,
     /// Bodies of `samples` and `tap-events`.
     answers: BTreeMap<String, Vec<Value>>,
     rates: Rates,
@@ -122,6 +126,8 @@ impl VectorFlowServer {
             sums: Sums::default(),
             lines: BTreeMap::new(),
             unknown: Vec::new(),
+            refused_states: Vec::new(),
+            max_log_bytes: usize::MAX,
             answers: BTreeMap::new(),
             rates: Rates::default(),
             violations: Vec::new(),
@@ -177,9 +183,21 @@ impl VectorFlowServer {
         self.state.lock().unknown.push(id.to_owned());
     }
 
-    /// Knows all pipelines again.
+    /// Refuses every heartbeat with the state of a pipeline.
+    pub fn refuse_state_of(&self, id: &str) {
+        self.state.lock().refused_states.push(id.to_owned());
+    }
+
+    /// Knows all pipelines again, and refuses none.
     pub fn know_all_pipelines(&self) {
-        self.state.lock().unknown.clear();
+        let mut inner = self.state.lock();
+        inner.unknown.clear();
+        inner.refused_states.clear();
+    }
+
+    /// Refuses bodies of log lines that are longer.
+    pub fn limit_logs(&self, max_bytes: usize) {
+        self.state.lock().max_log_bytes = max_bytes;
     }
 
     /// Lets the next requests to a route (`heartbeat`, `logs`, `enroll`, …) fail, one after the other.

@@ -146,6 +146,7 @@ mod tests {
     }
 
     async fn labels_with(answers: &'static [(&'static str, &'static str)]) -> Vec<String> {
+        http_client::install_tls();
         let labels = labels_from(&service(answers).await).await;
         labels.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use systole_shared::vectorflow::rates;
-use systole_shared::{BootId, Report, Token};
+use systole_shared::{BootId, PipelineReport, Report, Token};
 use tokio::time::Instant;
 
 use super::VectorFlowClient;
@@ -15,10 +16,14 @@ use super::pace::Pace;
 use super::refusals::Refusals;
 use crate::metrics::AgentCounters;
 use crate::spool::outbox::Outbox;
+use crate::uplink::protocol::Outgoing;
 use crate::uplink::request_error::RequestError;
 
 /// Reports, and their bytes, that are in memory while they are added to the totals.
 const MAX_READ: (usize, usize) = (100, 1024 * 1024);
+
+/// Part of the interval within which a heartbeat with the same states is not repeated.
+const RECENT: f64 = 0.7;
 
 /// What heartbeats need.
 #[derive(Debug)]
@@ -27,8 +32,17 @@ pub(super) struct HeartbeatSender {
     refusals: Refusals,
     pace: Pace,
     counters: Arc<AgentCounters>,
-    /// The newest report that the server has the state of.
-    acknowledged: Option<(BootId, u64)>,
+    /// What the server has.
+    acknowledged: Option<Acknowledged>,
+}
+
+/// The last heartbeat that the server took.
+#[derive(Debug)]
+struct Acknowledged {
+    /// The report that it was made of.
+    report: (BootId, u64),
+    states: Vec<String>,
+    at: Instant,
 }
 
 impl HeartbeatSender {
@@ -49,7 +63,8 @@ impl HeartbeatSender {
         self.acknowledged = None;
     }
 
-    /// Sends a heartbeat, unless the server has the newest state.
+    /// Sends a heartbeat, unless the server has the newest states and its interval is not over: there may be more
+    /// reports than heartbeats, for the sake of their lines.
     ///
     /// A state that the server refuses is found by halves and left out, and the others are sent again without it: the
     /// server may take a heartbeat for the whole list.
@@ -61,18 +76,21 @@ impl HeartbeatSender {
         &mut self,
         client: &VectorFlowClient,
         token: &Token,
-        outbox: &Outbox,
+        outgoing: Outgoing<'_>,
     ) -> Result<(), RequestError> {
-        let newest = outbox.newest().await;
-        self.add_new_reports(outbox);
-        if self.acknowledged == Some((newest.boot, newest.seq)) {
-            return Ok(());
-        }
+        let newest = outgoing.outbox.newest().await;
+        self.add_new_reports(outgoing.outbox);
         let report: Report<'_> =
             serde_json::from_slice(&newest.body).map_err(|error| RequestError::Unreadable(error.to_string()))?;
         self.ledger.keep_only(&report);
-        // Before it is sent: a total that the server has seen never becomes smaller.
+        // Before anything is sent or forgotten: a total that the server has seen never becomes smaller, and what is in the
+        // totals need not be in the spool.
         self.ledger.save();
+        let states: Vec<String> = report.pipelines.iter().map(state_of).collect();
+        let report_key = (newest.boot, newest.seq);
+        if self.acknowledged.as_ref().is_some_and(|last| last.is_enough(report_key, &states, outgoing.interval)) {
+            return Ok(());
+        }
         let now = Instant::now();
         let ids = report.pipelines.iter().map(|pipeline| pipeline.id.as_str());
         let all: Vec<&str> = ids.filter(|id| !self.refusals.is_muted(id, now)).collect();
@@ -99,7 +117,7 @@ impl HeartbeatSender {
             let others: Vec<&str> = all.into_iter().filter(|id| !refused.contains(id)).collect();
             self.send_group(client, token, &report, &others).await?;
         }
-        self.acknowledged = Some((newest.boot, newest.seq));
+        self.acknowledged = Some(Acknowledged { report: report_key, states, at: Instant::now() });
         Ok(())
     }
 
@@ -168,4 +186,19 @@ impl HeartbeatSender {
             tracing::warn!(pipeline, %error, "the server refuses the state of a pipeline; the others are sent without it");
         }
     }
+}
+
+impl Acknowledged {
+    /// Whether the server needs no heartbeat of this report.
+    fn is_enough(&self, report: (BootId, u64), states: &[String], interval: Duration) -> bool {
+        // A report at the interval may be early by as much as one before was late.
+        let is_recent = self.at.elapsed() < interval.mul_f64(RECENT);
+        self.report == report || (is_recent && self.states == states)
+    }
+}
+
+/// What the server should have at once when it changes.
+fn state_of(pipeline: &PipelineReport<'_>) -> String {
+    let PipelineReport { id, status, version, pid, .. } = pipeline;
+    format!("{} {} {version:?} {pid:?}", id.as_str(), status.as_str())
 }

@@ -120,7 +120,7 @@ impl VectorFlowClient {
             let cloud = cloud.clone();
             tokio::spawn(async move { cloud.set(cloud::labels().await) });
         }
-        heartbeats.send(self, token, outgoing.outbox).await?;
+        heartbeats.send(self, token, outgoing).await?;
         let durable_seq = logs.send(self, token, outgoing.reports).await?;
         Ok(Acknowledged { durable_seq, ..Acknowledged::default() })
     }
