@@ -127,13 +127,7 @@ impl VectorFlowClient {
     }
 
     fn set_push_url(&self, text: &str) {
-        let base = self.transport.base();
-        let own = || base.join(&format!("{}/{PUSH_PATH}", base.path().trim_end_matches('/')));
-        let is_same_origin = |url: &Url| url.origin() == base.origin();
-        let url = match Url::parse(text).ok().filter(is_same_origin).map_or_else(own, Ok) {
-            Ok(url) => url,
-            Err(_) => return,
-        };
+        let Some(url) = push_url_of(self.transport.base(), text) else { return };
         self.control.push_url.send_if_modified(|known| {
             let is_new = known.as_ref() != Some(&url);
             if is_new {
@@ -183,5 +177,36 @@ impl VectorFlowClient {
             self.post("api/agent/tap-events", Some(token), &events).await?;
         }
         Ok(())
+    }
+}
+
+/// Where the push channel is: at the address that the server names, if scheme, host and port are its own. The token of
+/// the node goes nowhere else. A server behind a proxy may not know its own address; then its usual path is used.
+fn push_url_of(base: &Url, text: &str) -> Option<Url> {
+    let named = Url::parse(text).ok().filter(|url| url.origin() == base.origin() && url.username().is_empty());
+    named.or_else(|| base.join(&format!("{}/{PUSH_PATH}", base.path().trim_end_matches('/'))).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn push_channel_is_at_the_server_only() {
+        let url = |base: &str, text: &str| push_url_of(&base.parse().unwrap(), text).unwrap().to_string();
+        let base = "https://vf.example/";
+        assert_eq!(url(base, "https://vf.example/api/agent/push?x=1"), "https://vf.example/api/agent/push?x=1");
+        assert_eq!(url(base, "https://vf.example:443/push"), "https://vf.example/push");
+        for foreign in [
+            "http://vf.example/push",
+            "https://vf.example:8443/push",
+            "https://other.example/push",
+            "",
+            "/push",
+            "https://a@vf.example/p",
+        ] {
+            assert_eq!(url(base, foreign), "https://vf.example/api/agent/push", "{foreign}");
+        }
+        assert_eq!(url("http://h:1/prefix", "ws://h:1/x"), "http://h:1/prefix/api/agent/push");
     }
 }
