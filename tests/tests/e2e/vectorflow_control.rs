@@ -187,9 +187,8 @@ async fn maintenance_stops_pipelines_and_keeps_the_push_channel() {
 
 #[tokio::test]
 async fn change_comes_by_push_at_once_and_else_with_a_poll() {
-    let scene = Scene::prepare(&[]).await;
+    let mut scene = Scene::prepare(&[]).await;
     scene.want(&[], SLOW_MS);
-    let mut scene = scene;
     scene.agent.run();
     scene.push_is_open().await;
     let begin = Instant::now();
