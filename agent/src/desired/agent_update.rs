@@ -4,7 +4,6 @@
 //! program, or after the time of the rules.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use systole_shared::desired::{AgentUpdate, DeploymentPhase};
 use tokio::sync::watch;
@@ -15,9 +14,6 @@ use crate::metrics::AgentCounters;
 use crate::model::upgrade::UpdateRules;
 use crate::model::wanted::WantedState;
 use crate::upgrade::{UpgradePhase, Upgrades, is_sha256};
-
-/// Least time between two checks whether a wish is to be tried again.
-const MIN_WAIT: Duration = Duration::from_secs(10);
 
 /// Follows what the collector wants.
 pub(crate) struct AgentUpdater {
@@ -47,6 +43,7 @@ impl AgentUpdater {
         loop {
             let state = self.desired.borrow_and_update().clone();
             let rules = UpdateRules::of(state.terms);
+            failed = failed.filter(|failed| !failed.is_over(&rules));
             // A push is one wish; a state repeats its own.
             let is_new = self.pushed.has_changed().unwrap_or(false);
             let pushed = self.pushed.borrow_and_update().clone().filter(|_| is_new);
@@ -71,7 +68,7 @@ impl AgentUpdater {
             }
             let again = async {
                 match (rules.retry_after, &failed) {
-                    (Some(wait), Some(failed)) => sleep_until((failed.at + wait).max(Instant::now() + MIN_WAIT)).await,
+                    (Some(wait), Some(failed)) => sleep_until(failed.at + wait).await,
                     _ => std::future::pending().await,
                 }
             };
@@ -97,17 +94,24 @@ impl AgentUpdater {
 }
 
 impl Failed {
-    /// Whether the wish is not to be tried now.
+    /// Whether the wish is the one that failed.
     fn holds(&self, update: &AgentUpdate, rules: &UpdateRules) -> bool {
         match rules.retry_after {
             None => self.update == *update,
-            Some(wait) => self.update.version == update.version && self.at.elapsed() < wait,
+            Some(_) => self.update.version == update.version,
         }
+    }
+
+    /// Whether it may be tried again.
+    fn is_over(&self, rules: &UpdateRules) -> bool {
+        rules.retry_after.is_some_and(|wait| self.at.elapsed() >= wait)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::centre::CentreTerms;
 
@@ -124,7 +128,8 @@ mod tests {
         let holds = |version, sha256, rules| failed.holds(&update(version, sha256), rules);
         assert!(holds("2", "a", &consent) && !holds("2", "b", &consent));
         assert!(holds("2", "a", &dedicated) && holds("2", "b", &dedicated) && !holds("3", "a", &dedicated));
-        tokio::time::advance(Duration::from_secs(301)).await;
-        assert!(holds("2", "a", &consent) && !holds("2", "a", &dedicated));
+        assert!(!failed.is_over(&dedicated));
+        tokio::time::advance(Duration::from_secs(300)).await;
+        assert!(failed.is_over(&dedicated) && !failed.is_over(&consent));
     }
 }
