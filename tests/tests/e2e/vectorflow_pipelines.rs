@@ -4,10 +4,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+use systole_tests::harness::binaries::binary;
+use systole_tests::harness::process::Process;
 use systole_tests::harness::vectorflow_server::NODE_TOKEN;
 use systole_tests::harness::{SOON, eventually_true};
+use tokio::process::Command;
 
-use crate::vectorflow_scene::{Scene, environment_of, mode_of, pipeline, with_secrets};
+use crate::vectorflow_scene::{QUICK_MS, Scene, environment_of, mode_of, pipeline, sha256, with_secrets};
 
 /// Leaves the directory as VectorFlow's agent does.
 fn leave(scene: &Scene, configs: &[(&str, String)]) {
@@ -43,7 +47,7 @@ async fn pipelines_of_the_go_agent_run_while_the_server_is_down() {
     // The server is back: the same configurations, and the secret.
     let wanted =
         [pipeline("cma", 4, &plain), with_secrets(pipeline("cmb", 2, &secret), &[("VF_SECRET_DB", "hunter2")])];
-    scene.want(&wanted, crate::vectorflow_scene::QUICK_MS);
+    scene.want(&wanted, QUICK_MS);
     scene.server.set_down(false);
     scene.server.wait_for("cmb", "RUNNING", SOON).await;
     eventually_true("the version is known", SOON, async || scene.server.pipeline("cma")["version"] == 4).await;
@@ -61,6 +65,32 @@ async fn pipelines_of_the_go_agent_run_while_the_server_is_down() {
     for (name, text) in [("pipelines/cma.yaml", &plain), ("pipelines/cmb.yaml", &secret)] {
         assert_eq!((&std::fs::read_to_string(scene.path(name)).unwrap(), mode_of(&scene.path(name))), (text, 0o600));
     }
+    scene.assert_no_violation();
+}
+
+#[tokio::test]
+async fn environment_of_the_go_agent_is_enough() {
+    let scene = Scene::prepare(&[]).await;
+    let config = scene.config("cma", &[]);
+    leave(&scene, &[("cma", config.clone())]);
+    scene.server.set_down(true);
+    // No file, and the protocol is not known yet.
+    let mut command = Command::new(binary("systole-agent"));
+    command.env("VF_URL", scene.server.url()).env("VF_DATA_DIR", scene.agent.data_dir()).env("VF_METRICS_PORT", "0");
+    command.env("VF_VECTOR_BIN", scene.directory.path().join("vector")).env("VF_POLL_INTERVAL", "1s");
+    let mut agent = Process::start("agent", &mut command, &scene.directory.path().join("agent.log"));
+    eventually_true("it runs from its file", SOON, async || scene.lives("cma") == 1).await;
+    let sidecar = std::fs::read_to_string(scene.path("pipelines/cma.yaml.vf-metrics.yaml")).unwrap();
+    let ports: Vec<u16> = sidecar.lines().filter_map(|line| line.split("127.0.0.1:").nth(1)?.parse().ok()).collect();
+    assert!(ports.len() == 2 && ports.iter().all(|port| *port >= 8_688), "{sidecar}");
+    scene.want(&[pipeline("cma", 3, &config)], QUICK_MS);
+    scene.server.set_down(false);
+    let shown = scene.server.wait_for("cma", "RUNNING", SOON).await;
+    eventually_true("the version is known", SOON, async || scene.server.pipeline("cma")["version"] == 3).await;
+    assert_eq!((scene.lives("cma"), &shown["configChecksum"]), (1, &sha256(&config).into()));
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait(SOON).await.code(), Some(0));
+    assert_eq!(scene.names("pipelines"), ["cma.yaml"]);
     scene.assert_no_violation();
 }
 
