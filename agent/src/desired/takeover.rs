@@ -44,7 +44,7 @@ pub(super) fn read(places: Places<'_>, stored: Option<&WantedState>) -> Option<W
         is_another |= !Revisions::is_own(places.centre_dir, &id, config.as_bytes());
         pipelines.push(wanted(id, config, before));
     }
-    is_another.then(|| WantedState { generation: 0, terms: CentreTerms::Dedicated, pipelines, agent_update: None })
+    is_another.then_some(WantedState { generation: 0, terms: CentreTerms::Dedicated, pipelines, agent_update: None })
 }
 
 /// The same, while the server was not asked yet.
