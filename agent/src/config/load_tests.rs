@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
+use crate::model::centre::CentreTerms;
 use crate::model::log_files::Links;
 use crate::model::multiline::MultilineRule;
 use crate::model::node::machine::MachineIdSource;
@@ -72,9 +73,10 @@ fn environment_of_the_vectorflow_agent_is_enough() {
     let vectorflow = &config.vectorflow;
     let flush = vectorflow.log_flush_interval.map(|interval| interval.as_millis());
     assert_eq!((vectorflow.poll_interval.as_secs(), flush), (90, Some(500)));
-    assert!(vectorflow.accepts && !config.centre.accepts, "of a VectorFlow server only");
-    let engine = &config.centre.engines["vector"];
-    assert_eq!(engine.command.program, "/opt/vector/bin/vector");
+    let both = [CentreTerms::Consent, CentreTerms::Dedicated];
+    assert_eq!(both.map(|terms| config.centre.accepts(terms)), [true, true], "of any centre that the variables name");
+    let engines = both.map(|terms| config.centre.engine("vector", terms).unwrap().command.program.clone());
+    assert_eq!(engines, ["/opt/vector/bin/vector", "/opt/vector/bin/vector"]);
     assert_eq!(config.upgrade.key.as_ref().map(|key| key.bytes()[0]), Some(0xd7));
     assert_eq!(config.protocol, ProtocolSetting::Auto);
     assert_eq!(find_data_dir(&Overrides::default(), &read).unwrap(), Path::new(VECTORFLOW_DATA_DIR));
@@ -87,15 +89,16 @@ fn environment_of_the_vectorflow_agent_is_enough() {
 fn pipelines_of_a_vectorflow_server_need_its_environment_or_vector_bin() {
     let accepts = |file: &str, variables: &[(&str, &str)]| {
         let config = load_with(file, variables, Overrides::default()).unwrap();
-        (config.vectorflow.accepts, config.centre.engines.contains_key("vector"))
+        [CentreTerms::Dedicated, CentreTerms::Consent].map(|terms| config.centre.accepts(terms))
     };
-    assert_eq!(accepts("", &[("SYSTOLE_URL", "http://c:1")]), (false, false));
-    assert_eq!(accepts("", &[("VF_URL", "http://c:1")]), (true, true));
-    assert_eq!(accepts("vector_bin = \"vector\"", &[("SYSTOLE_URL", "http://c:1")]), (true, true));
-    assert_eq!(accepts("accept_pipelines = false", &[("VF_URL", "http://c:1")]), (false, false));
+    assert_eq!(accepts("", &[("SYSTOLE_URL", "http://c:1")]), [false, false]);
+    assert_eq!(accepts("", &[("VF_URL", "http://c:1")]), [true, true]);
+    assert_eq!(accepts("vector_bin = \"vector\"", &[("SYSTOLE_URL", "http://c:1")]), [true, false]);
+    assert_eq!(accepts("accept_pipelines = false", &[("VF_URL", "http://c:1")]), [false, false]);
     let file = "[engine.vector]\ncommand = [\"/own/vector\", \"--config\", \"{config}\"]";
     let config = load_with(file, &[("VF_URL", "http://c:1")], Overrides::default()).unwrap();
-    assert_eq!(config.centre.engines["vector"].command.program, "/own/vector", "the file's own wins");
+    let engine = config.centre.engine("vector", CentreTerms::Dedicated).unwrap();
+    assert_eq!(engine.command.program, "/own/vector", "the file's own wins");
 }
 
 #[test]
