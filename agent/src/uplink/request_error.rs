@@ -56,7 +56,7 @@ pub(crate) enum RequestError {
     Unreadable(String),
 }
 
-/// How a collector writes its own errors, which tells them from those of a proxy.
+/// How a collector writes its own errors: those of a proxy have another form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorForm {
     /// A problem+json that names the same status: the native protocol.

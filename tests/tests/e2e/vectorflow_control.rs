@@ -79,6 +79,14 @@ async fn bad_pipeline_costs_only_itself() {
         let shown = scene.server.wait_for(id, "CRASHED", SOON).await;
         assert!(shown["pid"].is_null(), "{shown}");
     }
+    for (id, reason) in
+        [("invalid", "unknown variant"), ("changed", "unknown variant"), ("files", "is no name of a file")]
+    {
+        eventually_true(&format!("{id} says why"), SOON, async || {
+            scene.server.lines(id).iter().any(|line| line.contains("systole-agent") && line.contains(reason))
+        })
+        .await;
+    }
     assert_eq!(["good", "changed"].map(|id| scene.pid(id)), pids, "what ran, runs on");
     let shown = scene.server.pipeline("changed");
     assert_eq!((&shown["status"], &shown["configChecksum"]), (&json!("RUNNING"), &json!(changed.checksum)));
