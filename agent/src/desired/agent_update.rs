@@ -25,7 +25,7 @@ pub(crate) struct AgentUpdater {
     pub(crate) pushed: watch::Receiver<Option<AgentUpdate>>,
     /// Where reports learn what became of it.
     pub(crate) deployments: Arc<Deployments>,
-    /// Where a failure is told once.
+    /// Where the next heartbeat finds a failure.
     pub(crate) counters: Arc<AgentCounters>,
 }
 

@@ -150,7 +150,7 @@ fn dedicated_node_needs_no_file() {
     assert_eq!(rejection(&merged, 0), NOT_ACCEPTED, "another centre needs consent");
     let dedicated = DedicatedConfig { is_inherited: true, ..centre.dedicated };
     let merged = scene.merger.merge(&CentreConfig { dedicated, ..centre }, &[], &state(&[wanted("a", 1)]));
-    assert_eq!(merged.entries[0].standing, Standing::Taken, "the node was given to a centre before");
+    assert_eq!(merged.entries[0].standing, Standing::Taken, "the node worked for a centre before");
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(crate) struct DedicatedConfig {
     pub(crate) accepts: bool,
     /// What runs them where the file has no engine of the name [`VECTOR_ENGINE`].
     pub(crate) engine: Option<EngineConfig>,
-    /// The agent starts in place of VectorFlow's, and its file says nothing of pipelines. The node was given to a centre
+    /// The agent starts in place of VectorFlow's, and its file says nothing of pipelines. The node worked for a centre
     /// before, so that any centre finds the same.
     pub(crate) is_inherited: bool,
 }

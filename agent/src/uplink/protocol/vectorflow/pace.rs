@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// When permits were given to one that asks for them as fast as it can, in milliseconds.
+    /// When permits come to one that asks for them as fast as it can, in milliseconds.
     async fn greedy(pace: &Pace, times: usize) -> Vec<u128> {
         let begin = Instant::now();
         let mut given = Vec::new();
