@@ -9,8 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use systole_shared::BootId;
-use systole_shared::limits::DEFAULT_INTERVAL_MS;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,14 +21,14 @@ use crate::config::{Config, Overrides};
 use crate::data_dir_lock::{DataDirLock, LockError};
 use crate::desired::agent_update::AgentUpdater;
 use crate::desired::deployments::Deployments;
-use crate::desired::keeper::DesiredKeeper;
+use crate::desired::keeper::{DesiredKeeper, KeeperParts};
 use crate::desired::merge::Merger;
 use crate::host::Host;
 use crate::logging::Log;
 use crate::logs::reader::LogReader;
 use crate::logs::registry::LogRegistry;
 use crate::metrics::AgentCounters;
-use crate::model::centre::CentreConfig;
+use crate::model::centre::{CentreConfig, DedicatedConfig};
 use crate::model::node::machine::Machine;
 use crate::model::node::name::NodeNames;
 use crate::model::node::node_file;
@@ -54,7 +53,9 @@ use crate::supervise::watch::run as watch_processes;
 use crate::upgrade::handover::{Handover, Successor};
 use crate::upgrade::launch::Launch;
 use crate::upgrade::{UpgradeParts, Upgrades};
-use crate::uplink::{CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink};
+use crate::uplink::{
+    ClientParts, CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink,
+};
 use crate::{clock, files, http_client};
 
 /// How long the last reports may take to reach the collector when the agent ends.
@@ -133,15 +134,29 @@ impl App {
             http_client::for_scrapes(scrapes_tls).context("cannot create the HTTP client for scrapes")?,
         ));
         let counters = Arc::new(AgentCounters::default());
-        let client = CollectorClient::new(config.url.clone(), config.tls.clone(), counters.clone())
-            .context("cannot create the HTTP client for the collector")?;
-        let client = Arc::new(client);
-        let (instructions, generation, actions) = Instructions::new();
-        let CentreConfig { accepts, dir: centre_dir, push, .. } = config.centre.clone();
-        let keeper = DesiredKeeper::new(client.clone(), &config.data_dir, &centre_dir, generation, accepts);
+        let client = CollectorClient::new(ClientParts {
+            url: config.url.clone(),
+            tls: config.tls.clone(),
+            data_dir: config.data_dir.clone(),
+            protocol: config.protocol,
+            cloud_labels: config.vectorflow.cloud_labels,
+            counters: counters.clone(),
+        });
+        let client = Arc::new(client.context("cannot create the HTTP client for the collector")?);
+        let (instructions, generation, actions) = Instructions::new(config.vectorflow.poll_interval);
+        let CentreConfig { dir: centre_dir, push, .. } = config.centre.clone();
+        let keeper = DesiredKeeper::new(KeeperParts {
+            client: client.clone(),
+            data_dir: &config.data_dir,
+            centre: &config.centre,
+            own: &config.pipelines,
+            generation,
+            instructions: instructions.clone(),
+        });
         let deployments = Arc::new(Deployments::default());
         let desired = keeper.feed().subscribe();
-        let mut wanted = WantedPipelines::new(Merger::new(&centre_dir), keeper.feed(), deployments.clone());
+        let mut wanted =
+            WantedPipelines::new(Merger::new(&centre_dir, &config.data_dir), keeper.feed(), deployments.clone());
 
         let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
         if machine.id.is_none() {
@@ -162,7 +177,9 @@ impl App {
         config.remember();
 
         let own = config.pipelines.iter().filter_map(|pipeline| pipeline.command.as_ref());
-        let engines = config.centre.engines.values().map(|engine| &engine.command);
+        let DedicatedConfig { accepts, engine, .. } = &config.centre.dedicated;
+        let given = engine.as_ref().filter(|_| *accepts);
+        let engines = config.centre.engines.values().chain(given).map(|engine| &engine.command);
         let commands = own.chain(engines).cloned().collect();
         tokio::spawn(learn_vector_version(commands, vector_version.clone()));
         let (stop, finish, close) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -210,8 +227,12 @@ impl App {
         }
         let reader = Arc::new(LogReader::new(logs.clone()));
         let outbox = Arc::new(Outbox::new(spool, counters.clone()));
-        let (interval_sender, interval) = watch::channel(Duration::from_millis(DEFAULT_INTERVAL_MS));
-        let facts = AgentFacts { names: names.clone(), vector_version, deployments: deployments.clone() };
+        let interval = instructions.watch_interval();
+        let facts = AgentFacts {
+            names: names.clone(),
+            vector_version: vector_version.clone(),
+            deployments: deployments.clone(),
+        };
         let connection = Arc::new(ConnectionStatus::new(node_file::read(&config.data_dir)));
         let (liveness, service_manager) = (Arc::new(Liveness::new()), Arc::new(ServiceManager::from_environment()));
         let origin = Origin {
@@ -231,7 +252,13 @@ impl App {
             orders: orders_sender,
         }));
         tokio::spawn(upgrades.clone().prove(launch, liveness.watch()));
-        let updater = AgentUpdater { upgrades: upgrades.clone(), desired, deployments: deployments.clone() };
+        let updater = AgentUpdater {
+            upgrades: upgrades.clone(),
+            desired,
+            pushed: instructions.watch_update(),
+            deployments: deployments.clone(),
+            counters: counters.clone(),
+        };
         tokio::spawn(updater.run());
         let heartbeat = Heartbeat {
             pipelines: pipelines.clone(),
@@ -245,6 +272,7 @@ impl App {
             changed,
             report_made: report_made.clone(),
             interval: interval.clone(),
+            log_flush_interval: config.vectorflow.log_flush_interval,
             counters: counters.clone(),
             connection: connection.clone(),
             liveness: liveness.clone(),
@@ -268,14 +296,19 @@ impl App {
         tokio::spawn(systemd::follow(service_manager.clone(), monitor, stop.clone()));
         if push {
             let data_dir = config.data_dir.clone();
-            let push = PushClient::new(client.clone(), data_dir, instructions.clone(), PushTiming::default());
+            let (client, counters) = (client.clone(), counters.clone());
+            let push = PushClient::new(client, data_dir, instructions.clone(), counters, PushTiming::default());
             tokio::spawn(push.run());
         }
         let uplink = Uplink {
             client,
             outbox: outbox.clone(),
-            credentials: Credentials { data_dir: config.data_dir.clone(), enroll_token: config.token.clone(), names },
-            interval: interval_sender,
+            credentials: Credentials {
+                data_dir: config.data_dir.clone(),
+                enroll_token: config.token.clone(),
+                names,
+                vector_version,
+            },
             counters: counters.clone(),
             connection,
             instructions,

@@ -56,8 +56,8 @@ While it runs:
 Every option can also be a variable (SYSTOLE_URL, SYSTOLE_TOKEN, SYSTOLE_DATA_DIR, SYSTOLE_CONFIG,
 SYSTOLE_METRICS_LISTEN, SYSTOLE_LOG_LEVEL, SYSTOLE_LOG_FORMAT, SYSTOLE_LABELS=k=v,k2=v2,
 SYSTOLE_MACHINE_ID, SYSTOLE_NAME) or a key of the file. Options win over variables, variables over the file.
-VF_URL, VF_TOKEN, VF_DATA_DIR, VF_METRICS_PORT, VF_LOG_LEVEL and VF_NODE_LABELS of the VectorFlow
-agent are accepted as well.
+The variables of the VectorFlow agent (VF_URL, VF_TOKEN, VF_DATA_DIR, VF_VECTOR_BIN, VF_POLL_INTERVAL, …) are
+accepted as well: started with its environment, this agent takes its place under a VectorFlow server.
 
 Exit codes: 0 done, 1 failed, 78 the configuration is invalid.";
 

@@ -106,6 +106,11 @@ pub(crate) fn name_of(id: &str) -> String {
     name
 }
 
+/// SHA-256 as `sha256sum` prints it.
+pub(crate) fn checksum_of(content: &[u8]) -> String {
+    hex(&Sha256::digest(content))
+}
+
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -120,6 +120,11 @@ pub(crate) fn for_scrapes(uses_tls: bool) -> reqwest::Result<Client> {
     build(uses_tls, |builder| builder.no_proxy().pool_max_idle_per_host(0))
 }
 
+/// The client for the metadata service of a cloud: no proxy leads there.
+pub(crate) fn for_metadata_service(timeout: Duration) -> reqwest::Result<Client> {
+    base(false).no_proxy().connect_timeout(timeout).timeout(timeout).build()
+}
+
 /// A host without root certificates cannot use TLS, but its pipelines must run.
 fn build(uses_tls: bool, with: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Client> {
     match with(base(uses_tls)).build() {

@@ -99,7 +99,11 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let config = match config {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("systole-agent: {errors}");
+            if config::has_file(&overrides, &env) {
+                eprintln!("systole-agent: {errors}");
+            } else {
+                eprintln!("systole-agent: {}", errors.on_one_line());
+            }
             if let Ok(data_dir) = data_dir() {
                 launch.give_up(&data_dir, &format!("the configuration is invalid for this version: {errors}"));
             }

@@ -1,6 +1,6 @@
 //! What the agent counts of its own work, for the `health` of its reports and for its /metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +55,22 @@ impl AgentTimer {
     }
 }
 
+/// Something that is so or not.
+#[derive(Debug, Default)]
+pub(crate) struct AgentFlag(AtomicBool);
+
+impl AgentFlag {
+    /// It is so, or not.
+    pub(crate) fn set(&self, is_so: bool) {
+        self.0.store(is_so, Ordering::Relaxed);
+    }
+
+    /// Whether it is so.
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Something in words, while it is so.
 #[derive(Debug, Default)]
 pub(crate) struct SelfNote(Mutex<Option<String>>);
@@ -101,4 +117,18 @@ pub(crate) struct AgentCounters {
     pub(crate) scrapes: AgentTimer,
     /// Requests with reports that the collector answered: the way there, the commit, the way back.
     pub(crate) acks: AgentTimer,
+    /// Of these, what a VectorFlow server calls heartbeats; under a Systole collector, each of them.
+    pub(crate) heartbeats: AgentTimer,
+    /// Heartbeats that failed.
+    pub(crate) heartbeat_errors: AgentCounter,
+    /// Polls of a VectorFlow server that it answered.
+    pub(crate) polls: AgentTimer,
+    /// Polls of a VectorFlow server that failed.
+    pub(crate) poll_errors: AgentCounter,
+    /// How often the push channel of a VectorFlow server was opened again.
+    pub(crate) push_reconnects: AgentCounter,
+    /// Whether the push channel of a VectorFlow server is open.
+    pub(crate) push_connected: AgentFlag,
+    /// Why the last update of the agent failed, until a VectorFlow server has received it.
+    pub(crate) update_error: SelfNote,
 }

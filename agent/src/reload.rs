@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use systole_shared::PipelineId;
-use systole_shared::desired::DesiredState;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -18,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Overrides};
 use crate::desired::deployments::Deployments;
-use crate::desired::keeper::DesiredFeed;
+use crate::desired::feed::DesiredFeed;
 use crate::desired::merge::Merger;
 use crate::metrics::AgentCounters;
 use crate::model::pipeline::PipelineConfig;
+use crate::model::wanted::WantedState;
 use crate::status::systemd::ServiceManager;
 use crate::supervise::manager::PipelineManager;
 
@@ -61,7 +61,7 @@ pub(crate) struct Reloader {
 pub(crate) struct WantedPipelines {
     merger: Merger,
     feed: Arc<DesiredFeed>,
-    desired: watch::Receiver<Arc<DesiredState>>,
+    desired: watch::Receiver<Arc<WantedState>>,
     /// Where reports learn what became of those of the centre.
     deployments: Arc<Deployments>,
 }
@@ -75,11 +75,11 @@ impl WantedPipelines {
 
     /// All of them now.
     pub(crate) fn all(&mut self, config: &Config) -> Vec<PipelineConfig> {
-        self.feed.set_accepts(config.centre.accepts);
-        let desired = self.desired.borrow_and_update().clone();
-        let merged = self.merger.merge(&config.centre, &config.pipelines, &desired);
-        let engines = || config.centre.engines.keys().cloned().collect();
-        self.deployments.replace(config.centre.accepts.then(engines), merged.entries);
+        let wanted = self.desired.borrow_and_update().clone();
+        self.feed.set_accepts(&config.centre);
+        let merged = self.merger.merge(&config.centre, &config.pipelines, &wanted);
+        let engines = || config.centre.engine_names(wanted.terms);
+        self.deployments.replace(config.centre.accepts(wanted.terms).then(engines), merged.entries);
         merged.pipelines
     }
 }

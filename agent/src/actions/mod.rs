@@ -3,6 +3,7 @@
 //! Each action is a task of its own, bounded in time, in number, and in what it sends. Reports wait for none.
 
 mod events;
+mod pace;
 mod redact;
 mod sample;
 mod tap;
@@ -14,14 +15,16 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use systole_shared::PipelineId;
-use systole_shared::action::{ActionOutput, ActionRequest, AgentAction, MAX_TAPS_PER_NODE};
+use systole_shared::action::MAX_TAPS_PER_NODE;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use self::pace::SharedGap;
 use self::redact::Redaction;
+use crate::model::action::{ActionAnswer, ActionId, NodeAction, NodeRequest, TapPace};
+use crate::model::centre::Hold;
 use crate::model::node::node_token;
 use crate::supervise::Pipeline;
 use crate::supervise::set::PipelineSet;
@@ -42,8 +45,10 @@ pub(crate) struct ActionRunner {
     answers: Arc<Answers>,
     pipelines: Arc<PipelineSet>,
     redaction: Arc<Redaction>,
-    begun: VecDeque<Uuid>,
-    taps: BTreeMap<Uuid, CancellationToken>,
+    begun: VecDeque<ActionId>,
+    taps: BTreeMap<ActionId, CancellationToken>,
+    /// Between two batches of all taps.
+    gap: Arc<SharedGap>,
 }
 
 /// The way back to the collector.
@@ -64,34 +69,38 @@ pub(crate) enum Delivered {
 }
 
 impl Answers {
+    /// How the collector wants the events of taps.
+    async fn tap_pace(&self) -> TapPace {
+        self.client.tap_pace().await
+    }
+
     /// Sends one answer.
-    async fn send(&self, action: Uuid, output: &ActionOutput) -> Delivered {
+    async fn send(&self, action: &NodeAction, answer: &ActionAnswer) -> Delivered {
         let Some(token) = node_token::read(&self.data_dir) else { return Delivered::No };
-        match self.client.answer_action(&token, action, output).await {
+        match self.client.answer_action(&token, action, answer).await {
             Ok(()) => Delivered::Yes,
             Err(error) if is_unwanted(&error) => Delivered::Unwanted,
             Err(error) => {
-                tracing::debug!(%action, %error, "cannot send the answer to an action");
+                tracing::debug!(action = %action.id, %error, "cannot send the answer to an action");
                 Delivered::No
             }
         }
     }
 
     /// Sends the last answer, several times if it must.
-    async fn finish(&self, action: Uuid, output: ActionOutput) {
-        let output = ActionOutput { done: true, ..output };
+    async fn finish(&self, action: &NodeAction, answer: ActionAnswer) {
         for _ in 0..ANSWER_TRIES {
-            if self.send(action, &output).await != Delivered::No {
+            if self.send(action, &answer).await != Delivered::No {
                 return;
             }
             sleep(ANSWER_WAIT).await;
         }
-        tracing::warn!(%action, "the last answer to an action could not be sent");
+        tracing::warn!(action = %action.id, "the last answer to an action could not be sent");
     }
 
-    async fn fail(&self, action: Uuid, error: String) {
-        tracing::info!(%action, error, "an action of the collector failed");
-        self.finish(action, ActionOutput { error: Some(error), ..ActionOutput::default() }).await;
+    async fn fail(&self, action: &NodeAction, error: String) {
+        tracing::info!(action = %action.id, error, "an action of the collector failed");
+        self.finish(action, ActionAnswer::Failed(error)).await;
     }
 }
 
@@ -111,12 +120,13 @@ impl ActionRunner {
     ) -> Self {
         let answers = Arc::new(Answers { client, data_dir: data_dir.to_owned() });
         let redaction = Arc::new(Redaction::new(redact));
-        ActionRunner { answers, pipelines, redaction, begun: VecDeque::new(), taps: BTreeMap::new() }
+        let gap = Arc::default();
+        ActionRunner { answers, pipelines, redaction, begun: VecDeque::new(), taps: BTreeMap::new(), gap }
     }
 
     /// Does each action that comes. Never ends before the agent.
-    pub(crate) async fn run(mut self, mut actions: mpsc::Receiver<AgentAction>) {
-        let mut running: JoinSet<Uuid> = JoinSet::new();
+    pub(crate) async fn run(mut self, mut actions: mpsc::Receiver<NodeAction>) {
+        let mut running: JoinSet<ActionId> = JoinSet::new();
         loop {
             tokio::select! {
                 Some(action) = actions.recv() => self.begin(action, &mut running),
@@ -130,9 +140,9 @@ impl ActionRunner {
         }
     }
 
-    fn begin(&mut self, action: AgentAction, running: &mut JoinSet<Uuid>) {
-        let AgentAction { action_id: id, pipeline_id, request } = action;
-        if request == ActionRequest::StopTap {
+    fn begin(&mut self, action: NodeAction, running: &mut JoinSet<ActionId>) {
+        let id = action.id.clone();
+        if action.request == NodeRequest::StopTap {
             if let Some(tap) = self.taps.get(&id) {
                 tap.cancel();
             }
@@ -144,45 +154,44 @@ impl ActionRunner {
         if self.begun.len() == MAX_REMEMBERED {
             self.begun.pop_front();
         }
-        self.begun.push_back(id);
-        let pipeline = self.find(&pipeline_id);
+        self.begun.push_back(id.clone());
+        let pipeline = self.find(&action.pipeline);
         let (answers, redaction) = (self.answers.clone(), self.redaction.clone());
-        let refusal = match (&pipeline, &request) {
-            (None, _) => Some(format!("this node has no pipeline \"{pipeline_id}\"")),
+        let refusal = match (&pipeline, &action.request) {
+            (None, _) => Some(format!("this node has no pipeline \"{}\"", action.pipeline)),
             _ if running.len() >= MAX_RUNNING => Some(format!("{MAX_RUNNING} actions run on this node already")),
-            (_, ActionRequest::Tap { .. }) if self.taps.len() >= MAX_TAPS_PER_NODE => {
+            (_, NodeRequest::Tap { .. }) if self.taps.len() >= MAX_TAPS_PER_NODE => {
                 Some(format!("{MAX_TAPS_PER_NODE} taps run on this node already"))
             }
             _ => None,
         };
-        tracing::info!(action = %id, pipeline = %pipeline_id, kind = name_of(&request), refusal, "the collector asks for an action");
+        tracing::info!(action = %id, pipeline = %action.pipeline, kind = action.request.name(), refusal, "the collector asks for an action");
         let Some(pipeline) = pipeline.filter(|_| refusal.is_none()) else {
             running.spawn(async move {
-                answers.fail(id, refusal.unwrap_or_default()).await;
+                answers.fail(&action, refusal.unwrap_or_default()).await;
                 id
             });
             return;
         };
-        match request {
-            ActionRequest::Restart => drop(running.spawn(async move {
-                restart(&pipeline, id, &answers).await;
+        match action.request.clone() {
+            NodeRequest::Restart => drop(running.spawn(async move {
+                restart(&pipeline, &action, &answers).await;
                 id
             })),
-            ActionRequest::Sample { components, limit, duration_ms } => drop(running.spawn(async move {
-                let wanted = sample::Wanted { components, limit, time: Duration::from_millis(duration_ms) };
-                sample::run(&pipeline, wanted, id, &answers, &redaction).await;
+            NodeRequest::Sample(wanted) => drop(running.spawn(async move {
+                sample::run(&pipeline, wanted, &action, &answers, &redaction).await;
                 id
             })),
-            ActionRequest::Tap { component, duration_ms } => {
-                let stop = CancellationToken::new();
-                self.taps.insert(id, stop.clone());
+            NodeRequest::Tap { component, time } => {
+                let (stop, gap) = (CancellationToken::new(), self.gap.clone());
+                self.taps.insert(id.clone(), stop.clone());
                 running.spawn(async move {
-                    let time = Duration::from_millis(duration_ms);
-                    tap::run(&pipeline, &component, time, tap::TapRun { id, answers, redaction, stop }).await;
+                    let run = tap::TapRun { action: &action, answers, redaction, gap, stop };
+                    tap::run(&pipeline, &component, time, run).await;
                     id
                 });
             }
-            ActionRequest::StopTap => {}
+            NodeRequest::StopTap => {}
         }
     }
 
@@ -191,20 +200,16 @@ impl ActionRunner {
     }
 }
 
-async fn restart(pipeline: &Pipeline, id: Uuid, answers: &Answers) {
-    if !pipeline.config().is_supervised() {
-        let why = if pipeline.config().is_paused() { "is paused" } else { "is only watched by this agent" };
-        return answers.fail(id, format!("the pipeline {why}, so that it cannot be restarted")).await;
+async fn restart(pipeline: &Pipeline, action: &NodeAction, answers: &Answers) {
+    let config = pipeline.config();
+    if !config.is_supervised() {
+        let why = match config.hold() {
+            Some(Hold::Paused) => "is paused",
+            Some(_) => "does not run",
+            None => "is only watched by this agent",
+        };
+        return answers.fail(action, format!("the pipeline {why}, so that it cannot be restarted")).await;
     }
     pipeline.runtime.ask_restart();
-    answers.finish(id, ActionOutput::default()).await;
-}
-
-fn name_of(request: &ActionRequest) -> &'static str {
-    match request {
-        ActionRequest::Restart => "restart",
-        ActionRequest::Sample { .. } => "sample",
-        ActionRequest::Tap { .. } => "tap",
-        ActionRequest::StopTap => "stop_tap",
-    }
+    answers.finish(action, ActionAnswer::Done).await;
 }

@@ -3,20 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use systole_shared::action::{ActionOutput, MAX_SAMPLE_COMPONENTS, MAX_SAMPLE_EVENTS, MAX_SAMPLE_MS, TappedEvent};
+use systole_shared::action::{MAX_SAMPLE_COMPONENTS, TappedEvent};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use super::Answers;
 use super::events::event_of;
 use super::redact::Redaction;
+use crate::model::action::{ActionAnswer, ComponentSample, NodeAction, SAMPLED_AT_ONCE, SampleRequest};
 use crate::supervise::Pipeline;
 use crate::supervise::tap::{Tap, TapItem};
-
-/// Components that are read at once: each is a process of some 30 MB.
-const AT_ONCE: usize = 4;
 
 /// Events on their way to the answer.
 const WAITING: usize = 64;
@@ -24,83 +21,89 @@ const WAITING: usize = 64;
 /// Bytes of all events of an answer, below what a collector takes in one body.
 const MAX_SAMPLE_BYTES: usize = 2 * 1024 * 1024;
 
-/// What is asked for.
-pub(super) struct Wanted {
-    pub(super) components: Vec<String>,
-    pub(super) limit: usize,
-    pub(super) time: Duration,
-}
-
-/// What a reader of one component found.
+/// What a reader of a component found.
 enum Found {
     Event(TappedEvent),
     Failed(String),
 }
 
+/// Where a reader leaves what it finds.
+struct Sender {
+    /// Of the component.
+    index: usize,
+    sender: mpsc::Sender<(usize, Found)>,
+}
+
+impl Sender {
+    /// Whether it is taken.
+    async fn send(&self, found: Found) -> bool {
+        self.sender.send((self.index, found)).await.is_ok()
+    }
+}
+
 /// Takes the sample and answers.
 pub(super) async fn run(
     pipeline: &Arc<Pipeline>,
-    wanted: Wanted,
-    id: Uuid,
+    wanted: SampleRequest,
+    action: &NodeAction,
     answers: &Answers,
     redaction: &Arc<Redaction>,
 ) {
-    let Wanted { components, limit, time } = wanted;
+    let SampleRequest { components, limit_each, limit, time_each } = wanted;
     if components.is_empty() || components.len() > MAX_SAMPLE_COMPONENTS {
         let error = format!("a sample has 1 to {MAX_SAMPLE_COMPONENTS} components, not {}", components.len());
-        return answers.fail(id, error).await;
+        return answers.fail(action, error).await;
     }
-    let limit = limit.clamp(1, MAX_SAMPLE_EVENTS);
-    let time = time.min(Duration::from_millis(MAX_SAMPLE_MS));
-    let share = limit.div_ceil(components.len());
-    // All of them have their turn within the time.
-    let rounds = u32::try_from(components.len().div_ceil(AT_ONCE)).unwrap_or(1);
+    // All of them have their turn.
+    let rounds = u32::try_from(components.len().div_ceil(SAMPLED_AT_ONCE)).unwrap_or(1);
     let (sender, mut found) = mpsc::channel(WAITING);
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let slots = Arc::new(Semaphore::new(SAMPLED_AT_ONCE));
     let mut readers = JoinSet::new();
-    for component in components {
+    for (index, component) in components.iter().cloned().enumerate() {
         let (pipeline, redaction, slots, sender) = (pipeline.clone(), redaction.clone(), slots.clone(), sender.clone());
         readers.spawn(async move {
             let Ok(_slot) = slots.acquire().await else { return };
-            read(&pipeline, &component, share, time / rounds, &redaction, &sender).await;
+            let found = Sender { index, sender };
+            read(&pipeline, &component, (limit_each, time_each), &redaction, &found).await;
         });
     }
     drop(sender);
-    let mut output = ActionOutput::default();
-    let mut bytes = 0;
+    let sample = |component| ComponentSample { component, ..ComponentSample::default() };
+    let mut samples: Vec<_> = components.into_iter().map(sample).collect();
+    let (mut events, mut bytes, mut dropped) = (0, 0, 0);
     let collect = async {
-        while let Some(next) = found.recv().await {
+        while let Some((index, next)) = found.recv().await {
             match next {
-                Found::Event(event) if output.events.len() < limit && bytes + event.event.len() <= MAX_SAMPLE_BYTES => {
+                Found::Event(event) if events < limit && bytes + event.event.len() <= MAX_SAMPLE_BYTES => {
+                    events += 1;
                     bytes += event.event.len();
-                    output.events.push(event);
+                    samples[index].events.push(event);
                 }
-                Found::Event(_) => output.dropped += 1,
-                Found::Failed(error) => output.error = Some(error),
+                Found::Event(_) => dropped += 1,
+                Found::Failed(error) => samples[index].error = Some(error),
             }
         }
     };
     // The readers end by themselves; a process that does not is ended with its reader.
-    let _ = timeout(time + Duration::from_secs(1), collect).await;
+    let _ = timeout(time_each * rounds + Duration::from_secs(1), collect).await;
     drop(readers);
-    // What there is says more than the component without events.
-    if !output.events.is_empty() {
-        output.error = None;
-    }
-    answers.finish(id, output).await;
+    answers.finish(action, ActionAnswer::Sample { components: samples, dropped }).await;
 }
 
+/// Reads events of one component within their limits, until they are not taken any more.
 async fn read(
     pipeline: &Pipeline,
     component: &str,
-    limit: usize,
-    time: Duration,
+    (limit, time): (usize, Duration),
     redaction: &Redaction,
-    found: &mpsc::Sender<Found>,
+    found: &Sender,
 ) {
     let mut tap = match Tap::begin(pipeline, component, time).await {
         Ok(tap) => tap,
-        Err(error) => return drop(found.send(Found::Failed(error)).await),
+        Err(error) => {
+            found.send(Found::Failed(error)).await;
+            return;
+        }
     };
     let events = async {
         for _ in 0..limit {
@@ -110,7 +113,7 @@ async fn read(
                 TapItem::End(Err(error)) => Found::Failed(error),
             };
             let is_end = matches!(next, Found::Failed(_));
-            if found.send(next).await.is_err() || is_end {
+            if !found.send(next).await || is_end {
                 return;
             }
         }

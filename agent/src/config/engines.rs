@@ -11,7 +11,7 @@ use super::mappings::Mappings;
 use super::section::Section;
 use super::{command, settings};
 use crate::model::centre::{
-    API_PORT_PLACEHOLDER, CentreConfig, EngineConfig, EngineMetrics, PORT_PLACEHOLDER, PortRange,
+    API_PORT_PLACEHOLDER, CentreConfig, DedicatedConfig, EngineConfig, EngineMetrics, PORT_PLACEHOLDER, PortRange,
 };
 use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig};
 
@@ -27,9 +27,10 @@ const MAX_ENGINES: usize = 32;
 /// Paths of keys that are redacted: each event is compared with all of them.
 const MAX_REDACTED: usize = 64;
 
-/// Reads all of it. `dir` of the result is relative to the data directory, unless `desired_dir` is set.
-pub(super) fn read(root: &mut Section<'_>, mappings: &Mappings) -> CentreConfig {
-    let accepts = root.flag("accept_pipelines").unwrap_or(false);
+/// Reads all of it, and whether the file says anything of `accept_pipelines`. `dir` of the result is relative to the data directory, unless `desired_dir` is set.
+pub(super) fn read(root: &mut Section<'_>, mappings: &Mappings) -> (CentreConfig, Option<bool>) {
+    let said = root.flag("accept_pipelines");
+    let accepts = said.unwrap_or(false);
     let push = root.flag("push").unwrap_or(true);
     let dir = command::absolute(root, "desired_dir").unwrap_or_else(|| PathBuf::from(DIR));
     let redact = root.texts("tap_redact").unwrap_or_default();
@@ -66,7 +67,7 @@ pub(super) fn read(root: &mut Section<'_>, mappings: &Mappings) -> CentreConfig 
             "needs an engine that runs them, like [engine.vector] with command = [\"/usr/bin/vector\", \"--config\", \"{config}\"]",
         );
     }
-    CentreConfig { accepts, engines, dir, push, redact }
+    (CentreConfig { accepts, engines, dedicated: DedicatedConfig::default(), dir, push, redact }, said)
 }
 
 impl CentreConfig {

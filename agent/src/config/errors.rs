@@ -26,6 +26,12 @@ impl ConfigErrors {
         self.0.append(&mut part.0);
     }
 
+    /// All of them on one line, for an agent without a file: VectorFlow's agent writes one line.
+    pub(crate) fn on_one_line(&self) -> String {
+        let errors: Vec<_> = self.0.iter().map(|error| format!("{}: {}", error.key, error.what)).collect();
+        format!("the configuration is invalid: {}", errors.join("; "))
+    }
+
     /// Whether nothing is wrong.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,7 +1,7 @@
 //! Builds the configuration from flags, environment and file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reqwest::Url;
@@ -12,7 +12,8 @@ use super::errors::ConfigErrors;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
 use super::{
-    Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, engines, file, lines, mappings, pipelines, upgrade,
+    Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, VECTORFLOW_DATA_DIR, engines, file, lines, mappings,
+    pipelines, upgrade, vectorflow,
 };
 use crate::http_client::{self, TlsError};
 use crate::model::log_files::OwnFiles;
@@ -50,7 +51,7 @@ pub(crate) fn find_data_dir(flags: &Overrides, env: Lookup<'_>) -> Result<PathBu
         }
         found = data_dir_of(&mut Section::new("", table, &mut errors), flags, env);
     }
-    Ok(found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value)))
+    Ok(or_default(found, env))
 }
 
 /// What the configuration has already, whatever else is wrong with it: ids of pipelines, and the units of those that
@@ -102,14 +103,18 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     );
     let metrics_listen = settings::metrics_listen(metrics_listen, root.errors());
     let tls = tls_files(&mut root, env);
-    let upgrade = upgrade::read(&mut root);
+    let upgrade = upgrade::read(&mut root, env);
     let user_mappings = mappings::read(&mut root);
     let mut pipelines = pipelines::read(&mut root, &user_mappings);
-    let centre = engines::read(&mut root, &user_mappings);
+    let (mut centre, accepts) = engines::read(&mut root, &user_mappings);
+    let protocol = vectorflow::read_protocol(&mut root, env);
+    let vectorflow = vectorflow::read(&mut root, env, accepts, settings.replaces_vectorflow_agent());
+    let is_inherited = accepts.is_none() && settings.replaces_vectorflow_agent();
+    centre.dedicated = vectorflow::dedicated(&vectorflow, is_inherited, &user_mappings);
     root.finish();
 
     let url = settings.url(unreadable, &mut errors);
-    let data_dir = PathBuf::from(settings.data_dir.map_or_else(|| DEFAULT_DATA_DIR.to_owned(), |found| found.value));
+    let data_dir = or_default(settings.data_dir, env);
     if settings.token.is_none() && !settings.token_is_broken && !unreadable && !node_token::exists(&data_dir) {
         errors.add(
             "token",
@@ -130,6 +135,8 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     match url {
         Some(url) if errors.is_empty() => Ok(Config {
             url,
+            protocol,
+            vectorflow,
             token: settings.token,
             centre: centre.below(&data_dir),
             data_dir,
@@ -151,6 +158,11 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     }
 }
 
+/// Whether there is a configuration file, and not only flags and variables.
+pub(crate) fn has_file(flags: &Overrides, env: Lookup<'_>) -> bool {
+    file_of(flags, env).is_some()
+}
+
 /// The file that is read, if any.
 fn file_of(flags: &Overrides, env: Lookup<'_>) -> Option<PathBuf> {
     let named =
@@ -167,7 +179,7 @@ pub(super) fn places(flags: &Overrides, env: Lookup<'_>) -> Option<(PathBuf, Pat
     let table: Table = text.parse().or_else(|_| line()).unwrap_or_default();
     let mut ignored = ConfigErrors::default();
     let found = data_dir_of(&mut Section::new("", table, &mut ignored), flags, env);
-    Some((path, found.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), |found| PathBuf::from(found.value))))
+    Some((path, or_default(found, env)))
 }
 
 fn data_dir_of(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> Option<Found> {
@@ -177,6 +189,20 @@ fn data_dir_of(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> Op
         env,
         ("data_dir", root.text("data_dir")),
     )
+}
+
+/// The data directory, or the default one: that of VectorFlow's agent for an agent with its environment, unless the
+/// agent has one of its own already.
+fn or_default(found: Option<Found>, env: Lookup<'_>) -> PathBuf {
+    let is_set = |name: &str| env(name).is_some_and(|value| !value.trim().is_empty());
+    let own = Path::new(DEFAULT_DATA_DIR);
+    match found {
+        Some(found) => PathBuf::from(found.value),
+        None if is_set("VF_URL") && !is_set("SYSTOLE_URL") && !node_token::exists(own) => {
+            PathBuf::from(VECTORFLOW_DATA_DIR)
+        }
+        None => own.to_owned(),
+    }
 }
 
 /// The files for TLS; they are read here once, so that a error in them is found before it matters.
@@ -233,6 +259,11 @@ impl Settings {
         let labels = Self::take_labels(root, env);
         let log = Self::take_log(root, flags, env);
         Settings { url, token, token_is_broken, data_dir, labels, log }
+    }
+
+    /// Whether the agent starts with the environment of VectorFlow's.
+    fn replaces_vectorflow_agent(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| url.place == "VF_URL")
     }
 
     fn take_token(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> (Option<Token>, bool) {

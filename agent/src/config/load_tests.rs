@@ -2,10 +2,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
+use crate::model::centre::CentreTerms;
 use crate::model::log_files::Links;
 use crate::model::multiline::MultilineRule;
 use crate::model::node::machine::MachineIdSource;
 use crate::model::pattern::Pattern;
+use crate::model::protocol::{Protocol, ProtocolSetting};
 
 /// A configuration out of a file's text and variables; the token is there unless taken away.
 fn load_with(file: &str, variables: &[(&str, &str)], flags: Overrides) -> Result<Config, ConfigErrors> {
@@ -52,6 +54,69 @@ fn vectorflow_variables_are_compatible() {
     assert_eq!(config.log.level, tracing::Level::INFO);
     let labels: Vec<_> = config.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(labels, ["a=b=c", "d=", "site=x"]);
+}
+
+#[test]
+fn environment_of_the_vectorflow_agent_is_enough() {
+    let variables = HashMap::from([
+        ("VF_URL", "https://vf.example/"),
+        ("VF_TOKEN", "vf_enroll_x"),
+        ("VF_VECTOR_BIN", "/opt/vector/bin/vector"),
+        ("VF_POLL_INTERVAL", "1m30s"),
+        ("VF_LOG_FLUSH_INTERVAL", "500ms"),
+        ("VF_METRICS_PORT", "0"),
+        ("VF_UPDATE_PUBLIC_KEY", " 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"),
+    ]);
+    let read = |name: &str| variables.get(name).map(|value| (*value).to_owned());
+    let config = load(&Overrides::default(), &read).unwrap();
+    assert_eq!((config.data_dir.as_path(), config.metrics_listen), (Path::new(VECTORFLOW_DATA_DIR), None));
+    let vectorflow = &config.vectorflow;
+    let flush = vectorflow.log_flush_interval.map(|interval| interval.as_millis());
+    assert_eq!((vectorflow.poll_interval.as_secs(), flush), (90, Some(500)));
+    let both = [CentreTerms::Consent, CentreTerms::Dedicated];
+    assert_eq!(both.map(|terms| config.centre.accepts(terms)), [true, true], "of any centre that the variables name");
+    let engines = both.map(|terms| config.centre.engine("vector", terms).unwrap().command.program.clone());
+    assert_eq!(engines, ["/opt/vector/bin/vector", "/opt/vector/bin/vector"]);
+    assert_eq!(config.upgrade.key.as_ref().map(|key| key.bytes()[0]), Some(0xd7));
+    assert_eq!(config.protocol, ProtocolSetting::Auto);
+    assert_eq!(find_data_dir(&Overrides::default(), &read).unwrap(), Path::new(VECTORFLOW_DATA_DIR));
+    let own = |name: &str| if name == "SYSTOLE_URL" { Some("http://c:1".to_owned()) } else { read(name) };
+    let config = load(&Overrides::default(), &own).unwrap();
+    assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR), "SYSTOLE_URL wins");
+}
+
+#[test]
+fn pipelines_of_a_vectorflow_server_need_its_environment_or_vector_bin() {
+    let accepts = |file: &str, variables: &[(&str, &str)]| {
+        let config = load_with(file, variables, Overrides::default()).unwrap();
+        [CentreTerms::Dedicated, CentreTerms::Consent].map(|terms| config.centre.accepts(terms))
+    };
+    assert_eq!(accepts("", &[("SYSTOLE_URL", "http://c:1")]), [false, false]);
+    assert_eq!(accepts("", &[("VF_URL", "http://c:1")]), [true, true]);
+    assert_eq!(accepts("vector_bin = \"vector\"", &[("SYSTOLE_URL", "http://c:1")]), [true, false]);
+    assert_eq!(accepts("accept_pipelines = false", &[("VF_URL", "http://c:1")]), [false, false]);
+    let file = "[engine.vector]\ncommand = [\"/own/vector\", \"--config\", \"{config}\"]";
+    let config = load_with(file, &[("VF_URL", "http://c:1")], Overrides::default()).unwrap();
+    let engine = config.centre.engine("vector", CentreTerms::Dedicated).unwrap();
+    assert_eq!(engine.command.program, "/own/vector", "the file's own wins");
+}
+
+#[test]
+fn settings_of_systole_precede_those_of_vectorflow() {
+    let file = "poll_interval = \"9s\"\nprotocol = \"native\"\ncloud_labels = false";
+    let variables = [
+        ("SYSTOLE_URL", "http://c:1"),
+        ("VF_POLL_INTERVAL", "7s"),
+        ("SYSTOLE_POLL_INTERVAL", "8s"),
+        ("SYSTOLE_PROTOCOL", "vectorflow"),
+    ];
+    let config = load_with(file, &variables, Overrides::default()).unwrap();
+    assert_eq!((config.vectorflow.poll_interval.as_secs(), config.vectorflow.cloud_labels), (8, false));
+    assert_eq!(config.protocol, ProtocolSetting::Fixed(Protocol::VectorFlow));
+    assert_eq!(
+        errors("protocol = \"v1\"\npoll_interval = \"0\"\nlog_flush_interval = \"-1s\"").keys(),
+        ["protocol", "poll_interval", "log_flush_interval"]
+    );
 }
 
 #[test]

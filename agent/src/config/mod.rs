@@ -7,6 +7,7 @@ mod command;
 mod engines;
 mod errors;
 mod file;
+mod go_duration;
 mod last_known_good;
 mod limits;
 mod lines;
@@ -18,6 +19,7 @@ mod section;
 mod settings;
 mod show;
 mod upgrade;
+mod vectorflow;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,13 +31,15 @@ use systole_shared::Token;
 use crate::model::centre::CentreConfig;
 use crate::model::node::machine::MachineIdSource;
 use crate::model::pipeline::PipelineConfig;
+use crate::model::protocol::ProtocolSetting;
 use crate::model::spool::Bounds;
 use crate::model::tls::TlsFiles;
 use crate::model::upgrade::UpgradeConfig;
+use crate::model::vectorflow::VectorFlowConfig;
 
 pub(crate) use errors::ConfigErrors;
 pub(crate) use last_known_good::{SourceText, last_known_good};
-pub(crate) use load::{Overrides, find_data_dir, known_units, load};
+pub(crate) use load::{Overrides, find_data_dir, has_file, known_units, load};
 pub(crate) use mappings::built_in as built_in_mappings;
 #[cfg(test)]
 pub(crate) use mappings::{read_one as read_mapping, vector as vector_mapping};
@@ -45,6 +49,10 @@ pub(crate) use mappings::{read_one as read_mapping, vector as vector_mapping};
 pub(crate) struct Config {
     /// Where the collector is; paths of requests are appended.
     pub(crate) url: Url,
+    /// Which protocol it speaks. Default auto.
+    pub(crate) protocol: ProtocolSetting,
+    /// What holds towards a VectorFlow server.
+    pub(crate) vectorflow: VectorFlowConfig,
     /// Enrolment token; needed only while the data directory has no node token.
     pub(crate) token: Option<Token>,
     /// Where the agent keeps what must survive it. Default [`DEFAULT_DATA_DIR`].
@@ -84,6 +92,8 @@ impl Config {
     pub(crate) fn changes_for_a_restart(&self, new: &Config) -> Vec<&'static str> {
         let differs = [
             ("url", self.url != new.url),
+            ("protocol", self.protocol != new.protocol),
+            ("vector_bin, cloud_labels, poll_interval, log_flush_interval", self.vectorflow != new.vectorflow),
             ("token", self.token != new.token),
             ("data_dir", self.data_dir != new.data_dir),
             ("name", self.name != new.name),
@@ -105,6 +115,9 @@ impl Config {
 
 /// Where an agent keeps its data by default.
 pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/systole-agent";
+
+/// Where VectorFlow's agent keeps its data by default. An agent that starts with that agent's environment takes it over.
+pub(crate) const VECTORFLOW_DATA_DIR: &str = "/var/lib/vf-agent";
 
 /// Where an agent serves its own metrics by default: the VectorFlow agent's port.
 pub(crate) const DEFAULT_METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);

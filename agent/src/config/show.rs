@@ -10,6 +10,7 @@ use crate::model::centre::{CentreConfig, EngineConfig, PortRange};
 use crate::model::log_files::Links;
 use crate::model::multiline::MultilineRule;
 use crate::model::pipeline::{CommandConfig, LimitsConfig, PipelineConfig, ProcessConfig};
+use crate::model::vectorflow::VectorFlowConfig;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,6 +19,7 @@ impl fmt::Display for Config {
             None => writeln!(f, "# no file was read")?,
         }
         writeln!(f, "url = {:?}", self.url.as_str())?;
+        writeln!(f, "protocol = {:?}", self.protocol.as_str())?;
         writeln!(f, "token = {}", secret(self.token.as_ref()))?;
         writeln!(f, "data_dir = {:?}", self.data_dir.display().to_string())?;
         if let Some(name) = &self.name {
@@ -52,6 +54,7 @@ impl fmt::Display for Config {
         writeln!(f, "log_level = {:?}", self.log.level.as_str().to_lowercase())?;
         writeln!(f, "log_format = {format:?}")?;
         show_centre(f, &self.centre)?;
+        show_vectorflow(f, &self.vectorflow)?;
         table(f, "labels", &self.labels)?;
         for (name, engine) in &self.centre.engines {
             writeln!(f)?;
@@ -73,6 +76,17 @@ fn show_centre(f: &mut fmt::Formatter<'_>, centre: &CentreConfig) -> fmt::Result
         writeln!(f, "desired_dir = {:?}", centre.dir.display().to_string())?;
     }
     Ok(())
+}
+
+fn show_vectorflow(f: &mut fmt::Formatter<'_>, config: &VectorFlowConfig) -> fmt::Result {
+    let VectorFlowConfig { vector_bin, accepts, cloud_labels, poll_interval, log_flush_interval } = config;
+    writeln!(f, "vector_bin = {vector_bin:?}")?;
+    writeln!(f, "cloud_labels = {cloud_labels}")?;
+    writeln!(f, "poll_interval = \"{}s\"", poll_interval.as_secs_f64())?;
+    if let Some(interval) = log_flush_interval {
+        writeln!(f, "log_flush_interval = \"{}s\"", interval.as_secs_f64())?;
+    }
+    writeln!(f, "# pipelines of a VectorFlow server are {}", if *accepts { "run" } else { "not run" })
 }
 
 fn show_engine(f: &mut fmt::Formatter<'_>, name: &str, engine: &EngineConfig) -> fmt::Result {

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
-use systole_shared::desired::{ConfigFormat, SecretValue};
+use systole_shared::desired::{ConfigFormat, DesiredState, SecretValue};
 
 use super::*;
-use crate::model::centre::PortRange;
+use crate::files::checksum_of;
+use crate::model::centre::{DedicatedConfig, PortRange};
+use crate::model::wanted::WantedFile;
 
 fn engine() -> EngineConfig {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -45,8 +47,12 @@ fn wanted(id: &str, version: i64) -> DesiredPipeline {
     }
 }
 
-fn state(pipelines: &[DesiredPipeline]) -> DesiredState {
-    DesiredState { generation: 1, pipelines: pipelines.to_vec(), agent_update: None }
+fn state(pipelines: &[DesiredPipeline]) -> WantedState {
+    DesiredState { generation: 1, pipelines: pipelines.to_vec(), agent_update: None }.into()
+}
+
+fn dedicated(pipelines: Vec<WantedPipeline>) -> WantedState {
+    WantedState { generation: 1, terms: CentreTerms::Dedicated, pipelines, agent_update: None }
 }
 
 struct Scene {
@@ -56,7 +62,9 @@ struct Scene {
 
 fn scene() -> Scene {
     let dir = tempfile::tempdir().unwrap();
-    Scene { merger: Merger::new(dir.path()), _dir: dir }
+    // Other programs of this host may have any port.
+    let ports = Ports::load_with(dir.path(), |_| true);
+    Scene { merger: Merger { ports, ..Merger::new(dir.path(), dir.path()) }, _dir: dir }
 }
 
 fn rejection(merged: &Merged, index: usize) -> &str {
@@ -120,10 +128,77 @@ fn paused_pipeline_keeps_its_port_and_has_no_command() {
     let paused = DesiredPipeline { paused: true, ..wanted("a", 1) };
     let merged = scene.merger.merge(&centre(true), &[], &state(&[paused, wanted("c", 1)]));
     assert_eq!(merged.entries[0].standing, Standing::Paused);
-    assert!(merged.pipelines[0].is_paused() && !merged.pipelines[0].is_supervised());
+    assert!(merged.pipelines[0].hold() == Some(&Hold::Paused) && !merged.pipelines[0].is_supervised());
     assert_eq!(
         merged.pipelines[1].api_url.as_deref(),
         Some("http://127.0.0.1:20005"),
         "the ports of b may be in use still"
     );
+}
+
+#[test]
+fn dedicated_node_needs_no_file() {
+    let mut scene = scene();
+    let centre = CentreConfig {
+        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()), is_inherited: false },
+        ..CentreConfig::default()
+    };
+    let merged = scene.merger.merge(&centre, &[], &dedicated(vec![wanted("a", 1).into()]));
+    assert_eq!(merged.pipelines[0].centre.as_ref().unwrap().place, CopyPlace::DataDir);
+    assert_eq!(merged.pipelines[0].command.as_ref().unwrap().program, "vector");
+    let merged = scene.merger.merge(&centre, &[], &state(&[wanted("a", 1)]));
+    assert_eq!(rejection(&merged, 0), NOT_ACCEPTED, "another centre needs consent");
+    let dedicated = DedicatedConfig { is_inherited: true, ..centre.dedicated };
+    let merged = scene.merger.merge(&CentreConfig { dedicated, ..centre }, &[], &state(&[wanted("a", 1)]));
+    assert_eq!(merged.entries[0].standing, Standing::Taken, "the node worked for a centre before");
+}
+
+#[test]
+fn pipeline_that_waits_or_is_refused_is_shown_without_a_process() {
+    let mut scene = scene();
+    let centre = CentreConfig {
+        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()), is_inherited: false },
+        ..CentreConfig::default()
+    };
+    let waiting = WantedPipeline { waits_for: Some("its secrets".into()), ..wanted("a", 1).into() };
+    let broken = WantedPipeline { fault: Some("no such secret".into()), ..wanted("b", 1).into() };
+    let merged = scene.merger.merge(&centre, &[], &dedicated(vec![waiting, broken.clone()]));
+    let holds: Vec<_> = merged.pipelines.iter().map(|pipeline| pipeline.hold().unwrap().reason()).collect();
+    assert_eq!(holds, ["waits for its secrets", "no such secret"]);
+    // What ran before runs on.
+    scene.merger.merge(&centre, &[], &dedicated(vec![wanted("b", 1).into()]));
+    let merged = scene.merger.merge(&centre, &[], &dedicated(vec![broken]));
+    assert_eq!((rejection(&merged, 0), merged.pipelines[0].hold()), ("no such secret", None));
+    let merged = scene.merger.merge(&centre, &[], &state(&[]));
+    assert!(merged.pipelines.is_empty());
+}
+
+#[test]
+fn other_files_mean_another_start_and_a_wrong_name_costs_its_pipeline_alone() {
+    let mut scene = scene();
+    let centre = CentreConfig {
+        dedicated: DedicatedConfig { accepts: true, engine: Some(engine()), is_inherited: false },
+        ..CentreConfig::default()
+    };
+    let with = |id: &str, name: &str, data: &str| WantedPipeline {
+        files: vec![WantedFile { name: name.into(), data: data.into() }],
+        ..wanted(id, 1).into()
+    };
+    let mut digest_of = |data: &str| {
+        let pipelines = vec![with("a", "ca.pem", data), with("b", "..", "AA=="), with("c", "other.pem", "AA==")];
+        let merged = scene.merger.merge(&centre, &[], &dedicated(pipelines));
+        assert_eq!(rejection(&merged, 1), "\"..\" is no name of a file");
+        let digests = merged.pipelines.iter().map(|pipeline| pipeline.centre.as_ref().unwrap().files_digest.clone());
+        digests.collect::<Vec<_>>()
+    };
+    let (first, second) = (digest_of("AA=="), digest_of("AQ=="));
+    assert!(first[0] != second[0] && first[2] == second[2], "{first:?} {second:?}");
+}
+
+#[test]
+fn secrets_of_vectorflow_have_their_names() {
+    let mut scene = scene();
+    let env = [("VF_SECRET_DB".to_owned(), SecretValue::new("x".into()))].into();
+    let merged = scene.merger.merge(&centre(true), &[], &state(&[DesiredPipeline { env, ..wanted("a", 1) }]));
+    assert_eq!(merged.pipelines[0].command.as_ref().unwrap().env["VF_SECRET_DB"], "x");
 }

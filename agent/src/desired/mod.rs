@@ -5,8 +5,11 @@
 //! anything: that is the pipeline manager's, for pipelines of both kinds.
 
 pub(crate) mod agent_update;
+mod cert_files;
 pub(crate) mod deployments;
+pub(crate) mod feed;
 pub(crate) mod keeper;
 pub(crate) mod merge;
 mod ports;
 mod state_file;
+mod takeover;

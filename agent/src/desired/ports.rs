@@ -1,6 +1,7 @@
 //! Which ports pipelines of the centre have: two for each, the same over restarts of the agent.
 //!
-//! One owner for all of them, so that no two pipelines have the same, and a freed one is used again last.
+//! One owner for all of them, so that no two pipelines have the same. A port is free when it can be bound: other
+//! programs may have some of the range.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,14 +19,21 @@ const PORTS_EACH: usize = 2;
 pub(super) struct Ports {
     path: PathBuf,
     taken: BTreeMap<PipelineId, u16>,
+    /// Whether no other program has a port.
+    is_free: fn(u16) -> bool,
 }
 
 impl Ports {
     /// As an earlier run of the agent left them.
     pub(super) fn load(dir: &Path) -> Self {
+        Self::load_with(dir, can_be_bound)
+    }
+
+    /// The same with another test of a port.
+    pub(super) fn load_with(dir: &Path, is_free: fn(u16) -> bool) -> Self {
         let path = dir.join("ports.json");
         let taken = std::fs::read(&path).ok().and_then(|content| serde_json::from_slice(&content).ok());
-        Ports { path, taken: taken.unwrap_or_default() }
+        Ports { path, taken: taken.unwrap_or_default(), is_free }
     }
 
     /// The first port of the pipeline; none when all of the range are taken.
@@ -41,7 +49,8 @@ impl Ports {
             .flat_map(|(_, port)| [*port, port.saturating_add(1)])
             .collect();
         let mut pairs = (range.first..range.last).step_by(PORTS_EACH);
-        let port = pairs.find(|port| !used.contains(port) && !used.contains(&(port + 1)))?;
+        let port =
+            pairs.find(|port| [*port, port + 1].iter().all(|port| !used.contains(port) && (self.is_free)(*port)))?;
         self.taken.insert(id.clone(), port);
         Some(port)
     }
@@ -62,6 +71,11 @@ impl Ports {
     }
 }
 
+/// Whether a process could listen there now. The listener is closed at once.
+fn can_be_bound(port: u16) -> bool {
+    std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,14 +84,15 @@ mod tests {
     fn ports_are_distinct_stable_and_within_the_range() {
         let dir = tempfile::tempdir().unwrap();
         let id = |text| PipelineId::parse(text).unwrap();
-        let range = PortRange { first: 20_000, last: 20_004 };
-        let mut ports = Ports::load(dir.path());
+        let range = PortRange { first: 20_000, last: 20_006 };
+        let load = || Ports::load_with(dir.path(), |port| port != 20_001);
+        let mut ports = load();
         let found = ["a", "b", "c", "a"].map(|name| ports.of(&id(name), range));
-        assert_eq!(found, [Some(20_000), Some(20_002), None, Some(20_000)]);
+        assert_eq!(found, [Some(20_002), Some(20_004), None, Some(20_002)]);
         ports.keep(&[id("b")].into());
-        let mut ports = Ports::load(dir.path());
-        assert_eq!(ports.of(&id("b"), range), Some(20_002));
-        assert_eq!(ports.of(&id("c"), range), Some(20_000));
+        let mut ports = load();
+        assert_eq!(ports.of(&id("b"), range), Some(20_004));
+        assert_eq!(ports.of(&id("c"), range), Some(20_002), "another program has a port of the first pair");
         let other = PortRange { first: 30_000, last: 30_001 };
         assert_eq!(ports.of(&id("b"), other), Some(30_000), "the node's file has another range now");
     }

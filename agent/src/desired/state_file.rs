@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use systole_shared::desired::DesiredState;
 
 use crate::files;
+use crate::model::wanted::WantedState;
 
 /// The form of the file. A later form is not read, and the state is fetched again.
 const FORMAT: u32 = 1;
@@ -20,13 +20,14 @@ pub(super) struct StoredState {
     #[serde(default)]
     pub(super) etag: Option<String>,
     /// The state itself.
-    pub(super) desired: DesiredState,
+    #[serde(rename = "desired")]
+    pub(super) wanted: WantedState,
 }
 
 impl StoredState {
     /// A state as it was fetched.
-    pub(super) fn new(desired: DesiredState, etag: Option<String>) -> Self {
-        StoredState { format: FORMAT, etag, desired }
+    pub(super) fn new(wanted: WantedState, etag: Option<String>) -> Self {
+        StoredState { format: FORMAT, etag, wanted }
     }
 }
 
@@ -86,17 +87,42 @@ impl StateFile {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use systole_shared::PipelineId;
+    use systole_shared::desired::{ConfigFormat, DesiredPipeline, DesiredState, SecretValue};
+
     use super::*;
+    use crate::model::centre::CentreTerms;
+    use crate::model::wanted::{WantedFile, WantedPipeline};
 
     #[test]
     fn state_is_private_and_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let file = StateFile::in_dir(&dir.path().join("desired"));
         assert!(file.read().is_none());
-        let desired = DesiredState { generation: 7, ..DesiredState::default() };
-        file.write(&StoredState::new(desired.clone(), Some("\"7\"".into()))).unwrap();
+        let pipeline = DesiredPipeline {
+            id: PipelineId::parse("orders").unwrap(),
+            name: "Orders".into(),
+            version: 1,
+            checksum: String::new(),
+            engine: "vector".into(),
+            config: "sources: {}\n".into(),
+            format: ConfigFormat::Yaml,
+            env: [("DB".to_owned(), SecretValue::new("hunter2".into()))].into(),
+            log_level: None,
+            healthy_for_ms: 1,
+            paused: false,
+        };
+        let files = vec![WantedFile { name: "ca.pem".into(), data: "AA==".into() }];
+        let pipelines = vec![WantedPipeline { files, waits_for: Some("x".into()), ..pipeline.clone().into() }];
+        let wanted = WantedState { generation: 7, terms: CentreTerms::Dedicated, pipelines, agent_update: None };
+        file.write(&StoredState::new(wanted.clone(), Some("\"7\"".into()))).unwrap();
         let read = file.read().unwrap();
-        assert_eq!((read.desired, read.etag.as_deref()), (desired, Some("\"7\"")));
+        assert_eq!((read.wanted, read.etag.as_deref()), (wanted, Some("\"7\"")));
+        let before = DesiredState { generation: 8, pipelines: vec![pipeline], agent_update: None };
+        let before = serde_json::json!({"format": 1, "desired": before});
+        std::fs::write(&file.0, before.to_string()).unwrap();
+        let read = file.read().unwrap().wanted;
+        assert_eq!((read.generation, read.terms, read.pipelines.len()), (8, CentreTerms::Consent, 1));
         assert_eq!(file.0.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&file.0, "{\"format\":1,\"desired\":").unwrap();
         assert!(file.read().is_none());

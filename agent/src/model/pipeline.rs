@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use systole_shared::{PipelineId, Token};
 
-use super::centre::CentreVersion;
+use super::centre::{CentreVersion, Hold};
 use super::log_files::{Links, OwnFiles};
 use super::mapping::Mapping;
 use super::multiline::MultilineRule;
@@ -17,6 +17,10 @@ use super::pattern::Pattern;
 
 /// Stands for the path of the agent's copy of `config_file` in a command.
 pub(crate) const CONFIG_PLACEHOLDER: &str = "{config}";
+
+/// What follows the name of the configuration in the name of the file beside it, with which a Vector shows its metrics
+/// and answers taps. VectorFlow's agent has it under this name.
+pub(crate) const SIDECAR_SUFFIX: &str = ".vf-metrics.yaml";
 
 /// One pipeline of this node.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,9 +75,9 @@ impl PipelineConfig {
         self.command.is_some()
     }
 
-    /// Whether it is there to show that it is stopped.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.centre.as_ref().is_some_and(|centre| centre.paused)
+    /// Why it has no process, for one that is there to show that.
+    pub(crate) fn hold(&self) -> Option<&Hold> {
+        self.centre.as_ref()?.hold.as_ref()
     }
 }
 

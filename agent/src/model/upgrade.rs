@@ -6,6 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::centre::CentreTerms;
+
 /// Bytes of an Ed25519 public key.
 const KEY_BYTES: usize = 32;
 
@@ -29,6 +31,43 @@ pub(crate) struct UpgradeConfig {
 impl Default for UpgradeConfig {
     fn default() -> Self {
         UpgradeConfig { key: None, accept: None, timeout: DEFAULT_TIMEOUT }
+    }
+}
+
+/// The rules of an update that the centre wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UpdateRules {
+    /// Whether the node's file must allow it, or have a key. Else it must not forbid it.
+    pub(crate) needs_consent: bool,
+    /// What the signature is of.
+    pub(crate) signed: Signed,
+    /// When one that failed is tried again; none for never, before another one is wanted.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// What a signature of a program is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signed {
+    /// The program.
+    Program,
+    /// The 32 bytes of its SHA-256.
+    Digest,
+}
+
+impl UpdateRules {
+    /// Those of `systole-agent upgrade`, which an operator runs.
+    pub(crate) const OF_OPERATOR: UpdateRules = Self::of(CentreTerms::Consent);
+
+    /// Those of a centre with these terms.
+    pub(crate) const fn of(terms: CentreTerms) -> Self {
+        match terms {
+            CentreTerms::Consent => UpdateRules { needs_consent: true, signed: Signed::Program, retry_after: None },
+            CentreTerms::Dedicated => UpdateRules {
+                needs_consent: false,
+                signed: Signed::Digest,
+                retry_after: Some(Duration::from_secs(300)),
+            },
+        }
     }
 }
 

@@ -75,6 +75,8 @@ pub(crate) struct Heartbeat {
     pub(crate) report_made: Arc<Notify>,
     /// How often to report.
     pub(crate) interval: watch::Receiver<Duration>,
+    /// How long lines wait for a report at most; none for the interval.
+    pub(crate) log_flush_interval: Option<Duration>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
     /// How the connection to the collector does.
@@ -120,6 +122,7 @@ impl Heartbeat {
                     }
                     _ = ticks.tick() => {}
                     () = state_change_due(&self.pipelines, &self.changed, reported) => {}
+                    () = lines_due(&self.pipelines, self.log_flush_interval, reported) => {}
                 }
                 self.make_report().await;
                 reported = Instant::now();
@@ -237,6 +240,19 @@ async fn state_change_due(pipelines: &PipelineSet, changed: &Notify, reported: I
     }
     sleep(COALESCE_WINDOW).await;
     sleep_until(reported + DEBOUNCE).await;
+}
+
+/// Waits until lines have waited for as long as they may.
+async fn lines_due(pipelines: &PipelineSet, flush_interval: Option<Duration>, reported: Instant) {
+    let Some(flush_interval) = flush_interval else { return std::future::pending().await };
+    let mut due = reported + flush_interval;
+    loop {
+        sleep_until(due).await;
+        if pipelines.all().iter().any(|pipeline| pipeline.with_logs(|logs| logs.first().is_some())) {
+            return;
+        }
+        due = Instant::now() + flush_interval.min(DEBOUNCE);
+    }
 }
 
 fn has_unreported_states(pipelines: &PipelineSet) -> bool {

@@ -13,6 +13,7 @@
 
 mod merge;
 pub(crate) mod outbox;
+mod read_ahead;
 mod record;
 mod segment;
 mod sent;

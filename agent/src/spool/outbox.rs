@@ -84,6 +84,27 @@ impl Outbox {
         }
     }
 
+    /// See [`Spool::unread`].
+    pub(crate) fn unread(
+        &self,
+        wanted: impl Fn(BootId, u64) -> bool,
+        max_reports: usize,
+        max_bytes: usize,
+    ) -> Vec<Queued> {
+        self.spool().unread(wanted, max_reports, max_bytes)
+    }
+
+    /// Waits for a report of this run, and gives the newest that waits.
+    pub(crate) async fn newest(&self) -> Queued {
+        loop {
+            let posted = self.posted.notified();
+            if let Some(newest) = self.spool().newest() {
+                return newest;
+            }
+            posted.await;
+        }
+    }
+
     /// Drops a report that the collector will never take.
     pub(crate) fn drop_refused(&self, report: &Queued) {
         if self.spool().forget(report.boot, report.seq) > 0 {

@@ -47,6 +47,9 @@ pub(crate) struct HandedProcess {
     /// Number of the version, of a pipeline of the centre.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<i64>,
+    /// What the centre names its configuration by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named: Option<String>,
 }
 
 /// Why a pipeline cannot be handed over now.
@@ -118,7 +121,9 @@ impl Pipeline {
                 let metrics_url = revision.config.metrics.as_ref().map(|metrics| metrics.url.to_string());
                 let checksum = revision.checksum.clone();
                 let version = revision.version();
-                Some(HandedProcess { pid, start_ticks: stat.start_ticks, command, metrics_url, checksum, version })
+                let named = revision.config.centre.as_ref().map(|centre| centre.checksum.clone());
+                let start_ticks = stat.start_ticks;
+                Some(HandedProcess { pid, start_ticks, command, metrics_url, checksum, version, named })
             }
             _ => None,
         };
@@ -176,7 +181,8 @@ fn revision_of(config: &Arc<PipelineConfig>, process: &HandedProcess, revisions:
     let content =
         process.checksum.as_ref().and_then(|checksum| revisions.content_of(checksum, &command)).map(Arc::<[u8]>::from);
     if let (Some(centre), Some(version)) = (&config.centre, process.version) {
-        config.centre = Some(Arc::new(centre.as_of(version, content.clone())));
+        let named = process.named.clone().or_else(|| process.checksum.clone()).unwrap_or_default();
+        config.centre = Some(Arc::new(centre.as_of(version, content.clone(), named)));
     }
     Revision::new(Arc::new(config), &command, content)
 }

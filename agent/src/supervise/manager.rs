@@ -22,11 +22,9 @@ use super::set::PipelineSet;
 use super::supervisor::Supervisor;
 use crate::logs::registry::{LogOwner, LogRegistry};
 use crate::metrics::AgentCounters;
+use crate::model::centre::{CopyPlace, Hold};
 use crate::model::pipeline::PipelineConfig;
 use crate::scrape::fetch::Scraper;
-
-/// Why a pipeline of the centre does not run, when an operator has paused it.
-const PAUSED: &str = "paused by an operator";
 
 /// Keeps the pipelines of the node.
 pub(crate) struct PipelineManager {
@@ -75,22 +73,19 @@ struct Slot {
 enum SlotKind {
     Watched,
     Supervised,
-    OfTheCentre,
-    Paused,
+    OfTheCentre(CopyPlace),
+    /// Of the centre, without a process.
+    Held,
 }
 
 impl SlotKind {
     fn of(config: &PipelineConfig) -> Self {
         match (&config.centre, config.is_supervised()) {
-            (Some(_), _) if config.is_paused() => SlotKind::Paused,
-            (Some(_), _) => SlotKind::OfTheCentre,
+            (Some(_), _) if config.hold().is_some() => SlotKind::Held,
+            (Some(centre), _) => SlotKind::OfTheCentre(centre.place),
             (None, true) => SlotKind::Supervised,
             (None, false) => SlotKind::Watched,
         }
-    }
-
-    fn is_of_the_centre(self) -> bool {
-        matches!(self, SlotKind::OfTheCentre | SlotKind::Paused)
     }
 }
 
@@ -125,15 +120,21 @@ impl PipelineManager {
     pub(crate) fn apply(&mut self, configs: Vec<PipelineConfig>, touched: &BTreeSet<PipelineId>, force: bool) {
         self.wanted = configs.into_iter().map(Arc::new).collect();
         let kinds: BTreeMap<_, _> = self.wanted.iter().map(|config| (&config.id, SlotKind::of(config))).collect();
+        let holds: BTreeMap<_, _> = self.wanted.iter().map(|config| (&config.id, config.hold())).collect();
         for (id, slot) in &mut self.slots {
             let kind = kinds.get(id).copied();
             if kind != Some(slot.kind) && !slot.is_leaving {
                 slot.is_leaving = true;
-                slot.pipeline.runtime.leave(match (kind, slot.kind) {
-                    (Some(SlotKind::Paused), _) => PAUSED,
-                    (Some(SlotKind::OfTheCentre), SlotKind::Paused) => "resumed by an operator",
-                    (None, SlotKind::OfTheCentre | SlotKind::Paused) => "removed by the collector",
-                    _ => "removed from the configuration",
+                let hold = holds.get(id).copied().flatten();
+                slot.pipeline.runtime.leave(&match (kind, slot.kind) {
+                    (Some(SlotKind::Held), _) => hold.map(Hold::reason).unwrap_or_default(),
+                    (Some(SlotKind::OfTheCentre(_)), SlotKind::Held) => match slot.pipeline.config().hold() {
+                        Some(Hold::WaitsFor(what)) => format!("waited for {what}"),
+                        Some(Hold::Refused(_)) => "the collector has changed it".to_owned(),
+                        _ => "resumed by an operator".to_owned(),
+                    },
+                    (None, SlotKind::OfTheCentre(_) | SlotKind::Held) => "removed by the collector".to_owned(),
+                    _ => "removed from the configuration".to_owned(),
                 });
                 slot.stop.cancel();
                 if slot.orders.is_none() {
@@ -159,19 +160,26 @@ impl PipelineManager {
             }
         }
         while self.supervisors.try_join_next().is_some() {}
-        for (root, is_of_the_centre) in [(&self.parts.data_dir, false), (&self.parts.centre_dir, true)] {
-            // A pipeline that waits for the end of one of the other kind has its files already.
-            let wanted = self.wanted.iter().map(|config| (&config.id, SlotKind::of(config)));
-            let slots = self.slots.iter().map(|(id, slot)| (id, slot.kind));
-            let mine = slots.chain(wanted).filter(|(_, kind)| kind.is_of_the_centre() == is_of_the_centre);
-            revisions::sweep(root, mine.map(|(id, _)| id));
-        }
+        self.sweep();
         let in_order = self.wanted.iter().filter_map(|config| self.slots.get(&config.id));
         let leaving =
             self.slots.values().filter(|slot| !self.wanted.iter().any(|config| config.id == *slot.pipeline.id()));
         let pipelines: Vec<_> = in_order.chain(leaving).map(|slot| slot.pipeline.clone()).collect();
         self.parts.logs.set_current(pipelines.iter().map(|pipeline| pipeline.clone() as Arc<dyn LogOwner>).collect());
         self.parts.set.replace(pipelines);
+    }
+
+    /// Removes the files of pipelines that are not there any more.
+    fn sweep(&self) {
+        // A pipeline that waits for the end of one of the other kind has its files already.
+        let slots = self.slots.values().map(|slot| slot.pipeline.config());
+        let all: Vec<_> = slots.chain(self.wanted.iter().cloned()).collect();
+        let is_in_data_dir = |config: &&Arc<PipelineConfig>| {
+            config.centre.as_ref().is_none_or(|centre| centre.place == CopyPlace::DataDir)
+        };
+        revisions::sweep(&self.parts.data_dir, all.iter().filter(is_in_data_dir).map(|config| &config.id));
+        let of_the_centre = all.iter().filter(|config| config.centre.is_some());
+        revisions::sweep(&self.parts.centre_dir, of_the_centre.map(|config| &config.id));
     }
 
     /// Whether any pipeline is on its way out.
@@ -191,14 +199,15 @@ impl PipelineManager {
         let pipeline = Arc::new(pipeline);
         let stop = parts.stop.child_token();
         let kind = SlotKind::of(config);
-        if kind == SlotKind::Paused {
-            pipeline.runtime.change(|state| {
-                state.status = PipelineStatus::Stopped;
-                state.reason = Some(PAUSED.to_owned());
-            });
-        }
-        let root = if kind.is_of_the_centre() { &parts.centre_dir } else { &parts.data_dir };
-        let revisions = Revisions::of(root, &config.id).below(&parts.data_dir);
+        show_hold(&pipeline, config);
+        let revisions = match &config.centre {
+            None => Revisions::of(&parts.data_dir, &config.id),
+            Some(centre) if centre.place == CopyPlace::DataDir => {
+                Revisions::of(&parts.data_dir, &config.id).with_spares_in(&parts.centre_dir)
+            }
+            Some(_) => Revisions::of(&parts.centre_dir, &config.id),
+        };
+        let revisions = revisions.below(&parts.data_dir);
         let fits = |handed: &&HandedPipeline| config.is_supervised() || !handed.has_process();
         let handed = self.handed.get(&config.id).filter(fits).cloned();
         if handed.is_some() {
@@ -222,6 +231,7 @@ impl PipelineManager {
 impl Slot {
     fn ask(&self, config: &Arc<PipelineConfig>, number: u64, is_touched: bool, force: bool) {
         let Some(orders) = &self.orders else {
+            show_hold(&self.pipeline, config);
             return self.pipeline.adopt(config.clone());
         };
         // One that runs as it should has nothing to try again.
@@ -234,4 +244,22 @@ impl Slot {
             is_new
         });
     }
+}
+
+/// The state of a pipeline of the centre without a process.
+fn show_hold(pipeline: &Pipeline, config: &PipelineConfig) {
+    let Some(hold) = config.hold() else { return };
+    if let Hold::Refused(why) = hold
+        && pipeline.state().reason.as_ref() != Some(why)
+    {
+        pipeline.add_line(format!("error: systole-agent: {why}"));
+    }
+    pipeline.runtime.change(|state| {
+        state.status = match hold {
+            Hold::Paused => PipelineStatus::Stopped,
+            Hold::WaitsFor(_) => PipelineStatus::Pending,
+            Hold::Refused(_) => PipelineStatus::Crashed,
+        };
+        state.reason = Some(hold.reason());
+    });
 }

@@ -17,6 +17,7 @@ pub(crate) mod rollout;
 pub(crate) mod runtime_state;
 mod scraping;
 pub(crate) mod set;
+mod sidecar;
 mod state;
 pub(crate) mod supervisor;
 pub(crate) mod tap;

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::files;
+use super::sidecar;
+use crate::files::{self, checksum_of};
 use crate::model::pipeline::{CONFIG_PLACEHOLDER, CommandConfig, PipelineConfig};
 
 /// A revision of the agent's own file that stays up this long is one to go back to. A version of the centre
@@ -35,7 +36,7 @@ pub(crate) struct Revision {
     pub(crate) checksum: Option<String>,
     /// Content of its configuration file; none without such a file.
     pub(super) content: Option<Arc<[u8]>>,
-    /// SHA-256 of command and configuration file together: the same for what runs the same.
+    /// SHA-256 of command, configuration file and the files that it names: the same for what runs the same.
     pub(super) fingerprint: String,
 }
 
@@ -55,6 +56,7 @@ impl Revision {
         let mut fingerprint = Sha256::new();
         fingerprint.update(&definition);
         fingerprint.update(content.as_deref().unwrap_or_default());
+        fingerprint.update(config.centre.as_ref().map_or("", |centre| &centre.files_digest));
         let fingerprint = files::hex(&fingerprint.finalize());
         Revision { config, checksum, content, fingerprint }
     }
@@ -78,6 +80,16 @@ impl Revision {
     /// Number of the version of the centre; none for a pipeline of the agent's own file.
     pub(crate) fn version(&self) -> Option<i64> {
         Some(self.config.centre.as_ref()?.version)
+    }
+
+    /// What the reports name its configuration by.
+    pub(super) fn reported_checksum(&self) -> Option<&str> {
+        self.config.centre.as_ref().map(|centre| centre.checksum.as_str()).or(self.checksum.as_deref())
+    }
+
+    /// What the file beside its configuration says, if it has one.
+    pub(super) fn sidecar(&self) -> Option<String> {
+        sidecar::of(self.config.command.as_ref()?)
     }
 
     /// How long it must be up to be one to go back to.
@@ -157,11 +169,7 @@ impl Drop for ConfigCopy {
     fn drop(&mut self) {
         if let Some(path) = self.path.as_ref().filter(|_| self.is_temporary) {
             drop(std::fs::remove_file(path));
+            drop(std::fs::remove_file(sidecar::path_of(path)));
         }
     }
-}
-
-/// SHA-256 as `sha256sum` prints it.
-pub(crate) fn checksum_of(content: &[u8]) -> String {
-    files::hex(&Sha256::digest(content))
 }

@@ -1,5 +1,6 @@
 //! The files of one pipeline's revisions: `<root>/pipelines/<id>.<ext>` is what runs, `.next.` what
-//! is validated, `.good.` what stayed up last.
+//! is validated, `.good.` what stayed up last. The last two may be below another root: where the VectorFlow agent
+//! takes its turn, a directory has nothing that it does not know.
 //!
 //! Nothing relies on a file that an earlier step wrote: [`Revisions::install`] compares the content
 //! before each start, and writes it again where it is missing or different.
@@ -14,8 +15,9 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use systole_shared::PipelineId;
 
-use super::revision::{ConfigCopy, Revision, checksum_of};
-use crate::files;
+use super::revision::{ConfigCopy, Revision};
+use super::sidecar;
+use crate::files::{self, checksum_of};
 use crate::model::pipeline::{CommandConfig, PipelineConfig};
 
 /// Largest configuration file: far beyond any that an operator wrote.
@@ -26,7 +28,10 @@ const MAX_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
 pub(crate) struct Revisions {
     /// From here down to the files another user must be able to pass, for a process of `run_as`.
     pass_from: PathBuf,
+    /// Of what runs.
     dir: PathBuf,
+    /// Of the rest.
+    spare_dir: PathBuf,
     name: String,
 }
 
@@ -68,6 +73,9 @@ struct Good {
     /// Number of the version, of a pipeline of the centre.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<i64>,
+    /// What the centre names its configuration by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -80,7 +88,13 @@ enum Role {
 impl Revisions {
     /// Of the pipeline with this id.
     pub(crate) fn of(root: &Path, id: &PipelineId) -> Self {
-        Revisions { pass_from: root.to_owned(), dir: directory(root), name: files::name_of(id.as_str()) }
+        let (dir, name) = (directory(root), files::name_of(id.as_str()));
+        Revisions { pass_from: root.to_owned(), spare_dir: dir.clone(), dir, name }
+    }
+
+    /// The same, with all but what runs below another root.
+    pub(crate) fn with_spares_in(self, root: &Path) -> Self {
+        Revisions { spare_dir: directory(root), ..self }
     }
 
     /// The same, and the way to its files begins at `data_dir` if they are in it.
@@ -114,13 +128,43 @@ impl Revisions {
             return Ok(ConfigCopy::none());
         };
         let current = self.path(Role::Current, source);
-        if !holds(&current, content)
+        if !self.is_installed(&current, content, revision)
             && let Err(error) = self.write(&current, content, revision)
         {
             let good = self.path(Role::Good, source);
-            return if holds(&good, content) { Ok(ConfigCopy::at(good)) } else { Err(error) };
+            return if self.is_installed(&good, content, revision) { Ok(ConfigCopy::at(good)) } else { Err(error) };
         }
+        self.note_own(revision);
         Ok(ConfigCopy::at(current))
+    }
+
+    /// Notes that this agent has put the content where another one may put its own.
+    fn note_own(&self, revision: &Revision) {
+        if self.spare_dir == self.dir {
+            return;
+        }
+        let (path, checksum) = (own_mark(&self.spare_dir, &self.name), revision.checksum.clone().unwrap_or_default());
+        if !holds(&path, checksum.as_bytes()) {
+            let _ = files::make_dir(&self.spare_dir).and_then(|()| files::write(&path, checksum.as_bytes()));
+        }
+    }
+
+    /// Whether this agent itself has put the content into the copy of a pipeline whose other files are below `root`.
+    pub(crate) fn is_own(root: &Path, id: &PipelineId, content: &[u8]) -> bool {
+        holds(&own_mark(&directory(root), &files::name_of(id.as_str())), checksum_of(content).as_bytes())
+    }
+
+    /// Whether the file has this content, and the file beside it what the revision wants there.
+    fn is_installed(&self, path: &Path, content: &[u8], revision: &Revision) -> bool {
+        let beside = revision.sidecar();
+        holds(path, content) && beside.is_none_or(|text| holds(&sidecar::path_of(path), text.as_bytes()))
+    }
+
+    /// Removes the file beside the configuration: its process has ended.
+    pub(super) fn remove_sidecar(&self, command: &CommandConfig) {
+        if let (Some(_), Some(source)) = (sidecar::of(command), &command.config_file) {
+            drop(fs::remove_file(sidecar::path_of(&self.path(Role::Current, source))));
+        }
     }
 
     /// The operator's own file, while it has the content of this revision: for a disk that takes no copy.
@@ -135,12 +179,21 @@ impl Revisions {
         Ok(ConfigCopy::at(source.to_owned()))
     }
 
+    /// Writes a copy, and before it the file beside it.
     fn write(&self, path: &Path, content: &[u8], revision: &Revision) -> Result<(), CopyError> {
         let user = revision.config.command.as_ref().and_then(|command| command.run_as.as_deref());
-        let written = files::make_dir(&self.dir).and_then(|()| match user {
+        if let Some(text) = revision.sidecar() {
+            self.write_one(&sidecar::path_of(path), text.as_bytes(), user)?;
+        }
+        self.write_one(path, content, user)
+    }
+
+    fn write_one(&self, path: &Path, content: &[u8], user: Option<&str>) -> Result<(), CopyError> {
+        let dir = path.parent().unwrap_or(&self.dir);
+        let written = files::make_dir(dir).and_then(|()| match user {
             None => files::replace(path, content),
             Some(user) => {
-                files::let_pass(&self.pass_from, &self.dir)?;
+                files::let_pass(&self.pass_from, dir)?;
                 files::replace_for(user, path, content)
             }
         });
@@ -158,14 +211,15 @@ impl Revisions {
     /// Keeps the revision on the disk as the one to go back to.
     pub(super) fn keep_good(&self, revision: &Revision) -> io::Result<()> {
         let Some(command) = revision.config.command.clone() else { return Ok(()) };
-        files::make_dir(&self.dir)?;
+        files::make_dir(&self.spare_dir)?;
         if let (Some(content), Some(source)) = (&revision.content, revision.source()) {
             files::replace(&self.path(Role::Good, source), content)?;
         }
         let metrics_url = revision.config.metrics.as_ref().map(|metrics| metrics.url.to_string());
         // The record last: without it the file is not used.
         let (checksum, version) = (revision.checksum.clone(), revision.version());
-        let record = serde_json::to_vec(&Good { command, metrics_url, checksum, version })?;
+        let named = revision.config.centre.as_ref().map(|centre| centre.checksum.clone());
+        let record = serde_json::to_vec(&Good { command, metrics_url, checksum, version, named })?;
         files::replace(&self.record(), &record)
     }
 
@@ -183,7 +237,8 @@ impl Revisions {
         let mut config = config.clone();
         let content: Option<Arc<[u8]>> = content.map(Arc::from);
         if let Some(centre) = &config.centre {
-            config.centre = Some(Arc::new(centre.as_of(good.version?, Some(content.clone()?))));
+            let named = good.named.or(good.checksum)?;
+            config.centre = Some(Arc::new(centre.as_of(good.version?, Some(content.clone()?), named)));
         }
         match (&mut config.metrics, good.metrics_url) {
             (Some(metrics), Some(url)) => metrics.url = url.parse().ok()?,
@@ -196,18 +251,18 @@ impl Revisions {
 
     /// The path of a role's file, with the extension of the operator's file: engines go by it.
     fn path(&self, role: Role, source: &Path) -> PathBuf {
-        let role = match role {
-            Role::Current => "",
-            Role::Next => ".next",
-            Role::Good => ".good",
+        let (dir, role) = match role {
+            Role::Current => (&self.dir, ""),
+            Role::Next => (&self.spare_dir, ".next"),
+            Role::Good => (&self.spare_dir, ".good"),
         };
         let extension = source.extension().and_then(|extension| extension.to_str());
         let extension = extension.map(|extension| format!(".{extension}")).unwrap_or_default();
-        self.dir.join(format!("{}{role}{extension}", self.name))
+        dir.join(format!("{}{role}{extension}", self.name))
     }
 
     fn record(&self) -> PathBuf {
-        self.dir.join(format!("{}.good.json.record", self.name))
+        self.spare_dir.join(format!("{}.good.json.record", self.name))
     }
 }
 
@@ -222,6 +277,11 @@ pub(crate) fn sweep<'i>(root: &Path, ids: impl Iterator<Item = &'i PipelineId>) 
             drop(fs::remove_file(entry.path()));
         }
     }
+}
+
+/// The file with the checksum of what this agent has put into a directory that it shares.
+fn own_mark(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.own"))
 }
 
 fn directory(root: &Path) -> PathBuf {

@@ -154,6 +154,13 @@ impl RolloutController {
         revision.command(&copy).ok_or_else(|| "it has no command".to_owned())
     }
 
+    /// The process of the revision has ended for good: removes what only a process needs.
+    pub(super) fn clear_away(&self, revision: &Revision) {
+        if let Some(command) = &revision.config.command {
+            self.revisions.remove_sidecar(command);
+        }
+    }
+
     /// A copy of the revision's configuration; the operator's own file when the agent's disk takes none.
     async fn copy(&self, revision: &Revision, make: MakeCopy) -> Result<ConfigCopy, String> {
         let (revisions, wanted) = (self.revisions.clone(), revision.clone());
@@ -226,6 +233,10 @@ impl RolloutController {
         match &wanted {
             Some(wanted) => self.note(wanted, phase, &reason),
             None => self.pipeline.runtime.note_refusal(&reason),
+        }
+        if self.desired.borrow().config.centre.is_some() {
+            // A centre may have no place for it but the lines of the pipeline.
+            self.pipeline.add_line(format!("error: systole-agent: {reason}"));
         }
         self.refused = wanted;
         self.pipeline.runtime.refuse(reason);

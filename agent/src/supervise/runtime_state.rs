@@ -44,7 +44,7 @@ struct Running {
     /// No report has shown it yet.
     is_progress_new: bool,
     /// Why the pipeline ends, if it was removed from the configuration.
-    leaving: Option<&'static str>,
+    leaving: Option<String>,
     /// The revision of the process that runs now, and whether that is about to change.
     process: ProcessPhase,
     /// All of it has ended.
@@ -131,7 +131,11 @@ impl RuntimeState {
 
     /// Replaces what the configuration says of what runs.
     pub(super) fn set_config(&self, config: Arc<PipelineConfig>) {
-        lock(&self.running).config = config;
+        let mut running = lock(&self.running);
+        if let Some(centre) = &config.centre {
+            running.checksum = Some(centre.checksum.clone());
+        }
+        running.config = config;
     }
 
     /// What the configuration says of what runs now.
@@ -153,7 +157,7 @@ impl RuntimeState {
     pub(super) fn run_as(&self, revision: &Revision) {
         let mut running = lock(&self.running);
         running.config = revision.config.clone();
-        running.checksum.clone_from(&revision.checksum);
+        running.checksum = revision.reported_checksum().map(str::to_owned);
     }
 
     /// SHA-256 of a configuration that is in several files.
@@ -232,8 +236,8 @@ impl RuntimeState {
     }
 
     /// The pipeline is removed from the configuration, or replaced by another one with its id.
-    pub(crate) fn leave(&self, why: &'static str) {
-        lock(&self.running).leaving = Some(why);
+    pub(crate) fn leave(&self, why: &str) {
+        lock(&self.running).leaving = Some(why.to_owned());
     }
 
     /// Whether it was removed, and all of it has ended.
@@ -243,14 +247,15 @@ impl RuntimeState {
 
     /// All of the pipeline has ended: the state is STOPPED.
     pub(crate) fn mark_stopped(&self) {
-        let leaving = lock(&self.running).leaving;
+        let leaving = lock(&self.running).leaving.clone();
+        let is_gone = leaving.is_some();
         self.change(|state| {
             state.status = PipelineStatus::Stopped;
-            state.reason = Some(leaving.unwrap_or("the agent stops").to_owned());
+            state.reason = Some(leaving.unwrap_or_else(|| "the agent stops".to_owned()));
             state.pid = None;
             state.started_at = None;
         });
-        lock(&self.running).is_gone = leaving.is_some();
+        lock(&self.running).is_gone = is_gone;
     }
 
     /// The state that the next report shows.

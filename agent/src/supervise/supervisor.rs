@@ -70,7 +70,7 @@ impl Supervisor {
             },
         };
         let mut policy = RestartPolicy::default();
-        let mut last = None;
+        let (mut last, mut ended) = (None, None);
         while !stop.is_cancelled() {
             let Some(revision) = next.take() else {
                 // Nothing that could be run: what is wanted was refused, and there is nothing else.
@@ -84,7 +84,10 @@ impl Supervisor {
             };
             self.pipeline.runtime.set_phase(ProcessPhase::None);
             match end {
-                End::Asked => break,
+                End::Asked => {
+                    ended = Some(revision);
+                    break;
+                }
                 End::Replaced(other) => {
                     policy = RestartPolicy::default();
                     next = Some(other);
@@ -111,6 +114,9 @@ impl Supervisor {
                 }
             }
             last = Some(revision);
+        }
+        if let Some(last) = ended.or(last) {
+            self.rollout.clear_away(&last);
         }
         self.pipeline.runtime.mark_stopped();
     }

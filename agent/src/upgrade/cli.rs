@@ -18,7 +18,7 @@ use super::program::Program;
 use super::source::Source;
 use crate::clock;
 use crate::model::tls::TlsFiles;
-use crate::model::upgrade::{UpdateKey, UpgradeConfig};
+use crate::model::upgrade::{UpdateKey, UpdateRules, UpgradeConfig};
 
 /// The agent's socket in its data directory.
 pub(crate) const SOCKET: &str = "agent.sock";
@@ -117,6 +117,7 @@ pub(crate) async fn run(data_dir: &Path, request: &Request, out: &mut impl Write
     let config = UpgradeConfig { key, ..UpgradeConfig::default() };
     let tls = TlsFiles { ca: view.ca_file, client: None };
     let wish = Wish {
+        signed: UpdateRules::OF_OPERATOR.signed,
         version: request.version.as_deref(),
         sha256: request.sha256.as_deref(),
         signature: request.signature.as_deref(),

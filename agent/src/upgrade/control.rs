@@ -15,11 +15,11 @@ use super::launch::Launch;
 use super::marker::{Marker, Phase};
 use super::program::Program;
 use super::source::{FetchError, Source};
-use super::verify::{VerifyError, verify};
+use super::verify::{VerifyError, is_sha256, verify};
 use super::{probe, trial};
 use crate::clock;
 use crate::model::tls::TlsFiles;
-use crate::model::upgrade::UpgradeConfig;
+use crate::model::upgrade::{Signed, UpdateRules, UpgradeConfig};
 use crate::uplink::{ConnectionState, ConnectionStatus};
 use crate::version::BUILD;
 
@@ -187,31 +187,41 @@ impl Upgrades {
         Marker::read(&self.parts.data_dir)
     }
 
-    /// Whether the collector's wish is new. One that was tried is not tried again, whatever became of it.
-    pub(crate) fn wants(&self, update: &AgentUpdate) -> bool {
-        let is_same = |marker: &Marker| marker.sha256.eq_ignore_ascii_case(update.sha256.trim());
-        !self.last().as_ref().is_some_and(is_same) && update.version != BUILD.version
+    /// Whether the collector's wish is new. One that was tried is not tried again, whatever became of it, unless the
+    /// rules say so.
+    pub(crate) fn wants(&self, update: &AgentUpdate, rules: &UpdateRules) -> bool {
+        let is_settled = |marker: &Marker| {
+            let since = Duration::from_millis(u64::try_from(clock::unix_millis() - marker.began_at).unwrap_or(0));
+            let is_over = marker.phase == Phase::RolledBack && rules.retry_after.is_some_and(|wait| since >= wait);
+            is_sha256(&update.sha256, &marker.sha256) && !is_over
+        };
+        !self.last().as_ref().is_some_and(is_settled) && update.version != BUILD.version
     }
 
     /// Carries out the collector's wish. Returns only when it changed nothing; then the agent continues as it is.
-    pub(crate) async fn apply(&self, update: &AgentUpdate) -> UpgradeError {
-        if self.parts.config.accept != Some(true) && self.parts.config.key.is_none() {
+    pub(crate) async fn apply(&self, update: &AgentUpdate, rules: &UpdateRules) -> UpgradeError {
+        if rules.needs_consent && self.parts.config.accept != Some(true) && self.parts.config.key.is_none() {
             return UpgradeError::Refused(NOT_ALLOWED.to_owned());
         }
         let result = match self.begin() {
-            Ok(program) => self.fetch_and_switch(&program, update).await,
+            Ok(program) => self.fetch_and_switch(&program, update, rules.signed).await,
             Err(error) => return error,
         };
         self.end(result)
     }
 
-    async fn fetch_and_switch(&self, program: &Program, update: &AgentUpdate) -> Result<(), UpgradeError> {
+    async fn fetch_and_switch(
+        &self,
+        program: &Program,
+        update: &AgentUpdate,
+        signed: Signed,
+    ) -> Result<(), UpgradeError> {
         let AgentUpdate { version, url, sha256, signature } = update;
         let source = Source::parse(url)?;
         if !matches!(source, Source::Url(_)) {
             return Err(FetchError::NotHttps(url.clone()).into());
         }
-        let wish = Wish { version: Some(version), sha256: Some(sha256), signature: signature.as_deref() };
+        let wish = Wish { version: Some(version), sha256: Some(sha256), signature: signature.as_deref(), signed };
         let sum = prepare(program, &source, &wish, &self.parts.config, &self.parts.tls, &mut |_, _| ()).await?.sha256;
         program.install().map_err(|source| install_error(program, source))?;
         let switched = self.switch_to(program, sum, version.clone()).await;
@@ -260,7 +270,7 @@ impl Upgrades {
     async fn switch_to(&self, program: &Program, sha256: String, version: String) -> Result<(), UpgradeError> {
         let path = program.path().to_owned();
         let expected = sha256.clone();
-        let checked = spawn_blocking(move || verify(&path, Some(&expected), None, None)).await;
+        let checked = spawn_blocking(move || verify(&path, Some(&expected), None, None, Signed::Program)).await;
         checked.map_err(|_| UpgradeError::Silent)??;
         let marker = Marker {
             program: program.clone(),
@@ -347,6 +357,7 @@ pub(super) struct Wish<'w> {
     pub(super) version: Option<&'w str>,
     pub(super) sha256: Option<&'w str>,
     pub(super) signature: Option<&'w str>,
+    pub(super) signed: Signed,
 }
 
 /// A program beside the present one, fetched and verified.
@@ -372,8 +383,9 @@ pub(super) async fn prepare(
         let staged = program.staged();
         source.fetch(tls, file, &staged, progress).await?;
         let (sum, signature) = (wish.sha256.map(str::to_owned), wish.signature.map(str::to_owned));
-        let (key, path) = (config.key.clone(), staged.clone());
-        let verified = spawn_blocking(move || verify(&path, sum.as_deref(), signature.as_deref(), key.as_ref())).await;
+        let (key, path, signed) = (config.key.clone(), staged.clone(), wish.signed);
+        let verify = move || verify(&path, sum.as_deref(), signature.as_deref(), key.as_ref(), signed);
+        let verified = spawn_blocking(verify).await;
         let sha256 = verified.map_err(|_| UpgradeError::Silent)??;
         let answer = probe::probe(&staged, wish.version).await?;
         Ok(Prepared { sha256, answer })

@@ -23,3 +23,4 @@ mod verify;
 
 pub(crate) use control::{UpgradeParts, Upgrades};
 pub(crate) use marker::Phase as UpgradePhase;
+pub(crate) use verify::is_sha256;

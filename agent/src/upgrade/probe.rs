@@ -39,7 +39,9 @@ pub(crate) enum ProbeError {
     #[error("the program does not answer --version: {0}")]
     NoAnswer(String),
     /// It is something else.
-    #[error("the program answers --version with `{0}`, expected `systole-agent VERSION`")]
+    #[error(
+        "the program answers --version with `{0}`, expected `systole-agent VERSION`; another agent is installed and started by an operator"
+    )]
     Stranger(String),
     /// It is another version.
     #[error("the program is version {found}, expected {expected}")]

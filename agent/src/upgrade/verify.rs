@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::source::MAX_PROGRAM_BYTES;
 use crate::files;
-use crate::model::upgrade::{UpdateKey, decode};
+use crate::model::upgrade::{Signed, UpdateKey, decode};
 
 /// Bytes of a SHA-256 in hexadecimal digits.
 const HEX_LENGTH: usize = 64;
@@ -47,12 +47,16 @@ pub(crate) enum VerifyError {
 /// # Errors
 /// When the file cannot be read.
 pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
+    Ok(files::hex(&digest_of(path)?))
+}
+
+fn digest_of(path: &Path) -> io::Result<[u8; 32]> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match file.read(&mut chunk)? {
-            0 => return Ok(files::hex(&hash.finalize())),
+            0 => return Ok(hash.finalize().into()),
             length => hash.update(&chunk[..length]),
         }
     }
@@ -67,27 +71,41 @@ pub(super) fn verify(
     expected: Option<&str>,
     signature: Option<&str>,
     key: Option<&UpdateKey>,
+    signed: Signed,
 ) -> Result<String, VerifyError> {
     let expected = expected.map(checksum).transpose()?;
-    let found = sha256_of(path).map_err(VerifyError::Read)?;
+    let digest = digest_of(path).map_err(VerifyError::Read)?;
+    let found = files::hex(&digest);
     if let Some(expected) = expected.filter(|expected| *expected != found) {
         return Err(VerifyError::Checksum { expected, found });
     }
     if let Some(key) = key {
         let signature = signature.ok_or(VerifyError::NoSignature)?;
         let signature = decode(signature).ok_or(VerifyError::Signature)?;
-        let mut program = Vec::new();
-        let file = File::open(path).map_err(VerifyError::Read)?;
-        file.take(MAX_PROGRAM_BYTES).read_to_end(&mut program).map_err(VerifyError::Read)?;
+        let message = match signed {
+            Signed::Digest => digest.to_vec(),
+            Signed::Program => {
+                let mut program = Vec::new();
+                let file = File::open(path).map_err(VerifyError::Read)?;
+                file.take(MAX_PROGRAM_BYTES).read_to_end(&mut program).map_err(VerifyError::Read)?;
+                program
+            }
+        };
         let key = UnparsedPublicKey::new(&ED25519, key.bytes());
-        key.verify(&program, &signature).map_err(|_| VerifyError::Signature)?;
+        key.verify(&message, &signature).map_err(|_| VerifyError::Signature)?;
     }
     Ok(found)
 }
 
-/// A checksum as it is compared.
+/// Whether a checksum that a person or a server wrote is this one.
+pub(crate) fn is_sha256(text: &str, sha256: &str) -> bool {
+    checksum(text).is_ok_and(|sum| sum.eq_ignore_ascii_case(sha256))
+}
+
+/// A checksum as it is compared: hexadecimal digits, also after `sha256:`.
 fn checksum(text: &str) -> Result<String, VerifyError> {
     let sum = text.trim().to_ascii_lowercase();
+    let sum = sum.strip_prefix("sha256:").map_or(sum.as_str(), str::trim).to_owned();
     let is_sum = sum.len() == HEX_LENGTH && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_sum.then_some(sum).ok_or_else(|| VerifyError::NoChecksum(text.to_owned()))
 }
@@ -112,9 +130,12 @@ mod tests {
     #[test]
     fn checksum_decides() {
         let program = program();
-        let check = |sum: Option<&str>| verify(program.path(), sum, None, None).map_err(|error| error.to_string());
+        let check = |sum: Option<&str>| {
+            verify(program.path(), sum, None, None, Signed::Program).map_err(|error| error.to_string())
+        };
         assert_eq!(check(None).unwrap(), OF_ABC);
         assert_eq!(check(Some(&format!(" {}\n", OF_ABC.to_uppercase()))).unwrap(), OF_ABC);
+        assert_eq!(check(Some(&format!("sha256:{OF_ABC}"))).unwrap(), OF_ABC);
         assert!(check(Some(&OF_ABC.replace('b', "c"))).unwrap_err().contains("wrong SHA-256"));
         assert!(check(Some("abc")).unwrap_err().contains("64 hexadecimal digits"));
     }
@@ -124,12 +145,19 @@ mod tests {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let key = UpdateKey::parse(&STANDARD.encode(pair.public_key())).unwrap();
         let program = program();
-        let check = |signature: Option<String>| verify(program.path(), None, signature.as_deref(), Some(&key));
+        let check =
+            |signature: Option<String>| verify(program.path(), None, signature.as_deref(), Some(&key), Signed::Program);
         let sign = |text: &[u8]| STANDARD.encode(pair.sign(text));
         assert_eq!(check(Some(sign(b"abc"))).unwrap(), OF_ABC);
         assert!(matches!(check(None), Err(VerifyError::NoSignature)));
         for wrong in [sign(b"abd"), "nonsense".to_owned(), String::new()] {
             assert!(matches!(check(Some(wrong)), Err(VerifyError::Signature)));
+        }
+        let digest = Sha256::digest(b"abc");
+        let check = |signature: &str| verify(program.path(), None, Some(signature), Some(&key), Signed::Digest);
+        assert_eq!(check(&sign(&digest)).unwrap(), OF_ABC);
+        for wrong in [sign(b"abc"), sign(OF_ABC.as_bytes())] {
+            assert!(matches!(check(&wrong), Err(VerifyError::Signature)));
         }
     }
 }

@@ -76,18 +76,18 @@ impl ConnectionStatus {
     }
 
     /// The collector answered a request with reports that was sent at `sent_at` and took `took`; its
-    /// clock said `collector_now` meanwhile. Returns whether it had failed before.
-    pub(super) fn record_ack(&self, sent_at: UnixMillis, took: Duration, collector_now: UnixMillis) -> bool {
+    /// clock said `collector_now` meanwhile, if its protocol shows it. Returns whether it had failed before.
+    pub(super) fn record_ack(&self, sent_at: UnixMillis, took: Duration, collector_now: Option<UnixMillis>) -> bool {
         let mut facts = self.lock();
         let took = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
         facts.acknowledged_at = Some(sent_at.saturating_add(took));
         // The answer was written somewhere between: its time is compared with the middle.
-        let skew = sent_at.saturating_add(took / 2).saturating_sub(collector_now);
+        let skew = collector_now.map(|now| sent_at.saturating_add(took / 2).saturating_sub(now));
         let was_off = facts.clock_skew_ms.is_some_and(is_off);
-        facts.clock_skew_ms = Some(skew);
+        facts.clock_skew_ms = skew;
         let failed_before = self.set_state(&mut facts, ConnectionState::Connected);
         drop(facts);
-        if is_off(skew) && !was_off {
+        if let Some(skew) = skew.filter(|skew| is_off(*skew) && !was_off) {
             tracing::warn!(
                 skew_ms = skew,
                 "this host's clock differs from the collector's (positive: this one is ahead); the collector corrects the minutes of reports, but fix the clock (NTP)"
@@ -134,17 +134,17 @@ mod tests {
     #[test]
     fn clock_skew_is_measured_at_mid_request() {
         let connection = ConnectionStatus::new(None);
-        connection.record_ack(100_000, Duration::from_millis(400), 90_200);
+        connection.record_ack(100_000, Duration::from_millis(400), Some(90_200));
         let facts = connection.facts();
         assert_eq!((facts.clock_skew_ms, facts.acknowledged_at), (Some(10_000), Some(100_400)));
-        connection.record_ack(100_000, Duration::ZERO, 100_500);
+        connection.record_ack(100_000, Duration::ZERO, Some(100_500));
         assert_eq!(connection.facts().clock_skew_ms, Some(-500));
     }
 
     #[test]
     fn response_after_a_failure_is_a_reconnect() {
         let connection = ConnectionStatus::new(None);
-        let answered = || connection.record_ack(1, Duration::ZERO, 1);
+        let answered = || connection.record_ack(1, Duration::ZERO, Some(1));
         assert!(!answered());
         connection.record_failure(&RequestError::TooLarge { is_collectors: true }, 7);
         assert_eq!(
@@ -162,7 +162,7 @@ mod tests {
         connection.set_refused();
         connection.record_failure(&RequestError::TooLarge { is_collectors: true }, 1);
         assert_eq!(connection.facts().state, ConnectionState::Refused);
-        connection.record_ack(1, Duration::ZERO, 1);
+        connection.record_ack(1, Duration::ZERO, Some(1));
         assert_eq!(connection.facts().state, ConnectionState::Connected);
     }
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
+use systole_shared::Token;
 use systole_shared::limits::{MAX_SHORT_TEXT_BYTES, cut};
-use systole_shared::{EnrollRequest, Token};
 
+use super::protocol::Enrollment;
 use super::request_error::RequestError;
 use super::task::{Credentials, SendState, Uplink};
 use crate::clock;
-use crate::model::node::{NodeIdentity, node_file, node_token};
+use crate::model::node::{node_file, node_token};
 
 /// Least time between two tries to enrol that the collector refused.
 const REFUSED_ENROLMENT_WAIT: Duration = Duration::from_secs(1);
@@ -29,31 +31,29 @@ impl Uplink {
     /// that knew no node for a while (a proxy, a wrong database) must not cost every node whose
     /// enrolment token has expired since.
     pub(super) async fn enroll(&self, state: &mut SendState, refused: Option<&Token>) -> Option<Token> {
-        let Credentials { data_dir, enroll_token, names } = &self.credentials;
+        let Credentials { data_dir, enroll_token, names, vector_version } = &self.credentials;
         let hostname = names.hostname();
-        let request = EnrollRequest {
+        let host = Enrollment {
             token: enroll_token.clone()?,
             hostname: cut(&names.name(&hostname), MAX_SHORT_TEXT_BYTES).into_owned(),
             os: format!("{}/{}", names.machine.os, names.machine.arch),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            vector_version: vector_version.get().cloned().unwrap_or_default(),
             labels: names.labels(&hostname),
             machine_id: names.machine.id.clone(),
         };
         loop {
-            let error = match self.client.enroll(&request).await {
+            let error = match self.client.enroll(host.clone()).await {
                 Ok(node) => {
-                    tracing::info!(node = %node.node_id, environment = %node.environment_name, "enrolled");
+                    let identity = node.identity;
+                    tracing::info!(node = identity.node_id, environment = identity.environment_name, "enrolled");
                     if let Some(notice) = &node.notice {
-                        tracing::warn!(node = %node.node_id, "{}", cut(notice, MAX_SHORT_TEXT_BYTES));
+                        tracing::warn!(node = identity.node_id, "{}", cut(notice, MAX_SHORT_TEXT_BYTES));
                     }
                     if let Err(error) = node_token::write(data_dir, &node.node_token) {
                         tracing::error!(%error, data_dir = %data_dir.display(), "cannot save the node token: the agent must enrol again at its next start; make data_dir writable");
                     }
-                    let identity = NodeIdentity {
-                        node_id: node.node_id,
-                        environment_id: node.environment_id,
-                        environment_name: node.environment_name,
-                    };
+                    self.client.confirm_protocol();
                     node_file::write(data_dir, &identity);
                     self.connection.set_node(identity);
                     state.failing = false;
@@ -64,6 +64,12 @@ impl Uplink {
             };
             self.counters.send_errors.add(1);
             self.connection.record_failure(&error, clock::unix_millis());
+            if is_final(&error) {
+                self.connection.set_refused();
+                tracing::error!(%error, "the collector takes no more nodes: make room there and restart the agent; pipelines keep running");
+                self.closing.cancelled().await;
+                return None;
+            }
             let wait = match &error {
                 RequestError::Unauthorized(_) | RequestError::Refused { .. } => {
                     state.refusals = state.refusals.saturating_add(1);
@@ -103,6 +109,12 @@ impl Uplink {
         }
         self.wait(refused_wait(state.refusals, (self.random)())).await;
     }
+}
+
+/// Whether it is of no use to ask again: the server's quota of nodes is used up. Asking costs the address of the host
+/// its share of enrolments, also for its neighbours.
+fn is_final(error: &RequestError) -> bool {
+    matches!(error, RequestError::Refused { status: StatusCode::PAYMENT_REQUIRED, .. })
 }
 
 /// How long a node that was refused so often, and cannot enrol, stays silent on top of its back-off.

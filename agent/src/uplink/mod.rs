@@ -13,10 +13,11 @@ mod send;
 mod session;
 mod shrink;
 mod task;
+mod transport;
 
 pub(crate) use connection_status::{ConnectionState, ConnectionStatus};
 pub(crate) use instructions::Instructions;
-pub(crate) use protocol::native::{CollectorClient, DesiredAnswer};
+pub(crate) use protocol::{Cadence, ClientParts, CollectorClient, DesiredAnswer};
 pub(crate) use push::{PushClient, PushTiming};
 pub(crate) use request_error::RequestError;
 pub(crate) use task::{Credentials, Uplink};

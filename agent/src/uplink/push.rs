@@ -1,34 +1,28 @@
 //! The push stream: what the collector wants reaches the node at once, and not with the next answer.
 //!
 //! Nothing depends on it. Without a stream (a proxy that takes none, a collector that has it turned off) the same
-//! comes with the answers to reports.
+//! comes with the answers to other requests. What the messages are is the protocol's.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use systole_shared::action::PushMessage;
 use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::sse::{Decoder, Item};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::instructions::Instructions;
-use super::protocol::native::CollectorClient;
+use super::protocol::CollectorClient;
 use super::request_error::RequestError;
+use crate::metrics::AgentCounters;
 use crate::model::node::node_token;
-
-/// How long the first message may take, after the stream is open.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Pings that may be missing before the stream counts as dead.
-const PINGS_MISSED: u32 = 2;
-
-/// Bounds of the time between pings that a collector may name.
-const PING_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(120));
 
 /// Between two questions at a collector that has no push stream.
 const NO_STREAM_WAIT: Duration = Duration::from_secs(600);
+
+/// A stream that lived so long was none of a server that closes each one at once.
+const STABLE_FOR: Duration = Duration::from_secs(5);
 
 /// Between two checks whether the node has a token.
 const NO_TOKEN_WAIT: Duration = Duration::from_secs(1);
@@ -53,6 +47,17 @@ impl Default for PushTiming {
     }
 }
 
+/// What a message says of the stream itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StreamNote {
+    /// The collector serves the stream.
+    pub(super) is_welcome: bool,
+    /// How long the stream may be silent from now on.
+    pub(super) silence: Option<Duration>,
+    /// The collector ends it, and says when to come again.
+    pub(super) goodbye: Option<Duration>,
+}
+
 /// Holds the push stream.
 #[derive(Debug)]
 pub(crate) struct PushClient {
@@ -60,6 +65,7 @@ pub(crate) struct PushClient {
     /// Where the node's token is kept.
     data_dir: PathBuf,
     instructions: Instructions,
+    counters: Arc<AgentCounters>,
     timing: PushTiming,
 }
 
@@ -77,9 +83,10 @@ impl PushClient {
         client: Arc<CollectorClient>,
         data_dir: PathBuf,
         instructions: Instructions,
+        counters: Arc<AgentCounters>,
         timing: PushTiming,
     ) -> Self {
-        PushClient { client, data_dir, instructions, timing }
+        PushClient { client, data_dir, instructions, counters, timing }
     }
 
     /// Holds a stream, and opens the next one when it ends. Never ends.
@@ -91,15 +98,25 @@ impl PushClient {
                 continue;
             };
             let wait = match self.client.push(&token).await {
-                Ok(response) => match self.follow(response, &mut backoff).await {
-                    StreamEnd::Goodbye(wait) => backoff.next(rand::random(), Some(wait)),
-                    StreamEnd::Broken(error) => {
-                        tracing::debug!(error, "the push stream ended");
-                        backoff.next(rand::random(), None)
+                Ok(response) => {
+                    self.counters.push_connected.set(true);
+                    let opened = Instant::now();
+                    let end = self.follow(response, &mut backoff).await;
+                    if opened.elapsed() >= STABLE_FOR {
+                        backoff.reset();
                     }
-                },
+                    self.counters.push_connected.set(false);
+                    self.counters.push_reconnects.add(1);
+                    match end {
+                        StreamEnd::Goodbye(wait) => backoff.next(rand::random(), Some(wait)),
+                        StreamEnd::Broken(error) => {
+                            tracing::debug!(error, "the push stream ended");
+                            backoff.next(rand::random(), None)
+                        }
+                    }
+                }
                 Err(error) if has_no_stream(&error) => {
-                    tracing::debug!(%error, "the collector has no push stream; what it wants comes with answers to reports");
+                    tracing::debug!(%error, "the collector has no push stream; what it wants comes with its answers");
                     self.timing.no_stream
                 }
                 Err(error) => {
@@ -113,13 +130,17 @@ impl PushClient {
 
     async fn follow(&self, mut response: reqwest::Response, backoff: &mut Backoff) -> StreamEnd {
         let mut decoder = Decoder::default();
-        let mut deadline = HELLO_TIMEOUT;
+        let opened = self.client.stream_opened().await;
+        if opened.is_welcome {
+            backoff.reset();
+        }
+        let mut silence = opened.silence.unwrap_or(NO_STREAM_WAIT);
         loop {
-            let chunk = match timeout(deadline, response.chunk()).await {
+            let chunk = match timeout(silence, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return StreamEnd::Broken("the collector closed it".to_owned()),
                 Ok(Err(error)) => return StreamEnd::Broken(error.to_string()),
-                Err(_) => return StreamEnd::Broken(format!("nothing came within {} s", deadline.as_secs_f64())),
+                Err(_) => return StreamEnd::Broken(format!("nothing came within {} s", silence.as_secs_f64())),
             };
             let items = match decoder.push(&chunk) {
                 Ok(items) => items,
@@ -127,27 +148,13 @@ impl PushClient {
             };
             for item in items {
                 let Item::Event { kind, data, .. } = item else { continue };
-                let message = match serde_json::from_str(&data) {
-                    Ok(message) => message,
-                    Err(error) => {
-                        // A later collector may send more than this version knows.
-                        tracing::debug!(kind, %error, "a message of the push stream is not known");
-                        continue;
-                    }
-                };
-                match message {
-                    PushMessage::Hello { generation, ping_ms } => {
-                        backoff.reset();
-                        deadline = Duration::from_millis(ping_ms).clamp(PING_BOUNDS.0, PING_BOUNDS.1) * PINGS_MISSED;
-                        // 0: nothing was ever wanted of the node.
-                        if generation > 0 {
-                            self.instructions.set_generation(generation);
-                        }
-                    }
-                    PushMessage::Ping { .. } => {}
-                    PushMessage::Desired { generation } => self.instructions.set_generation(generation),
-                    PushMessage::Action(action) => self.instructions.act(action),
-                    PushMessage::Goodbye { retry_ms } => return StreamEnd::Goodbye(Duration::from_millis(retry_ms)),
+                let note = self.client.heed(&kind, &data, &self.instructions).await;
+                if note.is_welcome {
+                    backoff.reset();
+                }
+                silence = note.silence.unwrap_or(silence);
+                if let Some(wait) = note.goodbye {
+                    return StreamEnd::Goodbye(wait);
                 }
             }
         }

@@ -56,9 +56,20 @@ pub(crate) enum RequestError {
     Unreadable(String),
 }
 
+/// How a collector writes its own errors: those of a proxy have another form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorForm {
+    /// A problem+json that names the same status: the native protocol.
+    Problem,
+    /// A JSON object with the text `error`: VectorFlow.
+    Error,
+}
+
 /// An answer that is not 200.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FailedResponse<'a> {
+    /// The form of the collector's own errors.
+    pub(crate) form: ErrorForm,
     /// The status.
     pub(crate) status: StatusCode,
     /// The header Retry-After.
@@ -106,6 +117,11 @@ impl RequestError {
         }
     }
 
+    /// Whether the collector refuses what was sent, and not the node: the same will be refused again.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, RequestError::TooLarge { .. }) || self.is_because_of_the_report()
+    }
+
     /// Adds what an operator may have to change.
     pub(crate) fn with_hint(mut self, hint: &str) -> Self {
         match &mut self {
@@ -124,12 +140,20 @@ impl RequestError {
     }
 }
 
-/// Whether an answer has the collector's form: a problem+json that names the same status. All
-/// versions of the collector answer like this.
+/// Whether an answer has the collector's form. All versions of the collector answer like this.
 fn is_collectors(answer: &FailedResponse<'_>) -> bool {
     let kind = answer.content_type.split(';').next().unwrap_or_default().trim();
-    let status = || serde_json::from_slice::<serde_json::Value>(answer.body).ok()?.get("status")?.as_u64();
-    kind.eq_ignore_ascii_case("application/problem+json") && status() == Some(u64::from(answer.status.as_u16()))
+    let body = || serde_json::from_slice::<serde_json::Value>(answer.body).ok();
+    match answer.form {
+        ErrorForm::Problem => {
+            let status = || body()?.get("status")?.as_u64();
+            kind.eq_ignore_ascii_case("application/problem+json") && status() == Some(u64::from(answer.status.as_u16()))
+        }
+        ErrorForm::Error => {
+            let has_error = || Some(body()?.get("error")?.is_string());
+            kind.eq_ignore_ascii_case("application/json") && has_error() == Some(true)
+        }
+    }
 }
 
 /// Bytes of an answer's text that are shown.
@@ -164,8 +188,12 @@ mod tests {
     use super::*;
 
     fn error(status: u16, content_type: &str, body: &str) -> RequestError {
+        of_form(ErrorForm::Problem, status, content_type, body)
+    }
+
+    fn of_form(form: ErrorForm, status: u16, content_type: &str, body: &str) -> RequestError {
         let status = StatusCode::from_u16(status).unwrap();
-        RequestError::of_answer(FailedResponse { status, retry_after: None, content_type, body: body.as_bytes() })
+        RequestError::of_answer(FailedResponse { form, status, retry_after: None, content_type, body: body.as_bytes() })
     }
 
     fn problem(status: u16) -> RequestError {
@@ -198,6 +226,18 @@ mod tests {
         assert!(matches!(error(413, "text/html", "<html>"), RequestError::TooLarge { is_collectors: false }));
         let other = error(400, "application/problem+json", r#"{"title":"of another program"}"#);
         assert!(matches!(other, RequestError::Foreign { .. }));
+    }
+
+    #[test]
+    fn answer_of_a_vectorflow_server_is_known_by_its_form() {
+        let error = |status, kind, body| of_form(ErrorForm::Error, status, kind, body);
+        let own = r#"{"error":"no such node"}"#;
+        assert!(matches!(error(401, "application/json; charset=utf-8", own), RequestError::Unauthorized(_)));
+        assert!(matches!(error(402, "application/json", own), RequestError::Refused { .. }));
+        assert!(matches!(error(413, "application/json", own), RequestError::TooLarge { is_collectors: true }));
+        for (kind, body) in [("text/html", "<html>"), ("application/json", "{}"), ("text/plain", own)] {
+            assert!(matches!(error(401, kind, body), RequestError::Foreign { .. }), "{kind} {body}");
+        }
     }
 
     #[test]

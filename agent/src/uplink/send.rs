@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
+use systole_shared::Token;
 use systole_shared::limits::{MAX_REPORTS_PER_REQUEST, MAX_SHORT_TEXT_BYTES, cut};
-use systole_shared::{ReportAck, Token};
 use tokio::time::Instant;
 
+use super::protocol::{Acknowledged, Outgoing};
 use super::request_error::RequestError;
 use super::shrink;
 use super::task::{SendState, Shrunk, Uplink};
@@ -18,8 +20,8 @@ const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 /// Refused items that are written to the log per answer.
 const MAX_REFUSED_LOGGED: usize = 5;
 
-/// Intervals that a collector may ask for.
-const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(300));
+/// Failures after which a collector without the route is asked for its protocol, again and again.
+const FAILURES_BEFORE_A_CHECK: u32 = 5;
 
 /// What became of a request with reports.
 pub(super) enum Sent {
@@ -44,7 +46,9 @@ impl Uplink {
         };
         let reports = shrink_first(reports, state);
         let (sent_at, began) = (clock::unix_millis(), Instant::now());
-        match self.client.report(token, sent_at, &reports).await {
+        let interval = self.instructions.interval();
+        let outgoing = Outgoing { sent_at, reports: &reports, outbox: &self.outbox, interval };
+        match self.client.report(token, outgoing).await {
             Ok(ack) => {
                 let took = began.elapsed();
                 self.counters.acks.observe(took);
@@ -71,7 +75,7 @@ impl Uplink {
         }
     }
 
-    async fn handle_ack(&self, ack: &ReportAck, sent: &[Queued], state: &mut SendState) {
+    async fn handle_ack(&self, ack: &Acknowledged, sent: &[Queued], state: &mut SendState) {
         let last = sent.last().map_or(0, |report| report.seq);
         if state.failing {
             tracing::info!(waiting = self.outbox.size().0, "the collector answers again");
@@ -79,7 +83,10 @@ impl Uplink {
         }
         state.failures = 0;
         state.refusals = 0;
-        self.set_interval(ack.interval_ms);
+        self.client.confirm_protocol();
+        if let Some(interval_ms) = ack.interval_ms {
+            self.instructions.set_interval(Duration::from_millis(interval_ms));
+        }
         if let Some(generation) = ack.desired_generation {
             self.instructions.set_generation(generation);
         }
@@ -93,7 +100,7 @@ impl Uplink {
                 "the collector misses reports that the agent no longer has"
             );
         }
-        let refused = ack.refused_count.max(ack.refused.len() as u64);
+        let refused = ack.refused_count;
         self.counters.refused_items.add(refused);
         for item in ack.refused.iter().take(MAX_REFUSED_LOGGED) {
             tracing::warn!(seq = item.seq, pipeline = item.pipeline_id, component = item.component_id, code = ?item.code,
@@ -117,15 +124,6 @@ impl Uplink {
             );
             self.wait(self.backoff(state, None)).await;
         }
-    }
-
-    fn set_interval(&self, interval_ms: u64) {
-        let interval = Duration::from_millis(interval_ms).clamp(INTERVAL_BOUNDS.0, INTERVAL_BOUNDS.1);
-        self.interval.send_if_modified(|current| {
-            let is_new = *current != interval;
-            *current = interval;
-            is_new
-        });
     }
 
     async fn handle_failure(&self, error: &RequestError, sent: &[Queued], state: &mut SendState) {
@@ -159,6 +157,9 @@ impl Uplink {
         state.limit = (state.limit / 2).max(1);
         let wait = self.backoff(state, error.retry_after());
         state.failures += 1;
+        if has_no_route(error) && state.failures.is_multiple_of(FAILURES_BEFORE_A_CHECK) {
+            self.client.check_protocol_again().await;
+        }
         if state.failing || state.failures < 2 {
             tracing::debug!(%error, wait_ms = wait.as_millis(), "reports wait");
         } else {
@@ -188,6 +189,12 @@ impl Uplink {
     }
 }
 
+/// Whether something answers that has no such route.
+fn has_no_route(error: &RequestError) -> bool {
+    let gone = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+    matches!(error, RequestError::Foreign { status, .. } | RequestError::Refused { status, .. } if gone.contains(status))
+}
+
 /// Leaves lines out of the first report, if it was too large before.
 fn shrink_first(mut reports: Vec<Queued>, state: &mut SendState) -> Vec<Queued> {
     if let (Some(first), Some(shrunk)) = (reports.first_mut(), &mut state.shrunk)
@@ -201,6 +208,6 @@ fn shrink_first(mut reports: Vec<Queued>, state: &mut SendState) -> Vec<Queued> 
     reports
 }
 
-fn is_committed(shrunk: &Shrunk, sent: &[Queued], ack: &ReportAck) -> bool {
+fn is_committed(shrunk: &Shrunk, sent: &[Queued], ack: &Acknowledged) -> bool {
     sent.first().is_some_and(|first| first.boot == shrunk.boot) && ack.durable_seq >= shrunk.seq
 }

@@ -4,6 +4,7 @@ use systole_shared::Token;
 
 use super::send::Sent;
 use super::task::{SendState, Uplink};
+use crate::clock;
 use crate::model::node::node_token;
 
 /// Where the session is. `refused` is a token of the node that the collector did not accept.
@@ -29,6 +30,9 @@ impl Uplink {
     /// Sends reports, until the agent ends and everything is sent.
     pub(crate) async fn run(self) {
         let mut state = SendState::new();
+        if !self.learn_protocol(&mut state).await {
+            return;
+        }
         let mut session = Session::with(node_token::read(&self.credentials.data_dir));
         loop {
             session = match session {
@@ -54,6 +58,26 @@ impl Uplink {
                 }
             };
         }
+    }
+}
+
+impl Uplink {
+    /// Learns the collector's protocol, however long that takes. Returns false when the agent ends before.
+    async fn learn_protocol(&self, state: &mut SendState) -> bool {
+        let is_enrolled = node_token::exists(&self.credentials.data_dir);
+        while let Err(error) = self.client.decide(is_enrolled).await {
+            if self.closing.is_cancelled() {
+                return false;
+            }
+            self.counters.send_errors.add(1);
+            self.connection.record_failure(&error, clock::unix_millis());
+            let wait = self.backoff(state, error.retry_after());
+            if !std::mem::replace(&mut state.is_undecided_logged, true) {
+                tracing::warn!(%error, "cannot find out which protocol the collector speaks, asking again; pipelines keep running");
+            }
+            self.wait(wait).await;
+        }
+        true
     }
 }
 

@@ -18,13 +18,14 @@ use crate::metrics::AgentCounters;
 use crate::model::node::machine::{Machine, MachineIdSource};
 use crate::model::node::name::NodeNames;
 use crate::model::node::node_file;
+use crate::model::protocol::{Protocol, ProtocolSetting};
 use crate::model::spool::Bounds;
 use crate::model::tls::TlsFiles;
 use crate::spool::Spool;
 use crate::spool::outbox::Outbox;
 use crate::uplink::connection_status::{ConnectionState, ConnectionStatus};
 use crate::uplink::instructions::Instructions;
-use crate::uplink::protocol::native::CollectorClient;
+use crate::uplink::protocol::{ClientParts, CollectorClient};
 use crate::uplink::task::Credentials;
 
 /// A request as the collector saw it.
@@ -156,12 +157,21 @@ async fn start_with(
     if let Some(token) = node_token {
         node_token::write(data_dir.path(), &Token::new(token)).unwrap();
     }
-    let (sender, interval) = watch::channel(Duration::from_secs(5));
+    let instructions = Instructions::new(Duration::from_secs(5)).0;
+    let interval = instructions.watch_interval();
+    let parts = ClientParts {
+        url: collector.url.clone(),
+        tls: TlsFiles::default(),
+        data_dir: data_dir.path().to_owned(),
+        protocol: ProtocolSetting::Fixed(Protocol::Native),
+        cloud_labels: false,
+        counters: counters.clone(),
+    };
     let closing = CancellationToken::new();
     let connection = Arc::new(ConnectionStatus::new(None));
     crate::http_client::install_tls();
     let uplink = Uplink {
-        client: Arc::new(CollectorClient::new(collector.url.clone(), TlsFiles::default(), counters.clone()).unwrap()),
+        client: Arc::new(CollectorClient::new(parts).unwrap()),
         outbox: outbox.clone(),
         credentials: Credentials {
             data_dir: data_dir.path().to_owned(),
@@ -171,11 +181,11 @@ async fn start_with(
                 name: None,
                 labels: BTreeMap::new(),
             },
+            vector_version: Arc::default(),
         },
-        interval: sender,
         counters: counters.clone(),
         connection: connection.clone(),
-        instructions: Instructions::new().0,
+        instructions,
         closing: closing.clone(),
         random,
     };

@@ -1,19 +1,18 @@
 //! The parts of the uplink's task, what changes while it runs, and its waits.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use systole_shared::limits::MAX_REPORTS_PER_REQUEST;
 use systole_shared::{BootId, Token};
-use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection_status::ConnectionStatus;
 use super::instructions::Instructions;
-use super::protocol::native::CollectorClient;
+use super::protocol::CollectorClient;
 use crate::metrics::AgentCounters;
 use crate::model::node::name::NodeNames;
 use crate::spool::outbox::Outbox;
@@ -29,6 +28,8 @@ pub(crate) struct Credentials {
     pub(crate) enroll_token: Option<Token>,
     /// What the node is called.
     pub(crate) names: NodeNames,
+    /// The version of the Vector on this node, once it is known.
+    pub(crate) vector_version: Arc<OnceLock<String>>,
 }
 
 /// Sends what the outbox holds.
@@ -39,8 +40,6 @@ pub(crate) struct Uplink {
     pub(crate) outbox: Arc<Outbox>,
     /// The credentials of the node.
     pub(crate) credentials: Credentials,
-    /// How often the collector wants reports.
-    pub(crate) interval: watch::Sender<Duration>,
     /// What the agent counts of itself.
     pub(crate) counters: Arc<AgentCounters>,
     /// Where others learn how the connection to the collector does.
@@ -66,6 +65,8 @@ pub(super) struct SendState {
     pub(super) refusals: u32,
     /// The report that is too large alone, and how often its lines were halved.
     pub(super) shrunk: Option<Shrunk>,
+    /// Whether the failure to learn the collector's protocol was logged.
+    pub(super) is_undecided_logged: bool,
     /// Whether a report was dropped since the last success, and that was logged.
     pub(super) is_drop_logged: bool,
 }
@@ -89,6 +90,7 @@ impl SendState {
             failures: 0,
             refusals: 0,
             shrunk: None,
+            is_undecided_logged: false,
             is_drop_logged: false,
         }
     }
@@ -97,7 +99,7 @@ impl SendState {
 impl Uplink {
     /// How long to wait after one more failure.
     pub(super) fn backoff(&self, state: &mut SendState, asked: Option<Duration>) -> Duration {
-        let interval = *self.interval.borrow();
+        let interval = self.instructions.interval();
         state.backoff.next_wait((self.random)(), interval, asked)
     }
 

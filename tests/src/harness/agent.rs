@@ -215,6 +215,11 @@ impl TestAgent {
         std::fs::rename(unfinished, self.config_path()).expect("the configuration takes its place");
     }
 
+    /// Variables of the environment of its next process.
+    pub fn set_variables(&mut self, variables: Vec<(&'static str, String)>) {
+        self.variables = variables;
+    }
+
     /// The configuration's file.
     pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("agent.toml")

@@ -251,13 +251,18 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
         }
         let (status, etag, answer) = state.answer(&path, &message);
         let etag = etag.map(|etag| format!("etag: {etag}\r\n")).unwrap_or_default();
-        let kind = if status.starts_with("404") { "application/problem+json" } else { "application/json" };
+        let kind = if status.starts_with('4') { "application/problem+json" } else { "application/json" };
         let head =
             format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{etag}content-length: {}\r\n\r\n", answer.len());
         if stream.write_all(&[head.as_bytes(), answer.as_bytes()].concat()).await.is_err() {
             return;
         }
     }
+}
+
+/// An agent that asks for the protocol has none.
+fn has_token(message: &[u8]) -> bool {
+    String::from_utf8_lossy(message).lines().any(|line| line.to_ascii_lowercase().starts_with("authorization:"))
 }
 
 async fn push(mut stream: TcpStream, state: &State) {
@@ -324,6 +329,9 @@ impl State {
                     answer["desiredGeneration"] = json!(inner.desired.generation);
                 }
                 ("200 OK", None, answer.to_string())
+            }
+            "/api/v1/agent/desired" if !has_token(message) => {
+                ("401 Unauthorized", None, json!({"status": 401, "detail": "no token"}).to_string())
             }
             "/api/v1/agent/desired" => {
                 inner.fetches += 1;

@@ -26,6 +26,7 @@ pub mod stub_vector;
 pub mod tls;
 pub mod truth;
 pub mod vf_node;
+pub mod vectorflow_server;
 pub mod wait;
 
 pub use agent::{AgentPipeline, AgentSetup, TestAgent};
@@ -42,4 +43,5 @@ pub use node::NodeClient;
 pub use postgres::TestPostgres;
 pub use stub_vector::StubVector;
 pub use vf_node::{VfNode, VfProcess};
+pub use vectorflow_server::VectorFlowServer;
 pub use wait::{SOON, eventually, eventually_true};

@@ -7,8 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Arguments of `vector`, as far as an agent uses them.
 #[derive(Debug, Parser)]
-#[command(name = "vector", version = "0.58.0 (x86_64-unknown-linux-gnu stub)", about = "A stand-in for Vector")]
+#[command(name = "vector", about = "A stand-in for Vector")]
 pub struct Cli {
+    /// Print the version.
+    #[arg(short = 'V', long)]
+    pub version: bool,
     /// Configuration files; all together make the topology.
     #[arg(short, long = "config", value_name = "FILE")]
     pub config: Vec<PathBuf>,
@@ -18,6 +21,11 @@ pub struct Cli {
     /// Something else than running.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// The version of Vector that the stub is: `STUB_VERSION`, or the newest that it knows.
+pub fn version() -> String {
+    std::env::var("STUB_VERSION").unwrap_or_else(|_| "0.58.0".to_owned())
 }
 
 /// Something else than running.
@@ -59,6 +67,9 @@ pub struct TapOptions {
     /// End when the connection does.
     #[arg(short, long)]
     pub no_reconnect: bool,
+    /// No notices.
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// The stub's own flags; each may also be set in a configuration file as `# stub: name=value`.

@@ -6,7 +6,7 @@
 //!
 //! # Start
 //!
-//! As Vector: `--version`, `validate [--no-environment] FILE…` (exits 0 or 78), `--config FILE` once
+//! As Vector: `--version` (of `STUB_VERSION`), `validate [--no-environment] FILE…` (exits 0 or 78), `--config FILE` once
 //! or several times. The port of the metrics is the `address` below `vf_metrics_exporter` (or below
 //! `prometheus_exporter`) in one of the files, or the flag `--metrics-address`; port 0 selects a free one,
 //! which the totals contain. Every flag of [`args::Flags`] can also be set in a configuration file as a

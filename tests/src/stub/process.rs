@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-use super::args::{Cli, Command as Subcommand};
+use super::args::{Cli, Command as Subcommand, version};
 use super::control::Command;
 use super::engine::Engine;
 use super::exposition::{self, Context};
@@ -41,8 +41,13 @@ enum End {
 }
 
 /// Runs the program.
+#[expect(clippy::print_stdout, reason = "this is the command's own output")]
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.version {
+        println!("vector {} (x86_64-unknown-linux-gnu stub)", version());
+        return ExitCode::SUCCESS;
+    }
     match &cli.command {
         Some(Subcommand::Validate { files, .. }) => return validate(files),
         Some(Subcommand::Tap(options)) => return tap::run(options).await,

@@ -2,7 +2,7 @@
 //! the component, and events come as lines until the connection ends.
 //!
 //! As Vector: notices on standard error, events on standard output, exit 0 at the end of the time or of the
-//! process, and 69 when the API does not answer.
+//! process, and 69 when the API does not answer. Up to 0.54 the address has the path `/graphql`, and none from 0.55 on.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval, timeout_at};
 
-use super::args::TapOptions;
+use super::args::{TapOptions, version};
 use super::http::read_request;
 
 /// Vector's exit code without an API.
@@ -55,12 +55,20 @@ async fn serve_one(mut stream: TcpStream, components: Vec<String>, rate: f64) {
     }
 }
 
+/// Whether the API of this version of Vector is GraphQL.
+fn has_graphql(version: &str) -> bool {
+    let minor = version.strip_prefix("0.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor < 55)
+}
+
 /// Runs `vector tap`.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command's own output")]
 pub async fn run(options: &TapOptions) -> ExitCode {
     eprintln!("2026-11-20T18:21:53.101010Z  INFO vector::app: Log level is enabled. level=\"info\"");
-    let address = options.url.trim_start_matches("http://").split('/').next().unwrap_or_default();
-    let Ok(mut stream) = TcpStream::connect(address).await else {
+    let (address, path) = options.url.trim_start_matches("http://").split_once('/').unwrap_or((&options.url, ""));
+    let address = address.trim_start_matches("http://");
+    let is_right = path == if has_graphql(&version()) { "graphql" } else { "" };
+    let Ok(mut stream) = TcpStream::connect(if is_right { address } else { "0.0.0.0:0" }).await else {
         eprintln!("Vector API server isn't reachable ({}).", options.url);
         return ExitCode::from(EXIT_UNAVAILABLE);
     };

@@ -102,7 +102,7 @@ impl Scene {
 }
 
 /// The agent without its symbols, where that can be had: it is read several times.
-fn copy_program(to: &Path) {
+pub(crate) fn copy_program(to: &Path) {
     let stripped = std::process::Command::new("strip").arg("-o").arg(to).arg(binary("systole-agent")).status();
     if !stripped.is_ok_and(|status| status.success()) {
         std::fs::copy(binary("systole-agent"), to).unwrap();
@@ -253,21 +253,21 @@ async fn version_that_crashes_on_trial_gives_way_to_the_one_before() {
 
 /// Answers of a server of programs, by path.
 #[derive(Clone, Default)]
-struct Programs(Arc<Mutex<BTreeMap<String, Reply>>>);
+pub(crate) struct Programs(Arc<Mutex<BTreeMap<String, Reply>>>);
 
 #[derive(Clone)]
-enum Reply {
+pub(crate) enum Reply {
     File(PathBuf),
     Redirect(String),
 }
 
 impl Programs {
-    fn put(&self, path: &str, reply: Reply) {
+    pub(crate) fn put(&self, path: &str, reply: Reply) {
         self.0.lock().unwrap().insert(path.to_owned(), reply);
     }
 
     /// Serves over http; a [`TlsFront`] makes it https.
-    async fn serve(&self) -> String {
+    pub(crate) async fn serve(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let programs = self.clone();
@@ -306,13 +306,13 @@ impl Programs {
     }
 }
 
-async fn sha256(path: &Path) -> String {
+pub(crate) async fn sha256(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().await.unwrap();
     String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap().to_owned()
 }
 
 /// Signs a file as docs/upgrading.md says: key, public key in base64, signature in base64.
-async fn sign(directory: &Path, file: &Path, name: &str) -> (String, String) {
+pub(crate) async fn sign(directory: &Path, file: &Path, name: &str) -> (String, String) {
     let key = directory.join(format!("{name}.key"));
     let shell = async |script: &str| {
         let output = Command::new("sh").args(["-c", script]).arg(&key).arg(file).output().await.unwrap();
@@ -377,7 +377,7 @@ async fn only_the_program_that_was_meant_changes_anything() {
 }
 
 /// A copy of the agent that says it is another version: the text of its version is replaced wherever it is.
-fn copy_as_version(to: &Path, version: &str) {
+pub(crate) fn copy_as_version(to: &Path, version: &str) {
     let own = env!("CARGO_PKG_VERSION");
     assert_eq!(own.len(), version.len(), "the text has the same place");
     copy_program(to);

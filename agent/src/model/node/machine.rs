@@ -119,14 +119,30 @@ fn read_id(path: &Path) -> Option<String> {
     (!is_blank && id != "uninitialized" && id != "iid-datasource-none").then_some(id)
 }
 
+/// Files that a container runtime mounts into its containers, from its own directory of the container.
+const MOUNTED_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
+
 fn deployment_mode() -> &'static str {
-    let cgroup = std::fs::read("/proc/1/cgroup").unwrap_or_default();
-    let cgroup = String::from_utf8_lossy(&cgroup);
-    let contained = Path::new("/.dockerenv").exists()
-        || Path::new("/run/.containerenv").exists()
-        || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
-        || ["docker", "containerd", "kubepods"].iter().any(|name| cgroup.contains(name));
-    if contained { "DOCKER" } else { "STANDALONE" }
+    let is_contained = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() || is_container(Path::new("/"));
+    if is_contained { "DOCKER" } else { "STANDALONE" }
+}
+
+/// Whether the system below `root` is a container. With cgroup v2 its own cgroup is `/` and shows nothing, but its
+/// mounts do.
+fn is_container(root: &Path) -> bool {
+    let text = |path: &str| String::from_utf8_lossy(&std::fs::read(root.join(path)).unwrap_or_default()).into_owned();
+    let is_mounted_by_a_runtime = |line: &str| {
+        let mut fields = line.split(' ').skip(3);
+        let (Some(from), Some(to)) = (fields.next(), fields.next()) else { return false };
+        MOUNTED_FILES.contains(&to)
+            && ["docker", "containerd", "containers", "kubelet", "pods"]
+                .iter()
+                .any(|name| from.split('/').any(|part| part == *name))
+    };
+    root.join(".dockerenv").exists()
+        || root.join("run/.containerenv").exists()
+        || ["docker", "containerd", "kubepods"].iter().any(|name| text("proc/1/cgroup").contains(name))
+        || text("proc/self/mountinfo").lines().any(is_mounted_by_a_runtime)
 }
 
 fn running_as() -> String {
@@ -170,6 +186,23 @@ mod tests {
         let digest = Sha256::digest("systole-agent:0123456789abcdef0123456789abcdef");
         let expected: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(id(MachineIdSource::MachineId), Some(expected));
+    }
+
+    #[test]
+    fn container_is_known_by_its_files_its_cgroup_or_its_mounts() {
+        let with = |path: &str, text: &str| {
+            let root = tempfile::tempdir().unwrap();
+            write(root.path(), path, text);
+            is_container(root.path())
+        };
+        assert!(with(".dockerenv", "") && with("run/.containerenv", ""));
+        assert!(with("proc/1/cgroup", "12:pids:/docker/0123\n") && with("proc/1/cgroup", "0::/kubepods/besteffort\n"));
+        assert!(!with("proc/1/cgroup", "0::/init.scope\n"));
+        let mount = |from: &str, to: &str| format!("36 35 98:0 {from} {to} rw - ext4 /dev/sda1 rw\n");
+        let in_container = mount("/var/lib/docker/containers/0123/hostname", "/etc/hostname");
+        assert!(with("proc/self/mountinfo", &in_container));
+        let on_the_host = mount("/", "/var/lib/docker/overlay2") + &mount("/", "/etc");
+        assert!(!with("proc/self/mountinfo", &on_the_host));
     }
 
     #[test]

@@ -7,16 +7,15 @@ pub(crate) mod node_file;
 pub(crate) mod node_token;
 
 use serde::{Deserialize, Serialize};
-use systole_shared::{EnvironmentId, NodeId};
 
-/// The node as the collector knows it.
+/// The node as the collector knows it. Ids are text: a VectorFlow server has ids of its own form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NodeIdentity {
     /// The collector's id of this node.
-    pub(crate) node_id: NodeId,
+    pub(crate) node_id: String,
     /// The environment that the enrolment token was for.
-    pub(crate) environment_id: EnvironmentId,
+    pub(crate) environment_id: String,
     /// Its name.
     pub(crate) environment_name: String,
 }

@@ -27,9 +27,6 @@ pub(crate) fn write(data_dir: &Path, node: &NodeIdentity) {
 
 #[cfg(test)]
 mod tests {
-    use systole_shared::{EnvironmentId, NodeId};
-    use uuid::Uuid;
-
     use super::*;
 
     #[test]
@@ -37,8 +34,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()), None);
         let node = NodeIdentity {
-            node_id: NodeId(Uuid::from_u128(1)),
-            environment_id: EnvironmentId(Uuid::from_u128(2)),
+            node_id: "n1".to_owned(),
+            environment_id: "e1".to_owned(),
             environment_name: "default".to_owned(),
         };
         write(dir.path(), &node);

@@ -34,30 +34,42 @@ pub(in crate::status) fn page_of(monitor: &Monitor) -> String {
     page.into_text()
 }
 
-/// For the alerts and dashboards of fleets that had the VectorFlow agent. What it called polls has no
-/// counterpart here: nothing is polled.
+/// For the alerts and dashboards of fleets that had the VectorFlow agent. A collector that is not polled pushes with
+/// its answers to reports.
 fn vectorflow(page: &mut Page, monitor: &Monitor) {
     let counters = &monitor.counters;
-    page.single("vf_agent_poll_errors_total", Counter, "Always 0: the agent does not poll.", 0);
+    let is_polled = counters.polls.count() + counters.poll_errors.get() > 0;
+    let (push_connected, push_reconnects) = if is_polled {
+        (counters.push_connected.get(), counters.push_reconnects.get())
+    } else {
+        (connected(monitor), counters.reconnects.get())
+    };
+    let poll_errors = counters.poll_errors.get();
+    page.single("vf_agent_poll_errors_total", Counter, "Polls of the configuration that failed.", poll_errors);
     page.single(
         "vf_agent_push_reconnects_total",
         Counter,
-        "Times that the collector answered again after a failure.",
-        counters.reconnects.get(),
+        "Times that the push channel was opened again, or that a collector without polls answered again.",
+        push_reconnects,
     );
-    page.single("vf_agent_heartbeat_errors_total", Counter, "Requests that failed.", counters.send_errors.get());
-    page.single("vf_agent_poll_duration_seconds", Gauge, "Always 0: the agent does not poll.", 0);
+    page.single("vf_agent_heartbeat_errors_total", Counter, "Heartbeats that failed.", counters.heartbeat_errors.get());
+    page.single(
+        "vf_agent_poll_duration_seconds",
+        Gauge,
+        "Duration of the last poll of the configuration.",
+        counters.polls.last().as_secs_f64(),
+    );
     page.single(
         "vf_agent_push_connected",
         Gauge,
-        "Whether the collector answered the last request.",
-        u8::from(connected(monitor)),
+        "Whether the push channel is open, or a collector without polls answered the last request.",
+        u8::from(push_connected),
     );
     page.single(
         "vf_agent_heartbeat_duration_seconds",
         Gauge,
-        "Duration of the last request that the collector answered.",
-        counters.acks.last().as_secs_f64(),
+        "Duration of the last heartbeat that was answered.",
+        counters.heartbeats.last().as_secs_f64(),
     );
     page.single("vf_agent_pipelines_running", Gauge, "Pipelines that are running.", running(monitor));
     page.single("vf_agent_uptime_seconds", Gauge, "Seconds since the agent's start.", uptime(monitor));

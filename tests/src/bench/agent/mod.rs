@@ -45,7 +45,8 @@ pub async fn run(args: &AgentArgs) -> anyhow::Result<()> {
 async fn measure(args: &AgentArgs, program: &Path) -> anyhow::Result<AgentOutcome> {
     let receiver = Receiver::start(args.interval_ms).await?;
     // With its own endpoint, which an agent has by default.
-    let settings = [("metrics_listen", free_address().to_string().into())];
+    // The receiver answers no question for the protocol.
+    let settings = [("metrics_listen", free_address().to_string().into()), ("protocol", "native".into())];
     let agent = TestAgent::of(&receiver.url(), receiver::ENROLL_TOKEN, &settings, &pipelines(args));
     let log = agent.config_path().with_extension("log");
     let mut command = Command::new(program);
