@@ -14,7 +14,7 @@ pub(in crate::feed) fn event(seq: u64, environment: i64, node: u128, kind: Event
     PendingEvent {
         seq,
         environment: EnvironmentKey(environment),
-        node: NodeId(Uuid::from_u128(node)),
+        node: Some(NodeId(Uuid::from_u128(node))),
         pipeline: has_pipeline.then(|| PipelineId::parse("p").unwrap()),
         kind,
         payload: Payload::Text(String::new()),

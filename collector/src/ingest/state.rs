@@ -17,6 +17,7 @@ use foldhash::HashMap;
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
+use super::fleet_totals::Throughput;
 use super::limits::{HourlyCount, OverLimit};
 use super::log_budget::LogBudget;
 use super::places::ComponentPlaces;
@@ -91,6 +92,8 @@ pub(crate) struct NodeState {
     pub address: Option<IpAddr>,
     /// Reports that this collector has applied.
     pub reports: u64,
+    /// The rates of all its pipelines, by its last report.
+    pub throughput: Throughput,
     /// Log lines that may still come.
     pub log_budget: LogBudget,
     /// The arrival of the last report.
@@ -269,6 +272,7 @@ impl NodeState {
             agent: None,
             address: None,
             reports: 0,
+            throughput: Throughput::default(),
             last_seen: stored.last_seen,
             known_series,
             new_pipelines: HourlyCount::default(),

@@ -35,6 +35,7 @@ use self::progress::move_progress;
 use self::silence::mark_offline;
 pub(crate) use self::silence::mark_unreachable;
 use super::changes::Changes;
+use super::fleet_totals::Throughput;
 use super::state::{Dimensions, NodeState};
 use crate::config::LogLimits;
 use crate::model::report::{NodeReport, Refusals};
@@ -126,6 +127,9 @@ pub(crate) fn apply(
     note_agent(node, &report, context, changes);
     node.reports += 1;
     node.last_seen = context.received_at;
+    if at.is_news {
+        node.throughput = Throughput::of(&report.pipelines, at.seconds);
+    }
     for mut pipeline in report.pipelines {
         drop_excess_lines(node, report.seq, &mut pipeline, context, changes, refusals);
         apply_pipeline(node, dimensions, pipeline, &at, changes, refusals);
