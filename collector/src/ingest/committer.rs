@@ -242,8 +242,9 @@ impl CommitterTask {
                     }
                     continue;
                 }
-                // While reports come, their transactions publish the totals.
-                () = sleep_until_some(self.totals.due_at()) => {
+                // While reports come, their transactions publish the totals. After a failure one of these has to
+                // succeed first: a transaction without them says nothing about theirs.
+                () = sleep_until_some(self.totals.due_at()), if self.failures_in_row == 0 => {
                     if self.commit_batch(Vec::new()).await.is_break() {
                         return;
                     }

@@ -103,6 +103,16 @@ impl Bench {
         self.committer.submit(submission(node, seq)).await
     }
 
+    /// Waits for the event that follows a change of the totals.
+    async fn totals_after(&self, head: u64) {
+        let published = async {
+            while self.feed.head() <= head {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), published).await.expect("totals are published");
+    }
+
     /// Events in of the pipeline over all minutes.
     async fn stored_events(&self) -> i64 {
         let range = BucketRange { step: Resolution::Minute, from: 0, to: i64::MAX };
@@ -167,6 +177,8 @@ async fn failed_transaction_acknowledges_nothing() {
     let bench = Bench::start().await;
     let node = bench.enroll("one").await.key;
     assert_eq!(bench.submit(node, 1).await.unwrap().durable_seq, 1);
+    // The first totals follow at once, and no others before they have changed.
+    bench.totals_after(bench.feed.head()).await;
     let head = bench.feed.head();
     bench.fail();
     for _ in 0..2 {
@@ -179,6 +191,7 @@ async fn failed_transaction_acknowledges_nothing() {
         assert_eq!(bench.submit(node, 2).await.unwrap().durable_seq, 2);
     }
     assert_eq!(bench.stored_events().await, 20);
+    bench.totals_after(bench.feed.head()).await;
     assert_eq!(bench.feed.head(), bench.store.feed_position().await.unwrap().head);
 }
 
