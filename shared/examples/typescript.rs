@@ -8,8 +8,8 @@
 use std::io::Write;
 
 use systole_shared::events::{
-    ComponentSample, Control, Deployment, Event, EventType, FleetStatus, GapReason, GoodbyeReason, LogEntry,
-    LogEntryLine, MetricUpdate, ResetReason, SnapshotNode, SnapshotPipeline, StatusChange,
+    ComponentSample, Control, Deployment, Event, EventType, FleetStatus, FleetTotals, GapReason, GoodbyeReason,
+    LogEntry, LogEntryLine, MetricUpdate, ResetReason, SnapshotNode, SnapshotPipeline, StatusChange,
 };
 use systole_shared::{
     ComponentId, ComponentKind, DeploymentPhase, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus,
@@ -30,6 +30,7 @@ fn main() -> std::io::Result<()> {
         Event,
         EventType,
         FleetStatus,
+        FleetTotals,
         MetricUpdate,
         ComponentSample,
         RateSample,

@@ -2,6 +2,7 @@
 //!
 //! Every payload repeats its type, so that a stored or forwarded one explains itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::desired::DeploymentPhase;
 use crate::log::known_level;
 use crate::report::ComponentKind;
-use crate::{ComponentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample, UnixMillis};
+use crate::{
+    ComponentId, EnvironmentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample,
+    UnixMillis,
+};
 
 /// The event types that a subscriber can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,16 +31,19 @@ pub enum EventType {
     LogEntry,
     /// A version of a pipeline went a step further on a node. Never lost without a `gap`.
     Deployment,
+    /// Numbers about all nodes of an environment, at most once a second. The newest per environment counts.
+    FleetTotals,
 }
 
 impl EventType {
     /// Every type.
-    pub const ALL: [EventType; 5] = [
+    pub const ALL: [EventType; 6] = [
         EventType::FleetStatus,
         EventType::MetricUpdate,
         EventType::StatusChange,
         EventType::LogEntry,
         EventType::Deployment,
+        EventType::FleetTotals,
     ];
 
     /// The type as `event:` and `types=` write it.
@@ -47,6 +54,7 @@ impl EventType {
             EventType::StatusChange => "status_change",
             EventType::LogEntry => "log_entry",
             EventType::Deployment => "deployment",
+            EventType::FleetTotals => "fleet_totals",
         }
     }
 
@@ -77,6 +85,34 @@ pub enum Event {
     LogEntry(LogEntry),
     /// A version of a pipeline went a step further on a node. Never lost without a `gap`.
     Deployment(Deployment),
+    /// Numbers about all nodes of an environment, at most once a second. The newest per environment counts.
+    FleetTotals(FleetTotals),
+}
+
+/// All nodes of an environment and their pipelines, counted.
+///
+/// Rates are those of the last report of each node. A node that is silent and a pipeline without a sample add nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct FleetTotals {
+    /// The environment.
+    pub environment_id: EnvironmentId,
+    /// When they were counted, by the collector's clock.
+    pub timestamp: UnixMillis,
+    /// Nodes by state. A state without a node is left out.
+    pub nodes: BTreeMap<NodeStatus, u64>,
+    /// Pipelines on nodes, by state. A state without a pipeline is left out.
+    pub pipelines: BTreeMap<PipelineStatus, u64>,
+    /// Events per second that sources received.
+    pub events_in_rate: f64,
+    /// Events per second that sinks sent.
+    pub events_out_rate: f64,
+    /// Errors per second.
+    pub errors_rate: f64,
+    /// Events per second that components discarded.
+    pub discarded_rate: f64,
 }
 
 /// The state of a node.

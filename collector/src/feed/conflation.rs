@@ -1,4 +1,4 @@
-//! The newest conflated event of each node and pipeline.
+//! The newest conflated event of each node and pipeline, and of the environment.
 //!
 //! A subscriber that has waited or was too slow needs only these. One poll returns them in the order of
 //! their sequence numbers, without the older events in between.
@@ -25,7 +25,7 @@ const KEPT: Duration = Duration::from_secs(95);
 #[derive(Debug, Default)]
 pub(super) struct ConflationTable {
     by_seq: BTreeMap<u64, Arc<Frame>>,
-    seqs: HashMap<(NodeId, Option<PipelineId>), u64, RandomState>,
+    seqs: HashMap<Subject, u64, RandomState>,
 }
 
 impl ConflationTable {
@@ -51,7 +51,10 @@ impl ConflationTable {
     }
 }
 
-fn key(frame: &Frame) -> (NodeId, Option<PipelineId>) {
+/// What an event replaces an older one of: a node, a pipeline of it, or the environment of the table.
+type Subject = (Option<NodeId>, Option<PipelineId>);
+
+fn key(frame: &Frame) -> Subject {
     (frame.node, frame.pipeline.clone())
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Frame {
     pub seq: u64,
     pub environment: crate::model::EnvironmentKey,
     pub kind: EventType,
-    pub node: NodeId,
+    pub node: Option<NodeId>,
     pub pipeline: Option<PipelineId>,
     /// The time of its publication.
     pub published: Instant,

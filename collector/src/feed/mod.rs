@@ -65,7 +65,7 @@ pub(crate) struct Subscription {
     pub pipelines: Vec<PipelineId>,
     /// Environments that it may see and wants to see.
     pub scope: Scope,
-    /// Conflation period of fleet_status and metric_update.
+    /// Conflation period of fleet_status, fleet_totals and metric_update.
     pub every: Duration,
     pub snapshot: bool,
     pub resume: Resume,
@@ -101,10 +101,10 @@ impl Subscription {
         self.types.iter().any(|kind| !kind.is_durable())
     }
 
-    fn wants(&self, kind: EventType, node: NodeId, pipeline: Option<&PipelineId>) -> bool {
+    fn wants(&self, kind: EventType, node: Option<NodeId>, pipeline: Option<&PipelineId>) -> bool {
         self.types.contains(&kind)
-            && (self.nodes.is_empty() || self.nodes.contains(&node))
-            && self.labels.as_ref().is_none_or(|labels| labels.matches(node))
+            && (self.nodes.is_empty() || node.is_some_and(|node| self.nodes.contains(&node)))
+            && self.labels.as_ref().is_none_or(|labels| node.is_some_and(|node| labels.matches(node)))
             && (self.pipelines.is_empty() || pipeline.is_some_and(|pipeline| self.pipelines.contains(pipeline)))
     }
 }

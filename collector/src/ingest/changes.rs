@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use systole_shared::events::{Event, EventType};
+use systole_shared::events::{Event, EventType, FleetTotals};
 use systole_shared::{BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
 
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, PipelineKey, to_json};
@@ -191,8 +191,14 @@ impl Changes {
         kind: EventType,
         payload: Payload,
     ) {
-        let seq = self.next_seq();
+        let (seq, node) = (self.next_seq(), Some(node));
         self.events.push(PendingEvent { seq, environment, node, pipeline: pipeline.cloned(), kind, payload });
+    }
+
+    /// Adds the totals of an environment, under the next sequence number.
+    pub(crate) fn add_totals(&mut self, environment: EnvironmentKey, totals: FleetTotals) {
+        let (seq, kind, payload) = (self.next_seq(), EventType::FleetTotals, Payload::Totals(totals));
+        self.events.push(PendingEvent { seq, environment, node: None, pipeline: None, kind, payload });
     }
 
     /// Adds an event under a sequence number that was taken before.
@@ -219,7 +225,8 @@ impl Changes {
             });
         }
         let pipeline = pipeline.map(|(_, id)| id.clone());
-        self.events.push(PendingEvent { seq, environment, node, pipeline, kind, payload: Payload::Text(payload) });
+        let (node, payload) = (Some(node), Payload::Text(payload));
+        self.events.push(PendingEvent { seq, environment, node, pipeline, kind, payload });
     }
 
     /// The record and the rows for the transaction; events and samples stay for after it.

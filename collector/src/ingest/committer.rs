@@ -22,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::administration::Administered;
 pub(crate) use self::administration::{AdministerError, NodeAction};
+use super::fleet_totals::TotalsByEnvironment;
 use super::flush_schedule::FlushTimer;
 use super::state::IngestState;
 use super::upkeep;
+use crate::auth::Authenticator;
 use crate::clock;
 use crate::config::{IngestLimits, LogLimits};
 use crate::feed::Feed;
@@ -85,6 +87,7 @@ pub(crate) struct CommitterParts {
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub directory: Arc<NodeDirectory>,
+    pub auth: Arc<Authenticator>,
     pub telemetry: Arc<Telemetry>,
     pub interval_ms: u64,
     pub minutes_retention: Duration,
@@ -151,6 +154,7 @@ impl Committer {
         let now = Instant::now();
         let flush_timer = FlushTimer::new(now);
         let task = CommitterTask {
+            fleet_totals: TotalsByEnvironment::of(&state, now),
             state,
             parts,
             stop,
@@ -200,6 +204,8 @@ type Answer = oneshot::Sender<Result<Committed, SubmitError>>;
 
 struct CommitterTask {
     state: IngestState,
+    /// As committed.
+    fleet_totals: TotalsByEnvironment,
     parts: CommitterParts,
     stop: CancellationToken,
     flush_timer: FlushTimer,
@@ -232,6 +238,14 @@ impl CommitterTask {
                 }
                 () = tokio::time::sleep_until(self.upkeep_at) => {
                     if self.upkeep().await.is_break() {
+                        return;
+                    }
+                    continue;
+                }
+                // While reports come, their transactions publish the totals. After a failure one of these has to
+                // succeed first: a transaction without them says nothing about theirs.
+                () = sleep_until_some(self.fleet_totals.due_at()), if self.failures_in_row == 0 => {
+                    if self.commit_batch(Vec::new()).await.is_break() {
                         return;
                     }
                     continue;
@@ -355,6 +369,7 @@ impl CommitterTask {
             match self.parts.timeseries.load().await {
                 Ok(snapshot) => {
                     self.state = IngestState::load(snapshot, self.parts.limits);
+                    self.fleet_totals = TotalsByEnvironment::of(&self.state, Instant::now());
                     // What was committed without an answer is in it. Removed nodes are in it already.
                     self.state.nodes.values().for_each(|node| self.parts.directory.put(node.entry()));
                     // A commit can fail after it has reached the disk: then its reports are
@@ -392,6 +407,14 @@ impl Work {
             Work::MarkUnreachable(_) | Work::Administer(..) => 1,
             Work::Barrier(_) => 0,
         }
+    }
+}
+
+/// Waits until a moment, or for ever without one.
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod committer;
 pub(crate) mod decompress;
 pub(crate) mod enrolment;
 pub(crate) mod fleet;
+pub(crate) mod fleet_totals;
 mod flush_schedule;
 pub(crate) mod limits;
 mod log_budget;

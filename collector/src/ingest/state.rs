@@ -17,6 +17,7 @@ use foldhash::HashMap;
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
+use super::fleet_totals::Throughput;
 use super::limits::{HourlyCount, OverLimit};
 use super::log_budget::LogBudget;
 use super::places::ComponentPlaces;
@@ -95,6 +96,8 @@ pub(crate) struct NodeState {
     pub enrolled_at: UnixMillis,
     /// Reports that this collector has applied.
     pub reports: u64,
+    /// The rates of all its pipelines, by its last report.
+    pub throughput: Throughput,
     /// Log lines that may still come.
     pub log_budget: LogBudget,
     /// The arrival of the last report.
@@ -277,6 +280,7 @@ impl NodeState {
             last_seen: stored.last_seen.max(totals.reported_at()),
             totals,
             enrolled_at: stored.enrolled_at,
+            throughput: Throughput::default(),
             known_series,
             new_pipelines: HourlyCount::default(),
             new_series: HourlyCount::default(),

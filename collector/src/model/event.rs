@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use systole_shared::events::{Event, EventType, FleetStatus, MetricUpdate};
+use systole_shared::events::{Event, EventType, FleetStatus, FleetTotals, MetricUpdate};
 use systole_shared::{NodeId, PipelineId};
 
 use super::EnvironmentKey;
@@ -12,7 +12,8 @@ use super::EnvironmentKey;
 pub(crate) struct PendingEvent {
     pub seq: u64,
     pub environment: EnvironmentKey,
-    pub node: NodeId,
+    /// `None`: it is about all nodes of the environment.
+    pub node: Option<NodeId>,
     pub pipeline: Option<PipelineId>,
     pub kind: EventType,
     pub payload: Payload,
@@ -26,6 +27,7 @@ pub(crate) enum Payload {
     Text(String),
     Metrics(Arc<MetricUpdate>),
     Fleet(FleetStatus),
+    Totals(FleetTotals),
 }
 
 impl Payload {
@@ -35,6 +37,7 @@ impl Payload {
             Payload::Text(text) => text.clone(),
             Payload::Metrics(update) => to_json(&Event::MetricUpdate(Arc::clone(update))),
             Payload::Fleet(status) => to_json(&Event::FleetStatus(status.clone())),
+            Payload::Totals(totals) => to_json(&Event::FleetTotals(totals.clone())),
         }
     }
 
@@ -45,7 +48,7 @@ impl Payload {
         match self {
             Payload::Text(text) => text.len(),
             Payload::Metrics(update) => SAMPLE_BYTES * (2 + update.components.len()),
-            Payload::Fleet(_) => SAMPLE_BYTES,
+            Payload::Fleet(_) | Payload::Totals(_) => SAMPLE_BYTES,
         }
     }
 }

@@ -1,10 +1,14 @@
 //! The feed's manners: greeting, pings, filters, snapshots, resets, refusals.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use reqwest::Method;
+use serde_json::json;
 use systole_shared::sse::Item;
 use systole_shared::{EventId, PipelineReport};
 use systole_tests::clock;
+use systole_tests::harness::client::Answer;
 use systole_tests::harness::reports::{distinct_counts, pipeline, running, with_lines};
 use systole_tests::harness::{Feed, FeedEvent, NodeClient, SOON, TestCollector};
 
@@ -99,7 +103,8 @@ async fn filters_pass_only_matching_events() {
     }
     let last = |event: &FeedEvent| event.lines().contains(&"red other".to_owned());
     let ids = [red.id, blue.id].map(|id| id.to_string());
-    let not_control = |event: &FeedEvent| event.id.is_some();
+    // Totals are of an environment and have a test of their own.
+    let not_control = |event: &FeedEvent| event.id.is_some() && event.kind != "fleet_totals";
 
     by_types.wait_for("the last line", SOON, last).await;
     let events: Vec<_> = by_types.events().into_iter().filter(not_control).collect();
@@ -237,7 +242,7 @@ async fn token_has_at_most_50_streams() {
     let goodbye = browser.wait_for("goodbye", SOON, is("goodbye")).await;
     assert_eq!(goodbye.data["reason"], "overloaded");
     browser.wait_for_end(SOON).await;
-    let request = viewer.request(reqwest::Method::GET, "/api/v1/events").header("x-systole-client", "test");
+    let request = viewer.request(Method::GET, "/api/v1/events").header("x-systole-client", "test");
     let response = request.send().await.unwrap();
     assert_eq!(response.status().as_u16(), 503);
     assert!(response.headers().contains_key("retry-after"));
@@ -251,4 +256,40 @@ async fn token_has_at_most_50_streams() {
         feed.wait_for("an answer", SOON, |_| true).await.kind == "hello"
     })
     .await;
+}
+
+#[tokio::test]
+async fn totals_count_what_each_environment_has() {
+    let mut collector = TestCollector::start().await;
+    collector.create_environment("red").await;
+    collector.create_environment("blue").await;
+    let mut red = [
+        NodeClient::enroll(&collector, Some("red"), "red-1").await,
+        NodeClient::enroll(&collector, Some("red"), "red-2").await,
+    ];
+    let mut blue = NodeClient::enroll(&collector, Some("blue"), "blue-1").await;
+    let mut feed = collector.feed("environment=red&types=fleet_totals&every=0").await;
+    let mut by_node = collector.feed(&format!("node={}&types=fleet_totals,fleet_status&every=0", red[0].id)).await;
+    for node in &mut red {
+        node.report(vec![running("orders", distinct_counts(1)), pipeline("bills", "CRASHED")]).await;
+    }
+    blue.report(vec![running("orders", distinct_counts(7))]).await;
+
+    let counts = json!([{"DEGRADED": 2}, {"RUNNING": 2, "CRASHED": 2}]);
+    let is_counted = |event: &FeedEvent| json!([event.data["nodes"], event.data["pipelines"]]) == counts;
+    let totals = feed.wait_for("both nodes in the totals", SOON, is_counted).await;
+    assert_eq!(totals.data["eventsInRate"], 200.0, "500 events in 5 s on each: {}", totals.data);
+    let nothing = json!({"HEALTHY": 1});
+    red[0].report(vec![pipeline("orders", "RUNNING")]).await;
+    let admin = collector.client().with_token(collector.create_token("admin", None).await.token.reveal());
+    let removed = Answer::of(admin.request(Method::DELETE, &format!("/api/v1/nodes/{}", red[1].id))).await;
+    assert_eq!(removed.status, 204, "{removed:?}");
+    let totals = feed.wait_for("one node is left", SOON, |event| event.data["nodes"] == nothing).await;
+    assert_eq!((&totals.data["eventsInRate"], &totals.data["pipelines"]), (&json!(0.0), &json!({"RUNNING": 1})));
+    let environments = feed.events().into_iter().filter(|event| event.kind == "fleet_totals");
+    let environments: BTreeSet<String> = environments.map(|event| event.data["environmentId"].to_string()).collect();
+    assert_eq!(environments.len(), 1, "{environments:?}");
+    by_node.wait_for("its own state", SOON, is("fleet_status")).await;
+    assert!(!by_node.events().iter().any(|event| event.kind == "fleet_totals"), "a node was asked for");
+    feed.assert_ids_grow();
 }

@@ -41,7 +41,7 @@ export interface ConnectOptions extends RequestOptions {
   nodes?: readonly NodeId[] | undefined;
   /** Only these pipelines. Events of nodes are left out then. */
   pipelines?: readonly PipelineId[] | undefined;
-  /** How long `fleet_status` and `metric_update` may wait for a newer one: 0 to 60000 ms. Default: 250. */
+  /** How long `fleet_status`, `fleet_totals` and `metric_update` may wait for a newer one: 0 to 60000 ms. Default: 250. */
   every?: number | undefined;
   /** Whether the state is sent first. Default: true. */
   snapshot?: boolean | undefined;

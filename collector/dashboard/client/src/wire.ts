@@ -21,6 +21,7 @@ export type Goodbye = EventOf<"goodbye">;
 /** The types that a subscriber can ask for. */
 export const EVENT_TYPES = [
   "fleet_status",
+  "fleet_totals",
   "metric_update",
   "status_change",
   "log_entry",
@@ -45,8 +46,8 @@ export function isKnownType(name: string): name is AnyEvent["type"] {
 }
 
 /** Whether only the newest event of a subject counts, so that older ones may be left out. */
-export function isConflated(event: AnyEvent): event is EventOf<"fleet_status" | "metric_update"> {
-  return event.type === "fleet_status" || event.type === "metric_update";
+export function isConflated(event: AnyEvent): event is EventOf<"fleet_status" | "fleet_totals" | "metric_update"> {
+  return event.type === "fleet_status" || event.type === "fleet_totals" || event.type === "metric_update";
 }
 
 /** Whether it is an event of the fleet, and not a control event. */

@@ -320,8 +320,7 @@ impl Follower {
                 if data.is_none() { serde_json::to_string(event).context("an event is JSON")? } else { String::new() };
             return self.print_json(data.unwrap_or(&own), id).await;
         }
-        let (node, pipeline) = line::subject(event);
-        if let Ok(base) = self.place.url() {
+        if let (Some((node, pipeline)), Ok(base)) = (line::subject(event), self.place.url()) {
             self.names.learn(&self.api, &base, self.credential.token(), node, pipeline).await;
         }
         let text = self.lines.of(event, &self.names, now_ms());

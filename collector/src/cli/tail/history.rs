@@ -181,7 +181,9 @@ fn stored(kind: EventType, item: &Value) -> Option<Stored> {
             entries: vec![read::<LogEntryLine>(item)?],
         }),
         EventType::StatusChange => Event::StatusChange(read::<StatusChange>(item)?),
-        EventType::FleetStatus | EventType::MetricUpdate | EventType::Deployment => return None,
+        EventType::FleetStatus | EventType::FleetTotals | EventType::MetricUpdate | EventType::Deployment => {
+            return None;
+        }
     };
     Some(Stored { seq: item["seq"].as_u64()?, event })
 }

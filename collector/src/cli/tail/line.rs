@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use chrono::{DateTime, Local};
-use systole_shared::events::Event;
+use systole_shared::events::{Event, FleetTotals};
 use systole_shared::{LogLevel, NodeId, PipelineId, RateSample, UnixMillis};
 
 use super::super::remote::color::{self, DIM, PLAIN};
@@ -20,15 +20,16 @@ pub(super) struct Lines {
     pub in_colour: bool,
 }
 
-/// The node and the pipeline of an event.
-pub(super) fn subject(event: &Event) -> (NodeId, Option<&PipelineId>) {
-    match event {
+/// The node and the pipeline of an event; `None` when it is about all nodes.
+pub(super) fn subject(event: &Event) -> Option<(NodeId, Option<&PipelineId>)> {
+    Some(match event {
+        Event::FleetTotals(_) => return None,
         Event::FleetStatus(status) => (status.node_id, None),
         Event::MetricUpdate(update) => (update.node_id, Some(&update.pipeline_id)),
         Event::StatusChange(change) => (change.node_id, change.pipeline_id.as_ref()),
         Event::LogEntry(entry) => (entry.node_id, Some(&entry.pipeline_id)),
         Event::Deployment(deployment) => (deployment.node_id, Some(&deployment.pipeline_id)),
-    }
+    })
 }
 
 /// The event without log lines below a level, and those that name none; nothing when none is left.
@@ -45,10 +46,13 @@ pub(super) fn filtered(mut event: Event, min_level: Option<LogLevel>) -> Option<
 impl Lines {
     /// The event's lines, each with its end.
     pub(super) fn of(self, event: &Event, names: &Names, now: UnixMillis) -> String {
-        let (node, pipeline) = subject(event);
-        let subject = clean(&names.subject(node, pipeline));
+        let subject =
+            subject(event).map_or("fleet".to_owned(), |(node, pipeline)| clean(&names.subject(node, pipeline)));
         let mut text = String::new();
         match event {
+            Event::FleetTotals(totals) => {
+                self.write(&mut text, totals.timestamp, now, (DIM, "TOTALS"), &subject, &self.totals(totals));
+            }
             Event::FleetStatus(status) => {
                 let state = status.status.as_str();
                 let rest = format!(
@@ -86,6 +90,22 @@ impl Lines {
             }
         }
         text
+    }
+
+    fn totals(self, totals: &FleetTotals) -> String {
+        let states = |states: &mut dyn Iterator<Item = (&'static str, u64)>| {
+            let states = states.map(|(state, count)| format!("{count} {}", self.paint(color::of_status(state), state)));
+            states.collect::<Vec<_>>().join(", ")
+        };
+        format!(
+            "nodes: {}; pipelines: {}; in {}/s, out {}/s, errors {}/s, discarded {}/s",
+            states(&mut totals.nodes.iter().map(|(status, count)| (status.as_str(), *count))),
+            states(&mut totals.pipelines.iter().map(|(status, count)| (status.as_str(), *count))),
+            short(totals.events_in_rate),
+            short(totals.events_out_rate),
+            short(totals.errors_rate),
+            short(totals.discarded_rate),
+        )
     }
 
     fn write(

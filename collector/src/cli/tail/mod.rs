@@ -24,7 +24,7 @@ use crate::config::Config;
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct TailArgs {
-    /// Event types, separated by commas: status_change, log_entry, deployment, metric_update, fleet_status, or all
+    /// Event types, separated by commas: status_change, log_entry, deployment, metric_update, fleet_status, fleet_totals, or all
     #[arg(long, value_name = "TYPES", default_value = "status_change,log_entry", value_parser = parse_types)]
     types: Types,
     /// Only this node (name or id); can be repeated

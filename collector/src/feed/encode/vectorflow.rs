@@ -77,6 +77,7 @@ fn message(step: &Deployment) -> String {
 pub(super) fn render(id: Option<(&str, u64)>, kind: &str, payload: &Payload) -> Bytes {
     match payload {
         Payload::Metrics(update) => render_components(id, kind, update),
+        Payload::Totals(_) => Bytes::new(),
         Payload::Fleet(_) => block(id, kind, &payload.to_json()),
         Payload::Text(text) => render_text(id, kind, text),
     }

@@ -38,7 +38,7 @@ pub(crate) struct StreamOf {
     #[param(pattern = "^[a-z0-9]{1,32}-[0-9]+$", value_type = Option<String>)]
     #[serde(default, deserialize_with = "event_id")]
     pub after: Option<EventId>,
-    /// Milliseconds that fleet_status and metric_update may wait for a newer one of their kind; 0: each as it comes.
+    /// Milliseconds that fleet_status, fleet_totals and metric_update may wait for a newer one of their kind; 0: each as it comes.
     #[param(inline)]
     #[serde(default)]
     pub every: Number<0, 60_000, 250>,

@@ -39,6 +39,7 @@ use self::progress::move_progress;
 use self::silence::mark_offline;
 pub(crate) use self::silence::mark_unreachable;
 use super::changes::Changes;
+use super::fleet_totals::Throughput;
 use super::state::{Dimensions, NodeState};
 use crate::config::LogLimits;
 use crate::model::report::{NodeReport, Refusals, ReportedDeployments, ReportedLines, TotalsReport};
@@ -171,6 +172,9 @@ fn apply_content(
         ReportedDeployments::Stated { items, complete } => (items, complete),
         ReportedDeployments::Observed(given) => (observe(&given, &report.pipelines, &node.deployments, at), true),
     };
+    if at.is_news {
+        node.throughput = Throughput::of(&report.pipelines, at.seconds);
+    }
     for mut pipeline in report.pipelines {
         let dropped = drop_excess_lines(node, report.seq, &pipeline.id, &mut pipeline.logs, context, changes, refusals);
         pipeline.logs_dropped = pipeline.logs_dropped.saturating_add(dropped);

@@ -10,6 +10,7 @@ use systole_shared::{NodeStatus, PipelineStatus, UnixMillis};
 
 use super::node_status::{add_fleet_status, change_node_status};
 use crate::ingest::changes::Changes;
+use crate::ingest::fleet_totals::Throughput;
 use crate::ingest::state::{Dimensions, NodeState};
 use crate::model::PipelineKey;
 
@@ -64,6 +65,7 @@ impl<'a> Silence<'a> {
 /// stays in their rows.
 fn silence(node: &mut NodeState, dimensions: &mut Dimensions, silence: &Silence<'_>, changes: &mut Changes) {
     change_node_status(node, silence.status, silence.reason, silence.at, changes);
+    node.throughput = Throughput::default();
     let identity = (node.key, node.id, node.environment);
     for (id, pipeline) in &mut node.pipelines {
         let is_known = pipeline.status != PipelineStatus::Unknown || pipeline.row.status_text.is_some();

@@ -49,6 +49,7 @@ fn node() -> NodeState {
         known_series: 0,
         new_pipelines: Default::default(),
         new_series: Default::default(),
+        throughput: Default::default(),
         log_budget: Default::default(),
     }
 }

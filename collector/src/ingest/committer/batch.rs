@@ -82,8 +82,10 @@ impl CommitterTask {
         for work in batch {
             self.apply_work(work, &mut changes, &mut waiting, &mut counts).await;
         }
+        self.add_fleet_totals(&mut changes);
         let Err(error) = self.write(&mut changes, &counts).await else {
             self.failures_in_row = 0;
+            self.exchange_shares(&waiting, &counts, &changes);
             self.answer(waiting);
             if self.parts.timeseries.is_full() {
                 self.flush_timer.hurry(Instant::now());
@@ -216,7 +218,8 @@ impl CommitterTask {
         let (record, batch) = changes.take_batch();
         let (rows, lines) = (record.row_count() + batch.row_count(), batch.logs.len());
         let telemetry = &self.parts.telemetry;
-        if rows > 0 {
+        // Events without rows take numbers, too.
+        if rows > 0 || changes.head_seq() > self.state.head_seq {
             let begin = Instant::now();
             if let Err(error) = self.parts.timeseries.commit(record, batch).await {
                 telemetry.commit_failures.inc();
@@ -257,6 +260,26 @@ impl CommitterTask {
         self.note_administered(changes);
         self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
         Ok(())
+    }
+
+    /// The events of environments whose totals are due. They count what is committed, without this batch.
+    fn add_fleet_totals(&mut self, changes: &mut Changes) {
+        let now = clock::now_ms();
+        for key in self.fleet_totals.take_due(Instant::now()) {
+            if let Some(environment) = self.parts.auth.environment_by_key(key) {
+                changes.add_totals(key, self.fleet_totals.event(key, environment.id, now));
+            }
+        }
+    }
+
+    /// The totals of what the batch has changed.
+    fn exchange_shares(&mut self, waiting: &Waiting, counts: &Counts, changes: &Changes) {
+        let reported = waiting.submissions.iter().map(|submission| submission.node);
+        let silent = counts.silent.iter().map(|(node, _)| *node);
+        for node in reported.chain(silent).filter_map(|key| self.state.nodes.get(&key)) {
+            self.fleet_totals.put(node);
+        }
+        changes.removed.keys().for_each(|key| self.fleet_totals.remove(*key));
     }
 
     fn answer(&self, waiting: Waiting) {
