@@ -1,8 +1,12 @@
-//! Packs what `/docs` is made of: two files of Swagger UI and its licence, out of the archive that a
-//! crate carries. The rest of that archive stays out of the program.
+//! Packs the pages that the collector serves.
+//!
+//! `/docs`: two files of Swagger UI and its licence, out of the archive that a crate carries. The rest of that archive
+//! stays out of the program. The dashboard: what `npm run build` has written into `dashboard/app/dist`, which it has
+//! compressed already. Without Node that folder is empty, and the page at `/` says how to fill it.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -12,14 +16,49 @@ use zip::ZipArchive;
 /// Where the files are in the archive, below its one directory.
 const FILES: [&str; 4] = ["dist/swagger-ui-bundle.js", "dist/swagger-ui.css", "LICENSE", "NOTICE"];
 
+/// What `npm run build` writes.
+const DASHBOARD: &str = "dashboard/app/dist";
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
-    let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    println!("cargo::rerun-if-changed={DASHBOARD}");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    pack_docs(&out)?;
+    let files = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?).join(DASHBOARD);
+    std::fs::write(out.join("dashboard.rs"), list_dashboard(&files)?)?;
+    Ok(())
+}
+
+/// The files of the dashboard as a Rust expression: `[(name, gzip, brotli), …]`.
+fn list_dashboard(files: &Path) -> Result<String, Box<dyn std::error::Error>> {
+    let mut packed = Vec::new();
+    for folder in [files.to_owned(), files.join("assets")] {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "br") {
+                packed.push(path.with_extension(""));
+            }
+        }
+    }
+    packed.sort();
+    let mut list = String::from("[");
+    for path in packed {
+        let name = path.strip_prefix(files)?.to_str().ok_or("names are ASCII")?;
+        let path = path.to_str().ok_or("the folder's name is UTF-8")?;
+        let (gzip, brotli) = (format!("{path}.gz"), format!("{path}.br"));
+        write!(list, "({name:?}, include_bytes!({gzip:?}) as &[u8], include_bytes!({brotli:?}) as &[u8]),")?;
+    }
+    list.push(']');
+    Ok(list)
+}
+
+fn pack_docs(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut archive = ZipArchive::new(io::Cursor::new(SWAGGER_UI_VENDORED))?;
     let directory = archive.by_index(0)?.name()?.split('/').next().unwrap_or_default().to_owned();
     for file in FILES {
         let name = file.rsplit('/').next().unwrap_or(file);
-        let target = std::fs::File::create(Path::new(&out).join(format!("{name}.gz")))?;
+        let target = std::fs::File::create(out.join(format!("{name}.gz")))?;
         let mut packed = GzEncoder::new(target, Compression::best());
         io::copy(&mut archive.by_name(&format!("{directory}/{file}"))?, &mut packed)?;
         packed.finish()?.flush()?;

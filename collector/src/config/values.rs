@@ -82,7 +82,7 @@ pub(super) fn parse_origins(text: &str) -> Result<Vec<String>, String> {
         origin == "*"
             || ["http://", "https://"]
                 .iter()
-                .any(|scheme| origin.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains('/')))
+                .any(|scheme| origin.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains(['/', ';', ' '])))
     };
     match origins.iter().find(|origin| !is_origin(origin)) {
         Some(origin) => Err(format!("invalid origin {origin:?}, expected e.g. https://dashboard.example")),

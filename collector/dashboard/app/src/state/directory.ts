@@ -1,0 +1,64 @@
+/**
+ * What changes seldom of nodes: labels, versions, memory. It is read page after page once the states are shown, and again
+ * for a node whose name or labels an administrator has changed.
+ */
+
+import { signal } from "@preact/signals";
+import type { Node } from "@systole/client";
+import { queries } from "../api/http.ts";
+import { onChange } from "./fleet.ts";
+import { environment } from "./session.ts";
+
+/** Without its pipelines, which the main stream has. */
+export type NodeDetails = Omit<Node, "pipelines" | "gaps">;
+
+const PAGE = 500;
+/** A pause between pages, so that a large fleet does not take the collector's queries from others. */
+const PAUSE_MS = 100;
+
+const details = new Map<string, NodeDetails>();
+export const directoryVersion = signal(0);
+export const isDirectoryComplete = signal(false);
+
+export function detailsOf(nodeId: string): NodeDetails | undefined {
+  return details.get(nodeId);
+}
+
+export function learn({ pipelines: _, gaps: __, ...node }: Node): void {
+  details.set(node.id, node);
+  directoryVersion.value += 1;
+}
+
+/** Reads all nodes; the function that is returned ends it. */
+export function readDirectory(): () => void {
+  const stop = new AbortController();
+  details.clear();
+  isDirectoryComplete.value = false;
+  void readPages(stop.signal).catch(() => {});
+  const unlisten = onChange(({ nodeId, pipelineId, fromStatus, toStatus }) => {
+    // A change of a name, of labels or of maintenance, or a node's first report.
+    if (pipelineId !== undefined || toStatus === "REMOVED") return;
+    if (fromStatus === toStatus || !details.has(nodeId)) void readOne(nodeId, stop.signal);
+  });
+  return () => {
+    unlisten();
+    stop.abort();
+  };
+}
+
+async function readPages(signal: AbortSignal): Promise<void> {
+  let cursor: string | undefined;
+  do {
+    const page = await queries.nodes({ limit: PAGE, cursor, environment: environment.value }, { signal });
+    for (const { pipelines: _, gaps: __, ...node } of page.items) details.set(node.id, node);
+    directoryVersion.value += 1;
+    cursor = page.next ?? undefined;
+    if (cursor !== undefined) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  } while (cursor !== undefined && !signal.aborted);
+  isDirectoryComplete.value = true;
+}
+
+async function readOne(id: string, signal: AbortSignal): Promise<void> {
+  const node = await queries.node(id, {}, { signal }).catch(() => undefined);
+  if (node !== undefined) learn(node);
+}

@@ -1,0 +1,3 @@
+export function EventsView(_: { id?: string }) {
+  return <p>EventsView</p>;
+}

@@ -1,0 +1,173 @@
+/** What the table of nodes shows of each. */
+
+import { percent, rate } from "../../format/numbers.ts";
+import { detailsOf } from "../../state/directory.ts";
+import { hostOf } from "../../state/hosts.ts";
+import { lastSeenOf, pointsOf } from "../../state/live.ts";
+import { nodeLink, pipelineLink } from "../../state/route.ts";
+import { toneOf, wordOf } from "../../state/status.ts";
+import { Sparkline } from "../../ui/sparkline.tsx";
+import { Shape, Status } from "../../ui/status.tsx";
+import type { Column } from "../../ui/table.tsx";
+import { Ago } from "../../ui/time.tsx";
+import { memoryOf, type NodeRow } from "./model.ts";
+
+/** Sums over a node's pipelines, by report: reports of one node have one time. */
+function sums(row: NodeRow): { in: number; out: number; errors: number; discarded: number }[] {
+  const byTime = new Map<number, { in: number; out: number; errors: number; discarded: number }>();
+  for (const { pipelineId } of row.pipelines) {
+    for (const point of pointsOf(row.id, pipelineId)) {
+      const sum = byTime.get(point.at) ?? { in: 0, out: 0, errors: 0, discarded: 0 };
+      sum.in += point.in;
+      sum.out += point.out;
+      sum.errors += point.errors;
+      sum.discarded += point.discarded;
+      byTime.set(point.at, sum);
+    }
+  }
+  return [...byTime].sort(([one], [other]) => one - other).map(([, sum]) => sum);
+}
+
+const MAX_SHAPES = 10;
+
+export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
+  {
+    id: "state",
+    title: "State",
+    isSortable: true,
+    cell: (row) => (
+      <Status status={row.status} title={row.note} label={row.note === "" ? wordOf(row.status) : row.note} />
+    ),
+  },
+  {
+    id: "name",
+    title: "Node",
+    isSortable: true,
+    cell: (row) => {
+      const details = detailsOf(row.id);
+      const labels = Object.entries(details?.labels ?? {}).filter(([name]) => !/^(os|arch|hostname)$/.test(name));
+      return (
+        <div class="node-name">
+          <a href={nodeLink(row.id)}>{row.name}</a>
+          {details?.maintenance != null && <span class="label is-maintenance">maintenance</span>}
+          <span class="labels">
+            {labels.slice(0, 3).map(([name, value]) => (
+              <span key={name} class="label" title={`${name}: ${value}`}>
+                {value === "" ? name : `${name}:${value}`}
+              </span>
+            ))}
+          </span>
+        </div>
+      );
+    },
+  },
+  {
+    id: "pipelines",
+    title: "Pipelines",
+    width: 2,
+    cell: (row) => (
+      <span class="pipeline-shapes" title={`${row.running} of ${row.pipelines.length} run`}>
+        {row.pipelines.slice(0, MAX_SHAPES).map(({ pipelineId, pipelineName, status }) => (
+          <a
+            key={pipelineId}
+            href={pipelineLink(pipelineId, { node: row.id })}
+            aria-label={`${pipelineName}: ${wordOf(status)}`}
+            title={`${pipelineName}: ${wordOf(status)}`}
+          >
+            <Shape tone={toneOf(status)} size={11} />
+          </a>
+        ))}
+        {row.pipelines.length > MAX_SHAPES && <span class="faint">+{row.pipelines.length - MAX_SHAPES}</span>}
+      </span>
+    ),
+  },
+  {
+    id: "in",
+    title: "Events in",
+    align: "right",
+    width: 2,
+    cell: (row) => <LiveRate values={sums(row).map((sum) => sum.in)} tone="accent" />,
+  },
+  {
+    id: "out",
+    title: "Events out",
+    align: "right",
+    width: 3,
+    cell: (row) => <LiveRate values={sums(row).map((sum) => sum.out)} tone="accent-2" />,
+  },
+  {
+    id: "errors",
+    title: "Errors",
+    align: "right",
+    width: 3,
+    cell: (row) => {
+      const last = sums(row).at(-1);
+      return (
+        <span class={last !== undefined && last.errors > 0 ? "number tone-bad" : "number faint"}>
+          {rate(last?.errors)}
+        </span>
+      );
+    },
+  },
+  {
+    id: "cpu",
+    title: "CPU",
+    align: "right",
+    width: 2,
+    cell: (row) => {
+      const cpu = hostOf(row.id)?.cpu ?? [];
+      return (
+        <span class="spark-cell">
+          <Sparkline values={cpu} max={1} width={56} places={20} tone="series-3" />
+          <span class="number">{percent(cpu.at(-1))}</span>
+        </span>
+      );
+    },
+  },
+  {
+    id: "memory",
+    title: "Memory",
+    align: "right",
+    width: 3,
+    isSortable: true,
+    cell: (row) => {
+      const share = hostOf(row.id)?.memory ?? memoryOf(row);
+      if (share < 0) return <span class="faint">–</span>;
+      return (
+        <span class="spark-cell">
+          <span class="meter" aria-hidden="true">
+            <span
+              class={share > 0.9 ? "fill-bad" : share > 0.8 ? "fill-warn" : "fill-quiet"}
+              style={{ width: `${share * 100}%` }}
+            />
+          </span>
+          <span class="number">{percent(share)}</span>
+        </span>
+      );
+    },
+  },
+  {
+    id: "seen",
+    title: "Last report",
+    align: "right",
+    cell: (row) => <Ago at={Math.max(lastSeenOf(row.id) ?? 0, row.lastSeenAt ?? 0)} />,
+  },
+  {
+    id: "version",
+    title: "Agent",
+    width: 3,
+    align: "right",
+    isSortable: true,
+    cell: (row) => <span class="faint number">{detailsOf(row.id)?.agentVersion ?? "–"}</span>,
+  },
+];
+
+function LiveRate({ values, tone }: { values: number[]; tone: string }) {
+  const last = values.at(-1);
+  return (
+    <span class="spark-cell">
+      <Sparkline values={values} width={72} places={60} tone={last === 0 ? "faint" : tone} />
+      <span class="number">{rate(last)}</span>
+    </span>
+  );
+}

@@ -1,0 +1,3 @@
+export function LedgerView(_: { id?: string }) {
+  return <p>LedgerView</p>;
+}

@@ -1,0 +1,3 @@
+export function LogsView(_: { id?: string }) {
+  return <p>LogsView</p>;
+}

@@ -1,0 +1,3 @@
+export function NodeView(_: { id?: string }) {
+  return <p>NodeView</p>;
+}

@@ -1,0 +1,3 @@
+export function PipelineView(_: { id?: string }) {
+  return <p>PipelineView</p>;
+}

@@ -1,0 +1,3 @@
+export function PipelinesView(_: { id?: string }) {
+  return <p>PipelinesView</p>;
+}

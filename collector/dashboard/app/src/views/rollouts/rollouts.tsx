@@ -1,0 +1,3 @@
+export function RolloutsView(_: { id?: string }) {
+  return <p>RolloutsView</p>;
+}
