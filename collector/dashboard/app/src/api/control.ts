@@ -34,8 +34,10 @@ export type RolloutState = "running" | "halted" | "complete" | "aborted";
 export interface Rollout {
   id: number;
   pipelineId: string | null;
-  version: number | string;
-  fromVersion: number | string | null;
+  version: number;
+  fromVersion: number | null;
+  /** Of a rollout of agents. */
+  agentUpdate: { version: string } | null;
   state: RolloutState;
   reason: string;
   stage: number;

@@ -57,9 +57,9 @@ function Signed() {
   }, []);
   return (
     <div class={isKiosk ? "page kiosk" : "page"}>
-      <a class="skip" href="#main" onClick={skipToMain}>
+      <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>
         Skip to the content
-      </a>
+      </button>
       {!isKiosk && <Header />}
       <ConnectionBar />
       <main id="main" tabIndex={-1}>
@@ -71,12 +71,6 @@ function Signed() {
       {!isKiosk && <Shortcuts />}
     </div>
   );
-}
-
-/** The fragment is the view's address, so the browser's own jump is not available. */
-function skipToMain(event: Event): void {
-  event.preventDefault();
-  document.getElementById("main")?.focus();
 }
 
 function View() {

@@ -73,7 +73,7 @@ function OpenPalette() {
         aria-activedescendant={items[chosen] === undefined ? undefined : `palette-${items[chosen].id}`}
         aria-label="Node, pipeline, view or command"
         placeholder="Node, pipeline, view or command"
-        autoFocus
+        ref={(element) => element?.focus()}
         value={text}
         onInput={({ currentTarget }) => {
           setText(currentTarget.value);

@@ -38,7 +38,7 @@ export function SignIn({ reason }: { reason: string | undefined }) {
             type="password"
             autocomplete="current-password"
             placeholder="sys_viewer_…"
-            autoFocus
+            ref={(element) => element?.focus()}
           />
           {reason !== undefined && (
             <p class="error" role="alert">

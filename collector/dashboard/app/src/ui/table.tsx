@@ -111,6 +111,7 @@ export function Table<Row>({
 /** The room of rows that are out of view. */
 function Space({ rows, height, columns }: { rows: number; height: number; columns: number }) {
   return (
+    // biome-ignore lint/a11y/noAriaHiddenOnFocusable: a row without content takes no focus
     <tr class="space" aria-hidden="true">
       <td colSpan={columns} style={{ height: `${rows * height}px` }} />
     </tr>

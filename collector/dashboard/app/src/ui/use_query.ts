@@ -32,7 +32,6 @@ export function useQuery<T>(
   const latest = useRef(ask);
   latest.current = ask;
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the attempt asks again
   useEffect(() => {
     if (key === undefined) return;
     const stop = new AbortController();

@@ -94,7 +94,7 @@ function Administer({ rows, onDone }: { rows: readonly NodeRow[]; onDone: () => 
   );
 }
 
-function HoursField({ onChange }: { onChange: (hours: number) => void }) {
+export function HoursField({ onChange }: { onChange: (hours: number) => void }) {
   const [hours, setHours] = useState(2);
   return (
     <label>
@@ -114,7 +114,7 @@ function HoursField({ onChange }: { onChange: (hours: number) => void }) {
   );
 }
 
-function LabelField({ onChange }: { onChange: (text: string) => void }) {
+export function LabelField({ onChange }: { onChange: (text: string) => void }) {
   return (
     <label>
       Labels, like <code>site=lab old-</code>, where <code>old-</code> removes one

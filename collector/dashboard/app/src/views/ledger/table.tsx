@@ -1,0 +1,3 @@
+export function Ledger(_: { id: string; node: string | undefined }) {
+  return <p>ledger</p>;
+}
