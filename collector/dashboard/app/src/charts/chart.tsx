@@ -51,7 +51,7 @@ export function Chart({ title, times, series, format, max, range }: ChartProps) 
   const peaks = series.map(({ values }) => Math.max(...values.map((value) => value ?? Number.NEGATIVE_INFINITY)));
   return (
     <figure class="card chart" aria-label={title}>
-      <figcaption>
+      <figcaption class={series.length > 2 ? "is-many" : undefined}>
         <span class="chart-title">{title}</span>
         <span class="chart-values">
           {series.map(({ label, tone }, index) => (
