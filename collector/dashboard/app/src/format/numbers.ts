@@ -60,11 +60,10 @@ export function percent(share: number | null | undefined, digits = 0): string {
 export function delivered(share: number | null): string {
   if (share === null) return NONE;
   if (share >= 1) return "100 %";
-  for (const digits of [1, 2, 3, 4]) {
-    const text = (Math.floor(share * 100 * 10 ** digits) / 10 ** digits).toFixed(digits);
-    if (Number(text) < 100 && share < 1 - 10 ** -(digits + 1)) return `${text} %`;
-  }
-  return `${(Math.floor(share * 1e8) / 1e6).toFixed(6)} %`;
+  let digits = 1;
+  while (digits < 8 && 1 - share < 10 ** -(digits + 2) * 0.999) digits += 1;
+  const unit = 10 ** digits;
+  return `${(Math.floor(share * 100 * unit + 1e-6) / unit).toFixed(digits)} %`;
 }
 
 export function milliseconds(value: number | null | undefined): string {
@@ -72,12 +71,12 @@ export function milliseconds(value: number | null | undefined): string {
   return value < 1000 ? `${short(value)} ms` : `${short(value / 1000)} s`;
 }
 
-/** Whole counts with thin spaces between thousands. */
+/** Whole counts with narrow spaces between thousands, which do not break a line. */
 export function count(value: number | null | undefined): string {
   if (value === null || value === undefined) return NONE;
   return Math.round(value)
     .toString()
-    .replace(/\B(?=(\d{3})+$)/g, " ");
+    .replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
 export function plural(many: number, one: string, more = `${one}s`): string {

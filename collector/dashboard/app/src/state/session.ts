@@ -20,7 +20,29 @@ export const canAdminister = computed(() => role.value === "admin");
 /** The one environment that is shown; undefined for all of them. */
 export const environment = signal<string | undefined>(undefined);
 
+/** Says that this browser probably has a session, so that a visitor without one causes no refused request. */
+const HINT = "systole-session";
+
+function mayHaveSession(): boolean {
+  try {
+    return localStorage.getItem(HINT) !== null;
+  } catch {
+    // A browser may refuse storage to a page in a frame.
+    return true;
+  }
+}
+
+function remember(isOpen: boolean): void {
+  try {
+    if (isOpen) localStorage.setItem(HINT, "1");
+    else localStorage.removeItem(HINT);
+  } catch {
+    // Then each visit asks.
+  }
+}
+
 whenSessionEnds(() => {
+  remember(false);
   if (sessionState.value.is === "in") sessionState.value = { is: "out", reason: "The session has ended." };
 });
 
@@ -37,12 +59,14 @@ function takeToken(): string | undefined {
 export async function begin(): Promise<void> {
   const token = takeToken();
   if (token !== undefined) return signIn(token);
-  await refresh();
+  if (mayHaveSession()) await refresh();
+  else sessionState.value = { is: "out" };
 }
 
 async function refresh(): Promise<void> {
   try {
     const session = await readSession();
+    remember(session !== undefined);
     sessionState.value = session === undefined ? { is: "out" } : { is: "in", session };
   } catch (error) {
     sessionState.value = { is: "failed", reason: describe(error) };
@@ -61,5 +85,6 @@ export async function signIn(token: string): Promise<void> {
 
 export async function signOut(): Promise<void> {
   await endSession().catch(() => {});
+  remember(false);
   sessionState.value = { is: "out" };
 }

@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { changeNode, removeNode, restartPipeline } from "../../api/control.ts";
 import { describe } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
+import { parseLabels } from "../../state/labels.ts";
 import { notify } from "../../state/notices.ts";
 import { canAdminister } from "../../state/session.ts";
 import { ask } from "../../ui/dialog.tsx";
@@ -121,18 +122,6 @@ export function LabelField({ onChange }: { onChange: (text: string) => void }) {
       <input type="text" onInput={({ currentTarget }) => onChange(currentTarget.value)} />
     </label>
   );
-}
-
-/** `site=lab old-`, as the command line takes it. */
-export function parseLabels(text: string): Record<string, string | null> {
-  const labels: Record<string, string | null> = {};
-  for (const word of text.split(/\s+/).filter(Boolean)) {
-    const [name = "", value] = word.split("=", 2);
-    if (value !== undefined) labels[name] = value;
-    else if (word.endsWith("-")) labels[word.slice(0, -1)] = null;
-    else labels[word] = "";
-  }
-  return labels;
 }
 
 function names(rows: readonly NodeRow[]): string {

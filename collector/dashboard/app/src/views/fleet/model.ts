@@ -4,6 +4,7 @@ import { computed } from "@preact/signals";
 import type { NodeState, PipelineState } from "@systole/client";
 import { detailsOf, directoryVersion } from "../../state/directory.ts";
 import { fleet } from "../../state/fleet.ts";
+import { labelTest } from "../../state/labels.ts";
 import { rankOf, TONES, type Tone, toneOf, wordOf, worse } from "../../state/status.ts";
 
 export interface NodeRow {
@@ -114,20 +115,6 @@ function matchesText(row: NodeRow, labels: Record<string, string>, text: string)
     ) ||
     Object.entries(labels).some(([name, value]) => `${name}:${value}`.toLowerCase().includes(text))
   );
-}
-
-/** Conditions like those of the API: `site:lab`, `role`, `!canary`; all of them must hold. */
-export function labelTest(text: string): (labels: Record<string, string>) => boolean {
-  const conditions = text
-    .split(/[\s,]+/)
-    .filter(Boolean)
-    .map((condition) => {
-      const isNot = condition.startsWith("!");
-      const [name = "", value] = condition.replace(/^!/, "").split(/[:=]/, 2);
-      return (labels: Record<string, string>) =>
-        (name in labels && (value === undefined || labels[name] === value)) !== isNot;
-    });
-  return (labels) => conditions.every((condition) => condition(labels));
 }
 
 export type SortKey = "state" | "name" | "version" | "memory";

@@ -2,11 +2,12 @@
 
 import { changeNode, removeNode } from "../../api/control.ts";
 import type { NodeDetails } from "../../state/directory.ts";
+import { parseLabels } from "../../state/labels.ts";
 import { report } from "../../state/notices.ts";
 import { link, navigate } from "../../state/route.ts";
 import { canAdminister } from "../../state/session.ts";
 import { ask } from "../../ui/dialog.tsx";
-import { HoursField, LabelField, parseLabels } from "../fleet/bulk.tsx";
+import { HoursField, LabelField } from "../fleet/bulk.tsx";
 
 export function NodeActions({ node, onChange }: { node: NodeDetails; onChange: () => void }) {
   const logs = (
