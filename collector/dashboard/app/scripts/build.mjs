@@ -53,28 +53,26 @@ export const OPTIONS = {
 };
 
 /** The index with the names of this build. */
-export function writeIndex(outputs) {
+export function renderIndex(outputs) {
   const names = Object.keys(outputs);
   const find = (pattern) => {
     const name = names.find((name) => pattern.test(name));
     if (name === undefined) throw new Error(`the build made no ${pattern}`);
     return name.replace("dist/", "");
   };
-  const entry = names.find((name) => /\/app-[^/]+\.js$/.test(name));
-  const preloads = [...staticImports(outputs, entry)].filter((name) => name !== entry);
-  const html = readFileSync(join(ROOT, "src/index.html"), "utf8")
+  const preloads = [...staticImports(outputs, entryOf(outputs))].slice(1).map((name) => name.replace("dist/", ""));
+  return readFileSync(join(ROOT, "src/index.html"), "utf8")
     .replace("APP.css", find(/\/app-[^/]+\.css$/))
-    .replace("APP.js", entry.replace("dist/", ""))
+    .replace("APP.js", find(/\/app-[^/]+\.js$/))
     .replace("ICON.svg", find(/\/icon-[^/]+\.svg$/))
-    .replace(
-      "<!-- PRELOADS -->",
-      preloads.map((name) => `<link rel="modulepreload" href="${name.replace("dist/", "")}">`).join("\n"),
-    );
-  writeFileSync(join(DIST, "index.html"), html);
-  return entry;
+    .replace("<!-- PRELOADS -->", preloads.map((name) => `<link rel="modulepreload" href="${name}">`).join("\n"));
 }
 
-export function empty() {
+function entryOf(outputs) {
+  return Object.keys(outputs).find((name) => /\/app-[^/]+\.js$/.test(name));
+}
+
+function empty() {
   for (const name of readdirSync(DIST)) {
     // The folder itself stays: cargo watches it.
     if (name !== ".gitignore") rmSync(join(DIST, name), { recursive: true });
@@ -84,7 +82,8 @@ export function empty() {
 function main() {
   empty();
   return build({ ...OPTIONS, minify: true }).then(({ metafile: { outputs } }) => {
-    const entry = writeIndex(outputs);
+    const entry = entryOf(outputs);
+    writeFileSync(join(DIST, "index.html"), renderIndex(outputs));
     const files = readdirSync(join(DIST, "assets")).map((name) => `dist/assets/${name}`);
     for (const file of files) {
       // The loader of files writes a module for the icon that nothing imports.

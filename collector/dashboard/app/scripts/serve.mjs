@@ -1,28 +1,32 @@
 /**
- * For development: builds at each change, serves `dist`, and sends all other requests to a collector.
+ * For development: builds at each change, serves the page, and sends all other requests to a collector.
  * `COLLECTOR=http://127.0.0.1:8080 PORT=5173 npm start`
  */
 
-import { readFileSync } from "node:fs";
 import { createServer, request } from "node:http";
-import { extname, join } from "node:path";
+import { extname, relative } from "node:path";
 import { context } from "esbuild";
-import { empty, OPTIONS, writeIndex } from "./build.mjs";
+import { OPTIONS, renderIndex } from "./build.mjs";
 
 const COLLECTOR = new URL(process.env.COLLECTOR ?? "http://127.0.0.1:8080");
-const DIST = join(import.meta.dirname, "../dist");
 const TYPES = { ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html" };
 
-empty();
+/** The files of the last build, by their path. `dist` is left to `npm run build`. */
+let files = new Map();
+
 const builder = await context({
   ...OPTIONS,
+  write: false,
   sourcemap: true,
   plugins: [
     {
       name: "index",
       setup: (build) => {
-        build.onEnd(({ metafile, errors }) => {
-          if (errors.length === 0) writeIndex(metafile.outputs);
+        build.onEnd(({ metafile, outputFiles, errors }) => {
+          if (errors.length > 0) return;
+          const dist = `${OPTIONS.absWorkingDir}/dist`;
+          files = new Map(outputFiles.map(({ path, contents }) => [`/${relative(dist, path)}`, contents]));
+          files.set("/", renderIndex(metafile.outputs));
         });
       },
     },
@@ -32,14 +36,10 @@ await builder.watch();
 
 createServer((asked, answer) => {
   const path = asked.url.split("?")[0];
-  if (path === "/" || path.startsWith("/assets/")) {
-    const file = join(DIST, path === "/" ? "index.html" : path);
-    try {
-      answer.writeHead(200, { "Content-Type": TYPES[extname(file)] ?? "text/plain", "Cache-Control": "no-store" });
-      answer.end(readFileSync(file));
-    } catch {
-      answer.end();
-    }
+  const file = files.get(path);
+  if (file !== undefined) {
+    const type = TYPES[path === "/" ? ".html" : extname(path)] ?? "text/plain";
+    answer.writeHead(200, { "Content-Type": type, "Cache-Control": "no-store" }).end(file);
     return;
   }
   const options = { method: asked.method, headers: asked.headers, path: asked.url };

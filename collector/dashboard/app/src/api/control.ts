@@ -79,8 +79,14 @@ export const readGraph = (
   signal?: AbortSignal,
 ) => get<PipelineGraph>(pipelinePath(id, "/graph"), parameters, signal);
 
-export const readDefinition = (id: string, environment?: string) =>
-  get<Definition>(pipelinePath(id, "/definition"), { environment });
+/** An environment has at most 1,000 of them. */
+const MAX_DEFINITIONS = 1_000;
+
+/** Undefined for a pipeline of an agent's own file, which is no error. */
+export async function findDefinition(id: string, environment?: string): Promise<Definition | undefined> {
+  const { items } = await get<Page<Definition>>("api/v1/definitions", { environment, limit: MAX_DEFINITIONS });
+  return items.find((definition) => definition.id === id);
+}
 
 export const listVersions = (id: string, environment?: string) =>
   get<Page<Version>>(pipelinePath(id, "/versions"), { environment, limit: 50 });

@@ -20,7 +20,7 @@ export function RangePicker({ range }: { range: TimeRange }) {
         </button>
       ))}
       <details class="menu">
-        <summary class="button" aria-label="Another time" aria-current={isFree ? "true" : undefined}>
+        <summary class="button" aria-current={isFree ? "true" : undefined}>
           {isFree ? `${day(range.from)} ${clockTime(range.from, false)} – ${clockTime(range.to, false)}` : "Other"}
         </summary>
         <div class="menu-items right-menu">

@@ -46,12 +46,7 @@ export function Header() {
       </nav>
       <div class="header-tools">
         <EnvironmentSelect />
-        <button
-          type="button"
-          class="search-button"
-          aria-label="Search and commands"
-          onClick={() => (isPaletteOpen.value = true)}
-        >
+        <button type="button" class="search-button" onClick={() => (isPaletteOpen.value = true)}>
           <Icon name="search" size={16} />
           <span>Search</span>
           <kbd>Ctrl K</kbd>

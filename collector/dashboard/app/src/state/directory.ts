@@ -6,7 +6,7 @@
 import { signal } from "@preact/signals";
 import type { Node } from "@systole/client";
 import { queries } from "../api/http.ts";
-import { onChange } from "./fleet.ts";
+import { onChange, store } from "./fleet.ts";
 import { environment } from "./session.ts";
 
 /** Without its pipelines, which the main stream has. */
@@ -22,6 +22,15 @@ export const isDirectoryComplete = signal(false);
 
 export function detailsOf(nodeId: string): NodeDetails | undefined {
   return details.get(nodeId);
+}
+
+/**
+ * The name of a node, for people. Events have the id only, so a node that has just enrolled or was renamed has its name from
+ * here.
+ */
+export function nodeName(nodeId: string): string {
+  void directoryVersion.value;
+  return details.get(nodeId)?.name ?? store.nodeName(nodeId) ?? nodeId;
 }
 
 export function learn({ pipelines: _, gaps: __, ...node }: Node): void {

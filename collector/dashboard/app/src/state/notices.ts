@@ -2,7 +2,8 @@
 
 import { signal } from "@preact/signals";
 import { ToastRules } from "@systole/client";
-import { onChange, onMissing, store } from "./fleet.ts";
+import { nodeName } from "./directory.ts";
+import { onChange, onMissing } from "./fleet.ts";
 import { isKiosk, nodeLink, pipelineLink } from "./route.ts";
 
 export interface Notice {
@@ -50,7 +51,7 @@ const TITLES: Readonly<Record<string, string>> = {
 };
 
 export function followNotices(): () => void {
-  const rules = new ToastRules({ nodeName: store.nodeName });
+  const rules = new ToastRules({ nodeName });
   const unlisten = [
     onChange((change) => {
       const toast = rules.toastFor(change);

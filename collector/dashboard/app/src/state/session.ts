@@ -84,7 +84,9 @@ export async function signIn(token: string): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
-  await endSession().catch(() => {});
-  remember(false);
+  // The views go first: their streams would be refused and try again.
   sessionState.value = { is: "out" };
+  remember(false);
+  await new Promise((resolve) => setTimeout(resolve));
+  await endSession().catch(() => {});
 }

@@ -66,7 +66,7 @@ export function useQuery<T>(
     data: isCurrent ? answer.data : undefined,
     error: isCurrent ? answer.error : undefined,
     status: isCurrent ? answer.status : undefined,
-    isLoading: !isCurrent || (answer.data === undefined && answer.error === undefined),
+    isLoading: !isCurrent,
     reload: () => setAttempt((count) => count + 1),
   };
 }

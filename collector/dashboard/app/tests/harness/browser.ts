@@ -26,10 +26,20 @@ export interface Visitor {
 }
 
 /** A browser of its own, signed in by a link with the token. */
-export async function visit(browser: Browser, collector: TestCollector, token: string, hash = "/", options: { colorScheme?: "dark"; width?: number } = {}): Promise<Visitor> {
-  const context = await browser.newContext({ viewport: { width: options.width ?? 1360, height: 860 }, colorScheme: options.colorScheme ?? "light" });
+export async function visit(
+  browser: Browser,
+  collector: TestCollector,
+  token: string,
+  hash = "/",
+  options: { colorScheme?: "dark"; width?: number } = {},
+): Promise<Visitor> {
+  const context = await browser.newContext({
+    viewport: { width: options.width ?? 1360, height: 860 },
+    colorScheme: options.colorScheme ?? "light",
+  });
   context.setDefaultTimeout(PATIENCE_MS);
   const complaints: string[] = [];
+  await useDist(context);
   await context.addInitScript(() => {
     document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => {
       // biome-ignore lint/suspicious/noConsole: the test reads the console
@@ -56,6 +66,16 @@ export async function visit(browser: Browser, collector: TestCollector, token: s
   };
 }
 
+/** `DASHBOARD_DIST=1 npm test` takes the page from `dist`, so that no build of the collector is needed between two runs. */
+export async function useDist(context: BrowserContext): Promise<void> {
+  if (process.env.DASHBOARD_DIST === undefined) return;
+  const dist = new URL("../../dist/", import.meta.url);
+  await context.route(/^[^?#]*:\d+\/(assets\/[^?#]*)?([?#].*)?$/, (route) => {
+    const path = new URL(route.request().url()).pathname.slice(1);
+    return route.fulfill({ path: new URL(path === "" ? "index.html" : path, dist).pathname });
+  });
+}
+
 interface Finding {
   id: string;
   impact: string;
@@ -71,5 +91,13 @@ export async function auditAccessibility(page: Page): Promise<string[]> {
     const axe = (window as unknown as { axe: { run(): Promise<{ violations: Finding[] }> } }).axe;
     return (await axe.run()).violations;
   });
-  return findings.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("; ").slice(0, 600)}`);
+  return findings
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes
+          .map(({ html, failureSummary }) => `${html} ${failureSummary}`)
+          .join("; ")
+          .slice(0, 600)}`,
+    );
 }

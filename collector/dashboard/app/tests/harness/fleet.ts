@@ -1,8 +1,8 @@
 /** Nodes that report what a test wants to see, also of the past. */
 
 import { randomUUID } from "node:crypto";
-import { eventually } from "../../../client/tests/harness/eventually.ts";
 import type { TestCollector } from "../../../client/tests/harness/collector.ts";
+import { eventually } from "../../../client/tests/harness/eventually.ts";
 
 export interface Pipeline {
   id: string;
@@ -55,7 +55,14 @@ export class FleetNode {
     const answer = await fetch(`${collector.url}/api/v1/agent/enroll`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ token, hostname: name, os: "linux/amd64", agentVersion: "0.2.0", labels, machineId: name }),
+      body: JSON.stringify({
+        token,
+        hostname: name,
+        os: "linux/amd64",
+        agentVersion: "0.2.0",
+        labels,
+        machineId: name,
+      }),
     });
     if (!answer.ok) throw new Error(`enrolment: HTTP ${answer.status} ${await answer.text()}`);
     const { nodeId, nodeToken } = (await answer.json()) as { nodeId: string; nodeToken: string };
@@ -102,17 +109,30 @@ export class FleetNode {
   }
 }
 
-function toWire({ id, status = "RUNNING", reason, events, discarded = 0, lines = [], withoutTopology }: Pipeline, at: number) {
+function toWire(
+  { id, status = "RUNNING", reason, events, discarded = 0, lines = [], withoutTopology }: Pipeline,
+  at: number,
+) {
   const logs = lines.map(({ level, line }) => ({ at, stream: "stdout", level, line }));
   const base = { id, name: id.toUpperCase(), status, reason, version: 3, logs, configChecksum: CHECKSUM };
   const topology = withoutTopology === true ? {} : { topology: TOPOLOGY };
   if (events === undefined) return { ...base, ...topology };
   const out = events - discarded;
-  const component = (name: string, kind: string, received: number, sent: number) => ({ id: name, kind, receivedEvents: received, sentEvents: sent });
+  const component = (name: string, kind: string, received: number, sent: number) => ({
+    id: name,
+    kind,
+    receivedEvents: received,
+    sentEvents: sent,
+  });
   return {
     ...base,
     ...topology,
     sample: { eventsIn: events, eventsOut: out, discarded },
-    components: [component("in", "source", events, events), { ...component("parse", "transform", events, out), discarded }, component("store", "sink", out, out), component("alert", "sink", out, out)],
+    components: [
+      component("in", "source", events, events),
+      { ...component("parse", "transform", events, out), discarded },
+      component("store", "sink", out, out),
+      component("alert", "sink", out, out),
+    ],
   };
 }

@@ -6,6 +6,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { describe, queries } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
 import { clockTime, day, exact } from "../../format/times.ts";
+import { nodeName } from "../../state/directory.ts";
 import { fleet, onChange } from "../../state/fleet.ts";
 import { pipelineRows } from "../../state/pipelines.ts";
 import { nodeLink, pipelineLink, route, setQuery } from "../../state/route.ts";
@@ -198,14 +199,13 @@ const COLUMNS: readonly Column<Change>[] = [
     id: "subject",
     title: "Of",
     cell: ({ nodeId, pipelineId, pipelineName }) => {
-      const nodeName = fleet.value.nodes.get(nodeId)?.name ?? nodeId.slice(0, 8);
       return (
         <span class="subject">
           {pipelineId !== undefined && (
             <a href={pipelineLink(pipelineId, { node: nodeId })}>{pipelineName ?? pipelineId}</a>
           )}
           {pipelineId !== undefined && <span class="faint"> on </span>}
-          <a href={nodeLink(nodeId)}>{nodeName}</a>
+          <a href={nodeLink(nodeId)}>{nodeName(nodeId)}</a>
         </span>
       );
     },

@@ -7,7 +7,7 @@ import { lastSeenOf, pointsOf } from "../../state/live.ts";
 import { nodeLink, pipelineLink } from "../../state/route.ts";
 import { toneOf, wordOf } from "../../state/status.ts";
 import { Sparkline } from "../../ui/sparkline.tsx";
-import { Shape, Status } from "../../ui/status.tsx";
+import { Shape } from "../../ui/status.tsx";
 import type { Column } from "../../ui/table.tsx";
 import { Ago } from "../../ui/time.tsx";
 import { memoryOf, type NodeRow } from "./model.ts";
@@ -35,8 +35,11 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     id: "state",
     title: "State",
     isSortable: true,
-    cell: (row) => (
-      <Status status={row.status} title={row.note} label={row.note === "" ? wordOf(row.status) : row.note} />
+    cell: ({ tone, note, status }) => (
+      <span class={`status tone-${tone}`}>
+        <Shape tone={tone} />
+        <span class="status-word">{note === "" ? wordOf(status) : note}</span>
+      </span>
     ),
   },
   {

@@ -2,7 +2,7 @@
 
 import { computed } from "@preact/signals";
 import type { NodeState, PipelineState } from "@systole/client";
-import { detailsOf, directoryVersion } from "../../state/directory.ts";
+import { detailsOf, directoryVersion, nodeName } from "../../state/directory.ts";
 import { fleet } from "../../state/fleet.ts";
 import { labelTest } from "../../state/labels.ts";
 import { rankOf, TONES, type Tone, toneOf, wordOf, worse } from "../../state/status.ts";
@@ -51,7 +51,7 @@ function toRow(node: NodeState, pipelines: PipelineState[]): NodeRow {
     .join(", ");
   return {
     id: node.nodeId,
-    name: node.name,
+    name: nodeName(node.nodeId),
     status: node.status,
     tone,
     note,

@@ -8,6 +8,7 @@ import { environment } from "../../state/session.ts";
 import { download } from "../../ui/copy.tsx";
 import { Empty, Failure, Loading } from "../../ui/empty.tsx";
 import { Icon } from "../../ui/icons.tsx";
+import { ScrollCard } from "../../ui/scroll_card.tsx";
 import { Shape } from "../../ui/status.tsx";
 import { useQuery } from "../../ui/use_query.ts";
 import { type LedgerRow, sumRows, toCsv, toLedger } from "./model.ts";
@@ -90,7 +91,7 @@ export function Ledger({ id, node }: { id: string; node: string | undefined }) {
           <Empty title="Nothing was counted in this time" />
         </div>
       ) : (
-        <div class="card padded">
+        <ScrollCard label="Loss ledger">
           <table class="plain-table ledger" aria-label="Loss ledger">
             <thead>
               <tr>
@@ -134,7 +135,7 @@ export function Ledger({ id, node }: { id: string; node: string | undefined }) {
               ))}
             </tbody>
           </table>
-        </div>
+        </ScrollCard>
       )}
       <p class="faint note">
         Kept is the share of the events received that no component has discarded. A report that comes late is counted in

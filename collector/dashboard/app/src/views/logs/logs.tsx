@@ -6,6 +6,7 @@ import { withoutAnsi } from "../../format/ansi.ts";
 import { parseJsonLine } from "../../format/json_line.ts";
 import { plural } from "../../format/numbers.ts";
 import { exact } from "../../format/times.ts";
+import { nodeName } from "../../state/directory.ts";
 import { fleet } from "../../state/fleet.ts";
 import { pipelineRows } from "../../state/pipelines.ts";
 import { nodeLink, pipelineLink, route, setQuery } from "../../state/route.ts";
@@ -59,7 +60,7 @@ export function LogsView() {
     (source?.lines ?? [])
       .map(
         (line) =>
-          `${new Date(line.at).toISOString()} ${nameOf(line.nodeId)} ${line.pipelineId} ${line.level ?? "-"} ${withoutAnsi(line.line)}`,
+          `${new Date(line.at).toISOString()} ${nodeName(line.nodeId)} ${line.pipelineId} ${line.level ?? "-"} ${withoutAnsi(line.line)}`,
       )
       .join("\n");
   return (
@@ -97,10 +98,6 @@ export function LogsView() {
       {selected !== undefined && <LineDetail line={selected} onClose={() => setSelected(undefined)} />}
     </div>
   );
-}
-
-function nameOf(nodeId: string): string {
-  return fleet.peek().nodes.get(nodeId)?.name ?? nodeId.slice(0, 8);
 }
 
 function LineList({
@@ -151,7 +148,7 @@ function LineList({
               <LineRow
                 key={`${line.seq} ${from + index}`}
                 line={line}
-                nodeName={nameOf(line.nodeId)}
+                nodeName={nodeName(line.nodeId)}
                 isSelected={line === selected}
                 text={filter.text}
                 onSelect={onSelect}
@@ -186,7 +183,7 @@ function LineDetail({ line, onClose }: { line: Line; onClose: () => void }) {
     <aside class="card line-detail" aria-label="The chosen line">
       <header>
         <span>
-          {exact(line.at).split("\n")[0]} · <a href={nodeLink(line.nodeId)}>{nameOf(line.nodeId)}</a> ·{" "}
+          {exact(line.at).split("\n")[0]} · <a href={nodeLink(line.nodeId)}>{nodeName(line.nodeId)}</a> ·{" "}
           <a href={pipelineLink(line.pipelineId, { node: line.nodeId })}>{line.pipelineId}</a>
         </span>
         <span>

@@ -5,7 +5,7 @@ import { RangePicker } from "../../charts/range_picker.tsx";
 import { bytes, plural } from "../../format/numbers.ts";
 import { duration } from "../../format/times.ts";
 import { now } from "../../state/clock.ts";
-import { detailsOf, directoryVersion, learn } from "../../state/directory.ts";
+import { detailsOf, directoryVersion, learn, nodeName } from "../../state/directory.ts";
 import { fleet } from "../../state/fleet.ts";
 import { lastSeenOf, liveVersion, watch } from "../../state/live.ts";
 import { link, route } from "../../state/route.ts";
@@ -39,7 +39,7 @@ export function NodeView({ id }: { id: string }) {
         .sort((one, other) => one.pipelineName.localeCompare(other.pipelineName)),
     [fleet.value, id],
   );
-  const name = state?.name ?? node.data?.name ?? id;
+  const name = nodeName(id);
   useEffect(() => {
     document.title = `${name} · Systole`;
   }, [name]);

@@ -10,7 +10,7 @@ import { readRange } from "../../charts/range.ts";
 import { RangePicker } from "../../charts/range_picker.tsx";
 import { byteRate, milliseconds, percent, rate } from "../../format/numbers.ts";
 import { now } from "../../state/clock.ts";
-import { fleet } from "../../state/fleet.ts";
+import { nodeName } from "../../state/directory.ts";
 import { route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { rankOf, toneOf } from "../../state/status.ts";
@@ -63,7 +63,7 @@ export function ChartsTab({ pipeline, node }: TabProps) {
       for (const { nodeId } of shown) {
         const history = await ask(nodeId);
         step = history.step;
-        lines.push({ label: fleet.peek().nodes.get(nodeId)?.name ?? nodeId, items: history.items });
+        lines.push({ label: nodeName(nodeId), items: history.items });
       }
       return { from, to: end, step, lines };
     },
@@ -117,7 +117,7 @@ export function ChartsTab({ pipeline, node }: TabProps) {
           range={range}
           lanes={pipeline.on.map(({ nodeId, status }) => ({
             key: nodeId,
-            title: fleet.value.nodes.get(nodeId)?.name ?? nodeId,
+            title: nodeName(nodeId),
             status,
           }))}
         />

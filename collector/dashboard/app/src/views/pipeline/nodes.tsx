@@ -1,7 +1,7 @@
 import type { PipelineState } from "@systole/client";
 import { queries } from "../../api/http.ts";
 import { milliseconds, rate } from "../../format/numbers.ts";
-import { fleet } from "../../state/fleet.ts";
+import { nodeName } from "../../state/directory.ts";
 import { latestOf, liveVersion, pointsOf } from "../../state/live.ts";
 import type { PipelineRow } from "../../state/pipelines.ts";
 import { nodeLink } from "../../state/route.ts";
@@ -26,7 +26,7 @@ export function NodesTable({ pipeline }: { pipeline: PipelineRow }) {
   // What the cells read.
   void liveVersion.value;
   const byNode = new Map((details.data?.nodes ?? []).map((one) => [one.nodeId, one]));
-  const nameOf = (row: PipelineState) => fleet.value.nodes.get(row.nodeId)?.name ?? row.nodeId;
+  const nameOf = (row: PipelineState) => nodeName(row.nodeId);
   const rows = [...pipeline.on].sort(
     (one, other) =>
       rankOf(toneOf(one.status)) - rankOf(toneOf(other.status)) ||

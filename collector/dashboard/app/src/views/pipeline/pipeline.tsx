@@ -1,6 +1,7 @@
 import type { ComponentType } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import { plural } from "../../format/numbers.ts";
+import { directoryVersion, nodeName } from "../../state/directory.ts";
 import { fleet } from "../../state/fleet.ts";
 import { watch } from "../../state/live.ts";
 import { type PipelineRow, pipelineRows } from "../../state/pipelines.ts";
@@ -36,9 +37,9 @@ export function PipelineView({ id }: { id: string }) {
   const nodes = useMemo(
     () =>
       (pipeline?.on ?? [])
-        .map(({ nodeId }) => ({ id: nodeId, name: fleet.value.nodes.get(nodeId)?.name ?? nodeId }))
+        .map(({ nodeId }) => ({ id: nodeId, name: nodeName(nodeId) }))
         .sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true })),
-    [pipeline, fleet.value],
+    [pipeline, directoryVersion.value],
   );
   useEffect(() => {
     document.title = `${pipeline?.name ?? id} · Systole`;

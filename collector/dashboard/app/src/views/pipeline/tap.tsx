@@ -6,7 +6,7 @@ import { type CaughtEvent, pipelinePath } from "../../api/control.ts";
 import { address, CLIENT, describe, isAbort, sessionFetch } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
 import { preciseTime } from "../../format/times.ts";
-import { fleet } from "../../state/fleet.ts";
+import { nodeName } from "../../state/directory.ts";
 import { latestOf, liveVersion } from "../../state/live.ts";
 import { canOperate } from "../../state/session.ts";
 import { download } from "../../ui/copy.tsx";
@@ -92,7 +92,7 @@ export function TapTab({ pipeline, node }: TabProps) {
         >
           {pipeline.on.map(({ nodeId }) => (
             <option key={nodeId} value={nodeId}>
-              {fleet.value.nodes.get(nodeId)?.name ?? nodeId}
+              {nodeName(nodeId)}
             </option>
           ))}
         </select>

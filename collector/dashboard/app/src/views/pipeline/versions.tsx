@@ -1,11 +1,12 @@
 /** The versions that the centre has of a pipeline, their differences, and the rollouts that brought them to nodes. */
 
 import { useState } from "preact/hooks";
-import { listRollouts, listVersions, readDefinition, readDiff, rollBack, setPaused } from "../../api/control.ts";
+import { findDefinition, listRollouts, listVersions, readDiff, rollBack, setPaused } from "../../api/control.ts";
 import { report } from "../../state/notices.ts";
 import { canAdminister, environment } from "../../state/session.ts";
 import { ask, Dialog } from "../../ui/dialog.tsx";
 import { Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { ScrollCard } from "../../ui/scroll_card.tsx";
 import { Moment } from "../../ui/time.tsx";
 import { useQuery } from "../../ui/use_query.ts";
 import { RolloutTable } from "../rollouts/table.tsx";
@@ -16,7 +17,7 @@ const REFRESH_MS = 10_000;
 
 export function VersionsTab({ pipeline }: TabProps) {
   const id = pipeline.id;
-  const definition = useQuery(`definition ${id}`, () => readDefinition(id, environment.value), REFRESH_MS);
+  const definition = useQuery(`definition ${id}`, () => findDefinition(id, environment.value), REFRESH_MS);
   const versions = useQuery(
     definition.data === undefined ? undefined : `versions ${id} ${definition.data.version}`,
     () => listVersions(id, environment.value),
@@ -27,23 +28,18 @@ export function VersionsTab({ pipeline }: TabProps) {
     REFRESH_MS,
   );
   const [compared, setCompared] = useState<{ from: number; to: number } | undefined>(undefined);
+  if (definition.isLoading) return <Loading />;
+  if (definition.error !== undefined) return <Failure error={definition.error} retry={definition.reload} />;
   if (definition.data === undefined) {
-    if (definition.status === 404) {
-      return (
-        <div class="card">
-          <Empty
-            title="This pipeline comes from the agents' own files"
-            command={`systole-collector apply -f ${id}.toml --dry-run`}
-          >
-            With a definition at the centre it has versions, differences and rollouts.
-          </Empty>
-        </div>
-      );
-    }
-    return definition.error === undefined ? (
-      <Loading />
-    ) : (
-      <Failure error={definition.error} retry={definition.reload} />
+    return (
+      <div class="card">
+        <Empty
+          title="This pipeline comes from the agents' own files"
+          command={`systole-collector apply -f ${id}.toml --dry-run`}
+        >
+          With a definition at the centre it has versions, differences and rollouts.
+        </Empty>
+      </div>
     );
   }
   const { version, stableVersion, paused } = definition.data;
@@ -88,7 +84,7 @@ export function VersionsTab({ pipeline }: TabProps) {
             </button>
           )}
         </div>
-        <div class="card padded">
+        <ScrollCard label="Versions">
           <table class="plain-table">
             <thead>
               <tr>
@@ -136,17 +132,17 @@ export function VersionsTab({ pipeline }: TabProps) {
               ))}
             </tbody>
           </table>
-        </div>
+        </ScrollCard>
       </section>
       <section>
         <h2 class="section-title">Rollouts</h2>
-        <div class="card padded">
+        <ScrollCard label="Rollouts">
           {rollouts.data === undefined ? (
             <Loading />
           ) : (
             <RolloutTable rollouts={rollouts.data.items} onChange={reload} />
           )}
-        </div>
+        </ScrollCard>
       </section>
       {compared !== undefined && <Compare id={id} {...compared} onClose={() => setCompared(undefined)} />}
     </>

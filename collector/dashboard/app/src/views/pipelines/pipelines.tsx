@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { milliseconds, plural, rate } from "../../format/numbers.ts";
+import { nodeName } from "../../state/directory.ts";
 import { fleet } from "../../state/fleet.ts";
 import { liveVersion, watch } from "../../state/live.ts";
 import { liveSum, type PipelineRow, pipelineRows } from "../../state/pipelines.ts";
@@ -43,7 +44,7 @@ const COLUMNS: readonly Column<PipelineRow>[] = [
     cell: ({ on }) => (
       <span class="pipeline-shapes" title={plural(on.length, "node")}>
         {on.slice(0, MAX_SHAPES).map(({ nodeId, status }) => (
-          <span key={nodeId} title={`${fleet.value.nodes.get(nodeId)?.name ?? nodeId}: ${wordOf(status)}`}>
+          <span key={nodeId} title={`${nodeName(nodeId)}: ${wordOf(status)}`}>
             <Shape tone={toneOf(status)} size={10} />
           </span>
         ))}

@@ -3,6 +3,7 @@ import { listRollouts } from "../../api/control.ts";
 import { onDeployment } from "../../state/fleet.ts";
 import { environment } from "../../state/session.ts";
 import { Failure, Loading } from "../../ui/empty.tsx";
+import { ScrollCard } from "../../ui/scroll_card.tsx";
 import { useQuery } from "../../ui/use_query.ts";
 import { RolloutTable } from "./table.tsx";
 
@@ -29,7 +30,7 @@ export function RolloutsView() {
   return (
     <>
       <h1 class="view-title">Rollouts</h1>
-      <div class="card padded">
+      <ScrollCard label="Rollouts">
         {rollouts.data === undefined ? (
           rollouts.error === undefined ? (
             <Loading />
@@ -39,7 +40,7 @@ export function RolloutsView() {
         ) : (
           <RolloutTable rollouts={rollouts.data.items} onChange={rollouts.reload} withPipeline />
         )}
-      </div>
+      </ScrollCard>
     </>
   );
 }
