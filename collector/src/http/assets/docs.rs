@@ -50,8 +50,6 @@ pub(crate) async fn get_asset(request: HttpRequest, file: Path<String>) -> Resul
     let missing = || ApiError::not_found(format!("the path {}", request.path()));
     let (name, content) = ASSETS.iter().find(|(name, _)| *name == *file).ok_or_else(missing)?;
     let mut response = HttpResponse::Ok();
-    response
-        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((header::CACHE_CONTROL, KEEP));
+    response.insert_header((header::CONTENT_SECURITY_POLICY, POLICY)).insert_header((header::CACHE_CONTROL, KEEP));
     Ok(respond(&request, &mut response, name, content))
 }

@@ -16,7 +16,10 @@ pub(crate) use self::docs::{get_asset, get_page};
 enum Content {
     Plain(&'static [u8]),
     /// Packed by the build.
-    Packed { gzip: &'static [u8], brotli: Option<&'static [u8]> },
+    Packed {
+        gzip: &'static [u8],
+        brotli: Option<&'static [u8]>,
+    },
 }
 
 /// Sends a file in the smallest form that the client accepts.

@@ -37,7 +37,7 @@ export function SignIn({ reason }: { reason: string | undefined }) {
             name="token"
             type="password"
             autocomplete="current-password"
-            placeholder="sys_viewer_…"
+            placeholder="systole_viewer_…"
             ref={(element) => element?.focus()}
           />
           {reason !== undefined && (

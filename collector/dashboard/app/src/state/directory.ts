@@ -38,19 +38,43 @@ export function learn({ pipelines: _, gaps: __, ...node }: Node): void {
   directoryVersion.value += 1;
 }
 
+/** Nodes of which something is new. */
+const stale = new Set<string>();
+/** Changes of a moment are read together. */
+const GATHER_MS = 500;
+/** More nodes than these, such as a site that is back, are read as pages. */
+const MAX_SINGLE = 20;
+/** Time between two readings of all nodes. */
+const ALL_EVERY_MS = 60_000;
+
 /** Reads all nodes; the function that is returned ends it. */
 export function readDirectory(): () => void {
   const stop = new AbortController();
   details.clear();
+  stale.clear();
   isDirectoryComplete.value = false;
+  let lastRead = Date.now();
   void readPages(stop.signal).catch(() => {});
   const unlisten = onChange(({ nodeId, pipelineId, fromStatus, toStatus }) => {
     // A change of a name, of labels or of maintenance, or a node's first report.
-    if (pipelineId !== undefined || toStatus === "REMOVED") return;
-    if (fromStatus === toStatus || !details.has(nodeId)) void readOne(nodeId, stop.signal);
+    if (pipelineId === undefined && toStatus !== "REMOVED" && (fromStatus === toStatus || !details.has(nodeId)))
+      stale.add(nodeId);
   });
+  const timer = setInterval(() => {
+    // The reading that runs has them.
+    if (!isDirectoryComplete.value || stale.size === 0) return;
+    if (stale.size <= MAX_SINGLE) {
+      void readSome([...stale], stop.signal);
+    } else {
+      if (Date.now() - lastRead < ALL_EVERY_MS) return;
+      lastRead = Date.now();
+      void readPages(stop.signal).catch(() => {});
+    }
+    stale.clear();
+  }, GATHER_MS);
   return () => {
     unlisten();
+    clearInterval(timer);
     stop.abort();
   };
 }
@@ -67,7 +91,9 @@ async function readPages(signal: AbortSignal): Promise<void> {
   isDirectoryComplete.value = true;
 }
 
-async function readOne(id: string, signal: AbortSignal): Promise<void> {
-  const node = await queries.node(id, {}, { signal }).catch(() => undefined);
-  if (node !== undefined) learn(node);
+async function readSome(ids: readonly string[], signal: AbortSignal): Promise<void> {
+  for (const id of ids) {
+    const node = await queries.node(id, {}, { signal }).catch(() => undefined);
+    if (node !== undefined) learn(node);
+  }
 }

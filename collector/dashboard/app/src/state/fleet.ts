@@ -6,11 +6,13 @@
 import { batch, computed, signal } from "@preact/signals";
 import { connect, type EventOf, type Feed, type FeedState, FleetStore, type Gap, type Reset } from "@systole/client";
 import { CLIENT, queries, sessionFetch } from "../api/http.ts";
-import { learnCollectorTime, now } from "./clock.ts";
+import { learnCollectorTime } from "./clock.ts";
 import { environment, sessionState } from "./session.ts";
 
-/** The page is written at most this often. */
+/** The page is written at most this often, and a large fleet, whose rows take long to sort, less often. */
 const FLUSH_MS = 250;
+const LARGE_FLUSH_MS = 1_000;
+const LARGE = 2_000;
 /** While there is no stream, the states are asked for this often. */
 const POLL_MS = 15_000;
 
@@ -54,13 +56,16 @@ export const onMissing = (listener: (gap: Gap | Reset) => void) => listen(gapLis
 
 let flushTimer: ReturnType<typeof setTimeout> | undefined;
 let lastFlush = 0;
+let nodeCount = 0;
 
 store.subscribe(() => {
   if (flushTimer !== undefined) return;
-  const wait = Math.max(0, lastFlush + FLUSH_MS - performance.now());
+  const period = nodeCount > LARGE ? LARGE_FLUSH_MS : FLUSH_MS;
+  const wait = Math.max(0, lastFlush + period - performance.now());
   flushTimer = setTimeout(() => {
     flushTimer = undefined;
     lastFlush = performance.now();
+    nodeCount = store.state.nodes.size;
     version.value += 1;
   }, wait);
 });
@@ -132,6 +137,3 @@ async function pollStates(): Promise<void> {
     done: true,
   });
 }
-
-/** For tests of the page: what is drawn is as of this time. */
-export const shownAt = now;

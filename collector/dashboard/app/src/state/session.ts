@@ -3,6 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import { describe, whenSessionEnds } from "../api/http.ts";
 import { endSession, openSession, readSession, type Session } from "../api/session.ts";
+import { isKiosk } from "./route.ts";
 
 export type SessionState =
   | { is: "opening" }
@@ -41,20 +42,39 @@ function remember(isOpen: boolean): void {
   }
 }
 
+/** A wall display has no person to sign in again after 12 hours: its tab keeps the viewer's token. */
+const KIOSK_TOKEN = "systole-kiosk";
+
 whenSessionEnds(() => {
   remember(false);
+  const kept = isKiosk ? sessionStorage.getItem(KIOSK_TOKEN) : null;
+  if (kept !== null && sessionState.value.is === "in") {
+    sessionState.value = { is: "opening" };
+    void signIn(kept);
+    return;
+  }
   if (sessionState.value.is === "in") sessionState.value = { is: "out", reason: "The session has ended." };
 });
 
+const TOKEN_LINK = /^#token=([^&]+)(?:&to=(.*))?$/;
+
+/** What this page has shown before belongs to another session. */
+let wasSignedIn = false;
+
 /** The token of a link such as the demo prints: `/#token=…`. It is removed from the address bar before anything else. */
 function takeToken(): string | undefined {
-  const found = /^#token=([^&]+)(?:&to=(.*))?$/.exec(location.hash);
+  const found = TOKEN_LINK.exec(location.hash);
   if (found === null) return undefined;
   const target = found[2] === undefined ? "#/" : `#${decodeURIComponent(found[2])}`;
   history.replaceState(null, "", `${location.pathname}${location.search}${target}`);
   window.dispatchEvent(new HashChangeEvent("hashchange"));
   return decodeURIComponent(found[1] ?? "");
 }
+
+/** A link with a token may be opened in a page that is there already. */
+window.addEventListener("hashchange", () => {
+  if (TOKEN_LINK.test(location.hash)) void begin();
+});
 
 export async function begin(): Promise<void> {
   const token = takeToken();
@@ -67,6 +87,7 @@ async function refresh(): Promise<void> {
   try {
     const session = await readSession();
     remember(session !== undefined);
+    wasSignedIn ||= session !== undefined;
     sessionState.value = session === undefined ? { is: "out" } : { is: "in", session };
   } catch (error) {
     sessionState.value = { is: "failed", reason: describe(error) };
@@ -77,6 +98,8 @@ async function refresh(): Promise<void> {
 export async function signIn(token: string): Promise<void> {
   try {
     await openSession(token.trim());
+    if (isKiosk) sessionStorage.setItem(KIOSK_TOKEN, token.trim());
+    if (wasSignedIn) return location.reload();
     await refresh();
   } catch (error) {
     sessionState.value = { is: "out", reason: describe(error) };

@@ -8,6 +8,8 @@ import { useWindow } from "./windowing.ts";
 export interface Column<Row> {
   id: string;
   title: string;
+  /** In place of the title. */
+  heading?: ComponentChildren;
   /** Shown where the page is wide enough: 1 always, 2 from tablets on, 3 on desktops. */
   width?: 1 | 2 | 3;
   align?: "right";
@@ -76,7 +78,7 @@ export function Table<Row>({
                     </span>
                   </button>
                 ) : (
-                  column.title
+                  (column.heading ?? column.title)
                 )}
               </th>
             ))}

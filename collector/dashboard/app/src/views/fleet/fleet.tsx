@@ -34,7 +34,7 @@ export function FleetView() {
     () => sortRows(filterRows(all, filter), by, descending),
     [all, directoryVersion.value, query.get("q"), query.get("state"), query.get("label"), by, descending],
   );
-  const labels = useMemo(() => labelNames(all), [all, directoryVersion.value]);
+  const labels = useMemo(() => labelNames(all), [all.length, directoryVersion.value]);
   const entries = useMemo<readonly (NodeRow | Group)[]>(
     () => (group === "" ? rows : withGroups(rows, group)),
     [rows, group],
@@ -64,7 +64,7 @@ export function FleetView() {
   if (!fleet.value.isComplete) return <Loading />;
   if (all.length === 0) return <NoNodes />;
   const columns = NODE_COLUMNS.filter(({ id }) => !hidden.has(id));
-  const shown = canOperate.value && !isKiosk ? [selectColumn(selected, setSelected), ...columns] : columns;
+  const shown = canOperate.value && !isKiosk ? [selectColumn(rows, selected, setSelected), ...columns] : columns;
   return (
     <>
       <h1 class="visually-hidden">Fleet</h1>
@@ -158,12 +158,22 @@ function withGroups(rows: readonly NodeRow[], label: string): (NodeRow | Group)[
 }
 
 function selectColumn(
+  rows: readonly NodeRow[],
   selected: ReadonlySet<string>,
   onChange: (selected: ReadonlySet<string>) => void,
 ): Column<NodeRow> {
+  const isAll = rows.length > 0 && rows.every(({ id }) => selected.has(id));
   return {
     id: "select",
-    title: "",
+    title: "Selection",
+    heading: (
+      <input
+        type="checkbox"
+        aria-label="Select all that match"
+        checked={isAll}
+        onChange={() => onChange(isAll ? new Set() : new Set(rows.map(({ id }) => id)))}
+      />
+    ),
     cell: (row) => (
       <input
         type="checkbox"

@@ -31,10 +31,7 @@ export function FleetMap({ rows }: { rows: readonly NodeRow[] }) {
   const frame = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const [hovered, setHovered] = useState<{ index: number; x: number; y: number } | undefined>(undefined);
-  const nodes = useMemo(
-    () => [...rows].sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true })),
-    [rows],
-  );
+  const nodes = useMemo(() => [...rows].sort((one, other) => one.place - other.place), [rows]);
   const layout = layOut(nodes.length, width);
 
   useEffect(() => {

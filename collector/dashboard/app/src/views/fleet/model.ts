@@ -10,6 +10,8 @@ import { rankOf, TONES, type Tone, toneOf, wordOf, worse } from "../../state/sta
 export interface NodeRow {
   id: string;
   name: string;
+  /** Its place in the order of names. */
+  place: number;
   status: string;
   /** The worst of the node and its pipelines. */
   tone: Tone;
@@ -29,8 +31,30 @@ export const nodeRows = computed<readonly NodeRow[]>(() => {
     if (known === undefined) byNode.set(pipeline.nodeId, [pipeline]);
     else known.push(pipeline);
   }
-  return [...nodes.values()].map((node) => toRow(node, byNode.get(node.nodeId) ?? []));
+  const rows = [...nodes.values()].map((node) => toRow(node, byNode.get(node.nodeId) ?? []));
+  const places = placesOf(rows);
+  for (const row of rows) row.place = places.get(row.id) ?? 0;
+  return rows;
 });
+
+const collator = new Intl.Collator(undefined, { numeric: true });
+let ordered: readonly NodeRow[] = [];
+let places: ReadonlyMap<string, number> = new Map();
+
+/** Ten thousand names are sorted again only when one of them has changed, and not at each change of a state. */
+function placesOf(rows: readonly NodeRow[]): ReadonlyMap<string, number> {
+  const isSame =
+    rows.length === ordered.length &&
+    rows.every(({ id, name }, index) => ordered[index]?.id === id && ordered[index]?.name === name);
+  if (!isSame) {
+    const sorted = [...rows].sort(
+      (one, other) => collator.compare(one.name, other.name) || (one.id < other.id ? -1 : 1),
+    );
+    places = new Map(sorted.map(({ id }, place) => [id, place]));
+  }
+  ordered = rows;
+  return places;
+}
 
 function toRow(node: NodeState, pipelines: PipelineState[]): NodeRow {
   let tone = toneOf(node.status);
@@ -52,6 +76,7 @@ function toRow(node: NodeState, pipelines: PipelineState[]): NodeRow {
   return {
     id: node.nodeId,
     name: nodeName(node.nodeId),
+    place: 0,
     status: node.status,
     tone,
     note,
@@ -120,12 +145,11 @@ function matchesText(row: NodeRow, labels: Record<string, string>, text: string)
 export type SortKey = "state" | "name" | "version" | "memory";
 
 export function sortRows(rows: readonly NodeRow[], by: string, descending: boolean): NodeRow[] {
-  const byName = (one: NodeRow, other: NodeRow) =>
-    one.name.localeCompare(other.name, undefined, { numeric: true }) || one.id.localeCompare(other.id);
+  const byName = (one: NodeRow, other: NodeRow) => one.place - other.place;
   const compare: Record<SortKey, (one: NodeRow, other: NodeRow) => number> = {
     state: (one, other) => rankOf(one.tone) - rankOf(other.tone),
     name: byName,
-    version: (one, other) => versionOf(one).localeCompare(versionOf(other), undefined, { numeric: true }),
+    version: (one, other) => collator.compare(versionOf(one), versionOf(other)),
     memory: (one, other) => memoryOf(one) - memoryOf(other),
   };
   const chosen = compare[by as SortKey] ?? compare.state;
