@@ -2,7 +2,7 @@
 
 import { useEffect } from "preact/hooks";
 import { readDirectory } from "../state/directory.ts";
-import { openFleet } from "../state/fleet.ts";
+import { fleet, openFleet } from "../state/fleet.ts";
 import { followNotices } from "../state/notices.ts";
 import { isKiosk, route } from "../state/route.ts";
 import { environment, sessionState } from "../state/session.ts";
@@ -50,11 +50,14 @@ export function App() {
 
 function Signed() {
   useEffect(() => {
-    const stops = [openFleet(), readDirectory(), followNotices()];
+    const stops = [openFleet(), followNotices()];
     return () => {
       for (const stop of stops) stop();
     };
   }, []);
+  // The states are there first: of a large fleet the directory takes seconds.
+  const isComplete = fleet.value.isComplete;
+  useEffect(() => (isComplete ? readDirectory() : undefined), [isComplete]);
   return (
     <div class={isKiosk ? "page kiosk" : "page"}>
       <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>

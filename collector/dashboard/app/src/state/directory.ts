@@ -12,9 +12,9 @@ import { environment } from "./session.ts";
 /** Without its pipelines, which the main stream has. */
 export type NodeDetails = Omit<Node, "pipelines" | "gaps">;
 
-const PAGE = 500;
+const PAGE = 250;
 /** A pause between pages, so that a large fleet does not take the collector's queries from others. */
-const PAUSE_MS = 100;
+const PAUSE_MS = 200;
 
 const details = new Map<string, NodeDetails>();
 export const directoryVersion = signal(0);
@@ -44,8 +44,9 @@ const stale = new Set<string>();
 const GATHER_MS = 500;
 /** More nodes than these, such as a site that is back, are read as pages. */
 const MAX_SINGLE = 20;
-/** Time between two readings of all nodes. */
-const ALL_EVERY_MS = 60_000;
+/** Time between two readings of all nodes, for each node: ten minutes with ten thousand. */
+const ALL_EVERY_MS_PER_NODE = 60;
+const MIN_ALL_EVERY_MS = 10_000;
 
 /** Reads all nodes; the function that is returned ends it. */
 export function readDirectory(): () => void {
@@ -66,7 +67,7 @@ export function readDirectory(): () => void {
     if (stale.size <= MAX_SINGLE) {
       void readSome([...stale], stop.signal);
     } else {
-      if (Date.now() - lastRead < ALL_EVERY_MS) return;
+      if (Date.now() - lastRead < Math.max(MIN_ALL_EVERY_MS, details.size * ALL_EVERY_MS_PER_NODE)) return;
       lastRead = Date.now();
       void readPages(stop.signal).catch(() => {});
     }

@@ -26,10 +26,14 @@ export function useWindow(element: RefObject<HTMLElement | null>, count: number,
       frame ||= requestAnimationFrame(measure);
     };
     measure();
+    // What is above the list may grow or shrink.
+    const resized = new ResizeObserver(later);
+    resized.observe(document.body);
     window.addEventListener("scroll", later, { passive: true });
     window.addEventListener("resize", later);
     return () => {
       cancelAnimationFrame(frame);
+      resized.disconnect();
       window.removeEventListener("scroll", later);
       window.removeEventListener("resize", later);
     };

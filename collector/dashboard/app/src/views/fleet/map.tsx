@@ -17,6 +17,8 @@ const MAX_CELL = 26;
 const SHAPE_FROM = 11;
 
 function layOut(count: number, width: number): { cell: number; columns: number; height: number } {
+  // Not measured yet.
+  if (width === 0) return { cell: MAX_CELL, columns: 1, height: MAX_HEIGHT };
   let cell = MAX_CELL;
   for (; cell > MIN_CELL; cell -= 1) {
     const columns = Math.max(1, Math.floor(width / cell));
