@@ -20,7 +20,7 @@ export interface GraphProps {
 
 const NARROW = 720;
 /** Below it the text is too small. */
-const MIN_SCALE = 0.72;
+const MIN_SCALE = 0.6;
 
 export function FlowGraph({ shape, frame, fills, history, selected, onSelect }: GraphProps) {
   const [placed, setPlaced] = useState<Placed | undefined>(undefined);

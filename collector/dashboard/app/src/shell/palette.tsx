@@ -73,7 +73,6 @@ function OpenPalette() {
         aria-activedescendant={items[chosen] === undefined ? undefined : `palette-${items[chosen].id}`}
         aria-label="Node, pipeline, view or command"
         placeholder="Node, pipeline, view or command"
-        ref={(element) => element?.focus()}
         value={text}
         onInput={({ currentTarget }) => {
           setText(currentTarget.value);

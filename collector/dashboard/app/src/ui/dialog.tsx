@@ -20,6 +20,8 @@ export function Dialog({
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     element.current?.showModal();
+    // The browser would choose the button that closes it.
+    element.current?.querySelector<HTMLElement>("input, select")?.focus();
   }, []);
   return (
     <dialog

@@ -5,7 +5,7 @@ import { CopyButton } from "./copy.tsx";
 export function Empty({ title, children, command }: { title: string; children?: ComponentChildren; command?: string }) {
   return (
     <div class="empty">
-      <p class="empty-title">{title}</p>
+      {title !== "" && <p class="empty-title">{title}</p>}
       {children !== undefined && <p>{children}</p>}
       {command !== undefined && (
         <div class="command">

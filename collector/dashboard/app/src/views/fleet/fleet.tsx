@@ -190,14 +190,19 @@ function selectColumn(
   };
 }
 
+/** The two commands, in their order. */
 function NoNodes() {
-  const origin = location.origin;
   return (
-    <Empty
-      title="No node has enrolled yet"
-      command={`SYSTOLE_TOKEN=$(systole-collector token create --kind enroll --expires 24h) systole-agent --collector ${origin}`}
-    >
-      Make a token for agents on the collector's host, and start an agent with it. It appears here by itself.
-    </Empty>
+    <>
+      <Empty
+        title="No node has enrolled yet"
+        command="systole-collector token create --kind enroll --expires 24h --data-dir /var/lib/systole"
+      >
+        On the collector's host, make a token for agents:
+      </Empty>
+      <Empty title="" command={`SYSTOLE_TOKEN=systole_enroll_… systole-agent --url ${location.origin}`}>
+        On a node, start an agent with it. It appears here by itself.
+      </Empty>
+    </>
   );
 }
