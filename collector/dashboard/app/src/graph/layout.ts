@@ -24,7 +24,7 @@ export async function layOut({ components, edges }: Shape, isVertical: boolean):
   graph.setGraph({
     rankdir: isVertical ? "TB" : "LR",
     nodesep: 26,
-    ranksep: isVertical ? 58 : 74,
+    ranksep: isVertical ? 40 : 30,
     marginx: 6,
     marginy: 6,
   });

@@ -4,8 +4,9 @@
  */
 
 import { signal } from "@preact/signals";
-import { connect, type Feed, type MetricUpdate, type NodeId, pipelineKey } from "@systole/client";
+import { type ComponentSample, connect, type Feed, type MetricUpdate, type NodeId, pipelineKey } from "@systole/client";
 import { CLIENT, sessionFetch } from "../api/http.ts";
+import { collectorNow } from "./clock.ts";
 import { environment } from "./session.ts";
 
 /** Points of a sparkline: five minutes of reports. */
@@ -16,6 +17,8 @@ const SETTLE_MS = 300;
 /** Pipelines in view that may report at once; above it their rates come less often. */
 const PIPELINES_PER_SECOND = 20;
 const HIDDEN_MS = 10_000;
+/** Four reports in a row. */
+const FRESH_MS = 20_000;
 
 export interface Point {
   at: number;
@@ -36,8 +39,19 @@ export function pointsOf(nodeId: NodeId, pipelineId: string): readonly Point[] {
   return points.get(pipelineKey(nodeId, pipelineId)) ?? [];
 }
 
+/** The last rates, while they say something about now: a pipeline that has crashed reports none, which is not zero. */
 export function latestOf(nodeId: NodeId, pipelineId: string): MetricUpdate | undefined {
-  return latest.get(pipelineKey(nodeId, pipelineId));
+  const update = latest.get(pipelineKey(nodeId, pipelineId));
+  return update !== undefined && isFresh(update.timestamp) ? update : undefined;
+}
+
+/** The components of the last report that had some. */
+export function componentsOf(nodeId: NodeId, pipelineId: string): readonly ComponentSample[] {
+  return latest.get(pipelineKey(nodeId, pipelineId))?.components ?? [];
+}
+
+export function isFresh(timestamp: number): boolean {
+  return collectorNow() - timestamp < FRESH_MS + everyMs;
 }
 
 export function lastSeenOf(nodeId: NodeId): number | undefined {
@@ -94,6 +108,8 @@ export interface Watched {
 let watched: Watched | undefined;
 let feed: Feed | undefined;
 let opened = "";
+/** How long a rate may wait for a newer one. */
+let everyMs = 0;
 let settleTimer: ReturnType<typeof setTimeout> | undefined;
 let hiddenTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -118,7 +134,7 @@ function isEmpty({ nodes = [], pipelines = [] }: Watched): boolean {
 }
 
 function open({ nodes, pipelines, pipelineCount }: Watched): Feed {
-  const every = Math.min(60_000, Math.max(1_000, Math.round((pipelineCount / PIPELINES_PER_SECOND) * 1_000)));
+  everyMs = Math.min(60_000, Math.max(1_000, Math.round((pipelineCount / PIPELINES_PER_SECOND) * 1_000)));
   return connect({
     url: "./",
     client: CLIENT,
@@ -127,7 +143,7 @@ function open({ nodes, pipelines, pipelineCount }: Watched): Feed {
     environment: environment.value,
     nodes,
     pipelines,
-    every,
+    every: everyMs,
     onEvent(event) {
       if (event.type === "metric_update") take(event);
       else if (event.type === "fleet_status") {

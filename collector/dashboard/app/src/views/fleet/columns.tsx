@@ -3,7 +3,7 @@
 import { percent, rate } from "../../format/numbers.ts";
 import { detailsOf } from "../../state/directory.ts";
 import { hostOf } from "../../state/hosts.ts";
-import { lastSeenOf, pointsOf } from "../../state/live.ts";
+import { isFresh, lastSeenOf, pointsOf } from "../../state/live.ts";
 import { nodeLink, pipelineLink } from "../../state/route.ts";
 import { toneOf, wordOf } from "../../state/status.ts";
 import { Sparkline } from "../../ui/sparkline.tsx";
@@ -12,20 +12,32 @@ import type { Column } from "../../ui/table.tsx";
 import { Ago } from "../../ui/time.tsx";
 import { memoryOf, type NodeRow } from "./model.ts";
 
+interface Sum {
+  at: number;
+  in: number;
+  out: number;
+  errors: number;
+}
+
 /** Sums over a node's pipelines, by report: reports of one node have one time. */
-function sums(row: NodeRow): { in: number; out: number; errors: number; discarded: number }[] {
-  const byTime = new Map<number, { in: number; out: number; errors: number; discarded: number }>();
+function sums(row: NodeRow): Sum[] {
+  const byTime = new Map<number, Sum>();
   for (const { pipelineId } of row.pipelines) {
-    for (const point of pointsOf(row.id, pipelineId)) {
-      const sum = byTime.get(point.at) ?? { in: 0, out: 0, errors: 0, discarded: 0 };
-      sum.in += point.in;
-      sum.out += point.out;
-      sum.errors += point.errors;
-      sum.discarded += point.discarded;
-      byTime.set(point.at, sum);
+    for (const { at, in: received, out, errors } of pointsOf(row.id, pipelineId)) {
+      const sum = byTime.get(at) ?? { at, in: 0, out: 0, errors: 0 };
+      sum.in += received;
+      sum.out += out;
+      sum.errors += errors;
+      byTime.set(at, sum);
     }
   }
-  return [...byTime].sort(([one], [other]) => one - other).map(([, sum]) => sum);
+  return [...byTime.values()].sort((one, other) => one.at - other.at);
+}
+
+/** The last sum, while it says something about now. */
+function lastOf(all: readonly Sum[]): Sum | undefined {
+  const last = all.at(-1);
+  return last !== undefined && isFresh(last.at) ? last : undefined;
 }
 
 const MAX_SHAPES = 10;
@@ -89,14 +101,14 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     title: "Events in",
     align: "right",
     width: 2,
-    cell: (row) => <LiveRate values={sums(row).map((sum) => sum.in)} tone="accent" />,
+    cell: (row) => <LiveRate sums={sums(row)} of="in" tone="accent" />,
   },
   {
     id: "out",
     title: "Events out",
     align: "right",
     width: 3,
-    cell: (row) => <LiveRate values={sums(row).map((sum) => sum.out)} tone="accent-2" />,
+    cell: (row) => <LiveRate sums={sums(row)} of="out" tone="accent-2" />,
   },
   {
     id: "errors",
@@ -104,7 +116,7 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     align: "right",
     width: 3,
     cell: (row) => {
-      const last = sums(row).at(-1);
+      const last = lastOf(sums(row));
       return (
         <span class={last !== undefined && last.errors > 0 ? "number tone-bad" : "number faint"}>
           {rate(last?.errors)}
@@ -165,11 +177,16 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
   },
 ];
 
-function LiveRate({ values, tone }: { values: number[]; tone: string }) {
-  const last = values.at(-1);
+function LiveRate({ sums: all, of, tone }: { sums: readonly Sum[]; of: "in" | "out"; tone: string }) {
+  const last = lastOf(all)?.[of];
   return (
     <span class="spark-cell">
-      <Sparkline values={values} width={72} places={60} tone={last === 0 ? "faint" : tone} />
+      <Sparkline
+        values={all.map((sum) => sum[of])}
+        width={72}
+        places={60}
+        tone={last === undefined || last === 0 ? "faint" : tone}
+      />
       <span class="number">{rate(last)}</span>
     </span>
   );

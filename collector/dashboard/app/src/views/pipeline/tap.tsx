@@ -7,7 +7,7 @@ import { address, CLIENT, describe, isAbort, sessionFetch } from "../../api/http
 import { plural } from "../../format/numbers.ts";
 import { preciseTime } from "../../format/times.ts";
 import { nodeName } from "../../state/directory.ts";
-import { latestOf, liveVersion } from "../../state/live.ts";
+import { componentsOf, liveVersion } from "../../state/live.ts";
 import { canOperate } from "../../state/session.ts";
 import { download } from "../../ui/copy.tsx";
 import { Empty } from "../../ui/empty.tsx";
@@ -37,7 +37,7 @@ export function TapTab({ pipeline, node }: TabProps) {
       </div>
     );
   }
-  const components = (latestOf(chosenNode, pipeline.id)?.components ?? []).filter(({ kind }) => kind !== "sink");
+  const components = componentsOf(chosenNode, pipeline.id).filter(({ kind }) => kind !== "sink");
   const target = component || components[0]?.componentId || "";
 
   const begin = async () => {
