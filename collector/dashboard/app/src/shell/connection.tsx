@@ -2,7 +2,7 @@
 
 import { duration } from "../format/times.ts";
 import { now } from "../state/clock.ts";
-import { type Connection, connection, reconnect } from "../state/fleet.ts";
+import { beats, type Connection, connection, reconnect } from "../state/fleet.ts";
 
 const WORDS: Readonly<Record<Connection["state"], string>> = {
   connecting: "Connecting",
@@ -17,7 +17,7 @@ export function ConnectionDot() {
   const { state } = connection.value;
   return (
     <span class={`connection connection-${state}`} title={WORDS[state]} data-connection={state}>
-      <span class="dot" aria-hidden="true" />
+      <span key={beats.value} class="dot" aria-hidden="true" />
       <span class="connection-word">{WORDS[state]}</span>
     </span>
   );

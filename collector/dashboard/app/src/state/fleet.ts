@@ -25,6 +25,9 @@ export interface Connection {
 
 export const connection = signal<Connection>({ state: "connecting", reason: undefined, retryAt: undefined });
 
+/** Counts the stream's pings: the page shows each as one beat, and is still in between. */
+export const beats = signal(0);
+
 export const store = new FleetStore();
 
 /** Counts changes of {@link store} that the page has not written before. */
@@ -83,8 +86,10 @@ export function openFleet(): () => void {
     onEvent(event, { id }) {
       store.apply(event, id);
       if (event.type === "snapshot") hasSnapshot = true;
-      else if (event.type === "ping") learnCollectorTime(event.now);
-      else if (event.type === "status_change") for (const listener of changeListeners) listener(event, id);
+      else if (event.type === "ping") {
+        learnCollectorTime(event.now);
+        beats.value += 1;
+      } else if (event.type === "status_change") for (const listener of changeListeners) listener(event, id);
       else if (event.type === "deployment") for (const listener of deploymentListeners) listener(event);
     },
     onState(state, { reason, status, retryInMs }) {
