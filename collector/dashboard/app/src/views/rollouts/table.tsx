@@ -96,11 +96,13 @@ export function RolloutTable({
 function Progress({ rollout: { healthy, deploying, failed } }: { rollout: Rollout }) {
   return (
     <span class="progress" title={`${healthy} healthy, ${deploying} deploying, ${failed} failed`}>
-      <span class="state-bar" aria-hidden="true">
-        <span class="fill-ok" style={{ flexGrow: healthy }} />
-        <span class="fill-busy" style={{ flexGrow: deploying }} />
-        <span class="fill-bad" style={{ flexGrow: failed }} />
-      </span>
+      {healthy + deploying + failed > 0 && (
+        <span class="state-bar" aria-hidden="true">
+          {healthy > 0 && <span class="fill-ok" style={{ flexGrow: healthy }} />}
+          {deploying > 0 && <span class="fill-busy" style={{ flexGrow: deploying }} />}
+          {failed > 0 && <span class="fill-bad" style={{ flexGrow: failed }} />}
+        </span>
+      )}
       {healthy} healthy{deploying > 0 && `, ${deploying} deploying`}
       {failed > 0 && `, ${failed} failed`}
     </span>
