@@ -26,29 +26,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     pack_docs(&out)?;
     let files =
         Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?).join(DASHBOARD);
-    std::fs::write(out.join("dashboard.rs"), list_dashboard(&files)?)?;
+    std::fs::write(out.join("dashboard.rs"), list_dashboard(&files, &out)?)?;
     Ok(())
 }
 
-/// The files of the dashboard as a Rust expression: `[(name, gzip, brotli), …]`.
-fn list_dashboard(files: &Path) -> Result<String, Box<dyn std::error::Error>> {
-    let mut packed = Vec::new();
-    for folder in [files.to_owned(), files.join("assets")] {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+/// The files of the dashboard as a Rust expression: `[(name, gzip, brotli), …]`. They are copied, so that another
+/// `npm run build` does not take them away from a build that runs.
+fn list_dashboard(files: &Path, out: &Path) -> Result<String, Box<dyn std::error::Error>> {
+    let mut names = Vec::new();
+    for folder in ["", "assets/"] {
+        let Ok(entries) = std::fs::read_dir(files.join(folder)) else { continue };
         for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "br") {
-                packed.push(path.with_extension(""));
-            }
+            let name = entry?.file_name().into_string().map_err(|name| format!("{} is not UTF-8", name.display()))?;
+            names.extend(name.strip_suffix(".br").map(|name| format!("{folder}{name}")));
         }
     }
-    packed.sort();
+    names.sort();
+    std::fs::create_dir_all(out.join("dashboard/assets"))?;
     let mut list = String::from("[");
-    for path in packed {
-        let name = path.strip_prefix(files)?.to_str().ok_or("names are ASCII")?;
-        let path = path.to_str().ok_or("the folder's name is UTF-8")?;
-        let (gzip, brotli) = (format!("{path}.gz"), format!("{path}.br"));
-        write!(list, "({name:?}, include_bytes!({gzip:?}) as &[u8], include_bytes!({brotli:?}) as &[u8]),")?;
+    for name in names {
+        write!(list, "({name:?}")?;
+        for packed in ["gz", "br"] {
+            let copy = out.join(format!("dashboard/{name}.{packed}"));
+            std::fs::copy(files.join(format!("{name}.{packed}")), &copy)?;
+            write!(list, ", include_bytes!({copy:?}) as &[u8]")?;
+        }
+        list.push_str("),");
     }
     list.push(']');
     Ok(list)
