@@ -154,8 +154,16 @@ function Card({ component, flow, fill, history, at, isVertical, state, isSelecte
         </span>
         <span class="component-foot">
           <strong>{rate(rateOf(kind, flow))}</strong>
-          {hasErrors && <span class="badge is-bad">{short(flow?.errors)} err/s</span>}
-          {hasDiscards && <span class="badge is-warn">{short(flow?.discarded)} drop/s</span>}
+          {hasErrors && (
+            <span class="badge is-bad" title="Errors a second">
+              {short(flow?.errors)} err
+            </span>
+          )}
+          {hasDiscards && (
+            <span class="badge is-warn" title="Discarded events a second">
+              {short(flow?.discarded)} drop
+            </span>
+          )}
           {!hasErrors && !hasDiscards && <Sparkline values={history} width={72} height={22} tone={`kind-${kind}`} />}
         </span>
       </button>

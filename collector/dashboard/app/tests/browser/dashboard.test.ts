@@ -250,6 +250,24 @@ test("versions show their difference, and a rollout its nodes", async () => {
   await page.getByRole("dialog").locator("tr", { hasText: "edge-1" }).getByText("Unfit").waitFor();
 });
 
+test("a tap shows events as they come, and why it has ended", async () => {
+  const { page } = await visitAs("operator", "/pipelines/orders?tab=tap");
+  // What an agent sends is tested with agents; this is what the collector makes of it.
+  const event = { at: Date.now(), componentId: "parse", event: { order: 17 } };
+  const body = [
+    'event: ping\ndata: {"now":1}\n\n',
+    `event: tap_event\ndata: ${JSON.stringify(event)}\n\n`,
+    'event: tap_dropped\ndata: {"dropped":3}\n\n',
+    'event: tap_stopped\ndata: {"reason":"the tap has reached its time"}\n\n',
+  ].join("");
+  await page.route(/\/tap\?/, (route) => route.fulfill({ contentType: "text/event-stream", body }));
+  await edge.report([{ id: "orders", events: 50 }]);
+  await page.getByRole("button", { name: "Tap", exact: true }).click();
+  await page.getByText('{"order":17}').click();
+  await page.getByText('"order": 17').waitFor();
+  await page.getByText("The tap has ended: the tap has reached its time.").waitFor();
+});
+
 test("an empty fleet says the next commands", async () => {
   const empty = await TestCollector.start();
   const { token } = await empty.createToken("viewer");

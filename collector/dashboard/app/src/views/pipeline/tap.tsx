@@ -2,15 +2,16 @@
 
 import { EventStreamParser } from "@systole/client";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type CaughtEvent, pipelinePath } from "../../api/control.ts";
+import { type CaughtEvent, pipelinePath, readGraph } from "../../api/control.ts";
 import { address, CLIENT, describe, isAbort, sessionFetch } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
 import { preciseTime } from "../../format/times.ts";
 import { nodeName } from "../../state/directory.ts";
 import { componentsOf, liveVersion } from "../../state/live.ts";
-import { canOperate } from "../../state/session.ts";
+import { canOperate, environment } from "../../state/session.ts";
 import { download } from "../../ui/copy.tsx";
 import { Empty } from "../../ui/empty.tsx";
+import { useQuery } from "../../ui/use_query.ts";
 import type { TabProps } from "./pipeline.tsx";
 
 /** What a person can look through. */
@@ -28,6 +29,9 @@ export function TapTab({ pipeline, node }: TabProps) {
     if (node !== undefined) setNode(node);
   }, [node]);
   void liveVersion.value;
+  const graph = useQuery(`graph ${pipeline.id}`, (signal) =>
+    readGraph(pipeline.id, { environment: environment.value }, signal),
+  );
   if (!canOperate.value) {
     return (
       <div class="card">
@@ -37,7 +41,10 @@ export function TapTab({ pipeline, node }: TabProps) {
       </div>
     );
   }
-  const components = componentsOf(chosenNode, pipeline.id).filter(({ kind }) => kind !== "sink");
+  // A graph is known before the next report comes; without one, the reports name the components.
+  const reported = componentsOf(chosenNode, pipeline.id);
+  const known = graph.data !== undefined && graph.data.components.length > 0 ? graph.data.components : reported;
+  const components = known.filter(({ kind }) => kind !== "sink");
   const target = component || components[0]?.componentId || "";
 
   const begin = async () => {
