@@ -4,8 +4,11 @@ import { begin } from "./state/session.ts";
 import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/parts.css";
+import "./styles/table.css";
 import "./styles/fleet.css";
 import "./styles/views.css";
+import "./styles/charts.css";
+import "./styles/logs.css";
 import "./styles/graph.css";
 
 const root = document.getElementById("app");

@@ -92,9 +92,13 @@ export class LineSource {
       );
       this.#cursor = next ?? undefined;
       this.hasOlder = next !== null;
-      this.lines = [...items.map(toLine).reverse(), ...this.lines];
+      const older = items
+        .map(toLine)
+        .reverse()
+        .slice(this.lines.length - KEPT);
+      this.lines = [...older, ...this.lines];
       this.#onChange();
-      return items.length;
+      return older.length;
     } catch {
       return 0;
     } finally {

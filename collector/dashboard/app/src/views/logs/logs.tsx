@@ -1,7 +1,7 @@
 /** Lines live and past in one list, the newest last. Scrolling up pauses; the end of the list follows. */
 
 import type { LogLevel } from "@systole/client";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { withoutAnsi } from "../../format/ansi.ts";
 import { parseJsonLine } from "../../format/json_line.ts";
 import { plural } from "../../format/numbers.ts";
@@ -56,6 +56,8 @@ export function LogsView() {
       opened?.close();
     };
   }, [key]);
+  // The same function each time, so that a row that stays is not drawn again while a person scrolls.
+  const select = useCallback((line: Line) => setSelected((before) => (before === line ? undefined : line)), []);
   const asText = () =>
     (source?.lines ?? [])
       .map(
@@ -88,12 +90,7 @@ export function LogsView() {
       ) : source.error !== undefined ? (
         <Failure error={source.error} retry={() => setQuery({})} />
       ) : (
-        <LineList
-          source={source}
-          filter={filter}
-          selected={selected}
-          onSelect={(line) => setSelected(line === selected ? undefined : line)}
-        />
+        <LineList source={source} filter={filter} selected={selected} onSelect={select} />
       )}
       {selected !== undefined && <LineDetail line={selected} onClose={() => setSelected(undefined)} />}
     </div>
