@@ -27,11 +27,29 @@ export function hostOf(nodeId: string): HostLine | undefined {
   return hosts.get(nodeId);
 }
 
+interface InView {
+  id: string;
+  pipelines: readonly { pipelineId: string }[];
+}
+
 /** Asks for what is not known yet, or is old, of nodes in view. */
-export function readHosts(nodes: readonly { id: string; pipelines: readonly { pipelineId: string }[] }[]): void {
-  for (const { id, pipelines } of [...nodes].reverse()) {
-    if (!hasPast.has(id) && pipelines.length <= PAST_PIPELINES) enqueue(`past ${id}`, () => readPast(id, pipelines));
+export function readHosts(nodes: readonly InView[]): void {
+  for (const node of [...nodes].reverse()) {
+    if (node.pipelines.length <= PAST_PIPELINES) readPasts(node);
+    const { id } = node;
     if (Date.now() - (hosts.get(id)?.readAt ?? 0) > FRESH_MS) enqueue(`host ${id}`, () => readHost(id));
+  }
+}
+
+/** Asks for the last minutes of these pipelines, so that their sparklines do not begin empty. */
+export function readPasts({ id, pipelines }: InView): void {
+  for (const { pipelineId } of pipelines) {
+    const key = `past ${id}/${pipelineId}`;
+    if (hasPast.has(key)) continue;
+    enqueue(key, async () => {
+      hasPast.add(key);
+      await readPast(id, pipelineId);
+    });
   }
 }
 
@@ -50,17 +68,14 @@ async function readHost(id: string): Promise<void> {
   hostsVersion.value += 1;
 }
 
-async function readPast(id: string, pipelines: readonly { pipelineId: string }[]): Promise<void> {
-  hasPast.add(id);
-  for (const { pipelineId } of pipelines) {
-    const { items } = await queries.samples({ node: id, pipeline: pipelineId, since: `-${PAST}` });
-    const past = items.map((sample) => ({
-      at: sample.timestamp,
-      in: sample.receivedEventsRate,
-      out: sample.sentEventsRate,
-      errors: sample.errorsRate,
-      discarded: sample.discardedRate,
-    }));
-    addPast(id, pipelineId, past);
-  }
+async function readPast(id: string, pipelineId: string): Promise<void> {
+  const { items } = await queries.samples({ node: id, pipeline: pipelineId, since: `-${PAST}` });
+  const past = items.map((sample) => ({
+    at: sample.timestamp,
+    in: sample.receivedEventsRate,
+    out: sample.sentEventsRate,
+    errors: sample.errorsRate,
+    discarded: sample.discardedRate,
+  }));
+  addPast(id, pipelineId, past);
 }

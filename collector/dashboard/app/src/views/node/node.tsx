@@ -7,6 +7,7 @@ import { duration } from "../../format/times.ts";
 import { now } from "../../state/clock.ts";
 import { detailsOf, directoryVersion, learn, nodeName } from "../../state/directory.ts";
 import { fleet } from "../../state/fleet.ts";
+import { readPasts } from "../../state/hosts.ts";
 import { lastSeenOf, liveVersion, watch } from "../../state/live.ts";
 import { link, route } from "../../state/route.ts";
 import { Failure, Loading } from "../../ui/empty.tsx";
@@ -20,6 +21,8 @@ import { HostCharts } from "./host_charts.tsx";
 import { NodePipelines } from "./pipelines.tsx";
 
 const REFRESH_MS = 15_000;
+/** Sparklines that begin with the last minutes: each is a query. */
+const MAX_PASTS = 20;
 
 export function NodeView({ id }: { id: string }) {
   const node = useQuery(
@@ -46,6 +49,7 @@ export function NodeView({ id }: { id: string }) {
   useEffect(() => {
     watch({ nodes: [id], pipelineCount: pipelines.length });
   }, [id, pipelines.length]);
+  useEffect(() => readPasts({ id, pipelines: pipelines.slice(0, MAX_PASTS) }), [id, pipelines.length]);
   useEffect(() => () => watch(undefined), []);
   void liveVersion.value;
   void directoryVersion.value;

@@ -1,7 +1,9 @@
 import type { PipelineState } from "@systole/client";
+import { useEffect } from "preact/hooks";
 import { queries } from "../../api/http.ts";
 import { milliseconds, rate } from "../../format/numbers.ts";
 import { nodeName } from "../../state/directory.ts";
+import { readPasts } from "../../state/hosts.ts";
 import { latestOf, liveVersion, pointsOf } from "../../state/live.ts";
 import type { PipelineRow } from "../../state/pipelines.ts";
 import { nodeLink } from "../../state/route.ts";
@@ -15,6 +17,8 @@ import { useQuery } from "../../ui/use_query.ts";
 import { RestartButton } from "../node/pipelines.tsx";
 
 const REFRESH_MS = 20_000;
+/** Sparklines that begin with the last minutes: each is a query. */
+const MAX_PASTS = 20;
 
 /** Each node on its own, the worst first: a sum hides the one that stands still. */
 export function NodesTable({ pipeline }: { pipeline: PipelineRow }) {
@@ -32,6 +36,10 @@ export function NodesTable({ pipeline }: { pipeline: PipelineRow }) {
       rankOf(toneOf(one.status)) - rankOf(toneOf(other.status)) ||
       nameOf(one).localeCompare(nameOf(other), undefined, { numeric: true }),
   );
+  useEffect(() => {
+    for (const { nodeId, pipelineId } of rows.slice(0, MAX_PASTS).reverse())
+      readPasts({ id: nodeId, pipelines: [{ pipelineId }] });
+  }, [rows.length]);
   const last = (row: PipelineState) => latestOf(row.nodeId, row.pipelineId)?.sample;
   const columns: Column<PipelineState>[] = [
     { id: "state", title: "State", cell: (row) => <Status status={row.status} title={row.reason} /> },
