@@ -54,6 +54,16 @@ export function liveFrame(nodes: readonly (readonly ComponentSample[])[]): Frame
   return frame;
 }
 
+/** The collector's own sums, until the first report comes. */
+export function graphFrame(components: readonly GraphComponent[]): Frame {
+  return new Map(
+    components.map(({ componentId, receivedEventsRate, sentEventsRate }) => [
+      componentId,
+      { in: receivedEventsRate ?? null, out: sentEventsRate ?? null, errors: null, discarded: null, latencyMs: null },
+    ]),
+  );
+}
+
 export function minuteFrame(items: readonly ComponentMinute[], at: number): Frame {
   const frame = new Map<string, Flow>();
   for (const item of items) {

@@ -6,7 +6,8 @@ import { readGraph } from "../../api/control.ts";
 import { queries } from "../../api/http.ts";
 import { milliseconds, rate } from "../../format/numbers.ts";
 import { FlowGraph } from "../../graph/graph.tsx";
-import { type Frame, liveFrame, minuteFrame, shapeOf } from "../../graph/model.ts";
+import { type Frame, graphFrame, liveFrame, minuteFrame, shapeOf } from "../../graph/model.ts";
+import { collectorNow } from "../../state/clock.ts";
 import { latestOf, liveVersion } from "../../state/live.ts";
 import { route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
@@ -47,7 +48,9 @@ export function FlowTab({ pipeline, node }: TabProps) {
   const known = samples.find((components) => components.length > 0) ?? componentsOf(hour.data?.items ?? []);
   const shape = useMemo(() => shapeOf(graph.data, known), [graph.data, known.length]);
   const minute = at === undefined ? undefined : Math.floor(at / MINUTE) * MINUTE;
-  const frame: Frame = minute === undefined ? liveFrame(samples) : minuteFrame(past.data?.items ?? [], minute);
+  const live = liveFrame(samples);
+  const now = live.size > 0 ? live : graphFrame(graph.data?.components ?? []);
+  const frame: Frame = minute === undefined ? now : minuteFrame(past.data?.items ?? [], minute);
   const history = useMemo(() => historyOf(hour.data?.items ?? []), [hour.data]);
   const fills = useMemo(
     () =>
@@ -119,7 +122,10 @@ function componentsOf(items: readonly ComponentMinute[]) {
   ];
 }
 
-function historyOf(items: readonly ComponentMinute[]): ReadonlyMap<string, (number | null)[]> {
+function historyOf(all: readonly ComponentMinute[]): ReadonlyMap<string, (number | null)[]> {
+  // The minute that runs has only a part of its events.
+  const running = Math.floor(collectorNow() / MINUTE) * MINUTE;
+  const items = all.filter(({ at }) => at < running);
   const times = [...new Set(items.map(({ at }) => at))].sort();
   const first = times[0] ?? 0;
   const count = times.length === 0 ? 0 : ((times.at(-1) ?? first) - first) / MINUTE + 1;
