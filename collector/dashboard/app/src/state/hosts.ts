@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import { queries } from "../api/http.ts";
 import { enqueue } from "./background.ts";
-import { addPast } from "./live.ts";
+import { addPast, whenForgotten } from "./live.ts";
 
 /** Minutes of a sparkline. */
 const MINUTES = 20;
@@ -22,6 +22,8 @@ export interface HostLine {
 const hosts = new Map<string, HostLine>();
 const hasPast = new Set<string>();
 export const hostsVersion = signal(0);
+
+whenForgotten(() => hasPast.clear());
 
 export function hostOf(nodeId: string): HostLine | undefined {
   return hosts.get(nodeId);

@@ -17,6 +17,8 @@ const SETTLE_MS = 300;
 /** Pipelines in view that may report at once; above it their rates come less often. */
 const PIPELINES_PER_SECOND = 20;
 const HIDDEN_MS = 10_000;
+/** Pipelines on nodes that are remembered, so that a person who scrolls through a large fleet does not fill the memory. */
+const MAX_REMEMBERED = 3_000;
 /** Four reports in a row. */
 const FRESH_MS = 20_000;
 
@@ -133,7 +135,18 @@ function isEmpty({ nodes = [], pipelines = [] }: Watched): boolean {
   return nodes.length === 0 && pipelines.length === 0;
 }
 
+/** Called when the past of pipelines is not known any more. */
+let onForget: () => void = () => {};
+export function whenForgotten(listener: () => void): void {
+  onForget = listener;
+}
+
 function open({ nodes, pipelines, pipelineCount }: Watched): Feed {
+  if (points.size > MAX_REMEMBERED) {
+    points.clear();
+    latest.clear();
+    onForget();
+  }
   everyMs = Math.min(60_000, Math.max(1_000, Math.round((pipelineCount / PIPELINES_PER_SECOND) * 1_000)));
   return connect({
     url: "./",
