@@ -103,22 +103,34 @@ function draw(
   if (context === null) return;
   context.scale(scale, scale);
   const colours = new Map(TONES.map((tone) => [tone, colour(`map-${tone}`)]));
+  const markColour = colour("map-mark");
   const space = cell > 12 ? 3 : cell > 7 ? 2 : 1;
   nodes.forEach(({ tone }, index) => {
     const x = (index % columns) * cell;
     const y = Math.floor(index / columns) * cell;
     context.fillStyle = colours.get(tone) ?? "gray";
+    // Ten thousand round corners take long, and no one sees them.
+    if (cell < SHAPE_FROM) {
+      context.fillRect(x, y, cell - space, cell - space);
+      return;
+    }
     context.beginPath();
-    context.roundRect(x, y, cell - space, cell - space, cell > 12 ? 4 : 1.5);
+    context.roundRect(x, y, cell - space, cell - space, 4);
     context.fill();
-    if (cell >= SHAPE_FROM) mark(context, tone, x + (cell - space) / 2, y + (cell - space) / 2, cell / 26);
+    mark(context, markColour, tone, x + (cell - space) / 2, y + (cell - space) / 2, cell / 26);
   });
 }
 
 /** What distinguishes a cell without its colour. */
-function mark(context: CanvasRenderingContext2D, tone: Tone, x: number, y: number, scale: number): void {
-  context.strokeStyle = colour("map-mark");
-  context.fillStyle = context.strokeStyle;
+function mark(
+  context: CanvasRenderingContext2D,
+  stroke: string,
+  tone: Tone,
+  x: number,
+  y: number,
+  scale: number,
+): void {
+  context.strokeStyle = stroke;
   context.lineWidth = 2.2 * scale;
   context.lineCap = "round";
   const r = 5 * scale;
