@@ -6,7 +6,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 MACHETE_VERSION := 0.9.2
 FUZZ_VERSION := 0.13.2
 DENY_VERSION := 0.20.2
-# The client library.
+# The page that the collector serves, and the client library that it uses.
+DASHBOARD := collector/dashboard/app
 CLIENT := collector/dashboard/client
 CLIENT_FEED := $(CLIENT)/src/generated/feed.ts
 CLIENT_QUERIES := $(CLIENT)/src/generated/queries.ts
@@ -16,17 +17,18 @@ help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: demo
-demo: build ## Run a collector and an agent on this host until Ctrl-C (DATA_DIR=… keeps the data)
+demo: dashboard-with-node build ## Run a collector and an agent on this host until Ctrl-C (DATA_DIR=… keeps the data)
 	@exec $(TARGET)/debug/systole-collector demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 .PHONY: test
-test: setup-test build ## Run every test
+test: setup-test dashboard build ## Run every test
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --locked; \
 	else \
 		$(CARGO) test --workspace --locked; \
 	fi
 	cd $(CLIENT) && CARGO_TARGET_DIR="$(abspath $(TARGET))" npm test
+	cd $(DASHBOARD) && CARGO_TARGET_DIR="$(abspath $(TARGET))" npm test
 
 .PHONY: lint
 lint: setup setup-node ## Check words, links, formatting, lints, unused dependencies, documentation and generated types
@@ -46,6 +48,7 @@ lint: setup setup-node ## Check words, links, formatting, lints, unused dependen
 		else echo "shellcheck is missing: shell scripts are not checked" >&2; fi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 	cd $(CLIENT) && npm run --silent lint
+	cd $(DASHBOARD) && npm run --silent lint
 	@$(DECLARE_FEED) | cmp - $(CLIENT_FEED) || { echo "the types of the feed have changed: run make types" >&2; exit 1; }
 	@$(DECLARE_QUERIES) | cmp - $(CLIENT_QUERIES) || { echo "the types of the queries have changed: run make types" >&2; exit 1; }
 
@@ -60,6 +63,7 @@ deny: setup ## Check licences, bans, sources and advisories of dependencies (DEN
 fmt: setup-node ## Format the code
 	$(CARGO) fmt --all
 	cd $(CLIENT) && npm run --silent fmt
+	cd $(DASHBOARD) && npm run --silent fmt
 
 # TypeScript of the feed's Rust types, and of the queries in the collector's OpenAPI document.
 DECLARE_FEED = $(CARGO) run --quiet --package systole-shared --features ts --example typescript --locked | \
@@ -78,6 +82,16 @@ types: setup setup-node ## Write the client library's types from the Rust types
 .PHONY: client
 client: setup-node ## Build the client library, into collector/dashboard/client/dist
 	cd $(CLIENT) && npm run --silent build
+
+.PHONY: dashboard
+dashboard: setup-node ## Build the dashboard, which the next build of the collector embeds
+	cd $(DASHBOARD) && npm run --silent build
+
+# Without Node the collector is built all the same; its page then says what is missing.
+.PHONY: dashboard-with-node
+dashboard-with-node:
+	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory dashboard; \
+		else echo "npm is missing: the collector is built without its dashboard" >&2; fi
 
 # Generator and collector share the machine, so nothing else should run on it.
 BENCH := $(TARGET)/bench
@@ -175,7 +189,7 @@ fuzz: setup ## Fuzz the agent's readers (SECONDS=… for each, default 60; needs
 	done
 
 .PHONY: release
-release: setup ## Build both programs for use: the collector for speed, the agent for size
+release: setup dashboard-with-node ## Build both programs for use: the collector for speed, the agent for size
 	$(CARGO) build --package systole-collector --release --locked
 	$(CARGO) build --package systole-agent --profile agent --locked
 
@@ -195,7 +209,7 @@ setup:
 			echo "a C compiler is missing: install gcc and libc6-dev" >&2; exit 1; \
 		fi; }
 
-# The client library is checked and built with what its package-lock.json names.
+# The client library and the dashboard are checked and built with what their package-lock.json name.
 .PHONY: setup-node
 setup-node:
 	@command -v npm >/dev/null 2>&1 || { \
@@ -207,8 +221,8 @@ setup-node:
 		fi; }
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || \
 		{ echo "Node $$(node --version) is too old: install Node 20 or later" >&2; exit 1; }
-	@cd $(CLIENT) && { cmp -s package-lock.json node_modules/.installed || \
-		{ npm ci --silent && cp package-lock.json node_modules/.installed; }; }
+	@for package in $(CLIENT) $(DASHBOARD); do (cd $$package && { cmp -s package-lock.json node_modules/.installed || \
+		{ npm ci --silent && cp package-lock.json node_modules/.installed; }; }) || exit 1; done
 
 # What tests need beside: programs of PostgreSQL and nginx, of which they start servers of their own, and a browser.
 .PHONY: setup-test

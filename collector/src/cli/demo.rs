@@ -93,6 +93,8 @@ async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds
     println!("             {} status --data-dir {}", agent_binary.display(), dir.display());
     println!("  Its log    {}", agent_log(&file).display());
     println!();
+    println!("  The dashboard, in a browser on this host:");
+    println!("    {url}/#token={viewer}");
     println!("  The feed, for another terminal:");
     println!("    curl -N -H 'Authorization: Bearer {viewer}' '{url}/api/v1/events?snapshot=1'");
     println!("  What is stored:");

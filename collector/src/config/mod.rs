@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub logs: LogLimits,
     /// `cors_origins`: pages of which origins may read, separated by commas; `*` is any. Default none.
     pub cors_origins: Vec<String>,
+    /// `frame_ancestors`: pages of which origins may show the dashboard in a frame. Default none.
+    pub frame_ancestors: Vec<String>,
     /// `tls_cert_file` and `tls_key_file`: with them HTTPS is served, with HTTP/2. Default none.
     pub tls: Option<TlsFiles>,
     /// `secret_key_file`: the key of the secrets. Default `<data_dir>/secret.key`, made at first use.
@@ -235,6 +237,7 @@ impl Config {
         let queries = QueryLimits::read(&mut lookup);
         let logs = LogLimits::read(&mut lookup);
         let cors_origins = lookup.get("cors_origins", Vec::new(), parse_origins);
+        let frame_ancestors = lookup.get("frame_ancestors", Vec::new(), parse_origins);
         let tls = read_tls(&mut lookup);
         let secret_key_file = lookup.get("secret_key_file", None, |text| match text {
             "" => Err("must not be empty".to_owned()),
@@ -260,6 +263,7 @@ impl Config {
             queries,
             logs,
             cors_origins,
+            frame_ancestors,
             tls,
             secret_key_file,
         })
@@ -289,6 +293,7 @@ impl fmt::Display for Config {
         text("low_disk_warn_bytes", write_low_disk(self.low_disk.warn_bytes))?;
         text("low_disk_stop_bytes", write_low_disk(self.low_disk.stop_bytes))?;
         text("cors_origins", self.cors_origins.join(","))?;
+        text("frame_ancestors", self.frame_ancestors.join(","))?;
         if let Some(file) = &self.secret_key_file {
             text("secret_key_file", file.display().to_string())?;
         }

@@ -80,9 +80,9 @@ pub(super) fn parse_origins(text: &str) -> Result<Vec<String>, String> {
     let origins: Vec<&str> = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
     let is_origin = |origin: &str| {
         origin == "*"
-            || ["http://", "https://"]
-                .iter()
-                .any(|scheme| origin.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains('/')))
+            || ["http://", "https://"].iter().any(|scheme| {
+                origin.strip_prefix(scheme).is_some_and(|host| !host.is_empty() && !host.contains(['/', ';', ' ']))
+            })
     };
     match origins.iter().find(|origin| !is_origin(origin)) {
         Some(origin) => Err(format!("invalid origin {origin:?}, expected e.g. https://dashboard.example")),

@@ -24,6 +24,8 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/healthz", [get(health::get_health), on(Method::HEAD, health::get_health)]),
         at("/readyz", [get(health::get_readiness), on(Method::HEAD, health::get_readiness)]),
         at("/metrics", [get(metrics::get_metrics)]),
+        at("/", [get(assets::get_index), on(Method::HEAD, assets::get_index)]),
+        at("/assets/{file}", [get(assets::get_dashboard_asset)]),
         at("/docs", [get(assets::get_page)]),
         at("/docs/{file}", [get(assets::get_asset)]),
         at("/api/v1/openapi.json", [get(openapi::get_openapi)]),
@@ -42,7 +44,14 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/agent/replay", [on(Method::POST, vectorflow::replay)]),
         at("/api/v1/events", [get(events::stream_events)]),
         at("/api/sse", [get(events::stream_events_for_vectorflow)]),
-        at("/api/v1/session", [on(Method::POST, session::create_session), on(Method::DELETE, session::end_session)]),
+        at(
+            "/api/v1/session",
+            [
+                get(session::get_session),
+                on(Method::POST, session::create_session),
+                on(Method::DELETE, session::end_session),
+            ],
+        ),
         at("/api/v1/environments", [get(nodes::list_environments)]),
         at("/api/v1/nodes", [get(nodes::list_nodes)]),
         at(

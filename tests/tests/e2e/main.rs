@@ -37,6 +37,7 @@ mod collector_files;
 mod commands;
 mod contract;
 mod control_pair;
+mod dashboard;
 mod definitions;
 mod delivery;
 mod demo;

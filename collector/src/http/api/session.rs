@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use actix_web::cookie::time;
 use actix_web::cookie::{Cookie, SameSite};
+use actix_web::http::header;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
-use systole_shared::{Token, TokenKind};
+use serde::{Deserialize, Serialize};
+use systole_shared::{Token, TokenKind, UnixMillis};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::auth::{self, Scope};
+use crate::auth::{self, Role, Scope};
 use crate::clock;
 use crate::http::error::ApiError;
 use crate::http::extract::{ReadAccess, SESSION_COOKIE, client_address, read_json, refuse};
@@ -34,6 +35,40 @@ const SESSIONS_RETRY: Duration = Duration::from_secs(60);
 struct CreateSession {
     /// A viewer's or admin's token.
     token: Token,
+}
+
+/// What a session or a token may do.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    /// `viewer`, `operator` or `admin`; of a session, the kind of the token that opened it.
+    role: &'static str,
+    /// The only environment that it sees. Null when it sees all of them.
+    environment_name: Option<String>,
+    /// When it ends. Null when it does not.
+    expires_at: Option<UnixMillis>,
+}
+
+/// What the session or token of this request may do
+#[utoipa::path(
+    get,
+    path = "/api/v1/session",
+    tag = "session",
+    responses((status = 200, description = "The session", body = Session), Owned),
+)]
+pub(crate) async fn get_session(app: Data<App>, reader: ReadAccess) -> Result<HttpResponse, ApiError> {
+    let ReadAccess(identity) = reader;
+    let role = match identity.role {
+        Some(Role::Admin) => "admin",
+        Some(Role::Operator) => "operator",
+        Some(Role::Viewer) | None => "viewer",
+    };
+    let environment_name = match identity.scope {
+        Scope::All => None,
+        Scope::One(key) => app.auth.environment_by_key(key).map(|environment| environment.name),
+    };
+    let session = Session { role, environment_name, expires_at: identity.expires_at };
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(session))
 }
 
 /// Give a browser a cookie for a viewer's or admin's token

@@ -99,7 +99,7 @@ export class TestCollector {
     await gone;
   }
 
-  async createToken(kind: "viewer" | "enroll"): Promise<NewToken> {
+  async createToken(kind: "viewer" | "operator" | "admin" | "enroll"): Promise<NewToken> {
     return JSON.parse(await this.#run("token", "create", "--kind", kind, "--json")) as NewToken;
   }
 

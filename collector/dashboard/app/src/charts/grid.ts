@@ -1,0 +1,51 @@
+/** Items of a history on an even grid, so that a time without an item is a gap and not a straight line. */
+
+export const STEP_MS: Readonly<Record<string, number>> = { minute: 60_000, hour: 3_600_000, day: 86_400_000 };
+
+export interface Grid<T> {
+  /** Unix seconds, as the chart takes them. */
+  times: number[];
+  items: (T | undefined)[];
+  stepMs: number;
+}
+
+export function toGrid<T extends { at: number }>(items: readonly T[], step: string, from: number, to: number): Grid<T> {
+  const stepMs = STEP_MS[step] ?? 60_000;
+  const byTime = new Map(items.map((item) => [item.at, item]));
+  const first = Math.floor(from / stepMs) * stepMs;
+  const times: number[] = [];
+  const found: (T | undefined)[] = [];
+  for (let at = first; at < to; at += stepMs) {
+    // The step that has just begun has no report yet, which is no gap.
+    if (at + stepMs > to && !byTime.has(at)) break;
+    times.push(at / 1_000);
+    found.push(byTime.get(at));
+  }
+  return { times, items: found, stepMs };
+}
+
+export type Values = (number | null)[];
+
+export interface Band {
+  mean: Values;
+  low: Values;
+  high: Values;
+}
+
+/** Means of `size` neighbours with the lowest and the highest of them, so that a peak survives. */
+export function condense(values: Values, size: number): Band {
+  if (size <= 1) return { mean: values, low: values, high: values };
+  const band: Band = { mean: [], low: [], high: [] };
+  for (let from = 0; from < values.length; from += size) {
+    const known = values.slice(from, from + size).filter((value) => value !== null);
+    const isEmpty = known.length === 0;
+    band.mean.push(isEmpty ? null : known.reduce((sum, value) => sum + value, 0) / known.length);
+    band.low.push(isEmpty ? null : Math.min(...known));
+    band.high.push(isEmpty ? null : Math.max(...known));
+  }
+  return band;
+}
+
+export function everyNth<T>(values: readonly T[], size: number): T[] {
+  return size <= 1 ? [...values] : values.filter((_, index) => index % size === 0);
+}

@@ -1,0 +1,104 @@
+import { useEffect, useState } from "preact/hooks";
+import { queries } from "../api/http.ts";
+import { route } from "../state/route.ts";
+import { environment, sessionState, signOut } from "../state/session.ts";
+import { cycleTheme, isDark } from "../state/theme.ts";
+import { Icon, type IconName } from "../ui/icons.tsx";
+import { ConnectionDot } from "./connection.tsx";
+import { isPaletteOpen } from "./palette.tsx";
+
+const PAGES: readonly { path: string; title: string; icon: IconName; views: readonly (string | undefined)[] }[] = [
+  { path: "#/", title: "Fleet", icon: "fleet", views: [undefined, "fleet", "nodes"] },
+  { path: "#/pipelines", title: "Pipelines", icon: "pipelines", views: ["pipelines"] },
+  { path: "#/logs", title: "Logs", icon: "logs", views: ["logs"] },
+  { path: "#/events", title: "Events", icon: "events", views: ["events"] },
+  { path: "#/ledger", title: "Ledger", icon: "ledger", views: ["ledger"] },
+  { path: "#/rollouts", title: "Rollouts", icon: "rollouts", views: ["rollouts"] },
+];
+
+export function Header() {
+  const view = route.value.path[0];
+  return (
+    <header class="header">
+      <a class="brand" href="#/" aria-label="Systole: the fleet">
+        <svg width="26" height="26" viewBox="0 0 32 32" aria-hidden="true">
+          <rect width="32" height="32" rx="8" fill="var(--brand)" />
+          <path
+            class="brand-pulse"
+            d="M4 17h5.5l2.5-6 4.5 13 4-10 2 3H28"
+            fill="none"
+            stroke="#fff"
+            stroke-width="2.6"
+            stroke-linecap="round"
+            stroke-linejoin="round"
+            pathLength="1"
+          />
+        </svg>
+        <span class="brand-name">Systole</span>
+      </a>
+      <nav aria-label="Views">
+        {PAGES.map(({ path, title, icon, views }) => (
+          <a key={path} href={path} aria-current={views.includes(view) ? "page" : undefined}>
+            <Icon name={icon} />
+            <span>{title}</span>
+          </a>
+        ))}
+      </nav>
+      <div class="header-tools">
+        <EnvironmentSelect />
+        <button type="button" class="search-button" onClick={() => (isPaletteOpen.value = true)}>
+          <Icon name="search" size={16} />
+          <span>Search</span>
+          <kbd>Ctrl K</kbd>
+        </button>
+        <ConnectionDot />
+        <button
+          type="button"
+          class="icon-button"
+          aria-label={isDark.value ? "Light colours" : "Dark colours"}
+          title={isDark.value ? "Light" : "Dark"}
+          onClick={cycleTheme}
+        >
+          <Icon name={isDark.value ? "sun" : "moon"} />
+        </button>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Sign out"
+          title={`Sign out (${roleOf()})`}
+          onClick={() => void signOut()}
+        >
+          <Icon name="out" />
+        </button>
+      </div>
+    </header>
+  );
+}
+
+function roleOf(): string {
+  return sessionState.value.is === "in" ? sessionState.value.session.role : "";
+}
+
+/** For tokens that see several environments. */
+function EnvironmentSelect() {
+  const [names, setNames] = useState<string[]>([]);
+  useEffect(() => {
+    queries.environments().then(
+      ({ items }) => setNames(items.map(({ name }) => name)),
+      () => {},
+    );
+  }, []);
+  if (names.length < 2) return null;
+  return (
+    <select
+      aria-label="Environment"
+      value={environment.value ?? ""}
+      onChange={({ currentTarget }) => (environment.value = currentTarget.value || undefined)}
+    >
+      <option value="">All environments</option>
+      {names.map((name) => (
+        <option key={name}>{name}</option>
+      ))}
+    </select>
+  );
+}

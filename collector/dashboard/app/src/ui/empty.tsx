@@ -1,0 +1,42 @@
+import type { ComponentChildren } from "preact";
+import { CopyButton } from "./copy.tsx";
+
+/** Nothing to show: why, and the exact command that changes it. */
+export function Empty({ title, children, command }: { title: string; children?: ComponentChildren; command?: string }) {
+  return (
+    <div class="empty">
+      {title !== "" && <p class="empty-title">{title}</p>}
+      {children !== undefined && <p>{children}</p>}
+      {command !== undefined && (
+        <div class="command">
+          <code>{command}</code>
+          <CopyButton text={command} label="Copy the command" />
+        </div>
+      )}
+    </div>
+  );
+}
+
+export function Loading() {
+  return (
+    <div class="loading" aria-busy="true">
+      <span />
+      <span />
+      <span />
+    </div>
+  );
+}
+
+export function Failure({ error, retry }: { error: string; retry?: () => void }) {
+  return (
+    <div class="empty" role="alert">
+      <p class="empty-title">This could not be read</p>
+      <p>{error}</p>
+      {retry !== undefined && (
+        <button type="button" onClick={retry}>
+          Try again
+        </button>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,148 @@
+import { useEffect, useMemo } from "preact/hooks";
+import { queries } from "../../api/http.ts";
+import { readRange } from "../../charts/range.ts";
+import { RangePicker } from "../../charts/range_picker.tsx";
+import { bytes, plural } from "../../format/numbers.ts";
+import { duration } from "../../format/times.ts";
+import { now } from "../../state/clock.ts";
+import { detailsOf, directoryVersion, learn, nodeName } from "../../state/directory.ts";
+import { fleet } from "../../state/fleet.ts";
+import { readPasts } from "../../state/hosts.ts";
+import { lastSeenOf, liveVersion, watch } from "../../state/live.ts";
+import { link, route } from "../../state/route.ts";
+import { Failure, Loading } from "../../ui/empty.tsx";
+import { Status } from "../../ui/status.tsx";
+import { Ago, Moment } from "../../ui/time.tsx";
+import { useQuery } from "../../ui/use_query.ts";
+import { StatusTimeline } from "../timeline.tsx";
+import { NodeActions } from "./actions.tsx";
+import { AgentHealthCard } from "./health.tsx";
+import { HostCharts } from "./host_charts.tsx";
+import { NodePipelines } from "./pipelines.tsx";
+
+const REFRESH_MS = 15_000;
+/** Sparklines that begin with the last minutes: each is a query. */
+const MAX_PASTS = 20;
+
+export function NodeView({ id }: { id: string }) {
+  const node = useQuery(
+    `node ${id}`,
+    async (signal) => {
+      const found = await queries.node(id, {}, { signal });
+      learn(found);
+      return found;
+    },
+    REFRESH_MS,
+  );
+  const state = fleet.value.nodes.get(id);
+  const pipelines = useMemo(
+    () =>
+      [...fleet.value.pipelines.values()]
+        .filter(({ nodeId }) => nodeId === id)
+        .sort((one, other) => one.pipelineName.localeCompare(other.pipelineName)),
+    [fleet.value, id],
+  );
+  const name = nodeName(id);
+  useEffect(() => {
+    document.title = `${name} · Systole`;
+  }, [name]);
+  useEffect(() => {
+    watch({ nodes: [id], pipelineCount: pipelines.length });
+  }, [id, pipelines.length]);
+  useEffect(() => readPasts({ id, pipelines: pipelines.slice(0, MAX_PASTS) }), [id, pipelines.length]);
+  useEffect(() => () => watch(undefined), []);
+  void liveVersion.value;
+  void directoryVersion.value;
+
+  if (node.data === undefined) {
+    if (node.status === 404)
+      return <Failure error="There is no such node, or this token cannot see it. It may have been removed." />;
+    return node.error === undefined ? <Loading /> : <Failure error={node.error} retry={node.reload} />;
+  }
+  // The directory is newer after a change by an administrator.
+  const details = detailsOf(id) ?? node.data;
+  const status = state?.status ?? details.status;
+  const range = readRange(route.value.query, now.value);
+  const seen = Math.max(lastSeenOf(id) ?? 0, state?.lastSeenAt ?? 0, details.lastSeenAt ?? 0);
+  return (
+    <>
+      <div class="view-head">
+        <div>
+          <p class="crumb">
+            <a href="#/">Fleet</a> / Node
+          </p>
+          <h1>{name}</h1>
+          <div class="head-facts">
+            <Status status={status} />
+            {details.statusReason !== "" && <span class="muted">{details.statusReason}</span>}
+            <span class="faint">
+              last report <Ago at={seen} />
+            </span>
+            {Object.entries(details.labels ?? {}).map(([label, value]) => (
+              <a key={label} class="label" href={link([], { label: value === "" ? label : `${label}:${value}` })}>
+                {value === "" ? label : `${label}:${value}`}
+              </a>
+            ))}
+          </div>
+        </div>
+        <NodeActions node={details} onChange={node.reload} />
+      </div>
+      {details.maintenance != null && (
+        <p class="banner">
+          In maintenance until <Moment at={details.maintenance.until} />
+          {details.maintenance.note ? `: ${details.maintenance.note}` : ""}. Rollouts leave this node out.
+        </p>
+      )}
+      <dl class="facts card">
+        <Fact name="System">{details.os}</Fact>
+        <Fact name="Agent">{details.agentVersion ?? "–"}</Fact>
+        <Fact name="Vector">{details.vectorVersion ?? "–"}</Fact>
+        <Fact name="Runs as">{details.runningAs ?? "–"}</Fact>
+        <Fact name="Address">{details.lastAddress ?? "–"}</Fact>
+        <Fact name="Memory">{bytes(details.host?.memoryTotalBytes)}</Fact>
+        <Fact name="Agent up for">
+          {details.health?.uptimeSeconds === undefined ? "–" : duration(details.health.uptimeSeconds * 1_000)}
+        </Fact>
+        <Fact name="Enrolled">
+          <Moment at={details.enrolledAt} />
+        </Fact>
+        <Fact name="Environment">{details.environmentName ?? "–"}</Fact>
+        <Fact name="Id">
+          <span class="mono">{id}</span>
+        </Fact>
+      </dl>
+      <section>
+        <h2 class="section-title">{plural(pipelines.length, "pipeline")}</h2>
+        <NodePipelines pipelines={pipelines} details={node.data.pipelines} />
+      </section>
+      <section>
+        <div class="section-head">
+          <h2 class="section-title">Host</h2>
+          <RangePicker range={range} />
+        </div>
+        <HostCharts id={id} range={range} />
+      </section>
+      <section>
+        <h2 class="section-title">States</h2>
+        <StatusTimeline
+          node={id}
+          range={range}
+          lanes={[
+            { key: "", title: name, status },
+            ...pipelines.map((one) => ({ key: one.pipelineId, title: one.pipelineName, status: one.status })),
+          ]}
+        />
+      </section>
+      <AgentHealthCard health={details.health ?? undefined} gaps={node.data.gaps ?? []} />
+    </>
+  );
+}
+
+export function Fact({ name, children }: { name: string; children: preact.ComponentChildren }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}

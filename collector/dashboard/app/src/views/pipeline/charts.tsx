@@ -1,0 +1,192 @@
+/** The history of a pipeline: its nodes summed, or each as a line of its own. */
+
+import type { History, PipelineMinute } from "@systole/client";
+import { useMemo } from "preact/hooks";
+import { queries } from "../../api/http.ts";
+import { Chart } from "../../charts/chart.tsx";
+import { type Grid, STEP_MS, toGrid, type Values } from "../../charts/grid.ts";
+import type { Series } from "../../charts/plot.ts";
+import { readRange } from "../../charts/range.ts";
+import { RangePicker } from "../../charts/range_picker.tsx";
+import { byteRate, milliseconds, percent, rate } from "../../format/numbers.ts";
+import { now } from "../../state/clock.ts";
+import { nodeName } from "../../state/directory.ts";
+import { route, setQuery } from "../../state/route.ts";
+import { environment } from "../../state/session.ts";
+import { rankOf, toneOf } from "../../state/status.ts";
+import { Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { useQuery } from "../../ui/use_query.ts";
+import { StatusTimeline } from "../timeline.tsx";
+import type { TabProps } from "./pipeline.tsx";
+
+const REFRESH_MS = 30_000;
+/** Lines that an eye can keep apart. The nodes that are worst now come first. */
+const MAX_LINES = 8;
+const TONES = ["accent", "accent-2", "series-3", "series-4", "ok", "lost", "busy", "bad"];
+
+interface Answered {
+  from: number;
+  to: number;
+  step: string;
+  /** One for the sum, or one for each node. */
+  lines: { label: string; items: PipelineMinute[] }[];
+}
+
+export function ChartsTab({ pipeline, node }: TabProps) {
+  const range = readRange(route.value.query, now.value);
+  const isByNode = node === undefined && route.value.query.get("by") === "node" && pipeline.on.length > 1;
+  const shown = useMemo(
+    () =>
+      [...pipeline.on]
+        .sort((one, other) => rankOf(toneOf(one.status)) - rankOf(toneOf(other.status)))
+        .slice(0, MAX_LINES),
+    [pipeline],
+  );
+  const key = `charts ${pipeline.id} ${node} ${isByNode ? shown.map(({ nodeId }) => nodeId).join() : ""} ${range.name ?? `${range.from} ${range.to}`}`;
+  const answer = useQuery<Answered>(
+    key,
+    async (signal) => {
+      const end = range.name === undefined ? range.to : Math.ceil(Date.now() / 60_000) * 60_000;
+      const from = Math.round(end - (range.to - range.from));
+      const ask = (of: string | undefined): Promise<History<PipelineMinute>> =>
+        queries.pipelineMinutes(
+          pipeline.id,
+          { node: of, environment: environment.value, from, to: Math.round(end) },
+          { signal },
+        );
+      if (!isByNode) {
+        const { items, step } = await ask(node);
+        return { from, to: end, step, lines: [{ label: "", items }] };
+      }
+      const lines: Answered["lines"] = [];
+      let step = "minute";
+      for (const { nodeId } of shown) {
+        const history = await ask(nodeId);
+        step = history.step;
+        lines.push({ label: nodeName(nodeId), items: history.items });
+      }
+      return { from, to: end, step, lines };
+    },
+    REFRESH_MS,
+  );
+  const charts = useMemo(() => (answer.data === undefined ? [] : makeCharts(answer.data, isByNode)), [answer.data]);
+  return (
+    <>
+      <div class="section-head">
+        <fieldset class="segmented" aria-label="Nodes">
+          {node === undefined && pipeline.on.length > 1 && (
+            <>
+              <button type="button" aria-pressed={!isByNode} onClick={() => setQuery({ by: undefined })}>
+                Summed
+              </button>
+              <button type="button" aria-pressed={isByNode} onClick={() => setQuery({ by: "node" })}>
+                Side by side
+              </button>
+            </>
+          )}
+          {isByNode && pipeline.on.length > MAX_LINES && (
+            <span class="faint">the {MAX_LINES} nodes in the worst state</span>
+          )}
+        </fieldset>
+        <RangePicker range={range} />
+      </div>
+      {answer.data === undefined ? (
+        answer.error === undefined ? (
+          <Loading />
+        ) : (
+          <Failure error={answer.error} retry={answer.reload} />
+        )
+      ) : answer.data.lines.every(({ items }) => items.length === 0) ? (
+        <div class="card">
+          <Empty title="Nothing is stored of this time">
+            Minutes are kept for 7 days, hours for 90 days, days for 2 years.
+          </Empty>
+        </div>
+      ) : (
+        <div class="charts">
+          {charts.map((chart) => (
+            <Chart key={chart.title} {...chart} range={answer.data ?? range} />
+          ))}
+        </div>
+      )}
+      <section>
+        <h2 class="section-title">States</h2>
+        <StatusTimeline
+          pipeline={pipeline.id}
+          {...(node !== undefined && { node })}
+          range={range}
+          lanes={pipeline.on.map(({ nodeId, status }) => ({
+            key: nodeId,
+            title: nodeName(nodeId),
+            status,
+          }))}
+        />
+      </section>
+    </>
+  );
+}
+
+function makeCharts({ lines, step, from, to }: Answered, isByNode: boolean) {
+  const grids = lines.map(({ label, items }) => ({ label, grid: toGrid(items, step, from, to) }));
+  const times = grids.reduce<number[]>(
+    (longest, { grid }) => (grid.times.length > longest.length ? grid.times : longest),
+    [],
+  );
+  const seconds = (STEP_MS[step] ?? 60_000) / 1_000;
+  const values = (grid: Grid<PipelineMinute>, pick: (item: PipelineMinute) => number | null | undefined): Values =>
+    times.map((_, index) => {
+      const item = grid.items[index];
+      // A minute in which each scrape failed has no value either.
+      return item === undefined || item.samples === 0 ? null : (pick(item) ?? null);
+    });
+  type Pick = (item: PipelineMinute) => number | null | undefined;
+  const series = (...picks: [string, string, Pick][]): Series[] =>
+    isByNode
+      ? grids.map(({ label, grid }, index) => ({
+          label,
+          tone: TONES[index % TONES.length] ?? "accent",
+          values: values(grid, picks[0]?.[2] ?? (() => null)),
+        }))
+      : picks.map(([label, tone, pick]) => ({
+          label,
+          tone,
+          values: grids[0] === undefined ? [] : values(grids[0].grid, pick),
+          isFilled: picks.length === 1,
+        }));
+  const perSecond =
+    (pick: (item: PipelineMinute) => number): Pick =>
+    (item) =>
+      pick(item) / seconds;
+  const chart = (
+    title: string,
+    format: (value: number | null | undefined) => string,
+    list: Series[],
+    max?: number,
+  ) => ({ title, times, format, series: list, max });
+  const eventsOut = perSecond((item) => item.eventsOut);
+  return [
+    chart(
+      isByNode ? "Events in" : "Events",
+      rate,
+      series(["in", "accent", perSecond((item) => item.eventsIn)], ["out", "accent-2", eventsOut]),
+    ),
+    ...(isByNode ? [chart("Events out", rate, series(["out", "accent-2", eventsOut]))] : []),
+    chart("Errors", rate, series(["errors", "bad", perSecond((item) => item.errors)])),
+    chart("Discarded", rate, series(["discarded", "warn", perSecond((item) => item.discarded)])),
+    chart(
+      isByNode ? "Bytes in" : "Bytes",
+      byteRate,
+      series(
+        ["in", "accent", perSecond((item) => item.bytesIn)],
+        ["out", "accent-2", perSecond((item) => item.bytesOut)],
+      ),
+    ),
+    chart("Latency", milliseconds, series(["mean", "series-3", (item) => item.latencyMs])),
+    chart(
+      "Busiest component",
+      (value: number | null | undefined) => percent(value),
+      series(["utilization", "series-4", (item) => item.utilization]),
+      1,
+    ),
+  ];
+}

@@ -1,0 +1,23 @@
+import { defineConfig } from "vitest/config";
+
+const alias = { "@systole/client": new URL("../client/src/index.ts", import.meta.url).pathname };
+
+export default defineConfig({
+  resolve: { alias },
+  test: {
+    projects: [
+      { resolve: { alias }, test: { name: "unit", include: ["tests/unit/**/*.test.ts"] } },
+      {
+        resolve: { alias },
+        test: {
+          name: "browser",
+          include: ["tests/browser/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // A collector and a browser for each file; the machine also builds.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
