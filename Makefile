@@ -16,7 +16,7 @@ help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: demo
-demo: build ## Run a collector, an agent and simulated nodes on this host until Ctrl-C (DATA_DIR=… keeps the data)
+demo: build ## Run a collector and an agent on this host until Ctrl-C (DATA_DIR=… keeps the data)
 	@exec $(TARGET)/debug/systole-collector demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 .PHONY: test

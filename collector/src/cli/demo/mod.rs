@@ -102,12 +102,12 @@ async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds
     println!();
     println!("  The dashboard, in a browser on this host:");
     println!("    {url}/#token={viewer}");
-    println!("  The fleet in another terminal:");
-    println!("    SYSTOLE_TOKEN={viewer} {} top --url {url}", own_program());
     println!("  The feed, for another terminal:");
     println!("    curl -N -H 'Authorization: Bearer {viewer}' '{url}/api/v1/events?snapshot=1'");
     println!("  What is stored:");
     println!("    curl -H 'Authorization: Bearer {viewer}' '{url}/api/v1/pipelines/demo/minutes'");
+    println!("  The fleet in another terminal:");
+    println!("    SYSTOLE_TOKEN={viewer} {} top --url {url}", own_program());
     println!();
     println!("  Ctrl-C ends all of it. Meanwhile try: pkill -9 -x {}", pipeline.program);
     println!();
