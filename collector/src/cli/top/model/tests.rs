@@ -113,7 +113,7 @@ pub(in crate::cli::top) fn fleet() -> Model {
             let details = NodeDetails {
                 name: names[on as usize - 1].to_owned(),
                 reason: String::new(),
-                labels: vec!["role=edge".into(), format!("site={on}")],
+                labels: vec![format!("role={}", if on == 3 { "cloud" } else { "edge" }), format!("site={on}")],
                 version: "0.1.0".into(),
                 host,
                 pipelines: Vec::new(),

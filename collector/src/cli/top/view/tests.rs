@@ -78,14 +78,14 @@ fn logs_show_the_newest_last_and_scroll_back() {
     model.take(lines(number, node(3), &[(LogLevel::Error, "the last one")]));
     let screen = text(&drawn(&mut model, 80, 24, false));
     let rows: Vec<&str> = screen.lines().collect();
-    assert!(rows[21].ends_with("ERROR cloud-fra…-ingest-1 the last one"), "{screen}");
+    assert!(rows[21].ends_with("ERROR cloud-fran…-ingest-1 the last one"), "{screen}");
     assert!(rows[20].ends_with("INFO  edge-oslo-1 line 49 red"), "{screen}");
     press(&mut model, &[KeyCode::PageUp]);
     let screen = text(&drawn(&mut model, 80, 24, false));
     assert!(!screen.contains("the last one") && screen.contains("newer lines below"), "{screen}");
     press(&mut model, &[KeyCode::End, KeyCode::Right]);
     let screen = text(&drawn(&mut model, 80, 24, false));
-    assert!(screen.contains(" cloud-fra…-ingest-1  one"), "{screen}");
+    assert!(screen.contains(" cloud-fran…-ingest-1  one"), "{screen}");
 }
 
 #[test]
