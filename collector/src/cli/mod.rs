@@ -10,8 +10,6 @@ mod audit;
 mod backup;
 mod check_config;
 mod demo;
-mod demo_output;
-mod demo_pipeline;
 mod files;
 mod ingest_bench;
 mod local;
@@ -24,6 +22,8 @@ mod restore;
 mod rollouts;
 mod secret;
 mod tail;
+mod text;
+mod top;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -61,6 +61,7 @@ Examples:
   systole-collector serve --listen 0.0.0.0:8080 --data-dir /var/lib/systole
   systole-collector token create --kind enroll --expires 24h    for agents
   systole-collector token create --kind viewer                  for dashboards
+  systole-collector top                                         the fleet, live
   systole-collector tail                                        live status changes and log lines
   systole-collector apply -f pipelines/ --dry-run               pipelines of the centre
 
@@ -114,6 +115,8 @@ enum Command {
     MigrateData(migrate_data::MigrateDataArgs),
     /// Follow status changes, log lines or other events in the terminal
     Tail(tail::TailArgs),
+    /// Show the fleet live in the terminal: nodes, pipelines, components and logs
+    Top(top::TopArgs),
     /// Make pipelines what their files say, after showing what changes
     Apply(pipelines::ApplyArgs),
     /// List the versions of a pipeline
@@ -245,6 +248,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
+        Command::Top(args) => runtime.block_on(top::run(args, &config)),
         Command::Apply(args) => runtime.block_on(pipelines::apply(args, &config)),
         Command::History(args) => runtime.block_on(pipelines::history(args, &config)),
         Command::Diff(args) => runtime.block_on(pipelines::diff(args, &config)),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use systole_tests::harness::binaries::binary;
 use systole_tests::harness::process::Process;
 use systole_tests::harness::{ApiClient, Feed, SOON, eventually, eventually_true};
@@ -43,6 +44,9 @@ async fn demo_prints_a_working_curl_line_and_ends_with_ctrl_c() {
     feed.wait_for("events of the demo pipeline", SOON, pipeline("demo")).await;
     feed.wait_for("reports of the collector itself", SOON, pipeline("collector")).await;
 
+    assert!(demo.output().contains(&format!("{base}/#token={token}")), "a link to the dashboard");
+    life_appears(&client, &mut feed).await;
+
     let processes = processes_with(directory.path());
     assert!(processes.len() >= 2, "an agent and a pipeline: {processes:?}");
     demo.signal(Signal::SIGINT);
@@ -52,6 +56,42 @@ async fn demo_prints_a_working_curl_line_and_ends_with_ctrl_c() {
     eventually_true("every process is gone", SOON, async || processes_with(directory.path()).is_empty()).await;
     let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(left, [log], "only this test's own log is left");
+}
+
+/// The simulated nodes are marked, have a past, and things happen to them.
+async fn life_appears(client: &ApiClient, feed: &mut Feed) {
+    let nodes = eventually("three simulated nodes", SOON, async || {
+        let nodes: Value = client.get("/api/v1/nodes?label=demo%3Asimulated").await.json();
+        (nodes["items"].as_array()?.len() == 3).then_some(nodes)
+    })
+    .await;
+    let items = nodes["items"].as_array().unwrap();
+    let names: Vec<&str> = items.iter().filter_map(|node| node["name"].as_str()).collect();
+    assert!(names.contains(&"edge-oslo-1") && names.contains(&"edge-bergen-1"), "{names:?}");
+    let id = |name: &str| items.iter().find(|node| node["name"] == name).unwrap()["id"].as_str().unwrap().to_owned();
+    let minutes = async |node: &str| {
+        let path = format!("/api/v1/pipelines/orders/minutes?from=-59m&node={}", id(node));
+        let minutes: Value = client.get(&path).await.json();
+        minutes["items"].as_array().map_or(0, Vec::len)
+    };
+    eventually_true("an hour of history", SOON, async || minutes("edge-oslo-1").await >= 55).await;
+    eventually_true("an hour with a hole", SOON, async || (40..55).contains(&minutes("cloud-frankfurt-1").await)).await;
+    eventually_true("a graph", SOON, async || {
+        let graph: Value = client.get("/api/v1/pipelines/clickstream/graph").await.json();
+        graph["edges"].as_array().is_some_and(|edges| edges.len() == 4)
+    })
+    .await;
+    feed.wait_for("a crash", SOON, |event| event.is_change(Some("clickstream"), "CRASHED")).await;
+    feed.wait_for("a node that is away", SOON, |event| event.is_change(None, "UNREACHABLE")).await;
+    let is_healthy = |event: &systole_tests::harness::FeedEvent| {
+        event.kind == "deployment" && event.data["pipelineId"] == "orders" && event.data["phase"] == "healthy"
+    };
+    feed.wait_for("a rollout that proceeds", SOON, is_healthy).await;
+    eventually_true("lines of several levels", SOON, async || {
+        let lines: Value = client.get("/api/v1/logs?pipeline=clickstream&level=error").await.json();
+        lines["items"].as_array().is_some_and(|lines| !lines.is_empty())
+    })
+    .await;
 }
 
 /// Command lines of all processes that name this directory.

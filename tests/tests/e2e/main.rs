@@ -96,6 +96,7 @@ mod tail;
 mod tail_history;
 mod tls;
 mod tokens;
+mod top;
 mod topology;
 mod upgrade;
 mod uplink;

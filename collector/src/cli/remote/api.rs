@@ -81,7 +81,7 @@ impl Api {
         let build = |with_tls: bool| {
             let builder = Client::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
-                .user_agent(concat!("systole-tail/", env!("CARGO_PKG_VERSION")));
+                .user_agent(concat!("systole-cli/", env!("CARGO_PKG_VERSION")));
             match (ca_file, with_tls) {
                 (Some(path), _) => {
                     let pem =
@@ -100,9 +100,15 @@ impl Api {
         Ok(Api { client: client.map_err(|()| anyhow::anyhow!("cannot create an HTTP client"))? })
     }
 
-    /// Opens the feed.
-    pub(in crate::cli) async fn open(&self, url: Url, token: &Token, last_id: Option<&str>) -> Result<Response, Fault> {
-        let mut request = self.client.get(url).header(ACCEPT, "text/event-stream").header("X-Systole-Client", "tail");
+    /// Opens a stream of events; `client` is the name of the program that reads it.
+    pub(in crate::cli) async fn open(
+        &self,
+        url: Url,
+        token: &Token,
+        last_id: Option<&str>,
+        client: &str,
+    ) -> Result<Response, Fault> {
+        let mut request = self.client.get(url).header(ACCEPT, "text/event-stream").header("X-Systole-Client", client);
         if let Some(id) = last_id {
             request = request.header("Last-Event-ID", id);
         }

@@ -4,7 +4,9 @@
 
 pub(in crate::cli) mod api;
 pub(in crate::cli) mod color;
+pub(in crate::cli) mod connection;
 pub(in crate::cli) mod credential;
+pub(in crate::cli) mod feed;
 
 use std::path::PathBuf;
 
@@ -105,7 +107,7 @@ impl Remote {
     pub(in crate::cli) async fn stream(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Response, Fault> {
         let environment = self.environment.as_deref().map(|name| ("environment", name));
         let url = address(&self.base, path, query.iter().copied().chain(environment));
-        self.api.open(url, self.credential.token(), None).await
+        self.api.open(url, self.credential.token(), None, "tap").await
     }
 
     /// A fault with what to do about it.
@@ -135,6 +137,14 @@ impl Remote {
     }
 }
 
+/// A path of the collector, which may be below one of a proxy.
+pub(in crate::cli) fn under(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url.set_query(None);
+    url
+}
+
 /// An address under `/api/v1`; each part of the path is one segment, whatever is in it.
 fn address<'a>(base: &Url, path: &[&str], query: impl Iterator<Item = (&'a str, &'a str)>) -> Url {
     let mut url = base.clone();
@@ -149,6 +159,13 @@ fn address<'a>(base: &Url, path: &[&str], query: impl Iterator<Item = (&'a str, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn url_keeps_the_path_of_a_proxy() {
+        let under = |base: &str| under(&base.parse().unwrap(), "api/v1/events").to_string();
+        assert_eq!(under("http://host:8080"), "http://host:8080/api/v1/events");
+        assert_eq!(under("https://host/systole/"), "https://host/systole/api/v1/events");
+    }
 
     #[test]
     fn address_escapes_ids_and_names() {

@@ -13,8 +13,8 @@ use systole_shared::events::{Event, EventType, LogEntry, LogEntryLine, StatusCha
 use systole_shared::{NodeId, PipelineId, Token};
 
 use super::super::remote::api::{Api, Fault};
+use super::super::remote::under;
 use super::TailArgs;
-use super::names::under;
 use crate::config::parse_duration;
 
 /// Most events of `-n`: they are held in memory until the oldest of them is known.

@@ -4,6 +4,7 @@
 //! `--json` changes nothing.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 
 use anstyle::Style;
 use chrono::{DateTime, Local};
@@ -11,13 +12,22 @@ use systole_shared::events::{Event, FleetTotals};
 use systole_shared::{LogLevel, NodeId, PipelineId, RateSample, UnixMillis};
 
 use super::super::remote::color::{self, DIM, PLAIN};
+use super::super::text::numbers::{bytes_rate, short};
+use super::super::text::{clean, shortened};
 use super::names::Names;
-use super::numbers::{bytes_rate, short};
+
+/// Columns of a terminal below which lines are shorter.
+const NARROW_BELOW: u16 = 120;
+
+/// Characters of a node and a pipeline in a narrow terminal.
+const SUBJECT_WIDTH: usize = 26;
 
 /// Formats lines.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lines {
     pub in_colour: bool,
+    /// So that an ordinary line fits 80 columns: without milliseconds, bytes and the middle of long names.
+    pub is_narrow: bool,
 }
 
 /// The node and the pipeline of an event; `None` when it is about all nodes.
@@ -44,10 +54,17 @@ pub(super) fn filtered(mut event: Event, min_level: Option<LogLevel>) -> Option<
 }
 
 impl Lines {
+    /// For the terminal as wide as it is now. Files and pipes have no width.
+    pub(super) fn in_terminal(self) -> Self {
+        let columns = std::io::stdout().is_terminal().then(crossterm::terminal::size).and_then(Result::ok);
+        Lines { is_narrow: columns.is_some_and(|(columns, _)| columns > 0 && columns < NARROW_BELOW), ..self }
+    }
+
     /// The event's lines, each with its end.
     pub(super) fn of(self, event: &Event, names: &Names, now: UnixMillis) -> String {
         let subject =
             subject(event).map_or("fleet".to_owned(), |(node, pipeline)| clean(&names.subject(node, pipeline)));
+        let subject = if self.is_narrow { shortened(&subject, SUBJECT_WIDTH) } else { subject };
         let mut text = String::new();
         match event {
             Event::FleetTotals(totals) => {
@@ -71,7 +88,7 @@ impl Lines {
                 self.write(&mut text, change.timestamp, now, label, &subject, &format!("{from} → {to}{reason}"));
             }
             Event::MetricUpdate(update) => {
-                self.write(&mut text, update.timestamp, now, (DIM, "RATES"), &subject, &rates(&update.sample));
+                self.write(&mut text, update.timestamp, now, (DIM, "RATES"), &subject, &self.rates(&update.sample));
             }
             Event::Deployment(deployment) => {
                 let reason = match deployment.reason.as_str() {
@@ -117,9 +134,29 @@ impl Lines {
         subject: &str,
         rest: &str,
     ) {
-        let time = self.paint(DIM, &local(at, now));
+        let time = self.paint(DIM, &local(at, now, self.is_narrow));
         let label = self.paint(label.0, &format!("{:6}", label.1));
         let _ = writeln!(text, "{time} {label} {subject}: {rest}");
+    }
+
+    fn rates(self, sample: &RateSample) -> String {
+        let [received, sent] = [
+            (sample.received_events_rate, sample.received_bytes_rate),
+            (sample.sent_events_rate, sample.sent_bytes_rate),
+        ]
+        .map(|(events, bytes)| match self.is_narrow {
+            true => format!("{}/s", short(events)),
+            false => format!("{}/s ({})", short(events), bytes_rate(bytes)),
+        });
+        let (errors, discarded) = (short(sample.errors_rate), short(sample.discarded_rate));
+        let mut text = match self.is_narrow {
+            true => format!("in {received} out {sent} err {errors}/s disc {discarded}/s"),
+            false => format!("in {received}, out {sent}, errors {errors}/s, discarded {discarded}/s"),
+        };
+        if let Some(latency) = sample.latency_mean_ms.filter(|_| !self.is_narrow) {
+            let _ = write!(text, ", latency {} ms", short(latency));
+        }
+        text
     }
 
     fn paint(self, style: Style, text: &str) -> String {
@@ -131,52 +168,22 @@ fn count(pipelines: u32) -> String {
     if pipelines == 1 { "1 pipeline".to_owned() } else { format!("{pipelines} pipelines") }
 }
 
-fn rates(sample: &RateSample) -> String {
-    let mut text = format!(
-        "in {}/s ({}), out {}/s ({}), errors {}/s, discarded {}/s",
-        short(sample.received_events_rate),
-        bytes_rate(sample.received_bytes_rate),
-        short(sample.sent_events_rate),
-        bytes_rate(sample.sent_bytes_rate),
-        short(sample.errors_rate),
-        short(sample.discarded_rate),
-    );
-    if let Some(latency) = sample.latency_mean_ms {
-        let _ = write!(text, ", latency {} ms", short(latency));
-    }
-    text
-}
-
 /// The time of day where the reader is, and the day unless it is today.
-fn local(at: UnixMillis, now: UnixMillis) -> String {
+fn local(at: UnixMillis, now: UnixMillis, is_narrow: bool) -> String {
     let time = |at| DateTime::from_timestamp_millis(at).map(|time| time.with_timezone(&Local));
     let (Some(at), Some(now)) = (time(at), time(now)) else { return format!("{at} ms") };
-    let form = if at.date_naive() == now.date_naive() { "%H:%M:%S%.3f" } else { "%Y-%m-%d %H:%M:%S%.3f" };
+    let form = match (at.date_naive() == now.date_naive(), is_narrow) {
+        (true, false) => "%H:%M:%S%.3f",
+        (true, true) => "%H:%M:%S",
+        (false, false) => "%Y-%m-%d %H:%M:%S%.3f",
+        (false, true) => "%m-%d %H:%M:%S",
+    };
     at.format(form).to_string()
 }
 
 /// The time of day, for the messages on standard error.
 pub(super) fn time_of_day(now: UnixMillis) -> String {
-    local(now, now)
-}
-
-/// A text of others on one line and without power over the terminal: colours go, what else steers is shown as �.
-pub(super) fn clean(text: &str) -> String {
-    let mut told = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' if chars.next_if_eq(&'[').is_some() => {
-                // Parameters and intermediates, up to the letter that ends the sequence.
-                while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
-                chars.next_if(|c| ('@'..='~').contains(c));
-            }
-            '\t' => told.push(c),
-            c if c.is_control() => told.push('\u{fffd}'),
-            c => told.push(c),
-        }
-    }
-    told
+    local(now, now, false)
 }
 
 #[cfg(test)]
@@ -201,7 +208,7 @@ mod tests {
     }
 
     fn lines(in_colour: bool, event: &Event) -> String {
-        Lines { in_colour }.of(event, &Names::default(), 2_000)
+        Lines { in_colour, is_narrow: false }.of(event, &Names::default(), 2_000)
     }
 
     fn log(levels: &[Option<LogLevel>]) -> Event {
@@ -237,8 +244,6 @@ mod tests {
 
     #[test]
     fn foreign_text_cannot_control_the_terminal() {
-        assert_eq!(clean("\u{1b}[1;31mred\u{1b}[0m\ttab"), "red\ttab");
-        assert_eq!(clean("\u{1b}]0;title\u{7}a\rb\nc\u{9b}d\u{1b}[31"), "�]0;title�a�b�c�d");
         let status = lines(false, &change("\u{1b}[2JX", "\n\u{1b}c"));
         assert_eq!(status.matches('\n').count(), 1, "{status:?}");
         assert!(!status.contains('\u{1b}'));
@@ -257,7 +262,29 @@ mod tests {
     #[test]
     fn date_is_printed_unless_it_is_today() {
         let day = 86_400_000;
-        assert_eq!(local(10 * day, 10 * day).len(), "12:34:56.789".len());
-        assert_eq!(local(10 * day, 12 * day).len(), "2026-11-21 12:34:56.789".len());
+        assert_eq!(local(10 * day, 10 * day, false).len(), "12:34:56.789".len());
+        assert_eq!(local(10 * day, 12 * day, false).len(), "2026-11-21 12:34:56.789".len());
+    }
+
+    #[test]
+    fn ordinary_line_fits_80_columns_of_a_terminal() {
+        let narrow = Lines { in_colour: false, is_narrow: true };
+        let text = narrow.of(&change("CRASH_LOOP", "exit code 78"), &Names::default(), 2_000);
+        assert!(text.contains(" STATUS 01890a5d-ac96…a8057/orders: RUNNING → CRASH_LOOP"), "{text}");
+        assert!(text.trim_end().chars().count() <= 80, "{text}");
+        let sample = RateSample {
+            timestamp: 0,
+            received_events_rate: 12_345.0,
+            sent_events_rate: 12_345.0,
+            received_bytes_rate: 1e9,
+            sent_bytes_rate: 1e9,
+            error_count: 0.0,
+            errors_rate: 0.1234,
+            discarded_rate: 123.4,
+            latency_mean_ms: Some(1.0),
+        };
+        let rates = narrow.rates(&sample);
+        assert_eq!(rates, "in 12.3k/s out 12.3k/s err 0.12/s disc 123/s");
+        assert!("12:34:56 RATES  edge-oslo-1/orders: ".len() + rates.len() <= 80);
     }
 }

@@ -7,7 +7,6 @@ mod follow;
 mod history;
 mod line;
 mod names;
-mod numbers;
 
 use std::path::PathBuf;
 

@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use reqwest::Url;
 use serde_json::Value;
-use systole_shared::{NodeId, PipelineId, Token};
+use systole_shared::{NodeId, PipelineId};
 use tokio::time::Instant;
 
-use super::super::remote::api::{Api, Fault};
+use super::super::remote::connection::Connection;
 
 /// Time before a name that was not found is queried again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -32,14 +31,7 @@ struct Known {
 
 impl Names {
     /// Queries the names of a node and a pipeline. A name that cannot be found stays an id.
-    pub(super) async fn learn(
-        &mut self,
-        api: &Api,
-        base: &Url,
-        token: &Token,
-        node: NodeId,
-        pipeline: Option<&PipelineId>,
-    ) {
+    pub(super) async fn learn(&mut self, connection: &Connection, node: NodeId, pipeline: Option<&PipelineId>) {
         let now = Instant::now();
         if let Some(known) = self.nodes.get(&node) {
             let is_known = known.name.is_some() && pipeline.is_none_or(|id| known.pipelines.contains_key(id.as_str()));
@@ -47,7 +39,7 @@ impl Names {
                 return;
             }
         }
-        let found = api.get(under(base, &format!("api/v1/nodes/{node}")), token).await.unwrap_or_default();
+        let found = connection.get(&["nodes", &node.to_string()], &[]).await.unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let pipelines = found["pipelines"].as_array().into_iter().flatten();
         let pipelines = pipelines.filter_map(|item| Some((text(&item["pipelineId"])?, text(&item["pipelineName"])?)));
@@ -69,47 +61,20 @@ impl Names {
 }
 
 /// Nodes of this name, which several may have.
-pub(super) async fn nodes_named(
-    api: &Api,
-    base: &Url,
-    token: &Token,
-    environment: Option<&str>,
-    name: &str,
-) -> Result<Vec<NodeId>, Fault> {
+///
+/// # Errors
+///
+/// When the collector does not return them.
+pub(super) async fn nodes_named(connection: &Connection, name: &str) -> anyhow::Result<Vec<NodeId>> {
     let mut found = Vec::new();
     let mut cursor = None;
     loop {
-        let mut url = under(base, "api/v1/nodes");
-        url.query_pairs_mut()
-            .append_pair("limit", "1000")
-            .extend_pairs(environment.map(|name| ("environment", name)))
-            .extend_pairs(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let page = api.get(url, token).await?;
+        let page = connection.get_page("nodes", cursor.as_deref()).await?;
         let items = page["items"].as_array().into_iter().flatten().filter(|item| item["name"] == name);
         found.extend(items.filter_map(|item| item["id"].as_str()?.parse::<NodeId>().ok()));
         match page["next"].as_str() {
             Some(next) => cursor = Some(next.to_owned()),
             None => return Ok(found),
         }
-    }
-}
-
-/// A path of the collector, which may be below one of a proxy.
-pub(super) fn under(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-    url.set_query(None);
-    url
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn url_keeps_the_path_of_a_proxy() {
-        let under = |base: &str| under(&base.parse().unwrap(), "api/v1/events").to_string();
-        assert_eq!(under("http://host:8080"), "http://host:8080/api/v1/events");
-        assert_eq!(under("https://host/systole/"), "https://host/systole/api/v1/events");
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde_json::Value;
 use systole_shared::sse::{Decoder, Item};
 
+use super::http_client;
 use crate::clock::now_ms;
 
 /// Pause before the feed is opened again after it has ended.
@@ -15,14 +16,7 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
 /// Reads the feed for ever and prints a line per event that a person wants to know of.
 pub(super) async fn narrate(url: &str, token: &str) -> anyhow::Result<()> {
-    // Only plain HTTP to this host; the provider must be there all the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([])
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(5))
-        .build()
-        .context("cannot create an HTTP client")?;
+    let client = http_client()?;
     let mut last_id = None;
     loop {
         let mut request =

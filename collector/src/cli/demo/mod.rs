@@ -2,10 +2,14 @@
 //!
 //! A collector on SQLite, and an agent that supervises one pipeline (`vector` when it is on the
 //! PATH, else the stand-in of the tests) and watches the collector itself as a second one, through
-//! its /metrics and a mapping of its own. What is printed comes from the feed over HTTP, as any
-//! dashboard would read it.
+//! its /metrics and a mapping of its own. Beside them three simulated nodes in this process show what happens in a
+//! fleet. What is printed comes from the feed over HTTP, as any dashboard would read it.
 
 #![expect(clippy::print_stdout, reason = "this is what people read")]
+
+mod output;
+mod pipeline;
+mod simulated;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{demo_output, demo_pipeline, open_shared};
+use super::open_shared;
 use crate::auth;
 use crate::clock::now_ms;
 use crate::config::{Config, Database, LogConfig, LogFormat};
@@ -78,20 +82,23 @@ pub(super) async fn run(args: DemoArgs, mut config: Config, keep_data: bool) -> 
 async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds: Option<u64>) -> anyhow::Result<()> {
     let viewer = new_token(config, TokenKind::Viewer).await?;
     let enroll = new_token(config, TokenKind::Enroll).await?;
+    let admin = new_token(config, TokenKind::Admin).await?;
     let dir = config.data_dir.join("agent");
     std::fs::create_dir_all(&dir)?;
-    let pipeline = demo_pipeline::prepare(&dir)?;
+    let pipeline = pipeline::prepare(&dir)?;
     let file = dir.join("agent.toml");
     std::fs::write(&file, pipeline.agent_file(url, &dir, &viewer))?;
     let mut agent = start_agent(agent_binary, &file, &enroll)?;
 
-    println!("Systole demo: one collector, one agent, two pipelines on this host.");
+    println!("Systole demo: one collector, one agent, two pipelines on this host, and three simulated nodes.");
     println!();
     println!("  Collector  {url}   (database in {})", config.data_dir.display());
     println!("  Agent      supervises \"demo\": {}", pipeline.description);
     println!("             watches \"collector\": this collector, through its own /metrics");
     println!("             {} status --data-dir {}", agent_binary.display(), dir.display());
     println!("  Its log    {}", agent_log(&file).display());
+    println!("  Simulated  {}: what they report is made up,", simulated::names().join(", "));
+    println!("             with an hour of history; their label is {}", simulated::MARK);
     println!();
     println!("  The dashboard, in a browser on this host:");
     println!("    {url}/#token={viewer}");
@@ -99,13 +106,16 @@ async fn with_collector(config: &Config, url: &str, agent_binary: &Path, seconds
     println!("    curl -N -H 'Authorization: Bearer {viewer}' '{url}/api/v1/events?snapshot=1'");
     println!("  What is stored:");
     println!("    curl -H 'Authorization: Bearer {viewer}' '{url}/api/v1/pipelines/demo/minutes'");
+    println!("  The fleet in another terminal:");
+    println!("    SYSTOLE_TOKEN={viewer} {} top --url {url}", own_program());
     println!();
     println!("  Ctrl-C ends all of it. Meanwhile try: pkill -9 -x {}", pipeline.program);
     println!();
 
     let ended = tokio::select! {
         () = ended(seconds) => Ok(()),
-        result = demo_output::narrate(url, &viewer) => result,
+        result = simulated::run(url, &enroll, &admin) => result,
+        result = output::narrate(url, &viewer) => result,
         status = agent.wait() => {
             let log = std::fs::read_to_string(agent_log(&file)).unwrap_or_default();
             let last: Vec<_> = log.lines().rev().take(5).collect();
@@ -126,7 +136,7 @@ async fn new_token(config: &Config, kind: TokenKind) -> anyhow::Result<String> {
     let default = access.environments.iter().find(|environment| environment.name == DEFAULT_ENVIRONMENT);
     let token = NewToken {
         kind,
-        environment: default.filter(|_| kind == TokenKind::Enroll).map(|environment| environment.key),
+        environment: default.filter(|_| kind != TokenKind::Viewer).map(|environment| environment.key),
         parent: None,
         label: crate::store::TokenLabel::default(),
         hash: secret.hash(),
@@ -139,8 +149,25 @@ async fn new_token(config: &Config, kind: TokenKind) -> anyhow::Result<String> {
     Ok(secret.reveal().to_owned())
 }
 
+/// A client for plain HTTP to this host.
+fn http_client() -> anyhow::Result<reqwest::Client> {
+    // The provider must be there all the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .tls_certs_only([])
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(5))
+        .build()
+        .context("cannot create an HTTP client")
+}
+
+/// This program, as another terminal can start it.
+fn own_program() -> String {
+    std::env::current_exe().map_or_else(|_| "systole-collector".to_owned(), |path| path.display().to_string())
+}
+
 /// A program beside this one, else on the PATH.
-pub(super) fn find_program(name: &str) -> Option<PathBuf> {
+fn find_program(name: &str) -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)));
     let path = std::env::var_os("PATH").unwrap_or_default();
     beside.into_iter().chain(std::env::split_paths(&path).map(|dir| dir.join(name))).find(|file| file.is_file())

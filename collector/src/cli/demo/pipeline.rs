@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::demo::find_program;
+use super::find_program;
 
 /// A pipeline that is ready to be started by the agent.
 pub(super) struct DemoPipeline {

@@ -3,7 +3,7 @@
 const STEPS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
 
 /// Three digits and a prefix: `0`, `0.42`, `12.3`, `999`, `1.2k`, `3.4M`.
-pub(super) fn short(value: f64) -> String {
+pub(in crate::cli) fn short(value: f64) -> String {
     let (scaled, prefix) = STEPS
         .iter()
         .find(|(step, _)| value.abs() >= *step * 0.9995)
@@ -18,7 +18,7 @@ pub(super) fn short(value: f64) -> String {
 }
 
 /// Bytes in a second: `3.4 MB/s`.
-pub(super) fn bytes_rate(value: f64) -> String {
+pub(in crate::cli) fn bytes_rate(value: f64) -> String {
     let text = short(value);
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     format!("{digits} {}B/s", &text[digits.len()..])

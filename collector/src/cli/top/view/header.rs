@@ -1,0 +1,97 @@
+//! The first lines: totals, and the state of the connection.
+
+use std::collections::BTreeMap;
+
+use ratatui::text::{Line, Span};
+use systole_shared::UnixMillis;
+
+use super::palette::Palette;
+use super::table::ago;
+use crate::cli::text::clean;
+use crate::cli::text::numbers::short;
+use crate::cli::top::model::rows::{node_rank, pipeline_rank};
+use crate::cli::top::model::{Link, Model, View};
+
+/// The address, and how fresh the screen is.
+pub(super) fn connection(model: &Model, palette: Palette, now: UnixMillis) -> Line<'static> {
+    let mut spans = vec![Span::styled("Systole ", palette.title()), Span::raw(model.address.clone()), Span::raw("  ")];
+    match &model.link {
+        Link::Connecting => spans.push(Span::styled("◌ connecting", palette.odd())),
+        Link::Live => spans.push(Span::styled("● live", palette.good())),
+        Link::Lost { why, since, retry_at } => {
+            let wait = (retry_at.saturating_sub(now).max(0) + 999) / 1_000;
+            let next = if wait > 0 { format!("reconnecting in {wait} s") } else { "reconnecting".to_owned() };
+            let text = format!("✖ stale for {}, {next}: {}", ago(Some(*since), now), clean(why));
+            spans.push(Span::styled(text, palette.bad()));
+        }
+    }
+    if model.is_paused() {
+        spans.push(Span::styled("  ‖ paused", palette.odd()));
+    }
+    Line::from(spans)
+}
+
+/// Nodes and pipelines by state, those that are well without a word; and the rates of all of them.
+pub(super) fn totals(model: &Model, palette: Palette) -> Line<'static> {
+    let fleet = &model.data().fleet;
+    let mut nodes = BTreeMap::new();
+    for node in fleet.nodes.values() {
+        nodes.entry(node_rank(node.status)).or_insert((node.status, 0)).1 += 1;
+    }
+    let mut pipelines = BTreeMap::new();
+    let (mut events_in, mut events_out, mut errors, mut known) = (0.0, 0.0, 0.0, 0);
+    for instance in fleet.instances.values() {
+        pipelines.entry(pipeline_rank(instance.status)).or_insert((instance.status, 0)).1 += 1;
+        if let Some(rates) = instance.rates {
+            known += 1;
+            events_in += rates.received_events_rate;
+            events_out += rates.sent_events_rate;
+            errors += rates.errors_rate;
+        }
+    }
+    let running = fleet.instances.values().filter(|instance| instance.status.is_running()).count();
+    let node_states = nodes.into_values().map(|(status, count): (_, usize)| {
+        let (shape, style) = palette.node(status);
+        Span::styled(format!(" {shape}{count}"), style)
+    });
+    let pipeline_states = pipelines.into_values().map(|(status, count): (_, usize)| {
+        let (shape, style) = palette.pipeline(status);
+        Span::styled(format!(" {shape}{count}"), style)
+    });
+    let mut spans = vec![Span::raw(format!("{} nodes", fleet.nodes.len()))];
+    spans.extend(node_states);
+    spans.push(Span::raw(format!("   {} pipelines", fleet.instances.len())));
+    spans.extend(pipeline_states);
+    // Sums of a part would be read as the whole.
+    if known > 0 && known >= running {
+        let (events_in, events_out) = (short(events_in), short(events_out));
+        spans.push(Span::raw(format!("   in {events_in}/s  out {events_out}/s  errors ")));
+        let errors_style = if errors > 0.0 { palette.bad() } else { palette.dim() };
+        spans.push(Span::styled(format!("{}/s", short(errors)), errors_style));
+    }
+    Line::from(spans)
+}
+
+/// The views, what the view is limited to, and its order.
+pub(super) fn views(model: &Model, palette: Palette) -> Line<'static> {
+    let mut spans = Vec::new();
+    for (index, view) in View::ALL.into_iter().enumerate() {
+        let style = if view == model.view() { palette.selected() } else { palette.dim() };
+        spans.push(Span::styled(format!(" {} {} ", index + 1, view.name()), style));
+    }
+    let (scope, fleet) = (model.scope(), &model.data().fleet);
+    let node = scope.node.map(|node| fleet.node_name(node));
+    let pipeline = scope.pipeline.as_ref().map(|pipeline| fleet.pipeline_name(pipeline));
+    let names: Vec<String> = node.into_iter().chain(pipeline).map(|name| clean(&name)).collect();
+    if !names.is_empty() {
+        spans.push(Span::styled(format!("  {}", names.join("/")), palette.title()));
+    }
+    if model.view() != View::Logs {
+        let arrow = if model.is_reversed { "▲" } else { "▼" };
+        spans.push(Span::styled(format!("  by {} {arrow}", model.sort.name()), palette.dim()));
+    }
+    if !model.filter().is_empty() && !model.is_typing_filter {
+        spans.push(Span::styled(format!("  /{}", model.filter()), palette.odd()));
+    }
+    Line::from(spans)
+}
