@@ -25,8 +25,8 @@ pub mod reports;
 pub mod stub_vector;
 pub mod tls;
 pub mod truth;
-pub mod vf_node;
 pub mod vectorflow_server;
+pub mod vf_node;
 pub mod wait;
 
 pub use agent::{AgentPipeline, AgentSetup, TestAgent};
@@ -42,6 +42,6 @@ pub use nginx::Nginx;
 pub use node::NodeClient;
 pub use postgres::TestPostgres;
 pub use stub_vector::StubVector;
-pub use vf_node::{VfNode, VfProcess};
 pub use vectorflow_server::VectorFlowServer;
+pub use vf_node::{VfNode, VfProcess};
 pub use wait::{SOON, eventually, eventually_true};
