@@ -176,7 +176,8 @@ impl PushStream {
         node: NodeKey,
         encoding: Encoding,
     ) -> Self {
-        let next_ping = Instant::now() + PING_EVERY;
+        // Streams that were opened in one moment, as after a restart, must not have their pings in one.
+        let next_ping = Instant::now() + PING_EVERY.mul_f64(rand::rng().random_range(0.0..=1.0));
         PushStream {
             link: delivery.push.open(node),
             delivery,

@@ -149,3 +149,20 @@ async fn agent_that_missed_a_change_polls_at_once() {
         assert!(next_text(&mut stream).await.starts_with("event: config_changed\n"), "{given:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_open_together_have_their_first_pings_at_different_times() {
+    let bench = Bench::start().await;
+    let mut pings = Vec::new();
+    for _ in 0..20 {
+        // The newest stream of a node replaces the one before, so one after the other is open.
+        let mut stream = bench.open();
+        let opened_at = Instant::now();
+        next(&mut stream).await;
+        assert!(matches!(next(&mut stream).await, PushMessage::Ping { .. }));
+        pings.push(opened_at.elapsed());
+    }
+    assert!(pings.iter().all(|after| *after <= PING_EVERY + Duration::from_millis(1)), "{pings:?}");
+    let (first, last) = (pings.iter().min().unwrap(), pings.iter().max().unwrap());
+    assert!(*last > *first + PING_EVERY / 4, "{pings:?}");
+}
