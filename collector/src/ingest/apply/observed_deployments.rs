@@ -91,7 +91,9 @@ fn progress(
         _ => None,
     });
     match (before, process.zip(how)) {
-        (Some(Before::Phase(DeploymentPhase::RolledBack, reason)), None) => (DeploymentPhase::RolledBack, reason.to_owned()),
+        (Some(Before::Phase(DeploymentPhase::RolledBack, reason)), None) => {
+            (DeploymentPhase::RolledBack, reason.to_owned())
+        }
         (Some(Before::EarlierAttempt), Some(_)) => (DeploymentPhase::Pending, String::new()),
         (_, Some((process, how))) => (DeploymentPhase::RolledBack, ending(process, how)),
         (_, None) if process.is_some_and(is_up) => (DeploymentPhase::Starting, String::new()),
