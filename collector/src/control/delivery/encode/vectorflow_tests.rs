@@ -69,7 +69,8 @@ fn pipeline_keeps_its_text_and_has_secrets_apart() {
 #[test]
 fn log_level_is_part_of_the_checksum() {
     let level = |level: &str| {
-        let (pipeline, _) = pipeline(DesiredPipeline { log_level: Some(level.into()), ..desired("orders") }, 0).unwrap();
+        let (pipeline, _) =
+            pipeline(DesiredPipeline { log_level: Some(level.into()), ..desired("orders") }, 0).unwrap();
         pipeline.unwrap()
     };
     let (info, debug) = (level("info"), level("debug"));
