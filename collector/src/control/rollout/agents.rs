@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use systole_shared::{AgentUpdate, DeploymentPhase};
 
-use super::state::{Candidate, NodeState, Rollout, RolloutState, VersionReport};
+use super::state::{Candidate, NodeState, Readiness, Rollout, RolloutState, VersionReport};
 use super::world::{World, canaries, report};
 use crate::model::EnvironmentKey;
 use crate::model::selector::Selector;
@@ -35,7 +35,10 @@ pub(crate) fn candidates(
     for target in world.targets(environment).iter().filter(|target| selector.matches(&target.labels)) {
         let has_newer = target.agent_rollout > Some(rollout.key);
         let is_known = rollout.nodes.get(&target.key).is_some_and(|node| node.state != NodeState::Healthy);
-        if has_newer || (rollout.state == RolloutState::Complete && !is_known) {
+        let readiness = target.agent_readiness();
+        // One that never gets it stays listed, with the reason.
+        let is_unfit = matches!(readiness, Readiness::Unfit(_));
+        if has_newer || (rollout.state == RolloutState::Complete && !is_known && !is_unfit) {
             continue;
         }
         let has_version = target.agent_version.as_deref() == Some(agents.update.version.as_str());
@@ -46,7 +49,7 @@ pub(crate) fn candidates(
         found.push(Candidate {
             key: target.key,
             name: target.name.clone(),
-            readiness: target.agent_readiness(),
+            readiness,
             is_canary: canaries.as_ref().is_some_and(|canaries| canaries.matches(&target.labels)),
             report,
         });

@@ -43,8 +43,8 @@ async fn try_submit(app: &App, agent: Agent, request: &HttpRequest, payload: Pay
     };
     let committed = app.committer.submit(submission).await?;
     if let Some(error) = update_error {
-        // The agent says it once.
-        tracing::warn!(node = node.0, error, "an agent could not update itself");
+        // The agent says it once. `token list --all` names the node.
+        tracing::warn!(token = %agent.identity.token, error = ?error, "an agent could not update itself");
     }
     sample_results.into_iter().for_each(|results| take_sample_results(app, node, &results));
     if let Some(processes) = processes {
