@@ -78,8 +78,8 @@ async fn pages_of_a_proxy_cost_no_report() {
     for status in [403, 404, 413] {
         let collector = TestCollector::start_with(&["--interval", "200ms"]).await;
         let (url, pages) = proxy_with_pages(address_of(&collector), status, 0).await;
-        // All pages are for reports.
-        let settings = vec![("push", json!(false))];
+        // All pages are for reports, and none for a question about the protocol.
+        let settings = vec![("push", json!(false)), ("protocol", json!("native"))];
         let setup = AgentSetup { url: Some(url), settings, ..AgentSetup::default() };
         let agent = TestAgent::start_with(&collector, setup, &[]).await;
         eventually("connected", SOON, async || is_connected(&agent).await).await;

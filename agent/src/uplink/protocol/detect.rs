@@ -1,7 +1,7 @@
 //! Which protocol a collector speaks, by two requests without a token, which change nothing there.
 //!
-//! Only an answer in a collector's own form decides: its refusal of a request without a token. A proxy's page, an
-//! error of a server, and silence decide nothing, and the agent asks again.
+//! Only an answer in a collector's own form decides: its refusal of the request. A proxy's page, an error of a server,
+//! and silence decide nothing, and the agent asks again.
 
 use reqwest::StatusCode;
 
@@ -9,9 +9,9 @@ use crate::model::protocol::Protocol;
 use crate::uplink::request_error::{ErrorForm, RequestError};
 use crate::uplink::transport::{MAX_ANSWER_BYTES, Transport};
 
-/// A route of the native protocol, since its first version with pipelines of the centre; every version refuses it in
-/// its own form.
-const NATIVE_ROUTE: &str = "api/v1/agent/desired";
+/// A route of the native protocol that takes POST: a collector answers 405 to GET, in its own form, and does not log it
+/// as it logs a missing token.
+const NATIVE_ROUTE: &str = "api/v1/agent/enroll";
 
 /// A route of VectorFlow's protocol.
 const VECTORFLOW_ROUTE: &str = "api/agent/config";
@@ -43,11 +43,9 @@ async fn ask(transport: &Transport, path: &str, form: ErrorForm) -> Result<Vec<u
 
 /// Whether the collector itself refused.
 fn is_own_refusal(error: &RequestError) -> bool {
-    matches!(
-        error,
-        RequestError::Unauthorized(_)
-            | RequestError::Refused { status: StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, .. }
-    )
+    let refusals = [StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_FOUND, StatusCode::FORBIDDEN];
+    matches!(error, RequestError::Refused { status, .. } if refusals.contains(status))
+        || matches!(error, RequestError::Unauthorized(_))
 }
 
 /// Whether something has answered for good, and not only for now.

@@ -145,12 +145,8 @@ impl Inner {
         if self.refused_states.iter().any(has) {
             return Answer::error(400, &format!("a state is refused {BY_THE_TEST}"));
         }
-        for pipeline in content["pipelines"].as_array().into_iter().flatten() {
-            let is_unknown = self.unknown.iter().any(|id| pipeline["pipelineId"] == id.as_str());
-            if !is_unknown {
-                self.sums.take(pipeline);
-            }
-        }
+        let is_known = |pipeline: &&Value| !self.unknown.iter().any(|id| pipeline["pipelineId"] == id.as_str());
+        self.sums.take(content["pipelines"].as_array().into_iter().flatten().filter(is_known));
         self.heartbeats.push(content);
         Answer::ok()
     }
@@ -162,7 +158,7 @@ impl Inner {
         };
         // One deleted pipeline refuses the whole request.
         if let Some(unknown) = ids.iter().find(|id| self.unknown.contains(id)) {
-            return Answer::error(400, &format!("pipeline {unknown} is not known, {BY_THE_TEST}"));
+            return Answer::error(403, &format!("pipeline {unknown} is not known, {BY_THE_TEST}"));
         }
         for batch in content.as_array().into_iter().flatten() {
             let id = batch["pipelineId"].as_str().unwrap_or_default();

@@ -57,6 +57,10 @@ pub(super) fn check_heartbeat(body: &Value) -> Result<(), String> {
         text(body, field, max)?;
     }
     one_of(body, "deploymentMode", &["STANDALONE", "DOCKER"], false)?;
+    let health = &body["agentHealth"];
+    if !health.is_null() && !health["pushConnected"].is_boolean() {
+        return Err(format!("agentHealth is {health}"));
+    }
     for (name, value) in body["labels"].as_object().into_iter().flatten() {
         value.as_str().ok_or_else(|| format!("label {name} is no text"))?;
     }
@@ -71,7 +75,7 @@ pub(super) fn check_heartbeat(body: &Value) -> Result<(), String> {
 
 fn check_pipeline(pipeline: &Value) -> Result<(), String> {
     pipeline["pipelineId"].as_str().filter(|id| !id.is_empty()).ok_or("no pipelineId")?;
-    pipeline["version"].as_i64().ok_or("no version")?;
+    whole(pipeline, "version", true)?;
     one_of(pipeline, "status", &STATUSES, true)?;
     text(pipeline, "configChecksum", MAX_CHECKSUM_CHARS)?;
     for counter in PIPELINE_COUNTERS {
@@ -80,11 +84,14 @@ fn check_pipeline(pipeline: &Value) -> Result<(), String> {
     whole(pipeline, "uptimeSeconds", false)?;
     whole(pipeline, "pid", false)?;
     let components = &pipeline["componentMetrics"];
-    // All or nothing: a failed scrape has none of them, and zero is a number.
+    // All counters or none: an absent one is zero to the server, and its next value counts as a whole.
     for counter in PIPELINE_COUNTERS {
-        if pipeline[counter].is_null() != components.is_null() {
-            return Err(format!("{counter} without components, or components without it"));
+        if pipeline[counter].is_null() != pipeline["eventsIn"].is_null() {
+            return Err(format!("{counter} without the others, or they without it"));
         }
+    }
+    if pipeline["eventsIn"].is_null() && !components.is_null() {
+        return Err("components without counters".to_owned());
     }
     for component in components.as_array().into_iter().flatten() {
         component["componentId"].as_str().filter(|id| !id.is_empty()).ok_or("no componentId")?;

@@ -37,7 +37,9 @@ pub(super) fn heartbeat_of<'a>(
     let included = report.pipelines.iter().filter(|pipeline| included(pipeline.id.as_str()));
     let running = |pipeline: &&PipelineReport<'_>| PipelineStatus::from_wire(pipeline.status.as_str()).is_running();
     Heartbeat {
-        pipelines: included.map(|pipeline| pipeline_of(pipeline, ledger.to_send(pipeline), report.end)).collect(),
+        pipelines: included
+            .map(|pipeline| pipeline_of(pipeline, ledger.totals(pipeline.id.as_str()), report.end))
+            .collect(),
         host_metrics: report.host.as_ref().map(host_of),
         agent_version: short(agent.and_then(|agent| agent.version.as_ref())),
         vector_version: short(agent.and_then(|agent| agent.vector_version.as_ref())),
@@ -71,7 +73,7 @@ fn pipeline_of<'a>(
     let uptime = pipeline.started_at.filter(|_| pipeline.pid.is_some());
     HeartbeatPipeline {
         pipeline_id: borrowed(&pipeline.id),
-        version: pipeline.version.unwrap_or(0),
+        version: pipeline.version.unwrap_or(0).max(0),
         status: status_of(pipeline.status.as_str()).into(),
         pid: pipeline.pid,
         uptime_seconds: uptime.map(|started_at| u64::try_from((now - started_at) / 1_000).unwrap_or(0)),
@@ -83,6 +85,7 @@ fn pipeline_of<'a>(
         events_discarded: total(counts.map(|counts| counts.discarded)),
         utilization: pipeline.sample.and_then(|sample| sample.utilization),
         component_metrics: totals
+            .filter(|_| pipeline.sample.is_some())
             .map(|totals| pipeline.components.iter().map(|component| component_of(component, totals)).collect()),
         recent_logs: None,
         config_checksum: pipeline.config_checksum.as_ref().map(|sum| cut(sum.as_str(), MAX_CHECKSUM_CHARS)),

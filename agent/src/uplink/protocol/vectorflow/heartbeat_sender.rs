@@ -67,7 +67,7 @@ impl HeartbeatSender {
     /// reports than heartbeats, for the sake of their lines.
     ///
     /// A state that the server refuses is found by halves and left out, and the others are sent again without it: the
-    /// server may take a heartbeat for the whole list.
+    /// server takes a heartbeat for the whole list, and forgets the totals of the other pipelines.
     ///
     /// # Errors
     ///
@@ -100,6 +100,8 @@ impl HeartbeatSender {
             match self.send_group(client, token, &report, &group).await {
                 Ok(()) => {}
                 Err(error) if error.is_refusal() && group.len() > 1 => {
+                    self.ledger.begin_again();
+                    self.ledger.save();
                     let second = group.split_off(group.len() / 2);
                     groups.extend([second, group]);
                 }
@@ -114,6 +116,8 @@ impl HeartbeatSender {
             }
         }
         if !refused.is_empty() {
+            self.ledger.begin_again();
+            self.ledger.save();
             let others: Vec<&str> = all.into_iter().filter(|id| !refused.contains(id)).collect();
             self.send_group(client, token, &report, &others).await?;
         }

@@ -44,13 +44,17 @@ fn counters_are_totals_with_their_zeros() {
 }
 
 #[test]
-fn failed_scrape_has_no_counters_and_no_components() {
+fn failed_scrape_has_the_totals_of_before_and_no_components() {
     let report =
         json!({"seq": 1, "start": 0, "end": 1, "pipelines": [{"id": "p", "status": "RUNNING", "scrapeError": "x"}]});
     let with_sample = json!({"seq": 1, "start": 0, "end": 1, "pipelines": [{"id": "p", "status": "RUNNING",
         "sample": {"eventsIn": 5, "eventsOut": 5}}]});
+    let never_scraped = body(&report, &[], &Extras::default());
+    assert_eq!(never_scraped["pipelines"][0], json!({"pipelineId": "p", "version": 0, "status": "RUNNING"}));
     let body = body(&report, &[with_sample], &Extras::default());
-    assert_eq!(body["pipelines"][0], json!({"pipelineId": "p", "version": 0, "status": "RUNNING"}));
+    let pipeline = &body["pipelines"][0];
+    assert_eq!((&pipeline["eventsIn"], &pipeline["errorsTotal"]), (&json!(5), &json!(0)));
+    assert!(pipeline.get("componentMetrics").is_none() && pipeline.get("utilization").is_none(), "{pipeline}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The totals of each pipeline, made of the deltas of reports.
 //!
-//! A VectorFlow server wants totals and computes deltas itself. It takes a total that went backwards for zero. So the
-//! totals only grow, over restarts of processes and of the agent. The file has them together with the last report that
+//! A VectorFlow server wants totals and computes deltas itself. It takes a total that went backwards for zero, and it
+//! remembers an absent total as zero: the next one would count as a whole. So the totals are sent again and again, also
+//! without a new sample, and they only grow, over restarts of processes and of the agent. The file has them together with the last report that
 //! is in them, and it is written before a total is sent: a report is in the totals once, whenever the agent is killed,
 //! and a heartbeat may be repeated.
 //!
@@ -46,8 +47,6 @@ struct Book {
 pub(super) struct PipelineTotals {
     /// The server knows a total of ours.
     is_announced: bool,
-    /// There are counts that the server may not have.
-    is_due: bool,
     counts: PipelineCounts,
     /// Of these, what the server has.
     known: PipelineCounts,
@@ -127,26 +126,23 @@ impl Ledger {
         self.is_changed |= self.book.pipelines.len() != before;
     }
 
-    /// The totals of a pipeline, when there is something to send of them: it has a sample, or the server may not have
-    /// the counts of an earlier one.
-    pub(super) fn to_send(&self, pipeline: &PipelineReport<'_>) -> Option<&PipelineTotals> {
-        let totals = self.book.pipelines.get(pipeline.id.as_str())?;
-        (pipeline.sample.is_some() || totals.is_due).then_some(totals)
+    /// The totals of a pipeline, once it had a sample.
+    pub(super) fn totals(&self, pipeline: &str) -> Option<&PipelineTotals> {
+        self.book.pipelines.get(pipeline)
     }
 
-    /// The server has taken a heartbeat with these pipelines of a report, as [`Self::to_send`] gave them.
+    /// The server has taken a heartbeat with these pipelines of a report.
     pub(super) fn acknowledge<'r>(&mut self, pipelines: impl Iterator<Item = &'r PipelineReport<'r>>) {
         for pipeline in pipelines {
-            if self.to_send(pipeline).is_some()
-                && let Some(totals) = self.book.pipelines.get_mut(pipeline.id.as_str())
-            {
+            if let Some(totals) = self.book.pipelines.get_mut(pipeline.id.as_str()) {
                 totals.acknowledge(pipeline);
                 self.is_changed = true;
             }
         }
     }
 
-    /// The node is another one to the server, which has no totals of it: only what it does not have yet is counted.
+    /// The server has no totals any more, of another node or because it forgot the pipelines of a heartbeat that it did
+    /// not see: only what it was not sent yet is counted from here on.
     pub(super) fn begin_again(&mut self) {
         self.book.pipelines.values_mut().for_each(PipelineTotals::begin_again);
         self.is_changed = true;
@@ -175,7 +171,6 @@ impl Ledger {
 
 impl PipelineTotals {
     fn add(&mut self, sample: &PipelineSample, pipeline: &PipelineReport<'_>) {
-        self.is_due = true;
         let counts = &mut self.counts;
         for (total, delta) in [
             (&mut counts.events_in, sample.events_in),
@@ -198,19 +193,18 @@ impl PipelineTotals {
 
     fn acknowledge(&mut self, pipeline: &PipelineReport<'_>) {
         self.known = self.counts();
-        let mut has_all = std::mem::replace(&mut self.is_announced, true);
+        self.is_announced = true;
         for component in &pipeline.components {
             if let Some(totals) = self.components.get_mut(component.id.as_str()) {
                 totals.known = totals.counts();
-                has_all &= std::mem::replace(&mut totals.is_announced, true);
+                totals.is_announced = true;
             }
         }
-        self.is_due = !has_all;
     }
 
     fn begin_again(&mut self) {
         self.counts = self.counts.minus(self.known);
-        (self.known, self.is_announced, self.is_due) = (PipelineCounts::default(), false, true);
+        (self.known, self.is_announced) = (PipelineCounts::default(), false);
         for component in self.components.values_mut() {
             component.counts = component.counts.minus(component.known);
             (component.known, component.is_announced) = (ComponentCounts::default(), false);
