@@ -30,7 +30,6 @@ export function Dialog({
       aria-label={title}
       onClose={onClose}
       onClick={(event) => event.target === element.current && element.current?.close()}
-      onKeyDown={(event) => event.stopPropagation()}
     >
       <div class="dialog-body">
         <header>
