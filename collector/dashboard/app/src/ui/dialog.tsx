@@ -24,6 +24,7 @@ export function Dialog({
     element.current?.querySelector<HTMLElement>("input, select")?.focus();
   }, []);
   return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: a click beside it closes it, and so does Escape
     <dialog
       ref={element}
       class={wide === true ? "dialog wide" : "dialog"}
