@@ -14,6 +14,8 @@ export default defineConfig({
           include: ["tests/browser/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          // As patient as the waits for what a page shows.
+          expect: { poll: { timeout: 30_000 } },
           // A collector and a browser for each file; the machine also builds.
           fileParallelism: false,
         },

@@ -39,6 +39,8 @@ export function Shortcuts() {
   useEffect(() => {
     let chordUntil = 0;
     const onKeyDown = (event: KeyboardEvent) => {
+      // A dialog has the keys for itself.
+      if (document.querySelector("dialog[open]") !== null) return;
       if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
         event.preventDefault();
         isPaletteOpen.value = true;

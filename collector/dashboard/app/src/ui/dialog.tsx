@@ -24,13 +24,13 @@ export function Dialog({
     element.current?.querySelector<HTMLElement>("input, select")?.focus();
   }, []);
   return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: a click beside it closes it, and so does Escape
     <dialog
       ref={element}
       class={wide === true ? "dialog wide" : "dialog"}
       aria-label={title}
       onClose={onClose}
       onClick={(event) => event.target === element.current && element.current?.close()}
-      onKeyDown={(event) => event.stopPropagation()}
     >
       <div class="dialog-body">
         <header>

@@ -306,20 +306,24 @@ test("a wall display has no menus", async () => {
 
 test("keys lead to views, to the search, and to the list of keys", async () => {
   const { page } = await visitAs("viewer");
+  const focused = () => page.evaluate(() => document.activeElement?.getAttribute("aria-label"));
   await page.keyboard.press("g");
   await page.keyboard.press("p");
   await page.getByRole("table", { name: "Pipelines" }).waitFor();
   await page.keyboard.press("/");
-  await expect
-    .poll(() => page.evaluate(() => document.activeElement?.getAttribute("aria-label")))
-    .toBe("Search pipelines");
-  await page.keyboard.press("Escape");
+  await expect.poll(focused).toBe("Search pipelines");
+  // While a person types, keys are letters.
+  await page.keyboard.press("?");
+  expect(await page.getByRole("dialog").count()).toBe(0);
   await page.evaluate(() => (document.activeElement as HTMLElement).blur());
   await page.keyboard.press("?");
   await page.getByRole("dialog", { name: "Keyboard" }).waitFor();
   await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
   await page.keyboard.press("Control+k");
+  await expect.poll(focused).toBe("Node, pipeline, view or command");
   await page.keyboard.type("core");
+  await page.getByRole("option", { name: /^core/, selected: true }).waitFor();
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: /^core/ }).waitFor();
 });
