@@ -60,7 +60,7 @@ fn footer(model: &Model, palette: Palette) -> Line<'static> {
     } else if model.view() == View::Logs {
         "Esc back  ↑↓ scroll  ←→ shift  / filter  p pause  1-4 views  ? help  q quit"
     } else {
-        "Enter in  Esc back  / filter  s sort  r reverse  p pause  1-4 views  ? help  q quit"
+        "Enter in  Esc back  / filter  s r sort  p pause  1-4 views  ? help  q quit"
     };
     Line::from(Span::styled(keys, palette.dim()))
 }
