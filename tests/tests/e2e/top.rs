@@ -74,7 +74,8 @@ impl Top {
 
     /// Waits until the screen has a line with all of these texts.
     async fn wait_for_line(&self, texts: &[&str]) -> usize {
-        let found = eventually(&format!("{texts:?}"), SOON, async || {
+        let what = format!("{texts:?}");
+        let found = eventually(&what, SOON, async || {
             self.screen().iter().position(|line| texts.iter().all(|text| line.contains(text)))
         });
         tokio::select! {

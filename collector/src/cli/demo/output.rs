@@ -42,7 +42,19 @@ pub(super) async fn narrate(url: &str, token: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Age of an event that is not printed any more: the history of the simulated nodes would push the addresses off the screen.
+const OLD_AFTER_MS: i64 = 60_000;
+
+fn is_old(data: &Value) -> bool {
+    let last_line = &data["entries"].as_array().and_then(|entries| entries.last()).unwrap_or(&Value::Null)["at"];
+    let at = data["timestamp"].as_i64().or(last_line.as_i64());
+    at.is_some_and(|at| at < now_ms() - OLD_AFTER_MS)
+}
+
 fn print_event(name: &str, data: &Value) {
+    if is_old(data) {
+        return;
+    }
     let text = |key: &str| data[key].as_str().unwrap_or_default();
     let time = chrono::DateTime::from_timestamp_millis(now_ms())
         .map(|now| now.format("%H:%M:%S").to_string())

@@ -7,10 +7,13 @@ use systole_shared::UnixMillis;
 
 use super::palette::Palette;
 use super::table::ago;
-use crate::cli::text::clean;
 use crate::cli::text::numbers::short;
+use crate::cli::text::{clean, shortened};
 use crate::cli::top::model::rows::{node_rank, pipeline_rank};
 use crate::cli::top::model::{Link, Model, View};
+
+/// Characters of what the view is limited to that stay on a narrow screen.
+const MIN_SCOPE: usize = 12;
 
 /// The address, and how fresh the screen is.
 pub(super) fn connection(model: &Model, palette: Palette, now: UnixMillis) -> Line<'static> {
@@ -73,7 +76,7 @@ pub(super) fn totals(model: &Model, palette: Palette) -> Line<'static> {
 }
 
 /// The views, what the view is limited to, and its order.
-pub(super) fn views(model: &Model, palette: Palette) -> Line<'static> {
+pub(super) fn views(model: &Model, palette: Palette, width: usize) -> Line<'static> {
     let mut spans = Vec::new();
     for (index, view) in View::ALL.into_iter().enumerate() {
         let style = if view == model.view() { palette.selected() } else { palette.dim() };
@@ -83,13 +86,16 @@ pub(super) fn views(model: &Model, palette: Palette) -> Line<'static> {
     let node = scope.node.map(|node| fleet.node_name(node));
     let pipeline = scope.pipeline.as_ref().map(|pipeline| fleet.pipeline_name(pipeline));
     let names: Vec<String> = node.into_iter().chain(pipeline).map(|name| clean(&name)).collect();
+    let order = match model.view() {
+        View::Logs => String::new(),
+        _ => format!("  by {} {}", model.sort.name(), if model.is_reversed { "▲" } else { "▼" }),
+    };
     if !names.is_empty() {
-        spans.push(Span::styled(format!("  {}", names.join("/")), palette.title()));
+        let used = Line::from(spans.clone()).width() + order.chars().count() + 2;
+        let names = shortened(&names.join("/"), width.saturating_sub(used).max(MIN_SCOPE));
+        spans.push(Span::styled(format!("  {names}"), palette.title()));
     }
-    if model.view() != View::Logs {
-        let arrow = if model.is_reversed { "▲" } else { "▼" };
-        spans.push(Span::styled(format!("  by {} {arrow}", model.sort.name()), palette.dim()));
-    }
+    spans.push(Span::styled(order, palette.dim()));
     if !model.filter().is_empty() && !model.is_typing_filter {
         spans.push(Span::styled(format!("  /{}", model.filter()), palette.odd()));
     }

@@ -23,8 +23,11 @@ use super::model::{Model, View};
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, palette: Palette, now: UnixMillis) {
     let lines = [Constraint::Length(3), Constraint::Min(0), Constraint::Length(2)];
     let [top, body, bottom] = Layout::vertical(lines).areas(frame.area());
-    let header =
-        [header::connection(model, palette, now), header::totals(model, palette), header::views(model, palette)];
+    let header = [
+        header::connection(model, palette, now),
+        header::totals(model, palette),
+        header::views(model, palette, usize::from(top.width)),
+    ];
     draw_lines(frame, top, header);
     let detail = if model.shows_help {
         help::draw(frame, body);
@@ -60,7 +63,7 @@ fn footer(model: &Model, palette: Palette) -> Line<'static> {
     } else if model.view() == View::Logs {
         "Esc back  ↑↓ scroll  ←→ shift  / filter  p pause  1-4 views  ? help  q quit"
     } else {
-        "Enter in  Esc back  / filter  s sort  r reverse  p pause  1-4 views  ? help  q quit"
+        "Enter in  Esc back  / filter  s r sort  p pause  1-4 views  ? help  q quit"
     };
     Line::from(Span::styled(keys, palette.dim()))
 }
