@@ -37,7 +37,7 @@ pub(crate) fn candidates(
         let is_known = rollout.nodes.get(&target.key).is_some_and(|node| node.state != NodeState::Healthy);
         let readiness = target.agent_readiness();
         // One that never gets it stays listed, with the reason.
-        let is_unfit = matches!(readiness, Readiness::Unfit(_));
+        let is_unfit = matches!(readiness, Readiness::Unfit(_)) && !rollout.nodes.contains_key(&target.key);
         if has_newer || (rollout.state == RolloutState::Complete && !is_known && !is_unfit) {
             continue;
         }
