@@ -366,7 +366,7 @@ async fn feed_events_are_as_documented() {
     let mut feed = Feed::open_after(&viewer, "snapshot=1", Some("elsewhere-7")).await;
     feed.wait_for("a whole snapshot", SOON, |event| event.kind == "snapshot" && event.data["done"] == true).await;
     node.report(vec![report_of_all(), pipeline("new", "CRASHED")]).await;
-    for kind in ["status_change", "log_entry", "metric_update", "fleet_status", "ping"] {
+    for kind in ["status_change", "log_entry", "metric_update", "fleet_status", "fleet_totals", "ping"] {
         feed.wait_for(kind, SOON, |event| event.kind == kind).await;
     }
     collector.stop().await;
@@ -379,6 +379,7 @@ async fn feed_events_are_as_documented() {
     let documented: BTreeSet<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     let all = [
         "fleet_status",
+        "fleet_totals",
         "goodbye",
         "hello",
         "log_entry",
