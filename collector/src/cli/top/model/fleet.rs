@@ -75,7 +75,7 @@ impl Fleet {
         }
     }
 
-    /// Takes an event. Log lines and deployments change nothing here.
+    /// Takes an event.
     pub(in crate::cli::top) fn take(&mut self, event: &Event) {
         match event {
             Event::FleetStatus(status) => {
@@ -114,7 +114,8 @@ impl Fleet {
                 }
             },
             Event::MetricUpdate(update) => self.take_rates(update),
-            Event::LogEntry(_) | Event::Deployment(_) | Event::FleetTotals(_) => {}
+            // Log lines are kept beside, and other events say nothing of a node's state.
+            _ => {}
         }
     }
 
