@@ -188,7 +188,8 @@ async fn pipelines_run_on_over_three_upgrades_and_a_failed_one() {
         assert_lines(name, &totals, &lines);
         let changes = viewer.list(&format!("/api/v1/status-changes?pipeline={name}")).await;
         let starts = changes.iter().filter(|change| change["toStatus"] == "STARTING").count();
-        assert_eq!(starts, 1, "no upgrade is a change of state: {changes:?}");
+        // The first start is over before the first report when the machine is slow.
+        assert!(starts <= 1, "no upgrade is a change of state: {changes:?}");
     }
 }
 

@@ -8,6 +8,7 @@ import { connect, type EventOf, type Feed, type FeedState, FleetStore, type Gap,
 import { CLIENT, queries, sessionFetch } from "../api/http.ts";
 import { learnCollectorTime } from "./clock.ts";
 import { environment, sessionState } from "./session.ts";
+import { forgetTotals, takeTotals } from "./totals.ts";
 
 /** The page is written at most this often, and a large fleet, whose rows take long to sort, less often. */
 const FLUSH_MS = 250;
@@ -81,7 +82,7 @@ export function openFleet(): () => void {
     url: "./",
     client: CLIENT,
     fetch: sessionFetch,
-    types: ["status_change", "deployment"],
+    types: ["status_change", "deployment", "fleet_totals"],
     environment: environment.value,
     onEvent(event, { id }) {
       store.apply(event, id);
@@ -90,6 +91,7 @@ export function openFleet(): () => void {
         learnCollectorTime(event.now);
         beats.value += 1;
       } else if (event.type === "status_change") for (const listener of changeListeners) listener(event, id);
+      else if (event.type === "fleet_totals") takeTotals(event);
       else if (event.type === "deployment") for (const listener of deploymentListeners) listener(event);
     },
     onState(state, { reason, status, retryInMs }) {
@@ -117,6 +119,7 @@ export function openFleet(): () => void {
   return () => {
     feed = undefined;
     hasSnapshot = false;
+    forgetTotals();
     void opened.close();
   };
 }

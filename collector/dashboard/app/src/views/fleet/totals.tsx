@@ -1,9 +1,7 @@
-import { useEffect } from "preact/hooks";
 import { count, rate } from "../../format/numbers.ts";
-import { fleet } from "../../state/fleet.ts";
 import { setQuery } from "../../state/route.ts";
 import { TONES, type Tone } from "../../state/status.ts";
-import { followTotals, MAX_PIPELINES, type Totals, totals } from "../../state/totals.ts";
+import { type Totals, totals } from "../../state/totals.ts";
 import { Sparkline } from "../../ui/sparkline.tsx";
 import { Shape } from "../../ui/status.tsx";
 import { type Counts, nodeCounts, pipelineCounts } from "./model.ts";
@@ -27,16 +25,14 @@ const PIPELINE_WORDS: Readonly<Record<Tone, string>> = {
 };
 
 export function TotalsRow({ chosen }: { chosen: readonly Tone[] }) {
-  useEffect(followTotals, []);
-  const isTooLarge = fleet.value.pipelines.size > MAX_PIPELINES;
   return (
     <section class="totals" aria-label="Totals of the fleet">
       <StateCard title="Nodes" counts={nodeCounts.value} words={NODE_WORDS} chosen={chosen} canFilter />
       <StateCard title="Pipelines" counts={pipelineCounts.value} words={PIPELINE_WORDS} chosen={[]} />
-      <RateCard title="Events in" of="eventsIn" tone="accent" isUnknown={isTooLarge} />
-      <RateCard title="Events out" of="eventsOut" tone="accent-2" isUnknown={isTooLarge} />
-      <RateCard title="Errors" of="errors" tone="bad" isUnknown={isTooLarge} />
-      <RateCard title="Discarded" of="discarded" tone="warn" isUnknown={isTooLarge} />
+      <RateCard title="Events in" of="eventsIn" tone="accent" />
+      <RateCard title="Events out" of="eventsOut" tone="accent-2" />
+      <RateCard title="Errors" of="errors" tone="bad" />
+      <RateCard title="Discarded" of="discarded" tone="warn" />
     </section>
   );
 }
@@ -92,30 +88,17 @@ function StateCard({
   );
 }
 
-function RateCard({
-  title,
-  of,
-  tone,
-  isUnknown,
-}: {
-  title: string;
-  of: keyof Totals;
-  tone: string;
-  isUnknown: boolean;
-}) {
+function RateCard({ title, of, tone }: { title: string; of: keyof Totals; tone: string }) {
   const values = totals.value.map((one) => one[of]);
   const last = values.at(-1);
   return (
-    <div
-      class="card total-card rate-card"
-      title={isUnknown ? `The page sums at most ${MAX_PIPELINES} pipelines.` : undefined}
-    >
+    <div class="card total-card rate-card">
       <h2>{title}</h2>
       <div class="total-value">
         {rate(last).replace("/s", "")}
         <small>/s</small>
       </div>
-      <Sparkline values={values} width={160} height={34} places={30} tone={last === 0 ? "faint" : tone} />
+      <Sparkline values={values} width={160} height={34} places={60} tone={last === 0 ? "faint" : tone} />
     </div>
   );
 }
