@@ -114,14 +114,15 @@ async fn show(connection: &Arc<Connection>, palette: Palette) -> anyhow::Result<
                 is_new = true;
                 continue;
             }
-            event = keys.next() => match event.context("the terminal was closed")?? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if model.press(key) == Command::Quit {
-                        return Ok(());
-                    }
+            event = keys.next() => {
+                let event = event.context("the terminal was closed")??;
+                if let Event::Key(key) = event
+                    && key.kind != KeyEventKind::Release
+                    && model.press(key) == Command::Quit
+                {
+                    return Ok(());
                 }
-                _ => {}
-            },
+            }
             _ = frames.tick() => {
                 queries.ask(&model);
                 // Ages on the screen change without news.
