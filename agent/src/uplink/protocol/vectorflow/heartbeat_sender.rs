@@ -99,17 +99,17 @@ impl HeartbeatSender {
         while let Some(mut group) = groups.pop() {
             match self.send_group(client, token, &report, &group).await {
                 Ok(()) => {}
-                Err(error) if error.is_refusal() && group.len() > 1 => {
+                Err(error) if is_by_the_server(&error) && group.len() > 1 => {
                     self.ledger.begin_again();
                     self.ledger.save();
                     let second = group.split_off(group.len() / 2);
                     groups.extend([second, group]);
                 }
-                Err(error) if error.is_refusal() && group.len() == 1 => {
+                Err(error) if is_by_the_server(&error) && group.len() == 1 => {
                     self.note_refusal(group[0], &error);
                     refused.insert(group[0]);
                 }
-                Err(error) if error.is_refusal() => {
+                Err(error) if is_by_the_server(&error) => {
                     return Err(RequestError::Unreadable(format!("a heartbeat without pipelines is refused: {error}")));
                 }
                 Err(error) => return Err(error),
@@ -190,6 +190,12 @@ impl HeartbeatSender {
             tracing::warn!(pipeline, %error, "the server refuses the state of a pipeline; the others are sent without it");
         }
     }
+}
+
+/// Whether the server itself refuses a heartbeat. A proxy that refuses its size is no reason to send less: what one
+/// heartbeat leaves out, the server forgets.
+fn is_by_the_server(error: &RequestError) -> bool {
+    error.is_refusal() && !matches!(error, RequestError::TooLarge { is_collectors: false })
 }
 
 impl Acknowledged {
