@@ -6,10 +6,17 @@ export type FeedEvent =
   | ({ type: "metric_update" } & MetricUpdate)
   | ({ type: "status_change" } & StatusChange)
   | ({ type: "log_entry" } & LogEntry)
-  | ({ type: "deployment" } & Deployment);
+  | ({ type: "deployment" } & Deployment)
+  | ({ type: "fleet_totals" } & FleetTotals);
 
 /** The event types that a subscriber can ask for. */
-export type EventType = "fleet_status" | "metric_update" | "status_change" | "log_entry" | "deployment";
+export type EventType =
+  | "fleet_status"
+  | "metric_update"
+  | "status_change"
+  | "log_entry"
+  | "deployment"
+  | "fleet_totals";
 
 /** The state of a node. */
 export type FleetStatus = {
@@ -21,6 +28,30 @@ export type FleetStatus = {
   timestamp: number;
   /** Pipelines whose process runs. */
   pipelinesRunning: number;
+};
+
+/**
+ * All nodes of an environment and their pipelines, counted.
+ *
+ * Rates are those of the last report of each node. A node that is silent and a pipeline without a sample add nothing.
+ */
+export type FleetTotals = {
+  /** The environment. */
+  environmentId: EnvironmentId;
+  /** When they were counted, by the collector's clock. */
+  timestamp: number;
+  /** Nodes by state. A state without a node is left out. */
+  nodes: { [key in NodeStatus]?: number };
+  /** Pipelines on nodes, by state. A state without a pipeline is left out. */
+  pipelines: { [key in PipelineStatus]?: number };
+  /** Events per second that sources received. */
+  eventsInRate: number;
+  /** Events per second that sinks sent. */
+  eventsOutRate: number;
+  /** Errors per second. */
+  errorsRate: number;
+  /** Events per second that components discarded. */
+  discardedRate: number;
 };
 
 /** The rates of a pipeline over one report's interval. */
