@@ -12,8 +12,8 @@ use systole_shared::events::{
     LogEntry, LogEntryLine, MetricUpdate, ResetReason, SnapshotNode, SnapshotPipeline, StatusChange,
 };
 use systole_shared::{
-    ComponentId, ComponentKind, DeploymentPhase, LogLevel, LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus,
-    RateSample,
+    ComponentId, ComponentKind, DeploymentPhase, EnvironmentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId,
+    PipelineStatus, RateSample,
 };
 use ts_rs::{Config, TS};
 
@@ -45,6 +45,7 @@ fn main() -> std::io::Result<()> {
         GapReason,
         ResetReason,
         GoodbyeReason,
+        EnvironmentId,
         NodeId,
         PipelineId,
         ComponentId,

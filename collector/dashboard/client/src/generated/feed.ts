@@ -266,6 +266,9 @@ export type ResetReason = "epoch" | "ahead";
 /** Why the server closes a connection. */
 export type GoodbyeReason = "shutdown" | "revoked" | "overloaded" | "slow";
 
+/** An environment: a token of one environment sees nothing of another. */
+export type EnvironmentId = string;
+
 /** A node: one host with one agent. The collector makes the id at enrolment. */
 export type NodeId = string;
 
