@@ -242,6 +242,7 @@ impl CommitterTask {
                     }
                     continue;
                 }
+                work = receiver.recv() => work,
                 // While reports come, their transactions publish the totals. After a failure one of these has to
                 // succeed first: a transaction without them says nothing about theirs.
                 () = sleep_until_some(self.fleet_totals.due_at()), if self.failures_in_row == 0 => {
@@ -250,7 +251,6 @@ impl CommitterTask {
                     }
                     continue;
                 }
-                work = receiver.recv() => work,
             };
             let Some(first) = first else { return self.flush_all().await };
             let batch = if self.retry_singly > 0 { vec![first] } else { self.gather(first, &mut receiver).await };
