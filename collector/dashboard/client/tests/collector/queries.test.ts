@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(() => collector?.remove());
 
 test("nodes and pipelines have their state", async () => {
-  const { items, next } = await queries.nodes({ status: "DEGRADED" });
+  const { items, next } = await queries.nodes({ status: ["DEGRADED"] });
   expect(next).toBeNull();
   expect(items.map(({ id, name, status }) => [id, name, status])).toEqual([[node.id, "host", "DEGRADED"]]);
   const { gaps, pipelines } = await queries.node(node.id);
