@@ -3,6 +3,7 @@ import { queries } from "../api/http.ts";
 import { route } from "../state/route.ts";
 import { environment, sessionState, signOut } from "../state/session.ts";
 import { cycleTheme, isDark } from "../state/theme.ts";
+import { Brand } from "../ui/brand.tsx";
 import { Icon, type IconName } from "../ui/icons.tsx";
 import { ConnectionDot } from "./connection.tsx";
 import { isPaletteOpen } from "./palette.tsx";
@@ -21,19 +22,7 @@ export function Header() {
   return (
     <header class="header">
       <a class="brand" href="#/" aria-label="Systole: the fleet">
-        <svg width="26" height="26" viewBox="0 0 32 32" aria-hidden="true">
-          <rect width="32" height="32" rx="8" fill="var(--brand)" />
-          <path
-            class="brand-pulse"
-            d="M4 17h5.5l2.5-6 4.5 13 4-10 2 3H28"
-            fill="none"
-            stroke="#fff"
-            stroke-width="2.6"
-            stroke-linecap="round"
-            stroke-linejoin="round"
-            pathLength="1"
-          />
-        </svg>
+        <Brand size={26} />
         <span class="brand-name">Systole</span>
       </a>
       <nav aria-label="Views">

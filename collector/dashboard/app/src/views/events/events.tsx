@@ -13,6 +13,7 @@ import { nodeLink, pipelineLink, route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { toneOf, wordOf } from "../../state/status.ts";
 import { Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { Choice } from "../../ui/fields.tsx";
 import { Shape } from "../../ui/status.tsx";
 import { type Column, type Group, Table } from "../../ui/table.tsx";
 
@@ -21,6 +22,8 @@ type Change = Omit<NumberedStatusChange, "type">;
 const PAGE = 200;
 /** What is in the page at most; a filter finds older ones. */
 const KEPT = 5_000;
+/** Names that a list offers. */
+const MAX_NAMES = 500;
 const TROUBLE = new Set(["bad", "lost", "warn"]);
 
 export function EventsView() {
@@ -110,30 +113,22 @@ export function EventsView() {
     <>
       <h1 class="visually-hidden">Events</h1>
       <div class="toolbar">
-        <select
-          aria-label="Node"
-          value={node ?? ""}
-          onChange={({ currentTarget }) => setQuery({ node: currentTarget.value })}
-        >
-          <option value="">All nodes</option>
-          {[...fleet.value.nodes.values()].slice(0, 500).map(({ nodeId, name }) => (
-            <option key={nodeId} value={nodeId}>
-              {name}
-            </option>
-          ))}
-        </select>
-        <select
-          aria-label="Pipeline"
-          value={pipeline ?? ""}
-          onChange={({ currentTarget }) => setQuery({ pipeline: currentTarget.value })}
-        >
-          <option value="">All pipelines</option>
-          {pipelineRows.value.slice(0, 500).map(({ id, name }) => (
-            <option key={id} value={id}>
-              {name}
-            </option>
-          ))}
-        </select>
+        <Choice
+          label="Node"
+          all="All nodes"
+          value={node}
+          options={[...fleet.value.nodes.values()]
+            .slice(0, MAX_NAMES)
+            .map(({ nodeId, name }) => ({ value: nodeId, title: name }))}
+          onChange={(chosen) => setQuery({ node: chosen })}
+        />
+        <Choice
+          label="Pipeline"
+          all="All pipelines"
+          value={pipeline}
+          options={pipelineRows.value.slice(0, MAX_NAMES).map(({ id, name }) => ({ value: id, title: name }))}
+          onChange={(chosen) => setQuery({ pipeline: chosen })}
+        />
         <label class="check">
           <input
             type="checkbox"

@@ -7,9 +7,10 @@ import { isFresh, lastSeenOf, pointsOf } from "../../state/live.ts";
 import { nodeLink, pipelineLink } from "../../state/route.ts";
 import { toneOf, wordOf } from "../../state/status.ts";
 import { Sparkline } from "../../ui/sparkline.tsx";
-import { Shape } from "../../ui/status.tsx";
+import { Shape, ToneWord } from "../../ui/status.tsx";
 import type { Column } from "../../ui/table.tsx";
 import { Ago } from "../../ui/time.tsx";
+import { Trouble } from "../trouble.tsx";
 import { memoryOf, type NodeRow } from "./model.ts";
 
 interface Sum {
@@ -47,12 +48,7 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     id: "state",
     title: "State",
     isSortable: true,
-    cell: ({ tone, note, status }) => (
-      <span class={`status tone-${tone}`}>
-        <Shape tone={tone} />
-        <span class="status-word">{note === "" ? wordOf(status) : note}</span>
-      </span>
-    ),
+    cell: ({ tone, note, status }) => <ToneWord tone={tone} word={note === "" ? wordOf(status) : note} />,
   },
   {
     id: "name",
@@ -115,14 +111,7 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     title: "Errors",
     align: "right",
     width: 3,
-    cell: (row) => {
-      const last = lastOf(sums(row));
-      return (
-        <span class={last !== undefined && last.errors > 0 ? "number tone-bad" : "number faint"}>
-          {rate(last?.errors)}
-        </span>
-      );
-    },
+    cell: (row) => <Trouble value={lastOf(sums(row))?.errors} tone="bad" />,
   },
   {
     id: "cpu",

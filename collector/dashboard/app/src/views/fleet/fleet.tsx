@@ -8,7 +8,7 @@ import { liveVersion, watch } from "../../state/live.ts";
 import { isKiosk, route, setQuery } from "../../state/route.ts";
 import { canOperate } from "../../state/session.ts";
 import { Empty, Loading } from "../../ui/empty.tsx";
-import { Icon } from "../../ui/icons.tsx";
+import { Choice, SearchField } from "../../ui/fields.tsx";
 import { Shape } from "../../ui/status.tsx";
 import { type Column, ColumnMenu, type Group, Table } from "../../ui/table.tsx";
 import { BulkBar } from "./bulk.tsx";
@@ -74,17 +74,12 @@ export function FleetView() {
       </section>
       {!isKiosk && (
         <div class="toolbar">
-          <label class="search">
-            <Icon name="search" size={16} />
-            <input
-              type="search"
-              aria-label="Search nodes, pipelines and labels"
-              placeholder="Name, pipeline or label"
-              value={query.get("q") ?? ""}
-              onInput={({ currentTarget }) => setQuery({ q: currentTarget.value })}
-            />
-            <kbd>/</kbd>
-          </label>
+          <SearchField
+            label="Search nodes, pipelines and labels"
+            placeholder="Name, pipeline or label"
+            value={query.get("q") ?? ""}
+            onChange={(q) => setQuery({ q })}
+          />
           <input
             class="label-filter"
             aria-label="Labels that must hold"
@@ -92,18 +87,13 @@ export function FleetView() {
             value={query.get("label") ?? ""}
             onInput={({ currentTarget }) => setQuery({ label: currentTarget.value })}
           />
-          <select
-            aria-label="Group by a label"
+          <Choice
+            label="Group by a label"
+            all="No groups"
             value={group}
-            onChange={({ currentTarget }) => setQuery({ group: currentTarget.value })}
-          >
-            <option value="">No groups</option>
-            {labels.map((name) => (
-              <option key={name} value={name}>
-                By {name}
-              </option>
-            ))}
-          </select>
+            options={labels.map((name) => ({ value: name, title: `By ${name}` }))}
+            onChange={(name) => setQuery({ group: name })}
+          />
           <ColumnMenu
             columns={NODE_COLUMNS.filter(({ id }) => id !== "name")}
             hidden={hidden}

@@ -14,6 +14,7 @@ import { Failure, Loading } from "../../ui/empty.tsx";
 import { Status } from "../../ui/status.tsx";
 import { Ago, Moment } from "../../ui/time.tsx";
 import { useQuery } from "../../ui/use_query.ts";
+import { MAX_PASTS } from "../runs.tsx";
 import { StatusTimeline } from "../timeline.tsx";
 import { NodeActions } from "./actions.tsx";
 import { AgentHealthCard } from "./health.tsx";
@@ -21,8 +22,6 @@ import { HostCharts } from "./host_charts.tsx";
 import { NodePipelines } from "./pipelines.tsx";
 
 const REFRESH_MS = 15_000;
-/** Sparklines that begin with the last minutes: each is a query. */
-const MAX_PASTS = 20;
 
 export function NodeView({ id }: { id: string }) {
   const node = useQuery(

@@ -7,7 +7,7 @@ import { watch } from "../../state/live.ts";
 import { type PipelineRow, pipelineRows } from "../../state/pipelines.ts";
 import { link, pipelineLink, route, setQuery } from "../../state/route.ts";
 import { Failure, Loading } from "../../ui/empty.tsx";
-import { Shape } from "../../ui/status.tsx";
+import { ToneWord } from "../../ui/status.tsx";
 import { ChartsTab } from "./charts.tsx";
 import { FlowTab } from "./flow.tsx";
 import { LedgerTab } from "./ledger.tsx";
@@ -70,9 +70,7 @@ export function PipelineView({ id }: { id: string }) {
           </p>
           <h1>{pipeline.name}</h1>
           <div class="head-facts">
-            <span class={`status tone-${pipeline.tone}`}>
-              <Shape tone={pipeline.tone} /> {pipeline.note}
-            </span>
+            <ToneWord tone={pipeline.tone} word={pipeline.note} />
             <span class="faint">on {plural(pipeline.on.length, "node")}</span>
           </div>
         </div>

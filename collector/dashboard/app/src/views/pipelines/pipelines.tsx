@@ -7,9 +7,10 @@ import { liveSum, type PipelineRow, pipelineRows } from "../../state/pipelines.t
 import { pipelineLink, route, setQuery } from "../../state/route.ts";
 import { rankOf, toneOf, wordOf } from "../../state/status.ts";
 import { Empty, Loading } from "../../ui/empty.tsx";
-import { Icon } from "../../ui/icons.tsx";
-import { Shape } from "../../ui/status.tsx";
+import { SearchField } from "../../ui/fields.tsx";
+import { Shape, ToneWord } from "../../ui/status.tsx";
 import { type Column, Table } from "../../ui/table.tsx";
+import { Trouble } from "../trouble.tsx";
 
 const MAX_SHAPES = 24;
 
@@ -18,12 +19,7 @@ const COLUMNS: readonly Column<PipelineRow>[] = [
     id: "state",
     title: "State",
     isSortable: true,
-    cell: ({ tone, note }) => (
-      <span class={`status tone-${tone}`}>
-        <Shape tone={tone} />
-        <span class="status-word">{note}</span>
-      </span>
-    ),
+    cell: ({ tone, note }) => <ToneWord tone={tone} word={note} />,
   },
   {
     id: "name",
@@ -70,20 +66,14 @@ const COLUMNS: readonly Column<PipelineRow>[] = [
     title: "Errors",
     align: "right",
     width: 2,
-    cell: ({ on }) => {
-      const errors = liveSum(on)?.errors;
-      return <span class={(errors ?? 0) > 0 ? "number tone-bad" : "number faint"}>{rate(errors)}</span>;
-    },
+    cell: ({ on }) => <Trouble value={liveSum(on)?.errors} tone="bad" />,
   },
   {
     id: "discarded",
     title: "Discarded",
     align: "right",
     width: 3,
-    cell: ({ on }) => {
-      const discarded = liveSum(on)?.discarded;
-      return <span class={(discarded ?? 0) > 0 ? "number tone-warn" : "number faint"}>{rate(discarded)}</span>;
-    },
+    cell: ({ on }) => <Trouble value={liveSum(on)?.discarded} tone="warn" />,
   },
   {
     id: "latency",
@@ -125,17 +115,12 @@ export function PipelinesView() {
     <>
       <h1 class="visually-hidden">Pipelines</h1>
       <div class="toolbar">
-        <label class="search">
-          <Icon name="search" size={16} />
-          <input
-            type="search"
-            aria-label="Search pipelines"
-            placeholder="Name or id"
-            value={query.get("q") ?? ""}
-            onInput={({ currentTarget }) => setQuery({ q: currentTarget.value })}
-          />
-          <kbd>/</kbd>
-        </label>
+        <SearchField
+          label="Search pipelines"
+          placeholder="Name or id"
+          value={query.get("q") ?? ""}
+          onChange={(q) => setQuery({ q })}
+        />
         <span class="toolbar-count">
           {rows.length === all.length
             ? plural(all.length, "pipeline")
