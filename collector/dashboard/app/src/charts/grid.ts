@@ -6,22 +6,36 @@ export interface Grid<T> {
   /** Unix seconds, as the chart takes them. */
   times: number[];
   items: (T | undefined)[];
-  stepMs: number;
+  /** How long each of them lasts; the one that runs lasts until now. */
+  seconds: number[];
 }
 
-export function toGrid<T extends { at: number }>(items: readonly T[], step: string, from: number, to: number): Grid<T> {
+/** Two reports: a minute that is just over lacks its last one. */
+const LATE_MS = 10_000;
+
+/** A minute that runs is left out: its few reports say nothing about a rate. An hour or day that runs is kept. */
+export function toGrid<T extends { at: number }>(
+  items: readonly T[],
+  step: string,
+  from: number,
+  to: number,
+  now: number,
+): Grid<T> {
   const stepMs = STEP_MS[step] ?? 60_000;
   const byTime = new Map(items.map((item) => [item.at, item]));
   const first = Math.floor(from / stepMs) * stepMs;
   const times: number[] = [];
   const found: (T | undefined)[] = [];
+  const seconds: number[] = [];
   for (let at = first; at < to; at += stepMs) {
-    // The step that has just begun has no report yet, which is no gap.
-    if (at + stepMs > to && !byTime.has(at)) break;
+    const isRunning = at + stepMs > now - LATE_MS;
+    // One that has just begun has no report yet, which is no gap.
+    if (isRunning && (step === "minute" || !byTime.has(at))) break;
     times.push(at / 1_000);
     found.push(byTime.get(at));
+    seconds.push((isRunning ? Math.max(now - at, 60_000) : stepMs) / 1_000);
   }
-  return { times, items: found, stepMs };
+  return { times, items: found, seconds };
 }
 
 export type Values = (number | null)[];

@@ -20,6 +20,8 @@ export interface PlotOptions {
   format: (value: number | null | undefined) => string;
   /** The top of the scale is at least this. */
   max?: number | undefined;
+  /** Whether values have units of 1024, so that steps of the scale are whole. */
+  isBinary?: boolean | undefined;
   range: { from: number; to: number };
   onZoom?: ((from: number, to: number) => void) | undefined;
   /** The index of the values under the cursor, and their time; undefined when it leaves. */
@@ -29,6 +31,8 @@ export interface PlotOptions {
 /** Points on a chart: two pixels each. */
 const MAX_POINTS = 400;
 const HEIGHT = 150;
+/** Powers of two, up to 2 PiB. */
+const BINARY_STEPS = Array.from({ length: 52 }, (_, power) => 2 ** power);
 
 export function makePlot(element: HTMLElement, options: PlotOptions): uPlot {
   const { times, series, range } = options;
@@ -94,7 +98,13 @@ export function makePlot(element: HTMLElement, options: PlotOptions): uPlot {
           values: (_: uPlot, splits: number[]) =>
             splits.map((at) => (isLong ? day(at * 1_000).slice(5) : clockTime(at * 1_000, false))),
         },
-        { ...axis, size: 58, values: (_: uPlot, splits: number[]) => splits.map((value) => options.format(value)) },
+        {
+          ...axis,
+          size: 58,
+          space: 22,
+          ...(options.isBinary === true && { incrs: BINARY_STEPS }),
+          values: (_: uPlot, splits: number[]) => splits.map((value) => options.format(value)),
+        },
       ],
       series: drawn,
       bands: drawnBands,

@@ -14,13 +14,14 @@ export function Notices() {
         <div key={id} class={`notice is-${kind}`}>
           <Shape tone={TONES[kind] ?? "off"} size={14} />
           <div class="notice-text">
-            <strong>{title}</strong>
-            {text !== "" && <span>{text}</span>}
-            {href !== undefined && !isKiosk && (
+            {href === undefined || isKiosk ? (
+              <strong>{title}</strong>
+            ) : (
               <a href={href} onClick={() => dismiss(id)}>
-                Show
+                {title}
               </a>
             )}
+            {text !== "" && <span>{text}</span>}
           </div>
           {!isKiosk && (
             <button type="button" class="icon-button" aria-label="Dismiss" onClick={() => dismiss(id)}>

@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { Icon } from "./icons.tsx";
+import { Menu } from "./menu.tsx";
 import { useWindow } from "./windowing.ts";
 
 export interface Column<Row> {
@@ -45,7 +46,7 @@ export function Table<Row>({
   columns,
   rows,
   keyOf,
-  rowHeight = 44,
+  rowHeight = 40,
   sort,
   onSort,
   onVisible,
@@ -144,27 +145,29 @@ export function ColumnMenu({
   onChange: (hidden: string[]) => void;
 }) {
   return (
-    <details class="menu">
-      <summary class="button" aria-label="Columns">
-        <Icon name="columns" size={16} /> <span class="wide-only">Columns</span>
-      </summary>
-      <div class="menu-items">
-        {columns.map(({ id, title }) => (
-          <label key={id}>
-            <input
-              type="checkbox"
-              checked={!hidden.has(id)}
-              onChange={({ currentTarget }) => {
-                const next = new Set(hidden);
-                if (currentTarget.checked) next.delete(id);
-                else next.add(id);
-                onChange([...next]);
-              }}
-            />
-            {title}
-          </label>
-        ))}
-      </div>
-    </details>
+    <Menu
+      label="Columns"
+      summary={
+        <>
+          <Icon name="columns" size={16} /> <span class="wide-only">Columns</span>
+        </>
+      }
+    >
+      {columns.map(({ id, title }) => (
+        <label key={id}>
+          <input
+            type="checkbox"
+            checked={!hidden.has(id)}
+            onChange={({ currentTarget }) => {
+              const next = new Set(hidden);
+              if (currentTarget.checked) next.delete(id);
+              else next.add(id);
+              onChange([...next]);
+            }}
+          />
+          {title}
+        </label>
+      ))}
+    </Menu>
   );
 }

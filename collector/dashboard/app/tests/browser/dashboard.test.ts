@@ -216,6 +216,7 @@ test("a viewer is offered no action, and an admin's actions work", async () => {
   expect(await page.getByRole("checkbox", { name: /Select/ }).count()).toBe(0);
 
   const admin = await visitAs("admin", `/nodes/${core.id}`);
+  await admin.page.getByLabel("More actions").click();
   await admin.page.getByRole("button", { name: "Rename" }).click();
   await admin.page.getByLabel(/Name; empty/).fill("core-renamed");
   await admin.page.getByRole("dialog").getByRole("button", { name: "Rename" }).click();

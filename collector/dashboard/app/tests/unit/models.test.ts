@@ -8,13 +8,18 @@ import { sumRows, toCsv, toLedger } from "../../src/views/ledger/model.ts";
 const MINUTE = 60_000;
 const HOUR = 3_600_000;
 
-test("a minute without an item is a gap, and the one that runs is none", () => {
-  const items = [{ at: 0 }, { at: 3 * MINUTE }];
-  expect(toGrid(items, "minute", 10_000, 4.5 * MINUTE)).toEqual({
+test("a minute without an item is a gap, and the one that runs is left out", () => {
+  const items = [{ at: 0 }, { at: 3 * MINUTE }, { at: 4 * MINUTE }];
+  expect(toGrid(items, "minute", 10_000, 5 * MINUTE, 4.5 * MINUTE)).toEqual({
     times: [0, 60, 120, 180],
     items: [items[0], undefined, undefined, items[1]],
-    stepMs: MINUTE,
+    seconds: [60, 60, 60, 60],
   });
+});
+
+test("the rate of an hour that runs is that of its past part", () => {
+  const items = [{ at: 0 }, { at: HOUR }];
+  expect(toGrid(items, "hour", 0, 2 * HOUR, HOUR + 20 * MINUTE)).toMatchObject({ seconds: [3_600, 1_200] });
 });
 
 test("a peak survives where points are condensed", () => {

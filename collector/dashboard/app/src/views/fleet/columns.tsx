@@ -56,7 +56,9 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     isSortable: true,
     cell: (row) => {
       const details = detailsOf(row.id);
-      const labels = Object.entries(details?.labels ?? {}).filter(([name]) => !/^(os|arch|hostname)$/.test(name));
+      const labels = Object.entries(details?.labels ?? {}).filter(
+        ([name]) => !/^(os|arch|hostname$|vf\.io\/)/.test(name),
+      );
       return (
         <div class="node-name">
           <a href={nodeLink(row.id)}>{row.name}</a>

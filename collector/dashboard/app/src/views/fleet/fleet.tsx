@@ -69,9 +69,11 @@ export function FleetView() {
     <>
       <h1 class="visually-hidden">Fleet</h1>
       <TotalsRow chosen={filter.tones} />
-      <section class="card map-card" aria-label="Map of nodes">
-        <FleetMap rows={rows} />
-      </section>
+      {rows.length > 0 && (
+        <section class="card map-card" aria-label="Map of nodes">
+          <FleetMap rows={rows} />
+        </section>
+      )}
       {!isKiosk && (
         <div class="toolbar">
           <SearchField

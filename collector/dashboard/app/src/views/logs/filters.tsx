@@ -4,6 +4,7 @@ import { clockTime, day } from "../../format/times.ts";
 import type { PipelineRow } from "../../state/pipelines.ts";
 import { setQuery } from "../../state/route.ts";
 import { Choice, SearchField } from "../../ui/fields.tsx";
+import { Menu } from "../../ui/menu.tsx";
 import type { LineFilter } from "./lines.ts";
 
 /** A list of more names than these is no help; the name is typed in the search of everything. */
@@ -43,18 +44,27 @@ export function LogFilters({ filter, levels, pipelines, nodes, children }: LogFi
         options={names.slice(0, MAX_NAMES).map(({ nodeId, name }) => ({ value: nodeId, title: name }))}
         onChange={(node) => setQuery({ node })}
       />
-      <input
-        type="datetime-local"
-        aria-label="Lines until"
-        title="Lines until this time; empty follows what comes"
-        value={filter.until === undefined ? "" : `${day(filter.until)}T${clockTime(filter.until, false)}`}
-        onChange={({ currentTarget }) => {
-          const at = new Date(currentTarget.value).getTime();
-          setQuery({ until: Number.isFinite(at) ? String(at) : "" });
-        }}
-      />
+      <Menu
+        label="Lines until"
+        summary={
+          filter.until === undefined ? "Until now" : `Until ${day(filter.until)} ${clockTime(filter.until, false)}`
+        }
+        isCurrent={filter.until !== undefined}
+      >
+        <label class="stacked">
+          Lines until
+          <input
+            type="datetime-local"
+            value={filter.until === undefined ? "" : `${day(filter.until)}T${clockTime(filter.until, false)}`}
+            onChange={({ currentTarget }) => {
+              const at = new Date(currentTarget.value).getTime();
+              setQuery({ until: Number.isFinite(at) ? String(at) : "" });
+            }}
+          />
+        </label>
+      </Menu>
       {filter.until !== undefined && (
-        <button type="button" class="small" onClick={() => setQuery({ until: "" })}>
+        <button type="button" onClick={() => setQuery({ until: "" })}>
           Back to live
         </button>
       )}

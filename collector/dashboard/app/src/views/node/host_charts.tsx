@@ -6,6 +6,7 @@ import { toGrid, type Values } from "../../charts/grid.ts";
 import type { Series } from "../../charts/plot.ts";
 import type { TimeRange } from "../../charts/range.ts";
 import { byteRate, bytes, percent, short } from "../../format/numbers.ts";
+import { collectorNow } from "../../state/clock.ts";
 import { Empty, Failure, Loading } from "../../ui/empty.tsx";
 import { useQuery } from "../../ui/use_query.ts";
 
@@ -23,14 +24,12 @@ export function HostCharts({ id, range }: { id: string; range: TimeRange }) {
       ...(await queries.nodeMinutes(id, { from: Math.round(from), to: Math.round(to) }, { signal })),
       from,
       to,
+      now: collectorNow(),
     }),
     REFRESH_MS,
   );
   const data = minutes.data;
-  const charts = useMemo(
-    () => (data === undefined ? undefined : makeCharts(data.items, data.step, data.from, data.to)),
-    [data],
-  );
+  const charts = useMemo(() => (data === undefined ? undefined : makeCharts(data.items, data.step, data)), [data]);
   if (data === undefined || charts === undefined)
     return minutes.error === undefined ? <Loading /> : <Failure error={minutes.error} retry={minutes.reload} />;
   if (data.items.length === 0) {
@@ -49,8 +48,12 @@ export function HostCharts({ id, range }: { id: string; range: TimeRange }) {
   );
 }
 
-function makeCharts(items: readonly HostMinute[], step: string, from: number, to: number) {
-  const grid = toGrid(items, step, from, to);
+function makeCharts(
+  items: readonly HostMinute[],
+  step: string,
+  { from, to, now }: { from: number; to: number; now: number },
+) {
+  const grid = toGrid(items, step, from, to, now);
   const values = (pick: (item: HostMinute) => number | null | undefined): Values =>
     grid.items.map((item) => (item === undefined ? null : (pick(item) ?? null)));
   const one = (

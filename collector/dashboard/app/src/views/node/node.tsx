@@ -10,6 +10,8 @@ import { fleet } from "../../state/fleet.ts";
 import { readPasts } from "../../state/hosts.ts";
 import { lastSeenOf, liveVersion, watch } from "../../state/live.ts";
 import { link, route } from "../../state/route.ts";
+import { toneOf } from "../../state/status.ts";
+import { CopyButton } from "../../ui/copy.tsx";
 import { Failure, Loading } from "../../ui/empty.tsx";
 import { Status } from "../../ui/status.tsx";
 import { Ago, Moment } from "../../ui/time.tsx";
@@ -73,7 +75,9 @@ export function NodeView({ id }: { id: string }) {
           <h1>{name}</h1>
           <div class="head-facts">
             <Status status={status} />
-            {details.statusReason !== "" && <span class="muted">{details.statusReason}</span>}
+            {details.statusReason !== "" && toneOf(status) !== "ok" && (
+              <span class="muted">{details.statusReason}</span>
+            )}
             <span class="faint">
               last report <Ago at={seen} />
             </span>
@@ -107,7 +111,9 @@ export function NodeView({ id }: { id: string }) {
         </Fact>
         <Fact name="Environment">{details.environmentName ?? "–"}</Fact>
         <Fact name="Id">
-          <span class="mono">{id}</span>
+          <span class="id" title={id}>
+            <span class="mono">{id}</span> <CopyButton text={id} label="Copy the id" />
+          </span>
         </Fact>
       </dl>
       <section>

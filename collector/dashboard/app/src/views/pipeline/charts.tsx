@@ -4,12 +4,12 @@ import type { History, PipelineMinute } from "@systole/client";
 import { useMemo } from "preact/hooks";
 import { queries } from "../../api/http.ts";
 import { Chart } from "../../charts/chart.tsx";
-import { type Grid, STEP_MS, toGrid, type Values } from "../../charts/grid.ts";
+import { type Grid, toGrid, type Values } from "../../charts/grid.ts";
 import type { Series } from "../../charts/plot.ts";
 import { readRange } from "../../charts/range.ts";
 import { RangePicker } from "../../charts/range_picker.tsx";
 import { byteRate, milliseconds, percent, rate } from "../../format/numbers.ts";
-import { now } from "../../state/clock.ts";
+import { collectorNow, now } from "../../state/clock.ts";
 import { nodeName } from "../../state/directory.ts";
 import { route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
@@ -28,6 +28,8 @@ interface Answered {
   from: number;
   to: number;
   step: string;
+  /** When the answer came, by the collector's clock. */
+  now: number;
   /** One for the sum, or one for each node. */
   lines: { label: string; items: PipelineMinute[] }[];
 }
@@ -56,7 +58,7 @@ export function ChartsTab({ pipeline, node }: TabProps) {
         );
       if (!isByNode) {
         const { items, step } = await ask(node);
-        return { from, to: end, step, lines: [{ label: "", items }] };
+        return { from, to: end, step, now: collectorNow(), lines: [{ label: "", items }] };
       }
       const lines: Answered["lines"] = [];
       let step = "minute";
@@ -65,7 +67,7 @@ export function ChartsTab({ pipeline, node }: TabProps) {
         step = history.step;
         lines.push({ label: nodeName(nodeId), items: history.items });
       }
-      return { from, to: end, step, lines };
+      return { from, to: end, step, now: collectorNow(), lines };
     },
     REFRESH_MS,
   );
@@ -126,20 +128,19 @@ export function ChartsTab({ pipeline, node }: TabProps) {
   );
 }
 
-function makeCharts({ lines, step, from, to }: Answered, isByNode: boolean) {
-  const grids = lines.map(({ label, items }) => ({ label, grid: toGrid(items, step, from, to) }));
+function makeCharts({ lines, step, from, to, now: at }: Answered, isByNode: boolean) {
+  const grids = lines.map(({ label, items }) => ({ label, grid: toGrid(items, step, from, to, at) }));
   const times = grids.reduce<number[]>(
     (longest, { grid }) => (grid.times.length > longest.length ? grid.times : longest),
     [],
   );
-  const seconds = (STEP_MS[step] ?? 60_000) / 1_000;
-  const values = (grid: Grid<PipelineMinute>, pick: (item: PipelineMinute) => number | null | undefined): Values =>
+  type Pick = (item: PipelineMinute, seconds: number) => number | null | undefined;
+  const values = (grid: Grid<PipelineMinute>, pick: Pick): Values =>
     times.map((_, index) => {
       const item = grid.items[index];
       // A minute in which each scrape failed has no value either.
-      return item === undefined || item.samples === 0 ? null : (pick(item) ?? null);
+      return item === undefined || item.samples === 0 ? null : (pick(item, grid.seconds[index] ?? 60) ?? null);
     });
-  type Pick = (item: PipelineMinute) => number | null | undefined;
   const series = (...picks: [string, string, Pick][]): Series[] =>
     isByNode
       ? grids.map(({ label, grid }, index) => ({
@@ -155,7 +156,7 @@ function makeCharts({ lines, step, from, to }: Answered, isByNode: boolean) {
         }));
   const perSecond =
     (pick: (item: PipelineMinute) => number): Pick =>
-    (item) =>
+    (item, seconds) =>
       pick(item) / seconds;
   const chart = (
     title: string,
