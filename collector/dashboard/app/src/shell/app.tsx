@@ -1,9 +1,10 @@
 /** What surrounds the views, and which view an address shows. */
 
 import { useEffect } from "preact/hooks";
-import { readDirectory } from "../state/directory.ts";
-import { fleet, openFleet } from "../state/fleet.ts";
+import { openFleet } from "../state/fleet.ts";
+import { followNodes } from "../state/nodes.ts";
 import { followNotices } from "../state/notices.ts";
+import { forgetPipelineNames } from "../state/pipeline_names.ts";
 import { isKiosk, route } from "../state/route.ts";
 import { environment, sessionState } from "../state/session.ts";
 import { Questions } from "../ui/dialog.tsx";
@@ -50,14 +51,12 @@ export function App() {
 
 function Signed() {
   useEffect(() => {
-    const stops = [openFleet(), followNotices()];
+    // The stream is open before the states are read, so that no change falls between the two.
+    const stops = [openFleet(), followNodes(), followNotices(), forgetPipelineNames];
     return () => {
       for (const stop of stops) stop();
     };
   }, []);
-  // The states are there first: of a large fleet the directory takes seconds.
-  const isComplete = fleet.value.isComplete;
-  useEffect(() => (isComplete ? readDirectory() : undefined), [isComplete]);
   return (
     <div class={isKiosk ? "page kiosk" : "page"}>
       <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>

@@ -2,8 +2,8 @@
 
 import { signal } from "@preact/signals";
 import { ToastRules } from "@systole/client";
-import { nodeName } from "./directory.ts";
 import { onChange, onMissing } from "./fleet.ts";
+import { nodeName } from "./nodes.ts";
 import { isKiosk, nodeLink, pipelineLink } from "./route.ts";
 
 export interface Notice {

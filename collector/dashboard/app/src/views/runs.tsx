@@ -1,6 +1,6 @@
 /** A pipeline on a node as a row: on the page of a node its pipelines, on the page of a pipeline its nodes. */
 
-import type { PipelineOnNode, PipelineState } from "@systole/client";
+import type { PipelineOnNode } from "@systole/client";
 import type { ComponentChildren } from "preact";
 import { restartPipeline } from "../api/control.ts";
 import { milliseconds, rate } from "../format/numbers.ts";
@@ -20,18 +20,16 @@ export const MAX_PASTS = 20;
 export interface RunColumns {
   /** What the second column names: the pipeline, or the node. */
   title: string;
-  name: (row: PipelineState) => ComponentChildren;
-  /** What the query knows beside the state. */
-  detailsOf: (row: PipelineState) => PipelineOnNode | undefined;
+  name: (row: PipelineOnNode) => ComponentChildren;
   /** What a question before a restart names. */
-  subject: (row: PipelineState) => string;
+  subject: (row: PipelineOnNode) => string;
   /** Beside the button that restarts. */
-  actions?: (row: PipelineState) => ComponentChildren;
+  actions?: (row: PipelineOnNode) => ComponentChildren;
 }
 
-export function runColumns({ title, name, detailsOf, subject, actions }: RunColumns): Column<PipelineState>[] {
-  const last = (row: PipelineState) => latestOf(row.nodeId, row.pipelineId)?.sample;
-  const columns: Column<PipelineState>[] = [
+export function runColumns({ title, name, subject, actions }: RunColumns): Column<PipelineOnNode>[] {
+  const last = (row: PipelineOnNode) => latestOf(row.nodeId, row.pipelineId)?.sample;
+  const columns: Column<PipelineOnNode>[] = [
     { id: "state", title: "State", cell: (row) => <Status status={row.status} title={row.reason} /> },
     {
       id: "name",
@@ -91,14 +89,14 @@ export function runColumns({ title, name, detailsOf, subject, actions }: RunColu
       title: "Version",
       align: "right",
       width: 3,
-      cell: (row) => <span class="number faint">{detailsOf(row)?.version ?? "–"}</span>,
+      cell: (row) => <span class="number faint">{row.version ?? "–"}</span>,
     },
     {
       id: "restarts",
       title: "Restarts",
       align: "right",
       width: 3,
-      cell: (row) => <span class="number faint">{detailsOf(row)?.restarts ?? "–"}</span>,
+      cell: (row) => <span class="number faint">{row.restarts}</span>,
     },
     {
       id: "since",

@@ -6,9 +6,9 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { describe, queries } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
 import { clockTime, day, exact } from "../../format/times.ts";
-import { nodeName } from "../../state/directory.ts";
-import { fleet, onChange } from "../../state/fleet.ts";
-import { pipelineRows } from "../../state/pipelines.ts";
+import { onChange } from "../../state/fleet.ts";
+import { nodeName, nodes } from "../../state/nodes.ts";
+import { pipelineNames, readPipelineNames } from "../../state/pipeline_names.ts";
 import { nodeLink, pipelineLink, route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { toneOf, wordOf } from "../../state/status.ts";
@@ -39,6 +39,7 @@ export function EventsView() {
 
   useEffect(() => {
     document.title = "Events · Systole";
+    readPipelineNames();
   }, []);
   useEffect(() => {
     const stop = new AbortController();
@@ -117,16 +118,14 @@ export function EventsView() {
           label="Node"
           all="All nodes"
           value={node}
-          options={[...fleet.value.nodes.values()]
-            .slice(0, MAX_NAMES)
-            .map(({ nodeId, name }) => ({ value: nodeId, title: name }))}
+          options={nodes.value.slice(0, MAX_NAMES).map(({ id, name }) => ({ value: id, title: name }))}
           onChange={(chosen) => setQuery({ node: chosen })}
         />
         <Choice
           label="Pipeline"
           all="All pipelines"
           value={pipeline}
-          options={pipelineRows.value.slice(0, MAX_NAMES).map(({ id, name }) => ({ value: id, title: name }))}
+          options={pipelineNames.value.slice(0, MAX_NAMES).map(({ id, name }) => ({ value: id, title: name }))}
           onChange={(chosen) => setQuery({ pipeline: chosen })}
         />
         <label class="check">

@@ -3,21 +3,20 @@
  * has the same for screen readers.
  */
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { plural } from "../../format/numbers.ts";
+import type { NodeSummary } from "../../state/nodes.ts";
 import { navigate } from "../../state/route.ts";
-import { type Tone, wordOf } from "../../state/status.ts";
+import { type Tone, toneOf, wordOf } from "../../state/status.ts";
 import { colour, isDark } from "../../state/theme.ts";
 import { drawCell, type Layout, layOut } from "./cells.ts";
-import type { NodeRow } from "./model.ts";
 
-export function FleetMap({ rows }: { rows: readonly NodeRow[] }) {
+export function FleetMap({ nodes }: { nodes: readonly NodeSummary[] }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const frame = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const [hovered, setHovered] = useState<{ index: number; x: number; y: number } | undefined>(undefined);
   const drawn = useRef<Drawn | undefined>(undefined);
-  const nodes = useMemo(() => [...rows].sort((one, other) => one.place - other.place), [rows]);
   const layout = layOut(nodes.length, width);
 
   useEffect(() => {
@@ -66,7 +65,9 @@ export function FleetMap({ rows }: { rows: readonly NodeRow[] }) {
           <strong>{node.name}</strong>
           <span>
             {wordOf(node.status)}
-            {node.note === "" ? "" : `, ${node.note}`}
+            {node.worst !== null &&
+              node.tone !== toneOf(node.status) &&
+              `, a pipeline: ${wordOf(node.worst).toLowerCase()}`}
           </span>
         </div>
       )}
@@ -82,7 +83,7 @@ interface Drawn {
 
 function draw(
   canvas: HTMLCanvasElement,
-  nodes: readonly NodeRow[],
+  nodes: readonly NodeSummary[],
   { cell, columns, height }: Layout,
   width: number,
   before: Drawn | undefined,

@@ -1,7 +1,8 @@
-import type { LogLevel, NodeState } from "@systole/client";
+import type { LogLevel } from "@systole/client";
 import type { ComponentChildren } from "preact";
 import { clockTime, day } from "../../format/times.ts";
-import type { PipelineRow } from "../../state/pipelines.ts";
+import type { NodeSummary } from "../../state/nodes.ts";
+import type { PipelineName } from "../../state/pipeline_names.ts";
 import { setQuery } from "../../state/route.ts";
 import { Choice, SearchField } from "../../ui/fields.tsx";
 import { Menu } from "../../ui/menu.tsx";
@@ -13,13 +14,12 @@ const MAX_NAMES = 500;
 export interface LogFiltersProps {
   filter: LineFilter;
   levels: readonly LogLevel[];
-  pipelines: readonly PipelineRow[];
-  nodes: readonly NodeState[];
+  pipelines: readonly PipelineName[];
+  nodes: readonly NodeSummary[];
   children: ComponentChildren;
 }
 
 export function LogFilters({ filter, levels, pipelines, nodes, children }: LogFiltersProps) {
-  const names = [...nodes].sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
   return (
     <div class="toolbar">
       <SearchField label="Text in the lines" value={filter.text} onChange={(q) => setQuery({ q })} />
@@ -41,7 +41,7 @@ export function LogFilters({ filter, levels, pipelines, nodes, children }: LogFi
         label="Node"
         all="All nodes"
         value={filter.node}
-        options={names.slice(0, MAX_NAMES).map(({ nodeId, name }) => ({ value: nodeId, title: name }))}
+        options={nodes.slice(0, MAX_NAMES).map(({ id, name }) => ({ value: id, title: name }))}
         onChange={(node) => setQuery({ node })}
       />
       <Menu

@@ -1,7 +1,7 @@
 /** What an administrator sets of one node. */
 
+import type { Node } from "@systole/client";
 import { changeNode, removeNode } from "../../api/control.ts";
-import type { NodeDetails } from "../../state/directory.ts";
 import { parseLabels } from "../../state/labels.ts";
 import { report } from "../../state/notices.ts";
 import { link, navigate } from "../../state/route.ts";
@@ -11,7 +11,7 @@ import { Icon } from "../../ui/icons.tsx";
 import { Menu } from "../../ui/menu.tsx";
 import { HoursField, LabelField } from "../fleet/bulk.tsx";
 
-export function NodeActions({ node, onChange }: { node: NodeDetails; onChange: () => void }) {
+export function NodeActions({ node, onChange }: { node: Node; onChange: () => void }) {
   const logs = (
     <a class="button" href={link(["logs"], { node: node.id })}>
       Logs

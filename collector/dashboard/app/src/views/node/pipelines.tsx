@@ -1,4 +1,4 @@
-import type { PipelineOnNode, PipelineState } from "@systole/client";
+import type { PipelineOnNode } from "@systole/client";
 import { liveVersion } from "../../state/live.ts";
 import { link, pipelineLink } from "../../state/route.ts";
 import { toneOf } from "../../state/status.ts";
@@ -6,16 +6,10 @@ import { Empty } from "../../ui/empty.tsx";
 import { Table } from "../../ui/table.tsx";
 import { runColumns } from "../runs.tsx";
 
-export function NodePipelines({
-  pipelines,
-  details,
-}: {
-  pipelines: readonly PipelineState[];
-  details: readonly PipelineOnNode[];
-}) {
+export function NodePipelines({ runs }: { runs: readonly PipelineOnNode[] }) {
   // What the cells read.
   void liveVersion.value;
-  if (pipelines.length === 0) {
+  if (runs.length === 0) {
     return (
       <div class="card">
         <Empty title="This node reports no pipeline" command="systole-agent check-config">
@@ -24,13 +18,11 @@ export function NodePipelines({
       </div>
     );
   }
-  const byId = new Map(details.map((one) => [one.pipelineId, one]));
   const columns = runColumns({
     title: "Pipeline",
     name: ({ nodeId, pipelineId, pipelineName }) => (
       <a href={pipelineLink(pipelineId, { node: nodeId })}>{pipelineName}</a>
     ),
-    detailsOf: ({ pipelineId }) => byId.get(pipelineId),
     subject: ({ pipelineName }) => pipelineName,
     actions: ({ nodeId, pipelineId }) => (
       <a class="button small wide-only" href={link(["logs"], { node: nodeId, pipeline: pipelineId })}>
@@ -42,7 +34,7 @@ export function NodePipelines({
     <Table
       label="Pipelines of this node"
       columns={columns}
-      rows={pipelines}
+      rows={runs}
       keyOf={(row) => row.pipelineId}
       classOf={(row) => `row-${toneOf(row.status)}`}
       rowHeight={46}

@@ -10,7 +10,6 @@ import { readRange } from "../../charts/range.ts";
 import { RangePicker } from "../../charts/range_picker.tsx";
 import { byteRate, milliseconds, percent, rate } from "../../format/numbers.ts";
 import { collectorNow, now } from "../../state/clock.ts";
-import { nodeName } from "../../state/directory.ts";
 import { route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { rankOf, toneOf } from "../../state/status.ts";
@@ -62,10 +61,10 @@ export function ChartsTab({ pipeline, node }: TabProps) {
       }
       const lines: Answered["lines"] = [];
       let step = "minute";
-      for (const { nodeId } of shown) {
+      for (const { nodeId, nodeName } of shown) {
         const history = await ask(nodeId);
         step = history.step;
-        lines.push({ label: nodeName(nodeId), items: history.items });
+        lines.push({ label: nodeName, items: history.items });
       }
       return { from, to: end, step, now: collectorNow(), lines };
     },
@@ -117,11 +116,7 @@ export function ChartsTab({ pipeline, node }: TabProps) {
           pipeline={pipeline.id}
           {...(node !== undefined && { node })}
           range={range}
-          lanes={pipeline.on.map(({ nodeId, status }) => ({
-            key: nodeId,
-            title: nodeName(nodeId),
-            status,
-          }))}
+          lanes={pipeline.on.map(({ nodeId, nodeName, status }) => ({ key: nodeId, title: nodeName, status }))}
         />
       </section>
     </>

@@ -1,44 +1,44 @@
-import type { PipelineState } from "@systole/client";
-import { useEffect } from "preact/hooks";
-import { queries } from "../../api/http.ts";
-import { nodeName } from "../../state/directory.ts";
-import { readPasts } from "../../state/hosts.ts";
-import { liveVersion } from "../../state/live.ts";
-import type { PipelineRow } from "../../state/pipelines.ts";
+import type { PipelineOnNode } from "@systole/client";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { clearQueue } from "../../state/background.ts";
+import { liveVersion, watch } from "../../state/live.ts";
 import { nodeLink } from "../../state/route.ts";
-import { environment } from "../../state/session.ts";
+import { readPasts } from "../../state/sparks.ts";
 import { rankOf, toneOf } from "../../state/status.ts";
 import { Table } from "../../ui/table.tsx";
-import { useQuery } from "../../ui/use_query.ts";
 import { MAX_PASTS, runColumns } from "../runs.tsx";
-
-const REFRESH_MS = 20_000;
+import type { PipelineOnNodes } from "./model.ts";
+import { areFollowed } from "./model.ts";
 
 /** Each node on its own, the worst first: a sum hides the one that stands still. */
-export function NodesTable({ pipeline }: { pipeline: PipelineRow }) {
-  const details = useQuery(
-    `pipeline ${pipeline.id}`,
-    (signal) => queries.pipeline(pipeline.id, { environment: environment.value }, { signal }),
-    REFRESH_MS,
-  );
+export function NodesTable({ pipeline }: { pipeline: PipelineOnNodes }) {
+  const [visible, setVisible] = useState<readonly PipelineOnNode[]>([]);
   // What the cells read.
   void liveVersion.value;
-  const byNode = new Map((details.data?.nodes ?? []).map((one) => [one.nodeId, one]));
-  const nameOf = (row: PipelineState) => nodeName(row.nodeId);
-  const rows = [...pipeline.on].sort(
-    (one, other) =>
-      rankOf(toneOf(one.status)) - rankOf(toneOf(other.status)) ||
-      nameOf(one).localeCompare(nameOf(other), undefined, { numeric: true }),
+  const rows = useMemo(
+    () =>
+      [...pipeline.on].sort(
+        (one, other) =>
+          rankOf(toneOf(one.status)) - rankOf(toneOf(other.status)) ||
+          one.nodeName.localeCompare(other.nodeName, undefined, { numeric: true }),
+      ),
+    [pipeline.on],
   );
   useEffect(() => {
-    for (const { nodeId, pipelineId } of rows.slice(0, MAX_PASTS).reverse())
-      readPasts({ id: nodeId, pipelines: [{ pipelineId }] });
-  }, [rows.length]);
+    clearQueue();
+    for (const { nodeId, pipelineId } of visible.slice(0, MAX_PASTS).reverse()) readPasts(nodeId, [pipelineId]);
+    // Of many nodes only those in view are followed.
+    if (areFollowed(pipeline) || visible.length === 0) return;
+    watch({
+      pipelines: [pipeline.id],
+      nodes: visible.map(({ nodeId }) => nodeId),
+      pipelineCount: visible.length,
+    });
+  }, [visible]);
   const columns = runColumns({
     title: "Node",
-    name: (row) => <a href={nodeLink(row.nodeId)}>{nameOf(row)}</a>,
-    detailsOf: ({ nodeId }) => byNode.get(nodeId),
-    subject: (row) => `${pipeline.name} on ${nameOf(row)}`,
+    name: ({ nodeId, nodeName }) => <a href={nodeLink(nodeId)}>{nodeName}</a>,
+    subject: ({ nodeName }) => `${pipeline.name} on ${nodeName}`,
   });
   return (
     <Table
@@ -48,6 +48,7 @@ export function NodesTable({ pipeline }: { pipeline: PipelineRow }) {
       keyOf={(row) => row.nodeId}
       classOf={(row) => `row-${toneOf(row.status)}`}
       rowHeight={46}
+      onVisible={setVisible}
     />
   );
 }
