@@ -171,6 +171,10 @@ pub struct ComponentSample {
 pub struct StatusChange {
     /// The node.
     pub node_id: NodeId,
+    /// Its name when this happened. Events of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ts", ts(optional))]
+    pub node_name: Option<String>,
     /// The pipeline, unless the node itself changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ts", ts(optional))]
@@ -274,6 +278,9 @@ pub enum Control {
         /// The last sample of every pipeline, in the form of `metric_update`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         samples: Vec<MetricUpdate>,
+        /// The last totals of every environment, in the form of `fleet_totals`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        totals: Vec<FleetTotals>,
         /// Whether this is the last part.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         done: bool,
@@ -448,6 +455,7 @@ mod tests {
         );
         let change = Event::StatusChange(StatusChange {
             node_id: node(),
+            node_name: Some("web-1".into()),
             pipeline_id: Some(PipelineId::parse("orders").unwrap()),
             pipeline_name: Some("Orders".into()),
             from_status: "RUNNING".into(),
@@ -457,7 +465,17 @@ mod tests {
         });
         assert_eq!(
             keys(&change),
-            ["fromStatus", "nodeId", "pipelineId", "pipelineName", "reason", "timestamp", "toStatus", "type"]
+            [
+                "fromStatus",
+                "nodeId",
+                "nodeName",
+                "pipelineId",
+                "pipelineName",
+                "reason",
+                "timestamp",
+                "toStatus",
+                "type"
+            ]
         );
         let update = Event::MetricUpdate(Arc::new(MetricUpdate {
             node_id: node(),

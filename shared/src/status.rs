@@ -31,6 +31,18 @@ pub enum PipelineStatus {
 }
 
 impl PipelineStatus {
+    /// Every state that this version sends.
+    pub const ALL: [PipelineStatus; 8] = [
+        PipelineStatus::Pending,
+        PipelineStatus::Starting,
+        PipelineStatus::Running,
+        PipelineStatus::Degraded,
+        PipelineStatus::Stopped,
+        PipelineStatus::Crashed,
+        PipelineStatus::CrashLoop,
+        PipelineStatus::Unknown,
+    ];
+
     /// The state as the wire and the database write it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -15,6 +15,7 @@ use std::iter::Peekable;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use systole_shared::events::FleetTotals;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -24,8 +25,7 @@ use super::encode::MAX_WRITE_BYTES;
 use super::frame::Frame;
 use super::ring::{Ring, RingBounds};
 use crate::auth::Scope;
-use crate::model::EnvironmentKey;
-use crate::model::PendingEvent;
+use crate::model::{EnvironmentKey, Payload, PendingEvent};
 
 /// Durable frames of an environment: status changes and log lines of minutes. A slower subscriber is served
 /// from the database.
@@ -47,6 +47,8 @@ struct Channel {
     durable: Ring,
     conflated: Ring,
     conflation: ConflationTable,
+    /// The last totals of the environment: they stay while nothing changes.
+    totals: Option<FleetTotals>,
 }
 
 #[derive(Debug)]
@@ -196,6 +198,11 @@ impl Hub {
         canary
     }
 
+    /// The last totals of environments, as far as they were published.
+    pub(super) fn totals(&self, scope: Scope) -> Vec<FleetTotals> {
+        self.read().channels_of(scope).filter_map(|channel| channel.totals.clone()).collect()
+    }
+
     /// The lowest number from which conflated events may be missing at a subscriber with the last id `seq`.
     /// It waited for `every` between two flushes. A flush has them in their order: when its last id is that
     /// of a conflated event, it has them all.
@@ -258,6 +265,7 @@ impl Channel {
             durable: Ring::new(DURABLE, start),
             conflated: Ring::new(CONFLATED, start),
             conflation: ConflationTable::default(),
+            totals: None,
         }
     }
 
@@ -265,6 +273,9 @@ impl Channel {
         if frame.kind.is_durable() {
             self.durable.push(frame);
         } else {
+            if let Payload::Totals(totals) = frame.payload() {
+                self.totals = Some(totals.clone());
+            }
             self.conflation.put(Arc::clone(&frame));
             self.conflated.push(frame);
         }

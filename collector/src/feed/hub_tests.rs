@@ -34,7 +34,7 @@ fn subscription(scope: Scope, types: &[EventType]) -> Subscription {
         pipelines: Vec::new(),
         scope,
         every: Duration::ZERO,
-        snapshot: false,
+        snapshot: None,
         resume: Resume::Live,
         encoding: Encoding::Native,
     }

@@ -32,7 +32,7 @@ use crate::auth::{Authenticator, Scope};
 use crate::config::StreamLimits;
 use crate::model::PendingEvent;
 use crate::model::directory::LabelFilter;
-use crate::store::{FeedPosition, Store};
+use crate::store::{FeedPosition, StateParts, Store};
 use crate::telemetry::{ReasonLabel, Telemetry};
 use crate::timeseries::TimeSeries;
 use crate::timeseries::recent::RecentSamples;
@@ -67,7 +67,8 @@ pub(crate) struct Subscription {
     pub scope: Scope,
     /// Conflation period of fleet_status, fleet_totals and metric_update.
     pub every: Duration,
-    pub snapshot: bool,
+    /// The state that comes first; `None`: only after a reset.
+    pub snapshot: Option<StateParts>,
     pub resume: Resume,
     pub encoding: Encoding,
 }

@@ -106,7 +106,7 @@ async fn resume((store, timeseries): (Arc<dyn Store>, Arc<TimeSeries>)) -> Strin
         pipelines: Vec::new(),
         scope: Scope::All,
         every: Duration::ZERO,
-        snapshot: false,
+        snapshot: None,
         resume: Resume::After(EventId { epoch: position.epoch, seq: 0 }),
         encoding: Encoding::Native,
     };

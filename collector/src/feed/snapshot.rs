@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use serde::Serialize;
-use systole_shared::events::{Control, EventType, MetricUpdate, SnapshotNode, SnapshotPipeline};
+use systole_shared::events::{Control, EventType, FleetTotals, MetricUpdate, SnapshotNode, SnapshotPipeline};
 use systole_shared::{NodeId, NodeStatus, PipelineId, PipelineStatus};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
@@ -18,7 +18,7 @@ use super::encode::{self, block};
 use super::{Feed, Subscription};
 use crate::auth::Scope;
 use crate::model::selector::Selector;
-use crate::store::{NodeView, StateSnapshot, StoreError, parse_labels};
+use crate::store::{NodeView, StateParts, StateSnapshot, StoreError, parse_labels};
 use crate::timeseries::recent::RecentSamples;
 
 /// Room in a part for the event's own words around its items.
@@ -60,6 +60,8 @@ struct Key {
     labels: Option<Selector>,
     pipelines: Vec<PipelineId>,
     has_samples: bool,
+    has_totals: bool,
+    parts: StateParts,
 }
 
 /// The creation time of a snapshot, and the snapshot itself while a stream sends it.
@@ -87,6 +89,8 @@ impl Snapshots {
             labels: subscription.labels.as_ref().map(|labels| labels.selector.clone()),
             pipelines: subscription.pipelines.clone(),
             has_samples: subscription.types.contains(&EventType::MetricUpdate),
+            has_totals: subscription.wants(EventType::FleetTotals, None, None),
+            parts: subscription.snapshot.unwrap_or_default(),
         };
         let place = self.place(&key);
         let mut made = place.lock().await;
@@ -96,10 +100,12 @@ impl Snapshots {
         }
         let _turn = self.turns.acquire().await;
         let begin = Instant::now();
-        let state = feed.timeseries.snapshot(subscription.scope.environments()).await.map_err(SnapshotError::Read)?;
+        let environments = subscription.scope.environments();
+        let state = feed.timeseries.snapshot(environments, key.parts).await.map_err(SnapshotError::Read)?;
+        let totals = if key.has_totals { feed.hub.totals(subscription.scope) } else { Vec::new() };
         let (recent_samples, epoch) = (Arc::clone(&feed.recent_samples), Arc::clone(&feed.epoch));
         // A hundred thousand pipelines take a while to write down.
-        let render = move || render(&recent_samples, &epoch, &state, &key);
+        let render = move || render(&recent_samples, &epoch, &state, totals, &key);
         let snapshot = tokio::task::spawn_blocking(render).await.map_err(SnapshotError::Render)?;
         let snapshot = Arc::new(snapshot);
         *made = Some((begin, Arc::downgrade(&snapshot)));
@@ -116,7 +122,13 @@ impl Snapshots {
     }
 }
 
-fn render(recent_samples: &RecentSamples, epoch: &str, state: &StateSnapshot, key: &Key) -> Snapshot {
+fn render(
+    recent_samples: &RecentSamples,
+    epoch: &str,
+    state: &StateSnapshot,
+    totals: Vec<FleetTotals>,
+    key: &Key,
+) -> Snapshot {
     let mut nodes = Vec::new();
     let mut pipelines = Vec::new();
     let mut samples = Vec::new();
@@ -155,11 +167,26 @@ fn render(recent_samples: &RecentSamples, epoch: &str, state: &StateSnapshot, ke
             });
         }
     }
-    let part = |nodes, pipelines, samples| Control::Snapshot { nodes, pipelines, samples, done: false };
-    let mut frames = parts(nodes, |nodes| part(nodes, Vec::new(), Vec::new()));
+    let part =
+        |nodes, pipelines, samples| Control::Snapshot { nodes, pipelines, samples, totals: Vec::new(), done: false };
+    let of_totals = |totals| Control::Snapshot {
+        nodes: Vec::new(),
+        pipelines: Vec::new(),
+        samples: Vec::new(),
+        totals,
+        done: false,
+    };
+    let mut frames = parts(totals, of_totals);
+    frames.extend(parts(nodes, |nodes| part(nodes, Vec::new(), Vec::new())));
     frames.extend(parts(pipelines, |pipelines| part(Vec::new(), pipelines, Vec::new())));
     frames.extend(parts(samples, |samples| part(Vec::new(), Vec::new(), samples)));
-    let done = Control::Snapshot { nodes: Vec::new(), pipelines: Vec::new(), samples: Vec::new(), done: true };
+    let done = Control::Snapshot {
+        nodes: Vec::new(),
+        pipelines: Vec::new(),
+        samples: Vec::new(),
+        totals: Vec::new(),
+        done: true,
+    };
     let done = serde_json::to_string(&done).unwrap_or_else(|_| r#"{"type":"snapshot","done":true}"#.to_owned());
     frames.push(block(Some((epoch, state.watermark)), "snapshot", &done));
     Snapshot { writes: encode::join(frames), watermark: state.watermark }

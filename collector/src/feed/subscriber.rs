@@ -193,7 +193,7 @@ impl Subscriber {
         let mut first = vec![greeting, Bytes::from(retry), encode::control(&hello)];
         first.extend(reset_frame);
         // A client that continues after an id has the state already; any other client may request it.
-        if resumed.is_none() && (reset.is_some() || self.subscription.snapshot) {
+        if resumed.is_none() && (reset.is_some() || self.subscription.snapshot.is_some()) {
             self.push(first);
             self.stage = Stage::TakeSnapshot;
             return;

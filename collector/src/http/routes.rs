@@ -5,7 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
+    actions, agent, audit, definitions, delivery, events, fleet, graph, health, logs, metrics, node_settings, nodes,
     pipelines, rollouts, samples, secrets, session, status_changes, vectorflow,
 };
 use super::error::ApiError;
@@ -63,6 +63,9 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
             ],
         ),
         at("/api/v1/nodes/{id}/minutes", [get(nodes::list_node_minutes)]),
+        at("/api/v1/fleet/nodes", [get(fleet::list_fleet_nodes)]),
+        at("/api/v1/fleet/pipelines", [get(fleet::list_fleet_pipelines)]),
+        at("/api/v1/fleet/map", [get(fleet::get_fleet_map)]),
         at("/api/v1/pipelines", [get(pipelines::list_pipelines)]),
         at("/api/v1/pipelines/{id}", [get(pipelines::get_pipeline)]),
         at("/api/v1/pipelines/{id}/minutes", [get(pipelines::list_pipeline_minutes)]),

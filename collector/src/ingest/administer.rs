@@ -81,6 +81,7 @@ pub(crate) fn remove(node: &NodeState, dimensions: &mut Dimensions, now: UnixMil
         }
         let event = Event::StatusChange(StatusChange {
             node_id: node.id,
+            node_name: Some(node.name.clone()),
             pipeline_id: Some(id.clone()),
             pipeline_name: dimensions.pipeline(node.environment, id).map(|known| known.name.clone()),
             from_status: pipeline.status.as_str().to_owned(),
@@ -120,6 +121,7 @@ fn maintenance_change(before: &NodeSettings, after: &NodeSettings) -> Option<Str
 fn add_event(node: &NodeState, to: &str, reason: &str, at: UnixMillis, changes: &mut Changes) {
     let event = Event::StatusChange(StatusChange {
         node_id: node.id,
+        node_name: Some(node.name.clone()),
         pipeline_id: None,
         pipeline_name: None,
         from_status: node.status.as_str().to_owned(),

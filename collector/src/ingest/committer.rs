@@ -320,7 +320,10 @@ impl CommitterTask {
         let now = clock::now_ms();
         upkeep::free_places(&mut self.state, now);
         match self.parts.timeseries.forget_removed(oldest(now, self.parts.events_retention)).await {
-            Ok(unused) => unused.into_iter().for_each(|key| self.state.dimensions.forget_pipeline(key)),
+            Ok(unused) => unused.into_iter().for_each(|key| {
+                self.state.dimensions.forget_pipeline(key);
+                self.parts.directory.forget_pipeline(key);
+            }),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "cannot forget removed nodes");
                 return if is_final(&error) { ControlFlow::Break(()) } else { self.reload().await };
@@ -333,6 +336,8 @@ impl CommitterTask {
         match self.parts.timeseries.remove_pipelines(gone.clone()).await {
             Ok(unused) => {
                 upkeep::forget(&mut self.state, &gone, &unused);
+                unused.iter().for_each(|key| self.parts.directory.forget_pipeline(*key));
+                self.note_live(gone.iter().map(|(node, _)| *node));
                 self.parts.telemetry.pipelines_removed.inc_by(gone.len() as u64);
                 if gone.len() == upkeep::REMOVED_AT_ONCE {
                     self.upkeep_at = Instant::now() + REMOVAL_PAUSE;
@@ -372,6 +377,8 @@ impl CommitterTask {
                     self.fleet_totals = TotalsByEnvironment::of(&self.state, Instant::now());
                     // What was committed without an answer is in it. Removed nodes are in it already.
                     self.state.nodes.values().for_each(|node| self.parts.directory.put(node.entry()));
+                    self.parts.directory.put_pipelines(self.state.dimensions.entries());
+                    self.note_live(self.state.nodes.keys().copied());
                     // A commit can fail after it has reached the disk: then its reports are
                     // duplicates from now on, and its events are still to be handed out.
                     self.parts.feed.skip_to(self.state.head_seq);

@@ -13,42 +13,10 @@ use systole_shared::{EnvironmentId, NodeStatus, PipelineStatus, UnixMillis};
 use tokio::time::Instant;
 
 use super::state::{IngestState, NodeState};
-use crate::model::report::ReportedPipeline;
-use crate::model::{EnvironmentKey, NodeKey};
+use crate::model::{EnvironmentKey, NodeKey, Throughput};
 
 /// The least time between two events of an environment.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// Thousandths of an event per second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Throughput {
-    events_in: i64,
-    events_out: i64,
-    errors: i64,
-    discarded: i64,
-}
-
-impl Throughput {
-    /// The rates of pipelines over the interval of a report.
-    pub(crate) fn of(pipelines: &[ReportedPipeline], seconds: f64) -> Self {
-        let mut sum = Throughput::default();
-        for sample in pipelines.iter().filter_map(|pipeline| pipeline.sample.as_ref()) {
-            sum.events_in = sum.events_in.saturating_add(per_second(sample.events_in, seconds));
-            sum.events_out = sum.events_out.saturating_add(per_second(sample.events_out, seconds));
-            sum.errors = sum.errors.saturating_add(per_second(sample.errors, seconds));
-            sum.discarded = sum.discarded.saturating_add(per_second(sample.discarded, seconds));
-        }
-        sum
-    }
-}
-
-/// The largest rate: as many as this can be added up.
-const MAX_RATE: f64 = (1_i64 << 40) as f64;
-
-fn per_second(count: i64, seconds: f64) -> i64 {
-    // A cast of a float saturates.
-    (count as f64 * 1_000.0 / seconds).clamp(0.0, MAX_RATE).round() as i64
-}
 
 /// The part of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,12 +177,5 @@ mod tests {
             let running = |sum: &Sum| sum.pipelines.get(&PipelineStatus::Running).copied();
             prop_assert_eq!(running(&sum), running(&expected));
         }
-    }
-
-    #[test]
-    fn rates_are_bounded_and_rounded_to_thousandths() {
-        assert_eq!(per_second(10, 3.0), 3_333);
-        assert_eq!(per_second(i64::MAX, 0.001), 1 << 40);
-        assert_eq!(per_second(5, 5.0), 1_000);
     }
 }

@@ -17,7 +17,6 @@ use foldhash::HashMap;
 use systole_shared::limits::REMEMBERED_BOOTS;
 use systole_shared::{BootId, ComponentId, NodeId, NodeStatus, PipelineId, PipelineStatus, UnixMillis};
 
-use super::fleet_totals::Throughput;
 use super::limits::{HourlyCount, OverLimit};
 use super::log_budget::LogBudget;
 use super::places::ComponentPlaces;
@@ -25,10 +24,11 @@ use super::reason::PublishedReason;
 use super::topologies::KnownTopologies;
 use super::totals::NodeTotals;
 use crate::config::IngestLimits;
-use crate::model::directory::NodeEntry;
+use crate::model::directory::{NodeEntry, PipelineEntry};
+use crate::model::live::{HostReading, LiveNode, LivePipeline, LiveSample};
 use crate::model::node::{Labels, NodeSettings};
 use crate::model::report::ReportedAgent;
-use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
+use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey, Throughput};
 use crate::store::{DeploymentRow, IngestSnapshot, PipelineStatusRow, StoredNode};
 
 /// Everything the committer knows.
@@ -89,6 +89,9 @@ pub(crate) struct NodeState {
     pub deployments: HashMap<PipelineId, DeploymentState>,
     /// As last written; `None` before this collector's first report of the node.
     pub agent: Option<ReportedAgent>,
+    pub agent_version: Option<String>,
+    /// The host as last seen; `None` while the node is silent.
+    pub host: Option<HostReading>,
     /// The address of its last report; `None` before the first one to this collector.
     pub address: Option<IpAddr>,
     /// The totals that its agent reported last, if it reports totals.
@@ -138,12 +141,24 @@ pub(crate) struct PipelineState {
     pub reason: PublishedReason,
     /// The last report of this collector's that had it, counted from 1 in [`NodeState::reports`].
     pub last_report: u64,
+    /// Its last sample; `None` when its metrics could not be read since.
+    pub sample: Option<LiveSample>,
 }
 
 impl PipelineState {
     /// Whether the node's reports still have it.
     pub(crate) fn is_present(&self) -> bool {
         self.row.present != 0
+    }
+
+    /// As lists see it.
+    fn live(&self) -> LivePipeline {
+        LivePipeline {
+            key: PipelineKey(self.row.pipeline),
+            status: self.status,
+            is_present: self.is_present(),
+            sample: self.sample,
+        }
     }
 
     /// Components that have a place.
@@ -195,6 +210,27 @@ impl Dimensions {
         let dimension = PipelineDimension { key: self.last_pipeline, name: name.to_owned() };
         self.insert(environment, id.clone(), dimension);
         self.last_pipeline
+    }
+
+    /// Every pipeline, as lists see it.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = PipelineEntry> {
+        self.pipelines.iter().flat_map(|(environment, known)| {
+            known.iter().map(|(id, dimension)| PipelineEntry {
+                key: dimension.key,
+                environment: *environment,
+                id: id.clone(),
+                name: dimension.name.clone(),
+            })
+        })
+    }
+
+    /// A pipeline by its key.
+    pub(crate) fn entry(&self, key: PipelineKey) -> Option<PipelineEntry> {
+        let id = self.ids.get(&key)?;
+        self.pipelines.iter().find_map(|(environment, known)| {
+            let dimension = known.get(id).filter(|dimension| dimension.key == key)?;
+            Some(PipelineEntry { key, environment: *environment, id: id.clone(), name: dimension.name.clone() })
+        })
     }
 
     /// The next free key of a series. Those of one node come one after the other with its first
@@ -249,7 +285,8 @@ impl NodeState {
             if let (Some(id), Some(series)) = (dimensions.ids.get(&key), own.get(&key)) {
                 let components = components.remove(&key).unwrap_or_default();
                 let reason = PublishedReason::new(&row.reason);
-                let state = PipelineState { series: *series, status, row, reason, components, last_report: 0 };
+                let state =
+                    PipelineState { series: *series, status, row, reason, components, last_report: 0, sample: None };
                 pipelines.insert(id.clone(), state);
             }
         }
@@ -275,6 +312,8 @@ impl NodeState {
             pipelines,
             deployments,
             agent: None,
+            agent_version: stored.agent_version,
+            host: None,
             address: None,
             reports: 0,
             last_seen: stored.last_seen.max(totals.reported_at()),
@@ -299,9 +338,25 @@ impl NodeState {
             key: self.key,
             id: self.id,
             environment: self.environment,
+            name: self.name.clone(),
+            reported_name: self.reported_name.clone(),
+            agent_version: self.agent_version.clone(),
             labels: self.labels(),
             maintenance_until: self.settings.maintenance.as_ref().map(|maintenance| maintenance.until),
             is_removed: false,
+        }
+    }
+
+    /// As lists see it.
+    pub(crate) fn live(&self) -> LiveNode {
+        let mut pipelines: Vec<_> = self.pipelines.values().map(PipelineState::live).collect();
+        pipelines.sort_unstable_by_key(|pipeline| pipeline.key);
+        LiveNode {
+            status: self.status,
+            reason: self.status_reason.as_str().into(),
+            last_seen_at: Some(self.last_seen).filter(|at| *at > 0),
+            host: self.host.map(|host| host.sample),
+            pipelines: pipelines.into(),
         }
     }
 

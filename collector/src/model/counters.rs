@@ -25,6 +25,11 @@ pub(crate) enum CounterKind {
 }
 
 impl CounterKind {
+    /// Whether hours and days keep the extremes of their minutes.
+    pub(crate) fn has_extremes(self) -> bool {
+        self == CounterKind::Delta
+    }
+
     /// Whether an hour has the sum of its minutes, in whole numbers.
     pub(crate) fn is_counted(self) -> bool {
         !matches!(self, CounterKind::Mean | CounterKind::Gauge)
@@ -108,6 +113,18 @@ macro_rules! history_counters {
     };
 }
 
+/// Hands on the lines of which hours and days keep the extremes of their minutes: growth that is always known.
+macro_rules! extreme_counters {
+    ({ $make:ident $head:tt } $($line:tt)*) => { extreme_counters! { @ $make $head () $($line)* } };
+    (@ $make:ident $head:tt ($($kept:tt)*)) => { $make! { $head $($kept)* } };
+    (@ $make:ident $head:tt ($($kept:tt)*) [Delta $($rest:tt)*] $($line:tt)*) => {
+        extreme_counters! { @ $make $head ($($kept)* [Delta $($rest)*]) $($line)* }
+    };
+    (@ $make:ident $head:tt $kept:tt $next:tt $($line:tt)*) => {
+        extreme_counters! { @ $make $head $kept $($line)* }
+    };
+}
+
 /// Hands on the lines that an answer shows as they are, before and after its means.
 macro_rules! shown_counters {
     ({ $make:ident $head:tt } $($line:tt)*) => { shown_counters! { @ $make $head () () $($line)* } };
@@ -152,7 +169,8 @@ macro_rules! add_counter {
 }
 
 pub(crate) use {
-    add_counter, component_counters, history_counters, pipeline_counters, reported_counters, shown_counters,
+    add_counter, component_counters, extreme_counters, history_counters, pipeline_counters, reported_counters,
+    shown_counters,
 };
 
 macro_rules! names {

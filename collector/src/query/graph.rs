@@ -8,11 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use systole_shared::{PipelineId, RateSample, Topology, TopologyEdge, UnixMillis};
 
 use crate::model::NodeKey;
+use crate::model::live::FRESH_MS;
 use crate::store::{BufferFill, PipelineView, Store, StoreError};
 use crate::timeseries::recent::RecentSamples;
-
-/// Samples and buffers older than this say nothing about now: several reports in a row are missing.
-const MAX_AGE_MS: UnixMillis = 5 * 60_000;
 
 /// A pipeline's graph.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,8 +59,8 @@ pub(crate) async fn of(
     let chosen = most_frequent(nodes.iter().filter_map(|(_, checksum)| checksum.as_deref()), &known);
     let is_meant = |checksum: &Option<String>| chosen.is_none() || checksum.as_deref() == chosen;
     let meant: Vec<NodeKey> = nodes.iter().filter(|(_, checksum)| is_meant(checksum)).map(|(key, _)| *key).collect();
-    let rates = rates(samples, &pipeline.id, &meant, now - MAX_AGE_MS);
-    let buffers = store.buffer_fills(pipeline.key, (now - MAX_AGE_MS) / 60_000).await?;
+    let rates = rates(samples, &pipeline.id, &meant, now - FRESH_MS);
+    let buffers = store.buffer_fills(pipeline.key, (now - FRESH_MS) / 60_000).await?;
     let buffers = fills(buffers.iter().filter(|buffer| meant.iter().any(|node| node.0 == buffer.node)));
     let topology = chosen.and_then(|checksum| serde_json::from_str::<Topology>(known.get(checksum)?).ok());
     let mut graph = match topology {

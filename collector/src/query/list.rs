@@ -1,6 +1,10 @@
 //! Pages of lists. A page is read with one item more, which says whether another page follows.
 
-use crate::model::DefinitionKey;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::auth::Scope;
+use crate::model::{DefinitionKey, NodeKey, PipelineKey};
 use crate::store::{
     AuditQuery, AuditRow, DefinitionQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView,
     RolloutQuery, RolloutView, StatusChangeQuery, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
@@ -25,26 +29,44 @@ impl<T> PageOf<T> {
     }
 }
 
-/// Up to `limit` nodes, by name.
+/// The nodes of these keys, in their order. One that was removed meanwhile is left out.
 ///
 /// # Errors
 ///
 /// When the store cannot be read.
-pub(crate) async fn nodes(timeseries: &TimeSeries, query: NodeQuery) -> Result<PageOf<NodeView>, StoreError> {
-    let limit = query.limit;
-    let found = timeseries.list_nodes(NodeQuery { limit: limit + 1, ..query }).await?;
-    Ok(PageOf::cut(found, limit, |node| format!("{}.{}", node.key.0, node.name)))
+pub(crate) async fn nodes(
+    timeseries: &TimeSeries,
+    scope: Scope,
+    keys: Vec<NodeKey>,
+) -> Result<Vec<NodeView>, StoreError> {
+    let limit = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    let (environments, among) = (scope.environments(), Some(keys.clone()));
+    let found = timeseries.list_nodes(NodeQuery { environments, among, limit, ..NodeQuery::default() }).await?;
+    Ok(in_order(&keys, found, |node| node.key))
 }
 
-/// Up to `limit` pipelines, by id.
+/// The pipelines of these keys, in their order, with their state on all nodes or on those named. One that was removed
+/// meanwhile is left out.
 ///
 /// # Errors
 ///
 /// When the store cannot be read.
-pub(crate) async fn pipelines(store: &dyn Store, query: PipelineQuery) -> Result<PageOf<PipelineView>, StoreError> {
-    let limit = query.limit;
-    let found = store.list_pipelines(PipelineQuery { limit: limit + 1, ..query }).await?;
-    Ok(PageOf::cut(found, limit, |pipeline| format!("{}.{}", pipeline.key.0, pipeline.id)))
+pub(crate) async fn pipelines(
+    store: &dyn Store,
+    scope: Scope,
+    keys: Vec<PipelineKey>,
+    among: Option<Vec<NodeKey>>,
+) -> Result<Vec<PipelineView>, StoreError> {
+    let limit = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    let (environments, of) = (scope.environments(), Some(keys.clone()));
+    let query = PipelineQuery { environments, among, keys: of, limit, ..PipelineQuery::default() };
+    Ok(in_order(&keys, store.list_pipelines(query).await?, |pipeline| pipeline.key))
+}
+
+/// What was found, in the order of the keys.
+fn in_order<K: Copy + Eq + Hash, T>(keys: &[K], found: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut by_key: HashMap<K, T> = found.into_iter().map(|item| (key(&item), item)).collect();
+    keys.iter().filter_map(|key| by_key.remove(key)).collect()
 }
 
 /// Up to `limit` rollouts, newest first.

@@ -166,6 +166,7 @@ pub(crate) struct StoredNode {
     /// Least recently seen first.
     pub boots: Vec<(BootId, u64)>,
     pub enrolled_at: UnixMillis,
+    pub agent_version: Option<String>,
     /// When the last report came; 0 when none did.
     pub last_seen: UnixMillis,
     /// The last totals that its agent reported, packed.

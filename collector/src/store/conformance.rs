@@ -448,9 +448,9 @@ async fn expired_sessions_are_removed_and_other_tokens_stay(store: Arc<dyn TimeS
 async fn snapshot_names_its_sequence_number(store: Arc<dyn TimeSeriesStore>) {
     let (environment, _) = with_pipeline(&*store).await;
     store.commit(CommitBatch { head_seq: 17, ..CommitBatch::default() }).await.unwrap();
-    let snapshot = store.snapshot(Some(vec![environment])).await.unwrap();
+    let snapshot = store.snapshot(Some(vec![environment]), StateParts::All).await.unwrap();
     assert_eq!((snapshot.watermark, snapshot.nodes.len()), (17, 1));
-    assert!(store.snapshot(Some(vec![EnvironmentKey(99)])).await.unwrap().nodes.is_empty());
+    assert!(store.snapshot(Some(vec![EnvironmentKey(99)]), StateParts::All).await.unwrap().nodes.is_empty());
 }
 
 async fn gaps_expire_with_their_minutes(store: Arc<dyn TimeSeriesStore>) {

@@ -67,12 +67,13 @@ pub(super) fn like_pattern(text: &str) -> String {
     format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
 }
 
-/// The committer's part of a node: key, id, environment, name, status and its reason, and the time of its enrolment.
-pub(super) type NodeIdentity = (i64, String, i64, String, String, String, i64);
+/// The committer's part of a node: key, id, environment, name, status and its reason, the time of its enrolment, and the
+/// version of its agent.
+pub(super) type NodeIdentity = (i64, String, i64, String, String, String, i64, Option<String>);
 
 /// A node without what other tables hold of it.
 pub(super) fn stored_node(
-    (key, uuid, environment, name, status, status_reason, enrolled_at): NodeIdentity,
+    (key, uuid, environment, name, status, status_reason, enrolled_at, agent_version): NodeIdentity,
 ) -> Result<StoredNode, StoreError> {
     Ok(StoredNode {
         key: NodeKey(key),
@@ -86,6 +87,7 @@ pub(super) fn stored_node(
         settings: NodeSettings::default(),
         boots: Vec::new(),
         enrolled_at,
+        agent_version,
         last_seen: 0,
         totals: None,
         statuses: Vec::new(),

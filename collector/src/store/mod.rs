@@ -224,7 +224,11 @@ pub(crate) trait MinuteStore: Send + Sync {
         range: BucketRange,
     ) -> Result<Persisted<ComponentMinuteView>, StoreError>;
     /// The state of nodes and pipelines at one point of the sequence.
-    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError>;
+    async fn snapshot(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        parts: StateParts,
+    ) -> Result<StateSnapshot, StoreError>;
 }
 
 /// Reads of rows that are written with the transaction of the report.

@@ -7,7 +7,7 @@ use systole_shared::{LogLevel, NodeId, UnixMillis};
 
 use super::{ComponentMinuteRow, Oldest, PipelineMinuteRow, PipelineStatusRow};
 use crate::model::PipelineKey;
-use crate::model::counters::{add_counter, component_counters, history_counters, pipeline_counters};
+use crate::model::counters::{add_counter, component_counters, extreme_counters, history_counters, pipeline_counters};
 use crate::model::node::NodeSettings;
 use crate::model::{EnvironmentKey, NodeKey};
 
@@ -20,6 +20,8 @@ pub(crate) struct NodeQuery {
     pub among: Option<Vec<NodeKey>>,
     pub id: Option<NodeId>,
     pub status: Option<String>,
+    /// Whether the nodes come without their pipelines.
+    pub without_pipelines: bool,
     /// Only nodes after this name and key.
     pub after: Option<(String, i64)>,
     pub limit: i64,
@@ -70,6 +72,8 @@ pub(crate) struct PipelineQuery {
     pub environments: Option<Vec<EnvironmentKey>>,
     /// Only of these nodes.
     pub among: Option<Vec<NodeKey>>,
+    /// Only these pipelines.
+    pub keys: Option<Vec<PipelineKey>>,
     /// The user's id of the pipeline.
     pub id: Option<String>,
     /// Only pipelines after this id and key.
@@ -162,6 +166,54 @@ component_counters!(history_counters {
     minute_view {
         /// A component's minute, hour or day, summed over nodes.
         ComponentMinuteView, ComponentMinuteRow, component kind
+    }
+});
+
+/// The lowest and the highest of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extremes<T> {
+    pub min: T,
+    pub max: T,
+}
+
+/// Makes the counts of one minute of which hours and days keep extremes.
+macro_rules! minute_counts {
+    ({ $(#[$about:meta])* $counts:ident, $view:ident } $([$kind:ident $column:ident $($rest:tt)*])*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct $counts {
+            $(pub $column: i64,)*
+        }
+
+        impl From<&$view> for $counts {
+            fn from(minute: &$view) -> Self {
+                $counts { $($column: minute.$column,)* }
+            }
+        }
+
+        impl Extremes<$counts> {
+            /// Those of both.
+            pub(crate) fn join(self, other: Self) -> Self {
+                Extremes {
+                    min: $counts { $($column: self.min.$column.min(other.min.$column),)* },
+                    max: $counts { $($column: self.max.$column.max(other.max.$column),)* },
+                }
+            }
+        }
+    };
+}
+
+pipeline_counters!(extreme_counters {
+    minute_counts {
+        /// What a pipeline counted in a minute.
+        PipelineCounts, PipelineMinuteView
+    }
+});
+
+component_counters!(extreme_counters {
+    minute_counts {
+        /// What a component counted in a minute.
+        ComponentCounts, ComponentMinuteView
     }
 });
 
@@ -292,6 +344,15 @@ pub(crate) struct ReplayPage {
     pub cursor: u64,
     /// Lowest sequence number from which on everything was still kept when the page was read.
     pub oldest: Oldest,
+}
+
+/// What of the state is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum StateParts {
+    #[default]
+    All,
+    /// Nodes without their pipelines.
+    Nodes,
 }
 
 /// The state of nodes and pipelines at one point of the sequence.

@@ -31,8 +31,8 @@ use crate::clock;
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey};
 use crate::store::{
     CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, NodeQuery, NodeView,
-    Persisted, PipelineMinuteView, RemovedNode, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
-    by_node,
+    Persisted, PipelineMinuteView, RemovedNode, StateParts, StateSnapshot, Store, StoreError, StoredNode,
+    TimeSeriesStore, WalRow, by_node,
 };
 
 /// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
@@ -273,9 +273,10 @@ impl TimeSeries {
     pub(crate) async fn snapshot(
         &self,
         environments: Option<Vec<EnvironmentKey>>,
+        parts: StateParts,
     ) -> Result<StateSnapshot, StoreError> {
         let _reading = self.read();
-        let mut snapshot = self.store.snapshot(environments).await?;
+        let mut snapshot = self.store.snapshot(environments, parts).await?;
         merge_on_read::add_heartbeats(&mut snapshot.nodes, &self.lock());
         Ok(snapshot)
     }

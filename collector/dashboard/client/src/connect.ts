@@ -92,7 +92,7 @@ export class OpenFeed implements Feed {
     this.#options = options;
     this.#credentials = credentials;
     this.#url = streamUrl(options);
-    this.#position = new Position(options.snapshot ?? true, options.after);
+    this.#position = new Position(options.snapshot !== false, options.after);
     this.#lastEventId = this.#position.id;
     this.#calls = new HandlerQueue({
       onError: (error) => {
@@ -110,7 +110,7 @@ export class OpenFeed implements Feed {
       onHoldFull: () => this.#snapshots.retryLater(),
     });
     this.#snapshots = new SnapshotFetch(open, {
-      url: withSnapshot(this.#url),
+      url: withSnapshot(this.#url, this.#options.snapshot),
       canRenewToken: credentials.canRenew,
       onBegin: () => this.#receiver.hold(),
       onSnapshot: (event, id) => {
@@ -186,7 +186,7 @@ export class OpenFeed implements Feed {
       if (!needsSnapshot) return { url: this.#url, after: id };
       // The other tabs continue after the last leader's position. This tab's snapshot has a stream of its own.
       if (leaderId !== undefined && this.#snapshots.isActive) return { url: this.#url, after: leaderId };
-      return { url: withSnapshot(this.#url), after: undefined };
+      return { url: withSnapshot(this.#url, this.#options.snapshot), after: undefined };
     };
     const hasReached = (seq: number) => this.#position.hasReached(seq);
     const { canRenew: canRenewToken } = this.#credentials;

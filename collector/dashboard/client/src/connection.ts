@@ -170,11 +170,12 @@ export class Connection {
 
   /** Joins the parts of a snapshot. Returns it with the last part, and undefined before. */
   #joinParts(part: Snapshot): Snapshot | undefined {
-    this.#snapshot ??= { type: "snapshot", nodes: [], pipelines: [], samples: [], done: true };
+    this.#snapshot ??= { type: "snapshot", nodes: [], pipelines: [], samples: [], totals: [], done: true };
     const whole = this.#snapshot;
     for (const node of part.nodes ?? []) whole.nodes.push(node);
     for (const pipeline of part.pipelines ?? []) whole.pipelines.push(pipeline);
     for (const sample of part.samples ?? []) whole.samples.push(sample);
+    for (const totals of part.totals ?? []) whole.totals.push(totals);
     if (part.done !== true) return undefined;
     this.#snapshot = undefined;
     return whole;

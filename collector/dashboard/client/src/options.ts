@@ -43,8 +43,8 @@ export interface ConnectOptions extends RequestOptions {
   pipelines?: readonly PipelineId[] | undefined;
   /** How long `fleet_status`, `fleet_totals` and `metric_update` may wait for a newer one: 0 to 60000 ms. Default: 250. */
   every?: number | undefined;
-  /** Whether the state is sent first. Default: true. */
-  snapshot?: boolean | undefined;
+  /** Whether the state is sent first; `nodes`: without pipelines and samples. Default: true. */
+  snapshot?: boolean | "nodes" | undefined;
   /** Resume after this id, which `onPosition` or `Feed.lastEventId` gave. Such a feed is not shared between tabs. */
   after?: string | undefined;
 
@@ -104,8 +104,8 @@ export function streamUrl(options: ConnectOptions): URL {
 }
 
 /** The same address, with the state first. */
-export function withSnapshot(url: URL): URL {
+export function withSnapshot(url: URL, snapshot: boolean | "nodes" = true): URL {
   const result = new URL(url);
-  result.searchParams.set("snapshot", "1");
+  result.searchParams.set("snapshot", snapshot === "nodes" ? "nodes" : "1");
   return result;
 }

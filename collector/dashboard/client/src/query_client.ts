@@ -81,6 +81,30 @@ export class QueryClient {
     return this.#get(`/api/v1/nodes/${encodeURIComponent(id)}/minutes`, parameters, options);
   }
 
+  /** Nodes with their last sample in the form of a table, sorted and filtered. */
+  fleetNodes(
+    parameters: QueryParameters<"list_fleet_nodes"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"list_fleet_nodes">> {
+    return this.#get("/api/v1/fleet/nodes", parameters, options);
+  }
+
+  /** Pipelines over their nodes in the form of a table, sorted and filtered. */
+  fleetPipelines(
+    parameters: QueryParameters<"list_fleet_pipelines"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"list_fleet_pipelines">> {
+    return this.#get("/api/v1/fleet/pipelines", parameters, options);
+  }
+
+  /** Ids, names and states of all nodes, in columns. */
+  fleetMap(
+    parameters: QueryParameters<"get_fleet_map"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"get_fleet_map">> {
+    return this.#get("/api/v1/fleet/map", parameters, options);
+  }
+
   /** Pipelines with their state on each node, by id. */
   pipelines(
     parameters: QueryParameters<"list_pipelines"> = {},

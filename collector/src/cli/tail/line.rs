@@ -197,6 +197,7 @@ mod tests {
 
     fn change(to: &str, reason: &str) -> Event {
         Event::StatusChange(StatusChange {
+            node_name: None,
             node_id: NODE.parse().unwrap(),
             pipeline_id: Some(PipelineId::parse("orders").unwrap()),
             pipeline_name: None,

@@ -21,6 +21,8 @@ use crate::http::extract::{Node, client_address, read_json, refuse};
 use crate::http::openapi::problems::{Post, PostReports};
 use crate::ingest::enrolment::{self, EnrolError, Enrolled};
 use crate::ingest::protocol::native;
+use crate::model::directory::NodeEntry;
+use crate::model::node::Labels;
 use crate::model::report::{Content, Submission};
 use crate::store::{EnrolledNode, NewEnrolment, StoredEnvironment};
 
@@ -117,6 +119,8 @@ pub(super) async fn enroll_host(
         labels_bytes += key.len() + value.len();
         labels_bytes <= MAX_LABELS_BYTES
     });
+    let labels: Labels = labels.collect();
+    let agent_version = clean(host.agent_version);
     let enrolled = enrolment::enroll(
         &*app.store,
         &app.fleet,
@@ -125,8 +129,8 @@ pub(super) async fn enroll_host(
             name: name.clone(),
             machine_id: host.machine_id.map(clean).filter(|id| !id.is_empty()),
             os: clean(host.os),
-            agent_version: clean(host.agent_version),
-            labels: labels.collect(),
+            agent_version: agent_version.clone(),
+            labels: labels.clone(),
             hash: host.token.hash(),
             hint: host.token.hint(),
             now,
@@ -139,6 +143,17 @@ pub(super) async fn enroll_host(
         EnrolError::Store(error) => error.into(),
     })?;
     let Enrolled { node: enrolled, twin_of } = enrolled;
+    app.directory.put_new(NodeEntry {
+        key: enrolled.key,
+        id: enrolled.id,
+        environment: environment.key,
+        name: name.clone(),
+        reported_name: name.clone(),
+        agent_version: Some(agent_version),
+        labels,
+        maintenance_until: None,
+        is_removed: false,
+    });
     app.auth.learn(enrolled.old_tokens.iter().cloned().chain([enrolled.token.clone()]));
     let address = http.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
     let notice = twin_of.map(|twin| {

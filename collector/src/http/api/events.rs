@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::feed::{Encoding, Resume, Subscription, WorkerNotifier, control};
 use crate::http::error::{ApiError, VectorFlowError};
 use crate::http::extract::ReadAccess;
-use crate::http::params::{InEnvironment, StreamHeaders, StreamOf, WithLabels, ZeroOrOne, read, read_known};
+use crate::http::params::{InEnvironment, StreamHeaders, StreamOf, WithLabels, read, read_known};
 use crate::model::directory::LabelFilter;
 
 /// `GET /api/v1/events?types&environment&node&pipeline&snapshot&after&every`
@@ -136,7 +136,7 @@ fn subscription(
         pipelines: asked.pipeline.into_iter().collect(),
         scope: environment.scope(app, &reader.0)?,
         every: Duration::from_millis(asked.every.0.unsigned_abs()),
-        snapshot: asked.snapshot == ZeroOrOne::One,
+        snapshot: asked.snapshot.parts(),
         resume: read_resume(asked.after, headers),
         encoding,
     })

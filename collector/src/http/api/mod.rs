@@ -6,6 +6,7 @@ pub(super) mod audit;
 pub(super) mod definitions;
 pub(super) mod delivery;
 pub(super) mod events;
+pub(super) mod fleet;
 pub(super) mod graph;
 pub(super) mod health;
 pub(super) mod logs;

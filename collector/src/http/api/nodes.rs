@@ -7,17 +7,18 @@ use systole_shared::NodeId;
 
 use crate::app::App;
 use crate::clock;
+use crate::http::dto::fleet::CountedPage;
 use crate::http::dto::host::HostMinute;
 use crate::http::dto::{Environment, History, Node, Page};
 use crate::http::error::ApiError;
 use crate::http::extract::{QueryAccess, ReadAccess};
 use crate::http::openapi::problems::{Query, QueryOfOne};
 use crate::http::params::{
-    HistoryOf, InEnvironment, InFormat, NodeFilter, Pagination, WithLabels, find_node_named, read,
+    FoundPage, HistoryOf, InEnvironment, InFormat, NodeFilter, NodeOrder, Pagination, WithLabels, find_node_named, read,
 };
 use crate::http::render::ListRequest;
+use crate::model::NodeKey;
 use crate::query::{history, list};
-use crate::store::NodeQuery;
 
 /// Environments that the token sees, by name
 #[utoipa::path(
@@ -45,33 +46,27 @@ pub(crate) async fn list_environments(
     answer.page("environments", &Page::complete(environments))
 }
 
-/// Nodes with their last state, host, health, labels and pipelines, by name
+/// Nodes with their last state, host, health, labels, pipelines and sample
 #[utoipa::path(
     get,
     path = "/api/v1/nodes",
     tag = "queries",
-    params(InEnvironment, NodeFilter, WithLabels, Pagination, InFormat),
-    responses((status = 200, description = "A page", content((Page<Node>), (String = "text/csv"))), Query),
+    params(InEnvironment, NodeFilter, WithLabels, NodeOrder, Pagination, InFormat),
+    responses((status = 200, description = "A page", content((CountedPage<Node>), (String = "text/csv"))), Query),
 )]
 pub(crate) async fn list_nodes(
     app: Data<App>,
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, filter, labels, pagination, format) =
-        read::<(InEnvironment, NodeFilter, WithLabels, Pagination, InFormat)>(&request)?;
+    let (environment, filter, labels, order, pagination, format) =
+        read::<(InEnvironment, NodeFilter, WithLabels, NodeOrder, Pagination, InFormat)>(&request)?;
     let answer = ListRequest::new(&request, &format)?;
-    let scope = environment.scope(&app, &reader.0)?;
-    let query = NodeQuery {
-        environments: scope.environments(),
-        among: labels.among(&app, scope)?,
-        id: None,
-        status: filter.status.map(|status| status.as_str().to_owned()),
-        after: pagination.after()?,
-        limit: pagination.limit(),
-    };
-    let nodes = list::nodes(&app.timeseries, query).await?;
-    answer.page("nodes", &Page::new(nodes, |node| Node::new(&app, node)))
+    let found = filter.page(&app, (&environment, &labels, &reader.0), &order, &pagination, clock::now_ms())?;
+    let keys: Vec<NodeKey> = found.items.iter().map(|node| node.entry.key).collect();
+    let items = list::nodes(&app.timeseries, found.scope, keys).await?;
+    let found = FoundPage { scope: found.scope, items, next: found.next, total: found.total };
+    answer.counted_page("nodes", &CountedPage::new(found, |node| Node::new(&app, node)))
 }
 
 /// A node, with the reports that its agent could not send any more

@@ -6,47 +6,43 @@ use systole_shared::PipelineId;
 
 use crate::app::App;
 use crate::clock;
-use crate::http::dto::{ComponentMinute, History, Page, Pipeline, PipelineMinute};
+use crate::http::dto::fleet::CountedPage;
+use crate::http::dto::{ComponentMinute, History, Pipeline, PipelineMinute};
 use crate::http::error::ApiError;
 use crate::http::extract::QueryAccess;
 use crate::http::openapi::problems::{Query, QueryOfPipeline};
 use crate::http::params::{
-    HistoryOf, InEnvironment, InFormat, OnNode, Pagination, StepPage, WithLabels, find_pipeline, find_pipeline_view,
-    read,
+    FoundPage, HistoryOf, InEnvironment, InFormat, OnNode, Pagination, PipelineFilter, PipelineOrder, StepPage,
+    WithLabels, find_pipeline, find_pipeline_view, read,
 };
 use crate::http::render::ListRequest;
 use crate::model::{NodeKey, PipelineKey};
 use crate::query::list;
-use crate::store::PipelineQuery;
 
-/// Pipelines with their state on each node, by id
+/// Pipelines with their state on each node
 ///
 /// With `label`: pipelines on nodes that match, and their state on these.
 #[utoipa::path(
     get,
     path = "/api/v1/pipelines",
     tag = "queries",
-    params(InEnvironment, WithLabels, Pagination, InFormat),
-    responses((status = 200, description = "A page", content((Page<Pipeline>), (String = "text/csv"))), Query),
+    params(InEnvironment, PipelineFilter, WithLabels, PipelineOrder, Pagination, InFormat),
+    responses((status = 200, description = "A page", content((CountedPage<Pipeline>), (String = "text/csv"))), Query),
 )]
 pub(crate) async fn list_pipelines(
     app: Data<App>,
     reader: QueryAccess,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (environment, labels, pagination, format) =
-        read::<(InEnvironment, WithLabels, Pagination, InFormat)>(&request)?;
+    let (environment, filter, labels, order, pagination, format) =
+        read::<(InEnvironment, PipelineFilter, WithLabels, PipelineOrder, Pagination, InFormat)>(&request)?;
     let answer = ListRequest::new(&request, &format)?;
-    let scope = environment.scope(&app, &reader.0)?;
-    let query = PipelineQuery {
-        environments: scope.environments(),
-        among: labels.among(&app, scope)?,
-        id: None,
-        after: pagination.after()?,
-        limit: pagination.limit(),
-    };
-    let pipelines = list::pipelines(&*app.store, query).await?;
-    answer.page("pipelines", &Page::new(pipelines, |pipeline| Pipeline::new(&app, pipeline)))
+    let found = filter.page(&app, (&environment, &labels, &reader.0), &order, &pagination, clock::now_ms())?;
+    let keys: Vec<PipelineKey> = found.items.iter().map(|pipeline| pipeline.entry.key).collect();
+    let among = labels.among(&app, found.scope)?;
+    let items = list::pipelines(&*app.store, found.scope, keys, among).await?;
+    let found = FoundPage { scope: found.scope, items, next: found.next, total: found.total };
+    answer.counted_page("pipelines", &CountedPage::new(found, |pipeline| Pipeline::new(&app, pipeline)))
 }
 
 /// A pipeline with its state on each node
@@ -88,7 +84,7 @@ pub(crate) async fn list_pipeline_minutes(
 ) -> Result<HttpResponse, ApiError> {
     let MinutesRequest { answer, page, pipeline, node } = MinutesRequest::read(&app, &reader, &request, &id).await?;
     let minutes = app.timeseries.pipeline_minutes(pipeline, node, page.range).await?;
-    let items = minutes.into_iter().map(|view| PipelineMinute::new(page.range.step, view)).collect();
+    let items = minutes.into_iter().map(|view| PipelineMinute::new(page.range.step, view, None)).collect();
     answer.history("pipeline", &History::new(&page, items))
 }
 
@@ -110,7 +106,7 @@ pub(crate) async fn list_component_minutes(
 ) -> Result<HttpResponse, ApiError> {
     let MinutesRequest { answer, page, pipeline, node } = MinutesRequest::read(&app, &reader, &request, &id).await?;
     let minutes = app.timeseries.component_minutes(pipeline, node, page.range).await?;
-    let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view)).collect();
+    let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view, None)).collect();
     answer.history("components", &History::new(&page, items))
 }
 

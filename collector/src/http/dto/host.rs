@@ -38,6 +38,10 @@ pub(crate) struct HostMinute {
     net_tx_bytes: Option<i64>,
     /// Reports that told of the host.
     samples: i64,
+    /// The lowest of its minutes. Null in minutes, and where it is not known.
+    min: Option<HostExtremes>,
+    /// The highest of its minutes.
+    max: Option<HostExtremes>,
     #[serde(flatten)]
     growth: Growth,
 }
@@ -63,12 +67,28 @@ impl Row for HostMinute {
         "netRxBytes",
         "netTxBytes",
         "samples",
+        "min",
+        "max",
         "cpuUtilization",
         "diskReadBytesPerSecond",
         "diskWrittenBytesPerSecond",
         "netRxBytesPerSecond",
         "netTxBytesPerSecond",
     ];
+}
+
+/// Extremes of a host's minutes, each null where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HostExtremes {
+    memory_used_bytes: Option<i64>,
+    #[serde(rename = "loadAvg1")]
+    load_avg_1: Option<f64>,
+    cpu_utilization: Option<f64>,
+    disk_read_bytes_per_second: Option<f64>,
+    disk_written_bytes_per_second: Option<f64>,
+    net_rx_bytes_per_second: Option<f64>,
+    net_tx_bytes_per_second: Option<f64>,
 }
 
 /// What counters grew by since the item before, or, where that one is missing, since the first value
@@ -121,6 +141,8 @@ impl HostMinute {
             net_rx_bytes: span.net_rx_bytes,
             net_tx_bytes: span.net_tx_bytes,
             samples: span.samples,
+            min: None,
+            max: None,
             growth,
         }
     }

@@ -1,9 +1,11 @@
 //! The JSON of answers: camelCase, times in Unix milliseconds, null where nothing is known.
 
 pub(crate) mod control;
+pub(crate) mod fleet;
 pub(crate) mod host;
 pub(crate) mod rollouts;
 
+use self::fleet::{NodeSample, PipelineSample};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use systole_shared::{
@@ -12,14 +14,17 @@ use systole_shared::{
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::clock;
 use crate::http::params::StepPage;
 use crate::http::render::Row;
 use crate::model::Resolution;
-use crate::model::counters::{component_counters, pipeline_counters, shown_counters};
+use crate::model::counters::{component_counters, extreme_counters, pipeline_counters, shown_counters};
 use crate::model::node::Labels;
+use crate::query::fleet::pipelines;
 use crate::query::list::PageOf;
 use crate::store::{
-    ComponentMinuteView, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView, PipelineView,
+    self, ComponentMinuteView, Extremes, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView,
+    PipelineView,
 };
 
 /// A page of a list; `next` is the cursor of the page behind it.
@@ -107,6 +112,7 @@ pub(crate) struct Node {
     /// With its last report.
     #[schema(value_type = Option<HostMetrics>)]
     host: Option<Box<RawValue>>,
+    sample: NodeSample,
     /// Pipelines whose process lives.
     pipelines_running: usize,
     pipelines: Vec<PipelineOnNode>,
@@ -140,6 +146,7 @@ impl Row for Node {
         "maintenance",
         "health",
         "host",
+        "sample",
         "pipelinesRunning",
         "pipelines",
     ];
@@ -151,6 +158,7 @@ impl Node {
         let environment = app.auth.environment_by_key(view.environment);
         let pipelines: Vec<_> = view.pipelines.into_iter().map(PipelineOnNode::new).collect();
         let running = |pipeline: &&PipelineOnNode| PipelineStatus::from_wire(&pipeline.status).is_running();
+        let listed = view.id.parse().ok().and_then(|id| app.directory.get(id));
         Node {
             id: view.id,
             name: view.name,
@@ -177,6 +185,7 @@ impl Node {
                 .map(|maintenance| InMaintenance { until: maintenance.until, note: maintenance.note }),
             health: view.health.and_then(|json| RawValue::from_string(json).ok()),
             host: view.host.and_then(|json| RawValue::from_string(json).ok()),
+            sample: listed.map(|node| NodeSample::of(&node, clock::now_ms())).unwrap_or_default(),
             pipelines_running: pipelines.iter().filter(running).count(),
             pipelines,
             gaps: None,
@@ -269,22 +278,31 @@ pub(crate) struct Pipeline {
     name: String,
     environment_id: Option<String>,
     environment_name: Option<String>,
+    /// The worst of its states; null when no node has it any more.
+    worst: Option<PipelineStatus>,
+    /// The last samples, summed over nodes; null when no node has one.
+    sample: Option<PipelineSample>,
     nodes: Vec<PipelineOnNode>,
 }
 
 impl Row for Pipeline {
-    const COLUMNS: &'static [&'static str] = &["id", "name", "environmentId", "environmentName", "nodes"];
+    const COLUMNS: &'static [&'static str] =
+        &["id", "name", "environmentId", "environmentName", "worst", "sample", "nodes"];
 }
 
 impl Pipeline {
     /// Converts the store's view.
     pub(crate) fn new(app: &App, view: PipelineView) -> Self {
         let environment = app.auth.environment_by_key(view.environment);
+        let nodes: Vec<_> = view.nodes.iter().filter_map(|on| app.directory.get(on.node.parse().ok()?)).collect();
+        let sum = pipelines::sum(nodes.iter(), view.key, clock::now_ms());
         Pipeline {
             id: view.id,
             name: view.name,
             environment_id: environment.as_ref().map(|environment| environment.id.to_string()),
             environment_name: environment.map(|environment| environment.name),
+            worst: sum.worst().map(|(status, _)| status),
+            sample: sum.throughput.map(PipelineSample::from),
             nodes: view.nodes.into_iter().map(PipelineOnNode::new).collect(),
         }
     }
@@ -293,7 +311,7 @@ impl Pipeline {
 /// Makes an item of a history. The names of its JSON are also the columns of its CSV.
 macro_rules! minute_item {
     (
-        { $(#[$about:meta])* $item:ident, $view:ident { $($(#[$of:meta])* $key:ident $name:literal = $from:ident;)* } }
+        { $(#[$about:meta])* $item:ident, $view:ident, $counts:ident { $($(#[$of:meta])* $key:ident $name:literal = $from:ident;)* } }
         ($([$kind:ident $delta:ident $delta_name:literal ($($type:tt)+) $sql:tt $($doc:literal)?])*)
         ($([$other_kind:ident $other:ident $other_name:literal ($($other_type:tt)+) $other_sql:tt $($other_doc:literal)?])*)
     ) => {
@@ -310,16 +328,20 @@ macro_rules! minute_item {
             /// Mean time that an event takes.
             latency_ms: Option<f64>,
             $($(#[doc = $other_doc])? $other: $($other_type)+,)*
+            /// The lowest counts of its minutes. Null in minutes, and where they are not known.
+            min: Option<$counts>,
+            /// The highest counts of its minutes.
+            max: Option<$counts>,
         }
 
         impl Row for $item {
             const COLUMNS: &'static [&'static str] =
-                &["at", $($name,)* $($delta_name,)* "utilization", "latencyMs", $($other_name),*];
+                &["at", $($name,)* $($delta_name,)* "utilization", "latencyMs", $($other_name,)* "min", "max"];
         }
 
         impl $item {
             /// Converts the store's view.
-            pub(crate) fn new(step: Resolution, view: $view) -> Self {
+            pub(crate) fn new(step: Resolution, view: $view, extremes: Option<Extremes<store::$counts>>) -> Self {
                 let (utilization, latency_ms) = (view.utilization(), view.latency_ms());
                 $item {
                     at: view.at * step.ms(),
@@ -328,23 +350,57 @@ macro_rules! minute_item {
                     utilization,
                     latency_ms,
                     $($other: view.$other,)*
+                    min: extremes.map(|extremes| extremes.min.into()),
+                    max: extremes.map(|extremes| extremes.max.into()),
                 }
             }
         }
     };
 }
 
+/// Makes the counts of one minute.
+macro_rules! counts_item {
+    ({ $(#[$about:meta])* $counts:ident } $([$kind:ident $column:ident $($rest:tt)*])*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+        #[serde(rename_all = "camelCase")]
+        pub(crate) struct $counts {
+            $($column: i64,)*
+        }
+
+        impl From<store::$counts> for $counts {
+            fn from(counts: store::$counts) -> Self {
+                $counts { $($column: counts.$column,)* }
+            }
+        }
+    };
+}
+
+pipeline_counters!(extreme_counters {
+    counts_item {
+        /// Counts of a pipeline in one minute.
+        PipelineCounts
+    }
+});
+
+component_counters!(extreme_counters {
+    counts_item {
+        /// Counts of a component in one minute.
+        ComponentCounts
+    }
+});
+
 pipeline_counters!(shown_counters {
     minute_item {
         /// A pipeline's minute, hour or day.
-        PipelineMinute, PipelineMinuteView {}
+        PipelineMinute, PipelineMinuteView, PipelineCounts {}
     }
 });
 
 component_counters!(shown_counters {
     minute_item {
         /// A component's minute, hour or day.
-        ComponentMinute, ComponentMinuteView {
+        ComponentMinute, ComponentMinuteView, ComponentCounts {
             component_id "componentId" = component;
             #[schema(value_type = ComponentKind)]
             kind "kind" = kind;

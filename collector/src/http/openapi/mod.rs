@@ -22,7 +22,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
+    actions, agent, audit, definitions, delivery, events, fleet, graph, health, logs, metrics, node_settings, nodes,
     pipelines, rollouts, samples, secrets, session, status_changes,
 };
 use crate::http::error::Problem;
@@ -58,6 +58,9 @@ use crate::http::error::Problem;
         nodes::list_node_minutes,
         node_settings::change_node,
         node_settings::remove_node,
+        fleet::list_fleet_nodes,
+        fleet::list_fleet_pipelines,
+        fleet::get_fleet_map,
         pipelines::list_pipelines,
         pipelines::get_pipeline,
         pipelines::list_pipeline_minutes,

@@ -1,7 +1,7 @@
 //! Parameters that several routes share. A field's comment is its description in the OpenAPI document.
 
 use serde::{Deserialize, Deserializer, de::Error};
-use systole_shared::{ComponentId, LogLevel, NodeId, NodeStatus, PipelineId, TokenId};
+use systole_shared::{ComponentId, LogLevel, NodeId, PipelineId, TokenId};
 use utoipa::{IntoParams, ToSchema};
 
 use super::number::Number;
@@ -101,16 +101,6 @@ pub(crate) struct WithLabels {
     pub label: Vec<String>,
 }
 
-/// Which nodes.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct NodeFilter {
-    /// Only nodes in this state, in upper or lower case.
-    #[param(inline)]
-    #[serde(default, deserialize_with = "status_in_any_case")]
-    pub status: Option<NodeStatus>,
-}
-
 /// Which actions.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -173,20 +163,13 @@ pub(crate) struct TapOf {
 /// Most bytes of `q`: each line is searched for it, and databases bound their patterns.
 const MAX_TEXT_BYTES: usize = 1_024;
 
-fn status_in_any_case<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NodeStatus>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let found = NodeStatus::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(&text));
-    let known = || NodeStatus::ALL.map(NodeStatus::as_str).join(", ");
-    found.map(Some).ok_or_else(|| D::Error::custom(format!("{text:?}, expected one of {}", known())))
-}
-
 fn level_in_any_case<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LogLevel>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let known = "trace, debug, info, warn, error";
     LogLevel::parse(&text).map(Some).ok_or_else(|| D::Error::custom(format!("{text:?}, expected one of {known}")))
 }
 
-fn search_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn search_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.len() > MAX_TEXT_BYTES {
         return Err(D::Error::custom(format!("is longer than {MAX_TEXT_BYTES} bytes")));

@@ -6,6 +6,7 @@
 mod control;
 mod filters;
 mod history;
+mod lists;
 mod number;
 mod page;
 mod query_string;
@@ -16,13 +17,14 @@ use systole_shared::{NodeId, UnixMillis};
 
 pub(crate) use control::{ApplyOptions, BetweenVersions, RollBackTo};
 pub(crate) use filters::{
-    AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline, OnNode,
+    AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, OfPipeline, OnNode, OrderName,
     SamplesOf, TapOf, WithLabels,
 };
 pub(crate) use history::{HistoryOf, StepPage};
+pub(crate) use lists::{FoundPage, GroupBy, NodeFilter, NodeOrder, PipelineFilter, PipelineOrder};
 pub(crate) use page::{EventPagination, Pagination};
 pub(crate) use query_string::{QueryString, read, read_known};
-pub(crate) use stream::{StreamHeaders, StreamOf, ZeroOrOne};
+pub(crate) use stream::{StreamHeaders, StreamOf};
 
 use crate::app::App;
 use crate::auth::{Identity, Scope};

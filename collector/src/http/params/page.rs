@@ -3,8 +3,10 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::lists::read_cursor;
 use super::number::Number;
 use crate::http::error::ApiError;
+use crate::query::fleet::order::Place;
 
 /// Which page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -34,6 +36,20 @@ impl Pagination {
     /// Items of a page.
     pub(crate) fn limit(&self) -> i64 {
         self.limit.0
+    }
+
+    /// Items of a page, as a length.
+    pub(crate) fn items(&self) -> usize {
+        usize::try_from(self.limit.0).unwrap_or(0)
+    }
+
+    /// The place of the last item of the page before, in a sorted list.
+    ///
+    /// # Errors
+    ///
+    /// A 400 problem when this list has not returned this cursor.
+    pub(super) fn place(&self, list: &str) -> Result<Option<Place>, ApiError> {
+        self.cursor.as_deref().map(|text| read_cursor(list, text).ok_or_else(bad_cursor)).transpose()
     }
 
     /// The name and the key of the last item of the page before.

@@ -8,6 +8,7 @@ use systole_shared::{EventId, NodeId, PipelineId};
 use utoipa::{IntoParams, ToSchema};
 
 use super::number::Number;
+use crate::store::StateParts;
 
 /// What a stream contains.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -30,10 +31,11 @@ pub(crate) struct StreamOf {
     #[param(style = Form, explode, inline)]
     #[serde(default)]
     pub pipeline: Vec<PipelineId>,
-    /// 1: the state first, then what happens. A stream that resumes has no snapshot: its client has the state.
+    /// 1: the state first, then what happens. `nodes`: the same without pipelines and samples. A stream that resumes has no
+    /// snapshot: its client has the state.
     #[param(inline)]
     #[serde(default)]
-    pub snapshot: ZeroOrOne,
+    pub snapshot: SnapshotName,
     /// Resume after this id. The header Last-Event-ID wins.
     #[param(pattern = "^[a-z0-9]{1,32}-[0-9]+$", value_type = Option<String>)]
     #[serde(default, deserialize_with = "event_id")]
@@ -46,12 +48,25 @@ pub(crate) struct StreamOf {
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
 #[schema(default = "0")]
-pub(crate) enum ZeroOrOne {
+pub(crate) enum SnapshotName {
     #[default]
     #[serde(rename = "0")]
-    Zero,
+    No,
     #[serde(rename = "1")]
-    One,
+    All,
+    #[serde(rename = "nodes")]
+    Nodes,
+}
+
+impl SnapshotName {
+    /// What of the state comes first.
+    pub(crate) fn parts(self) -> Option<StateParts> {
+        match self {
+            SnapshotName::No => None,
+            SnapshotName::All => Some(StateParts::All),
+            SnapshotName::Nodes => Some(StateParts::Nodes),
+        }
+    }
 }
 
 /// Headers that describe a client and its stream.

@@ -5,7 +5,7 @@ use systole_shared::HostMetrics;
 use super::Context;
 use crate::ingest::changes::Changes;
 use crate::ingest::state::NodeState;
-use crate::model::report::NodeReport;
+use crate::model::report::{NodeReport, ReportedAgent};
 use crate::store::NodeMinuteRow;
 
 pub(super) fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Context, changes: &mut Changes) {
@@ -27,11 +27,6 @@ pub(super) fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Co
     {
         let change = changes.node(node.key);
         change.name = agent.name.clone();
-        if let Some(name) = &agent.name {
-            node.reported_name.clone_from(name);
-            // A name that is set at the collector wins.
-            node.name = node.settings.name.clone().unwrap_or_else(|| name.clone());
-        }
         change.agent_kind = Some(agent.kind.as_str().to_owned());
         change.agent_version = agent.version.clone();
         change.vector_version = agent.vector_version.clone();
@@ -40,13 +35,32 @@ pub(super) fn note_agent(node: &mut NodeState, report: &NodeReport, context: &Co
         change.engines = serde_json::to_string(&agent.engines).ok();
         if let Some(labels) = &agent.labels {
             change.labels = serde_json::to_string(labels).ok();
-            if node.reported_labels != *labels {
-                node.reported_labels.clone_from(labels);
-                changes.listed_anew.insert(node.key);
-            }
+        }
+        if list_agent(node, agent) {
+            changes.listed_anew.insert(node.key);
         }
         node.agent = Some(agent.clone());
     }
+}
+
+/// Keeps what filters and lists use. Returns whether something of it is new.
+fn list_agent(node: &mut NodeState, agent: &ReportedAgent) -> bool {
+    let mut is_new = false;
+    if let Some(name) = agent.name.as_ref().filter(|name| **name != node.reported_name) {
+        node.reported_name.clone_from(name);
+        // A name that is set at the collector wins.
+        node.name = node.settings.name.clone().unwrap_or_else(|| name.clone());
+        is_new = true;
+    }
+    if agent.version.is_some() && node.agent_version != agent.version {
+        node.agent_version.clone_from(&agent.version);
+        is_new = true;
+    }
+    if let Some(labels) = agent.labels.as_ref().filter(|labels| **labels != node.reported_labels) {
+        node.reported_labels.clone_from(labels);
+        is_new = true;
+    }
+    is_new
 }
 
 pub(super) fn node_minute(host: &HostMetrics, minute: i64, node: i64) -> NodeMinuteRow {

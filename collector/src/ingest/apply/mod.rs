@@ -39,11 +39,11 @@ use self::progress::move_progress;
 use self::silence::mark_offline;
 pub(crate) use self::silence::mark_unreachable;
 use super::changes::Changes;
-use super::fleet_totals::Throughput;
 use super::state::{Dimensions, NodeState};
 use crate::config::LogLimits;
+use crate::model::live::HostReading;
 use crate::model::report::{NodeReport, Refusals, ReportedDeployments, ReportedLines, TotalsReport};
-use crate::model::{EnvironmentKey, NodeKey};
+use crate::model::{EnvironmentKey, NodeKey, Throughput};
 
 /// The names of a node in changes and events.
 type NodeIdentity = (NodeKey, NodeId, EnvironmentKey);
@@ -174,6 +174,9 @@ fn apply_content(
     };
     if at.is_news {
         node.throughput = Throughput::of(&report.pipelines, at.seconds);
+        if let Some(host) = &report.host {
+            node.host = Some(HostReading::next(node.host.as_ref(), host));
+        }
     }
     for mut pipeline in report.pipelines {
         let dropped = drop_excess_lines(node, report.seq, &pipeline.id, &mut pipeline.logs, context, changes, refusals);

@@ -81,6 +81,7 @@ pub(super) fn change_node_status(
 fn add_node_event(node: &NodeState, to: NodeStatus, reason: &str, at: UnixMillis, changes: &mut Changes) {
     let event = Event::StatusChange(StatusChange {
         node_id: node.id,
+        node_name: Some(node.name.clone()),
         pipeline_id: None,
         pipeline_name: None,
         from_status: node.status.as_str().to_owned(),

@@ -17,8 +17,9 @@ use crate::ingest::changes::Changes;
 use crate::ingest::limits::describe;
 use crate::ingest::reason::PublishedReason;
 use crate::ingest::state::{Dimensions, NodeState, PipelineState};
+use crate::model::live::LiveSample;
 use crate::model::report::{Refusals, ReportedPipeline};
-use crate::model::{Payload, PendingSample, PipelineKey};
+use crate::model::{Payload, PendingSample, PipelineKey, Throughput};
 use crate::store::{PipelineRow, PipelineStatusRow, SeriesRow};
 
 pub(super) fn apply_pipeline(
@@ -37,8 +38,11 @@ pub(super) fn apply_pipeline(
     pipeline.last_report = node.reports;
     let key = PipelineKey(pipeline.row.pipeline);
 
+    if at.is_news {
+        keep_sample(pipeline, &facts, at);
+    }
     add_logs(identity, (key, &facts.id), &facts.logs, at, changes);
-    update_status(identity, pipeline, &facts, dimensions, at, changes);
+    update_status((identity, &node.name), pipeline, &facts, dimensions, at, changes);
 
     if facts.sample.is_some() || facts.scrape_error.is_some() || facts.logs_dropped > 0 {
         let row = changes.bucket(at.minute, node.key).pipeline(pipeline.series);
@@ -82,6 +86,18 @@ pub(super) fn apply_pipeline(
         changes.add_news((node.id, node.environment), Some(&update.pipeline_id), EventType::MetricUpdate, payload);
     }
     changes.samples.push(PendingSample { node: node.key, update });
+}
+
+/// Keeps the sample for lists. A pipeline whose metrics cannot be read, or that does not run, has none.
+fn keep_sample(pipeline: &mut PipelineState, facts: &ReportedPipeline, at: &ReportWindow) {
+    match &facts.sample {
+        Some(sample) => {
+            let throughput = Throughput::of_sample(sample, at.seconds);
+            pipeline.sample = Some(LiveSample { at: at.end, throughput });
+        }
+        None if facts.scrape_error.is_some() || !facts.status.is_running() => pipeline.sample = None,
+        None => {}
+    }
 }
 
 /// Makes sure that the pipeline has keys on this node. False when that is over a limit: then it is refused.
@@ -176,6 +192,7 @@ fn try_register(
             reason: PublishedReason::new(""),
             components: Default::default(),
             last_report: 0,
+            sample: None,
         };
         node.pipelines.insert(id.clone(), state);
     }

@@ -12,7 +12,7 @@ use crate::model::report::ReportedPipeline;
 use crate::store::PipelineStatusRow;
 
 pub(super) fn update_status(
-    identity: NodeIdentity,
+    (identity, node_name): (NodeIdentity, &str),
     pipeline: &mut PipelineState,
     facts: &ReportedPipeline,
     dimensions: &mut Dimensions,
@@ -49,6 +49,7 @@ pub(super) fn update_status(
         };
         let event = Event::StatusChange(StatusChange {
             node_id: identity.1,
+            node_name: Some(node_name.to_owned()),
             pipeline_id: Some(facts.id.clone()),
             pipeline_name: dimensions.pipeline(identity.2, &facts.id).map(|known| known.name.clone()),
             from_status: pipeline.status.as_str().to_owned(),
@@ -100,6 +101,7 @@ pub(super) fn retire_absent(
         if pipeline.status != PipelineStatus::Stopped {
             let event = Event::StatusChange(StatusChange {
                 node_id: identity.1,
+                node_name: Some(node.name.clone()),
                 pipeline_id: Some(id.clone()),
                 pipeline_name: dimensions.pipeline(identity.2, id).map(|known| known.name.clone()),
                 from_status: pipeline.status.as_str().to_owned(),

@@ -10,9 +10,8 @@ use systole_shared::{NodeStatus, PipelineStatus, UnixMillis};
 
 use super::node_status::{add_fleet_status, change_node_status};
 use crate::ingest::changes::Changes;
-use crate::ingest::fleet_totals::Throughput;
 use crate::ingest::state::{Dimensions, NodeState};
-use crate::model::PipelineKey;
+use crate::model::{PipelineKey, Throughput};
 
 /// The node did not report for three intervals.
 pub(crate) fn mark_unreachable(
@@ -66,14 +65,17 @@ impl<'a> Silence<'a> {
 fn silence(node: &mut NodeState, dimensions: &mut Dimensions, silence: &Silence<'_>, changes: &mut Changes) {
     change_node_status(node, silence.status, silence.reason, silence.at, changes);
     node.throughput = Throughput::default();
+    node.host = None;
     let identity = (node.key, node.id, node.environment);
     for (id, pipeline) in &mut node.pipelines {
+        pipeline.sample = None;
         let is_known = pipeline.status != PipelineStatus::Unknown || pipeline.row.status_text.is_some();
         if !pipeline.is_present() || (!is_known && pipeline.row.reason == silence.pipelines) {
             continue;
         }
         let event = Event::StatusChange(StatusChange {
             node_id: identity.1,
+            node_name: Some(node.name.clone()),
             pipeline_id: Some(id.clone()),
             pipeline_name: dimensions.pipeline(identity.2, id).map(|known| known.name.clone()),
             from_status: pipeline.status.as_str().to_owned(),

@@ -18,8 +18,8 @@ use crate::ingest::apply::{self, Context, Outcome};
 use crate::ingest::changes::Changes;
 use crate::ingest::presence_log;
 use crate::ingest::state::NodeState;
-use crate::model::NodeKey;
 use crate::model::report::{Content, Submission};
+use crate::model::{NodeKey, PipelineKey};
 use crate::store::StoreError;
 use crate::telemetry::logging::chain;
 use crate::telemetry::{LimitLabel, TypeLabel};
@@ -50,6 +50,8 @@ struct Counts {
     missing: u64,
     items_refused: u64,
     silent: Vec<(NodeKey, NodeStatus)>,
+    /// Nodes of which something is new, some perhaps twice.
+    changed: Vec<NodeKey>,
 }
 
 impl Counts {
@@ -85,7 +87,7 @@ impl CommitterTask {
         self.add_fleet_totals(&mut changes);
         let Err(error) = self.write(&mut changes, &counts).await else {
             self.failures_in_row = 0;
-            self.exchange_shares(&waiting, &counts, &changes);
+            self.exchange_shares(&counts, &changes);
             self.answer(waiting);
             if self.parts.timeseries.is_full() {
                 self.flush_timer.hurry(Instant::now());
@@ -145,6 +147,7 @@ impl CommitterTask {
                     let reason = format!("no report for {} s", self.parts.fleet.silence().as_secs());
                     apply::mark_unreachable(node, &mut self.state.dimensions, &reason, clock::now_ms(), changes);
                     counts.silent.push((key, node.status));
+                    counts.changed.push(key);
                 }
             }
         }
@@ -208,6 +211,7 @@ impl CommitterTask {
             Content::Lines(lines) => apply::apply_lines(node, dimensions, lines, &context, changes, refusals),
         }
         committed.refusals = submission.refusals;
+        counts.changed.push(submission.node);
         counts.items_refused += committed.refusals.count;
         Ok(committed)
     }
@@ -216,6 +220,8 @@ impl CommitterTask {
     async fn write(&mut self, changes: &mut Changes, counts: &Counts) -> Result<(), StoreError> {
         let concerns_rollouts = changes.concerns_rollouts();
         let (record, batch) = changes.take_batch();
+        let new = batch.pipelines.iter().map(|row| row.id);
+        let named: Vec<_> = new.chain(batch.pipeline_names.iter().map(|(key, _)| *key)).map(PipelineKey).collect();
         let (rows, lines) = (record.row_count() + batch.row_count(), batch.logs.len());
         let telemetry = &self.parts.telemetry;
         // Events without rows take numbers, too.
@@ -257,6 +263,11 @@ impl CommitterTask {
         }
         presence_log::write(&std::mem::take(&mut changes.presences));
         self.parts.recent_samples.push(std::mem::take(&mut changes.samples));
+        if !named.is_empty() {
+            let entries = named.into_iter().filter_map(|key| self.state.dimensions.entry(key));
+            self.parts.directory.put_pipelines(entries);
+        }
+        self.note_live(counts.changed.iter().copied());
         self.note_administered(changes);
         self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
         Ok(())
@@ -272,11 +283,15 @@ impl CommitterTask {
         }
     }
 
+    /// The last values of nodes, for lists.
+    pub(super) fn note_live(&self, nodes: impl Iterator<Item = NodeKey>) {
+        let nodes = nodes.filter_map(|key| self.state.nodes.get(&key));
+        self.parts.directory.put_live(nodes.map(|node| (node.id, node.live())));
+    }
+
     /// The totals of what the batch has changed.
-    fn exchange_shares(&mut self, waiting: &Waiting, counts: &Counts, changes: &Changes) {
-        let reported = waiting.submissions.iter().map(|submission| submission.node);
-        let silent = counts.silent.iter().map(|(node, _)| *node);
-        for node in reported.chain(silent).filter_map(|key| self.state.nodes.get(&key)) {
+    fn exchange_shares(&mut self, counts: &Counts, changes: &Changes) {
+        for node in counts.changed.iter().filter_map(|key| self.state.nodes.get(key)) {
             self.fleet_totals.put(node);
         }
         changes.removed.keys().for_each(|key| self.fleet_totals.remove(*key));

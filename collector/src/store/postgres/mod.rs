@@ -295,8 +295,12 @@ impl MinuteStore for PostgresStore {
         ))
     }
 
-    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
-        at_once!(self.queries, |connection| read::snapshot(connection, environments.clone()))
+    async fn snapshot(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        parts: StateParts,
+    ) -> Result<StateSnapshot, StoreError> {
+        at_once!(self.queries, |connection| read::snapshot(connection, environments.clone(), parts))
     }
 }
 

@@ -21,6 +21,7 @@ macro_rules! identities {
             nodes::status,
             nodes::status_reason,
             nodes::enrolled_at,
+            nodes::agent_version,
         ))
     };
 }

@@ -46,7 +46,7 @@ pub(super) async fn list_nodes(connection: &mut Connection, query: &NodeQuery) -
         select = select.filter(among!("nodes.id", among));
     }
     let rows: Vec<NodeColumns> = select.load(connection).await?;
-    let keys: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let keys: Vec<i64> = if query.without_pipelines { Vec::new() } else { rows.iter().map(|row| row.id).collect() };
     let mut statuses = Vec::new();
     for nodes in keys.chunks(MAX_VALUES) {
         let of_nodes: Vec<StatusColumns> = status_join!()
@@ -103,6 +103,9 @@ pub(super) async fn list_pipelines(
     }
     if let Some(id) = &query.id {
         select = select.filter(pipelines::slug.eq(storable(id).into_owned()));
+    }
+    if let Some(keys) = &query.keys {
+        select = select.filter(pipelines::id.eq_any(pipeline_keys(keys)));
     }
     if let Some((slug, key)) = &query.after {
         let slug = storable(slug).into_owned();
@@ -171,8 +174,10 @@ pub(super) async fn list_status_changes(
 pub(super) async fn snapshot(
     connection: &mut Connection,
     environments: Option<Vec<EnvironmentKey>>,
+    parts: StateParts,
 ) -> Result<StateSnapshot, StoreError> {
     let watermark = feed_position(connection).await?.head;
-    let query = NodeQuery { environments, limit: i64::MAX, ..NodeQuery::default() };
+    let without_pipelines = parts == StateParts::Nodes;
+    let query = NodeQuery { environments, without_pipelines, limit: i64::MAX, ..NodeQuery::default() };
     Ok(StateSnapshot { watermark, nodes: list_nodes(connection, &query).await? })
 }

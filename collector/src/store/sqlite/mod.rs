@@ -278,8 +278,12 @@ impl MinuteStore for SqliteStore {
         self.read_at_once(read).await
     }
 
-    async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError> {
-        self.read_at_once(move |connection| ready(read::snapshot(connection, environments))).await
+    async fn snapshot(
+        &self,
+        environments: Option<Vec<EnvironmentKey>>,
+        parts: StateParts,
+    ) -> Result<StateSnapshot, StoreError> {
+        self.read_at_once(move |connection| ready(read::snapshot(connection, environments, parts))).await
     }
 }
 

@@ -70,5 +70,5 @@ async fn snapshot_exceeds_the_bind_limit() {
         INSERT INTO nodes (uuid, environment, name, os, labels, status, status_reason, status_since, enrolled_at) \
         SELECT 'node ' || n, 1, 'name', '', '{}', 'UNKNOWN', '', 0, 0 FROM n";
     store.write(move |connection| Ok(sql_query(many).execute(connection)?)).await.unwrap();
-    assert_eq!(store.snapshot(None).await.unwrap().nodes.len(), 33_000);
+    assert_eq!(store.snapshot(None, StateParts::All).await.unwrap().nodes.len(), 33_000);
 }

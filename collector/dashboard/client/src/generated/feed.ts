@@ -104,6 +104,8 @@ export type RateSample = {
 export type StatusChange = {
   /** The node. */
   nodeId: NodeId;
+  /** Its name when this happened. Events of earlier versions have none. */
+  nodeName?: string;
   /** The pipeline, unless the node itself changed. */
   pipelineId?: PipelineId;
   /** Its name for people. */
@@ -195,6 +197,8 @@ export type ControlEvent =
       pipelines?: Array<SnapshotPipeline>;
       /** The last sample of every pipeline, in the form of `metric_update`. */
       samples?: Array<MetricUpdate>;
+      /** The last totals of every environment, in the form of `fleet_totals`. */
+      totals?: Array<FleetTotals>;
       /** Whether this is the last part. */
       done?: boolean;
     }

@@ -19,6 +19,105 @@ export interface Queries {
     parameters: Record<string, never>;
     answer: Page<Environment>;
   };
+  /** All nodes with their state, in columns */
+  get_fleet_map: {
+    path: "/api/v1/fleet/map";
+    parameters: {
+      /** Name or id of one environment. Default: each environment that the token sees. */
+      environment?: string | undefined;
+      /** Only nodes in one of these states, separated by commas, in upper or lower case. */
+      status?: Array<"HEALTHY" | "DEGRADED" | "UNREACHABLE" | "OFFLINE" | "UNKNOWN"> | undefined;
+      /** Only nodes with a pipeline in one of these states, separated by commas, in upper or lower case. */
+      pipelineStatus?:
+        | Array<"PENDING" | "STARTING" | "RUNNING" | "DEGRADED" | "STOPPED" | "CRASHED" | "CRASH_LOOP" | "UNKNOWN">
+        | undefined;
+      /** Part of the name, of the host's name or of a label (`site:lab`), in upper or lower case. At most 1024 bytes. */
+      q?: string | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
+      /** The key of a label. Default: no groups. */
+      group?: string | undefined;
+    };
+    answer: FleetMap;
+  };
+  /** Nodes with their last sample, in the form of a table */
+  list_fleet_nodes: {
+    path: "/api/v1/fleet/nodes";
+    parameters: {
+      /** Name or id of one environment. Default: each environment that the token sees. */
+      environment?: string | undefined;
+      /** Only nodes in one of these states, separated by commas, in upper or lower case. */
+      status?: Array<"HEALTHY" | "DEGRADED" | "UNREACHABLE" | "OFFLINE" | "UNKNOWN"> | undefined;
+      /** Only nodes with a pipeline in one of these states, separated by commas, in upper or lower case. */
+      pipelineStatus?:
+        | Array<"PENDING" | "STARTING" | "RUNNING" | "DEGRADED" | "STOPPED" | "CRASHED" | "CRASH_LOOP" | "UNKNOWN">
+        | undefined;
+      /** Part of the name, of the host's name or of a label (`site:lab`), in upper or lower case. At most 1024 bytes. */
+      q?: string | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
+      /**
+       * `state`: the worst first, of the node and its pipelines. `cpu`, `memory`, `eventsIn`, `eventsOut`, `errors`: by the last
+       * sample. Nodes that are equal, and those without a value, which come last, are in the order of their names.
+       */
+      sort?:
+        | "name"
+        | "state"
+        | "cpu"
+        | "memory"
+        | "eventsIn"
+        | "eventsOut"
+        | "errors"
+        | "lastReport"
+        | "version"
+        | undefined;
+      /** `desc`: the highest, newest or best first. */
+      order?: "asc" | "desc" | undefined;
+      /** Items of a page. */
+      limit?: number | undefined;
+      /** `next` of the page before. */
+      cursor?: string | undefined;
+    };
+    answer: CountedPage<FleetNode>;
+  };
+  /** Pipelines over the nodes that have them, in the form of a table */
+  list_fleet_pipelines: {
+    path: "/api/v1/fleet/pipelines";
+    parameters: {
+      /** Name or id of one environment. Default: each environment that the token sees. */
+      environment?: string | undefined;
+      /** Only pipelines that are in one of these states on a node, separated by commas, in upper or lower case. */
+      status?:
+        | Array<"PENDING" | "STARTING" | "RUNNING" | "DEGRADED" | "STOPPED" | "CRASHED" | "CRASH_LOOP" | "UNKNOWN">
+        | undefined;
+      /** Part of the id or the name, in upper or lower case. At most 1024 bytes. */
+      q?: string | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
+      /**
+       * `worst`: the worst state on a node first, and of equal ones that on the most nodes. `eventsIn`, `eventsOut`, `errors`,
+       * `discards`: by the last samples, summed over nodes. Pipelines that are equal, and those without a value, which come
+       * last, are in the order of their ids.
+       */
+      sort?: "id" | "worst" | "eventsIn" | "eventsOut" | "errors" | "discards" | undefined;
+      /** `desc`: the highest or best first. */
+      order?: "asc" | "desc" | undefined;
+      /** Items of a page. */
+      limit?: number | undefined;
+      /** `next` of the page before. */
+      cursor?: string | undefined;
+    };
+    answer: CountedPage<FleetPipeline>;
+  };
   /** Log lines, oldest first or newest first */
   list_logs: {
     path: "/api/v1/logs";
@@ -51,25 +150,48 @@ export interface Queries {
     };
     answer: Page<StoredLogLine>;
   };
-  /** Nodes with their last state, host, health, labels and pipelines, by name */
+  /** Nodes with their last state, host, health, labels, pipelines and sample */
   list_nodes: {
     path: "/api/v1/nodes";
     parameters: {
       /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
-      /** Only nodes in this state, in upper or lower case. */
-      status?: "HEALTHY" | "DEGRADED" | "UNREACHABLE" | "OFFLINE" | "UNKNOWN" | undefined;
+      /** Only nodes in one of these states, separated by commas, in upper or lower case. */
+      status?: Array<"HEALTHY" | "DEGRADED" | "UNREACHABLE" | "OFFLINE" | "UNKNOWN"> | undefined;
+      /** Only nodes with a pipeline in one of these states, separated by commas, in upper or lower case. */
+      pipelineStatus?:
+        | Array<"PENDING" | "STARTING" | "RUNNING" | "DEGRADED" | "STOPPED" | "CRASHED" | "CRASH_LOOP" | "UNKNOWN">
+        | undefined;
+      /** Part of the name, of the host's name or of a label (`site:lab`), in upper or lower case. At most 1024 bytes. */
+      q?: string | undefined;
       /**
        * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
        * repeated: each condition must hold.
        */
       label?: Array<string> | undefined;
+      /**
+       * `state`: the worst first, of the node and its pipelines. `cpu`, `memory`, `eventsIn`, `eventsOut`, `errors`: by the last
+       * sample. Nodes that are equal, and those without a value, which come last, are in the order of their names.
+       */
+      sort?:
+        | "name"
+        | "state"
+        | "cpu"
+        | "memory"
+        | "eventsIn"
+        | "eventsOut"
+        | "errors"
+        | "lastReport"
+        | "version"
+        | undefined;
+      /** `desc`: the highest, newest or best first. */
+      order?: "asc" | "desc" | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
       cursor?: string | undefined;
     };
-    answer: Page<Node>;
+    answer: CountedPage<Node>;
   };
   /** A node, with the reports that its agent could not send any more */
   get_node: {
@@ -99,23 +221,37 @@ export interface Queries {
     };
     answer: History<HostMinute>;
   };
-  /** Pipelines with their state on each node, by id */
+  /** Pipelines with their state on each node */
   list_pipelines: {
     path: "/api/v1/pipelines";
     parameters: {
       /** Name or id of one environment. Default: each environment that the token sees. */
       environment?: string | undefined;
+      /** Only pipelines that are in one of these states on a node, separated by commas, in upper or lower case. */
+      status?:
+        | Array<"PENDING" | "STARTING" | "RUNNING" | "DEGRADED" | "STOPPED" | "CRASHED" | "CRASH_LOOP" | "UNKNOWN">
+        | undefined;
+      /** Part of the id or the name, in upper or lower case. At most 1024 bytes. */
+      q?: string | undefined;
       /**
        * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
        * repeated: each condition must hold.
        */
       label?: Array<string> | undefined;
+      /**
+       * `worst`: the worst state on a node first, and of equal ones that on the most nodes. `eventsIn`, `eventsOut`, `errors`,
+       * `discards`: by the last samples, summed over nodes. Pipelines that are equal, and those without a value, which come
+       * last, are in the order of their ids.
+       */
+      sort?: "id" | "worst" | "eventsIn" | "eventsOut" | "errors" | "discards" | undefined;
+      /** `desc`: the highest or best first. */
+      order?: "asc" | "desc" | undefined;
       /** Items of a page. */
       limit?: number | undefined;
       /** `next` of the page before. */
       cursor?: string | undefined;
     };
-    answer: Page<Pipeline>;
+    answer: CountedPage<Pipeline>;
   };
   /** A pipeline with its state on each node */
   get_pipeline: {
@@ -268,6 +404,14 @@ export type AgentHealth = {
 
 export type BTreeMap = Record<string, string>;
 
+/** Counts of a component in one minute. */
+export type ComponentCounts = {
+  discarded: number;
+  errors: number;
+  receivedEvents: number;
+  sentEvents: number;
+};
+
 /** A component's minute, hour or day. */
 export type ComponentMinute = {
   /** Its beginning. */
@@ -278,6 +422,10 @@ export type ComponentMinute = {
   kind: ComponentKind;
   /** Mean time that an event takes. */
   latencyMs?: number | null;
+  /** The highest counts of its minutes. */
+  max?: ComponentCounts | null;
+  /** The lowest counts of its minutes. Null in minutes, and where they are not known. */
+  min?: ComponentCounts | null;
   receivedBytes?: number | null;
   receivedEvents: number;
   samples: number;
@@ -287,11 +435,84 @@ export type ComponentMinute = {
   utilization?: number | null;
 };
 
+/** A page of a list, with the number of items on all pages. */
+export type CountedPage<T> = {
+  items: T[];
+  next: string | null;
+  total: number;
+};
+
+/** A whole number from 0 to 2^63-1. */
+export type Counter = number;
+
 /** An environment. */
 export type Environment = {
   createdAt: UnixMillis;
   id: string;
   name: string;
+};
+
+/**
+ * All nodes in as few bytes as possible: columns, by name. The same index in `ids`, `names`, `states` and `groups` is one
+ * node.
+ */
+export type FleetMap = {
+  /** The values of the label, in their order; null for nodes without it. */
+  groupNames: Array<string | null>;
+  /** For each node, which of `groupNames`. Empty without `group`. */
+  groups: Array<number>;
+  ids: Array<string>;
+  names: Array<string>;
+  stateNames: Array<FleetState>;
+  /** For each node, which of `stateNames`. */
+  states: Array<number>;
+  total: number;
+};
+
+/** A node as a table of a fleet shows it. */
+export type FleetNode = {
+  agentVersion?: string | null;
+  environmentName?: string | null;
+  id: string;
+  labels: BTreeMap;
+  lastSeenAt?: UnixMillis | null;
+  maintenanceUntil?: UnixMillis | null;
+  name: string;
+  /** By id. */
+  pipelines: Array<FleetNodePipeline>;
+  sample: NodeSample;
+  status: NodeStatus;
+  statusReason: string;
+};
+
+/** A pipeline of a node, as a table shows it. */
+export type FleetNodePipeline = {
+  id: string;
+  /** Left out where it is the id. */
+  name?: string;
+  status: PipelineStatus;
+};
+
+/** A pipeline as a table of a fleet shows it: over the nodes that have it. */
+export type FleetPipeline = {
+  environmentName?: string | null;
+  id: string;
+  name: string;
+  /** Nodes whose reports have it. */
+  nodes: number;
+  /** Null when no node has a sample. */
+  sample?: PipelineSample | null;
+  /** Nodes by its state there. A state on no node is left out. */
+  statuses: Record<string, number>;
+  /** The worst of its states; null when no node has it any more. */
+  worst?: PipelineStatus | null;
+};
+
+/** A state that nodes of the map have. */
+export type FleetState = {
+  status: NodeStatus;
+  /** The worst state of the node's pipelines; null without a pipeline. */
+  worstPipeline?: PipelineStatus | null;
 };
 
 /** A component of a graph. Rates are those of the last samples, summed over nodes; null when there is none. */
@@ -343,6 +564,17 @@ export type History<T> = {
   next: string | null;
   /** minute, hour or day. */
   step: string;
+};
+
+/** Extremes of a host's minutes, each null where it is not known. */
+export type HostExtremes = {
+  cpuUtilization?: number | null;
+  diskReadBytesPerSecond?: number | null;
+  diskWrittenBytesPerSecond?: number | null;
+  loadAvg1?: number | null;
+  memoryUsedBytes?: number | null;
+  netRxBytesPerSecond?: number | null;
+  netTxBytesPerSecond?: number | null;
 };
 
 /**
@@ -400,11 +632,15 @@ export type HostMinute = Growth & {
   loadAvg15?: number | null;
   loadAvg1Mean?: number | null;
   loadAvg5?: number | null;
+  /** The highest of its minutes. */
+  max?: HostExtremes | null;
   memoryFreeBytes?: number | null;
   memoryTotalBytes?: number | null;
   memoryUsedBytes?: number | null;
   /** Over minutes. */
   memoryUsedBytesMean?: number | null;
+  /** The lowest of its minutes. Null in minutes, and where it is not known. */
+  min?: HostExtremes | null;
   netRxBytes?: number | null;
   netTxBytes?: number | null;
   /** Reports that told of the host. */
@@ -444,6 +680,7 @@ export type Node = {
   /** Pipelines whose process lives. */
   pipelinesRunning: number;
   runningAs?: string | null;
+  sample: NodeSample;
   setLabels: BTreeMap;
   /** What an administrator has set. A name and labels here win over those of the agent. */
   setName?: string | null;
@@ -451,6 +688,23 @@ export type Node = {
   statusReason: string;
   statusSince: UnixMillis;
   vectorVersion?: string | null;
+};
+
+/**
+ * The last sample of a node: of its host, and of all its pipelines together. Absent values are null, also while the node is
+ * silent.
+ */
+export type NodeSample = {
+  /** Share of all processors' time that was not idle, 0 to 1, since the report before. */
+  cpu?: number | null;
+  discardedRate?: number | null;
+  errorsRate?: number | null;
+  /** Events per second that sources received. */
+  eventsInRate?: number | null;
+  /** Events per second that sinks sent. */
+  eventsOutRate?: number | null;
+  memoryTotalBytes?: number | null;
+  memoryUsedBytes?: number | null;
 };
 
 /** A status change: the event of the feed with its sequence number. */
@@ -474,6 +728,20 @@ export type Pipeline = {
   id: string;
   name: string;
   nodes: Array<PipelineOnNode>;
+  /** The last samples, summed over nodes; null when no node has one. */
+  sample?: PipelineSample | null;
+  /** The worst of its states; null when no node has it any more. */
+  worst?: PipelineStatus | null;
+};
+
+/** Counts of a pipeline in one minute. */
+export type PipelineCounts = {
+  bytesIn: number;
+  bytesOut: number;
+  discarded: number;
+  errors: number;
+  eventsIn: number;
+  eventsOut: number;
 };
 
 /** The graph of a pipeline. */
@@ -501,6 +769,10 @@ export type PipelineMinute = {
   latencyMs?: number | null;
   /** Lines that the agents' budgets dropped. */
   logsDropped: number;
+  /** The highest counts of its minutes. */
+  max?: PipelineCounts | null;
+  /** The lowest counts of its minutes. Null in minutes, and where they are not known. */
+  min?: PipelineCounts | null;
   /** Process restarts. */
   resets: number;
   /** Reports with a sample. */
@@ -526,6 +798,28 @@ export type PipelineOnNode = {
   /** The status as reported, when this version does not know it. */
   statusText?: string;
   version?: number | null;
+};
+
+/** Deltas of a pipeline over the interval, and its gauges at the end. */
+export type PipelineSample = {
+  /** Bytes that the sources received. */
+  bytesIn?: Counter;
+  /** Bytes that the sinks sent. */
+  bytesOut?: Counter;
+  /** Events that components dropped, on purpose or not. */
+  discarded?: Counter;
+  /** Errors of all components. */
+  errors?: Counter;
+  /** Events that the sources received. */
+  eventsIn: Counter;
+  /** Events that the sinks sent. */
+  eventsOut: Counter;
+  /** Mean time that an event spends in a component, milliseconds. */
+  latencyMs?: number | null;
+  /** The process restarted inside the interval. */
+  reset?: boolean;
+  /** The busiest component's share of time at work, 0 to 1. */
+  utilization?: number | null;
 };
 
 /** The body of an answer that is not a success (RFC 9457). */

@@ -39,6 +39,7 @@ fn component(id: &str, kind: ComponentKind, events: f64) -> ComponentSample {
 
 pub(in crate::cli::top) fn change(on: NodeId, of: Option<&str>, from: &str, to: &str, reason: &str) -> Message {
     Message::Event(Event::StatusChange(StatusChange {
+        node_name: None,
         node_id: on,
         pipeline_id: of.map(pipeline),
         pipeline_name: None,
