@@ -94,9 +94,11 @@ function open(): void {
     fetch: sessionFetch,
     types: isStorm.value ? CALM : ["status_change", ...CALM],
     environment: environment.value,
-    snapshot: false,
+    // For the totals: the states of nodes and their pipelines come in one smaller answer.
+    snapshot: isStorm.value ? false : "nodes",
     onEvent(event, { id }) {
-      if (event.type === "ping") {
+      if (event.type === "snapshot") for (const one of event.totals ?? []) takeTotals(one);
+      else if (event.type === "ping") {
         learnCollectorTime(event.now);
         beats.value += 1;
       } else if (event.type === "status_change") takeChange(event, id);

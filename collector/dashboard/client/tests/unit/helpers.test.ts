@@ -144,6 +144,11 @@ describe("toasts", () => {
     expect(rules.toastFor(change(from, to, subject))).toMatchObject({ kind, text, nodeName: "web-1" });
   });
 
+  test("have the name that the change itself brings", () => {
+    const toast = new ToastRules().toastFor(change("RUNNING", "CRASHED", { nodeName: "web-3", ...orders }));
+    expect(toast).toMatchObject({ nodeName: "web-3", text: expect.stringContaining("on node web-3 (n)") });
+  });
+
   test("have ids alone where no name is known, and the store's names once it has them", () => {
     const store = new FleetStore();
     const rules = new ToastRules({ nodeName: store.nodeName });
