@@ -58,7 +58,9 @@ export function Chart({ title, times, series, format, max, range }: ChartProps) 
   }, [times, series, isInView, isTable, width, isDark.value]);
 
   const shown = cursor?.values ?? series.map(({ values }) => values.findLast((value) => value !== null) ?? null);
-  const peaks = series.map(({ values }) => Math.max(...values.map((value) => value ?? Number.NEGATIVE_INFINITY)));
+  const peaks = series.map(({ values, highs = values }) =>
+    highs.reduce<number>((highest, value) => Math.max(highest, value ?? highest), Number.NEGATIVE_INFINITY),
+  );
   return (
     <figure class="card chart" aria-label={title}>
       <figcaption class={series.length > 2 ? "is-many" : undefined}>

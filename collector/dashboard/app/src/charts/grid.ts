@@ -46,16 +46,20 @@ export interface Band {
   high: Values;
 }
 
-/** Means of `size` neighbours with the lowest and the highest of them, so that a peak survives. */
-export function condense(values: Values, size: number): Band {
-  if (size <= 1) return { mean: values, low: values, high: values };
+/**
+ * Means of `size` neighbours with the lowest and the highest of them, so that a peak survives. Of an hour or a day the
+ * collector knows the lowest and the highest minute.
+ */
+export function condense(values: Values, size: number, lows = values, highs = values): Band {
+  if (size <= 1) return { mean: values, low: lows, high: highs };
   const band: Band = { mean: [], low: [], high: [] };
   for (let from = 0; from < values.length; from += size) {
-    const known = values.slice(from, from + size).filter((value) => value !== null);
-    const isEmpty = known.length === 0;
-    band.mean.push(isEmpty ? null : known.reduce((sum, value) => sum + value, 0) / known.length);
-    band.low.push(isEmpty ? null : Math.min(...known));
-    band.high.push(isEmpty ? null : Math.max(...known));
+    const known = (all: Values) => all.slice(from, from + size).filter((value) => value !== null);
+    const means = known(values);
+    const isEmpty = means.length === 0;
+    band.mean.push(isEmpty ? null : means.reduce((sum, value) => sum + value, 0) / means.length);
+    band.low.push(isEmpty ? null : Math.min(...known(lows)));
+    band.high.push(isEmpty ? null : Math.max(...known(highs)));
   }
   return band;
 }

@@ -9,6 +9,9 @@ import { type Band, condense, everyNth, type Values } from "./grid.ts";
 export interface Series {
   label: string;
   values: Values;
+  /** The lowest and the highest within each value; undefined where a value is a minute. */
+  lows?: Values | undefined;
+  highs?: Values | undefined;
   /** A colour of the style sheet. */
   tone: string;
   isFilled?: boolean;
@@ -37,8 +40,8 @@ const BINARY_STEPS = Array.from({ length: 52 }, (_, power) => 2 ** power);
 export function makePlot(element: HTMLElement, options: PlotOptions): uPlot {
   const { times, series, range } = options;
   const size = Math.ceil(times.length / MAX_POINTS);
-  const bands = series.map(({ values }) => condense(values, size));
-  const hasBand = size > 1;
+  const bands = series.map(({ values, lows, highs }) => condense(values, size, lows, highs));
+  const hasBand = size > 1 || series.some(({ highs }) => highs !== undefined);
   const x = everyNth(times, size);
   const data: uPlot.AlignedData = [
     x,

@@ -30,6 +30,16 @@ test("a peak survives where points are condensed", () => {
   });
 });
 
+test("the extremes of hours are those of their minutes, also where hours are condensed", () => {
+  const [means, lows, highs] = [
+    [5, 6, null],
+    [1, 2, null],
+    [9, 30, null],
+  ];
+  expect(condense(means, 1, lows, highs)).toEqual({ mean: means, low: lows, high: highs });
+  expect(condense(means, 2, lows, highs)).toEqual({ mean: [5.5, null], low: [1, null], high: [30, null] });
+});
+
 const edge = (from: string, to: string, output?: string): Edge => ({
   key: `${from}${output ?? ""}${to}`,
   from,

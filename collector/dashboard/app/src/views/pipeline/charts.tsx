@@ -130,52 +130,68 @@ function makeCharts({ lines, step, from, to, now: at }: Answered, isByNode: bool
     [],
   );
   type Pick = (item: PipelineMinute, seconds: number) => number | null | undefined;
+  type Counts = NonNullable<PipelineMinute["max"]>;
+  /** The lowest or highest minute of each hour or day; where it is not known, the line itself. */
+  const extremes = (grid: Grid<PipelineMinute>, side: "min" | "max", name: keyof Counts, means: Values) =>
+    grid.items.some((item) => item?.[side] != null)
+      ? means.map((mean, index) => {
+          const counts = grid.items[index]?.[side];
+          return mean === null || counts == null ? mean : counts[name] / 60;
+        })
+      : undefined;
+  const toSeries = (label: string, tone: string, grid: Grid<PipelineMinute>, pick: Pick, of?: keyof Counts): Series => {
+    const means = values(grid, pick);
+    return {
+      label,
+      tone,
+      values: means,
+      ...(of !== undefined && { lows: extremes(grid, "min", of, means), highs: extremes(grid, "max", of, means) }),
+    };
+  };
   const values = (grid: Grid<PipelineMinute>, pick: Pick): Values =>
     times.map((_, index) => {
       const item = grid.items[index];
       // A minute in which each scrape failed has no value either.
       return item === undefined || item.samples === 0 ? null : (pick(item, grid.seconds[index] ?? 60) ?? null);
     });
-  const series = (...picks: [string, string, Pick][]): Series[] =>
+  type Line = [label: string, tone: string, pick: Pick, of?: keyof Counts];
+  const series = (...picks: Line[]): Series[] =>
     isByNode
-      ? grids.map(({ label, grid }, index) => ({
-          label,
-          tone: TONES[index % TONES.length] ?? "accent",
-          values: values(grid, picks[0]?.[2] ?? (() => null)),
-        }))
-      : picks.map(([label, tone, pick]) => ({
-          label,
-          tone,
-          values: grids[0] === undefined ? [] : values(grids[0].grid, pick),
-          isFilled: picks.length === 1,
-        }));
-  const perSecond =
-    (pick: (item: PipelineMinute) => number): Pick =>
-    (item, seconds) =>
-      pick(item) / seconds;
+      ? grids.flatMap(({ label, grid }, index) =>
+          picks
+            .slice(0, 1)
+            .map(([, , pick, of]) => toSeries(label, TONES[index % TONES.length] ?? "accent", grid, pick, of)),
+        )
+      : picks.flatMap(([label, tone, pick, of]) =>
+          grids
+            .slice(0, 1)
+            .map(({ grid }) => ({ ...toSeries(label, tone, grid, pick, of), isFilled: picks.length === 1 })),
+        );
+  const perSecond = (label: string, tone: string, of: keyof Counts): Line => [
+    label,
+    tone,
+    (item, seconds) => item[of] / seconds,
+    of,
+  ];
   const chart = (
     title: string,
     format: (value: number | null | undefined) => string,
     list: Series[],
     max?: number,
   ) => ({ title, times, format, series: list, max });
-  const eventsOut = perSecond((item) => item.eventsOut);
   return [
     chart(
       isByNode ? "Events in" : "Events",
       rate,
-      series(["in", "accent", perSecond((item) => item.eventsIn)], ["out", "accent-2", eventsOut]),
+      series(perSecond("in", "accent", "eventsIn"), perSecond("out", "accent-2", "eventsOut")),
     ),
-    ...(isByNode ? [chart("Events out", rate, series(["out", "accent-2", eventsOut]))] : []),
-    chart("Errors", rate, series(["errors", "bad", perSecond((item) => item.errors)])),
-    chart("Discarded", rate, series(["discarded", "warn", perSecond((item) => item.discarded)])),
+    ...(isByNode ? [chart("Events out", rate, series(perSecond("out", "accent-2", "eventsOut")))] : []),
+    chart("Errors", rate, series(perSecond("errors", "bad", "errors"))),
+    chart("Discarded", rate, series(perSecond("discarded", "warn", "discarded"))),
     chart(
       isByNode ? "Bytes in" : "Bytes",
       byteRate,
-      series(
-        ["in", "accent", perSecond((item) => item.bytesIn)],
-        ["out", "accent-2", perSecond((item) => item.bytesOut)],
-      ),
+      series(perSecond("in", "accent", "bytesIn"), perSecond("out", "accent-2", "bytesOut")),
     ),
     chart("Latency", milliseconds, series(["mean", "series-3", (item) => item.latencyMs])),
     chart(
