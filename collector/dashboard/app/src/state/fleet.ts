@@ -24,8 +24,8 @@ import { forgetTotals, takeTotals } from "./totals.ts";
 
 /** While there is no stream, the states are read this often. */
 const POLL_MS = 15_000;
-/** While changes are left out, the states are read this often. */
-const STORM_READ_MS = 10_000;
+/** While changes are left out, lists are read this often, and the states of all nodes a little less often. */
+export const STORM_READ_MS = 10_000;
 
 export interface Connection {
   state: FeedState | "polling";
@@ -136,7 +136,10 @@ function takeChange(change: Change, id: string | undefined): void {
 function beginStorm(): void {
   isStorm.value = true;
   stormTimer = setInterval(() => {
-    if (document.visibilityState === "visible") reread();
+    if (document.visibilityState === "visible") {
+      readNodesSoon();
+      for (const listener of rereadListeners) listener();
+    }
     if (gauge.isOver(Date.now())) {
       endStorm();
       open();

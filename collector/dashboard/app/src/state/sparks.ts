@@ -11,8 +11,8 @@ const MINUTES = 20;
 /** A minute has one more item then. */
 const FRESH_MS = 55_000;
 /** A row with more pipelines begins its line empty: each past is a query of its own. */
-const PAST_PIPELINES = 4;
-const PAST = "5m";
+const PAST_PIPELINES = 3;
+const PAST = "3m";
 /** Nodes that are remembered, so that a person who scrolls through a large fleet does not fill the memory. */
 const MAX_REMEMBERED = 2_000;
 
