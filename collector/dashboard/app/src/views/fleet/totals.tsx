@@ -1,10 +1,14 @@
 import { count, rate } from "../../format/numbers.ts";
+import { now } from "../../state/clock.ts";
 import { setQuery } from "../../state/route.ts";
 import { rankOf, toneOf } from "../../state/status.ts";
 import { type Counts, nodeCounts, pipelineCounts, type Rates, totals } from "../../state/totals.ts";
 import { Sparkline } from "../../ui/sparkline.tsx";
 import { Shape } from "../../ui/status.tsx";
 import type { NodeFilter } from "./query.ts";
+
+/** The length of the small lines. */
+const SECONDS = 60;
 
 const WORDS: Readonly<Record<string, string>> = {
   HEALTHY: "healthy",
@@ -81,9 +85,20 @@ function StateCard({
   );
 }
 
+/** A value for each second: totals that do not change are not sent again. */
+function lastMinute(known: readonly Rates[], of: keyof Rates, end: number): (number | null)[] {
+  let next = 0;
+  let value: number | null = null;
+  return Array.from({ length: SECONDS }, (_, second) => {
+    const at = end - (SECONDS - 1 - second) * 1_000;
+    for (; next < known.length && (known[next]?.at ?? 0) <= at; next += 1) value = known[next]?.[of] ?? null;
+    return value;
+  });
+}
+
 function RateCard({ title, of, tone }: { title: string; of: keyof Rates; tone: string }) {
-  const values = totals.value.map((one) => one[of]);
-  const last = values.at(-1);
+  const values = lastMinute(totals.value, of, now.value);
+  const last = totals.value.at(-1)?.[of];
   return (
     <div class="card total-card rate-card">
       <h2>{title}</h2>
@@ -91,7 +106,7 @@ function RateCard({ title, of, tone }: { title: string; of: keyof Rates; tone: s
         {rate(last).replace("/s", "")}
         <small>/s</small>
       </div>
-      <Sparkline values={values} width={160} height={34} places={60} tone={last === 0 ? "faint" : tone} />
+      <Sparkline values={values} width={160} height={34} tone={last === 0 ? "faint" : tone} />
     </div>
   );
 }
