@@ -23,6 +23,7 @@ const PipelinesView = lazy(() => import("../views/pipelines/pipelines.tsx").then
 const PipelineView = lazy(() => import("../views/pipeline/pipeline.tsx").then((module) => module.PipelineView));
 const LogsView = lazy(() => import("../views/logs/logs.tsx").then((module) => module.LogsView));
 const EventsView = lazy(() => import("../views/events/events.tsx").then((module) => module.EventsView));
+const AlertsView = lazy(() => import("../views/alerts/alerts.tsx").then((module) => module.AlertsView));
 const LedgerView = lazy(() => import("../views/ledger/ledger.tsx").then((module) => module.LedgerView));
 const RolloutsView = lazy(() => import("../views/rollouts/rollouts.tsx").then((module) => module.RolloutsView));
 
@@ -89,6 +90,8 @@ function View() {
       return <LogsView />;
     case "events":
       return <EventsView />;
+    case "alerts":
+      return <AlertsView />;
     case "ledger":
       return <LedgerView />;
     case "rollouts":

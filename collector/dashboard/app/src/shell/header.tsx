@@ -1,5 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { queries } from "../api/http.ts";
+import { plural } from "../format/numbers.ts";
+import { hasAlerts, loudAlerts } from "../state/alerts.ts";
 import { route } from "../state/route.ts";
 import { environment, sessionState, signOut } from "../state/session.ts";
 import { cycleTheme, isDark } from "../state/theme.ts";
@@ -40,6 +42,7 @@ export function Header() {
           <span>Search</span>
           <kbd>Ctrl K</kbd>
         </button>
+        <Bell />
         <ConnectionDot />
         <button
           type="button"
@@ -61,6 +64,30 @@ export function Header() {
         </button>
       </div>
     </header>
+  );
+}
+
+/** How many alerts fire, the worst of them by its colour. */
+function Bell() {
+  if (!hasAlerts.value) return null;
+  const loud = loudAlerts.value;
+  const worst = loud[0]?.severity;
+  const text = loud.length === 0 ? "Alerts: none fires" : `Alerts: ${plural(loud.length, "alert")} firing`;
+  return (
+    <a
+      class="button icon-button bell"
+      href="#/alerts"
+      aria-label={text}
+      title={text}
+      aria-current={route.value.path[0] === "alerts" ? "page" : undefined}
+    >
+      <Icon name="bell" />
+      {worst !== undefined && (
+        <span class={`bell-count is-${worst}`} aria-hidden="true">
+          {loud.length > 99 ? "99+" : loud.length}
+        </span>
+      )}
+    </a>
   );
 }
 

@@ -30,6 +30,7 @@ const COMMANDS: readonly Item[] = [
   { id: "pipelines", kind: "View", title: "Pipelines", run: () => navigate(["pipelines"]) },
   { id: "logs", kind: "View", title: "Logs", run: () => navigate(["logs"]) },
   { id: "events", kind: "View", title: "Events", run: () => navigate(["events"]) },
+  { id: "alerts", kind: "View", title: "Alerts", run: () => navigate(["alerts"]) },
   { id: "ledger", kind: "View", title: "Loss ledger", run: () => navigate(["ledger"]) },
   { id: "rollouts", kind: "View", title: "Rollouts", run: () => navigate(["rollouts"]) },
   { id: "theme", kind: "Command", title: "Light or dark colours", run: cycleTheme },

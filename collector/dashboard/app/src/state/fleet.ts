@@ -16,6 +16,7 @@ import {
   type Reset,
 } from "@systole/client";
 import { CLIENT, sessionFetch } from "../api/http.ts";
+import { forgetAlerts, hasAlerts, readAlerts, readAlertsSoon } from "./alerts.ts";
 import { learnCollectorTime } from "./clock.ts";
 import { applyChange, read, readNodesSoon } from "./nodes.ts";
 import { environment, sessionState } from "./session.ts";
@@ -44,10 +45,12 @@ export const isStorm = signal(false);
 
 type Change = EventOf<"status_change">;
 type DeploymentEvent = EventOf<"deployment">;
+type AlertEvent = EventOf<"alert">;
 
 /** Views that follow events of the main stream. */
 const changeListeners = new Set<(change: Change, id: string | undefined) => void>();
 const deploymentListeners = new Set<(event: DeploymentEvent, id: string | undefined) => void>();
+const alertListeners = new Set<(event: AlertEvent, id: string | undefined) => void>();
 const gapListeners = new Set<(gap: Gap | Reset) => void>();
 /** Views whose answers are to be read again: what happened is not known one by one. */
 const rereadListeners = new Set<() => void>();
@@ -61,11 +64,14 @@ export const onChange = (listener: (change: Change, id: string | undefined) => v
   listen(changeListeners, listener);
 export const onDeployment = (listener: (event: DeploymentEvent, id: string | undefined) => void) =>
   listen(deploymentListeners, listener);
+export const onAlert = (listener: (event: AlertEvent, id: string | undefined) => void) =>
+  listen(alertListeners, listener);
 export const onMissing = (listener: (gap: Gap | Reset) => void) => listen(gapListeners, listener);
 export const onReread = (listener: () => void) => listen(rereadListeners, listener);
 
 function reread(): void {
   void read();
+  readAlertsSoon();
   for (const listener of rereadListeners) listener();
 }
 
@@ -75,9 +81,17 @@ let stormTimer: ReturnType<typeof setInterval> | undefined;
 
 export function openFleet(): () => void {
   gauge = new StormGauge();
-  open();
+  let isClosed = false;
+  // The list says whether the collector has events of alerts.
+  void readAlerts().then(() => {
+    if (isClosed) return;
+    open();
+    readAlertsSoon();
+  });
   return () => {
+    isClosed = true;
     endStorm();
+    forgetAlerts();
     void feed?.close();
     feed = undefined;
     forgetTotals();
@@ -92,7 +106,11 @@ function open(): void {
     url: "./",
     client: CLIENT,
     fetch: sessionFetch,
-    types: isStorm.value ? CALM : ["status_change", ...CALM],
+    types: [
+      ...(isStorm.value ? [] : (["status_change"] as const)),
+      ...CALM,
+      ...(hasAlerts.value ? (["alert"] as const) : []),
+    ],
     environment: environment.value,
     // For the totals: the states of nodes and their pipelines come in one smaller answer.
     snapshot: isStorm.value ? false : "nodes",
@@ -103,7 +121,10 @@ function open(): void {
         beats.value += 1;
       } else if (event.type === "status_change") takeChange(event, id);
       else if (event.type === "fleet_totals") takeTotals(event);
-      else if (event.type === "deployment") for (const listener of deploymentListeners) listener(event, id);
+      else if (event.type === "alert") {
+        readAlertsSoon();
+        for (const listener of alertListeners) listener(event, id);
+      } else if (event.type === "deployment") for (const listener of deploymentListeners) listener(event, id);
     },
     onState(state, { reason, status, retryInMs }) {
       const retryAt = retryInMs === undefined ? undefined : Date.now() + retryInMs;

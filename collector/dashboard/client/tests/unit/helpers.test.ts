@@ -120,7 +120,11 @@ describe("the log buffer", () => {
 });
 
 describe("toasts", () => {
-  const change = (fromStatus: string, toStatus: string, subject: { nodeId?: string; pipelineId?: string } = {}) =>
+  const change = (
+    fromStatus: string,
+    toStatus: string,
+    subject: { nodeId?: string; nodeName?: string; pipelineId?: string } = {},
+  ) =>
     ({
       type: "status_change",
       nodeId: "n",
