@@ -101,7 +101,7 @@ export const listAlerts = (parameters: InEnvironment & { limit: number }, signal
 export const listAlertHistory = (
   parameters: InEnvironment & { cursor?: string | undefined; limit: number },
   signal?: AbortSignal,
-) => get<Page<NumberedAlert>>("api/v1/alerts/history", { ...parameters, order: "newest" }, signal);
+) => get<Page<NumberedAlert>>("api/v1/alerts/history", { ...parameters, order: "desc" }, signal);
 
 export const listRules = (signal?: AbortSignal) => get<Page<Rule>>("api/v1/alerts/rules", {}, signal);
 
