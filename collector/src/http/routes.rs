@@ -5,8 +5,8 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    actions, agent, audit, definitions, delivery, events, fleet, graph, health, logs, metrics, node_settings, nodes,
-    pipelines, rollouts, samples, secrets, session, status_changes, vectorflow,
+    actions, agent, audit, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics,
+    node_settings, nodes, pipelines, rollouts, samples, secrets, session, status_changes, vectorflow,
 };
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
@@ -104,6 +104,7 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/logs", [get(logs::list_logs)]),
         at("/api/v1/audit", [get(audit::list_audit)]),
         at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),
+        at("/api/v1/deployments", [get(deployments::list_deployments)]),
     ]
 }
 

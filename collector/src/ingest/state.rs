@@ -99,6 +99,8 @@ pub(crate) struct NodeState {
     pub enrolled_at: UnixMillis,
     /// Reports that this collector has applied.
     pub reports: u64,
+    /// Reports that never came, before one that was refused: they count with the next one.
+    pub unassigned_missing: u64,
     /// The rates of all its pipelines, by its last report.
     pub throughput: Throughput,
     /// Log lines that may still come.
@@ -319,6 +321,7 @@ impl NodeState {
             last_seen: stored.last_seen.max(totals.reported_at()),
             totals,
             enrolled_at: stored.enrolled_at,
+            unassigned_missing: 0,
             throughput: Throughput::default(),
             known_series,
             new_pipelines: HourlyCount::default(),

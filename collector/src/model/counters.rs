@@ -55,6 +55,9 @@ macro_rules! pipeline_counters {
             [Tally gaps "gaps" (i64) (BigInt) "Reports whose scrape failed."]
             [Tally resets "resets" (i64) (BigInt) "Process restarts."]
             [Total logs_dropped "logsDropped" (i64) (BigInt) "Lines that the agents' budgets dropped."]
+            [Tally reports "reports" (i64) (BigInt) "Reports that came; one that was merged counts for those that it stands for."]
+            [Tally late_reports "lateReports" (i64) (BigInt) "Those of them that came more than a minute after the end of their minute."]
+            [Tally missing_reports "missingReports" (i64) (BigInt) "Reports that the agents made and that never came."]
         }
     };
 }

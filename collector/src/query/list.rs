@@ -6,8 +6,8 @@ use std::hash::Hash;
 use crate::auth::Scope;
 use crate::model::{DefinitionKey, NodeKey, PipelineKey};
 use crate::store::{
-    AuditQuery, AuditRow, DefinitionQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView,
-    RolloutQuery, RolloutView, StatusChangeQuery, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
+    AuditQuery, AuditRow, DefinitionQuery, EventQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery,
+    PipelineView, RolloutQuery, RolloutView, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
 };
 use crate::timeseries::TimeSeries;
 
@@ -91,17 +91,14 @@ pub(crate) async fn logs(store: &dyn Store, query: LogQuery) -> Result<PageOf<Lo
     Ok(PageOf::cut(found, limit, |line| line.seq.to_string()))
 }
 
-/// Up to `limit` status changes, in the order of the query.
+/// Up to `limit` events, in the order of the query.
 ///
 /// # Errors
 ///
 /// When the store cannot be read.
-pub(crate) async fn status_changes(
-    store: &dyn Store,
-    query: StatusChangeQuery,
-) -> Result<PageOf<StoredEvent>, StoreError> {
+pub(crate) async fn events(store: &dyn Store, query: EventQuery) -> Result<PageOf<StoredEvent>, StoreError> {
     let limit = query.limit;
-    let found = store.list_status_changes(StatusChangeQuery { limit: limit + 1, ..query }).await?;
+    let found = store.list_events(EventQuery { limit: limit + 1, ..query }).await?;
     Ok(PageOf::cut(found, limit, |change| change.seq.to_string()))
 }
 

@@ -4,7 +4,8 @@
 //! that their growth is known. A counter that fell in between has its highest value as the first one, so that its own
 //! growth is unknown and that of the others is not. `resets` counts the falls.
 //!
-//! Memory and load are stored as the last value and as a mean over minutes. Rates compare the ends of
+//! Memory and load are stored as the last value and as a mean over minutes. Extremes are those of minutes; the growth in a minute
+//! is the difference to the minute before, also across the beginning of a span. Rates compare the ends of
 //! neighbours. Idle time that goes down is not a reset: kernels correct it downwards by a little. Buffers
 //! of components are kept at their maximum.
 
@@ -39,11 +40,28 @@ pub(super) const FIRSTS: [&str; 6] = [
 ];
 /// Columns of means over minutes.
 pub(super) const WEIGHTED: [&str; 4] = ["memory_used_sum", "memory_used_weight", "load_avg_1_sum", "load_avg_1_weight"];
+/// Columns of extremes over minutes: of gauges, and of what counters grew by in a minute.
+pub(super) const EXTREMES: [&str; 14] = [
+    "memory_used_bytes_min",
+    "memory_used_bytes_max",
+    "load_avg_1_min",
+    "load_avg_1_max",
+    "cpu_utilization_min",
+    "cpu_utilization_max",
+    "disk_read_bytes_min",
+    "disk_read_bytes_max",
+    "disk_written_bytes_min",
+    "disk_written_bytes_max",
+    "net_rx_bytes_min",
+    "net_rx_bytes_max",
+    "net_tx_bytes_min",
+    "net_tx_bytes_max",
+];
 /// Columns that are added up.
 pub(super) const ADDED: [&str; 2] = ["resets", "samples"];
 
 /// Rows of a step; see the module.
-#[derive(Clone, Debug, PartialEq, QueryableByName)]
+#[derive(Clone, Debug, Default, PartialEq, QueryableByName)]
 pub(crate) struct HostAggregate {
     /// Number of the minute, hour or day.
     #[diesel(sql_type = BigInt)]
@@ -102,6 +120,34 @@ pub(crate) struct HostAggregate {
     pub load_avg_1_sum: f64,
     #[diesel(sql_type = Double)]
     pub load_avg_1_weight: f64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub memory_used_bytes_min: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub memory_used_bytes_max: Option<i64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    pub load_avg_1_min: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    pub load_avg_1_max: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    pub cpu_utilization_min: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    pub cpu_utilization_max: Option<f64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub disk_read_bytes_min: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub disk_read_bytes_max: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub disk_written_bytes_min: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub disk_written_bytes_max: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub net_rx_bytes_min: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub net_rx_bytes_max: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub net_tx_bytes_min: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub net_tx_bytes_max: Option<i64>,
     #[diesel(sql_type = BigInt)]
     pub resets: i64,
     #[diesel(sql_type = BigInt)]
@@ -148,6 +194,20 @@ impl HostAggregate {
             memory_used_weight: weight(row.memory_used_bytes.is_some()),
             load_avg_1_sum: row.load_avg_1.unwrap_or(0.0),
             load_avg_1_weight: weight(row.load_avg_1.is_some()),
+            memory_used_bytes_min: row.memory_used_bytes,
+            memory_used_bytes_max: row.memory_used_bytes,
+            load_avg_1_min: row.load_avg_1,
+            load_avg_1_max: row.load_avg_1,
+            cpu_utilization_min: None,
+            cpu_utilization_max: None,
+            disk_read_bytes_min: None,
+            disk_read_bytes_max: None,
+            disk_written_bytes_min: None,
+            disk_written_bytes_max: None,
+            net_rx_bytes_min: None,
+            net_rx_bytes_max: None,
+            net_tx_bytes_min: None,
+            net_tx_bytes_max: None,
             resets: 0,
             samples: row.samples,
         }
@@ -155,6 +215,13 @@ impl HostAggregate {
 
     /// Continues with the next span.
     pub(super) fn extend(&mut self, later: &HostAggregate) {
+        if self.lacks_extremes() || later.lacks_extremes() {
+            self.forget_extremes();
+        } else {
+            let first_minute = later.growth_after(self);
+            self.join_extremes(later);
+            self.join_extremes(&first_minute);
+        }
         self.resets = self.resets + later.resets + i64::from(self.is_reset_by(later));
         self.samples = self.samples.saturating_add(later.samples);
         self.last_minute = later.last_minute;
@@ -193,6 +260,68 @@ impl HostAggregate {
         self.load_avg_1_weight += later.load_avg_1_weight;
     }
 
+    /// Whether it was summed by a version that kept no extremes.
+    fn lacks_extremes(&self) -> bool {
+        let lacks = |weight: f64, extreme: bool| weight > 0.0 && !extreme;
+        lacks(self.memory_used_weight, self.memory_used_bytes_min.is_some())
+            || lacks(self.load_avg_1_weight, self.load_avg_1_min.is_some())
+    }
+
+    /// A span with nothing but what the counters grew by in this one's first minute, if the one before ends there.
+    fn growth_after(&self, before: &HostAggregate) -> HostAggregate {
+        let mut growth = HostAggregate { at: self.at, ..HostAggregate::default() };
+        if before.last_minute + 1 != self.first_minute {
+            return growth;
+        }
+        let grown = |last: Option<i64>, first: Option<i64>| {
+            let grown = first.filter(|first| *first < i64::MAX)?.checked_sub(last?)?;
+            (grown >= 0).then_some(grown)
+        };
+        let total = self.cpu_seconds_total_first.filter(|first| *first < f64::MAX);
+        let total = total.zip(before.cpu_seconds_total).map(|(first, last)| first - last);
+        let idle = self.cpu_seconds_idle_first.zip(before.cpu_seconds_idle);
+        let busy = total.filter(|total| *total > 0.0).zip(idle);
+        let busy = busy.map(|(total, (first, last))| (1.0 - (first - last).max(0.0) / total).clamp(0.0, 1.0));
+        (growth.cpu_utilization_min, growth.cpu_utilization_max) = (busy, busy);
+        let read = grown(before.disk_read_bytes, self.disk_read_bytes_first);
+        (growth.disk_read_bytes_min, growth.disk_read_bytes_max) = (read, read);
+        let written = grown(before.disk_written_bytes, self.disk_written_bytes_first);
+        (growth.disk_written_bytes_min, growth.disk_written_bytes_max) = (written, written);
+        let received = grown(before.net_rx_bytes, self.net_rx_bytes_first);
+        (growth.net_rx_bytes_min, growth.net_rx_bytes_max) = (received, received);
+        let sent = grown(before.net_tx_bytes, self.net_tx_bytes_first);
+        (growth.net_tx_bytes_min, growth.net_tx_bytes_max) = (sent, sent);
+        growth
+    }
+
+    /// Takes the extremes of another span, too.
+    fn join_extremes(&mut self, other: &HostAggregate) {
+        self.memory_used_bytes_min = lowest(self.memory_used_bytes_min, other.memory_used_bytes_min);
+        self.memory_used_bytes_max = highest(self.memory_used_bytes_max, other.memory_used_bytes_max);
+        self.load_avg_1_min = lowest(self.load_avg_1_min, other.load_avg_1_min);
+        self.load_avg_1_max = highest(self.load_avg_1_max, other.load_avg_1_max);
+        self.cpu_utilization_min = lowest(self.cpu_utilization_min, other.cpu_utilization_min);
+        self.cpu_utilization_max = highest(self.cpu_utilization_max, other.cpu_utilization_max);
+        self.disk_read_bytes_min = lowest(self.disk_read_bytes_min, other.disk_read_bytes_min);
+        self.disk_read_bytes_max = highest(self.disk_read_bytes_max, other.disk_read_bytes_max);
+        self.disk_written_bytes_min = lowest(self.disk_written_bytes_min, other.disk_written_bytes_min);
+        self.disk_written_bytes_max = highest(self.disk_written_bytes_max, other.disk_written_bytes_max);
+        self.net_rx_bytes_min = lowest(self.net_rx_bytes_min, other.net_rx_bytes_min);
+        self.net_rx_bytes_max = highest(self.net_rx_bytes_max, other.net_rx_bytes_max);
+        self.net_tx_bytes_min = lowest(self.net_tx_bytes_min, other.net_tx_bytes_min);
+        self.net_tx_bytes_max = highest(self.net_tx_bytes_max, other.net_tx_bytes_max);
+    }
+
+    fn forget_extremes(&mut self) {
+        (self.memory_used_bytes_min, self.memory_used_bytes_max) = (None, None);
+        (self.load_avg_1_min, self.load_avg_1_max) = (None, None);
+        (self.cpu_utilization_min, self.cpu_utilization_max) = (None, None);
+        (self.disk_read_bytes_min, self.disk_read_bytes_max) = (None, None);
+        (self.disk_written_bytes_min, self.disk_written_bytes_max) = (None, None);
+        (self.net_rx_bytes_min, self.net_rx_bytes_max) = (None, None);
+        (self.net_tx_bytes_min, self.net_tx_bytes_max) = (None, None);
+    }
+
     /// Whether a counter was reset between this span and the next one. Idle time is ignored: kernels may
     /// decrease it a little.
     fn is_reset_by(&self, later: &HostAggregate) -> bool {
@@ -217,7 +346,8 @@ impl HostAggregate {
 
     /// The columns without the key, in the order of [`HostAggregate::values`].
     pub(super) fn columns() -> Vec<&'static str> {
-        let names = [["first_minute", "last_minute"].as_slice(), &GAUGES, &COUNTERS, &FIRSTS, &WEIGHTED, &ADDED];
+        let names =
+            [["first_minute", "last_minute"].as_slice(), &GAUGES, &COUNTERS, &FIRSTS, &WEIGHTED, &EXTREMES, &ADDED];
         names.concat()
     }
 
@@ -252,6 +382,20 @@ impl HostAggregate {
             Float(Some(self.memory_used_weight)),
             Float(Some(self.load_avg_1_sum)),
             Float(Some(self.load_avg_1_weight)),
+            Int(self.memory_used_bytes_min),
+            Int(self.memory_used_bytes_max),
+            Float(self.load_avg_1_min),
+            Float(self.load_avg_1_max),
+            Float(self.cpu_utilization_min),
+            Float(self.cpu_utilization_max),
+            Int(self.disk_read_bytes_min),
+            Int(self.disk_read_bytes_max),
+            Int(self.disk_written_bytes_min),
+            Int(self.disk_written_bytes_max),
+            Int(self.net_rx_bytes_min),
+            Int(self.net_rx_bytes_max),
+            Int(self.net_tx_bytes_min),
+            Int(self.net_tx_bytes_max),
             Int(Some(self.resets)),
             Int(Some(self.samples)),
         ]
@@ -266,13 +410,35 @@ fn first_of<T: Copy + PartialOrd>((first, last): (Option<T>, Option<T>), later: 
     }
 }
 
-/// Spans of equal `at`, which are in order, made one.
+fn lowest<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other < one { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
+fn highest<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other > one { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Spans of equal `at`, which are in order, made one. The extremes of a span have what the counters grew by in its first
+/// minute.
 pub(crate) fn merge_host_aggregates(parts: Vec<HostAggregate>) -> Vec<HostAggregate> {
     let mut spans: Vec<HostAggregate> = Vec::new();
     for part in parts {
         match spans.last_mut().filter(|span| span.at == part.at) {
             Some(span) => span.extend(&part),
-            None => spans.push(part),
+            None => {
+                let mut span = part;
+                if let Some(before) = spans.last().filter(|_| !span.lacks_extremes()) {
+                    let first_minute = span.growth_after(before);
+                    span.join_extremes(&first_minute);
+                }
+                spans.push(span);
+            }
         }
     }
     spans

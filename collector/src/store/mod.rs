@@ -223,6 +223,25 @@ pub(crate) trait MinuteStore: Send + Sync {
         node: Option<NodeKey>,
         range: BucketRange,
     ) -> Result<Persisted<ComponentMinuteView>, StoreError>;
+    /// Extremes of a pipeline's minutes by hour or day, added up over nodes unless one is named. Minutes from
+    /// `minutes_before` on are left out.
+    async fn pipeline_extremes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+        minutes_before: i64,
+    ) -> Result<Vec<PipelineExtremesRow>, StoreError>;
+    /// The same of its components.
+    async fn component_extremes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+        minutes_before: i64,
+    ) -> Result<Vec<ComponentExtremesRow>, StoreError>;
+    /// How many nodes have the pipeline.
+    async fn pipeline_nodes(&self, pipeline: PipelineKey) -> Result<i64, StoreError>;
     /// The state of nodes and pipelines at one point of the sequence.
     async fn snapshot(
         &self,
@@ -248,8 +267,8 @@ pub(crate) trait QueryStore: Send + Sync {
     async fn list_pipelines(&self, query: PipelineQuery) -> Result<Vec<PipelineView>, StoreError>;
     /// Log lines, oldest first.
     async fn list_logs(&self, query: LogQuery) -> Result<Vec<LogView>, StoreError>;
-    /// Status changes, oldest first.
-    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError>;
+    /// Durable events but log lines, in the order of the query.
+    async fn list_events(&self, query: EventQuery) -> Result<Vec<StoredEvent>, StoreError>;
     /// A page of durable events after a sequence number, for a replay.
     async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError>;
 }

@@ -1,5 +1,7 @@
 //! Queries to the store and their results.
 
+use std::collections::BTreeMap;
+
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use systole_shared::events::EventType;
@@ -117,7 +119,7 @@ pub(crate) struct SeriesView {
 /// Makes the view of a minute, an hour or a day: its keys and the sums over nodes.
 macro_rules! minute_view {
     (
-        { $(#[$about:meta])* $view:ident, $row:ty, $($key:ident)* }
+        { $(#[$about:meta])* $view:ident, $row:ty, $($key:ident)* $(; $share:ident)? }
         $([$kind:ident $column:ident $json:literal ($($type:tt)+) ($($sql:tt)+) $($doc:literal)?])*
     ) => {
         $(#[$about])*
@@ -134,12 +136,18 @@ macro_rules! minute_view {
                 #[diesel(sql_type = $($sql)+)]
                 pub $column: $($type)+,
             )*
+            $(
+                /// The highest on a node.
+                #[diesel(sql_type = Nullable<Double>)]
+                pub $share: Option<f64>,
+            )?
         }
 
         impl $view {
             /// Adds a row.
             pub(crate) fn add(&mut self, row: &$row) {
                 $(add_counter!($kind, self.$column, row.$column);)*
+                $(self.$share = highest(self.$share, row.$share());)?
             }
 
             /// Share of the time that it was busy, 0 to 1.
@@ -165,7 +173,7 @@ pipeline_counters!(history_counters {
 component_counters!(history_counters {
     minute_view {
         /// A component's minute, hour or day, summed over nodes.
-        ComponentMinuteView, ComponentMinuteRow, component kind
+        ComponentMinuteView, ComponentMinuteRow, component kind; buffer_fill
     }
 });
 
@@ -178,11 +186,45 @@ pub(crate) struct Extremes<T> {
 
 /// Makes the counts of one minute of which hours and days keep extremes.
 macro_rules! minute_counts {
-    ({ $(#[$about:meta])* $counts:ident, $view:ident } $([$kind:ident $column:ident $($rest:tt)*])*) => {
+    ({ $(#[$about:meta])* $counts:ident, $row:ident, $view:ident } $([$kind:ident $column:ident $($rest:tt)*])*) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub(crate) struct $counts {
             $(pub $column: i64,)*
+        }
+
+        /// The lowest or the highest counts of a step's minutes, as a query gives them.
+        #[derive(Clone, Debug, QueryableByName)]
+        pub(crate) struct $row {
+            #[diesel(sql_type = BigInt)]
+            at: i64,
+            #[diesel(sql_type = Text)]
+            component: String,
+            #[diesel(sql_type = BigInt)]
+            is_max: i64,
+            $(
+                #[diesel(sql_type = Nullable<BigInt>)]
+                $column: Option<i64>,
+            )*
+        }
+
+        impl $row {
+            fn counts(&self) -> Option<$counts> {
+                Some($counts { $($column: self.$column?,)* })
+            }
+
+            /// Extremes by step and component, of rows that are in order. What is not known is not there.
+            pub(crate) fn extremes(rows: &[Self]) -> BTreeMap<(i64, String), Extremes<$counts>> {
+                let pairs = rows.iter().zip(rows.iter().skip(1));
+                let pairs = pairs.filter(|(min, max)| {
+                    (min.is_max, max.is_max) == (0, 1) && (min.at, &min.component) == (max.at, &max.component)
+                });
+                let known = pairs.filter_map(|(min, max)| {
+                    let extremes = Extremes { min: min.counts()?, max: max.counts()? };
+                    Some(((min.at, min.component.clone()), extremes))
+                });
+                known.collect()
+            }
         }
 
         impl From<&$view> for $counts {
@@ -190,7 +232,12 @@ macro_rules! minute_counts {
                 $counts { $($column: minute.$column,)* }
             }
         }
+    };
+}
 
+/// Lets extremes be joined.
+macro_rules! joined_counts {
+    ({ $counts:ident } $([$kind:ident $column:ident $($rest:tt)*])*) => {
         impl Extremes<$counts> {
             /// Those of both.
             pub(crate) fn join(self, other: Self) -> Self {
@@ -203,23 +250,33 @@ macro_rules! minute_counts {
     };
 }
 
+pipeline_counters!(extreme_counters { joined_counts { PipelineCounts } });
+
 pipeline_counters!(extreme_counters {
     minute_counts {
         /// What a pipeline counted in a minute.
-        PipelineCounts, PipelineMinuteView
+        PipelineCounts, PipelineExtremesRow, PipelineMinuteView
     }
 });
 
 component_counters!(extreme_counters {
     minute_counts {
         /// What a component counted in a minute.
-        ComponentCounts, ComponentMinuteView
+        ComponentCounts, ComponentExtremesRow, ComponentMinuteView
     }
 });
 
 /// A mean out of a sum and a weight; unknown without weight.
 fn mean(sum: f64, weight: f64) -> Option<f64> {
     (weight > 0.0).then(|| sum / weight)
+}
+
+/// The higher of two shares, or the one that is known.
+fn highest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Microseconds as milliseconds.
@@ -294,18 +351,39 @@ pub(crate) struct LogView {
     pub line: String,
 }
 
-/// Which status changes.
+/// Which durable events are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ListedEvents {
+    #[default]
+    StatusChanges,
+    Deployments,
+}
+
+impl ListedEvents {
+    /// Their type.
+    pub(crate) fn kind(self) -> EventType {
+        match self {
+            ListedEvents::StatusChanges => EventType::StatusChange,
+            ListedEvents::Deployments => EventType::Deployment,
+        }
+    }
+}
+
+/// Which durable events.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct StatusChangeQuery {
+pub(crate) struct EventQuery {
+    pub events: ListedEvents,
     pub environments: Option<Vec<EnvironmentKey>>,
     /// Only of these nodes.
     pub among: Option<Vec<NodeKey>>,
     pub node: Option<NodeKey>,
     pub pipelines: Option<Vec<PipelineKey>>,
+    /// The id of a pipeline, also of one that has no key yet.
+    pub pipeline_id: Option<String>,
     pub from: Option<UnixMillis>,
     pub to: Option<UnixMillis>,
     pub order: ListOrder,
-    /// Only changes after this sequence number in the order; `None`: from the beginning.
+    /// Only events after this sequence number in the order; `None`: from the beginning.
     pub after: Option<i64>,
     pub limit: i64,
 }

@@ -10,7 +10,7 @@
 use async_trait::async_trait;
 use systole_shared::UnixMillis;
 
-use super::StoreError;
+use super::{ComponentMinuteRow, StoreError};
 use crate::model::{DefinitionKey, EnvironmentKey, NodeKey, PipelineKey, RolloutKey};
 
 /// Pipelines of one environment: more than operators name by hand, and few enough that all of them can be read when
@@ -168,10 +168,22 @@ pub(crate) struct BufferFill {
 impl BufferFill {
     /// How full it is, 0 to 1; unknown without a bound.
     pub(crate) fn share(&self) -> Option<f64> {
-        let share = |used: Option<i64>, of: Option<i64>| match (used, of) {
-            (Some(used), Some(of @ 1..)) => Some(used as f64 / of as f64),
-            _ => None,
-        };
-        share(self.events, self.max_events).or_else(|| share(self.bytes, self.max_bytes))
+        buffer_share((self.events, self.max_events), (self.bytes, self.max_bytes))
+    }
+}
+
+/// How full a buffer is, 0 to 1, by its events and what fits in, or else by its bytes; unknown without a bound.
+fn buffer_share(events: (Option<i64>, Option<i64>), bytes: (Option<i64>, Option<i64>)) -> Option<f64> {
+    let share = |(used, of): (Option<i64>, Option<i64>)| match (used, of) {
+        (Some(used), Some(of @ 1..)) => Some(used as f64 / of as f64),
+        _ => None,
+    };
+    share(events).or_else(|| share(bytes))
+}
+
+impl ComponentMinuteRow {
+    /// How full its buffer is, 0 to 1; unknown without a bound.
+    pub(crate) fn buffer_fill(&self) -> Option<f64> {
+        buffer_share((self.buffer_events, self.buffer_max_events), (self.buffer_bytes, self.buffer_max_bytes))
     }
 }

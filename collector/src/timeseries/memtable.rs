@@ -377,6 +377,11 @@ impl Memtable {
         sealed.chain(self.active.buckets.values())
     }
 
+    /// Whether something of a minute is not a row yet.
+    pub(super) fn has_minute(&self, minute: i64) -> bool {
+        self.buckets_above(self.written).any(|bucket| bucket.minute == minute)
+    }
+
     /// The nodes, the oldest first.
     pub(super) fn heartbeats(&self) -> impl Iterator<Item = (i64, &NodeHeartbeat)> {
         let sealed = self.chunks.iter().flat_map(|chunk| &chunk.heartbeats).map(|(node, heartbeat)| (*node, heartbeat));

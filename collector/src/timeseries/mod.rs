@@ -17,7 +17,7 @@ mod merge_on_read;
 pub(crate) mod recent;
 mod wal;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,16 +28,21 @@ pub(crate) use self::hour_cache::HourCounts;
 use self::memtable::{FlushChunk, Memtable, Recovered};
 pub(crate) use self::wal::WalRecord;
 use crate::clock;
-use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey};
+use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey, Resolution};
 use crate::store::{
-    CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, NodeQuery, NodeView,
-    Persisted, PipelineMinuteView, RemovedNode, StateParts, StateSnapshot, Store, StoreError, StoredNode,
-    TimeSeriesStore, WalRow, by_node,
+    CommitBatch, ComponentCounts, ComponentExtremesRow, ComponentMinuteView, Cutoffs, Extremes, FlushBatch,
+    HostAggregate, IngestSnapshot, NodeQuery, NodeView, Persisted, PipelineCounts, PipelineExtremesRow,
+    PipelineMinuteView, RemovedNode, StateParts, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
+    by_node,
 };
 
 /// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
 /// Beyond it reports are not taken, until chunks are written.
 const MAX_PENDING_ROWS: usize = 1_500_000;
+
+/// Minutes before the running one that may wait to be rows: a flush begins shortly after the end of a minute. Older ones that
+/// wait are of a back-fill.
+const FLUSH_LAG_MINUTES: i64 = 3;
 
 /// The size of the time series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -342,6 +347,56 @@ impl TimeSeries {
         let _reading = self.read();
         let stored = self.store.component_minutes(pipeline, node, range).await?;
         Ok(merge_on_read::component_minutes(stored, range, &self.lock()))
+    }
+
+    /// Extremes of a pipeline's minutes by hour or day, added up over nodes unless one is named. They are those of rows:
+    /// up to a minute behind its sums, and without the minutes that are not complete.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the query takes too long.
+    pub(crate) async fn pipeline_extremes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+    ) -> Result<BTreeMap<(i64, String), Extremes<PipelineCounts>>, StoreError> {
+        let complete = self.complete_before(clock::now_ms());
+        let rows = self.store.pipeline_extremes(pipeline, node, range, complete).await?;
+        Ok(PipelineExtremesRow::extremes(&rows))
+    }
+
+    /// The same of its components.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::pipeline_extremes`].
+    pub(crate) async fn component_extremes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+    ) -> Result<BTreeMap<(i64, String), Extremes<ComponentCounts>>, StoreError> {
+        let complete = self.complete_before(clock::now_ms());
+        let rows = self.store.component_extremes(pipeline, node, range, complete).await?;
+        Ok(ComponentExtremesRow::extremes(&rows))
+    }
+
+    /// How many nodes have a pipeline.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub(crate) async fn pipeline_nodes(&self, pipeline: PipelineKey) -> Result<i64, StoreError> {
+        self.store.pipeline_nodes(pipeline).await
+    }
+
+    /// The first minute whose rows are not complete: the running one, or one before it that is not flushed.
+    fn complete_before(&self, now: UnixMillis) -> i64 {
+        let memtable = self.lock();
+        let running = now.div_euclid(Resolution::Minute.ms());
+        let waiting = (1..=FLUSH_LAG_MINUTES).take_while(|back| memtable.has_minute(running - back));
+        running - waiting.last().unwrap_or(0)
     }
 
     fn read(&self) -> Reading<'_> {

@@ -3,16 +3,15 @@
 //! Whole numbers take as many bytes as they need, and floats that are whole numbers count as such;
 //! what is left that repeats (the hosts' texts) is up to zstd.
 
+mod earlier;
+
 use serde::{Deserialize, Serialize};
 
 use crate::store::MinuteBucket;
 use crate::store::{NodeBootRow, NodeHeartbeat, NodeTotalsRow, StoreError};
 
-/// The form of a record. A later version reads what an earlier one has left: [`VERSION_WITHOUT_TOTALS`].
-const VERSION: u8 = 2;
-
-/// The form before there were totals.
-const VERSION_WITHOUT_TOTALS: u8 = 1;
+/// The form of a record. A later version reads what an earlier one has left: see [`earlier`].
+const VERSION: u8 = 3;
 
 /// Level of zstd: the fastest that is worth it.
 const LEVEL: i32 = 1;
@@ -28,9 +27,6 @@ pub(crate) struct WalRecord {
     /// The last totals of nodes whose agents report totals.
     pub totals: Vec<NodeTotalsRow>,
 }
-
-/// A record without totals, in the order of its fields.
-type RecordWithoutTotals = (Vec<MinuteBucket>, Vec<NodeBootRow>, Vec<(i64, String)>, Vec<(i64, NodeHeartbeat)>);
 
 impl WalRecord {
     /// Boots, heartbeats and totals, for the metric of rows written.
@@ -75,17 +71,13 @@ impl WalRecord {
         let Some((&[version, a, b, c, d], packed)) = body.split_first_chunk() else {
             return Err(failed("it is cut off".to_owned()));
         };
-        if !(VERSION_WITHOUT_TOTALS..=VERSION).contains(&version) {
-            return Err(failed(format!("it has the form {version}")));
-        }
         let len = u32::from_le_bytes([a, b, c, d]) as usize;
         let plain = zstd::bulk::decompress(packed, len).map_err(|error| failed(error.to_string()))?;
-        let record = if version == VERSION_WITHOUT_TOTALS {
-            postcard::from_bytes(&plain).map(|(buckets, boots, forgotten_boots, heartbeats): RecordWithoutTotals| {
-                WalRecord { buckets, boots, forgotten_boots, heartbeats, totals: Vec::new() }
-            })
-        } else {
-            postcard::from_bytes(&plain)
+        let record = match version {
+            VERSION => postcard::from_bytes(&plain),
+            earlier::WITHOUT_REPORTS => earlier::without_reports(&plain),
+            earlier::WITHOUT_TOTALS => earlier::without_totals(&plain),
+            _ => return Err(failed(format!("it has the form {version}"))),
         };
         let mut record = record.map_err(|error| failed(error.to_string()))?;
         record.buckets.iter_mut().for_each(MinuteBucket::restore_keys);
@@ -150,6 +142,7 @@ mod tests {
             gaps: 13,
             resets: 14,
             logs_dropped: 15,
+            ..PipelineMinuteRow::default()
         }];
         bucket.components = vec![ComponentMinuteRow {
             minute: 29_833_333,

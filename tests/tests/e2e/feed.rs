@@ -293,3 +293,36 @@ async fn totals_count_what_each_environment_has() {
     assert!(!by_node.events().iter().any(|event| event.kind == "fleet_totals"), "a node was asked for");
     feed.assert_ids_grow();
 }
+
+#[tokio::test]
+async fn snapshot_of_nodes_has_totals_and_no_pipelines() {
+    let mut collector = TestCollector::start().await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let mut all = collector.feed("types=fleet_totals,metric_update&snapshot=1").await;
+    node.report(vec![running("orders", distinct_counts(1))]).await;
+    all.wait_for("totals with the rate", SOON, |event| event.data["eventsInRate"] == 100.0).await;
+    let is_part = |event: &&FeedEvent| event.kind == "snapshot";
+    for (query, parts) in [
+        ("types=fleet_status,fleet_totals&snapshot=nodes", ["nodes", "totals"].as_slice()),
+        ("types=fleet_status,metric_update&snapshot=nodes", &["nodes"]),
+        ("types=fleet_totals,metric_update&snapshot=1", &["nodes", "pipelines", "samples", "totals"]),
+    ] {
+        let mut feed = collector.feed(query).await;
+        feed.wait_for("the end of the snapshot", SOON, |event| event.data["done"] == true).await;
+        let events = feed.events();
+        let found: BTreeSet<_> = events
+            .iter()
+            .filter(is_part)
+            .flat_map(|event| event.data.as_object().unwrap().keys())
+            .filter(|key| !["type", "done"].contains(&key.as_str()))
+            .map(String::as_str)
+            .collect();
+        assert_eq!(found, parts.iter().copied().collect(), "{query}");
+        if parts.contains(&"totals") {
+            let totals = events.iter().filter(is_part).find_map(|event| event.data["totals"].as_array()).unwrap();
+            assert_eq!((totals.len(), &totals[0]["eventsInRate"]), (1, &100.0.into()), "{query}");
+        }
+    }
+    let problem = Feed::refusal(&collector.viewer().await, "snapshot=pipelines").await.problem(400);
+    assert!(problem["detail"].as_str().unwrap().starts_with("snapshot: "), "{problem}");
+}

@@ -47,6 +47,7 @@ mod expiry;
 mod feed;
 mod feed_admission;
 mod feed_pace;
+mod fleet_lists;
 mod heartbeat;
 mod host;
 mod identity;

@@ -13,6 +13,8 @@ on_each_database! {
     hours_and_days_are_complete_over_late_reports_and_sigkills,
     step_follows_the_length_of_the_range,
     host_load_has_minutes_and_hours,
+    peak_of_a_minute_survives_the_sum,
+    reports_that_came_late_or_never_are_counted,
 }
 
 const MINUTE_MS: i64 = 60_000;
@@ -151,4 +153,75 @@ async fn host_load_has_minutes_and_hours(database: DatabaseKind) {
         assert_eq!((&item["cpuUtilization"], &item["netRxBytesPerSecond"]), (&0.5.into(), &10.0.into()), "{item}");
         assert_eq!(item["memoryUsedBytesMean"], 1_000.0, "{item}");
     }
+}
+
+async fn peak_of_a_minute_survives_the_sum(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
+    let hour = (clock::now_ms() / HOUR_MS - 3) * HOUR_MS;
+    let nodes = [NodeClient::enroll(&collector, None, "n1").await, NodeClient::enroll(&collector, None, "n2").await];
+    // In the minutes 0 to 9 the first node counts 1 to 10 times, and the second one 10 to 1 times.
+    for (node, factor) in nodes.iter().zip([(0, 1), (11, -1)]) {
+        let reports = (1..=10_i64).map(|number| {
+            let counts = distinct_counts((factor.0 + factor.1 * number) as u64);
+            report(number as u64, hour + (number - 1) * MINUTE_MS, vec![running("orders", counts)])
+        });
+        assert_eq!(node.post(&node.request_of(reports.collect())).await.refused, []);
+    }
+    let viewer = collector.viewer().await;
+    let range = format!("from={hour}&to={}", hour + HOUR_MS);
+    let read = async |path: &str| viewer.get_json(&format!("/api/v1/pipelines/orders/{path}&{range}")).await;
+    eventually_true("the hour is summed", SOON, async || {
+        let one = read(&format!("minutes?step=hour&node={}", nodes[0].id)).await;
+        let item = &one["items"][0];
+        (&item["min"]["eventsIn"], &item["max"]["eventsIn"]) == (&500.into(), &5_000.into())
+    })
+    .await;
+    let one = read(&format!("minutes?step=hour&node={}", nodes[0].id)).await;
+    assert_eq!((&one["extremes"], &one["items"][0]["max"]["errors"]), (&"sum".into(), &30.into()), "{one}");
+    let both = read("minutes?step=hour").await;
+    assert_eq!(both["extremes"], "sum");
+    assert_eq!(
+        (&both["items"][0]["min"]["eventsIn"], &both["items"][0]["max"]["eventsIn"]),
+        (&5_500.into(), &5_500.into())
+    );
+    let components = read("components/minutes?step=hour").await;
+    assert_eq!(components["extremes"], "nodes");
+    assert_eq!(components["items"][0]["componentId"], "in");
+    assert_eq!(components["items"][0]["max"]["receivedEvents"], 10_000, "each node's highest");
+    let minutes = read("minutes?step=minute").await;
+    assert!(minutes["items"][0]["min"].is_null() && minutes["extremes"].is_null(), "{minutes}");
+    // A late report changes its hour.
+    let late = report(11, hour + 30 * MINUTE_MS, vec![running("orders", distinct_counts(40))]);
+    assert_eq!(nodes[0].post(&nodes[0].request_of(vec![late])).await.refused, []);
+    let both = read("minutes?step=hour").await;
+    assert_eq!(both["items"][0]["max"]["eventsIn"], 20_000, "{both}");
+}
+
+async fn reports_that_came_late_or_never_are_counted(database: DatabaseKind) {
+    let mut collector = TestCollector::start_on(database).await;
+    let mut node = NodeClient::enroll(&collector, None, "n1").await;
+    let ledger = async |viewer: &ApiClient| {
+        let items = viewer.list("/api/v1/pipelines/orders/minutes?from=-6h&step=hour").await;
+        let sum = |name: &str| items.iter().map(|item| item[name].as_i64().unwrap()).sum::<i64>();
+        (sum("reports"), sum("lateReports"), sum("missingReports"))
+    };
+    node.report(vec![running("orders", distinct_counts(1))]).await;
+    let viewer = collector.viewer().await;
+    assert_eq!(ledger(&viewer).await, (1, 0, 0));
+    // An outage of an hour: reports 2 to 11 never come, 12 to 21 come late.
+    let begin = clock::now_ms() - HOUR_MS;
+    let late =
+        (12..22).map(|seq| report(seq, begin + seq as i64 * MINUTE_MS, vec![running("orders", distinct_counts(1))]));
+    let request = node.request_of(late.collect());
+    assert_eq!(node.post(&request).await.refused, []);
+    assert_eq!(ledger(&viewer).await, (11, 10, 10));
+    collector.kill().await;
+    collector.run().await;
+    let node = node.moved_to(&collector);
+    // The answer was lost: they come again, with one that is new.
+    node.post_until_accepted(&request).await;
+    let last = report(22, clock::now_ms(), vec![running("orders", distinct_counts(1))]);
+    assert_eq!(node.post(&node.request_of(vec![last])).await.refused, []);
+    let viewer = collector.viewer().await;
+    assert_eq!(ledger(&viewer).await, (12, 10, 10));
 }

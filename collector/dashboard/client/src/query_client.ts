@@ -150,6 +150,14 @@ export class QueryClient {
     return this.#get("/api/v1/logs", parameters, options);
   }
 
+  /** Steps of versions on nodes, oldest first. */
+  deployments(
+    parameters: QueryParameters<"list_deployments"> = {},
+    options?: QueryOptions,
+  ): Promise<QueryAnswer<"list_deployments">> {
+    return this.#get("/api/v1/deployments", parameters, options);
+  }
+
   /** Changes of the state of nodes and pipelines, oldest first. */
   statusChanges(
     parameters: QueryParameters<"list_status_changes"> = {},

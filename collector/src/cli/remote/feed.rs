@@ -41,6 +41,8 @@ pub(in crate::cli) struct FeedQuery {
     pub types: Vec<EventType>,
     /// All when there is none.
     pub nodes: Vec<NodeId>,
+    /// Conditions of labels, such as `site:lab`.
+    pub labels: Vec<String>,
     /// All when there is none.
     pub pipelines: Vec<PipelineId>,
     /// The state first, when a stream does not resume.
@@ -276,6 +278,7 @@ impl FeedQuery {
             .into_iter()
             .chain(environment.map(|name| ("environment", name)))
             .chain(nodes.iter().map(|node| ("node", node.as_str())))
+            .chain(self.labels.iter().map(|label| ("label", label.as_str())))
             .chain(self.pipelines.iter().map(|pipeline| ("pipeline", pipeline.as_str())))
             .chain(self.with_snapshot.then_some(("snapshot", "1")))
             .chain(every.as_deref().map(|every| ("every", every)));
@@ -293,6 +296,7 @@ mod tests {
         let query = FeedQuery {
             types: vec![EventType::MetricUpdate, EventType::LogEntry],
             nodes: vec!["01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap()],
+            labels: vec!["site:lab".to_owned()],
             pipelines: vec![PipelineId::parse("a b").unwrap()],
             with_snapshot: true,
             every_ms: Some(1_000),
@@ -300,7 +304,7 @@ mod tests {
         assert_eq!(
             query.url(&base, Some("red")).as_str(),
             "http://host:1/proxy/api/v1/events?types=metric_update%2Clog_entry&environment=red\
-             &node=01890a5d-ac96-774b-bcce-b302099a8057&pipeline=a%20b&snapshot=1&every=1000"
+             &node=01890a5d-ac96-774b-bcce-b302099a8057&label=site%3Alab&pipeline=a%20b&snapshot=1&every=1000"
         );
         assert_eq!(FeedQuery::default().url(&base, None).query(), Some("types="));
     }

@@ -92,6 +92,7 @@ impl Follower {
         let query = FeedQuery {
             types: self.args.types.0.clone(),
             nodes: self.nodes.clone(),
+            labels: self.args.label.clone(),
             pipelines: self.args.pipeline.clone(),
             ..FeedQuery::default()
         };

@@ -142,6 +142,7 @@ fn query(
         .append_pair("order", if order == Order::NewestFirst { "desc" } else { "asc" })
         .extend_pairs(args.environment.iter().map(|name| ("environment", name.as_str())))
         .extend_pairs(args.since.iter().map(|since| ("from", since.as_str())))
+        .extend_pairs(args.label.iter().map(|label| ("label", label.as_str())))
         .extend_pairs(level.map(|level| ("level", level.as_str())))
         .extend_pairs(node.map(|node| ("node", node.to_string())))
         .extend_pairs(pipeline.map(|pipeline| ("pipeline", pipeline.as_str())));

@@ -29,6 +29,9 @@ pub(super) struct TailArgs {
     /// Only this node (name or id); can be repeated
     #[arg(long, value_name = "NODE", action = ArgAction::Append)]
     node: Vec<String>,
+    /// Only nodes with a label, like site:lab, role or !canary; can be repeated, and each must hold
+    #[arg(long, value_name = "LABEL", action = ArgAction::Append)]
+    label: Vec<String>,
     /// Only this pipeline (id); can be repeated. Events of nodes are then skipped
     #[arg(long, value_name = "ID", action = ArgAction::Append, value_parser = |text: &str| PipelineId::parse(text))]
     pipeline: Vec<PipelineId>,
@@ -84,6 +87,7 @@ Examples:
   systole-collector tail --types all --pipeline orders
   systole-collector tail -n 100 --level error
   systole-collector tail --since 1h --node web-1
+  systole-collector tail --label site:lab --label '!canary'
   systole-collector tail --level warn --json | jq .entries[].line
   SYSTOLE_TOKEN=… systole-collector tail --url https://collector.example --node web-1";
 

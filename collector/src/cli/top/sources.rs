@@ -36,17 +36,17 @@ const STORED_LINES: &str = "300";
 /// As [`FeedFollower::next`].
 pub(super) async fn follow_states(connection: Arc<Connection>, news: Sender<Message>) -> anyhow::Result<()> {
     let query = FeedQuery {
-        types: vec![EventType::FleetStatus, EventType::StatusChange],
+        types: vec![EventType::FleetStatus, EventType::FleetTotals, EventType::StatusChange],
         with_snapshot: true,
         every_ms: Some(EVERY_MS),
         ..FeedQuery::default()
     };
     let mut feed = FeedFollower::new(connection, query, CLIENT, None);
-    let (mut nodes, mut pipelines, mut has_state) = (Vec::new(), Vec::new(), false);
+    let (mut nodes, mut pipelines, mut totals, mut has_state) = (Vec::new(), Vec::new(), Vec::new(), false);
     loop {
         let message = match feed.next().await? {
             Step::Opened { base, .. } => {
-                (nodes, pipelines) = (Vec::new(), Vec::new());
+                (nodes, pipelines, totals) = (Vec::new(), Vec::new(), Vec::new());
                 Message::Opened { address: base.as_str().trim_end_matches('/').to_owned() }
             }
             Step::Lost { why, wait } => {
@@ -58,14 +58,19 @@ pub(super) async fn follow_states(connection: Arc<Connection>, news: Sender<Mess
                 let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
                 Message::Lost { why, at, retry_at: at.saturating_add(wait) }
             }
-            Step::Control(Control::Snapshot { nodes: more, pipelines: also, done, .. }, _) => {
+            Step::Control(Control::Snapshot { nodes: more, pipelines: also, totals: of_fleet, done, .. }, _) => {
                 nodes.extend(more);
                 pipelines.extend(also);
+                totals.extend(of_fleet);
                 if !done {
                     continue;
                 }
                 has_state = true;
-                Message::Snapshot { nodes: std::mem::take(&mut nodes), pipelines: std::mem::take(&mut pipelines) }
+                Message::Snapshot {
+                    nodes: std::mem::take(&mut nodes),
+                    pipelines: std::mem::take(&mut pipelines),
+                    totals: std::mem::take(&mut totals),
+                }
             }
             Step::Control(Control::Gap { .. }, _) => {
                 has_state = false;
@@ -92,7 +97,8 @@ pub(super) async fn follow_details(connection: Arc<Connection>, wanted: Wanted, 
         Wanted::Nothing => Ok(()),
         Wanted::Rates { nodes, pipelines, every_ms } => {
             let types = vec![EventType::MetricUpdate];
-            let query = FeedQuery { types, nodes, pipelines, with_snapshot: true, every_ms: Some(every_ms) };
+            let every_ms = Some(every_ms);
+            let query = FeedQuery { types, nodes, pipelines, with_snapshot: true, every_ms, ..FeedQuery::default() };
             follow_rates(FeedFollower::new(connection, query, CLIENT, None), &news).await
         }
         Wanted::Logs { number, scope } => follow_logs(connection, number, scope, &news).await,

@@ -72,3 +72,39 @@ pub(super) async fn ended() {
         _ = hangup.recv() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Makes this process the one that panics.
+    const PANICS: &str = "SYSTOLE_TEST_PANIC_ON_THE_SCREEN";
+
+    #[test]
+    fn panic_while_drawing_restores_the_terminal() {
+        if std::env::var_os(PANICS).is_some() {
+            let mut screen = Screen::enter().unwrap();
+            screen.draw(|_| panic!("nothing can be drawn")).unwrap();
+        }
+        let program = std::env::current_exe().unwrap();
+        let test = "cli::top::terminal::tests::panic_while_drawing_restores_the_terminal";
+        let line = format!("'{}' --exact {test} --nocapture", program.display());
+        // `script` (util-linux) is the terminal of this test in another process.
+        let ended = Command::new("script")
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .env(PANICS, "1")
+            .env("TERM", "xterm-256color")
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let written = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert!(!ended.status.success(), "{written}");
+        let place = |text: &str| written.find(text).unwrap_or_else(|| panic!("{text:?} is not in {written:?}"));
+        assert!(place("\u{1b}[?1049h") < place("\u{1b}[?1049l"), "the screen was taken, and left");
+        assert!(place("\u{1b}[?1049l") < place("nothing can be drawn"), "the message is on the terminal as it was");
+        assert!(written.contains("\u{1b}[?25h"), "the cursor is shown again: {written:?}");
+    }
+}

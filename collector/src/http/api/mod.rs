@@ -5,6 +5,7 @@ pub(super) mod agent;
 pub(super) mod audit;
 pub(super) mod definitions;
 pub(super) mod delivery;
+pub(super) mod deployments;
 pub(super) mod events;
 pub(super) mod fleet;
 pub(super) mod graph;

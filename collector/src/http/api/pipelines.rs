@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use systole_shared::PipelineId;
+use systole_shared::{PipelineId, UnixMillis};
 
 use crate::app::App;
 use crate::clock;
@@ -16,7 +16,8 @@ use crate::http::params::{
     WithLabels, find_pipeline, find_pipeline_view, read,
 };
 use crate::http::render::ListRequest;
-use crate::model::{NodeKey, PipelineKey};
+use crate::model::{NodeKey, PipelineKey, Resolution};
+use crate::query::history::{self, KeptMinutes};
 use crate::query::list;
 
 /// Pipelines with their state on each node
@@ -83,9 +84,14 @@ pub(crate) async fn list_pipeline_minutes(
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let MinutesRequest { answer, page, pipeline, node } = MinutesRequest::read(&app, &reader, &request, &id).await?;
-    let minutes = app.timeseries.pipeline_minutes(pipeline, node, page.range).await?;
-    let items = minutes.into_iter().map(|view| PipelineMinute::new(page.range.step, view, None)).collect();
-    answer.history("pipeline", &History::new(&page, items))
+    let now = clock::now_ms();
+    let kept = i64::try_from(app.config.retention.minutes.as_millis()).unwrap_or(i64::MAX);
+    let minute = |at: UnixMillis| at.div_euclid(Resolution::Minute.ms());
+    let kept = KeptMinutes { from: minute(now.saturating_sub(kept)) + 1, to: minute(now) };
+    let found = history::pipeline(&app.timeseries, pipeline, node, page.range, kept).await?;
+    let item = |(view, extremes)| PipelineMinute::new(page.range.step, view, extremes);
+    let items = found.items.into_iter().map(item).collect();
+    answer.history("pipeline", &History::new(&page, items).with_extremes(found.extremes))
 }
 
 /// The counters of a pipeline's components, by minute, hour or day
@@ -105,9 +111,10 @@ pub(crate) async fn list_component_minutes(
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let MinutesRequest { answer, page, pipeline, node } = MinutesRequest::read(&app, &reader, &request, &id).await?;
-    let minutes = app.timeseries.component_minutes(pipeline, node, page.range).await?;
-    let items = minutes.into_iter().map(|view| ComponentMinute::new(page.range.step, view, None)).collect();
-    answer.history("components", &History::new(&page, items))
+    let found = history::components(&app.timeseries, pipeline, node, page.range).await?;
+    let item = |(view, extremes)| ComponentMinute::new(page.range.step, view, extremes);
+    let items = found.items.into_iter().map(item).collect();
+    answer.history("components", &History::new(&page, items).with_extremes(found.extremes))
 }
 
 /// A question for a history of a pipeline or of its components.

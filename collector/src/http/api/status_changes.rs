@@ -19,7 +19,7 @@ use crate::http::params::{
 };
 use crate::http::render::{ListRequest, Row};
 use crate::query::list;
-use crate::store::{StatusChangeQuery, StoreError, StoredEvent};
+use crate::store::{EventQuery, ListedEvents, StoreError, StoredEvent};
 
 /// A status change: the event of the feed with its sequence number.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,8 +47,18 @@ impl NumberedChange {
 }
 
 impl Row for NumberedChange {
-    const COLUMNS: &'static [&'static str] =
-        &["seq", "type", "timestamp", "nodeId", "pipelineId", "pipelineName", "fromStatus", "toStatus", "reason"];
+    const COLUMNS: &'static [&'static str] = &[
+        "seq",
+        "type",
+        "timestamp",
+        "nodeId",
+        "nodeName",
+        "pipelineId",
+        "pipelineName",
+        "fromStatus",
+        "toStatus",
+        "reason",
+    ];
 }
 
 /// Status changes of nodes and pipelines, oldest first or newest first
@@ -69,18 +79,20 @@ pub(crate) async fn list_status_changes(
     let answer = ListRequest::new(&request, &format)?;
     let scope = environment.scope(&app, &reader.0)?;
     let (from, to) = between.times(clock::now_ms())?;
-    let query = StatusChangeQuery {
+    let query = EventQuery {
         environments: scope.environments(),
         node: node.key(&app, scope).await?,
         among: labels.among(&app, scope)?,
         pipelines: pipeline.keys(&app, scope).await?,
+        pipeline_id: None,
+        events: ListedEvents::StatusChanges,
         from,
         to,
         order: order.order.into(),
         after: pagination.after()?,
         limit: pagination.limit(),
     };
-    let changes = list::status_changes(&*app.store, query).await?;
+    let changes = list::events(&*app.store, query).await?;
     let items = changes.items.iter().map(NumberedChange::read).collect::<Result<Vec<_>, _>>()?;
     answer.page("status-changes", &Page { items, next: changes.next })
 }

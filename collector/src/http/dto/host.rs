@@ -91,6 +91,32 @@ pub(crate) struct HostExtremes {
     net_tx_bytes_per_second: Option<f64>,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Which {
+    Min,
+    Max,
+}
+
+impl HostExtremes {
+    /// The extremes of an hour or a day, if one is known.
+    fn of(step: Resolution, span: &HostAggregate, which: Which) -> Option<Self> {
+        fn pick<T>(which: Which, min: Option<T>, max: Option<T>) -> Option<T> {
+            if which == Which::Min { min } else { max }
+        }
+        let rate = |min, max| pick(which, min, max).map(|bytes: i64| bytes as f64 / 60.0);
+        let extremes = HostExtremes {
+            memory_used_bytes: pick(which, span.memory_used_bytes_min, span.memory_used_bytes_max),
+            load_avg_1: pick(which, span.load_avg_1_min, span.load_avg_1_max),
+            cpu_utilization: pick(which, span.cpu_utilization_min, span.cpu_utilization_max),
+            disk_read_bytes_per_second: rate(span.disk_read_bytes_min, span.disk_read_bytes_max),
+            disk_written_bytes_per_second: rate(span.disk_written_bytes_min, span.disk_written_bytes_max),
+            net_rx_bytes_per_second: rate(span.net_rx_bytes_min, span.net_rx_bytes_max),
+            net_tx_bytes_per_second: rate(span.net_tx_bytes_min, span.net_tx_bytes_max),
+        };
+        (step != Resolution::Minute && extremes != HostExtremes::default()).then_some(extremes)
+    }
+}
+
 /// What counters grew by since the item before, or, where that one is missing, since the first value
 /// of this one. A counter that fell has no rate; the others do.
 #[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
@@ -141,8 +167,8 @@ impl HostMinute {
             net_rx_bytes: span.net_rx_bytes,
             net_tx_bytes: span.net_tx_bytes,
             samples: span.samples,
-            min: None,
-            max: None,
+            min: HostExtremes::of(step, span, Which::Min),
+            max: HostExtremes::of(step, span, Which::Max),
             growth,
         }
     }
@@ -229,6 +255,7 @@ mod tests {
             load_avg_1_weight: 0.0,
             resets: 0,
             samples: 2,
+            ..HostAggregate::default()
         }
     }
 

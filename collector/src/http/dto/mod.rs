@@ -21,6 +21,7 @@ use crate::model::Resolution;
 use crate::model::counters::{component_counters, extreme_counters, pipeline_counters, shown_counters};
 use crate::model::node::Labels;
 use crate::query::fleet::pipelines;
+use crate::query::history::ExtremesOf;
 use crate::query::list::PageOf;
 use crate::store::{
     self, ComponentMinuteView, Extremes, LogView, NodeGapRow, NodeView, PipelineMinuteView, PipelineStatusView,
@@ -52,6 +53,11 @@ impl<T> Page<T> {
 pub(crate) struct History<T> {
     /// minute, hour or day.
     pub step: &'static str,
+    /// What `min` and `max` are of: `sum`, what the item sums up, minute by minute; `nodes`, each node, added up. Not in minutes,
+    /// nor of hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub extremes: Option<ExtremesName>,
     pub items: Vec<T>,
     #[schema(required)]
     pub next: Option<String>,
@@ -60,8 +66,25 @@ pub(crate) struct History<T> {
 impl<T> History<T> {
     /// Items of a page.
     pub(crate) fn new(page: &StepPage, items: Vec<T>) -> Self {
-        History { step: page.range.step.as_str(), items, next: page.next.clone() }
+        History { step: page.range.step.as_str(), extremes: None, items, next: page.next.clone() }
     }
+
+    /// The same, with what the extremes are of.
+    pub(crate) fn with_extremes(self, of: Option<ExtremesOf>) -> Self {
+        let name = |of| match of {
+            ExtremesOf::Sum => ExtremesName::Sum,
+            ExtremesOf::EachNode => ExtremesName::Nodes,
+        };
+        History { extremes: of.map(name), ..self }
+    }
+}
+
+/// What extremes are of.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ExtremesName {
+    Sum,
+    Nodes,
 }
 
 /// An environment.
@@ -311,7 +334,8 @@ impl Pipeline {
 /// Makes an item of a history. The names of its JSON are also the columns of its CSV.
 macro_rules! minute_item {
     (
-        { $(#[$about:meta])* $item:ident, $view:ident, $counts:ident { $($(#[$of:meta])* $key:ident $name:literal = $from:ident;)* } }
+        { $(#[$about:meta])* $item:ident, $view:ident, $counts:ident { $($(#[$of:meta])* $key:ident $name:literal = $from:ident;)* }
+            { $($(#[$about_share:meta])* $share:ident $share_name:literal;)* } }
         ($([$kind:ident $delta:ident $delta_name:literal ($($type:tt)+) $sql:tt $($doc:literal)?])*)
         ($([$other_kind:ident $other:ident $other_name:literal ($($other_type:tt)+) $other_sql:tt $($other_doc:literal)?])*)
     ) => {
@@ -327,6 +351,7 @@ macro_rules! minute_item {
             utilization: Option<f64>,
             /// Mean time that an event takes.
             latency_ms: Option<f64>,
+            $($(#[$about_share])* $share: Option<f64>,)*
             $($(#[doc = $other_doc])? $other: $($other_type)+,)*
             /// The lowest counts of its minutes. Null in minutes, and where they are not known.
             min: Option<$counts>,
@@ -336,7 +361,7 @@ macro_rules! minute_item {
 
         impl Row for $item {
             const COLUMNS: &'static [&'static str] =
-                &["at", $($name,)* $($delta_name,)* "utilization", "latencyMs", $($other_name,)* "min", "max"];
+                &["at", $($name,)* $($delta_name,)* "utilization", "latencyMs", $($share_name,)* $($other_name,)* "min", "max"];
         }
 
         impl $item {
@@ -349,6 +374,7 @@ macro_rules! minute_item {
                     $($delta: view.$delta,)*
                     utilization,
                     latency_ms,
+                    $($share: view.$share,)*
                     $($other: view.$other,)*
                     min: extremes.map(|extremes| extremes.min.into()),
                     max: extremes.map(|extremes| extremes.max.into()),
@@ -393,7 +419,7 @@ component_counters!(extreme_counters {
 pipeline_counters!(shown_counters {
     minute_item {
         /// A pipeline's minute, hour or day.
-        PipelineMinute, PipelineMinuteView, PipelineCounts {}
+        PipelineMinute, PipelineMinuteView, PipelineCounts {} {}
     }
 });
 
@@ -404,6 +430,9 @@ component_counters!(shown_counters {
             component_id "componentId" = component;
             #[schema(value_type = ComponentKind)]
             kind "kind" = kind;
+        } {
+            /// How full its buffer was at most, 0 to 1, on the node where it was fullest.
+            buffer_fill "bufferFill";
         }
     }
 });

@@ -22,8 +22,8 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    actions, agent, audit, definitions, delivery, events, fleet, graph, health, logs, metrics, node_settings, nodes,
-    pipelines, rollouts, samples, secrets, session, status_changes,
+    actions, agent, audit, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics,
+    node_settings, nodes, pipelines, rollouts, samples, secrets, session, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -68,6 +68,7 @@ use crate::http::error::Problem;
         samples::list_samples,
         logs::list_logs,
         status_changes::list_status_changes,
+        deployments::list_deployments,
         definitions::list_definitions,
         definitions::apply_definition,
         definitions::get_definition,

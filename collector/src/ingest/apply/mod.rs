@@ -6,12 +6,14 @@
 //! - A merged report that covers an applied one is refused: it cannot be split again.
 //! - `agent` keeps what the agent says of itself and of its host.
 //! - `pipeline` gives a pipeline its keys, adds its `samples` to their minute, and stores its `log_lines`.
+//! - `ledger` counts the reports of a pipeline that came late or never.
 //! - `deployments` stores how far the node is with pipelines of the centre. For an agent that does not say it,
 //!   `observed_deployments` derives it.
 //! - `pipeline_status` and `node_status` derive the states, and `silence` replaces them when the node is not observed.
 
 mod agent;
 mod deployments;
+mod ledger;
 mod log_lines;
 mod node_status;
 mod observed_deployments;
@@ -106,16 +108,21 @@ pub(crate) fn apply(
     let correction = context.correction();
     let start = report.start.saturating_add(correction);
     let end = report.end.saturating_add(correction);
+    let hole = missing.map_or(0, |missing| missing.to - missing.from + 1);
     let overlap = progress.filter(|applied| report.covers_from <= *applied);
     if let Some((code, detail)) = validate(start, end, overlap, context) {
         refusals.push(Refused { seq: report.seq, pipeline_id: None, component_id: None, code, detail });
+        node.unassigned_missing = node.unassigned_missing.saturating_add(hole);
         // Its own times are what is wrong with it; that the node lives is true now.
         set_status(node, context.received_at, context, changes);
         return Outcome::Refused { missing };
     }
 
     let window = ReportWindow::new((start, end), context);
-    let at = ReportWindow { correction, seq: report.seq, is_latest_boot, ..window };
+    let covered = counted(report.seq.saturating_sub(report.covers_from).saturating_add(1));
+    let hole = counted(hole.saturating_add(std::mem::take(&mut node.unassigned_missing)));
+    let missing_reports = ledger::missing_by_hour(hole, start, window.ms() as i64 / covered.max(1), context.oldest);
+    let at = ReportWindow { correction, seq: report.seq, is_latest_boot, covered, missing_reports, ..window };
     apply_content(node, dimensions, report, &at, context, changes, refusals);
     Outcome::Applied { missing }
 }
@@ -221,6 +228,12 @@ struct ReportWindow {
     pub seq: u64,
     /// Whether it is of the run of the agent that reported last.
     pub is_latest_boot: bool,
+    /// Reports that it stands for: one, unless it was merged.
+    pub covered: i64,
+    /// Whether it came late.
+    pub is_late: bool,
+    /// Reports before it that never came, by minute.
+    pub missing_reports: Vec<(i64, i64)>,
 }
 
 impl ReportWindow {
@@ -237,6 +250,9 @@ impl ReportWindow {
             is_news: context.received_at.saturating_sub(end) <= BACKFILL_AFTER_MS,
             seq: 0,
             is_latest_boot: true,
+            covered: 1,
+            is_late: ledger::is_late(end, context.received_at),
+            missing_reports: Vec::new(),
         }
     }
 
@@ -244,6 +260,11 @@ impl ReportWindow {
     fn ms(&self) -> f64 {
         (self.seconds * 1_000.0).round()
     }
+}
+
+/// A number of reports as rows have it.
+fn counted(reports: u64) -> i64 {
+    i64::try_from(reports).unwrap_or(i64::MAX)
 }
 
 /// A reason to refuse a whole report.

@@ -19,6 +19,9 @@ fn at() -> ReportWindow {
         is_news: true,
         seq: 1,
         is_latest_boot: true,
+        covered: 1,
+        is_late: false,
+        missing_reports: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ use systole_shared::events::{ComponentSample, EventType, MetricUpdate};
 use systole_shared::{PipelineId, PipelineStatus, RefusalCode, Refused};
 
 use super::ReportWindow;
+use super::ledger::count_reports;
 use super::log_lines::add_logs;
 use super::pipeline_status::update_status;
 use super::samples::{NodeSeries, add_component_sample, add_sample, component_rates, component_series, pipeline_rates};
@@ -38,6 +39,7 @@ pub(super) fn apply_pipeline(
     pipeline.last_report = node.reports;
     let key = PipelineKey(pipeline.row.pipeline);
 
+    let was_present = pipeline.is_present();
     if at.is_news {
         keep_sample(pipeline, &facts, at);
     }
@@ -51,6 +53,9 @@ pub(super) fn apply_pipeline(
             Some(sample) => add_sample(row, sample, at),
             None => row.gaps += i64::from(facts.scrape_error.is_some()),
         }
+    }
+    if facts.sample.is_some() || facts.scrape_error.is_some() {
+        count_reports(node.key, pipeline.series, was_present, at, changes);
     }
     if let (Some(topology), Some(checksum)) = (&facts.topology, &facts.config_checksum) {
         dimensions.topologies.add(key, checksum, topology, at.received_at, changes);

@@ -41,6 +41,8 @@ fn node() -> NodeState {
         deployments: Default::default(),
         pipelines: Default::default(),
         agent: None,
+        agent_version: None,
+        host: None,
         address: None,
         totals: Default::default(),
         enrolled_at: NOW,
@@ -49,6 +51,7 @@ fn node() -> NodeState {
         known_series: 0,
         new_pipelines: Default::default(),
         new_series: Default::default(),
+        unassigned_missing: 0,
         throughput: Default::default(),
         log_budget: Default::default(),
     }
@@ -563,4 +566,76 @@ proptest! {
         }
         prop_assert_eq!(stored, expected);
     }
+}
+
+/// Counts of reports that the last report has changed: came, came late, never came.
+fn report_counts(bench: &mut Bench) -> BTreeMap<i64, (i64, i64, i64)> {
+    let (record, _) = bench.changes.take_batch();
+    let rows = record.buckets.iter().flat_map(|bucket| &bucket.pipelines);
+    rows.map(|row| (row.minute, (row.reports, row.late_reports, row.missing_reports))).collect()
+}
+
+#[test]
+fn reports_are_counted_by_how_they_came() {
+    let mut bench = Bench::new();
+    let orders = || vec![pipeline("orders", PipelineStatus::Running, Some(1))];
+    let minute = NOW / 60_000;
+    bench.apply(context(1, NOW), report(1, NOW, orders()));
+    assert_eq!(report_counts(&mut bench), [(minute, (1, 0, 0))].into());
+    // 2 and 3 never came; 4 stands for 4 to 6.
+    let merged = NodeReport { covers_from: 4, start: NOW + 15_000, ..report(6, NOW + 30_000, orders()) };
+    bench.apply(context(1, NOW + 30_000), merged);
+    let counts = report_counts(&mut bench);
+    assert_eq!(counts.values().map(|counts| counts.0).sum::<i64>(), 3);
+    assert_eq!(counts.values().map(|counts| counts.2).sum::<i64>(), 2);
+    // Again: nothing is counted.
+    bench.apply(context(1, NOW + 31_000), report(6, NOW + 30_000, orders()));
+    assert_eq!(report_counts(&mut bench), BTreeMap::new());
+    // After an outage of ten minutes.
+    bench.apply(context(1, NOW + 630_000), report(7, NOW + 35_000, orders()));
+    assert_eq!(report_counts(&mut bench).into_values().collect::<Vec<_>>(), [(1, 1, 0)]);
+    // A hole before a refused report counts with the next one; a pipeline that is new there has lost nothing.
+    bench.apply(context(1, NOW + 640_000), report(9, NOW - 8 * 86_400_000, orders()));
+    report_counts(&mut bench);
+    let both = vec![orders().remove(0), pipeline("bills", PipelineStatus::Running, Some(1))];
+    bench.apply(context(1, NOW + 645_000), report(10, NOW + 645_000, both));
+    let (record, _) = bench.changes.take_batch();
+    let missing = record.buckets.iter().flat_map(|bucket| &bucket.pipelines).map(|row| row.missing_reports);
+    assert_eq!(missing.sum::<i64>(), 1);
+}
+
+#[test]
+fn lists_have_the_last_sample_and_none_when_it_is_absent() {
+    let mut bench = Bench::new();
+    let orders = |events| vec![pipeline("orders", PipelineStatus::Running, events)];
+    let events_in = |bench: &Bench, now| bench.node.live().throughput(now).map(|sum| sum.events_in);
+    bench.apply(context(1, NOW), report(1, NOW, orders(Some(50))));
+    assert_eq!(events_in(&bench, NOW), Some(10_000), "thousandths of an event a second");
+    bench.apply(context(1, NOW + 5_000), report(2, NOW + 5_000, orders(None)));
+    assert_eq!(events_in(&bench, NOW + 5_000), None, "the scrape failed");
+    bench.apply(context(1, NOW + 10_000), report(3, NOW + 10_000, orders(Some(5))));
+    // A back-fill is no news.
+    bench.apply(context(1, NOW + 200_000), report(4, NOW + 15_000, orders(Some(5_000))));
+    assert_eq!(events_in(&bench, NOW + 200_000), Some(1_000));
+    let live = bench.node.live();
+    assert_eq!((live.status, live.last_seen_at), (NodeStatus::Healthy, Some(NOW + 200_000)));
+    bench.mark_unreachable(NOW + 300_000);
+    assert_eq!(events_in(&bench, NOW + 300_000), None, "a silent node has no sample");
+}
+
+#[test]
+fn status_change_names_its_node() {
+    let mut bench = Bench::new();
+    bench.apply(context(1, NOW), report(1, NOW, vec![pipeline("orders", PipelineStatus::Crashed, None)]));
+    let names: Vec<_> = bench
+        .changes
+        .events
+        .iter()
+        .filter(|event| event.kind == EventType::StatusChange)
+        .map(|event| match serde_json::from_str(&event.payload.to_json()).unwrap() {
+            Event::StatusChange(change) => change.node_name,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(names, [Some("n".to_owned()), Some("n".to_owned())], "of the pipeline and of the node");
 }

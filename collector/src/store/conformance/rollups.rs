@@ -106,6 +106,132 @@ async fn stored(store: &dyn TimeSeriesStore, node: Option<i64>, step: Resolution
     views.iter().map(|view| (view.at, sum(view))).collect()
 }
 
+/// The lowest and the highest count of a minute in each step.
+fn naive_ends(minutes: &[(i64, i64)], step: Resolution) -> BTreeMap<i64, (i64, i64)> {
+    let mut ends: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    for (minute, (events, ..)) in naive(minutes, Resolution::Minute) {
+        let own = ends.entry(minute / step.minutes()).or_insert((events, events));
+        *own = (own.0.min(events), own.1.max(events));
+    }
+    ends
+}
+
+async fn stored_ends(
+    store: &dyn TimeSeriesStore,
+    node: Option<i64>,
+    step: Resolution,
+    minutes_before: i64,
+) -> BTreeMap<i64, (i64, i64)> {
+    let (range, node) = (BucketRange { step, ..EVER }, node.map(NodeKey));
+    let rows = store.pipeline_extremes(PipelineKey(1), node, range, minutes_before).await.unwrap();
+    let ends = PipelineExtremesRow::extremes(&rows).into_iter();
+    let ends: BTreeMap<_, _> = ends.map(|((at, _), ends)| (at, (ends.min.events_in, ends.max.events_in))).collect();
+    let rows = store.component_extremes(PipelineKey(1), node, range, minutes_before).await.unwrap();
+    let of_component = ComponentExtremesRow::extremes(&rows).into_iter();
+    let of_component: BTreeMap<_, _> =
+        of_component.map(|((at, _), ends)| (at, (ends.min.received_events, ends.max.received_events))).collect();
+    assert_eq!(ends, of_component, "both count the same");
+    ends
+}
+
+pub(super) async fn extremes_are_those_of_minutes(store: Arc<dyn TimeSeriesStore>) {
+    let nodes = two_nodes(&*store).await;
+    let mut runner = TestRunner::deterministic();
+    let acts = vec(act(), 40).new_tree(&mut runner).unwrap().current();
+    let mut reported = [Vec::new(), Vec::new()];
+    for act in acts {
+        match act.clone() {
+            Act::Report { node, minutes } => {
+                for (minute, events) in minutes {
+                    let index = node as usize;
+                    store.flush(report(nodes[index], 1 + 2 * node, BEGIN + minute, events)).await.unwrap();
+                    reported[index].push((BEGIN + minute, events));
+                }
+            }
+            Act::RollUp { hours, limit, times } => {
+                for _ in 0..times {
+                    store.roll_up(BEGIN / 60 + hours, limit).await.unwrap();
+                }
+            }
+        }
+        for step in [Resolution::Hour, Resolution::Day] {
+            for index in [0, 1] {
+                let ends = stored_ends(&*store, Some(nodes[index]), step, i64::MAX).await;
+                assert_eq!(ends, naive_ends(&reported[index], step), "{step:?} after {act:?}");
+            }
+            let mut added = naive_ends(&reported[0], step);
+            for (at, ends) in naive_ends(&reported[1], step) {
+                let sum = added.entry(at).or_default();
+                *sum = (sum.0 + ends.0, sum.1 + ends.1);
+            }
+            assert_eq!(stored_ends(&*store, None, step, i64::MAX).await, added, "{step:?} after {act:?}");
+        }
+    }
+}
+
+pub(super) async fn minutes_that_are_not_complete_have_no_extremes(store: Arc<dyn TimeSeriesStore>) {
+    let [node, _] = two_nodes(&*store).await;
+    for (minute, events) in [(0, 50), (1, 70), (2, 3)] {
+        store.flush(report(node, 1, BEGIN + minute, events)).await.unwrap();
+    }
+    // Lines that were dropped are no sample.
+    let dropped = PipelineMinuteRow { logs_dropped: 1, samples: 0, ..pipeline_minute(BEGIN + 1, 1, 0) };
+    let empty = PipelineMinuteRow { minute: BEGIN - 60, ..dropped.clone() };
+    store.flush(FlushBatch { pipeline_minutes: vec![empty, dropped], ..FlushBatch::default() }).await.unwrap();
+    let rows = async |before| {
+        let range = BucketRange { step: Resolution::Hour, ..EVER };
+        let rows = store.pipeline_extremes(PipelineKey(1), None, range, before).await.unwrap();
+        let ends = PipelineExtremesRow::extremes(&rows).into_iter();
+        ends.map(|((at, _), ends)| (at, ends.min.events_in, ends.max.events_in)).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(BEGIN + 2).await, [(BEGIN / 60, 50, 70)]);
+    assert_eq!(rows(BEGIN + 3).await, [(BEGIN / 60, 3, 70)]);
+    assert_eq!(rows(BEGIN).await, []);
+}
+
+pub(super) async fn host_extremes_are_those_of_minutes(store: Arc<dyn TimeSeriesStore>) {
+    let [node, _] = two_nodes(&*store).await;
+    // A peak in the first minute of an hour: it is compared with the last minute of the hour before.
+    let received = |minute: i64| minute * 600 + if minute >= 60 { 60_000 } else { 0 };
+    for minute in 0..125 {
+        let host = NodeMinuteRow {
+            minute: BEGIN + minute,
+            node,
+            memory_used_bytes: Some(1_000 + minute),
+            load_avg_1: Some(minute as f64),
+            cpu_seconds_total: Some(minute as f64 * 60.0),
+            cpu_seconds_idle: Some(minute as f64 * 30.0 - if minute >= 60 { 30.0 } else { 0.0 }),
+            net_rx_bytes: Some(received(minute)),
+            samples: 1,
+            ..NodeMinuteRow::default()
+        };
+        let batch = FlushBatch { node_minutes: vec![host], ..report(node, 1, BEGIN + minute, 1) };
+        store.flush(batch).await.unwrap();
+    }
+    let read = async |step| {
+        let rows = store.node_minutes(NodeKey(node), BucketRange { step, ..EVER }).await.unwrap().rows;
+        let spans = merge_host_aggregates(rows).into_iter();
+        let ends = spans.map(|span| {
+            let memory = (span.memory_used_bytes_min.unwrap(), span.memory_used_bytes_max.unwrap());
+            let load = (span.load_avg_1_min.unwrap(), span.load_avg_1_max.unwrap());
+            let cpu = (span.cpu_utilization_min.unwrap(), span.cpu_utilization_max.unwrap());
+            (memory, load, cpu, (span.net_rx_bytes_min.unwrap(), span.net_rx_bytes_max.unwrap()))
+        });
+        ends.collect::<Vec<_>>()
+    };
+    let hours = [
+        ((1_000, 1_059), (0.0, 59.0), (0.5, 0.5), (600, 600)),
+        ((1_060, 1_119), (60.0, 119.0), (0.5, 1.0), (600, 60_600)),
+        ((1_120, 1_124), (120.0, 124.0), (0.5, 0.5), (600, 600)),
+    ];
+    let days = [((1_000, 1_124), (0.0, 124.0), (0.5, 1.0), (600, 60_600))];
+    assert_eq!((read(Resolution::Hour).await, read(Resolution::Day).await), (hours.to_vec(), days.to_vec()));
+    store.roll_up(BEGIN / 60 + 1, 1_000).await.unwrap();
+    assert_eq!((read(Resolution::Hour).await, read(Resolution::Day).await), (hours.to_vec(), days.to_vec()));
+    roll_up_all(&*store).await;
+    assert_eq!((read(Resolution::Hour).await, read(Resolution::Day).await), (hours.to_vec(), days.to_vec()));
+}
+
 pub(super) async fn hours_and_days_equal_the_sum_of_minutes(store: Arc<dyn TimeSeriesStore>) {
     let nodes = two_nodes(&*store).await;
     let mut runner = TestRunner::deterministic();

@@ -295,6 +295,44 @@ impl MinuteStore for PostgresStore {
         ))
     }
 
+    async fn pipeline_extremes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+        minutes_before: i64,
+    ) -> Result<Vec<PipelineExtremesRow>, StoreError> {
+        at_once!(self.queries, |connection| minutes::pipeline_extremes(
+            connection,
+            Subject::Pipeline,
+            pipeline,
+            node,
+            range,
+            minutes_before
+        ))
+    }
+
+    async fn component_extremes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+        minutes_before: i64,
+    ) -> Result<Vec<ComponentExtremesRow>, StoreError> {
+        at_once!(self.queries, |connection| minutes::pipeline_extremes(
+            connection,
+            Subject::Component,
+            pipeline,
+            node,
+            range,
+            minutes_before
+        ))
+    }
+
+    async fn pipeline_nodes(&self, pipeline: PipelineKey) -> Result<i64, StoreError> {
+        minutes::pipeline_nodes(&mut *self.queries.get().await?, pipeline).await
+    }
+
     async fn snapshot(
         &self,
         environments: Option<Vec<EnvironmentKey>>,
@@ -341,8 +379,8 @@ impl QueryStore for PostgresStore {
         tokio::time::timeout(QUERY_TIMEOUT, search).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
-    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        read::list_status_changes(&mut *self.queries.get().await?, &query).await
+    async fn list_events(&self, query: EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        read::list_events(&mut *self.queries.get().await?, &query).await
     }
 
     async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {

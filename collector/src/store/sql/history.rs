@@ -58,6 +58,11 @@ impl Subject {
         self.columns(|kind| kind == CounterKind::Mean)
     }
 
+    /// Counters of which hours and days keep the extremes of their minutes.
+    fn extremes(self) -> Vec<&'static str> {
+        self.columns(CounterKind::has_extremes)
+    }
+
     /// Gauges of which an hour keeps the highest.
     fn highest(self) -> Vec<&'static str> {
         self.columns(|kind| kind == CounterKind::Gauge)
@@ -89,18 +94,18 @@ impl Dialect {
     fn sum(self, column: &str) -> String {
         const MAX: i64 = i64::MAX;
         match self {
-            Dialect::Sqlite => format!("sum({column}) AS {column}"),
-            Dialect::SqliteSaturating => format!(
-                "CASE WHEN count({column}) > 0 THEN CAST(min(total({column}), {MAX}.0) AS INTEGER) END AS {column}"
-            ),
+            Dialect::Sqlite => format!("sum({column})"),
+            Dialect::SqliteSaturating => {
+                format!("CASE WHEN count({column}) > 0 THEN CAST(min(total({column}), {MAX}.0) AS INTEGER) END")
+            }
             Dialect::Postgres => {
-                format!("(CASE WHEN sum({column}) > {MAX} THEN {MAX} ELSE sum({column}) END)::bigint AS {column}")
+                format!("(CASE WHEN sum({column}) > {MAX} THEN {MAX} ELSE sum({column}) END)::bigint")
             }
         }
     }
 
     fn sums(self, columns: &[&str]) -> String {
-        columns.iter().map(|column| self.sum(column)).collect::<Vec<_>>().join(", ")
+        columns.iter().map(|column| format!("{} AS {column}", self.sum(column))).collect::<Vec<_>>().join(", ")
     }
 
     /// Numbers `n` from one (inclusive) to another (exclusive), as part of WITH RECURSIVE.
@@ -210,6 +215,12 @@ fn found(
     format!("WITH RECURSIVE {}", with.join(", "))
 }
 
+/// How full a component's buffer is, as one more column of its minutes, hours and days.
+const BUFFER_FILL: &str = ", CASE \
+    WHEN buffer_events IS NOT NULL AND buffer_max_events > 0 \
+    THEN CAST(buffer_events AS DOUBLE PRECISION) / buffer_max_events \
+    WHEN buffer_max_bytes > 0 THEN CAST(buffer_bytes AS DOUBLE PRECISION) / buffer_max_bytes END AS buffer_fill";
+
 /// The history of pipeline $3 from step $1 to before $2, summed over nodes or of node $4.
 pub(in crate::store) fn history(dialect: Dialect, subject: Subject, step: Resolution) -> String {
     let wanted = format!(
@@ -218,13 +229,73 @@ pub(in crate::store) fn history(dialect: Dialect, subject: Subject, step: Resolu
         subject.is_component()
     );
     let columns = [subject.counters(), subject.means()].concat().join(", ");
-    let found = found(dialect, step, Source::of(subject), &wanted, |_| columns.clone());
+    let (shares, highest) = match subject {
+        Subject::Pipeline => ("", ""),
+        Subject::Component => (BUFFER_FILL, ", max(buffer_fill) AS buffer_fill"),
+    };
+    let found = found(dialect, step, Source::of(subject), &wanted, |_| format!("{columns}{shares}"));
     dialect.finish(format!(
-        "{found} SELECT at, component, max(kind) AS kind, {}, {} \
+        "{found} SELECT at, component, max(kind) AS kind, {}, {}{highest} \
          FROM found GROUP BY at, component ORDER BY at, component",
         dialect.sums(&subject.counters()),
         subject.means().iter().map(|name| format!("sum({name}) AS {name}")).collect::<Vec<_>>().join(", "),
     ))
+}
+
+/// The extremes of the minutes of pipeline $3 in each step from $1 to before $2, as [`history`] takes the parts: of each series
+/// its own, added up over nodes, or of node $4. Minutes from $5 on are not complete yet. Two rows of each step, of which the
+/// second has `is_max`. A value is null when that of a part is not known.
+pub(in crate::store) fn extremes(dialect: Dialect, subject: Subject, step: Resolution) -> String {
+    let wanted = format!(
+        "SELECT id, node, component, kind FROM series \
+         WHERE pipeline = $3 AND {} AND ($4 IS NULL OR node = $4)",
+        subject.is_component()
+    );
+    let columns = subject.extremes();
+    // A minute without a sample has no count, which is not a count of zero.
+    let of_part = |step: Resolution| match step {
+        Resolution::Minute => {
+            let is_part = "samples > 0 AND cells.n < $5";
+            let values = columns.iter().map(|column| {
+                format!(
+                    "CASE WHEN {is_part} THEN {column} END AS {column}_min, \
+                     CASE WHEN {is_part} THEN {column} END AS {column}_max"
+                )
+            });
+            let values = values.collect::<Vec<_>>().join(", ");
+            format!("cells.id, CASE WHEN {is_part} THEN 1 END AS part, {values}")
+        }
+        Resolution::Hour | Resolution::Day => {
+            let values = columns.iter().map(|column| format!("{column}_min, {column}_max"));
+            let values = values.collect::<Vec<_>>().join(", ");
+            format!("cells.id, CASE WHEN samples > 0 THEN 1 END AS part, {values}")
+        }
+    };
+    let found = found(dialect, step, Source::of(subject), &wanted, of_part);
+    let of_series =
+        columns.iter().map(|column| ["min", "max"].map(|end| known_end(end, column, "count(part)")).join(", "));
+    let of_all = |end: &str, is_max: i64| {
+        let values = columns.iter().map(|column| {
+            let of_series = format!("{column}_{end}");
+            format!("CASE WHEN count({of_series}) = count(*) THEN {} END AS {column}", dialect.sum(&of_series))
+        });
+        let values = values.collect::<Vec<_>>().join(", ");
+        format!(
+            "SELECT at, component, CAST({is_max} AS BIGINT) AS is_max, {values} FROM of_series GROUP BY at, component"
+        )
+    };
+    dialect.finish(format!(
+        "{found}, of_series AS (SELECT at, component, {} FROM found GROUP BY at, component, id HAVING count(part) > 0) \
+         {} UNION ALL {} ORDER BY at, component, is_max",
+        of_series.collect::<Vec<_>>().join(", "),
+        of_all("min", 0),
+        of_all("max", 1),
+    ))
+}
+
+/// The extreme of a column of parts, unless that of one of them is not known.
+fn known_end(end: &str, column: &str, parts: &str) -> String {
+    format!("CASE WHEN count({column}_{end}) = {parts} THEN {end}({column}_{end}) END AS {column}_{end}")
 }
 
 /// The series of pipeline $1, of all nodes or of node $2.
@@ -244,8 +315,8 @@ pub(in crate::store) fn node_history(dialect: Dialect, step: Resolution) -> Stri
 
 /// The columns of a host's span, also out of the table of minutes, which has only what was last seen.
 fn span_columns(step: Resolution) -> String {
-    use crate::store::host_aggregate::{ADDED, COUNTERS, FIRSTS, GAUGES, WEIGHTED};
-    let stored = [GAUGES.as_slice(), &COUNTERS, &FIRSTS, &WEIGHTED, &ADDED].concat().join(", ");
+    use crate::store::host_aggregate::{ADDED, COUNTERS, EXTREMES, FIRSTS, GAUGES, WEIGHTED};
+    let stored = [GAUGES.as_slice(), &COUNTERS, &FIRSTS, &WEIGHTED, &EXTREMES, &ADDED].concat().join(", ");
     if step != Resolution::Minute {
         return format!("first_minute, last_minute, {stored}");
     }
@@ -255,7 +326,13 @@ fn span_columns(step: Resolution) -> String {
         [format!("coalesce({name} * 1.0, 0.0)"), known]
     });
     let sums = sums.zip(WEIGHTED).map(|(value, name)| format!("CAST({value} AS DOUBLE PRECISION) AS {name}"));
-    let derived = firsts.chain(sums).collect::<Vec<_>>().join(", ");
+    // One minute has no growth of its own.
+    let extremes = EXTREMES.iter().map(|name| match name.rsplit_once('_').map_or(*name, |(of, _)| of) {
+        of @ ("memory_used_bytes" | "load_avg_1") => format!("{of} AS {name}"),
+        "cpu_utilization" => format!("CAST(NULL AS DOUBLE PRECISION) AS {name}"),
+        _ => format!("CAST(NULL AS BIGINT) AS {name}"),
+    });
+    let derived = firsts.chain(sums).chain(extremes).collect::<Vec<_>>().join(", ");
     let same = [GAUGES.as_slice(), &COUNTERS].concat().join(", ");
     format!("minute AS first_minute, minute AS last_minute, {same}, {derived}, CAST(0 AS BIGINT) AS resets, samples")
 }
@@ -269,10 +346,14 @@ pub(in crate::store) fn series_of_node(dialect: Dialect) -> String {
 /// was there; or, where some of its parts are expired, leaves it.
 pub(in crate::store) fn roll_up(dialect: Dialect, level: Level, subject: Subject, is_whole: bool) -> String {
     let (name, key, factor) = (subject.name(), level.target().as_str(), level.factor());
-    let counted = [subject.counters(), subject.means(), subject.highest()].concat();
+    let extremes = subject.extremes();
+    let ends: Vec<_> = extremes.iter().flat_map(|column| ["min", "max"].map(|end| format!("{column}_{end}"))).collect();
+    let ends = ends.iter().map(String::as_str).collect();
+    let counted = [subject.counters(), subject.means(), subject.highest(), ends].concat();
     let means = subject.means().iter().map(|column| format!("sum({column})")).collect::<Vec<_>>().join(", ");
     let mut sums = vec![dialect.sums(&subject.counters()), means];
     sums.extend(subject.highest().iter().map(|column| format!("max({column})")));
+    sums.extend(extremes.iter().flat_map(|column| ["min", "max"].map(|end| end_of_parts(level, end, column))));
     let conflict = if is_whole {
         let replaced = counted.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
         format!("({key}, series) DO UPDATE SET {}", replaced.join(", "))
@@ -296,12 +377,23 @@ pub(in crate::store) fn roll_up(dialect: Dialect, level: Level, subject: Subject
     ))
 }
 
-/// The spans that an hour or day, which is $1, of node $2 is made of, in order.
+/// The extreme of a column of the parts that have samples.
+fn end_of_parts(level: Level, end: &str, column: &str) -> String {
+    match level {
+        Level::Hours => format!("{end}(CASE WHEN samples > 0 THEN {column} END)"),
+        Level::Days => format!(
+            "CASE WHEN count({column}_{end}) = count(CASE WHEN samples > 0 THEN 1 END) THEN {end}({column}_{end}) END"
+        ),
+    }
+}
+
+/// The spans that an hour or day, which is $1, of node $2 is made of, in order, and the one before them.
 pub(in crate::store) fn node_parts(dialect: Dialect, level: Level) -> String {
     let (source, factor) = (level.source(), level.factor());
     dialect.finish(format!(
-        "WITH RECURSIVE {parts} SELECT $1 AS at, {columns} FROM parts {rows} ORDER BY first_minute",
-        parts = dialect.numbers("parts", &format!("$1 * {factor}"), &format!("($1 + 1) * {factor}")),
+        "WITH RECURSIVE {parts} SELECT $1 - CASE WHEN parts.n < $1 * {factor} THEN 1 ELSE 0 END AS at, {columns} \
+         FROM parts {rows} ORDER BY first_minute",
+        parts = dialect.numbers("parts", &format!("$1 * {factor} - 1"), &format!("($1 + 1) * {factor}")),
         columns = span_columns(source),
         rows = dialect.lookup(&Source::NODE.table(source), (source.as_str(), "parts.n"), ("node", "$2")),
     ))

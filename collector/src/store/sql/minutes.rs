@@ -1,12 +1,14 @@
 //! Minutes, hours and days for the queries of the API. The caller has begun the transaction.
 
 use diesel::sql_types::{BigInt, Nullable};
-use diesel::{QueryDsl, QueryResult, QueryableByName, sql_query};
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, QueryableByName, sql_query};
 
 use super::backend::{Backend, Connection, DIALECT, RunQueryDsl, saturating};
 use crate::store::convert::unsigned;
-use crate::store::schema::meta;
-use crate::store::sql::history::{Dialect, Subject, ends, history, node_history as sql_of_node, series_of_pipeline};
+use crate::store::schema::{meta, series};
+use crate::store::sql::history::{
+    Dialect, Subject, ends, extremes, history, node_history as sql_of_node, series_of_pipeline,
+};
 use crate::store::*;
 
 /// The part of a range in which tables have rows: never longer than their retention, however long the
@@ -31,7 +33,7 @@ async fn flush_count(connection: &mut Connection) -> Result<u64, StoreError> {
     Ok(unsigned(count))
 }
 
-async fn series(
+async fn series_of(
     connection: &mut Connection,
     subject: Subject,
     pipeline: PipelineKey,
@@ -53,7 +55,7 @@ pub(super) async fn pipeline_history<R: QueryableByName<Backend> + Send + 'stati
     range: BucketRange,
 ) -> Result<Persisted<R>, StoreError> {
     let flushes = flush_count(connection).await?;
-    let series = series(connection, subject, pipeline, node).await?;
+    let series = series_of(connection, subject, pipeline, node).await?;
     let range = within(connection, subject.name(), range).await?;
     let rows = match sums(connection, DIALECT, subject, pipeline, node, range).await {
         Ok(rows) => rows,
@@ -80,6 +82,51 @@ async fn sums<R: QueryableByName<Backend> + Send + 'static>(
         .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
         .load(connection)
         .await
+}
+
+/// The extremes of a pipeline or its components by hour or day.
+pub(super) async fn pipeline_extremes<R: QueryableByName<Backend> + Send + 'static>(
+    connection: &mut Connection,
+    subject: Subject,
+    pipeline: PipelineKey,
+    node: Option<NodeKey>,
+    range: BucketRange,
+    minutes_before: i64,
+) -> Result<Vec<R>, StoreError> {
+    let range = within(connection, subject.name(), range).await?;
+    match ends_of_minutes(connection, DIALECT, subject, pipeline, node, (range, minutes_before)).await {
+        Ok(rows) => Ok(rows),
+        Err(error) => match saturating(&error) {
+            Some(dialect) => {
+                Ok(ends_of_minutes(connection, dialect, subject, pipeline, node, (range, minutes_before)).await?)
+            }
+            None => Err(error.into()),
+        },
+    }
+}
+
+async fn ends_of_minutes<R: QueryableByName<Backend> + Send + 'static>(
+    connection: &mut Connection,
+    dialect: Dialect,
+    subject: Subject,
+    pipeline: PipelineKey,
+    node: Option<NodeKey>,
+    (range, minutes_before): (BucketRange, i64),
+) -> QueryResult<Vec<R>> {
+    sql_query(extremes(dialect, subject, range.step))
+        .bind::<BigInt, _>(range.from)
+        .bind::<BigInt, _>(range.to)
+        .bind::<BigInt, _>(pipeline.0)
+        .bind::<Nullable<BigInt>, _>(node.map(|key| key.0))
+        .bind::<BigInt, _>(minutes_before)
+        .load(connection)
+        .await
+}
+
+/// How many nodes have a pipeline.
+pub(super) async fn pipeline_nodes(connection: &mut Connection, pipeline: PipelineKey) -> Result<i64, StoreError> {
+    let of_pipeline = series::table.filter(series::pipeline.eq(pipeline.0).and(series::component.eq("")));
+    Ok(of_pipeline.count().get_result(connection).await?)
 }
 
 pub(super) async fn node_history(

@@ -5,7 +5,6 @@
 use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
-use systole_shared::events::EventType;
 
 use super::backend::{Backend, Connection, KEYS, MAX_VALUES, RunQueryDsl, storable};
 use crate::store::convert::*;
@@ -134,14 +133,14 @@ pub(super) async fn list_pipelines(
     Ok(with_nodes(rows, statuses))
 }
 
-pub(super) async fn list_status_changes(
+pub(super) async fn list_events(
     connection: &mut Connection,
-    query: &StatusChangeQuery,
+    query: &EventQuery,
 ) -> Result<Vec<StoredEvent>, StoreError> {
     let (lowest, highest) = query.order.bounds(query.after);
     let mut select = events::table
         .select(EventRow::as_select())
-        .filter(events::kind.eq(EventType::StatusChange.as_str()))
+        .filter(events::kind.eq(query.events.kind().as_str()))
         .filter(events::seq.between(lowest, highest))
         .limit(query.limit)
         .into_boxed::<Backend>();
@@ -160,6 +159,11 @@ pub(super) async fn list_status_changes(
     }
     if let Some(pipelines) = &query.pipelines {
         select = select.filter(events::pipeline.eq_any(pipelines.iter().map(|key| Some(key.0)).collect::<Vec<_>>()));
+    }
+    if let Some(id) = &query.pipeline_id {
+        // The payload is the JSON that this program writes.
+        let named = format!("\"pipelineId\":{},", serde_json::Value::from(id.as_str()));
+        select = select.filter(events::payload.like(like_pattern(storable(&named).as_ref())).escape('\\'));
     }
     if let Some(from) = query.from {
         select = select.filter(events::at.ge(from));

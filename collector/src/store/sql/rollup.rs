@@ -114,7 +114,7 @@ async fn sum_host(connection: &mut Connection, level: Level, mark: &Mark) -> Res
         .bind::<BigInt, _>(mark.node)
         .load::<HostAggregate>(connection)
         .await?;
-    for span in merge_host_aggregates(parts) {
+    for span in merge_host_aggregates(parts).into_iter().filter(|span| span.at == mark.at) {
         let sql = replace_span(DIALECT, level, &HostAggregate::columns(), mark.is_whole);
         let mut query = sql_query(sql).into_boxed().bind::<BigInt, _>(mark.at).bind::<BigInt, _>(mark.node);
         for value in span.values() {

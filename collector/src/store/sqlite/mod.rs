@@ -278,6 +278,36 @@ impl MinuteStore for SqliteStore {
         self.read_at_once(read).await
     }
 
+    async fn pipeline_extremes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+        minutes_before: i64,
+    ) -> Result<Vec<PipelineExtremesRow>, StoreError> {
+        let read = move |connection: &mut _| {
+            ready(minutes::pipeline_extremes(connection, Subject::Pipeline, pipeline, node, range, minutes_before))
+        };
+        self.read_at_once(read).await
+    }
+
+    async fn component_extremes(
+        &self,
+        pipeline: PipelineKey,
+        node: Option<NodeKey>,
+        range: BucketRange,
+        minutes_before: i64,
+    ) -> Result<Vec<ComponentExtremesRow>, StoreError> {
+        let read = move |connection: &mut _| {
+            ready(minutes::pipeline_extremes(connection, Subject::Component, pipeline, node, range, minutes_before))
+        };
+        self.read_at_once(read).await
+    }
+
+    async fn pipeline_nodes(&self, pipeline: PipelineKey) -> Result<i64, StoreError> {
+        self.read(move |connection| ready(minutes::pipeline_nodes(connection, pipeline))).await
+    }
+
     async fn snapshot(
         &self,
         environments: Option<Vec<EnvironmentKey>>,
@@ -325,8 +355,8 @@ impl QueryStore for SqliteStore {
         tokio::time::timeout(QUERY_TIMEOUT, search).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
-    async fn list_status_changes(&self, query: StatusChangeQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(move |connection| ready(read::list_status_changes(connection, &query))).await
+    async fn list_events(&self, query: EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(move |connection| ready(read::list_events(connection, &query))).await
     }
 
     async fn replay_page(&self, query: ReplayQuery) -> Result<ReplayPage, StoreError> {

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use systole_shared::events::{ComponentSample, Event, MetricUpdate, SnapshotNode, SnapshotPipeline};
-use systole_shared::{HostMetrics, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample, UnixMillis};
+use systole_shared::events::{ComponentSample, Event, FleetTotals, MetricUpdate, SnapshotNode, SnapshotPipeline};
+use systole_shared::{
+    EnvironmentId, HostMetrics, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample, UnixMillis,
+};
 
 /// The state that the collector sends for what an administrator has removed.
 const REMOVED: &str = "REMOVED";
@@ -53,11 +55,19 @@ pub(in crate::cli::top) struct NodeDetails {
 pub(in crate::cli::top) struct Fleet {
     pub nodes: BTreeMap<NodeId, Node>,
     pub instances: BTreeMap<(PipelineId, NodeId), Instance>,
+    /// What flows through all pipelines, of each environment that the token can see.
+    pub totals: BTreeMap<EnvironmentId, FleetTotals>,
 }
 
 impl Fleet {
     /// Takes a whole snapshot. What is known beside it stays.
-    pub(in crate::cli::top) fn replace(&mut self, nodes: Vec<SnapshotNode>, pipelines: Vec<SnapshotPipeline>) {
+    pub(in crate::cli::top) fn replace(
+        &mut self,
+        nodes: Vec<SnapshotNode>,
+        pipelines: Vec<SnapshotPipeline>,
+        totals: Vec<FleetTotals>,
+    ) {
+        self.totals = totals.into_iter().map(|totals| (totals.environment_id, totals)).collect();
         let ids: BTreeSet<NodeId> = nodes.iter().map(|node| node.node_id).collect();
         self.nodes.retain(|id, _| ids.contains(id));
         let keys: BTreeSet<_> = pipelines.iter().map(|item| (item.pipeline_id.clone(), item.node_id)).collect();
@@ -114,6 +124,9 @@ impl Fleet {
                 }
             },
             Event::MetricUpdate(update) => self.take_rates(update),
+            Event::FleetTotals(totals) => {
+                self.totals.insert(totals.environment_id, totals.clone());
+            }
             // Log lines are kept beside, and other events say nothing of a node's state.
             _ => {}
         }

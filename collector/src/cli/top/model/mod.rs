@@ -7,7 +7,7 @@ pub(super) mod rows;
 #[cfg(test)]
 pub(super) mod tests;
 
-use systole_shared::events::{Event, LogEntry, MetricUpdate, SnapshotNode, SnapshotPipeline};
+use systole_shared::events::{Event, FleetTotals, LogEntry, MetricUpdate, SnapshotNode, SnapshotPipeline};
 use systole_shared::{ComponentId, NodeId, PipelineId, UnixMillis};
 
 use self::fleet::{Fleet, NodeDetails};
@@ -121,6 +121,7 @@ pub(super) enum Message {
     Snapshot {
         nodes: Vec<SnapshotNode>,
         pipelines: Vec<SnapshotPipeline>,
+        totals: Vec<FleetTotals>,
     },
     Samples(Vec<MetricUpdate>),
     Event(Event),
@@ -200,7 +201,7 @@ impl Model {
                 self.link = Link::Lost { why, since, retry_at };
             }
             Message::Clock { collector, at } => self.clock_ahead_ms = collector.saturating_sub(at),
-            Message::Snapshot { nodes, pipelines } => self.live.fleet.replace(nodes, pipelines),
+            Message::Snapshot { nodes, pipelines, totals } => self.live.fleet.replace(nodes, pipelines, totals),
             Message::Samples(samples) => samples.iter().for_each(|sample| self.live.fleet.take_rates(sample)),
             Message::Event(event) => self.live.fleet.take(&event),
             // Lines of a selection that was left come late.

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use systole_shared::events::{ComponentSample, LogEntryLine, StatusChange};
-use systole_shared::{ComponentKind, HostMetrics, LogLevel, LogStream, NodeStatus, PipelineStatus, RateSample};
+use systole_shared::events::{ComponentSample, FleetTotals, LogEntryLine, StatusChange};
+use systole_shared::{
+    ComponentKind, EnvironmentId, HostMetrics, LogLevel, LogStream, NodeStatus, PipelineStatus, RateSample,
+};
 
 use super::logs::MAX_LINES;
 use super::rows::GraphComponent;
@@ -88,7 +90,19 @@ pub(in crate::cli::top) fn fleet() -> Model {
         since: NOW - 3_700_000,
     });
     model.take(Message::Opened { address: "http://127.0.0.1:8080".into() });
-    model.take(Message::Snapshot { nodes: nodes.collect(), pipelines: pipelines.collect() });
+    // As the samples below add up.
+    let totals = FleetTotals {
+        environment_id: EnvironmentId(uuid::Uuid::nil()),
+        timestamp: NOW,
+        nodes: BTreeMap::new(),
+        pipelines: BTreeMap::new(),
+        events_in_rate: 2_100.0,
+        events_out_rate: 2_058.0,
+        errors_rate: 0.4,
+        discarded_rate: 42.0,
+    };
+    let (nodes, pipelines) = (nodes.collect(), pipelines.collect());
+    model.take(Message::Snapshot { nodes, pipelines, totals: vec![totals] });
     let samples = on_nodes.enumerate().map(|(index, (on, id))| MetricUpdate {
         node_id: on,
         pipeline_id: pipeline(id),
@@ -246,7 +260,7 @@ fn rates_are_asked_for_only_where_they_are_shown() {
         reason: String::new(),
         since: 0,
     });
-    model.take(Message::Snapshot { nodes: nodes.collect(), pipelines: pipelines.collect() });
+    model.take(Message::Snapshot { nodes: nodes.collect(), pipelines: pipelines.collect(), totals: Vec::new() });
     model.resize(OTHER_LINES + 10);
     let asked = |model: &Model| match model.wanted() {
         Wanted::Rates { nodes, pipelines, .. } => (nodes, pipelines),
@@ -294,7 +308,7 @@ fn removed_node_leaves_with_its_pipelines() {
     model.take(change(node(2), None, "HEALTHY", "REMOVED", "removed"));
     assert_eq!((model.data().fleet.nodes.len(), model.data().fleet.instances.len()), (2, 4));
     // What was not in a snapshot is gone, too.
-    model.take(Message::Snapshot { nodes: Vec::new(), pipelines: Vec::new() });
+    model.take(Message::Snapshot { nodes: Vec::new(), pipelines: Vec::new(), totals: Vec::new() });
     assert_eq!((model.data().fleet.nodes.len(), model.data().fleet.instances.len()), (0, 0));
 }
 

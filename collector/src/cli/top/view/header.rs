@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ratatui::text::{Line, Span};
 use systole_shared::UnixMillis;
+use systole_shared::events::FleetTotals;
 
 use super::palette::Palette;
 use super::table::ago;
@@ -42,17 +43,9 @@ pub(super) fn totals(model: &Model, palette: Palette) -> Line<'static> {
         nodes.entry(node_rank(node.status)).or_insert((node.status, 0)).1 += 1;
     }
     let mut pipelines = BTreeMap::new();
-    let (mut events_in, mut events_out, mut errors, mut known) = (0.0, 0.0, 0.0, 0);
     for instance in fleet.instances.values() {
         pipelines.entry(pipeline_rank(instance.status)).or_insert((instance.status, 0)).1 += 1;
-        if let Some(rates) = instance.rates {
-            known += 1;
-            events_in += rates.received_events_rate;
-            events_out += rates.sent_events_rate;
-            errors += rates.errors_rate;
-        }
     }
-    let running = fleet.instances.values().filter(|instance| instance.status.is_running()).count();
     let node_states = nodes.into_values().map(|(status, count): (_, usize)| {
         let (shape, style) = palette.node(status);
         Span::styled(format!(" {shape}{count}"), style)
@@ -65,8 +58,11 @@ pub(super) fn totals(model: &Model, palette: Palette) -> Line<'static> {
     spans.extend(node_states);
     spans.push(Span::raw(format!("   {} pipelines", fleet.instances.len())));
     spans.extend(pipeline_states);
-    // Sums of a part would be read as the whole.
-    if known > 0 && known >= running {
+    // The collector sums them: the rates that are known here are those of the rows on the screen.
+    if !fleet.totals.is_empty() {
+        let sum = |rate: fn(&FleetTotals) -> f64| fleet.totals.values().map(rate).sum::<f64>();
+        let (events_in, events_out) = (sum(|totals| totals.events_in_rate), sum(|totals| totals.events_out_rate));
+        let errors = sum(|totals| totals.errors_rate);
         let (events_in, events_out) = (short(events_in), short(events_out));
         spans.push(Span::raw(format!("   in {events_in}/s  out {events_out}/s  errors ")));
         let errors_style = if errors > 0.0 { palette.bad() } else { palette.dim() };
