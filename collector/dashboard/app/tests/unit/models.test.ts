@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { condense, toGrid } from "../../src/charts/grid.ts";
 import { type Edge, edgeRate, type Flow, pathThrough } from "../../src/graph/model.ts";
 import { labelTest, parseLabels } from "../../src/state/labels.ts";
-import { sumRows, toCsv, toLedger } from "../../src/views/ledger/model.ts";
+import { expectedOf, isSilent, sumRows, toCsv, toLedger } from "../../src/views/ledger/model.ts";
 
 const MINUTE = 60_000;
 const HOUR = 3_600_000;
@@ -89,7 +89,10 @@ function minute(at: number, change: Partial<PipelineMinute> = {}): PipelineMinut
     eventsIn: 100,
     eventsOut: 100,
     gaps: 0,
+    lateReports: 0,
     logsDropped: 0,
+    missingReports: 0,
+    reports: 12,
     resets: 0,
   };
   return { at, ...counts, samples: 12, ...change };
@@ -98,16 +101,19 @@ function minute(at: number, change: Partial<PipelineMinute> = {}): PipelineMinut
 test("the ledger sums minutes to hours, and counts the minutes without a report", () => {
   const items = [...Array(50).keys()].map((index) => minute(index * MINUTE));
   items.push(
-    minute(HOUR, { discarded: 1, gaps: 2 }),
+    minute(HOUR, { discarded: 1, gaps: 2, missingReports: 3, lateReports: 4 }),
     minute(HOUR + MINUTE, { samples: 0, eventsIn: 0, eventsOut: 0, gaps: 12 }),
   );
   const rows = toLedger(items, "minute", 0, HOUR + 2.5 * MINUTE, HOUR);
   expect(rows).toMatchObject([
     { at: 0, in: 5_000, missingMinutes: 10, kept: 1 },
-    { at: HOUR, in: 100, gaps: 14, missingMinutes: 1, kept: 0.99 },
+    { at: HOUR, in: 100, gaps: 14, missing: 3, late: 4, missingMinutes: 1, kept: 0.99 },
   ]);
+  expect(rows.map(expectedOf)).toEqual([600, 27]);
+  expect(rows.map(isSilent)).toEqual([false, false]);
+  expect(toLedger([], "minute", 0, HOUR, HOUR).map(isSilent)).toEqual([true]);
   expect(sumRows(rows)).toMatchObject({ in: 5_100, discarded: 1, missingMinutes: 11 });
   expect(toCsv('a,"b"', rows).split("\r\n")[1]).toBe(
-    '"a,""b""",1970-01-01T00:00:00.000Z,1970-01-01T01:00:00.000Z,5000,5000,0,0,0,10,0,1',
+    '"a,""b""",1970-01-01T00:00:00.000Z,1970-01-01T01:00:00.000Z,5000,5000,0,0,0,600,0,0,10,0,1',
   );
 });

@@ -1,8 +1,8 @@
 /** What happened, the newest first. New events come over the fleet's stream, older ones by queries. */
 
-import { type EventOf, type Page, parseEventId } from "@systole/client";
+import { parseEventId } from "@systole/client";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { get, queries } from "../../api/http.ts";
+import { queries } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
 import { clockTime, day, exact } from "../../format/times.ts";
 import { onChange, onDeployment, onReread } from "../../state/fleet.ts";
@@ -16,8 +16,6 @@ import { Choice } from "../../ui/fields.tsx";
 import { Shape } from "../../ui/status.tsx";
 import { type Column, type Group, Table } from "../../ui/table.tsx";
 import { type Entry, EntryList, ofChange, ofDeployment } from "./entries.ts";
-
-type Numbered = EventOf<"deployment"> & { seq: number };
 
 const PAGE = 200;
 /** Names that a list offers. */
@@ -132,7 +130,7 @@ function useEntries(node: string | undefined, pipeline: string | undefined, kind
       return { items: items.map(ofChange), next };
     };
     const deployments = async (cursor: string | undefined, signal: AbortSignal) => {
-      const { items, next } = await get<Page<Numbered>>("api/v1/deployments", { ...of, cursor }, signal);
+      const { items, next } = await queries.deployments({ ...of, cursor }, { signal });
       return { items: items.map(ofDeployment), next };
     };
     const sources = [...(kind === "deployment" ? [] : [states]), ...(kind === "state" ? [] : [deployments])];

@@ -97,6 +97,8 @@ function columns(target: number): Column<Entry>[] {
     { id: "discarded", title: "Discarded", align: "right", cell: cell((sum) => sum.discarded, "tone-warn") },
     { id: "errors", title: "Errors", align: "right", width: 2, cell: cell((sum) => sum.errors, "tone-bad") },
     { id: "gaps", title: "Failed scrapes", align: "right", width: 3, cell: cell((sum) => sum.gaps, "tone-warn") },
+    { id: "missing", title: "Missing reports", align: "right", width: 3, cell: cell((sum) => sum.missing, "tone-bad") },
+    { id: "late", title: "Late", align: "right", width: 3, cell: cell((sum) => sum.late, "") },
     { id: "restarts", title: "Restarts", align: "right", width: 3, cell: cell((sum) => sum.restarts, "") },
   ];
 }

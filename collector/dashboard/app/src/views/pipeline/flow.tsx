@@ -60,17 +60,13 @@ export function FlowTab({ pipeline, node }: TabProps) {
   const now = live.size > 0 ? live : graphFrame(graph.data?.components ?? []);
   const frame: Frame = minute === undefined ? now : minuteFrame(past.data?.items ?? [], minute);
   const history = useMemo(() => historyOf(hour.data?.items ?? []), [hour.data]);
-  const fills = useMemo(
-    () =>
-      new Map(
-        minute === undefined
-          ? (graph.data?.components ?? []).flatMap(({ componentId, bufferFill }) =>
-              bufferFill == null ? [] : [[componentId, bufferFill] as const],
-            )
-          : [],
-      ),
-    [graph.data, minute === undefined],
-  );
+  const fills = useMemo(() => {
+    const known = minute === undefined ? (graph.data?.components ?? []) : (past.data?.items ?? []);
+    const ofTime = known.filter((item) => !("at" in item) || item.at === minute);
+    return new Map(
+      ofTime.flatMap(({ componentId, bufferFill }) => (bufferFill == null ? [] : [[componentId, bufferFill]])),
+    );
+  }, [graph.data, past.data, minute]);
   const isGap = minute !== undefined && past.data !== undefined && frame.size === 0;
   return (
     <>
