@@ -37,6 +37,7 @@ describe("states", () => {
       nodes: [node, node],
       pipelines: [],
       samples: [],
+      totals: [],
       done: true,
     });
     expect(witness.feed.lastEventId).toBe("e-4");
