@@ -4,7 +4,7 @@ import type { Tone } from "../state/status.ts";
 import { Icon } from "../ui/icons.tsx";
 import { Shape } from "../ui/status.tsx";
 
-const TONES: Readonly<Record<string, Tone>> = { error: "bad", warning: "lost", info: "off", success: "ok" };
+const TONES: Readonly<Record<string, Tone>> = { error: "bad", warning: "warn", info: "off", success: "ok" };
 
 /** The one live region of the page. */
 export function Notices() {

@@ -65,7 +65,7 @@ function OpenPalette() {
     }
   };
   return (
-    <Dialog title="Search" onClose={close}>
+    <Dialog title="Search" onClose={close} isSearch>
       <input
         class="palette-input"
         type="text"
@@ -122,12 +122,13 @@ function find(text: string): Item[] {
   }
   // A name that begins with the text is meant more often than one that has it inside.
   const begins = ({ title }: Item) => (title.toLowerCase().startsWith(wanted) ? 0 : 1);
-  things.sort((one, other) => begins(one) - begins(other));
   const lines: Item = {
     id: "lines",
     kind: "Logs",
     title: `Lines with “${text.trim()}”`,
     run: () => navigate(["logs"], { q: text.trim() }),
   };
-  return [...found, ...things.slice(0, SHOWN - found.length), lines];
+  // What has the name comes before what the page can do, unless only the latter begins with it.
+  const all = [...things, ...found].sort((one, other) => begins(one) - begins(other));
+  return [...all.slice(0, SHOWN - 1), lines];
 }
