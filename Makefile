@@ -156,6 +156,16 @@ bench-query: ## Measure queries of a day of 100 nodes while they report (SECONDS
 	$(CARGO) build --workspace --release --locked
 	$(TARGET)/release/systole-bench query --seconds $(or $(SECONDS_PER_RUN),30)
 
+# Chromium shares the machine with the collector and its fleet. NODES=…, FLAPPING=… nodes whose state changes every 5 s.
+BENCH_DASHBOARD = cd $(DASHBOARD) && node bench/dashboard.mjs --target "$(abspath $(TARGET))/release" --nodes $(or $(NODES),10000) \
+	--seconds $(or $(SECONDS),300)
+
+.PHONY: bench-dashboard
+bench-dashboard: release setup-test ## Measure the page with 10,000 nodes, calm and with 2,000 that flap (NODES=…, FLAPPING=…, SECONDS=… of each, default 300)
+	$(CARGO) build --package systole-tests --release --locked
+	$(BENCH_DASHBOARD)
+	$(BENCH_DASHBOARD) --flapping $(or $(FLAPPING),2000)
+
 # Real agents as processes, each with a stub pipeline: about 15 MB for each of them.
 BENCH_ROLLOUT = $(TARGET)/release/systole-bench rollout
 

@@ -6,7 +6,10 @@ export default defineConfig({
   resolve: { alias },
   test: {
     projects: [
-      { resolve: { alias }, test: { name: "unit", include: ["tests/unit/**/*.test.ts"] } },
+      {
+        resolve: { alias },
+        test: { name: "unit", include: ["tests/unit/**/*.test.ts"], setupFiles: ["tests/harness/page.ts"] },
+      },
       {
         resolve: { alias },
         test: {

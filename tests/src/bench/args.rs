@@ -43,6 +43,9 @@ pub struct Args {
     /// Log lines of each pipeline in each report.
     #[arg(long, default_value_t = 0)]
     pub lines: usize,
+    /// Of these nodes, so many whose first pipeline crashes and runs again with every other report.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub flapping: usize,
     /// Hold a push stream open for each node, as agents do.
     #[arg(long)]
     pub push: bool,

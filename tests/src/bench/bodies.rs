@@ -7,7 +7,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use systole_shared::{AgentHealth, AgentInfo, BootId, ComponentKind, HostMetrics, PipelineReport, Text, UnixMillis};
+use systole_shared::{
+    AgentHealth, AgentInfo, BootId, ComponentKind, HostMetrics, PipelineReport, PipelineStatus, Text, UnixMillis,
+};
 
 use super::args::{Args, Packing};
 use super::heartbeats::Heartbeats;
@@ -27,6 +29,8 @@ const FRESH_MS: i64 = 1_000;
 pub struct Bodies {
     args: Args,
     variants: Mutex<Vec<Variant>>,
+    /// The same with a first pipeline that has crashed. Empty in a fleet that does not flap.
+    crashed: Mutex<Vec<Variant>>,
     /// Those of VectorFlow's protocol.
     pub heartbeats: Heartbeats,
 }
@@ -71,16 +75,24 @@ pub struct Stamp {
 impl Bodies {
     /// For a fleet.
     pub fn new(args: &Args) -> Self {
-        let variants = (0..VARIANTS).map(|_| Variant::new(args)).collect();
-        Bodies { args: args.clone(), variants: Mutex::new(variants), heartbeats: Heartbeats::new(args) }
+        let variants = (0..VARIANTS).map(|_| Variant::new(args, PipelineStatus::Running)).collect();
+        let crashed = if args.flapping > 0 { VARIANTS } else { 0 };
+        let crashed = (0..crashed).map(|_| Variant::new(args, PipelineStatus::Crashed)).collect();
+        Bodies {
+            args: args.clone(),
+            variants: Mutex::new(variants),
+            crashed: Mutex::new(crashed),
+            heartbeats: Heartbeats::new(args),
+        }
     }
 
-    /// Takes any variant for the next report.
-    pub fn choose(&self, body: &mut Body) {
-        let mut variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes any variant for the next report, with the first pipeline in this state.
+    pub fn choose(&self, first: PipelineStatus, body: &mut Body) {
+        let variants = if first == PipelineStatus::Running { &self.variants } else { &self.crashed };
+        let mut variants = variants.lock().unwrap_or_else(PoisonError::into_inner);
         let variant = &mut variants[rand::random_range(0..VARIANTS)];
         if self.args.lines > 0 && clock::now_ms() - variant.made_at > FRESH_MS {
-            *variant = Variant::new(&self.args);
+            *variant = Variant::new(&self.args, first);
         }
         body.rest.clone_from(&variant.packed);
         body.rest_plain_bytes = variant.plain_bytes;
@@ -125,9 +137,12 @@ impl Bodies {
 }
 
 impl Variant {
-    fn new(args: &Args) -> Self {
+    fn new(args: &Args, first: PipelineStatus) -> Self {
         let now = clock::now_ms();
-        let pipelines = pipelines(args, now);
+        let mut pipelines = pipelines(args, now);
+        if let Some(pipeline) = pipelines.first_mut() {
+            pipeline.status = first.as_str().into();
+        }
         let events_in = pipelines.iter().filter_map(|pipeline| pipeline.sample?.events_in.get().ok()).sum::<i64>();
         let mut whole = report(0, now, pipelines);
         whole.agent = Some(agent());
@@ -248,7 +263,7 @@ mod tests {
             let args = Args::try_parse_from(flags.into_iter().chain(["--encoding", name])).unwrap();
             let bodies = Bodies::new(&args);
             let mut body = Body::default();
-            bodies.choose(&mut body);
+            bodies.choose(PipelineStatus::Running, &mut body);
             let stamp = Stamp { boot: BootId(Uuid::now_v7()), seq: u64::MAX, start: i64::MAX - 5_000, end: i64::MAX };
             bodies.stamp(&mut body, stamp);
             let text = opened(packing, &[&body.head[..], &body.rest].concat());

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::json;
-use systole_shared::{BootId, PipelineReport, ReportRequest, Token};
+use systole_shared::{BootId, PipelineReport, PipelineStatus, ReportRequest, Token};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
@@ -41,6 +41,8 @@ pub struct Node {
     protocol: Protocol,
     /// The same of a poll, which VectorFlow's agents send with each heartbeat.
     poll_head: String,
+    /// Whether its first pipeline crashes and runs again with every other report.
+    pub is_flapping: bool,
 }
 
 /// What a node speaks.
@@ -155,7 +157,7 @@ impl Node {
         let poll_head = format!(
             "GET /api/agent/config HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Length: "
         );
-        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0, token, protocol, poll_head })
+        Ok(Node { wire, head, boot: BootId(Uuid::now_v7()), seq: 0, token, protocol, poll_head, is_flapping: false })
     }
 
     /// Its secret.
@@ -168,7 +170,7 @@ impl Node {
         let now = Instant::now();
         let schedule = Schedule { first: now, begin: now, end: now };
         let mut body = Body::default();
-        bodies.choose(&mut body);
+        bodies.choose(PipelineStatus::Running, &mut body);
         self.deliver(bodies, &mut body, now, Loop::Closed, schedule, &mut Tally::new()).await.is_some()
     }
 
@@ -238,7 +240,10 @@ impl Node {
         while due < schedule.end {
             sleep_until(due).await;
             match self.protocol {
-                Protocol::Native => bodies.choose(&mut body),
+                Protocol::Native if self.is_flapping && self.seq % 2 == 1 => {
+                    bodies.choose(PipelineStatus::Crashed, &mut body);
+                }
+                Protocol::Native => bodies.choose(PipelineStatus::Running, &mut body),
                 Protocol::VectorFlow => bodies.heartbeats.choose(self.seq + 1, &mut body),
             }
             let Some(latency) = self.deliver(&bodies, &mut body, due, mode, schedule, &mut tally).await else {

@@ -142,7 +142,8 @@ async fn load(
     let begin = start + Duration::from_secs(args.warm_up);
     let end = begin + Duration::from_secs(args.seconds);
     let mut fleet = JoinSet::new();
-    for (number, node) in nodes.into_iter().enumerate() {
+    for (number, mut node) in nodes.into_iter().enumerate() {
+        node.is_flapping = number < args.flapping;
         // Spread evenly over the interval.
         let first = match args.mode {
             Loop::Open => start + pace.mul_f64(number as f64 / args.nodes as f64),

@@ -169,7 +169,9 @@ export class QueryClient {
   async #get<T>(path: string, parameters: object, { signal }: QueryOptions = {}): Promise<T> {
     const url = collectorUrl(this.#options.url, path);
     for (const [name, value] of Object.entries(parameters)) {
-      if (value !== undefined) url.searchParams.set(name, String(value));
+      // Each condition of a list holds: `label=site:lab&label=!canary`.
+      if (Array.isArray(value)) for (const one of value) url.searchParams.append(name, String(one));
+      else if (value !== undefined) url.searchParams.set(name, String(value));
     }
     const { client = CLIENT, fetch = globalThis.fetch } = this.#options;
     const headers = new Headers({ Accept: "application/json", "X-Systole-Client": client });

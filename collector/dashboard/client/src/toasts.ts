@@ -20,7 +20,7 @@ export interface Toast {
 }
 
 export interface ToastRulesOptions {
-  /** The name of a node: `store.nodeName` of a {@link FleetStore}. Changes have the id only. */
+  /** The name of a node: `store.nodeName` of a {@link FleetStore}. Changes of earlier versions have the id only. */
   nodeName?: ((id: NodeId) => string | undefined) | undefined;
   /** The clock. Default: `Date.now`. */
   now?: (() => number) | undefined;
@@ -40,7 +40,7 @@ export class ToastRules {
 
   /** The toast for a change, or undefined when there should be none. */
   toastFor(change: EventOf<"status_change">): Toast | undefined {
-    const toast = toastOf(change, this.#nodeName(change.nodeId) ?? change.nodeId);
+    const toast = toastOf(change, change.nodeName ?? this.#nodeName(change.nodeId) ?? change.nodeId);
     if (toast === undefined) return undefined;
     const now = this.#now();
     for (const [subject, { at }] of this.#last) {

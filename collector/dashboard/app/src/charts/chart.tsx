@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type uPlot from "uplot";
+import { byteRate, bytes } from "../format/numbers.ts";
 import { moment } from "../format/times.ts";
 import { setQuery } from "../state/route.ts";
 import { isDark } from "../state/theme.ts";
@@ -43,12 +44,23 @@ export function Chart({ title, times, series, format, max, range }: ChartProps) 
     const element = frame.current;
     if (element === null || !isInView || isTable || width === 0) return;
     const onZoom = (from: number, to: number) => setQuery(freeRange(from, to));
-    const plot: uPlot = makePlot(element, { times, series, format, max, range, onZoom, onCursor: setCursor });
+    const plot: uPlot = makePlot(element, {
+      times,
+      series,
+      format,
+      max,
+      isBinary: format === bytes || format === byteRate,
+      range,
+      onZoom,
+      onCursor: setCursor,
+    });
     return () => plot.destroy();
   }, [times, series, isInView, isTable, width, isDark.value]);
 
   const shown = cursor?.values ?? series.map(({ values }) => values.findLast((value) => value !== null) ?? null);
-  const peaks = series.map(({ values }) => Math.max(...values.map((value) => value ?? Number.NEGATIVE_INFINITY)));
+  const peaks = series.map(({ values, highs = values }) =>
+    highs.reduce<number>((highest, value) => Math.max(highest, value ?? highest), Number.NEGATIVE_INFINITY),
+  );
   return (
     <figure class="card chart" aria-label={title}>
       <figcaption class={series.length > 2 ? "is-many" : undefined}>

@@ -6,22 +6,36 @@ export interface Grid<T> {
   /** Unix seconds, as the chart takes them. */
   times: number[];
   items: (T | undefined)[];
-  stepMs: number;
+  /** How long each of them lasts; the one that runs lasts until now. */
+  seconds: number[];
 }
 
-export function toGrid<T extends { at: number }>(items: readonly T[], step: string, from: number, to: number): Grid<T> {
+/** Two reports: a minute that is just over lacks its last one. */
+const LATE_MS = 10_000;
+
+/** A minute that runs is left out: its few reports say nothing about a rate. An hour or day that runs is kept. */
+export function toGrid<T extends { at: number }>(
+  items: readonly T[],
+  step: string,
+  from: number,
+  to: number,
+  now: number,
+): Grid<T> {
   const stepMs = STEP_MS[step] ?? 60_000;
   const byTime = new Map(items.map((item) => [item.at, item]));
   const first = Math.floor(from / stepMs) * stepMs;
   const times: number[] = [];
   const found: (T | undefined)[] = [];
+  const seconds: number[] = [];
   for (let at = first; at < to; at += stepMs) {
-    // The step that has just begun has no report yet, which is no gap.
-    if (at + stepMs > to && !byTime.has(at)) break;
+    const isRunning = at + stepMs > now - LATE_MS;
+    // One that has just begun has no report yet, which is no gap.
+    if (isRunning && (step === "minute" || !byTime.has(at))) break;
     times.push(at / 1_000);
     found.push(byTime.get(at));
+    seconds.push((isRunning ? Math.max(now - at, 60_000) : stepMs) / 1_000);
   }
-  return { times, items: found, stepMs };
+  return { times, items: found, seconds };
 }
 
 export type Values = (number | null)[];
@@ -32,16 +46,20 @@ export interface Band {
   high: Values;
 }
 
-/** Means of `size` neighbours with the lowest and the highest of them, so that a peak survives. */
-export function condense(values: Values, size: number): Band {
-  if (size <= 1) return { mean: values, low: values, high: values };
+/**
+ * Means of `size` neighbours with the lowest and the highest of them, so that a peak survives. Of an hour or a day the
+ * collector knows the lowest and the highest minute.
+ */
+export function condense(values: Values, size: number, lows = values, highs = values): Band {
+  if (size <= 1) return { mean: values, low: lows, high: highs };
   const band: Band = { mean: [], low: [], high: [] };
   for (let from = 0; from < values.length; from += size) {
-    const known = values.slice(from, from + size).filter((value) => value !== null);
-    const isEmpty = known.length === 0;
-    band.mean.push(isEmpty ? null : known.reduce((sum, value) => sum + value, 0) / known.length);
-    band.low.push(isEmpty ? null : Math.min(...known));
-    band.high.push(isEmpty ? null : Math.max(...known));
+    const known = (all: Values) => all.slice(from, from + size).filter((value) => value !== null);
+    const means = known(values);
+    const isEmpty = means.length === 0;
+    band.mean.push(isEmpty ? null : means.reduce((sum, value) => sum + value, 0) / means.length);
+    band.low.push(isEmpty ? null : Math.min(...known(lows)));
+    band.high.push(isEmpty ? null : Math.max(...known(highs)));
   }
   return band;
 }

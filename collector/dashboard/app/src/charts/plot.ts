@@ -9,6 +9,9 @@ import { type Band, condense, everyNth, type Values } from "./grid.ts";
 export interface Series {
   label: string;
   values: Values;
+  /** The lowest and the highest within each value; undefined where a value is a minute. */
+  lows?: Values | undefined;
+  highs?: Values | undefined;
   /** A colour of the style sheet. */
   tone: string;
   isFilled?: boolean;
@@ -20,6 +23,8 @@ export interface PlotOptions {
   format: (value: number | null | undefined) => string;
   /** The top of the scale is at least this. */
   max?: number | undefined;
+  /** Whether values have units of 1024, so that steps of the scale are whole. */
+  isBinary?: boolean | undefined;
   range: { from: number; to: number };
   onZoom?: ((from: number, to: number) => void) | undefined;
   /** The index of the values under the cursor, and their time; undefined when it leaves. */
@@ -29,12 +34,14 @@ export interface PlotOptions {
 /** Points on a chart: two pixels each. */
 const MAX_POINTS = 400;
 const HEIGHT = 150;
+/** Powers of two, up to 2 PiB. */
+const BINARY_STEPS = Array.from({ length: 52 }, (_, power) => 2 ** power);
 
 export function makePlot(element: HTMLElement, options: PlotOptions): uPlot {
   const { times, series, range } = options;
   const size = Math.ceil(times.length / MAX_POINTS);
-  const bands = series.map(({ values }) => condense(values, size));
-  const hasBand = size > 1;
+  const bands = series.map(({ values, lows, highs }) => condense(values, size, lows, highs));
+  const hasBand = size > 1 || series.some(({ highs }) => highs !== undefined);
   const x = everyNth(times, size);
   const data: uPlot.AlignedData = [
     x,
@@ -94,7 +101,13 @@ export function makePlot(element: HTMLElement, options: PlotOptions): uPlot {
           values: (_: uPlot, splits: number[]) =>
             splits.map((at) => (isLong ? day(at * 1_000).slice(5) : clockTime(at * 1_000, false))),
         },
-        { ...axis, size: 58, values: (_: uPlot, splits: number[]) => splits.map((value) => options.format(value)) },
+        {
+          ...axis,
+          size: 58,
+          space: 22,
+          ...(options.isBinary === true && { incrs: BINARY_STEPS }),
+          values: (_: uPlot, splits: number[]) => splits.map((value) => options.format(value)),
+        },
       ],
       series: drawn,
       bands: drawnBands,

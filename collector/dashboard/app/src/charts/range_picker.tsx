@@ -1,5 +1,6 @@
 import { clockTime, day } from "../format/times.ts";
 import { route, setQuery } from "../state/route.ts";
+import { Menu } from "../ui/menu.tsx";
 import { freeRange, namedRange, RANGES, type TimeRange } from "./range.ts";
 
 export function RangePicker({ range }: { range: TimeRange }) {
@@ -13,36 +14,37 @@ export function RangePicker({ range }: { range: TimeRange }) {
   };
   void route.value;
   return (
-    <fieldset class="ranges" aria-label="Time">
+    <fieldset class="segmented" aria-label="Time">
       {RANGES.map(([name, title]) => (
         <button key={name} type="button" aria-pressed={range.name === name} onClick={() => setQuery(namedRange(name))}>
           {title}
         </button>
       ))}
-      <details class="menu">
-        <summary class="button" aria-current={isFree ? "true" : undefined}>
-          {isFree ? `${day(range.from)} ${clockTime(range.from, false)} – ${clockTime(range.to, false)}` : "Other"}
-        </summary>
-        <div class="menu-items right-menu">
-          <label class="stacked">
-            From
-            <input
-              type="datetime-local"
-              value={toInput(range.from)}
-              onChange={({ currentTarget }) => change("from", currentTarget.value)}
-            />
-          </label>
-          <label class="stacked">
-            To
-            <input
-              type="datetime-local"
-              value={toInput(range.to)}
-              onChange={({ currentTarget }) => change("to", currentTarget.value)}
-            />
-          </label>
-          <p class="faint">Or drag over a chart.</p>
-        </div>
-      </details>
+      <Menu
+        summary={
+          isFree ? `${day(range.from)} ${clockTime(range.from, false)} – ${clockTime(range.to, false)}` : "Other"
+        }
+        isCurrent={isFree}
+        isRight
+      >
+        <label class="stacked">
+          From
+          <input
+            type="datetime-local"
+            value={toInput(range.from)}
+            onChange={({ currentTarget }) => change("from", currentTarget.value)}
+          />
+        </label>
+        <label class="stacked">
+          To
+          <input
+            type="datetime-local"
+            value={toInput(range.to)}
+            onChange={({ currentTarget }) => change("to", currentTarget.value)}
+          />
+        </label>
+        <p class="faint">Or drag over a chart.</p>
+      </Menu>
     </fieldset>
   );
 }

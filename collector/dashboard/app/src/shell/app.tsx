@@ -1,9 +1,10 @@
 /** What surrounds the views, and which view an address shows. */
 
 import { useEffect } from "preact/hooks";
-import { readDirectory } from "../state/directory.ts";
-import { fleet, openFleet } from "../state/fleet.ts";
+import { openFleet } from "../state/fleet.ts";
+import { followNodes } from "../state/nodes.ts";
 import { followNotices } from "../state/notices.ts";
+import { forgetPipelineNames } from "../state/pipeline_names.ts";
 import { isKiosk, route } from "../state/route.ts";
 import { environment, sessionState } from "../state/session.ts";
 import { Questions } from "../ui/dialog.tsx";
@@ -22,6 +23,7 @@ const PipelinesView = lazy(() => import("../views/pipelines/pipelines.tsx").then
 const PipelineView = lazy(() => import("../views/pipeline/pipeline.tsx").then((module) => module.PipelineView));
 const LogsView = lazy(() => import("../views/logs/logs.tsx").then((module) => module.LogsView));
 const EventsView = lazy(() => import("../views/events/events.tsx").then((module) => module.EventsView));
+const AlertsView = lazy(() => import("../views/alerts/alerts.tsx").then((module) => module.AlertsView));
 const LedgerView = lazy(() => import("../views/ledger/ledger.tsx").then((module) => module.LedgerView));
 const RolloutsView = lazy(() => import("../views/rollouts/rollouts.tsx").then((module) => module.RolloutsView));
 
@@ -50,14 +52,12 @@ export function App() {
 
 function Signed() {
   useEffect(() => {
-    const stops = [openFleet(), followNotices()];
+    // The stream is open before the states are read, so that no change falls between the two.
+    const stops = [openFleet(), followNodes(), followNotices(), forgetPipelineNames];
     return () => {
       for (const stop of stops) stop();
     };
   }, []);
-  // The states are there first: of a large fleet the directory takes seconds.
-  const isComplete = fleet.value.isComplete;
-  useEffect(() => (isComplete ? readDirectory() : undefined), [isComplete]);
   return (
     <div class={isKiosk ? "page kiosk" : "page"}>
       <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>
@@ -90,6 +90,8 @@ function View() {
       return <LogsView />;
     case "events":
       return <EventsView />;
+    case "alerts":
+      return <AlertsView />;
     case "ledger":
       return <LedgerView />;
     case "rollouts":

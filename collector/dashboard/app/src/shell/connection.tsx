@@ -2,7 +2,7 @@
 
 import { duration } from "../format/times.ts";
 import { now } from "../state/clock.ts";
-import { beats, type Connection, connection, reconnect } from "../state/fleet.ts";
+import { beats, type Connection, connection, isStorm, reconnect, STORM_READ_MS } from "../state/fleet.ts";
 
 const WORDS: Readonly<Record<Connection["state"], string>> = {
   connecting: "Connecting",
@@ -25,6 +25,14 @@ export function ConnectionDot() {
 
 export function ConnectionBar() {
   const { state, reason, retryAt } = connection.value;
+  if (state === "live" && isStorm.value) {
+    return (
+      <div class="connection-bar is-storm" role="status">
+        <strong>Many states change at once.</strong> They are read every {duration(STORM_READ_MS)} instead of one by
+        one. <a href="#/events">The timeline</a> has each of them.
+      </div>
+    );
+  }
   const isTroubled =
     state === "stale" || state === "failed" || state === "polling" || (state === "connecting" && reason !== undefined);
   if (!isTroubled) return null;

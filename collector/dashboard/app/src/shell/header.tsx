@@ -1,8 +1,11 @@
 import { useEffect, useState } from "preact/hooks";
 import { queries } from "../api/http.ts";
+import { plural } from "../format/numbers.ts";
+import { hasAlerts, loudAlerts } from "../state/alerts.ts";
 import { route } from "../state/route.ts";
 import { environment, sessionState, signOut } from "../state/session.ts";
 import { cycleTheme, isDark } from "../state/theme.ts";
+import { Brand } from "../ui/brand.tsx";
 import { Icon, type IconName } from "../ui/icons.tsx";
 import { ConnectionDot } from "./connection.tsx";
 import { isPaletteOpen } from "./palette.tsx";
@@ -21,19 +24,7 @@ export function Header() {
   return (
     <header class="header">
       <a class="brand" href="#/" aria-label="Systole: the fleet">
-        <svg width="26" height="26" viewBox="0 0 32 32" aria-hidden="true">
-          <rect width="32" height="32" rx="8" fill="var(--brand)" />
-          <path
-            class="brand-pulse"
-            d="M4 17h5.5l2.5-6 4.5 13 4-10 2 3H28"
-            fill="none"
-            stroke="#fff"
-            stroke-width="2.6"
-            stroke-linecap="round"
-            stroke-linejoin="round"
-            pathLength="1"
-          />
-        </svg>
+        <Brand size={26} />
         <span class="brand-name">Systole</span>
       </a>
       <nav aria-label="Views">
@@ -51,6 +42,7 @@ export function Header() {
           <span>Search</span>
           <kbd>Ctrl K</kbd>
         </button>
+        <Bell />
         <ConnectionDot />
         <button
           type="button"
@@ -72,6 +64,30 @@ export function Header() {
         </button>
       </div>
     </header>
+  );
+}
+
+/** How many alerts fire, the worst of them by its colour. */
+function Bell() {
+  if (!hasAlerts.value) return null;
+  const loud = loudAlerts.value;
+  const worst = loud[0]?.severity;
+  const text = loud.length === 0 ? "Alerts: none fires" : `Alerts: ${plural(loud.length, "alert")} firing`;
+  return (
+    <a
+      class="button icon-button bell"
+      href="#/alerts"
+      aria-label={text}
+      title={text}
+      aria-current={route.value.path[0] === "alerts" ? "page" : undefined}
+    >
+      <Icon name="bell" />
+      {worst !== undefined && (
+        <span class={`bell-count is-${worst}`} aria-hidden="true">
+          {loud.length > 99 ? "99+" : loud.length}
+        </span>
+      )}
+    </a>
   );
 }
 

@@ -4,7 +4,7 @@ import type { Tone } from "../state/status.ts";
 import { Icon } from "../ui/icons.tsx";
 import { Shape } from "../ui/status.tsx";
 
-const TONES: Readonly<Record<string, Tone>> = { error: "bad", warning: "lost", info: "off", success: "ok" };
+const TONES: Readonly<Record<string, Tone>> = { error: "bad", warning: "warn", info: "off", success: "ok" };
 
 /** The one live region of the page. */
 export function Notices() {
@@ -14,13 +14,14 @@ export function Notices() {
         <div key={id} class={`notice is-${kind}`}>
           <Shape tone={TONES[kind] ?? "off"} size={14} />
           <div class="notice-text">
-            <strong>{title}</strong>
-            {text !== "" && <span>{text}</span>}
-            {href !== undefined && !isKiosk && (
+            {href === undefined || isKiosk ? (
+              <strong>{title}</strong>
+            ) : (
               <a href={href} onClick={() => dismiss(id)}>
-                Show
+                {title}
               </a>
             )}
+            {text !== "" && <span>{text}</span>}
           </div>
           {!isKiosk && (
             <button type="button" class="icon-button" aria-label="Dismiss" onClick={() => dismiss(id)}>

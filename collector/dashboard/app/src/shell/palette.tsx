@@ -1,11 +1,12 @@
 /** Goes anywhere by typing: nodes, pipelines, views, and what the page itself can do. */
 
 import { signal } from "@preact/signals";
-import { useMemo, useState } from "preact/hooks";
-import { fleet } from "../state/fleet.ts";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { nodes } from "../state/nodes.ts";
+import { pipelineNames, readPipelineNames } from "../state/pipeline_names.ts";
 import { navigate } from "../state/route.ts";
 import { signOut } from "../state/session.ts";
-import { type Tone, toneOf } from "../state/status.ts";
+import type { Tone } from "../state/status.ts";
 import { cycleTheme } from "../state/theme.ts";
 import { Dialog } from "../ui/dialog.tsx";
 import { Shape } from "../ui/status.tsx";
@@ -29,6 +30,7 @@ const COMMANDS: readonly Item[] = [
   { id: "pipelines", kind: "View", title: "Pipelines", run: () => navigate(["pipelines"]) },
   { id: "logs", kind: "View", title: "Logs", run: () => navigate(["logs"]) },
   { id: "events", kind: "View", title: "Events", run: () => navigate(["events"]) },
+  { id: "alerts", kind: "View", title: "Alerts", run: () => navigate(["alerts"]) },
   { id: "ledger", kind: "View", title: "Loss ledger", run: () => navigate(["ledger"]) },
   { id: "rollouts", kind: "View", title: "Rollouts", run: () => navigate(["rollouts"]) },
   { id: "theme", kind: "Command", title: "Light or dark colours", run: cycleTheme },
@@ -44,8 +46,8 @@ export function Palette() {
 function OpenPalette() {
   const [text, setText] = useState("");
   const [chosen, setChosen] = useState(0);
-  const { nodes, pipelines } = fleet.value;
-  const items = useMemo(() => find(text), [text, nodes, pipelines]);
+  useEffect(readPipelineNames, []);
+  const items = useMemo(() => find(text), [text, nodes.value, pipelineNames.value]);
   const close = () => (isPaletteOpen.value = false);
   const run = (item: Item | undefined) => {
     if (item === undefined) return;
@@ -63,7 +65,7 @@ function OpenPalette() {
     }
   };
   return (
-    <Dialog title="Search" onClose={close}>
+    <Dialog title="Search" onClose={close} isSearch>
       <input
         class="palette-input"
         type="text"
@@ -105,41 +107,28 @@ function OpenPalette() {
 
 function find(text: string): Item[] {
   const wanted = text.trim().toLowerCase();
-  const { nodes, pipelines } = fleet.peek();
   const found: Item[] = COMMANDS.filter(({ title }) => title.toLowerCase().includes(wanted));
   if (wanted === "") return found;
   const things: Item[] = [];
-  for (const { nodeId, name, status } of nodes.values()) {
+  for (const { id, name, tone } of nodes.peek()) {
     if (things.length >= SHOWN) break;
-    if (name.toLowerCase().includes(wanted) || nodeId.startsWith(wanted)) {
-      things.push({
-        id: nodeId,
-        kind: "Node",
-        title: name,
-        tone: toneOf(status),
-        run: () => navigate(["nodes", nodeId]),
-      });
-    }
+    if (name.toLowerCase().includes(wanted) || id.startsWith(wanted))
+      things.push({ id, kind: "Node", title: name, tone, run: () => navigate(["nodes", id]) });
   }
-  const seen = new Set<string>();
-  for (const { pipelineId, pipelineName } of pipelines.values()) {
-    if (seen.size >= SHOWN) break;
-    if (seen.has(pipelineId)) continue;
-    if (pipelineName.toLowerCase().includes(wanted) || pipelineId.toLowerCase().includes(wanted)) {
-      seen.add(pipelineId);
-      things.push({
-        id: `p-${pipelineId}`,
-        kind: "Pipeline",
-        title: pipelineName,
-        run: () => navigate(["pipelines", pipelineId]),
-      });
-    }
+  for (const { id, name } of pipelineNames.peek()) {
+    if (things.length >= 2 * SHOWN) break;
+    if (name.toLowerCase().includes(wanted) || id.toLowerCase().includes(wanted))
+      things.push({ id: `p-${id}`, kind: "Pipeline", title: name, run: () => navigate(["pipelines", id]) });
   }
-  things.push({
+  // A name that begins with the text is meant more often than one that has it inside.
+  const begins = ({ title }: Item) => (title.toLowerCase().startsWith(wanted) ? 0 : 1);
+  const lines: Item = {
     id: "lines",
     kind: "Logs",
     title: `Lines with “${text.trim()}”`,
     run: () => navigate(["logs"], { q: text.trim() }),
-  });
-  return [...found, ...things].slice(0, SHOWN);
+  };
+  // What has the name comes before what the page can do, unless only the latter begins with it.
+  const all = [...things, ...found].sort((one, other) => begins(one) - begins(other));
+  return [...all.slice(0, SHOWN - 1), lines];
 }

@@ -17,6 +17,7 @@ const TARGETS: Readonly<Record<string, string[]>> = {
   p: ["pipelines"],
   l: ["logs"],
   e: ["events"],
+  a: ["alerts"],
   d: ["ledger"],
   r: ["rollouts"],
 };
@@ -28,6 +29,7 @@ const HELP: readonly [string[], string][] = [
   [["g", "p"], "Pipelines"],
   [["g", "l"], "Logs"],
   [["g", "e"], "Events"],
+  [["g", "a"], "Alerts"],
   [["g", "d"], "Loss ledger"],
   [["g", "r"], "Rollouts"],
   [["t"], "Light or dark colours"],

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import { signIn } from "../state/session.ts";
+import { Brand } from "../ui/brand.tsx";
 import { CopyButton } from "../ui/copy.tsx";
 
 const COMMAND = "systole-collector token create --kind viewer --data-dir /var/lib/systole";
@@ -16,19 +17,7 @@ export function SignIn({ reason }: { reason: string | undefined }) {
   return (
     <main class="signin">
       <div class="signin-card">
-        <svg width="56" height="56" viewBox="0 0 32 32" aria-hidden="true">
-          <rect width="32" height="32" rx="8" fill="var(--brand)" />
-          <path
-            class="brand-pulse"
-            d="M4 17h5.5l2.5-6 4.5 13 4-10 2 3H28"
-            fill="none"
-            stroke="#fff"
-            stroke-width="2.4"
-            stroke-linecap="round"
-            stroke-linejoin="round"
-            pathLength="1"
-          />
-        </svg>
+        <Brand size={56} />
         <h1>Systole</h1>
         <form onSubmit={submit}>
           <label for="token">A viewer's, operator's or admin's token</label>

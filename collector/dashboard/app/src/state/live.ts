@@ -4,13 +4,21 @@
  */
 
 import { signal } from "@preact/signals";
-import { type ComponentSample, connect, type Feed, type MetricUpdate, type NodeId, pipelineKey } from "@systole/client";
+import {
+  type ComponentSample,
+  connect,
+  type EventOf,
+  type Feed,
+  type MetricUpdate,
+  type NodeId,
+  pipelineKey,
+} from "@systole/client";
 import { CLIENT, sessionFetch } from "../api/http.ts";
 import { collectorNow } from "./clock.ts";
 import { environment } from "./session.ts";
 
 /** Points of a sparkline: five minutes of reports. */
-const KEPT_POINTS = 60;
+export const KEPT_POINTS = 60;
 const FLUSH_MS = 250;
 /** Changes of what is in view are gathered, so that scrolling does not open a stream for each row. */
 const SETTLE_MS = 300;
@@ -33,6 +41,7 @@ export interface Point {
 const points = new Map<string, Point[]>();
 const latest = new Map<string, MetricUpdate>();
 const lastSeen = new Map<NodeId, number>();
+const statuses = new Map<NodeId, string>();
 
 /** Counts what was written of the maps above. */
 export const liveVersion = signal(0);
@@ -56,8 +65,21 @@ export function isFresh(timestamp: number): boolean {
   return collectorNow() - timestamp < FRESH_MS + everyMs;
 }
 
+/** The state of a node that is followed; undefined of others. */
+export function liveStatusOf(nodeId: NodeId): string | undefined {
+  return statuses.get(nodeId);
+}
+
 export function lastSeenOf(nodeId: NodeId): number | undefined {
   return lastSeen.get(nodeId);
+}
+
+const changeListeners = new Set<(change: EventOf<"status_change">) => void>();
+
+/** Calls `listener` for changes of what is followed, also while the main stream has none. */
+export function onWatchedChange(listener: (change: EventOf<"status_change">) => void): () => void {
+  changeListeners.add(listener);
+  return () => void changeListeners.delete(listener);
 }
 
 /** Adds what a query knows of the past, before the points that came live. */
@@ -147,20 +169,23 @@ function open({ nodes, pipelines, pipelineCount }: Watched): Feed {
     latest.clear();
     onForget();
   }
+  statuses.clear();
   everyMs = Math.min(60_000, Math.max(1_000, Math.round((pipelineCount / PIPELINES_PER_SECOND) * 1_000)));
   return connect({
     url: "./",
     client: CLIENT,
     fetch: sessionFetch,
-    types: ["fleet_status", "metric_update"],
+    types: ["fleet_status", "metric_update", "status_change"],
     environment: environment.value,
     nodes,
     pipelines,
     every: everyMs,
     onEvent(event) {
       if (event.type === "metric_update") take(event);
+      else if (event.type === "status_change") for (const listener of changeListeners) listener(event);
       else if (event.type === "fleet_status") {
         if (event.status !== "UNREACHABLE") lastSeen.set(event.nodeId, event.timestamp);
+        statuses.set(event.nodeId, event.status);
         flush();
       } else if (event.type === "snapshot") {
         for (const { nodeId, lastSeenAt } of event.nodes ?? [])

@@ -2,8 +2,8 @@
 
 import { signal } from "@preact/signals";
 import { ToastRules } from "@systole/client";
-import { nodeName } from "./directory.ts";
-import { onChange, onMissing } from "./fleet.ts";
+import { onAlert, onChange, onMissing } from "./fleet.ts";
+import { nodeName } from "./nodes.ts";
 import { isKiosk, nodeLink, pipelineLink } from "./route.ts";
 
 export interface Notice {
@@ -50,6 +50,8 @@ const TITLES: Readonly<Record<string, string>> = {
   RUNNING: "runs",
 };
 
+const ALERT_KINDS = { critical: "error", warning: "warning", info: "info" } as const;
+
 export function followNotices(): () => void {
   const rules = new ToastRules({ nodeName });
   const unlisten = [
@@ -67,6 +69,20 @@ export function followNotices(): () => void {
           change.pipelineId === undefined
             ? nodeLink(change.nodeId)
             : pipelineLink(change.pipelineId, { node: change.nodeId }),
+      });
+    }),
+    onAlert(({ state, severity, subject, text, nodeId, pipelineId }) => {
+      if (state !== "firing" && state !== "resolved") return;
+      notify({
+        kind: state === "resolved" ? "success" : ALERT_KINDS[severity],
+        title: state === "resolved" ? `${subject}: resolved` : subject,
+        text,
+        href:
+          nodeId === undefined
+            ? "#/alerts"
+            : pipelineId === undefined
+              ? nodeLink(nodeId)
+              : pipelineLink(pipelineId, { node: nodeId }),
       });
     }),
     onMissing((missing) => {

@@ -44,6 +44,10 @@ const TONE_OF: Readonly<Record<string, Tone>> = {
   complete: "ok",
   aborted: "warn",
   failed: "bad",
+  // Severities of alerts.
+  critical: "bad",
+  warning: "warn",
+  info: "busy",
   unfit: "off",
 };
 

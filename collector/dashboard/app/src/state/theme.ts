@@ -1,6 +1,6 @@
 /** Light, dark, or what the system says. */
 
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 
 export type Theme = "system" | "light" | "dark";
 const KEY = "systole-theme";
@@ -18,15 +18,16 @@ function stored(): Theme {
 export const theme = signal<Theme>(stored());
 
 const system = matchMedia("(prefers-color-scheme: dark)");
-/** Counts changes of the colours, for what is drawn on a canvas. */
-export const isDark = signal(theme.value === "dark" || (theme.value === "system" && system.matches));
+const isSystemDark = signal(system.matches);
+system.addEventListener("change", () => {
+  isSystemDark.value = system.matches;
+});
+
+/** The colours in use: what is drawn on a canvas is drawn again when it changes. */
+export const isDark = computed(() => theme.value === "dark" || (theme.value === "system" && isSystemDark.value));
 
 effect(() => {
-  document.documentElement.dataset.theme = theme.value;
-  isDark.value = theme.value === "dark" || (theme.value === "system" && system.matches);
-});
-system.addEventListener("change", () => {
-  isDark.value = theme.value === "dark" || (theme.value === "system" && system.matches);
+  document.documentElement.dataset.theme = isDark.value ? "dark" : "light";
 });
 
 export function cycleTheme(): void {

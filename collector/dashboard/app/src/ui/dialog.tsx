@@ -11,11 +11,14 @@ export function Dialog({
   onClose,
   children,
   wide,
+  isSearch,
 }: {
   title: string;
   onClose: () => void;
   children: ComponentChildren;
   wide?: boolean;
+  /** Near the top and without a heading: what is found below the field does not move the field. */
+  isSearch?: boolean;
 }) {
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -27,18 +30,20 @@ export function Dialog({
     // biome-ignore lint/a11y/useKeyWithClickEvents: a click beside it closes it, and so does Escape
     <dialog
       ref={element}
-      class={wide === true ? "dialog wide" : "dialog"}
+      class={`dialog${wide === true ? " wide" : ""}${isSearch === true ? " is-search" : ""}`}
       aria-label={title}
       onClose={onClose}
       onClick={(event) => event.target === element.current && element.current?.close()}
     >
       <div class="dialog-body">
-        <header>
-          <h2>{title}</h2>
-          <button type="button" class="icon-button" aria-label="Close" onClick={() => element.current?.close()}>
-            <Icon name="close" />
-          </button>
-        </header>
+        {isSearch !== true && (
+          <header>
+            <h2>{title}</h2>
+            <button type="button" class="icon-button" aria-label="Close" onClick={() => element.current?.close()}>
+              <Icon name="close" />
+            </button>
+          </header>
+        )}
         {children}
       </div>
     </dialog>

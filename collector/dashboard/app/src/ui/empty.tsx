@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { CopyButton } from "./copy.tsx";
+import type { Answer } from "./use_query.ts";
 
 /** Nothing to show: why, and the exact command that changes it. */
 export function Empty({ title, children, command }: { title: string; children?: ComponentChildren; command?: string }) {
@@ -39,4 +40,10 @@ export function Failure({ error, retry }: { error: string; retry?: () => void })
       )}
     </div>
   );
+}
+
+/** What was asked for, or that it is on its way, or why it did not come. */
+export function Answered<T>({ answer, children }: { answer: Answer<T>; children: (data: T) => ComponentChildren }) {
+  if (answer.data !== undefined) return <>{children(answer.data)}</>;
+  return answer.error === undefined ? <Loading /> : <Failure error={answer.error} retry={answer.reload} />;
 }

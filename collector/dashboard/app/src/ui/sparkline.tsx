@@ -39,6 +39,7 @@ export function Sparkline({ values, width = 84, height = 22, tone = "accent", ma
       width={width}
       height={height}
       viewBox={`0 0 ${width} ${height}`}
+      preserveAspectRatio="none"
       aria-hidden="true"
       style={{ color: `var(--${tone})` }}
     >
@@ -50,6 +51,7 @@ export function Sparkline({ values, width = 84, height = 22, tone = "accent", ma
         stroke-width="1.4"
         stroke-linejoin="round"
         stroke-linecap="round"
+        vector-effect="non-scaling-stroke"
       />
     </svg>
   );

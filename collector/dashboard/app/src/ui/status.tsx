@@ -33,12 +33,16 @@ export function Shape({ tone, size = 12 }: { tone: Tone; size?: number }) {
   );
 }
 
-export function Status({ status, title, label }: { status: string; title?: string | undefined; label?: string }) {
-  const tone = toneOf(status);
+export function Status({ status, title }: { status: string; title?: string | undefined }) {
+  return <ToneWord tone={toneOf(status)} word={wordOf(status)} title={title} />;
+}
+
+/** The same for what is made of several states. */
+export function ToneWord({ tone, word, title }: { tone: Tone; word: string; title?: string | undefined }) {
   return (
     <span class={`status tone-${tone}`} title={title}>
       <Shape tone={tone} />
-      <span class="status-word">{label ?? wordOf(status)}</span>
+      <span class="status-word">{word}</span>
     </span>
   );
 }

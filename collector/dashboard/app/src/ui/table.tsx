@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { Icon } from "./icons.tsx";
+import { Menu } from "./menu.tsx";
 import { useWindow } from "./windowing.ts";
 
 export interface Column<Row> {
@@ -14,6 +15,8 @@ export interface Column<Row> {
   width?: 1 | 2 | 3;
   align?: "right";
   isSortable?: boolean;
+  /** Whether the first click on its title brings the highest to the top. */
+  isHighFirst?: boolean;
   cell: (row: Row) => ComponentChildren;
 }
 
@@ -27,10 +30,12 @@ export interface TableProps<Row> {
   label: string;
   columns: readonly Column<Row>[];
   rows: readonly (Row | Group)[];
+  /** Rows of the whole list, when only a part of it was read. */
+  total?: number | undefined;
   keyOf: (row: Row) => string;
   rowHeight?: number;
   sort?: { by: string; descending: boolean } | undefined;
-  onSort?: (by: string) => void;
+  onSort?: (by: string, isHighFirst: boolean) => void;
   /** The rows that are in view. */
   onVisible?: (rows: readonly Row[]) => void;
   classOf?: (row: Row) => string;
@@ -44,8 +49,9 @@ export function Table<Row>({
   label,
   columns,
   rows,
+  total = rows.length,
   keyOf,
-  rowHeight = 44,
+  rowHeight = 40,
   sort,
   onSort,
   onVisible,
@@ -65,13 +71,13 @@ export function Table<Row>({
   });
   return (
     <div class="table-frame">
-      <table class="table" aria-label={label} aria-rowcount={rows.length + 1}>
+      <table class="table" aria-label={label} aria-rowcount={Math.max(total, rows.length) + 1}>
         <thead>
           <tr aria-rowindex={1}>
             {columns.map((column) => (
               <th key={column.id} scope="col" class={cellClass(column)} aria-sort={sortOf(column, sort)}>
                 {column.isSortable === true ? (
-                  <button type="button" class="sort" onClick={() => onSort?.(column.id)}>
+                  <button type="button" class="sort" onClick={() => onSort?.(column.id, column.isHighFirst === true)}>
                     {column.title}
                     <span class="sort-mark" aria-hidden="true">
                       {sort?.by === column.id ? (sort.descending ? "↓" : "↑") : ""}
@@ -144,27 +150,29 @@ export function ColumnMenu({
   onChange: (hidden: string[]) => void;
 }) {
   return (
-    <details class="menu">
-      <summary class="button" aria-label="Columns">
-        <Icon name="columns" size={16} /> <span class="wide-only">Columns</span>
-      </summary>
-      <div class="menu-items">
-        {columns.map(({ id, title }) => (
-          <label key={id}>
-            <input
-              type="checkbox"
-              checked={!hidden.has(id)}
-              onChange={({ currentTarget }) => {
-                const next = new Set(hidden);
-                if (currentTarget.checked) next.delete(id);
-                else next.add(id);
-                onChange([...next]);
-              }}
-            />
-            {title}
-          </label>
-        ))}
-      </div>
-    </details>
+    <Menu
+      label="Columns"
+      summary={
+        <>
+          <Icon name="columns" size={16} /> <span class="wide-only">Columns</span>
+        </>
+      }
+    >
+      {columns.map(({ id, title }) => (
+        <label key={id}>
+          <input
+            type="checkbox"
+            checked={!hidden.has(id)}
+            onChange={({ currentTarget }) => {
+              const next = new Set(hidden);
+              if (currentTarget.checked) next.delete(id);
+              else next.add(id);
+              onChange([...next]);
+            }}
+          />
+          {title}
+        </label>
+      ))}
+    </Menu>
   );
 }

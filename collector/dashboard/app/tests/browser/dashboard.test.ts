@@ -149,6 +149,53 @@ test("filters are in the address, and a copied address shows the same", async ()
   await labelled.getByRole("link", { name: "core-1" }).waitFor();
 });
 
+test("the collector sorts and filters: rates are there at once, and a click on a state shows its nodes", async () => {
+  const { page } = await visitAs("viewer", "/?sort=in&desc=1");
+  const rows = page.locator("tbody tr:not(.space)");
+  // Of the last report, before any other comes: 50 and 10 events in 5 s.
+  await expect.poll(() => rows.first().innerText()).toMatch(/edge-1[\s\S]*10\/s/);
+  await expect.poll(() => page.locator("tr", { hasText: "core-1" }).innerText()).toMatch(/2\/s/);
+  await expect.poll(() => page.locator(".rate-card").first().innerText()).toMatch(/[1-9]/);
+  expect(await page.getByRole("columnheader", { name: "Events in" }).getAttribute("aria-sort")).toBe("descending");
+  await page.getByRole("button", { name: "Node", exact: true }).click();
+  await expect.poll(() => rows.first().innerText()).toContain("core-1");
+  await core.report([{ id: "audit", status: "DEGRADED", reason: "slow" }]);
+  await page
+    .getByRole("button", { name: /1\s*degraded/ })
+    .first()
+    .click();
+  await page.locator("[data-count='1']").waitFor();
+  expect(page.url()).toContain("state=DEGRADED");
+  await page.getByText("1 degraded").first().waitFor();
+  await core.report([{ id: "audit", events: 10 }]);
+  await page.getByText("No node matches").waitFor();
+});
+
+test("groups have their nodes, and close", async () => {
+  const { page } = await visitAs("viewer", "/?group=site");
+  const lab = page.getByRole("button", { name: /site: lab/ });
+  await lab.waitFor();
+  await page.getByRole("link", { name: "edge-1" }).waitFor();
+  await lab.click();
+  await page.getByRole("link", { name: "edge-1" }).waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "core-1" }).waitFor();
+});
+
+test("when hundreds of states change at once, the page reads them and says so", async () => {
+  const node = await FleetNode.enroll(collector, "busy-1");
+  const { page } = await visitAs("viewer", "/?q=busy");
+  await page.getByRole("link", { name: "busy-1" }).waitFor();
+  const all = (status: string) => Array.from({ length: 150 }, (_, index) => ({ id: `p-${index}`, status }));
+  for (const status of ["RUNNING", "CRASHED", "RUNNING", "DEGRADED"]) await node.report(all(status));
+  await page.locator(".connection-bar", { hasText: "Many states change at once" }).waitFor();
+  await page.getByText("150 degraded").first().waitFor();
+  await fetch(`${collector.url}/api/v1/nodes/${node.id}`, {
+    method: "DELETE",
+    headers: { Authorization: `Bearer ${tokens.admin}` },
+  });
+  await page.getByText("No node matches").waitFor();
+});
+
 test("lines come live into the past ones, with colours, JSON, levels and search", async () => {
   await edge.report([{ id: "orders", lines: [{ level: "INFO", line: "an old line" }] }]);
   const { page, open } = await visitAs("viewer", "/logs");
@@ -216,6 +263,7 @@ test("a viewer is offered no action, and an admin's actions work", async () => {
   expect(await page.getByRole("checkbox", { name: /Select/ }).count()).toBe(0);
 
   const admin = await visitAs("admin", `/nodes/${core.id}`);
+  await admin.page.getByLabel("More actions").click();
   await admin.page.getByRole("button", { name: "Rename" }).click();
   await admin.page.getByLabel(/Name; empty/).fill("core-renamed");
   await admin.page.getByRole("dialog").getByRole("button", { name: "Rename" }).click();

@@ -1,8 +1,7 @@
 /** Nodes that report what a test wants to see, also of the past. */
 
-import { randomUUID } from "node:crypto";
+import { AgentClient } from "../../../client/tests/harness/agent.ts";
 import type { TestCollector } from "../../../client/tests/harness/collector.ts";
-import { eventually } from "../../../client/tests/harness/eventually.ts";
 
 export interface Pipeline {
   id: string;
@@ -35,65 +34,32 @@ const INTERVAL_MS = 5_000;
 export class FleetNode {
   readonly id: string;
   readonly name: string;
-  readonly #url: string;
-  readonly #token: string;
+  readonly #agent: AgentClient;
   readonly #labels: Record<string, string>;
-  readonly #bootId = randomUUID();
-  #seq = 0;
   #cpuSeconds = 0;
 
-  private constructor(url: string, id: string, token: string, name: string, labels: Record<string, string>) {
-    this.#url = url;
-    this.id = id;
-    this.#token = token;
+  private constructor(agent: AgentClient, name: string, labels: Record<string, string>) {
+    this.id = agent.nodeId;
+    this.#agent = agent;
     this.name = name;
     this.#labels = labels;
   }
 
   static async enroll(collector: TestCollector, name: string, labels: Record<string, string> = {}): Promise<FleetNode> {
     const { token } = await collector.createToken("enroll");
-    const answer = await fetch(`${collector.url}/api/v1/agent/enroll`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({
-        token,
-        hostname: name,
-        os: "linux/amd64",
-        agentVersion: "0.2.0",
-        labels,
-        machineId: name,
-      }),
-    });
-    if (!answer.ok) throw new Error(`enrolment: HTTP ${answer.status} ${await answer.text()}`);
-    const { nodeId, nodeToken } = (await answer.json()) as { nodeId: string; nodeToken: string };
-    return new FleetNode(collector.url, nodeId, nodeToken, name, labels);
+    const agent = await AgentClient.enroll(collector.url, token, { hostname: name, agentVersion: "0.2.0", labels });
+    return new FleetNode(agent, name, labels);
   }
 
   /** Reports of these times, each of one interval; now, when none is named. Waits until they are committed. */
   async report(pipelines: readonly Pipeline[], times: readonly number[] = [Date.now()]): Promise<void> {
-    for (let from = 0; from < times.length; from += 50) {
-      const reports = times.slice(from, from + 50).map((end) => this.#toReport(pipelines, end));
-      const last = this.#seq;
-      await eventually(`report ${last} of ${this.name} is committed`, async () => {
-        const answer = await fetch(`${this.#url}/api/v1/agent/reports`, {
-          method: "POST",
-          headers: { "Content-Type": "application/json", Authorization: `Bearer ${this.#token}` },
-          body: JSON.stringify({ bootId: this.#bootId, sentAt: Date.now(), reports }),
-        }).catch(() => undefined);
-        if (answer === undefined || answer.status === 503) return false;
-        if (!answer.ok) throw new Error(`a report: HTTP ${answer.status} ${await answer.text()}`);
-        const { durableSeq, refused } = (await answer.json()) as { durableSeq: number; refused: unknown[] };
-        if (refused.length > 0) throw new Error(`a report was refused: ${JSON.stringify(refused)}`);
-        return durableSeq >= last;
-      });
-    }
+    for (let from = 0; from < times.length; from += 50)
+      await this.#agent.send(times.slice(from, from + 50).map((end) => this.#toReport(pipelines, end)));
   }
 
   #toReport(pipelines: readonly Pipeline[], end: number) {
-    this.#seq += 1;
     this.#cpuSeconds += 20;
     return {
-      seq: this.#seq,
       start: end - INTERVAL_MS,
       end,
       agent: { name: this.name, version: "0.2.0", labels: this.#labels },

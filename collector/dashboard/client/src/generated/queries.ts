@@ -2,6 +2,7 @@
 
 import type {
   ComponentKind,
+  Deployment,
   EventType,
   LogLevel,
   LogStream,
@@ -13,6 +14,34 @@ import type {
 
 /** Each query: its path, its parameters and its answer. */
 export interface Queries {
+  /** Steps of versions on nodes, oldest first or newest first */
+  list_deployments: {
+    path: "/api/v1/deployments";
+    parameters: {
+      /** Name or id of one environment. Default: each environment that the token sees. */
+      environment?: string | undefined;
+      /** One node. Default: all nodes. */
+      node?: string | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
+      /** One pipeline. Default: all pipelines. */
+      pipeline?: string | undefined;
+      /** Begin, inclusive. */
+      from?: number | string | undefined;
+      /** End, exclusive. */
+      to?: number | string | undefined;
+      /** `asc`: oldest first. `desc`: newest first; `next` then leads to older items. */
+      order?: "asc" | "desc" | undefined;
+      /** Items of a page. */
+      limit?: number | undefined;
+      /** `next` of the page before. */
+      cursor?: string | undefined;
+    };
+    answer: Page<NumberedDeployment>;
+  };
   /** Environments that the token sees, by name */
   list_environments: {
     path: "/api/v1/environments";
@@ -416,6 +445,8 @@ export type ComponentCounts = {
 export type ComponentMinute = {
   /** Its beginning. */
   at: UnixMillis;
+  /** How full its buffer was at most, 0 to 1, on the node where it was fullest. */
+  bufferFill?: number | null;
   componentId: string;
   discarded: number;
   errors: number;
@@ -441,9 +472,6 @@ export type CountedPage<T> = {
   next: string | null;
   total: number;
 };
-
-/** A whole number from 0 to 2^63-1. */
-export type Counter = number;
 
 /** An environment. */
 export type Environment = {
@@ -501,7 +529,7 @@ export type FleetPipeline = {
   /** Nodes whose reports have it. */
   nodes: number;
   /** Null when no node has a sample. */
-  sample?: PipelineSample | null;
+  sample?: PipelineRates | null;
   /** Nodes by its state there. A state on no node is left out. */
   statuses: Record<string, number>;
   /** The worst of its states; null when no node has it any more. */
@@ -560,11 +588,19 @@ export type Growth = {
 
 /** A history in items of equal length. */
 export type History<T> = {
+  /**
+   * What `min` and `max` are of: `sum`, what the item sums up, minute by minute; `nodes`, each node, added up. Not in minutes,
+   * nor of hosts.
+   */
+  extremes?: ExtremesName;
   items: T[];
   next: string | null;
   /** minute, hour or day. */
   step: string;
 };
+
+/** What extremes are of. */
+export type ExtremesName = "sum" | "nodes";
 
 /** Extremes of a host's minutes, each null where it is not known. */
 export type HostExtremes = {
@@ -707,6 +743,14 @@ export type NodeSample = {
   memoryUsedBytes?: number | null;
 };
 
+/** A step of a version on a node: the event of the feed with its sequence number. */
+export type NumberedDeployment = Deployment & {
+  /** Its place in the sequence of the feed. */
+  seq: number;
+  /** Always `deployment`. */
+  type: EventType;
+};
+
 /** A status change: the event of the feed with its sequence number. */
 export type NumberedStatusChange = StatusChange & {
   /** Its place in the sequence of the feed. */
@@ -729,7 +773,7 @@ export type Pipeline = {
   name: string;
   nodes: Array<PipelineOnNode>;
   /** The last samples, summed over nodes; null when no node has one. */
-  sample?: PipelineSample | null;
+  sample?: PipelineRates | null;
   /** The worst of its states; null when no node has it any more. */
   worst?: PipelineStatus | null;
 };
@@ -767,12 +811,18 @@ export type PipelineMinute = {
   gaps: number;
   /** Mean time that an event takes. */
   latencyMs?: number | null;
+  /** Those of them that came more than a minute after the end of their minute. */
+  lateReports: number;
   /** Lines that the agents' budgets dropped. */
   logsDropped: number;
   /** The highest counts of its minutes. */
   max?: PipelineCounts | null;
   /** The lowest counts of its minutes. Null in minutes, and where they are not known. */
   min?: PipelineCounts | null;
+  /** Reports that the agents made and that never came. */
+  missingReports: number;
+  /** Reports that came; one that was merged counts for those that it stands for. */
+  reports: number;
   /** Process restarts. */
   resets: number;
   /** Reports with a sample. */
@@ -800,26 +850,14 @@ export type PipelineOnNode = {
   version?: number | null;
 };
 
-/** Deltas of a pipeline over the interval, and its gauges at the end. */
-export type PipelineSample = {
-  /** Bytes that the sources received. */
-  bytesIn?: Counter;
-  /** Bytes that the sinks sent. */
-  bytesOut?: Counter;
-  /** Events that components dropped, on purpose or not. */
-  discarded?: Counter;
-  /** Errors of all components. */
-  errors?: Counter;
-  /** Events that the sources received. */
-  eventsIn: Counter;
-  /** Events that the sinks sent. */
-  eventsOut: Counter;
-  /** Mean time that an event spends in a component, milliseconds. */
-  latencyMs?: number | null;
-  /** The process restarted inside the interval. */
-  reset?: boolean;
-  /** The busiest component's share of time at work, 0 to 1. */
-  utilization?: number | null;
+/** The last samples of a pipeline, summed over nodes. */
+export type PipelineRates = {
+  discardedRate: number;
+  errorsRate: number;
+  /** Events per second that sources received. */
+  eventsInRate: number;
+  /** Events per second that sinks sent. */
+  eventsOutRate: number;
 };
 
 /** The body of an answer that is not a success (RFC 9457). */

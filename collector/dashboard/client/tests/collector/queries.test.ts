@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(() => collector?.remove());
 
 test("nodes and pipelines have their state", async () => {
-  const { items, next } = await queries.nodes({ status: ["DEGRADED"] });
+  const { items, next } = await queries.nodes({ status: ["DEGRADED", "OFFLINE"] });
   expect(next).toBeNull();
   expect(items.map(({ id, name, status }) => [id, name, status])).toEqual([[node.id, "host", "DEGRADED"]]);
   const { gaps, pipelines } = await queries.node(node.id);
@@ -32,6 +32,16 @@ test("nodes and pipelines have their state", async () => {
     ["a", "CRASHED"],
     ["b/ü", "RUNNING"],
   ]);
+  const { items: rows, total } = await queries.fleetNodes({ pipelineStatus: ["CRASHED"], sort: "state", order: "asc" });
+  expect([total, rows.map(({ name }) => name), rows[0]?.sample.eventsInRate]).toEqual([1, ["host"], 1]);
+  expect((await queries.fleetNodes({ label: ["site", "!canary"] })).total).toBe(0);
+  const map = await queries.fleetMap();
+  expect([map.names, map.stateNames[map.states[0] ?? -1]]).toEqual([
+    ["host"],
+    { status: "DEGRADED", worstPipeline: "CRASHED" },
+  ]);
+  const [worst] = (await queries.fleetPipelines({ sort: "worst" })).items;
+  expect([worst?.id, worst?.statuses]).toEqual(["a", { CRASHED: 1 }]);
   expect((await queries.pipelines()).items.map(({ id }) => id)).toEqual(["a", "b/ü"]);
   expect((await queries.pipeline("b/ü")).name).toBe("B/Ü");
   expect((await queries.environments()).items.map(({ name }) => name)).toEqual(["default"]);

@@ -120,7 +120,11 @@ describe("the log buffer", () => {
 });
 
 describe("toasts", () => {
-  const change = (fromStatus: string, toStatus: string, subject: { nodeId?: string; pipelineId?: string } = {}) =>
+  const change = (
+    fromStatus: string,
+    toStatus: string,
+    subject: { nodeId?: string; nodeName?: string; pipelineId?: string } = {},
+  ) =>
     ({
       type: "status_change",
       nodeId: "n",
@@ -142,6 +146,11 @@ describe("toasts", () => {
   ])("%s to %s is shown, with names and ids", (from, to, subject, kind, text) => {
     const rules = new ToastRules({ nodeName: (id) => (id === "n" ? "web-1" : undefined) });
     expect(rules.toastFor(change(from, to, subject))).toMatchObject({ kind, text, nodeName: "web-1" });
+  });
+
+  test("have the name that the change itself brings", () => {
+    const toast = new ToastRules().toastFor(change("RUNNING", "CRASHED", { nodeName: "web-3", ...orders }));
+    expect(toast).toMatchObject({ nodeName: "web-3", text: expect.stringContaining("on node web-3 (n)") });
   });
 
   test("have ids alone where no name is known, and the store's names once it has them", () => {

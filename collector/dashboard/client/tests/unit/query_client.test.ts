@@ -30,12 +30,14 @@ async function errorOf(promise: Promise<unknown>): Promise<QueryError> {
 
 describe("a query", () => {
   test("has its path, parameters, token and the program's name", async () => {
-    const { queries, requests } = clientWith(json(NOTHING), json(NOTHING));
+    const { queries, requests } = clientWith(json(NOTHING), json(NOTHING), json(NOTHING));
     await queries.logs({ pipeline: "a & b", level: "WARN", from: 5, ...{ to: undefined } });
     await queries.pipelineMinutes("a/b ü", { step: "hour" });
     const [logs, minutes] = requests();
     expect(logs?.url).toBe("https://host/behind/a/proxy/api/v1/logs?pipeline=a+%26+b&level=WARN&from=5");
     expect(minutes?.url).toBe("https://host/behind/a/proxy/api/v1/pipelines/a%2Fb%20%C3%BC/minutes?step=hour");
+    await queries.fleetNodes({ label: ["site:lab", "!canary"], status: ["DEGRADED", "OFFLINE"] });
+    expect(requests()[2]?.url).toMatch(/\?label=site%3Alab&label=%21canary&status=DEGRADED&status=OFFLINE$/);
     expect(Object.fromEntries(new Headers(logs?.init?.headers))).toEqual({
       accept: "application/json",
       authorization: "Bearer secret",

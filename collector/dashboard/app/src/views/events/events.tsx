@@ -1,139 +1,88 @@
-/** What happened, the newest first. New changes come over the fleet's stream, older ones by queries. */
+/** What happened, the newest first. New events come over the fleet's stream, older ones by queries. */
 
-import type { NumberedStatusChange } from "@systole/client";
 import { parseEventId } from "@systole/client";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { describe, queries } from "../../api/http.ts";
+import { queries } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
 import { clockTime, day, exact } from "../../format/times.ts";
-import { nodeName } from "../../state/directory.ts";
-import { fleet, onChange } from "../../state/fleet.ts";
-import { pipelineRows } from "../../state/pipelines.ts";
+import { onChange, onDeployment, onReread } from "../../state/fleet.ts";
+import { nodeName, nodes } from "../../state/nodes.ts";
+import { pipelineNames, readPipelineNames } from "../../state/pipeline_names.ts";
 import { nodeLink, pipelineLink, route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { toneOf, wordOf } from "../../state/status.ts";
 import { Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { Choice } from "../../ui/fields.tsx";
 import { Shape } from "../../ui/status.tsx";
 import { type Column, type Group, Table } from "../../ui/table.tsx";
-
-type Change = Omit<NumberedStatusChange, "type">;
+import { type Entry, EntryList, ofChange, ofDeployment } from "./entries.ts";
 
 const PAGE = 200;
-/** What is in the page at most; a filter finds older ones. */
-const KEPT = 5_000;
+/** Names that a list offers. */
+const MAX_NAMES = 500;
 const TROUBLE = new Set(["bad", "lost", "warn"]);
 
 export function EventsView() {
   const { query } = route.value;
-  const node = query.get("node") ?? undefined;
-  const pipeline = query.get("pipeline") ?? undefined;
+  const node = query.get("node") || undefined;
+  const pipeline = query.get("pipeline") || undefined;
+  const kind = query.get("kind") || undefined;
   const isTrouble = query.get("trouble") === "1";
-  const [changes, setChanges] = useState<readonly Change[] | undefined>(undefined);
-  const [error, setError] = useState<string | undefined>(undefined);
-  const cursor = useRef<string | null>(null);
-  const isReading = useRef(false);
+  const list = useEntries(node, pipeline, kind);
   const end = useRef<HTMLDivElement>(null);
 
   useEffect(() => {
     document.title = "Events · Systole";
+    readPipelineNames();
   }, []);
-  useEffect(() => {
-    const stop = new AbortController();
-    setChanges(undefined);
-    setError(undefined);
-    queries
-      .statusChanges(
-        { node, pipeline, order: "desc", limit: PAGE, environment: environment.value },
-        { signal: stop.signal },
-      )
-      .then(
-        ({ items, next }) => {
-          cursor.current = next;
-          setChanges(items);
-        },
-        (failed: unknown) => !stop.signal.aborted && setError(describe(failed)),
-      );
-    const unlisten = onChange((change, id) => {
-      if ((node !== undefined && change.nodeId !== node) || (pipeline !== undefined && change.pipelineId !== pipeline))
-        return;
-      const seq = Number(id === undefined ? Number.NaN : parseEventId(id)?.seq);
-      setChanges((before) =>
-        before === undefined || before.some((one) => one.seq === seq)
-          ? before
-          : [{ ...change, seq }, ...before].slice(0, KEPT),
-      );
-    });
-    return () => {
-      stop.abort();
-      unlisten();
-    };
-  }, [node, pipeline]);
-
-  const readOlder = async () => {
-    if (isReading.current || cursor.current === null) return;
-    isReading.current = true;
-    const page = await queries
-      .statusChanges({
-        node,
-        pipeline,
-        order: "desc",
-        limit: PAGE,
-        cursor: cursor.current,
-        environment: environment.value,
-      })
-      .catch(() => undefined);
-    isReading.current = false;
-    if (page === undefined) return;
-    cursor.current = page.next;
-    setChanges((before) => [...(before ?? []), ...page.items]);
-  };
+  const entries = list?.entries;
   useEffect(() => {
     const element = end.current;
-    if (element === null) return;
-    const observer = new IntersectionObserver(([entry]) => entry?.isIntersecting === true && void readOlder(), {
+    if (element === null || list === undefined) return;
+    const observer = new IntersectionObserver(([entry]) => entry?.isIntersecting === true && void list.more(), {
       rootMargin: "600px",
     });
     observer.observe(element);
     return () => observer.disconnect();
-  }, [changes === undefined, node, pipeline]);
+  }, [list, entries?.length]);
 
   const shown = useMemo(
     () =>
-      (changes ?? []).filter(
-        ({ fromStatus, toStatus }) => !isTrouble || (fromStatus !== toStatus && TROUBLE.has(toneOf(toStatus))),
+      (entries ?? []).filter(
+        ({ kind: of, from, to }) =>
+          !isTrouble || ((of === "deployment" || from !== undefined) && TROUBLE.has(toneOf(to))),
       ),
-    [changes, isTrouble],
+    [entries, isTrouble],
   );
   const rows = useMemo(() => byDay(shown), [shown]);
-  if (error !== undefined) return <Failure error={error} retry={() => location.reload()} />;
   return (
     <>
       <h1 class="visually-hidden">Events</h1>
       <div class="toolbar">
-        <select
-          aria-label="Node"
-          value={node ?? ""}
-          onChange={({ currentTarget }) => setQuery({ node: currentTarget.value })}
-        >
-          <option value="">All nodes</option>
-          {[...fleet.value.nodes.values()].slice(0, 500).map(({ nodeId, name }) => (
-            <option key={nodeId} value={nodeId}>
-              {name}
-            </option>
-          ))}
-        </select>
-        <select
-          aria-label="Pipeline"
-          value={pipeline ?? ""}
-          onChange={({ currentTarget }) => setQuery({ pipeline: currentTarget.value })}
-        >
-          <option value="">All pipelines</option>
-          {pipelineRows.value.slice(0, 500).map(({ id, name }) => (
-            <option key={id} value={id}>
-              {name}
-            </option>
-          ))}
-        </select>
+        <Choice
+          label="Kind"
+          all="States and deployments"
+          value={kind}
+          options={[
+            { value: "state", title: "States" },
+            { value: "deployment", title: "Deployments" },
+          ]}
+          onChange={(chosen) => setQuery({ kind: chosen })}
+        />
+        <Choice
+          label="Node"
+          all="All nodes"
+          value={node}
+          options={nodes.value.slice(0, MAX_NAMES).map(({ id, name }) => ({ value: id, title: name }))}
+          onChange={(chosen) => setQuery({ node: chosen })}
+        />
+        <Choice
+          label="Pipeline"
+          all="All pipelines"
+          value={pipeline}
+          options={pipelineNames.value.slice(0, MAX_NAMES).map(({ id, name }) => ({ value: id, title: name }))}
+          onChange={(chosen) => setQuery({ pipeline: chosen })}
+        />
         <label class="check">
           <input
             type="checkbox"
@@ -144,18 +93,26 @@ export function EventsView() {
         </label>
         <span class="toolbar-count">{plural(shown.length, "event")}</span>
       </div>
-      {changes === undefined ? (
-        <Loading />
+      {entries === undefined ? (
+        list?.error === undefined ? (
+          <Loading />
+        ) : (
+          <Failure error={list.error} retry={() => void list.refresh()} />
+        )
       ) : shown.length === 0 ? (
-        <Empty title="Nothing has happened here">Changes of state appear by themselves.</Empty>
+        <div class="card">
+          <Empty title={isTrouble ? "No trouble in what was read" : "Nothing has happened here"}>
+            Changes of state and deployments appear by themselves.
+          </Empty>
+        </div>
       ) : (
         <Table
           label="Events, newest first"
           columns={COLUMNS}
           rows={rows}
           keyOf={(row) => String(row.seq)}
-          rowHeight={40}
-          classOf={(row) => (row.fromStatus === row.toStatus ? "" : `row-${toneOf(row.toStatus)}`)}
+          rowHeight={38}
+          classOf={({ kind: of, from, to }) => (of === "state" && from === undefined ? "" : `row-${toneOf(to)}`)}
         />
       )}
       <div ref={end} />
@@ -163,52 +120,89 @@ export function EventsView() {
   );
 }
 
-function byDay(changes: readonly Change[]): (Change | Group)[] {
-  const rows: (Change | Group)[] = [];
+function useEntries(node: string | undefined, pipeline: string | undefined, kind: string | undefined) {
+  const [, setVersion] = useState(0);
+  const [list, setList] = useState<EntryList | undefined>(undefined);
+  useEffect(() => {
+    const of = { node, pipeline, environment: environment.value, order: "desc", limit: PAGE } as const;
+    const states = async (cursor: string | undefined, signal: AbortSignal) => {
+      const { items, next } = await queries.statusChanges({ ...of, cursor }, { signal });
+      return { items: items.map(ofChange), next };
+    };
+    const deployments = async (cursor: string | undefined, signal: AbortSignal) => {
+      const { items, next } = await queries.deployments({ ...of, cursor }, { signal });
+      return { items: items.map(ofDeployment), next };
+    };
+    const sources = [...(kind === "deployment" ? [] : [states]), ...(kind === "state" ? [] : [deployments])];
+    const opened = new EntryList(sources, () => setVersion((version) => version + 1));
+    setList(opened);
+    const take = (entry: Entry) => {
+      if (!Number.isFinite(entry.seq) || (kind !== undefined && entry.kind !== kind)) return;
+      if (node !== undefined && entry.nodeId !== node) return;
+      if (pipeline === undefined || entry.pipelineId === pipeline) opened.add(entry);
+    };
+    const seqOf = (id: string | undefined) => Number(id === undefined ? Number.NaN : parseEventId(id)?.seq);
+    const unlisten = [
+      onChange((change, id) => take(ofChange({ ...change, seq: seqOf(id) }))),
+      onDeployment((step, id) => take(ofDeployment({ ...step, seq: seqOf(id) }))),
+      onReread(() => void opened.refresh()),
+    ];
+    return () => {
+      for (const stop of unlisten) stop();
+      opened.close();
+    };
+  }, [node, pipeline, kind]);
+  return list;
+}
+
+function byDay(entries: readonly Entry[]): (Entry | Group)[] {
+  const rows: (Entry | Group)[] = [];
   let last = "";
-  for (const change of changes) {
-    const date = day(change.timestamp);
+  for (const entry of entries) {
+    const date = day(entry.at);
     if (date !== last) rows.push({ group: date, heading: date === day(Date.now()) ? `Today, ${date}` : date });
     last = date;
-    rows.push(change);
+    rows.push(entry);
   }
   return rows;
 }
 
-const COLUMNS: readonly Column<Change>[] = [
+const COLUMNS: readonly Column<Entry>[] = [
   {
     id: "time",
     title: "Time",
-    cell: ({ timestamp }) => (
-      <time dateTime={new Date(timestamp).toISOString()} title={exact(timestamp)}>
-        {clockTime(timestamp)}
+    cell: ({ at }) => (
+      <time dateTime={new Date(at).toISOString()} title={exact(at)}>
+        {clockTime(at)}
       </time>
     ),
   },
   {
     id: "change",
-    title: "State",
-    cell: ({ fromStatus, toStatus }) => (
-      <span class={`status tone-${toneOf(toStatus)}`}>
-        <Shape tone={toneOf(toStatus)} />
-        {fromStatus !== toStatus && <span class="faint wide-only">{wordOf(fromStatus)} →</span>} {wordOf(toStatus)}
+    title: "Event",
+    cell: ({ kind, from, to, version }) => (
+      <span class={`status tone-${toneOf(to)}`}>
+        <Shape tone={toneOf(to)} />
+        {from !== undefined && <span class="faint wide-only">{wordOf(from)} →</span>}
+        <span class="status-word">{wordOf(to)}</span>
+        {kind === "deployment" && <span class="badge is-info">version {version}</span>}
       </span>
     ),
   },
   {
     id: "subject",
     title: "Of",
-    cell: ({ nodeId, pipelineId, pipelineName }) => {
-      return (
-        <span class="subject">
-          {pipelineId !== undefined && (
-            <a href={pipelineLink(pipelineId, { node: nodeId })}>{pipelineName ?? pipelineId}</a>
-          )}
-          {pipelineId !== undefined && <span class="faint"> on </span>}
-          <a href={nodeLink(nodeId)}>{nodeName(nodeId)}</a>
-        </span>
-      );
-    },
+    cell: ({ nodeId, nodeName: named, pipelineId, pipelineName }) => (
+      <span class="subject">
+        {pipelineId === AGENT ? (
+          "agent"
+        ) : pipelineId !== undefined ? (
+          <a href={pipelineLink(pipelineId, { node: nodeId })}>{pipelineName ?? nameOfPipeline(pipelineId)}</a>
+        ) : null}
+        {pipelineId !== undefined && <span class="faint"> on </span>}
+        <a href={nodeLink(nodeId)}>{named ?? nodeName(nodeId)}</a>
+      </span>
+    ),
   },
   {
     id: "reason",
@@ -221,3 +215,10 @@ const COLUMNS: readonly Column<Change>[] = [
     ),
   },
 ];
+
+/** The subject of an update of the agent itself. */
+const AGENT = "agent";
+
+function nameOfPipeline(id: string): string {
+  return pipelineNames.value.find((one) => one.id === id)?.name ?? id;
+}

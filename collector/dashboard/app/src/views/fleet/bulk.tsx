@@ -1,5 +1,6 @@
 /** What is done to several nodes at once. Each is asked for on its own, so that one that fails costs no other. */
 
+import type { FleetNode } from "@systole/client";
 import { useState } from "preact/hooks";
 import { changeNode, removeNode, restartPipeline } from "../../api/control.ts";
 import { describe } from "../../api/http.ts";
@@ -8,11 +9,10 @@ import { parseLabels } from "../../state/labels.ts";
 import { notify } from "../../state/notices.ts";
 import { canAdminister } from "../../state/session.ts";
 import { ask } from "../../ui/dialog.tsx";
-import type { NodeRow } from "./model.ts";
 
-export function BulkBar({ rows, onDone }: { rows: readonly NodeRow[]; onDone: () => void }) {
+export function BulkBar({ nodes: rows, onDone }: { nodes: readonly FleetNode[]; onDone: () => void }) {
   const nodes = plural(rows.length, "node");
-  const restarts = rows.flatMap(({ id, pipelines }) => pipelines.map(({ pipelineId }) => ({ id, pipelineId })));
+  const restarts = rows.flatMap(({ id, pipelines }) => pipelines.map((pipeline) => ({ id, pipelineId: pipeline.id })));
   return (
     <div class="bulk" role="toolbar" aria-label="Actions on the selection">
       <strong>{nodes} selected</strong>
@@ -38,7 +38,7 @@ export function BulkBar({ rows, onDone }: { rows: readonly NodeRow[]; onDone: ()
   );
 }
 
-function Administer({ rows, onDone }: { rows: readonly NodeRow[]; onDone: () => void }) {
+function Administer({ rows, onDone }: { rows: readonly FleetNode[]; onDone: () => void }) {
   const nodes = plural(rows.length, "node");
   return (
     <>
@@ -124,7 +124,7 @@ export function LabelField({ onChange }: { onChange: (text: string) => void }) {
   );
 }
 
-function names(rows: readonly NodeRow[]): string {
+function names(rows: readonly FleetNode[]): string {
   const shown = rows.slice(0, 3).map(({ name }) => name);
   return rows.length > 3 ? `${shown.join(", ")} and ${rows.length - 3} more` : shown.join(", ");
 }

@@ -1,98 +1,71 @@
 /** What the table of nodes shows of each. */
 
+import type { FleetNode } from "@systole/client";
 import { percent, rate } from "../../format/numbers.ts";
-import { detailsOf } from "../../state/directory.ts";
-import { hostOf } from "../../state/hosts.ts";
-import { isFresh, lastSeenOf, pointsOf } from "../../state/live.ts";
+import { collectorNow } from "../../state/clock.ts";
 import { nodeLink, pipelineLink } from "../../state/route.ts";
+import { cpuLine, flowLine } from "../../state/sparks.ts";
 import { toneOf, wordOf } from "../../state/status.ts";
 import { Sparkline } from "../../ui/sparkline.tsx";
-import { Shape } from "../../ui/status.tsx";
+import { Shape, ToneWord } from "../../ui/status.tsx";
 import type { Column } from "../../ui/table.tsx";
 import { Ago } from "../../ui/time.tsx";
-import { memoryOf, type NodeRow } from "./model.ts";
-
-interface Sum {
-  at: number;
-  in: number;
-  out: number;
-  errors: number;
-}
-
-/** Sums over a node's pipelines, by report: reports of one node have one time. */
-function sums(row: NodeRow): Sum[] {
-  const byTime = new Map<number, Sum>();
-  for (const { pipelineId } of row.pipelines) {
-    for (const { at, in: received, out, errors } of pointsOf(row.id, pipelineId)) {
-      const sum = byTime.get(at) ?? { at, in: 0, out: 0, errors: 0 };
-      sum.in += received;
-      sum.out += out;
-      sum.errors += errors;
-      byTime.set(at, sum);
-    }
-  }
-  return [...byTime.values()].sort((one, other) => one.at - other.at);
-}
-
-/** The last sum, while it says something about now. */
-function lastOf(all: readonly Sum[]): Sum | undefined {
-  const last = all.at(-1);
-  return last !== undefined && isFresh(last.at) ? last : undefined;
-}
+import { Trouble } from "../trouble.tsx";
+import { memoryShare, pipelineName, stateOf } from "./model.ts";
 
 const MAX_SHAPES = 10;
+const MAX_LABELS = 3;
+/** What the agent itself says of its host is on the page of the node. */
+const OF_HOST = /^(os|arch|hostname$|vf\.io\/)/;
 
-export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
+export const NODE_COLUMNS: readonly Column<FleetNode>[] = [
   {
     id: "state",
     title: "State",
     isSortable: true,
-    cell: ({ tone, note, status }) => (
-      <span class={`status tone-${tone}`}>
-        <Shape tone={tone} />
-        <span class="status-word">{note === "" ? wordOf(status) : note}</span>
-      </span>
-    ),
+    cell: (node) => {
+      const { tone, word } = stateOf(node);
+      return <ToneWord tone={tone} word={word} title={node.statusReason} />;
+    },
   },
   {
     id: "name",
     title: "Node",
     isSortable: true,
-    cell: (row) => {
-      const details = detailsOf(row.id);
-      const labels = Object.entries(details?.labels ?? {}).filter(([name]) => !/^(os|arch|hostname)$/.test(name));
-      return (
-        <div class="node-name">
-          <a href={nodeLink(row.id)}>{row.name}</a>
-          {details?.maintenance != null && <span class="label is-maintenance">maintenance</span>}
-          <span class="labels">
-            {labels.slice(0, 3).map(([name, value]) => (
-              <span key={name} class="label" title={`${name}: ${value}`}>
-                {value === "" ? name : `${name}:${value}`}
+    cell: ({ id, name, labels, maintenanceUntil }) => (
+      <div class="node-name">
+        <a href={nodeLink(id)}>{name}</a>
+        {maintenanceUntil != null && maintenanceUntil > collectorNow() && (
+          <span class="label is-maintenance">maintenance</span>
+        )}
+        <span class="labels">
+          {Object.entries(labels)
+            .filter(([key]) => !OF_HOST.test(key))
+            .slice(0, MAX_LABELS)
+            .map(([key, value]) => (
+              <span key={key} class="label" title={`${key}: ${value}`}>
+                {value === "" ? key : `${key}:${value}`}
               </span>
             ))}
-          </span>
-        </div>
-      );
-    },
+        </span>
+      </div>
+    ),
   },
   {
     id: "pipelines",
     title: "Pipelines",
     width: 2,
-    cell: (row) => (
-      <span class="pipeline-shapes" title={`${row.running} of ${row.pipelines.length} run`}>
-        {row.pipelines.slice(0, MAX_SHAPES).map(({ pipelineId, pipelineName, status }) => (
-          <a
-            key={pipelineId}
-            href={pipelineLink(pipelineId, { node: row.id })}
-            aria-label={`${pipelineName}: ${wordOf(status)}`}
-            title={`${pipelineName}: ${wordOf(status)}`}
-          >
-            <Shape tone={toneOf(status)} size={11} />
-          </a>
-        ))}
-        {row.pipelines.length > MAX_SHAPES && <span class="faint">+{row.pipelines.length - MAX_SHAPES}</span>}
+    cell: (node) => (
+      <span class="pipeline-shapes" title={`${stateOf(node).running} of ${node.pipelines.length} run`}>
+        {node.pipelines.slice(0, MAX_SHAPES).map((pipeline) => {
+          const text = `${pipelineName(pipeline)}: ${wordOf(pipeline.status)}`;
+          return (
+            <a key={pipeline.id} href={pipelineLink(pipeline.id, { node: node.id })} aria-label={text} title={text}>
+              <Shape tone={toneOf(pipeline.status)} size={11} />
+            </a>
+          );
+        })}
+        {node.pipelines.length > MAX_SHAPES && <span class="faint">+{node.pipelines.length - MAX_SHAPES}</span>}
       </span>
     ),
   },
@@ -101,43 +74,48 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     title: "Events in",
     align: "right",
     width: 2,
-    cell: (row) => <LiveRate sums={sums(row)} of="in" tone="accent" />,
+    isSortable: true,
+    isHighFirst: true,
+    cell: (node) => <Flow node={node} of="in" value={node.sample.eventsInRate} tone="accent" />,
   },
   {
     id: "out",
     title: "Events out",
     align: "right",
     width: 3,
-    cell: (row) => <LiveRate sums={sums(row)} of="out" tone="accent-2" />,
+    isSortable: true,
+    isHighFirst: true,
+    cell: (node) => <Flow node={node} of="out" value={node.sample.eventsOutRate} tone="accent-2" />,
   },
   {
     id: "errors",
     title: "Errors",
     align: "right",
     width: 3,
-    cell: (row) => {
-      const last = lastOf(sums(row));
-      return (
-        <span class={last !== undefined && last.errors > 0 ? "number tone-bad" : "number faint"}>
-          {rate(last?.errors)}
-        </span>
-      );
-    },
+    isSortable: true,
+    isHighFirst: true,
+    cell: ({ sample }) => <Trouble value={sample.errorsRate} tone="bad" />,
+  },
+  {
+    id: "discarded",
+    title: "Discarded",
+    align: "right",
+    width: 3,
+    cell: ({ sample }) => <Trouble value={sample.discardedRate} tone="warn" />,
   },
   {
     id: "cpu",
     title: "CPU",
     align: "right",
     width: 2,
-    cell: (row) => {
-      const cpu = hostOf(row.id)?.cpu ?? [];
-      return (
-        <span class="spark-cell">
-          <Sparkline values={cpu} max={1} width={56} places={20} tone="series-3" />
-          <span class="number">{percent(cpu.at(-1))}</span>
-        </span>
-      );
-    },
+    isSortable: true,
+    isHighFirst: true,
+    cell: ({ id, sample: { cpu } }) => (
+      <span class="spark-cell">
+        <Sparkline values={cpuLine(id)} max={1} width={56} places={20} tone="series-3" />
+        <span class="number">{percent(cpu)}</span>
+      </span>
+    ),
   },
   {
     id: "memory",
@@ -145,9 +123,10 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     align: "right",
     width: 3,
     isSortable: true,
-    cell: (row) => {
-      const share = hostOf(row.id)?.memory ?? memoryOf(row);
-      if (share < 0) return <span class="faint">–</span>;
+    isHighFirst: true,
+    cell: (node) => {
+      const share = memoryShare(node);
+      if (share === undefined) return <span class="faint">–</span>;
       return (
         <span class="spark-cell">
           <span class="meter" aria-hidden="true">
@@ -165,7 +144,8 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     id: "seen",
     title: "Last report",
     align: "right",
-    cell: (row) => <Ago at={Math.max(lastSeenOf(row.id) ?? 0, row.lastSeenAt ?? 0)} />,
+    isSortable: true,
+    cell: ({ lastSeenAt }) => <Ago at={lastSeenAt} />,
   },
   {
     id: "version",
@@ -173,21 +153,30 @@ export const NODE_COLUMNS: readonly Column<NodeRow>[] = [
     width: 3,
     align: "right",
     isSortable: true,
-    cell: (row) => <span class="faint number">{detailsOf(row.id)?.agentVersion ?? "–"}</span>,
+    cell: ({ agentVersion }) => <span class="faint number">{agentVersion ?? "–"}</span>,
   },
 ];
 
-function LiveRate({ sums: all, of, tone }: { sums: readonly Sum[]; of: "in" | "out"; tone: string }) {
-  const last = lastOf(all)?.[of];
+function Flow({
+  node,
+  of,
+  value,
+  tone,
+}: {
+  node: FleetNode;
+  of: "in" | "out";
+  value: number | null | undefined;
+  tone: string;
+}) {
   return (
     <span class="spark-cell">
       <Sparkline
-        values={all.map((sum) => sum[of])}
+        values={flowLine(node.id).map((sum) => sum[of])}
         width={72}
         places={60}
-        tone={last === undefined || last === 0 ? "faint" : tone}
+        tone={value ? tone : "faint"}
       />
-      <span class="number">{rate(last)}</span>
+      <span class="number">{rate(value)}</span>
     </span>
   );
 }

@@ -3,37 +3,20 @@
  * has the same for screen readers.
  */
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { plural } from "../../format/numbers.ts";
+import type { NodeSummary } from "../../state/nodes.ts";
 import { navigate } from "../../state/route.ts";
-import { TONES, type Tone, wordOf } from "../../state/status.ts";
+import { type Tone, toneOf, wordOf } from "../../state/status.ts";
 import { colour, isDark } from "../../state/theme.ts";
-import type { NodeRow } from "./model.ts";
+import { drawCell, type Layout, layOut } from "./cells.ts";
 
-const MAX_HEIGHT = 168;
-const MIN_CELL = 5;
-const MAX_CELL = 26;
-/** Above this size a cell shows its state by a shape too. */
-const SHAPE_FROM = 11;
-
-function layOut(count: number, width: number): { cell: number; columns: number; height: number } {
-  // Not measured yet.
-  if (width === 0) return { cell: MAX_CELL, columns: 1, height: MAX_HEIGHT };
-  let cell = MAX_CELL;
-  for (; cell > MIN_CELL; cell -= 1) {
-    const columns = Math.max(1, Math.floor(width / cell));
-    if (Math.ceil(count / columns) * cell <= MAX_HEIGHT) break;
-  }
-  const columns = Math.max(1, Math.floor(width / cell));
-  return { cell, columns, height: Math.max(cell, Math.ceil(count / columns) * cell) };
-}
-
-export function FleetMap({ rows }: { rows: readonly NodeRow[] }) {
+export function FleetMap({ nodes }: { nodes: readonly NodeSummary[] }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const frame = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const [hovered, setHovered] = useState<{ index: number; x: number; y: number } | undefined>(undefined);
-  const nodes = useMemo(() => [...rows].sort((one, other) => one.place - other.place), [rows]);
+  const drawn = useRef<Drawn | undefined>(undefined);
   const layout = layOut(nodes.length, width);
 
   useEffect(() => {
@@ -45,7 +28,7 @@ export function FleetMap({ rows }: { rows: readonly NodeRow[] }) {
   }, []);
 
   useEffect(() => {
-    if (canvas.current !== null && width > 0) draw(canvas.current, nodes, layout, width);
+    if (canvas.current !== null && width > 0) drawn.current = draw(canvas.current, nodes, layout, width, drawn.current);
   }, [nodes, width, isDark.value]);
 
   const at = (event: MouseEvent): number | undefined => {
@@ -82,7 +65,9 @@ export function FleetMap({ rows }: { rows: readonly NodeRow[] }) {
           <strong>{node.name}</strong>
           <span>
             {wordOf(node.status)}
-            {node.note === "" ? "" : `, ${node.note}`}
+            {node.worst !== null &&
+              node.tone !== toneOf(node.status) &&
+              `, a pipeline: ${wordOf(node.worst).toLowerCase()}`}
           </span>
         </div>
       )}
@@ -90,66 +75,52 @@ export function FleetMap({ rows }: { rows: readonly NodeRow[] }) {
   );
 }
 
-function draw(
-  canvas: HTMLCanvasElement,
-  nodes: readonly NodeRow[],
-  { cell, columns, height }: ReturnType<typeof layOut>,
-  width: number,
-): void {
-  const scale = window.devicePixelRatio;
-  canvas.width = width * scale;
-  canvas.height = height * scale;
-  const context = canvas.getContext("2d");
-  if (context === null) return;
-  context.scale(scale, scale);
-  const colours = new Map(TONES.map((tone) => [tone, colour(`map-${tone}`)]));
-  const markColour = colour("map-mark");
-  const space = cell > 12 ? 3 : cell > 7 ? 2 : 1;
-  nodes.forEach(({ tone }, index) => {
-    const x = (index % columns) * cell;
-    const y = Math.floor(index / columns) * cell;
-    context.fillStyle = colours.get(tone) ?? "gray";
-    // Ten thousand round corners take long, and no one sees them.
-    if (cell < SHAPE_FROM) {
-      context.fillRect(x, y, cell - space, cell - space);
-      return;
-    }
-    context.beginPath();
-    context.roundRect(x, y, cell - space, cell - space, 4);
-    context.fill();
-    mark(context, markColour, tone, x + (cell - space) / 2, y + (cell - space) / 2, cell / 26);
-  });
+/** What a canvas shows, so that only cells that have changed are drawn again. */
+interface Drawn {
+  key: string;
+  tones: readonly Tone[];
 }
 
-/** What distinguishes a cell without its colour. */
-function mark(
-  context: CanvasRenderingContext2D,
-  stroke: string,
-  tone: Tone,
-  x: number,
-  y: number,
-  scale: number,
-): void {
-  context.strokeStyle = stroke;
-  context.lineWidth = 2.2 * scale;
-  context.lineCap = "round";
-  const r = 5 * scale;
-  context.beginPath();
-  if (tone === "bad") {
-    context.moveTo(x, y - r);
-    context.lineTo(x, y + r * 0.2);
-    context.moveTo(x, y + r);
-    context.lineTo(x, y + r);
-  } else if (tone === "lost") {
-    context.moveTo(x - r * 0.8, y - r * 0.8);
-    context.lineTo(x + r * 0.8, y + r * 0.8);
-    context.moveTo(x + r * 0.8, y - r * 0.8);
-    context.lineTo(x - r * 0.8, y + r * 0.8);
-  } else if (tone === "warn") {
-    context.moveTo(x - r, y + r * 0.8);
-    context.lineTo(x, y - r * 0.8);
-    context.lineTo(x + r, y + r * 0.8);
-    context.closePath();
-  } else return;
-  context.stroke();
+function draw(
+  canvas: HTMLCanvasElement,
+  nodes: readonly NodeSummary[],
+  { cell, columns, height }: Layout,
+  width: number,
+  before: Drawn | undefined,
+): Drawn | undefined {
+  const context = canvas.getContext("2d");
+  if (context === null) return undefined;
+  const scale = window.devicePixelRatio;
+  const key = `${cell} ${columns} ${width} ${height} ${scale} ${isDark.value} ${nodes.length}`;
+  const tones = nodes.map(({ tone }) => tone);
+  const known = before?.key === key ? before.tones : undefined;
+  if (known === undefined) {
+    canvas.width = width * scale;
+    canvas.height = height * scale;
+    context.scale(scale, scale);
+  }
+  const pictures = new Map<Tone, OffscreenCanvas>();
+  tones.forEach((tone, index) => {
+    if (known?.[index] === tone) return;
+    const picture = pictures.get(tone) ?? pictureOf(tone, cell, scale);
+    pictures.set(tone, picture);
+    const x = (index % columns) * cell;
+    const y = Math.floor(index / columns) * cell;
+    if (known !== undefined) context.clearRect(x, y, cell, cell);
+    context.drawImage(picture, x, y, cell, cell);
+  });
+  return { key, tones };
+}
+
+/** The cell of a state, drawn once and copied to each place. */
+function pictureOf(tone: Tone, cell: number, scale: number): OffscreenCanvas {
+  const picture = new OffscreenCanvas(Math.ceil(cell * scale), Math.ceil(cell * scale));
+  const context = picture.getContext("2d");
+  context?.scale(scale, scale);
+  if (context !== null)
+    drawCell(context as unknown as CanvasRenderingContext2D, tone, cell, {
+      fill: colour(`map-${tone}`),
+      sign: colour("map-sign"),
+    });
+  return picture;
 }

@@ -4,8 +4,8 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { queries } from "../../api/http.ts";
 import { count } from "../../format/numbers.ts";
 import { clearQueue, enqueue } from "../../state/background.ts";
-import { fleet } from "../../state/fleet.ts";
-import { type PipelineRow, pipelineRows } from "../../state/pipelines.ts";
+import { areNodesKnown } from "../../state/nodes.ts";
+import { type PipelineName, pipelineNames, readPipelineNames } from "../../state/pipeline_names.ts";
 import { pipelineLink, route } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { Empty, Loading } from "../../ui/empty.tsx";
@@ -15,7 +15,7 @@ import { Kept, readTarget, TargetField } from "./table.tsx";
 
 const DAY = 86_400_000;
 
-type Entry = PipelineRow & { sum: LedgerRow | undefined };
+type Entry = PipelineName & { sum: LedgerRow | undefined };
 
 export function LedgerView() {
   const target = readTarget(route.value.query);
@@ -23,6 +23,7 @@ export function LedgerView() {
   const [visible, setVisible] = useState<readonly Entry[]>([]);
   useEffect(() => {
     document.title = "Loss ledger · Systole";
+    readPipelineNames();
     return clearQueue;
   }, []);
   // The day of a pipeline is asked for when its row is in view.
@@ -44,11 +45,11 @@ export function LedgerView() {
   }, [visible]);
   const rows = useMemo(() => {
     const lost = ({ sum }: Entry) => (sum === undefined ? -1 : 1 - (keptOf(sum) ?? 1));
-    return pipelineRows.value
+    return pipelineNames.value
       .map((row) => ({ ...row, sum: sums.get(row.id) }))
       .sort((one, other) => lost(other) - lost(one) || one.name.localeCompare(other.name));
-  }, [pipelineRows.value, sums]);
-  if (!fleet.value.isComplete) return <Loading />;
+  }, [pipelineNames.value, sums]);
+  if (!areNodesKnown.value) return <Loading />;
   return (
     <>
       <div class="view-head">
@@ -96,6 +97,8 @@ function columns(target: number): Column<Entry>[] {
     { id: "discarded", title: "Discarded", align: "right", cell: cell((sum) => sum.discarded, "tone-warn") },
     { id: "errors", title: "Errors", align: "right", width: 2, cell: cell((sum) => sum.errors, "tone-bad") },
     { id: "gaps", title: "Failed scrapes", align: "right", width: 3, cell: cell((sum) => sum.gaps, "tone-warn") },
+    { id: "missing", title: "Missing reports", align: "right", width: 3, cell: cell((sum) => sum.missing, "tone-bad") },
+    { id: "late", title: "Late", align: "right", width: 3, cell: cell((sum) => sum.late, "") },
     { id: "restarts", title: "Restarts", align: "right", width: 3, cell: cell((sum) => sum.restarts, "") },
   ];
 }

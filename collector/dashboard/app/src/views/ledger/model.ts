@@ -7,19 +7,31 @@
 
 import type { PipelineMinute } from "@systole/client";
 
-export interface LedgerRow {
+/** Counts of a row, with the name that each has in the collector's minutes. */
+const COUNTERS = {
+  in: "eventsIn",
+  out: "eventsOut",
+  discarded: "discarded",
+  errors: "errors",
+  /** Reports whose scrape failed: something was not counted. */
+  gaps: "gaps",
+  restarts: "resets",
+  reports: "reports",
+  /** Reports that the agents made and that never came. */
+  missing: "missingReports",
+  /** Reports that came more than a minute after their minute. */
+  late: "lateReports",
+} as const;
+
+type Counter = keyof typeof COUNTERS;
+const NAMES = Object.keys(COUNTERS) as Counter[];
+
+export interface LedgerRow extends Record<Counter, number> {
   at: number;
   /** Its length. */
   ms: number;
-  in: number;
-  out: number;
-  discarded: number;
-  errors: number;
-  /** Reports whose scrape failed: something was not counted. */
-  gaps: number;
   /** Minutes without any report; undefined where only hours are known. */
   missingMinutes: number | undefined;
-  restarts: number;
   /** The share of events that was not discarded; null without events. */
   kept: number | null;
 }
@@ -27,18 +39,8 @@ export interface LedgerRow {
 const MINUTE = 60_000;
 
 function emptyRow(at: number, ms: number, isByMinute: boolean): LedgerRow {
-  return {
-    at,
-    ms,
-    in: 0,
-    out: 0,
-    discarded: 0,
-    errors: 0,
-    gaps: 0,
-    missingMinutes: isByMinute ? 0 : undefined,
-    restarts: 0,
-    kept: null,
-  };
+  const counts = Object.fromEntries(NAMES.map((name) => [name, 0])) as Record<Counter, number>;
+  return { ...counts, at, ms, missingMinutes: isByMinute ? 0 : undefined, kept: null };
 }
 
 /** Rows of `rowMs` from `from` to `to`, out of minutes or hours. */
@@ -56,12 +58,7 @@ export function toLedger(
   for (const item of items) {
     const row = rows.get(Math.floor(item.at / rowMs) * rowMs);
     if (row === undefined) continue;
-    row.in += item.eventsIn;
-    row.out += item.eventsOut;
-    row.discarded += item.discarded;
-    row.errors += item.errors;
-    row.gaps += item.gaps;
-    row.restarts += item.resets;
+    for (const name of NAMES) row[name] += item[COUNTERS[name]];
     if (item.samples > 0) row.minutes += 1;
   }
   return [...rows.values()].map(({ minutes, ...row }) => {
@@ -76,28 +73,32 @@ export function keptOf({ in: received, discarded }: { in: number; discarded: num
   return received === 0 ? null : Math.max(0, 1 - discarded / received);
 }
 
+/** Reports that the agents made, as far as the collector knows. */
+export function expectedOf({ reports, missing }: LedgerRow): number {
+  return reports + missing;
+}
+
+/** Whether nothing was reported, which is not the same as zero events. */
+export function isSilent(row: LedgerRow): boolean {
+  return row.reports === 0 && row.in === 0 && row.out === 0;
+}
+
 export function sumRows(rows: readonly LedgerRow[]): LedgerRow {
-  const sum = emptyRow(
-    rows[0]?.at ?? 0,
-    0,
-    rows.some(({ missingMinutes }) => missingMinutes !== undefined),
-  );
+  const isByMinute = rows.some(({ missingMinutes }) => missingMinutes !== undefined);
+  const sum = emptyRow(rows[0]?.at ?? 0, 0, isByMinute);
   for (const row of rows) {
     sum.ms += row.ms;
-    sum.in += row.in;
-    sum.out += row.out;
-    sum.discarded += row.discarded;
-    sum.errors += row.errors;
-    sum.gaps += row.gaps;
-    sum.restarts += row.restarts;
+    for (const name of NAMES) sum[name] += row[name];
     if (sum.missingMinutes !== undefined) sum.missingMinutes += row.missingMinutes ?? 0;
   }
   sum.kept = keptOf(sum);
   return sum;
 }
 
+const CSV_HEAD =
+  "pipeline,from,to,in,out,discarded,errors,failedScrapes,expectedReports,missingReports,lateReports,minutesWithoutReport,restarts,kept";
+
 export function toCsv(id: string, rows: readonly LedgerRow[]): string {
-  const head = "pipeline,from,to,in,out,discarded,errors,failedScrapes,minutesWithoutReport,restarts,kept";
   const lines = rows.map((row) =>
     [
       id,
@@ -108,6 +109,9 @@ export function toCsv(id: string, rows: readonly LedgerRow[]): string {
       row.discarded,
       row.errors,
       row.gaps,
+      expectedOf(row),
+      row.missing,
+      row.late,
       row.missingMinutes ?? "",
       row.restarts,
       row.kept ?? "",
@@ -115,7 +119,7 @@ export function toCsv(id: string, rows: readonly LedgerRow[]): string {
       .map(quote)
       .join(","),
   );
-  return `${[head, ...lines].join("\r\n")}\r\n`;
+  return `${[CSV_HEAD, ...lines].join("\r\n")}\r\n`;
 }
 
 function quote(value: string | number): string {

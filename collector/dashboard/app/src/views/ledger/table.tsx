@@ -6,12 +6,13 @@ import { now } from "../../state/clock.ts";
 import { route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { download } from "../../ui/copy.tsx";
-import { Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { Answered, Empty } from "../../ui/empty.tsx";
 import { Icon } from "../../ui/icons.tsx";
+import { type Head, PlainTable } from "../../ui/plain_table.tsx";
 import { ScrollCard } from "../../ui/scroll_card.tsx";
 import { Shape } from "../../ui/status.tsx";
 import { useQuery } from "../../ui/use_query.ts";
-import { type LedgerRow, sumRows, toCsv, toLedger } from "./model.ts";
+import { expectedOf, isSilent, type LedgerRow, sumRows, toCsv, toLedger } from "./model.ts";
 
 const HOUR = 3_600_000;
 const DAY = 86_400_000;
@@ -80,63 +81,37 @@ export function Ledger({ id, node }: { id: string; node: string | undefined }) {
           </button>
         </div>
       </div>
-      {history.data === undefined ? (
-        history.error === undefined ? (
-          <Loading />
-        ) : (
-          <Failure error={history.error} retry={history.reload} />
-        )
-      ) : history.data.items.length === 0 ? (
-        <div class="card">
-          <Empty title="Nothing was counted in this time" />
-        </div>
-      ) : (
-        <ScrollCard label="Loss ledger">
-          <table class="plain-table ledger" aria-label="Loss ledger">
-            <thead>
-              <tr>
-                <th scope="col">{rowMs === HOUR ? "Hour" : "Day (UTC)"}</th>
-                <th scope="col" class="right">
-                  In
-                </th>
-                <th scope="col" class="right">
-                  Out
-                </th>
-                <th scope="col" class="right">
-                  Discarded
-                </th>
-                <th scope="col" class="right">
-                  Errors
-                </th>
-                <th scope="col" class="right" title="Reports whose scrape failed: something was not counted">
-                  Failed scrapes
-                </th>
-                <th scope="col" class="right" title="Minutes in which no node has reported">
-                  Missing minutes
-                </th>
-                <th scope="col" class="right">
-                  Kept
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              <Row row={sum} title="All" target={target} isSum />
-              {rows.map((row) => (
-                <Row
-                  key={row.at}
-                  row={row}
-                  title={
-                    rowMs === HOUR
-                      ? `${day(row.at).slice(5)} ${clockTime(row.at, false)}`
-                      : new Date(row.at).toISOString().slice(0, 10)
-                  }
-                  target={target}
-                />
-              ))}
-            </tbody>
-          </table>
-        </ScrollCard>
-      )}
+      <Answered answer={history}>
+        {({ items }) =>
+          items.length === 0 ? (
+            <div class="card">
+              <Empty title="Nothing was counted in this time" />
+            </div>
+          ) : (
+            <ScrollCard label="Loss ledger">
+              <PlainTable
+                className="ledger"
+                label="Loss ledger"
+                heads={[rowMs === HOUR ? "Hour" : "Day (UTC)", ...COLUMNS.map(({ head }) => head), KEPT]}
+              >
+                <Row row={sum} title="All" target={target} isSum />
+                {rows.map((row) => (
+                  <Row
+                    key={row.at}
+                    row={row}
+                    title={
+                      rowMs === HOUR
+                        ? `${day(row.at).slice(5)} ${clockTime(row.at, false)}`
+                        : new Date(row.at).toISOString().slice(0, 10)
+                    }
+                    target={target}
+                  />
+                ))}
+              </PlainTable>
+            </ScrollCard>
+          )
+        }
+      </Answered>
       <p class="faint note">
         Kept is the share of the events received that no component has discarded. A report that comes late is counted in
         the minute to which it belongs, so an outage of the network changes no row once the node is back.
@@ -145,20 +120,56 @@ export function Ledger({ id, node }: { id: string; node: string | undefined }) {
   );
 }
 
+const right = (title: string, hint?: string): Head => ({ title, align: "right", ...(hint !== undefined && { hint }) });
+
+const KEPT = right("Kept", "The share of the events received that no component has discarded");
+
+/** What each row counts, and how it looks when it is not zero. */
+const COLUMNS: readonly { head: Head; value: (row: LedgerRow) => number | undefined; tone: string }[] = [
+  { head: right("In"), value: (row) => row.in, tone: "" },
+  { head: right("Out"), value: (row) => row.out, tone: "" },
+  { head: right("Discarded"), value: (row) => row.discarded, tone: "tone-warn" },
+  { head: right("Errors"), value: (row) => row.errors, tone: "tone-bad" },
+  {
+    head: right("Failed scrapes", "Reports whose scrape failed: something was not counted"),
+    value: (row) => row.gaps,
+    tone: "tone-warn",
+  },
+  { head: right("Expected", "Reports that the agents made, as far as it is known"), value: expectedOf, tone: "" },
+  {
+    head: right("Missing", "Reports that the agents made and that never came"),
+    value: (row) => row.missing,
+    tone: "tone-bad",
+  },
+  {
+    head: right("Late", "Reports that came more than a minute late: they are counted"),
+    value: (row) => row.late,
+    tone: "",
+  },
+  {
+    head: right("Silent min", "Minutes in which no node has reported"),
+    value: (row) => row.missingMinutes,
+    tone: "tone-warn",
+  },
+];
+
 function Row({ row, title, target, isSum }: { row: LedgerRow; title: string; target: number; isSum?: boolean }) {
+  const areNone = isSilent(row);
   return (
     <tr class={isSum === true ? "sum" : undefined}>
       <th scope="row" title={isSum === true ? undefined : exact(row.at)}>
         {title}
       </th>
-      <td class="right">{count(row.in)}</td>
-      <td class="right">{count(row.out)}</td>
-      <td class={row.discarded > 0 ? "right tone-warn" : "right faint"}>{count(row.discarded)}</td>
-      <td class={row.errors > 0 ? "right tone-bad" : "right faint"}>{count(row.errors)}</td>
-      <td class={row.gaps > 0 ? "right tone-warn" : "right faint"}>{count(row.gaps)}</td>
-      <td class={(row.missingMinutes ?? 0) > 0 ? "right tone-warn" : "right faint"}>
-        {row.missingMinutes === undefined ? "–" : count(row.missingMinutes)}
-      </td>
+      {COLUMNS.map(({ head, value, tone }) => {
+        const counted = value(row);
+        // What was not reported is not zero.
+        const isKnown = counted !== undefined && (!areNone || counted > 0);
+        return (
+          <td key={head.title} class={isKnown && counted > 0 ? `right ${tone}` : "right faint"}>
+            {isKnown ? count(counted) : "–"}
+          </td>
+        );
+      })}
       <td class="right">
         <Kept kept={row.kept} target={target} />
       </td>

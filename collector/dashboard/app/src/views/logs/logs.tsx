@@ -6,9 +6,8 @@ import { withoutAnsi } from "../../format/ansi.ts";
 import { parseJsonLine } from "../../format/json_line.ts";
 import { plural } from "../../format/numbers.ts";
 import { exact } from "../../format/times.ts";
-import { nodeName } from "../../state/directory.ts";
-import { fleet } from "../../state/fleet.ts";
-import { pipelineRows } from "../../state/pipelines.ts";
+import { nodeName, nodes } from "../../state/nodes.ts";
+import { pipelineNames, readPipelineNames } from "../../state/pipeline_names.ts";
 import { nodeLink, pipelineLink, route, setQuery } from "../../state/route.ts";
 import { CopyButton, download } from "../../ui/copy.tsx";
 import { Empty, Failure, Loading } from "../../ui/empty.tsx";
@@ -41,6 +40,7 @@ export function LogsView() {
   const [selected, setSelected] = useState<Line | undefined>(undefined);
   useEffect(() => {
     document.title = "Logs · Systole";
+    readPipelineNames();
   }, []);
   useEffect(() => {
     let opened: LineSource | undefined;
@@ -68,12 +68,7 @@ export function LogsView() {
   return (
     <div class="logs">
       <h1 class="visually-hidden">Logs</h1>
-      <LogFilters
-        filter={filter}
-        levels={LEVELS}
-        pipelines={pipelineRows.value}
-        nodes={[...fleet.value.nodes.values()]}
-      >
+      <LogFilters filter={filter} levels={LEVELS} pipelines={pipelineNames.value} nodes={nodes.value}>
         <CopyButton text={asText} label="Copy all lines that are shown" />
         <button
           type="button"

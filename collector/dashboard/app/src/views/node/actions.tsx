@@ -1,15 +1,17 @@
 /** What an administrator sets of one node. */
 
+import type { Node } from "@systole/client";
 import { changeNode, removeNode } from "../../api/control.ts";
-import type { NodeDetails } from "../../state/directory.ts";
 import { parseLabels } from "../../state/labels.ts";
 import { report } from "../../state/notices.ts";
 import { link, navigate } from "../../state/route.ts";
 import { canAdminister } from "../../state/session.ts";
 import { ask } from "../../ui/dialog.tsx";
+import { Icon } from "../../ui/icons.tsx";
+import { Menu } from "../../ui/menu.tsx";
 import { HoursField, LabelField } from "../fleet/bulk.tsx";
 
-export function NodeActions({ node, onChange }: { node: NodeDetails; onChange: () => void }) {
+export function NodeActions({ node, onChange }: { node: Node; onChange: () => void }) {
   const logs = (
     <a class="button" href={link(["logs"], { node: node.id })}>
       Logs
@@ -95,18 +97,20 @@ export function NodeActions({ node, onChange }: { node: NodeDetails; onChange: (
   return (
     <div class="head-actions">
       {logs}
-      <button type="button" onClick={rename}>
-        Rename
-      </button>
-      <button type="button" onClick={label}>
-        Labels
-      </button>
       <button type="button" onClick={maintain}>
         {node.maintenance != null ? "End maintenance" : "Maintenance"}
       </button>
-      <button type="button" class="danger" onClick={remove}>
-        Remove
-      </button>
+      <Menu label="More actions" summary={<Icon name="more" size={16} />} isRight closesOnClick>
+        <button type="button" class="quiet" onClick={rename}>
+          Rename
+        </button>
+        <button type="button" class="quiet" onClick={label}>
+          Labels
+        </button>
+        <button type="button" class="quiet danger" onClick={remove}>
+          Remove
+        </button>
+      </Menu>
     </div>
   );
 }

@@ -3,6 +3,7 @@
 import type { AgentHealth, ReportGap } from "@systole/client";
 import { bytes, count } from "../../format/numbers.ts";
 import { Empty } from "../../ui/empty.tsx";
+import { PlainTable } from "../../ui/plain_table.tsx";
 import { Moment } from "../../ui/time.tsx";
 
 interface Entry {
@@ -44,30 +45,19 @@ export function AgentHealthCard({ health, gaps }: { health: AgentHealth | undefi
       {gaps.length > 0 && (
         <div class="card gaps">
           <h3>Reports that never came</h3>
-          <table class="plain-table">
-            <thead>
-              <tr>
-                <th scope="col">Noticed</th>
-                <th scope="col" class="right">
-                  Reports
-                </th>
-                <th scope="col">Numbers</th>
+          <PlainTable heads={["Noticed", { title: "Reports", align: "right" }, "Numbers"]}>
+            {gaps.map(({ bootId, fromSeq, toSeq, recordedAt }) => (
+              <tr key={`${bootId}${fromSeq}`}>
+                <td>
+                  <Moment at={recordedAt} />
+                </td>
+                <td class="right">{count(toSeq - fromSeq + 1)}</td>
+                <td class="mono">
+                  {fromSeq}–{toSeq}
+                </td>
               </tr>
-            </thead>
-            <tbody>
-              {gaps.map(({ bootId, fromSeq, toSeq, recordedAt }) => (
-                <tr key={`${bootId}${fromSeq}`}>
-                  <td>
-                    <Moment at={recordedAt} />
-                  </td>
-                  <td class="right">{count(toSeq - fromSeq + 1)}</td>
-                  <td class="mono">
-                    {fromSeq}–{toSeq}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+            ))}
+          </PlainTable>
         </div>
       )}
     </section>

@@ -1,19 +1,25 @@
-import { useEffect, useMemo } from "preact/hooks";
+import type { EventOf } from "@systole/client";
+import { useCallback, useEffect, useMemo } from "preact/hooks";
 import { queries } from "../../api/http.ts";
 import { readRange } from "../../charts/range.ts";
 import { RangePicker } from "../../charts/range_picker.tsx";
 import { bytes, plural } from "../../format/numbers.ts";
 import { duration } from "../../format/times.ts";
+import { clearQueue } from "../../state/background.ts";
 import { now } from "../../state/clock.ts";
-import { detailsOf, directoryVersion, learn, nodeName } from "../../state/directory.ts";
-import { fleet } from "../../state/fleet.ts";
-import { readPasts } from "../../state/hosts.ts";
-import { lastSeenOf, liveVersion, watch } from "../../state/live.ts";
+import { onChange } from "../../state/fleet.ts";
+import { lastSeenOf, liveStatusOf, liveVersion, watch } from "../../state/live.ts";
+import { findNode } from "../../state/nodes.ts";
 import { link, route } from "../../state/route.ts";
+import { useRuns } from "../../state/runs.ts";
+import { readPasts } from "../../state/sparks.ts";
+import { toneOf } from "../../state/status.ts";
+import { CopyButton } from "../../ui/copy.tsx";
 import { Failure, Loading } from "../../ui/empty.tsx";
 import { Status } from "../../ui/status.tsx";
 import { Ago, Moment } from "../../ui/time.tsx";
 import { useQuery } from "../../ui/use_query.ts";
+import { MAX_PASTS } from "../runs.tsx";
 import { StatusTimeline } from "../timeline.tsx";
 import { NodeActions } from "./actions.tsx";
 import { AgentHealthCard } from "./health.tsx";
@@ -21,49 +27,55 @@ import { HostCharts } from "./host_charts.tsx";
 import { NodePipelines } from "./pipelines.tsx";
 
 const REFRESH_MS = 15_000;
-/** Sparklines that begin with the last minutes: each is a query. */
-const MAX_PASTS = 20;
 
 export function NodeView({ id }: { id: string }) {
-  const node = useQuery(
-    `node ${id}`,
-    async (signal) => {
-      const found = await queries.node(id, {}, { signal });
-      learn(found);
-      return found;
-    },
-    REFRESH_MS,
+  const node = useQuery(`node ${id}`, (signal) => queries.node(id, {}, { signal }), REFRESH_MS);
+  const known = findNode(id);
+  const isOf = useCallback((change: EventOf<"status_change">) => change.nodeId === id, [id]);
+  const read = useRuns(node.data?.pipelines, isOf, node.reload);
+  const runs = useMemo(
+    () => [...read].sort((one, other) => one.pipelineName.localeCompare(other.pipelineName)),
+    [read],
   );
-  const state = fleet.value.nodes.get(id);
-  const pipelines = useMemo(
+  // A change of its name, labels or maintenance has the node's own state before and after.
+  useEffect(
     () =>
-      [...fleet.value.pipelines.values()]
-        .filter(({ nodeId }) => nodeId === id)
-        .sort((one, other) => one.pipelineName.localeCompare(other.pipelineName)),
-    [fleet.value, id],
+      onChange(({ nodeId, pipelineId, fromStatus, toStatus }) => {
+        if (nodeId === id && pipelineId === undefined && fromStatus === toStatus) node.reload();
+      }),
+    [id],
   );
-  const name = nodeName(id);
+  const name = node.data?.name ?? known?.name ?? id;
   useEffect(() => {
     document.title = `${name} · Systole`;
   }, [name]);
   useEffect(() => {
-    watch({ nodes: [id], pipelineCount: pipelines.length });
-  }, [id, pipelines.length]);
-  useEffect(() => readPasts({ id, pipelines: pipelines.slice(0, MAX_PASTS) }), [id, pipelines.length]);
-  useEffect(() => () => watch(undefined), []);
+    watch({ nodes: [id], pipelineCount: runs.length });
+  }, [id, runs.length]);
+  useEffect(() => {
+    readPasts(
+      id,
+      runs.slice(0, MAX_PASTS).map(({ pipelineId }) => pipelineId),
+    );
+  }, [id, runs.length]);
+  useEffect(
+    () => () => {
+      watch(undefined);
+      clearQueue();
+    },
+    [],
+  );
   void liveVersion.value;
-  void directoryVersion.value;
 
   if (node.data === undefined) {
-    if (node.status === 404)
+    if (node.status === 404 || node.status === 400)
       return <Failure error="There is no such node, or this token cannot see it. It may have been removed." />;
     return node.error === undefined ? <Loading /> : <Failure error={node.error} retry={node.reload} />;
   }
-  // The directory is newer after a change by an administrator.
-  const details = detailsOf(id) ?? node.data;
-  const status = state?.status ?? details.status;
+  const details = node.data;
+  const status = liveStatusOf(id) ?? known?.status ?? details.status;
   const range = readRange(route.value.query, now.value);
-  const seen = Math.max(lastSeenOf(id) ?? 0, state?.lastSeenAt ?? 0, details.lastSeenAt ?? 0);
+  const seen = Math.max(lastSeenOf(id) ?? 0, details.lastSeenAt ?? 0);
   return (
     <>
       <div class="view-head">
@@ -74,7 +86,9 @@ export function NodeView({ id }: { id: string }) {
           <h1>{name}</h1>
           <div class="head-facts">
             <Status status={status} />
-            {details.statusReason !== "" && <span class="muted">{details.statusReason}</span>}
+            {details.statusReason !== "" && toneOf(status) !== "ok" && (
+              <span class="muted">{details.statusReason}</span>
+            )}
             <span class="faint">
               last report <Ago at={seen} />
             </span>
@@ -108,12 +122,14 @@ export function NodeView({ id }: { id: string }) {
         </Fact>
         <Fact name="Environment">{details.environmentName ?? "–"}</Fact>
         <Fact name="Id">
-          <span class="mono">{id}</span>
+          <span class="id" title={id}>
+            <span class="mono">{id}</span> <CopyButton text={id} label="Copy the id" />
+          </span>
         </Fact>
       </dl>
       <section>
-        <h2 class="section-title">{plural(pipelines.length, "pipeline")}</h2>
-        <NodePipelines pipelines={pipelines} details={node.data.pipelines} />
+        <h2 class="section-title">{plural(runs.length, "pipeline")}</h2>
+        <NodePipelines runs={runs} />
       </section>
       <section>
         <div class="section-head">
@@ -129,7 +145,7 @@ export function NodeView({ id }: { id: string }) {
           range={range}
           lanes={[
             { key: "", title: name, status },
-            ...pipelines.map((one) => ({ key: one.pipelineId, title: one.pipelineName, status: one.status })),
+            ...runs.map((one) => ({ key: one.pipelineId, title: one.pipelineName, status: one.status })),
           ]}
         />
       </section>

@@ -4,13 +4,12 @@ import type { History, PipelineMinute } from "@systole/client";
 import { useMemo } from "preact/hooks";
 import { queries } from "../../api/http.ts";
 import { Chart } from "../../charts/chart.tsx";
-import { type Grid, STEP_MS, toGrid, type Values } from "../../charts/grid.ts";
+import { type Grid, toGrid, type Values } from "../../charts/grid.ts";
 import type { Series } from "../../charts/plot.ts";
 import { readRange } from "../../charts/range.ts";
 import { RangePicker } from "../../charts/range_picker.tsx";
 import { byteRate, milliseconds, percent, rate } from "../../format/numbers.ts";
-import { now } from "../../state/clock.ts";
-import { nodeName } from "../../state/directory.ts";
+import { collectorNow, now } from "../../state/clock.ts";
 import { route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { rankOf, toneOf } from "../../state/status.ts";
@@ -28,6 +27,8 @@ interface Answered {
   from: number;
   to: number;
   step: string;
+  /** When the answer came, by the collector's clock. */
+  now: number;
   /** One for the sum, or one for each node. */
   lines: { label: string; items: PipelineMinute[] }[];
 }
@@ -56,16 +57,16 @@ export function ChartsTab({ pipeline, node }: TabProps) {
         );
       if (!isByNode) {
         const { items, step } = await ask(node);
-        return { from, to: end, step, lines: [{ label: "", items }] };
+        return { from, to: end, step, now: collectorNow(), lines: [{ label: "", items }] };
       }
       const lines: Answered["lines"] = [];
       let step = "minute";
-      for (const { nodeId } of shown) {
+      for (const { nodeId, nodeName } of shown) {
         const history = await ask(nodeId);
         step = history.step;
-        lines.push({ label: nodeName(nodeId), items: history.items });
+        lines.push({ label: nodeName, items: history.items });
       }
-      return { from, to: end, step, lines };
+      return { from, to: end, step, now: collectorNow(), lines };
     },
     REFRESH_MS,
   );
@@ -115,71 +116,82 @@ export function ChartsTab({ pipeline, node }: TabProps) {
           pipeline={pipeline.id}
           {...(node !== undefined && { node })}
           range={range}
-          lanes={pipeline.on.map(({ nodeId, status }) => ({
-            key: nodeId,
-            title: nodeName(nodeId),
-            status,
-          }))}
+          lanes={pipeline.on.map(({ nodeId, nodeName, status }) => ({ key: nodeId, title: nodeName, status }))}
         />
       </section>
     </>
   );
 }
 
-function makeCharts({ lines, step, from, to }: Answered, isByNode: boolean) {
-  const grids = lines.map(({ label, items }) => ({ label, grid: toGrid(items, step, from, to) }));
+function makeCharts({ lines, step, from, to, now: at }: Answered, isByNode: boolean) {
+  const grids = lines.map(({ label, items }) => ({ label, grid: toGrid(items, step, from, to, at) }));
   const times = grids.reduce<number[]>(
     (longest, { grid }) => (grid.times.length > longest.length ? grid.times : longest),
     [],
   );
-  const seconds = (STEP_MS[step] ?? 60_000) / 1_000;
-  const values = (grid: Grid<PipelineMinute>, pick: (item: PipelineMinute) => number | null | undefined): Values =>
+  type Pick = (item: PipelineMinute, seconds: number) => number | null | undefined;
+  type Counts = NonNullable<PipelineMinute["max"]>;
+  /** The lowest or highest minute of each hour or day; where it is not known, the line itself. */
+  const extremes = (grid: Grid<PipelineMinute>, side: "min" | "max", name: keyof Counts, means: Values) =>
+    grid.items.some((item) => item?.[side] != null)
+      ? means.map((mean, index) => {
+          const counts = grid.items[index]?.[side];
+          return mean === null || counts == null ? mean : counts[name] / 60;
+        })
+      : undefined;
+  const toSeries = (label: string, tone: string, grid: Grid<PipelineMinute>, pick: Pick, of?: keyof Counts): Series => {
+    const means = values(grid, pick);
+    return {
+      label,
+      tone,
+      values: means,
+      ...(of !== undefined && { lows: extremes(grid, "min", of, means), highs: extremes(grid, "max", of, means) }),
+    };
+  };
+  const values = (grid: Grid<PipelineMinute>, pick: Pick): Values =>
     times.map((_, index) => {
       const item = grid.items[index];
       // A minute in which each scrape failed has no value either.
-      return item === undefined || item.samples === 0 ? null : (pick(item) ?? null);
+      return item === undefined || item.samples === 0 ? null : (pick(item, grid.seconds[index] ?? 60) ?? null);
     });
-  type Pick = (item: PipelineMinute) => number | null | undefined;
-  const series = (...picks: [string, string, Pick][]): Series[] =>
+  type Line = [label: string, tone: string, pick: Pick, of?: keyof Counts];
+  const series = (...picks: Line[]): Series[] =>
     isByNode
-      ? grids.map(({ label, grid }, index) => ({
-          label,
-          tone: TONES[index % TONES.length] ?? "accent",
-          values: values(grid, picks[0]?.[2] ?? (() => null)),
-        }))
-      : picks.map(([label, tone, pick]) => ({
-          label,
-          tone,
-          values: grids[0] === undefined ? [] : values(grids[0].grid, pick),
-          isFilled: picks.length === 1,
-        }));
-  const perSecond =
-    (pick: (item: PipelineMinute) => number): Pick =>
-    (item) =>
-      pick(item) / seconds;
+      ? grids.flatMap(({ label, grid }, index) =>
+          picks
+            .slice(0, 1)
+            .map(([, , pick, of]) => toSeries(label, TONES[index % TONES.length] ?? "accent", grid, pick, of)),
+        )
+      : picks.flatMap(([label, tone, pick, of]) =>
+          grids
+            .slice(0, 1)
+            .map(({ grid }) => ({ ...toSeries(label, tone, grid, pick, of), isFilled: picks.length === 1 })),
+        );
+  const perSecond = (label: string, tone: string, of: keyof Counts): Line => [
+    label,
+    tone,
+    (item, seconds) => item[of] / seconds,
+    of,
+  ];
   const chart = (
     title: string,
     format: (value: number | null | undefined) => string,
     list: Series[],
     max?: number,
   ) => ({ title, times, format, series: list, max });
-  const eventsOut = perSecond((item) => item.eventsOut);
   return [
     chart(
       isByNode ? "Events in" : "Events",
       rate,
-      series(["in", "accent", perSecond((item) => item.eventsIn)], ["out", "accent-2", eventsOut]),
+      series(perSecond("in", "accent", "eventsIn"), perSecond("out", "accent-2", "eventsOut")),
     ),
-    ...(isByNode ? [chart("Events out", rate, series(["out", "accent-2", eventsOut]))] : []),
-    chart("Errors", rate, series(["errors", "bad", perSecond((item) => item.errors)])),
-    chart("Discarded", rate, series(["discarded", "warn", perSecond((item) => item.discarded)])),
+    ...(isByNode ? [chart("Events out", rate, series(perSecond("out", "accent-2", "eventsOut")))] : []),
+    chart("Errors", rate, series(perSecond("errors", "bad", "errors"))),
+    chart("Discarded", rate, series(perSecond("discarded", "warn", "discarded"))),
     chart(
       isByNode ? "Bytes in" : "Bytes",
       byteRate,
-      series(
-        ["in", "accent", perSecond((item) => item.bytesIn)],
-        ["out", "accent-2", perSecond((item) => item.bytesOut)],
-      ),
+      series(perSecond("in", "accent", "bytesIn"), perSecond("out", "accent-2", "bytesOut")),
     ),
     chart("Latency", milliseconds, series(["mean", "series-3", (item) => item.latencyMs])),
     chart(

@@ -13,11 +13,14 @@ import { route, setQuery } from "../../state/route.ts";
 import { environment } from "../../state/session.ts";
 import { Empty } from "../../ui/empty.tsx";
 import { useQuery } from "../../ui/use_query.ts";
+import { areFollowed } from "./model.ts";
 import { NodesTable } from "./nodes.tsx";
 import type { TabProps } from "./pipeline.tsx";
 import { Scrubber } from "./scrubber.tsx";
 
 const GRAPH_EVERY_MS = 15_000;
+/** Of many nodes the collector's own sums are shown, as often as they change. */
+const SUMS_EVERY_MS = 5_000;
 const MINUTE = 60_000;
 /** Minutes around a past moment that are read at once, so that the slider moves without waiting. */
 const CHUNK_MS = 10 * MINUTE;
@@ -28,7 +31,12 @@ export function FlowTab({ pipeline, node }: TabProps) {
   const at = Number(query.get("at")) || undefined;
   const selected = query.get("component") ?? undefined;
   const scope = { node, environment: environment.value };
-  const graph = useQuery(`graph ${id} ${node}`, (signal) => readGraph(id, scope, signal), GRAPH_EVERY_MS);
+  const isFollowed = node !== undefined || areFollowed(pipeline);
+  const graph = useQuery(
+    `graph ${id} ${node}`,
+    (signal) => readGraph(id, scope, signal),
+    isFollowed ? GRAPH_EVERY_MS : SUMS_EVERY_MS,
+  );
   const hour = useQuery(
     `hour ${id} ${node}`,
     (signal) => queries.componentMinutes(id, { ...scope, from: "-1h", step: "minute" }, { signal }),
@@ -48,21 +56,17 @@ export function FlowTab({ pipeline, node }: TabProps) {
   const known = samples.find((components) => components.length > 0) ?? componentsOf(hour.data?.items ?? []);
   const shape = useMemo(() => shapeOf(graph.data, known), [graph.data, known.length]);
   const minute = at === undefined ? undefined : Math.floor(at / MINUTE) * MINUTE;
-  const live = liveFrame(samples);
+  const live = liveFrame(isFollowed ? samples : []);
   const now = live.size > 0 ? live : graphFrame(graph.data?.components ?? []);
   const frame: Frame = minute === undefined ? now : minuteFrame(past.data?.items ?? [], minute);
   const history = useMemo(() => historyOf(hour.data?.items ?? []), [hour.data]);
-  const fills = useMemo(
-    () =>
-      new Map(
-        minute === undefined
-          ? (graph.data?.components ?? []).flatMap(({ componentId, bufferFill }) =>
-              bufferFill == null ? [] : [[componentId, bufferFill] as const],
-            )
-          : [],
-      ),
-    [graph.data, minute === undefined],
-  );
+  const fills = useMemo(() => {
+    const known = minute === undefined ? (graph.data?.components ?? []) : (past.data?.items ?? []);
+    const ofTime = known.filter((item) => !("at" in item) || item.at === minute);
+    return new Map(
+      ofTime.flatMap(({ componentId, bufferFill }) => (bufferFill == null ? [] : [[componentId, bufferFill]])),
+    );
+  }, [graph.data, past.data, minute]);
   const isGap = minute !== undefined && past.data !== undefined && frame.size === 0;
   return (
     <>

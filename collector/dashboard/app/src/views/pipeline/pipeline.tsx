@@ -1,21 +1,25 @@
+import type { EventOf, PipelineOnNode } from "@systole/client";
 import type { ComponentType } from "preact";
-import { useEffect, useMemo } from "preact/hooks";
+import { useCallback, useEffect, useMemo } from "preact/hooks";
+import { queries } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
-import { directoryVersion, nodeName } from "../../state/directory.ts";
-import { fleet } from "../../state/fleet.ts";
 import { watch } from "../../state/live.ts";
-import { type PipelineRow, pipelineRows } from "../../state/pipelines.ts";
 import { link, pipelineLink, route, setQuery } from "../../state/route.ts";
+import { useRuns } from "../../state/runs.ts";
+import { environment } from "../../state/session.ts";
 import { Failure, Loading } from "../../ui/empty.tsx";
-import { Shape } from "../../ui/status.tsx";
+import { Choice } from "../../ui/fields.tsx";
+import { ToneWord } from "../../ui/status.tsx";
+import { useQuery } from "../../ui/use_query.ts";
 import { ChartsTab } from "./charts.tsx";
 import { FlowTab } from "./flow.tsx";
 import { LedgerTab } from "./ledger.tsx";
+import { areFollowed, countStatuses, type PipelineOnNodes, summaryOf } from "./model.ts";
 import { TapTab } from "./tap.tsx";
 import { VersionsTab } from "./versions.tsx";
 
 export interface TabProps {
-  pipeline: PipelineRow;
+  pipeline: PipelineOnNodes;
   /** The node that is chosen; undefined for all of them. */
   node: string | undefined;
 }
@@ -28,38 +32,43 @@ const TABS: readonly { id: string; title: string; view: ComponentType<TabProps> 
   { id: "tap", title: "Tap", view: TapTab },
 ];
 
+/** Time between two readings, for each node: the answer has all of them. */
+const REFRESH_MS_PER_NODE = 60;
+const MIN_REFRESH_MS = 20_000;
+const MAX_NODES_LISTED = 1_000;
+
 export function PipelineView({ id }: { id: string }) {
   const { query } = route.value;
-  const pipeline = pipelineRows.value.find((row) => row.id === id);
+  const pipeline = usePipeline(id);
   const tab = TABS.find((one) => one.id === query.get("tab")) ?? TABS[0];
   const chosen = query.get("node") ?? undefined;
-  const node = pipeline?.on.some(({ nodeId }) => nodeId === chosen) === true ? chosen : undefined;
+  const on: readonly PipelineOnNode[] = pipeline.data?.on ?? [];
+  const node = on.some(({ nodeId }) => nodeId === chosen) ? chosen : undefined;
   const nodes = useMemo(
     () =>
-      (pipeline?.on ?? [])
-        .map(({ nodeId }) => ({ id: nodeId, name: nodeName(nodeId) }))
-        .sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true })),
-    [pipeline, directoryVersion.value],
+      on
+        .map(({ nodeId, nodeName }) => ({ value: nodeId, title: nodeName }))
+        .sort((one, other) => one.title.localeCompare(other.title, undefined, { numeric: true }))
+        .slice(0, MAX_NODES_LISTED),
+    [on],
   );
+  const name = pipeline.data?.name ?? id;
   useEffect(() => {
-    document.title = `${pipeline?.name ?? id} · Systole`;
-  }, [pipeline?.name, id]);
+    document.title = `${name} · Systole`;
+  }, [name]);
+  const areAll = pipeline.data !== undefined && areFollowed(pipeline.data);
   useEffect(() => {
-    watch({
-      pipelines: [id],
-      ...(node !== undefined && { nodes: [node] }),
-      pipelineCount: node === undefined ? nodes.length : 1,
-    });
-  }, [id, node, nodes.length]);
+    if (node !== undefined) watch({ pipelines: [id], nodes: [node], pipelineCount: 1 });
+    else if (areAll) watch({ pipelines: [id], pipelineCount: on.length });
+  }, [id, node, areAll, on.length]);
   useEffect(() => () => watch(undefined), []);
 
-  if (pipeline === undefined) {
-    return fleet.value.isComplete ? (
-      <Failure error={`No node reports a pipeline ${id}, or this token cannot see it.`} />
-    ) : (
-      <Loading />
-    );
+  if (pipeline.data === undefined) {
+    if (pipeline.status === 404 || pipeline.status === 400)
+      return <Failure error={`No node reports a pipeline ${id}, or this token cannot see it.`} />;
+    return pipeline.error === undefined ? <Loading /> : <Failure error={pipeline.error} retry={pipeline.reload} />;
   }
+  const { tone, word } = summaryOf(countStatuses(on));
   const View = tab?.view ?? FlowTab;
   return (
     <>
@@ -68,27 +77,20 @@ export function PipelineView({ id }: { id: string }) {
           <p class="crumb">
             <a href="#/pipelines">Pipelines</a> / {id}
           </p>
-          <h1>{pipeline.name}</h1>
+          <h1>{name}</h1>
           <div class="head-facts">
-            <span class={`status tone-${pipeline.tone}`}>
-              <Shape tone={pipeline.tone} /> {pipeline.note}
-            </span>
-            <span class="faint">on {plural(pipeline.on.length, "node")}</span>
+            <ToneWord tone={tone} word={word} />
+            <span class="faint">on {plural(on.length, "node")}</span>
           </div>
         </div>
         <div class="head-actions">
-          <select
-            aria-label="Node"
-            value={node ?? ""}
-            onChange={({ currentTarget }) => setQuery({ node: currentTarget.value })}
-          >
-            <option value="">All nodes, summed</option>
-            {nodes.map((one) => (
-              <option key={one.id} value={one.id}>
-                {one.name}
-              </option>
-            ))}
-          </select>
+          <Choice
+            label="Node"
+            all="All nodes, summed"
+            value={node}
+            options={nodes}
+            onChange={(value) => setQuery({ node: value })}
+          />
           <a class="button" href={link(["logs"], { pipeline: id, node })}>
             Logs
           </a>
@@ -109,7 +111,27 @@ export function PipelineView({ id }: { id: string }) {
           </a>
         ))}
       </nav>
-      <View pipeline={pipeline} node={node} />
+      <View pipeline={pipeline.data} node={node} />
     </>
   );
 }
+
+function usePipeline(id: string) {
+  const answer = useQuery(
+    `pipeline ${id}`,
+    (signal) => queries.pipeline(id, { environment: environment.value }, { signal }),
+    // The first answer says how large it is.
+    refreshMs.get(id) ?? MIN_REFRESH_MS,
+  );
+  const isOf = useCallback((change: EventOf<"status_change">) => change.pipelineId === id, [id]);
+  const on = useRuns(answer.data?.nodes, isOf, answer.reload);
+  if (answer.data !== undefined)
+    refreshMs.set(id, Math.max(MIN_REFRESH_MS, answer.data.nodes.length * REFRESH_MS_PER_NODE));
+  const data = useMemo<PipelineOnNodes | undefined>(
+    () => answer.data && { id, name: answer.data.name, on: on.length === 0 ? answer.data.nodes : on },
+    [answer.data?.name, on, id],
+  );
+  return { ...answer, data };
+}
+
+const refreshMs = new Map<string, number>();

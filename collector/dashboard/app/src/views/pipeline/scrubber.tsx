@@ -92,7 +92,7 @@ interface Item {
 }
 
 function drawGround(items: readonly Item[], step: string, from: number, to: number) {
-  const grid = toGrid(items, step, from, to);
+  const grid = toGrid(items, step, from, to, to);
   const top = Math.max(1, ...items.map(({ eventsIn }) => eventsIn));
   const width = PLACES / Math.max(1, grid.items.length);
   return (

@@ -6,7 +6,6 @@ import { type CaughtEvent, pipelinePath, readGraph } from "../../api/control.ts"
 import { address, CLIENT, describe, isAbort, sessionFetch } from "../../api/http.ts";
 import { plural } from "../../format/numbers.ts";
 import { preciseTime } from "../../format/times.ts";
-import { nodeName } from "../../state/directory.ts";
 import { componentsOf, liveVersion } from "../../state/live.ts";
 import { canOperate, environment } from "../../state/session.ts";
 import { download } from "../../ui/copy.tsx";
@@ -97,9 +96,9 @@ export function TapTab({ pipeline, node }: TabProps) {
           disabled={state.isOpen}
           onChange={({ currentTarget }) => setNode(currentTarget.value)}
         >
-          {pipeline.on.map(({ nodeId }) => (
+          {pipeline.on.map(({ nodeId, nodeName }) => (
             <option key={nodeId} value={nodeId}>
-              {nodeName(nodeId)}
+              {nodeName}
             </option>
           ))}
         </select>

@@ -5,7 +5,8 @@ import { findDefinition, listRollouts, listVersions, readDiff, rollBack, setPaus
 import { report } from "../../state/notices.ts";
 import { canAdminister, environment } from "../../state/session.ts";
 import { ask, Dialog } from "../../ui/dialog.tsx";
-import { Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { Answered, Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { ACTIONS, PlainTable } from "../../ui/plain_table.tsx";
 import { ScrollCard } from "../../ui/scroll_card.tsx";
 import { Moment } from "../../ui/time.tsx";
 import { useQuery } from "../../ui/use_query.ts";
@@ -85,63 +86,43 @@ export function VersionsTab({ pipeline }: TabProps) {
           )}
         </div>
         <ScrollCard label="Versions">
-          <table class="plain-table">
-            <thead>
-              <tr>
-                <th scope="col">Version</th>
-                <th scope="col">Made</th>
-                <th scope="col">By</th>
-                <th scope="col">Note</th>
-                <th scope="col" class="wide-only">
-                  Checksum
-                </th>
-                <th scope="col" class="right">
-                  <span class="visually-hidden">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {(versions.data?.items ?? []).map((one) => (
-                <tr key={one.version}>
-                  <td>
-                    {one.version} {one.version === stableVersion && <span class="badge is-ok">stable</span>}
-                  </td>
-                  <td>
-                    <Moment at={one.createdAt} />
-                  </td>
-                  <td>{one.author}</td>
-                  <td>{one.note}</td>
-                  <td class="mono faint wide-only">{one.checksum.slice(0, 12)}</td>
-                  <td class="right">
-                    <span class="row-actions">
-                      <button
-                        type="button"
-                        class="small"
-                        onClick={() => setCompared({ from: one.version - 1, to: one.version })}
-                      >
-                        Changes
+          <PlainTable heads={["Version", "Made", "By", "Note", { title: "Checksum", isWideOnly: true }, ACTIONS]}>
+            {(versions.data?.items ?? []).map((one) => (
+              <tr key={one.version}>
+                <td>
+                  {one.version} {one.version === stableVersion && <span class="badge is-ok">stable</span>}
+                </td>
+                <td>
+                  <Moment at={one.createdAt} />
+                </td>
+                <td>{one.author}</td>
+                <td>{one.note}</td>
+                <td class="mono faint wide-only">{one.checksum.slice(0, 12)}</td>
+                <td class="right">
+                  <span class="row-actions">
+                    <button
+                      type="button"
+                      class="small"
+                      onClick={() => setCompared({ from: one.version - 1, to: one.version })}
+                    >
+                      Changes
+                    </button>
+                    {canAdminister.value && one.version !== version && (
+                      <button type="button" class="small" onClick={() => back(one.version)}>
+                        Roll back to it
                       </button>
-                      {canAdminister.value && one.version !== version && (
-                        <button type="button" class="small" onClick={() => back(one.version)}>
-                          Roll back to it
-                        </button>
-                      )}
-                    </span>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+                    )}
+                  </span>
+                </td>
+              </tr>
+            ))}
+          </PlainTable>
         </ScrollCard>
       </section>
       <section>
         <h2 class="section-title">Rollouts</h2>
         <ScrollCard label="Rollouts">
-          {rollouts.data === undefined ? (
-            <Loading />
-          ) : (
-            <RolloutTable rollouts={rollouts.data.items} onChange={reload} />
-          )}
+          <Answered answer={rollouts}>{({ items }) => <RolloutTable rollouts={items} onChange={reload} />}</Answered>
         </ScrollCard>
       </section>
       {compared !== undefined && <Compare id={id} {...compared} onClose={() => setCompared(undefined)} />}
@@ -153,15 +134,7 @@ function Compare({ id, from, to, onClose }: { id: string; from: number; to: numb
   const diff = useQuery(`diff ${id} ${from} ${to}`, () => readDiff(id, from, to, environment.value));
   return (
     <Dialog title={from === 0 ? `Version ${to}` : `Version ${from} → ${to}`} onClose={onClose} wide>
-      {diff.data === undefined ? (
-        diff.error === undefined ? (
-          <Loading />
-        ) : (
-          <Failure error={diff.error} />
-        )
-      ) : (
-        <DiffText text={diff.data.diff} />
-      )}
+      <Answered answer={diff}>{({ diff: text }) => <DiffText text={text} />}</Answered>
     </Dialog>
   );
 }

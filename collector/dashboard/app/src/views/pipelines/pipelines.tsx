@@ -1,29 +1,38 @@
-import { useEffect, useMemo, useState } from "preact/hooks";
-import { milliseconds, plural, rate } from "../../format/numbers.ts";
-import { nodeName } from "../../state/directory.ts";
-import { fleet } from "../../state/fleet.ts";
-import { liveVersion, watch } from "../../state/live.ts";
-import { liveSum, type PipelineRow, pipelineRows } from "../../state/pipelines.ts";
+import type { FleetPipeline } from "@systole/client";
+import { useEffect } from "preact/hooks";
+import { queries } from "../../api/http.ts";
+import { count, plural, rate } from "../../format/numbers.ts";
 import { pipelineLink, route, setQuery } from "../../state/route.ts";
+import { environment } from "../../state/session.ts";
 import { rankOf, toneOf, wordOf } from "../../state/status.ts";
-import { Empty, Loading } from "../../ui/empty.tsx";
-import { Icon } from "../../ui/icons.tsx";
-import { Shape } from "../../ui/status.tsx";
+import { Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { SearchField } from "../../ui/fields.tsx";
+import { ToneWord } from "../../ui/status.tsx";
 import { type Column, Table } from "../../ui/table.tsx";
+import { usePagedList } from "../../ui/use_paged_list.ts";
+import { summaryOf } from "../pipeline/model.ts";
+import { Trouble } from "../trouble.tsx";
 
-const MAX_SHAPES = 24;
+const PAGE = 100;
+/** As often as agents report. */
+const REFRESH_MS = 5_000;
 
-const COLUMNS: readonly Column<PipelineRow>[] = [
+/** Columns by which the collector sorts, with the name that it has for each. */
+const SORTS = {
+  state: "worst",
+  name: "id",
+  in: "eventsIn",
+  out: "eventsOut",
+  errors: "errors",
+  discarded: "discards",
+} as const;
+
+const COLUMNS: readonly Column<FleetPipeline>[] = [
   {
     id: "state",
     title: "State",
     isSortable: true,
-    cell: ({ tone, note }) => (
-      <span class={`status tone-${tone}`}>
-        <Shape tone={tone} />
-        <span class="status-word">{note}</span>
-      </span>
-    ),
+    cell: ({ statuses }) => <ToneWord {...summaryOf(new Map(Object.entries(statuses)))} />,
   },
   {
     id: "name",
@@ -40,141 +49,126 @@ const COLUMNS: readonly Column<PipelineRow>[] = [
     id: "nodes",
     title: "Nodes",
     width: 2,
-    isSortable: true,
-    cell: ({ on }) => (
-      <span class="pipeline-shapes" title={plural(on.length, "node")}>
-        {on.slice(0, MAX_SHAPES).map(({ nodeId, status }) => (
-          <span key={nodeId} title={`${nodeName(nodeId)}: ${wordOf(status)}`}>
-            <Shape tone={toneOf(status)} size={10} />
-          </span>
-        ))}
-        {on.length > MAX_SHAPES && <span class="faint">+{on.length - MAX_SHAPES}</span>}
-      </span>
-    ),
+    cell: ({ nodes, statuses }) => <StateShares total={nodes} statuses={statuses} />,
   },
   {
     id: "in",
     title: "Events in",
     align: "right",
-    cell: ({ on }) => <span class="number">{rate(liveSum(on)?.in)}</span>,
+    isSortable: true,
+    isHighFirst: true,
+    cell: ({ sample }) => <span class="number">{rate(sample?.eventsInRate)}</span>,
   },
   {
     id: "out",
     title: "Events out",
     align: "right",
     width: 2,
-    cell: ({ on }) => <span class="number">{rate(liveSum(on)?.out)}</span>,
+    isSortable: true,
+    isHighFirst: true,
+    cell: ({ sample }) => <span class="number">{rate(sample?.eventsOutRate)}</span>,
   },
   {
     id: "errors",
     title: "Errors",
     align: "right",
     width: 2,
-    cell: ({ on }) => {
-      const errors = liveSum(on)?.errors;
-      return <span class={(errors ?? 0) > 0 ? "number tone-bad" : "number faint"}>{rate(errors)}</span>;
-    },
+    isSortable: true,
+    isHighFirst: true,
+    cell: ({ sample }) => <Trouble value={sample?.errorsRate} tone="bad" />,
   },
   {
     id: "discarded",
     title: "Discarded",
     align: "right",
-    width: 3,
-    cell: ({ on }) => {
-      const discarded = liveSum(on)?.discarded;
-      return <span class={(discarded ?? 0) > 0 ? "number tone-warn" : "number faint"}>{rate(discarded)}</span>;
-    },
-  },
-  {
-    id: "latency",
-    title: "Slowest node",
-    align: "right",
-    width: 3,
-    cell: ({ on }) => <span class="number">{milliseconds(liveSum(on)?.latencyMs)}</span>,
+    width: 2,
+    isSortable: true,
+    isHighFirst: true,
+    cell: ({ sample }) => <Trouble value={sample?.discardedRate} tone="warn" />,
   },
 ];
 
+/** On how many nodes it is, and the share of each state. */
+function StateShares({ total, statuses }: { total: number; statuses: FleetPipeline["statuses"] }) {
+  const shares = Object.entries(statuses).sort(([one], [other]) => rankOf(toneOf(other)) - rankOf(toneOf(one)));
+  return (
+    <span class="progress" title={shares.map(([status, many]) => `${many} ${wordOf(status).toLowerCase()}`).join(", ")}>
+      <span class="state-bar" aria-hidden="true">
+        {shares.map(([status, many]) => (
+          <span key={status} class={`fill-${toneOf(status)}`} style={{ flexGrow: many }} />
+        ))}
+      </span>
+      <span class="number">{count(total)}</span>
+    </span>
+  );
+}
+
 export function PipelinesView() {
   const { query } = route.value;
-  const [visible, setVisible] = useState<readonly PipelineRow[]>([]);
-  const [by, descending] = [query.get("sort") ?? "state", query.get("desc") === "1"];
-  const text = (query.get("q") ?? "").trim().toLowerCase();
-  const all = pipelineRows.value;
-  const rows = useMemo(
-    () =>
-      sort(
-        all.filter(({ id, name }) => id.toLowerCase().includes(text) || name.toLowerCase().includes(text)),
-        by,
-        descending,
+  const [by, isDescending] = [query.get("sort") ?? "state", query.get("desc") === "1"];
+  const q = query.get("q")?.trim() || undefined;
+  const { list, setVisible, refresh } = usePagedList<FleetPipeline>(
+    `pipelines ${q} ${by} ${isDescending}`,
+    ({ id }) => id,
+    (cursor, signal) =>
+      queries.fleetPipelines(
+        {
+          q,
+          environment: environment.value,
+          sort: SORTS[by as keyof typeof SORTS] ?? "worst",
+          order: isDescending ? "desc" : "asc",
+          limit: PAGE,
+          cursor,
+        },
+        { signal },
       ),
-    [all, text, by, descending],
+    REFRESH_MS,
   );
   useEffect(() => {
     document.title = "Pipelines · Systole";
-    return () => watch(undefined);
   }, []);
-  useEffect(() => {
-    watch({
-      pipelines: visible.map(({ id }) => id),
-      pipelineCount: visible.reduce((sum, { on }) => sum + on.length, 0),
-    });
-  }, [visible]);
-  void liveVersion.value;
-  if (!fleet.value.isComplete) return <Loading />;
+  if (!list.isKnown) return list.error === undefined ? <Loading /> : <Failure error={list.error} retry={refresh} />;
   return (
     <>
       <h1 class="visually-hidden">Pipelines</h1>
       <div class="toolbar">
-        <label class="search">
-          <Icon name="search" size={16} />
-          <input
-            type="search"
-            aria-label="Search pipelines"
-            placeholder="Name or id"
-            value={query.get("q") ?? ""}
-            onInput={({ currentTarget }) => setQuery({ q: currentTarget.value })}
-          />
-          <kbd>/</kbd>
-        </label>
-        <span class="toolbar-count">
-          {rows.length === all.length
-            ? plural(all.length, "pipeline")
-            : `${rows.length} of ${plural(all.length, "pipeline")}`}
-        </span>
+        <SearchField
+          label="Search pipelines"
+          placeholder="Name or id"
+          value={query.get("q") ?? ""}
+          onChange={(text) => setQuery({ q: text })}
+        />
+        <span class="toolbar-count">{plural(list.total, "pipeline")}</span>
       </div>
-      {all.length === 0 ? (
-        <Empty title="No node has reported a pipeline yet" command="systole-collector apply -f orders.toml">
-          A pipeline is named in an agent's own file, or applied here for all nodes with a label.
-        </Empty>
-      ) : rows.length === 0 ? (
-        <Empty title="No pipeline matches">
-          <button type="button" onClick={() => setQuery({ q: "" })}>
-            Remove the filter
-          </button>
-        </Empty>
-      ) : (
+      {list.rows.length > 0 ? (
         <Table
           label="Pipelines"
           columns={COLUMNS}
-          rows={rows}
+          rows={list.rows}
+          total={list.total}
           keyOf={({ id }) => id}
-          classOf={({ tone }) => `row-${tone}`}
-          sort={{ by, descending }}
-          onSort={(id) => setQuery({ sort: id, desc: by === id && !descending ? "1" : "" })}
+          classOf={({ worst }) => `row-${toneOf(worst ?? "STOPPED")}`}
+          sort={{ by, descending: isDescending }}
+          onSort={(id, isHighFirst) =>
+            setQuery({ sort: id, desc: (by === id ? !isDescending : isHighFirst) ? "1" : "" })
+          }
           onVisible={setVisible}
         />
+      ) : (
+        <div class="card">
+          {q === undefined ? (
+            <Empty title="No node has reported a pipeline yet" command="systole-collector apply -f orders.toml">
+              A pipeline is named in an agent's own file, or applied here for all nodes with a label.
+            </Empty>
+          ) : (
+            <Empty title="No pipeline matches">
+              <button type="button" onClick={() => setQuery({ q: "" })}>
+                Remove the filter
+              </button>
+            </Empty>
+          )}
+        </div>
       )}
     </>
   );
-}
-
-function sort(rows: readonly PipelineRow[], by: string, descending: boolean): PipelineRow[] {
-  const byName = (one: PipelineRow, other: PipelineRow) =>
-    one.name.localeCompare(other.name) || one.id.localeCompare(other.id);
-  const sign = descending ? -1 : 1;
-  return [...rows].sort((one, other) => {
-    if (by === "name") return sign * byName(one, other);
-    if (by === "nodes") return sign * (one.on.length - other.on.length) || byName(one, other);
-    return sign * (rankOf(one.tone) - rankOf(other.tone)) || byName(one, other);
-  });
 }

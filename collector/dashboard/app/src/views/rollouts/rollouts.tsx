@@ -2,7 +2,7 @@ import { useEffect } from "preact/hooks";
 import { listRollouts } from "../../api/control.ts";
 import { onDeployment } from "../../state/fleet.ts";
 import { environment } from "../../state/session.ts";
-import { Failure, Loading } from "../../ui/empty.tsx";
+import { Answered } from "../../ui/empty.tsx";
 import { ScrollCard } from "../../ui/scroll_card.tsx";
 import { useQuery } from "../../ui/use_query.ts";
 import { RolloutTable } from "./table.tsx";
@@ -31,15 +31,9 @@ export function RolloutsView() {
     <>
       <h1 class="view-title">Rollouts</h1>
       <ScrollCard label="Rollouts">
-        {rollouts.data === undefined ? (
-          rollouts.error === undefined ? (
-            <Loading />
-          ) : (
-            <Failure error={rollouts.error} retry={rollouts.reload} />
-          )
-        ) : (
-          <RolloutTable rollouts={rollouts.data.items} onChange={rollouts.reload} withPipeline />
-        )}
+        <Answered answer={rollouts}>
+          {({ items }) => <RolloutTable rollouts={items} onChange={rollouts.reload} withPipeline />}
+        </Answered>
       </ScrollCard>
     </>
   );

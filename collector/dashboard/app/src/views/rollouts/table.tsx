@@ -4,7 +4,8 @@ import { report } from "../../state/notices.ts";
 import { nodeLink, pipelineLink } from "../../state/route.ts";
 import { canAdminister } from "../../state/session.ts";
 import { ask, Dialog } from "../../ui/dialog.tsx";
-import { Empty, Failure, Loading } from "../../ui/empty.tsx";
+import { Answered, Empty } from "../../ui/empty.tsx";
+import { ACTIONS, PlainTable } from "../../ui/plain_table.tsx";
 import { Status } from "../../ui/status.tsx";
 import { Ago, Moment } from "../../ui/time.tsx";
 import { useQuery } from "../../ui/use_query.ts";
@@ -25,69 +26,62 @@ export function RolloutTable({
     return <Empty title="No rollout yet" command="systole-collector apply -f orders.toml --wait" />;
   return (
     <>
-      <table class="plain-table">
-        <thead>
-          <tr>
-            <th scope="col">Rollout</th>
-            <th scope="col">State</th>
-            {withPipeline === true && <th scope="col">Of</th>}
-            <th scope="col">Version</th>
-            <th scope="col">Nodes</th>
-            <th scope="col">Started</th>
-            <th scope="col" class="wide-only">
-              By
-            </th>
-            <th scope="col" class="right">
-              <span class="visually-hidden">Actions</span>
-            </th>
+      <PlainTable
+        heads={[
+          "Rollout",
+          "State",
+          ...(withPipeline === true ? ["Of"] : []),
+          "Version",
+          "Nodes",
+          "Started",
+          { title: "By", isWideOnly: true },
+          ACTIONS,
+        ]}
+      >
+        {rollouts.map((rollout) => (
+          <tr key={rollout.id}>
+            <td>#{rollout.id}</td>
+            <td>
+              <div class="two-lines">
+                <Status status={rollout.state} />
+                {rollout.reason !== "" && (
+                  <span class="reason-line" title={rollout.reason}>
+                    {rollout.reason}
+                  </span>
+                )}
+              </div>
+            </td>
+            {withPipeline === true && (
+              <td>
+                {rollout.pipelineId === null ? (
+                  "agents"
+                ) : (
+                  <a href={pipelineLink(rollout.pipelineId, { tab: "versions" })}>{rollout.pipelineId}</a>
+                )}
+              </td>
+            )}
+            <td>
+              {rollout.fromVersion != null && <span class="faint">{rollout.fromVersion} → </span>}
+              {rollout.pipelineId === null ? (rollout.agentUpdate?.version ?? "–") : rollout.version}
+            </td>
+            <td>
+              <Progress rollout={rollout} />
+            </td>
+            <td>
+              <Moment at={rollout.startedAt} />
+            </td>
+            <td class="wide-only">{rollout.author}</td>
+            <td class="right">
+              <span class="row-actions">
+                <button type="button" class="small" onClick={() => setOpened(rollout.id)}>
+                  Nodes
+                </button>
+                {canAdminister.value && <Decisions rollout={rollout} onChange={onChange} />}
+              </span>
+            </td>
           </tr>
-        </thead>
-        <tbody>
-          {rollouts.map((rollout) => (
-            <tr key={rollout.id}>
-              <td>#{rollout.id}</td>
-              <td>
-                <div class="two-lines">
-                  <Status status={rollout.state} />
-                  {rollout.reason !== "" && (
-                    <span class="reason-line" title={rollout.reason}>
-                      {rollout.reason}
-                    </span>
-                  )}
-                </div>
-              </td>
-              {withPipeline === true && (
-                <td>
-                  {rollout.pipelineId === null ? (
-                    "agents"
-                  ) : (
-                    <a href={pipelineLink(rollout.pipelineId, { tab: "versions" })}>{rollout.pipelineId}</a>
-                  )}
-                </td>
-              )}
-              <td>
-                {rollout.fromVersion != null && <span class="faint">{rollout.fromVersion} → </span>}
-                {rollout.pipelineId === null ? (rollout.agentUpdate?.version ?? "–") : rollout.version}
-              </td>
-              <td>
-                <Progress rollout={rollout} />
-              </td>
-              <td>
-                <Moment at={rollout.startedAt} />
-              </td>
-              <td class="wide-only">{rollout.author}</td>
-              <td class="right">
-                <span class="row-actions">
-                  <button type="button" class="small" onClick={() => setOpened(rollout.id)}>
-                    Nodes
-                  </button>
-                  {canAdminister.value && <Decisions rollout={rollout} onChange={onChange} />}
-                </span>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+        ))}
+      </PlainTable>
       {opened !== undefined && <RolloutNodes id={opened} onClose={() => setOpened(undefined)} />}
     </>
   );
@@ -142,25 +136,10 @@ function RolloutNodes({ id, onClose }: { id: number; onClose: () => void }) {
   const rollout = useQuery(`rollout ${id}`, () => readRollout(id), REFRESH_MS);
   return (
     <Dialog title={`Rollout #${id}`} onClose={onClose} wide>
-      {rollout.data === undefined ? (
-        rollout.error === undefined ? (
-          <Loading />
-        ) : (
-          <Failure error={rollout.error} />
-        )
-      ) : (
-        <table class="plain-table">
-          <thead>
-            <tr>
-              <th scope="col">Node</th>
-              <th scope="col">State</th>
-              <th scope="col">Stage</th>
-              <th scope="col">Runs</th>
-              <th scope="col">Changed</th>
-            </tr>
-          </thead>
-          <tbody>
-            {rollout.data.nodes.map((node) => (
+      <Answered answer={rollout}>
+        {({ nodes }) => (
+          <PlainTable heads={["Node", "State", "Stage", "Runs", "Changed"]}>
+            {nodes.map((node) => (
               <tr key={node.nodeId}>
                 <td>
                   <a href={nodeLink(node.nodeId)} onClick={onClose}>
@@ -180,9 +159,9 @@ function RolloutNodes({ id, onClose }: { id: number; onClose: () => void }) {
                 </td>
               </tr>
             ))}
-          </tbody>
-        </table>
-      )}
+          </PlainTable>
+        )}
+      </Answered>
     </Dialog>
   );
 }
