@@ -76,6 +76,7 @@ use crate::http::error::Problem;
         definitions::pause_pipeline,
         definitions::resume_pipeline,
         graph::get_graph,
+        badge::get_pipeline_badge,
         secrets::list_secrets,
         secrets::set_secret,
         secrets::remove_secret,
