@@ -18,8 +18,6 @@ mod config;
 mod data_dir_lock;
 mod desired;
 mod doctor;
-#[cfg(test)]
-mod document_tests;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::of_command;
 use crate::config::{Config, Overrides, load_offline};
 use crate::model::pipeline::CommandConfig;
-use crate::topology;
 
 /// The blocks of a language in a document.
 fn blocks(document: &str, language: &str) -> Vec<String> {
@@ -58,7 +58,7 @@ fn vector_of_the_document_exposes_its_metrics_where_the_agent_reads_them() {
     let command = read(&blocks("vector.md", "toml")[0]).pipelines[0].command.clone().unwrap();
     let args = vec!["--config".to_owned(), file.display().to_string()];
     let command = CommandConfig { args, config_file: None, ..command };
-    let topology = topology::of_command(&command, None).unwrap().topology;
+    let topology = of_command(&command, None).unwrap().topology;
     let edges: Vec<_> = topology.edges.iter().map(|edge| (&*edge.from, &*edge.to)).collect();
     for edge in [("orders", "parse"), ("parse", "out"), ("metrics", "exporter")] {
         assert!(edges.contains(&edge), "{edges:?}");
