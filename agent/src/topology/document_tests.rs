@@ -10,8 +10,8 @@ use crate::model::pipeline::CommandConfig;
 fn blocks(document: &str, language: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(document);
     let text = std::fs::read_to_string(path).unwrap();
-    let starts = text.split(&format!("\n```{language}\n")).skip(1);
-    starts.map(|block| block.split("\n```").next().unwrap().to_owned()).collect()
+    let start = format!("\n```{language}\n");
+    text.split(&start).skip(1).map(|block| block.split("\n```").next().unwrap().to_owned()).collect()
 }
 
 fn read(toml: &str) -> Config {

@@ -69,6 +69,9 @@ pub(crate) struct TaskLabel {
     pub task: &'static str,
 }
 
+/// The longest forecast: nothing grows, or too little is known.
+pub(crate) const MAX_DAYS_UNTIL_FULL: f64 = 3_650.0;
+
 /// Counters and histograms, cheap to clone and to count with.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -327,7 +330,7 @@ impl Telemetry {
             ),
             days_until_full: metric!(
                 "disk_days_until_full",
-                "Days until the disk is full at this growth, at most 3650",
+                "Days until the disk is full at this growth, at most 3650; 3650 also until it is known",
                 Gauge::default()
             ),
             resident_bytes: Gauge::default(),
@@ -346,6 +349,7 @@ impl Telemetry {
         process.register("cpu_seconds", "CPU time used so far", telemetry.cpu_seconds.clone());
         process.register("start_time_seconds", "Start, in Unix seconds", telemetry.start_time_seconds.clone());
         telemetry.registry = registry;
+        telemetry.days_until_full.set(MAX_DAYS_UNTIL_FULL);
         telemetry
     }
 

@@ -22,7 +22,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
+    actions, agent, audit, badge, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
     pipelines, rollouts, samples, secrets, session, status_changes,
 };
 use crate::http::error::Problem;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use systole_shared::UnixMillis;
 
+use crate::telemetry::MAX_DAYS_UNTIL_FULL;
+
 const DAY_MS: f64 = 86_400_000.0;
 
 /// The time that is looked back: it has a weekend.
@@ -10,9 +12,6 @@ pub(super) const SPAN_MS: i64 = 7 * 86_400_000;
 
 /// With less than this a forecast is a guess: retention works in hours.
 const LEAST_SPAN_MS: i64 = 6 * 3_600_000;
-
-/// The longest forecast.
-pub(crate) const MAX_DAYS: f64 = 3_650.0;
 
 /// The size of the data at a time.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -27,7 +26,7 @@ pub(crate) struct SizeSample {
 pub(crate) struct Forecast {
     /// Negative when data shrinks.
     pub bytes_per_day: f64,
-    /// Until there is no room; `None` where the room is unknown. At most [`MAX_DAYS`].
+    /// Until there is no room; `None` where the room is unknown. At most [`MAX_DAYS_UNTIL_FULL`].
     pub days_until_full: Option<f64>,
 }
 
@@ -47,8 +46,9 @@ pub(crate) fn forecast(samples: &[SizeSample], room_bytes: Option<u64>) -> Optio
         (covariance + day * (bytes - mean_bytes), variance + day * day)
     });
     let bytes_per_day = covariance / variance;
-    let days_until_full = room_bytes
-        .map(|room| if bytes_per_day <= 0.0 { MAX_DAYS } else { (room as f64 / bytes_per_day).min(MAX_DAYS) });
+    let days_until_full = room_bytes.map(|room| {
+        if bytes_per_day <= 0.0 { MAX_DAYS_UNTIL_FULL } else { (room as f64 / bytes_per_day).min(MAX_DAYS_UNTIL_FULL) }
+    });
     Some(Forecast { bytes_per_day, days_until_full })
 }
 
@@ -74,8 +74,8 @@ mod tests {
     fn shrinking_data_never_fills_the_disk() {
         let shrinking = forecast(&samples(-1_000, 48), Some(240_000)).unwrap();
         assert!(shrinking.bytes_per_day < 0.0);
-        assert_eq!(shrinking.days_until_full, Some(MAX_DAYS));
-        assert_eq!(forecast(&samples(1, 48), Some(u64::MAX)).unwrap().days_until_full, Some(MAX_DAYS));
+        assert_eq!(shrinking.days_until_full, Some(MAX_DAYS_UNTIL_FULL));
+        assert_eq!(forecast(&samples(1, 48), Some(u64::MAX)).unwrap().days_until_full, Some(MAX_DAYS_UNTIL_FULL));
         assert_eq!(forecast(&samples(1, 48), None).unwrap().days_until_full, None);
     }
 
