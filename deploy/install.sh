@@ -1,17 +1,19 @@
 #!/bin/sh
-# Installs, upgrades or removes systole-agent on this Linux host. See --help.
+# Installs, upgrades or removes systole-agent or systole-collector on this Linux host. See --help.
 set -eu
 
 usage() {
     cat <<'EOF'
-Installs or upgrades systole-agent on this host.
+Installs or upgrades systole-agent, or with --collector systole-collector, on this host.
 
   install.sh --from DIR|URL [options]     install or upgrade
   install.sh --uninstall [--purge]        remove; --purge also removes configuration and data
 
 The --from directory or URL contains the program (systole-agent), its systemd unit (systole-agent.service), and
-SHA256SUMS, the output of sha256sum for both files.
+SHA256SUMS, the output of sha256sum for both files. For the collector these are systole-collector, its unit, and
+systole-collector-backup.service and .timer. An unpacked archive of `make dist` is such a directory.
 
+  --collector    the collector instead of the agent
   --accept-pipelines | --no-accept-pipelines
                  whether a new configuration lets this host run pipelines that the collector describes (a configuration
                  of Vector can run programs: docs/security.md). Without either, the installer asks on a terminal;
@@ -23,13 +25,12 @@ SHA256SUMS, the output of sha256sum for both files.
   --dry-run      print the steps and change nothing
   --help
 
-An upgrade keeps configuration (/etc/systole/agent.toml) and data (/var/lib/systole-agent). You can run it
-again at any time: it changes only what differs. Exit codes: 0 done, 1 failed, 2 wrong usage.
+An upgrade keeps configuration (/etc/systole/agent.toml, collector.toml) and data (/var/lib/systole-agent,
+/var/lib/systole). You can run it again at any time: it changes only what differs. Exit codes: 0 done, 1 failed, 2 wrong usage.
 EOF
 }
 
 NAME=systole-agent
-USER_NAME=systole-agent
 from='' prefix=/usr/local root='' force=no dry_run=no uninstall=no purge=no start=yes accept=ask
 
 say() { printf '%s\n' "$*"; }
@@ -47,6 +48,7 @@ while [ $# -gt 0 ]; do
             esac
             shift
             ;;
+        --collector) NAME=systole-collector ;;
         --accept-pipelines) accept=true ;;
         --no-accept-pipelines) accept=false ;;
         --force) force=yes ;;
@@ -64,13 +66,25 @@ case $prefix in /*) ;; *) misuse "--prefix must be absolute" ;; esac
 [ "$uninstall" = yes ] || [ -n "$from" ] || misuse "--from or --uninstall is required"
 [ "$uninstall" = no ] || [ -z "$from" ] || misuse "--from and --uninstall exclude each other"
 [ "$purge" = no ] || [ "$uninstall" = yes ] || misuse "--purge needs --uninstall"
+short=${NAME#systole-}
+[ "$short" = agent ] || [ "$accept" = ask ] || misuse "--accept-pipelines is for the agent"
 [ "$(uname -s)" = Linux ] || fail "this installer is for Linux"
 
+# The service runs as the user of its own name.
+USER_NAME=$NAME
 binary=$root$prefix/bin/$NAME
-unit=$root/etc/systemd/system/$NAME.service
+units=$root/etc/systemd/system
 etc=$root/etc/systole
-config=$etc/agent.toml
-data=$root/var/lib/$NAME
+config=$etc/$short.toml
+if [ "$short" = agent ]; then
+    data=$root/var/lib/systole-agent
+    extra=$etc/vector-metrics.yaml
+    unit_files=$NAME.service
+else
+    data=$root/var/lib/systole
+    extra=$data-backups
+    unit_files="$NAME.service $NAME-backup.service $NAME-backup.timer"
+fi
 
 # Runs a command, or prints it in a dry run.
 run() {
@@ -90,16 +104,16 @@ if is_host && [ "$dry_run" = no ] && [ "$(id -u)" != 0 ]; then
 fi
 
 uninstall() {
-    if has_systemd && [ -f "$unit" ]; then
-        run systemctl disable --now "$NAME.service"
-    fi
-    for file in "$unit" "$binary"; do
-        [ ! -e "$file" ] || run rm -f "$file"
+    for file in $unit_files; do
+        [ -e "$units/$file" ] || continue
+        if has_systemd; then run systemctl disable --now "$file"; fi
+        run rm -f "$units/$file"
     done
+    [ ! -e "$binary" ] || run rm -f "$binary"
     if has_systemd; then run systemctl daemon-reload; fi
     if [ "$purge" = yes ]; then
         # Other programs of Systole keep their files in the same directory.
-        for path in "$config" "$etc/agent.env" "$etc/vector-metrics.yaml" "$data"; do
+        for path in "$config" "$etc/$short.env" "$extra" "$data"; do
             [ ! -e "$path" ] || run rm -rf "$path"
         done
         if [ -d "$etc" ] && [ -z "$(ls -A "$etc")" ]; then run rmdir "$etc"; fi
@@ -225,13 +239,42 @@ url = "http://collector.example:8080"
 EOF
 }
 
-install_agent() {
+collector_config() {
+    cat <<'EOF'
+# See `systole-collector --help` and `systole-collector check-config`.
+data_dir = "/var/lib/systole"
+
+# Agents of other hosts need an address that they can reach, and a certificate.
+# listen = "0.0.0.0:8080"
+# tls_cert_file = "/etc/systole/collector.crt"
+# tls_key_file = "/etc/systole/collector.key"
+EOF
+}
+
+# A configuration for a host that has none.
+place_config() {
+    if [ "$short" = collector ]; then
+        collector_config >"$work/config"
+        place "$work/config" "$config" 644
+        return
+    fi
+    ask_accept
+    { example_config; engine_config; } >"$work/config"
+    place "$work/config" "$config" 640
+    if [ ! -e "$extra" ]; then
+        metrics_config >"$work/vector-metrics.yaml"
+        place "$work/vector-metrics.yaml" "$extra" 644
+    fi
+    if is_host; then run chgrp "$USER_NAME" "$config"; fi
+}
+
+install_program() {
     command -v sha256sum >/dev/null 2>&1 || fail "sha256sum is missing (coreutils)"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     trap 'exit 1' HUP INT TERM
-    for file in SHA256SUMS "$NAME" "$NAME.service"; do fetch "$file"; done
-    for file in "$NAME" "$NAME.service"; do verify "$file"; done
+    for file in SHA256SUMS "$NAME" $unit_files; do fetch "$file"; done
+    for file in "$NAME" $unit_files; do verify "$file"; done
     chmod 755 "$work/$NAME"
     new=$(version_of "$work/$NAME")
     [ -n "$new" ] || fail "the program of $from does not run on this host ($(uname -m)): nothing was installed"
@@ -246,22 +289,17 @@ install_agent() {
         [ -x "$shell" ] || shell=/bin/false
         run useradd --system --user-group --home-dir "$data" --no-create-home --shell "$shell" "$USER_NAME"
     fi
-    # The unit contains the path of the program, which depends on the prefix.
-    sed "s|^ExecStart=/usr/local/bin/|ExecStart=$prefix/bin/|" "$work/$NAME.service" >"$work/unit"
     changed=no
     place "$work/$NAME" "$binary" 755
-    place "$work/unit" "$unit" 644
+    for file in $unit_files; do
+        # The unit contains the path of the program, which depends on the prefix.
+        sed "s|^ExecStart=/usr/local/bin/|ExecStart=$prefix/bin/|" "$work/$file" >"$work/unit"
+        place "$work/unit" "$units/$file" 644
+    done
     is_new_config=no
     if [ ! -e "$config" ]; then
         is_new_config=yes
-        ask_accept
-        { example_config; engine_config; } >"$work/agent.toml"
-        place "$work/agent.toml" "$config" 640
-        if [ ! -e "$etc/vector-metrics.yaml" ]; then
-            metrics_config >"$work/vector-metrics.yaml"
-            place "$work/vector-metrics.yaml" "$etc/vector-metrics.yaml" 644
-        fi
-        if is_host; then run chgrp "$USER_NAME" "$config"; fi
+        place_config
     fi
     if [ ! -d "$data" ]; then
         run mkdir -p "$data"
@@ -271,7 +309,8 @@ install_agent() {
 
     if has_systemd; then
         run systemctl daemon-reload
-        if [ "$is_new_config" = yes ]; then
+        # A collector works as it is; an agent must know its collector.
+        if [ "$is_new_config,$short" = yes,agent ]; then
             say "next: edit $config, then: systemctl enable --now $NAME"
         elif [ "$start" = yes ]; then
             run systemctl enable "$NAME.service"
@@ -294,5 +333,5 @@ install_agent() {
 if [ "$uninstall" = yes ]; then
     uninstall
 else
-    install_agent
+    install_program
 fi

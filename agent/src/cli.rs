@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -51,6 +51,7 @@ agent.toml:
 
 While it runs:
   systole-agent status                                # --json for programs
+  systole-agent doctor                                # what is wrong, and what to do
   curl http://127.0.0.1:9090/metrics                  # also /healthz, /readyz, /status
 
 Every option can also be a variable (SYSTOLE_URL, SYSTOLE_TOKEN, SYSTOLE_DATA_DIR, SYSTOLE_CONFIG,
@@ -67,7 +68,21 @@ pub(crate) enum Command {
     /// Run the agent in the foreground until SIGTERM or Ctrl-C (the default)
     Run,
     /// Report all errors of the configuration at once, or print the effective configuration
-    CheckConfig,
+    CheckConfig {
+        /// Check only what is written: files, keys and tokens of this host may be missing
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Check what the agent needs on this host, and print what to do where something is wrong
+    ///
+    /// Settings, directory, disk, certificates, the way to the collector, clocks, versions and the node's token, one line
+    /// each: ok, warning or problem. Exits with 1 when there is a problem. Run it as root or as the agent's user.
+    #[command(verbatim_doc_comment)]
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the status of the agent, its pipelines and its connection to the collector
     ///
     /// Needs only the agent's data directory. Exits with 1 when no agent runs there.
@@ -95,6 +110,12 @@ pub(crate) enum Command {
         /// Append the sections to this file, such as /etc/systole/agent.toml, instead of printing them
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
+    },
+    /// Write the man pages of all commands
+    #[command(hide = true)]
+    ManPages {
+        /// The directory, which exists
+        directory: PathBuf,
     },
     /// Print a shell completion script
     ///
@@ -169,7 +190,7 @@ pub(crate) struct Options {
 impl From<Options> for Overrides {
     fn from(options: Options) -> Self {
         let Options { config, url, token, data_dir, metrics_listen, log_level, log_format } = options;
-        Overrides { config, url, token, data_dir, metrics_listen, log_level, log_format }
+        Overrides { config, url, token, data_dir, metrics_listen, log_level, log_format, offline: false }
     }
 }
 
@@ -179,6 +200,11 @@ pub(crate) fn print_version(as_json: bool) -> io::Result<()> {
         return writeln!(io::stdout(), "{}", serde_json::to_string(&BUILD)?);
     }
     writeln!(io::stdout(), "{} {}", BUILD.name, BUILD.version)
+}
+
+/// Writes a man page for each command.
+pub(crate) fn write_man_pages(directory: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), directory)
 }
 
 /// Prints the completions for `shell`.
@@ -201,7 +227,10 @@ mod tests {
     fn options_stand_before_or_after_the_command() {
         for args in [["systole-agent", "--url=x", "check-config"], ["systole-agent", "check-config", "--url=x"]] {
             let cli = Cli::try_parse_from(args).unwrap();
-            assert_eq!((cli.command, cli.options.url.as_deref()), (Some(Command::CheckConfig), Some("x")));
+            assert_eq!(
+                (cli.command, cli.options.url.as_deref()),
+                (Some(Command::CheckConfig { offline: false }), Some("x"))
+            );
         }
     }
 

@@ -73,6 +73,19 @@ impl TlsFiles {
 
 /// The client for the collector. Proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`) are used.
 pub(crate) fn for_collector(uses_tls: bool, files: &TlsFiles) -> Result<Client, TlsError> {
+    for_collector_with(uses_tls, files, |builder| builder)
+}
+
+/// The same client, whose answers have the collector's certificate.
+pub(crate) fn for_doctor(uses_tls: bool, files: &TlsFiles) -> Result<Client, TlsError> {
+    for_collector_with(uses_tls, files, |builder| builder.tls_info(true))
+}
+
+fn for_collector_with(
+    uses_tls: bool,
+    files: &TlsFiles,
+    change: fn(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, TlsError> {
     let (ca, identity) = (files.read_ca()?, files.read_client()?);
     let has_identity = identity.is_some();
     let with = move |builder: ClientBuilder| {
@@ -84,7 +97,7 @@ pub(crate) fn for_collector(uses_tls: bool, files: &TlsFiles) -> Result<Client, 
             Some(identity) => builder.identity(identity.clone()),
             None => builder,
         };
-        builder.timeout(REQUEST_TIMEOUT)
+        change(builder.timeout(REQUEST_TIMEOUT))
     };
     // With authorities of one's own the system's are not read, so nothing else can be missing.
     let built = if files.is_empty() { build(uses_tls, with) } else { with(base(uses_tls)).build() };

@@ -19,7 +19,7 @@ const LAYERS: Layers = Layers {
         &["actions", "desired"],
         &["cli"],
         &["status"],
-        &["report", "reload"],
+        &["doctor", "report", "reload"],
         &["app", "fuzzing"],
     ],
     pairs: &[],

@@ -17,6 +17,7 @@ mod clock;
 mod config;
 mod data_dir_lock;
 mod desired;
+mod doctor;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -84,7 +85,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             // Pipelines must run even if the file is invalid at a restart.
             load().or_else(|errors| config::last_known_good(&overrides, &env, errors))
         }
-        Command::CheckConfig => load(),
+        Command::CheckConfig { offline } if *offline => config::load_offline(&overrides, &env),
+        Command::CheckConfig { .. } => load(),
         Command::Status { json } => match data_dir() {
             Ok(data_dir) => return status(&data_dir, *json),
             Err(errors) => Err(errors),
@@ -93,6 +95,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Ok(data_dir) => return upgrade(&data_dir, request),
             Err(errors) => Err(errors),
         },
+        Command::Doctor { json } => return examine(&overrides, *json),
+        Command::ManPages { directory } => return exit_code(cli::write_man_pages(directory)),
         Command::Adopt { write } => return adopt(&overrides, write.as_deref()),
         Command::Completions { shell } => return exit_code(cli::print_completions(*shell)),
     };
@@ -110,7 +114,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    if command == Command::CheckConfig {
+    if let Command::CheckConfig { offline } = command {
+        if offline {
+            return exit_code(writeln!(
+                io::stdout(),
+                "the configuration is valid: {} pipelines",
+                config.pipelines.len()
+            ));
+        }
         return exit_code(write!(io::stdout(), "{config}"));
     }
     let log = match logging::begin(config.log) {
@@ -148,6 +159,23 @@ fn adopt(overrides: &Overrides, write: Option<&Path>) -> ExitCode {
             eprintln!("systole-agent: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is the command line's own answer")]
+fn examine(overrides: &Overrides, as_json: bool) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("systole-agent: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let env = |name: &str| std::env::var(name).ok();
+    let findings = runtime.block_on(doctor::examine(overrides, &env, Path::new(doctor::SERVICE_VARIABLES)));
+    match doctor::print(&findings, as_json, &mut io::stdout()) {
+        Ok(false) => ExitCode::FAILURE,
+        printed => exit_code(printed.map(drop)),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{Access, Store, StoreError, disk, private};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
+use crate::tasks::growth::Growth;
 use crate::tasks::liveness::Liveness;
 use crate::tasks::log_index::LogIndex;
 use crate::tasks::log_size::LogSize;
@@ -233,6 +234,15 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let stop = tasks.stop_token();
     tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
     tasks.spawn(guard);
+    tasks.spawn(Growth {
+        store: Arc::clone(&store),
+        data_dir: config.data_dir.clone(),
+        database: match &config.database {
+            Database::Sqlite(path) => Some(path.clone()),
+            Database::Postgres(_) => None,
+        },
+        telemetry: Arc::clone(&telemetry),
+    });
     if config.logs.kept_bytes > 0 {
         tasks.spawn(LogSize::new(
             Arc::clone(&store),

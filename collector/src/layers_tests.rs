@@ -8,7 +8,7 @@ use systole_tests::layers::{Layers, check};
 /// and queries ask it for scopes. `feed` is below `ingest`, which publishes to it.
 const LAYERS: Layers = Layers {
     order: &[
-        &["clock", "config"],
+        &["clock", "config", "version"],
         &["telemetry"],
         &["model"],
         &["store"],

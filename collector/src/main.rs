@@ -20,6 +20,7 @@ mod store;
 mod tasks;
 mod telemetry;
 mod timeseries;
+mod version;
 
 /// Reports are many small texts that are made on one thread and freed on another, which is what the
 /// system's allocator keeps most memory for.

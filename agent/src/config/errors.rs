@@ -9,6 +9,8 @@ pub(crate) struct ConfigError {
     pub(crate) key: String,
     /// The fault, and the expected value.
     pub(crate) what: String,
+    /// Whether it is in the files of this host, and not in what is written.
+    is_of_host: bool,
 }
 
 /// Every error of a configuration, in the order in which they were found.
@@ -18,12 +20,27 @@ pub(crate) struct ConfigErrors(Vec<ConfigError>);
 impl ConfigErrors {
     /// Notes a error.
     pub(crate) fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
-        self.0.push(ConfigError { key: key.into(), what: what.into() });
+        self.0.push(ConfigError { key: key.into(), what: what.into(), is_of_host: false });
+    }
+
+    /// Notes an error that another host may not have: a file is missing.
+    pub(crate) fn add_of_host(&mut self, key: impl Into<String>, what: impl Into<String>) {
+        self.0.push(ConfigError { key: key.into(), what: what.into(), is_of_host: true });
+    }
+
+    /// Forgets errors that another host may not have.
+    pub(crate) fn forget_those_of_host(&mut self) {
+        self.0.retain(|error| !error.is_of_host);
     }
 
     /// Takes over the errors of a part.
     pub(crate) fn append(&mut self, mut part: ConfigErrors) {
         self.0.append(&mut part.0);
+    }
+
+    /// Each of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
     }
 
     /// All of them on one line, for an agent without a file: VectorFlow's agent writes one line.

@@ -35,11 +35,11 @@ pub(crate) fn read_secret(path: &str, key: &str, errors: &mut ConfigErrors) -> O
     match std::fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => Some(Token::new(&text)),
         Ok(_) => {
-            errors.add(key, format!("the file {path} is empty"));
+            errors.add_of_host(key, format!("the file {path} is empty"));
             None
         }
         Err(error) => {
-            errors.add(key, format!("the file {path} cannot be read: {error}"));
+            errors.add_of_host(key, format!("the file {path} cannot be read: {error}"));
             None
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Overrides {
     pub(crate) log_level: Option<String>,
     /// `--log-format`.
     pub(crate) log_format: Option<String>,
+    /// `check-config --offline`: files that the configuration names may be missing.
+    pub(crate) offline: bool,
 }
 
 /// The data directory, for commands that need nothing else: the rest of the configuration may be
@@ -65,6 +67,12 @@ pub(crate) fn known_units(flags: &Overrides, env: Lookup<'_>) -> (BTreeSet<Strin
         pipelines.filter_map(move |pipeline| pipeline.get(key)?.as_str().map(str::to_owned)).collect()
     };
     (texts("id"), texts("systemd_unit"))
+}
+
+/// Reads the configuration of another host, whose keys, tokens and certificates are not here. What they hold is missing
+/// in the result.
+pub(crate) fn load_offline(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigErrors> {
+    load(&Overrides { offline: true, ..flags.clone() }, env)
 }
 
 /// Reads the configuration, or all its errors.
@@ -116,7 +124,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     let url = settings.url(unreadable, &mut errors);
     let data_dir = or_default(settings.data_dir, env);
     if settings.token.is_none() && !settings.token_is_broken && !unreadable && !node_token::exists(&data_dir) {
-        errors.add(
+        errors.add_of_host(
             "token",
             format!(
                 "is missing, and {} contains no node token yet; create one with `systole-collector token create --kind enroll` \
@@ -131,6 +139,9 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     let own_files = Arc::new(OwnFiles::new(data_dir.clone(), own_files));
     for pipeline in &mut pipelines {
         pipeline.log_files.own = own_files.clone();
+    }
+    if flags.offline {
+        errors.forget_those_of_host();
     }
     match url {
         Some(url) if errors.is_empty() => Ok(Config {
@@ -230,7 +241,7 @@ fn tls_files(root: &mut Section<'_>, env: Lookup<'_>) -> TlsFiles {
         http_client::install_tls();
         if let Err(error) = http_client::for_collector(true, &files) {
             let place = if matches!(error, TlsError::Ca { .. }) { &places[0] } else { &places[1] };
-            root.errors().add(place, error.to_string());
+            root.errors().add_of_host(place, error.to_string());
         }
     }
     files

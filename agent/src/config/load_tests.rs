@@ -449,3 +449,18 @@ fn errors_of_engines_are_reported_together() {
     }
     assert!(self::errors("accept_pipelines = true").to_string().contains("accept_pipelines: needs an engine"));
 }
+
+#[test]
+fn offline_check_ignores_what_another_host_has() {
+    let file = "url = \"http://c:1\"\ntoken_file = \"/none/token\"\nca_file = \"/none/ca.pem\"\n\
+        client_cert_file = \"/none/a.crt\"\nclient_key_file = \"/none/a.key\"\n\
+        [[pipeline]]\nid = \"orders\"\nmetrics_url = \"http://127.0.0.1:1/metrics\"\n\
+        metrics_bearer_token_file = \"/none/bearer\"\n";
+    let offline = Overrides { offline: true, ..Overrides::default() };
+    let no_token = [("SYSTOLE_TOKEN", "")];
+    let keys = load_with(file, &no_token, Overrides::default()).unwrap_err().keys().len();
+    assert!(keys >= 3, "{keys}");
+    assert_eq!(load_with(file, &no_token, offline.clone()).unwrap().pipelines.len(), 1);
+    let wrong = format!("no_such_key = 1\n{file}");
+    assert_eq!(load_with(&wrong, &no_token, offline).unwrap_err().keys(), ["no_such_key"]);
+}

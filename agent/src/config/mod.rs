@@ -39,7 +39,7 @@ use crate::model::vectorflow::VectorFlowConfig;
 
 pub(crate) use errors::ConfigErrors;
 pub(crate) use last_known_good::{SourceText, last_known_good};
-pub(crate) use load::{Overrides, find_data_dir, has_file, known_units, load};
+pub(crate) use load::{Overrides, find_data_dir, has_file, known_units, load, load_offline};
 pub(crate) use mappings::built_in as built_in_mappings;
 #[cfg(test)]
 pub(crate) use mappings::{read_one as read_mapping, vector as vector_mapping};

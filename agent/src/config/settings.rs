@@ -70,9 +70,9 @@ const COLLECTOR_DATABASE: &str = "collector.db";
 /// Notes a data directory that cannot be the agent's.
 pub(crate) fn check_data_dir(path: &Path, errors: &mut ConfigErrors) {
     if path.exists() && !path.is_dir() {
-        errors.add("data_dir", format!("{} is a file, expected a directory", path.display()));
+        errors.add_of_host("data_dir", format!("{} is a file, expected a directory", path.display()));
     } else if path.join(COLLECTOR_DATABASE).exists() {
-        errors.add(
+        errors.add_of_host(
             "data_dir",
             format!("{} is the data directory of systole-collector; choose another one", path.display()),
         );

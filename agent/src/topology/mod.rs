@@ -7,6 +7,8 @@
 //! A configuration that cannot be read has no topology. That is the engine's own affair: it will say so.
 
 pub(crate) mod document;
+#[cfg(test)]
+mod document_tests;
 pub(crate) mod files;
 mod glob;
 pub(crate) mod metrics;

@@ -3,7 +3,7 @@
 use std::io::{Write, stdout};
 
 use crate::clock::now_ms;
-use crate::config::{Config, Mistakes};
+use crate::config::{Config, ConfigErrors};
 use crate::server::tls::{KeyPair, ValidityFault};
 use crate::telemetry::logging::chain;
 
@@ -12,12 +12,13 @@ use crate::telemetry::logging::chain;
 /// # Errors
 ///
 /// When the certificate is not valid.
-pub(super) fn run(config: &Config) -> Result<anyhow::Result<()>, Mistakes> {
+pub(super) fn run(config: &Config) -> Result<anyhow::Result<()>, ConfigErrors> {
     if let Some(files) = &config.tls {
-        let pair = KeyPair::read(files).map_err(|error| Mistakes(vec![format!("tls_cert_file: {}", chain(&error))]))?;
+        let pair =
+            KeyPair::read(files).map_err(|error| ConfigErrors(vec![format!("tls_cert_file: {}", chain(&error))]))?;
         match pair.validity_fault(now_ms()) {
             Some(fault @ ValidityFault::Soon(_)) => eprintln!("systole-collector: tls_cert_file: {fault}; renew it"),
-            Some(fault) => return Err(Mistakes(vec![format!("tls_cert_file: {fault}")])),
+            Some(fault) => return Err(ConfigErrors(vec![format!("tls_cert_file: {fault}")])),
             None => {}
         }
     }

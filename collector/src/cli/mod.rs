@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod check_config;
 mod demo;
+mod doctor;
 mod files;
 mod ingest_bench;
 mod local;
@@ -32,28 +33,42 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::app::open_store;
-use crate::config::{Config, Mistakes, Sources};
+use crate::config::{Config, ConfigErrors, Sources};
 use crate::server;
 use crate::store::marker;
 use crate::store::{Access, Store, private};
 use crate::telemetry::logging;
 use crate::telemetry::logging::chain;
+use crate::version::BUILD;
 
 /// EX_CONFIG of sysexits.h.
 const EXIT_BAD_CONFIGURATION: u8 = 78;
 
 /// Receives the reports of systole agents exactly once, stores them, and streams events to dashboards.
 #[derive(Parser)]
-#[command(name = "systole-collector", version, after_help = EXAMPLES)]
+#[command(
+    name = "systole-collector",
+    version,
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    after_help = EXAMPLES
+)]
 struct Cli {
     #[command(flatten)]
     settings: Settings,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    /// Print the version
+    #[arg(short = 'V', long)]
+    version: bool,
+    /// With --version: print JSON with commit, target and compiler
+    #[arg(long, requires = "version")]
+    json: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -74,7 +89,7 @@ SIGHUP makes a running collector read its certificate again; it also does when t
 /// Settings of every command.
 #[derive(Args)]
 struct Settings {
-    /// Configuration file (TOML) [env: SYSTOLE_CONFIG]
+    /// Configuration file (TOML) [env: SYSTOLE_CONFIG] [default: /etc/systole/collector.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Data directory [env: SYSTOLE_DATA_DIR] [default: ./systole-data]
@@ -107,7 +122,9 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Check the configuration: report all errors at once and print the effective configuration
     CheckConfig(ServeArgs),
-    /// Write a backup into one file while the collector runs
+    /// Check what the collector needs on this host, and print what to do where something is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Write a backup into one file while the collector runs, or verify one
     Backup(backup::BackupArgs),
     /// Replace the database by a backup
     Restore(restore::RestoreArgs),
@@ -152,6 +169,12 @@ enum Command {
     /// Print the OpenAPI 3.1 document of the HTTP API, as in `/api/v1/openapi.json`
     #[command(hide = true)]
     Openapi,
+    /// Write the man pages of all commands
+    #[command(hide = true)]
+    ManPages {
+        /// The directory, which exists
+        directory: PathBuf,
+    },
     /// Print a shell completion script
     Completions {
         /// Shell to complete for
@@ -176,11 +199,17 @@ struct ServeArgs {
 }
 
 impl Settings {
-    fn read(&self, more: [(&'static str, &Option<String>); 4]) -> Result<Config, Mistakes> {
-        let own = [("data_dir", &self.data_dir), ("database_url", &self.database_url)];
-        let flags: BTreeMap<_, _> =
-            own.into_iter().chain(more).filter_map(|(key, value)| value.clone().map(|value| (key, value))).collect();
-        Config::read(&Sources::from_process(flags, self.config.as_deref())?)
+    fn read(&self, more: [(&'static str, &Option<String>); 4]) -> Result<Config, ConfigErrors> {
+        let more = more.into_iter().filter_map(|(key, value)| value.clone().map(|value| (key, value)));
+        Config::read(&self.sources(more.collect())?)
+    }
+
+    /// With flags that not every command has.
+    fn sources(&self, mut flags: BTreeMap<&'static str, String>) -> Result<Sources, ConfigErrors> {
+        for (key, value) in [("data_dir", &self.data_dir), ("database_url", &self.database_url)] {
+            flags.extend(value.clone().map(|value| (key, value)));
+        }
+        Sources::from_process(flags, self.config.as_deref())
     }
 }
 
@@ -206,26 +235,38 @@ pub(crate) fn main() -> ExitCode {
             return if is_error { ExitCode::from(EXIT_BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
         }
     };
-    if let Command::Completions { shell } = cli.command {
+    if cli.version {
+        return finish(print_version(cli.json));
+    }
+    let Some(command) = cli.command else {
+        let missing = Cli::command().error(ErrorKind::MissingSubcommand, "a command is missing; --help lists them");
+        let _ = missing.print();
+        return ExitCode::from(EXIT_BAD_CONFIGURATION);
+    };
+    if let Command::ManPages { directory } = &command {
+        return finish(clap_mangen::generate_to(Cli::command(), directory).map_err(anyhow::Error::from));
+    }
+    if let Command::Completions { shell } = command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "systole-collector", &mut script);
         return finish(std::io::stdout().write_all(&script).map_err(anyhow::Error::from));
     }
-    if let Command::Openapi = cli.command {
+    if let Command::Openapi = command {
         return finish(writeln!(std::io::stdout(), "{}", crate::http::openapi_document()).map_err(anyhow::Error::from));
     }
     let none = None;
-    let flags = match &cli.command {
+    let flags = match &command {
         Command::Serve { settings: args, .. } | Command::CheckConfig(args) => args.flags(),
         _ => [("listen", &none), ("interval", &none), ("log_level", &none), ("log_format", &none)],
     };
+    if let Command::Doctor(args) = &command {
+        return doctor::run(args, &cli.settings);
+    }
     let config = match cli.settings.read(flags) {
-        Ok(config) => {
-            Config { accepts_empty_database: matches!(cli.command, Command::Serve { init: true, .. }), ..config }
-        }
+        Ok(config) => Config { accepts_empty_database: matches!(command, Command::Serve { init: true, .. }), ..config },
         Err(mistakes) => return refuse(&mistakes),
     };
-    if let Command::CheckConfig(_) = cli.command {
+    if let Command::CheckConfig(_) = command {
         return match check_config::run(&config) {
             Ok(printed) => finish(printed),
             Err(mistakes) => refuse(&mistakes),
@@ -235,7 +276,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    let result = match cli.command {
+    let result = match command {
         Command::Serve { .. } => {
             logging::init(config.log);
             runtime.block_on(server::serve(config))
@@ -264,14 +305,29 @@ pub(crate) fn main() -> ExitCode {
         Command::Secret(command) => runtime.block_on(secret::run(command, &config)),
         Command::Demo(args) => runtime.block_on(demo::run(args, config, cli.settings.data_dir.is_some())),
         Command::IngestBench(args) => runtime.block_on(ingest_bench::run(args, &config)),
-        Command::CheckConfig(_) | Command::Openapi | Command::Completions { .. } => Ok(()),
+        Command::CheckConfig(_)
+        | Command::Doctor(_)
+        | Command::Openapi
+        | Command::ManPages { .. }
+        | Command::Completions { .. } => Ok(()),
     };
     // A query that still runs on its own thread is past its deadline.
     runtime.shutdown_background();
     finish(result)
 }
 
-fn refuse(Mistakes(mistakes): &Mistakes) -> ExitCode {
+/// Prints the version as `<name> <version>`, or the build as JSON.
+fn print_version(as_json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string(&BUILD)?)?;
+    } else {
+        writeln!(out, "{} {}", BUILD.name, BUILD.version)?;
+    }
+    Ok(())
+}
+
+fn refuse(ConfigErrors(mistakes): &ConfigErrors) -> ExitCode {
     eprintln!("systole-collector: the configuration has {}:", count(mistakes.len(), "error"));
     mistakes.iter().for_each(|mistake| eprintln!("  {mistake}"));
     ExitCode::from(EXIT_BAD_CONFIGURATION)

@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 
 use crate::config::without_password;
 
+/// The file that is read when none is named and this one exists, as the packages install it.
+pub(crate) const DEFAULT_FILE: &str = "/etc/systole/collector.toml";
+
 /// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mistakes(pub Vec<String>);
+pub(crate) struct ConfigErrors(pub Vec<String>);
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("\n"))
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}
 
 /// The sources of values. Keys are those of the file.
 #[derive(Debug, Default)]
@@ -32,13 +35,17 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// With the environment of this process.
-    pub(crate) fn from_process(flags: BTreeMap<&'static str, String>, file: Option<&Path>) -> Result<Self, Mistakes> {
+    pub(crate) fn from_process(
+        flags: BTreeMap<&'static str, String>,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigErrors> {
         let environment = own_variables(std::env::vars_os())?;
         let named = file.map(Path::to_owned).or_else(|| environment.get("SYSTOLE_CONFIG").map(PathBuf::from));
+        let named = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
         let file = match named {
             Some(path) => {
                 let text = std::fs::read_to_string(&path)
-                    .map_err(|error| Mistakes(vec![format!("config: cannot read {}: {error}", path.display())]))?;
+                    .map_err(|error| ConfigErrors(vec![format!("config: cannot read {}: {error}", path.display())]))?;
                 Some((path, text))
             }
             None => None,
@@ -50,7 +57,7 @@ impl Sources {
 /// Variables that may be settings. The others are none of our business, whatever they hold.
 pub(super) fn own_variables(
     all: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<BTreeMap<String, String>, Mistakes> {
+) -> Result<BTreeMap<String, String>, ConfigErrors> {
     let mut mistakes = Vec::new();
     let mut own = BTreeMap::new();
     for (name, value) in all {
@@ -62,7 +69,7 @@ pub(super) fn own_variables(
             Err(value) => mistakes.push(format!("{name}: {value:?} is not UTF-8")),
         }
     }
-    if mistakes.is_empty() { Ok(own) } else { Err(Mistakes(mistakes)) }
+    if mistakes.is_empty() { Ok(own) } else { Err(ConfigErrors(mistakes)) }
 }
 
 /// Looks settings up, and remembers which there are.
@@ -116,12 +123,12 @@ impl<'a> Lookup<'a> {
     }
 
     /// Returns all errors, also those of unknown settings.
-    pub(super) fn finish(mut self) -> Result<(), Mistakes> {
+    pub(super) fn finish(mut self) -> Result<(), ConfigErrors> {
         for key in self.file.keys().filter(|key| !self.known.contains(key.as_str())) {
             let known: Vec<_> = self.known.iter().copied().collect();
             self.mistakes.push(format!("{key}: unknown setting, expected one of {}", known.join(", ")));
         }
-        if self.mistakes.is_empty() { Ok(()) } else { Err(Mistakes(self.mistakes)) }
+        if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigErrors(self.mistakes)) }
     }
 }
 

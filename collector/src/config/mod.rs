@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use self::limits::IngestLimits;
-pub(crate) use self::lookup::{Mistakes, Sources};
+pub(crate) use self::lookup::{ConfigErrors, Sources};
 pub(crate) use self::postgres_url::{PostgresUrl, without_password};
 pub(crate) use self::request_limits::{LogLimits, QueryLimits, RequestLimits};
 pub(crate) use self::values::{parse_database, parse_duration};
@@ -171,7 +171,7 @@ impl Config {
     }
 
     /// Reads every setting, and returns all errors at once.
-    pub(crate) fn read(sources: &Sources) -> Result<Self, Mistakes> {
+    pub(crate) fn read(sources: &Sources) -> Result<Self, ConfigErrors> {
         let mut lookup = Lookup::new(sources);
         let listen = lookup.get("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| {
             text.parse().map_err(|_| "expected an address, e.g. 127.0.0.1:8080".to_owned())

@@ -27,7 +27,7 @@ fn flags_precede_environment_precedes_file() {
 fn configuration_reports_all_errors_with_their_place() {
     let file = "interval = '7 parsecs'\nretention_logs = true\nlisten_on = 1\n";
     let environment = [("SYSTOLE_LOG_FORMAT", "xml"), ("SYSTOLE_DATABASE_URL", "mysql://x")];
-    let Mistakes(mistakes) = Config::read(&sources(&[("listen", "nowhere")], &environment, file)).unwrap_err();
+    let ConfigErrors(mistakes) = Config::read(&sources(&[("listen", "nowhere")], &environment, file)).unwrap_err();
     let places: Vec<_> = mistakes.iter().map(|line| line.split(':').next().unwrap()).collect();
     assert_eq!(
         places,
@@ -38,7 +38,7 @@ fn configuration_reports_all_errors_with_their_place() {
 #[test]
 fn stop_bound_must_be_below_the_warn_bound() {
     let low_disk = |file| Config::read(&sources(&[], &[], file)).map(|config| config.low_disk);
-    let Mistakes(mistakes) = low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 11").unwrap_err();
+    let ConfigErrors(mistakes) = low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 11").unwrap_err();
     assert!(mistakes[0].starts_with("low_disk_stop_bytes: "), "{mistakes:?}");
     low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 10").unwrap();
     let never = low_disk("low_disk_warn_bytes = 0\nlow_disk_stop_bytes = 11").unwrap();
@@ -48,7 +48,7 @@ fn stop_bound_must_be_below_the_warn_bound() {
 
 #[test]
 fn invalid_toml_is_reported_with_its_line() {
-    let Mistakes(mistakes) = Config::read(&sources(&[], &[], "listen = \n")).unwrap_err();
+    let ConfigErrors(mistakes) = Config::read(&sources(&[], &[], "listen = \n")).unwrap_err();
     assert!(mistakes[0].contains("collector.toml") && mistakes[0].contains("line 1"), "{mistakes:?}");
 }
 
@@ -72,7 +72,7 @@ fn variable_that_is_not_utf8_is_an_error_only_if_ours() {
     let broken = || OsString::from_vec(vec![0xff]);
     let foreign = own_variables([(broken(), broken()), ("HOME".into(), broken())].into_iter());
     assert_eq!(foreign, Ok(BTreeMap::new()));
-    let Mistakes(mistakes) = own_variables([("SYSTOLE_LISTEN".into(), broken())].into_iter()).unwrap_err();
+    let ConfigErrors(mistakes) = own_variables([("SYSTOLE_LISTEN".into(), broken())].into_iter()).unwrap_err();
     assert!(mistakes[0].starts_with("SYSTOLE_LISTEN: "), "{mistakes:?}");
 }
 
@@ -91,7 +91,7 @@ fn password_is_never_printed() {
     let shown = "postgres://me:***@db/fleet?sslmode=verify-full";
     assert!(config.to_string().contains(shown) && !format!("{config:?}").contains("hunter2"));
     let broken = Config::read(&sources(&[("database_url", &url.replace("sslmode", "ssl"))], &[], ""));
-    let Mistakes(mistakes) = broken.unwrap_err();
+    let ConfigErrors(mistakes) = broken.unwrap_err();
     assert!(mistakes[0].starts_with("--database-url: ") && !mistakes[0].contains("hunter2"), "{mistakes:?}");
 }
 

@@ -5,8 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    actions, agent, audit, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics,
-    node_settings, nodes, pipelines, rollouts, samples, secrets, session, status_changes, vectorflow,
+    actions, agent, audit, badge, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, status_changes, vectorflow,
 };
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
@@ -71,6 +70,7 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/pipelines/{id}/minutes", [get(pipelines::list_pipeline_minutes)]),
         at("/api/v1/pipelines/{id}/components/minutes", [get(pipelines::list_component_minutes)]),
         at("/api/v1/pipelines/{id}/graph", [get(graph::get_graph)]),
+        at("/api/v1/badge/pipelines/{id}.svg", [get(badge::get_pipeline_badge)]),
         at(
             "/api/v1/pipelines/{id}/definition",
             [

@@ -128,6 +128,17 @@ fn validity(certificate: &CertificateDer<'_>) -> Option<(UnixMillis, UnixMillis)
     Some((millis(validity.not_before)?, millis(validity.not_after)?))
 }
 
+/// Says what is wrong with the order of a chain: each certificate must come from the next one. `None` also for files
+/// that cannot be read.
+pub(crate) fn chain_fault(files: &TlsFiles) -> Option<String> {
+    let chain = CertificateDer::pem_file_iter(&files.cert).ok()?.collect::<Result<Vec<_>, _>>().ok()?;
+    let parsed: Vec<_> = chain.iter().filter_map(|der| x509_cert::Certificate::from_der(der).ok()).collect();
+    let is_wrong = |pair: &[x509_cert::Certificate]| pair[0].tbs_certificate.issuer != pair[1].tbs_certificate.subject;
+    let at = parsed.windows(2).position(is_wrong)?;
+    let (number, next) = (at + 1, at + 2);
+    Some(format!("certificate {number} of {} does not come from certificate {next}", files.cert.display()))
+}
+
 /// The pair that new connections get.
 #[derive(Debug)]
 pub(crate) struct Certificates {

@@ -14,6 +14,7 @@ mod convert;
 pub(crate) mod disk;
 mod extremes;
 mod host_aggregate;
+pub(crate) mod last_backup;
 mod level;
 mod log_usage;
 pub(crate) mod marker;
@@ -293,6 +294,8 @@ pub(crate) trait MaintenanceStore: Send + Sync {
     async fn evict_logs(&self, node: NodeKey, from: i64, limit: u32) -> Result<EvictedLogs, StoreError>;
     /// What the database's file takes, and what of that is free; `None` where there is no such file. Cheap.
     async fn file_size(&self) -> Result<Option<FileSize>, StoreError>;
+    /// The clock of the database's server; `None` where it is that of this host.
+    async fn clock_ms(&self) -> Result<Option<UnixMillis>, StoreError>;
     /// What each table takes. May read the whole database.
     async fn table_sizes(&self) -> Result<Vec<TableSize>, StoreError>;
     /// Finishes what is under way and gives the database's own logs back to its file.

@@ -55,6 +55,8 @@ pub(crate) enum TaskError {
     Disk(#[source] std::io::Error),
     #[error("the certificate could not be read again; the one before stays in use")]
     Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot keep the sizes of the database")]
+    Sizes(#[source] std::io::Error),
     #[error("the committer has ended")]
     Committer,
 }

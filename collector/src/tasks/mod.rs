@@ -2,6 +2,7 @@
 
 pub(crate) mod disk_guard;
 pub(crate) mod driver;
+pub(crate) mod growth;
 pub(crate) mod liveness;
 pub(crate) mod log_index;
 pub(crate) mod log_size;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::prometheus_text;
+use crate::version::{BUILD, Build};
 
 /// A label that says which event type.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -53,11 +54,23 @@ pub(crate) struct TableLabel {
     pub table: String,
 }
 
+/// What the program was built from.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    commit: &'static str,
+    target: &'static str,
+    rustc: &'static str,
+}
+
 /// A label that says which background task.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct TaskLabel {
     pub task: &'static str,
 }
+
+/// The longest forecast: nothing grows, or too little is known.
+pub(crate) const MAX_DAYS_UNTIL_FULL: f64 = 3_650.0;
 
 /// Counters and histograms, cheap to clone and to count with.
 #[derive(Debug)]
@@ -125,6 +138,10 @@ pub(crate) struct Telemetry {
     pub ingest_queue: Gauge,
     pub task_last_success: Family<TaskLabel, Gauge<f64, AtomicU64>>,
     pub task_failures: Family<TaskLabel, Counter>,
+    /// 0 when there is none.
+    pub backup_last_success: Gauge<f64, AtomicU64>,
+    pub growth_bytes_per_day: Gauge<f64, AtomicU64>,
+    pub days_until_full: Gauge<f64, AtomicU64>,
     pub resident_bytes: Gauge,
     pub cpu_seconds: Counter<f64, AtomicU64>,
     pub start_time_seconds: Gauge<f64, AtomicU64>,
@@ -301,16 +318,38 @@ impl Telemetry {
                 Family::default()
             ),
             task_failures: metric!("task_failures", "Activations of a background task that failed", Family::default()),
+            backup_last_success: metric!(
+                "backup_last_success_timestamp_seconds",
+                "When the last backup was complete and verified, in Unix seconds; 0 without one",
+                Gauge::default()
+            ),
+            growth_bytes_per_day: metric!(
+                "database_growth_bytes_per_day",
+                "Growth of the data in the database over the last week, 0 until it is known",
+                Gauge::default()
+            ),
+            days_until_full: metric!(
+                "disk_days_until_full",
+                "Days until the disk is full at this growth, at most 3650; 3650 also until it is known",
+                Gauge::default()
+            ),
             resident_bytes: Gauge::default(),
             cpu_seconds: Counter::default(),
             start_time_seconds: Gauge::default(),
             registry: Registry::default(),
         };
+        let Build { version, commit, target, rustc, .. } = BUILD;
+        let labels = BuildLabels { version, commit: commit.unwrap_or("unknown"), target, rustc };
+        let build = Family::<BuildLabels, Gauge>::default();
+        build.get_or_create(&labels).set(1);
+        let systole = registry.sub_registry_with_prefix("systole");
+        systole.register("build_info", "Always 1; labels describe the build", build);
         let process = registry.sub_registry_with_prefix("process");
         process.register("resident_memory_bytes", "Resident memory", telemetry.resident_bytes.clone());
         process.register("cpu_seconds", "CPU time used so far", telemetry.cpu_seconds.clone());
         process.register("start_time_seconds", "Start, in Unix seconds", telemetry.start_time_seconds.clone());
         telemetry.registry = registry;
+        telemetry.days_until_full.set(MAX_DAYS_UNTIL_FULL);
         telemetry
     }
 

@@ -226,3 +226,41 @@ async fn restore_as_root_keeps_the_collectors_user() {
     collector.cli(&["restore", &file.display().to_string()]).await;
     assert_eq!((owner("collector.db"), owner("collector.db.lock")), (OTHER_USER, OTHER_USER));
 }
+
+#[tokio::test]
+async fn backup_into_a_directory_is_verified_and_the_newest_stay() {
+    let mut collector = TestCollector::start().await;
+    let directory = collector.directory().join("backups");
+    std::fs::create_dir(&directory).unwrap();
+    let (old, note) = (directory.join("systole-2026-01-01T03-17-00Z.db"), directory.join("note.txt"));
+    std::fs::write(&old, "").unwrap();
+    std::fs::write(&note, "").unwrap();
+    let metric = async |collector: &mut TestCollector| {
+        let page = collector.viewer().await.get("/metrics").await.body;
+        let page = String::from_utf8(page).unwrap();
+        let line =
+            page.lines().find(|line| line.starts_with("systole_backup_last_success_timestamp_seconds ")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert_eq!(metric(&mut collector).await, 0.0);
+    let into = directory.display().to_string();
+    let printed = collector.cli(&["backup", "--into", &into, "--keep", "1"]).await;
+    assert!(printed.contains("verified"), "{printed}");
+    assert!(!old.exists() && note.exists());
+    let age = clock::now_ms() as f64 / 1_000.0 - metric(&mut collector).await;
+    assert!((0.0..600.0).contains(&age), "{age}");
+
+    let backup = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).find(|path| *path != note);
+    let backup = backup.unwrap();
+    let verify =
+        async |collector: &TestCollector| collector.try_cli(&["backup", "verify", &backup.display().to_string()]).await;
+    let before = std::fs::read(&backup).unwrap();
+    assert!(verify(&collector).await.status.success());
+    assert_eq!(std::fs::read(&backup).unwrap(), before, "a check changes nothing");
+    let file = std::fs::File::options().write(true).open(&backup).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    file.write_all_at(&[0xff; 8_192], middle).unwrap();
+    assert!(refusal(&verify(&collector).await).contains("damaged"));
+    std::fs::write(&backup, "no database").unwrap();
+    assert!(refusal(&verify(&collector).await).contains("is not a backup"));
+}

@@ -85,3 +85,54 @@ async fn programs_print_their_version() {
         assert!(text(&output.stdout).starts_with(&format!("{program} ")), "{output:?}");
     }
 }
+
+#[tokio::test]
+async fn both_programs_say_what_they_were_built_from() {
+    for program in ["systole-agent", "systole-collector"] {
+        let output = run(program, &["--version", "--json"]).await;
+        let build: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&build["name"], &build["version"]), (&program.into(), &env!("CARGO_PKG_VERSION").into()));
+        assert!(build["target"].as_str().unwrap().contains("linux"), "{build}");
+        assert!(build["rustc"].as_str().unwrap().starts_with("rustc 1."), "{build}");
+        let plain = text(&run(program, &["--version"]).await.stdout);
+        assert_eq!(plain, format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let mut collector = TestCollector::start().await;
+    let metrics = text(&collector.viewer().await.get("/metrics").await.body);
+    let line = metrics.lines().find(|line| line.starts_with("systole_build_info{")).unwrap();
+    assert!(line.contains(concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"")) && line.ends_with(" 1"), "{line}");
+}
+
+#[tokio::test]
+async fn man_pages_are_written_for_each_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let into = directory.path().display().to_string();
+    for (program, page) in
+        [("systole-agent", "systole-agent-doctor.1"), ("systole-collector", "systole-collector-backup.1")]
+    {
+        assert!(run(program, &["man-pages", &into]).await.status.success());
+        let page = std::fs::read_to_string(directory.path().join(page)).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn doctor_finds_a_running_collector_and_what_is_missing() {
+    let mut collector = TestCollector::start().await;
+    let data = collector.data_dir().display().to_string();
+    let output = run("systole-collector", &["doctor", "--json", "--data-dir", &data]).await;
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdict = |check: &str| {
+        let mut findings = found["findings"].as_array().unwrap().iter();
+        let finding = findings.find(|finding| finding["check"] == check);
+        finding.unwrap_or_else(|| panic!("{check}: {found:#}"))["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(verdict("port"), "ok", "{found:#}");
+    assert_eq!(verdict("database"), "ok", "{found:#}");
+    assert_eq!(verdict("backup"), "warning", "{found:#}");
+    assert!(output.status.success(), "warnings are no failure: {found:#}");
+    collector.stop().await;
+    let none = run("systole-collector", &["doctor", "--data-dir", "/no/such/directory"]).await;
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
+    assert!(text(&none.stdout).lines().all(|line| !line.starts_with("problem") || line.contains("Fix: ")), "{none:?}");
+}

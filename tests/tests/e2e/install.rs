@@ -208,3 +208,32 @@ fn wrong_usage_prints_an_error() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("see --help"), "{args:?}: {output:?}");
     }
 }
+
+#[test]
+fn collector_is_installed_with_its_timer() {
+    let host = Host::new();
+    let release = host.release("1.0.0");
+    let program = release.join("systole-collector");
+    fs::write(&program, "#!/bin/sh\necho systole-collector 1.0.0\n").unwrap();
+    let units = ["", "-backup"].map(|unit| format!("systole-collector{unit}.service"));
+    let units = [units[0].as_str(), units[1].as_str(), "systole-collector-backup.timer"];
+    for unit in units {
+        fs::copy(deploy().join("systemd").join(unit), release.join(unit)).unwrap();
+    }
+    assert_refused(&host.install(&release, &["--collector"]), "does not name");
+    let sums = Command::new("sh").args(["-c", "sha256sum systole-*"]).current_dir(&release).output().unwrap();
+    fs::write(release.join("SHA256SUMS"), sums.stdout).unwrap();
+    assert_done(&host.install(&release, &["--collector", "--prefix", "/opt/systole"]));
+    let etc = host.root().join("etc");
+    for unit in units {
+        let text = fs::read_to_string(etc.join("systemd/system").join(unit)).unwrap();
+        assert!(!text.contains("/usr/local/bin"), "{unit} starts a program that is not there");
+    }
+    assert!(host.root().join("opt/systole/bin/systole-collector").exists());
+    assert!(etc.join("systole/collector.toml").exists() && !etc.join("systole/agent.toml").exists());
+    let again = host.install(&release, &["--collector", "--prefix", "/opt/systole"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("installed already"), "{again:?}");
+    assert_done(&host.run(&["--uninstall", "--purge", "--collector", "--prefix", "/opt/systole"]));
+    assert!(!etc.join("systole").exists() && !host.root().join("var/lib/systole").exists());
+    assert_eq!(host.run(&["--uninstall", "--collector", "--accept-pipelines"]).status.code(), Some(2));
+}

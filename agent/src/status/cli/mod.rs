@@ -33,6 +33,15 @@ pub(crate) enum StatusError {
     Unreadable(#[source] serde_json::Error),
 }
 
+/// The status of the agent on `data_dir`.
+///
+/// # Errors
+///
+/// When no agent runs there, or it does not answer.
+pub(crate) fn fetch_status(data_dir: &Path) -> Result<Status, StatusError> {
+    serde_json::from_slice(&fetch(data_dir)?).map_err(StatusError::Unreadable)
+}
+
 /// Prints the status of the agent on `data_dir`.
 pub(crate) fn print(data_dir: &Path, as_json: bool) -> Result<io::Result<()>, StatusError> {
     let answer = fetch(data_dir)?;

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::MetricsAccess;
 use crate::http::openapi::problems::Owned;
+use crate::store::last_backup;
 use crate::telemetry::{ActionLabel, StatusLabel, prometheus_text};
 
 /// The collector's own metrics
@@ -58,6 +59,8 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
     telemetry.feed_lag_seconds.set(lag.seconds);
     telemetry.ingest_queue.set(signed(app.committer.queue_len()));
     telemetry.unfinished_body_bytes.set(signed(app.body_budget.used()));
+    let backup = last_backup::read(&app.config.data_dir);
+    telemetry.backup_last_success.set(backup.map_or(0.0, |backup| backup.finished_at as f64 / 1_000.0));
     note_process(&app);
     let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;
     Ok(HttpResponse::Ok().content_type(prometheus_text::CONTENT_TYPE).body(text))

@@ -22,8 +22,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    actions, agent, audit, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics,
-    node_settings, nodes, pipelines, rollouts, samples, secrets, session, status_changes,
+    actions, agent, audit, badge, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -80,6 +79,7 @@ use crate::http::error::Problem;
         definitions::pause_pipeline,
         definitions::resume_pipeline,
         graph::get_graph,
+        badge::get_pipeline_badge,
         secrets::list_secrets,
         secrets::set_secret,
         secrets::remove_secret,

@@ -420,6 +420,10 @@ impl MaintenanceStore for PostgresStore {
         Ok(None)
     }
 
+    async fn clock_ms(&self) -> Result<Option<UnixMillis>, StoreError> {
+        size::clock_ms(&mut *self.short.get().await?).await.map(Some)
+    }
+
     async fn table_sizes(&self) -> Result<Vec<TableSize>, StoreError> {
         size::table_sizes(&mut *self.queries.get().await?).await
     }

@@ -1,8 +1,9 @@
-//! The sizes of the tables.
+//! The sizes of the tables, and the clock of the server.
 
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use systole_shared::UnixMillis;
 
 use crate::store::{StoreError, TableSize};
 
@@ -23,4 +24,18 @@ pub(super) async fn table_sizes(connection: &mut AsyncPgConnection) -> Result<Ve
     .load(connection)
     .await?;
     Ok(rows.into_iter().map(|row| TableSize { table: row.name, bytes: row.bytes.unsigned_abs() }).collect())
+}
+
+#[derive(QueryableByName)]
+struct Clock {
+    #[diesel(sql_type = BigInt)]
+    now: i64,
+}
+
+/// The server's time, in milliseconds.
+pub(super) async fn clock_ms(connection: &mut AsyncPgConnection) -> Result<UnixMillis, StoreError> {
+    let clock: Clock = sql_query("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now")
+        .get_result(connection)
+        .await?;
+    Ok(clock.now)
 }

@@ -168,3 +168,13 @@ async fn connection_error_hides_the_password() {
         assert!(told.contains("127.0.0.1") && !told.contains("secret"), "{told}");
     }
 }
+
+#[tokio::test]
+async fn clock_of_the_server_is_in_milliseconds() {
+    let server = TestPostgres::start();
+    let store = open(&server).await.unwrap();
+    let before = crate::clock::now_ms();
+    let clock = store.clock_ms().await.unwrap().unwrap();
+    assert!((before - 1_000..=crate::clock::now_ms() + 1_000).contains(&clock), "{clock}");
+    store.close().await;
+}

@@ -85,7 +85,8 @@ use self::expire::Numbered;
 use self::logs::LogSearch;
 #[cfg(test)]
 pub(super) use self::open::MIGRATIONS;
-pub(crate) use self::restore::{RestoreTarget, check_and_migrate, look_at, renew_epoch};
+pub(crate) use self::open::inspect;
+pub(crate) use self::restore::{RestoreTarget, check_and_migrate, look_at, renew_epoch, verify};
 pub(crate) use self::transfer::SqliteSide;
 use super::sql::history::Subject;
 use super::*;
@@ -397,6 +398,10 @@ impl MaintenanceStore for SqliteStore {
     async fn file_size(&self) -> Result<Option<FileSize>, StoreError> {
         let path = self.path.clone();
         self.lookups.run(move |connection| size::file_size(connection, &path)).await.map(Some)
+    }
+
+    async fn clock_ms(&self) -> Result<Option<UnixMillis>, StoreError> {
+        Ok(None)
     }
 
     async fn table_sizes(&self) -> Result<Vec<TableSize>, StoreError> {

@@ -71,7 +71,7 @@ pub(super) fn bring_up(connection: &mut SqliteConnection, shown: &Path) -> Resul
 }
 
 /// A later version may have changed what this one reads and writes; diesel would ignore it.
-fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+pub(super) fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let known = MigrationSource::<Sqlite>::migrations(&MIGRATIONS).map_err(StoreError::Migrate)?;
     let applied = connection.applied_migrations().map_err(StoreError::Migrate)?;
     match applied.iter().find(|version| !known.iter().any(|known| known.name().version() == **version)) {
@@ -80,6 +80,31 @@ fn refuse_newer(connection: &mut SqliteConnection, path: &Path) -> Result<(), St
         }
         None => Ok(()),
     }
+}
+
+/// Checks that a file is a database of this version. Nothing is changed.
+///
+/// # Errors
+///
+/// When it is not one, is of another version, or is incomplete.
+pub(crate) fn inspect(path: &Path) -> Result<(), StoreError> {
+    let mut connection = connect(path, "PRAGMA query_only = ON;")?;
+    let failed = |source| StoreError::Open { url: path.display().to_string(), source };
+    // A short file without the head of a database reads as an empty one.
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('meta', '__diesel_schema_migrations')";
+    let tables: i64 = diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(&format!("({tables})")))
+        .get_result(&mut connection)
+        .map_err(|error| failed(error.into()))?;
+    if tables != 2 {
+        return Err(failed("it has no tables of systole-collector".into()));
+    }
+    refuse_newer(&mut connection, path)?;
+    let pending = connection.pending_migrations(MIGRATIONS).map_err(StoreError::Migrate)?;
+    if let Some(migration) = pending.first() {
+        let (database, migration) = (path.display().to_string(), migration.name().to_string());
+        return Err(StoreError::Older { database, migration });
+    }
+    refuse_incomplete(&mut connection, path)
 }
 
 /// Refuses a database into which a copy is incomplete.

@@ -11,8 +11,9 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 use tempfile::NamedTempFile;
 
+use super::backend::ready;
 use super::open::with_ending;
-use super::{backup, open};
+use super::{backup, open, read};
 use crate::store::disk::directory_of;
 use crate::store::{StoreError, new_epoch, private};
 
@@ -106,21 +107,38 @@ fn is_sqlite(path: &Path) -> bool {
 ///
 /// When the copy is damaged, or a migration fails.
 pub(crate) fn check_and_migrate(copy: &Path, backup: &Path) -> Result<(), RestoreError> {
-    let damaged = |error: diesel::result::Error| RestoreError::Damaged(backup.to_owned(), error.to_string());
     let mut connection = open::connect(copy, "")?;
-    let told: Vec<Told> = sql_query("PRAGMA integrity_check(1)").load(&mut connection).map_err(damaged)?;
+    check(&mut connection, backup)?;
+    open::bring_up(&mut connection, backup)?;
+    backup::make_single(&mut connection)?;
+    Ok(())
+}
+
+/// Checks a backup as `restore` does, and changes nothing. Returns the number of its last event.
+///
+/// # Errors
+///
+/// When the file is not a backup, is damaged, or is of a later version.
+pub(crate) fn verify(backup: &Path) -> Result<u64, RestoreError> {
+    look_at(backup)?;
+    let mut connection = open::connect(backup, "PRAGMA query_only = ON;")?;
+    check(&mut connection, backup)?;
+    open::refuse_newer(&mut connection, backup)?;
+    Ok(ready(read::feed_position(&mut connection))?.head)
+}
+
+fn check(connection: &mut SqliteConnection, backup: &Path) -> Result<(), RestoreError> {
+    let damaged = |error: diesel::result::Error| RestoreError::Damaged(backup.to_owned(), error.to_string());
+    let told: Vec<Told> = sql_query("PRAGMA integrity_check(1)").load(connection).map_err(damaged)?;
     if let Some(fault) = told.iter().find(|told| told.integrity_check != "ok") {
         return Err(RestoreError::Damaged(backup.to_owned(), fault.integrity_check.replace('\n', " ")));
     }
     let own = "SELECT count(*) AS number FROM sqlite_schema WHERE name IN ('meta', 'node_boots', 'pipeline_minutes')";
-    let own: Number = sql_query(own).get_result(&mut connection).map_err(damaged)?;
+    let own: Number = sql_query(own).get_result(connection).map_err(damaged)?;
     if own.number != 3 {
         return Err(RestoreError::Foreign(backup.to_owned()));
     }
-    open::refuse_incomplete(&mut connection, backup)?;
-    open::bring_up(&mut connection, backup)?;
-    backup::make_single(&mut connection)?;
-    Ok(())
+    Ok(open::refuse_incomplete(connection, backup)?)
 }
 
 /// Makes ids of the feed from before unknown: what they count is not there any more, or is something
@@ -239,7 +257,7 @@ fn free_name(name: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{backend::ready, backup::SqliteBackup, read};
+    use super::super::backup::SqliteBackup;
     use super::*;
 
     #[test]

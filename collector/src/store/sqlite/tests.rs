@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use diesel::RunQueryDsl;
+use diesel::connection::SimpleConnection;
 use diesel::sql_query;
 
 use super::*;
@@ -71,4 +72,29 @@ async fn snapshot_exceeds_the_bind_limit() {
         SELECT 'node ' || n, 1, 'name', '', '{}', 'UNKNOWN', '', 0, 0 FROM n";
     store.write(move |connection| Ok(sql_query(many).execute(connection)?)).await.unwrap();
     assert_eq!(store.snapshot(None, StateParts::All).await.unwrap().nodes.len(), 33_000);
+}
+
+#[test]
+fn inspection_knows_versions_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("collector.db");
+    open::writer(&path).unwrap();
+    let inspect_with = |change: &str| {
+        let copy = dir.path().join("copy.db");
+        let _ = std::fs::remove_file(&copy);
+        let mut connection = open::connect(&path, "").unwrap();
+        connection.batch_execute(&format!("VACUUM INTO '{}'", copy.display())).unwrap();
+        open::connect(&copy, change).unwrap();
+        let before = std::fs::read(&copy).unwrap();
+        let found = inspect(&copy);
+        assert_eq!(std::fs::read(&copy).unwrap(), before);
+        found
+    };
+    inspect_with("").unwrap();
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('99990101000000')";
+    assert!(matches!(inspect_with(newer), Err(StoreError::Newer { .. })));
+    let older =
+        "DELETE FROM __diesel_schema_migrations WHERE version = (SELECT max(version) FROM __diesel_schema_migrations)";
+    assert!(matches!(inspect_with(older), Err(StoreError::Older { .. })));
+    assert!(matches!(inspect_with("DROP TABLE meta"), Err(StoreError::Open { .. })));
 }

@@ -22,7 +22,8 @@ use async_trait::async_trait;
 use indicatif::HumanBytes;
 use systole_shared::UnixMillis;
 
-use self::level::{Bounds, Level, Room};
+use self::level::Bounds;
+pub(crate) use self::level::{Level, Room};
 use crate::clock;
 use crate::config::{LowDisk, Retention};
 use crate::model::NodeKey;
@@ -69,6 +70,11 @@ impl DiskState {
     pub(crate) fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
     }
+}
+
+/// The state of a disk at the first measurement.
+pub(crate) fn judge(settings: LowDisk, room: Room, disk_bytes: u64) -> Level {
+    Level::Enough.next(room, Bounds::new(settings, disk_bytes))
 }
 
 /// Looks at the disk, and acts.
