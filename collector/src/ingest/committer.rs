@@ -8,6 +8,7 @@
 //! See docs/adr/0001-acknowledged-means-committed.md for the order, the size and the spacing of batches.
 
 mod administration;
+mod alerting;
 mod batch;
 
 use std::ops::ControlFlow;
@@ -22,9 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::administration::Administered;
 pub(crate) use self::administration::{AdministerError, NodeAction};
+pub(crate) use self::alerting::AlertWork;
+use self::alerting::AlertsCommitted;
 use super::fleet_totals::TotalsByEnvironment;
 use super::flush_schedule::FlushTimer;
-use super::state::IngestState;
+use super::state::{IngestState, NodeState};
 use super::upkeep;
 use crate::auth::Authenticator;
 use crate::clock;
@@ -33,6 +36,7 @@ use crate::feed::Feed;
 use crate::ingest::fleet::Fleet;
 use crate::model::NodeKey;
 use crate::model::directory::NodeDirectory;
+use crate::model::live::LiveStates;
 use crate::model::report::{Refusals, Submission};
 use crate::store::StoreError;
 use crate::telemetry::Telemetry;
@@ -87,6 +91,8 @@ pub(crate) struct CommitterParts {
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub directory: Arc<NodeDirectory>,
+    /// States for alerts.
+    pub live: Arc<LiveStates>,
     pub auth: Arc<Authenticator>,
     pub telemetry: Arc<Telemetry>,
     pub interval_ms: u64,
@@ -138,6 +144,7 @@ enum Work {
     Submission(Submission, oneshot::Sender<Result<Committed, SubmitError>>),
     MarkUnreachable(NodeKey),
     Administer(NodeKey, NodeAction, Administered),
+    Alerts(AlertWork, AlertsCommitted),
     /// Answered when everything before is done.
     Barrier(oneshot::Sender<()>),
 }
@@ -372,6 +379,7 @@ impl CommitterTask {
                     self.fleet_totals = TotalsByEnvironment::of(&self.state, Instant::now());
                     // What was committed without an answer is in it. Removed nodes are in it already.
                     self.state.nodes.values().for_each(|node| self.parts.directory.put(node.entry()));
+                    self.parts.live.load(self.state.nodes.values().map(NodeState::live));
                     // A commit can fail after it has reached the disk: then its reports are
                     // duplicates from now on, and its events are still to be handed out.
                     self.parts.feed.skip_to(self.state.head_seq);
@@ -404,7 +412,7 @@ impl Work {
     fn reports(&self) -> usize {
         match self {
             Work::Submission(submission, _) => submission.content.len(),
-            Work::MarkUnreachable(_) | Work::Administer(..) => 1,
+            Work::MarkUnreachable(_) | Work::Administer(..) | Work::Alerts(..) => 1,
             Work::Barrier(_) => 0,
         }
     }

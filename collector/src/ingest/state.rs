@@ -26,6 +26,7 @@ use super::topologies::KnownTopologies;
 use super::totals::NodeTotals;
 use crate::config::IngestLimits;
 use crate::model::directory::NodeEntry;
+use crate::model::live::{LiveNode, LivePipeline};
 use crate::model::node::{Labels, NodeSettings};
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
@@ -78,6 +79,7 @@ pub(crate) struct NodeState {
     pub settings: NodeSettings,
     pub status: NodeStatus,
     pub status_reason: String,
+    pub status_since: UnixMillis,
     /// The reason of the state, as last published.
     pub reason: PublishedReason,
     /// Lives of the agent and how far they are applied; the last one reported last.
@@ -102,6 +104,10 @@ pub(crate) struct NodeState {
     pub log_budget: LogBudget,
     /// The arrival of the last report.
     pub last_seen: UnixMillis,
+    /// When it was last noticed that reports are missing.
+    pub lost_reports_at: Option<UnixMillis>,
+    /// How far its clock was behind ours with its last report, if that is more than the protocol tolerates.
+    pub clock_skew_ms: i64,
     /// Components that have a series, whether they have a place or not.
     pub known_series: usize,
     pub new_pipelines: HourlyCount,
@@ -270,6 +276,7 @@ impl NodeState {
             status: stored.status,
             reason: PublishedReason::new(&stored.status_reason),
             status_reason: stored.status_reason,
+            status_since: stored.status_since,
             boots: stored.boots,
             boot_returns: Vec::new(),
             pipelines,
@@ -281,6 +288,8 @@ impl NodeState {
             totals,
             enrolled_at: stored.enrolled_at,
             throughput: Throughput::default(),
+            lost_reports_at: None,
+            clock_skew_ms: 0,
             known_series,
             new_pipelines: HourlyCount::default(),
             new_series: HourlyCount::default(),
@@ -302,6 +311,36 @@ impl NodeState {
             labels: self.labels(),
             maintenance_until: self.settings.maintenance.as_ref().map(|maintenance| maintenance.until),
             is_removed: false,
+        }
+    }
+
+    /// As alerts see it.
+    pub(crate) fn live(&self) -> LiveNode {
+        let present = self.pipelines.iter().filter(|(_, pipeline)| pipeline.is_present());
+        let mut pipelines: Vec<_> = present
+            .map(|(id, pipeline)| LivePipeline {
+                id: id.clone(),
+                key: PipelineKey(pipeline.row.pipeline),
+                series: pipeline.series,
+                status: pipeline.status,
+                reason: pipeline.row.reason.clone(),
+                since: pipeline.row.since,
+            })
+            .collect();
+        pipelines.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        LiveNode {
+            key: self.key,
+            id: self.id,
+            environment: self.environment,
+            name: self.name.clone(),
+            labels: self.labels(),
+            maintenance_until: self.settings.maintenance.as_ref().map(|maintenance| maintenance.until),
+            status: self.status,
+            reason: self.status_reason.clone(),
+            since: self.status_since,
+            lost_reports_at: self.lost_reports_at,
+            clock_skew_ms: self.clock_skew_ms,
+            pipelines,
         }
     }
 

@@ -2,12 +2,14 @@
 //! clock, a file or a database.
 
 mod agent_kind;
+pub(crate) mod alert;
 pub(crate) mod compact_float;
 pub(crate) mod counters;
 pub(crate) mod definition;
 pub(crate) mod directory;
 mod event;
 mod keys;
+pub(crate) mod live;
 pub(crate) mod node;
 pub(crate) mod packed;
 pub(crate) mod packed_bytes;

@@ -2,7 +2,7 @@
 
 use crate::model::DefinitionKey;
 use crate::store::{
-    AuditQuery, AuditRow, DefinitionQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView,
+    AlertEventQuery, AuditQuery, AuditRow, DefinitionQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView,
     RolloutQuery, RolloutView, StatusChangeQuery, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
 };
 use crate::timeseries::TimeSeries;
@@ -80,6 +80,17 @@ pub(crate) async fn status_changes(
 ) -> Result<PageOf<StoredEvent>, StoreError> {
     let limit = query.limit;
     let found = store.list_status_changes(StatusChangeQuery { limit: limit + 1, ..query }).await?;
+    Ok(PageOf::cut(found, limit, |change| change.seq.to_string()))
+}
+
+/// Up to `limit` changes of alerts, in the order of the query.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn alert_events(store: &dyn Store, query: AlertEventQuery) -> Result<PageOf<StoredEvent>, StoreError> {
+    let limit = query.limit;
+    let found = store.list_alert_events(AlertEventQuery { limit: limit + 1, ..query }).await?;
     Ok(PageOf::cut(found, limit, |change| change.seq.to_string()))
 }
 

@@ -6,6 +6,7 @@
 //! time series, because their rows alone are up to a minute old.
 
 pub(crate) mod access;
+mod alert_rows;
 mod audit_trail;
 mod bucket;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 
 pub(crate) use access::*;
+pub(crate) use alert_rows::*;
 pub(crate) use audit_trail::*;
 pub(crate) use bucket::MinuteBucket;
 pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
@@ -223,6 +225,8 @@ pub(crate) trait MinuteStore: Send + Sync {
         node: Option<NodeKey>,
         range: BucketRange,
     ) -> Result<Persisted<ComponentMinuteView>, StoreError>;
+    /// Minutes of all pipelines on nodes, from `from` to before `to`, in their order.
+    async fn minute_rows(&self, from: i64, to: i64, of: RowsOf) -> Result<MinuteRows, StoreError>;
     /// The state of nodes and pipelines at one point of the sequence.
     async fn snapshot(&self, environments: Option<Vec<EnvironmentKey>>) -> Result<StateSnapshot, StoreError>;
 }
@@ -277,7 +281,15 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
 pub(crate) trait Store:
-    AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore + RolloutStore
+    AccessStore
+    + QueryStore
+    + MaintenanceStore
+    + AuditStore
+    + NodeStore
+    + DefinitionStore
+    + SecretStore
+    + RolloutStore
+    + AlertStore
 {
 }
 
@@ -290,6 +302,7 @@ impl<S> Store for S where
         + DefinitionStore
         + SecretStore
         + RolloutStore
+        + AlertStore
 {
 }
 

@@ -59,6 +59,19 @@ pub(crate) struct TaskLabel {
     pub task: &'static str,
 }
 
+/// Labels that say which rule, and how severe.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct AlertLabel {
+    pub rule: String,
+    pub severity: &'static str,
+}
+
+/// A label that says which kind of target.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct TargetLabel {
+    pub target: &'static str,
+}
+
 /// Counters and histograms, cheap to clone and to count with.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
@@ -123,6 +136,11 @@ pub(crate) struct Telemetry {
     pub tls_handshakes_failed: Family<ReasonLabel, Counter>,
     pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
+    pub alerts: Family<AlertLabel, Gauge>,
+    pub notifications_sent: Family<TargetLabel, Counter>,
+    pub notifications_failed: Family<TargetLabel, Counter>,
+    pub notifications_waiting: Gauge,
+    pub notifications_oldest: Gauge<f64, AtomicU64>,
     pub task_last_success: Family<TaskLabel, Gauge<f64, AtomicU64>>,
     pub task_failures: Family<TaskLabel, Counter>,
     pub resident_bytes: Gauge,
@@ -295,6 +313,23 @@ impl Telemetry {
             ),
             nodes: metric!("nodes", "Nodes by state", Family::default()),
             ingest_queue: metric!("ingest_queue_length", "Requests that wait for the committer", Gauge::default()),
+            alerts: metric!("alerts_firing", "Alerts that fire", Family::default()),
+            notifications_sent: metric!("notifications_sent", "Messages that targets took", Family::default()),
+            notifications_failed: metric!(
+                "notifications_failed",
+                "Attempts to deliver a message that failed",
+                Family::default()
+            ),
+            notifications_waiting: metric!(
+                "notifications_waiting",
+                "Messages that are not delivered yet",
+                Gauge::default()
+            ),
+            notifications_oldest: metric!(
+                "notifications_oldest_seconds",
+                "Age of the oldest message that is not delivered yet",
+                Gauge::default()
+            ),
             task_last_success: metric!(
                 "task_last_success_timestamp_seconds",
                 "When a background task last succeeded, in Unix seconds",
@@ -312,6 +347,12 @@ impl Telemetry {
         process.register("start_time_seconds", "Start, in Unix seconds", telemetry.start_time_seconds.clone());
         telemetry.registry = registry;
         telemetry
+    }
+
+    /// Requests of agents that were rejected because of the collector, not because of what they said.
+    pub(crate) fn reports_rejected(&self) -> u64 {
+        let count = |reason| self.requests_rejected.get_or_create(&ReasonLabel { reason }).get();
+        count("disk_full") + count("unavailable")
     }
 
     /// The page that Prometheus reads, in its own text format.

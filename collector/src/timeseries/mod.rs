@@ -14,6 +14,7 @@
 mod hour_cache;
 mod memtable;
 mod merge_on_read;
+pub(crate) mod minute_windows;
 pub(crate) mod recent;
 mod wal;
 
@@ -26,12 +27,13 @@ use tokio::sync::Notify;
 
 pub(crate) use self::hour_cache::HourCounts;
 use self::memtable::{FlushChunk, Memtable, Recovered};
+use self::minute_windows::MinuteWindows;
 pub(crate) use self::wal::WalRecord;
 use crate::clock;
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey};
 use crate::store::{
-    CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, NodeQuery, NodeView,
-    Persisted, PipelineMinuteView, RemovedNode, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
+    CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, MinuteRows,
+    NodeQuery, NodeView, Persisted, PipelineMinuteView, RemovedNode, RowsOf, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
     by_node,
 };
 
@@ -150,7 +152,7 @@ impl TimeSeries {
     /// # Errors
     ///
     /// When the store cannot write. Whether the transaction is in the database is then unknown.
-    pub(crate) async fn commit(&self, record: WalRecord, mut batch: CommitBatch) -> Result<CommitBatch, StoreError> {
+    pub(crate) async fn commit(&self, mut record: WalRecord, mut batch: CommitBatch) -> Result<CommitBatch, StoreError> {
         let mut bytes = 0;
         if !record.is_empty() {
             let row = WalRow { id: self.lock().next_record(), body: record.pack()? };
@@ -161,6 +163,10 @@ impl TimeSeries {
         let mut memtable = self.lock();
         memtable.head_seq = batch.head_seq;
         if let Some(row) = &batch.wal {
+            for bucket in &mut record.buckets {
+                memtable.windows.add_bucket(bucket);
+                bucket.buffer_fills = Vec::new();
+            }
             memtable.note_record(row.id, bytes, record);
         }
         for removal in &batch.removals {
@@ -341,6 +347,44 @@ impl TimeSeries {
         let _reading = self.read();
         let stored = self.store.component_minutes(pipeline, node, range).await?;
         Ok(merge_on_read::component_minutes(stored, range, &self.lock()))
+    }
+
+    /// Also keeps the last minutes of hosts in memory.
+    pub(crate) fn keep_hosts(&self) {
+        self.lock().windows.keep_hosts();
+    }
+
+    /// Reads the last minutes in memory. Reports wait meanwhile, so it must be short.
+    pub(crate) fn with_windows<T>(&self, read: impl FnOnce(&mut MinuteWindows) -> T) -> T {
+        read(&mut self.lock().windows)
+    }
+
+    /// Fills minutes in memory from the database, after a start. What is committed meanwhile counts once.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub(crate) async fn load_windows(&self, from: i64, to: i64) -> Result<(), StoreError> {
+        let _reading = self.read();
+        let stored = self.store.minute_rows(from, to, RowsOf::Pipelines).await?;
+        let mut memtable = self.lock();
+        let memtable = &mut *memtable;
+        let mut windows = std::mem::take(&mut memtable.windows);
+        (from..to).for_each(|minute| windows.clear(minute));
+        merge_on_read::fill_windows(&mut windows, stored, (from, to), memtable);
+        memtable.windows = windows;
+        Ok(())
+    }
+
+    /// Minutes of all pipelines on nodes, with their hosts and buffers: those from `from` to before `to`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the query takes too long.
+    pub(crate) async fn all_minutes(&self, from: i64, to: i64) -> Result<MinuteRows, StoreError> {
+        let _reading = self.read();
+        let stored = self.store.minute_rows(from, to, RowsOf::Everything).await?;
+        Ok(merge_on_read::all_minutes(stored, (from, to), &self.lock()))
     }
 
     fn read(&self) -> Reading<'_> {

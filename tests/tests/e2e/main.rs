@@ -28,6 +28,12 @@ macro_rules! on_each_database {
 mod adopt;
 mod agent_actions;
 mod agent_pipelines;
+mod alert_delivery;
+mod alert_kills;
+mod alert_rules;
+mod alert_scene;
+mod alert_targets;
+mod alerts;
 mod audit;
 mod backup;
 mod bad_input;

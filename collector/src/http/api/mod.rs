@@ -2,6 +2,7 @@
 
 pub(super) mod actions;
 pub(super) mod agent;
+pub(super) mod alerts;
 pub(super) mod audit;
 pub(super) mod definitions;
 pub(super) mod delivery;
@@ -18,6 +19,7 @@ pub(super) mod rollouts;
 pub(super) mod samples;
 pub(super) mod secrets;
 pub(super) mod session;
+pub(super) mod silences;
 pub(super) mod status_changes;
 mod tap;
 pub(super) mod vectorflow;

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::administration::Administered;
+use super::alerting::{self, AlertsCommitted};
 use super::{
     AdministerError, Answer, Committed, CommitterTask, FAILURE_PAUSE, SINGLY_AFTER_FAILURE, SubmitError, Work,
     is_final, oldest,
@@ -29,6 +30,7 @@ use crate::telemetry::{LimitLabel, TypeLabel};
 struct Waiting {
     submissions: Vec<Applied>,
     administered: Vec<(Administered, Vec<String>)>,
+    alerts: Vec<AlertsCommitted>,
     barriers: Vec<oneshot::Sender<()>>,
 }
 
@@ -108,6 +110,7 @@ impl CommitterTask {
         for submission in waiting.submissions {
             let _ = submission.answer.send(Err(SubmitError::Store(Arc::clone(&error))));
         }
+        alerting::refuse(waiting.alerts, &error);
         for (answer, _) in waiting.administered {
             let _ = answer.send(Err(AdministerError::Store(Arc::clone(&error))));
         }
@@ -133,6 +136,10 @@ impl CommitterTask {
                     let _ = answer.send(Err(error));
                 }
             },
+            Work::Alerts(work, answer) => {
+                alerting::apply(work, changes);
+                waiting.alerts.push(answer);
+            }
             Work::MarkUnreachable(key) => {
                 // A report may have come while this waited.
                 if changes.removed.contains_key(&key)
@@ -258,8 +265,18 @@ impl CommitterTask {
         presence_log::write(&std::mem::take(&mut changes.presences));
         self.parts.recent_samples.push(std::mem::take(&mut changes.samples));
         self.note_administered(changes);
+        self.note_live(changes);
         self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
         Ok(())
+    }
+
+    /// Alerts look at states as they are committed.
+    fn note_live(&self, changes: &mut Changes) {
+        let nodes = changes.take_live().into_iter().filter_map(|key| self.state.nodes.get(&key));
+        let nodes: Vec<_> = nodes.map(NodeState::live).collect();
+        if !nodes.is_empty() || !changes.removed.is_empty() {
+            self.parts.live.update(nodes, changes.removed.keys().copied());
+        }
     }
 
     /// The events of environments whose totals are due. They count what is committed, without this batch.
@@ -293,6 +310,9 @@ impl CommitterTask {
         }
         for (answer, changed) in waiting.administered {
             let _ = answer.send(Ok(changed));
+        }
+        for answer in waiting.alerts {
+            let _ = answer.send(Ok(()));
         }
         for done in waiting.barriers {
             let _ = done.send(());
