@@ -54,9 +54,9 @@ impl AlertState {
 pub enum AlertSeverity {
     /// To be known.
     Info,
-    /// To be looked at during the day.
+    /// It needs attention during the day.
     Warning,
-    /// To be looked at now.
+    /// It needs attention now.
     Critical,
 }
 

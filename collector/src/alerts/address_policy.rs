@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn link_local_addresses_are_never_a_target_by_default() {
-        for address in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1"] {
+        for address in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1"]
+        {
             assert!(!permits(&[], address), "{address}");
         }
         for address in ["127.0.0.1", "10.0.0.5", "93.184.216.34", "::1", "2001:db8::1", "fd00::1"] {

@@ -84,20 +84,19 @@ impl AlertBoard {
         self.lock().certificate_ends_at
     }
 
-    /// Silences have changed: alerts are looked at again.
+    /// Silences have changed: alerts are checked again.
     pub(crate) fn wake(&self) {
         self.woken.notify_one();
     }
 
-    /// Returns when alerts are to be looked at again.
+    /// Returns when alerts are to be checked again.
     pub(crate) async fn woken(&self) {
         self.woken.notified().await;
     }
 
-    /// Wakes the delivery to a target. `None`: to every target.
-    pub(crate) fn wake_delivery(&self, target: Option<&str>) {
-        let wanted = self.deliveries.iter().filter(|(name, _)| target.is_none_or(|target| target == name.as_str()));
-        wanted.for_each(|(_, notify)| notify.notify_one());
+    /// Wakes the deliveries to all targets.
+    pub(crate) fn wake_deliveries(&self) {
+        self.deliveries.values().for_each(|delivery| delivery.notify_one());
     }
 
     /// What wakes the delivery to a target.

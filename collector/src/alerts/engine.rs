@@ -2,9 +2,8 @@
 //!
 //! - An alert is pending until its condition has held for `for`, and it is resolved when the condition has not held for
 //!   `clear_for`.
-//! - What is unknown changes nothing, and the time since the condition held goes on.
-//! - An alert that was resolved is remembered for a few minutes, so that receivers that are told again and again learn of
-//!   its end.
+//! - What is unknown changes nothing, and the time since the condition held continues.
+//! - An alert that was resolved is remembered for a few minutes, so that receivers of states learn of its end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -60,8 +59,13 @@ impl Alert {
         AlertKey { rule: self.rule.name.clone(), subject: self.subject.clone() }
     }
 
-    /// When it changes if nothing new is learned.
+    /// When it changes if nothing new is learned. A rule over minutes learns something with each of them.
     fn due(&self) -> Option<UnixMillis> {
+        if self.rule.condition.is_over_minutes() { None } else { self.ready_at() }
+    }
+
+    /// When it has held, or not held, for long enough.
+    fn ready_at(&self) -> Option<UnixMillis> {
         match self.state {
             AlertState::Pending => Some(self.since.saturating_add(ms(self.rule.hold))),
             AlertState::Firing => Some(self.clear_since?.saturating_add(ms(self.rule.clear))),
@@ -208,7 +212,7 @@ impl Engine {
     /// Pending becomes firing, and firing resolved, when it is time.
     fn advance(&mut self, key: &AlertKey, now: UnixMillis) -> Option<Alert> {
         let alert = self.alerts.get(key)?;
-        if alert.due().is_none_or(|due| due > now) || alert.is_unknown {
+        if alert.ready_at().is_none_or(|ready| ready > now) || alert.is_unknown {
             return None;
         }
         if alert.state == AlertState::Firing {

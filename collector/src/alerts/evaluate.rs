@@ -45,12 +45,7 @@ fn unless_in_maintenance(verdict: Verdict, node: &LiveNode, now: UnixMillis) -> 
 
 /// What a rule about states says of a node. `None`: it is of another kind. `started_at`: since when this process knows
 /// what agents drop.
-pub(crate) fn node(
-    condition: &Condition,
-    node: &LiveNode,
-    started_at: UnixMillis,
-    now: UnixMillis,
-) -> Option<Verdict> {
+pub(crate) fn node(condition: &Condition, node: &LiveNode, started_at: UnixMillis, now: UnixMillis) -> Option<Verdict> {
     let holds = |since, text: String| Verdict::Holds { since, value: None, text };
     let verdict = match condition {
         Condition::NodeStatus(statuses) => node_status(statuses, node),
@@ -68,22 +63,15 @@ pub(crate) fn node(
             _ if now.saturating_sub(started_at) < ms(LOST_REPORTS_FOR) => Verdict::Unknown,
             _ => Verdict::Clear { since: None },
         },
-        Condition::ClockSkew { skew } => {
-            let off = node.clock_skew_ms.saturating_abs();
-            match off > ms(*skew) {
-                true => Verdict::Holds {
-                    since: None,
-                    value: Some(node.clock_skew_ms as f64 / 1_000.0),
-                    text: format!(
-                        "its clock is {} s {}",
-                        off / 1_000,
-                        if node.clock_skew_ms > 0 { "behind" } else { "ahead" }
-                    ),
-                },
-                false if node.status.is_silent() => Verdict::Unknown,
-                false => Verdict::Clear { since: None },
-            }
-        }
+        Condition::ClockSkew { skew } => match node.clock_skew_ms {
+            Some(off) if off.saturating_abs() > ms(*skew) => Verdict::Holds {
+                since: None,
+                value: Some(off as f64 / 1_000.0),
+                text: format!("its clock is {} s {}", off.abs() / 1_000, if off > 0 { "behind" } else { "ahead" }),
+            },
+            Some(_) if !node.status.is_silent() => Verdict::Clear { since: None },
+            _ => Verdict::Unknown,
+        },
         Condition::PipelineStatus(_)
         | Condition::Rate { .. }
         | Condition::Gap { .. }
@@ -227,7 +215,7 @@ fn gap(minutes: Option<&SeriesMinutes>, minute: i64, after: i64, is_active: bool
     let Some(minutes) = minutes.filter(|minutes| minutes.is_sampled(minute)) else { return Verdict::Unknown };
     let end = end_of(minute);
     let Some(last) = minutes.last_carried(minute) else {
-        // It carried none for as long as is known: a gap that has begun goes on.
+        // It carried none for as long as is known: a gap that has begun continues.
         return if is_active { quiet(end, end) } else { Verdict::Clear { since: Some(end) } };
     };
     if last == minute {

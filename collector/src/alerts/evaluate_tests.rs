@@ -22,7 +22,7 @@ fn live(status: NodeStatus) -> LiveNode {
         reason: "why".into(),
         since: 500,
         lost_reports_at: None,
-        clock_skew_ms: 0,
+        clock_skew_ms: None,
         pipelines: Vec::new(),
     }
 }
@@ -87,10 +87,11 @@ fn lost_reports_are_unknown_to_a_process_that_has_just_started() {
 fn clock_may_be_off_either_way() {
     let rule = Condition::ClockSkew { skew: Duration::from_secs(30) };
     for (skew, is_off) in [(31_000, true), (-31_000, true), (30_000, false), (0, false)] {
-        let node = LiveNode { clock_skew_ms: skew, ..live(NodeStatus::Healthy) };
+        let node = LiveNode { clock_skew_ms: Some(skew), ..live(NodeStatus::Healthy) };
         let verdict = super::node(&rule, &node, 0, 0).unwrap();
         assert_eq!(matches!(verdict, Verdict::Holds { .. }), is_off, "{skew}");
     }
+    assert_eq!(super::node(&rule, &live(NodeStatus::Healthy), 0, 0), Some(Verdict::Unknown));
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn gap_needs_an_hour_with_events_and_goes_on_until_events_come() {
     }
     windows.add_row(1_100, &row(0, 0));
     assert!(matches!(judge(&windows, 1_100, false), Verdict::Clear { .. }));
-    assert!(matches!(judge(&windows, 1_100, true), Verdict::Holds { .. }), "one that has begun goes on");
+    assert!(matches!(judge(&windows, 1_100, true), Verdict::Holds { .. }), "one that has begun continues");
 }
 
 #[test]

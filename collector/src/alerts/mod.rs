@@ -1,4 +1,4 @@
-//! Alerts: what rules say of nodes, pipelines and the collector, and who is told.
+//! Alerts: what rules say of nodes, pipelines and the collector, and which targets receive messages.
 //!
 //! - `evaluate` (pure) says of one subject whether the condition of a rule holds. No sample is neither true nor false.
 //! - `engine` (pure) keeps the state of each alert: pending, firing, resolved.

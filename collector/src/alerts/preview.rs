@@ -43,7 +43,7 @@ const REMOVED: &str = "REMOVED";
 pub(crate) struct Preview {
     /// In the order in which they would have fired.
     pub fired: Vec<Alert>,
-    /// Up to when it was looked at.
+    /// The end of what was read.
     pub to: UnixMillis,
 }
 

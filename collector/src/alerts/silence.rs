@@ -110,8 +110,13 @@ mod tests {
     fn silence_covers_what_fits_every_condition() {
         let labels: Labels = [("site".to_owned(), "lab".to_owned())].into();
         let rule = rule("node-unreachable", 0, 0);
-        let alert =
-            Properties { rule: &rule, environment: Some("default"), node: Some("web-1"), pipeline: None, labels: &labels };
+        let alert = Properties {
+            rule: &rule,
+            environment: Some("default"),
+            node: Some("web-1"),
+            pipeline: None,
+            labels: &labels,
+        };
         let covers = |matchers: &str| silence(matchers, None).covers(EnvironmentKey(1), &alert);
         assert!(covers(r#"["node=web-*"]"#) && covers(r#"["site=lab", "rule=node-*"]"#));
         assert!(covers(r#"["severity=critical"]"#) && covers(r#"["environment=default", "pipeline="]"#));

@@ -194,10 +194,7 @@ fn alerts(items: &[Value]) -> String {
             format!("{}{unknown}", text(item, "text")),
         ]
     };
-    columns(
-        &["STATE", "SEVERITY", "RULE", "SUBJECT", "SINCE", "TEXT"],
-        &items.iter().map(row).collect::<Vec<_>>(),
-    )
+    columns(&["STATE", "SEVERITY", "RULE", "SUBJECT", "SINCE", "TEXT"], &items.iter().map(row).collect::<Vec<_>>())
 }
 
 fn rules(items: &[Value]) -> String {
@@ -212,10 +209,7 @@ fn rules(items: &[Value]) -> String {
             text(item, "condition"),
         ]
     };
-    columns(
-        &["RULE", "SEVERITY", "FOR", "FIRING", "PENDING", "CONDITION"],
-        &items.iter().map(row).collect::<Vec<_>>(),
-    )
+    columns(&["RULE", "SEVERITY", "FOR", "FIRING", "PENDING", "CONDITION"], &items.iter().map(row).collect::<Vec<_>>())
 }
 
 fn targets(items: &[Value]) -> String {
@@ -293,6 +287,9 @@ mod tests {
             "items": [{"subject": "a/b", "firedAt": 1_000, "endedAt": null, "text": "x"}]});
         let shown = preview(&found);
         assert!(shown.contains("from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z: fired 2 times"), "{shown}");
-        assert!(shown.contains("too long") && shown.contains("still  a/b") && shown.ends_with("and 1 more\n"), "{shown}");
+        assert!(
+            shown.contains("too long") && shown.contains("still  a/b") && shown.ends_with("and 1 more\n"),
+            "{shown}"
+        );
     }
 }

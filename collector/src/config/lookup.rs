@@ -110,9 +110,14 @@ impl<'a> Lookup<'a> {
         };
         parse(text.trim()).unwrap_or_else(|fault| {
             let shown = without_password(&text);
-            self.mistakes.push(format!("{place}: invalid value {shown:?}: {fault}"));
+            self.errors().push(format!("{place}: invalid value {shown:?}: {fault}"));
             default
         })
+    }
+
+    /// All errors so far, to add more.
+    pub(super) fn errors(&mut self) -> &mut Vec<String> {
+        &mut self.mistakes
     }
 
     /// The same for a value that is a secret: an error does not show it.
@@ -125,7 +130,7 @@ impl<'a> Lookup<'a> {
         let text = self.get(key, None, |text| Ok(Some(text.to_owned())));
         let Some(text) = text else { return default };
         parse(&text).unwrap_or_else(|fault| {
-            self.mistakes.push(format!("{key}: invalid value: {fault}"));
+            self.errors().push(format!("{key}: invalid value: {fault}"));
             default
         })
     }
@@ -147,7 +152,7 @@ impl<'a> Lookup<'a> {
             Some(toml::Value::String(text)) => vec![toml::Value::String(text.clone())],
             Some(toml::Value::Array(list)) => list.clone(),
             Some(other) => {
-                self.mistakes.push(format!("{key}: must be a list, is a {}", other.type_str()));
+                self.errors().push(format!("{key}: must be a list, is a {}", other.type_str()));
                 return Vec::new();
             }
         };
@@ -159,10 +164,10 @@ impl<'a> Lookup<'a> {
                 toml::Value::Table(table) if table.keys().all(|key| key == "name" || key == "url") => {
                     match text("url") {
                         Some(url) => entries.push((text("name"), url)),
-                        None => self.mistakes.push(format!("{key}[{index}].url: is missing")),
+                        None => self.errors().push(format!("{key}[{index}].url: is missing")),
                     }
                 }
-                _ => self.mistakes.push(format!("{key}[{index}]: must be an address, or a table with name and url")),
+                _ => self.errors().push(format!("{key}[{index}]: must be an address, or a table with name and url")),
             }
         }
         entries

@@ -11,8 +11,8 @@ use systole_shared::{AlertChange, BootId, NodeId, NodeStatus, PipelineId, UnixMi
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, PipelineKey, to_json};
 use crate::store::MinuteBucket;
 use crate::store::{
-    AlertBatch, CommitBatch, DeploymentRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeRemoval,
-    NodeSettingsRow, NodeTotalsRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow,
+    AlertBatch, CommitBatch, DeploymentRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat,
+    NodeRemoval, NodeSettingsRow, NodeTotalsRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow,
 };
 use crate::timeseries::WalRecord;
 

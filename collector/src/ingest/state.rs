@@ -106,8 +106,9 @@ pub(crate) struct NodeState {
     pub last_seen: UnixMillis,
     /// When it was last noticed that reports are missing.
     pub lost_reports_at: Option<UnixMillis>,
-    /// How far its clock was behind ours with its last report, if that is more than the protocol tolerates.
-    pub clock_skew_ms: i64,
+    /// How far its clock was behind ours with its last report to this process; 0 if that is no more than the protocol
+    /// tolerates.
+    pub clock_skew_ms: Option<i64>,
     /// Components that have a series, whether they have a place or not.
     pub known_series: usize,
     pub new_pipelines: HourlyCount,
@@ -289,7 +290,7 @@ impl NodeState {
             enrolled_at: stored.enrolled_at,
             throughput: Throughput::default(),
             lost_reports_at: None,
-            clock_skew_ms: 0,
+            clock_skew_ms: None,
             known_series,
             new_pipelines: HourlyCount::default(),
             new_series: HourlyCount::default(),

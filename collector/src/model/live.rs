@@ -1,7 +1,7 @@
 //! States of nodes and of their pipelines as last committed, for what decides by them without a query: alerts.
 //!
 //! The committer writes it after each transaction that changed a state. It also remembers which nodes have changed, so that
-//! a reader looks only at these.
+//! a reader reads only these.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,8 +27,8 @@ pub(crate) struct LiveNode {
     pub since: UnixMillis,
     /// When it was last noticed that reports are missing, by this process.
     pub lost_reports_at: Option<UnixMillis>,
-    /// How far its clock was behind ours with its last report; 0 without one to this process.
-    pub clock_skew_ms: i64,
+    /// How far its clock was behind ours with its last report; `None` without one to this process.
+    pub clock_skew_ms: Option<i64>,
     /// By id. Those that its reports no longer have are not in it.
     pub pipelines: Vec<LivePipeline>,
 }
@@ -148,13 +148,13 @@ mod tests {
             reason: String::new(),
             since: 0,
             lost_reports_at: None,
-            clock_skew_ms: 0,
+            clock_skew_ms: None,
             pipelines: Vec::new(),
         }
     }
 
     #[test]
-    fn only_what_has_changed_is_looked_at_again() {
+    fn only_what_has_changed_is_read_again() {
         let states = LiveStates::default();
         states.load([node(1, NodeStatus::Healthy), node(2, NodeStatus::Healthy)].into_iter());
         assert_eq!(states.take_changed().len(), 2);

@@ -2,8 +2,9 @@
 
 use crate::model::DefinitionKey;
 use crate::store::{
-    AlertEventQuery, AuditQuery, AuditRow, DefinitionQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery, PipelineView,
-    RolloutQuery, RolloutView, StatusChangeQuery, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
+    AlertEventQuery, AuditQuery, AuditRow, DefinitionQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery,
+    PipelineView, RolloutQuery, RolloutView, StatusChangeQuery, Store, StoreError, StoredDefinition, StoredEvent,
+    VersionInfo,
 };
 use crate::timeseries::TimeSeries;
 

@@ -8,8 +8,8 @@ use super::memtable::Memtable;
 use super::minute_windows::MinuteWindows;
 use crate::model::{BucketRange, NodeKey};
 use crate::store::{
-    ComponentMinuteView, HostAggregate, MinuteRows, NodeMinuteRow, NodeView, Persisted, PipelineMinuteView, SeriesView, StoreError,
-    StoredNode, merge_host_aggregates,
+    ComponentMinuteView, HostAggregate, MinuteRows, NodeMinuteRow, NodeView, Persisted, PipelineMinuteView, SeriesView,
+    StoreError, StoredNode, merge_host_aggregates,
 };
 
 /// Series by node, of those that were asked for.

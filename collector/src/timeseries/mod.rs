@@ -32,9 +32,9 @@ pub(crate) use self::wal::WalRecord;
 use crate::clock;
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey};
 use crate::store::{
-    CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, MinuteRows,
-    NodeQuery, NodeView, Persisted, PipelineMinuteView, RemovedNode, RowsOf, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
-    by_node,
+    CommitBatch, ComponentMinuteView, Cutoffs, FlushBatch, HostAggregate, IngestSnapshot, MinuteRows, NodeQuery,
+    NodeView, Persisted, PipelineMinuteView, RemovedNode, RowsOf, StateSnapshot, Store, StoreError, StoredNode,
+    TimeSeriesStore, WalRow, by_node,
 };
 
 /// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
@@ -152,7 +152,11 @@ impl TimeSeries {
     /// # Errors
     ///
     /// When the store cannot write. Whether the transaction is in the database is then unknown.
-    pub(crate) async fn commit(&self, mut record: WalRecord, mut batch: CommitBatch) -> Result<CommitBatch, StoreError> {
+    pub(crate) async fn commit(
+        &self,
+        mut record: WalRecord,
+        mut batch: CommitBatch,
+    ) -> Result<CommitBatch, StoreError> {
         let mut bytes = 0;
         if !record.is_empty() {
             let row = WalRow { id: self.lock().next_record(), body: record.pack()? };

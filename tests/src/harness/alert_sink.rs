@@ -27,7 +27,7 @@ struct State {
     status: u16,
 }
 
-/// A running HTTP server. It answers 200 unless it is told otherwise.
+/// A running HTTP server. It answers 200 unless another status is set.
 #[derive(Debug)]
 pub struct AlertSink {
     address: SocketAddr,
@@ -170,7 +170,7 @@ async fn take_mails(stream: TcpStream, mails: &Mutex<Vec<String>>) -> std::io::R
             (true, _) => continue,
             (false, "DATA") => {
                 in_data = true;
-                "354 go on\r\n"
+                "354 continue\r\n"
             }
             (false, "QUIT") => {
                 writer.write_all(b"221 bye\r\n").await?;

@@ -31,8 +31,7 @@ impl Alertmanager {
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.path={}", directory.path().display()));
         command.arg(format!("--web.listen-address={address}")).arg("--cluster.listen-address=");
-        let mut process =
-            Process::start("alertmanager", &mut command, &directory.path().join("alertmanager.log"));
+        let mut process = Process::start("alertmanager", &mut command, &directory.path().join("alertmanager.log"));
         let client = ApiClient::new(&format!("http://{address}"));
         eventually("Alertmanager is ready", SOON, async || {
             let ended = process.exit_status();

@@ -39,7 +39,7 @@ async fn target_that_is_down_gets_everything_once_later(database: DatabaseKind) 
         assert_eq!(of_pipeline(&up), expected);
     }
     // That it fails is an alert to the other one, and not to itself.
-    eventually_true("the failure is told", SOON, async || {
+    eventually_true("the failure is reported", SOON, async || {
         up.messages().iter().any(|message| told(message).contains("target-failing"))
     })
     .await;
@@ -50,7 +50,10 @@ async fn target_that_is_down_gets_everything_once_later(database: DatabaseKind) 
     assert!(!targets.iter().any(|target| target.to_string().contains("secret")), "{targets:?}");
     let metrics = scene.operator.get("/metrics").await.text();
     assert!(metrics.contains("systole_notifications_failed_total{target=\"webhook\"}"), "{metrics}");
-    assert!(metrics.contains("systole_alerts_firing{rule=\"pipeline-crash-loop\",severity=\"critical\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("systole_alerts_firing{rule=\"pipeline-crash-loop\",severity=\"critical\"} 1"),
+        "{metrics}"
+    );
 
     assert!(down.sent().is_empty());
     down.answer_with(200);
@@ -110,9 +113,15 @@ async fn wrong_settings_of_alerts_are_reported_all_at_once() {
     let output = scene.collector.try_cli(&["check-config", "--config", path(&file)]).await;
     assert_eq!(output.status.code(), Some(78));
     let text = String::from_utf8_lossy(&output.stderr);
-    for place in
-        ["notify[0]", "smtp_url", "notify_allow", "alert_repeat_every", "alerts.errors.expr", "alerts.errors.for", "alerts.rules.x.expr"]
-    {
+    for place in [
+        "notify[0]",
+        "smtp_url",
+        "notify_allow",
+        "alert_repeat_every",
+        "alerts.errors.expr",
+        "alerts.errors.for",
+        "alerts.rules.x.expr",
+    ] {
         assert!(text.contains(place), "{place} is not in {text}");
     }
     let good = scene.collector.cli(&["check-config", "--config", path(scene.config())]).await;

@@ -1,4 +1,4 @@
-//! Kills in the middle of alerts: nothing is told twice, and nothing is forgotten.
+//! Kills in the middle of alerts: nothing is reported twice, and nothing is forgotten.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::time::sleep;
 use super::alert_scene::Scene;
 
 on_each_database! {
-    alerts_are_told_once_over_twenty_kills,
+    alerts_are_reported_once_over_twenty_kills,
 }
 
 const KILLS: usize = 20;
 
-async fn alerts_are_told_once_over_twenty_kills(database: DatabaseKind) {
+async fn alerts_are_reported_once_over_twenty_kills(database: DatabaseKind) {
     let mut scene = Scene::start(database).await;
     let mut node = scene.node("edge-1").await;
     // It is silent while the collector is down, which is not what this is about.

@@ -68,7 +68,11 @@ async fn rules_of_states_fire_once_and_clear_once(database: DatabaseKind) {
 
     // The collector's own disk, by a bound that no disk has.
     let text = std::fs::read_to_string(scene.config()).unwrap();
-    std::fs::write(scene.config(), format!("low_disk_warn_bytes = '999999999999999'\nlow_disk_stop_bytes = '0'\n{text}")).unwrap();
+    std::fs::write(
+        scene.config(),
+        format!("low_disk_warn_bytes = '999999999999999'\nlow_disk_stop_bytes = '0'\n{text}"),
+    )
+    .unwrap();
     scene.kill_and_run().await;
     let low = scene.until_firing("collector-disk-low", 1).await;
     assert_eq!((&low[0]["subject"], &low[0]["environmentName"]), (&"collector".into(), &Value::Null));
@@ -136,7 +140,8 @@ async fn rules_over_minutes_fire_once_and_clear_once_and_a_preview_shows_it(data
     .await;
     // After a start the collector looks at the last minute that is over.
     scene.kill_and_run().await;
-    let rules = [("no-events", "quiet"), ("errors", "broken"), ("events-discarded", "lossy"), ("log-lines-lost", "wordy")];
+    let rules =
+        [("no-events", "quiet"), ("errors", "broken"), ("events-discarded", "lossy"), ("log-lines-lost", "wordy")];
     for (rule, id) in rules {
         let fired = scene.until_firing(rule, 1).await;
         assert_eq!(fired[0]["pipelineId"], id, "{rule}");

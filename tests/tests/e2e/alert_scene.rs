@@ -1,4 +1,4 @@
-//! A collector with alerts that come within seconds, and what is told by it.
+//! A collector with alerts that come within seconds, and the messages that it sends.
 
 use std::path::PathBuf;
 
@@ -119,7 +119,8 @@ impl Scene {
     /// Silences alerts for an hour. Returns the id.
     pub async fn silence(&self, condition: &str) -> i64 {
         let body = json!({"matchers": [condition], "duration": "1h", "note": "a test"});
-        let request = self.operator.request(Method::POST, "/api/v1/silences").header("content-type", "application/json");
+        let request =
+            self.operator.request(Method::POST, "/api/v1/silences").header("content-type", "application/json");
         let answer = Answer::of(request.body(body.to_string())).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let silence: Value = answer.json();

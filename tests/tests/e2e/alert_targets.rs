@@ -24,10 +24,7 @@ async fn each_kind_of_target_receives_its_own_form() {
     };
     let any = |_: &Value| true;
     let slack = eventually("slack", SOON, async || first("/slack", &any)).await;
-    assert_eq!(
-        slack["text"],
-        "<https://systole.example/#/alerts|[CRITICAL] default: edge-1/orders in CRASH_LOOP>"
-    );
+    assert_eq!(slack["text"], "<https://systole.example/#/alerts|[CRITICAL] default: edge-1/orders in CRASH_LOOP>");
     let ntfy = eventually("ntfy", SOON, async || first("/", &any)).await;
     assert_eq!((&ntfy["topic"], &ntfy["priority"]), (&"fleet".into(), &5.into()));
     let pager = eventually("pagerduty", SOON, async || first("/v2/enqueue", &any)).await;
@@ -38,11 +35,17 @@ async fn each_kind_of_target_receives_its_own_form() {
         first("/api/v2/alerts", &|body| body[0]["labels"]["alertname"] == "pipeline-crash-loop")
     })
     .await;
-    assert_eq!((&manager[0]["labels"]["node"], &manager[0]["labels"]["pipeline"]), (&"edge-1".into(), &"orders".into()));
+    assert_eq!(
+        (&manager[0]["labels"]["node"], &manager[0]["labels"]["pipeline"]),
+        (&"edge-1".into(), &"orders".into())
+    );
     let mails = eventually("a mail", SOON, async || Some(mail.mails()).filter(|mails| !mails.is_empty())).await;
-    for part in
-        ["RCPT TO:<ops@example.org>", "Subject: [CRITICAL] default: edge-1/orders in CRASH_LOOP", "Message-ID: <", "https://systole.example/#/alerts"]
-    {
+    for part in [
+        "RCPT TO:<ops@example.org>",
+        "Subject: [CRITICAL] default: edge-1/orders in CRASH_LOOP",
+        "Message-ID: <",
+        "https://systole.example/#/alerts",
+    ] {
         assert!(mails[0].contains(part), "{part} is not in {}", mails[0]);
     }
 

@@ -1,4 +1,4 @@
-//! What is told of alerts, and what is not.
+//! Which alerts become messages, and which do not.
 
 use std::time::Duration;
 
@@ -126,7 +126,8 @@ async fn silence_silences_and_its_end_reports_what_still_fires(database: Databas
     scene.end_silence(silence).await;
     scene.until_told(2).await;
     let second = scene.sink.messages().remove(1);
-    let nodes: Vec<_> = second["alerts"].as_array().unwrap().iter().map(|alert| alert["labels"]["node"].clone()).collect();
+    let nodes: Vec<_> =
+        second["alerts"].as_array().unwrap().iter().map(|alert| alert["labels"]["node"].clone()).collect();
     assert!(nodes.contains(&json!("web-1")), "{second}");
 
     let listed = scene.collector.cli(&["silence", "list"]).await;

@@ -26,6 +26,7 @@ export const EVENT_TYPES = [
   "status_change",
   "log_entry",
   "deployment",
+  "alert",
 ] as const satisfies EventType[];
 
 /** Types of control events. */

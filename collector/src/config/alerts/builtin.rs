@@ -15,9 +15,8 @@ pub(crate) const LOST_REPORTS_FOR: Duration = Duration::from_secs(600);
 /// All of them.
 pub(super) fn rules() -> Vec<Rule> {
     use AlertSeverity::{Critical, Warning};
-    let collector = |name, severity, hold, fault, summary| {
-        rule(name, severity, hold, MINUTE, Condition::Collector(fault), summary)
-    };
+    let collector =
+        |name, severity, hold, fault, summary| rule(name, severity, hold, MINUTE, Condition::Collector(fault), summary);
     vec![
         rule(
             "node-unreachable",
@@ -80,14 +79,14 @@ pub(super) fn rules() -> Vec<Rule> {
             "whose clock is off by more than 30 s",
         ),
         collector("collector-disk-low", Critical, Duration::ZERO, CollectorFault::DiskLow, "the disk is low"),
+        collector("collector-reports-refused", Critical, MINUTE, CollectorFault::ReportsRefused, "reports are refused"),
         collector(
-            "collector-reports-refused",
+            "collector-wal-full",
             Critical,
-            MINUTE,
-            CollectorFault::ReportsRefused,
-            "reports are refused",
+            Duration::ZERO,
+            CollectorFault::WalFull,
+            "the write-ahead log is full",
         ),
-        collector("collector-wal-full", Critical, Duration::ZERO, CollectorFault::WalFull, "the write-ahead log is full"),
         collector(
             "collector-certificate",
             Warning,

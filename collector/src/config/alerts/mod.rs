@@ -52,17 +52,16 @@ impl AlertSettings {
     pub(super) fn read(lookup: &mut Lookup<'_>) -> Self {
         let day = Duration::from_secs(86_400);
         let entries = lookup.entries("notify");
-        let targets = target::read(entries, &mut lookup.mistakes);
+        let targets = target::read(entries, lookup.errors());
         let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
         let table = lookup.table("alerts");
-        let rules = rule::read(table.as_ref(), &names, &mut lookup.mistakes);
+        let rules = rule::read(table.as_ref(), &names, lookup.errors());
         let allow = lookup.get("notify_allow", Vec::new(), parse_networks);
         let group_wait = lookup.get("alert_group_wait", Duration::from_secs(30), |text| {
             parse_duration_in(text, Duration::ZERO, Duration::from_secs(600))
         });
-        let update_every = lookup.get("alert_update_every", Duration::from_secs(300), |text| {
-            parse_duration_in(text, Duration::ZERO, day)
-        });
+        let update_every = lookup
+            .get("alert_update_every", Duration::from_secs(300), |text| parse_duration_in(text, Duration::ZERO, day));
         let repeat_every = lookup.get("alert_repeat_every", Duration::from_secs(4 * 3_600), |text| {
             parse_duration_in(text, Duration::from_secs(60), day * 30)
         });
@@ -75,7 +74,7 @@ impl AlertSettings {
         let smtp = read_smtp(lookup);
         let has_email = targets.iter().any(|target| target.kind == TargetKind::Email);
         if has_email && smtp.is_none() {
-            lookup.mistakes.push("smtp_url: is missing or not valid, but notify has a mailto: address".to_owned());
+            lookup.errors().push("smtp_url: is missing or not valid, but notify has a mailto: address".to_owned());
         }
         AlertSettings { targets, rules, allow, group_wait, update_every, repeat_every, external_url, smtp }
     }

@@ -52,14 +52,24 @@ pub(crate) enum Condition {
     NodeStatus(Vec<NodeStatus>),
     PipelineStatus(Vec<PipelineStatus>),
     /// Over the last minutes of a pipeline on a node.
-    Rate { expression: Expression, over: Duration },
+    Rate {
+        expression: Expression,
+        over: Duration,
+    },
     /// A pipeline that carried events all the time of `after`, and carries none.
-    Gap { after: Duration },
+    Gap {
+        after: Duration,
+    },
     /// Over the last minutes of a host.
-    Host { expression: Expression, over: Duration },
+    Host {
+        expression: Expression,
+        over: Duration,
+    },
     DuplicateIdentity,
     LostReports,
-    ClockSkew { skew: Duration },
+    ClockSkew {
+        skew: Duration,
+    },
     Collector(CollectorFault),
 }
 
@@ -119,6 +129,11 @@ impl Condition {
         matches!(self, Condition::PipelineStatus(_) | Condition::Rate { .. } | Condition::Gap { .. })
     }
 
+    /// Whether it is evaluated at the end of each minute.
+    pub(crate) fn is_over_minutes(&self) -> bool {
+        matches!(self, Condition::Rate { .. } | Condition::Gap { .. } | Condition::Host { .. })
+    }
+
     /// Whether its subjects are nodes.
     pub(crate) fn is_of_nodes(&self) -> bool {
         !self.is_of_pipelines() && !matches!(self, Condition::Collector(_))
@@ -126,13 +141,13 @@ impl Condition {
 }
 
 /// Reads the table `alerts`: the built-in rules as it changes them, then its own.
-pub(super) fn read(table: Option<&Value>, targets: &[String], mistakes: &mut Vec<String>) -> Vec<Rule> {
+pub(super) fn read(table: Option<&Value>, targets: &[String], errors: &mut Vec<String>) -> Vec<Rule> {
     let mut rules = builtin::rules();
     let table = match table {
         None => return rules,
         Some(Value::Table(table)) => table,
         Some(other) => {
-            mistakes.push(format!("alerts: must be a table, is a {}", other.type_str()));
+            errors.push(format!("alerts: must be a table, is a {}", other.type_str()));
             return rules;
         }
     };
@@ -140,17 +155,17 @@ pub(super) fn read(table: Option<&Value>, targets: &[String], mistakes: &mut Vec
         let place = format!("alerts.{name}");
         let Some(index) = rules.iter().position(|rule| rule.name == *name) else {
             let known: Vec<_> = builtin::rules().into_iter().map(|rule| rule.name).collect();
-            mistakes.push(format!(
+            errors.push(format!(
                 "{place}: unknown built-in rule, expected one of {}; an own rule is in [[alerts.rules]]",
                 known.join(", ")
             ));
             continue;
         };
         let Value::Table(change) = value else {
-            mistakes.push(format!("{place}: must be a table, is a {}", value.type_str()));
+            errors.push(format!("{place}: must be a table, is a {}", value.type_str()));
             continue;
         };
-        let mut fields = Fields::new(change, place, mistakes);
+        let mut fields = Fields::new(change, place, errors);
         let is_on = fields.flag("enabled", true);
         change_rule(&mut rules[index], &mut fields, targets);
         fields.finish();
@@ -168,14 +183,14 @@ pub(super) fn read(table: Option<&Value>, targets: &[String], mistakes: &mut Vec
                     name => format!("alerts.rules.{name}"),
                 };
                 let Value::Table(own) = value else {
-                    mistakes.push(format!("{place}: must be a table, is a {}", value.type_str()));
+                    errors.push(format!("{place}: must be a table, is a {}", value.type_str()));
                     continue;
                 };
                 let fault = name_fault(name, &rules);
                 if let Some(fault) = fault {
-                    mistakes.push(format!("{place}.name: {fault}"));
+                    errors.push(format!("{place}.name: {fault}"));
                 }
-                let mut fields = Fields::new(own, place, mistakes);
+                let mut fields = Fields::new(own, place, errors);
                 fields.known.insert("name");
                 let is_on = fields.flag("enabled", true);
                 let rule = own_rule(name, &mut fields, targets);
@@ -183,10 +198,10 @@ pub(super) fn read(table: Option<&Value>, targets: &[String], mistakes: &mut Vec
                 rules.extend(rule.filter(|_| is_on));
             }
         }
-        Some(other) => mistakes.push(format!("alerts.rules: must be a list of tables, is a {}", other.type_str())),
+        Some(other) => errors.push(format!("alerts.rules: must be a list of tables, is a {}", other.type_str())),
     }
     if rules.len() > MAX_RULES {
-        mistakes.push(format!("alerts: there are {} rules, at most {MAX_RULES} are possible", rules.len()));
+        errors.push(format!("alerts: there are {} rules, at most {MAX_RULES} are possible", rules.len()));
     }
     rules
 }
@@ -204,7 +219,7 @@ fn name_fault(name: &str, rules: &[Rule]) -> Option<String> {
 }
 
 fn own_rule(name: &str, fields: &mut Fields<'_>, targets: &[String]) -> Option<Rule> {
-    let before = fields.mistakes.len();
+    let before = fields.errors.len();
     let condition = match fields.text("on").as_deref() {
         Some("status") => read_status(fields),
         Some("rate") => read_expression(fields, MetricOf::Pipeline)
@@ -231,7 +246,7 @@ fn own_rule(name: &str, fields: &mut Fields<'_>, targets: &[String]) -> Option<R
         rule.hold = Duration::from_secs(600);
     }
     change_rule(&mut rule, fields, targets);
-    (fields.mistakes.len() == before).then_some(rule)
+    (fields.errors.len() == before).then_some(rule)
 }
 
 fn read_expression(fields: &mut Fields<'_>, of: MetricOf) -> Option<Expression> {
@@ -360,16 +375,16 @@ struct Fields<'a> {
     table: &'a Table,
     place: String,
     known: BTreeSet<&'static str>,
-    mistakes: &'a mut Vec<String>,
+    errors: &'a mut Vec<String>,
 }
 
 impl<'a> Fields<'a> {
-    fn new(table: &'a Table, place: String, mistakes: &'a mut Vec<String>) -> Self {
-        Fields { table, place, known: BTreeSet::new(), mistakes }
+    fn new(table: &'a Table, place: String, errors: &'a mut Vec<String>) -> Self {
+        Fields { table, place, known: BTreeSet::new(), errors }
     }
 
     fn fault<T>(&mut self, key: &str, detail: impl Into<String>) -> Option<T> {
-        self.mistakes.push(format!("{}.{key}: {}", self.place, detail.into()));
+        self.errors.push(format!("{}.{key}: {}", self.place, detail.into()));
         None
     }
 
@@ -427,7 +442,7 @@ impl<'a> Fields<'a> {
     fn finish(self) {
         for key in self.table.keys().filter(|key| !self.known.contains(key.as_str())) {
             let known: Vec<_> = self.known.iter().copied().collect();
-            self.mistakes.push(format!("{}.{key}: unknown key, expected one of {}", self.place, known.join(", ")));
+            self.errors.push(format!("{}.{key}: unknown key, expected one of {}", self.place, known.join(", ")));
         }
     }
 }

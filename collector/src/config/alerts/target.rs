@@ -1,4 +1,4 @@
-//! Targets of notifications, as `notify` names them. Their addresses are secrets: who has one can write there.
+//! Targets of notifications, as `notify` names them. Their addresses are secrets: with one a program can write there.
 
 use std::fmt;
 
@@ -71,7 +71,7 @@ pub(crate) struct Target {
 }
 
 /// Reads the list of targets. `entries`: an optional name and a URL.
-pub(super) fn read(entries: Vec<(Option<String>, String)>, mistakes: &mut Vec<String>) -> Vec<Target> {
+pub(super) fn read(entries: Vec<(Option<String>, String)>, errors: &mut Vec<String>) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     for (index, (name, url)) in entries.into_iter().enumerate() {
         let place = format!("notify[{index}]");
@@ -86,15 +86,15 @@ pub(super) fn read(entries: Vec<(Option<String>, String)>, mistakes: &mut Vec<St
                     target.name = format!("{wanted}#{number}");
                 }
                 if target.name.is_empty() || target.name.len() > 128 || target.name.contains(char::is_control) {
-                    mistakes.push(format!("{place}.name: must have 1 to 128 characters"));
+                    errors.push(format!("{place}.name: must have 1 to 128 characters"));
                 }
                 targets.push(target);
             }
-            Err(fault) => mistakes.push(format!("{place}: {fault}")),
+            Err(fault) => errors.push(format!("{place}: {fault}")),
         }
     }
     if targets.len() > MAX_TARGETS {
-        mistakes.push(format!("notify: there are {} targets, at most {MAX_TARGETS} are possible", targets.len()));
+        errors.push(format!("notify: there are {} targets, at most {MAX_TARGETS} are possible", targets.len()));
     }
     targets
 }
@@ -200,8 +200,18 @@ mod tests {
     fn scheme_and_host_say_what_a_target_is() {
         use TargetKind::*;
         for (url, kind, address, name) in [
-            ("https://hooks.slack.com/services/T/B/x", Slack, "https://hooks.slack.com/services/T/B/x", "slack:hooks.slack.com"),
-            ("https://discord.com/api/webhooks/1/x/slack", Slack, "https://discord.com/api/webhooks/1/x/slack", "slack:discord.com"),
+            (
+                "https://hooks.slack.com/services/T/B/x",
+                Slack,
+                "https://hooks.slack.com/services/T/B/x",
+                "slack:hooks.slack.com",
+            ),
+            (
+                "https://discord.com/api/webhooks/1/x/slack",
+                Slack,
+                "https://discord.com/api/webhooks/1/x/slack",
+                "slack:discord.com",
+            ),
             ("slack+http://chat:81/hooks/x", Slack, "http://chat:81/hooks/x", "slack:chat"),
             ("https://ops.example/in", Webhook, "https://ops.example/in", "webhook:ops.example"),
             ("alertmanager+http://am:9093", Alertmanager, "http://am:9093/api/v2/alerts", "alertmanager:am"),
@@ -228,11 +238,11 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let url = || "https://ops.example/in".to_owned();
-        let targets = read(vec![(None, url()), (None, url()), (Some("ops".into()), url())], &mut mistakes);
+        let targets = read(vec![(None, url()), (None, url()), (Some("ops".into()), url())], &mut errors);
         let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
         assert_eq!(names, ["webhook:ops.example", "webhook:ops.example#2", "ops"]);
-        assert!(mistakes.is_empty());
+        assert!(errors.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Alerts: what fires, what fired, by which rules, and who is told.
+//! Alerts: what fires, what fired, by which rules, and which targets receive messages.
 
 use std::fmt::Display;
 
@@ -24,7 +24,9 @@ use crate::http::dto::alerts::{AlertItem, AlertPreview, AlertRule, AlertTarget, 
 use crate::http::error::ApiError;
 use crate::http::extract::{OperatorAccess, QueryAccess, ReadAccess};
 use crate::http::openapi::problems::{ChangeOfOne, Query, QueryOfOne};
-use crate::http::params::{AlertFilter, Between, EventPagination, InEnvironment, InFormat, InOrder, KeyPagination, read};
+use crate::http::params::{
+    AlertFilter, Between, EventPagination, InEnvironment, InFormat, InOrder, KeyPagination, read,
+};
 use crate::http::render::{ListRequest, Row};
 use crate::model::live::{LiveNode, LivePipeline};
 use crate::query::list;

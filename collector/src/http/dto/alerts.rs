@@ -237,7 +237,7 @@ pub(crate) struct AlertPreview {
     rule: String,
     condition: String,
     from: UnixMillis,
-    /// Up to when it was looked at: before the end that was asked for, if that would have taken too long.
+    /// The end of what was read: before the end that was asked for, if that would have taken too long.
     to: UnixMillis,
     /// Whether it was cut.
     cut: bool,

@@ -41,7 +41,7 @@ use crate::http::error::Problem;
     tags(
         (name = "feed", description = "What happens, as it happens: Server-Sent Events"),
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
-        (name = "alerts", description = "What fires, what fired, and who is told. Changes need an operator's token"),
+        (name = "alerts", description = "What fires, what fired, and which targets receive messages. Changes need an operator's token"),
         (name = "control", description = "What should run: pipelines of the centre and their secrets. Changes need an admin's token"),
         (name = "administration", description = "What an admin's token decides, and the audit of it"),
         (name = "rollouts", description = "How versions get to nodes"),

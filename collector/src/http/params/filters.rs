@@ -1,9 +1,7 @@
 //! Parameters that several routes share. A field's comment is its description in the OpenAPI document.
 
 use serde::{Deserialize, Deserializer, de::Error};
-use systole_shared::{
-    AlertSeverity, AlertState, ComponentId, LogLevel, NodeId, NodeStatus, PipelineId, TokenId,
-};
+use systole_shared::{AlertSeverity, AlertState, ComponentId, LogLevel, NodeId, NodeStatus, PipelineId, TokenId};
 use utoipa::{IntoParams, ToSchema};
 
 use super::number::Number;

@@ -45,9 +45,6 @@ use crate::config::LogLimits;
 use crate::model::report::{NodeReport, Refusals, ReportedDeployments, ReportedLines, TotalsReport};
 use crate::model::{EnvironmentKey, NodeKey};
 
-/// Least skew of a clock that is handed to alerts.
-const ALERTED_SKEW_MS: i64 = 5_000;
-
 /// The names of a node in changes and events.
 type NodeIdentity = (NodeKey, NodeId, EnvironmentKey);
 
@@ -111,11 +108,12 @@ pub(crate) fn apply(
     }
 
     let correction = context.correction();
-    if is_large_skew(correction) || is_large_skew(node.clock_skew_ms) {
+    // In whole seconds, so that it is seldom another one.
+    let skew = Some(correction / 1_000 * 1_000);
+    if node.clock_skew_ms != skew {
+        node.clock_skew_ms = skew;
         changes.note_live(node.key);
     }
-    // In whole seconds, so that it is seldom another one.
-    node.clock_skew_ms = correction / 1_000 * 1_000;
     let start = report.start.saturating_add(correction);
     let end = report.end.saturating_add(correction);
     let overlap = progress.filter(|applied| report.covers_from <= *applied);
@@ -130,11 +128,6 @@ pub(crate) fn apply(
     let at = ReportWindow { correction, seq: report.seq, is_latest_boot, ..window };
     apply_content(node, dimensions, report, &at, context, changes, refusals);
     Outcome::Applied { missing }
-}
-
-/// Whether a clock is so wrong that it concerns alerts.
-fn is_large_skew(skew_ms: i64) -> bool {
-    skew_ms.abs() > ALERTED_SKEW_MS
 }
 
 /// Applies totals of a node. They have no number: applied again, they have not grown.

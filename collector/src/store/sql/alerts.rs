@@ -30,10 +30,8 @@ pub(super) async fn write(connection: &mut Connection, batch: &AlertBatch) -> Re
         diesel::insert_into(alert_groups::table).values(batch.groups.clone()).execute(connection).await?;
     }
     for rows in batch.messages.chunks(ROWS_AT_ONCE) {
-        let rows: Vec<OutboxRow> = rows
-            .iter()
-            .map(|row| OutboxRow { message: storable(&row.message).into_owned(), ..row.clone() })
-            .collect();
+        let rows: Vec<OutboxRow> =
+            rows.iter().map(|row| OutboxRow { message: storable(&row.message).into_owned(), ..row.clone() }).collect();
         diesel::insert_into(alert_outbox::table).values(rows).execute(connection).await?;
     }
     Ok(())

@@ -100,8 +100,8 @@ pub(super) async fn node_history(
 
 /// The fullest buffer of each pipeline on a node, by minute. What a buffer holds at most is counted in events or bytes.
 const BUFFER_FILLS: &str = "SELECT c.minute AS minute, own.id AS series, \
-    max(CASE WHEN c.buffer_max_events > 0 THEN c.buffer_events * 1.0 / c.buffer_max_events \
-        ELSE c.buffer_bytes * 1.0 / c.buffer_max_bytes END) AS fill \
+    max(CASE WHEN c.buffer_max_events > 0 THEN CAST(c.buffer_events AS DOUBLE PRECISION) / c.buffer_max_events \
+        ELSE CAST(c.buffer_bytes AS DOUBLE PRECISION) / c.buffer_max_bytes END) AS fill \
     FROM component_minutes c JOIN series s ON s.id = c.series \
     JOIN series own ON own.node = s.node AND own.pipeline = s.pipeline AND own.component = '' \
     WHERE c.minute >= $1 AND c.minute < $2 \

@@ -1,6 +1,6 @@
 //! Looks at what has changed, decides, and lets the committer write it.
 //!
-//! States are looked at when they change, minutes when they are over. After a failure everything is loaded and looked at
+//! States are checked when they change, minutes when they are over. After a failure everything is loaded and checked
 //! again: what was decided twice changes nothing.
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ use crate::telemetry::AlertLabel;
 /// The least time between two rounds: many nodes that change in a moment are one.
 const SPACING: Duration = Duration::from_millis(200);
 
-/// How often the collector itself is looked at, and silences are read again: a command on another host may add one.
+/// How often the collector itself is checked, and silences are read again: a command on another host may add one.
 const FACTS_EVERY: Duration = Duration::from_secs(5);
 
 /// The longest pause.
@@ -41,7 +41,7 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Alerts of one transaction: some milliseconds of the committer.
 const COMMIT_AT_ONCE: usize = 500;
 
-/// Nodes whose minutes are looked at under one lock, which reports wait for: below a millisecond.
+/// Nodes whose minutes are read under one lock, which reports wait for: below a millisecond.
 const NODES_AT_ONCE: usize = 200;
 
 /// Minutes that are made up for after a pause of this task.
@@ -64,11 +64,11 @@ struct State {
     engine: Engine,
     groups: BTreeMap<String, GroupState>,
     next_message: i64,
-    /// The last minute that was looked at.
+    /// The last minute that was evaluated.
     minute: i64,
     facts_at: Instant,
     refused: u64,
-    /// Names of environments.
+    /// Whether nothing was checked since it was loaded.
     is_fresh: bool,
 }
 
@@ -150,25 +150,25 @@ impl Evaluation {
         }
         changed.extend(state.engine.tick(now));
         self.commit(&changed).await?;
-        let forgotten: Vec<String> =
-            state.engine.forget_ended(now).iter().map(ToString::to_string).collect();
+        let forgotten: Vec<String> = state.engine.forget_ended(now).iter().map(ToString::to_string).collect();
         if !forgotten.is_empty() {
             let batch = AlertBatch { forgotten, ..AlertBatch::default() };
             self.submit(AlertWork { batch, events: Vec::new() }).await?;
         }
-        let next = self.report(state, now).await?;
+        let (has_messages, next) = self.report(state, now).await?;
         self.publish(state, now);
+        if has_messages || !changed.is_empty() {
+            self.parts.board.wake_deliveries();
+        }
         let due = [state.engine.next_due(), next].into_iter().flatten().min();
-        let wait = due.map_or(IDLE, |due| {
-            Duration::from_millis(u64::try_from(due.saturating_sub(clock::now_ms())).unwrap_or(0))
-        });
+        let wait = due
+            .map_or(IDLE, |due| Duration::from_millis(u64::try_from(due.saturating_sub(clock::now_ms())).unwrap_or(0)));
         Ok(wait.clamp(SPACING, IDLE))
     }
 
     /// Alerts of rules that are no longer configured, and of nodes that were removed while the collector was down.
     fn end_orphans(&self, state: &mut State, now: UnixMillis, changed: &mut Vec<Alert>) {
-        let active: Vec<Alert> =
-            state.engine.alerts().filter(|alert| alert.state.is_active()).cloned().collect();
+        let active: Vec<Alert> = state.engine.alerts().filter(|alert| alert.state.is_active()).cloned().collect();
         for alert in active {
             let is_configured = self.rules.iter().any(|rule| rule.name == alert.rule.name);
             let is_there = alert.subject.node().is_none_or(|node| self.parts.live.get(node).is_some());
@@ -256,9 +256,7 @@ impl Evaluation {
     }
 
     async fn look_at_minute(&self, state: &mut State, minute: i64, changed: &mut Vec<Alert>) {
-        let over_minutes = |rule: &&Arc<Rule>| {
-            matches!(rule.condition, Condition::Rate { .. } | Condition::Gap { .. } | Condition::Host { .. })
-        };
+        let over_minutes = |rule: &&Arc<Rule>| rule.condition.is_over_minutes();
         let rules: Vec<&Arc<Rule>> = self.rules.iter().filter(over_minutes).collect();
         if rules.is_empty() {
             return;
@@ -271,15 +269,16 @@ impl Evaluation {
             self.parts.timeseries.with_windows(|windows| {
                 for node in part {
                     for rule in &rules {
-                        let mut note = |subject: Subject, about: &dyn Fn() -> About, verdict: Option<Verdict>, pipeline| {
-                            let Some(verdict) = verdict else { return };
-                            let key = AlertKey { rule: rule.name.clone(), subject };
-                            let is_known = engine.active(&key).is_some();
-                            let concerns = is_known || matches!(verdict, Verdict::Holds { .. });
-                            if concerns && self.applies(rule, node, pipeline) {
-                                found.push(((*rule).clone(), key.subject, about(), verdict));
-                            }
-                        };
+                        let mut note =
+                            |subject: Subject, about: &dyn Fn() -> About, verdict: Option<Verdict>, pipeline| {
+                                let Some(verdict) = verdict else { return };
+                                let key = AlertKey { rule: rule.name.clone(), subject };
+                                let is_known = engine.active(&key).is_some();
+                                let concerns = is_known || matches!(verdict, Verdict::Holds { .. });
+                                if concerns && self.applies(rule, node, pipeline) {
+                                    found.push(((*rule).clone(), key.subject, about(), verdict));
+                                }
+                            };
                         if rule.condition.is_of_nodes() {
                             let verdict = evaluate::host(&rule.condition, node, windows, minute);
                             note(Subject::Node(node.key), &|| About::node(node), verdict, None);
@@ -334,7 +333,8 @@ impl Evaluation {
     /// What changes with time alone: reports that were lost a while ago, and maintenance that is over.
     fn look_again(&self, state: &mut State, now: UnixMillis, changed: &mut Vec<Alert>) {
         let is_timed = |alert: &&Alert| alert.state.is_active() && alert.rule.condition == Condition::LostReports;
-        let nodes: Vec<NodeKey> = state.engine.alerts().filter(is_timed).filter_map(|alert| alert.subject.node()).collect();
+        let nodes: Vec<NodeKey> =
+            state.engine.alerts().filter(is_timed).filter_map(|alert| alert.subject.node()).collect();
         for key in nodes {
             let node = self.parts.live.get(key);
             self.look_at_node(state, key, node.as_deref(), now, changed);
@@ -370,8 +370,8 @@ impl Evaluation {
         self.parts.committer.commit_alerts(work).await.map_err(|_| TaskError::Committer)
     }
 
-    /// Writes the messages that are due. Returns when to look again.
-    async fn report(&self, state: &mut State, now: UnixMillis) -> Result<Option<UnixMillis>, TaskError> {
+    /// Writes the messages that are due. Returns whether there were any, and when the next is due.
+    async fn report(&self, state: &mut State, now: UnixMillis) -> Result<(bool, Option<UnixMillis>), TaskError> {
         let settings = &self.parts.board.settings;
         let pace = Pace {
             group_wait: settings.group_wait,
@@ -381,18 +381,16 @@ impl Evaluation {
         let silences = self.parts.board.silences.all();
         let mute = |alert: &Alert| self.mute(alert, &silences, now);
         let (due, next) = plan(state.engine.alerts(), &state.groups, &mute, pace, now);
-        let has_messages = !due.is_empty();
+        let mut has_messages = false;
         for message in due {
             let State { engine, groups, next_message, .. } = state;
             let work = notify::prepare(&self.parts, engine, groups, next_message, message, now);
             if work.batch.row_count() > 0 {
+                has_messages = true;
                 self.submit(work).await?;
             }
         }
-        if has_messages {
-            self.parts.board.wake_delivery(None);
-        }
-        Ok(next)
+        Ok((has_messages, next))
     }
 
     fn mute(&self, alert: &Alert, silences: &[Silence], now: UnixMillis) -> Option<Mute> {

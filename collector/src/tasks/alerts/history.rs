@@ -7,7 +7,7 @@ use crate::store::StoreError;
 use crate::timeseries::minute_windows::{KNOWN_MINUTES, WHOLE_MINUTES};
 
 /// Minutes that are read at once.
-const AT_ONCE: i64 = 10;
+const AT_ONCE: i64 = 5;
 
 /// How many minutes the rules look back.
 pub(super) fn needed<'a>(rules: impl Iterator<Item = &'a Rule>) -> i64 {
