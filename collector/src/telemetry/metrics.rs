@@ -137,6 +137,7 @@ pub(crate) struct Telemetry {
     pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
     pub alerts: Family<AlertLabel, Gauge>,
+    pub alert_samples_left_out: Counter,
     pub notifications_sent: Family<TargetLabel, Counter>,
     pub notifications_failed: Family<TargetLabel, Counter>,
     pub notifications_waiting: Gauge,
@@ -314,6 +315,11 @@ impl Telemetry {
             nodes: metric!("nodes", "Nodes by state", Family::default()),
             ingest_queue: metric!("ingest_queue_length", "Requests that wait for the committer", Gauge::default()),
             alerts: metric!("alerts_firing", "Alerts that fire", Family::default()),
+            alert_samples_left_out: metric!(
+                "alert_samples_left_out",
+                "Samples of pipelines that alerts do not see, because there are too many pipelines",
+                Counter::default()
+            ),
             notifications_sent: metric!("notifications_sent", "Messages that targets took", Family::default()),
             notifications_failed: metric!(
                 "notifications_failed",

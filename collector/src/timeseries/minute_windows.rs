@@ -88,11 +88,13 @@ pub(crate) struct SeriesMinutes {
     newest: i64,
     sampled: u128,
     carried: u128,
+    /// What was committed since this process began.
+    total: WindowSums,
 }
 
 impl SeriesMinutes {
     fn new(minute: i64) -> Self {
-        SeriesMinutes { whole: VecDeque::new(), newest: minute, sampled: 0, carried: 0 }
+        SeriesMinutes { whole: VecDeque::new(), newest: minute, sampled: 0, carried: 0, total: WindowSums::default() }
     }
 
     fn slot(&mut self, minute: i64) -> Option<&mut WindowSums> {
@@ -150,6 +152,11 @@ impl SeriesMinutes {
         is_known.then_some(sums)
     }
 
+    /// What was committed since this process began: it only grows.
+    pub(crate) fn total(&self) -> &WindowSums {
+        &self.total
+    }
+
     /// Whether the pipeline had a sample in a minute.
     pub(crate) fn is_sampled(&self, minute: i64) -> bool {
         self.sampled & self.bit(minute) != 0
@@ -183,7 +190,22 @@ impl MinuteWindows {
         self.hosts.get_or_insert_default();
     }
 
-    /// Adds what was committed.
+    /// Adds what was just committed.
+    pub(crate) fn add_committed(&mut self, bucket: &MinuteBucket) {
+        self.add_bucket(bucket);
+        for row in &bucket.pipelines {
+            if let Some(series) = self.series.get_mut(&row.series) {
+                series.total.add_row(row);
+            }
+        }
+        for (series, fill) in &bucket.buffer_fills {
+            if let Some(series) = self.series.get_mut(series) {
+                series.total.buffer_fill = Some(*fill);
+            }
+        }
+    }
+
+    /// Adds what was committed at some time.
     pub(crate) fn add_bucket(&mut self, bucket: &MinuteBucket) {
         for row in &bucket.pipelines {
             self.add_row(bucket.minute, row);

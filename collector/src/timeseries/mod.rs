@@ -168,7 +168,7 @@ impl TimeSeries {
         memtable.head_seq = batch.head_seq;
         if let Some(row) = &batch.wal {
             for bucket in &mut record.buckets {
-                memtable.windows.add_bucket(bucket);
+                memtable.windows.add_committed(bucket);
                 bucket.buffer_fills = Vec::new();
             }
             memtable.note_record(row.id, bytes, record);

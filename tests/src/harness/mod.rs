@@ -23,6 +23,7 @@ pub mod node;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod reports;
 pub mod stub_vector;
 pub mod tls;

@@ -48,7 +48,7 @@ async fn target_that_is_down_gets_everything_once_later(database: DatabaseKind) 
     assert!(failing["lastError"].as_str().unwrap().contains("503") && !failing["failingSince"].is_null(), "{failing}");
     assert!(failing["waiting"].as_i64().unwrap() >= 3 && failing["failed"].as_i64().unwrap() >= 1, "{failing}");
     assert!(!targets.iter().any(|target| target.to_string().contains("secret")), "{targets:?}");
-    let metrics = scene.operator.get("/metrics").await.text();
+    let metrics = String::from_utf8(scene.operator.get("/metrics").await.body).unwrap();
     assert!(metrics.contains("systole_notifications_failed_total{target=\"webhook\"}"), "{metrics}");
     assert!(
         metrics.contains("systole_alerts_firing{rule=\"pipeline-crash-loop\",severity=\"critical\"} 1"),

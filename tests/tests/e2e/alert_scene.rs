@@ -55,7 +55,7 @@ impl Scene {
         let directory = tempfile::Builder::new().prefix("systole-alerts-").tempdir().unwrap();
         let config = directory.path().join("collector.toml");
         std::fs::write(&config, text).unwrap();
-        let options = ["--config", config.to_str().unwrap(), "--interval", "1s"];
+        let options = ["--config", config.to_str().unwrap(), "--interval", "2s"];
         let collector = TestCollector::start_on_with(database, &options).await;
         let token = collector.create_token("operator", None).await;
         let operator = collector.client().with_token(token.token.reveal());

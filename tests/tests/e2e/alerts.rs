@@ -144,7 +144,8 @@ async fn silence_silences_and_its_end_reports_what_still_fires(database: Databas
     ] {
         let request = scene.operator.request(Method::POST, "/api/v1/silences");
         let answer = Answer::of(request.header("content-type", "application/json").body(body.to_string())).await;
-        assert!(answer.problem(400).contains(place), "{body}");
+        let problem = answer.problem(400);
+        assert!(problem["detail"].as_str().unwrap().contains(place), "{body}: {problem}");
     }
     let viewer = scene.collector.create_token("viewer", None).await;
     let viewer = scene.collector.client().with_token(viewer.token.reveal());

@@ -53,6 +53,7 @@ mod expiry;
 mod feed;
 mod feed_admission;
 mod feed_pace;
+mod fleet_metrics;
 mod heartbeat;
 mod host;
 mod identity;

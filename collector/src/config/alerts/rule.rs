@@ -347,6 +347,8 @@ fn change_rule(rule: &mut Rule, fields: &mut Fields<'_>, targets: &[String]) {
     }
     if let Some(text) = fields.text("text") {
         rule.summary = text;
+    } else if rule.is_builtin && ["expr", "status", "skew"].iter().any(|key| fields.has(key)) {
+        rule.summary = format!("with {}", rule.condition.describe());
     }
     if let Some(notify) = fields.texts("notify") {
         for name in notify.iter().filter(|name| !targets.contains(name)) {

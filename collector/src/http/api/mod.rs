@@ -7,6 +7,7 @@ pub(super) mod audit;
 pub(super) mod definitions;
 pub(super) mod delivery;
 pub(super) mod events;
+mod fleet_metrics;
 pub(super) mod graph;
 pub(super) mod health;
 pub(super) mod logs;

@@ -5,6 +5,7 @@ use systole_shared::{AlertSeverity, AlertState, ComponentId, LogLevel, NodeId, N
 use utoipa::{IntoParams, ToSchema};
 
 use super::number::Number;
+use super::stream::ZeroOrOne;
 use super::time::Moment;
 use crate::store::ListOrder;
 
@@ -120,6 +121,16 @@ pub(crate) struct AuditFilter {
     /// The id of a token.
     #[param(value_type = Option<String>)]
     pub token: Option<TokenId>,
+}
+
+/// Which metrics.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MetricsOf {
+    /// 1: also states and counters of each node and pipeline.
+    #[param(inline)]
+    #[serde(default)]
+    pub fleet: ZeroOrOne,
 }
 
 /// Which alerts.

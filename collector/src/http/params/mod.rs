@@ -16,8 +16,8 @@ use systole_shared::{NodeId, UnixMillis};
 
 pub(crate) use control::{ApplyOptions, BetweenVersions, RollBackTo};
 pub(crate) use filters::{
-    AlertFilter, AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, NodeFilter, OfPipeline,
-    OnNode, SamplesOf, TapOf, WithLabels,
+    AlertFilter, AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, MetricsOf, NodeFilter,
+    OfPipeline, OnNode, SamplesOf, TapOf, WithLabels,
 };
 pub(crate) use history::{HistoryOf, StepPage};
 pub(crate) use page::{EventPagination, KeyPagination, Pagination};

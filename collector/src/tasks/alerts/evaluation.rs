@@ -47,7 +47,7 @@ const NODES_AT_ONCE: usize = 200;
 /// Minutes that are made up for after a pause of this task.
 const LATE_MINUTES: i64 = 10;
 
-/// Silences that ended are kept for so long.
+/// Silences that ended are kept for so long; a start removes older ones.
 const SILENCES_KEPT_MS: i64 = 30 * 86_400_000;
 
 /// The task.
@@ -86,6 +86,7 @@ impl Evaluation {
         let AlertTasks { store, board, live, .. } = &self.parts;
         let names = board.settings.targets.iter().map(|target| target.name.clone()).collect();
         store.retain_targets(names).await?;
+        store.expire_silences(clock::now_ms().saturating_sub(SILENCES_KEPT_MS)).await?;
         let snapshot = store.load_alerts().await?;
         let mut engine = Engine::default();
         for row in snapshot.alerts {
@@ -410,7 +411,6 @@ impl Evaluation {
     }
 
     async fn note_outbox(&self, now: UnixMillis) -> Result<(), TaskError> {
-        self.parts.store.expire_silences(now.saturating_sub(SILENCES_KEPT_MS)).await?;
         let usage = self.parts.store.outbox_usage().await?;
         let telemetry = &self.parts.telemetry;
         telemetry.notifications_waiting.set(usage.iter().map(|usage| usage.messages).sum());
