@@ -23,7 +23,7 @@ use crate::ingest::fleet::Fleet;
 use crate::ingest::long_work::LongWork;
 use crate::ingest::state::{IngestState, NodeState};
 use crate::model::directory::NodeDirectory;
-use crate::model::live::LiveStates;
+use crate::model::watched::WatchedStates;
 use crate::query::share::QueryShares;
 use crate::store::marker::{self, MarkerError};
 use crate::store::postgres::PostgresStore;
@@ -82,7 +82,7 @@ pub(crate) struct App {
     /// Sends what a person wants to try.
     pub sender: Sender,
     /// States of nodes and pipelines, for alerts.
-    pub live: Arc<LiveStates>,
+    pub watched: Arc<WatchedStates>,
     /// Wakes the task of rollouts: notified after each change of pipelines, nodes or rollouts.
     pub rollouts: Arc<Notify>,
     pub started_at: systole_shared::UnixMillis,
@@ -195,8 +195,8 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let directory = Arc::new(NodeDirectory::default());
     let removed = timeseries.load_removed().await?;
     directory.load(state.nodes.values().map(NodeState::entry).chain(removed.into_iter().map(RemovedNode::entry)));
-    let live = Arc::new(LiveStates::default());
-    live.load(state.nodes.values().map(NodeState::live));
+    let watched = Arc::new(WatchedStates::default());
+    watched.load(state.nodes.values().map(NodeState::watched));
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();
@@ -208,7 +208,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         recent_samples: Arc::clone(&recent_samples),
         feed: Arc::clone(&feed),
         directory: Arc::clone(&directory),
-        live: Arc::clone(&live),
+        watched: Arc::clone(&live),
         auth: Arc::clone(&auth),
         telemetry: Arc::clone(&telemetry),
         interval_ms: config.interval.as_millis() as u64,
@@ -248,7 +248,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         store: Arc::clone(&store),
         timeseries: Arc::clone(&timeseries),
         committer: committer.clone(),
-        live: Arc::clone(&live),
+        watched: Arc::clone(&live),
         auth: Arc::clone(&auth),
         board: Arc::clone(&alerts),
         sender: sender.clone(),
@@ -300,7 +300,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         delivery,
         alerts,
         sender,
-        live,
+        watched,
         rollouts,
         started_at,
     });

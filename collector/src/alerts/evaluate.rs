@@ -6,7 +6,7 @@ use super::engine::{Verdict, ms};
 use crate::config::alerts::builtin::LOST_REPORTS_FOR;
 use crate::config::alerts::expression::{Expression, Metric};
 use crate::config::alerts::rule::{CollectorFault, Condition};
-use crate::model::live::{LiveNode, LivePipeline};
+use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::store::NodeMinuteRow;
 use crate::timeseries::minute_windows::{MinuteWindows, SeriesMinutes, WindowSums};
 
@@ -31,12 +31,12 @@ pub(crate) struct CollectorFacts {
 const CERTIFICATE_ENDS_MS: i64 = 14 * 86_400_000;
 
 /// Whether people work on a node.
-pub(crate) fn is_in_maintenance(node: &LiveNode, now: UnixMillis) -> bool {
+pub(crate) fn is_in_maintenance(node: &WatchedNode, now: UnixMillis) -> bool {
     node.maintenance_until.is_some_and(|until| until > now)
 }
 
 /// What is new about a node in maintenance is not known; what is fixed meanwhile is.
-fn unless_in_maintenance(verdict: Verdict, node: &LiveNode, now: UnixMillis) -> Verdict {
+fn unless_in_maintenance(verdict: Verdict, node: &WatchedNode, now: UnixMillis) -> Verdict {
     match verdict {
         Verdict::Holds { .. } if is_in_maintenance(node, now) => Verdict::Unknown,
         verdict => verdict,
@@ -45,7 +45,7 @@ fn unless_in_maintenance(verdict: Verdict, node: &LiveNode, now: UnixMillis) -> 
 
 /// What a rule about states says of a node. `None`: it is of another kind. `started_at`: since when this process knows
 /// what agents drop.
-pub(crate) fn node(condition: &Condition, node: &LiveNode, started_at: UnixMillis, now: UnixMillis) -> Option<Verdict> {
+pub(crate) fn node(condition: &Condition, node: &WatchedNode, started_at: UnixMillis, now: UnixMillis) -> Option<Verdict> {
     let holds = |since, text: String| Verdict::Holds { since, value: None, text };
     let verdict = match condition {
         Condition::NodeStatus(statuses) => node_status(statuses, node),
@@ -81,7 +81,7 @@ pub(crate) fn node(condition: &Condition, node: &LiveNode, started_at: UnixMilli
     Some(unless_in_maintenance(verdict, node, now))
 }
 
-fn node_status(statuses: &[NodeStatus], node: &LiveNode) -> Verdict {
+fn node_status(statuses: &[NodeStatus], node: &WatchedNode) -> Verdict {
     if statuses.contains(&node.status) {
         let text = if node.reason.is_empty() { node.status.as_str().to_owned() } else { node.reason.clone() };
         return Verdict::Holds { since: Some(node.since), value: None, text };
@@ -95,8 +95,8 @@ fn node_status(statuses: &[NodeStatus], node: &LiveNode) -> Verdict {
 /// What a rule about states says of a pipeline on a node. `None`: it is of another kind.
 pub(crate) fn pipeline(
     condition: &Condition,
-    node: &LiveNode,
-    pipeline: &LivePipeline,
+    node: &WatchedNode,
+    pipeline: &WatchedPipeline,
     now: UnixMillis,
 ) -> Option<Verdict> {
     let Condition::PipelineStatus(statuses) = condition else { return None };
@@ -119,7 +119,7 @@ pub(crate) fn pipeline(
 /// `is_active`: whether the alert exists already.
 pub(crate) fn minutes(
     condition: &Condition,
-    node: &LiveNode,
+    node: &WatchedNode,
     minutes: Option<&SeriesMinutes>,
     minute: i64,
     is_active: bool,
@@ -140,7 +140,7 @@ pub(crate) fn minutes(
 }
 
 /// The same for the host of a node.
-pub(crate) fn host(condition: &Condition, node: &LiveNode, windows: &MinuteWindows, minute: i64) -> Option<Verdict> {
+pub(crate) fn host(condition: &Condition, node: &WatchedNode, windows: &MinuteWindows, minute: i64) -> Option<Verdict> {
     let Condition::Host { expression, over } = condition else { return None };
     let end = end_of(minute);
     let verdict = match windows.host(node.key.0, minute, whole_minutes(over.as_secs())) {

@@ -10,8 +10,8 @@ use crate::store::PipelineMinuteRow;
 
 const SERIES: i64 = 7;
 
-fn live(status: NodeStatus) -> LiveNode {
-    LiveNode {
+fn live(status: NodeStatus) -> WatchedNode {
+    WatchedNode {
         key: NodeKey(1),
         id: NodeId(uuid::Uuid::nil()),
         environment: EnvironmentKey(1),
@@ -27,8 +27,8 @@ fn live(status: NodeStatus) -> LiveNode {
     }
 }
 
-fn orders(status: PipelineStatus) -> LivePipeline {
-    LivePipeline {
+fn orders(status: PipelineStatus) -> WatchedPipeline {
+    WatchedPipeline {
         id: PipelineId::parse("orders").unwrap(),
         key: PipelineKey(1),
         series: SeriesKey(SERIES),
@@ -52,13 +52,13 @@ fn row(events_in: i64, errors: i64) -> PipelineMinuteRow {
 #[test]
 fn unreachable_is_not_offline_and_not_in_maintenance() {
     let rule = Condition::NodeStatus(vec![NodeStatus::Unreachable]);
-    let judge = |node: &LiveNode| super::node(&rule, node, 0, 1_000).unwrap();
+    let judge = |node: &WatchedNode| super::node(&rule, node, 0, 1_000).unwrap();
     assert_eq!(since(&judge(&live(NodeStatus::Unreachable))), Some(500));
     assert_eq!(judge(&live(NodeStatus::Offline)), Verdict::Clear { since: Some(500) });
     assert_eq!(judge(&live(NodeStatus::Unknown)), Verdict::Unknown);
-    let worked_on = LiveNode { maintenance_until: Some(2_000), ..live(NodeStatus::Unreachable) };
+    let worked_on = WatchedNode { maintenance_until: Some(2_000), ..live(NodeStatus::Unreachable) };
     assert_eq!(judge(&worked_on), Verdict::Unknown);
-    let back = LiveNode { maintenance_until: Some(2_000), ..live(NodeStatus::Healthy) };
+    let back = WatchedNode { maintenance_until: Some(2_000), ..live(NodeStatus::Healthy) };
     assert_eq!(judge(&back), Verdict::Clear { since: Some(500) }, "what is fixed meanwhile is fixed");
 }
 
@@ -75,7 +75,7 @@ fn unobserved_pipeline_is_neither_well_nor_unwell() {
 #[test]
 fn lost_reports_are_unknown_to_a_process_that_has_just_started() {
     let mut node = live(NodeStatus::Healthy);
-    let judge = |node: &LiveNode, now| super::node(&Condition::LostReports, node, 1_000, now).unwrap();
+    let judge = |node: &WatchedNode, now| super::node(&Condition::LostReports, node, 1_000, now).unwrap();
     assert_eq!(judge(&node, 2_000), Verdict::Unknown);
     assert_eq!(judge(&node, 700_000), Verdict::Clear { since: None });
     node.lost_reports_at = Some(650_000);
@@ -87,7 +87,7 @@ fn lost_reports_are_unknown_to_a_process_that_has_just_started() {
 fn clock_may_be_off_either_way() {
     let rule = Condition::ClockSkew { skew: Duration::from_secs(30) };
     for (skew, is_off) in [(31_000, true), (-31_000, true), (30_000, false), (0, false)] {
-        let node = LiveNode { clock_skew_ms: Some(skew), ..live(NodeStatus::Healthy) };
+        let node = WatchedNode { clock_skew_ms: Some(skew), ..live(NodeStatus::Healthy) };
         let verdict = super::node(&rule, &node, 0, 0).unwrap();
         assert_eq!(matches!(verdict, Verdict::Holds { .. }), is_off, "{skew}");
     }

@@ -6,7 +6,7 @@ use super::engine::Alert;
 use super::evaluate::is_in_maintenance;
 use super::silence::Silence;
 use super::subject::Properties;
-use crate::model::live::LiveNode;
+use crate::model::watched::WatchedNode;
 
 /// A reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Mute {
 /// The reason why an alert is not reported now. `node`: its node as last committed.
 pub(crate) fn reason(
     alert: &Alert,
-    node: Option<&LiveNode>,
+    node: Option<&WatchedNode>,
     environment: Option<&str>,
     silences: &[Silence],
     now: UnixMillis,

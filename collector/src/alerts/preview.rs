@@ -17,7 +17,7 @@ use super::evaluate;
 use super::subject::{About, AlertKey, Subject};
 use crate::config::alerts::Rule;
 use crate::config::alerts::rule::Condition;
-use crate::model::live::{LiveNode, LivePipeline};
+use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::model::{NodeKey, PipelineKey, SeriesKey};
 use crate::store::{MinuteRows, StatusChangeQuery, Store, StoreError, StoredEvent};
 use crate::timeseries::TimeSeries;
@@ -61,9 +61,9 @@ pub(crate) struct Past<'a> {
     pub store: &'a dyn Store,
     pub timeseries: &'a TimeSeries,
     /// Nodes that the rule applies to, as they are now.
-    pub nodes: Vec<Arc<LiveNode>>,
+    pub nodes: Vec<Arc<WatchedNode>>,
     /// Whether the rule applies to a pipeline of one of them.
-    pub applies: &'a (dyn Fn(&LiveNode, &LivePipeline) -> bool + Sync),
+    pub applies: &'a (dyn Fn(&WatchedNode, &WatchedPipeline) -> bool + Sync),
     pub from: UnixMillis,
     pub to: UnixMillis,
 }
@@ -141,7 +141,7 @@ type StateKey = (NodeId, Option<PipelineId>);
 
 async fn states(rule: &Rule, past: Past<'_>) -> Result<Preview, PreviewError> {
     let begin = Instant::now();
-    let nodes: HashMap<NodeId, &Arc<LiveNode>> = past.nodes.iter().map(|node| (node.id, node)).collect();
+    let nodes: HashMap<NodeId, &Arc<WatchedNode>> = past.nodes.iter().map(|node| (node.id, node)).collect();
     let mut changes = Vec::new();
     let (mut after, mut to) = (None, past.to);
     loop {
@@ -215,7 +215,7 @@ fn change(event: &StoredEvent) -> Option<StatusChange> {
 fn observe_state(
     run: &mut Run,
     past: &Past<'_>,
-    node: &LiveNode,
+    node: &WatchedNode,
     key: &StateKey,
     known: &HashMap<StateKey, Known>,
     now: UnixMillis,
@@ -226,7 +226,7 @@ fn observe_state(
     let gone = || Verdict::Gone("it was removed");
     match &key.1 {
         None => {
-            let then = LiveNode {
+            let then = WatchedNode {
                 status: NodeStatus::from_wire(&state.status).unwrap_or(NodeStatus::Unknown),
                 reason: state.reason.clone(),
                 since: state.since,
@@ -238,7 +238,7 @@ fn observe_state(
             run.observe(&Subject::Node(node.key), || About::node(node), verdict, now);
         }
         Some(id) => {
-            let pipeline = node.pipeline(id).cloned().unwrap_or_else(|| LivePipeline {
+            let pipeline = node.pipeline(id).cloned().unwrap_or_else(|| WatchedPipeline {
                 id: id.clone(),
                 key: PipelineKey(0),
                 series: SeriesKey(0),
@@ -246,13 +246,13 @@ fn observe_state(
                 reason: String::new(),
                 since: 0,
             });
-            let then = LivePipeline {
+            let then = WatchedPipeline {
                 status: PipelineStatus::from_wire(&state.status),
                 reason: state.reason.clone(),
                 since: state.since,
                 ..pipeline
             };
-            let calm = LiveNode { maintenance_until: None, ..node.clone() };
+            let calm = WatchedNode { maintenance_until: None, ..node.clone() };
             let Some(verdict) = evaluate::pipeline(&rule.condition, &calm, &then, now) else { return };
             if !(past.applies)(node, &then) {
                 return;
@@ -269,8 +269,8 @@ async fn minutes(rule: &Rule, past: Past<'_>) -> Result<Preview, PreviewError> {
     let mut run = Run::new(rule);
     let mut windows = MinuteWindows::default();
     windows.keep_hosts();
-    let calm: Vec<LiveNode> =
-        past.nodes.iter().map(|node| LiveNode { maintenance_until: None, ..(**node).clone() }).collect();
+    let calm: Vec<WatchedNode> =
+        past.nodes.iter().map(|node| WatchedNode { maintenance_until: None, ..(**node).clone() }).collect();
     let looks_back = match &rule.condition {
         Condition::Gap { after } => i64::try_from((after.as_secs() + rule.hold.as_secs()) / 60).unwrap_or(0) + 2,
         _ => WHOLE_MINUTES,
@@ -299,7 +299,7 @@ async fn minutes(rule: &Rule, past: Past<'_>) -> Result<Preview, PreviewError> {
     Ok(Preview { fired: run.fired, to })
 }
 
-fn look_at_minute(run: &mut Run, past: &Past<'_>, nodes: &[LiveNode], windows: &MinuteWindows, minute: i64) {
+fn look_at_minute(run: &mut Run, past: &Past<'_>, nodes: &[WatchedNode], windows: &MinuteWindows, minute: i64) {
     let rule = Arc::clone(&run.rule);
     let now = evaluate::end_of(minute);
     for node in nodes {
@@ -351,7 +351,7 @@ impl ByMinute {
 }
 
 /// Nodes of these keys only, if any are named.
-pub(crate) fn among(nodes: Vec<Arc<LiveNode>>, is_wanted: impl Fn(&LiveNode) -> bool) -> Vec<Arc<LiveNode>> {
+pub(crate) fn among(nodes: Vec<Arc<WatchedNode>>, is_wanted: impl Fn(&WatchedNode) -> bool) -> Vec<Arc<WatchedNode>> {
     let mut wanted: Vec<_> = nodes.into_iter().filter(|node| is_wanted(node)).collect();
     wanted.sort_by_key(|node| (node.name.clone(), NodeKey(node.key.0)));
     wanted

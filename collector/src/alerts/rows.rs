@@ -9,7 +9,7 @@ use super::subject::{About, Subject};
 use crate::config::alerts::Rule;
 use crate::model::EnvironmentKey;
 use crate::model::alert::AlertEvent;
-use crate::model::live::LiveNode;
+use crate::model::watched::WatchedNode;
 use crate::store::AlertRow;
 
 /// The row of an alert.
@@ -35,7 +35,7 @@ pub(crate) fn row(alert: &Alert) -> AlertRow {
 }
 
 /// The alert of a row. `None` when an other version wrote what this one cannot read.
-pub(crate) fn read(row: AlertRow, rule: Arc<Rule>, node: Option<&LiveNode>) -> Option<Alert> {
+pub(crate) fn read(row: AlertRow, rule: Arc<Rule>, node: Option<&WatchedNode>) -> Option<Alert> {
     let subject = Subject::parse(&row.subject)?;
     let about = match (node, &subject) {
         (Some(node), Subject::Node(_)) => About::node(node),

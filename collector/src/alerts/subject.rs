@@ -7,7 +7,7 @@ use systole_shared::{NodeId, PipelineId};
 
 use crate::config::alerts::Rule;
 use crate::config::alerts::matcher::Matcher;
-use crate::model::live::{LiveNode, LivePipeline};
+use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::model::node::Labels;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, alert};
 
@@ -89,7 +89,7 @@ pub(crate) struct About {
 
 impl About {
     /// A node.
-    pub(crate) fn node(node: &LiveNode) -> Self {
+    pub(crate) fn node(node: &WatchedNode) -> Self {
         About {
             environment: node.environment,
             name: node.name.clone(),
@@ -101,7 +101,7 @@ impl About {
     }
 
     /// A pipeline on a node.
-    pub(crate) fn pipeline(node: &LiveNode, pipeline: &LivePipeline) -> Self {
+    pub(crate) fn pipeline(node: &WatchedNode, pipeline: &WatchedPipeline) -> Self {
         let name = format!("{}/{}", node.name, pipeline.id);
         About { name, pipeline_key: Some(pipeline.key), ..Self::node(node) }
     }

@@ -36,7 +36,7 @@ use crate::feed::Feed;
 use crate::ingest::fleet::Fleet;
 use crate::model::NodeKey;
 use crate::model::directory::NodeDirectory;
-use crate::model::live::LiveStates;
+use crate::model::watched::WatchedStates;
 use crate::model::report::{Refusals, Submission};
 use crate::store::StoreError;
 use crate::telemetry::Telemetry;
@@ -92,7 +92,7 @@ pub(crate) struct CommitterParts {
     pub feed: Arc<Feed>,
     pub directory: Arc<NodeDirectory>,
     /// States for alerts.
-    pub live: Arc<LiveStates>,
+    pub watched: Arc<WatchedStates>,
     pub auth: Arc<Authenticator>,
     pub telemetry: Arc<Telemetry>,
     pub interval_ms: u64,
@@ -379,7 +379,7 @@ impl CommitterTask {
                     self.fleet_totals = TotalsByEnvironment::of(&self.state, Instant::now());
                     // What was committed without an answer is in it. Removed nodes are in it already.
                     self.state.nodes.values().for_each(|node| self.parts.directory.put(node.entry()));
-                    self.parts.live.load(self.state.nodes.values().map(NodeState::live));
+                    self.parts.watched.load(self.state.nodes.values().map(NodeState::watched));
                     // A commit can fail after it has reached the disk: then its reports are
                     // duplicates from now on, and its events are still to be handed out.
                     self.parts.feed.skip_to(self.state.head_seq);

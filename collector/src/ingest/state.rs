@@ -26,7 +26,7 @@ use super::topologies::KnownTopologies;
 use super::totals::NodeTotals;
 use crate::config::IngestLimits;
 use crate::model::directory::NodeEntry;
-use crate::model::live::{LiveNode, LivePipeline};
+use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::model::node::{Labels, NodeSettings};
 use crate::model::report::ReportedAgent;
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
@@ -316,10 +316,10 @@ impl NodeState {
     }
 
     /// As alerts see it.
-    pub(crate) fn live(&self) -> LiveNode {
+    pub(crate) fn watched(&self) -> WatchedNode {
         let present = self.pipelines.iter().filter(|(_, pipeline)| pipeline.is_present());
         let mut pipelines: Vec<_> = present
-            .map(|(id, pipeline)| LivePipeline {
+            .map(|(id, pipeline)| WatchedPipeline {
                 id: id.clone(),
                 key: PipelineKey(pipeline.row.pipeline),
                 series: pipeline.series,
@@ -329,7 +329,7 @@ impl NodeState {
             })
             .collect();
         pipelines.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        LiveNode {
+        WatchedNode {
             key: self.key,
             id: self.id,
             environment: self.environment,

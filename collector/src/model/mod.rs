@@ -9,7 +9,7 @@ pub(crate) mod definition;
 pub(crate) mod directory;
 mod event;
 mod keys;
-pub(crate) mod live;
+pub(crate) mod watched;
 pub(crate) mod node;
 pub(crate) mod packed;
 pub(crate) mod packed_bytes;

@@ -28,7 +28,7 @@ use crate::http::params::{
     AlertFilter, Between, EventPagination, InEnvironment, InFormat, InOrder, KeyPagination, read,
 };
 use crate::http::render::{ListRequest, Row};
-use crate::model::live::{LiveNode, LivePipeline};
+use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::query::list;
 use crate::store::{AlertEventQuery, StoreError, StoredEvent};
 
@@ -279,7 +279,7 @@ pub(crate) async fn preview_alert_rule(
     let to = to.unwrap_or(now).min(now);
     let from = from.unwrap_or(to.saturating_sub(PREVIEW_MS));
     let rule = find_rule(&app, &name)?;
-    let applies = |node: &LiveNode, pipeline: Option<&LivePipeline>| {
+    let applies = |node: &WatchedNode, pipeline: Option<&WatchedPipeline>| {
         let environment = app.auth.environment_by_key(node.environment);
         let properties = Properties {
             rule,
@@ -291,11 +291,11 @@ pub(crate) async fn preview_alert_rule(
         properties.match_all(&rule.matchers)
     };
     let is_of_nodes = rule.condition.is_of_nodes();
-    let is_wanted = |node: &LiveNode| scope.includes(node.environment) && (!is_of_nodes || applies(node, None));
+    let is_wanted = |node: &WatchedNode| scope.includes(node.environment) && (!is_of_nodes || applies(node, None));
     let past = Past {
         store: &*app.store,
         timeseries: &app.timeseries,
-        nodes: preview::among(app.live.all(), is_wanted),
+        nodes: preview::among(app.watched.all(), is_wanted),
         applies: &|node, pipeline| applies(node, Some(pipeline)),
         from,
         to,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::app::App;
 use crate::model::EnvironmentKey;
-use crate::model::live::LiveNode;
+use crate::model::watched::WatchedNode;
 use crate::timeseries::minute_windows::WindowSums;
 
 /// Series on one page: some 25 MB. A fleet of 10,000 nodes with two pipelines each has 210,000.
@@ -62,7 +62,7 @@ impl Page {
 
 /// The page.
 pub(super) fn write(app: &App) -> String {
-    let mut nodes = app.live.all();
+    let mut nodes = app.watched.all();
     nodes.sort_by(|a, b| (a.environment, &a.name, a.key).cmp(&(b.environment, &b.name, b.key)));
     let environments: HashMap<EnvironmentKey, String> =
         app.auth.environments().into_iter().map(|environment| (environment.key, environment.name)).collect();
@@ -84,14 +84,14 @@ pub(super) fn write(app: &App) -> String {
 }
 
 /// Copied, so that reports do not wait while text is written.
-fn totals(app: &App, nodes: &[Arc<LiveNode>]) -> HashMap<i64, WindowSums> {
+fn totals(app: &App, nodes: &[Arc<WatchedNode>]) -> HashMap<i64, WindowSums> {
     app.timeseries.with_windows(|windows| {
         let series = nodes.iter().flat_map(|node| &node.pipelines).map(|pipeline| pipeline.series.0);
         series.filter_map(|series| Some((series, *windows.get(series)?.total()))).collect()
     })
 }
 
-fn add_node(page: &mut Page, node: &LiveNode, environment: &str, totals: &HashMap<i64, WindowSums>) {
+fn add_node(page: &mut Page, node: &WatchedNode, environment: &str, totals: &HashMap<i64, WindowSums>) {
     let (name, id) = (escaped(&node.name), node.id);
     let of_node = format!("environment=\"{}\",node=\"{name}\",node_id=\"{id}\"", escaped(environment));
     page.add("systole_node_up", &of_node, u8::from(!node.status.is_silent()));

@@ -273,9 +273,9 @@ impl CommitterTask {
     /// Alerts look at states as they are committed.
     fn note_live(&self, changes: &mut Changes) {
         let nodes = changes.take_live().into_iter().filter_map(|key| self.state.nodes.get(&key));
-        let nodes: Vec<_> = nodes.map(NodeState::live).collect();
+        let nodes: Vec<_> = nodes.map(NodeState::watched).collect();
         if !nodes.is_empty() || !changes.removed.is_empty() {
-            self.parts.live.update(nodes, changes.removed.keys().copied());
+            self.parts.watched.update(nodes, changes.removed.keys().copied());
         }
     }
 

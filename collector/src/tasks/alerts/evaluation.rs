@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::alerts::Rule;
 use crate::config::alerts::rule::Condition;
 use crate::ingest::committer::AlertWork;
-use crate::model::live::{LiveNode, LivePipeline};
+use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::model::{EnvironmentKey, NodeKey};
 use crate::store::AlertBatch;
 use crate::telemetry::AlertLabel;
@@ -83,7 +83,7 @@ impl Evaluation {
     }
 
     async fn load(&self) -> Result<State, TaskError> {
-        let AlertTasks { store, board, live, .. } = &self.parts;
+        let AlertTasks { store, board, watched, .. } = &self.parts;
         let names = board.settings.targets.iter().map(|target| target.name.clone()).collect();
         store.retain_targets(names).await?;
         store.expire_silences(clock::now_ms().saturating_sub(SILENCES_KEPT_MS)).await?;
@@ -92,7 +92,7 @@ impl Evaluation {
         for row in snapshot.alerts {
             let known = self.rules.iter().find(|rule| rule.name == row.rule);
             let rule = known.cloned().unwrap_or_else(|| Arc::new(rows::removed_rule(&row)));
-            let node = row.node.and_then(|key| live.get(NodeKey(key)));
+            let node = row.node.and_then(|key| watched.get(NodeKey(key)));
             if let Some(alert) = rows::read(row, rule, node.as_deref()) {
                 engine.restore(alert);
             }
@@ -126,14 +126,14 @@ impl Evaluation {
         let mut changed = Vec::new();
         if std::mem::take(&mut state.is_fresh) {
             self.read_silences(now).await?;
-            let _ = self.parts.live.take_changed();
+            let _ = self.parts.watched.take_changed();
             self.end_orphans(state, now, &mut changed);
-            for node in self.parts.live.all() {
+            for node in self.parts.watched.all() {
                 self.look_at_node(state, node.key, Some(&node), now, &mut changed);
             }
             self.look_at_collector(state, now, &mut changed);
         }
-        for (key, node) in self.parts.live.take_changed() {
+        for (key, node) in self.parts.watched.take_changed() {
             self.look_at_node(state, key, node.as_deref(), now, &mut changed);
         }
         let minute = self.complete_minute(now);
@@ -172,7 +172,7 @@ impl Evaluation {
         let active: Vec<Alert> = state.engine.alerts().filter(|alert| alert.state.is_active()).cloned().collect();
         for alert in active {
             let is_configured = self.rules.iter().any(|rule| rule.name == alert.rule.name);
-            let is_there = alert.subject.node().is_none_or(|node| self.parts.live.get(node).is_some());
+            let is_there = alert.subject.node().is_none_or(|node| self.parts.watched.get(node).is_some());
             let reason = match (is_configured, is_there) {
                 (false, _) => "the rule is no longer configured",
                 (_, false) => "the node was removed",
@@ -184,7 +184,7 @@ impl Evaluation {
         }
     }
 
-    fn applies(&self, rule: &Rule, node: &LiveNode, pipeline: Option<&LivePipeline>) -> bool {
+    fn applies(&self, rule: &Rule, node: &WatchedNode, pipeline: Option<&WatchedPipeline>) -> bool {
         if rule.matchers.is_empty() {
             return true;
         }
@@ -203,7 +203,7 @@ impl Evaluation {
         &self,
         state: &mut State,
         key: NodeKey,
-        node: Option<&LiveNode>,
+        node: Option<&WatchedNode>,
         now: UnixMillis,
         changed: &mut Vec<Alert>,
     ) {
@@ -240,7 +240,7 @@ impl Evaluation {
     }
 
     /// Why an alert about a node is about nothing any more.
-    fn gone(&self, key: &AlertKey, node: Option<&LiveNode>) -> Option<&'static str> {
+    fn gone(&self, key: &AlertKey, node: Option<&WatchedNode>) -> Option<&'static str> {
         let Some(node) = node else { return Some("the node was removed") };
         let rule = self.rules.iter().find(|rule| rule.name == key.rule)?;
         let pipeline = match &key.subject {
@@ -263,7 +263,7 @@ impl Evaluation {
             return;
         }
         let now = evaluate::end_of(minute);
-        let nodes = self.parts.live.all();
+        let nodes = self.parts.watched.all();
         for part in nodes.chunks(NODES_AT_ONCE) {
             let mut found = Vec::new();
             let engine = &state.engine;
@@ -337,7 +337,7 @@ impl Evaluation {
         let nodes: Vec<NodeKey> =
             state.engine.alerts().filter(is_timed).filter_map(|alert| alert.subject.node()).collect();
         for key in nodes {
-            let node = self.parts.live.get(key);
+            let node = self.parts.watched.get(key);
             self.look_at_node(state, key, node.as_deref(), now, changed);
         }
     }
@@ -395,7 +395,7 @@ impl Evaluation {
     }
 
     fn mute(&self, alert: &Alert, silences: &[Silence], now: UnixMillis) -> Option<Mute> {
-        let node = alert.subject.node().and_then(|key| self.parts.live.get(key));
+        let node = alert.subject.node().and_then(|key| self.parts.watched.get(key));
         let environment = self.environment(alert.about.environment);
         mute::reason(alert, node.as_deref(), environment.as_deref(), silences, now)
     }
@@ -488,7 +488,7 @@ impl Task for Evaluation {
 
     async fn woken(&self) {
         tokio::select! {
-            () = self.parts.live.changed() => {}
+            () = self.parts.watched.changed() => {}
             () = self.parts.board.woken() => {}
         }
     }

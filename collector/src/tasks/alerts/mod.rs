@@ -24,7 +24,7 @@ use crate::auth::Authenticator;
 use crate::config::alerts::rule::Condition;
 use crate::config::alerts::target::TargetKind;
 use crate::ingest::committer::Committer;
-use crate::model::live::LiveStates;
+use crate::model::watched::WatchedStates;
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 use crate::timeseries::TimeSeries;
@@ -35,7 +35,7 @@ pub(crate) struct AlertTasks {
     pub store: Arc<dyn Store>,
     pub timeseries: Arc<TimeSeries>,
     pub committer: Committer,
-    pub live: Arc<LiveStates>,
+    pub watched: Arc<WatchedStates>,
     pub auth: Arc<Authenticator>,
     pub board: Arc<AlertBoard>,
     pub sender: Sender,

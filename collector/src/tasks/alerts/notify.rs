@@ -80,7 +80,7 @@ fn write(parts: &AlertTasks, engine: &Engine, due: &DueMessage, now: UnixMillis)
         group: format!("{name}/{}/{}", due.group.severity.as_str(), due.opened_at),
         key: uuid::Uuid::now_v7().to_string(),
         environment: environment.as_deref(),
-        nodes: parts.live.count(due.group.environment),
+        nodes: parts.watched.count(due.group.environment),
         severity: due.group.severity,
         firing: found(&due.firing),
         ended: found(&due.ended),

@@ -15,7 +15,7 @@ use super::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey};
 
 /// A node.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LiveNode {
+pub(crate) struct WatchedNode {
     pub key: NodeKey,
     pub id: NodeId,
     pub environment: EnvironmentKey,
@@ -30,12 +30,12 @@ pub(crate) struct LiveNode {
     /// How far its clock was behind ours with its last report; `None` without one to this process.
     pub clock_skew_ms: Option<i64>,
     /// By id. Those that its reports no longer have are not in it.
-    pub pipelines: Vec<LivePipeline>,
+    pub pipelines: Vec<WatchedPipeline>,
 }
 
 /// A pipeline on a node.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LivePipeline {
+pub(crate) struct WatchedPipeline {
     pub id: PipelineId,
     pub key: PipelineKey,
     pub series: SeriesKey,
@@ -44,33 +44,33 @@ pub(crate) struct LivePipeline {
     pub since: UnixMillis,
 }
 
-impl LiveNode {
+impl WatchedNode {
     /// A pipeline of the node.
-    pub(crate) fn pipeline(&self, id: &PipelineId) -> Option<&LivePipeline> {
+    pub(crate) fn pipeline(&self, id: &PipelineId) -> Option<&WatchedPipeline> {
         self.pipelines.binary_search_by(|pipeline| pipeline.id.cmp(id)).ok().map(|index| &self.pipelines[index])
     }
 }
 
 /// All nodes.
 #[derive(Debug, Default)]
-pub(crate) struct LiveStates {
+pub(crate) struct WatchedStates {
     inner: Mutex<Inner>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    nodes: HashMap<NodeKey, Arc<LiveNode>>,
+    nodes: HashMap<NodeKey, Arc<WatchedNode>>,
     changed: BTreeSet<NodeKey>,
 }
 
-impl LiveStates {
+impl WatchedStates {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces everything. Every node counts as changed, also those that are gone.
-    pub(crate) fn load(&self, nodes: impl Iterator<Item = LiveNode>) {
+    pub(crate) fn load(&self, nodes: impl Iterator<Item = WatchedNode>) {
         let mut inner = self.lock();
         let gone: Vec<_> = inner.nodes.keys().copied().collect();
         inner.changed.extend(gone);
@@ -82,7 +82,7 @@ impl LiveStates {
     }
 
     /// Nodes that were committed, with their new states, and nodes that were removed.
-    pub(crate) fn update(&self, nodes: Vec<LiveNode>, removed: impl Iterator<Item = NodeKey>) {
+    pub(crate) fn update(&self, nodes: Vec<WatchedNode>, removed: impl Iterator<Item = NodeKey>) {
         let mut has_changed = false;
         let mut inner = self.lock();
         for node in nodes {
@@ -105,19 +105,19 @@ impl LiveStates {
     }
 
     /// The nodes that have changed since the last call: with their states, or `None` for a node that was removed.
-    pub(crate) fn take_changed(&self) -> Vec<(NodeKey, Option<Arc<LiveNode>>)> {
+    pub(crate) fn take_changed(&self) -> Vec<(NodeKey, Option<Arc<WatchedNode>>)> {
         let mut inner = self.lock();
         let changed = std::mem::take(&mut inner.changed);
         changed.into_iter().map(|key| (key, inner.nodes.get(&key).cloned())).collect()
     }
 
     /// A node.
-    pub(crate) fn get(&self, key: NodeKey) -> Option<Arc<LiveNode>> {
+    pub(crate) fn get(&self, key: NodeKey) -> Option<Arc<WatchedNode>> {
         self.lock().nodes.get(&key).cloned()
     }
 
     /// Every node.
-    pub(crate) fn all(&self) -> Vec<Arc<LiveNode>> {
+    pub(crate) fn all(&self) -> Vec<Arc<WatchedNode>> {
         self.lock().nodes.values().cloned().collect()
     }
 
@@ -136,8 +136,8 @@ impl LiveStates {
 mod tests {
     use super::*;
 
-    fn node(key: i64, status: NodeStatus) -> LiveNode {
-        LiveNode {
+    fn node(key: i64, status: NodeStatus) -> WatchedNode {
+        WatchedNode {
             key: NodeKey(key),
             id: NodeId(uuid::Uuid::nil()),
             environment: EnvironmentKey(1),
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn only_what_has_changed_is_read_again() {
-        let states = LiveStates::default();
+        let states = WatchedStates::default();
         states.load([node(1, NodeStatus::Healthy), node(2, NodeStatus::Healthy)].into_iter());
         assert_eq!(states.take_changed().len(), 2);
         states.update(vec![node(1, NodeStatus::Healthy), node(2, NodeStatus::Unreachable)], std::iter::empty());
