@@ -282,7 +282,7 @@ setup-node:
 	@for package in $(CLIENT) $(DASHBOARD); do (cd $$package && { cmp -s package-lock.json node_modules/.installed || \
 		{ npm ci --silent && cp package-lock.json node_modules/.installed; }; }) || exit 1; done
 
-# What tests need beside: programs of PostgreSQL and nginx, of which they start servers of their own, and a browser.
+# What tests need beside: programs of PostgreSQL, nginx, Prometheus and Alertmanager, of which they start servers of their own, and a browser.
 .PHONY: setup-test
 setup-test: setup setup-node
 	@command -v chromium >/dev/null 2>&1 || [ -n "$$CHROMIUM" ] || { \
@@ -305,4 +305,20 @@ setup-test: setup setup-node
 			apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx >/dev/null; \
 		else \
 			echo "nginx is missing: install the package nginx" >&2; exit 1; \
+		fi; }
+	@command -v promtool >/dev/null 2>&1 || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "installing Prometheus (prometheus)"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus >/dev/null; \
+			systemctl disable --now prometheus >/dev/null 2>&1 || true; \
+		else \
+			echo "Prometheus is missing: install the package prometheus" >&2; exit 1; \
+		fi; }
+	@command -v prometheus-alertmanager >/dev/null 2>&1 || command -v alertmanager >/dev/null 2>&1 || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "installing Alertmanager (prometheus-alertmanager)"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus-alertmanager >/dev/null; \
+			systemctl disable --now prometheus-alertmanager >/dev/null 2>&1 || true; \
+		else \
+			echo "Alertmanager is missing: install the package prometheus-alertmanager" >&2; exit 1; \
 		fi; }

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::board::AlertBoard;
+use crate::alerts::target::{NoClient, Sender};
 use crate::auth::Authenticator;
 use crate::config::{Config, Database, LogSearch, Retention};
 use crate::control::actions::Actions;
@@ -19,14 +21,16 @@ use crate::http::{self, BodyBudget};
 use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::long_work::LongWork;
-use crate::ingest::state::IngestState;
+use crate::ingest::state::{IngestState, NodeState};
 use crate::model::directory::NodeDirectory;
 use crate::model::live::LiveNode;
+use crate::model::watched::WatchedStates;
 use crate::query::share::QueryShares;
 use crate::store::marker::{self, MarkerError};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Access, Store, StoreError, disk, private};
+use crate::tasks::alerts::AlertTasks;
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::growth::Growth;
@@ -75,6 +79,12 @@ pub(crate) struct App {
     pub delivery: Arc<Delivery>,
     /// What operators ask of nodes at once.
     pub actions: Arc<Actions>,
+    /// Alerts, silences and the results of targets.
+    pub alerts: Arc<AlertBoard>,
+    /// Sends what a person wants to try.
+    pub sender: Sender,
+    /// States of nodes and pipelines, for alerts.
+    pub watched: Arc<WatchedStates>,
     /// Wakes the task of rollouts: notified after each change of pipelines, nodes or rollouts.
     pub rollouts: Arc<Notify>,
     pub started_at: systole_shared::UnixMillis,
@@ -108,6 +118,8 @@ pub(crate) enum CreateError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Marker(#[from] MarkerError),
+    #[error(transparent)]
+    Client(#[from] NoClient),
 }
 
 /// Opens the store that the configuration names, for what needs no minutes.
@@ -187,6 +199,8 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     let removed = removed.into_iter().map(|node| (node.entry(), LiveNode::default()));
     directory.load(state.nodes.values().map(|node| (node.entry(), node.live())).chain(removed));
     directory.put_pipelines(state.dimensions.entries());
+    let watched = Arc::new(WatchedStates::default());
+    watched.load(state.nodes.values().map(NodeState::watched));
     let now = tokio::time::Instant::now();
     let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
     let stop_committer = CancellationToken::new();
@@ -198,6 +212,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         recent_samples: Arc::clone(&recent_samples),
         feed: Arc::clone(&feed),
         directory: Arc::clone(&directory),
+        watched: Arc::clone(&watched),
         auth: Arc::clone(&auth),
         telemetry: Arc::clone(&telemetry),
         interval_ms: config.interval.as_millis() as u64,
@@ -231,6 +246,21 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         retention: config.retention,
         telemetry: Arc::clone(&telemetry),
     });
+    let alerts = Arc::new(AlertBoard::new(config.alerts.clone()));
+    let sender = Sender::new(&config.alerts)?;
+    let alert_tasks = AlertTasks {
+        store: Arc::clone(&store),
+        timeseries: Arc::clone(&timeseries),
+        committer: committer.clone(),
+        watched: Arc::clone(&watched),
+        auth: Arc::clone(&auth),
+        board: Arc::clone(&alerts),
+        sender: sender.clone(),
+        telemetry: Arc::clone(&telemetry),
+        interval: config.interval,
+        grace: config.startup_grace,
+    };
+    alert_tasks.start(&mut tasks);
     let stop = tasks.stop_token();
     tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
     tasks.spawn(guard);
@@ -281,6 +311,9 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         body_budget,
         actions: Actions::new(Arc::clone(&delivery)),
         delivery,
+        alerts,
+        sender,
+        watched,
         rollouts,
         started_at,
     });

@@ -14,7 +14,7 @@ const LAYERS: Layers = Layers {
         &["store"],
         &["auth", "timeseries"],
         &["feed"],
-        &["ingest", "query", "control"],
+        &["ingest", "query", "control", "alerts"],
         &["tasks"],
         &["http"],
         &["app"],

@@ -93,7 +93,7 @@ pub(crate) async fn run(
     let database = config.database.clone();
     let (app, mut background) = app::create_app(config).await?;
     if let Some(certificates) = certificates {
-        background.tasks.spawn(CertificateReload::new(certificates, reload));
+        background.tasks.spawn(CertificateReload::new(certificates, reload, Arc::clone(&app.alerts)));
     }
     let origins = app.config.cors_origins.clone();
     let is_tls = tls.is_some();

@@ -12,8 +12,8 @@ use systole_shared::events::{
     LogEntry, LogEntryLine, MetricUpdate, ResetReason, SnapshotNode, SnapshotPipeline, StatusChange,
 };
 use systole_shared::{
-    ComponentId, ComponentKind, DeploymentPhase, EnvironmentId, LogLevel, LogStream, NodeId, NodeStatus, PipelineId,
-    PipelineStatus, RateSample,
+    AlertChange, AlertSeverity, AlertState, ComponentId, ComponentKind, DeploymentPhase, EnvironmentId, LogLevel,
+    LogStream, NodeId, NodeStatus, PipelineId, PipelineStatus, RateSample,
 };
 use ts_rs::{Config, TS};
 
@@ -39,6 +39,9 @@ fn main() -> std::io::Result<()> {
         LogEntryLine,
         Deployment,
         DeploymentPhase,
+        AlertChange,
+        AlertState,
+        AlertSeverity,
         Control,
         SnapshotNode,
         SnapshotPipeline,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::AlertChange;
 use crate::desired::DeploymentPhase;
 use crate::log::known_level;
 use crate::report::ComponentKind;
@@ -31,18 +32,21 @@ pub enum EventType {
     LogEntry,
     /// A version of a pipeline went a step further on a node. Never lost without a `gap`.
     Deployment,
+    /// An alert began, fired or ended. Never lost without a `gap`.
+    Alert,
     /// Numbers about all nodes of an environment, at most once a second. The newest per environment counts.
     FleetTotals,
 }
 
 impl EventType {
     /// Every type.
-    pub const ALL: [EventType; 6] = [
+    pub const ALL: [EventType; 7] = [
         EventType::FleetStatus,
         EventType::MetricUpdate,
         EventType::StatusChange,
         EventType::LogEntry,
         EventType::Deployment,
+        EventType::Alert,
         EventType::FleetTotals,
     ];
 
@@ -54,6 +58,7 @@ impl EventType {
             EventType::StatusChange => "status_change",
             EventType::LogEntry => "log_entry",
             EventType::Deployment => "deployment",
+            EventType::Alert => "alert",
             EventType::FleetTotals => "fleet_totals",
         }
     }
@@ -65,7 +70,7 @@ impl EventType {
 
     /// Whether the event is kept in the database and replayed from there.
     pub fn is_durable(self) -> bool {
-        matches!(self, EventType::StatusChange | EventType::LogEntry | EventType::Deployment)
+        matches!(self, EventType::StatusChange | EventType::LogEntry | EventType::Deployment | EventType::Alert)
     }
 }
 
@@ -85,6 +90,8 @@ pub enum Event {
     LogEntry(LogEntry),
     /// A version of a pipeline went a step further on a node. Never lost without a `gap`.
     Deployment(Deployment),
+    /// An alert began, fired or ended. Never lost without a `gap`.
+    Alert(AlertChange),
     /// Numbers about all nodes of an environment, at most once a second. The newest per environment counts.
     FleetTotals(FleetTotals),
 }

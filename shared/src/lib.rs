@@ -9,6 +9,7 @@
 
 pub mod ack;
 pub mod action;
+pub mod alert;
 pub mod backoff;
 mod bounded;
 pub mod counter;
@@ -33,6 +34,7 @@ pub mod topology;
 pub mod vectorflow;
 
 pub use ack::{RefusalCode, Refused, ReportAck, SeqRange};
+pub use alert::{AlertChange, AlertSeverity, AlertState};
 pub use counter::{Counter, CounterFault};
 pub use desired::{AgentUpdate, ConfigFormat, DeploymentPhase, DeploymentReport, DesiredPipeline, DesiredState};
 pub use enroll::{EnrollRequest, EnrollResponse};

@@ -6,6 +6,7 @@
 
 mod access;
 mod actions;
+mod alert;
 mod audit;
 mod backup;
 mod check_config;
@@ -22,6 +23,7 @@ mod remote;
 mod restore;
 mod rollouts;
 mod secret;
+mod silence;
 mod tail;
 mod text;
 mod top;
@@ -118,6 +120,10 @@ enum Command {
     Environment(access::EnvironmentCommand),
     /// List, rename, label and remove nodes, and set their maintenance
     Node(node::NodeArgs),
+    /// List alerts, rules and targets, preview a rule, and send a test message
+    Alert(alert::AlertArgs),
+    /// Silence alerts for a while
+    Silence(silence::SilenceArgs),
     /// Show what administrators, operators and commands did
     Audit(audit::AuditArgs),
     /// Check the configuration: report all errors at once and print the effective configuration
@@ -284,6 +290,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Token(command) => runtime.block_on(access::run_token(command, &config)),
         Command::Environment(command) => runtime.block_on(access::run_environment(command, &config)),
         Command::Node(args) => runtime.block_on(node::run(args, &config)),
+        Command::Alert(args) => runtime.block_on(alert::run(args, &config)),
+        Command::Silence(args) => runtime.block_on(silence::run(args, &config)),
         Command::Audit(args) => runtime.block_on(audit::run(args, &config)),
         Command::Backup(args) => runtime.block_on(backup::run(args, &config)),
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),

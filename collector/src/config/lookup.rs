@@ -117,9 +117,67 @@ impl<'a> Lookup<'a> {
         };
         parse(text.trim()).unwrap_or_else(|fault| {
             let shown = without_password(&text);
-            self.mistakes.push(format!("{place}: invalid value {shown:?}: {fault}"));
+            self.errors().push(format!("{place}: invalid value {shown:?}: {fault}"));
             default
         })
+    }
+
+    /// All errors so far, to add more.
+    pub(super) fn errors(&mut self) -> &mut Vec<String> {
+        &mut self.mistakes
+    }
+
+    /// The same for a value that is a secret: an error does not show it.
+    pub(super) fn get_hidden<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        let text = self.get(key, None, |text| Ok(Some(text.to_owned())));
+        let Some(text) = text else { return default };
+        parse(&text).unwrap_or_else(|fault| {
+            self.errors().push(format!("{key}: invalid value: {fault}"));
+            default
+        })
+    }
+
+    /// A table of the file.
+    pub(super) fn table(&mut self, key: &'static str) -> Option<toml::Value> {
+        self.known.insert(key);
+        self.file.get(key).cloned()
+    }
+
+    /// A list whose entries are texts, or tables with `name` and `url`. A variable has texts between spaces.
+    pub(super) fn entries(&mut self, key: &'static str) -> Vec<(Option<String>, String)> {
+        self.known.insert(key);
+        if let Some(text) = self.sources.environment.get(&variable(key)) {
+            return text.split_whitespace().map(|text| (None, text.to_owned())).collect();
+        }
+        let list = match self.file.get(key) {
+            None => return Vec::new(),
+            Some(toml::Value::String(text)) => vec![toml::Value::String(text.clone())],
+            Some(toml::Value::Array(list)) => list.clone(),
+            Some(other) => {
+                self.errors().push(format!("{key}: must be a list, is a {}", other.type_str()));
+                return Vec::new();
+            }
+        };
+        let mut entries = Vec::new();
+        for (index, entry) in list.iter().enumerate() {
+            let text = |key: &str| entry.get(key).and_then(toml::Value::as_str).map(str::to_owned);
+            match entry {
+                toml::Value::String(text) => entries.push((None, text.clone())),
+                toml::Value::Table(table) if table.keys().all(|key| key == "name" || key == "url") => {
+                    match text("url") {
+                        Some(url) => entries.push((text("name"), url)),
+                        None => self.errors().push(format!("{key}[{index}].url: is missing")),
+                    }
+                }
+                _ => self.errors().push(format!("{key}[{index}]: must be an address, or a table with name and url")),
+            }
+        }
+        entries
     }
 
     /// Returns all errors, also those of unknown settings.

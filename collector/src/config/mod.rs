@@ -2,6 +2,7 @@
 //!
 //! All settings are read through one look-up. One run reports all errors, each with its source.
 
+pub(crate) mod alerts;
 mod limits;
 mod lookup;
 pub(crate) mod postgres_url;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use self::alerts::AlertSettings;
 pub(crate) use self::limits::IngestLimits;
 pub(crate) use self::lookup::{ConfigErrors, Sources};
 pub(crate) use self::postgres_url::{PostgresUrl, without_password};
@@ -65,6 +67,7 @@ pub(crate) struct Config {
     pub tls: Option<TlsFiles>,
     /// `secret_key_file`: the key of the secrets. Default `<data_dir>/secret.key`, made at first use.
     pub secret_key_file: Option<PathBuf>,
+    pub alerts: AlertSettings,
 }
 
 /// Limits of open and new streams.
@@ -243,6 +246,7 @@ impl Config {
             "" => Err("must not be empty".to_owned()),
             text => Ok(Some(PathBuf::from(text))),
         });
+        let alerts = AlertSettings::read(&mut lookup);
         lookup.finish()?;
         Ok(Config {
             listen,
@@ -266,6 +270,7 @@ impl Config {
             frame_ancestors,
             tls,
             secret_key_file,
+            alerts,
         })
     }
 }
@@ -310,7 +315,8 @@ impl fmt::Display for Config {
         }
         writeln!(f, "max_streams = {}", self.streams.streams)?;
         writeln!(f, "max_streams_per_token = {}", self.streams.streams_per_token)?;
-        writeln!(f, "max_new_streams_per_second = {}", self.streams.new_per_second)
+        writeln!(f, "max_new_streams_per_second = {}", self.streams.new_per_second)?;
+        self.alerts.write(f)
     }
 }
 

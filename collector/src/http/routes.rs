@@ -5,7 +5,9 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    actions, agent, audit, badge, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, status_changes, vectorflow,
+    actions, agent, alerts, audit, badge, definitions, delivery, deployments, events, fleet, graph, health, logs,
+    metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes,
+    vectorflow,
 };
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
@@ -105,6 +107,15 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/audit", [get(audit::list_audit)]),
         at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),
         at("/api/v1/deployments", [get(deployments::list_deployments)]),
+        at("/api/v1/alerts", [get(alerts::list_alerts)]),
+        at("/api/v1/alerts/history", [get(alerts::list_alert_history)]),
+        at("/api/v1/alerts/rules", [get(alerts::list_alert_rules)]),
+        at("/api/v1/alerts/rules/{name}/preview", [get(alerts::preview_alert_rule)]),
+        at("/api/v1/alerts/rules/{name}/test", [on(Method::POST, alerts::test_alert_rule)]),
+        at("/api/v1/alerts/targets", [get(alerts::list_alert_targets)]),
+        at("/api/v1/alerts/targets/{name}/test", [on(Method::POST, alerts::test_alert_target)]),
+        at("/api/v1/silences", [get(silences::list_silences), on(Method::POST, silences::add_silence)]),
+        at("/api/v1/silences/{id}", [on(Method::DELETE, silences::end_silence)]),
     ]
 }
 

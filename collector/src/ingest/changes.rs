@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use systole_shared::events::{Event, EventType, FleetTotals};
-use systole_shared::{BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
+use systole_shared::{AlertChange, BootId, NodeId, NodeStatus, PipelineId, UnixMillis};
 
 use crate::model::{EnvironmentKey, NodeKey, Payload, PendingEvent, PendingSample, PipelineKey, to_json};
 use crate::store::MinuteBucket;
 use crate::store::{
-    CommitBatch, DeploymentRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat, NodeRemoval,
-    NodeSettingsRow, NodeTotalsRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow,
+    AlertBatch, CommitBatch, DeploymentRow, EventRow, LogRow, NodeBootRow, NodeChange, NodeGapRow, NodeHeartbeat,
+    NodeRemoval, NodeSettingsRow, NodeTotalsRow, PipelineRow, PipelineStatusRow, SeriesRow, TopologyRow,
 };
 use crate::timeseries::WalRecord;
 
@@ -51,6 +51,10 @@ pub(crate) struct Changes {
     pub presences: Vec<PresenceChange>,
     settings: BTreeMap<NodeKey, NodeSettingsRow>,
     removals: Vec<NodeRemoval>,
+    /// Nodes that alerts must look at again.
+    live: BTreeSet<NodeKey>,
+    /// States and messages of alerts.
+    pub alerts: AlertBatch,
     /// Nodes whose labels or maintenance filters must know.
     pub listed_anew: BTreeSet<NodeKey>,
     /// Nodes that are removed with this batch.
@@ -106,8 +110,19 @@ impl Changes {
         self.totals.insert(node, packed);
     }
 
+    /// Alerts must look at a node again.
+    pub(crate) fn note_live(&mut self, node: NodeKey) {
+        self.live.insert(node);
+    }
+
+    /// The nodes that alerts must look at again, once the batch is committed.
+    pub(crate) fn take_live(&mut self) -> BTreeSet<NodeKey> {
+        std::mem::take(&mut self.live)
+    }
+
     /// The columns of a node that seldom change.
     pub(crate) fn node(&mut self, node: NodeKey) -> &mut NodeChange {
+        self.live.insert(node);
         self.nodes.entry(node).or_default()
     }
 
@@ -116,6 +131,7 @@ impl Changes {
         let node = NodeKey(row.id);
         self.settings.insert(node, row);
         self.listed_anew.insert(node);
+        self.live.insert(node);
     }
 
     /// Removes a node with this batch, after everything else of it was written.
@@ -126,6 +142,7 @@ impl Changes {
 
     /// The last state of a pipeline on a node.
     pub(crate) fn set_status(&mut self, row: PipelineStatusRow) {
+        self.live.insert(NodeKey(row.node));
         self.statuses.insert((row.node, row.pipeline), row);
     }
 
@@ -201,6 +218,30 @@ impl Changes {
         self.events.push(PendingEvent { seq, environment, node: None, pipeline: None, kind, payload });
     }
 
+    /// Adds a change of an alert, under the next sequence number. `node`: what it is about, if that is a node.
+    pub(crate) fn add_alert_event(
+        &mut self,
+        environment: EnvironmentKey,
+        node: Option<(NodeKey, NodeId)>,
+        pipeline: Option<(Option<PipelineKey>, &PipelineId)>,
+        change: AlertChange,
+    ) {
+        let (seq, at, kind) = (self.next_seq(), change.timestamp, EventType::Alert);
+        let payload = to_json(&Event::Alert(change));
+        self.event_rows.push(EventRow {
+            seq: signed(seq),
+            at,
+            environment: environment.0,
+            // No node has this key.
+            node: node.map_or(0, |(key, _)| key.0),
+            pipeline: pipeline.and_then(|(key, _)| key).map(|key| key.0),
+            kind: kind.as_str().to_owned(),
+            payload: payload.clone(),
+        });
+        let (node, pipeline) = (node.map(|(_, id)| id), pipeline.map(|(_, id)| id.clone()));
+        self.events.push(PendingEvent { seq, environment, node, pipeline, kind, payload: Payload::Text(payload) });
+    }
+
     /// Adds an event under a sequence number that was taken before.
     pub(crate) fn add_event_at(
         &mut self,
@@ -273,6 +314,7 @@ impl Changes {
             topologies: std::mem::take(&mut self.topologies).into_values().collect(),
             logs: std::mem::take(&mut self.logs),
             events: std::mem::take(&mut self.event_rows),
+            alerts: std::mem::take(&mut self.alerts),
             head_seq: self.head_seq,
         };
         (record, batch)

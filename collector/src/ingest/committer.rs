@@ -8,6 +8,7 @@
 //! See docs/adr/0001-acknowledged-means-committed.md for the order, the size and the spacing of batches.
 
 mod administration;
+mod alerting;
 mod batch;
 
 use std::ops::ControlFlow;
@@ -22,9 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::administration::Administered;
 pub(crate) use self::administration::{AdministerError, NodeAction};
+pub(crate) use self::alerting::AlertWork;
+use self::alerting::AlertsCommitted;
 use super::fleet_totals::TotalsByEnvironment;
 use super::flush_schedule::FlushTimer;
-use super::state::IngestState;
+use super::state::{IngestState, NodeState};
 use super::upkeep;
 use crate::auth::Authenticator;
 use crate::clock;
@@ -34,6 +37,7 @@ use crate::ingest::fleet::Fleet;
 use crate::model::NodeKey;
 use crate::model::directory::NodeDirectory;
 use crate::model::report::{Refusals, Submission};
+use crate::model::watched::WatchedStates;
 use crate::store::StoreError;
 use crate::telemetry::Telemetry;
 use crate::telemetry::logging::chain;
@@ -87,6 +91,8 @@ pub(crate) struct CommitterParts {
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub directory: Arc<NodeDirectory>,
+    /// States for alerts.
+    pub watched: Arc<WatchedStates>,
     pub auth: Arc<Authenticator>,
     pub telemetry: Arc<Telemetry>,
     pub interval_ms: u64,
@@ -138,6 +144,7 @@ enum Work {
     Submission(Submission, oneshot::Sender<Result<Committed, SubmitError>>),
     MarkUnreachable(NodeKey),
     Administer(NodeKey, NodeAction, Administered),
+    Alerts(AlertWork, AlertsCommitted),
     /// Answered when everything before is done.
     Barrier(oneshot::Sender<()>),
 }
@@ -379,6 +386,7 @@ impl CommitterTask {
                     self.state.nodes.values().for_each(|node| self.parts.directory.put(node.entry()));
                     self.parts.directory.put_pipelines(self.state.dimensions.entries());
                     self.note_live(self.state.nodes.keys().copied());
+                    self.parts.watched.load(self.state.nodes.values().map(NodeState::watched));
                     // A commit can fail after it has reached the disk: then its reports are
                     // duplicates from now on, and its events are still to be handed out.
                     self.parts.feed.skip_to(self.state.head_seq);
@@ -411,7 +419,7 @@ impl Work {
     fn reports(&self) -> usize {
         match self {
             Work::Submission(submission, _) => submission.content.len(),
-            Work::MarkUnreachable(_) | Work::Administer(..) => 1,
+            Work::MarkUnreachable(_) | Work::Administer(..) | Work::Alerts(..) => 1,
             Work::Barrier(_) => 0,
         }
     }

@@ -57,6 +57,7 @@ impl Bench {
             fleet: Arc::clone(&fleet),
             recent_samples,
             feed: Arc::clone(&feed),
+            watched: Arc::default(),
             directory: Arc::default(),
             auth,
             telemetry,

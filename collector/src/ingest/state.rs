@@ -28,6 +28,7 @@ use crate::model::directory::{NodeEntry, PipelineEntry};
 use crate::model::live::{HostReading, LiveNode, LivePipeline, LiveSample};
 use crate::model::node::{Labels, NodeSettings};
 use crate::model::report::ReportedAgent;
+use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::model::{EnvironmentKey, NodeKey, PipelineKey, SeriesKey, Throughput};
 use crate::store::{DeploymentRow, IngestSnapshot, PipelineStatusRow, StoredNode};
 
@@ -78,6 +79,7 @@ pub(crate) struct NodeState {
     pub settings: NodeSettings,
     pub status: NodeStatus,
     pub status_reason: String,
+    pub status_since: UnixMillis,
     /// The reason of the state, as last published.
     pub reason: PublishedReason,
     /// Lives of the agent and how far they are applied; the last one reported last.
@@ -107,6 +109,11 @@ pub(crate) struct NodeState {
     pub log_budget: LogBudget,
     /// The arrival of the last report.
     pub last_seen: UnixMillis,
+    /// When it was last noticed that reports are missing.
+    pub lost_reports_at: Option<UnixMillis>,
+    /// How far its clock was behind ours with its last report to this process; 0 if that is no more than the protocol
+    /// tolerates.
+    pub clock_skew_ms: Option<i64>,
     /// Components that have a series, whether they have a place or not.
     pub known_series: usize,
     pub new_pipelines: HourlyCount,
@@ -309,6 +316,7 @@ impl NodeState {
             status: stored.status,
             reason: PublishedReason::new(&stored.status_reason),
             status_reason: stored.status_reason,
+            status_since: stored.status_since,
             boots: stored.boots,
             boot_returns: Vec::new(),
             pipelines,
@@ -323,6 +331,8 @@ impl NodeState {
             enrolled_at: stored.enrolled_at,
             unassigned_missing: 0,
             throughput: Throughput::default(),
+            lost_reports_at: None,
+            clock_skew_ms: None,
             known_series,
             new_pipelines: HourlyCount::default(),
             new_series: HourlyCount::default(),
@@ -360,6 +370,36 @@ impl NodeState {
             last_seen_at: Some(self.last_seen).filter(|at| *at > 0),
             host: self.host.map(|host| host.sample),
             pipelines: pipelines.into(),
+        }
+    }
+
+    /// As alerts see it.
+    pub(crate) fn watched(&self) -> WatchedNode {
+        let present = self.pipelines.iter().filter(|(_, pipeline)| pipeline.is_present());
+        let mut pipelines: Vec<_> = present
+            .map(|(id, pipeline)| WatchedPipeline {
+                id: id.clone(),
+                key: PipelineKey(pipeline.row.pipeline),
+                series: pipeline.series,
+                status: pipeline.status,
+                reason: pipeline.row.reason.clone(),
+                since: pipeline.row.since,
+            })
+            .collect();
+        pipelines.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        WatchedNode {
+            key: self.key,
+            id: self.id,
+            environment: self.environment,
+            name: self.name.clone(),
+            labels: self.labels(),
+            maintenance_until: self.settings.maintenance.as_ref().map(|maintenance| maintenance.until),
+            status: self.status,
+            reason: self.status_reason.clone(),
+            since: self.status_since,
+            lost_reports_at: self.lost_reports_at,
+            clock_skew_ms: self.clock_skew_ms,
+            pipelines,
         }
     }
 

@@ -2,6 +2,7 @@
 //! clock, a file or a database.
 
 mod agent_kind;
+pub(crate) mod alert;
 pub(crate) mod compact_float;
 pub(crate) mod counters;
 pub(crate) mod definition;
@@ -18,6 +19,7 @@ mod sample;
 pub(crate) mod selector;
 mod throughput;
 mod token_bucket;
+pub(crate) mod watched;
 
 pub(crate) use self::agent_kind::AgentKind;
 pub(crate) use self::counters::add_known;

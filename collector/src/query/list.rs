@@ -6,8 +6,9 @@ use std::hash::Hash;
 use crate::auth::Scope;
 use crate::model::{DefinitionKey, NodeKey, PipelineKey};
 use crate::store::{
-    AuditQuery, AuditRow, DefinitionQuery, EventQuery, LogQuery, LogView, NodeQuery, NodeView, PipelineQuery,
-    PipelineView, RolloutQuery, RolloutView, Store, StoreError, StoredDefinition, StoredEvent, VersionInfo,
+    AlertEventQuery, AuditQuery, AuditRow, DefinitionQuery, EventQuery, LogQuery, LogView, NodeQuery, NodeView,
+    PipelineQuery, PipelineView, RolloutQuery, RolloutView, Store, StoreError, StoredDefinition, StoredEvent,
+    VersionInfo,
 };
 use crate::timeseries::TimeSeries;
 
@@ -99,6 +100,17 @@ pub(crate) async fn logs(store: &dyn Store, query: LogQuery) -> Result<PageOf<Lo
 pub(crate) async fn events(store: &dyn Store, query: EventQuery) -> Result<PageOf<StoredEvent>, StoreError> {
     let limit = query.limit;
     let found = store.list_events(EventQuery { limit: limit + 1, ..query }).await?;
+    Ok(PageOf::cut(found, limit, |change| change.seq.to_string()))
+}
+
+/// Up to `limit` changes of alerts, in the order of the query.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub(crate) async fn alert_events(store: &dyn Store, query: AlertEventQuery) -> Result<PageOf<StoredEvent>, StoreError> {
+    let limit = query.limit;
+    let found = store.list_alert_events(AlertEventQuery { limit: limit + 1, ..query }).await?;
     Ok(PageOf::cut(found, limit, |change| change.seq.to_string()))
 }
 

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::tls::Certificates;
+use crate::alerts::board::AlertBoard;
 use crate::clock::now_ms;
 use crate::tasks::driver::{Activation, Pacing, Task, TaskError};
 
@@ -48,6 +49,7 @@ type Stamp = [Option<(u64, u64, i64, i64)>; 2];
 pub(super) struct CertificateReload {
     certificates: Arc<Certificates>,
     request: Arc<ReloadRequest>,
+    alerts: Arc<AlertBoard>,
     /// Of the pair in use.
     used: Stamp,
     /// At the last check.
@@ -56,9 +58,10 @@ pub(super) struct CertificateReload {
 
 impl CertificateReload {
     /// For certificates that were just read.
-    pub(super) fn new(certificates: Arc<Certificates>, request: Arc<ReloadRequest>) -> Self {
+    pub(super) fn new(certificates: Arc<Certificates>, request: Arc<ReloadRequest>, alerts: Arc<AlertBoard>) -> Self {
         let used = stamp(&certificates);
-        CertificateReload { certificates, request, used, seen: used }
+        alerts.set_certificate_end(certificates.ends_at());
+        CertificateReload { certificates, request, alerts, used, seen: used }
     }
 }
 
@@ -93,6 +96,7 @@ impl Task for CertificateReload {
         if is_asked || (is_settled && stamp != self.used) {
             self.certificates.reload(now_ms()).map_err(|error| TaskError::Certificate(error.into()))?;
             self.used = stamp;
+            self.alerts.set_certificate_end(self.certificates.ends_at());
             tracing::info!("the certificate was read again; new connections use it");
         }
         Ok(Activation::IdleFor(POLL_INTERVAL))

@@ -111,6 +111,11 @@ impl KeyPair {
         }
     }
 
+    /// When it ends, if that is known.
+    fn ends_at(&self) -> Option<UnixMillis> {
+        self.validity.map(|(_, end)| end)
+    }
+
     /// Logs what is wrong with its time. It is used all the same: some clients do not check it.
     fn report_validity(&self, now: UnixMillis) {
         match self.validity_fault(now) {
@@ -144,6 +149,7 @@ pub(crate) fn chain_fault(files: &TlsFiles) -> Option<String> {
 pub(crate) struct Certificates {
     files: TlsFiles,
     current: RwLock<Arc<CertifiedKey>>,
+    ends_at: RwLock<Option<UnixMillis>>,
 }
 
 impl Certificates {
@@ -155,7 +161,8 @@ impl Certificates {
     pub(super) fn load(files: TlsFiles, now: UnixMillis) -> Result<Self, TlsError> {
         let pair = KeyPair::read(&files)?;
         pair.report_validity(now);
-        Ok(Certificates { files, current: RwLock::new(pair.key) })
+        let ends_at = RwLock::new(pair.ends_at());
+        Ok(Certificates { files, current: RwLock::new(pair.key), ends_at })
     }
 
     /// Where the pair is.
@@ -171,8 +178,14 @@ impl Certificates {
     pub(super) fn reload(&self, now: UnixMillis) -> Result<(), TlsError> {
         let pair = KeyPair::read(&self.files)?;
         pair.report_validity(now);
+        *self.ends_at.write().unwrap_or_else(PoisonError::into_inner) = pair.ends_at();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = pair.key;
         Ok(())
+    }
+
+    /// When the current pair ends.
+    pub(super) fn ends_at(&self) -> Option<UnixMillis> {
+        *self.ends_at.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// TLS with whatever pair is current. HTTP/2 and HTTP/1.1 are added by the server.

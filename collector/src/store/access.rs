@@ -166,6 +166,7 @@ pub(crate) struct StoredNode {
     pub settings: NodeSettings,
     pub status: NodeStatus,
     pub status_reason: String,
+    pub status_since: UnixMillis,
     /// Least recently seen first.
     pub boots: Vec<(BootId, u64)>,
     pub enrolled_at: UnixMillis,

@@ -17,6 +17,9 @@ pub(crate) struct MinuteBucket {
     pub pipelines: Vec<PipelineMinuteRow>,
     /// By series.
     pub components: Vec<ComponentMinuteRow>,
+    /// How full the fullest buffer of a pipeline is, 0 to 1, by the series of the pipeline. Only in memory.
+    #[serde(skip)]
+    pub buffer_fills: Vec<(i64, f32)>,
 }
 
 /// A row of one series in a minute.

@@ -2,6 +2,7 @@
 //! of them on a store of their own.
 
 mod administration;
+mod alerts;
 mod control;
 mod rollups;
 mod search;
@@ -14,6 +15,7 @@ use systole_shared::{Token, TokenId, TokenKind};
 use uuid::Uuid;
 
 use self::administration::*;
+use self::alerts::*;
 use self::control::*;
 use self::rollups::*;
 use self::search::*;
@@ -540,4 +542,8 @@ suite! {
     version_replaces_exactly_the_one_before,
     new_value_of_a_secret_renews_the_pipelines_that_use_it,
     buffers_and_components_of_a_pipeline_are_read,
+    alerts_and_messages_are_written_together,
+    messages_wait_until_they_are_finished,
+    silences_last_until_they_end,
+    minutes_of_all_pipelines_come_with_hosts_and_buffers,
 }

@@ -67,13 +67,13 @@ pub(super) fn like_pattern(text: &str) -> String {
     format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
 }
 
-/// The committer's part of a node: key, id, environment, name, status and its reason, the time of its enrolment, and the
-/// version of its agent.
-pub(super) type NodeIdentity = (i64, String, i64, String, String, String, i64, Option<String>);
+/// The committer's part of a node: key, id, environment, name, status, its reason and since when, the time of its enrolment, and
+/// the version of its agent.
+pub(super) type NodeIdentity = (i64, String, i64, String, String, String, i64, i64, Option<String>);
 
 /// A node without what other tables hold of it.
 pub(super) fn stored_node(
-    (key, uuid, environment, name, status, status_reason, enrolled_at, agent_version): NodeIdentity,
+    (key, uuid, environment, name, status, status_reason, status_since, enrolled_at, agent_version): NodeIdentity,
 ) -> Result<StoredNode, StoreError> {
     Ok(StoredNode {
         key: NodeKey(key),
@@ -83,6 +83,7 @@ pub(super) fn stored_node(
         // A state that another version wrote is replaced by the node's next report.
         status: NodeStatus::from_wire(&status).unwrap_or(NodeStatus::Unknown),
         status_reason,
+        status_since,
         reported_labels: Labels::new(),
         settings: NodeSettings::default(),
         boots: Vec::new(),

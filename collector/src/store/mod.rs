@@ -6,6 +6,7 @@
 //! time series, because their rows alone are up to a minute old.
 
 pub(crate) mod access;
+mod alert_rows;
 mod audit_trail;
 mod bucket;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use async_trait::async_trait;
 use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 
 pub(crate) use access::*;
+pub(crate) use alert_rows::*;
 pub(crate) use audit_trail::*;
 pub(crate) use bucket::MinuteBucket;
 pub(crate) use extremes::*;
@@ -245,6 +247,8 @@ pub(crate) trait MinuteStore: Send + Sync {
     ) -> Result<Vec<ComponentExtremesRow>, StoreError>;
     /// How many nodes have the pipeline.
     async fn pipeline_nodes(&self, pipeline: PipelineKey) -> Result<i64, StoreError>;
+    /// Minutes of all pipelines on nodes, from `from` to before `to`, in their order.
+    async fn minute_rows(&self, from: i64, to: i64, of: RowsOf) -> Result<MinuteRows, StoreError>;
     /// The state of nodes and pipelines at one point of the sequence.
     async fn snapshot(
         &self,
@@ -305,7 +309,15 @@ pub(crate) trait MaintenanceStore: Send + Sync {
 /// What every module may do with the database. A method is a whole transaction or a whole query, and fails
 /// whole.
 pub(crate) trait Store:
-    AccessStore + QueryStore + MaintenanceStore + AuditStore + NodeStore + DefinitionStore + SecretStore + RolloutStore
+    AccessStore
+    + QueryStore
+    + MaintenanceStore
+    + AuditStore
+    + NodeStore
+    + DefinitionStore
+    + SecretStore
+    + RolloutStore
+    + AlertStore
 {
 }
 
@@ -318,6 +330,7 @@ impl<S> Store for S where
         + DefinitionStore
         + SecretStore
         + RolloutStore
+        + AlertStore
 {
 }
 

@@ -5,7 +5,7 @@ use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use systole_shared::events::EventType;
 use systole_shared::{LogLevel, NodeId, UnixMillis};
 
-use super::{ComponentMinuteRow, Oldest, PipelineMinuteRow, PipelineStatusRow};
+use super::{ComponentMinuteRow, NodeMinuteRow, Oldest, PipelineMinuteRow, PipelineStatusRow};
 use crate::model::PipelineKey;
 use crate::model::counters::{add_counter, component_counters, history_counters, pipeline_counters};
 use crate::model::node::NodeSettings;
@@ -94,6 +94,37 @@ pub(crate) struct Persisted<R> {
     pub flushes: u64,
     /// The series that were asked for.
     pub series: Vec<SeriesView>,
+}
+
+/// What is read of minutes beside the rows of pipelines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowsOf {
+    /// Nothing.
+    Pipelines,
+    /// Hosts and buffers.
+    Everything,
+}
+
+/// Minutes as they are stored, with what it takes to add the journal to them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MinuteRows {
+    pub pipelines: Vec<PipelineMinuteRow>,
+    pub fills: Vec<BufferFillRow>,
+    pub hosts: Vec<NodeMinuteRow>,
+    /// Slices of the journal that were rows when these were read.
+    pub flushes: u64,
+}
+
+/// How full the fullest buffer of a pipeline on a node was in a minute, 0 to 1.
+#[derive(Clone, Debug, PartialEq, QueryableByName)]
+pub(crate) struct BufferFillRow {
+    #[diesel(sql_type = BigInt)]
+    pub minute: i64,
+    /// Of the pipeline.
+    #[diesel(sql_type = BigInt)]
+    pub series: i64,
+    #[diesel(sql_type = Double)]
+    pub fill: f64,
 }
 
 /// A series, by its node.

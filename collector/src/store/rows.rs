@@ -8,7 +8,7 @@ use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 
 use super::schema::*;
-use super::{NodeRemoval, NodeSettingsRow};
+use super::{AlertBatch, NodeRemoval, NodeSettingsRow};
 use crate::model::counters::{add_counter, component_counters, pipeline_counters, reported_counters};
 use crate::model::report::{PipelineDeltas, ReportedComponent};
 use crate::model::{packed, packed_bytes};
@@ -302,6 +302,8 @@ pub(crate) struct CommitBatch {
     pub removals: Vec<NodeRemoval>,
     pub logs: Vec<LogRow>,
     pub events: Vec<EventRow>,
+    /// States and messages of alerts.
+    pub alerts: AlertBatch,
     /// Highest assigned sequence number.
     pub head_seq: u64,
 }
@@ -321,6 +323,7 @@ impl CommitBatch {
             + self.removals.len()
             + self.logs.len()
             + self.events.len()
+            + self.alerts.row_count()
             + usize::from(self.wal.is_some())
     }
 }

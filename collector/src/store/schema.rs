@@ -357,6 +357,69 @@ table! {
     }
 }
 
+table! {
+    alert_states (id) {
+        id -> Text,
+        rule -> Text,
+        subject -> Text,
+        environment -> BigInt,
+        node -> Nullable<BigInt>,
+        pipeline -> Nullable<Text>,
+        name -> Text,
+        severity -> Text,
+        state -> Text,
+        since -> BigInt,
+        fired_at -> Nullable<BigInt>,
+        ended_at -> Nullable<BigInt>,
+        value -> Nullable<Double>,
+        text -> Text,
+        notified -> BigInt,
+        notified_at -> Nullable<BigInt>,
+    }
+}
+
+table! {
+    alert_groups (id) {
+        id -> Text,
+        opened_at -> BigInt,
+        sent_at -> BigInt,
+    }
+}
+
+table! {
+    alert_outbox (id) {
+        id -> BigInt,
+        target -> Text,
+        created_at -> BigInt,
+        message -> Text,
+    }
+}
+
+table! {
+    alert_targets (target) {
+        target -> Text,
+        last_attempt_at -> BigInt,
+        last_success_at -> Nullable<BigInt>,
+        failing_since -> Nullable<BigInt>,
+        last_error -> Nullable<Text>,
+        sent -> BigInt,
+        failed -> BigInt,
+    }
+}
+
+table! {
+    silences (id) {
+        id -> BigInt,
+        environment -> Nullable<BigInt>,
+        matchers -> Text,
+        starts_at -> BigInt,
+        ends_at -> BigInt,
+        author -> Text,
+        note -> Text,
+        created_at -> BigInt,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(
     environments,
     nodes,

@@ -1,5 +1,6 @@
 //! Background tasks: the [`driver`] runs each of them.
 
+pub(crate) mod alerts;
 pub(crate) mod disk_guard;
 pub(crate) mod driver;
 pub(crate) mod growth;

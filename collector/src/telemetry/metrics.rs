@@ -71,6 +71,18 @@ pub(crate) struct TaskLabel {
 
 /// The longest forecast: nothing grows, or too little is known.
 pub(crate) const MAX_DAYS_UNTIL_FULL: f64 = 3_650.0;
+/// Labels that say which rule, and how severe.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct AlertLabel {
+    pub rule: String,
+    pub severity: &'static str,
+}
+
+/// A label that says which kind of target.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct TargetLabel {
+    pub target: &'static str,
+}
 
 /// Counters and histograms, cheap to clone and to count with.
 #[derive(Debug)]
@@ -136,6 +148,12 @@ pub(crate) struct Telemetry {
     pub tls_handshakes_failed: Family<ReasonLabel, Counter>,
     pub nodes: Family<StatusLabel, Gauge>,
     pub ingest_queue: Gauge,
+    pub alerts: Family<AlertLabel, Gauge>,
+    pub alert_samples_left_out: Counter,
+    pub notifications_sent: Family<TargetLabel, Counter>,
+    pub notifications_failed: Family<TargetLabel, Counter>,
+    pub notifications_waiting: Gauge,
+    pub notifications_oldest: Gauge<f64, AtomicU64>,
     pub task_last_success: Family<TaskLabel, Gauge<f64, AtomicU64>>,
     pub task_failures: Family<TaskLabel, Counter>,
     /// 0 when there is none.
@@ -312,6 +330,28 @@ impl Telemetry {
             ),
             nodes: metric!("nodes", "Nodes by state", Family::default()),
             ingest_queue: metric!("ingest_queue_length", "Requests that wait for the committer", Gauge::default()),
+            alerts: metric!("alerts_firing", "Alerts that fire", Family::default()),
+            alert_samples_left_out: metric!(
+                "alert_samples_left_out",
+                "Samples of pipelines that alerts do not see, because there are too many pipelines",
+                Counter::default()
+            ),
+            notifications_sent: metric!("notifications_sent", "Messages that targets took", Family::default()),
+            notifications_failed: metric!(
+                "notifications_failed",
+                "Attempts to deliver a message that failed",
+                Family::default()
+            ),
+            notifications_waiting: metric!(
+                "notifications_waiting",
+                "Messages that are not delivered yet",
+                Gauge::default()
+            ),
+            notifications_oldest: metric!(
+                "notifications_oldest_seconds",
+                "Age of the oldest message that is not delivered yet",
+                Gauge::default()
+            ),
             task_last_success: metric!(
                 "task_last_success_timestamp_seconds",
                 "When a background task last succeeded, in Unix seconds",
@@ -351,6 +391,12 @@ impl Telemetry {
         telemetry.registry = registry;
         telemetry.days_until_full.set(MAX_DAYS_UNTIL_FULL);
         telemetry
+    }
+
+    /// Requests of agents that were rejected because of the collector, not because of what they said.
+    pub(crate) fn reports_rejected(&self) -> u64 {
+        let count = |reason| self.requests_rejected.get_or_create(&ReasonLabel { reason }).get();
+        count("disk_full") + count("unavailable")
     }
 
     /// The page that Prometheus reads, in its own text format.

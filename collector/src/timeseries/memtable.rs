@@ -12,6 +12,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::hour_cache::HourCache;
+use super::minute_windows::MinuteWindows;
 use super::wal::WalRecord;
 use crate::store::MinuteBucket;
 use crate::store::{FlushMark, NodeBootRow, NodeHeartbeat, NodeTotalsRow};
@@ -99,6 +100,8 @@ pub(super) struct Memtable {
     pub head_seq: u64,
     /// The sums of the rows up to `written`.
     pub hours: HourCache,
+    /// The last minutes of pipelines, whether they are rows or not.
+    pub windows: MinuteWindows,
 }
 
 impl ActiveRows {

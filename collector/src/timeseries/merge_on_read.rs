@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use systole_shared::BootId;
 
 use super::memtable::Memtable;
+use super::minute_windows::MinuteWindows;
 use crate::model::{BucketRange, NodeKey};
 use crate::store::{
-    ComponentMinuteView, HostAggregate, NodeMinuteRow, NodeView, Persisted, PipelineMinuteView, SeriesView, StoreError,
-    StoredNode, merge_host_aggregates,
+    ComponentMinuteView, HostAggregate, MinuteRows, NodeMinuteRow, NodeView, Persisted, PipelineMinuteView, SeriesView,
+    StoreError, StoredNode, merge_host_aggregates,
 };
 
 /// Series by node, of those that were asked for.
@@ -89,6 +90,36 @@ fn add_host(parts: &mut Vec<HostAggregate>, at: i64, host: &NodeMinuteRow) {
             *same = span;
         }
         None => parts.insert(place, span),
+    }
+}
+
+/// Minutes of all pipelines and hosts, from `from` to before `to`.
+pub(super) fn all_minutes(mut stored: MinuteRows, (from, to): (i64, i64), memtable: &Memtable) -> MinuteRows {
+    for bucket in memtable.buckets_above(stored.flushes).filter(|bucket| (from..to).contains(&bucket.minute)) {
+        stored.pipelines.extend(bucket.pipelines.iter().cloned());
+        stored.hosts.extend(bucket.host.clone());
+    }
+    stored
+}
+
+/// Adds minutes of all pipelines and hosts, from `from` to before `to`.
+pub(super) fn fill_windows(
+    windows: &mut MinuteWindows,
+    stored: MinuteRows,
+    (from, to): (i64, i64),
+    memtable: &Memtable,
+) {
+    for row in &stored.pipelines {
+        windows.add_row(row.minute, row);
+    }
+    for fill in stored.fills {
+        windows.set_fill(fill.minute, fill.series, fill.fill as f32);
+    }
+    for host in stored.hosts {
+        windows.set_host(host);
+    }
+    for bucket in memtable.buckets_above(stored.flushes).filter(|bucket| (from..to).contains(&bucket.minute)) {
+        windows.add_bucket(bucket);
     }
 }
 

@@ -14,6 +14,7 @@
 mod hour_cache;
 mod memtable;
 mod merge_on_read;
+pub(crate) mod minute_windows;
 pub(crate) mod recent;
 mod wal;
 
@@ -26,14 +27,15 @@ use tokio::sync::Notify;
 
 pub(crate) use self::hour_cache::HourCounts;
 use self::memtable::{FlushChunk, Memtable, Recovered};
+use self::minute_windows::MinuteWindows;
 pub(crate) use self::wal::WalRecord;
 use crate::clock;
 use crate::model::{BucketRange, EnvironmentKey, NodeKey, PipelineKey, Resolution};
 use crate::store::{
     CommitBatch, ComponentCounts, ComponentExtremesRow, ComponentMinuteView, Cutoffs, Extremes, FlushBatch,
-    HostAggregate, IngestSnapshot, NodeQuery, NodeView, Persisted, PipelineCounts, PipelineExtremesRow,
-    PipelineMinuteView, RemovedNode, StateParts, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore, WalRow,
-    by_node,
+    HostAggregate, IngestSnapshot, MinuteRows, NodeQuery, NodeView, Persisted, PipelineCounts, PipelineExtremesRow,
+    PipelineMinuteView, RemovedNode, RowsOf, StateParts, StateSnapshot, Store, StoreError, StoredNode, TimeSeriesStore,
+    WalRow, by_node,
 };
 
 /// Rows that may wait for the database, about 250 MB: two minutes of 10,000 nodes with 60 series each.
@@ -155,7 +157,11 @@ impl TimeSeries {
     /// # Errors
     ///
     /// When the store cannot write. Whether the transaction is in the database is then unknown.
-    pub(crate) async fn commit(&self, record: WalRecord, mut batch: CommitBatch) -> Result<CommitBatch, StoreError> {
+    pub(crate) async fn commit(
+        &self,
+        mut record: WalRecord,
+        mut batch: CommitBatch,
+    ) -> Result<CommitBatch, StoreError> {
         let mut bytes = 0;
         if !record.is_empty() {
             let row = WalRow { id: self.lock().next_record(), body: record.pack()? };
@@ -166,6 +172,10 @@ impl TimeSeries {
         let mut memtable = self.lock();
         memtable.head_seq = batch.head_seq;
         if let Some(row) = &batch.wal {
+            for bucket in &mut record.buckets {
+                memtable.windows.add_committed(bucket);
+                bucket.buffer_fills = Vec::new();
+            }
             memtable.note_record(row.id, bytes, record);
         }
         for removal in &batch.removals {
@@ -397,6 +407,44 @@ impl TimeSeries {
         let running = now.div_euclid(Resolution::Minute.ms());
         let waiting = (1..=FLUSH_LAG_MINUTES).take_while(|back| memtable.has_minute(running - back));
         running - waiting.last().unwrap_or(0)
+    }
+
+    /// Also keeps the last minutes of hosts in memory.
+    pub(crate) fn keep_hosts(&self) {
+        self.lock().windows.keep_hosts();
+    }
+
+    /// Reads the last minutes in memory. Reports wait meanwhile, so it must be short.
+    pub(crate) fn with_windows<T>(&self, read: impl FnOnce(&mut MinuteWindows) -> T) -> T {
+        read(&mut self.lock().windows)
+    }
+
+    /// Fills minutes in memory from the database, after a start. What is committed meanwhile counts once.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub(crate) async fn load_windows(&self, from: i64, to: i64) -> Result<(), StoreError> {
+        let _reading = self.read();
+        let stored = self.store.minute_rows(from, to, RowsOf::Pipelines).await?;
+        let mut memtable = self.lock();
+        let memtable = &mut *memtable;
+        let mut windows = std::mem::take(&mut memtable.windows);
+        (from..to).for_each(|minute| windows.clear(minute));
+        merge_on_read::fill_windows(&mut windows, stored, (from, to), memtable);
+        memtable.windows = windows;
+        Ok(())
+    }
+
+    /// Minutes of all pipelines on nodes, with their hosts and buffers: those from `from` to before `to`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the query takes too long.
+    pub(crate) async fn all_minutes(&self, from: i64, to: i64) -> Result<MinuteRows, StoreError> {
+        let _reading = self.read();
+        let stored = self.store.minute_rows(from, to, RowsOf::Everything).await?;
+        Ok(merge_on_read::all_minutes(stored, (from, to), &self.lock()))
     }
 
     fn read(&self) -> Reading<'_> {

@@ -6,6 +6,8 @@
 
 pub mod agent;
 pub mod agent_fleet;
+pub mod alert_sink;
+pub mod alertmanager;
 pub mod binaries;
 pub mod chaos;
 pub mod client;
@@ -21,6 +23,7 @@ pub mod node;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod reports;
 pub mod stub_vector;
 pub mod tls;
@@ -31,6 +34,8 @@ pub mod wait;
 
 pub use agent::{AgentPipeline, AgentSetup, TestAgent};
 pub use agent_fleet::{AgentFleet, FleetAgent};
+pub use alert_sink::{AlertSink, MailSink};
+pub use alertmanager::Alertmanager;
 pub use chaos::{ChaosProxy, FaultPlan, FaultSchedule};
 pub use client::{Answer, ApiClient};
 pub use collector::{NewToken, TestCollector};

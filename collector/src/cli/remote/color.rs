@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
-use systole_shared::{DeploymentPhase, LogLevel};
+use systole_shared::{AlertSeverity, AlertState, DeploymentPhase, LogLevel};
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -50,6 +50,15 @@ pub(in crate::cli) fn of_phase(phase: DeploymentPhase) -> Style {
         DeploymentPhase::Healthy => GOOD,
         phase if phase.is_failure() => BAD,
         _ => PLAIN,
+    }
+}
+
+/// Returns the colour for an alert.
+pub(in crate::cli) fn of_alert(state: AlertState, severity: AlertSeverity) -> Style {
+    match (state, severity) {
+        (AlertState::Firing, AlertSeverity::Critical) => BAD,
+        (AlertState::Firing | AlertState::Pending, _) => ODD,
+        (AlertState::Resolved | AlertState::Cancelled, _) => GOOD,
     }
 }
 

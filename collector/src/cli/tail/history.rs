@@ -56,7 +56,7 @@ pub(super) struct History {
 }
 
 /// Reads the time of `--since` into a value of the query parameter `from`.
-pub(super) fn parse_since(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn parse_since(text: &str) -> Result<String, String> {
     let ago = text.strip_prefix('-').unwrap_or(text);
     if let Some(ago) = parse_duration(ago) {
         return Ok(format!("-{}ms", ago.as_millis()));
@@ -182,9 +182,11 @@ fn stored(kind: EventType, item: &Value) -> Option<Stored> {
             entries: vec![read::<LogEntryLine>(item)?],
         }),
         EventType::StatusChange => Event::StatusChange(read::<StatusChange>(item)?),
-        EventType::FleetStatus | EventType::FleetTotals | EventType::MetricUpdate | EventType::Deployment => {
-            return None;
-        }
+        EventType::FleetStatus
+        | EventType::FleetTotals
+        | EventType::MetricUpdate
+        | EventType::Deployment
+        | EventType::Alert => return None,
     };
     Some(Stored { seq: item["seq"].as_u64()?, event })
 }

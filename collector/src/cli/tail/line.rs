@@ -34,6 +34,7 @@ pub(super) struct Lines {
 pub(super) fn subject(event: &Event) -> Option<(NodeId, Option<&PipelineId>)> {
     Some(match event {
         Event::FleetTotals(_) => return None,
+        Event::Alert(alert) => (alert.node_id?, alert.pipeline_id.as_ref()),
         Event::FleetStatus(status) => (status.node_id, None),
         Event::MetricUpdate(update) => (update.node_id, Some(&update.pipeline_id)),
         Event::StatusChange(change) => (change.node_id, change.pipeline_id.as_ref()),
@@ -98,6 +99,13 @@ impl Lines {
                 let rest = format!("version {} {}{reason}", deployment.version, deployment.phase.as_str());
                 let style = color::of_phase(deployment.phase);
                 self.write(&mut text, deployment.timestamp, now, (style, "DEPLOY"), &subject, &rest);
+            }
+            Event::Alert(alert) => {
+                // It has the names that its subject had.
+                let subject = clean(&alert.subject);
+                let (style, state) = (color::of_alert(alert.state, alert.severity), alert.state.as_str());
+                let rest = format!("{} {} ({})", clean(&alert.rule), self.paint(style, state), clean(&alert.text));
+                self.write(&mut text, alert.timestamp, now, (style, "ALERT"), &subject, &rest);
             }
             Event::LogEntry(entry) => {
                 for line in &entry.entries {

@@ -15,7 +15,8 @@ use systole_shared::events::EventType;
 use systole_shared::{EventId, LogLevel, PipelineId};
 
 use self::follow::Follower;
-use self::history::{MAX_LINES, parse_since};
+use self::history::MAX_LINES;
+pub(super) use self::history::parse_since;
 use super::files::interrupted;
 use super::remote::color::Colour;
 use crate::config::Config;
@@ -23,7 +24,7 @@ use crate::config::Config;
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct TailArgs {
-    /// Event types, separated by commas: status_change, log_entry, deployment, metric_update, fleet_status, fleet_totals, or all
+    /// Event types, separated by commas: status_change, log_entry, deployment, alert, metric_update, fleet_status, fleet_totals, or all
     #[arg(long, value_name = "TYPES", default_value = "status_change,log_entry", value_parser = parse_types)]
     types: Types,
     /// Only this node (name or id); can be repeated

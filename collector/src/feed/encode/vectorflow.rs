@@ -102,6 +102,8 @@ pub(super) fn render_text(id: Option<(&str, u64)>, kind: &str, text: &str) -> By
             };
             block(id, PIPELINE_STATUS, &to_json(&status))
         }
+        // That system has no such event.
+        Ok(Event::Alert(_)) => Bytes::new(),
         // A change of status has that form already.
         _ => block(id, kind, text),
     }

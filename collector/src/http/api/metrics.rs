@@ -4,30 +4,39 @@
 
 use std::sync::atomic::Ordering;
 
-use actix_web::HttpResponse;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
+use super::fleet_metrics;
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::MetricsAccess;
-use crate::http::openapi::problems::Owned;
+use crate::http::openapi::problems::Query;
+use crate::http::params::{MetricsOf, ZeroOrOne, read};
 use crate::store::last_backup;
 use crate::telemetry::{ActionLabel, StatusLabel, prometheus_text};
 
 /// The collector's own metrics
 ///
-/// For Prometheus, with a token of kind `scrape`, which reads nothing else. The token must be of all environments.
+/// For Prometheus, with a token of kind `scrape`, which reads nothing else. The token must be of all environments. With
+/// `fleet=1` also states and counters of each node and pipeline.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "collector",
+    params(MetricsOf),
     responses(
         (status = 200, description = "Every metric", body = String, content_type = "text/plain"),
-        Owned,
+        Query,
     ),
 )]
-pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn get_metrics(
+    app: Data<App>,
+    _: MetricsAccess,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let (of,) = read::<(MetricsOf,)>(&request)?;
     let telemetry = &app.telemetry;
     let usage = app.recent_samples.usage();
     telemetry.recent_samples_bytes.set(signed(usage.bytes));
@@ -53,6 +62,8 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
     let hours = app.timeseries.hour_counts();
     telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
     telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
+    let left_out = app.timeseries.with_windows(|windows| windows.left_out);
+    telemetry.alert_samples_left_out.inner().store(left_out, Ordering::Relaxed);
     telemetry.push_streams.set(signed(app.delivery.push.count()));
     let lag = app.feed.lag();
     telemetry.feed_lag_events.set(signed(lag.events));
@@ -62,7 +73,10 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
     let backup = last_backup::read(&app.config.data_dir);
     telemetry.backup_last_success.set(backup.map_or(0.0, |backup| backup.finished_at as f64 / 1_000.0));
     note_process(&app);
-    let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;
+    let mut text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;
+    if of.fleet == ZeroOrOne::One {
+        text.push_str(&fleet_metrics::write(&app));
+    }
     Ok(HttpResponse::Ok().content_type(prometheus_text::CONTENT_TYPE).body(text))
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod actions;
 pub(super) mod agent;
+pub(super) mod alerts;
 pub(super) mod audit;
 pub(super) mod badge;
 pub(super) mod definitions;
@@ -9,6 +10,7 @@ pub(super) mod delivery;
 pub(super) mod deployments;
 pub(super) mod events;
 pub(super) mod fleet;
+mod fleet_metrics;
 pub(super) mod graph;
 pub(super) mod health;
 pub(super) mod logs;
@@ -21,6 +23,7 @@ pub(super) mod rollouts;
 pub(super) mod samples;
 pub(super) mod secrets;
 pub(super) mod session;
+pub(super) mod silences;
 pub(super) mod status_changes;
 mod tap;
 pub(super) mod vectorflow;

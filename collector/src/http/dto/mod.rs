@@ -1,5 +1,6 @@
 //! The JSON of answers: camelCase, times in Unix milliseconds, null where nothing is known.
 
+pub(crate) mod alerts;
 pub(crate) mod control;
 pub(crate) mod fleet;
 pub(crate) mod host;

@@ -22,7 +22,8 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    actions, agent, audit, badge, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, status_changes,
+    actions, agent, alerts, audit, badge, definitions, delivery, deployments, events, fleet, graph, health, logs,
+    metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -40,6 +41,7 @@ use crate::http::error::Problem;
     tags(
         (name = "feed", description = "What happens, as it happens: Server-Sent Events"),
         (name = "queries", description = "What is stored, for a viewer's or an admin's token"),
+        (name = "alerts", description = "What fires, what fired, and which targets receive messages. Changes need an operator's token"),
         (name = "control", description = "What should run: pipelines of the centre and their secrets. Changes need an admin's token"),
         (name = "administration", description = "What an admin's token decides, and the audit of it"),
         (name = "rollouts", description = "How versions get to nodes"),
@@ -68,6 +70,16 @@ use crate::http::error::Problem;
         logs::list_logs,
         status_changes::list_status_changes,
         deployments::list_deployments,
+        alerts::list_alerts,
+        alerts::list_alert_history,
+        alerts::list_alert_rules,
+        alerts::preview_alert_rule,
+        alerts::test_alert_rule,
+        alerts::list_alert_targets,
+        alerts::test_alert_target,
+        silences::list_silences,
+        silences::add_silence,
+        silences::end_silence,
         definitions::list_definitions,
         definitions::apply_definition,
         definitions::get_definition,

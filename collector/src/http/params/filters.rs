@@ -1,10 +1,11 @@
 //! Parameters that several routes share. A field's comment is its description in the OpenAPI document.
 
 use serde::{Deserialize, Deserializer, de::Error};
-use systole_shared::{ComponentId, LogLevel, NodeId, PipelineId, TokenId};
+use systole_shared::{AlertSeverity, AlertState, ComponentId, LogLevel, NodeId, PipelineId, TokenId};
 use utoipa::{IntoParams, ToSchema};
 
 use super::number::Number;
+use super::stream::ZeroOrOne;
 use super::time::Moment;
 use crate::store::ListOrder;
 
@@ -110,6 +111,36 @@ pub(crate) struct AuditFilter {
     /// The id of a token.
     #[param(value_type = Option<String>)]
     pub token: Option<TokenId>,
+}
+
+/// Which metrics.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MetricsOf {
+    /// 1: also states and counters of each node and pipeline.
+    #[param(inline)]
+    #[serde(default)]
+    pub fleet: ZeroOrOne,
+}
+
+/// Which alerts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AlertFilter {
+    /// Only this state. Default: pending and firing.
+    #[param(inline)]
+    pub state: Option<AlertState>,
+    /// Only of this rule.
+    pub rule: Option<String>,
+    /// Only of this severity.
+    #[param(inline)]
+    pub severity: Option<AlertSeverity>,
+    /// Only about this node and its pipelines.
+    #[param(value_type = Option<String>)]
+    pub node: Option<NodeId>,
+    /// Only about this pipeline.
+    #[param(value_type = Option<String>)]
+    pub pipeline: Option<PipelineId>,
 }
 
 /// Which lines.

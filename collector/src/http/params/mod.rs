@@ -17,12 +17,12 @@ use systole_shared::{NodeId, UnixMillis};
 
 pub(crate) use control::{ApplyOptions, BetweenVersions, RollBackTo};
 pub(crate) use filters::{
-    AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, OfPipeline, OnNode, OrderName,
-    SamplesOf, TapOf, WithLabels,
+    AlertFilter, AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, MetricsOf, OfPipeline,
+    OnNode, OrderName, SamplesOf, TapOf, WithLabels,
 };
 pub(crate) use history::{HistoryOf, StepPage};
 pub(crate) use lists::{FoundPage, GroupBy, NodeFilter, NodeOrder, PipelineFilter, PipelineOrder};
-pub(crate) use page::{EventPagination, Pagination};
+pub(crate) use page::{EventPagination, KeyPagination, Pagination};
 pub(crate) use query_string::{QueryString, read, read_known};
 pub(crate) use stream::{StreamHeaders, StreamOf};
 

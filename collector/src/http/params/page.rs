@@ -32,6 +32,25 @@ pub(crate) struct EventPagination {
     cursor: Option<String>,
 }
 
+/// Which page of a list whose cursor is a text.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct KeyPagination {
+    /// Items of a page.
+    #[param(inline)]
+    #[serde(default)]
+    limit: Number<1, 1_000, 500>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl KeyPagination {
+    /// Items of a page.
+    pub(crate) fn limit(&self) -> usize {
+        usize::try_from(self.limit.0).unwrap_or(1)
+    }
+}
+
 impl Pagination {
     /// Items of a page.
     pub(crate) fn limit(&self) -> i64 {

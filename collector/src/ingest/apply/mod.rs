@@ -104,8 +104,18 @@ pub(crate) fn apply(
         .filter(|applied| report.covers_from > applied + 1)
         .map(|applied| SeqRange { from: applied + 1, to: report.covers_from - 1 });
     let is_latest_boot = move_progress(node, boot, report.seq, missing, context, changes);
+    if missing.is_some() {
+        node.lost_reports_at = Some(context.received_at);
+        changes.note_live(node.key);
+    }
 
     let correction = context.correction();
+    // In whole seconds, so that it is seldom another one.
+    let skew = Some(correction / 1_000 * 1_000);
+    if node.clock_skew_ms != skew {
+        node.clock_skew_ms = skew;
+        changes.note_live(node.key);
+    }
     let start = report.start.saturating_add(correction);
     let end = report.end.saturating_add(correction);
     let hole = missing.map_or(0, |missing| missing.to - missing.from + 1);

@@ -74,6 +74,7 @@ pub(super) fn change_node_status(
     change.status_reason = Some(reason.to_owned());
     change.status_since = Some(at);
     node.status = to;
+    node.status_since = at;
     reason.clone_into(&mut node.status_reason);
     node.reason.publish(reason);
 }

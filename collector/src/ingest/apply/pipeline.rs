@@ -19,7 +19,7 @@ use crate::ingest::limits::describe;
 use crate::ingest::reason::PublishedReason;
 use crate::ingest::state::{Dimensions, NodeState, PipelineState};
 use crate::model::live::LiveSample;
-use crate::model::report::{Refusals, ReportedPipeline};
+use crate::model::report::{Refusals, ReportedComponent, ReportedPipeline};
 use crate::model::{Payload, PendingSample, PipelineKey, Throughput};
 use crate::store::{PipelineRow, PipelineStatusRow, SeriesRow};
 
@@ -69,6 +69,7 @@ pub(super) fn apply_pipeline(
         .map(|component| component_series(&mut known, pipeline, component, at.received_at, dimensions, changes))
         .collect();
     let bucket = changes.bucket(at.minute, node.key);
+    bucket.buffer_fills.extend(fullest_buffer(&facts.components).map(|fill| (pipeline.series.0, fill)));
     for (component, series) in facts.components.iter().zip(series) {
         if let Some(series) = series {
             add_component_sample(bucket.component(series), component, at);
@@ -103,6 +104,19 @@ fn keep_sample(pipeline: &mut PipelineState, facts: &ReportedPipeline, at: &Repo
         None if facts.scrape_error.is_some() || !facts.status.is_running() => pipeline.sample = None,
         None => {}
     }
+}
+
+/// How full the fullest buffer of a pipeline is, 0 to 1; `None` when no buffer has a bound.
+fn fullest_buffer(components: &[ReportedComponent]) -> Option<f32> {
+    let part = |held: Option<i64>, most: Option<i64>| match (held, most) {
+        (Some(held), Some(most)) if most > 0 => Some(held as f32 / most as f32),
+        _ => None,
+    };
+    let fills = components.iter().filter_map(|component| {
+        part(component.buffer_events, component.buffer_max_events)
+            .or_else(|| part(component.buffer_bytes, component.buffer_max_bytes))
+    });
+    fills.reduce(f32::max)
 }
 
 /// Makes sure that the pipeline has keys on this node. False when that is over a limit: then it is refused.

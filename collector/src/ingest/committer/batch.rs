@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::administration::Administered;
+use super::alerting::{self, AlertsCommitted};
 use super::{
     AdministerError, Answer, Committed, CommitterTask, FAILURE_PAUSE, SINGLY_AFTER_FAILURE, SubmitError, Work,
     is_final, oldest,
@@ -29,6 +30,7 @@ use crate::telemetry::{LimitLabel, TypeLabel};
 struct Waiting {
     submissions: Vec<Applied>,
     administered: Vec<(Administered, Vec<String>)>,
+    alerts: Vec<AlertsCommitted>,
     barriers: Vec<oneshot::Sender<()>>,
 }
 
@@ -110,6 +112,7 @@ impl CommitterTask {
         for submission in waiting.submissions {
             let _ = submission.answer.send(Err(SubmitError::Store(Arc::clone(&error))));
         }
+        alerting::refuse(waiting.alerts, &error);
         for (answer, _) in waiting.administered {
             let _ = answer.send(Err(AdministerError::Store(Arc::clone(&error))));
         }
@@ -135,6 +138,10 @@ impl CommitterTask {
                     let _ = answer.send(Err(error));
                 }
             },
+            Work::Alerts(work, answer) => {
+                alerting::apply(work, changes);
+                waiting.alerts.push(answer);
+            }
             Work::MarkUnreachable(key) => {
                 // A report may have come while this waited.
                 if changes.removed.contains_key(&key)
@@ -269,8 +276,18 @@ impl CommitterTask {
         }
         self.note_live(counts.changed.iter().copied());
         self.note_administered(changes);
+        self.note_live(changes);
         self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
         Ok(())
+    }
+
+    /// Alerts look at states as they are committed.
+    fn note_live(&self, changes: &mut Changes) {
+        let nodes = changes.take_live().into_iter().filter_map(|key| self.state.nodes.get(&key));
+        let nodes: Vec<_> = nodes.map(NodeState::watched).collect();
+        if !nodes.is_empty() || !changes.removed.is_empty() {
+            self.parts.watched.update(nodes, changes.removed.keys().copied());
+        }
     }
 
     /// The events of environments whose totals are due. They count what is committed, without this batch.
@@ -308,6 +325,9 @@ impl CommitterTask {
         }
         for (answer, changed) in waiting.administered {
             let _ = answer.send(Ok(changed));
+        }
+        for answer in waiting.alerts {
+            let _ = answer.send(Ok(()));
         }
         for done in waiting.barriers {
             let _ = done.send(());

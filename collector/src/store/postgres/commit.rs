@@ -4,9 +4,9 @@ use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::future::try_join_all;
 
 use super::rows::{Columns, Statement};
-use super::{nodes, tables};
+use super::{alerts, nodes, tables};
 use crate::store::convert::signed;
-use crate::store::{CommitBatch, FlushBatch, NodeRemoval, StoreError};
+use crate::store::{AlertBatch, CommitBatch, FlushBatch, NodeRemoval, StoreError};
 
 /// Writes everything of the batch, if `writer` is still the connection that may.
 pub(super) async fn commit(
@@ -14,7 +14,7 @@ pub(super) async fn commit(
     batch: &CommitBatch,
     writer: &str,
 ) -> Result<(), StoreError> {
-    run(connection, commit_rounds(batch, writer), &batch.removals).await
+    run(connection, commit_rounds(batch, writer), &batch.alerts, &batch.removals).await
 }
 
 /// The same for what becomes rows of the write-ahead log.
@@ -23,12 +23,13 @@ pub(super) async fn flush(
     batch: &FlushBatch,
     writer: &str,
 ) -> Result<(), StoreError> {
-    run(connection, flush_rounds(batch, writer), &[]).await
+    run(connection, flush_rounds(batch, writer), &AlertBatch::default(), &[]).await
 }
 
 async fn run(
     connection: &mut AsyncPgConnection,
     rounds: Vec<Vec<Statement<'_>>>,
+    alerts: &AlertBatch,
     removals: &[NodeRemoval],
 ) -> Result<(), StoreError> {
     connection
@@ -41,6 +42,9 @@ async fn run(
             }
             if moved == 0 {
                 return Err(StoreError::Superseded);
+            }
+            if alerts.row_count() > 0 {
+                alerts::write(connection, alerts).await?;
             }
             for removal in removals {
                 nodes::remove(connection, removal).await?;

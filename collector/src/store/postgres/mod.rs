@@ -5,6 +5,7 @@
 //! written in Rust; there is no client library to install.
 
 mod administration;
+mod alert_store;
 mod backend;
 mod commit;
 mod connect;
@@ -25,6 +26,9 @@ mod writer;
 #[path = "../sql/access.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod access;
+#[path = "../sql/alerts.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod alerts;
 #[path = "../sql/audit.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod audit;
@@ -293,6 +297,10 @@ impl MinuteStore for PostgresStore {
             node,
             range
         ))
+    }
+
+    async fn minute_rows(&self, from: i64, to: i64, of: RowsOf) -> Result<MinuteRows, StoreError> {
+        at_once!(self.queries, |connection| minutes::rows(connection, from, to, of))
     }
 
     async fn pipeline_extremes(

@@ -87,7 +87,7 @@ impl Side for PostgresSide {
     }
 
     async fn adopt_keys(&mut self) -> Result<(), StoreError> {
-        for table in ["environments", "nodes", "definitions", "rollouts", "audit"] {
+        for table in ["environments", "nodes", "definitions", "rollouts", "audit", "silences"] {
             let sql = format!(
                 "SELECT setval(pg_get_serial_sequence('{table}', 'id'), coalesce(max(id), 1), max(id) IS NOT NULL) \
                  FROM {table}"

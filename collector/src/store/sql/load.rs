@@ -20,6 +20,7 @@ macro_rules! identities {
             nodes::name,
             nodes::status,
             nodes::status_reason,
+            nodes::status_since,
             nodes::enrolled_at,
             nodes::agent_version,
         ))

@@ -1,11 +1,13 @@
 //! Minutes, hours and days for the queries of the API. The caller has begun the transaction.
 
 use diesel::sql_types::{BigInt, Nullable};
-use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, QueryableByName, sql_query};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryResult, QueryableByName, SelectableHelper, sql_query,
+};
 
 use super::backend::{Backend, Connection, DIALECT, RunQueryDsl, saturating};
 use crate::store::convert::unsigned;
-use crate::store::schema::{meta, series};
+use crate::store::schema::{meta, node_minutes, pipeline_minutes, series};
 use crate::store::sql::history::{
     Dialect, Subject, ends, extremes, history, node_history as sql_of_node, series_of_pipeline,
 };
@@ -143,4 +145,48 @@ pub(super) async fn node_history(
         .load(connection)
         .await?;
     Ok(Persisted { rows, flushes, series: Vec::new() })
+}
+
+/// The fullest buffer of each pipeline on a node, by minute. What a buffer holds at most is counted in events or bytes.
+const BUFFER_FILLS: &str = "SELECT c.minute AS minute, own.id AS series, \
+    max(CASE WHEN c.buffer_max_events > 0 THEN CAST(c.buffer_events AS DOUBLE PRECISION) / c.buffer_max_events \
+        ELSE CAST(c.buffer_bytes AS DOUBLE PRECISION) / c.buffer_max_bytes END) AS fill \
+    FROM component_minutes c JOIN series s ON s.id = c.series \
+    JOIN series own ON own.node = s.node AND own.pipeline = s.pipeline AND own.component = '' \
+    WHERE c.minute >= $1 AND c.minute < $2 \
+    AND ((c.buffer_max_events > 0 AND c.buffer_events IS NOT NULL) \
+        OR (c.buffer_max_bytes > 0 AND c.buffer_bytes IS NOT NULL)) \
+    GROUP BY c.minute, own.id";
+
+/// See [`MinuteStore::minute_rows`].
+pub(super) async fn rows(
+    connection: &mut Connection,
+    from: i64,
+    to: i64,
+    of: RowsOf,
+) -> Result<MinuteRows, StoreError> {
+    let flushes = flush_count(connection).await?;
+    let pipelines = pipeline_minutes::table
+        .filter(pipeline_minutes::minute.ge(from))
+        .filter(pipeline_minutes::minute.lt(to))
+        .order((pipeline_minutes::minute, pipeline_minutes::series))
+        .select(PipelineMinuteRow::as_select())
+        .load(connection)
+        .await?;
+    if of == RowsOf::Pipelines {
+        return Ok(MinuteRows { pipelines, flushes, ..MinuteRows::default() });
+    }
+    let hosts = node_minutes::table
+        .filter(node_minutes::minute.ge(from))
+        .filter(node_minutes::minute.lt(to))
+        .order((node_minutes::minute, node_minutes::node))
+        .select(NodeMinuteRow::as_select())
+        .load(connection)
+        .await?;
+    let fills = sql_query(DIALECT.finish(BUFFER_FILLS.to_owned()))
+        .bind::<BigInt, _>(from)
+        .bind::<BigInt, _>(to)
+        .load(connection)
+        .await?;
+    Ok(MinuteRows { pipelines, fills, hosts, flushes })
 }

@@ -14,8 +14,8 @@ use crate::store::{EventRow, LogRow, ReplayPage, ReplayQuery, StoreError};
 
 /// The next events of a replay. The caller has begun the transaction.
 pub(super) async fn page(connection: &mut Connection, query: &ReplayQuery) -> Result<ReplayPage, StoreError> {
-    let kinds = [EventType::StatusChange, EventType::Deployment].into_iter().filter(|kind| query.types.contains(kind));
-    let kinds: Vec<&str> = kinds.map(EventType::as_str).collect();
+    let kinds = [EventType::StatusChange, EventType::Deployment, EventType::Alert];
+    let kinds: Vec<&str> = kinds.into_iter().filter(|kind| query.types.contains(kind)).map(EventType::as_str).collect();
     let changes = match kinds.is_empty() {
         true => None,
         false => Some(kept_events(connection, query, kinds).await?),

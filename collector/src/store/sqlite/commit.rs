@@ -77,6 +77,9 @@ pub(super) fn commit(connection: &mut SqliteConnection, batch: &CommitBatch) -> 
     }
     write_rows!(connection, batch.logs, insert_logs);
     write_rows!(connection, batch.events, insert_events);
+    if batch.alerts.row_count() > 0 {
+        ready(super::alerts::write(connection, &batch.alerts))?;
+    }
     if let Some(row) = &batch.wal {
         diesel::insert_into(journal::table).values(row).execute(connection)?;
     }

@@ -4,6 +4,7 @@
 //! mean that nothing is lost at a power cut; grouped commits pay for it once per batch.
 
 mod administration;
+mod alert_store;
 mod backend;
 mod backup;
 mod commit;
@@ -24,6 +25,9 @@ mod transfer;
 #[path = "../sql/access.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod access;
+#[path = "../sql/alerts.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
+mod alerts;
 #[path = "../sql/audit.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled for each database, see `store::sql`")]
 mod audit;
@@ -277,6 +281,10 @@ impl MinuteStore for SqliteStore {
             ready(minutes::pipeline_history(connection, Subject::Component, pipeline, node, range))
         };
         self.read_at_once(read).await
+    }
+
+    async fn minute_rows(&self, from: i64, to: i64, of: RowsOf) -> Result<MinuteRows, StoreError> {
+        self.read_at_once(move |connection| ready(minutes::rows(connection, from, to, of))).await
     }
 
     async fn pipeline_extremes(

@@ -18,7 +18,7 @@ pub(crate) use self::cells::{AnyRow, Cell, Row};
 use super::{StoreError, new_epoch};
 
 /// The tables, those first that others refer to, with their keys. `meta` goes along at the beginning.
-pub(super) const TABLES: [(&str, &[&str]); 34] = [
+pub(super) const TABLES: [(&str, &[&str]); 39] = [
     ("environments", &["id"]),
     ("nodes", &["id"]),
     // A session's parent is older, and so are the first digits of its id.
@@ -54,6 +54,11 @@ pub(super) const TABLES: [(&str, &[&str]); 34] = [
     ("audit", &["id"]),
     ("removed_nodes", &["id"]),
     ("removed_series", &["id"]),
+    ("alert_states", &["id"]),
+    ("alert_groups", &["id"]),
+    ("alert_outbox", &["id"]),
+    ("alert_targets", &["target"]),
+    ("silences", &["id"]),
 ];
 
 /// Says how far a copy into the database is, and exists only as long as one is not complete.
