@@ -210,7 +210,11 @@ mod tests {
         let mut round = addresses.begin();
         let first = addresses.next(&mut round).unwrap();
         addresses.failed(first, false, &mut round);
-        assert_eq!(fail_round(&addresses, false), [1, 2, 0], "another request begins where this one goes on");
+        assert_eq!(
+            fail_round(&addresses, false),
+            [1, 2, 0],
+            "another request begins at the address that this one tries next"
+        );
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Transport {
         Err(RequestError::Unreadable(format!("{} instead of 200", answer.status)))
     }
 
-    /// Sends a request and reads its answer, any success. `request` makes it anew for each address that is tried.
+    /// Sends a request and reads its answer, any success. `request` makes it again for each address that is tried.
     ///
     /// # Errors
     ///

@@ -25,6 +25,7 @@ macro_rules! on_each_database {
     };
 }
 
+mod addresses;
 mod adopt;
 mod agent_actions;
 mod agent_pipelines;
@@ -33,6 +34,7 @@ mod backup;
 mod bad_input;
 mod certificates;
 mod chaos;
+mod cluster;
 mod collector_files;
 mod commands;
 mod contract;

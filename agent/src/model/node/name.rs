@@ -28,7 +28,7 @@ impl NodeNames {
         labels_of(&self.machine, hostname, &self.labels)
     }
 
-    /// What tells this node from others: its id, or that of its machine before it is enrolled.
+    /// What is different for each node: its id, or that of its machine before it is enrolled.
     pub(crate) fn key(&self, node: Option<&NodeIdentity>) -> String {
         let id = node.map(|node| node.node_id.clone());
         id.or_else(|| self.machine.id.clone()).unwrap_or_else(|| self.name(&self.hostname()))
