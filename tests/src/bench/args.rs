@@ -261,6 +261,12 @@ pub struct ClusterArgs {
     /// Decides everything but time; else a new one.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Instead of faults: run this collector first, such as that of the commit before, and upgrade one after the other.
+    #[arg(long, value_name = "PROGRAM")]
+    pub previous: Option<PathBuf>,
+    /// Run each collector on a host of its own (a network namespace), where a cut drops packets; as root only.
+    #[arg(long)]
+    pub on_hosts: bool,
     /// Only measure this fault of the leader, that many times: to the first acknowledged report, and to the first event
     /// at a subscriber that was connected to it.
     #[arg(long, value_enum, value_name = "FAULT")]

@@ -1,8 +1,11 @@
 //! Several collectors on one PostgreSQL, and what may happen to each of them.
 //!
 //! Clients reach a collector at its own address. The way from a collector to PostgreSQL, and the way from the others to
-//! it, lead through a [`Link`] each, which a test cuts.
+//! it, lead through a [`Link`] each, which a test cuts. Or each collector is on a host of its own ([`Network`]), where a
+//! cut drops packets.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +16,16 @@ use tokio::time::timeout;
 use super::client::{Answer, ApiClient};
 use super::collector::TestCollector;
 use super::link::{Link, LinkState};
+use super::netns::Network;
 use super::ports::free_address;
 use super::postgres::TestPostgres;
 use super::wait::{SOON, eventually};
 
 /// The metric that is 1 on the leader.
 const LEADER: &str = "systole_collector_cluster_leader";
+
+/// `pg_hba.conf` of a server that hosts of their own reach.
+const TRUST: &str = "local all all trust\nhost all all 10.0.0.0/8 trust\n";
 
 /// Longest wait for the answer of a collector that may be frozen or cut off.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -28,12 +35,18 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub struct Member {
     /// The collector.
     pub collector: TestCollector,
-    /// From it to PostgreSQL.
-    pub to_database: Link,
-    /// From the other collectors to it.
-    pub from_peers: Link,
+    /// Its links, unless it is on a host of its own.
+    links: Option<Links>,
     /// Whether its process is frozen.
     is_frozen: bool,
+}
+
+#[derive(Debug)]
+struct Links {
+    /// From it to PostgreSQL.
+    to_database: Link,
+    /// From the other collectors to it.
+    from_peers: Link,
 }
 
 /// Several collectors on one PostgreSQL.
@@ -43,6 +56,8 @@ pub struct Cluster {
     pub server: Arc<TestPostgres>,
     /// The collectors.
     pub members: Vec<Member>,
+    /// Their hosts, if they have some of their own.
+    network: Option<Network>,
     viewer: String,
 }
 
@@ -58,28 +73,44 @@ impl Cluster {
     ///
     /// When a collector does not become ready in time.
     pub async fn start_with(count: usize, options: &[&str]) -> Self {
-        let listen = "listen_addresses = '127.0.0.1'\n";
-        let start = || TestPostgres::alone_with(&[("postgresql.conf", listen)]);
-        let server = Arc::new(tokio::task::spawn_blocking(start).await.expect("PostgreSQL starts"));
-        Self::start_on(server, count, options).await
+        Self::launch(count, options, None, None).await
     }
 
-    /// The same on a server that exists and listens on the loopback.
-    pub async fn start_on(server: Arc<TestPostgres>, count: usize, options: &[&str]) -> Self {
+    /// The same with another program, such as another version.
+    pub async fn start_program(count: usize, program: &Path) -> Self {
+        Self::launch(count, &[], None, Some(program)).await
+    }
+
+    /// Starts each on a host of its own. Works where [`Network::obstacle`] names none.
+    pub async fn start_on_hosts(count: usize) -> Self {
+        let network = Network::new(u8::try_from(count).expect("a small cluster"));
+        Self::launch(count, &[], Some(network), None).await
+    }
+
+    async fn launch(count: usize, options: &[&str], network: Option<Network>, program: Option<&Path>) -> Self {
+        // Only this machine reaches the addresses of namespaces.
+        let settings = match network {
+            Some(_) => [("postgresql.conf", "listen_addresses = '*'\n"), ("pg_hba.conf", TRUST)].to_vec(),
+            None => [("postgresql.conf", "listen_addresses = '127.0.0.1'\n")].to_vec(),
+        };
+        let start = move || TestPostgres::alone_with(&settings);
+        let server = Arc::new(tokio::task::spawn_blocking(start).await.expect("PostgreSQL starts"));
         let mut members: Vec<Member> = Vec::with_capacity(count);
-        for _ in 0..count {
-            let address = free_address();
-            let to_database = Link::start(server.address()).await;
-            let from_peers = Link::start(address).await;
-            let url = server.network_url_at(to_database.address());
-            let advertise_url = format!("http://{}", from_peers.address());
-            let mut collector = TestCollector::member(&server, address, &url, &advertise_url, options);
+        for number in 0..count {
+            let (mut collector, links) = match &network {
+                Some(network) => (member_on_host(&server, network, number, options), None),
+                None => {
+                    let (collector, links) = member_with_links(&server, options).await;
+                    (collector, Some(links))
+                }
+            };
+            collector.set_program(program.map(Path::to_owned));
             // One after the other: the first one makes the tables.
             collector.run().await;
-            members.push(Member { collector, to_database, from_peers, is_frozen: false });
+            members.push(Member { collector, links, is_frozen: false });
         }
         let viewer = members[0].collector.create_token("viewer", None).await.token.reveal().to_owned();
-        let mut cluster = Cluster { server, members, viewer };
+        let mut cluster = Cluster { server, members, network, viewer };
         cluster.settle(SOON).await;
         cluster
     }
@@ -194,14 +225,28 @@ impl Cluster {
         self.members[member].is_frozen = false;
     }
 
-    /// What happens between this collector and PostgreSQL.
+    /// What happens between this collector and PostgreSQL. A host of its own has no broken connections, only silence.
     pub fn set_database_link(&self, member: usize, state: LinkState) {
-        self.members[member].to_database.set(state);
+        match (&self.members[member].links, &self.network) {
+            (Some(links), _) => links.to_database.set(state),
+            (None, Some(network)) => {
+                network.set_cut(host(member), network.own_database_address(), state != LinkState::Open);
+            }
+            (None, None) => {}
+        }
     }
 
-    /// What happens between the other collectors and this one, when they begin.
+    /// What happens between the other collectors and this one: when they begin, or in any case on hosts of their own.
     pub fn set_peer_link(&self, member: usize, state: LinkState) {
-        self.members[member].from_peers.set(state);
+        match (&self.members[member].links, &self.network) {
+            (Some(links), _) => links.from_peers.set(state),
+            (None, Some(network)) => {
+                for other in (0..self.members.len()).filter(|other| *other != member) {
+                    network.set_cut(host(member), network.address(host(other)), state != LinkState::Open);
+                }
+            }
+            (None, None) => {}
+        }
     }
 
     /// Stops PostgreSQL without letting it finish anything, and starts it after a while.
@@ -215,4 +260,25 @@ impl Cluster {
         let server = Arc::clone(&self.server);
         tokio::task::spawn_blocking(move || what(&server)).await.expect("the server does it");
     }
+}
+
+async fn member_with_links(server: &Arc<TestPostgres>, options: &[&str]) -> (TestCollector, Links) {
+    let address = free_address();
+    let links = Links { to_database: Link::start(server.address()).await, from_peers: Link::start(address).await };
+    let url = server.network_url_at(links.to_database.address());
+    let advertise_url = format!("http://{}", links.from_peers.address());
+    (TestCollector::member(server, address, &url, &advertise_url, options), links)
+}
+
+fn member_on_host(server: &Arc<TestPostgres>, network: &Network, number: usize, options: &[&str]) -> TestCollector {
+    let address = network.socket(host(number));
+    let database = SocketAddr::from((network.own_database_address(), server.address().port()));
+    let (url, advertise_url) = (server.network_url_at(database), format!("http://{address}"));
+    let mut collector = TestCollector::member(server, address, &url, &advertise_url, options);
+    collector.set_namespace(network.namespace(host(number)));
+    collector
+}
+
+fn host(member: usize) -> u8 {
+    u8::try_from(member).expect("a small cluster")
 }

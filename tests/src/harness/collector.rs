@@ -42,6 +42,10 @@ pub struct TestCollector {
     keeper: Option<Process>,
     /// How the process finds that database, if not as commands do.
     server_url: Option<String>,
+    /// The network namespace of the process, if it has its own.
+    namespace: Option<String>,
+    /// The program, if not the one that is tested.
+    program: Option<PathBuf>,
     options: Vec<String>,
     variables: Vec<(&'static str, String)>,
     /// Of a collector with TLS: the authority of its certificate.
@@ -192,6 +196,8 @@ impl TestCollector {
             disk,
             keeper: None,
             server_url: None,
+            namespace: None,
+            program: None,
             options: options.iter().map(|&option| option.to_owned()).collect(),
             variables: Vec::new(),
             authority: None,
@@ -218,7 +224,7 @@ impl TestCollector {
         let mut command = match (&self.keeper, self.disk) {
             (Some(keeper), _) => beside(keeper.pid(), "systole-collector"),
             (None, Some(bytes)) => on_disk_of(bytes, &self.data_dir(), "systole-collector"),
-            (None, None) => Command::new(binary("systole-collector")),
+            (None, None) => self.plain_command(),
         };
         command.args(["serve", "--listen", &self.address.to_string(), "--data-dir"]).arg(self.data_dir());
         command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
@@ -242,6 +248,33 @@ impl TestCollector {
             (answer.ok()?.status == status).then_some(())
         })
         .await;
+    }
+
+    fn plain_command(&self) -> Command {
+        let program = self.program.clone().unwrap_or_else(|| binary("systole-collector"));
+        match &self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        }
+    }
+
+    /// Runs this program from the next start on, such as another version.
+    pub fn set_program(&mut self, program: Option<PathBuf>) {
+        self.program = program;
+    }
+
+    /// Whether it runs another program than the one that is tested.
+    pub fn is_other_program(&self) -> bool {
+        self.program.is_some()
+    }
+
+    /// Runs in this network namespace from the next start on.
+    pub fn set_namespace(&mut self, namespace: String) {
+        self.namespace = Some(namespace);
     }
 
     /// SIGKILL: no goodbye, no flush.

@@ -1,6 +1,6 @@
 //! A way between two programs that can be cut: a TCP proxy without an opinion of what it carries.
 //!
-//! [`super::ChaosProxy`] decides for each connection; this one is told what happens to all of them, also to
+//! [`super::ChaosProxy`] decides for each connection; with this one a test sets what happens to all of them, also to
 //! those that are open.
 
 use std::io;

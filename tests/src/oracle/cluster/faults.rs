@@ -119,6 +119,19 @@ impl Faults {
         }
     }
 
+    /// Upgrades a collector that was not: a front end while there is one, and the leader last. It is stopped in order,
+    /// and the program that is tested takes its place.
+    pub async fn upgrade_next(&mut self) {
+        self.let_run().await;
+        let leader = self.cluster.leader().await;
+        let is_next = |number: &usize| *number != leader && self.cluster.members[*number].collector.is_other_program();
+        let next = (0..self.cluster.members.len()).find(is_next).unwrap_or(leader);
+        self.cluster.stop(next).await;
+        self.cluster.members[next].collector.set_program(None);
+        self.cluster.run(next).await;
+        self.cluster.settle(SETTLED).await;
+    }
+
     /// Lets it run for a moment, or for some seconds.
     pub async fn let_run(&mut self) {
         let life = if self.random.random() { self.ms(20..500) } else { self.ms(500..3_000) };

@@ -9,6 +9,7 @@ pub mod recovery;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,12 +41,23 @@ const LAG: Duration = Duration::from_secs(15);
 pub struct ClusterPlan {
     /// Decides everything but time.
     pub seed: u64,
-    /// Number of faults.
-    pub rounds: usize,
+    /// What happens to the collectors.
+    pub ordeal: Ordeal,
     /// Collectors.
     pub members: usize,
+    /// Whether each collector is on a host of its own, so that cuts drop packets.
+    pub on_hosts: bool,
     /// Subscribers.
     pub subscribers: usize,
+}
+
+/// What happens to the collectors.
+#[derive(Clone, Debug)]
+pub enum Ordeal {
+    /// So many faults.
+    Faults(usize),
+    /// They run this program first, and are upgraded one after the other.
+    Upgrade(PathBuf),
 }
 
 /// The result of a run.
@@ -81,9 +93,10 @@ impl fmt::Display for ClusterOutcome {
 
 impl ClusterPlan {
     /// With the seed of the environment, or else a new one; a failing run prints it.
-    pub fn new(rounds: usize, subscribers: usize) -> Self {
+    pub fn new(ordeal: Ordeal, subscribers: usize) -> Self {
         let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
-        ClusterPlan { seed: given.unwrap_or_else(rand::random), rounds, members: 3, subscribers }
+        let seed = given.unwrap_or_else(rand::random);
+        ClusterPlan { seed, ordeal, members: 3, on_hosts: false, subscribers }
     }
 }
 
@@ -93,7 +106,11 @@ pub async fn run(plan: ClusterPlan, bar: &ProgressBar) -> ClusterOutcome {
     let _seed = PrintSeed(plan.seed);
     let mut random = StdRng::seed_from_u64(plan.seed);
     let from = clock::now_ms() - HOURS_BACK_MS;
-    let cluster = Cluster::start(plan.members).await;
+    let cluster = match &plan.ordeal {
+        Ordeal::Upgrade(program) => Cluster::start_program(plan.members, program).await,
+        Ordeal::Faults(_) if plan.on_hosts => Cluster::start_on_hosts(plan.members).await,
+        Ordeal::Faults(_) => Cluster::start(plan.members).await,
+    };
     let (world, nodes) = settle(&cluster.members[0].collector, &cluster.urls()).await;
     let world = Arc::new(world);
     let pipelines = world.pipelines.values().flatten().cloned().collect();
@@ -120,10 +137,19 @@ pub async fn run(plan: ClusterPlan, bar: &ProgressBar) -> ClusterOutcome {
 
     let mut faults = Faults { cluster, random };
     let mut outcome = ClusterOutcome::default();
-    for round in 1..=plan.rounds {
-        let fault = Fault::of_round(round, &mut faults.random);
-        *outcome.faults.entry(fault.name()).or_default() += 1;
-        faults.apply(fault).await;
+    let rounds = match plan.ordeal {
+        Ordeal::Faults(rounds) => rounds,
+        Ordeal::Upgrade(_) => plan.members,
+    };
+    for round in 1..=rounds {
+        match plan.ordeal {
+            Ordeal::Faults(_) => {
+                let fault = Fault::of_round(round, &mut faults.random);
+                *outcome.faults.entry(fault.name()).or_default() += 1;
+                faults.apply(fault).await;
+            }
+            Ordeal::Upgrade(_) => faults.upgrade_next().await,
+        }
         for set in [&mut fleet, &mut readers] {
             if let Some(ended) = set.try_join_next() {
                 ended.expect("no node and no reader panics");
