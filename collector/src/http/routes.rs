@@ -5,7 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    actions, agent, audit, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
+    actions, agent, audit, cluster, definitions, delivery, events, graph, health, logs, metrics, node_settings, nodes,
     pipelines, rollouts, samples, secrets, session, status_changes, vectorflow,
 };
 use super::error::ApiError;
@@ -100,6 +100,9 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/samples", [get(samples::list_samples)]),
         at("/api/v1/logs", [get(logs::list_logs)]),
         at("/api/v1/audit", [get(audit::list_audit)]),
+        at("/api/v1/cluster", [get(cluster::get_cluster)]),
+        at("/api/v1/cluster/entries", [get(cluster::stream_entries)]),
+        at("/api/v1/cluster/submissions", [on(Method::POST, cluster::take_submissions)]),
         at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),
     ]
 }

@@ -6,6 +6,7 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::HashMap;
+use serde::{Deserialize, Serialize};
 use systole_shared::{NodeId, UnixMillis};
 
 use super::node::Labels;
@@ -13,7 +14,7 @@ use super::selector::Selector;
 use super::{EnvironmentKey, NodeKey};
 
 /// A node as filters see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeEntry {
     pub key: NodeKey,
     pub id: NodeId,

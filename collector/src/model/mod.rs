@@ -2,6 +2,7 @@
 //! clock, a file or a database.
 
 mod agent_kind;
+pub(crate) mod as_json;
 pub(crate) mod compact_float;
 pub(crate) mod counters;
 pub(crate) mod definition;

@@ -8,6 +8,7 @@
 pub(crate) mod access;
 mod audit_trail;
 mod bucket;
+mod cluster;
 #[cfg(test)]
 mod conformance;
 mod convert;
@@ -37,6 +38,7 @@ use systole_shared::{EnvironmentId, TokenId, TokenKind, UnixMillis};
 pub(crate) use access::*;
 pub(crate) use audit_trail::*;
 pub(crate) use bucket::MinuteBucket;
+pub(crate) use cluster::*;
 pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use log_usage::{EvictedLogs, LogUsage};
 pub(crate) use node_settings::*;
@@ -145,8 +147,10 @@ impl From<diesel::result::Error> for StoreError {
 /// The other users that the database may have at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// The collector's own: a second one is refused.
+    /// One process alone: a second one is refused.
     Exclusive,
+    /// A collector beside others, which commits after it has claimed the role ([`ClusterStore::claim`]).
+    Clustered,
     /// A command beside a running collector.
     Shared,
 }

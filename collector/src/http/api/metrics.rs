@@ -56,7 +56,7 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
     let lag = app.feed.lag();
     telemetry.feed_lag_events.set(signed(lag.events));
     telemetry.feed_lag_seconds.set(lag.seconds);
-    telemetry.ingest_queue.set(signed(app.committer.queue_len()));
+    telemetry.ingest_queue.set(signed(app.cluster.queue_len()));
     telemetry.unfinished_body_bytes.set(signed(app.body_budget.used()));
     note_process(&app);
     let text = telemetry.encode().map_err(|_| ApiError::unavailable("the metrics could not be written"))?;

@@ -3,6 +3,7 @@
 pub(super) mod actions;
 pub(super) mod agent;
 pub(super) mod audit;
+pub(super) mod cluster;
 pub(super) mod definitions;
 pub(super) mod delivery;
 pub(super) mod events;
