@@ -152,9 +152,11 @@ impl Cluster {
     async fn says_it_leads(&self, member: usize) -> bool {
         let page = self.viewer_at(member).request(reqwest::Method::GET, "/metrics");
         let Ok(Ok(page)) = timeout(ANSWER, Answer::try_of(page)).await else { return false };
-        String::from_utf8_lossy(&page.body)
-            .lines()
-            .any(|line| line.strip_prefix(LEADER).is_some_and(|it| it.trim() == "1"))
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        match page.lines().find_map(|line| line.strip_prefix(LEADER)) {
+            Some(value) => value.trim() == "1",
+            None => self.view_of(member).await.is_some_and(|view| is_leader_of(&view)),
+        }
     }
 
     /// `/api/v1/cluster` of this collector.
@@ -277,6 +279,12 @@ fn member_on_host(server: &Arc<TestPostgres>, network: &Network, number: usize, 
     let mut collector = TestCollector::member(server, address, &url, &advertise_url, options);
     collector.set_namespace(network.namespace(host(number)));
     collector
+}
+
+/// Whether the collector that gave this answer leads, by its own word.
+fn is_leader_of(view: &Value) -> bool {
+    let mut members = view["members"].as_array().into_iter().flatten();
+    members.any(|member| member["id"] == view["id"] && member["role"] == "leader")
 }
 
 fn host(member: usize) -> u8 {

@@ -3,10 +3,19 @@
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use serde_json::json;
+use systole_tests::clock;
 use systole_tests::harness::binaries::binary;
-use systole_tests::harness::{Cluster, Network};
+use systole_tests::harness::collector::counts;
+use systole_tests::harness::truth::{Shown, assert_lines};
+use systole_tests::harness::{
+    AgentPipeline, AgentSetup, Cluster, Network, SOON, StubVector, TestAgent, eventually_true,
+};
 use systole_tests::oracle::cluster::recovery::{LeaderFault, measure};
 use systole_tests::oracle::cluster::{ClusterPlan, Ordeal, run};
+use systole_tests::stub::totals::Counts;
+
+use crate::tail::Tail;
 
 #[tokio::test]
 async fn any_collector_may_fail_and_nothing_is_lost_or_doubled() {
@@ -42,6 +51,55 @@ async fn cluster_serves_again_soon_after_its_leader_fails() {
         let recoveries = measure(&mut cluster, fault, 2).await;
         let limit = Duration::from_millis(limit);
         assert!(recoveries.summary().iter().all(|(_, worst)| *worst <= limit), "{fault:?}: {recoveries}");
+    }
+}
+
+#[tokio::test]
+async fn real_agents_and_tail_move_to_another_collector_and_count_once() {
+    let mut cluster = Cluster::start_with(3, &["--interval", "300ms"]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (mut stubs, mut agents) = (Vec::new(), Vec::new());
+    for number in 0..3 {
+        let id = format!("orders-{number}");
+        let stub = StubVector::new(directory.path(), &id, &["--rate", "50", "--log-rate", "5"]);
+        let pipelines = [AgentPipeline::supervised(&id, &stub)];
+        let setup = AgentSetup { settings: vec![("urls", json!(cluster.urls()))], ..AgentSetup::default() };
+        agents.push(TestAgent::start_with(&cluster.members[0].collector, setup, &pipelines).await);
+        stubs.push((id, stub));
+    }
+    let token = cluster.viewer_at(0).token().unwrap().to_owned();
+    let urls = cluster.urls();
+    let url_options = urls.iter().flat_map(|url| ["--url", url]);
+    let args: Vec<&str> = url_options.chain(["--token", &token, "--types", "log_entry"]).collect();
+    let mut tail = Tail::following(&args).await;
+    tail.wait_for_line("orders-0", SOON).await;
+    for number in 0..3 {
+        // Each collector is away once, so each agent and the tail must move.
+        cluster.kill(number).await;
+        let before = tail.printed().lines().count();
+        eventually_true("lines come", SOON, async || tail.printed().lines().count() > before + 5).await;
+        cluster.run(number).await;
+        cluster.settle(SOON).await;
+    }
+    for (id, stub) in &stubs {
+        stub.pause_and_let_scrape().await;
+        let shown = Shown::by(stub);
+        let (from, to) = (clock::now_ms() - 3_600_000, clock::now_ms() + 3_600_000);
+        let path = format!("/api/v1/pipelines/{id}/minutes?from={from}&to={to}&step=minute");
+        for member in 0..3 {
+            let viewer = cluster.viewer_at(member);
+            eventually_true("everything is counted", SOON, async || {
+                let items = viewer.list_if_known(&path).await;
+                items.iter().map(counts).sum::<Counts>() == shown.total()
+            })
+            .await;
+            shown.assert_minutes(id, &viewer.list(&path).await);
+        }
+        let lines = cluster.viewer().list(&format!("/api/v1/logs?pipeline={id}&limit=1000")).await;
+        assert_lines(id, &stub.totals(), &lines);
+    }
+    for agent in &mut agents {
+        agent.stop().await;
     }
 }
 
