@@ -74,7 +74,9 @@ impl fmt::Display for Recoveries {
             ms(report.1),
             ms(event.0),
             ms(event.1)
-        )
+        )?;
+        let rounds: Vec<_> = self.0.iter().map(|round| format!("{}/{}", ms(round.report), ms(round.event))).collect();
+        write!(f, "\n  report/event in ms: {}", rounds.join(" "))
     }
 }
 
