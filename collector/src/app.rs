@@ -314,7 +314,8 @@ fn role_failed(ended: Result<Result<(), ClusterError>, tokio::task::JoinError>) 
     match ended {
         Ok(Err(ClusterError::Load(error))) => CreateError::Store(error),
         Ok(Err(error)) => CreateError::Role(error),
-        Ok(Ok(())) | Err(_) => CreateError::Role(ClusterError::CommitterEnded),
+        Ok(Ok(())) => CreateError::Role(ClusterError::CommitterEnded),
+        Err(error) => CreateError::Role(ClusterError::Failed(error)),
     }
 }
 

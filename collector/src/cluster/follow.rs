@@ -238,6 +238,8 @@ impl Drop for Connection {
 }
 
 fn client(certificate: Option<&str>) -> Result<Client, FollowEnd> {
+    // The library asks for one even without TLS. A second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy().http1_only().tcp_nodelay(true);
     let builder = match certificate {
         Some(fingerprint) => {

@@ -124,7 +124,8 @@ impl CommitLog {
     }
 
     /// Followers at the moment.
-    pub(crate) fn count(&self) -> usize {
+    #[cfg(test)]
+    fn count(&self) -> usize {
         self.followers.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 

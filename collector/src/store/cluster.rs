@@ -43,13 +43,22 @@ pub(crate) struct LeaderRow {
     pub silent_ms: i64,
 }
 
-/// How to become the leader.
+/// How to become the leader after this term. Of several that try, one succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// If the database has no session that leads.
-    IfFree,
+    IfFree(u64),
     /// Also against one that was silent for too long: its session is ended, where that is permitted.
-    Depose,
+    Depose(u64),
+}
+
+impl Claim {
+    /// The term that the caller knows.
+    pub(crate) fn after(self) -> u64 {
+        match self {
+            Claim::IfFree(term) | Claim::Depose(term) => term,
+        }
+    }
 }
 
 /// The part of the database that makes several collectors one.

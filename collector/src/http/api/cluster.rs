@@ -18,6 +18,7 @@ use crate::http::extract::{QueryAccess, refuse, token};
 use crate::http::openapi::problems;
 
 /// Paths that only collectors of the same database call. Their form is no part of the contract.
+#[cfg(test)]
 pub(crate) const PEER_PATHS: [&str; 2] = ["/api/v1/cluster/entries", "/api/v1/cluster/submissions"];
 
 /// The collectors of a database.

@@ -20,6 +20,7 @@ use super::cluster::NOW_MS;
 use super::connect::Connector;
 use super::{commit, definitions, load, rollouts, rollup};
 use crate::model::{DefinitionKey, NodeKey};
+use crate::store::convert::signed;
 use crate::store::{Claim, CommitBatch, FlushBatch, IngestSnapshot, RolloutChange, StoreError};
 
 /// How long the lock of a session that was ended may take to be free, and the pause between two tries.
@@ -89,21 +90,33 @@ impl Writer {
             None => self.connector.connect().await?,
         };
         if !try_lock(&mut connection).await? {
-            if claim == Claim::IfFree {
+            let may_depose = matches!(claim, Claim::Depose(term) if current_term(&mut connection).await? == signed(term));
+            if !may_depose {
                 self.standby = Some(connection);
                 return Ok(None);
             }
             // Without the lock the mark alone protects the term.
-            end_leader_session(&mut connection).await?;
+            end_leader_session(&mut connection, claim).await?;
         }
         let mark = new_mark();
         let sql = format!(
             "UPDATE meta SET writer = $1, term = term + 1, leader_id = $2, \
-             leader_seen_at = {NOW_MS} WHERE id = 1 RETURNING term"
+             leader_seen_at = {NOW_MS} WHERE id = 1 AND term = $3"
         );
-        let row: Term = sql_query(sql).bind::<Text, _>(&mark).bind::<Text, _>(id).get_result(&mut connection).await?;
+        let claimed = sql_query(sql)
+            .bind::<Text, _>(&mark)
+            .bind::<Text, _>(id)
+            .bind::<BigInt, _>(signed(claim.after()))
+            .execute(&mut connection)
+            .await?;
+        if claimed == 0 {
+            // Another process was faster.
+            unlock(&mut connection).await?;
+            self.standby = Some(connection);
+            return Ok(None);
+        }
         (self.mark, self.connection) = (mark, Some(connection));
-        Ok(Some(u64::try_from(row.term).unwrap_or(0)))
+        Ok(Some(claim.after() + 1))
     }
 
     /// Gives the role up. Another process finds the lock free at once.
@@ -115,7 +128,7 @@ impl Writer {
             .bind::<Text, _>(&mark)
             .execute(&mut connection)
             .await?;
-        sql_query("SELECT pg_advisory_unlock_all()").execute(&mut connection).await?;
+        unlock(&mut connection).await?;
         self.standby = Some(connection);
         Ok(())
     }
@@ -298,7 +311,7 @@ struct Term {
 }
 
 /// Ends the session that holds the lock. Where that is not permitted it stays, and its commits fail by the mark.
-async fn end_leader_session(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
+async fn end_leader_session(connection: &mut AsyncPgConnection, claim: Claim) -> Result<(), StoreError> {
     let key = lock_key(connection, "serve").await?;
     let sql = "SELECT pg_terminate_backend(pid) AS granted FROM pg_locks WHERE locktype = 'advisory' AND granted \
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
@@ -308,10 +321,23 @@ async fn end_leader_session(connection: &mut AsyncPgConnection) -> Result<(), St
         return Ok(());
     }
     let begin = Instant::now();
-    while !try_lock(connection).await? && begin.elapsed() < END_SESSION_TIMEOUT {
+    while !try_lock(connection).await?
+        && begin.elapsed() < END_SESSION_TIMEOUT
+        && current_term(connection).await? == signed(claim.after())
+    {
         tokio::time::sleep(END_SESSION_PAUSE).await;
     }
     Ok(())
+}
+
+async fn unlock(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
+    sql_query("SELECT pg_advisory_unlock_all()").execute(connection).await?;
+    Ok(())
+}
+
+async fn current_term(connection: &mut AsyncPgConnection) -> Result<i64, StoreError> {
+    let row: Term = sql_query("SELECT term FROM meta WHERE id = 1").get_result(connection).await?;
+    Ok(row.term)
 }
 
 async fn current_writer(connection: &mut AsyncPgConnection) -> Result<String, StoreError> {
