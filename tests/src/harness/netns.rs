@@ -4,6 +4,7 @@
 //! (iproute2) and `nft` (nftables).
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::unistd::Uid;
@@ -52,6 +53,7 @@ impl Network {
     ///
     /// When [`Self::obstacle`] names one.
     pub fn new(hosts: u8) -> Self {
+        remove_left();
         // Other tests, and other networks of this machine, have other addresses.
         let prefix = [10, rand::random_range(64..128), rand::random_range(0..255)];
         let network = Network { name: format!("sy{:x}", std::process::id()), prefix, hosts };
@@ -131,6 +133,19 @@ impl Drop for Network {
             let _ = try_run(&["ip", "netns", "del", &self.namespace(host)]);
         }
         let _ = try_run(&["ip", "link", "del", &self.name]);
+    }
+}
+
+/// Removes what processes left that were killed.
+fn remove_left() {
+    let Ok(names) = std::fs::read_dir("/run/netns") else { return };
+    for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let network = name.strip_prefix("sy").and_then(|name| name.split_once('n'));
+        let Some(pid) = network.and_then(|(pid, _)| u32::from_str_radix(pid, 16).ok()) else { continue };
+        if !Path::new("/proc").join(pid.to_string()).exists() {
+            let _ = try_run(&["ip", "netns", "del", &name]);
+            let _ = try_run(&["ip", "link", "del", &format!("sy{pid:x}")]);
+        }
     }
 }
 

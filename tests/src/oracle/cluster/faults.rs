@@ -20,15 +20,15 @@ pub enum Fault {
     /// SIGKILL of the leader.
     KillLeader,
     /// SIGKILL of another collector.
-    KillFrontEnd,
+    KillFollower,
     /// SIGSTOP of the leader, and SIGCONT when another one leads.
     FreezeLeader,
     /// The leader does not reach PostgreSQL.
     CutLeaderFromDatabase(LinkState),
     /// The others do not reach the leader.
     CutLeaderFromPeers(LinkState),
-    /// The others do not reach a front end.
-    CutFrontEnd(LinkState),
+    /// The others do not reach a follower.
+    CutFollower(LinkState),
     /// PostgreSQL ends without finishing anything.
     CrashDatabase,
     /// SIGTERM of the leader.
@@ -42,12 +42,12 @@ impl Fault {
         match round % 8 {
             1 => Fault::KillLeader,
             2 => Fault::CutLeaderFromPeers(link),
-            3 => Fault::KillFrontEnd,
+            3 => Fault::KillFollower,
             4 => Fault::CutLeaderFromDatabase(link),
             5 => Fault::CrashDatabase,
             6 => Fault::StopLeader,
             7 => Fault::FreezeLeader,
-            _ => Fault::CutFrontEnd(link),
+            _ => Fault::CutFollower(link),
         }
     }
 
@@ -55,11 +55,11 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Fault::KillLeader => "kill leader",
-            Fault::KillFrontEnd => "kill front end",
+            Fault::KillFollower => "kill follower",
             Fault::FreezeLeader => "freeze leader",
             Fault::CutLeaderFromDatabase(_) => "cut leader from database",
             Fault::CutLeaderFromPeers(_) => "cut leader from peers",
-            Fault::CutFrontEnd(_) => "cut front end",
+            Fault::CutFollower(_) => "cut follower",
             Fault::CrashDatabase => "crash database",
             Fault::StopLeader => "stop leader",
         }
@@ -85,7 +85,7 @@ impl Faults {
         let long = self.ms(1_000..8_000);
         match fault {
             Fault::KillLeader => self.kill(leader, short).await,
-            Fault::KillFrontEnd => self.kill(other, short).await,
+            Fault::KillFollower => self.kill(other, short).await,
             Fault::StopLeader => {
                 self.cluster.stop(leader).await;
                 sleep(short).await;
@@ -106,7 +106,7 @@ impl Faults {
                 sleep(long).await;
                 self.cluster.set_peer_link(leader, LinkState::Open);
             }
-            Fault::CutFrontEnd(link) => {
+            Fault::CutFollower(link) => {
                 self.cluster.set_peer_link(other, link);
                 sleep(long).await;
                 self.cluster.set_peer_link(other, LinkState::Open);
@@ -119,7 +119,7 @@ impl Faults {
         }
     }
 
-    /// Upgrades a collector that was not: a front end while there is one, and the leader last. It is stopped in order,
+    /// Upgrades a collector that was not: a follower while there is one, and the leader last. It is stopped in order,
     /// and the program that is tested takes its place.
     pub async fn upgrade_next(&mut self) {
         self.let_run().await;
