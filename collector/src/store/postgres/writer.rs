@@ -90,7 +90,8 @@ impl Writer {
             None => self.connector.connect().await?,
         };
         if !try_lock(&mut connection).await? {
-            let may_depose = matches!(claim, Claim::Depose(term) if current_term(&mut connection).await? == signed(term));
+            let may_depose =
+                matches!(claim, Claim::Depose(term) if current_term(&mut connection).await? == signed(term));
             if !may_depose {
                 self.standby = Some(connection);
                 return Ok(None);
