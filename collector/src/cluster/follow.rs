@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use reqwest::{Body, Client, StatusCode};
+use reqwest::{Body, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Link, QUEUE_LEN};
+use super::peers::PeerError;
 use super::pinned;
 use super::role::Follower;
 use super::wire::{FORMAT, FromLeader, Reader, SampleFrame, Welcome, WireError};
@@ -56,8 +57,8 @@ pub(super) enum FollowEnd {
     Silent,
     #[error("what the leader sends cannot be read")]
     Wire(#[from] WireError),
-    #[error("cannot set up TLS to the leader")]
-    Tls(#[source] rustls::Error),
+    #[error("cannot prepare a connection to the leader")]
+    Client(#[from] PeerError),
     #[error("cannot load the database")]
     Store(#[from] StoreError),
     #[error("this node leads the term {0}, which is over")]
@@ -76,7 +77,7 @@ impl Follower {
 
     async fn run(&self, leader: &LeaderRow, url: &str) -> Result<(), FollowEnd> {
         let secret = self.cluster.secret.as_deref().unwrap_or_default();
-        let client = client(leader.certificate.as_deref())?;
+        let client = pinned::client(leader.certificate.as_deref(), CONNECT_TIMEOUT)?;
         let unreachable = |source| FollowEnd::Unreachable { url: url.to_owned(), source };
         let request = client.get(format!("{url}{ENTRIES_PATH}?format={FORMAT}")).bearer_auth(secret);
         let Ok(answer) = timeout(CONNECT_TIMEOUT, request.send()).await else { return Err(FollowEnd::Silent) };
@@ -235,21 +236,6 @@ impl Drop for Connection {
         self.link.ended.cancel();
         self.cluster.forget(&self.link);
     }
-}
-
-fn client(certificate: Option<&str>) -> Result<Client, FollowEnd> {
-    // The library asks for one even without TLS. A second call changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy().http1_only().tcp_nodelay(true);
-    let builder = match certificate {
-        Some(fingerprint) => {
-            let config = pinned::client_config(fingerprint.to_owned()).map_err(FollowEnd::Tls)?;
-            builder.tls_backend_preconfigured(config)
-        }
-        // No authority is trusted: an address with https needs a certificate in the database.
-        None => builder.tls_certs_only([]),
-    };
-    builder.build().map_err(|source| FollowEnd::Unreachable { url: String::new(), source })
 }
 
 async fn first_frame(

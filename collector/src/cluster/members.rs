@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use systole_shared::UnixMillis;
 
-use super::Cluster;
+use super::{Cluster, Role};
 use crate::feed::Feed;
 use crate::store::{ClusterStore, Member, StoreError};
 use crate::tasks::driver::{Activation, Pacing, Task, TaskError};
@@ -42,6 +42,21 @@ pub(crate) struct Announcement {
     /// SHA-256 of the certificate that is served; it may be renewed.
     pub certificate: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     pub started_at: UnixMillis,
+}
+
+/// A collector that has written nothing for so long may not be there any more.
+const SILENT_AFTER_MS: i64 = 3_000;
+
+impl MemberView {
+    /// Whether it may not be there any more.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent_ms >= SILENT_AFTER_MS
+    }
+
+    /// Whether it leads, as far as it has written.
+    pub(crate) fn leads(&self) -> bool {
+        !self.is_silent() && self.state.role == Role::Leader.as_str()
+    }
 }
 
 impl Announcement {

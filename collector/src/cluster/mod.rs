@@ -11,6 +11,7 @@
 mod follow;
 mod link;
 pub(crate) mod members;
+pub(crate) mod peers;
 mod pinned;
 mod role;
 pub(crate) mod serve;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use self::link::Link;
+use self::peers::Peers;
 pub(crate) use self::pinned::fingerprint;
 pub(crate) use self::role::{ClusterError, Follower, Lead, Leading, RoleTask};
 use self::serve::Session;
@@ -82,6 +84,8 @@ pub(crate) struct Cluster {
     pub forwarded: AtomicU64,
     /// How often this collector became the leader.
     pub take_overs: AtomicU64,
+    /// Ways to the other collectors.
+    pub peers: Peers,
     /// When the leader last said that it works.
     heard_at: Mutex<Option<Instant>>,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
@@ -99,6 +103,7 @@ impl Cluster {
             term: AtomicU64::new(0),
             forwarded: AtomicU64::new(0),
             take_overs: AtomicU64::new(0),
+            peers: Peers::default(),
             heard_at: Mutex::default(),
             sessions: Mutex::default(),
         }
@@ -111,6 +116,9 @@ impl Cluster {
     /// When it was not committed, or when it is not known whether it was: then the agent sends it again.
     pub(crate) async fn submit(&self, mut submission: Submission) -> Result<Committed, SubmitError> {
         let until = Instant::now() + HOLD;
+        if self.secret.is_some() {
+            self.peers.note_heard(submission.node);
+        }
         // What has no number counts as often as it comes.
         let is_repeatable = matches!(submission.content, Content::Growth { .. });
         loop {

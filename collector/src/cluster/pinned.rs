@@ -4,19 +4,38 @@
 
 use std::sync::Arc;
 
+use reqwest::Client;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use sha2::{Digest, Sha256};
+use tokio::time::Duration;
+
+use super::peers::PeerError;
 
 /// SHA-256 of a certificate, in hexadecimal.
 pub(crate) fn fingerprint(certificate: &[u8]) -> String {
     Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A client for a collector with this certificate; `None`: one without TLS.
+pub(super) fn client(certificate: Option<&str>, connect_timeout: Duration) -> Result<Client, PeerError> {
+    // The library asks for one even without TLS. A second call changes nothing.
+    let _ = ring::default_provider().install_default();
+    let builder = Client::builder().connect_timeout(connect_timeout).no_proxy().http1_only().tcp_nodelay(true);
+    let builder = match certificate {
+        Some(fingerprint) => {
+            builder.tls_backend_preconfigured(client_config(fingerprint.to_owned()).map_err(PeerError::Tls)?)
+        }
+        // No authority is trusted: an address with https needs a certificate in the database.
+        None => builder.tls_certs_only([]),
+    };
+    builder.build().map_err(PeerError::Client)
+}
+
 /// TLS that accepts one certificate.
-pub(super) fn client_config(fingerprint: String) -> Result<ClientConfig, Error> {
+fn client_config(fingerprint: String) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Pinned { fingerprint, provider: Arc::clone(&provider) });
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

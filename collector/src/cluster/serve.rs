@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use systole_shared::events::MetricUpdate;
 use tokio::sync::mpsc;
 
 use super::wire::{FORMAT, Reader, SampleFrame, ToLeader, Welcome, WireError, Writer};
 use super::{Cluster, Route};
 use crate::ingest::commit_log::{Delivered, FollowerId, Following, Samples};
 use crate::ingest::committer::Committer;
+use crate::model::PendingSample;
 use crate::model::report::Submission;
 use crate::timeseries::TimeSeries;
 
@@ -133,15 +135,20 @@ impl Drop for Entries {
     }
 }
 
-/// The samples that a follower gets: those of nodes that it hears, and all events if it wants them.
+/// The samples that a follower gets: whole ones of nodes that it hears, of others without their components. Events of others
+/// only if it wants them.
 fn samples_of(samples: &Samples, follower: FollowerId, wants_all: bool) -> SampleFrame {
     let is_own = |heard_by: &Option<FollowerId>| *heard_by == Some(follower);
     let events = samples.events.iter().filter(|(heard_by, _)| wants_all || is_own(heard_by));
-    let recent = samples.recent.iter().filter(|(heard_by, _)| is_own(heard_by));
-    SampleFrame {
-        events: events.map(|(_, event)| event.clone()).collect(),
-        recent: recent.map(|(_, sample)| sample.clone()).collect(),
-    }
+    let recent = samples.recent.iter().map(|(heard_by, sample)| match is_own(heard_by) {
+        true => sample.clone(),
+        false => PendingSample { node: sample.node, update: Arc::new(without_components(&sample.update)) },
+    });
+    SampleFrame { events: events.map(|(_, event)| event.clone()).collect(), recent: recent.collect() }
+}
+
+fn without_components(update: &MetricUpdate) -> MetricUpdate {
+    MetricUpdate { pipeline_id: update.pipeline_id.clone(), components: Vec::new(), ..*update }
 }
 
 /// Takes what a follower hands in, until its connection ends.

@@ -48,7 +48,7 @@ pub(crate) struct Welcome {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SampleFrame {
     pub events: Vec<PendingEvent>,
-    /// Of nodes that the follower hears.
+    /// Without components, but for nodes that the follower hears.
     pub recent: Vec<PendingSample>,
 }
 

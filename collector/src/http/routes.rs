@@ -101,6 +101,7 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/logs", [get(logs::list_logs)]),
         at("/api/v1/audit", [get(audit::list_audit)]),
         at("/api/v1/cluster", [get(cluster::get_cluster)]),
+        at(crate::cluster::peers::HEARS_PATH, [get(cluster::get_hears)]),
         at("/api/v1/cluster/entries", [get(cluster::stream_entries)]),
         at("/api/v1/cluster/submissions", [on(Method::POST, cluster::take_submissions)]),
         at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),

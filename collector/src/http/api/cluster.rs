@@ -12,14 +12,18 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::cluster::members::{self, MemberView};
+use crate::cluster::peers::Hears;
 use crate::cluster::serve::{self, RefusedFollower};
 use crate::http::error::ApiError;
 use crate::http::extract::{QueryAccess, refuse, token};
+use crate::http::forward::is_from_peer;
 use crate::http::openapi::problems;
+use crate::model::NodeKey;
 
 /// Paths that only collectors of the same database call. Their form is no part of the contract.
 #[cfg(test)]
-pub(crate) const PEER_PATHS: [&str; 2] = ["/api/v1/cluster/entries", "/api/v1/cluster/submissions"];
+pub(crate) const PEER_PATHS: [&str; 3] =
+    ["/api/v1/cluster/entries", "/api/v1/cluster/submissions", crate::cluster::peers::HEARS_PATH];
 
 /// The collectors of a database.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,7 +47,7 @@ pub(crate) struct ClusterMember {
     /// Where the others reach it.
     url: String,
     version: String,
-    /// `leader`, `follower` or `no leader`.
+    /// `leader`, `follower`, `no leader`, or `silent` when it has written nothing for 3 s.
     role: String,
     term: u64,
     /// Highest sequence number that it has published.
@@ -59,11 +63,12 @@ pub(crate) struct ClusterMember {
 
 impl From<MemberView> for ClusterMember {
     fn from(view: MemberView) -> Self {
+        let is_silent = view.is_silent();
         ClusterMember {
             id: view.id,
             url: view.url,
             version: view.version,
-            role: view.state.role,
+            role: if is_silent { "silent".to_owned() } else { view.state.role },
             term: view.state.term,
             head: view.state.head,
             lag_ms: view.state.lag_ms,
@@ -153,12 +158,36 @@ pub(crate) async fn take_submissions(
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// Which node another collector asks about.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AskedNode {
+    node: i64,
+}
+
+/// Whether this collector hears a node.
+pub(crate) async fn get_hears(
+    app: Data<App>,
+    request: HttpRequest,
+    asked: Query<AskedNode>,
+) -> Result<HttpResponse, ApiError> {
+    if !is_from_peer(&app, &request) {
+        return Err(refuse(&app, &request, not_a_peer()));
+    }
+    let node = NodeKey(asked.node);
+    let heard_ms = app.cluster.peers.heard(node).and_then(|since| u64::try_from(since.as_millis()).ok());
+    Ok(HttpResponse::Ok().json(Hears { push: app.delivery.push.has_stream(node), heard_ms }))
+}
+
+fn not_a_peer() -> ApiError {
+    ApiError::unauthorized("only a collector of the same database can call this")
+}
+
 /// Collectors of one database know a secret of it.
 fn require_peer(app: &App, request: &HttpRequest) -> Result<(), ApiError> {
     let sent = token(request).map(|token| token.hash());
     let own = app.cluster.secret.as_deref().map(|secret| Token::new(secret).hash());
     match (sent, own) {
         (Some(sent), Some(own)) if own.matches(&sent) => Ok(()),
-        _ => Err(refuse(app, request, ApiError::unauthorized("only a collector of the same database can call this"))),
+        _ => Err(refuse(app, request, not_a_peer())),
     }
 }

@@ -280,8 +280,8 @@ impl CommitterTask {
         Ok(())
     }
 
-    /// Hands the transaction to the collectors that follow. Samples of nodes that one of these hears go to it alone.
-    fn hand_to_followers(&mut self, changes: &mut Changes, counts: &Counts, waiting: &Waiting, logged: Option<WalRow>) {
+    /// Hands the transaction to the collectors that follow.
+    fn hand_to_followers(&self, changes: &Changes, counts: &Counts, waiting: &Waiting, logged: Option<WalRow>) {
         let heard_by: HashMap<NodeKey, FollowerId> =
             waiting.submissions.iter().filter_map(|one| Some((one.node, one.heard_by?))).collect();
         let ids: HashMap<NodeId, FollowerId> =
@@ -300,9 +300,9 @@ impl CommitterTask {
             listed: listed.filter_map(entry).collect(),
             removed: changes.removed.iter().map(|(key, id)| (*key, *id)).collect(),
         };
-        let of_others = changes.samples.extract_if(.., |sample| heard_by.contains_key(&sample.node));
+        let recent = changes.samples.iter();
         let samples = Samples {
-            recent: of_others.map(|sample| (heard_by.get(&sample.node).copied(), sample)).collect(),
+            recent: recent.map(|sample| (heard_by.get(&sample.node).copied(), sample.clone())).collect(),
             events: changes.events.iter().filter(is_sample).map(|event| (hears(event), event.clone())).collect(),
         };
         self.parts.commit_log.publish_commit(samples, commit);
