@@ -6,10 +6,11 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use systole_tests::clock;
 use systole_tests::harness::binaries::binary;
-use systole_tests::harness::collector::counts;
+use systole_tests::harness::collector::counts as counts_of;
+use systole_tests::harness::reports::{distinct_counts, running};
 use systole_tests::harness::truth::{Shown, assert_lines};
 use systole_tests::harness::{
-    AgentPipeline, AgentSetup, Cluster, Network, SOON, StubVector, TestAgent, eventually_true,
+    AgentPipeline, AgentSetup, ApiClient, Cluster, Network, NodeClient, SOON, StubVector, TestAgent, eventually_true,
 };
 use systole_tests::oracle::cluster::recovery::{LeaderFault, measure};
 use systole_tests::oracle::cluster::{ClusterPlan, Ordeal, run};
@@ -55,6 +56,40 @@ async fn cluster_serves_again_soon_after_its_leader_fails() {
 }
 
 #[tokio::test]
+async fn every_collector_answers_the_same_while_reports_come() {
+    let mut cluster = Cluster::start(3).await;
+    let token = cluster.members[0].collector.create_token("enroll", None).await;
+    // Another collector than the leader hears it.
+    let hears = (cluster.leader().await + 1) % 3;
+    let client = ApiClient::of_several(&cluster.urls()).beginning_at(hears);
+    let mut node = NodeClient::enroll_with(&client, token.token.reveal(), "n1").await;
+    let samples = format!("/api/v1/samples?pipeline=orders&node={}", node.id);
+    let mut acknowledged = Counts::default();
+    for round in 1..=20 {
+        let counts = distinct_counts(round);
+        acknowledged = [acknowledged, counts].into_iter().sum();
+        node.report(vec![running("orders", counts)]).await;
+        for member in 0..3 {
+            let viewer = cluster.viewer_at(member);
+            eventually_true("the running minute has it", SOON, async || {
+                let items = viewer.list_if_known("/api/v1/pipelines/orders/minutes?step=minute").await;
+                items.iter().map(counts_of).sum::<Counts>() == acknowledged
+            })
+            .await;
+        }
+    }
+    for member in 0..3 {
+        let answer = cluster.viewer_at(member).get_json(&samples).await;
+        assert_eq!(answer["items"].as_array().map(Vec::len), Some(20), "collector {member}: {answer}");
+        assert_ne!(answer["partial"], true, "{answer}");
+    }
+    cluster.freeze(hears);
+    let answer = cluster.viewer_at((hears + 1) % 3).get_json(&samples).await;
+    assert_eq!(answer["partial"], true, "the collector that has them does not answer: {answer}");
+    cluster.thaw(hears);
+}
+
+#[tokio::test]
 async fn real_agents_and_tail_move_to_another_collector_and_count_once() {
     let mut cluster = Cluster::start_with(3, &["--interval", "300ms"]).await;
     let directory = tempfile::tempdir().unwrap();
@@ -90,7 +125,7 @@ async fn real_agents_and_tail_move_to_another_collector_and_count_once() {
             let viewer = cluster.viewer_at(member);
             eventually_true("everything is counted", SOON, async || {
                 let items = viewer.list_if_known(&path).await;
-                items.iter().map(counts).sum::<Counts>() == shown.total()
+                items.iter().map(counts_of).sum::<Counts>() == shown.total()
             })
             .await;
             shown.assert_minutes(id, &viewer.list(&path).await);
