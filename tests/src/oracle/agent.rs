@@ -235,7 +235,11 @@ async fn send(node: NodeClient, queue: Queue, mut random: StdRng, ledger: Shared
                 continue;
             }
             Ok(Ok(answer)) => {
-                assert!(answer.status >= 500, "an agent would give such reports up: {answer:?}");
+                // 408: of a collector that was frozen when the request came.
+                assert!(
+                    answer.status >= 500 || answer.status == 408,
+                    "an agent would give such reports up: {answer:?}"
+                );
                 ledger.open().put_off += 1;
             }
             Ok(Err(_)) | Err(_) => ledger.open().failures += 1,
