@@ -141,15 +141,30 @@ bench-feed: release ## Measure the feed with up to 10,000 subscribers, into docs
 	$(TARGET)/release/systole-bench report $(BENCH_FEED) --into docs/benchmarks.md
 
 SOAK = $(TARGET)/debug/systole-bench soak --kills $(or $(SOAK_KILLS),100) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
+SOAK_CLUSTER = $(TARGET)/debug/systole-bench cluster --subscribers $(or $(SOAK_CLUSTER_SUBSCRIBERS),60) \
+	$(if $(SOAK_SEED),--seed $(SOAK_SEED))
 SOAK_FEED = $(TARGET)/debug/systole-bench soak --feed $(or $(SOAK_SUBSCRIBERS),200) --kills $(or $(SOAK_FEED_KILLS),20) \
 	$(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
 .PHONY: soak
-soak: setup-test build ## Kill a collector SOAK_KILLS times (default 100) under a fleet of which everything is known, on SQLite and PostgreSQL (SOAK_SEED=… repeats), and SOAK_FEED_KILLS times (20) under SOAK_SUBSCRIBERS (200) of the feed
+soak: setup-test build ## Kill a collector SOAK_KILLS times (default 100) under a fleet of which everything is known, on SQLite and PostgreSQL (SOAK_SEED=… repeats), and SOAK_FEED_KILLS times (20) under SOAK_SUBSCRIBERS (200) of the feed; then CLUSTER_ROUNDS faults (100) of three collectors, and their upgrade from PREVIOUS=program
 	$(SOAK)
 	$(SOAK) --postgres
 	$(SOAK_FEED)
 	$(SOAK_FEED) --postgres
+	$(SOAK_CLUSTER) --rounds $(or $(CLUSTER_ROUNDS),100)
+	@if [ "$$(id -u)" = 0 ]; then $(SOAK_CLUSTER) --on-hosts --rounds 16; else echo "not root: no run with network namespaces" >&2; fi
+	$(SOAK_CLUSTER) --previous $(or $(PREVIOUS),$(TARGET)/debug/systole-collector)
+
+RECOVERY = $(TARGET)/release/systole-bench cluster --rounds $(or $(RECOVERY_ROUNDS),20) --recovery
+
+.PHONY: bench-cluster
+bench-cluster: setup-test ## Measure how soon three collectors serve again after the leader is killed, stopped, frozen, cut off (RECOVERY_ROUNDS=…, default 20)
+	$(CARGO) build --workspace --release --locked
+	$(RECOVERY) kill
+	$(RECOVERY) stop
+	$(RECOVERY) freeze
+	$(RECOVERY) partition
 
 .PHONY: bench-query
 bench-query: ## Measure queries of a day of 100 nodes while they report (SECONDS_PER_RUN=…, default 30)
@@ -298,6 +313,13 @@ setup-test: setup setup-node
 			apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
 		else \
 			echo "PostgreSQL is missing: install its server (the package postgresql)" >&2; exit 1; \
+		fi; }
+	@[ "$$(id -u)" != 0 ] || { command -v ip && command -v nft; } >/dev/null 2>&1 || { \
+		if command -v apt-get >/dev/null 2>&1; then \
+			echo "installing tools for networks (iproute2, nftables)"; \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 nftables >/dev/null; \
+		else \
+			echo "tools for networks are missing: install iproute2 and nftables" >&2; exit 1; \
 		fi; }
 	@command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || { \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \

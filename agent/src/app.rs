@@ -54,7 +54,8 @@ use crate::upgrade::handover::{Handover, Successor};
 use crate::upgrade::launch::Launch;
 use crate::upgrade::{UpgradeParts, Upgrades};
 use crate::uplink::{
-    ClientParts, CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming, Uplink,
+    Addresses, ClientParts, CollectorClient, ConnectionStatus, Credentials, Instructions, PushClient, PushTiming,
+    Uplink,
 };
 use crate::{clock, files, http_client};
 
@@ -134,8 +135,12 @@ impl App {
             http_client::for_scrapes(scrapes_tls).context("cannot create the HTTP client for scrapes")?,
         ));
         let counters = Arc::new(AgentCounters::default());
+        let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
+        let names = NodeNames { machine, name: config.name.clone(), labels: config.labels.clone() };
+        let node = node_file::read(&config.data_dir);
+        let addresses = Arc::new(Addresses::new(config.urls.clone(), &names.key(node.as_ref())));
         let client = CollectorClient::new(ClientParts {
-            url: config.url.clone(),
+            addresses: addresses.clone(),
             tls: config.tls.clone(),
             data_dir: config.data_dir.clone(),
             protocol: config.protocol,
@@ -158,17 +163,15 @@ impl App {
         let mut wanted =
             WantedPipelines::new(Merger::new(&centre_dir, &config.data_dir), keeper.feed(), deployments.clone());
 
-        let machine = Machine::detect(config.machine_id.as_deref(), config.machine_id_from);
-        if machine.id.is_none() {
+        if names.machine.id.is_none() {
             tracing::warn!(
                 machine_id_from = config.machine_id_from.as_str(),
                 "this host has no machine id; it is a new node when it is installed again"
             );
         }
-        let names = NodeNames { machine, name: config.name.clone(), labels: config.labels.clone() };
         let changed = Arc::new(Notify::new());
         let vector_version = Arc::new(OnceLock::new());
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), url = %config.url, pipelines = config.pipelines.len(),
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), url = %addresses.in_use(), pipelines = config.pipelines.len(),
             host = names.hostname(), data_dir = %config.data_dir.display(), "systole-agent started");
         if let Some(errors) = &config.errors {
             counters.config_error.set(Some(&errors.to_string()));
@@ -233,10 +236,9 @@ impl App {
             vector_version: vector_version.clone(),
             deployments: deployments.clone(),
         };
-        let connection = Arc::new(ConnectionStatus::new(node_file::read(&config.data_dir)));
+        let connection = Arc::new(ConnectionStatus::new(node));
         let (liveness, service_manager) = (Arc::new(Liveness::new()), Arc::new(ServiceManager::from_environment()));
         let origin = Origin {
-            url: config.url.to_string(),
             data_dir: config.data_dir.clone(),
             config_file: config.file.clone(),
             running_as: names.machine.running_as.clone(),
@@ -288,6 +290,7 @@ impl App {
             outbox: outbox.clone(),
             counters: counters.clone(),
             connection: connection.clone(),
+            addresses: addresses.clone(),
             liveness,
             interval,
             metrics_address: OnceLock::new(),
@@ -299,6 +302,10 @@ impl App {
             let (client, counters) = (client.clone(), counters.clone());
             let push = PushClient::new(client, data_dir, instructions.clone(), counters, PushTiming::default());
             tokio::spawn(push.run());
+        }
+        if addresses.are_several() {
+            let client = client.clone();
+            tokio::spawn(async move { client.keep_to_first_choice().await });
         }
         let uplink = Uplink {
             client,

@@ -54,7 +54,7 @@ While it runs:
   systole-agent doctor                                # what is wrong, and what to do
   curl http://127.0.0.1:9090/metrics                  # also /healthz, /readyz, /status
 
-Every option can also be a variable (SYSTOLE_URL, SYSTOLE_TOKEN, SYSTOLE_DATA_DIR, SYSTOLE_CONFIG,
+Every option can also be a variable (SYSTOLE_URL, SYSTOLE_URLS=a,b, SYSTOLE_TOKEN, SYSTOLE_DATA_DIR, SYSTOLE_CONFIG,
 SYSTOLE_METRICS_LISTEN, SYSTOLE_LOG_LEVEL, SYSTOLE_LOG_FORMAT, SYSTOLE_LABELS=k=v,k2=v2,
 SYSTOLE_MACHINE_ID, SYSTOLE_NAME) or a key of the file. Options win over variables, variables over the file.
 The variables of the VectorFlow agent (VF_URL, VF_TOKEN, VF_DATA_DIR, VF_VECTOR_BIN, VF_POLL_INTERVAL, …) are
@@ -162,9 +162,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
-    /// The collector's address, like http://collector.example:8080
-    #[arg(long, value_name = "URL", global = true)]
-    url: Option<String>,
+    /// The collector's address, like http://collector.example:8080; several times for several collectors
+    #[arg(long = "url", value_name = "URL", global = true)]
+    urls: Vec<String>,
 
     /// The enrolment token; other users can see it in the process list, prefer SYSTOLE_TOKEN or token_file
     #[arg(long, value_name = "TOKEN", global = true)]
@@ -189,8 +189,8 @@ pub(crate) struct Options {
 
 impl From<Options> for Overrides {
     fn from(options: Options) -> Self {
-        let Options { config, url, token, data_dir, metrics_listen, log_level, log_format } = options;
-        Overrides { config, url, token, data_dir, metrics_listen, log_level, log_format, offline: false }
+        let Options { config, urls, token, data_dir, metrics_listen, log_level, log_format } = options;
+        Overrides { config, urls, token, data_dir, metrics_listen, log_level, log_format, offline: false }
     }
 }
 
@@ -228,8 +228,8 @@ mod tests {
         for args in [["systole-agent", "--url=x", "check-config"], ["systole-agent", "check-config", "--url=x"]] {
             let cli = Cli::try_parse_from(args).unwrap();
             assert_eq!(
-                (cli.command, cli.options.url.as_deref()),
-                (Some(Command::CheckConfig { offline: false }), Some("x"))
+                (cli.command, cli.options.urls),
+                (Some(Command::CheckConfig { offline: false }), vec!["x".to_owned()])
             );
         }
     }

@@ -1,27 +1,32 @@
 //! Assembles the collector: one [`App`] behind an `Arc`, and one [`configure`] that production and tests share.
+//!
+//! What only the collector that leads runs is in `leader`.
 
+mod leader;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use systole_shared::NodeStatus;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::leader::LeaderParts;
 use crate::alerts::board::AlertBoard;
 use crate::alerts::target::{NoClient, Sender};
 use crate::auth::Authenticator;
-use crate::config::{Config, Database, LogSearch, Retention};
+use crate::cluster::members::Announcement;
+use crate::cluster::{Cluster, ClusterError, Follower, RoleTask};
+use crate::config::{Config, Database};
 use crate::control::actions::Actions;
 use crate::control::delivery::Delivery;
 use crate::control::secrets::Secrets;
 use crate::feed::{Feed, FeedParts, WorkerNotifier};
 use crate::http::{self, BodyBudget};
-use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::long_work::LongWork;
-use crate::ingest::state::{IngestState, NodeState};
 use crate::model::directory::NodeDirectory;
 use crate::model::live::LiveNode;
 use crate::model::watched::WatchedStates;
@@ -29,19 +34,10 @@ use crate::query::share::QueryShares;
 use crate::store::marker::{self, MarkerError};
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Access, Store, StoreError, disk, private};
-use crate::tasks::alerts::AlertTasks;
+use crate::store::{Access, ClusterStore, Store, StoreError, disk, private};
 use crate::tasks::disk_guard::{DiskGuard, DiskState};
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::growth::Growth;
-use crate::tasks::liveness::Liveness;
-use crate::tasks::log_index::LogIndex;
-use crate::tasks::log_size::LogSize;
-use crate::tasks::maintenance::EndOfMaintenance;
-use crate::tasks::removal::NodeRemovals;
-use crate::tasks::retention::Expiry;
-use crate::tasks::rollouts::Rollouts;
-use crate::tasks::rollup::Rollup;
 use crate::tasks::table_sizes::TableSizes;
 use crate::tasks::token_refresh::TokenRefresh;
 use crate::telemetry::Telemetry;
@@ -57,7 +53,10 @@ pub(crate) struct App {
     pub auth: Arc<Authenticator>,
     /// Values that only nodes receive.
     pub secrets: Arc<Secrets>,
-    pub committer: Committer,
+    /// The way to the committer, here or in the collector that leads.
+    pub cluster: Arc<Cluster>,
+    /// `None` on SQLite.
+    pub cluster_store: Option<Arc<dyn ClusterStore>>,
     pub fleet: Arc<Fleet>,
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
@@ -65,7 +64,7 @@ pub(crate) struct App {
     pub directory: Arc<NodeDirectory>,
     pub telemetry: Arc<Telemetry>,
     pub query_shares: Arc<QueryShares>,
-    /// Last results of the background tasks.
+    /// Last results of the background tasks, of those included that only a leader runs.
     pub tasks: TaskStatuses,
     /// Whether there is room for what reports bring.
     pub disk: Arc<DiskState>,
@@ -102,11 +101,11 @@ const OPENING_BYTES: u64 = 1 << 20;
 
 /// The background tasks, and their stop in this order.
 pub(crate) struct Background {
-    /// Everything but the committer and the feed.
+    /// The tasks of every collector.
     pub tasks: Driver,
-    /// Takes no more reports and finishes those that wait.
-    pub committer: CancellationToken,
-    pub committer_task: JoinHandle<()>,
+    /// Ends the role: a leader takes no more reports and finishes those that wait.
+    pub role: CancellationToken,
+    pub role_task: JoinHandle<Result<(), ClusterError>>,
     /// Says goodbye to subscribers.
     pub feed: CancellationToken,
 }
@@ -120,6 +119,8 @@ pub(crate) enum CreateError {
     Marker(#[from] MarkerError),
     #[error(transparent)]
     Client(#[from] NoClient),
+    #[error("cannot begin to work")]
+    Role(#[source] ClusterError),
 }
 
 /// Opens the store that the configuration names, for what needs no minutes.
@@ -132,6 +133,19 @@ pub(crate) async fn open_database(
     database: &Database,
     access: Access,
 ) -> Result<(Arc<dyn Store>, Arc<TimeSeries>), StoreError> {
+    let Opened { store, timeseries, .. } = open(database, access).await?;
+    Ok((store, timeseries))
+}
+
+/// An open database.
+struct Opened {
+    store: Arc<dyn Store>,
+    timeseries: Arc<TimeSeries>,
+    /// `None` on SQLite.
+    cluster: Option<Arc<dyn ClusterStore>>,
+}
+
+async fn open(database: &Database, access: Access) -> Result<Opened, StoreError> {
     match database {
         Database::Sqlite(path) => {
             if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
@@ -139,9 +153,14 @@ pub(crate) async fn open_database(
                     .map_err(|source| StoreError::Open { url: path.display().to_string(), source: source.into() })?;
             }
             let opened = SqliteStore::open(path, access).map_err(|error| told_of_full_disk(path, error))?;
-            Ok(timeseries::over(opened))
+            let (store, timeseries) = timeseries::over(Arc::new(opened));
+            Ok(Opened { store, timeseries, cluster: None })
         }
-        Database::Postgres(url) => Ok(timeseries::over(PostgresStore::open(url, access).await?)),
+        Database::Postgres(url) => {
+            let opened = Arc::new(PostgresStore::open(url, access).await?);
+            let (store, timeseries) = timeseries::over(Arc::clone(&opened));
+            Ok(Opened { store, timeseries, cluster: Some(opened) })
+        }
     }
 }
 
@@ -155,9 +174,21 @@ fn told_of_full_disk(path: &std::path::Path, error: StoreError) -> StoreError {
     }
 }
 
+/// How long a start waits for its role: another collector may lead and answer, or the lock of a killed one may not be free
+/// yet.
+const ROLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a collector serves.
+pub(crate) struct Served {
+    /// The address that it is bound to.
+    pub address: SocketAddr,
+    /// SHA-256 of the certificate that is served, which may be renewed; `None` without TLS.
+    pub certificate: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+}
+
 /// Loads what the database holds and starts everything that runs beside the requests.
-pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background), CreateError> {
-    let (store, timeseries) = open_database(&config.database, Access::Exclusive).await?;
+pub(crate) async fn create_app(config: Config, served: Served) -> Result<(Arc<App>, Background), CreateError> {
+    let Opened { store, timeseries, cluster: cluster_store } = open(&config.database, Access::Clustered).await?;
     if !config.accepts_empty_database {
         marker::check(&config.data_dir, &config.database.to_string(), &*store).await?;
     }
@@ -165,6 +196,7 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     if let Err(error) = marker::write(&config.data_dir, &*store).await {
         tracing::warn!(error = %chain(&error), "an empty database cannot be recognized at the next start");
     }
+    let started_at = crate::clock::now_ms();
     let telemetry = Arc::new(Telemetry::new());
     let mut guard = disk_guard(&config, &store, &timeseries, &telemetry);
     // A failure is reported by the task, which tries again at once.
@@ -175,7 +207,11 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
     if let Err(error) = secrets.check().await {
         tracing::warn!(error = %chain(&error), "the secrets cannot be used; pipelines that use them cannot be delivered");
     }
-    let snapshot = timeseries.load().await?;
+    let secret = match &cluster_store {
+        Some(store) => Some(store.cluster_secret().await?),
+        None => None,
+    };
+    let cluster = Arc::new(Cluster::new(uuid::Uuid::now_v7().to_string(), advertised(&config, served.address), secret));
     let recent_samples = Arc::new(RecentSamples::new(config.ring_budget_bytes));
     let stop_feed = CancellationToken::new();
     let feed_parts = FeedParts {
@@ -186,84 +222,51 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         telemetry: Arc::clone(&telemetry),
         limits: config.streams,
         stop: stop_feed.clone(),
+        is_clustered: cluster_store.is_some(),
     };
-    let feed = Arc::new(Feed::new(&snapshot.position, feed_parts));
-    let state = IngestState::load(snapshot, config.limits);
-    let known = state.nodes.values().map(|node| {
-        // The watchdog marks these again, and their pipelines with them.
-        let status = if node.has_stale_pipelines() { NodeStatus::Unknown } else { node.status };
-        (node.key, status)
-    });
+    let feed = Arc::new(Feed::new(&store.feed_position().await?, feed_parts));
     let directory = Arc::new(NodeDirectory::default());
-    let removed = timeseries.load_removed().await?;
-    let removed = removed.into_iter().map(|node| (node.entry(), LiveNode::default()));
-    directory.load(state.nodes.values().map(|node| (node.entry(), node.live())).chain(removed));
-    directory.put_pipelines(state.dimensions.entries());
     let watched = Arc::new(WatchedStates::default());
-    watched.load(state.nodes.values().map(NodeState::watched));
+    let alerts = Arc::new(AlertBoard::new(config.alerts.clone()));
+    let sender = Sender::new(&config.alerts)?;
     let now = tokio::time::Instant::now();
-    let fleet = Arc::new(Fleet::new(known, config.interval, config.startup_grace, now));
-    let stop_committer = CancellationToken::new();
+    let fleet = Arc::new(Fleet::new(std::iter::empty(), config.interval, config.startup_grace, now));
     let rollouts = Arc::new(Notify::new());
     let delivery = Delivery::new(store.desired_generations().await?);
-    let parts = CommitterParts {
+    let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
+    let leader = Arc::new(LeaderParts {
+        config: config.clone(),
+        store: Arc::clone(&store),
         timeseries: Arc::clone(&timeseries),
+        cluster: Arc::clone(&cluster),
         fleet: Arc::clone(&fleet),
         recent_samples: Arc::clone(&recent_samples),
         feed: Arc::clone(&feed),
         directory: Arc::clone(&directory),
         watched: Arc::clone(&watched),
         auth: Arc::clone(&auth),
-        telemetry: Arc::clone(&telemetry),
-        interval_ms: config.interval.as_millis() as u64,
-        minutes_retention: config.retention.minutes,
-        limits: config.limits,
-        unreported_retention: unreported_retention(&config.retention),
-        log_limits: config.logs,
+        delivery: Arc::clone(&delivery),
         rollouts: Arc::clone(&rollouts),
-        events_retention: config.retention.events,
+        telemetry: Arc::clone(&telemetry),
+        statuses: tasks.statuses(),
+    });
+    let role = RoleTask {
+        follower: Follower {
+            cluster: Arc::clone(&cluster),
+            store: Arc::clone(&store),
+            timeseries: Arc::clone(&timeseries),
+            feed: Arc::clone(&feed),
+            fleet: Arc::clone(&fleet),
+            directory: Arc::clone(&directory),
+            recent_samples: Arc::clone(&recent_samples),
+            delivery: Arc::clone(&delivery),
+            rollouts: Arc::clone(&rollouts),
+            state: leader,
+        },
+        store: cluster_store.clone(),
     };
-    let (committer, committer_task) = Committer::start(state, parts, stop_committer.clone());
-    let mut tasks = Driver::new(Arc::clone(&telemetry), JITTER);
     let disk = guard.state();
-    tasks.spawn(Liveness { fleet: Arc::clone(&fleet), committer: committer.clone() });
-    tasks.spawn(EndOfMaintenance {
-        directory: Arc::clone(&directory),
-        committer: committer.clone(),
-        store: Arc::clone(&store),
-    });
-    tasks.spawn(NodeRemovals::new(Arc::clone(&store), Arc::clone(&telemetry)));
     tasks.spawn(TokenRefresh::new(Arc::clone(&auth), Arc::clone(&store)));
-    tasks.spawn(Rollouts::new(Arc::clone(&store), Arc::clone(&delivery), Arc::clone(&rollouts)));
-    tasks.spawn(Rollup {
-        store: Arc::clone(&store),
-        timeseries: Arc::clone(&timeseries),
-        telemetry: Arc::clone(&telemetry),
-    });
-    tasks.spawn(Expiry {
-        timeseries: Arc::clone(&timeseries),
-        store: Arc::clone(&store),
-        retention: config.retention,
-        telemetry: Arc::clone(&telemetry),
-    });
-    let alerts = Arc::new(AlertBoard::new(config.alerts.clone()));
-    let sender = Sender::new(&config.alerts)?;
-    let alert_tasks = AlertTasks {
-        store: Arc::clone(&store),
-        timeseries: Arc::clone(&timeseries),
-        committer: committer.clone(),
-        watched: Arc::clone(&watched),
-        auth: Arc::clone(&auth),
-        board: Arc::clone(&alerts),
-        sender: sender.clone(),
-        telemetry: Arc::clone(&telemetry),
-        interval: config.interval,
-        grace: config.startup_grace,
-    };
-    alert_tasks.start(&mut tasks);
-    let stop = tasks.stop_token();
-    tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
-    tasks.spawn(guard);
     tasks.spawn(Growth {
         store: Arc::clone(&store),
         data_dir: config.data_dir.clone(),
@@ -273,23 +276,32 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         },
         telemetry: Arc::clone(&telemetry),
     });
-    if config.logs.kept_bytes > 0 {
-        tasks.spawn(LogSize::new(
-            Arc::clone(&store),
-            Arc::clone(&timeseries),
-            config.logs.kept_bytes,
-            Arc::clone(&telemetry),
-        ));
+    let stop = tasks.stop_token();
+    tasks.spawn(TableSizes { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), stop });
+    tasks.spawn(guard);
+    if let Some(cluster_store) = &cluster_store {
+        let announcement = Announcement {
+            cluster: Arc::clone(&cluster),
+            store: Arc::clone(cluster_store),
+            feed: Arc::clone(&feed),
+            telemetry: Arc::clone(&telemetry),
+            certificate: served.certificate,
+            started_at,
+        };
+        // Before it leads: followers look for its address.
+        announcement.write().await?;
+        tasks.spawn(announcement);
     }
-    match config.log_search {
-        LogSearch::Indexed => {
-            tasks.spawn(LogIndex { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry) });
+    let stop_role = CancellationToken::new();
+    let mut role_task = tokio::spawn(role.run(stop_role.clone()));
+    tokio::select! {
+        ended = &mut role_task => return Err(role_failed(ended)),
+        waited = tokio::time::timeout(ROLE_TIMEOUT, cluster.has_role()) => if waited.is_err() {
+            tracing::warn!("no collector leads yet; reports are refused until one does");
         }
-        LogSearch::Scan => store.drop_log_index().await?,
     }
     let limits = config.limits;
     let body_budget = Arc::new(BodyBudget::new(limits.body_budget_bytes, limits.body_budget_per_sender_bytes));
-    let started_at = crate::clock::now_ms();
     let query_shares = Arc::new(QueryShares::new(config.queries, Arc::clone(&telemetry)));
     let app = Arc::new(App {
         config,
@@ -297,7 +309,8 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         timeseries,
         auth,
         secrets,
-        committer,
+        cluster,
+        cluster_store,
         fleet,
         recent_samples,
         feed,
@@ -322,15 +335,30 @@ pub(crate) async fn create_app(config: Config) -> Result<(Arc<App>, Background),
         stop_streams.cancelled().await;
         streams.push.stop();
     });
-    let background = Background { tasks, committer: stop_committer, committer_task, feed: stop_feed };
+    let background = Background { tasks, role: stop_role, role_task, feed: stop_feed };
     Ok((app, background))
 }
 
-/// After this time without a report nothing is left of a pipeline. Days are removed whole, so it is one more.
-fn unreported_retention(retention: &Retention) -> Duration {
-    const DAY: Duration = Duration::from_secs(86_400);
-    let Retention { minutes, hours, days, logs, events, audit: _ } = *retention;
-    DAY + minutes.max(hours).max(days).max(logs).max(events)
+fn role_failed(ended: Result<Result<(), ClusterError>, tokio::task::JoinError>) -> CreateError {
+    match ended {
+        Ok(Err(ClusterError::Load(error))) => CreateError::Store(error),
+        Ok(Err(error)) => CreateError::Role(error),
+        Ok(Ok(())) => CreateError::Role(ClusterError::CommitterEnded),
+        Err(error) => CreateError::Role(ClusterError::Failed(error)),
+    }
+}
+
+/// Where other collectors reach this one.
+fn advertised(config: &Config, address: SocketAddr) -> String {
+    if let Some(url) = &config.advertise_url {
+        return url.clone();
+    }
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    if !address.ip().is_unspecified() {
+        return format!("{scheme}://{address}");
+    }
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{scheme}://{}:{}", host.as_deref().unwrap_or("localhost"), address.port())
 }
 
 /// Guards the disk that the database is on, or else the data directory.

@@ -16,6 +16,7 @@ const LAYERS: Layers = Layers {
         &["feed"],
         &["ingest", "query", "control", "alerts"],
         &["tasks"],
+        &["cluster"],
         &["http"],
         &["app"],
         &["server"],

@@ -7,6 +7,7 @@ mod app;
 mod auth;
 mod cli;
 mod clock;
+mod cluster;
 mod config;
 mod control;
 mod feed;

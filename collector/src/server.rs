@@ -32,8 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::reload::{CertificateReload, ReloadRequest};
 use self::tls::Certificates;
-use crate::app::{self, Background};
+use crate::app::{self, Background, Served};
 use crate::clock;
+use crate::cluster::ClusterError;
 use crate::config::Config;
 use crate::feed::HELD_BACK_BYTES;
 use crate::store::private;
@@ -41,8 +42,8 @@ use crate::store::private;
 /// Longest time for the sources to stop.
 const SOURCES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the committer may take to finish what waits.
-const COMMITTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a leader may take to stop its tasks and to finish what waits, with their own bounds within it.
+const ROLE_TIMEOUT: Duration = Duration::from_secs(13);
 
 /// How long streams and requests may take to end.
 const CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,7 +92,8 @@ pub(crate) async fn run(
     let address = listener.local_addr().context("cannot read the listening address")?;
     let data_dir = config.data_dir.clone();
     let database = config.database.clone();
-    let (app, mut background) = app::create_app(config).await?;
+    let served = Served { address, certificate: fingerprint_of(certificates.clone()) };
+    let (app, mut background) = app::create_app(config, served).await?;
     if let Some(certificates) = certificates {
         background.tasks.spawn(CertificateReload::new(certificates, reload, Arc::clone(&app.alerts)));
     }
@@ -142,7 +144,14 @@ pub(crate) async fn run(
         }
         // Without it no report is acknowledged: a restart is better.
         panicked = background.tasks.panicked() => failure = Some(panicked),
-        _ = &mut background.committer_task => anyhow::bail!("the committer ended unexpectedly"),
+        ended = &mut background.role_task => match ended.context("the task of the role failed")? {
+            // It has stopped everything else that a leader runs.
+            Err(ClusterError::Panicked(panicked)) => failure = Some(panicked),
+            ended => {
+                ended?;
+                anyhow::bail!("the committer ended unexpectedly");
+            }
+        },
     }
     let store = app.store.clone();
     stop_background(background).await;
@@ -180,12 +189,18 @@ fn use_small_pages() {
 #[cfg(not(target_os = "linux"))]
 fn use_small_pages() {}
 
+/// SHA-256 of the certificate that new connections get, by which other collectors know this one.
+fn fingerprint_of(certificates: Option<Arc<Certificates>>) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
+    Arc::new(move || certificates.as_ref().and_then(|certificates| certificates.fingerprint()))
+}
+
 async fn stop_background(background: Background) {
-    background.tasks.stop(SOURCES_TIMEOUT).await;
-    background.committer.cancel();
-    if tokio::time::timeout(COMMITTER_TIMEOUT, background.committer_task).await.is_err() {
-        tracing::error!("the last reports were not committed in time; their agents will send them again");
+    background.role.cancel();
+    let has_ended = background.role_task.is_finished();
+    if !has_ended && tokio::time::timeout(ROLE_TIMEOUT, background.role_task).await.is_err() {
+        tracing::error!("the role could not be given up in time");
     }
+    background.tasks.stop(SOURCES_TIMEOUT).await;
     background.feed.cancel();
 }
 

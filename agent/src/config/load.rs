@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reqwest::Url;
 use systole_shared::Token;
 use toml::Table;
 
 use super::errors::ConfigErrors;
 use super::section::Section;
 use super::settings::{self, Found, Lookup};
+use super::urls::FoundUrls;
 use super::{
     Config, DEFAULT_DATA_DIR, DEFAULT_FILE, LogConfig, LogFormat, VECTORFLOW_DATA_DIR, engines, file, lines, mappings,
     pipelines, upgrade, vectorflow,
@@ -25,8 +25,8 @@ use crate::model::tls::TlsFiles;
 pub(crate) struct Overrides {
     /// `--config`.
     pub(crate) config: Option<PathBuf>,
-    /// `--url`.
-    pub(crate) url: Option<String>,
+    /// `--url`, once for each address.
+    pub(crate) urls: Vec<String>,
     /// `--token`.
     pub(crate) token: Option<String>,
     /// `--data-dir`.
@@ -121,7 +121,7 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     centre.dedicated = vectorflow::dedicated(&vectorflow, is_inherited, &user_mappings);
     root.finish();
 
-    let url = settings.url(unreadable, &mut errors);
+    let urls = settings.urls.check(unreadable, protocol, &mut errors);
     let data_dir = or_default(settings.data_dir, env);
     if settings.token.is_none() && !settings.token_is_broken && !unreadable && !node_token::exists(&data_dir) {
         errors.add_of_host(
@@ -143,9 +143,9 @@ pub(crate) fn load(flags: &Overrides, env: Lookup<'_>) -> Result<Config, ConfigE
     if flags.offline {
         errors.forget_those_of_host();
     }
-    match url {
-        Some(url) if errors.is_empty() => Ok(Config {
-            url,
+    match urls {
+        Some(urls) if errors.is_empty() => Ok(Config {
+            urls,
             protocol,
             vectorflow,
             token: settings.token,
@@ -209,7 +209,7 @@ fn or_default(found: Option<Found>, env: Lookup<'_>) -> PathBuf {
     let own = Path::new(DEFAULT_DATA_DIR);
     match found {
         Some(found) => PathBuf::from(found.value),
-        None if is_set("VF_URL") && !is_set("SYSTOLE_URL") && !node_token::exists(own) => {
+        None if is_set("VF_URL") && !is_set("SYSTOLE_URL") && !is_set("SYSTOLE_URLS") && !node_token::exists(own) => {
             PathBuf::from(VECTORFLOW_DATA_DIR)
         }
         None => own.to_owned(),
@@ -249,7 +249,7 @@ fn tls_files(root: &mut Section<'_>, env: Lookup<'_>) -> TlsFiles {
 
 /// The settings that flags and variables can give, too.
 struct Settings {
-    url: Option<Found>,
+    urls: FoundUrls,
     token: Option<Token>,
     token_is_broken: bool,
     data_dir: Option<Found>,
@@ -259,22 +259,17 @@ struct Settings {
 
 impl Settings {
     fn take(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> Self {
-        let url = settings::first(
-            ("--url", flags.url.as_deref()),
-            &["SYSTOLE_URL", "VF_URL"],
-            env,
-            ("url", root.text("url")),
-        );
+        let urls = FoundUrls::take(root, flags, env);
         let data_dir = data_dir_of(root, flags, env);
         let (token, token_is_broken) = Self::take_token(root, flags, env);
         let labels = Self::take_labels(root, env);
         let log = Self::take_log(root, flags, env);
-        Settings { url, token, token_is_broken, data_dir, labels, log }
+        Settings { urls, token, token_is_broken, data_dir, labels, log }
     }
 
     /// Whether the agent starts with the environment of VectorFlow's.
     fn replaces_vectorflow_agent(&self) -> bool {
-        self.url.as_ref().is_some_and(|url| url.place == "VF_URL")
+        self.urls.is_of_vectorflow()
     }
 
     fn take_token(root: &mut Section<'_>, flags: &Overrides, env: Lookup<'_>) -> (Option<Token>, bool) {
@@ -339,28 +334,6 @@ impl Settings {
             }
         }
         log
-    }
-
-    fn url(&self, file_is_broken: bool, errors: &mut ConfigErrors) -> Option<Url> {
-        match &self.url {
-            Some(found) => match settings::collector_url(&found.value) {
-                Ok(url) => Some(url),
-                Err(what) => {
-                    errors.add(&found.place, what);
-                    None
-                }
-            },
-            None => {
-                // A file that cannot be read may hold it.
-                if !file_is_broken {
-                    errors.add(
-                        "url",
-                        "is missing; set the collector's address as `url`, SYSTOLE_URL or --url, like http://collector.example:8080",
-                    );
-                }
-                None
-            }
-        }
     }
 }
 

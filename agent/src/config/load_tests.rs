@@ -32,13 +32,13 @@ fn errors(file: &str) -> ConfigErrors {
 fn flags_precede_variables_precede_file_precedes_defaults() {
     let file = "url = \"http://file:1\"\ndata_dir = \"/file\"\nlog_level = \"warn\"";
     let variables = [("SYSTOLE_URL", "http://env:1"), ("VF_URL", "http://vf:1"), ("VF_DATA_DIR", "/vf")];
-    let flags = Overrides { url: Some("http://flag:1/".to_owned()), ..Overrides::default() };
+    let flags = Overrides { urls: vec!["http://flag:1/".to_owned()], ..Overrides::default() };
     let config = load_with(file, &variables, flags).unwrap();
-    assert_eq!(config.url.as_str(), "http://flag:1/");
+    assert_eq!(config.urls[0].as_str(), "http://flag:1/");
     assert_eq!(config.data_dir, Path::new("/vf"));
     assert_eq!(config.log, LogConfig { level: tracing::Level::WARN, format: LogFormat::Text });
-    assert_eq!(load_with(file, &variables, Overrides::default()).unwrap().url.host_str(), Some("env"));
-    assert_eq!(load_with("", &variables[1..], Overrides::default()).unwrap().url.host_str(), Some("vf"));
+    assert_eq!(load_with(file, &variables, Overrides::default()).unwrap().urls[0].host_str(), Some("env"));
+    assert_eq!(load_with("", &variables[1..], Overrides::default()).unwrap().urls[0].host_str(), Some("vf"));
     assert_eq!(good("").data_dir, Path::new(DEFAULT_DATA_DIR));
 }
 

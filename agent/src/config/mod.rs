@@ -19,6 +19,7 @@ mod section;
 mod settings;
 mod show;
 mod upgrade;
+mod urls;
 mod vectorflow;
 
 use std::collections::BTreeMap;
@@ -47,8 +48,8 @@ pub(crate) use mappings::{read_one as read_mapping, vector as vector_mapping};
 /// The configuration of an agent, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// Where the collector is; paths of requests are appended.
-    pub(crate) url: Url,
+    /// Where the collector is, at least one address; paths of requests are appended.
+    pub(crate) urls: Vec<Url>,
     /// Which protocol it speaks. Default auto.
     pub(crate) protocol: ProtocolSetting,
     /// What holds towards a VectorFlow server.
@@ -91,7 +92,7 @@ impl Config {
     /// The settings that differ in `new` and take effect at the next start of the agent only.
     pub(crate) fn changes_for_a_restart(&self, new: &Config) -> Vec<&'static str> {
         let differs = [
-            ("url", self.url != new.url),
+            ("url, urls", self.urls != new.urls),
             ("protocol", self.protocol != new.protocol),
             ("vector_bin, cloud_labels, poll_interval, log_flush_interval", self.vectorflow != new.vectorflow),
             ("token", self.token != new.token),

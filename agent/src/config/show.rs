@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use reqwest::Url;
 use systole_shared::Token;
 
 use super::{Config, LogFormat};
@@ -18,7 +19,10 @@ impl fmt::Display for Config {
             Some(path) => writeln!(f, "# read from {}", path.display())?,
             None => writeln!(f, "# no file was read")?,
         }
-        writeln!(f, "url = {:?}", self.url.as_str())?;
+        match self.urls.as_slice() {
+            [url] => writeln!(f, "url = {:?}", url.as_str())?,
+            urls => writeln!(f, "urls = {:?}", urls.iter().map(Url::as_str).collect::<Vec<_>>())?,
+        }
         writeln!(f, "protocol = {:?}", self.protocol.as_str())?;
         writeln!(f, "token = {}", secret(self.token.as_ref()))?;
         writeln!(f, "data_dir = {:?}", self.data_dir.display().to_string())?;

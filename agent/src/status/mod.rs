@@ -63,8 +63,14 @@ pub(crate) struct AgentView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CollectorView {
-    /// Its address.
+    /// Its address, or the one in use.
     pub(crate) url: String,
+    /// All of its addresses, in the order of this node: the first choice comes first.
+    #[serde(default)]
+    pub(crate) urls: Vec<String>,
+    /// How often another address answered than the one before.
+    #[serde(default)]
+    pub(crate) switches: u64,
     /// Where it stands.
     pub(crate) state: ConnectionState,
     /// Time of its last answer.

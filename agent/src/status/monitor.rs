@@ -17,14 +17,12 @@ use crate::metrics::AgentCounters;
 use crate::spool::outbox::Outbox;
 use crate::supervise::Pipeline;
 use crate::supervise::set::PipelineSet;
-use crate::uplink::{ConnectionState, ConnectionStatus};
+use crate::uplink::{Addresses, ConnectionState, ConnectionStatus};
 use crate::version::BUILD;
 
 /// The facts that stay while the agent runs.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    /// The collector's address; never with a password, see `config::settings::http_url`.
-    pub(crate) url: String,
     /// Where the agent keeps what must survive it.
     pub(crate) data_dir: PathBuf,
     /// The configuration file, if one was read.
@@ -47,6 +45,8 @@ pub(crate) struct Monitor {
     pub(crate) counters: Arc<AgentCounters>,
     /// The state of the connection to the collector.
     pub(crate) connection: Arc<ConnectionStatus>,
+    /// The collector's addresses; never with a password, see `config::settings::http_url`.
+    pub(crate) addresses: Arc<Addresses>,
     /// The heartbeat's sign of life.
     pub(crate) liveness: Arc<Liveness>,
     /// The interval of reports.
@@ -117,7 +117,9 @@ impl Monitor {
             },
             node: connection.node,
             collector: CollectorView {
-                url: self.origin.url.clone(),
+                url: self.addresses.in_use().to_string(),
+                urls: self.addresses.urls().iter().map(ToString::to_string).collect(),
+                switches: self.addresses.switches(),
                 state: connection.state,
                 last_acknowledged_at: connection.acknowledged_at,
                 interval_ms: u64::try_from(self.interval.borrow().as_millis()).unwrap_or(u64::MAX),

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::instructions::Instructions;
 use super::protocol::CollectorClient;
 use super::request_error::RequestError;
+use super::transport::OpenStream;
 use crate::metrics::AgentCounters;
 use crate::model::node::node_token;
 
@@ -26,6 +27,9 @@ const STABLE_FOR: Duration = Duration::from_secs(5);
 
 /// Between two checks whether the node has a token.
 const NO_TOKEN_WAIT: Duration = Duration::from_secs(1);
+
+/// Longest wait of a stream that follows requests to another address.
+const LONGEST_MOVE_WAIT: Duration = Duration::from_millis(500);
 
 /// The waits between two streams.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +77,8 @@ pub(crate) struct PushClient {
 enum StreamEnd {
     /// By the collector's wish, which says when to come again.
     Goodbye(Duration),
+    /// Requests go to another address of the collector.
+    Moved,
     /// By itself.
     Broken(String),
 }
@@ -98,10 +104,10 @@ impl PushClient {
                 continue;
             };
             let wait = match self.client.push(&token).await {
-                Ok(response) => {
+                Ok(stream) => {
                     self.counters.push_connected.set(true);
                     let opened = Instant::now();
-                    let end = self.follow(response, &mut backoff).await;
+                    let end = self.follow(stream, &mut backoff).await;
                     if opened.elapsed() >= STABLE_FOR {
                         backoff.reset();
                     }
@@ -109,6 +115,7 @@ impl PushClient {
                     self.counters.push_reconnects.add(1);
                     match end {
                         StreamEnd::Goodbye(wait) => backoff.next(rand::random(), Some(wait)),
+                        StreamEnd::Moved => LONGEST_MOVE_WAIT.mul_f64(rand::random()),
                         StreamEnd::Broken(error) => {
                             tracing::debug!(error, "the push stream ended");
                             backoff.next(rand::random(), None)
@@ -128,7 +135,9 @@ impl PushClient {
         }
     }
 
-    async fn follow(&self, mut response: reqwest::Response, backoff: &mut Backoff) -> StreamEnd {
+    async fn follow(&self, stream: OpenStream, backoff: &mut Backoff) -> StreamEnd {
+        let OpenStream { mut response, address } = stream;
+        let mut address_in_use = self.client.watch_address();
         let mut decoder = Decoder::default();
         let opened = self.client.stream_opened().await;
         if opened.is_welcome {
@@ -136,7 +145,11 @@ impl PushClient {
         }
         let mut silence = opened.silence.unwrap_or(NO_STREAM_WAIT);
         loop {
-            let chunk = match timeout(silence, response.chunk()).await {
+            let chunk = tokio::select! {
+                chunk = timeout(silence, response.chunk()) => chunk,
+                Ok(_) = address_in_use.wait_for(|in_use| *in_use != address) => return StreamEnd::Moved,
+            };
+            let chunk = match chunk {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => return StreamEnd::Broken("the collector closed it".to_owned()),
                 Ok(Err(error)) => return StreamEnd::Broken(error.to_string()),

@@ -47,10 +47,11 @@ impl Uplink {
         let reports = shrink_first(reports, state);
         let (sent_at, began) = (clock::unix_millis(), Instant::now());
         let interval = self.instructions.interval();
-        let outgoing = Outgoing { sent_at, reports: &reports, outbox: &self.outbox, interval };
+        let outgoing = Outgoing { reports: &reports, outbox: &self.outbox, interval };
         match self.client.report(token, outgoing).await {
             Ok(ack) => {
-                let took = began.elapsed();
+                let (sent_at, took) =
+                    ack.timing.map_or_else(|| (sent_at, began.elapsed()), |timing| (timing.sent_at, timing.took));
                 self.counters.acks.observe(took);
                 if self.connection.record_ack(sent_at, took, ack.now) {
                     self.counters.reconnects.add(1);

@@ -23,6 +23,7 @@ use crate::model::spool::Bounds;
 use crate::model::tls::TlsFiles;
 use crate::spool::Spool;
 use crate::spool::outbox::Outbox;
+use crate::uplink::addresses::Addresses;
 use crate::uplink::connection_status::{ConnectionState, ConnectionStatus};
 use crate::uplink::instructions::Instructions;
 use crate::uplink::protocol::{ClientParts, CollectorClient};
@@ -160,7 +161,7 @@ async fn start_with(
     let instructions = Instructions::new(Duration::from_secs(5)).0;
     let interval = instructions.watch_interval();
     let parts = ClientParts {
-        url: collector.url.clone(),
+        addresses: Arc::new(Addresses::new(vec![collector.url.clone()], "node")),
         tls: TlsFiles::default(),
         data_dir: data_dir.path().to_owned(),
         protocol: ProtocolSetting::Fixed(Protocol::Native),

@@ -1,12 +1,15 @@
-//! HTTP to the collector, in whichever protocol: one client for all requests, and what a failure means.
+//! HTTP to the collector, in whichever protocol: one client for all requests, the address that each of them goes to,
+//! and what a failure means.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use systole_shared::{Token, UnixMillis};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::addresses::Addresses;
 use super::proxy;
 use super::request_error::{ErrorForm, FailedResponse, RequestError, detail_of};
 use crate::clock;
@@ -23,40 +26,86 @@ const SUCCESSES: [StatusCode; 4] =
 /// A push stream may live for a day; it is opened again then.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
+/// Longest wait before the next address is tried. All nodes of a collector that fails notice it at once, and must not
+/// come to the next one at once.
+const LONGEST_SWITCH_WAIT: Duration = Duration::from_millis(250);
+
+/// Longest wait for the answer to the question whether an address is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One try of a request at one address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Try<'a> {
+    /// The address.
+    base: &'a Url,
+    /// This host's clock.
+    pub(super) sent_at: UnixMillis,
+}
+
 /// An answer that is no error.
 pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// When the try that was answered was sent, by this host's clock, and how long the answer took.
+    pub(super) timing: AnswerTiming,
 }
 
-/// Sends requests to one address.
+/// When the try that was answered was sent, by this host's clock, and how long the answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct AnswerTiming {
+    pub(super) sent_at: UnixMillis,
+    pub(super) took: Duration,
+}
+
+/// A stream, and the number of the address that serves it.
+pub(super) struct OpenStream {
+    pub(super) response: Response,
+    pub(super) address: usize,
+}
+
+/// A response of which the body is not read yet.
+struct Responded {
+    response: Response,
+    address: usize,
+    sent_at: UnixMillis,
+    began: Instant,
+}
+
+/// Why a try has no response.
+enum TryError {
+    /// There is no time left.
+    Slow,
+    Failed(reqwest::Error),
+}
+
+/// Sends requests to the address in use, and to the next ones when it does not answer.
 #[derive(Debug)]
 pub(super) struct Transport {
     http: Mutex<reqwest::Client>,
     tls: TlsFiles,
-    base: Url,
+    addresses: Arc<Addresses>,
 }
 
 impl Transport {
-    /// To the collector at `base`.
+    /// To the collector at these addresses.
     ///
     /// # Errors
     ///
     /// When the certificates cannot be used.
-    pub(super) fn new(base: Url, tls: TlsFiles) -> Result<Self, TlsError> {
-        let http = Mutex::new(http_client::for_collector(base.scheme() == "https", &tls)?);
-        Ok(Transport { http, tls, base })
+    pub(super) fn new(addresses: Arc<Addresses>, tls: TlsFiles) -> Result<Self, TlsError> {
+        let http = Mutex::new(http_client::for_collector(uses_tls(&addresses), &tls)?);
+        Ok(Transport { http, tls, addresses })
     }
 
-    /// Where the collector is.
+    /// Where the collector is: the address in use.
     pub(super) fn base(&self) -> &Url {
-        &self.base
+        self.addresses.in_use()
     }
 
     /// A GET request of the node with this token, or of no node.
-    pub(super) fn get(&self, path: &str, token: Option<&Token>) -> RequestBuilder {
-        with_token(self.http().get(self.url(path)), token)
+    pub(super) fn get(&self, to: Try<'_>, path: &str, token: Option<&Token>) -> RequestBuilder {
+        with_token(self.http().get(below(to.base, path)), token)
     }
 
     /// A GET request to an address of the same collector that the collector has named.
@@ -65,8 +114,8 @@ impl Transport {
     }
 
     /// A POST request with a JSON body.
-    pub(super) fn post(&self, path: &str, token: Option<&Token>) -> RequestBuilder {
-        with_token(self.http().post(self.url(path)), token).header(CONTENT_TYPE, "application/json")
+    pub(super) fn post(&self, to: Try<'_>, path: &str, token: Option<&Token>) -> RequestBuilder {
+        with_token(self.http().post(below(to.base, path)), token).header(CONTENT_TYPE, "application/json")
     }
 
     /// Sends a request and reads its answer, which must be 200.
@@ -74,36 +123,43 @@ impl Transport {
     /// # Errors
     ///
     /// When it is not. The form says which errors are the collector's own.
-    pub(super) async fn perform(&self, request: RequestBuilder, form: ErrorForm) -> Result<Vec<u8>, RequestError> {
+    pub(super) async fn perform(
+        &self,
+        request: impl Fn(Try<'_>) -> RequestBuilder,
+        form: ErrorForm,
+    ) -> Result<HttpAnswer, RequestError> {
         let answer = self.exchange(request, form, MAX_ANSWER_BYTES).await?;
         if answer.status == StatusCode::OK {
-            return Ok(answer.body);
+            return Ok(answer);
         }
         Err(RequestError::Unreadable(format!("{} instead of 200", answer.status)))
     }
 
-    /// Sends a request and reads its answer, any success.
+    /// Sends a request and reads its answer, any success. `request` makes it again for each address that is tried.
     ///
     /// # Errors
     ///
     /// When it is none.
     pub(super) async fn exchange(
         &self,
-        request: RequestBuilder,
+        request: impl Fn(Try<'_>) -> RequestBuilder,
         form: ErrorForm,
         max_bytes: usize,
     ) -> Result<HttpAnswer, RequestError> {
-        let answer = match request.send().await {
-            Ok(response) => read_answer(response, form, max_bytes).await,
-            Err(error) => Err(RequestError::Network(chain(&error))),
-        };
-        if let Err(RequestError::Network(_)) = answer {
-            self.read_certificates_again().await;
+        let Responded { response, address, sent_at, began } = self.respond(request, form).await?;
+        match read_answer(response, form, max_bytes).await {
+            Ok(Answer { status, headers, body }) => {
+                Ok(HttpAnswer { status, headers, body, timing: AnswerTiming { sent_at, took: began.elapsed() } })
+            }
+            Err(error) => {
+                if let RequestError::Network(_) = error {
+                    // It ended within its answer; the next request begins elsewhere.
+                    self.addresses.failed(address, false, &mut self.addresses.begin());
+                    self.read_certificates_again().await;
+                }
+                Err(with_hint(error, &self.addresses.urls()[address]))
+            }
         }
-        answer.map_err(|error| match hint(&error, &self.base) {
-            Some(hint) => error.with_hint(&hint),
-            None => error,
-        })
     }
 
     /// Opens a stream. Its chunks have no limit of time but the reader's own.
@@ -111,14 +167,100 @@ impl Transport {
     /// # Errors
     ///
     /// When the answer is not 200.
-    pub(super) async fn open(&self, request: RequestBuilder, form: ErrorForm) -> Result<Response, RequestError> {
-        let request = request.timeout(STREAM_TIMEOUT);
-        let response = request.send().await.map_err(|error| RequestError::Network(chain(&error)))?;
+    pub(super) async fn open(
+        &self,
+        request: impl Fn(Try<'_>) -> RequestBuilder,
+        form: ErrorForm,
+    ) -> Result<OpenStream, RequestError> {
+        let responded = self.respond(|to| request(to).timeout(STREAM_TIMEOUT), form).await?;
+        let Responded { response, address, .. } = responded;
         if response.status() == StatusCode::OK {
-            return Ok(response);
+            return Ok(OpenStream { response, address });
         }
         let failed = read_answer(response, form, MAX_ANSWER_BYTES).await;
-        failed.and(Err(RequestError::Unreadable("an empty answer".to_owned())))
+        Err(failed.err().unwrap_or_else(|| RequestError::Unreadable("an empty answer".to_owned())))
+    }
+
+    /// Whether the first choice of the addresses is ready.
+    pub(super) async fn is_first_choice_ready(&self) -> bool {
+        let url = below(&self.addresses.urls()[0], "readyz");
+        let answer = self.http().get(url).timeout(READY_TIMEOUT).send().await;
+        answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
+    }
+
+    /// Sends a request to one address after the other, until one answers that is ready.
+    async fn respond(
+        &self,
+        request: impl Fn(Try<'_>) -> RequestBuilder,
+        form: ErrorForm,
+    ) -> Result<Responded, RequestError> {
+        let mut round = self.addresses.begin();
+        let mut last_error = None;
+        while let Some(address) = self.addresses.next(&mut round) {
+            if last_error.is_some() {
+                sleep(LONGEST_SWITCH_WAIT.mul_f64(rand::random())).await;
+            }
+            let base = &self.addresses.urls()[address];
+            let (error, is_slow) = match self.try_at(address, &request).await {
+                Ok(responded) if !self.is_elsewhere_better(&responded.response) => {
+                    if self.addresses.answered(address) {
+                        tracing::info!(url = %base, error = last_error.as_ref().map(RequestError::to_string),
+                            "another address of the collector is in use");
+                    }
+                    return Ok(responded);
+                }
+                Ok(Responded { response, .. }) => {
+                    let answer = read_answer(response, form, MAX_ANSWER_BYTES).await;
+                    (answer.err().unwrap_or_else(|| RequestError::Unreadable("an empty answer".to_owned())), false)
+                }
+                Err(error) => {
+                    self.read_certificates_again().await;
+                    let is_slow = match &error {
+                        TryError::Slow => true,
+                        TryError::Failed(error) => error.is_timeout(),
+                    };
+                    let detail = match error {
+                        TryError::Slow => proxy::name("no answer in time".to_owned(), Some(base)),
+                        TryError::Failed(error) => chain(&error),
+                    };
+                    (RequestError::Network(detail), is_slow)
+                }
+            };
+            tracing::debug!(url = %base, %error, "a request failed at this address of the collector");
+            self.addresses.failed(address, is_slow, &mut round);
+            last_error = Some(with_hint(error, base));
+        }
+        // There is at least one address, so there was a try.
+        Err(last_error.unwrap_or_else(|| RequestError::Network("no address".to_owned())))
+    }
+
+    async fn try_at(&self, address: usize, request: impl Fn(Try<'_>) -> RequestBuilder) -> Result<Responded, TryError> {
+        let base = &self.addresses.urls()[address];
+        let answer_timeout = self.addresses.answer_timeout();
+        let mut is_second = false;
+        loop {
+            let (sent_at, began) = (clock::unix_millis(), Instant::now());
+            let sending = request(Try { base, sent_at }).send();
+            let response = match answer_timeout {
+                Some(limit) => timeout(limit, sending).await.map_err(|_| TryError::Slow)?,
+                None => sending.await,
+            };
+            match response {
+                Ok(response) => return Ok(Responded { response, address, sent_at, began }),
+                // It may be no more than a connection that the collector closed while it was idle, which must not
+                // cost a switch.
+                Err(error) if answer_timeout.is_some() && !is_second && !error.is_connect() && !error.is_timeout() => {
+                    is_second = true;
+                }
+                Err(error) => return Err(TryError::Failed(error)),
+            }
+        }
+    }
+
+    /// Whether the collector at this address, or what precedes it, says that it cannot serve now.
+    fn is_elsewhere_better(&self, response: &Response) -> bool {
+        let unready = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        self.addresses.are_several() && unready.contains(&response.status())
     }
 
     /// Reads an answer.
@@ -155,13 +297,7 @@ impl Transport {
     }
 
     fn address_hint(&self) -> String {
-        format!("check that url ({}) leads to the collector", self.base)
-    }
-
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
-        url
+        format!("check that url ({}) leads to the collector", self.base())
     }
 
     /// Certificates are replaced while the agent runs, and the first sign of it is that the old ones
@@ -170,7 +306,7 @@ impl Transport {
         if self.tls.is_empty() {
             return;
         }
-        let (uses_tls, tls) = (self.base.scheme() == "https", self.tls.clone());
+        let (uses_tls, tls) = (uses_tls(&self.addresses), self.tls.clone());
         match tokio::task::spawn_blocking(move || http_client::for_collector(uses_tls, &tls)).await {
             Ok(Ok(client)) => *self.http.lock().unwrap_or_else(PoisonError::into_inner) = client,
             Ok(Err(error)) => tracing::warn!(%error, "cannot read the certificates again; the old ones stay in use"),
@@ -191,8 +327,27 @@ fn with_token(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder 
     }
 }
 
+/// The address of a route.
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+/// All addresses have the same scheme.
+fn uses_tls(addresses: &Addresses) -> bool {
+    addresses.urls().iter().any(|url| url.scheme() == "https")
+}
+
+/// An answer that is no error.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
 /// Reads the whole answer. Only a success, or that nothing has changed, is none of the errors.
-async fn read_answer(mut response: Response, form: ErrorForm, max_bytes: usize) -> Result<HttpAnswer, RequestError> {
+async fn read_answer(mut response: Response, form: ErrorForm, max_bytes: usize) -> Result<Answer, RequestError> {
     let status = response.status();
     let retry_after = retry_after(response.headers(), clock::unix_millis());
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -206,11 +361,18 @@ async fn read_answer(mut response: Response, form: ErrorForm, max_bytes: usize) 
         body.extend_from_slice(&chunk);
     }
     if SUCCESSES.contains(&status) {
-        return Ok(HttpAnswer { status, headers: response.headers().clone(), body });
+        return Ok(Answer { status, headers: response.headers().clone(), body });
     }
     let error =
         RequestError::of_answer(FailedResponse { form, status, retry_after, content_type: &content_type, body: &body });
     Err(proxy::name_in(error, &url))
+}
+
+fn with_hint(error: RequestError, base: &Url) -> RequestError {
+    match hint(&error, base) {
+        Some(hint) => error.with_hint(&hint),
+        None => error,
+    }
 }
 
 /// What to change when the address is wrong in a way that the answer shows.
@@ -297,3 +459,7 @@ mod tests {
         assert_eq!(wait(&[]), None);
     }
 }
+
+#[cfg(test)]
+#[path = "transport_tests.rs"]
+mod failover_tests;

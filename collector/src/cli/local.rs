@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::no_database;
-use super::remote::RemoteArgs;
+use super::remote::{self, RemoteArgs};
 use crate::config::Config;
 use crate::server;
 
@@ -34,8 +34,7 @@ impl Local {
     ///
     /// When there is no database, or it cannot be opened.
     pub(super) async fn needed(args: &RemoteArgs, config: &Config) -> anyhow::Result<Option<Self>> {
-        let is_named = args.url.is_some() || std::env::var("SYSTOLE_URL").is_ok_and(|url| !url.is_empty());
-        if is_named || runs(config).await {
+        if remote::is_named(args) || runs(config).await {
             return Ok(None);
         }
         if let Some(fault) = no_database::explain(config) {

@@ -23,8 +23,8 @@ pub(crate) use self::values::{parse_database, parse_duration};
 
 use self::lookup::Lookup;
 use self::values::{
-    parse_duration_in, parse_low_disk, parse_origins, parse_ring_budget, parse_stream_count, write_duration,
-    write_low_disk,
+    parse_advertise_url, parse_duration_in, parse_low_disk, parse_origins, parse_ring_budget, parse_stream_count,
+    write_duration, write_low_disk,
 };
 
 /// The settings of the collector.
@@ -32,6 +32,9 @@ use self::values::{
 pub(crate) struct Config {
     /// `listen`: address and port. Default 127.0.0.1:8080; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// `advertise_url`: where other collectors of the same PostgreSQL reach this one. Default: the listen address, with
+    /// the host's name when it listens on all addresses.
+    pub advertise_url: Option<String>,
     /// `serve --init`, not a setting: accepts an empty database even if another one was used before.
     pub accepts_empty_database: bool,
     /// `data_dir`: made if it is missing. Default ./systole-data.
@@ -179,6 +182,7 @@ impl Config {
         let listen = lookup.get("listen", SocketAddr::from(([127, 0, 0, 1], 8080)), |text| {
             text.parse().map_err(|_| "expected an address, e.g. 127.0.0.1:8080".to_owned())
         });
+        let advertise_url = lookup.get("advertise_url", None, parse_advertise_url);
         let data_dir = lookup.get("data_dir", PathBuf::from("./systole-data"), |text| match text {
             "" => Err("must not be empty".to_owned()),
             text => Ok(PathBuf::from(text)),
@@ -250,6 +254,7 @@ impl Config {
         lookup.finish()?;
         Ok(Config {
             listen,
+            advertise_url,
             data_dir,
             database,
             interval,
@@ -281,6 +286,9 @@ impl fmt::Display for Config {
         // Strings of JSON are strings of TOML.
         let mut text = |key: &str, value: String| writeln!(f, "{key} = {}", serde_json::Value::String(value));
         text("listen", self.listen.to_string())?;
+        if let Some(url) = &self.advertise_url {
+            text("advertise_url", url.clone())?;
+        }
         text("data_dir", self.data_dir.display().to_string())?;
         text("database_url", self.database.to_string())?;
         text("interval", write_duration(self.interval))?;

@@ -89,3 +89,15 @@ pub(super) fn parse_origins(text: &str) -> Result<Vec<String>, String> {
         None => Ok(origins.into_iter().map(str::to_owned).collect()),
     }
 }
+
+/// `http://host:port` or `https://host:port`, without a path.
+pub(super) fn parse_advertise_url(text: &str) -> Result<Option<String>, String> {
+    let expected =
+        || "expected the address of this collector for others, e.g. https://collector-1.example:8080".to_owned();
+    let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or_else(expected)?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
+        return Err(expected());
+    }
+    Ok(Some(text.trim_end_matches('/').to_owned()))
+}

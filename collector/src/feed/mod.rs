@@ -20,6 +20,7 @@ mod worker_notifier;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use systole_shared::events::EventType;
@@ -46,6 +47,9 @@ use self::admission::{ConnectionGuard, Connections};
 use self::hub::Hub;
 use self::retention_floor::RetentionFloor;
 use self::snapshot::Snapshots;
+
+/// How long a client waits whose last id is not here yet.
+const AHEAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Replays that read from the database at a time; the others wait with pings.
 const CONCURRENT_REPLAYS: usize = 4;
@@ -129,6 +133,8 @@ pub(crate) struct FeedParts {
     pub limits: StreamLimits,
     /// Ends every stream with a goodbye.
     pub stop: CancellationToken,
+    /// Whether other collectors have the same events.
+    pub is_clustered: bool,
 }
 
 /// The feed of one collector.
@@ -144,7 +150,10 @@ pub(crate) struct Feed {
     snapshots: Snapshots,
     replays: Semaphore,
     connections: Arc<Connections>,
+    /// Streams that want samples.
+    sample_streams: AtomicUsize,
     stop: CancellationToken,
+    is_clustered: bool,
 }
 
 impl Feed {
@@ -162,8 +171,36 @@ impl Feed {
             snapshots: Snapshots::default(),
             replays: Semaphore::new(CONCURRENT_REPLAYS),
             connections: Arc::new(Connections::new(parts.limits, Instant::now())),
+            sample_streams: AtomicUsize::new(0),
             stop: parts.stop,
+            is_clustered: parts.is_clustered,
         }
+    }
+
+    /// Waits until this number is published here: a client may have it from a collector that is a moment ahead.
+    async fn wait_for_head(&self, seq: u64) {
+        let mut publications = self.hub.watch();
+        let reached = async { while self.hub.head() < seq && publications.changed().await.is_ok() {} };
+        if self.is_clustered && self.hub.head() < seq {
+            let _ = tokio::time::timeout(AHEAD_TIMEOUT, reached).await;
+        }
+    }
+
+    /// Whether a number was never given out. In a cluster the database decides, which has the head of all collectors.
+    async fn is_ahead(&self, seq: u64) -> bool {
+        if seq <= self.hub.head() {
+            return false;
+        }
+        if !self.is_clustered {
+            return true;
+        }
+        // When it does not answer, the number may be right: the client keeps it.
+        self.store.feed_position().await.is_ok_and(|position| seq > position.head)
+    }
+
+    /// Whether any stream wants samples.
+    pub(crate) fn wants_samples(&self) -> bool {
+        self.sample_streams.load(Ordering::Relaxed) > 0
     }
 
     /// Publishes committed events in their order. Never waits for a subscriber.

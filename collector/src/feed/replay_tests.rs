@@ -67,7 +67,7 @@ async fn store_with_events(dir: &tempfile::TempDir) -> (Arc<dyn Store>, Arc<Time
         head_seq: 4,
         ..CommitBatch::default()
     };
-    let (store, timeseries) = timeseries::over(store);
+    let (store, timeseries) = timeseries::over(Arc::new(store));
     timeseries.commit(WalRecord::default(), batch).await.unwrap();
     (store, timeseries)
 }
@@ -96,8 +96,16 @@ async fn resume((store, timeseries): (Arc<dyn Store>, Arc<TimeSeries>)) -> Strin
     let recent_samples = Arc::new(RecentSamples::new(1 << 20));
     let telemetry = Arc::new(Telemetry::new());
     let limits = StreamLimits { streams: 1, streams_per_token: 1, new_per_second: 1 };
-    let parts =
-        FeedParts { store, timeseries, recent_samples, auth, telemetry, limits, stop: CancellationToken::new() };
+    let parts = FeedParts {
+        store,
+        timeseries,
+        recent_samples,
+        auth,
+        telemetry,
+        limits,
+        stop: CancellationToken::new(),
+        is_clustered: false,
+    };
     let notifier = WorkerNotifier::new(Arc::new(Feed::new(&position, parts)));
     let subscription = Subscription {
         types: BTreeSet::from([EventType::LogEntry, EventType::StatusChange]),

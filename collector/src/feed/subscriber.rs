@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rand::RngExt;
-use systole_shared::events::{Control, GoodbyeReason, ResetReason};
+use systole_shared::events::{Control, EventType, GoodbyeReason, ResetReason};
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
 use super::admission::ConnectionGuard;
@@ -24,6 +25,9 @@ use crate::telemetry::ReasonLabel;
 /// The time after which a client reconnects by default, at random in this range, so that clients of a
 /// collector that went away do not return in one wave.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 2_000..=8_000;
+
+/// The same in a cluster: another collector has the client's events already.
+const CLUSTER_RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=3_000;
 
 /// Over how long at most the goodbyes of a shutdown are spread; it waits for 5 s.
 const MAX_GOODBYE_SPREAD_MS: u64 = 4_000;
@@ -87,6 +91,9 @@ impl Subscriber {
     ) -> Self {
         let now = Instant::now();
         feed.telemetry.feed_subscribers.inc();
+        if subscription.types.contains(&EventType::MetricUpdate) {
+            feed.sample_streams.fetch_add(1, Ordering::Relaxed);
+        }
         Subscriber {
             listener,
             feed,
@@ -170,16 +177,22 @@ impl Subscriber {
 
     /// Sends `retry` and `hello`, and selects the start position.
     async fn open(&mut self) {
+        if let Resume::After(id) = &self.subscription.resume
+            && id.epoch == self.feed.epoch
+        {
+            self.feed.wait_for_head(id.seq).await;
+        }
         let head = self.feed.hub.head();
         let (resumed, reset) = match &self.subscription.resume {
             Resume::Live => (None, None),
             Resume::Unreadable => (None, Some(ResetReason::Epoch)),
             Resume::After(id) if id.epoch != self.feed.epoch => (None, Some(ResetReason::Epoch)),
-            Resume::After(id) if id.seq > head => (None, Some(ResetReason::Ahead)),
+            Resume::After(id) if self.feed.is_ahead(id.seq).await => (None, Some(ResetReason::Ahead)),
             Resume::After(id) => (Some(id.seq), None),
         };
         let oldest = self.feed.retention_floor.get(&*self.feed.store).await.unwrap_or(head);
-        let retry = format!("retry: {}\n\n", rand::rng().random_range(RETRY_MS));
+        let retry_ms = if self.feed.is_clustered { CLUSTER_RETRY_MS } else { RETRY_MS };
+        let retry = format!("retry: {}\n\n", rand::rng().random_range(retry_ms));
         let hello = Control::Hello {
             epoch: self.feed.epoch.to_string(),
             head,
@@ -384,6 +397,9 @@ impl Subscriber {
 impl Drop for Subscriber {
     fn drop(&mut self) {
         self.feed.telemetry.feed_subscribers.dec();
+        if self.subscription.types.contains(&EventType::MetricUpdate) {
+            self.feed.sample_streams.fetch_sub(1, Ordering::Relaxed);
+        }
         if !matches!(self.stage, Stage::Closed) {
             // A client that takes nothing has its connection cut by the kernel (see `server`).
             self.count_close(if self.last_polled_at.elapsed() >= SLOW_AFTER { "slow" } else { "client" });

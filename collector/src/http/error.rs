@@ -153,6 +153,11 @@ impl ApiError {
         ApiError { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// 503: no collector of the cluster leads at the moment.
+    pub(crate) fn no_leader() -> Self {
+        Self::unavailable("no collector leads at the moment; send it again, or to another collector")
+    }
+
     /// 503: there is no disk space for reports. No report is lost, because agents keep them and retry later.
     pub(crate) fn disk_full() -> Self {
         let detail = "the collector's disk is almost full; nothing is taken until there is room";
@@ -251,7 +256,10 @@ impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {
         match error {
             // Logged where it happened.
-            SubmitError::Busy | SubmitError::Stopping | SubmitError::Store(_) => Self::unavailable(error.to_string()),
+            SubmitError::Busy | SubmitError::Stopping | SubmitError::Store(_) | SubmitError::Leader(_) => {
+                Self::unavailable(error.to_string())
+            }
+            SubmitError::NoLeader => Self::no_leader(),
             SubmitError::UnknownNode => Self::unauthorized(error.to_string()),
         }
     }
@@ -263,7 +271,10 @@ impl From<AdministerError> for ApiError {
             AdministerError::UnknownNode => Self::not_found("this node"),
             AdministerError::Refused(fault) => Self::bad_parameter("labels", fault),
             // Logged where it happened.
-            AdministerError::Stopping | AdministerError::Store(_) => Self::unavailable(error.to_string()),
+            AdministerError::Stopping | AdministerError::Store(_) | AdministerError::Leader(_) => {
+                Self::unavailable(error.to_string())
+            }
+            AdministerError::NoLeader => Self::no_leader(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod body_budget;
 mod dto;
 mod error;
 mod extract;
+mod forward;
 mod openapi;
 mod params;
 mod render;

@@ -68,6 +68,14 @@ impl ListRequest {
         }
     }
 
+    /// Answers with all of what `name` says; `json` has more about it.
+    pub(crate) fn all<T: Row>(&self, name: &str, items: &[T], json: &impl Serialize) -> Result<HttpResponse, ApiError> {
+        match self.format {
+            Format::Json => Ok(answer().json(json)),
+            Format::Csv => self.csv(name, items, None),
+        }
+    }
+
     /// Responds with the history of `name`. The file name contains the step.
     pub(crate) fn history<T: Row>(&self, name: &str, history: &History<T>) -> Result<HttpResponse, ApiError> {
         match self.format {

@@ -5,9 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    actions, agent, alerts, audit, badge, definitions, delivery, deployments, events, fleet, graph, health, logs,
-    metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes,
-    vectorflow,
+    actions, agent, alerts, audit, badge, cluster, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes, vectorflow,
 };
 use super::error::ApiError;
 use super::{assets, openapi, suggest};
@@ -105,6 +103,10 @@ pub(super) fn route_specs() -> Vec<RouteSpec> {
         at("/api/v1/samples", [get(samples::list_samples)]),
         at("/api/v1/logs", [get(logs::list_logs)]),
         at("/api/v1/audit", [get(audit::list_audit)]),
+        at("/api/v1/cluster", [get(cluster::get_cluster)]),
+        at(crate::cluster::peers::HEARS_PATH, [get(cluster::get_hears)]),
+        at("/api/v1/cluster/entries", [get(cluster::stream_entries)]),
+        at("/api/v1/cluster/submissions", [on(Method::POST, cluster::take_submissions)]),
         at("/api/v1/status-changes", [get(status_changes::list_status_changes)]),
         at("/api/v1/deployments", [get(deployments::list_deployments)]),
         at("/api/v1/alerts", [get(alerts::list_alerts)]),

@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use systole_shared::backoff::{Backoff, BackoffPolicy, Jitter};
 use systole_shared::{SeqRange, UnixMillis};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -25,6 +26,7 @@ use self::administration::Administered;
 pub(crate) use self::administration::{AdministerError, NodeAction};
 pub(crate) use self::alerting::AlertWork;
 use self::alerting::AlertsCommitted;
+use super::commit_log::{CommitLog, Entry};
 use super::fleet_totals::TotalsByEnvironment;
 use super::flush_schedule::FlushTimer;
 use super::state::{IngestState, NodeState};
@@ -105,6 +107,10 @@ pub(crate) struct CommitterParts {
     pub rollouts: Arc<Notify>,
     /// Removed nodes and unused pipelines are remembered as long as their events.
     pub events_retention: Duration,
+    /// For collectors that follow this one.
+    pub commit_log: Arc<CommitLog>,
+    /// Cancelled when another collector may lead: nothing that is under way can be committed any more.
+    pub fenced: CancellationToken,
 }
 
 /// The way to the committer, cheap to clone.
@@ -115,7 +121,7 @@ pub(crate) struct Committer {
 }
 
 /// The result of a submission.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Committed {
     /// Highest report of the boot that is committed; 0 when its reports have no numbers.
     pub durable_seq: u64,
@@ -138,6 +144,12 @@ pub(crate) enum SubmitError {
     /// The database failed.
     #[error("cannot write to the database")]
     Store(#[source] Arc<StoreError>),
+    /// No collector leads at the moment, or its answer was lost.
+    #[error("no collector leads at the moment")]
+    NoLeader,
+    /// The collector that leads could not write.
+    #[error("the collector that leads cannot write to the database: {0}")]
+    Leader(String),
 }
 
 enum Work {
@@ -166,6 +178,7 @@ impl Committer {
             parts,
             stop,
             flush_timer,
+            newly_listed: Vec::new(),
             upkeep_at: now + UPKEEP_AFTER_START,
             last_batch: now,
             retry_singly: 0,
@@ -216,6 +229,8 @@ struct CommitterTask {
     parts: CommitterParts,
     stop: CancellationToken,
     flush_timer: FlushTimer,
+    /// Nodes that were read from the database since the last transaction.
+    newly_listed: Vec<NodeKey>,
     /// When places are freed and pipelines removed again.
     upkeep_at: Instant,
     /// The start of the last transaction.
@@ -233,6 +248,7 @@ impl CommitterTask {
                 biased;
                 // No new work from here on; waiting work is still received. Checked first: under load there
                 // is always work.
+                () = self.parts.fenced.cancelled() => return,
                 () = self.stop.cancelled(), if !receiver.is_closed() => {
                     receiver.close();
                     continue;
@@ -295,10 +311,16 @@ impl CommitterTask {
         let timeseries = Arc::clone(&self.parts.timeseries);
         if self.flush_timer.is_between_flushes() {
             self.flush_timer.begin(timeseries.seal());
+            self.parts.commit_log.publish(Entry::Sealed(timeseries.sealed_to()));
         }
         let begin = Instant::now();
-        match timeseries.flush().await {
+        let flushed = tokio::select! {
+            flushed = timeseries.flush() => flushed,
+            () = self.parts.fenced.cancelled() => return ControlFlow::Break(()),
+        };
+        match flushed {
             Ok(Some(rows)) => {
+                self.parts.commit_log.publish(Entry::Flushed(timeseries.written()));
                 self.parts.telemetry.flush_seconds.observe(begin.elapsed().as_secs_f64());
                 self.parts.telemetry.rows_written.inc_by(rows as u64);
                 if timeseries.is_full() {
@@ -360,6 +382,10 @@ impl CommitterTask {
 
     /// Leaves rows only, if time suffices; what is left is read from the time series at the next start.
     async fn flush_all(&mut self) {
+        // Another collector goes on with the log as it is.
+        if self.parts.commit_log.has_followers() {
+            return;
+        }
         let flushed = tokio::time::timeout(LAST_FLUSH_TIMEOUT, async {
             while self.parts.timeseries.seal() > 0 {
                 if let Err(error) = self.parts.timeseries.flush().await {
@@ -377,8 +403,13 @@ impl CommitterTask {
     /// nothing to apply reports to, so this waits.
     async fn reload(&mut self) -> ControlFlow<()> {
         let mut backoff = Backoff::new(READ_AGAIN);
+        self.parts.commit_log.cut_off();
         loop {
-            match self.parts.timeseries.load().await {
+            let loaded = tokio::select! {
+                loaded = self.parts.timeseries.load() => loaded,
+                () = self.parts.fenced.cancelled() => return ControlFlow::Break(()),
+            };
+            match loaded {
                 Ok(snapshot) => {
                     self.state = IngestState::load(snapshot, self.parts.limits);
                     self.fleet_totals = TotalsByEnvironment::of(&self.state, Instant::now());
@@ -401,6 +432,7 @@ impl CommitterTask {
                     tokio::select! {
                         // Nothing that waits can be committed any more.
                         () = self.stop.cancelled() => return ControlFlow::Break(()),
+                        () = self.parts.fenced.cancelled() => return ControlFlow::Break(()),
                         () = tokio::time::sleep(backoff.next(0.0, None)) => {}
                     }
                 }

@@ -35,7 +35,7 @@ impl Bench {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (store, timeseries) =
-            timeseries::over(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap());
+            timeseries::over(Arc::new(SqliteStore::open(&dir.path().join("test.db"), Access::Exclusive).unwrap()));
         let auth = Arc::new(Authenticator::load(&*store, crate::config::RequestLimits::NONE).await.unwrap());
         let telemetry = Arc::new(Telemetry::new());
         let recent_samples = Arc::new(RecentSamples::new(1 << 20));
@@ -48,6 +48,7 @@ impl Bench {
             telemetry: Arc::clone(&telemetry),
             limits: StreamLimits { streams: 1, streams_per_token: 1, new_per_second: 1 },
             stop: CancellationToken::new(),
+            is_clustered: false,
         };
         let feed = Arc::new(Feed::new(&snapshot.position, feed_parts));
         let interval = Duration::from_secs(5);
@@ -68,6 +69,8 @@ impl Bench {
             log_limits: LogLimits::NONE,
             rollouts: Arc::default(),
             events_retention: Duration::from_secs(86_400),
+            commit_log: Arc::default(),
+            fenced: CancellationToken::new(),
         };
         let state = IngestState::load(snapshot, IngestLimits::default());
         let (committer, task) = Committer::start(state, parts, CancellationToken::new());
@@ -175,6 +178,7 @@ fn submission(node: NodeKey, seq: u64) -> Submission {
         address: None,
         content: Content::Growth { boot: BootId(Uuid::from_u128(1)), sent_at: now, reports: vec![report] },
         refusals: Refusals::default(),
+        heard_by: None,
     }
 }
 

@@ -66,6 +66,28 @@ impl Fleet {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the database knows, after another process may have led. A node that this one heard of keeps its time, and
+    /// has at least that of two reports for its agent to find the new leader. Any other has the grace period.
+    pub(crate) fn renew(&self, known: impl Iterator<Item = (NodeKey, NodeStatus)>, now: Instant) {
+        let mut nodes = self.lock();
+        let mut before = std::mem::take(&mut *nodes);
+        for (key, status) in known {
+            let presence = match before.remove(&key) {
+                Some(heard) if heard.reported_at.is_some() => {
+                    let alive_until = heard.alive_until.max(now + self.interval * CLAIM_INTERVALS);
+                    Presence { alive_until, status, ..heard }
+                }
+                _ => Presence {
+                    alive_until: now + self.grace,
+                    status,
+                    reported_at: None,
+                    claimed_at: (!status.is_silent()).then_some(now),
+                },
+            };
+            nodes.insert(key, presence);
+        }
+    }
+
     /// A report of the node was committed.
     pub(crate) fn record_report(&self, node: NodeKey, status: NodeStatus, now: Instant) {
         let mut nodes = self.lock();
@@ -228,6 +250,24 @@ mod tests {
         assert!(!fleet.is_overdue(NodeKey(1), Instant::now()));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(fleet.is_overdue(NodeKey(1), Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_leader_remembers_when_it_heard_of_a_node() {
+        let fleet = Fleet::new(std::iter::empty(), INTERVAL, Duration::from_secs(60), Instant::now());
+        for key in [1, 2, 4] {
+            fleet.record_report(NodeKey(key), NodeStatus::Healthy, Instant::now());
+        }
+        tokio::time::advance(Duration::from_secs(14)).await;
+        fleet.record_report(NodeKey(2), NodeStatus::Healthy, Instant::now());
+        let known = [1, 2, 3].map(|key| (NodeKey(key), NodeStatus::Healthy));
+        fleet.renew(known.into_iter(), Instant::now());
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(fleet.overdue(Instant::now()).is_empty(), "two intervals are for the way to the new leader");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(fleet.overdue(Instant::now()), [NodeKey(1)], "and 4 was removed");
+        tokio::time::advance(Duration::from_secs(50)).await;
+        assert!(fleet.is_overdue(NodeKey(3), Instant::now()), "the grace is for one that this process never heard of");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,11 +4,14 @@
 //! turns the totals that some agents report into growth. `apply` turns reports into changes and touches nothing but the
 //! node's state. `committer` writes them, answers, and publishes.
 //!
+//! `commit_log` hands what was committed to collectors that follow this one.
+//!
 //! `long_work` and `limits` bound the work of one node. `fleet` has which nodes are alive, as last committed.
 
 pub(crate) mod administer;
 pub(crate) mod apply;
 pub(crate) mod changes;
+pub(crate) mod commit_log;
 pub(crate) mod committer;
 pub(crate) mod decompress;
 pub(crate) mod enrolment;

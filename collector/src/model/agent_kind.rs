@@ -1,7 +1,9 @@
 //! The program that reports for a node.
 
+use serde::{Deserialize, Serialize};
+
 /// Which agent a node has. What an agent cannot do follows from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum AgentKind {
     /// `systole-agent`.
     #[default]

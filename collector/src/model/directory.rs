@@ -6,6 +6,7 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::HashMap;
+use serde::{Deserialize, Serialize};
 use systole_shared::{NodeId, PipelineId, UnixMillis};
 
 use super::live::LiveNode;
@@ -14,7 +15,7 @@ use super::selector::Selector;
 use super::{EnvironmentKey, NodeKey, PipelineKey};
 
 /// A node as filters and lists see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeEntry {
     pub key: NodeKey,
     pub id: NodeId,

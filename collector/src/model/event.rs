@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use systole_shared::events::{Event, EventType, FleetStatus, FleetTotals, MetricUpdate};
 use systole_shared::{NodeId, PipelineId};
 
 use super::EnvironmentKey;
 
 /// An event that goes to subscribers once the batch is committed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PendingEvent {
     pub seq: u64,
     pub environment: EnvironmentKey,
@@ -21,7 +22,7 @@ pub(crate) struct PendingEvent {
 
 /// The content of an event. Ten thousand nodes bring twenty thousand conflated events a second, of which
 /// most are never read: these become text when a subscriber reads them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Payload {
     /// JSON of the event.
     Text(String),

@@ -1,12 +1,14 @@
 //! Surrogate keys of the dimension tables. They are types, so that a key of one kind is never taken for
 //! another.
 
+use serde::{Deserialize, Serialize};
+
 /// Surrogate key of an environment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct EnvironmentKey(pub i64);
 
 /// Surrogate key of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct NodeKey(pub i64);
 
 /// Surrogate key of a pipeline of an environment.

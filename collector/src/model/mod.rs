@@ -3,6 +3,7 @@
 
 mod agent_kind;
 pub(crate) mod alert;
+pub(crate) mod as_json;
 pub(crate) mod compact_float;
 pub(crate) mod counters;
 pub(crate) mod definition;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use systole_shared::UnixMillis;
 
 /// Labels of a node by their names.
@@ -16,14 +17,14 @@ pub(crate) struct NodeSettings {
 }
 
 /// A time in which people work on a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Maintenance {
     pub until: UnixMillis,
     pub note: Option<String>,
 }
 
 /// A change of settings. `None` leaves a setting as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeUpdate {
     /// `Some(None)`: the name that the agent reports.
     pub name: Option<Option<String>>,
@@ -33,7 +34,7 @@ pub(crate) struct NodeUpdate {
 }
 
 /// A change of labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LabelUpdate {
     /// Removes all that are set.
     Clear,

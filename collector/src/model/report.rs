@@ -1,22 +1,25 @@
 //! A report in the collector's own types, independent of the protocol: owned, typed, validated.
 //!
-//! Items that were refused are not in it any more; they are listed beside it.
+//! Items that were refused are not in it any more; they are listed beside it. It goes from the collector that hears the node
+//! to the one that leads in a binary form without names of fields; the types of the wire that leave fields out are JSON in it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use systole_shared::report::ComponentKind;
 use systole_shared::{
     AgentHealth, BootId, ComponentId, DeploymentPhase, HostMetrics, LogLevel, LogStream, PipelineId, PipelineStatus,
     Refused, UnixMillis,
 };
 
+use super::as_json;
 use super::counters::{component_counters, pipeline_counters, reported_counters};
 use crate::model::{AgentKind, NodeKey};
 
 /// One request of a node.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Submission {
     pub node: NodeKey,
     pub received_at: UnixMillis,
@@ -24,10 +27,13 @@ pub(crate) struct Submission {
     pub address: Option<IpAddr>,
     pub content: Content,
     pub refusals: Refusals,
+    /// The collector that hears the node, by the number of its connection; `None`: this one.
+    #[serde(skip)]
+    pub heard_by: Option<u64>,
 }
 
 /// What a request brings, by the way in which the node's agent counts.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Content {
     /// Growth since the report before: reports of one boot, oldest first. By their numbers each counts once.
     Growth {
@@ -53,10 +59,12 @@ impl Content {
 }
 
 /// The state of a node with totals instead of growth.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TotalsReport {
     pub agent: Option<ReportedAgent>,
+    #[serde(with = "as_json")]
     pub health: Option<AgentHealth>,
+    #[serde(with = "as_json")]
     pub host: Option<HostMetrics>,
     pub pipelines: Vec<TotalsOfPipeline>,
     /// Whether `pipelines` is all that the node has: false when some were refused.
@@ -66,7 +74,7 @@ pub(crate) struct TotalsReport {
 }
 
 /// A pipeline with the totals of its process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TotalsOfPipeline {
     /// Its counters, and those of its components, are totals since the start of the process.
     pub pipeline: ReportedPipeline,
@@ -77,7 +85,7 @@ pub(crate) struct TotalsOfPipeline {
 }
 
 /// Lines of a pipeline, oldest first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReportedLines {
     pub pipeline: PipelineId,
     pub lines: Vec<ReportedLine>,
@@ -86,7 +94,7 @@ pub(crate) struct ReportedLines {
 }
 
 /// The report of a node about one interval.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeReport {
     pub seq: u64,
     pub start: UnixMillis,
@@ -96,7 +104,9 @@ pub(crate) struct NodeReport {
     pub agent: Option<ReportedAgent>,
     /// The reason why the agent ends, in its last reports.
     pub stopping: Option<String>,
+    #[serde(with = "as_json")]
     pub health: Option<AgentHealth>,
+    #[serde(with = "as_json")]
     pub host: Option<HostMetrics>,
     pub pipelines: Vec<ReportedPipeline>,
     /// Whether `pipelines` is all that the node has: false when some were refused.
@@ -106,7 +116,7 @@ pub(crate) struct NodeReport {
 }
 
 /// The facts about an agent that seldom change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportedAgent {
     pub kind: AgentKind,
     /// The node's name; agents of earlier versions report none.
@@ -122,7 +132,7 @@ pub(crate) struct ReportedAgent {
 }
 
 /// One pipeline over the interval.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReportedPipeline {
     pub id: PipelineId,
     pub name: Option<String>,
@@ -145,7 +155,7 @@ pub(crate) struct ReportedPipeline {
 }
 
 /// How far the pipelines of the centre are on the node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ReportedDeployments {
     /// As the agent says.
     Stated {
@@ -163,7 +173,7 @@ impl ReportedDeployments {
 }
 
 /// A version that an agent received to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GivenVersion {
     pub pipeline: PipelineId,
     pub version: i64,
@@ -175,7 +185,7 @@ pub(crate) struct GivenVersion {
 }
 
 /// How an agent got a version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Given {
     /// To run, under this checksum.
     Run { checksum: String },
@@ -186,7 +196,7 @@ pub(crate) enum Given {
 }
 
 /// How far a version of a pipeline is on the node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportedDeployment {
     pub pipeline: PipelineId,
     pub version: i64,
@@ -199,7 +209,7 @@ pub(crate) struct ReportedDeployment {
 macro_rules! pipeline_deltas {
     ({} $([$kind:ident $name:ident $json:literal ($($type:tt)+) $($rest:tt)*])*) => {
         /// Deltas of a pipeline, each from 0 to 2^63-1.
-        #[derive(Clone, Copy, Debug, Default, PartialEq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
         pub(crate) struct PipelineDeltas {
             $(pub $name: $($type)+,)*
             pub utilization: Option<f64>,
@@ -212,7 +222,7 @@ macro_rules! pipeline_deltas {
 macro_rules! reported_component {
     ({} $([$kind:ident $name:ident $json:literal ($($type:tt)+) $($rest:tt)*])*) => {
         /// Deltas of a component, each from 0 to 2^63-1, and its buffer.
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, Serialize, Deserialize)]
         pub(crate) struct ReportedComponent {
             pub id: ComponentId,
             pub kind: ComponentKind,
@@ -227,17 +237,19 @@ pipeline_counters!(reported_counters { pipeline_deltas {} });
 component_counters!(reported_counters { reported_component {} });
 
 /// One line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReportedLine {
     pub at: UnixMillis,
     pub stream: LogStream,
+    #[serde(with = "as_json")]
     pub level: Option<LogLevel>,
     pub line: String,
 }
 
 /// Items that were left out: all counted, the first ones listed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Refusals {
+    #[serde(with = "as_json")]
     pub listed: Vec<Refused>,
     pub count: u64,
 }

@@ -16,6 +16,7 @@ use systole_shared::UnixMillis;
 use x509_cert::der::Decode;
 
 use crate::clock::to_rfc3339;
+use crate::cluster::fingerprint;
 use crate::config::TlsFiles;
 
 /// How long before its end a certificate is reported: renewal is usually due 30 days before it, so it has failed by then.
@@ -163,6 +164,12 @@ impl Certificates {
         pair.report_validity(now);
         let ends_at = RwLock::new(pair.ends_at());
         Ok(Certificates { files, current: RwLock::new(pair.key), ends_at })
+    }
+
+    /// SHA-256 of the certificate that new connections get, in hexadecimal.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.cert.first().map(|certificate| fingerprint(certificate))
     }
 
     /// Where the pair is.

@@ -9,6 +9,7 @@ pub(crate) mod access;
 mod alert_rows;
 mod audit_trail;
 mod bucket;
+mod cluster;
 #[cfg(test)]
 mod conformance;
 mod convert;
@@ -41,6 +42,7 @@ pub(crate) use access::*;
 pub(crate) use alert_rows::*;
 pub(crate) use audit_trail::*;
 pub(crate) use bucket::MinuteBucket;
+pub(crate) use cluster::*;
 pub(crate) use extremes::*;
 pub(crate) use host_aggregate::{HostAggregate, merge_host_aggregates};
 pub(crate) use log_usage::{EvictedLogs, LogUsage};
@@ -150,8 +152,10 @@ impl From<diesel::result::Error> for StoreError {
 /// The other users that the database may have at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// The collector's own: a second one is refused.
+    /// One process alone: a second one is refused.
     Exclusive,
+    /// A collector beside others, which commits after it has claimed the role ([`ClusterStore::claim`]).
+    Clustered,
     /// A command beside a running collector.
     Shared,
 }

@@ -6,7 +6,7 @@
 //! restart.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -92,12 +92,26 @@ pub(crate) struct LastResult {
 
 /// Last results of all tasks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TaskStatuses(Vec<(&'static str, watch::Receiver<LastResult>)>);
+pub(crate) struct TaskStatuses(Arc<Mutex<Vec<(&'static str, watch::Receiver<LastResult>)>>>);
 
 impl TaskStatuses {
     /// Tasks whose last activation failed, and for how long they have been failing.
-    pub(crate) fn failing(&self) -> impl Iterator<Item = (&'static str, Duration)> {
-        self.0.iter().filter_map(|(name, last)| Some((*name, last.borrow().failing_since?.elapsed())))
+    pub(crate) fn failing(&self) -> Vec<(&'static str, Duration)> {
+        let failing = |(name, last): &(&'static str, watch::Receiver<LastResult>)| {
+            Some((*name, last.borrow().failing_since?.elapsed()))
+        };
+        self.lock().iter().filter_map(failing).collect()
+    }
+
+    /// Lists a task, and lists those no more that have ended.
+    fn add(&self, name: &'static str, last: watch::Receiver<LastResult>) {
+        let mut listed = self.lock();
+        listed.retain(|(_, last)| last.has_changed().is_ok());
+        listed.push((name, last));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(&'static str, watch::Receiver<LastResult>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,13 +136,18 @@ pub(crate) struct Driver {
 impl Driver {
     /// Without a task yet. `jitter` is the part by which pauses vary; tests use 0.
     pub(crate) fn new(telemetry: Arc<Telemetry>, jitter: f64) -> Self {
+        Self::listed_in(&TaskStatuses::default(), telemetry, jitter)
+    }
+
+    /// The same with its tasks in the list of another driver.
+    pub(crate) fn listed_in(statuses: &TaskStatuses, telemetry: Arc<Telemetry>, jitter: f64) -> Self {
         Driver {
             stop: CancellationToken::new(),
             telemetry,
             jitter,
             tasks: JoinSet::new(),
             names: HashMap::new(),
-            statuses: TaskStatuses::default(),
+            statuses: statuses.clone(),
             #[cfg(test)]
             panic_in: tests::panic_in(),
         }
@@ -142,7 +161,7 @@ impl Driver {
             if self.panic_in == Some(task.name()) { Box::new(tests::Panics(task.name())) } else { task };
         let name = task.name();
         let last = watch::Sender::new(LastResult::default());
-        self.statuses.0.push((name, last.subscribe()));
+        self.statuses.add(name, last.subscribe());
         let run = Run {
             name,
             pacing: task.pacing(),

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use super::driver::{Activation, Pacing, Task, TaskError};
 use crate::clock;
 use crate::config::Retention;
+use crate::ingest::commit_log::{CommitLog, Entry};
 use crate::model::Resolution;
 use crate::store::{Cutoffs, Store};
 use crate::telemetry::Telemetry;
@@ -40,6 +41,8 @@ pub(crate) struct Expiry {
     pub store: Arc<dyn Store>,
     pub retention: Retention,
     pub telemetry: Arc<Telemetry>,
+    /// For collectors that follow this one.
+    pub commit_log: Arc<CommitLog>,
 }
 
 #[async_trait]
@@ -55,7 +58,9 @@ impl Task for Expiry {
     async fn activate(&mut self) -> Result<Activation, TaskError> {
         let now = clock::now_ms();
         let audit_before = now.saturating_sub(i64::try_from(self.retention.audit.as_millis()).unwrap_or(i64::MAX));
-        let removed = self.timeseries.expire(cutoffs(self.retention, now), BATCH_ROWS).await?
+        let cutoffs = cutoffs(self.retention, now);
+        self.commit_log.publish(Entry::Expired(cutoffs.minutes_before));
+        let removed = self.timeseries.expire(cutoffs, BATCH_ROWS).await?
             + self.store.expire_audit(audit_before, BATCH_ROWS).await?;
         self.telemetry.rows_expired.inc_by(removed);
         Ok(if removed == 0 { Activation::IdleFor(ROUND_PAUSE) } else { Activation::MoreToDo })

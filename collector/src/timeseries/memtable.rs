@@ -90,6 +90,8 @@ pub(super) struct Memtable {
     readers: BTreeMap<u64, usize>,
     /// The record that was written last.
     last_record: i64,
+    /// Every record up to this one was sealed at some time.
+    sealed_through: i64,
     /// Numbers and bytes of the records that are in the write-ahead log.
     records: VecDeque<(i64, u64)>,
     /// Bytes of all of them.
@@ -209,6 +211,9 @@ impl ActiveRows {
 /// The records that were found in the write-ahead log.
 pub(super) struct Recovered {
     pub mark: FlushMark,
+    /// Records up to this one are sealed by the process that leads, perhaps without a chunk in the database yet; 0: not
+    /// known of any.
+    pub sealed_to: i64,
     pub head_seq: u64,
     /// Numbers and bytes of records, the oldest first.
     pub records: Vec<(i64, u64, WalRecord)>,
@@ -218,16 +223,19 @@ impl Memtable {
     /// Starts again with the state of the database.
     pub(super) fn load(&mut self, found: Recovered) {
         let mark = found.mark;
+        let sealed_to = found.sealed_to.max(mark.to);
         self.hours.clear();
         let mut sealed = ActiveRows::default();
         let mut active = ActiveRows::default();
         self.records = found.records.iter().map(|(id, bytes, _)| (*id, *bytes)).collect();
         self.bytes = self.records.iter().map(|(_, bytes)| bytes).sum();
         // Behind everything that a chunk may still remove.
-        self.last_record = self.records.back().map_or(0, |(id, _)| *id).max(mark.to);
+        self.last_record = self.records.back().map_or(0, |(id, _)| *id).max(sealed_to);
+        let first_record = self.records.front().map_or(self.last_record + 1, |(id, _)| *id);
+        self.sealed_through = sealed_to.max(first_record - 1);
         self.head_seq = found.head_seq;
         for (id, _, record) in found.records {
-            if id <= mark.to { &mut sealed } else { &mut active }.add(record);
+            if id <= sealed_to { &mut sealed } else { &mut active }.add(record);
         }
         // What was written, perhaps without an answer, may still be needed by readers.
         self.chunks.retain(|chunk| chunk.number <= mark.number);
@@ -236,6 +244,8 @@ impl Memtable {
         self.active = active;
         if mark.to > 0 {
             self.queue(sealed.cut(mark.number, mark.to, (mark.minute, mark.node)), mark.to);
+        } else if first_record <= sealed_to {
+            self.queue(sealed.cut(mark.number, sealed_to, (i64::MIN, i64::MIN)), sealed_to);
         }
         self.forget_written();
     }
@@ -280,7 +290,14 @@ impl Memtable {
         self.queue(active.cut(self.written, self.last_record, (i64::MIN, i64::MIN)), self.last_record);
     }
 
+    /// The last record of what is sealed and not written whole; 0 when everything is written.
+    pub(super) fn sealed_to(&self) -> i64 {
+        let waiting = self.chunks.iter().filter(|chunk| chunk.number > self.written);
+        waiting.map(|chunk| chunk.mark.to.max(chunk.trim_to.unwrap_or(0))).max().unwrap_or(0)
+    }
+
     fn queue(&mut self, chunks: Vec<FlushChunk>, to: i64) {
+        self.sealed_through = self.sealed_through.max(to);
         let mut number = self.written;
         for chunk in chunks {
             number = chunk.number;
@@ -336,6 +353,21 @@ impl Memtable {
             }
         }
         self.forget_written();
+    }
+
+    /// The record that was committed last.
+    pub(super) fn last_record(&self) -> i64 {
+        self.last_record
+    }
+
+    /// Every record up to this one was sealed at some time.
+    pub(super) fn sealed_through(&self) -> i64 {
+        self.sealed_through
+    }
+
+    /// Whether the chunk of this number was sealed here.
+    pub(super) fn knows_chunk(&self, number: u64) -> bool {
+        number <= self.written || self.chunks.back().is_some_and(|chunk| chunk.number >= number)
     }
 
     /// Number of the chunk that was written last.

@@ -11,6 +11,7 @@
 //! time series come out of [`over`] together, and from then on the store cannot read minutes past the time
 //! series. A test of the layers fails when another module names these traits.
 
+mod follow;
 mod hour_cache;
 mod memtable;
 mod merge_on_read;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use systole_shared::UnixMillis;
 use tokio::sync::Notify;
 
+pub(crate) use self::follow::FollowError;
 pub(crate) use self::hour_cache::HourCounts;
 use self::memtable::{FlushChunk, Memtable, Recovered};
 use self::minute_windows::MinuteWindows;
@@ -62,18 +64,20 @@ pub(crate) struct TimeSeries {
     is_full: AtomicBool,
     /// Notified when everything that was sealed is rows.
     flushed: Notify,
+    /// Notified when what another process has sealed is sealed here.
+    followed: Notify,
 }
 
 /// A store without its minutes, and the time series that has them. Nothing is loaded yet.
-pub(crate) fn over(store: impl TimeSeriesStore + 'static) -> (Arc<dyn Store>, Arc<TimeSeries>) {
-    let store = Arc::new(store);
+pub(crate) fn over(store: Arc<impl TimeSeriesStore + 'static>) -> (Arc<dyn Store>, Arc<TimeSeries>) {
     (Arc::clone(&store) as Arc<dyn Store>, Arc::new(TimeSeries::new(store)))
 }
 
 impl TimeSeries {
     /// The time series of a store that only this module and tests use.
     pub(crate) fn new(store: Arc<dyn TimeSeriesStore>) -> Self {
-        TimeSeries { store, memtable: Mutex::default(), is_full: AtomicBool::new(false), flushed: Notify::new() }
+        let (memtable, is_full) = (Mutex::default(), AtomicBool::new(false));
+        TimeSeries { store, memtable, is_full, flushed: Notify::new(), followed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Memtable> {
@@ -86,6 +90,11 @@ impl TimeSeries {
     ///
     /// When the store cannot be read, or a record of the write-ahead log is damaged.
     pub(crate) async fn load(&self) -> Result<IngestSnapshot, StoreError> {
+        self.load_sealed(0).await
+    }
+
+    /// The same with the records up to `sealed_to` sealed, as in the process that leads.
+    async fn load_sealed(&self, sealed_to: i64) -> Result<IngestSnapshot, StoreError> {
         let mut snapshot = self.store.load_ingest().await?;
         let mut settings = by_node(self.store.load_settings(None).await?);
         for node in &mut snapshot.nodes {
@@ -105,7 +114,7 @@ impl TimeSeries {
             })
             .collect::<Result<Vec<_>, StoreError>>()?;
         let mut memtable = self.lock();
-        memtable.load(Recovered { mark: snapshot.mark, head_seq: snapshot.position.head, records });
+        memtable.load(Recovered { mark: snapshot.mark, sealed_to, head_seq: snapshot.position.head, records });
         self.note_fill(&memtable);
         merge_on_read::add_boots(&mut snapshot.nodes, &memtable)?;
         merge_on_read::add_totals(&mut snapshot.nodes, &memtable);
@@ -231,6 +240,16 @@ impl TimeSeries {
         self.is_full.store(memtable.rows() > MAX_PENDING_ROWS, Ordering::Relaxed);
     }
 
+    /// The last record of what is sealed and not written whole; 0 when everything is written.
+    pub(crate) fn sealed_to(&self) -> i64 {
+        self.lock().sealed_to()
+    }
+
+    /// Where the flush is: the last chunk in the database.
+    pub(crate) fn written(&self) -> u64 {
+        self.lock().written()
+    }
+
     /// Returns the size of the unflushed data.
     pub(crate) fn usage(&self) -> TimeSeriesUsage {
         let memtable = self.lock();
@@ -308,6 +327,7 @@ impl TimeSeries {
     ) -> Result<Vec<HostAggregate>, StoreError> {
         let _reading = self.read();
         let stored = self.store.node_minutes(node, range).await?;
+        self.catch_up(stored.flushes).await?;
         Ok(merge_on_read::node_minutes(stored, node, range, &self.lock()))
     }
 
@@ -328,6 +348,7 @@ impl TimeSeries {
             Some(stored) => stored,
             None => self.store.pipeline_minutes(pipeline, node, range).await?,
         };
+        self.catch_up(stored.flushes).await?;
         Ok(merge_on_read::pipeline_minutes(stored, range, &self.lock()))
     }
 
@@ -340,6 +361,7 @@ impl TimeSeries {
     ) -> Result<Option<Persisted<PipelineMinuteView>>, StoreError> {
         let Some(found) = self.lock().look_up(pipeline, range, clock::now_ms()) else { return Ok(None) };
         let stored = self.store.pipeline_minutes(pipeline, None, found.missing).await?;
+        self.catch_up(stored.flushes).await?;
         Ok(self.lock().merge(found, stored))
     }
 
@@ -356,6 +378,7 @@ impl TimeSeries {
     ) -> Result<Vec<ComponentMinuteView>, StoreError> {
         let _reading = self.read();
         let stored = self.store.component_minutes(pipeline, node, range).await?;
+        self.catch_up(stored.flushes).await?;
         Ok(merge_on_read::component_minutes(stored, range, &self.lock()))
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 use crate::harness::node::Encoding;
+use crate::oracle::cluster::recovery::LeaderFault;
 
 /// Measures how many reports a collector takes, and how long it takes to acknowledge them.
 #[derive(Clone, Debug, Parser)]
@@ -89,6 +90,9 @@ pub enum Command {
     /// Kills a collector repeatedly under a fleet with known content, and checks whether
     /// anything was lost or repeated.
     Soak(SoakArgs),
+    /// Lets the collectors of a cluster fail in every way under a fleet with known content, and checks whether anything
+    /// was lost or repeated; or measures how long a cluster is away when its leader fails.
+    Cluster(ClusterArgs),
     /// Attacks a collector, and measures what a good node loses meanwhile.
     Attack(AttackArgs),
     /// Brings versions to a fleet of real agents with stub pipelines: how long that takes, or with --crash
@@ -240,6 +244,36 @@ pub struct SoakArgs {
     /// Run the oracle of the feed instead, with this many subscribers.
     #[arg(long, value_name = "SUBSCRIBERS")]
     pub feed: Option<usize>,
+    /// Draw no progress bar.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Settings of the oracle of a cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClusterArgs {
+    /// Number of faults.
+    #[arg(long, default_value_t = 100)]
+    pub rounds: usize,
+    /// Collectors.
+    #[arg(long, default_value_t = 3)]
+    pub members: usize,
+    /// Subscribers, which move from one collector to another all the time.
+    #[arg(long, default_value_t = 60)]
+    pub subscribers: usize,
+    /// Decides everything but time; else a new one.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Instead of faults: run this collector first, such as that of the commit before, and upgrade one after the other.
+    #[arg(long, value_name = "PROGRAM")]
+    pub previous: Option<PathBuf>,
+    /// Run each collector on a host of its own (a network namespace), where a cut drops packets; as root only.
+    #[arg(long)]
+    pub on_hosts: bool,
+    /// Only measure this fault of the leader, that many times: to the first acknowledged report, and to the first event
+    /// at a subscriber that was connected to it.
+    #[arg(long, value_enum, value_name = "FAULT")]
+    pub recovery: Option<LeaderFault>,
     /// Draw no progress bar.
     #[arg(long)]
     pub quiet: bool,

@@ -16,6 +16,7 @@ pub mod args;
 pub mod attack;
 mod bare;
 pub mod bodies;
+pub mod cluster;
 pub mod feed;
 pub mod fleet;
 pub mod heartbeats;

@@ -42,6 +42,7 @@ pub async fn main() -> ExitCode {
         Some(Command::Query(query)) => super::query::run(query).await,
         Some(Command::Feed(feed)) => super::feed::run(feed).await,
         Some(Command::Soak(soak)) => super::soak::run(soak).await,
+        Some(Command::Cluster(cluster)) => super::cluster::run(cluster).await,
         Some(Command::Attack(attack)) => super::attack::run(attack).await,
         Some(Command::Rollout(rollout)) => super::rollout::run(rollout).await,
         Some(Command::Report(report)) => super::report::run(report),

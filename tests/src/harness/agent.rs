@@ -72,7 +72,10 @@ pub struct AgentSetup<'a> {
 /// The keys of the agent's configuration file that stand before its pipelines. A JSON string, or list
 /// of them, is one in TOML as well.
 fn head(url: &str, token: &str, settings: &[(&'static str, Value)], data_dir: &Path) -> String {
-    let mut lines = vec![line("url", url), line("token", token), line("data_dir", data_dir)];
+    let mut lines = vec![line("token", token), line("data_dir", data_dir)];
+    if !settings.iter().any(|(key, _)| *key == "urls") {
+        lines.push(line("url", url));
+    }
     // Agents of one test run on one host.
     if !settings.iter().any(|(key, _)| *key == "machine_id") {
         lines.push(line("machine_id", &uuid::Uuid::new_v4().simple().to_string()));

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -35,11 +37,17 @@ pub(super) fn install_crypto() {
     });
 }
 
+/// Longest wait for an answer while there is another address: that of an agent.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Sends requests to the collector with one token.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
     http: reqwest::Client,
-    base: String,
+    /// The addresses of one collector, or of several of a cluster.
+    bases: Arc<[String]>,
+    /// The one in use; the client's clones follow.
+    current: Arc<AtomicUsize>,
     token: Option<String>,
     authority: Option<PathBuf>,
 }
@@ -47,7 +55,41 @@ pub struct ApiClient {
 impl ApiClient {
     /// A client for `http://host:port`, without a token.
     pub fn new(base: &str) -> Self {
-        ApiClient { http: http(), base: base.to_owned(), token: None, authority: None }
+        Self::of_several(&[base.to_owned()])
+    }
+
+    /// A client for a cluster: [`Self::move_on`] goes to the next address.
+    pub fn of_several(bases: &[String]) -> Self {
+        ApiClient { http: http(), bases: bases.into(), current: Arc::default(), token: None, authority: None }
+    }
+
+    /// Whether there are several addresses.
+    pub fn has_several(&self) -> bool {
+        self.bases.len() > 1
+    }
+
+    /// How long to wait for an answer: a collector of a cluster may be frozen.
+    pub fn patience(&self) -> Duration {
+        if self.has_several() { PATIENCE } else { SOON }
+    }
+
+    /// The address in use.
+    pub fn base(&self) -> &str {
+        &self.bases[self.current.load(Ordering::Relaxed) % self.bases.len()]
+    }
+
+    /// Uses the next address, unless another clone of this client did so since `from` was in use.
+    pub fn move_on(&self, from: &str) {
+        let current = self.current.load(Ordering::Relaxed);
+        if self.bases[current % self.bases.len()] == from {
+            let _ = self.current.compare_exchange(current, current + 1, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins with another address.
+    #[must_use]
+    pub fn beginning_at(&self, number: usize) -> Self {
+        ApiClient { current: Arc::new(AtomicUsize::new(number)), ..self.clone() }
     }
 
     /// A client for `https://host:port` that trusts this authority (PEM).
@@ -65,7 +107,8 @@ impl ApiClient {
     /// The same with separate connections.
     pub fn reconnected(&self) -> Self {
         let http = self.authority.as_deref().map_or_else(http, https);
-        ApiClient { http, ..self.clone() }
+        let current = Arc::new(AtomicUsize::new(self.current.load(Ordering::Relaxed)));
+        ApiClient { http, current, ..self.clone() }
     }
 
     /// The same with a token.
@@ -80,7 +123,7 @@ impl ApiClient {
 
     /// A request to be refined and sent.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        let request = self.http.request(method, format!("{}{path}", self.base()));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

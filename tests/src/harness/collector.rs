@@ -40,6 +40,12 @@ pub struct TestCollector {
     disk: Option<u64>,
     /// Keeps that disk mounted while the collector does not run.
     keeper: Option<Process>,
+    /// How the process finds that database, if not as commands do.
+    server_url: Option<String>,
+    /// The network namespace of the process, if it has its own.
+    namespace: Option<String>,
+    /// The program, if not the one that is tested.
+    program: Option<PathBuf>,
     options: Vec<String>,
     variables: Vec<(&'static str, String)>,
     /// Of a collector with TLS: the authority of its certificate.
@@ -153,6 +159,22 @@ impl TestCollector {
         collector
     }
 
+    /// A collector of a cluster, not started yet. It reaches its database by `server_url`, and the others reach it by
+    /// `advertise_url`.
+    pub fn member(
+        server: &Arc<TestPostgres>,
+        address: SocketAddr,
+        server_url: &str,
+        advertise_url: &str,
+        options: &[&str],
+    ) -> Self {
+        let mut collector = Self::prepare(Some(Arc::clone(server)), None, options);
+        collector.address = address;
+        collector.server_url = Some(server_url.to_owned());
+        collector.variables.push(("SYSTOLE_ADVERTISE_URL", advertise_url.to_owned()));
+        collector
+    }
+
     /// Uses this database from the next start on.
     pub fn move_to_postgres(&mut self, server: &Arc<TestPostgres>) {
         self.server = Some(Arc::clone(server));
@@ -173,6 +195,9 @@ impl TestCollector {
             server,
             disk,
             keeper: None,
+            server_url: None,
+            namespace: None,
+            program: None,
             options: options.iter().map(|&option| option.to_owned()).collect(),
             variables: Vec::new(),
             authority: None,
@@ -199,12 +224,16 @@ impl TestCollector {
         let mut command = match (&self.keeper, self.disk) {
             (Some(keeper), _) => beside(keeper.pid(), "systole-collector"),
             (None, Some(bytes)) => on_disk_of(bytes, &self.data_dir(), "systole-collector"),
-            (None, None) => Command::new(binary("systole-collector")),
+            (None, None) => self.plain_command(),
         };
         command.args(["serve", "--listen", &self.address.to_string(), "--data-dir"]).arg(self.data_dir());
         command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
         let log = self.directory.path().join("collector.log");
-        let mut process = Process::start("collector", command.args(self.database_options()).args(&self.options), &log);
+        let database = match &self.server_url {
+            Some(url) => vec!["--database-url".to_owned(), url.clone()],
+            None => self.database_options(),
+        };
+        let mut process = Process::start("collector", command.args(database).args(&self.options), &log);
         self.address = eventually("the collector listens", SOON, async || {
             let ended = process.exit_status();
             assert!(ended.is_none(), "the collector ended at its start: {ended:?}");
@@ -221,6 +250,33 @@ impl TestCollector {
         .await;
     }
 
+    fn plain_command(&self) -> Command {
+        let program = self.program.clone().unwrap_or_else(|| binary("systole-collector"));
+        match &self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        }
+    }
+
+    /// Runs this program from the next start on, such as another version.
+    pub fn set_program(&mut self, program: Option<PathBuf>) {
+        self.program = program;
+    }
+
+    /// Whether it runs another program than the one that is tested.
+    pub fn is_other_program(&self) -> bool {
+        self.program.is_some()
+    }
+
+    /// Runs in this network namespace from the next start on.
+    pub fn set_namespace(&mut self, namespace: String) {
+        self.namespace = Some(namespace);
+    }
+
     /// SIGKILL: no goodbye, no flush.
     pub async fn kill(&mut self) {
         self.process.take().expect("the collector runs").kill().await;
@@ -228,10 +284,20 @@ impl TestCollector {
 
     /// SIGTERM; asserts that it ends in time and with 0.
     pub async fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        self.wait().await;
+    }
+
+    /// Waits for its end; asserts that it comes in time and with 0.
+    pub async fn wait(&mut self) {
         let mut process = self.process.take().expect("the collector runs");
-        process.signal(Signal::SIGTERM);
         let status = process.wait(STOP_TIMEOUT).await;
         assert_eq!(status.code(), Some(0), "the collector stopped with {status}");
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("the collector runs").signal(signal);
     }
 
     /// Whether the process runs.

@@ -13,9 +13,11 @@ use systole_shared::{EnvironmentId, NodeId, PipelineId};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
+use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use super::message::{body, length, read_message};
+use super::ports::free_address;
 use super::wait::eventually;
 use crate::clock;
 
@@ -33,6 +35,8 @@ const INTERVAL_MS: u64 = 300;
 pub struct FakeCollector {
     address: SocketAddr,
     state: Arc<State>,
+    /// Accepts and holds the connections, while it runs.
+    task: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -44,6 +48,10 @@ struct State {
 #[derive(Debug, Default)]
 struct Inner {
     desired: DesiredState,
+    /// The answer to every request.
+    status: Option<&'static str>,
+    /// The numbers of the reports that came, by the boots of their agents.
+    seqs: BTreeMap<String, Vec<u64>>,
     /// Whether there is a push stream.
     has_push: bool,
     push_asked: usize,
@@ -94,17 +102,35 @@ pub fn with_secret(mut pipeline: DesiredPipeline, name: &str, value: &str) -> De
 impl FakeCollector {
     /// Starts one that wants nothing.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
         let inner = Inner { has_push: true, ..Inner::default() };
         let state = Arc::new(State { inner: Mutex::new(inner), push: broadcast::Sender::new(PUSH_BACKLOG) });
-        let shared = Arc::clone(&state);
-        tokio::spawn(async move {
+        let mut collector = FakeCollector { address: free_address(), state, task: None };
+        collector.run().await;
+        collector
+    }
+
+    /// Listens again at the same address.
+    pub async fn run(&mut self) {
+        let listener = TcpListener::bind(self.address).await.expect("its port is free");
+        let shared = Arc::clone(&self.state);
+        self.task = Some(tokio::spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
+                connections.spawn(serve(stream, Arc::clone(&shared)));
             }
-        });
-        FakeCollector { address, state }
+        }));
+    }
+
+    /// Closes its port and all connections, like a collector that was killed.
+    pub async fn stop(&mut self) {
+        let task = self.task.take().expect("it runs");
+        task.abort();
+        let _ = task.await;
+    }
+
+    /// Answers each request but that for the push stream with this status from now on.
+    pub fn answer_with(&self, status: Option<&'static str>) {
+        self.state.lock().status = status;
     }
 
     /// Where it is.
@@ -212,6 +238,11 @@ impl FakeCollector {
         self.state.lock().removed.clone()
     }
 
+    /// The numbers of the reports that came, by the boots of their agents.
+    pub fn seqs(&self) -> BTreeMap<String, Vec<u64>> {
+        self.state.lock().seqs.clone()
+    }
+
     /// Everything that came from the agent, as text.
     pub fn received(&self) -> String {
         self.state.lock().received.clone()
@@ -289,6 +320,9 @@ impl State {
         let content = zstd::decode_all(content).unwrap_or_else(|_| content.to_vec());
         inner.received.push_str(&String::from_utf8_lossy(&content));
         let content: Value = serde_json::from_slice(&content).unwrap_or_default();
+        if let Some(status) = inner.status {
+            return (status, None, json!({"detail": "of the test"}).to_string());
+        }
         if let Some(id) = path.strip_prefix("/api/v1/agent/actions/") {
             let id: Uuid = id.parse().expect("an id of an action");
             if inner.abandoned.contains(&id) {
@@ -309,6 +343,9 @@ impl State {
             }
             "/api/v1/agent/reports" => {
                 let reports = content["reports"].as_array().cloned().unwrap_or_default();
+                let boot = content["bootId"].as_str().unwrap_or_default().to_owned();
+                let numbers = reports.iter().filter_map(|report| report["seq"].as_u64());
+                inner.seqs.entry(boot).or_default().extend(numbers);
                 for deployment in reports.iter().filter_map(|report| report["deployments"].as_array()).flatten() {
                     if deployment["phase"] == "removed" {
                         let id = deployment["pipelineId"].as_str().unwrap_or_default().to_owned();

@@ -111,6 +111,11 @@ impl NodeClient {
         NodeClient { client: self.client.reconnected(), ..self.clone() }
     }
 
+    /// Begins at this one of its addresses.
+    pub fn begin_at(&mut self, number: usize) {
+        self.client = self.client.beginning_at(number);
+    }
+
     /// The same node, as a client of another collector on the same database.
     pub fn moved_to(&self, collector: &TestCollector) -> Self {
         NodeClient { client: collector.client().with_token(self.token()), ..self.clone() }

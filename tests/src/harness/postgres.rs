@@ -6,6 +6,7 @@
 //! however that ended. A test that damages its server starts a separate one.
 
 use std::fs::{File, OpenOptions, Permissions};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -110,6 +111,16 @@ impl TestPostgres {
     /// The same over the network, if the server's files let it listen there.
     pub fn network_url(&self, host: &str) -> String {
         format!("postgres://{ROLE}@{host}:{}/{}", self.server.port, self.database)
+    }
+
+    /// Where the server listens on the loopback, if its files let it.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.server.port))
+    }
+
+    /// [`Self::url`] over the network at another address, such as that of a proxy.
+    pub fn network_url_at(&self, address: SocketAddr) -> String {
+        format!("postgres://{ROLE}@{address}/{}", self.database)
     }
 
     /// The directory of the server's socket and data.

@@ -12,7 +12,7 @@ use systole_shared::{
     BootId, ComponentKind, ComponentReport, PipelineReport, Report, ReportAck, ReportRequest, Text, UnixMillis,
 };
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::ledger::{Cell, Change, SharedLedger, add};
@@ -223,8 +223,10 @@ async fn send(node: NodeClient, queue: Queue, mut random: StdRng, ledger: Shared
             continue;
         };
         let packed = Encoding::Zstd.pack(&to_json(&request));
-        match Answer::try_of(node.raw_request(packed, Encoding::Zstd.name())).await {
-            Ok(answer) if answer.status == 200 => {
+        let base = node.client().base().to_owned();
+        let answer = Answer::try_of(node.raw_request(packed, Encoding::Zstd.name()));
+        match timeout(node.client().patience(), answer).await {
+            Ok(Ok(answer)) if answer.status == 200 => {
                 let ack: ReportAck = answer.json();
                 assert_eq!(ack.refused, [], "a good report is refused");
                 assert_eq!(ack.missing, None, "no report is left out");
@@ -232,12 +234,17 @@ async fn send(node: NodeClient, queue: Queue, mut random: StdRng, ledger: Shared
                 backoff.reset();
                 continue;
             }
-            Ok(answer) => {
-                assert!(answer.status >= 500, "an agent would give such reports up: {answer:?}");
+            Ok(Ok(answer)) => {
+                // 408: of a collector that was frozen when the request came.
+                assert!(
+                    answer.status >= 500 || answer.status == 408,
+                    "an agent would give such reports up: {answer:?}"
+                );
                 ledger.open().put_off += 1;
             }
-            Err(_) => ledger.open().failures += 1,
+            Ok(Err(_)) | Err(_) => ledger.open().failures += 1,
         }
+        node.client().move_on(&base);
         sleep(backoff.next(random.random(), None)).await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use systole_shared::NodeId;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::agent::{TRANSFORMS, read_line, transform};
 use super::ledger::{Cell, Cells, Change, Ledger, Place, SharedLedger, add, summed};
@@ -36,6 +36,8 @@ pub struct Checker {
     pub nodes: Vec<NodeId>,
     /// Before the first report.
     pub from: i64,
+    /// How long a query may return less than was acknowledged: at a collector that follows the leader of its cluster.
+    pub lag: Duration,
 }
 
 /// Lines and changes as they are stored, with their sequence numbers.
@@ -67,16 +69,23 @@ impl Checker {
     /// While reports arrive: queries return everything acknowledged, and nothing that was not made.
     pub async fn check_bounds(&self, ledger: &SharedLedger) {
         let durable = ledger.open().durable.clone();
-        let returned = self.cells("minute").await;
-        let made = ledger.open().made.clone();
         let nothing = Cell::default();
-        let too_much = |(key, cell): &(&_, &Cell)| !cell.is_within(*made.get(*key).unwrap_or(&nothing));
-        let lost = |(key, cell): &(&_, &Cell)| !cell.is_within(*returned.get(*key).unwrap_or(&nothing));
-        let doubled: Vec<_> = returned.iter().filter(too_much).take(SHOWN).collect();
-        assert!(doubled.is_empty(), "queries return more than was sent: {doubled:#?}");
-        let lost: Vec<_> =
-            durable.iter().filter(lost).map(|(key, cell)| (key, cell, returned.get(key))).take(SHOWN).collect();
-        assert!(lost.is_empty(), "queries return less than was acknowledged: {lost:#?}");
+        let start = Instant::now();
+        loop {
+            let returned = self.cells("minute").await;
+            let made = ledger.open().made.clone();
+            let too_much = |(key, cell): &(&_, &Cell)| !cell.is_within(*made.get(*key).unwrap_or(&nothing));
+            let lost = |(key, cell): &(&_, &Cell)| !cell.is_within(*returned.get(*key).unwrap_or(&nothing));
+            let doubled: Vec<_> = returned.iter().filter(too_much).take(SHOWN).collect();
+            assert!(doubled.is_empty(), "queries return more than was sent: {doubled:#?}");
+            let lost: Vec<_> =
+                durable.iter().filter(lost).map(|(key, cell)| (key, cell, returned.get(key))).take(SHOWN).collect();
+            if lost.is_empty() {
+                return;
+            }
+            assert!(start.elapsed() < self.lag, "queries return less than was acknowledged: {lost:#?}");
+            sleep(PAUSE).await;
+        }
     }
 
     /// Checks that everything is there once, after all is acknowledged.
@@ -143,6 +152,12 @@ impl Checker {
         cells
     }
 
+    /// The changes of nodes' states, which no agent reports: the collector made them.
+    pub async fn changes_of_nodes(&self) -> Vec<Value> {
+        let changes = self.list(&format!("/api/v1/status-changes?from={}&limit=1000", self.from)).await;
+        changes.into_iter().filter(|change| change_of(change).is_none()).collect()
+    }
+
     /// The stored state of now.
     pub async fn stored(&self) -> Stored {
         let mut stored = Stored::default();
@@ -166,13 +181,15 @@ impl Checker {
     async fn get(&self, path: &str) -> Value {
         let start = Instant::now();
         loop {
-            let answer = Answer::try_of(self.viewer.request(reqwest::Method::GET, path)).await;
+            let base = self.viewer.base().to_owned();
+            let answer = Answer::try_of(self.viewer.request(reqwest::Method::GET, path));
             // 404: a pipeline of which no report has come yet.
-            if let Ok(answer) = answer
+            if let Ok(Ok(answer)) = timeout(self.viewer.patience(), answer).await
                 && matches!(answer.status, 200 | 404)
             {
                 return answer.json();
             }
+            self.viewer.move_on(&base);
             assert!(start.elapsed() < SOON, "no answer to {path} within {SOON:?}");
             sleep(PAUSE).await;
         }

@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod check;
+pub mod cluster;
 pub mod faults;
 pub mod feed;
 pub mod ledger;
@@ -124,7 +125,8 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Outcome {
     let feed = Feed::open(&viewer, watcher::TYPES).await;
     let watching = tokio::spawn(watcher::watch(feed, random.random(), left));
     let ledger = SharedLedger::default();
-    let mut checker = Checker { viewer, pipelines: vec![SHARED.to_owned()], nodes: Vec::new(), from };
+    let pipelines = vec![SHARED.to_owned()];
+    let mut checker = Checker { viewer, pipelines, nodes: Vec::new(), from, lag: Duration::ZERO };
     let mut fleet = JoinSet::new();
     for number in 0..NODES {
         // A separate client, so that nodes share no connection.

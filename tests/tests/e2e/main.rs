@@ -25,6 +25,7 @@ macro_rules! on_each_database {
     };
 }
 
+mod addresses;
 mod adopt;
 mod agent_actions;
 mod agent_pipelines;
@@ -40,6 +41,7 @@ mod bad_input;
 mod badge;
 mod certificates;
 mod chaos;
+mod cluster;
 mod collector_files;
 mod commands;
 mod contract;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::NodeIdentity;
 use super::labels::labels_of;
 use super::machine::{self, Machine};
 
@@ -25,6 +26,12 @@ impl NodeNames {
     /// The node's labels while its host has this name.
     pub(crate) fn labels(&self, hostname: &str) -> BTreeMap<String, String> {
         labels_of(&self.machine, hostname, &self.labels)
+    }
+
+    /// What is different for each node: its id, or that of its machine before it is enrolled.
+    pub(crate) fn key(&self, node: Option<&NodeIdentity>) -> String {
+        let id = node.map(|node| node.node_id.clone());
+        id.or_else(|| self.machine.id.clone()).unwrap_or_else(|| self.name(&self.hostname()))
     }
 
     /// The host's name as it is now.

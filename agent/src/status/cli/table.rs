@@ -58,6 +58,12 @@ fn head(status: &Status) -> Vec<(&'static str, String)> {
         },
     ));
     lines.push(("collector", format!("{}, {}", collector.url, state_of(status))));
+    let (count, switches) = (collector.urls.len(), collector.switches);
+    if let Some(choice) = collector.urls.iter().position(|url| *url == collector.url).filter(|_| count > 1) {
+        let first = if choice == 0 { String::new() } else { format!("; the first is {}", collector.urls[0]) };
+        let times = if switches == 1 { "once" } else { &format!("{switches} times") };
+        lines.push(("", format!("choice {} of {count} addresses{first}; switched {times}", choice + 1)));
+    }
     if let (Some(error), Some(at)) = (&health.last_send_error, health.last_send_error_at) {
         lines.push(("", format!("last error {} ago: {}", span(now - at), one_line(error))));
     }
@@ -174,5 +180,15 @@ orders    RUNNING     42   1 h 1 min  1         2.0 s ago
 x         CRASH_LOOP  -    -          10        -          exit code 1
 ";
         assert_eq!(show(&serde_json::from_str(ANSWER).unwrap()), expected);
+        let among = |url, switches| {
+            let mut status: Status = serde_json::from_str(ANSWER).unwrap();
+            status.collector.urls = vec!["http://a:1/".to_owned(), url, "http://b:1/".to_owned()];
+            status.collector.switches = switches;
+            show(&status).lines().nth(3).unwrap().trim().to_owned()
+        };
+        assert_eq!(
+            among("http://c:1/".to_owned(), 1),
+            "choice 2 of 3 addresses; the first is http://a:1/; switched once"
+        );
     }
 }

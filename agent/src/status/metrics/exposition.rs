@@ -135,9 +135,20 @@ fn collector(page: &mut Page, monitor: &Monitor) {
             "Times that the collector answered again after a failure.",
             counters.reconnects.get(),
         ),
+        (
+            "systole_agent_collector_switches_total",
+            "Times that another address of the collector answered than the one before.",
+            monitor.addresses.switches(),
+        ),
         ("systole_agent_sent_bytes_total", "Bytes of request bodies on the wire.", counters.sent_bytes.get()),
     ] {
         page.single(name, Counter, help, value);
+    }
+    let name = "systole_agent_collector_address";
+    page.begin(name, Gauge, "1 for the address of the collector in use, 0 for the others.");
+    let in_use = monitor.addresses.in_use();
+    for url in monitor.addresses.urls() {
+        page.sample(name, &[("url", url.as_str())], u8::from(url == in_use));
     }
     if let Some(at) = connection.acknowledged_at {
         page.single(

@@ -38,7 +38,7 @@ pub(super) async fn detect(transport: &Transport) -> Result<Protocol, RequestErr
 }
 
 async fn ask(transport: &Transport, path: &str, form: ErrorForm) -> Result<Vec<u8>, RequestError> {
-    transport.exchange(transport.get(path, None), form, MAX_ANSWER_BYTES).await.map(|answer| answer.body)
+    transport.exchange(|to| transport.get(to, path, None), form, MAX_ANSWER_BYTES).await.map(|answer| answer.body)
 }
 
 /// Whether the collector itself refused.

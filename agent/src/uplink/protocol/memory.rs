@@ -17,7 +17,8 @@ const FILE: &str = "protocol";
 #[derive(Debug)]
 pub(super) struct ProtocolMemory {
     path: PathBuf,
-    url: String,
+    /// The addresses of the collector.
+    urls: Vec<String>,
     is_auto: bool,
     /// What this run has written.
     written: Mutex<Option<Protocol>>,
@@ -25,9 +26,10 @@ pub(super) struct ProtocolMemory {
 
 impl ProtocolMemory {
     /// Of the agent with this data directory, for this collector.
-    pub(super) fn new(data_dir: &Path, url: &Url, setting: ProtocolSetting) -> Self {
+    pub(super) fn new(data_dir: &Path, urls: &[Url], setting: ProtocolSetting) -> Self {
         let is_auto = setting == ProtocolSetting::Auto;
-        ProtocolMemory { path: data_dir.join(FILE), url: url.to_string(), is_auto, written: Mutex::new(None) }
+        let urls = urls.iter().map(Url::to_string).collect();
+        ProtocolMemory { path: data_dir.join(FILE), urls, is_auto, written: Mutex::new(None) }
     }
 
     /// Whether the agent asks.
@@ -42,7 +44,7 @@ impl ProtocolMemory {
         }
         let text = std::fs::read_to_string(&self.path).ok()?;
         let (protocol, url) = text.trim().split_once(' ')?;
-        Protocol::parse(protocol).filter(|_| url == self.url)
+        Protocol::parse(protocol).filter(|_| self.urls.iter().any(|known| known == url))
     }
 
     /// Keeps what was found out.
@@ -51,8 +53,8 @@ impl ProtocolMemory {
         if !self.is_auto || *written == Some(protocol) {
             return;
         }
-        if self.read() != Some(protocol) {
-            let text = format!("{} {}\n", protocol.as_str(), self.url);
+        if let Some(url) = self.urls.first().filter(|_| self.read() != Some(protocol)) {
+            let text = format!("{} {url}\n", protocol.as_str());
             if let Err(error) = files::replace(&self.path, text.as_bytes()) {
                 tracing::debug!(%error, "cannot save the collector's protocol; the next start asks again");
             }
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn protocol_is_kept_for_one_address_and_only_when_it_was_asked() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = |url: &str, setting| ProtocolMemory::new(dir.path(), &url.parse::<Url>().unwrap(), setting);
+        let memory = |url: &str, setting| ProtocolMemory::new(dir.path(), &[url.parse::<Url>().unwrap()], setting);
         let (here, there) = ("http://here:1/", "http://there:1/");
         assert_eq!(memory(here, ProtocolSetting::Auto).read(), None);
         memory(here, ProtocolSetting::Fixed(Protocol::Native)).write(Protocol::Native);

@@ -13,17 +13,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Response, Url};
 use systole_shared::{EnrollRequest, ReportAck, SeqRange, Token, UnixMillis};
 use tokio::sync::watch;
 
 use self::memory::ProtocolMemory;
 use self::native::NativeClient;
 use self::vectorflow::VectorFlowClient;
+use super::addresses::Addresses;
+use super::first_choice;
 use super::instructions::Instructions;
 use super::push::StreamNote;
 use super::request_error::RequestError;
-use super::transport::Transport;
+use super::transport::{AnswerTiming, OpenStream, Transport};
 use crate::http_client::TlsError;
 use crate::metrics::AgentCounters;
 use crate::model::action::{ActionAnswer, NodeAction, TapPace};
@@ -61,8 +62,6 @@ pub(super) struct Enrolled {
 /// The reports that go out next.
 #[derive(Clone, Copy)]
 pub(super) struct Outgoing<'a> {
-    /// This host's clock.
-    pub(super) sent_at: UnixMillis,
     /// The oldest ones, all of one boot.
     pub(super) reports: &'a [Queued],
     /// Where the newer ones are.
@@ -86,6 +85,8 @@ pub(super) struct Acknowledged {
     pub(super) missing: Option<SeqRange>,
     pub(super) desired_generation: Option<u64>,
     pub(super) actions: Vec<NodeAction>,
+    /// Of the request that was answered, if it was one.
+    pub(super) timing: Option<AnswerTiming>,
 }
 
 impl From<ReportAck> for Acknowledged {
@@ -98,6 +99,7 @@ impl From<ReportAck> for Acknowledged {
             now: Some(ack.now),
             missing: ack.missing,
             desired_generation: ack.desired_generation,
+            timing: None,
             actions: ack.actions.into_iter().map(native_actions::action_of).collect(),
         }
     }
@@ -130,7 +132,7 @@ pub(crate) enum Cadence {
 #[derive(Debug)]
 pub(crate) struct ClientParts {
     /// Where the collector is.
-    pub(crate) url: Url,
+    pub(crate) addresses: Arc<Addresses>,
     /// Certificates for the connection.
     pub(crate) tls: TlsFiles,
     /// Where the agent keeps what must survive it.
@@ -147,6 +149,7 @@ pub(crate) struct ClientParts {
 #[derive(Debug)]
 pub(crate) struct CollectorClient {
     transport: Arc<Transport>,
+    addresses: Arc<Addresses>,
     memory: ProtocolMemory,
     data_dir: PathBuf,
     /// The protocol, once it is known. It does not change while the agent runs.
@@ -162,9 +165,9 @@ impl CollectorClient {
     ///
     /// When the certificates cannot be used.
     pub(crate) fn new(parts: ClientParts) -> Result<Self, TlsError> {
-        let ClientParts { url, tls, data_dir, protocol, cloud_labels, counters } = parts;
-        let memory = ProtocolMemory::new(&data_dir, &url, protocol);
-        let transport = Arc::new(Transport::new(url, tls)?);
+        let ClientParts { addresses, tls, data_dir, protocol, cloud_labels, counters } = parts;
+        let memory = ProtocolMemory::new(&data_dir, addresses.urls(), protocol);
+        let transport = Arc::new(Transport::new(addresses.clone(), tls)?);
         Ok(CollectorClient {
             native: NativeClient::new(transport.clone(), counters.clone()),
             vectorflow: VectorFlowClient::new(transport.clone(), &data_dir, cloud_labels, counters),
@@ -173,6 +176,7 @@ impl CollectorClient {
                 ProtocolSetting::Auto => None,
             }),
             transport,
+            addresses,
             memory,
             data_dir,
         })
@@ -235,8 +239,25 @@ impl CollectorClient {
                 found
             }
         };
+        if protocol == Protocol::VectorFlow && self.addresses.are_several() {
+            return Err(RequestError::Unreadable(format!(
+                "{} is a VectorFlow server, which has one address: set url instead of urls",
+                self.transport.base()
+            )));
+        }
         self.protocol.send_replace(Some(protocol));
         Ok(())
+    }
+
+    /// Brings the node back to the first choice of the addresses when it is ready again. Never ends.
+    pub(crate) async fn keep_to_first_choice(&self) {
+        first_choice::keep_to_first_choice(&self.addresses, rand::random, || self.transport.is_first_choice_ready())
+            .await;
+    }
+
+    /// The number of the address in use, and each later one.
+    pub(super) fn watch_address(&self) -> watch::Receiver<usize> {
+        self.addresses.watch()
     }
 
     /// The collector has accepted an authenticated request: what was found out is true, and kept.
@@ -293,7 +314,8 @@ impl CollectorClient {
     pub(super) async fn report(&self, token: &Token, outgoing: Outgoing<'_>) -> Result<Acknowledged, RequestError> {
         match self.protocol().await {
             Protocol::Native => {
-                self.native.report(token, outgoing.sent_at, outgoing.reports).await.map(Acknowledged::from)
+                let (ack, timing) = self.native.report(token, outgoing.reports).await?;
+                Ok(Acknowledged { timing: Some(timing), ..Acknowledged::from(ack) })
             }
             Protocol::VectorFlow => self.vectorflow.report(token, outgoing).await,
         }
@@ -322,7 +344,7 @@ impl CollectorClient {
     /// # Errors
     ///
     /// When there is none.
-    pub(super) async fn push(&self, token: &Token) -> Result<Response, RequestError> {
+    pub(super) async fn push(&self, token: &Token) -> Result<OpenStream, RequestError> {
         match self.protocol().await {
             Protocol::Native => self.native.push(token).await,
             Protocol::VectorFlow => self.vectorflow.push(token).await,

@@ -4,17 +4,16 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
-use reqwest::{Response, StatusCode};
 use systole_shared::action::ActionOutput;
 use systole_shared::{DesiredState, EnrollRequest, EnrollResponse, ReportAck, Token, UnixMillis};
-use tokio::time::Instant;
 
 use super::DesiredAnswer;
 use crate::metrics::AgentCounters;
 use crate::spool::Queued;
 use crate::uplink::request_error::{ErrorForm, RequestError};
-use crate::uplink::transport::{MAX_ANSWER_BYTES, Transport};
+use crate::uplink::transport::{AnswerTiming, MAX_ANSWER_BYTES, OpenStream, Transport, Try};
 
 /// The desired state of a node, decompressed: 200 configurations that a person wrote have much less.
 const MAX_DESIRED_BYTES: usize = 64 * 1024 * 1024;
@@ -44,12 +43,14 @@ impl NativeClient {
     ///
     /// When it does not.
     pub(super) async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, RequestError> {
-        let request = self.transport.post("api/v1/agent/enroll", None).body(json(request)?);
+        let body = json(request)?;
+        let request = |to: Try<'_>| self.transport.post(to, "api/v1/agent/enroll", None).body(body.clone());
         let answer = self.transport.perform(request, FORM).await?;
-        self.transport.read(&answer)
+        self.transport.read(&answer.body)
     }
 
-    /// Sends reports, all of one boot.
+    /// Sends reports, all of one boot. An address that is tried later receives a later time of sending, so that the
+    /// collector does not take the wait for a difference of the clocks.
     ///
     /// # Errors
     ///
@@ -57,22 +58,23 @@ impl NativeClient {
     pub(super) async fn report(
         &self,
         token: &Token,
-        sent_at: UnixMillis,
         reports: &[Queued],
-    ) -> Result<ReportAck, RequestError> {
-        let plain = body_of(sent_at, reports);
-        let request = self.transport.post("api/v1/agent/reports", Some(token));
-        let (request, body) = match zstd::bulk::compress(&plain, ZSTD_LEVEL) {
-            Ok(body) => (request.header(CONTENT_ENCODING, "zstd"), body),
-            // Out of memory is the only way here; the plain body needs none.
-            Err(_) => (request, plain),
+    ) -> Result<(ReportAck, AnswerTiming), RequestError> {
+        let request = |to: Try<'_>| {
+            let plain = body_of(to.sent_at, reports);
+            let request = self.transport.post(to, "api/v1/agent/reports", Some(token));
+            let (request, body) = match zstd::bulk::compress(&plain, ZSTD_LEVEL) {
+                Ok(body) => (request.header(CONTENT_ENCODING, "zstd"), body),
+                // Out of memory is the only way here; the plain body needs none.
+                Err(_) => (request, plain),
+            };
+            self.counters.sent_bytes.add(body.len() as u64);
+            request.body(body)
         };
-        self.counters.sent_bytes.add(body.len() as u64);
-        let begin = Instant::now();
-        let answer = self.transport.perform(request.body(body), FORM).await;
-        let ack = answer.and_then(|answer| self.transport.read(&answer));
-        match ack {
-            Ok(_) => self.counters.heartbeats.observe(begin.elapsed()),
+        let answer = self.transport.perform(request, FORM).await;
+        let ack = answer.and_then(|answer| Ok((self.transport.read(&answer.body)?, answer.timing)));
+        match &ack {
+            Ok((_, timing)) => self.counters.heartbeats.observe(timing.took),
             Err(_) => self.counters.heartbeat_errors.add(1),
         }
         ack
@@ -84,10 +86,12 @@ impl NativeClient {
     ///
     /// When the collector does not answer with it.
     pub(super) async fn desired(&self, token: &Token, etag: Option<&str>) -> Result<DesiredAnswer, RequestError> {
-        let request = self.transport.get("api/v1/agent/desired", Some(token)).header(ACCEPT_ENCODING, "zstd");
-        let request = match etag {
-            Some(etag) => request.header(IF_NONE_MATCH, etag),
-            None => request,
+        let request = |to: Try<'_>| {
+            let request = self.transport.get(to, "api/v1/agent/desired", Some(token)).header(ACCEPT_ENCODING, "zstd");
+            match etag {
+                Some(etag) => request.header(IF_NONE_MATCH, etag),
+                None => request,
+            }
         };
         let answer = self.transport.exchange(request, FORM, MAX_DESIRED_BYTES).await?;
         if answer.status == StatusCode::NOT_MODIFIED {
@@ -107,8 +111,9 @@ impl NativeClient {
     /// # Errors
     ///
     /// When there is none.
-    pub(super) async fn push(&self, token: &Token) -> Result<Response, RequestError> {
-        let request = self.transport.get("api/v1/agent/push", Some(token)).header(ACCEPT, "text/event-stream");
+    pub(super) async fn push(&self, token: &Token) -> Result<OpenStream, RequestError> {
+        let request =
+            |to: Try<'_>| self.transport.get(to, "api/v1/agent/push", Some(token)).header(ACCEPT, "text/event-stream");
         self.transport.open(request, FORM).await
     }
 
@@ -123,7 +128,8 @@ impl NativeClient {
         action: &str,
         output: &ActionOutput,
     ) -> Result<(), RequestError> {
-        let request = self.transport.post(&format!("api/v1/agent/actions/{action}"), Some(token)).body(json(output)?);
+        let (path, body) = (format!("api/v1/agent/actions/{action}"), json(output)?);
+        let request = |to: Try<'_>| self.transport.post(to, &path, Some(token)).body(body.clone());
         self.transport.exchange(request, FORM, MAX_ANSWER_BYTES).await.map(drop)
     }
 }

@@ -1,11 +1,12 @@
 /** The whole feed: it is opened, kept open, and delivered to the handlers. */
 
+import { Addresses } from "./addresses.ts";
 import { Connection, type ConnectionHooks } from "./connection.ts";
 import { Credentials } from "./credentials.ts";
 import { fetchTransport } from "./fetch_transport.ts";
 import { callHandler, HandlerQueue, isThenable, MAX_PENDING_CALLS, reportUncaught } from "./handler_queue.ts";
 import { nativeTransport } from "./native_transport.ts";
-import { type ConnectOptions, streamUrl, withSnapshot } from "./options.ts";
+import { type ConnectOptions, streamUrls, withSnapshot } from "./options.ts";
 import { watchPage } from "./page.ts";
 import { POLL_MS, Poller } from "./poller.ts";
 import { Position } from "./position.ts";
@@ -65,7 +66,7 @@ type Pause = "page" | "handlers";
 export class OpenFeed implements Feed {
   readonly #options: ConnectOptions;
   readonly #credentials: Credentials;
-  readonly #url: URL;
+  readonly #addresses: Addresses;
   readonly #position: Position;
   readonly #receiver: Receiver;
   readonly #snapshots: SnapshotFetch;
@@ -91,7 +92,7 @@ export class OpenFeed implements Feed {
   ) {
     this.#options = options;
     this.#credentials = credentials;
-    this.#url = streamUrl(options);
+    this.#addresses = new Addresses(streamUrls(options));
     this.#position = new Position(options.snapshot !== false, options.after);
     this.#lastEventId = this.#position.id;
     this.#calls = new HandlerQueue({
@@ -110,7 +111,7 @@ export class OpenFeed implements Feed {
       onHoldFull: () => this.#snapshots.retryLater(),
     });
     this.#snapshots = new SnapshotFetch(open, {
-      url: withSnapshot(this.#url, this.#options.snapshot),
+      url: () => withSnapshot(this.#addresses.inUse, this.#options.snapshot),
       canRenewToken: credentials.canRenew,
       onBegin: () => this.#receiver.hold(),
       onSnapshot: (event, id) => {
@@ -183,14 +184,17 @@ export class OpenFeed implements Feed {
   #connection(open: OpenStream, hooks: Pick<ConnectionHooks, "onMessage" | "onState">, leaderId?: string): Connection {
     const request = () => {
       const { id, needsSnapshot } = this.#position;
-      if (!needsSnapshot) return { url: this.#url, after: id };
+      const url = this.#addresses.inUse;
+      if (!needsSnapshot) return { url, after: id };
       // The other tabs continue after the last leader's position. This tab's snapshot has a stream of its own.
-      if (leaderId !== undefined && this.#snapshots.isActive) return { url: this.#url, after: leaderId };
-      return { url: withSnapshot(this.#url, this.#options.snapshot), after: undefined };
+      if (leaderId !== undefined && this.#snapshots.isActive) return { url, after: leaderId };
+      return { url: withSnapshot(url, this.#options.snapshot), after: undefined };
     };
     const hasReached = (seq: number) => this.#position.hasReached(seq);
     const { canRenew: canRenewToken } = this.#credentials;
-    return new Connection(open, { ...hooks, request, hasReached, canRenewToken }, this.#state !== "connecting");
+    const addresses = this.#addresses.count > 1 ? this.#addresses : undefined;
+    const all = { ...hooks, request, hasReached, canRenewToken, addresses };
+    return new Connection(open, all, this.#state !== "connecting");
   }
 
   #hooks(): Pick<ConnectionHooks, "onMessage" | "onState"> {
@@ -203,7 +207,7 @@ export class OpenFeed implements Feed {
   #tabLink(open: OpenStream, services: TabServices): TabLink {
     const { token, share, mode = "fetch", snapshot = true } = this.#options;
     const right = typeof share === "string" ? `share ${share}` : String(token ?? "");
-    const name = tabName(this.#url.href, right, mode, String(snapshot));
+    const name = tabName(this.#addresses.name, right, mode, String(snapshot));
     return new TabLink(services, name, {
       ...this.#hooks(),
       connect: (hooks, leaderId) => this.#connection(open, hooks, leaderId),

@@ -1,5 +1,6 @@
 /** One stream at a time, opened again after each end: it decides when to try, when to wait and when to stop. */
 
+import type { Addresses } from "./addresses.ts";
 import { backoffMs } from "./backoff.ts";
 import type { FeedState, StateDetail } from "./state.ts";
 import type { OpenStream, StreamEnd, StreamEvent, StreamHandlers, StreamRequest } from "./transport.ts";
@@ -15,6 +16,8 @@ const SILENT_PINGS = 2.5;
 const DEFAULT_PING_MS = 10_000;
 /** The longest wait that a server can ask for. A longer one is more likely a mistake than meant. */
 const MAX_SERVER_WAIT_MS = 3_600_000;
+/** The longest wait for an answer while there is another address. */
+const OTHER_ADDRESS_MS = 5_000;
 /** Answers that another attempt would not change. 204 is how HTTP tells an event source to stop. */
 const FINAL_STATUSES: ReadonlySet<number> = new Set([204, 400, 401, 403]);
 
@@ -35,6 +38,8 @@ export interface ConnectionHooks {
   hasReached(seq: number): boolean;
   /** Whether the next attempt can have another token: a revoked one is not the end then. */
   canRenewToken: boolean;
+  /** The addresses that `request` takes turns with, if there are several. */
+  addresses?: Addresses | undefined;
 }
 
 export class Connection {
@@ -126,6 +131,7 @@ export class Connection {
     return {
       onOpen: () => {
         this.#openedAt = Date.now();
+        this.#recordActivity();
       },
       onActivity: () => this.#recordActivity(),
       onRetry: (ms) => {
@@ -187,7 +193,8 @@ export class Connection {
   }
 
   get #silenceMs(): number {
-    return this.#pingMs * SILENT_PINGS;
+    const isOpening = this.#openedAt === undefined && this.#hooks.addresses !== undefined;
+    return isOpening ? OTHER_ADDRESS_MS : this.#pingMs * SILENT_PINGS;
   }
 
   #recordActivity(): void {
@@ -219,6 +226,15 @@ export class Connection {
     const isFinal = end.kind === "refused" && FINAL_STATUSES.has(end.status);
     if (isFinal || (goodbye?.reason === "revoked" && !this.#hooks.canRenewToken)) {
       this.#setState("failed", { reason, ...status });
+      return;
+    }
+    // What a collector asks for, it asks of the next stream at its own address.
+    const moveInMs = this.#hooks.addresses?.moveOn(this.#openedAt !== undefined);
+    if (moveInMs !== undefined) {
+      this.#failures -= 1;
+      this.#notBefore = 0;
+      this.#timer = setTimeout(() => this.start(), moveInMs);
+      this.#setState(this.#disconnectedState, { reason, retryInMs: moveInMs, ...status });
       return;
     }
     if (this.#failures >= MAX_ATTEMPTS) {

@@ -13,8 +13,11 @@ import {
 
 /** Where the collector is, and how requests to it are made. */
 export interface RequestOptions {
-  /** The collector's address, such as `https://collector.example`. In a page it may be relative. */
-  url: string | URL;
+  /**
+   * The collector's address, such as `https://collector.example`. In a page it may be relative. A list has the addresses
+   * of a cluster's collectors: one is in use, and the next one after it has failed.
+   */
+  url: string | URL | readonly (string | URL)[];
   /**
    * A viewer's or admin's token, or a function that returns one; see {@link TokenProvider}. Without it a browser sends
    * its session's cookie, to its own origin only.
@@ -87,9 +90,18 @@ export function collectorUrl(collector: string | URL, path: string): URL {
   return url;
 }
 
-/** The address of a stream. */
-export function streamUrl(options: ConnectOptions): URL {
-  const url = collectorUrl(options.url, "/api/v1/events");
+/** The addresses of the collectors with a path. */
+export function collectorUrls({ url }: RequestOptions, path: string): URL[] {
+  const urls = typeof url === "string" || url instanceof URL ? [url] : url;
+  return urls.map((url) => collectorUrl(url, path));
+}
+
+/** The addresses of a stream, one for each collector. */
+export function streamUrls(options: ConnectOptions): URL[] {
+  return collectorUrls(options, "/api/v1/events").map((url) => streamUrl(url, options));
+}
+
+function streamUrl(url: URL, options: ConnectOptions): URL {
   for (const type of options.types ?? []) {
     if (!EVENT_TYPES.includes(type)) {
       throw new TypeError(`types: invalid type ${JSON.stringify(type)}, expected one of ${EVENT_TYPES.join(", ")}`);

@@ -1,11 +1,15 @@
 /** Queries of what the collector stores, with the types of its OpenAPI document. */
 
+import { Addresses } from "./addresses.ts";
 import { Credentials } from "./credentials.ts";
 import type { Problem, Queries } from "./generated/queries.ts";
-import { collectorUrl, type RequestOptions } from "./options.ts";
+import { collectorUrl, collectorUrls, type RequestOptions } from "./options.ts";
 import { type Refusal, readRefusal } from "./refusal.ts";
 import { CLIENT } from "./version.ts";
 import type { NodeId, PipelineId } from "./wire.ts";
+
+/** Answers of a collector that another one of its cluster may give better. */
+const UNREADY: ReadonlySet<number> = new Set([502, 503, 504]);
 
 /** The name of a query in the OpenAPI document. */
 export type QueryName = keyof Queries;
@@ -45,12 +49,13 @@ export class QueryError extends Error {
 export class QueryClient {
   readonly #options: RequestOptions;
   readonly #credentials: Credentials;
+  readonly #addresses: Addresses;
 
   constructor(options: RequestOptions) {
     this.#options = options;
     this.#credentials = new Credentials(options.token);
     // An invalid address is an error now, and not at the first query.
-    collectorUrl(options.url, "/");
+    this.#addresses = new Addresses(collectorUrls(options, "/"));
   }
 
   /** The environments that the token sees. */
@@ -167,18 +172,7 @@ export class QueryClient {
   }
 
   async #get<T>(path: string, parameters: object, { signal }: QueryOptions = {}): Promise<T> {
-    const url = collectorUrl(this.#options.url, path);
-    for (const [name, value] of Object.entries(parameters)) {
-      // Each condition of a list holds: `label=site:lab&label=!canary`.
-      if (Array.isArray(value)) for (const one of value) url.searchParams.append(name, String(one));
-      else if (value !== undefined) url.searchParams.set(name, String(value));
-    }
-    const { client = CLIENT, fetch = globalThis.fetch } = this.#options;
-    const headers = new Headers({ Accept: "application/json", "X-Systole-Client": client });
-    const response = await this.#credentials.send(headers, (headers) => {
-      signal?.throwIfAborted();
-      return fetch(url, { headers, cache: "no-store", ...(signal && { signal }) });
-    });
+    const response = await this.#fetchAnywhere(path, parameters, signal);
     if (response.status !== 200) throw new QueryError(await readRefusal(response));
     // A login page also answers 200, and so does a network that wants a login.
     const type = response.headers.get("Content-Type") ?? "without a type";
@@ -188,6 +182,35 @@ export class QueryClient {
       throw new QueryError({ status: 200, reason, problem: undefined, retryAfterMs: undefined });
     }
     return (await response.json()) as T;
+  }
+
+  /** Asks one collector after the other, until one answers that can. */
+  async #fetchAnywhere(path: string, parameters: object, signal: AbortSignal | undefined): Promise<Response> {
+    for (let others = this.#addresses.count - 1; others > 0; others -= 1) {
+      const base = this.#addresses.inUse;
+      const response = await this.#fetch(base, path, parameters, signal).catch((error: unknown) => {
+        signal?.throwIfAborted();
+        return error;
+      });
+      if (response instanceof Response && !UNREADY.has(response.status)) return response;
+      if (response instanceof Response) void response.body?.cancel().catch(() => {});
+      // Another query may have moved on meanwhile.
+      if (this.#addresses.inUse === base) this.#addresses.moveOn(true);
+    }
+    return this.#fetch(this.#addresses.inUse, path, parameters, signal);
+  }
+
+  #fetch(base: URL, path: string, parameters: object, signal: AbortSignal | undefined): Promise<Response> {
+    const url = collectorUrl(base, path);
+    for (const [name, value] of Object.entries(parameters)) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    const { client = CLIENT, fetch = globalThis.fetch } = this.#options;
+    const headers = new Headers({ Accept: "application/json", "X-Systole-Client": client });
+    return this.#credentials.send(headers, (headers) => {
+      signal?.throwIfAborted();
+      return fetch(url, { headers, cache: "no-store", ...(signal && { signal }) });
+    });
   }
 }
 

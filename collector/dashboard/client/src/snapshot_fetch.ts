@@ -6,7 +6,8 @@ import type { OpenStream } from "./transport.ts";
 import type { Snapshot } from "./wire.ts";
 
 export interface SnapshotFetchHooks {
-  url: URL;
+  /** Where it is fetched now. */
+  url(): URL;
   /** See {@link ConnectionHooks.canRenewToken}. */
   canRenewToken: boolean;
   /** An attempt begins: what is received from now on may be newer than the snapshot. */
@@ -57,7 +58,7 @@ export class SnapshotFetch {
     const connection = new Connection(
       this.#open,
       {
-        request: () => ({ url: this.#hooks.url, after: undefined }),
+        request: () => ({ url: this.#hooks.url(), after: undefined }),
         hasReached: () => false,
         canRenewToken: this.#hooks.canRenewToken,
         onMessage: ({ event, id }) => {

@@ -9,11 +9,16 @@ use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
 use serde_json::Value;
 use systole_shared::Token;
 
+use super::under;
+
 /// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest wait for the first byte of an answer; the collector ends queries after 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// Longest wait for the first byte of an answer while there is another address.
+pub(super) const NEXT_ADDRESS_AFTER: Duration = Duration::from_secs(5);
 
 /// Largest answer to a query: a thousand nodes with their pipelines.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -50,6 +55,17 @@ impl Fault {
     pub(in crate::cli) fn is_final(&self) -> bool {
         const FINAL: [StatusCode; 3] = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
         matches!(self, Fault::Refused { status, .. } if FINAL.contains(status))
+    }
+
+    /// Whether another collector of the cluster may answer.
+    pub(in crate::cli) fn is_of_one_address(&self) -> bool {
+        const UNREADY: [StatusCode; 3] =
+            [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        match self {
+            Fault::Network(_) | Fault::Late => true,
+            Fault::Busy { status, .. } => UNREADY.contains(status),
+            _ => false,
+        }
     }
 
     /// Returns the wait that the collector requests.
@@ -152,6 +168,12 @@ impl Api {
             serde_json::from_slice(&body).map_err(Fault::Unreadable)
         };
         tokio::time::timeout(ANSWER_TIMEOUT, read).await.map_err(|_| Fault::Late)?
+    }
+
+    /// Whether the collector there says that it is ready.
+    pub(super) async fn is_ready(&self, base: &Url) -> bool {
+        let asked = self.client.get(under(base, "readyz")).timeout(NEXT_ADDRESS_AFTER).send().await;
+        asked.is_ok_and(|answer| answer.status() == StatusCode::OK)
     }
 
     /// The scheme that a server speaks which does not understand that of `base`.

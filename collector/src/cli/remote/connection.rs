@@ -5,9 +5,9 @@ use serde_json::Value;
 use systole_shared::Token;
 use tokio::sync::Mutex;
 
-use super::api::{Api, Fault};
+use super::api::{Api, Fault, NEXT_ADDRESS_AFTER};
 use super::credential::{Credential, Place, Purpose};
-use super::{RemoteArgs, address};
+use super::{RemoteArgs, address, named_urls};
 use crate::clock::now_ms;
 use crate::config::Config;
 
@@ -29,7 +29,7 @@ impl Connection {
     /// When no collector runs here and none is named, or no token can be made.
     pub(in crate::cli) async fn open(args: &RemoteArgs, config: &Config) -> anyhow::Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let place = Place::find(args.url.clone().or_else(|| variable("SYSTOLE_URL")).as_deref(), config)?;
+        let place = Place::find(&named_urls(args), config)?;
         // Before a token is made for a collector that does not run.
         place.url()?;
         let api = Api::new(args.ca_file.as_deref())?;
@@ -84,8 +84,27 @@ impl Connection {
     ///
     /// When there is no collector, no token, or no answer.
     pub(in crate::cli) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let token = self.token().await?;
+        for _ in 1..self.place.count() {
+            let base = self.url()?;
+            let url = address(&base, path, query.iter().copied());
+            match self.api.call(Method::GET, url, &token, None).await {
+                Err(fault) if fault.is_of_one_address() => self.place.move_on(&base),
+                answer => return Ok(answer?),
+            }
+        }
         let url = address(&self.url()?, path, query.iter().copied());
-        Ok(self.api.call(Method::GET, url, &self.token().await?, None).await?)
+        Ok(self.api.call(Method::GET, url, &token, None).await?)
+    }
+
+    /// How many addresses there are.
+    pub(super) fn count_addresses(&self) -> usize {
+        self.place.count()
+    }
+
+    /// Uses the next address, after this one has failed.
+    pub(super) fn move_on(&self, failed: &Url) {
+        self.place.move_on(failed);
     }
 
     /// A page of a list of the environment that was named, as large as the collector returns it.
@@ -102,7 +121,12 @@ impl Connection {
 
     /// Opens a stream after the event with this id.
     pub(super) async fn stream(&self, url: Url, last_id: Option<&str>, client: &str) -> anyhow::Result<Response> {
-        Ok(self.api.open(url, &self.token().await?, last_id, client).await?)
+        let token = self.token().await?;
+        let opening = self.api.open(url, &token, last_id, client);
+        if self.place.count() == 1 {
+            return Ok(opening.await?);
+        }
+        Ok(tokio::time::timeout(NEXT_ADDRESS_AFTER, opening).await.map_err(|_| Fault::Late)??)
     }
 
     /// A fault with what to do about it.

@@ -4,7 +4,9 @@
 //! revoked and removed like a session, so that the list of tokens does not grow. The database is not kept open
 //! meanwhile.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -49,27 +51,56 @@ impl Purpose {
 /// The collector's address.
 #[derive(Debug)]
 pub(in crate::cli) enum Place {
-    Named(Url),
+    /// Of the collector, or those of a cluster's: the first one is in use.
+    Named(Mutex<VecDeque<Url>>),
     /// Wherever the collector on this data directory listens now: its port may change with a restart.
     DataDir(Box<Config>),
 }
 
 impl Place {
     /// As it was named, or the collector on the data directory.
-    pub(in crate::cli) fn find(named: Option<&str>, config: &Config) -> anyhow::Result<Self> {
-        let Some(text) = named else { return Ok(Place::DataDir(Box::new(config.clone()))) };
-        let url: Url =
-            text.parse().with_context(|| format!("--url: invalid address {text:?}, expected e.g. http://host:8080"))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            bail!("--url: invalid address {text:?}, expected e.g. http://host:8080");
+    pub(in crate::cli) fn find(named: &[String], config: &Config) -> anyhow::Result<Self> {
+        if named.is_empty() {
+            return Ok(Place::DataDir(Box::new(config.clone())));
         }
-        Ok(Place::Named(url))
+        let mut urls = VecDeque::with_capacity(named.len());
+        for text in named {
+            let url: Url = text
+                .parse()
+                .with_context(|| format!("--url: invalid address {text:?}, expected e.g. http://host:8080"))?;
+            if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+                bail!("--url: invalid address {text:?}, expected e.g. http://host:8080");
+            }
+            urls.push_back(url);
+        }
+        Ok(Place::Named(Mutex::new(urls)))
+    }
+
+    /// How many addresses there are.
+    pub(in crate::cli) fn count(&self) -> usize {
+        match self {
+            Place::Named(urls) => urls.lock().unwrap_or_else(PoisonError::into_inner).len(),
+            Place::DataDir(_) => 1,
+        }
+    }
+
+    /// Uses the next address, unless another task did so since `failed` was in use.
+    pub(in crate::cli) fn move_on(&self, failed: &Url) {
+        let Place::Named(urls) = self else { return };
+        let mut urls = urls.lock().unwrap_or_else(PoisonError::into_inner);
+        if urls.front() == Some(failed) {
+            urls.rotate_left(1);
+        }
     }
 
     /// The address at this moment.
     pub(in crate::cli) fn url(&self) -> anyhow::Result<Url> {
         match self {
-            Place::Named(url) => Ok(url.clone()),
+            Place::Named(urls) => {
+                let urls = urls.lock().unwrap_or_else(PoisonError::into_inner);
+                // There is one at least.
+                urls.front().cloned().context("no address is named")
+            }
             Place::DataDir(config) => {
                 let file = config.data_dir.join("listen-address");
                 let text = std::fs::read_to_string(&file).with_context(|| {
@@ -168,6 +199,17 @@ impl Credential {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_take_turns_and_a_failure_that_is_known_moves_none() {
+        let urls = ["http://a:1/", "http://b:1/"].map(|url| url.parse::<Url>().unwrap());
+        let place = Place::Named(Mutex::new(urls.clone().into()));
+        place.move_on(&urls[0]);
+        place.move_on(&urls[0]);
+        assert_eq!((place.url().unwrap(), place.count()), (urls[1].clone(), 2));
+        place.move_on(&urls[1]);
+        assert_eq!(place.url().unwrap(), urls[0]);
+    }
 
     #[test]
     fn unspecified_address_is_reached_on_loopback() {

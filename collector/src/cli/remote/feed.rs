@@ -32,6 +32,9 @@ const RECONNECT: BackoffPolicy = BackoffPolicy {
     jitter: Jitter::Half,
 };
 
+/// Longest wait before the stream is opened at the next address, after it was lost at one.
+const LONGEST_MOVE_WAIT: Duration = Duration::from_millis(500);
+
 /// A stream that lasted this long was healthy: the next wait is short again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -156,7 +159,19 @@ impl FeedFollower {
         }
     }
 
+    /// Opens a stream at the address in use, or else at the next ones.
     async fn open(&mut self) -> anyhow::Result<Result<Stream, Ended>> {
+        for _ in 1..self.connection.count_addresses() {
+            let base = self.connection.url()?;
+            match self.request(&base).await {
+                Ok(response) => return Ok(Ok(Stream::new(base, response))),
+                Err(error) if error.downcast_ref().is_some_and(Fault::is_of_one_address) => {
+                    self.connection.move_on(&base);
+                }
+                // The last try says what it means.
+                Err(_) => break,
+            }
+        }
         let base = match self.connection.url() {
             Ok(base) => base,
             Err(_) if self.was_connected => {
@@ -164,33 +179,36 @@ impl FeedFollower {
             }
             Err(error) => return Err(error),
         };
-        let last_id = self.position.as_ref().map(EventId::to_string);
-        let url = self.query.url(&base, self.connection.environment());
-        let response = match self.connection.stream(url, last_id.as_deref(), self.client).await {
+        let response = match self.request(&base).await {
             Ok(response) => response,
             Err(error) => match error.downcast::<Fault>()? {
                 fault if fault.is_final() || !self.was_connected => return Err(self.connection.explained(fault).await),
                 fault => return Ok(Err(Ended { asked: fault.retry_after(), why: chain(&fault) })),
             },
         };
-        Ok(Ok(Stream {
-            base,
-            response,
-            decoder: Decoder::default(),
-            pending: VecDeque::new(),
-            patience: FIRST_PATIENCE,
-            retry: None,
-            begun: Instant::now(),
-            is_greeted: false,
-        }))
+        Ok(Ok(Stream::new(base, response)))
+    }
+
+    async fn request(&self, base: &Url) -> anyhow::Result<Response> {
+        let last_id = self.position.as_ref().map(EventId::to_string);
+        let url = self.query.url(base, self.connection.environment());
+        self.connection.stream(url, last_id.as_deref(), self.client).await
     }
 
     fn lost(&mut self, ended: Ended) -> Step {
         let stream = self.stream.take();
-        if stream.is_some_and(|stream| stream.is_greeted && stream.begun.elapsed() >= STABLE_AFTER) {
+        if stream.as_ref().is_some_and(|stream| stream.is_greeted && stream.begun.elapsed() >= STABLE_AFTER) {
             self.backoff.reset();
         }
-        let wait = self.backoff.next(rand::rng().random_range(0.0..=1.0), ended.asked);
+        let random = rand::rng().random_range(0.0..=1.0);
+        let wait = match stream.filter(|stream| stream.is_greeted && self.connection.count_addresses() > 1) {
+            // What it asks for, it asks of the next stream at its own address.
+            Some(stream) => {
+                self.connection.move_on(&stream.base);
+                LONGEST_MOVE_WAIT.mul_f64(random)
+            }
+            None => self.backoff.next(random, ended.asked),
+        };
         self.wait = Some(wait);
         Step::Lost { why: ended.why, wait }
     }
@@ -255,6 +273,20 @@ impl FeedFollower {
 }
 
 impl Stream {
+    /// Nothing has come yet.
+    fn new(base: Url, response: Response) -> Self {
+        Stream {
+            base,
+            response,
+            decoder: Decoder::default(),
+            pending: VecDeque::new(),
+            patience: FIRST_PATIENCE,
+            retry: None,
+            begun: Instant::now(),
+            is_greeted: false,
+        }
+    }
+
     /// Reads the next bytes. The error is the reason for the end.
     async fn read(&mut self) -> Result<(), String> {
         let bytes = match tokio::time::timeout(self.patience, self.response.chunk()).await {

@@ -27,9 +27,10 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(in crate::cli) struct RemoteArgs {
-    /// Address of the collector [env: SYSTOLE_URL] [default: the collector that runs on DATA_DIR]
-    #[arg(long, value_name = "URL")]
-    pub(in crate::cli) url: Option<String>,
+    /// Address of the collector; several times for several collectors of a cluster [env: SYSTOLE_URL, SYSTOLE_URLS=A,B]
+    /// [default: the collector that runs on DATA_DIR]
+    #[arg(long = "url", value_name = "URL")]
+    pub(in crate::cli) urls: Vec<String>,
     /// Token [env: SYSTOLE_TOKEN] [default: a temporary token, created in the database]
     #[arg(long, value_name = "TOKEN")]
     pub(in crate::cli) token: Option<String>,
@@ -39,6 +40,24 @@ pub(in crate::cli) struct RemoteArgs {
     /// Certificates (PEM) to trust instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) ca_file: Option<PathBuf>,
+}
+
+/// The addresses that flags or variables name, none for the collector on the data directory.
+fn named_urls(args: &RemoteArgs) -> Vec<String> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if !args.urls.is_empty() {
+        return args.urls.clone();
+    }
+    match (variable("SYSTOLE_URL"), variable("SYSTOLE_URLS")) {
+        (Some(url), _) => vec![url],
+        (None, Some(urls)) => urls.split(',').map(|url| url.trim().to_owned()).collect(),
+        (None, None) => Vec::new(),
+    }
+}
+
+/// Whether an address is named, so that the command does not mean the collector on the data directory.
+pub(in crate::cli) fn is_named(args: &RemoteArgs) -> bool {
+    !named_urls(args).is_empty()
 }
 
 /// A collector that answers this command.
@@ -59,10 +78,17 @@ impl Remote {
     /// When no collector runs here and none is named, or no token can be made.
     pub(in crate::cli) async fn connect(args: &RemoteArgs, config: &Config, purpose: Purpose) -> anyhow::Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let place = Place::find(args.url.clone().or_else(|| variable("SYSTOLE_URL")).as_deref(), config)?;
+        let place = Place::find(&named_urls(args), config)?;
         // Before a token is made for a collector that does not run.
-        let base = place.url()?;
+        let mut base = place.url()?;
         let api = Api::new(args.ca_file.as_deref())?;
+        for _ in 1..place.count() {
+            if api.is_ready(&base).await {
+                break;
+            }
+            place.move_on(&base);
+            base = place.url()?;
+        }
         let credential = match args.token.clone().or_else(|| variable("SYSTOLE_TOKEN")) {
             Some(text) => Credential::Given(Token::new(&text)),
             // For all environments, so that one that is not named is found as it is for any such token.

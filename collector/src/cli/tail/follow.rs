@@ -42,7 +42,7 @@ impl Follower {
     /// Finds the collector, a token and the nodes that are named.
     pub(super) async fn new(args: TailArgs, config: &Config) -> anyhow::Result<Self> {
         let remote = RemoteArgs {
-            url: args.url.clone(),
+            urls: args.urls.clone(),
             token: args.token.clone(),
             environment: args.environment.clone(),
             ca_file: args.ca_file.clone(),

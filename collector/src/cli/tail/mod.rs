@@ -57,9 +57,10 @@ pub(super) struct TailArgs {
     /// Use colours; auto: in a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
     color: Colour,
-    /// Address of the collector [env: SYSTOLE_URL] [default: the collector that runs on DATA_DIR]
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    /// Address of the collector; several times for several collectors of a cluster [env: SYSTOLE_URL, SYSTOLE_URLS=A,B]
+    /// [default: the collector that runs on DATA_DIR]
+    #[arg(long = "url", value_name = "URL")]
+    urls: Vec<String>,
     /// Viewer or admin token [env: SYSTOLE_TOKEN] [default: a temporary token, created in the database]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,

@@ -53,9 +53,10 @@ pub(super) struct TopArgs {
     /// Use colours; auto: unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
     color: Colour,
-    /// Address of the collector [env: SYSTOLE_URL] [default: the collector that runs on DATA_DIR]
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    /// Address of the collector; several times for several collectors of a cluster [env: SYSTOLE_URL, SYSTOLE_URLS=A,B]
+    /// [default: the collector that runs on DATA_DIR]
+    #[arg(long = "url", value_name = "URL")]
+    urls: Vec<String>,
     /// Viewer or admin token [env: SYSTOLE_TOKEN] [default: a temporary token, created in the database]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
@@ -79,7 +80,8 @@ Examples:
 pub(super) async fn run(args: TopArgs, config: &Config) -> anyhow::Result<()> {
     terminal::ensure_terminal()?;
     let palette = Palette { in_colour: color::wanted(args.color) };
-    let remote = RemoteArgs { url: args.url, token: args.token, environment: args.environment, ca_file: args.ca_file };
+    let remote =
+        RemoteArgs { urls: args.urls, token: args.token, environment: args.environment, ca_file: args.ca_file };
     let connection = Arc::new(Connection::open(&remote, config).await?);
     let result = tokio::select! {
         result = show(&connection, palette) => result,

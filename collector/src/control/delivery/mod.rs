@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use foldhash::HashMap;
 use systole_shared::PipelineId;
+use tokio::sync::broadcast;
 
 pub(crate) use self::desired::{Unresolved, desired_state};
 use self::handed_out::HandedOut;
@@ -29,13 +30,24 @@ pub(crate) struct Delivery {
     generations: RwLock<HashMap<NodeKey, u64>>,
     handed_out: HandedOut,
     pub push: PushHub,
+    /// Generations that are new, for collectors that follow this one.
+    changes: broadcast::Sender<Vec<(NodeKey, u64)>>,
 }
+
+/// Changes that may wait for the task that hands them on.
+const CHANGES: usize = 64;
 
 impl Delivery {
     /// With the generations that the database has.
     pub(crate) fn new(generations: Vec<(NodeKey, u64)>) -> Arc<Self> {
         let generations = RwLock::new(generations.into_iter().collect());
-        Arc::new(Delivery { generations, handed_out: HandedOut::default(), push: PushHub::default() })
+        let (handed_out, push, changes) = (HandedOut::default(), PushHub::default(), broadcast::Sender::new(CHANGES));
+        Arc::new(Delivery { generations, handed_out, push, changes })
+    }
+
+    /// Generations that are new from now on.
+    pub(crate) fn watch(&self) -> broadcast::Receiver<Vec<(NodeKey, u64)>> {
+        self.changes.subscribe()
     }
 
     /// The generation of a node's desired state; `None` when nothing was ever wanted of it.
@@ -50,11 +62,16 @@ impl Delivery {
             let mut known = self.generations.write().unwrap_or_else(PoisonError::into_inner);
             for (node, generation) in generations {
                 if known.insert(*node, *generation) != Some(*generation) {
-                    changed.push(*node);
+                    changed.push((*node, *generation));
                 }
             }
         }
-        self.push.wake(&changed);
+        if changed.is_empty() {
+            return;
+        }
+        self.push.wake(&changed.iter().map(|(node, _)| *node).collect::<Vec<_>>());
+        // Without a receiver there is nothing to do.
+        let _ = self.changes.send(changed);
     }
 
     /// Remembers what an agent that states no progress received.

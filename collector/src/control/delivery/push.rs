@@ -77,6 +77,11 @@ impl PushHub {
         self.links().len()
     }
 
+    /// Whether a node has a stream here.
+    pub(crate) fn has_stream(&self, node: NodeKey) -> bool {
+        self.links().contains_key(&node)
+    }
+
     /// Sends an action to a node's stream. False when it has none, or too much waits for it.
     pub(crate) fn send(&self, node: NodeKey, action: AgentAction) -> bool {
         let links = self.links();

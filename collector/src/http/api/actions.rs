@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use actix_web::web::{Bytes, Data, Json, Path, Payload};
+use actix_web::web::{Bytes, Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,13 @@ use crate::control::actions::{ActionError, OpenAction};
 use crate::control::audit::{self, Actor, DONE};
 use crate::http::error::ApiError;
 use crate::http::extract::{OperatorAccess, read_json};
+use crate::http::forward;
 use crate::http::openapi::problems::{PostAction, QueryOfPipeline};
 use crate::http::params::{InEnvironment, TapOf, find_node, read};
 use crate::model::{EnvironmentKey, NodeKey};
 
 /// Where to restart a pipeline.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RestartRequest {
     /// The node.
@@ -44,7 +45,7 @@ pub(crate) struct RestartResult {
 }
 
 /// What to sample.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SampleRequest {
     /// The node.
@@ -168,16 +169,19 @@ pub(crate) async fn restart_pipeline(
     request: HttpRequest,
     payload: Payload,
     id: Path<String>,
-) -> Result<Json<RestartResult>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(&request)?;
-    let RestartRequest { node } = read_json(&app, &request, payload).await?;
+    let asked: RestartRequest = read_json(&app, &request, payload).await?;
     let scope = environment.scope(&app, &operator.0)?;
-    let subject = Subject::find(&app, scope, node, &id).await?;
+    let subject = Subject::find(&app, scope, asked.node, &id).await?;
+    if let Some(answer) = forward::to_hearing(&app, &request, subject.node, serde_json::to_vec(&asked).ok()).await? {
+        return Ok(answer);
+    }
     let action = app.actions.begin_restart(subject.node, subject.pipeline.clone(), subject.pid)?;
     let answered = subject.answer(action, ACTION_TIMEOUT_MS).await;
     subject.record(&app, &operator.0, "pipeline.restart", "", answered.as_ref().err()).await;
     answered?;
-    Ok(Json(RestartResult { node_id: subject.node_id, pipeline_id: subject.pipeline }))
+    Ok(HttpResponse::Ok().json(RestartResult { node_id: subject.node_id, pipeline_id: subject.pipeline }))
 }
 
 /// Collect events that pass components of a pipeline on a node
@@ -195,7 +199,7 @@ pub(crate) async fn sample_pipeline(
     request: HttpRequest,
     payload: Payload,
     id: Path<String>,
-) -> Result<Json<SampleResult>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(&request)?;
     let asked: SampleRequest = read_json(&app, &request, payload).await?;
     let components = asked.components.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -213,6 +217,9 @@ pub(crate) async fn sample_pipeline(
     }
     let scope = environment.scope(&app, &operator.0)?;
     let subject = Subject::find(&app, scope, asked.node, &id).await?;
+    if let Some(answer) = forward::to_hearing(&app, &request, subject.node, serde_json::to_vec(&asked).ok()).await? {
+        return Ok(answer);
+    }
     let of = components.join(", ");
     let action = subject.begin(&app, ActionRequest::Sample { components, limit, duration_ms })?;
     let answered = subject.answer(action, ACTION_TIMEOUT_MS + duration_ms).await;
@@ -221,7 +228,8 @@ pub(crate) async fn sample_pipeline(
     let excess = events.len().saturating_sub(limit);
     events.truncate(limit);
     dropped += excess as u64;
-    Ok(Json(SampleResult { node_id: subject.node_id, pipeline_id: subject.pipeline, events, dropped }))
+    let (node_id, pipeline_id) = (subject.node_id, subject.pipeline);
+    Ok(HttpResponse::Ok().json(SampleResult { node_id, pipeline_id, events, dropped }))
 }
 
 /// Watch the events of a component as they pass
@@ -247,6 +255,9 @@ pub(crate) async fn tap_pipeline(
     let (environment, asked) = read::<(InEnvironment, TapOf)>(&request)?;
     let scope = environment.scope(&app, &operator.0)?;
     let subject = Subject::find(&app, scope, asked.node, &id).await?;
+    if let Some(answer) = forward::to_hearing(&app, &request, subject.node, None).await? {
+        return Ok(answer);
+    }
     let component = asked.component.to_string();
     let of = component.clone();
     let action = subject.begin(&app, ActionRequest::Tap { component, duration_ms: MAX_TAP_MS })?;

@@ -213,13 +213,14 @@ async fn try_submit(
     let (decoded, _room) = report_body::read(app, node, request, payload, native::decode).await?;
     let last_seq = decoded.reports.last().map(|report| report.seq);
     let committed = app
-        .committer
+        .cluster
         .submit(Submission {
             node,
             received_at,
             address: request.peer_addr().map(|peer| peer.ip()),
             content: Content::Growth { boot: decoded.boot, sent_at: decoded.sent_at, reports: decoded.reports },
             refusals: decoded.refusals,
+            heard_by: None,
         })
         .await?;
     Ok(ReportAck {

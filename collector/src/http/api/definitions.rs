@@ -13,6 +13,7 @@ use crate::http::dto::Page;
 use crate::http::dto::control::{Applied, Paused, PipelineDefinition, PipelineVersion, VersionDiff};
 use crate::http::error::ApiError;
 use crate::http::extract::{AdminAccess, QueryAccess, parse_json, read_small_body};
+use crate::http::forward;
 use crate::http::openapi::problems::{Change, Query, QueryOfPipeline};
 use crate::http::params::{
     ApplyOptions, BetweenVersions, EventPagination, InEnvironment, InFormat, Pagination, RollBackTo, only, read,
@@ -288,8 +289,11 @@ pub(crate) async fn pause_pipeline(
     admin: AdminAccess,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<Paused>, ApiError> {
-    set_paused(&app, &admin.0, &request, &id, true).await
+) -> Result<HttpResponse, ApiError> {
+    if let Some(answer) = forward::to_leader(&app, &request, None).await? {
+        return Ok(answer);
+    }
+    Ok(HttpResponse::Ok().json(set_paused(&app, &admin.0, &request, &id, true).await?))
 }
 
 /// Let a paused pipeline run again
@@ -305,8 +309,11 @@ pub(crate) async fn resume_pipeline(
     admin: AdminAccess,
     request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<Paused>, ApiError> {
-    set_paused(&app, &admin.0, &request, &id, false).await
+) -> Result<HttpResponse, ApiError> {
+    if let Some(answer) = forward::to_leader(&app, &request, None).await? {
+        return Ok(answer);
+    }
+    Ok(HttpResponse::Ok().json(set_paused(&app, &admin.0, &request, &id, false).await?))
 }
 
 async fn set_paused(
@@ -315,7 +322,7 @@ async fn set_paused(
     request: &HttpRequest,
     id: &str,
     paused: bool,
-) -> Result<Json<Paused>, ApiError> {
+) -> Result<Paused, ApiError> {
     let (environment,) = read::<(InEnvironment,)>(request)?;
     let pipeline = find(app, environment.scope(app, identity)?, id).await?;
     let generations = app.store.pause_definition(pipeline.key, paused, clock::now_ms()).await?;
@@ -323,7 +330,7 @@ async fn set_paused(
     app.rollouts.notify_one();
     let action = if paused { "pipeline.pause" } else { "pipeline.resume" };
     audit(app, identity, Some(pipeline.environment), action, id, DONE).await;
-    Ok(Json(Paused { paused }))
+    Ok(Paused { paused })
 }
 
 /// Remove a pipeline from every node
@@ -342,6 +349,9 @@ pub(crate) async fn remove_definition(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
+    if let Some(answer) = forward::to_leader(&app, &request, None).await? {
+        return Ok(answer);
+    }
     let (environment,) = read::<(InEnvironment,)>(&request)?;
     let pipeline = find(&app, environment.scope(&app, &admin.0)?, &id).await?;
     let generations = app.store.remove_definition(pipeline.key, clock::now_ms()).await?;

@@ -68,7 +68,7 @@ pub(crate) async fn get_metrics(
     let lag = app.feed.lag();
     telemetry.feed_lag_events.set(signed(lag.events));
     telemetry.feed_lag_seconds.set(lag.seconds);
-    telemetry.ingest_queue.set(signed(app.committer.queue_len()));
+    telemetry.ingest_queue.set(signed(app.cluster.queue_len()));
     telemetry.unfinished_body_bytes.set(signed(app.body_budget.used()));
     let backup = last_backup::read(&app.config.data_dir);
     telemetry.backup_last_success.set(backup.map_or(0.0, |backup| backup.finished_at as f64 / 1_000.0));

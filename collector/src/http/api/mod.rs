@@ -5,6 +5,7 @@ pub(super) mod agent;
 pub(super) mod alerts;
 pub(super) mod audit;
 pub(super) mod badge;
+pub(super) mod cluster;
 pub(super) mod definitions;
 pub(super) mod delivery;
 pub(super) mod deployments;

@@ -203,7 +203,7 @@ async fn administer(
     what: NodeAction,
 ) -> Result<Vec<String>, AdministerError> {
     let is_removal = what == NodeAction::Remove;
-    let done = app.committer.administer(node.key, what).await;
+    let done = app.cluster.administer(node.key, what).await;
     let result = match &done {
         Ok(changed) if changed.is_empty() => "nothing to change".to_owned(),
         Ok(_) if is_removal => DONE.to_owned(),

@@ -19,6 +19,7 @@ use crate::http::dto::Page;
 use crate::http::dto::rollouts::{Rollout, RolloutDetail};
 use crate::http::error::ApiError;
 use crate::http::extract::{AdminAccess, QueryAccess, read_json};
+use crate::http::forward;
 use crate::http::openapi::problems::{Decision, Post, Query, QueryOfOne};
 use crate::http::params::{EventPagination, InEnvironment, InFormat, OfPipeline, read};
 use crate::http::render::ListRequest;
@@ -106,8 +107,12 @@ pub(crate) async fn get_rollout(
 pub(crate) async fn resume_rollout(
     app: Data<App>,
     admin: AdminAccess,
+    request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<RolloutDetail>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
+    if let Some(answer) = forward::to_leader(&app, &request, None).await? {
+        return Ok(answer);
+    }
     let overview = find(&app, &admin.0, &id).await?;
     require(&overview, &[RolloutState::Halted], "resumed")?;
     let step = step::resume(&overview.rollout, clock::now_ms());
@@ -127,8 +132,12 @@ pub(crate) async fn resume_rollout(
 pub(crate) async fn abort_rollout(
     app: Data<App>,
     admin: AdminAccess,
+    request: HttpRequest,
     id: Path<String>,
-) -> Result<Json<RolloutDetail>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
+    if let Some(answer) = forward::to_leader(&app, &request, None).await? {
+        return Ok(answer);
+    }
     let overview = find(&app, &admin.0, &id).await?;
     require(&overview, &[RolloutState::Running, RolloutState::Halted], "aborted")?;
     let author = Actor::of(&app.auth, &admin.0);
@@ -240,7 +249,7 @@ async fn order(
     action: &str,
     overview: Overview,
     step: &Step,
-) -> Result<Json<RolloutDetail>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let change = ordered(&overview.view.row, step, overview.view.is_paused, clock::now_ms());
     let written = app.store.apply_step(change).await?;
     let Some(generations) = written else {
@@ -257,5 +266,5 @@ async fn order(
     audit::record(&*app.store, author, Some(environment), action, &subject, DONE).await;
     let overview = overview::read(&*app.store, key, clock::now_ms()).await?;
     let overview = overview.ok_or_else(|| ApiError::not_found(format!("rollout {}", key.0)))?;
-    Ok(Json(RolloutDetail::new(app, overview)))
+    Ok(HttpResponse::Ok().json(RolloutDetail::new(app, overview)))
 }

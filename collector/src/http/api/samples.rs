@@ -4,17 +4,25 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use systole_shared::RateSample;
+use serde::{Deserialize, Serialize};
+use systole_shared::{ComponentId, RateSample};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::clock;
-use crate::http::dto::Page;
 use crate::http::error::ApiError;
 use crate::http::extract::ReadAccess;
+use crate::http::forward::{self, is_from_peer};
 use crate::http::openapi::problems::QueryOfOne;
 use crate::http::params::{InEnvironment, InFormat, SamplesOf, find_node, read};
 use crate::http::render::{ListRequest, Row};
+
+/// How long another collector may take to answer.
+const PEER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Samples are kept for about so long.
+const RING_MS: i64 = 3_600_000;
 
 impl Row for RateSample {
     const COLUMNS: &'static [&'static str] = &[
@@ -38,7 +46,7 @@ impl Row for RateSample {
     path = "/api/v1/samples",
     tag = "queries",
     params(InEnvironment, SamplesOf, InFormat),
-    responses((status = 200, description = "All of them", content((Page<RateSample>), (String = "text/csv"))), QueryOfOne),
+    responses((status = 200, description = "All of them", content((SamplePage), (String = "text/csv"))), QueryOfOne),
 )]
 pub(crate) async fn list_samples(
     app: Data<App>,
@@ -53,6 +61,7 @@ pub(crate) async fn list_samples(
     let wait = Duration::from_millis(asked.wait.0.unsigned_abs());
     let node = find_node(&app, scope, asked.node).await?.key;
     let until = Instant::now() + wait;
+    let of_others = samples_of_others(&app, &request, component.as_ref()).await;
     let mut pushed = app.recent_samples.subscribe();
     loop {
         pushed.borrow_and_update();
@@ -62,8 +71,73 @@ pub(crate) async fn list_samples(
         if !app.auth.is_valid(&reader.0, clock::now_ms()) {
             return Err(ApiError::unknown_token());
         }
+        let samples = of_others.merged_with(samples);
         if !samples.is_empty() || wait.is_zero() || !matches!(waited.await, Ok(Ok(()))) {
-            return list.page("samples", &Page::complete(samples));
+            let page = SamplePage { items: samples, next: None, partial: of_others.is_partial };
+            return list.all("samples", &page.items, &page);
         }
     }
+}
+
+/// Rates, and whether all collectors that may have some have answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SamplePage {
+    items: Vec<RateSample>,
+    #[schema(required)]
+    next: Option<String>,
+    /// Whether some may be missing, because another collector of the cluster did not answer.
+    partial: bool,
+}
+
+/// Samples that other collectors have.
+#[derive(Debug, Default)]
+struct OfOthers {
+    samples: Vec<RateSample>,
+    is_partial: bool,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    items: Vec<RateSample>,
+}
+
+impl OfOthers {
+    /// One sample of each time, the oldest first.
+    fn merged_with(&self, mut samples: Vec<RateSample>) -> Vec<RateSample> {
+        samples.extend_from_slice(&self.samples);
+        samples.sort_by_key(|sample| sample.timestamp);
+        samples.dedup_by_key(|sample| sample.timestamp);
+        samples
+    }
+}
+
+/// A collector has the samples of components whose nodes it hears, and those of pipelines since it follows. The others
+/// are asked at once.
+async fn samples_of_others(app: &App, request: &HttpRequest, component: Option<&ComponentId>) -> OfOthers {
+    let Some(store) = app.cluster_store.as_ref().filter(|_| !is_from_peer(app, request)) else {
+        return OfOthers::default();
+    };
+    // It was there for as long as samples are kept.
+    let is_whole = component.is_none() && clock::now_ms() - app.started_at > RING_MS;
+    if is_whole {
+        return OfOthers::default();
+    }
+    let Ok(others) = app.cluster.others(store).await else {
+        return OfOthers { is_partial: true, ..OfOthers::default() };
+    };
+    let asked = others.iter().map(|member| async move {
+        let answer = forward::to_member(app, request, member)?;
+        let ask = async { answer.send().await?.error_for_status()?.bytes().await };
+        let body = tokio::time::timeout(PEER_TIMEOUT, ask).await.ok()?.ok()?;
+        serde_json::from_slice::<Answer>(&body).ok()
+    });
+    let mut found = OfOthers::default();
+    for answer in futures_util::future::join_all(asked).await {
+        match answer {
+            Some(answer) => found.samples.extend(answer.items),
+            // One that does not hear the node may have had nothing.
+            None => found.is_partial = true,
+        }
+    }
+    found
 }

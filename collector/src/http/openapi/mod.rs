@@ -22,8 +22,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    actions, agent, alerts, audit, badge, definitions, delivery, deployments, events, fleet, graph, health, logs,
-    metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes,
+    actions, agent, alerts, audit, badge, cluster, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes,
 };
 use crate::http::error::Problem;
 
@@ -114,6 +113,7 @@ use crate::http::error::Problem;
         actions::sample_pipeline,
         actions::tap_pipeline,
         openapi::get_openapi,
+        cluster::get_cluster,
         health::get_health,
         health::get_readiness,
         metrics::get_metrics,
@@ -230,9 +230,11 @@ mod tests {
     /// Pages for people, which are no part of the contract.
     const PAGES: [&str; 4] = ["/", "/assets/{file}", "/docs", "/docs/{file}"];
 
-    /// Whether the contract has it. VectorFlow defines the routes of its agents.
+    /// Whether the contract has it. VectorFlow defines the routes of its agents, and collectors have some for each other.
     fn is_ours(path: &str) -> bool {
-        !PAGES.contains(&path) && !path.starts_with(crate::http::api::vectorflow::PATHS)
+        !PAGES.contains(&path)
+            && !cluster::PEER_PATHS.contains(&path)
+            && !path.starts_with(crate::http::api::vectorflow::PATHS)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{Committer, CommitterTask, IngestState, SubmitError, Work};
@@ -14,7 +15,7 @@ use crate::model::node::NodeUpdate;
 use crate::store::StoreError;
 
 /// What an administrator does to a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NodeAction {
     Change(NodeUpdate),
     /// Ends a maintenance whose time is over.
@@ -33,6 +34,12 @@ pub(crate) enum AdministerError {
     Stopping,
     #[error("cannot write to the database")]
     Store(#[source] Arc<StoreError>),
+    /// No collector leads at the moment, or its answer was lost.
+    #[error("no collector leads at the moment")]
+    NoLeader,
+    /// The collector that leads could not write.
+    #[error("the collector that leads cannot write to the database: {0}")]
+    Leader(String),
 }
 
 /// The way back to the caller: what was changed, for people.

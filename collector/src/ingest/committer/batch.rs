@@ -4,7 +4,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use systole_shared::{NodeStatus, SeqRange};
+use foldhash::HashMap;
+use systole_shared::events::EventType;
+use systole_shared::{NodeId, NodeStatus, SeqRange};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -17,11 +19,12 @@ use super::{
 use crate::clock;
 use crate::ingest::apply::{self, Context, Outcome};
 use crate::ingest::changes::Changes;
+use crate::ingest::commit_log::{CommitEntry, FollowerId, Samples};
 use crate::ingest::presence_log;
 use crate::ingest::state::NodeState;
 use crate::model::report::{Content, Submission};
-use crate::model::{NodeKey, PipelineKey};
-use crate::store::StoreError;
+use crate::model::{NodeKey, PendingEvent, PipelineKey};
+use crate::store::{StoreError, WalRow};
 use crate::telemetry::logging::chain;
 use crate::telemetry::{LimitLabel, TypeLabel};
 
@@ -37,6 +40,7 @@ struct Waiting {
 /// A submission that is applied and not committed yet.
 struct Applied {
     node: NodeKey,
+    heard_by: Option<FollowerId>,
     /// Whether it shows that the node reports: lines alone do not.
     is_report: bool,
     answer: Answer,
@@ -87,7 +91,7 @@ impl CommitterTask {
             self.apply_work(work, &mut changes, &mut waiting, &mut counts).await;
         }
         self.add_fleet_totals(&mut changes);
-        let Err(error) = self.write(&mut changes, &counts).await else {
+        let Err(error) = self.write(&mut changes, &counts, &waiting).await else {
             self.failures_in_row = 0;
             self.exchange_shares(&counts, &changes);
             self.answer(waiting);
@@ -122,10 +126,10 @@ impl CommitterTask {
     async fn apply_work(&mut self, work: Work, changes: &mut Changes, waiting: &mut Waiting, counts: &mut Counts) {
         match work {
             Work::Submission(submission, answer) => {
-                let node = submission.node;
+                let (node, heard_by) = (submission.node, submission.heard_by.map(FollowerId));
                 let is_report = !matches!(submission.content, Content::Lines(_));
                 match self.apply_submission(submission, changes, counts).await {
-                    Ok(committed) => waiting.submissions.push(Applied { node, is_report, answer, committed }),
+                    Ok(committed) => waiting.submissions.push(Applied { node, heard_by, is_report, answer, committed }),
                     Err(error) => {
                         let _ = answer.send(Err(error));
                     }
@@ -170,6 +174,7 @@ impl CommitterTask {
             // It is committed already, by its enrolment.
             self.parts.directory.put(node.entry());
             self.state.nodes.insert(key, node);
+            self.newly_listed.push(key);
         }
         Ok(())
     }
@@ -224,19 +229,28 @@ impl CommitterTask {
     }
 
     /// Writes the changes, then fills the rings and publishes.
-    async fn write(&mut self, changes: &mut Changes, counts: &Counts) -> Result<(), StoreError> {
+    async fn write(&mut self, changes: &mut Changes, counts: &Counts, waiting: &Waiting) -> Result<(), StoreError> {
         let concerns_rollouts = changes.concerns_rollouts();
         let (record, batch) = changes.take_batch();
         let new = batch.pipelines.iter().map(|row| row.id);
         let named: Vec<_> = new.chain(batch.pipeline_names.iter().map(|(key, _)| *key)).map(PipelineKey).collect();
         let (rows, lines) = (record.row_count() + batch.row_count(), batch.logs.len());
         let telemetry = &self.parts.telemetry;
+        let mut logged = None;
         // Events without rows take numbers, too.
         if rows > 0 || changes.head_seq() > self.state.head_seq {
             let begin = Instant::now();
-            if let Err(error) = self.parts.timeseries.commit(record, batch).await {
-                telemetry.commit_failures.inc();
-                return Err(error);
+            let committed = tokio::select! {
+                committed = self.parts.timeseries.commit(record, batch) => committed,
+                // Whether it is in the database is for the next leader to see.
+                () = self.parts.fenced.cancelled() => Err(StoreError::Superseded),
+            };
+            match committed {
+                Ok(batch) => logged = batch.wal,
+                Err(error) => {
+                    telemetry.commit_failures.inc();
+                    return Err(error);
+                }
             }
             telemetry.commit_seconds.observe(begin.elapsed().as_secs_f64());
             telemetry.commits.inc();
@@ -269,6 +283,10 @@ impl CommitterTask {
             self.parts.fleet.set_status(*node, *status);
         }
         presence_log::write(&std::mem::take(&mut changes.presences));
+        if self.parts.commit_log.has_followers() {
+            self.hand_to_followers(changes, counts, waiting, logged);
+        }
+        self.newly_listed.clear();
         self.parts.recent_samples.push(std::mem::take(&mut changes.samples));
         if !named.is_empty() {
             let entries = named.into_iter().filter_map(|key| self.state.dimensions.entry(key));
@@ -276,18 +294,46 @@ impl CommitterTask {
         }
         self.note_live(counts.changed.iter().copied());
         self.note_administered(changes);
-        self.note_live(changes);
+        self.note_watched(changes);
         self.parts.feed.publish(std::mem::take(&mut changes.events), changes.head_seq());
         Ok(())
     }
 
     /// Alerts look at states as they are committed.
-    fn note_live(&self, changes: &mut Changes) {
+    fn note_watched(&self, changes: &mut Changes) {
         let nodes = changes.take_live().into_iter().filter_map(|key| self.state.nodes.get(&key));
         let nodes: Vec<_> = nodes.map(NodeState::watched).collect();
         if !nodes.is_empty() || !changes.removed.is_empty() {
             self.parts.watched.update(nodes, changes.removed.keys().copied());
         }
+    }
+
+    /// Hands the transaction to the collectors that follow.
+    fn hand_to_followers(&self, changes: &Changes, counts: &Counts, waiting: &Waiting, logged: Option<WalRow>) {
+        let heard_by: HashMap<NodeKey, FollowerId> =
+            waiting.submissions.iter().filter_map(|one| Some((one.node, one.heard_by?))).collect();
+        let ids: HashMap<NodeId, FollowerId> =
+            heard_by.iter().filter_map(|(key, follower)| Some((self.state.nodes.get(key)?.id, *follower))).collect();
+        let status = |node: NodeKey| Some((node, self.state.nodes.get(&node)?.status));
+        let is_sample = |event: &&PendingEvent| event.kind == EventType::MetricUpdate;
+        let hears = |event: &PendingEvent| event.node.and_then(|node| ids.get(&node)).copied();
+        let entry = |key: &NodeKey| self.state.nodes.get(key).map(NodeState::entry);
+        let listed = changes.listed_anew.iter().chain(&self.newly_listed);
+        let commit = CommitEntry {
+            head_seq: changes.head_seq(),
+            record: logged.map(|row| (row.id, row.body)),
+            events: changes.events.iter().filter(|event| !is_sample(event)).cloned().collect(),
+            heard: waiting.submissions.iter().filter(|one| one.is_report).filter_map(|one| status(one.node)).collect(),
+            marked: counts.silent.clone(),
+            listed: listed.filter_map(entry).collect(),
+            removed: changes.removed.iter().map(|(key, id)| (*key, *id)).collect(),
+        };
+        let recent = changes.samples.iter();
+        let samples = Samples {
+            recent: recent.map(|sample| (heard_by.get(&sample.node).copied(), sample.clone())).collect(),
+            events: changes.events.iter().filter(is_sample).map(|event| (hears(event), event.clone())).collect(),
+        };
+        self.parts.commit_log.publish_commit(samples, commit);
     }
 
     /// The events of environments whose totals are due. They count what is committed, without this batch.

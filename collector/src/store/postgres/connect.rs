@@ -19,12 +19,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long what was sent may stay without any sign of life from the server's host.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The same for the connection of a leader.
+const LEADER_SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Silence after which either side asks whether the other is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 
 /// Lets the server notice within half a minute that this host is gone, and give back what it held.
-const SERVER_KEEPALIVES: &str =
-    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;";
+const SERVER_KEEPALIVES: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+    SET idle_in_transaction_session_timeout = '30s';";
 
 /// Longest wait for a connection of a pool.
 const POOL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -54,6 +57,14 @@ impl Connector {
         }
         config.keepalives_idle(KEEPALIVE_IDLE);
         Ok(Connector { config, tls, shown })
+    }
+
+    /// The same for the connection of a leader: a network that is gone is noticed before another collector leads.
+    pub(super) fn for_leader(&self) -> Self {
+        let mut connector = self.clone();
+        connector.config.tcp_user_timeout(LEADER_SILENCE_TIMEOUT);
+        connector.config.connect_timeout(LEADER_SILENCE_TIMEOUT);
+        connector
     }
 
     /// The address without its password.

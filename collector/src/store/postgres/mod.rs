@@ -7,6 +7,7 @@
 mod administration;
 mod alert_store;
 mod backend;
+mod cluster;
 mod commit;
 mod connect;
 mod control;
@@ -133,6 +134,7 @@ impl PostgresStore {
         open::refuse_incomplete(&mut connection, connector.shown()).await?;
         let writer = match access {
             Access::Exclusive => Some(Mutex::new(Writer::start(connector.clone(), connection).await?)),
+            Access::Clustered => Some(Mutex::new(Writer::standby(connector.for_leader(), connection))),
             Access::Shared => None,
         };
         let timeout = format!("SET statement_timeout = {};", QUERY_TIMEOUT.as_millis());
@@ -185,7 +187,12 @@ macro_rules! short_transaction {
 #[async_trait]
 impl IngestStore for PostgresStore {
     async fn load_ingest(&self) -> Result<IngestSnapshot, StoreError> {
-        self.writer()?.lock().await.load().await
+        let mut writer = self.writer()?.lock().await;
+        if writer.leads() {
+            return writer.load().await;
+        }
+        drop(writer);
+        at_once!(self.queries, |connection| load::load_ingest(connection))
     }
 
     async fn load_node(&self, node: NodeKey) -> Result<Option<StoredNode>, StoreError> {

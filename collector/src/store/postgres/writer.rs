@@ -14,11 +14,18 @@ use diesel::{OptionalExtension, QueryableByName, sql_query};
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use systole_shared::UnixMillis;
+use tokio::time::{Duration, Instant};
 
+use super::cluster::NOW_MS;
 use super::connect::Connector;
 use super::{commit, definitions, load, rollouts, rollup};
 use crate::model::{DefinitionKey, NodeKey};
-use crate::store::{CommitBatch, FlushBatch, IngestSnapshot, RolloutChange, StoreError};
+use crate::store::convert::signed;
+use crate::store::{Claim, CommitBatch, FlushBatch, IngestSnapshot, RolloutChange, StoreError};
+
+/// How long the lock of a session that was ended may take to be free, and the pause between two tries.
+const END_SESSION_TIMEOUT: Duration = Duration::from_secs(1);
+const END_SESSION_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs queries in one transaction between two batches of the committer, so that no row of a node is locked in two
 /// orders.
@@ -43,7 +50,9 @@ pub(super) struct Writer {
     connector: Connector,
     /// `None` after a failure, until the state is loaded again.
     connection: Option<AsyncPgConnection>,
-    /// What this connection has written into `meta`.
+    /// A connection of a process that does not lead, for its next claim.
+    standby: Option<AsyncPgConnection>,
+    /// What this connection has written into `meta`; empty in a process that has never led.
     mark: String,
     is_closed: bool,
 }
@@ -53,7 +62,76 @@ impl Writer {
     pub(super) async fn start(connector: Connector, mut connection: AsyncPgConnection) -> Result<Self, StoreError> {
         let mark = new_mark();
         sql_query("UPDATE meta SET writer = $1 WHERE id = 1").bind::<Text, _>(&mark).execute(&mut connection).await?;
-        Ok(Writer { connector, connection: Some(connection), mark, is_closed: false })
+        Ok(Writer { connector, connection: Some(connection), standby: None, mark, is_closed: false })
+    }
+
+    /// Of a process that does not lead yet.
+    pub(super) fn standby(connector: Connector, connection: AsyncPgConnection) -> Self {
+        Writer { connector, connection: None, standby: Some(connection), mark: String::new(), is_closed: false }
+    }
+
+    /// Whether this process may commit, as far as it knows.
+    pub(super) fn leads(&self) -> bool {
+        !self.mark.is_empty()
+    }
+
+    /// Makes this process the one that commits. Returns the new term; `None` when another process has the lock.
+    ///
+    /// The lock is the fast way: it is free as soon as the session of a killed leader ends. The mark is the safe one: what
+    /// another leader commits after it fails.
+    pub(super) async fn claim(&mut self, id: &str, claim: Claim) -> Result<Option<u64>, StoreError> {
+        if self.is_closed {
+            return Err(StoreError::Closed);
+        }
+        (self.mark, self.connection) = (String::new(), None);
+        let mut kept = self.standby.take();
+        let mut connection = match kept.take_if(|connection| !connection.is_broken()) {
+            Some(connection) => connection,
+            None => self.connector.connect().await?,
+        };
+        if !try_lock(&mut connection).await? {
+            let may_depose =
+                matches!(claim, Claim::Depose(term) if current_term(&mut connection).await? == signed(term));
+            if !may_depose {
+                self.standby = Some(connection);
+                return Ok(None);
+            }
+            // Without the lock the mark alone protects the term.
+            end_leader_session(&mut connection, claim).await?;
+        }
+        let mark = new_mark();
+        let sql = format!(
+            "UPDATE meta SET writer = $1, term = term + 1, leader_id = $2, \
+             leader_seen_at = {NOW_MS} WHERE id = 1 AND term = $3"
+        );
+        let claimed = sql_query(sql)
+            .bind::<Text, _>(&mark)
+            .bind::<Text, _>(id)
+            .bind::<BigInt, _>(signed(claim.after()))
+            .execute(&mut connection)
+            .await?;
+        if claimed == 0 {
+            // Another process was faster.
+            unlock(&mut connection).await?;
+            self.standby = Some(connection);
+            return Ok(None);
+        }
+        (self.mark, self.connection) = (mark, Some(connection));
+        Ok(Some(claim.after() + 1))
+    }
+
+    /// Gives the role up. Another process finds the lock free at once.
+    pub(super) async fn resign(&mut self) -> Result<(), StoreError> {
+        let mark = std::mem::take(&mut self.mark);
+        let Some(mut connection) = self.connection.take() else { return Ok(()) };
+        // The mark goes too: what this process still sends must not be committed.
+        sql_query("UPDATE meta SET writer = '', leader_id = NULL, leader_seen_at = 0 WHERE id = 1 AND writer = $1")
+            .bind::<Text, _>(&mark)
+            .execute(&mut connection)
+            .await?;
+        unlock(&mut connection).await?;
+        self.standby = Some(connection);
+        Ok(())
     }
 
     /// Loads the committer's state over a connection that may write. Opens a new one if needed.
@@ -139,7 +217,7 @@ impl Writer {
     /// Gives the lock back.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
-        self.connection = None;
+        (self.connection, self.standby) = (None, None);
     }
 
     async fn take_or_reconnect(&mut self) -> Result<AsyncPgConnection, StoreError> {
@@ -225,6 +303,42 @@ struct Granted {
 struct Mark {
     #[diesel(sql_type = Text)]
     writer: String,
+}
+
+#[derive(QueryableByName)]
+struct Term {
+    #[diesel(sql_type = BigInt)]
+    term: i64,
+}
+
+/// Ends the session that holds the lock. Where that is not permitted it stays, and its commits fail by the mark.
+async fn end_leader_session(connection: &mut AsyncPgConnection, claim: Claim) -> Result<(), StoreError> {
+    let key = lock_key(connection, "serve").await?;
+    let sql = "SELECT pg_terminate_backend(pid) AS granted FROM pg_locks WHERE locktype = 'advisory' AND granted \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+        AND (classid::bigint << 32) | objid::bigint = $1";
+    if let Err(error) = sql_query(sql).bind::<BigInt, _>(key).execute(connection).await {
+        tracing::warn!(%error, "cannot end the session of the collector that led; its commits are refused all the same");
+        return Ok(());
+    }
+    let begin = Instant::now();
+    while !try_lock(connection).await?
+        && begin.elapsed() < END_SESSION_TIMEOUT
+        && current_term(connection).await? == signed(claim.after())
+    {
+        tokio::time::sleep(END_SESSION_PAUSE).await;
+    }
+    Ok(())
+}
+
+async fn unlock(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
+    sql_query("SELECT pg_advisory_unlock_all()").execute(connection).await?;
+    Ok(())
+}
+
+async fn current_term(connection: &mut AsyncPgConnection) -> Result<i64, StoreError> {
+    let row: Term = sql_query("SELECT term FROM meta WHERE id = 1").get_result(connection).await?;
+    Ok(row.term)
 }
 
 async fn current_writer(connection: &mut AsyncPgConnection) -> Result<String, StoreError> {

@@ -123,7 +123,8 @@ impl SqliteStore {
     /// When the file cannot be opened, another collector serves, or the database is of a later version.
     pub(crate) fn open(path: &std::path::Path, access: Access) -> Result<Self, StoreError> {
         let lock = match access {
-            Access::Exclusive => Some(open::lock(path)?),
+            // One file has one collector.
+            Access::Exclusive | Access::Clustered => Some(open::lock(path)?),
             Access::Shared => None,
         };
         let mut writer = open::writer(path)?;

@@ -11,6 +11,7 @@ pub mod record;
 pub mod subscriber;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,12 +106,18 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedOutcome {
         Some(server) => TestCollector::start_on_postgres(server).await,
         None => TestCollector::start().await,
     };
-    let (world, nodes) = settle(&collector).await;
+    let (world, nodes) = settle(&collector, &[collector.url()]).await;
     let world = Arc::new(world);
     let viewer = collector.viewer().await;
     let pipelines = world.pipelines.values().flatten().cloned().collect();
-    let checker = Checker { viewer, pipelines, nodes: nodes.iter().map(|(node, _)| node.id).collect(), from };
-    let subscribers = invite(&collector, &world, plan.subscribers, &mut random).await;
+    let checker = Checker {
+        viewer,
+        pipelines,
+        nodes: nodes.iter().map(|(node, _)| node.id).collect(),
+        from,
+        lag: Duration::ZERO,
+    };
+    let subscribers = invite(&collector, &[collector.address()], &world, plan.subscribers, &mut random).await;
 
     let ledger = SharedLedger::default();
     let (stop, stopped) = watch::channel(false);
@@ -170,8 +177,9 @@ pub async fn run(plan: FeedPlan, bar: &ProgressBar) -> FeedOutcome {
     outcome
 }
 
-/// Environments with nodes; each node has one own pipeline and one that its environment shares.
-async fn settle(collector: &TestCollector) -> (World, Vec<(NodeClient, Vec<String>)>) {
+/// Environments with nodes; each node has one own pipeline and one that its environment shares. `urls` are the
+/// addresses of the collectors; one node begins at each in turn.
+pub async fn settle(collector: &TestCollector, urls: &[String]) -> (World, Vec<(NodeClient, Vec<String>)>) {
     let (mut world, mut nodes) = (World::default(), Vec::new());
     for name in ENVIRONMENTS {
         collector.create_environment(name).await;
@@ -179,7 +187,7 @@ async fn settle(collector: &TestCollector) -> (World, Vec<(NodeClient, Vec<Strin
         let shared = format!("shared-{name}");
         let mut all = vec![shared.clone()];
         for number in 0..NODES_OF_EACH {
-            let client = ApiClient::new(&collector.url());
+            let client = ApiClient::of_several(urls).beginning_at(nodes.len());
             let node = NodeClient::enroll_with(&client, token.token.reveal(), &format!("{name}-{number}")).await;
             let own = format!("own-{name}-{number}");
             all.push(own.clone());
@@ -191,8 +199,14 @@ async fn settle(collector: &TestCollector) -> (World, Vec<(NodeClient, Vec<Strin
     (world, nodes)
 }
 
-/// Subscribers with filters and tokens, not connected yet.
-async fn invite(collector: &TestCollector, world: &Arc<World>, count: usize, random: &mut StdRng) -> Vec<Subscriber> {
+/// Subscribers with filters and tokens, not connected yet. Each connects to any of the addresses, again and again.
+pub async fn invite(
+    collector: &TestCollector,
+    addresses: &[SocketAddr],
+    world: &Arc<World>,
+    count: usize,
+    random: &mut StdRng,
+) -> Vec<Subscriber> {
     let mut tokens: std::collections::BTreeMap<Option<String>, (String, usize)> = std::collections::BTreeMap::new();
     let mut subscribers = Vec::with_capacity(count);
     for _ in 0..count {
@@ -205,7 +219,7 @@ async fn invite(collector: &TestCollector, world: &Arc<World>, count: usize, ran
         let (token, used) = tokens.get_mut(&filter.token).expect("it was made above");
         *used += 1;
         subscribers.push(Subscriber {
-            address: collector.address(),
+            addresses: addresses.to_vec(),
             token: token.clone(),
             filter,
             world: Arc::clone(world),
@@ -240,7 +254,7 @@ async fn find_the_new_epoch(subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
     timeout(FOUND, all_of(running)).await.expect("every subscriber finds the new epoch in time")
 }
 
-async fn all_of<T: 'static>(mut set: JoinSet<T>) -> Vec<T> {
+pub(super) async fn all_of<T: 'static>(mut set: JoinSet<T>) -> Vec<T> {
     let mut all = Vec::with_capacity(set.len());
     while let Some(ended) = set.join_next().await {
         all.push(ended.expect("no subscriber panics"));
@@ -248,7 +262,7 @@ async fn all_of<T: 'static>(mut set: JoinSet<T>) -> Vec<T> {
     all
 }
 
-fn count(stored: &Stored) -> u64 {
+pub(super) fn count(stored: &Stored) -> u64 {
     stored.lines.values().map(|lines| lines.len() as u64).sum::<u64>() + stored.changes.len() as u64
 }
 

@@ -43,8 +43,8 @@ pub struct Goal {
 /// A subscriber.
 #[derive(Debug)]
 pub struct Subscriber {
-    /// The collector.
-    pub address: SocketAddr,
+    /// The collector, or those of a cluster: each connection goes to any of them.
+    pub addresses: Vec<SocketAddr>,
     /// Its right to read.
     pub token: String,
     /// Its filter.
@@ -96,12 +96,13 @@ impl Subscriber {
     }
 
     async fn connect(&mut self) -> io::Result<Stream> {
-        let mut stream = TcpStream::connect(self.address).await?;
+        let address = self.addresses[self.random.random_range(0..self.addresses.len())];
+        let mut stream = TcpStream::connect(address).await?;
         let resume = self.record.last_id().map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
         let request = format!(
             "GET /api/v1/events?{} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nX-Systole-Client: oracle\r\n{resume}\r\n",
             self.filter.query(),
-            self.address,
+            address,
             self.token
         );
         stream.write_all(request.as_bytes()).await?;
@@ -116,7 +117,8 @@ impl Subscriber {
         };
         let head = String::from_utf8_lossy(&answer[..end]).into_owned();
         let status: u16 = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
-        assert!(status == 200 || status >= 500, "{}: {head}", self.filter.query());
+        // 408: of a collector that was frozen when the request came.
+        assert!(status == 200 || status == 408 || status >= 500, "{}: {head}", self.filter.query());
         if status != 200 {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }

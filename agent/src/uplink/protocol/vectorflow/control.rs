@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::Url;
 use reqwest::header::ACCEPT;
-use reqwest::{Response, Url};
 use systole_shared::vectorflow::{ConfigResponse, SampleResults, rates};
 use systole_shared::{PipelineId, Token};
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use crate::uplink::instructions::Instructions;
 use crate::uplink::protocol::DesiredAnswer;
 use crate::uplink::push::StreamNote;
 use crate::uplink::request_error::RequestError;
+use crate::uplink::transport::{OpenStream, Try};
 
 /// What the token of a node begins with.
 pub(in crate::uplink::protocol) const NODE_TOKEN_PREFIX: &str = "vf_node_";
@@ -109,7 +110,7 @@ impl VectorFlowClient {
     }
 
     async fn config(&self, token: &Token) -> Result<ConfigResponse, RequestError> {
-        let request = self.transport.get("api/agent/config", Some(token));
+        let request = |to: Try<'_>| self.transport.get(to, "api/agent/config", Some(token));
         let answer = self.transport.exchange(request, FORM, MAX_CONFIG_BYTES).await?;
         self.transport.read_secret(&answer.body)
     }
@@ -145,14 +146,15 @@ impl VectorFlowClient {
     /// # Errors
     ///
     /// When there is none.
-    pub(in crate::uplink::protocol) async fn push(&self, token: &Token) -> Result<Response, RequestError> {
+    pub(in crate::uplink::protocol) async fn push(&self, token: &Token) -> Result<OpenStream, RequestError> {
         let mut known = self.control.push_url.subscribe();
         let url = match known.wait_for(Option::is_some).await.map(|url| url.clone()) {
             Ok(Some(url)) => url,
             // The sender is `self`.
             Ok(None) | Err(_) => std::future::pending().await,
         };
-        let request = self.transport.get_at(url, token).header(ACCEPT, "text/event-stream");
+        // There is one address; it is in the URL.
+        let request = |_: Try<'_>| self.transport.get_at(url.clone(), token).header(ACCEPT, "text/event-stream");
         self.transport.open(request, FORM).await
     }
 

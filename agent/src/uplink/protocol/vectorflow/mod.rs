@@ -33,7 +33,7 @@ use super::{Acknowledged, Enrolled, Enrollment, Outgoing};
 use crate::metrics::AgentCounters;
 use crate::model::node::NodeIdentity;
 use crate::uplink::request_error::{ErrorForm, RequestError};
-use crate::uplink::transport::Transport;
+use crate::uplink::transport::{Transport, Try};
 
 /// How a VectorFlow server writes errors.
 const FORM: ErrorForm = ErrorForm::Error;
@@ -138,6 +138,7 @@ impl VectorFlowClient {
     ) -> Result<Vec<u8>, RequestError> {
         let body = serde_json::to_vec(body).map_err(|error| RequestError::Unreadable(error.to_string()))?;
         self.counters.sent_bytes.add(body.len() as u64);
-        self.transport.perform(self.transport.post(path, token).body(body), FORM).await
+        let request = |to: Try<'_>| self.transport.post(to, path, token).body(body.clone());
+        self.transport.perform(request, FORM).await.map(|answer| answer.body)
     }
 }

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { connect } from "../../src/connect.ts";
 import { Credentials } from "../../src/credentials.ts";
 import { fetchTransport } from "../../src/fetch_transport.ts";
-import { streamUrl } from "../../src/options.ts";
+import { streamUrls } from "../../src/options.ts";
 import { parseRetryAfter } from "../../src/refusal.ts";
 import type { StreamEnd } from "../../src/transport.ts";
 
@@ -156,16 +156,16 @@ describe("options", () => {
       every: 0,
       onEvent,
     } as const;
-    expect(streamUrl(options).href).toBe(
+    expect(streamUrls(options)[0]?.href).toBe(
       "https://host/behind/a/proxy/api/v1/events?types=status_change%2Clog_entry&environment=prod+%26+more&node=n1&node=n2&pipeline=orders&every=0",
     );
-    expect(streamUrl({ url: "http://host", onEvent }).href).toBe("http://host/api/v1/events");
-    expect(streamUrl({ url: "http://host/api/v1/events", onEvent }).href).toBe("http://host/api/v1/events");
+    expect(streamUrls({ url: "http://host", onEvent })[0]?.href).toBe("http://host/api/v1/events");
+    expect(streamUrls({ url: "http://host/api/v1/events", onEvent })[0]?.href).toBe("http://host/api/v1/events");
   });
 
   test("in a page an address may be relative to it", () => {
     vi.stubGlobal("location", { href: "https://host/dashboard/" });
-    expect(streamUrl({ url: "/", onEvent }).href).toBe("https://host/api/v1/events");
+    expect(streamUrls({ url: "/", onEvent })[0]?.href).toBe("https://host/api/v1/events");
   });
 
   test("that contradict each other are errors of connect", () => {

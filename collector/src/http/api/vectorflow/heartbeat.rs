@@ -40,8 +40,9 @@ async fn try_submit(app: &App, agent: Agent, request: &HttpRequest, payload: Pay
         address: request.peer_addr().map(|peer| peer.ip()),
         content: Content::Totals(Box::new(report)),
         refusals,
+        heard_by: None,
     };
-    let committed = app.committer.submit(submission).await?;
+    let committed = app.cluster.submit(submission).await?;
     if let Some(error) = update_error {
         // The agent says it once. `token list --all` names the node.
         tracing::warn!(token = %agent.identity.token, error = ?error, "an agent could not update itself");

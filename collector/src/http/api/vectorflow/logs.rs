@@ -32,8 +32,9 @@ async fn try_submit(app: &App, agent: Agent, request: &HttpRequest, payload: Pay
         address: request.peer_addr().map(|peer| peer.ip()),
         content: Content::Lines(decoded.lines),
         refusals: decoded.refusals,
+        heard_by: None,
     };
-    Ok(app.committer.submit(submission).await?.refusals.into())
+    Ok(app.cluster.submit(submission).await?.refusals.into())
 }
 
 impl report_body::Decoded for DecodedLogs {

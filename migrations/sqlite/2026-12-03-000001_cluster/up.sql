@@ -1,0 +1,2 @@
+-- Several collectors need PostgreSQL: nothing changes here.
+SELECT 1;
