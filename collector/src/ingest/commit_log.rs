@@ -129,8 +129,7 @@ impl CommitLog {
     }
 
     /// Followers at the moment.
-    #[cfg(test)]
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.followers.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
