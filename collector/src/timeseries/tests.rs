@@ -466,7 +466,7 @@ async fn follow_through(acts: &[Act], round: usize) {
             Act::Seal => {
                 leader.seal();
                 if follows {
-                    follower.follow_seal(leader.sealed_to()).unwrap();
+                    follower.follow_seal(leader.sealed_to(), leader.written()).unwrap();
                 }
             }
             Act::Flush | Act::FlushUnheard | Act::Crash => {
@@ -503,7 +503,7 @@ async fn follower_notices_what_it_missed() {
     let missed = follower.follow_commit(Some((row.id, &row.body)), 2, std::iter::empty());
     assert!(matches!(missed, Err(FollowError::Record { .. })));
     leader.seal();
-    assert!(matches!(follower.follow_seal(leader.sealed_to()), Err(FollowError::Seal { .. })));
+    assert!(matches!(follower.follow_seal(leader.sealed_to(), leader.written()), Err(FollowError::Seal { .. })));
     leader.flush().await.unwrap();
     assert!(matches!(follower.follow_flush(leader.written()), Err(FollowError::Chunk(_))));
     follower.load_behind_leader(leader.sealed_to()).await.unwrap();
