@@ -28,7 +28,6 @@ use crate::http::{self, BodyBudget};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::long_work::LongWork;
 use crate::model::directory::NodeDirectory;
-use crate::model::live::LiveNode;
 use crate::model::watched::WatchedStates;
 use crate::query::share::QueryShares;
 use crate::store::marker::{self, MarkerError};
@@ -244,6 +243,8 @@ pub(crate) async fn create_app(config: Config, served: Served) -> Result<(Arc<Ap
         feed: Arc::clone(&feed),
         directory: Arc::clone(&directory),
         watched: Arc::clone(&watched),
+        alerts: Arc::clone(&alerts),
+        alert_sender: sender.clone(),
         auth: Arc::clone(&auth),
         delivery: Arc::clone(&delivery),
         rollouts: Arc::clone(&rollouts),

@@ -8,6 +8,8 @@ use systole_shared::NodeStatus;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::board::AlertBoard;
+use crate::alerts::target::Sender;
 use crate::auth::Authenticator;
 use crate::cluster::{Cluster, Lead, Leading};
 use crate::config::{Config, LogSearch, Retention};
@@ -17,7 +19,10 @@ use crate::ingest::committer::{Committer, CommitterParts};
 use crate::ingest::fleet::Fleet;
 use crate::ingest::state::{IngestState, NodeState};
 use crate::model::directory::NodeDirectory;
-use crate::store::{IngestSnapshot, RemovedNode, Store, StoreError};
+use crate::model::live::LiveNode;
+use crate::model::watched::WatchedStates;
+use crate::store::{IngestSnapshot, Store, StoreError};
+use crate::tasks::alerts::AlertTasks;
 use crate::tasks::driver::{Driver, JITTER, TaskStatuses};
 use crate::tasks::liveness::Liveness;
 use crate::tasks::log_index::LogIndex;
@@ -41,6 +46,9 @@ pub(super) struct LeaderParts {
     pub recent_samples: Arc<RecentSamples>,
     pub feed: Arc<Feed>,
     pub directory: Arc<NodeDirectory>,
+    pub watched: Arc<WatchedStates>,
+    pub alerts: Arc<AlertBoard>,
+    pub alert_sender: Sender,
     pub auth: Arc<Authenticator>,
     pub delivery: Arc<Delivery>,
     pub rollouts: Arc<Notify>,
@@ -56,6 +64,7 @@ impl Lead for LeaderParts {
         let head = snapshot.position.head;
         let state = IngestState::load(snapshot, self.config.limits);
         self.take_over_state(&state).await?;
+        self.watched.load(state.nodes.values().map(NodeState::watched));
         self.delivery.update(&self.store.desired_generations().await?);
         // What another collector has committed since is in the database.
         self.feed.skip_to(head);
@@ -74,8 +83,9 @@ impl LeaderParts {
     /// What is kept beside the committer's state.
     async fn take_over_state(&self, state: &IngestState) -> Result<(), StoreError> {
         let removed = self.timeseries.load_removed().await?;
-        let entries = state.nodes.values().map(NodeState::entry);
-        self.directory.load(entries.chain(removed.into_iter().map(RemovedNode::entry)));
+        let removed = removed.into_iter().map(|node| (node.entry(), LiveNode::default()));
+        self.directory.load(state.nodes.values().map(|node| (node.entry(), node.live())).chain(removed));
+        self.directory.put_pipelines(state.dimensions.entries());
         let known = state.nodes.values().map(|node| {
             // The watchdog marks these again, and their pipelines with them.
             let status = if node.has_stale_pipelines() { NodeStatus::Unknown } else { node.status };
@@ -92,6 +102,7 @@ impl LeaderParts {
             recent_samples: Arc::clone(&self.recent_samples),
             feed: Arc::clone(&self.feed),
             directory: Arc::clone(&self.directory),
+            watched: Arc::clone(&self.watched),
             auth: Arc::clone(&self.auth),
             telemetry: Arc::clone(&self.telemetry),
             interval_ms: self.config.interval.as_millis() as u64,
@@ -129,6 +140,19 @@ impl LeaderParts {
             telemetry: Arc::clone(telemetry),
             commit_log: Arc::clone(&self.cluster.commit_log),
         });
+        let alerts = AlertTasks {
+            store: Arc::clone(store),
+            timeseries: Arc::clone(&self.timeseries),
+            committer: committer.clone(),
+            watched: Arc::clone(&self.watched),
+            auth: Arc::clone(&self.auth),
+            board: Arc::clone(&self.alerts),
+            sender: self.alert_sender.clone(),
+            telemetry: Arc::clone(telemetry),
+            interval: self.config.interval,
+            grace: self.config.startup_grace,
+        };
+        alerts.start(&mut tasks);
         if self.config.logs.kept_bytes > 0 {
             tasks.spawn(LogSize::new(
                 Arc::clone(store),

@@ -186,7 +186,7 @@ impl Follower {
     fn apply(&self, entry: Entry, samples: &mut SampleFrame) -> Result<(), FollowError> {
         match entry {
             Entry::Commit(commit) => self.apply_commit(*commit, std::mem::take(samples))?,
-            Entry::Sealed(to) => self.timeseries.follow_seal(to)?,
+            Entry::Sealed(to, written) => self.timeseries.follow_seal(to, written)?,
             Entry::Flushed(number) => self.timeseries.follow_flush(number)?,
             Entry::Expired(minutes_before) => self.timeseries.follow_expiry(minutes_before),
             Entry::Generations(generations) => self.delivery.update(&generations),
@@ -201,6 +201,8 @@ impl Follower {
         self.timeseries.follow_commit(record, commit.head_seq, commit.removed.iter().map(|(key, _)| *key))?;
         let now = Instant::now();
         commit.listed.into_iter().for_each(|entry| self.directory.put(entry));
+        self.directory.put_pipelines(commit.pipelines.into_iter());
+        self.directory.put_live(commit.live.into_iter());
         for (node, status) in commit.heard {
             self.fleet.record_report(node, status, now);
         }

@@ -3,10 +3,14 @@
 //! Some requests need the collector that leads, or the one that hears a node. A client does not have to know which
 //! that is. The other collector checks the client's token itself.
 
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderName, RETRY_AFTER,
 };
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
 use reqwest::RequestBuilder;
@@ -55,6 +59,22 @@ pub(crate) async fn to_leader(
     let leader = members.into_iter().filter(|member| member.leads()).max_by_key(|member| member.state.term);
     let leader = leader.filter(|leader| leader.id != app.cluster.id).ok_or_else(ApiError::no_leader)?;
     forward(app, request, &leader, body).await.map(Some)
+}
+
+/// Lets the collector that leads answer a request of any method, its body included.
+pub(crate) async fn by_leader(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let app = request.app_data::<Data<App>>().expect("every route is configured with the app").clone();
+    if app.cluster_store.is_some() && app.cluster.role() != Role::Leader {
+        // Short bodies of JSON: the extractor has a bound.
+        let body = request.extract::<Bytes>().await?.to_vec();
+        if let Some(answer) = to_leader(&app, request.request(), Some(body)).await? {
+            return Ok(request.into_response(answer));
+        }
+    }
+    Ok(next.call(request).await?.map_into_boxed_body())
 }
 
 /// The answer of the collector that hears a node; `None` when this one does, or none.

@@ -1,6 +1,7 @@
 //! Every route, in one flat list.
 
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
@@ -8,12 +9,17 @@ use super::api::{
     actions, agent, alerts, audit, badge, cluster, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes, vectorflow,
 };
 use super::error::ApiError;
-use super::{assets, openapi, suggest};
+use super::{assets, forward, openapi, suggest};
 
 /// Every route. A path without the method asked for is 405, everything else 404, both as problems.
 pub(crate) fn configure(config: &mut ServiceConfig) {
-    for route_specs in route_specs() {
-        config.service(route_specs.into_resource());
+    for spec in route_specs() {
+        // What fires is known where rules are evaluated.
+        if spec.path.starts_with("/api/v1/alerts") || spec.path.starts_with("/api/v1/silences") {
+            config.service(spec.into_resource().wrap(from_fn(forward::by_leader)));
+        } else {
+            config.service(spec.into_resource());
+        }
     }
     config.default_service(web::to(no_such_path));
 }

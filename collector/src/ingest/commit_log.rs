@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
-use systole_shared::NodeStatus;
+use systole_shared::{NodeId, NodeStatus};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::committer::{AdministerError, Committed, SubmitError};
-use crate::model::directory::NodeEntry;
+use crate::model::directory::{NodeEntry, PipelineEntry};
+use crate::model::live::LiveNode;
 use crate::model::{NodeKey, PendingEvent, PendingSample};
 
 /// Entries and answers that wait for a follower: some seconds of a busy fleet.
@@ -30,8 +31,8 @@ pub(crate) struct FollowerId(pub u64);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Entry {
     Commit(Box<CommitEntry>),
-    /// The time series was sealed up to this record.
-    Sealed(i64),
+    /// The time series was sealed up to this record, when the chunk of this number was the last one written.
+    Sealed(i64, u64),
     /// The chunk of this number was written.
     Flushed(u64),
     /// Minutes before this one were removed.
@@ -59,8 +60,12 @@ pub(crate) struct CommitEntry {
     pub marked: Vec<(NodeKey, NodeStatus)>,
     /// Nodes that are new, or whose labels or maintenance have changed.
     pub listed: Vec<NodeEntry>,
+    /// The last values of nodes that have changed.
+    pub live: Vec<(NodeId, LiveNode)>,
+    /// Pipelines that are new or have another name.
+    pub pipelines: Vec<PipelineEntry>,
     /// Nodes that were removed.
-    pub removed: Vec<(NodeKey, systole_shared::NodeId)>,
+    pub removed: Vec<(NodeKey, NodeId)>,
 }
 
 /// The samples of a transaction, by the follower that heard the node; `None`: this collector did.
@@ -129,8 +134,7 @@ impl CommitLog {
     }
 
     /// Followers at the moment.
-    #[cfg(test)]
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.followers.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
@@ -283,7 +287,7 @@ mod tests {
         log.publish(Entry::Commit(Box::new(commit(2, big))));
         assert_eq!(heads(&mut quick).await, Some(vec![2]));
         assert_eq!(log.count(), 1, "only the quick one is left");
-        assert_eq!(heads(&mut slow).await, Some(vec![1, 2]), "what was in its queue");
+        assert_eq!(heads(&mut slow).await, Some(vec![1]), "what was in its queue");
         assert_eq!(heads(&mut slow).await, None);
     }
 }

@@ -42,7 +42,7 @@ impl NodeEntry {
 }
 
 /// A pipeline of an environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PipelineEntry {
     pub key: PipelineKey,
     pub environment: EnvironmentKey,

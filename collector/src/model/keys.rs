@@ -12,7 +12,7 @@ pub(crate) struct EnvironmentKey(pub i64);
 pub(crate) struct NodeKey(pub i64);
 
 /// Surrogate key of a pipeline of an environment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct PipelineKey(pub i64);
 
 /// Surrogate key of a series: a pipeline on a node, or one of its components.

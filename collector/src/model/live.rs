@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use systole_shared::{HostMetrics, NodeStatus, PipelineStatus, UnixMillis};
 
 use super::{PipelineKey, Throughput};
@@ -10,7 +11,7 @@ use super::{PipelineKey, Throughput};
 pub(crate) const FRESH_MS: i64 = 5 * 60_000;
 
 /// The last values of a node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LiveNode {
     pub status: NodeStatus,
     /// Why the node has this state.
@@ -48,7 +49,7 @@ impl LiveNode {
 }
 
 /// The last values of a pipeline on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LivePipeline {
     pub key: PipelineKey,
     pub status: PipelineStatus,
@@ -66,7 +67,7 @@ impl LivePipeline {
 }
 
 /// The last sample of a pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LiveSample {
     /// End of the report's interval.
     pub at: UnixMillis,
@@ -74,7 +75,7 @@ pub(crate) struct LiveSample {
 }
 
 /// The last sample of a host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HostSample {
     /// Millionths of all processors' time that was not idle since the sample before; `None` before the second one.
     pub cpu: Option<i64>,

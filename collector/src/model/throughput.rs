@@ -1,9 +1,11 @@
 //! What flows through pipelines, in whole numbers: sums of fractions would drift, and lists are sorted by them.
 
+use serde::{Deserialize, Serialize};
+
 use super::report::{PipelineDeltas, ReportedPipeline};
 
 /// Thousandths of an event per second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Throughput {
     pub events_in: i64,
     pub events_out: i64,

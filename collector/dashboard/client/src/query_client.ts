@@ -203,7 +203,9 @@ export class QueryClient {
   #fetch(base: URL, path: string, parameters: object, signal: AbortSignal | undefined): Promise<Response> {
     const url = collectorUrl(base, path);
     for (const [name, value] of Object.entries(parameters)) {
-      if (value !== undefined) url.searchParams.set(name, String(value));
+      // Each condition of a list holds: `label=site:lab&label=!canary`.
+      if (Array.isArray(value)) for (const one of value) url.searchParams.append(name, String(one));
+      else if (value !== undefined) url.searchParams.set(name, String(value));
     }
     const { client = CLIENT, fetch = globalThis.fetch } = this.#options;
     const headers = new Headers({ Accept: "application/json", "X-Systole-Client": client });

@@ -284,7 +284,7 @@ impl CommitterTask {
         }
         presence_log::write(&std::mem::take(&mut changes.presences));
         if self.parts.commit_log.has_followers() {
-            self.hand_to_followers(changes, counts, waiting, logged);
+            self.hand_to_followers(changes, counts, waiting, &named, logged);
         }
         self.newly_listed.clear();
         self.parts.recent_samples.push(std::mem::take(&mut changes.samples));
@@ -309,7 +309,14 @@ impl CommitterTask {
     }
 
     /// Hands the transaction to the collectors that follow.
-    fn hand_to_followers(&self, changes: &Changes, counts: &Counts, waiting: &Waiting, logged: Option<WalRow>) {
+    fn hand_to_followers(
+        &self,
+        changes: &Changes,
+        counts: &Counts,
+        waiting: &Waiting,
+        named: &[PipelineKey],
+        logged: Option<WalRow>,
+    ) {
         let heard_by: HashMap<NodeKey, FollowerId> =
             waiting.submissions.iter().filter_map(|one| Some((one.node, one.heard_by?))).collect();
         let ids: HashMap<NodeId, FollowerId> =
@@ -318,6 +325,7 @@ impl CommitterTask {
         let is_sample = |event: &&PendingEvent| event.kind == EventType::MetricUpdate;
         let hears = |event: &PendingEvent| event.node.and_then(|node| ids.get(&node)).copied();
         let entry = |key: &NodeKey| self.state.nodes.get(key).map(NodeState::entry);
+        let live = |key: &NodeKey| self.state.nodes.get(key).map(|node| (node.id, node.live()));
         let listed = changes.listed_anew.iter().chain(&self.newly_listed);
         let commit = CommitEntry {
             head_seq: changes.head_seq(),
@@ -326,6 +334,8 @@ impl CommitterTask {
             heard: waiting.submissions.iter().filter(|one| one.is_report).filter_map(|one| status(one.node)).collect(),
             marked: counts.silent.clone(),
             listed: listed.filter_map(entry).collect(),
+            live: counts.changed.iter().filter_map(live).collect(),
+            pipelines: named.iter().filter_map(|key| self.state.dimensions.entry(*key)).collect(),
             removed: changes.removed.iter().map(|(key, id)| (*key, *id)).collect(),
         };
         let recent = changes.samples.iter();
