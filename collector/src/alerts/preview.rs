@@ -19,7 +19,7 @@ use crate::config::alerts::Rule;
 use crate::config::alerts::rule::Condition;
 use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::model::{NodeKey, PipelineKey, SeriesKey};
-use crate::store::{MinuteRows, StatusChangeQuery, Store, StoreError, StoredEvent};
+use crate::store::{MinuteRows, EventQuery, Store, StoreError, StoredEvent};
 use crate::timeseries::TimeSeries;
 use crate::timeseries::minute_windows::{MinuteWindows, WHOLE_MINUTES};
 
@@ -145,7 +145,7 @@ async fn states(rule: &Rule, past: Past<'_>) -> Result<Preview, PreviewError> {
     let mut changes = Vec::new();
     let (mut after, mut to) = (None, past.to);
     loop {
-        let page = past.store.list_status_changes(query(&past, after)).await?;
+        let page = past.store.list_events(query(&past, after)).await?;
         after = page.last().map(|event| i64::try_from(event.seq).unwrap_or(i64::MAX));
         let is_last = (page.len() as i64) < CHANGES_AT_ONCE;
         changes.extend(page.iter().filter_map(change).filter(|change| nodes.contains_key(&change.node_id)));
@@ -195,13 +195,13 @@ async fn states(rule: &Rule, past: Past<'_>) -> Result<Preview, PreviewError> {
     Ok(Preview { fired: run.fired, to })
 }
 
-fn query(past: &Past<'_>, after: Option<i64>) -> StatusChangeQuery {
-    StatusChangeQuery {
+fn query(past: &Past<'_>, after: Option<i64>) -> EventQuery {
+    EventQuery {
         from: Some(past.from),
         to: Some(past.to),
         after,
         limit: CHANGES_AT_ONCE,
-        ..StatusChangeQuery::default()
+        ..EventQuery::default()
     }
 }
 

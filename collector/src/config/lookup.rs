@@ -159,7 +159,8 @@ impl<'a> Lookup<'a> {
             Some(toml::Value::String(text)) => vec![toml::Value::String(text.clone())],
             Some(toml::Value::Array(list)) => list.clone(),
             Some(other) => {
-                self.errors().push(format!("{key}: must be a list, is a {}", other.type_str()));
+                let kind = other.type_str();
+                self.errors().push(format!("{key}: must be a list, is a {kind}"));
                 return Vec::new();
             }
         };

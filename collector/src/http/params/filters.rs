@@ -5,7 +5,6 @@ use systole_shared::{AlertSeverity, AlertState, ComponentId, LogLevel, NodeId, P
 use utoipa::{IntoParams, ToSchema};
 
 use super::number::Number;
-use super::stream::ZeroOrOne;
 use super::time::Moment;
 use crate::store::ListOrder;
 
@@ -111,6 +110,17 @@ pub(crate) struct AuditFilter {
     /// The id of a token.
     #[param(value_type = Option<String>)]
     pub token: Option<TokenId>,
+}
+
+/// A switch of a query.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
+#[schema(default = "0")]
+pub(crate) enum ZeroOrOne {
+    #[default]
+    #[serde(rename = "0")]
+    Zero,
+    #[serde(rename = "1")]
+    One,
 }
 
 /// Which metrics.

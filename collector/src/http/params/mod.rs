@@ -18,7 +18,7 @@ use systole_shared::{NodeId, UnixMillis};
 pub(crate) use control::{ApplyOptions, BetweenVersions, RollBackTo};
 pub(crate) use filters::{
     AlertFilter, AuditFilter, Between, Format, InEnvironment, InFormat, InOrder, LogFilter, MetricsOf, OfPipeline,
-    OnNode, OrderName, SamplesOf, TapOf, WithLabels,
+    OnNode, OrderName, SamplesOf, TapOf, WithLabels, ZeroOrOne,
 };
 pub(crate) use history::{HistoryOf, StepPage};
 pub(crate) use lists::{FoundPage, GroupBy, NodeFilter, NodeOrder, PipelineFilter, PipelineOrder};

@@ -84,6 +84,7 @@ fn record(buckets: Vec<Bucket>, (boots, forgotten_boots, heartbeats): Nodes, tot
         host,
         pipelines: pipelines.into_iter().map(PipelineMinuteRow::from).collect(),
         components,
+        buffer_fills: Vec::new(),
     };
     WalRecord { buckets: buckets.into_iter().map(bucket).collect(), boots, forgotten_boots, heartbeats, totals }
 }
