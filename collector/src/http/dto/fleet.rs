@@ -75,7 +75,7 @@ impl NodeSample {
 /// The last samples of a pipeline, summed over nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct PipelineSample {
+pub(crate) struct PipelineRates {
     /// Events per second that sources received.
     events_in_rate: f64,
     /// Events per second that sinks sent.
@@ -84,9 +84,9 @@ pub(crate) struct PipelineSample {
     discarded_rate: f64,
 }
 
-impl From<Throughput> for PipelineSample {
+impl From<Throughput> for PipelineRates {
     fn from(sum: Throughput) -> Self {
-        PipelineSample {
+        PipelineRates {
             events_in_rate: rate(sum.events_in),
             events_out_rate: rate(sum.events_out),
             errors_rate: rate(sum.errors),
@@ -190,7 +190,7 @@ pub(crate) struct FleetPipeline {
     /// Nodes by its state there. A state on no node is left out.
     statuses: BTreeMap<PipelineStatus, u64>,
     /// Null when no node has a sample.
-    sample: Option<PipelineSample>,
+    sample: Option<PipelineRates>,
 }
 
 impl Row for FleetPipeline {
@@ -208,7 +208,7 @@ impl FleetPipeline {
             nodes: sum.statuses.values().sum(),
             worst: sum.worst().map(|(status, _)| status),
             statuses: sum.statuses,
-            sample: sum.throughput.map(PipelineSample::from),
+            sample: sum.throughput.map(PipelineRates::from),
         }
     }
 }

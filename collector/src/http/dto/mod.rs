@@ -5,7 +5,7 @@ pub(crate) mod fleet;
 pub(crate) mod host;
 pub(crate) mod rollouts;
 
-use self::fleet::{NodeSample, PipelineSample};
+use self::fleet::{NodeSample, PipelineRates};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use systole_shared::{
@@ -304,7 +304,7 @@ pub(crate) struct Pipeline {
     /// The worst of its states; null when no node has it any more.
     worst: Option<PipelineStatus>,
     /// The last samples, summed over nodes; null when no node has one.
-    sample: Option<PipelineSample>,
+    sample: Option<PipelineRates>,
     nodes: Vec<PipelineOnNode>,
 }
 
@@ -325,7 +325,7 @@ impl Pipeline {
             environment_id: environment.as_ref().map(|environment| environment.id.to_string()),
             environment_name: environment.map(|environment| environment.name),
             worst: sum.worst().map(|(status, _)| status),
-            sample: sum.throughput.map(PipelineSample::from),
+            sample: sum.throughput.map(PipelineRates::from),
             nodes: view.nodes.into_iter().map(PipelineOnNode::new).collect(),
         }
     }

@@ -2,6 +2,7 @@
 
 import type {
   ComponentKind,
+  Deployment,
   EventType,
   LogLevel,
   LogStream,
@@ -13,6 +14,34 @@ import type {
 
 /** Each query: its path, its parameters and its answer. */
 export interface Queries {
+  /** Steps of versions on nodes, oldest first or newest first */
+  list_deployments: {
+    path: "/api/v1/deployments";
+    parameters: {
+      /** Name or id of one environment. Default: each environment that the token sees. */
+      environment?: string | undefined;
+      /** One node. Default: all nodes. */
+      node?: string | undefined;
+      /**
+       * Only nodes with a label: `site:lab` has this value, `role` has any, `!canary` and `!site:lab` have it not. Can be
+       * repeated: each condition must hold.
+       */
+      label?: Array<string> | undefined;
+      /** One pipeline. Default: all pipelines. */
+      pipeline?: string | undefined;
+      /** Begin, inclusive. */
+      from?: number | string | undefined;
+      /** End, exclusive. */
+      to?: number | string | undefined;
+      /** `asc`: oldest first. `desc`: newest first; `next` then leads to older items. */
+      order?: "asc" | "desc" | undefined;
+      /** Items of a page. */
+      limit?: number | undefined;
+      /** `next` of the page before. */
+      cursor?: string | undefined;
+    };
+    answer: Page<NumberedDeployment>;
+  };
   /** Environments that the token sees, by name */
   list_environments: {
     path: "/api/v1/environments";
@@ -416,6 +445,8 @@ export type ComponentCounts = {
 export type ComponentMinute = {
   /** Its beginning. */
   at: UnixMillis;
+  /** How full its buffer was at most, 0 to 1, on the node where it was fullest. */
+  bufferFill?: number | null;
   componentId: string;
   discarded: number;
   errors: number;
@@ -451,6 +482,9 @@ export type Environment = {
   id: string;
   name: string;
 };
+
+/** What extremes are of. */
+export type ExtremesName = "sum" | "nodes";
 
 /**
  * All nodes in as few bytes as possible: columns, by name. The same index in `ids`, `names`, `states` and `groups` is one
@@ -560,6 +594,11 @@ export type Growth = {
 
 /** A history in items of equal length. */
 export type History<T> = {
+  /**
+   * What `min` and `max` are of: `sum`, what the item sums up, minute by minute; `nodes`, each node, added up. Not in minutes,
+   * nor of hosts.
+   */
+  extremes?: ExtremesName;
   items: T[];
   next: string | null;
   /** minute, hour or day. */
@@ -707,6 +746,14 @@ export type NodeSample = {
   memoryUsedBytes?: number | null;
 };
 
+/** A step of a version on a node: the event of the feed with its sequence number. */
+export type NumberedDeployment = Deployment & {
+  /** Its place in the sequence of the feed. */
+  seq: number;
+  /** Always `deployment`. */
+  type: EventType;
+};
+
 /** A status change: the event of the feed with its sequence number. */
 export type NumberedStatusChange = StatusChange & {
   /** Its place in the sequence of the feed. */
@@ -765,6 +812,8 @@ export type PipelineMinute = {
   eventsOut: number;
   /** Reports whose scrape failed. */
   gaps: number;
+  /** Those of them that came more than a minute after the end of their minute. */
+  lateReports: number;
   /** Mean time that an event takes. */
   latencyMs?: number | null;
   /** Lines that the agents' budgets dropped. */
@@ -773,6 +822,10 @@ export type PipelineMinute = {
   max?: PipelineCounts | null;
   /** The lowest counts of its minutes. Null in minutes, and where they are not known. */
   min?: PipelineCounts | null;
+  /** Reports that the agents made and that never came. */
+  missingReports: number;
+  /** Reports that came; one that was merged counts for those that it stands for. */
+  reports: number;
   /** Process restarts. */
   resets: number;
   /** Reports with a sample. */
