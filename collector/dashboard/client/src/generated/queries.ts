@@ -473,9 +473,6 @@ export type CountedPage<T> = {
   total: number;
 };
 
-/** A whole number from 0 to 2^63-1. */
-export type Counter = number;
-
 /** An environment. */
 export type Environment = {
   createdAt: UnixMillis;
@@ -535,7 +532,7 @@ export type FleetPipeline = {
   /** Nodes whose reports have it. */
   nodes: number;
   /** Null when no node has a sample. */
-  sample?: PipelineSample | null;
+  sample?: PipelineRates | null;
   /** Nodes by its state there. A state on no node is left out. */
   statuses: Record<string, number>;
   /** The worst of its states; null when no node has it any more. */
@@ -776,7 +773,7 @@ export type Pipeline = {
   name: string;
   nodes: Array<PipelineOnNode>;
   /** The last samples, summed over nodes; null when no node has one. */
-  sample?: PipelineSample | null;
+  sample?: PipelineRates | null;
   /** The worst of its states; null when no node has it any more. */
   worst?: PipelineStatus | null;
 };
@@ -853,26 +850,14 @@ export type PipelineOnNode = {
   version?: number | null;
 };
 
-/** Deltas of a pipeline over the interval, and its gauges at the end. */
-export type PipelineSample = {
-  /** Bytes that the sources received. */
-  bytesIn?: Counter;
-  /** Bytes that the sinks sent. */
-  bytesOut?: Counter;
-  /** Events that components dropped, on purpose or not. */
-  discarded?: Counter;
-  /** Errors of all components. */
-  errors?: Counter;
-  /** Events that the sources received. */
-  eventsIn: Counter;
-  /** Events that the sinks sent. */
-  eventsOut: Counter;
-  /** Mean time that an event spends in a component, milliseconds. */
-  latencyMs?: number | null;
-  /** The process restarted inside the interval. */
-  reset?: boolean;
-  /** The busiest component's share of time at work, 0 to 1. */
-  utilization?: number | null;
+/** The last samples of a pipeline, summed over nodes. */
+export type PipelineRates = {
+  discardedRate: number;
+  errorsRate: number;
+  /** Events per second that sources received. */
+  eventsInRate: number;
+  /** Events per second that sinks sent. */
+  eventsOutRate: number;
 };
 
 /** The body of an answer that is not a success (RFC 9457). */
