@@ -385,6 +385,7 @@ async fn feed_events_are_as_documented() {
     }
     let documented: BTreeSet<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     let all = [
+        "deployment",
         "fleet_status",
         "fleet_totals",
         "goodbye",

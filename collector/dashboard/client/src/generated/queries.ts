@@ -480,6 +480,9 @@ export type Environment = {
   name: string;
 };
 
+/** What extremes are of. */
+export type ExtremesName = "sum" | "nodes";
+
 /**
  * All nodes in as few bytes as possible: columns, by name. The same index in `ids`, `names`, `states` and `groups` is one
  * node.
@@ -809,6 +812,8 @@ export type PipelineMinute = {
   eventsOut: number;
   /** Reports whose scrape failed. */
   gaps: number;
+  /** Those of them that came more than a minute after the end of their minute. */
+  lateReports: number;
   /** Mean time that an event takes. */
   latencyMs?: number | null;
   /** Those of them that came more than a minute after the end of their minute. */
