@@ -31,13 +31,12 @@ pub(crate) struct NodeEntry {
 }
 
 impl NodeEntry {
-    /// Whether a text, in lower case, is part of a name or of a label written as `key:value` or `key=value`.
-    pub(crate) fn contains(&self, text: &str) -> bool {
-        let is_in = |name: &str| name.to_lowercase().contains(text);
-        let is_in_label = |(key, value): (&String, &String)| {
-            is_in(&format!("{key}:{value}")) || (text.contains('=') && is_in(&format!("{key}={value}")))
-        };
-        is_in(&self.name) || is_in(&self.reported_name) || self.labels.iter().any(is_in_label)
+    /// What a text is looked for in: the names, and the labels written as `key:value` and `key=value`, in lower case and
+    /// on lines of their own.
+    fn search_text(&self) -> Arc<str> {
+        let labels = self.labels.iter().map(|(key, value)| format!("{key}:{value}\n{key}={value}\n"));
+        let labels: String = labels.collect();
+        format!("{}\n{}\n{labels}", self.name, self.reported_name).to_lowercase().into()
     }
 }
 
@@ -54,7 +53,19 @@ pub(crate) struct PipelineEntry {
 #[derive(Clone, Debug)]
 pub(crate) struct ListedNode {
     pub entry: Arc<NodeEntry>,
+    search_text: Arc<str>,
     pub live: LiveNode,
+}
+
+impl ListedNode {
+    fn new(entry: NodeEntry, live: LiveNode) -> Self {
+        ListedNode { search_text: entry.search_text(), entry: Arc::new(entry), live }
+    }
+
+    /// Whether a text, in lower case, is part of a name or a label.
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        self.search_text.contains(text)
+    }
 }
 
 /// All nodes and pipelines.
@@ -75,24 +86,20 @@ impl NodeDirectory {
 
     /// Replaces everything by what the database has.
     pub(crate) fn load(&self, entries: impl Iterator<Item = (NodeEntry, LiveNode)>) {
-        let listed = |(entry, live): (NodeEntry, LiveNode)| (entry.id, ListedNode { entry: Arc::new(entry), live });
+        let listed = |(entry, live): (NodeEntry, LiveNode)| (entry.id, ListedNode::new(entry, live));
         *self.write() = entries.map(listed).collect();
     }
 
     /// A node is new or has changed.
     pub(crate) fn put(&self, entry: NodeEntry) {
-        let entry = Arc::new(entry);
         let mut nodes = self.write();
-        let listed = nodes.entry(entry.id);
-        let listed = listed.or_insert_with(|| ListedNode { entry: Arc::clone(&entry), live: LiveNode::default() });
-        listed.entry = entry;
+        let live = nodes.remove(&entry.id).map(|listed| listed.live).unwrap_or_default();
+        nodes.insert(entry.id, ListedNode::new(entry, live));
     }
 
     /// A node was enrolled. One that is known stays as it is until its first report.
-    pub(crate) fn put_new(&self, entry: NodeEntry) {
-        self.write()
-            .entry(entry.id)
-            .or_insert_with(|| ListedNode { entry: Arc::new(entry), live: LiveNode::default() });
+    pub(crate) fn put_new(&self, entry: NodeEntry, live: LiveNode) {
+        self.write().entry(entry.id).or_insert_with(|| ListedNode::new(entry, live));
     }
 
     /// The last values of nodes that are known.
@@ -111,7 +118,7 @@ impl NodeDirectory {
     pub(crate) fn mark_removed(&self, id: NodeId) {
         if let Some(listed) = self.write().get_mut(&id) {
             let entry = NodeEntry { is_removed: true, maintenance_until: None, ..(*listed.entry).clone() };
-            *listed = ListedNode { entry: Arc::new(entry), live: LiveNode::default() };
+            *listed = ListedNode::new(entry, LiveNode::default());
         }
     }
 
@@ -202,11 +209,11 @@ mod tests {
 
     #[test]
     fn text_is_found_in_names_and_labels() {
-        let entry = entry("Edge");
+        let listed = ListedNode::new(entry("Edge"), LiveNode::default());
         for (text, is_found) in
             [("edge", true), ("host-7", true), ("site:l", true), ("site=lab", true), ("te:l", true), ("role", false)]
         {
-            assert_eq!(entry.contains(text), is_found, "{text}");
+            assert_eq!(listed.contains(text), is_found, "{text}");
         }
     }
 
@@ -218,7 +225,7 @@ mod tests {
         let live = LiveNode { last_seen_at: Some(5), ..LiveNode::default() };
         directory.put_live([(id, live.clone())].into_iter());
         directory.put(entry("b"));
-        directory.put_new(entry("c"));
+        directory.put_new(entry("c"), LiveNode::default());
         let listed = directory.select(|_| true);
         assert_eq!((listed[0].entry.name.as_str(), &listed[0].live), ("b", &live));
         directory.mark_removed(id);

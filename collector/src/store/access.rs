@@ -138,6 +138,9 @@ pub(crate) struct EnrolledNode {
     pub old_tokens: Vec<StoredToken>,
 }
 
+/// The reason of a node's first state.
+pub(crate) const ENROLLED: &str = "enrolled";
+
 /// The state that the committer loads before its first report.
 #[derive(Clone, Debug)]
 pub(crate) struct IngestSnapshot {

@@ -8,7 +8,7 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_SECURITY_POLICY};
 use serde_json::{Value, json};
 use systole_shared::events::{Control, EventType, GapReason};
-use systole_shared::{AgentInfo, HostMetrics};
+use systole_shared::{AgentInfo, DeploymentReport, HostMetrics};
 use systole_tests::clock;
 use systole_tests::harness::client::http;
 use systole_tests::harness::control::definition;
@@ -156,7 +156,14 @@ async fn full_node(collector: &TestCollector) -> NodeClient {
     node.next_seq += 2;
     let mut odd = pipeline("odd", "PAUSED");
     odd.scrape_error = Some("connection refused".to_owned().into());
-    let request = node.next_request(vec![report_of_all(), odd]);
+    let mut request = node.next_request(vec![report_of_all(), odd]);
+    request.reports[0].deployments = vec![DeploymentReport {
+        pipeline_id: "orders".to_owned().into(),
+        version: 1,
+        phase: "healthy".to_owned().into(),
+        running_version: Some(1),
+        reason: String::new().into(),
+    }];
     node.post(&request).await;
     node
 }
@@ -378,6 +385,7 @@ async fn feed_events_are_as_documented() {
     }
     let documented: BTreeSet<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     let all = [
+        "deployment",
         "fleet_status",
         "fleet_totals",
         "goodbye",

@@ -156,6 +156,24 @@ async fn tail_prints_matching_events_only() {
 }
 
 #[tokio::test]
+async fn tail_prints_stored_and_live_events_of_labelled_nodes_only() {
+    let collector = TestCollector::start().await;
+    let mut web = NodeClient::enroll(&collector, None, "web-1").await;
+    let mut db = NodeClient::enroll(&collector, None, "db-1").await;
+    collector.cli(&["node", "label", "web-1", "site=lab"]).await;
+    let line = |text: &str| vec![lines(pipeline("orders", "RUNNING"), &[text.to_owned()])];
+    db.report(line("db stored")).await;
+    web.report(line("web stored")).await;
+    let mut tail = Tail::on(&collector, &["--label", "site:lab", "-n", "10"]).await;
+    tail.wait_for_line("web stored", SOON).await;
+    db.report(line("db live")).await;
+    web.report(line("web live")).await;
+    tail.wait_for_line("web live", SOON).await;
+    let printed = tail.printed();
+    assert!(!printed.contains("db "), "{printed}");
+}
+
+#[tokio::test]
 async fn tail_prints_every_line_once_over_sigkills() {
     let mut collector = TestCollector::start().await;
     let mut web = NodeClient::enroll(&collector, None, "web-1").await;

@@ -22,9 +22,10 @@ use crate::http::openapi::problems::{Post, PostReports};
 use crate::ingest::enrolment::{self, EnrolError, Enrolled};
 use crate::ingest::protocol::native;
 use crate::model::directory::NodeEntry;
+use crate::model::live::LiveNode;
 use crate::model::node::Labels;
 use crate::model::report::{Content, Submission};
-use crate::store::{EnrolledNode, NewEnrolment, StoredEnvironment};
+use crate::store::{ENROLLED, EnrolledNode, NewEnrolment, StoredEnvironment};
 
 /// Time for which a node's older token stays valid after a new enrolment: a request that is under
 /// way with it still arrives.
@@ -143,7 +144,7 @@ pub(super) async fn enroll_host(
         EnrolError::Store(error) => error.into(),
     })?;
     let Enrolled { node: enrolled, twin_of } = enrolled;
-    app.directory.put_new(NodeEntry {
+    let listed = NodeEntry {
         key: enrolled.key,
         id: enrolled.id,
         environment: environment.key,
@@ -153,7 +154,8 @@ pub(super) async fn enroll_host(
         labels,
         maintenance_until: None,
         is_removed: false,
-    });
+    };
+    app.directory.put_new(listed, LiveNode { reason: ENROLLED.into(), ..LiveNode::default() });
     app.auth.learn(enrolled.old_tokens.iter().cloned().chain([enrolled.token.clone()]));
     let address = http.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
     let notice = twin_of.map(|twin| {

@@ -41,7 +41,7 @@ impl NodeFilter {
             && (self.statuses.is_empty() || self.statuses.contains(&node.live.status))
             && (self.pipeline_statuses.is_empty()
                 || node.live.present().any(|pipeline| self.pipeline_statuses.contains(&pipeline.status)))
-            && self.text.as_ref().is_none_or(|text| node.entry.contains(text))
+            && self.text.as_ref().is_none_or(|text| node.contains(text))
     }
 }
 

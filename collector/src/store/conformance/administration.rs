@@ -64,8 +64,8 @@ pub(super) async fn settings_win_and_names_sort_as_they_are_shown(store: Arc<dyn
     let batch = CommitBatch { settings: vec![NodeSettingsRow::new(first.key, &settings)], ..CommitBatch::default() };
     store.commit(batch).await.unwrap();
     assert_eq!(names(&*store).await, ["b", "c"]);
-    let after_b = NodeQuery { after: Some(("b".into(), 2)), limit: 10, ..NodeQuery::default() };
-    let shown = store.list_nodes(after_b).await.unwrap().remove(0);
+    let of_first = NodeQuery { among: Some(vec![first.key]), limit: 10, ..NodeQuery::default() };
+    let shown = store.list_nodes(of_first).await.unwrap().remove(0);
     assert_eq!((shown.labels.as_str(), &shown.settings), (r#"{"site":"plant"}"#, &settings));
     // What the agent reports is kept below.
     let change = NodeChange { name: Some("a2".into()), ..NodeChange::default() };

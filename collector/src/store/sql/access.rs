@@ -152,7 +152,7 @@ macro_rules! new_node {
             nodes::agent_version.eq(storable(&$enrolment.agent_version)),
             nodes::labels.eq(labels_of($enrolment)),
             nodes::status.eq(NodeStatus::Unknown.as_str()),
-            nodes::status_reason.eq("enrolled"),
+            nodes::status_reason.eq(ENROLLED),
             nodes::status_since.eq($enrolment.now),
             nodes::enrolled_at.eq($enrolment.now),
         )

@@ -33,14 +33,6 @@ pub(super) async fn list_nodes(connection: &mut Connection, query: &NodeQuery) -
     if let Some(id) = query.id {
         select = select.filter(nodes::uuid.eq(id.to_string()));
     }
-    if let Some(status) = &query.status {
-        select = select.filter(nodes::status.eq(storable(status).into_owned()));
-    }
-    if let Some((name, key)) = &query.after {
-        let name = storable(name).into_owned();
-        let shown = || shown_name(nodes::set_name, nodes::name);
-        select = select.filter(shown().gt(name.clone()).or(shown().eq(name).and(nodes::id.gt(*key))));
-    }
     if let Some(among) = &query.among {
         select = select.filter(among!("nodes.id", among));
     }
@@ -105,11 +97,6 @@ pub(super) async fn list_pipelines(
     }
     if let Some(keys) = &query.keys {
         select = select.filter(pipelines::id.eq_any(pipeline_keys(keys)));
-    }
-    if let Some((slug, key)) = &query.after {
-        let slug = storable(slug).into_owned();
-        select =
-            select.filter(pipelines::slug.gt(slug.clone()).or(pipelines::slug.eq(slug).and(pipelines::id.gt(*key))));
     }
     // A removed node may have been the last one that had the pipeline.
     let has_node = exists(pipeline_status::table.filter(pipeline_status::pipeline.eq(pipelines::id)));

@@ -480,6 +480,9 @@ export type Environment = {
   name: string;
 };
 
+/** What extremes are of. */
+export type ExtremesName = "sum" | "nodes";
+
 /**
  * All nodes in as few bytes as possible: columns, by name. The same index in `ids`, `names`, `states` and `groups` is one
  * node.
@@ -598,9 +601,6 @@ export type History<T> = {
   /** minute, hour or day. */
   step: string;
 };
-
-/** What extremes are of. */
-export type ExtremesName = "sum" | "nodes";
 
 /** Extremes of a host's minutes, each null where it is not known. */
 export type HostExtremes = {
@@ -809,10 +809,10 @@ export type PipelineMinute = {
   eventsOut: number;
   /** Reports whose scrape failed. */
   gaps: number;
-  /** Mean time that an event takes. */
-  latencyMs?: number | null;
   /** Those of them that came more than a minute after the end of their minute. */
   lateReports: number;
+  /** Mean time that an event takes. */
+  latencyMs?: number | null;
   /** Lines that the agents' budgets dropped. */
   logsDropped: number;
   /** The highest counts of its minutes. */
@@ -852,12 +852,12 @@ export type PipelineOnNode = {
 
 /** The last samples of a pipeline, summed over nodes. */
 export type PipelineRates = {
-  discardedRate: number;
-  errorsRate: number;
   /** Events per second that sources received. */
   eventsInRate: number;
   /** Events per second that sinks sent. */
   eventsOutRate: number;
+  errorsRate: number;
+  discardedRate: number;
 };
 
 /** The body of an answer that is not a success (RFC 9457). */

@@ -10,6 +10,18 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
+/** The last totals, which a snapshot begins with. */
+const TOTALS = {
+  environmentId: "env",
+  timestamp: 1,
+  nodes: { HEALTHY: 1 },
+  pipelines: {},
+  eventsInRate: 5,
+  eventsOutRate: 5,
+  errorsRate: 0,
+  discardedRate: 0,
+};
+
 /** A feed without a snapshot that is live at e-0. */
 function live(options: ConstructorParameters<typeof Witness>[1] = {}) {
   const network = new FakeNetwork();
@@ -27,7 +39,7 @@ describe("states", () => {
     expect(network.last.wantsSnapshot).toBe(true);
     network.last.greet({ head: 4 });
     const node = { nodeId: "n", name: "host", status: "HEALTHY", lastSeenAt: null, maintenanceUntil: null } as const;
-    network.last.send({ type: "snapshot", nodes: [node] });
+    network.last.send({ type: "snapshot", totals: [TOTALS] }).send({ type: "snapshot", nodes: [node] });
     expect(witness.feed.state).toBe("replaying");
     network.last.send({ type: "snapshot", nodes: [node] }).send({ type: "snapshot", done: true }, "e-4");
     expect(witness.states).toEqual(["replaying", "live"]);
@@ -37,10 +49,16 @@ describe("states", () => {
       nodes: [node, node],
       pipelines: [],
       samples: [],
-      totals: [],
+      totals: [TOTALS],
       done: true,
     });
     expect(witness.feed.lastEventId).toBe("e-4");
+  });
+
+  test("a snapshot of nodes is asked for by its name", () => {
+    const network = new FakeNetwork();
+    new Witness(network, { snapshot: "nodes" });
+    expect(network.last.request.url.searchParams.get("snapshot")).toBe("nodes");
   });
 
   test("without a snapshot the first id alone makes it live, and it resumes there", async () => {
