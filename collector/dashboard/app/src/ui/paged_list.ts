@@ -3,7 +3,7 @@
  * its end. Pages in view are read again at intervals, each from its own cursor.
  */
 
-import { describe, isAbort } from "../api/http.ts";
+import { Reading } from "./reading.ts";
 
 export interface ListPage<T> {
   items: T[];
@@ -22,16 +22,14 @@ export class PagedList<T> {
   /** The same array until something changes. */
   rows: readonly T[] = [];
   total = 0;
-  error: string | undefined;
   /** Whether the first page was read. */
   isKnown = false;
   readonly #keyOf: (item: T) => string;
   readonly #read: ReadPage<T>;
   readonly #onChange: () => void;
-  readonly #stop = new AbortController();
+  readonly #reading = new Reading();
   #pages: Page<T>[] = [];
   #next: string | null | undefined;
-  #isReading = false;
   #isWanted = false;
 
   constructor(keyOf: (item: T) => string, read: ReadPage<T>, onChange: () => void) {
@@ -42,7 +40,12 @@ export class PagedList<T> {
   }
 
   close(): void {
-    this.#stop.abort();
+    this.#reading.close();
+  }
+
+  /** Why the last reading failed. */
+  get error(): string | undefined {
+    return this.#reading.error;
   }
 
   get hasMore(): boolean {
@@ -51,7 +54,7 @@ export class PagedList<T> {
 
   /** Reads the page after the last one. */
   async more(): Promise<void> {
-    if (this.#isReading || this.#next === null) return;
+    if (this.#reading.isRunning || this.#next === null) return;
     await this.#run(async () => {
       const cursor = this.#next ?? undefined;
       await this.#take(this.#pages.length, cursor);
@@ -60,7 +63,7 @@ export class PagedList<T> {
 
   /** Reads the pages again that have these items, and the first one. */
   async refresh(inView: ReadonlySet<string>): Promise<void> {
-    if (this.#isReading) {
+    if (this.#reading.isRunning) {
       this.#isWanted = true;
       return;
     }
@@ -88,22 +91,12 @@ export class PagedList<T> {
     return isChanged;
   }
 
-  async #run(work: () => Promise<void>): Promise<void> {
-    this.#isReading = true;
-    try {
-      await work();
-      this.error = undefined;
-    } catch (error) {
-      if (isAbort(error) || this.#stop.signal.aborted) return;
-      this.error = describe(error);
-    } finally {
-      this.#isReading = false;
-    }
-    if (!this.#stop.signal.aborted) this.#publish();
+  #run(work: () => Promise<void>): Promise<void> {
+    return this.#reading.run(work, () => this.#publish());
   }
 
   async #take(index: number, cursor: string | undefined): Promise<void> {
-    const { items, next, total } = await this.#read(cursor, this.#stop.signal);
+    const { items, next, total } = await this.#read(cursor, this.#reading.signal);
     this.#pages[index] = { cursor, items };
     this.total = total;
     this.isKnown = true;

@@ -602,9 +602,6 @@ export type History<T> = {
   step: string;
 };
 
-/** What extremes are of. */
-export type ExtremesName = "sum" | "nodes";
-
 /** Extremes of a host's minutes, each null where it is not known. */
 export type HostExtremes = {
   cpuUtilization?: number | null;
@@ -816,8 +813,6 @@ export type PipelineMinute = {
   lateReports: number;
   /** Mean time that an event takes. */
   latencyMs?: number | null;
-  /** Those of them that came more than a minute after the end of their minute. */
-  lateReports: number;
   /** Lines that the agents' budgets dropped. */
   logsDropped: number;
   /** The highest counts of its minutes. */
@@ -857,12 +852,12 @@ export type PipelineOnNode = {
 
 /** The last samples of a pipeline, summed over nodes. */
 export type PipelineRates = {
-  discardedRate: number;
-  errorsRate: number;
   /** Events per second that sources received. */
   eventsInRate: number;
   /** Events per second that sinks sent. */
   eventsOutRate: number;
+  errorsRate: number;
+  discardedRate: number;
 };
 
 /** The body of an answer that is not a success (RFC 9457). */

@@ -7,7 +7,7 @@ import { toneOf } from "../../state/status.ts";
 import { Empty, Failure, Loading } from "../../ui/empty.tsx";
 import { type Column, Table } from "../../ui/table.tsx";
 import { Ago } from "../../ui/time.tsx";
-import { measured, Severity, Subject } from "./parts.tsx";
+import { ABOUT, RULE, Severity, VALUE } from "./parts.tsx";
 import { silenceAlert } from "./silences.tsx";
 
 /** Values change without an event. */
@@ -58,19 +58,8 @@ export function FiringTab() {
 
 const COLUMNS: readonly Column<Alert>[] = [
   { id: "severity", title: "Severity", cell: ({ severity }) => <Severity severity={severity} /> },
-  {
-    id: "subject",
-    title: "About",
-    cell: (alert) => (
-      <div class="two-lines">
-        <Subject {...alert} />
-        <span class="reason-line" title={alert.text}>
-          {alert.text}
-        </span>
-      </div>
-    ),
-  },
-  { id: "rule", title: "Rule", width: 2, cell: ({ rule }) => <span class="muted">{rule}</span> },
+  ABOUT,
+  RULE,
   {
     id: "state",
     title: "State",
@@ -87,13 +76,7 @@ const COLUMNS: readonly Column<Alert>[] = [
       </span>
     ),
   },
-  {
-    id: "value",
-    title: "Value",
-    align: "right",
-    width: 2,
-    cell: ({ value }) => <span class="number">{measured(value)}</span>,
-  },
+  VALUE,
   { id: "since", title: "Since", align: "right", cell: ({ since }) => <Ago at={since} /> },
 ];
 

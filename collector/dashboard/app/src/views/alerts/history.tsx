@@ -8,7 +8,7 @@ import { ToneWord } from "../../ui/status.tsx";
 import { type Column, Table } from "../../ui/table.tsx";
 import { Moment } from "../../ui/time.tsx";
 import { usePagedList } from "../../ui/use_paged_list.ts";
-import { measured, Severity, Subject } from "./parts.tsx";
+import { ABOUT, RULE, Severity, VALUE } from "./parts.tsx";
 
 const PAGE = 100;
 const REFRESH_MS = 30_000;
@@ -57,24 +57,7 @@ const COLUMNS: readonly Column<NumberedAlert>[] = [
     ),
   },
   { id: "severity", title: "Severity", width: 2, cell: ({ severity }) => <Severity severity={severity} /> },
-  {
-    id: "subject",
-    title: "About",
-    cell: (alert) => (
-      <div class="two-lines">
-        <Subject {...alert} />
-        <span class="reason-line" title={alert.text}>
-          {alert.text}
-        </span>
-      </div>
-    ),
-  },
-  { id: "rule", title: "Rule", width: 2, cell: ({ rule }) => <span class="muted">{rule}</span> },
-  {
-    id: "value",
-    title: "Value",
-    align: "right",
-    width: 2,
-    cell: ({ value }) => <span class="number">{measured(value)}</span>,
-  },
+  ABOUT,
+  RULE,
+  VALUE,
 ];

@@ -5,6 +5,7 @@ import { short } from "../../format/numbers.ts";
 import { nodeLink, pipelineLink } from "../../state/route.ts";
 import { toneOf, wordOf } from "../../state/status.ts";
 import { ToneWord } from "../../ui/status.tsx";
+import type { Column } from "../../ui/table.tsx";
 
 export function Severity({ severity }: { severity: AlertSeverity }) {
   return <ToneWord tone={toneOf(severity)} word={wordOf(severity)} />;
@@ -27,3 +28,40 @@ export function Subject({
 export function measured(value: number | null): string {
   return value === null ? "–" : short(value);
 }
+
+interface Described {
+  subject: string;
+  nodeId?: string | null | undefined;
+  pipelineId?: string | null | undefined;
+  text: string;
+  rule: string;
+  value: number | null;
+}
+
+export const ABOUT: Column<Described> = {
+  id: "subject",
+  title: "About",
+  cell: (alert) => (
+    <div class="two-lines">
+      <Subject {...alert} />
+      <span class="reason-line" title={alert.text}>
+        {alert.text}
+      </span>
+    </div>
+  ),
+};
+
+export const RULE: Column<Described> = {
+  id: "rule",
+  title: "Rule",
+  width: 2,
+  cell: ({ rule }) => <span class="muted">{rule}</span>,
+};
+
+export const VALUE: Column<Described> = {
+  id: "value",
+  title: "Value",
+  align: "right",
+  width: 2,
+  cell: ({ value }) => <span class="number">{measured(value)}</span>,
+};

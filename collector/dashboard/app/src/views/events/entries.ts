@@ -4,7 +4,7 @@
  */
 
 import type { EventOf, NumberedStatusChange } from "@systole/client";
-import { describe, isAbort } from "../../api/http.ts";
+import { Reading } from "../../ui/reading.ts";
 
 /** A line of the timeline. */
 export interface Entry {
@@ -55,12 +55,10 @@ export function ofDeployment(step: Omit<EventOf<"deployment">, "type"> & { seq: 
 export class EntryList {
   /** The same array until something changes; undefined before the first pages. */
   entries: readonly Entry[] | undefined;
-  error: string | undefined;
   readonly #sources: Source[];
   readonly #onChange: () => void;
-  readonly #stop = new AbortController();
+  readonly #reading = new Reading();
   #early: Entry[] = [];
-  #isReading = false;
 
   constructor(sources: readonly ReadEntries[], onChange: () => void) {
     this.#sources = sources.map((read) => ({ read, items: [], next: undefined }));
@@ -68,8 +66,13 @@ export class EntryList {
     void this.#run(() => Promise.all(this.#sources.map((source) => this.#readPage(source))));
   }
 
+  /** Why the last reading failed. */
+  get error(): string | undefined {
+    return this.#reading.error;
+  }
+
   close(): void {
-    this.#stop.abort();
+    this.#reading.close();
   }
 
   /** Takes an event that has just come. */
@@ -83,7 +86,7 @@ export class EntryList {
   refresh(): Promise<void> {
     return this.#run(async () => {
       for (const source of this.#sources) {
-        const { items } = await source.read(undefined, this.#stop.signal);
+        const { items } = await source.read(undefined, this.#reading.signal);
         for (const item of items) if (!source.items.some(({ seq }) => seq === item.seq)) this.#early.push(item);
       }
     });
@@ -97,23 +100,12 @@ export class EntryList {
     return this.#run(() => this.#readPage(source));
   }
 
-  async #run(work: () => Promise<unknown>): Promise<void> {
-    if (this.#isReading) return;
-    this.#isReading = true;
-    try {
-      await work();
-      this.error = undefined;
-    } catch (error) {
-      if (isAbort(error) || this.#stop.signal.aborted) return;
-      this.error = describe(error);
-    } finally {
-      this.#isReading = false;
-    }
-    if (!this.#stop.signal.aborted) this.#publish();
+  #run(work: () => Promise<unknown>): Promise<void> {
+    return this.#reading.run(work, () => this.#publish());
   }
 
   async #readPage(source: Source): Promise<void> {
-    const { items, next } = await source.read(source.next ?? undefined, this.#stop.signal);
+    const { items, next } = await source.read(source.next ?? undefined, this.#reading.signal);
     source.items = [...source.items, ...items];
     source.next = next;
   }
