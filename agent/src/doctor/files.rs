@@ -98,7 +98,7 @@ pub(super) fn check_disk(data_dir: &Path, spool_bytes: u64) -> Finding {
     let existing = data_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     match statvfs(existing) {
         Ok(disk) => {
-            let free = u64::from(disk.blocks_available()).saturating_mul(disk.fragment_size());
+            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
             let files_free = disk.files() == 0 || disk.files_available() > 0;
             judge_disk(existing, free, files_free, spool_bytes)
         }

@@ -102,7 +102,10 @@ async fn back_up(args: &BackupArgs, config: &Config) -> anyhow::Result<()> {
     }
     let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
     let backup = LastBackup { finished_at: clock::now_ms(), file, bytes };
-    if let Err(error) = last_backup::write(&config.data_dir, &backup) {
+    // A database elsewhere can be backed up from a host without a data directory.
+    if config.data_dir.is_dir()
+        && let Err(error) = last_backup::write(&config.data_dir, &backup)
+    {
         eprintln!("systole-collector: cannot note the backup in {}: {error}", config.data_dir.display());
     }
     match &args.into {

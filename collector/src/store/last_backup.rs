@@ -26,7 +26,7 @@ pub(crate) fn read(data_dir: &Path) -> Option<LastBackup> {
     serde_json::from_slice(&std::fs::read(data_dir.join(FILE)).ok()?).ok()
 }
 
-/// Remembers a backup. Root writes the file for the owner of the directory.
+/// Remembers a backup, in a directory that exists. Root writes the file for its owner.
 ///
 /// # Errors
 ///
@@ -34,7 +34,6 @@ pub(crate) fn read(data_dir: &Path) -> Option<LastBackup> {
 pub(crate) fn write(data_dir: &Path, backup: &LastBackup) -> io::Result<()> {
     let path = data_dir.join(FILE);
     let unfinished = path.with_extension("tmp");
-    private::create_dir(data_dir)?;
     let mut file = private::open(OpenOptions::new().write(true).truncate(true), &unfinished)?;
     file.write_all(&serde_json::to_vec(backup)?)?;
     let (owner, own) = (data_dir.metadata()?, file.metadata()?);

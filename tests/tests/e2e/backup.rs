@@ -136,7 +136,11 @@ async fn restore_refuses_damaged_or_foreign_files() {
     let mut names: Vec<_> =
         std::fs::read_dir(collector.data_dir()).unwrap().map(|file| file.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["collector.db", "collector.db.lock", "database-epoch"], "nothing is left behind");
+    assert_eq!(
+        names,
+        ["collector.db", "collector.db.lock", "database-epoch", "last-backup.json"],
+        "nothing is left behind"
+    );
     collector.run().await;
     assert_eq!(collector.minute_sums(PIPELINE).await, distinct_counts(3));
 }

@@ -71,7 +71,11 @@ async fn files_of_the_collector_are_its_own_whatever_umask_and_directory_are() {
     let database = data.join("collector.db");
     std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o644)).unwrap();
     run(&["restore", "--data-dir", &data_dir, "--force", &backup]).await;
-    assert_eq!(names_of_private_files(&data).len(), 4, "database, lock, epoch, and the database of before");
+    assert_eq!(
+        names_of_private_files(&data).len(),
+        5,
+        "database, lock, epoch, last backup, and the database of before"
+    );
     std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o644)).unwrap();
     run(&["token", "list", "--data-dir", &data_dir]).await;
     names_of_private_files(&data);

@@ -30,8 +30,8 @@ const PAUSE: Duration = Duration::from_secs(3_600);
 const LEAST_AGE_MS: i64 = 50 * 60_000;
 
 const PACING: Pacing = Pacing {
-    // For a start to be over.
-    first: Duration::from_secs(20),
+    // For a start to be over, and what agents sent late to be written.
+    first: Duration::from_secs(300),
     between: PAUSE,
     retry: Duration::from_secs(300),
     max_retry: PAUSE,
