@@ -21,6 +21,7 @@ mod remote;
 mod restore;
 mod rollouts;
 mod secret;
+mod status;
 mod tail;
 mod text;
 mod top;
@@ -113,6 +114,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// Copy all data from one database into another, e.g. from SQLite to PostgreSQL
     MigrateData(migrate_data::MigrateDataArgs),
+    /// Show the collectors of the database, and which of them leads
+    Status(status::StatusArgs),
     /// Follow status changes, log lines or other events in the terminal
     Tail(tail::TailArgs),
     /// Show the fleet live in the terminal: nodes, pipelines, components and logs
@@ -248,6 +251,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Restore(args) => runtime.block_on(restore::run(args, &config)),
         Command::MigrateData(args) => runtime.block_on(migrate_data::run(args)),
         Command::Tail(args) => runtime.block_on(tail::run(args, &config)),
+        Command::Status(args) => runtime.block_on(status::run(args, &config)),
         Command::Top(args) => runtime.block_on(top::run(args, &config)),
         Command::Apply(args) => runtime.block_on(pipelines::apply(args, &config)),
         Command::History(args) => runtime.block_on(pipelines::history(args, &config)),

@@ -186,7 +186,7 @@ impl Follower {
     fn apply(&self, entry: Entry, samples: &mut SampleFrame) -> Result<(), FollowError> {
         match entry {
             Entry::Commit(commit) => self.apply_commit(*commit, std::mem::take(samples))?,
-            Entry::Sealed(to) => self.timeseries.follow_seal(to)?,
+            Entry::Sealed(to, written) => self.timeseries.follow_seal(to, written)?,
             Entry::Flushed(number) => self.timeseries.follow_flush(number)?,
             Entry::Expired(minutes_before) => self.timeseries.follow_expiry(minutes_before),
             Entry::Generations(generations) => self.delivery.update(&generations),

@@ -22,7 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use self::link::Link;
 use self::peers::Peers;
@@ -84,6 +85,8 @@ pub(crate) struct Cluster {
     pub forwarded: AtomicU64,
     /// How often this collector became the leader.
     pub take_overs: AtomicU64,
+    /// Cancelled when this collector stops: it will have no leader any more.
+    stopping: CancellationToken,
     /// Ways to the other collectors.
     pub peers: Peers,
     /// When the leader last said that it works.
@@ -103,6 +106,7 @@ impl Cluster {
             term: AtomicU64::new(0),
             forwarded: AtomicU64::new(0),
             take_overs: AtomicU64::new(0),
+            stopping: CancellationToken::new(),
             peers: Peers::default(),
             heard_at: Mutex::default(),
             sessions: Mutex::default(),
@@ -247,8 +251,12 @@ impl Cluster {
 
     async fn route_by(&self, until: Instant) -> Option<Route> {
         let mut route = self.route.subscribe();
-        let found = timeout_at(until, route.wait_for(|route| !matches!(route, Route::None))).await;
-        found.ok()?.ok().map(|route| route.clone())
+        tokio::select! {
+            biased;
+            found = route.wait_for(|route| !matches!(route, Route::None)) => found.ok().map(|route| route.clone()),
+            () = self.stopping.cancelled() => None,
+            () = sleep_until(until) => None,
+        }
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {

@@ -124,6 +124,11 @@ impl RoleTask {
     ///
     /// When a part of a leader has failed that does not come back.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), ClusterError> {
+        let (cluster, stopped) = (Arc::clone(&self.follower.cluster), stop.clone());
+        tokio::spawn(async move {
+            stopped.cancelled().await;
+            cluster.stopping.cancel();
+        });
         let Some(store) = self.store.clone() else { return self.lead_alone(stop).await };
         let mut reload_at = Instant::now() + RELOAD_INTERVAL;
         let mut tries = 0;

@@ -291,3 +291,64 @@ pub(crate) fn message(message: &ToLeader<&Submission>) -> Bytes {
     writer.to_leader(message);
     writer.take()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::protocol::native;
+    use crate::model::report::{Content, Refusals};
+
+    /// Everything that an agent reports, absent values among it.
+    const REQUEST: &str = r#"{"bootId":"01890a5d-ac96-774b-bcce-b302099a8057","sentAt":1790000000000,
+        "reports":[{"seq":41,"start":1789999995000,"end":1790000000000,
+            "agent":{"version":"0.1.0","labels":{"zone":"a"},"health":{"spoolReports":1,"lastSendError":"refused"}},
+            "host":{"memoryUsedBytes":2,"cpuSecondsTotal":4.5,"loadAvg1":0.1},
+            "pipelines":[{"id":"orders","name":"Orders","status":"RUNNING","pid":4242,"configChecksum":"abc",
+                "sample":{"eventsIn":500,"eventsOut":498,"errors":0,"discarded":2,"bytesIn":1,"bytesOut":2,"latencyMs":1.2},
+                "components":[{"id":"parse","kind":"transform","receivedEvents":500,"sentBytes":2,"bufferEvents":3}],
+                "logs":[{"at":1789999996123,"stream":"stderr","level":"WARN","line":"late"},
+                    {"at":1789999996124,"stream":"stdout","line":"started"}]},
+                {"id":"gone","status":"CRASHED","scrapeError":"refused"}]}]}"#;
+
+    fn submission() -> Submission {
+        let decoded = native::decode(REQUEST.as_bytes()).unwrap();
+        assert_eq!((decoded.reports[0].pipelines.len(), decoded.refusals.count), (2, 0), "nothing is left out");
+        Submission {
+            node: NodeKey(7),
+            received_at: 1_790_000_000_000,
+            address: Some([10, 0, 0, 7].into()),
+            content: Content::Growth { boot: decoded.boot, sent_at: decoded.sent_at, reports: decoded.reports },
+            refusals: Refusals::default(),
+            heard_by: Some(3),
+        }
+    }
+
+    #[test]
+    fn submission_arrives_as_it_was_sent_in_any_pieces() {
+        let sent = submission();
+        let bytes = message(&ToLeader::Submit(9, &sent));
+        let mut reader = Reader::default();
+        for piece in bytes.chunks(100) {
+            assert!(reader.next_to_leader().unwrap().is_none(), "it is not complete");
+            reader.push(piece);
+        }
+        let Some(ToLeader::Submit(9, received)) = reader.next_to_leader().unwrap() else { panic!("another message") };
+        let expected = Submission { heard_by: None, ..sent };
+        assert_eq!(format!("{received:?}"), format!("{expected:?}"), "all but the number of the connection");
+        assert!(reader.next_to_leader().unwrap().is_none());
+    }
+
+    #[test]
+    fn unreadable_frame_is_an_error() {
+        let mut reader = Reader::default();
+        reader.push(&[1, 0, 0, 0, 99, 0]);
+        assert!(matches!(reader.next_from_leader(), Err(WireError::Kind(99))));
+        let mut reader = Reader::default();
+        reader.push(&u32::MAX.to_le_bytes());
+        reader.push(&[kind::ENTRY]);
+        assert!(matches!(reader.next_from_leader(), Err(WireError::TooLong(_))));
+        let mut reader = Reader::default();
+        reader.push(&[1, 0, 0, 0, kind::ENTRY, 99]);
+        assert!(matches!(reader.next_from_leader(), Err(WireError::Body(_))));
+    }
+}

@@ -304,7 +304,7 @@ impl CommitterTask {
         let timeseries = Arc::clone(&self.parts.timeseries);
         if self.flush_timer.is_between_flushes() {
             self.flush_timer.begin(timeseries.seal());
-            self.parts.commit_log.publish(Entry::Sealed(timeseries.sealed_to()));
+            self.parts.commit_log.publish(Entry::Sealed(timeseries.sealed_to(), timeseries.written()));
         }
         let begin = Instant::now();
         let flushed = tokio::select! {

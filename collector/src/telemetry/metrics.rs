@@ -102,6 +102,12 @@ pub(crate) struct Telemetry {
     pub log_blocks_indexed: Counter,
     pub events_published: Family<TypeLabel, Counter>,
     pub push_streams: Gauge,
+    pub cluster_leader: Gauge,
+    pub cluster_term: Gauge,
+    pub cluster_lag_seconds: Gauge<f64, AtomicU64>,
+    pub cluster_followers: Gauge,
+    pub cluster_forwarded: Counter,
+    pub cluster_take_overs: Counter,
     pub feed_subscribers: Gauge,
     pub feed_bytes: Counter,
     pub feed_deliveries: Counter,
@@ -238,6 +244,24 @@ impl Telemetry {
             ),
             events_published: metric!("events_published", "Events published to the feed", Family::default()),
             push_streams: metric!("push_streams", "Open push streams of agents", Gauge::default()),
+            cluster_leader: metric!("cluster_leader", "1 while this collector leads", Gauge::default()),
+            cluster_term: metric!("cluster_term", "Take-overs of the cluster so far", Gauge::default()),
+            cluster_lag_seconds: metric!(
+                "cluster_entry_lag_seconds",
+                "Time since this collector heard of the leader; 0 in the leader",
+                Gauge::default()
+            ),
+            cluster_followers: metric!("cluster_followers", "Collectors that follow this one", Gauge::default()),
+            cluster_forwarded: metric!(
+                "cluster_forwarded_submissions",
+                "Requests of agents that were handed to the collector that leads",
+                Counter::default()
+            ),
+            cluster_take_overs: metric!(
+                "cluster_take_overs",
+                "Times that this collector became the leader",
+                Counter::default()
+            ),
             feed_subscribers: metric!("feed_subscribers", "Open streams of the feed", Gauge::default()),
             feed_bytes: metric!("feed_sent_bytes", "Bytes handed to subscribers", Counter::default()),
             feed_deliveries: metric!("feed_deliveries", "Events handed to subscribers", Counter::default()),

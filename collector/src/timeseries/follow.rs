@@ -75,18 +75,19 @@ impl TimeSeries {
         Ok(())
     }
 
-    /// Seals at the same record as the leader.
+    /// Seals at the same record as the leader, when it has written everything before and `written` was the last chunk.
     ///
     /// # Errors
     ///
     /// When that is not the last record here.
-    pub(crate) fn follow_seal(&self, to: i64) -> Result<(), FollowError> {
+    pub(crate) fn follow_seal(&self, to: i64, written: u64) -> Result<(), FollowError> {
         let mut memtable = self.lock();
         if to > memtable.sealed_through() {
             let last = memtable.last_record();
-            if last != to || !memtable.is_idle() {
+            if last != to {
                 return Err(FollowError::Seal { last, to });
             }
+            memtable.skip_to(written);
             memtable.seal();
         }
         drop(memtable);

@@ -278,6 +278,16 @@ impl Memtable {
         self.next_chunk().is_none()
     }
 
+    /// Everything that is sealed is in the database, and the chunk of this number was the last one. A process that has loaded the
+    /// database in the middle of a flush may have cut the part of nodes in another way.
+    pub(super) fn skip_to(&mut self, written: u64) {
+        while let Some(chunk) = self.next_chunk().cloned() {
+            self.note_written(&chunk);
+        }
+        self.written = written;
+        self.forget_written();
+    }
+
     /// Cuts what waits into chunks, unless earlier ones are still to be written.
     pub(super) fn seal(&mut self) {
         if !self.is_idle() || self.records.is_empty() {

@@ -424,3 +424,89 @@ async fn failed_flush_keeps_rows_and_blocks_no_report() {
     }
     assert_eq!((sum().await, timeseries.usage()), (30, TimeSeriesUsage::default()));
 }
+
+/// A process that follows has the same answers as the one that leads, whenever it joined.
+#[test]
+fn follower_answers_as_the_leader_does() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut runner = TestRunner::deterministic();
+    for round in 0..20 {
+        let acts = vec(act(), 10..80).new_tree(&mut runner).unwrap().current();
+        runtime.block_on(follow_through(&acts, round));
+    }
+}
+
+/// What the leader says of a step, and whether the follower takes it over.
+async fn follow_through(acts: &[Act], round: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("collector.db");
+    let store = Arc::new(SqliteStore::open(&path, Access::Exclusive).unwrap());
+    let leader = TimeSeries::new(Arc::clone(&store) as Arc<dyn TimeSeriesStore>);
+    leader.load().await.unwrap();
+    prepare(&leader).await;
+    let follower = TimeSeries::new(store);
+    // In some rounds it joins in the middle.
+    let joins_at = (round * 7) % acts.len();
+    for (index, act) in acts.iter().enumerate() {
+        if index == joins_at {
+            follower.load_behind_leader(leader.sealed_to()).await.unwrap();
+        }
+        let follows = index >= joins_at;
+        match act {
+            Act::Report { node, minute, events } => {
+                let (record, batch) = report(*node, *minute, *events, index as i64 + 1);
+                let batch = leader.commit(record, batch).await.unwrap();
+                let logged = batch.wal.as_ref().map(|row| (row.id, row.body.as_slice()));
+                if follows {
+                    follower.follow_commit(logged, batch.head_seq, std::iter::empty()).unwrap();
+                    // What comes twice is skipped.
+                    follower.follow_commit(logged, batch.head_seq, std::iter::empty()).unwrap();
+                }
+            }
+            Act::Seal => {
+                leader.seal();
+                if follows {
+                    follower.follow_seal(leader.sealed_to(), leader.written()).unwrap();
+                }
+            }
+            Act::Flush | Act::FlushUnheard | Act::Crash => {
+                leader.flush().await.unwrap();
+                if follows {
+                    follower.follow_flush(leader.written()).unwrap();
+                }
+            }
+        }
+        if follows {
+            for range in [EVER, NEAR] {
+                let of = |timeseries: &TimeSeries| timeseries.usage().rows;
+                assert_eq!(of(&follower), of(&leader), "after {index} of {acts:?}");
+                let read = follower.pipeline_minutes(PipelineKey(1), None, range).await.unwrap();
+                let expected = leader.pipeline_minutes(PipelineKey(1), None, range).await.unwrap();
+                assert_eq!(read, expected, "after {index} of {acts:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn follower_notices_what_it_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&dir.path().join("collector.db"), Access::Exclusive).unwrap());
+    let leader = TimeSeries::new(Arc::clone(&store) as Arc<dyn TimeSeriesStore>);
+    leader.load().await.unwrap();
+    prepare(&leader).await;
+    let follower = TimeSeries::new(store);
+    follower.load_behind_leader(0).await.unwrap();
+    commit(&leader, report(1, 0, 10, 1)).await.unwrap();
+    let batch = commit(&leader, report(1, 0, 10, 2)).await.unwrap();
+    let row = batch.wal.unwrap();
+    let missed = follower.follow_commit(Some((row.id, &row.body)), 2, std::iter::empty());
+    assert!(matches!(missed, Err(FollowError::Record { .. })));
+    leader.seal();
+    assert!(matches!(follower.follow_seal(leader.sealed_to(), leader.written()), Err(FollowError::Seal { .. })));
+    leader.flush().await.unwrap();
+    assert!(matches!(follower.follow_flush(leader.written()), Err(FollowError::Chunk(_))));
+    follower.load_behind_leader(leader.sealed_to()).await.unwrap();
+    let read = follower.pipeline_minutes(PipelineKey(1), None, EVER).await.unwrap();
+    assert_eq!(read.iter().map(|view| view.events_in).collect::<Vec<_>>(), [20]);
+}

@@ -9,6 +9,7 @@ use actix_web::web::Data;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
 use crate::app::App;
+use crate::cluster::Role;
 use crate::http::error::ApiError;
 use crate::http::extract::MetricsAccess;
 use crate::http::openapi::problems::Owned;
@@ -53,6 +54,7 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
     telemetry.history_cache_hits.inner().store(hours.hits, Ordering::Relaxed);
     telemetry.history_cache_misses.inner().store(hours.misses, Ordering::Relaxed);
     telemetry.push_streams.set(signed(app.delivery.push.count()));
+    note_cluster(&app);
     let lag = app.feed.lag();
     telemetry.feed_lag_events.set(signed(lag.events));
     telemetry.feed_lag_seconds.set(lag.seconds);
@@ -65,6 +67,16 @@ pub(crate) async fn get_metrics(app: Data<App>, _: MetricsAccess) -> Result<Http
 
 fn signed(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn note_cluster(app: &App) {
+    let (telemetry, cluster) = (&app.telemetry, &app.cluster);
+    telemetry.cluster_leader.set(i64::from(cluster.role() == Role::Leader));
+    telemetry.cluster_term.set(i64::try_from(cluster.term()).unwrap_or(i64::MAX));
+    telemetry.cluster_lag_seconds.set(cluster.lag().map_or(0.0, |lag| lag.as_secs_f64()));
+    telemetry.cluster_followers.set(signed(cluster.commit_log.count()));
+    telemetry.cluster_forwarded.inner().store(cluster.forwarded.load(Ordering::Relaxed), Ordering::Relaxed);
+    telemetry.cluster_take_overs.inner().store(cluster.take_overs.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
 fn note_process(app: &App) {

@@ -22,10 +22,14 @@ use super::{commit, definitions, load, rollouts, rollup};
 use crate::model::{DefinitionKey, NodeKey};
 use crate::store::convert::signed;
 use crate::store::{Claim, CommitBatch, FlushBatch, IngestSnapshot, RolloutChange, StoreError};
+use crate::telemetry::logging::chain;
 
 /// How long the lock of a session that was ended may take to be free, and the pause between two tries.
 const END_SESSION_TIMEOUT: Duration = Duration::from_secs(1);
 const END_SESSION_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a transaction is tried that others are in the way of.
+const TRIES: usize = 4;
 
 /// Runs queries in one transaction between two batches of the committer, so that no row of a node is locked in two
 /// orders.
@@ -149,6 +153,18 @@ impl Writer {
 
     /// Writes a batch. After a failure of the connection nothing is written until the state is loaded.
     pub(super) async fn commit(&mut self, batch: &CommitBatch) -> Result<(), StoreError> {
+        for _ in 1..TRIES {
+            match self.try_commit(batch).await {
+                Err(error) if is_transient(&error) => {
+                    tracing::warn!(error = %chain(&error), "a transaction collided with another one, trying again");
+                }
+                done => return done,
+            }
+        }
+        self.try_commit(batch).await
+    }
+
+    async fn try_commit(&mut self, batch: &CommitBatch) -> Result<(), StoreError> {
         let mut connection = self.take()?;
         let result = commit::commit(&mut connection, batch, &self.mark).await;
         self.give_back(connection, &result);
@@ -253,6 +269,18 @@ impl Writer {
         }
         self.mark = mark;
         Ok(connection)
+    }
+}
+
+/// Whether the same transaction can succeed when it is tried again: another one was in its way (40001, 40P01).
+fn is_transient(error: &StoreError) -> bool {
+    use diesel::result::DatabaseErrorKind::SerializationFailure;
+    use diesel::result::Error::DatabaseError;
+    match error {
+        StoreError::Query(DatabaseError(SerializationFailure, _)) => true,
+        // diesel has no kind for it.
+        StoreError::Query(DatabaseError(_, told)) => told.message() == "deadlock detected",
+        _ => false,
     }
 }
 
