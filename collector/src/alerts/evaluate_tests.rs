@@ -66,7 +66,7 @@ fn unreachable_is_not_offline_and_not_in_maintenance() {
 fn unobserved_pipeline_is_neither_well_nor_unwell() {
     let rule = Condition::PipelineStatus(vec![PipelineStatus::CrashLoop]);
     let node = live(NodeStatus::Healthy);
-    let judge = |status| super::pipeline(&rule, &node, &orders(status), 1_000).unwrap();
+    let judge = |status| pipeline(&rule, &node, &orders(status), 1_000).unwrap();
     assert_eq!(since(&judge(PipelineStatus::CrashLoop)), Some(700));
     assert_eq!(judge(PipelineStatus::Unknown), Verdict::Unknown);
     assert_eq!(judge(PipelineStatus::Stopped), Verdict::Clear { since: Some(700) });
@@ -91,7 +91,7 @@ fn clock_may_be_off_either_way() {
         let verdict = super::node(&rule, &node, 0, 0).unwrap();
         assert_eq!(matches!(verdict, Verdict::Holds { .. }), is_off, "{skew}");
     }
-    assert_eq!(super::node(&rule, &live(NodeStatus::Healthy), 0, 0), Some(Verdict::Unknown));
+    assert_eq!(node(&rule, &live(NodeStatus::Healthy), 0, 0), Some(Verdict::Unknown));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn rate_is_over_whole_minutes_and_unknown_without_the_last() {
     for minute in 100..105 {
         windows.add_row(minute, &row(1_000, if minute == 102 { 60 } else { 0 }));
     }
-    let judge = |minute| super::minutes(&rule, &live(NodeStatus::Healthy), windows.get(SERIES), minute, false).unwrap();
+    let judge = |minute| minutes(&rule, &live(NodeStatus::Healthy), windows.get(SERIES), minute, false).unwrap();
     let Verdict::Holds { since, value, text } = judge(104) else { panic!() };
     assert_eq!((since, value), (Some(105 * 60_000), Some(0.012)));
     assert_eq!(text, "errors / events_in > 0.01 over 5 min: 0.012");
@@ -115,7 +115,7 @@ fn gap_needs_an_hour_with_events_and_goes_on_until_events_come() {
     let rule = Condition::Gap { after: Duration::from_secs(3_600) };
     let mut windows = MinuteWindows::default();
     let judge = |windows: &MinuteWindows, minute, is_active| {
-        super::minutes(&rule, &live(NodeStatus::Healthy), windows.get(SERIES), minute, is_active).unwrap()
+        minutes(&rule, &live(NodeStatus::Healthy), windows.get(SERIES), minute, is_active).unwrap()
     };
     for minute in 1_000..1_060 {
         windows.add_row(minute, &row(5, 0));
@@ -136,8 +136,10 @@ fn gap_needs_an_hour_with_events_and_goes_on_until_events_come() {
 
 #[test]
 fn host_metrics_are_parts_of_the_whole() {
-    let expression = |text| Expression::parse(text, MetricOf::Host).unwrap();
-    let rule = |text| Condition::Host { expression: expression(text), over: Duration::from_secs(60) };
+    let rule = |text: &str| Condition::Host {
+        expression: Expression::parse(text, MetricOf::Host).unwrap(),
+        over: Duration::from_secs(60),
+    };
     let mut windows = MinuteWindows::default();
     windows.keep_hosts();
     for (minute, idle) in [(100, 50.0), (101, 53.0)] {
@@ -151,7 +153,7 @@ fn host_metrics_are_parts_of_the_whole() {
             ..NodeMinuteRow::default()
         });
     }
-    let judge = |text: &str, minute| super::host(&rule(text), &live(NodeStatus::Healthy), &windows, minute).unwrap();
+    let judge = |text: &str, minute| host(&rule(text), &live(NodeStatus::Healthy), &windows, minute).unwrap();
     let Verdict::Holds { value, .. } = judge("cpu > 90%", 101) else { panic!() };
     assert_eq!(value, Some(0.95));
     assert!(matches!(judge("memory > 0.7", 101), Verdict::Holds { .. }));

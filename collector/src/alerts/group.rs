@@ -163,7 +163,8 @@ fn due_of(members: &Members<'_>, state: GroupState, pace: Pace) -> Option<(UnixM
     }
     let is_first = members.active.is_empty() && members.ended.is_empty();
     let kind = if is_first { MessageKind::Firing } else { MessageKind::Update };
-    Some((waited.max(state.sent_at.saturating_add(ms(pace.update_every))), kind))
+    let paused = if state.sent_at > 0 { state.sent_at.saturating_add(ms(pace.update_every)) } else { 0 };
+    Some((waited.max(paused), kind))
 }
 
 fn message(

@@ -72,6 +72,15 @@ pub(super) fn own_variables(
     if mistakes.is_empty() { Ok(own) } else { Err(ConfigErrors(mistakes)) }
 }
 
+/// An entry of a list.
+#[derive(Clone, Debug)]
+pub(super) struct ListEntry {
+    /// Its place in the list.
+    pub index: usize,
+    pub name: Option<String>,
+    pub url: String,
+}
+
 /// Looks settings up, and remembers which there are.
 pub(super) struct Lookup<'a> {
     sources: &'a Sources,
@@ -149,15 +158,16 @@ impl<'a> Lookup<'a> {
     }
 
     /// A list whose entries are texts, or tables with `name` and `url`. A variable has texts between spaces.
-    pub(super) fn entries(&mut self, key: &'static str) -> Vec<(Option<String>, String)> {
+    pub(super) fn entries(&mut self, key: &'static str) -> Vec<ListEntry> {
         self.known.insert(key);
         if let Some(text) = self.sources.environment.get(&variable(key)) {
-            return text.split_whitespace().map(|text| (None, text.to_owned())).collect();
+            let entry = |(index, url): (usize, &str)| ListEntry { index, name: None, url: url.to_owned() };
+            return text.split_whitespace().enumerate().map(entry).collect();
         }
-        let list = match self.file.get(key) {
+        let list = match self.file.get(key).cloned() {
             None => return Vec::new(),
-            Some(toml::Value::String(text)) => vec![toml::Value::String(text.clone())],
-            Some(toml::Value::Array(list)) => list.clone(),
+            Some(toml::Value::Array(list)) => list,
+            Some(text @ toml::Value::String(_)) => vec![text],
             Some(other) => {
                 let kind = other.type_str();
                 self.errors().push(format!("{key}: must be a list, is a {kind}"));
@@ -168,10 +178,10 @@ impl<'a> Lookup<'a> {
         for (index, entry) in list.iter().enumerate() {
             let text = |key: &str| entry.get(key).and_then(toml::Value::as_str).map(str::to_owned);
             match entry {
-                toml::Value::String(text) => entries.push((None, text.clone())),
+                toml::Value::String(text) => entries.push(ListEntry { index, name: None, url: text.clone() }),
                 toml::Value::Table(table) if table.keys().all(|key| key == "name" || key == "url") => {
                     match text("url") {
-                        Some(url) => entries.push((text("name"), url)),
+                        Some(url) => entries.push(ListEntry { index, name: text("name"), url }),
                         None => self.errors().push(format!("{key}[{index}].url: is missing")),
                     }
                 }

@@ -53,7 +53,8 @@ async fn rules_of_states_fire_once_and_clear_once(database: DatabaseKind) {
     assert_eq!(lost[0]["nodeName"], "edge-1");
 
     // Two agents of one identity, in turn.
-    let mut twin = NodeClient { boot: BootId(Uuid::now_v7()), next_seq: 1, ..node.clone() };
+    let mut twin = node.clone();
+    (twin.boot, twin.next_seq) = (BootId(Uuid::now_v7()), 1);
     for _ in 0..3 {
         report_state(&mut twin, "orders", "RUNNING").await;
         report_state(&mut node, "orders", "RUNNING").await;

@@ -22,31 +22,31 @@ const QUICK: &str = "startup_grace = '0s'\nalert_group_wait = '0s'\nalert_update
     [alerts.collector-disk-low]\nclear_for = '0s'\n[alerts.target-failing]\nfor = '1s'\nclear_for = '0s'\n";
 
 /// A collector, and a webhook that takes its messages.
-pub struct Scene {
-    pub collector: TestCollector,
-    pub sink: AlertSink,
-    pub operator: ApiClient,
+pub(crate) struct Scene {
+    pub(crate) collector: TestCollector,
+    pub(crate) sink: AlertSink,
+    pub(crate) operator: ApiClient,
     config: PathBuf,
     _directory: TempDir,
 }
 
 impl Scene {
     /// With one webhook.
-    pub async fn start(database: DatabaseKind) -> Self {
+    pub(crate) async fn start(database: DatabaseKind) -> Self {
         let sink = AlertSink::start().await;
         let notify = format!("notify = ['webhook+http://{}/hook']\n", sink.address());
         Self::start_with(database, sink, &format!("{notify}{QUICK}")).await
     }
 
     /// The same with more settings at the top.
-    pub async fn start_with_settings(database: DatabaseKind, settings: &str) -> Self {
+    pub(crate) async fn start_with_settings(database: DatabaseKind, settings: &str) -> Self {
         let sink = AlertSink::start().await;
         let notify = format!("notify = ['webhook+http://{}/hook']\n", sink.address());
         Self::start_with(database, sink, &format!("{notify}{settings}{QUICK}")).await
     }
 
     /// With targets of the test's own.
-    pub async fn start_with_targets(database: DatabaseKind, targets: &str) -> Self {
+    pub(crate) async fn start_with_targets(database: DatabaseKind, targets: &str) -> Self {
         let sink = AlertSink::start().await;
         Self::start_with(database, sink, &format!("{targets}{QUICK}")).await
     }
@@ -63,28 +63,28 @@ impl Scene {
     }
 
     /// The configuration, to be changed before a restart.
-    pub fn config(&self) -> &PathBuf {
+    pub(crate) fn config(&self) -> &PathBuf {
         &self.config
     }
 
     /// An enrolled node.
-    pub async fn node(&self, name: &str) -> NodeClient {
+    pub(crate) async fn node(&self, name: &str) -> NodeClient {
         NodeClient::enroll(&self.collector, None, name).await
     }
 
     /// Kills the collector and starts it again.
-    pub async fn kill_and_run(&mut self) {
+    pub(crate) async fn kill_and_run(&mut self) {
         self.collector.kill().await;
         self.collector.run().await;
     }
 
     /// Alerts that are pending or fire, of one rule.
-    pub async fn active(&self, rule: &str) -> Vec<Value> {
+    pub(crate) async fn active(&self, rule: &str) -> Vec<Value> {
         self.operator.list(&format!("/api/v1/alerts?rule={rule}")).await
     }
 
     /// Waits until this many alerts of a rule fire.
-    pub async fn until_firing(&self, rule: &str, count: usize) -> Vec<Value> {
+    pub(crate) async fn until_firing(&self, rule: &str, count: usize) -> Vec<Value> {
         eventually(&format!("{count} alerts of {rule} fire"), SOON, async || {
             let alerts = self.active(rule).await;
             let firing: Vec<Value> = alerts.into_iter().filter(|alert| alert["state"] == "firing").collect();
@@ -94,30 +94,30 @@ impl Scene {
     }
 
     /// Waits until no alert of a rule is pending or fires.
-    pub async fn until_clear(&self, rule: &str) {
+    pub(crate) async fn until_clear(&self, rule: &str) {
         eventually_true(&format!("{rule} is clear"), SOON, async || self.active(rule).await.is_empty()).await;
     }
 
     /// States of the changes of a rule's alerts, oldest first.
-    pub async fn history(&self, rule: &str) -> Vec<String> {
+    pub(crate) async fn history(&self, rule: &str) -> Vec<String> {
         let changes = self.operator.list("/api/v1/alerts/history").await;
         let own = changes.iter().filter(|change| change["rule"] == rule);
         own.map(|change| change["state"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Statuses and rules of the messages that came, such as `firing errors`.
-    pub fn told(&self) -> Vec<String> {
+    pub(crate) fn told(&self) -> Vec<String> {
         self.sink.messages().iter().map(told).collect()
     }
 
     /// Waits until this many messages came.
-    pub async fn until_told(&self, count: usize) -> Vec<String> {
+    pub(crate) async fn until_told(&self, count: usize) -> Vec<String> {
         eventually_true(&format!("{count} messages"), SOON, async || self.sink.messages().len() >= count).await;
         self.told()
     }
 
     /// Silences alerts for an hour. Returns the id.
-    pub async fn silence(&self, condition: &str) -> i64 {
+    pub(crate) async fn silence(&self, condition: &str) -> i64 {
         let body = json!({"matchers": [condition], "duration": "1h", "note": "a test"});
         let request =
             self.operator.request(Method::POST, "/api/v1/silences").header("content-type", "application/json");
@@ -128,14 +128,14 @@ impl Scene {
     }
 
     /// Ends a silence.
-    pub async fn end_silence(&self, id: i64) {
+    pub(crate) async fn end_silence(&self, id: i64) {
         let answer = Answer::of(self.operator.request(Method::DELETE, &format!("/api/v1/silences/{id}"))).await;
         assert_eq!(answer.status, 204, "{answer:?}");
     }
 }
 
 /// Status and rules of a message.
-pub fn told(message: &Value) -> String {
+pub(crate) fn told(message: &Value) -> String {
     let alerts = message["alerts"].as_array().unwrap();
     let mut rules: Vec<&str> = alerts.iter().filter_map(|alert| alert["labels"]["alertname"].as_str()).collect();
     rules.sort_unstable();
@@ -144,6 +144,6 @@ pub fn told(message: &Value) -> String {
 }
 
 /// Reports one pipeline in a state.
-pub async fn report_state(node: &mut NodeClient, id: &str, status: &str) {
+pub(crate) async fn report_state(node: &mut NodeClient, id: &str, status: &str) {
     node.report(vec![pipeline(id, status)]).await;
 }

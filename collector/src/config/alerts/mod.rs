@@ -141,3 +141,64 @@ fn read_smtp(lookup: &mut Lookup<'_>) -> Option<Smtp> {
         (None, _) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::config::{Config, Mistakes, Sources};
+
+    fn read(variable: Option<&str>, file: &str) -> Result<Config, Mistakes> {
+        let environment = variable.map(|value| ("SYSTOLE_NOTIFY".to_owned(), value.to_owned())).into_iter().collect();
+        let file = Some((PathBuf::from("collector.toml"), file.to_owned()));
+        Config::read(&Sources { environment, file, ..Sources::default() })
+    }
+
+    fn names(config: &Config) -> Vec<&str> {
+        config.alerts.targets.iter().map(|target| target.name.as_str()).collect()
+    }
+
+    #[test]
+    fn targets_come_from_the_file_or_the_variable() {
+        let file = "notify = ['https://a.example/x', { name = 'ops', url = 'ntfy://n.example/fleet' }]";
+        assert_eq!(names(&read(None, file).unwrap()), ["webhook:a.example", "ops"]);
+        assert_eq!(
+            names(&read(Some("https://b.example/x  pagerduty://KEY"), file).unwrap()),
+            ["webhook:b.example", "pagerduty:events.pagerduty.com"]
+        );
+        assert_eq!(names(&read(None, "notify = 'https://c.example/x'").unwrap()), ["webhook:c.example"]);
+        assert!(names(&read(None, "").unwrap()).is_empty());
+    }
+
+    #[test]
+    fn email_needs_a_server_and_secrets_are_not_printed() {
+        let Mistakes(errors) = read(None, "notify = ['mailto:ops@example.org']").unwrap_err();
+        assert!(errors[0].starts_with("smtp_url: is missing"), "{errors:?}");
+        let file = "notify = ['mailto:ops@example.org', 'https://hooks.slack.com/services/s3cret']\n\
+            smtp_url = 'smtps://me:s3cret@mail.example'";
+        let config = read(None, file).unwrap();
+        let smtp = config.alerts.smtp.as_ref().unwrap();
+        assert_eq!((smtp.host.as_str(), smtp.port, smtp.from.as_str()), ("mail.example", 465, "systole@mail.example"));
+        assert!(!config.to_string().contains("s3cret") && !format!("{config:?}").contains("s3cret"));
+        let Mistakes(errors) = read(None, "smtp_url = 'imap://me:s3cret@mail.example'").unwrap_err();
+        assert!(errors[0].starts_with("smtp_url: ") && !errors[0].contains("s3cret"), "{errors:?}");
+    }
+
+    #[test]
+    fn every_wrong_entry_is_reported() {
+        let file = "notify = [5, { name = 'x' }, { url = 'https://x', colour = 1 }, 'gopher:x']\nnotify_allow = '10.0.0.0/33'\n\
+            external_url = 'systole.example'\nalert_group_wait = '1h'";
+        let Mistakes(errors) = read(None, file).unwrap_err();
+        let places: Vec<_> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
+        let expected = [
+            "notify[0]",
+            "notify[1].url",
+            "notify[2]",
+            "notify[3]",
+            "notify_allow",
+            "alert_group_wait",
+            "external_url",
+        ];
+        assert_eq!(places, expected, "{errors:?}");
+    }
+}

@@ -4,6 +4,8 @@ use std::fmt;
 
 use reqwest::Url;
 
+use crate::config::lookup::ListEntry;
+
 /// Targets in all: each has a task.
 const MAX_TARGETS: usize = 20;
 
@@ -70,10 +72,10 @@ pub(crate) struct Target {
     pub host: String,
 }
 
-/// Reads the list of targets. `entries`: an optional name and a URL.
-pub(super) fn read(entries: Vec<(Option<String>, String)>, errors: &mut Vec<String>) -> Vec<Target> {
+/// Reads the list of targets.
+pub(super) fn read(entries: Vec<ListEntry>, errors: &mut Vec<String>) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
-    for (index, (name, url)) in entries.into_iter().enumerate() {
+    for ListEntry { index, name, url } in entries {
         let place = format!("notify[{index}]");
         match parse(&url) {
             Ok(mut target) => {
@@ -239,8 +241,12 @@ mod tests {
     #[test]
     fn names_are_unique() {
         let mut errors = Vec::new();
-        let url = || "https://ops.example/in".to_owned();
-        let targets = read(vec![(None, url()), (None, url()), (Some("ops".into()), url())], &mut errors);
+        let entry = |index, name: Option<&str>| ListEntry {
+            index,
+            name: name.map(str::to_owned),
+            url: "https://ops.example/in".to_owned(),
+        };
+        let targets = read(vec![entry(0, None), entry(1, None), entry(2, Some("ops"))], &mut errors);
         let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
         assert_eq!(names, ["webhook:ops.example", "webhook:ops.example#2", "ops"]);
         assert!(errors.is_empty());
