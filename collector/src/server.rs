@@ -198,7 +198,7 @@ async fn stop_background(background: Background) {
     background.role.cancel();
     let has_ended = background.role_task.is_finished();
     if !has_ended && tokio::time::timeout(ROLE_TIMEOUT, background.role_task).await.is_err() {
-        tracing::error!("the role could not be given up in time");
+        tracing::error!("the role did not end in time");
     }
     background.tasks.stop(SOURCES_TIMEOUT).await;
     background.feed.cancel();

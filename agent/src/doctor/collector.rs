@@ -31,10 +31,18 @@ const BAD_SKEW_MS: i64 = 60_000;
 /// The largest description of the collector's interface.
 const MAX_DOCUMENT_BYTES: usize = 16 << 20;
 
-/// Checks step by step, up to the first one that fails.
+/// Checks each address.
 pub(super) async fn check(config: &Config, token: Option<&Token>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let url = &config.url;
+    for url in &config.urls {
+        findings.extend(check_address(config, url, token).await);
+    }
+    findings
+}
+
+/// Checks step by step, up to the first one that fails.
+async fn check_address(config: &Config, url: &Url, token: Option<&Token>) -> Vec<Finding> {
+    let mut findings = Vec::new();
     if is_proxied(url) {
         findings.push(Finding::ok("proxy", "requests go through the proxy of the environment"));
     } else {

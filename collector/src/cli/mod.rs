@@ -196,6 +196,9 @@ struct ServeArgs {
     /// Address to listen on; port 0 selects a free port [env: SYSTOLE_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Address of this collector for others on the same PostgreSQL [env: SYSTOLE_ADVERTISE_URL] [default: the listen address]
+    #[arg(long, value_name = "URL")]
+    advertise_url: Option<String>,
     /// Interval between two reports of an agent [env: SYSTOLE_INTERVAL] [default: 5s]
     #[arg(long, value_name = "DURATION")]
     interval: Option<String>,
@@ -208,7 +211,7 @@ struct ServeArgs {
 }
 
 impl Settings {
-    fn read(&self, more: [(&'static str, &Option<String>); 4]) -> Result<Config, ConfigErrors> {
+    fn read(&self, more: [(&'static str, &Option<String>); 5]) -> Result<Config, ConfigErrors> {
         let more = more.into_iter().filter_map(|(key, value)| value.clone().map(|value| (key, value)));
         Config::read(&self.sources(more.collect())?)
     }
@@ -223,9 +226,10 @@ impl Settings {
 }
 
 impl ServeArgs {
-    fn flags(&self) -> [(&'static str, &Option<String>); 4] {
+    fn flags(&self) -> [(&'static str, &Option<String>); 5] {
         [
             ("listen", &self.listen),
+            ("advertise_url", &self.advertise_url),
             ("interval", &self.interval),
             ("log_level", &self.log_level),
             ("log_format", &self.log_format),
@@ -266,7 +270,7 @@ pub(crate) fn main() -> ExitCode {
     let none = None;
     let flags = match &command {
         Command::Serve { settings: args, .. } | Command::CheckConfig(args) => args.flags(),
-        _ => [("listen", &none), ("interval", &none), ("log_level", &none), ("log_format", &none)],
+        _ => [("listen", &none), ("advertise_url", &none), ("interval", &none), ("log_level", &none), ("log_format", &none)],
     };
     if let Command::Doctor(args) = &command {
         return doctor::run(args, &cli.settings);

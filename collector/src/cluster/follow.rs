@@ -195,7 +195,7 @@ impl Follower {
         Ok(())
     }
 
-    /// First what queries read, then what is published: a subscriber that asks finds what it was told of.
+    /// First what queries read, then what is published: a subscriber that asks finds what it has received.
     fn apply_commit(&self, commit: CommitEntry, samples: SampleFrame) -> Result<(), FollowError> {
         let record = commit.record.as_ref().map(|(id, body)| (*id, body.as_slice()));
         self.timeseries.follow_commit(record, commit.head_seq, commit.removed.iter().map(|(key, _)| *key))?;

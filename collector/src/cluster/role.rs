@@ -1,4 +1,4 @@
-//! Who leads: this collector follows the leader, and takes over when there is none.
+//! Leads or follows: this collector follows the leader, and takes over when there is none.
 //!
 //! A leader that was killed has lost its lock within milliseconds, and the connection to it ends: then the followers try to
 //! claim the role at once. A leader that is cut off, or stopped, still has the lock. After 3 s of silence in the

@@ -34,7 +34,7 @@ pub(crate) struct Session {
 /// Why a collector cannot follow this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RefusedFollower {
-    /// It has to ask the database who leads.
+    /// It has to ask the database for the leader.
     #[error("this collector does not lead")]
     NotLeader,
     #[error("this collector speaks form {FORMAT} of the protocol between collectors, not {0}; upgrade the older one")]

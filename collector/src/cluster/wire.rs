@@ -75,7 +75,7 @@ pub(crate) enum ToLeader<S = Submission> {
     WantSamples(bool),
 }
 
-/// [`SubmitError`], as far as it can be told.
+/// [`SubmitError`], without its cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SubmitFailure {
     Busy,
@@ -84,7 +84,7 @@ pub(crate) enum SubmitFailure {
     Store(String),
 }
 
-/// [`AdministerError`], as far as it can be told.
+/// [`AdministerError`], without its cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum AdministerFailure {
     UnknownNode,

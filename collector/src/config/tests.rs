@@ -27,8 +27,8 @@ fn flags_precede_environment_precedes_file() {
 fn configuration_reports_all_errors_with_their_place() {
     let file = "interval = '7 parsecs'\nretention_logs = true\nlisten_on = 1\n";
     let environment = [("SYSTOLE_LOG_FORMAT", "xml"), ("SYSTOLE_DATABASE_URL", "mysql://x")];
-    let ConfigErrors(mistakes) = Config::read(&sources(&[("listen", "nowhere")], &environment, file)).unwrap_err();
-    let places: Vec<_> = mistakes.iter().map(|line| line.split(':').next().unwrap()).collect();
+    let ConfigErrors(errors) = Config::read(&sources(&[("listen", "nowhere")], &environment, file)).unwrap_err();
+    let places: Vec<_> = errors.iter().map(|line| line.split(':').next().unwrap()).collect();
     assert_eq!(
         places,
         ["--listen", "SYSTOLE_DATABASE_URL", "interval", "retention_logs", "SYSTOLE_LOG_FORMAT", "listen_on"]
@@ -38,8 +38,8 @@ fn configuration_reports_all_errors_with_their_place() {
 #[test]
 fn stop_bound_must_be_below_the_warn_bound() {
     let low_disk = |file| Config::read(&sources(&[], &[], file)).map(|config| config.low_disk);
-    let ConfigErrors(mistakes) = low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 11").unwrap_err();
-    assert!(mistakes[0].starts_with("low_disk_stop_bytes: "), "{mistakes:?}");
+    let ConfigErrors(errors) = low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 11").unwrap_err();
+    assert!(errors[0].starts_with("low_disk_stop_bytes: "), "{errors:?}");
     low_disk("low_disk_warn_bytes = 10\nlow_disk_stop_bytes = 10").unwrap();
     let never = low_disk("low_disk_warn_bytes = 0\nlow_disk_stop_bytes = 11").unwrap();
     assert_eq!(never, LowDisk { warn_bytes: Some(0), stop_bytes: Some(11) });
@@ -48,8 +48,8 @@ fn stop_bound_must_be_below_the_warn_bound() {
 
 #[test]
 fn invalid_toml_is_reported_with_its_line() {
-    let ConfigErrors(mistakes) = Config::read(&sources(&[], &[], "listen = \n")).unwrap_err();
-    assert!(mistakes[0].contains("collector.toml") && mistakes[0].contains("line 1"), "{mistakes:?}");
+    let ConfigErrors(errors) = Config::read(&sources(&[], &[], "listen = \n")).unwrap_err();
+    assert!(errors[0].contains("collector.toml") && errors[0].contains("line 1"), "{errors:?}");
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn variable_that_is_not_utf8_is_an_error_only_if_ours() {
     let broken = || OsString::from_vec(vec![0xff]);
     let foreign = own_variables([(broken(), broken()), ("HOME".into(), broken())].into_iter());
     assert_eq!(foreign, Ok(BTreeMap::new()));
-    let ConfigErrors(mistakes) = own_variables([("SYSTOLE_LISTEN".into(), broken())].into_iter()).unwrap_err();
-    assert!(mistakes[0].starts_with("SYSTOLE_LISTEN: "), "{mistakes:?}");
+    let ConfigErrors(errors) = own_variables([("SYSTOLE_LISTEN".into(), broken())].into_iter()).unwrap_err();
+    assert!(errors[0].starts_with("SYSTOLE_LISTEN: "), "{errors:?}");
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn password_is_never_printed() {
     let shown = "postgres://me:***@db/fleet?sslmode=verify-full";
     assert!(config.to_string().contains(shown) && !format!("{config:?}").contains("hunter2"));
     let broken = Config::read(&sources(&[("database_url", &url.replace("sslmode", "ssl"))], &[], ""));
-    let ConfigErrors(mistakes) = broken.unwrap_err();
-    assert!(mistakes[0].starts_with("--database-url: ") && !mistakes[0].contains("hunter2"), "{mistakes:?}");
+    let ConfigErrors(errors) = broken.unwrap_err();
+    assert!(errors[0].starts_with("--database-url: ") && !errors[0].contains("hunter2"), "{errors:?}");
 }
 
 #[test]
@@ -106,11 +106,11 @@ fn durations_need_a_unit() {
 
 #[test]
 fn certificate_needs_its_key() {
-    let mistakes = |file| Config::read(&sources(&[], &[], file)).unwrap_err().0;
-    assert!(mistakes("tls_cert_file = 'a.pem'")[0].starts_with("tls_key_file: is missing"));
-    assert!(mistakes("tls_key_file = 'a.key'")[0].starts_with("tls_cert_file: is missing"));
-    assert!(mistakes("max_streams = 0")[0].starts_with("max_streams: "));
-    assert!(mistakes("max_new_streams_per_second = 'many'")[0].starts_with("max_new_streams_per_second: "));
+    let errors = |file| Config::read(&sources(&[], &[], file)).unwrap_err().0;
+    assert!(errors("tls_cert_file = 'a.pem'")[0].starts_with("tls_key_file: is missing"));
+    assert!(errors("tls_key_file = 'a.key'")[0].starts_with("tls_cert_file: is missing"));
+    assert!(errors("max_streams = 0")[0].starts_with("max_streams: "));
+    assert!(errors("max_new_streams_per_second = 'many'")[0].starts_with("max_new_streams_per_second: "));
 }
 
 #[test]

@@ -382,7 +382,7 @@ impl CommitterTask {
 
     /// Leaves rows only, if time suffices; what is left is read from the time series at the next start.
     async fn flush_all(&mut self) {
-        // Another collector goes on with the log as it is.
+        // Another collector continues with the log as it is.
         if self.parts.commit_log.has_followers() {
             return;
         }

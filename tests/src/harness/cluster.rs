@@ -22,7 +22,7 @@ use super::postgres::TestPostgres;
 use super::wait::{SOON, eventually};
 
 /// The metric that is 1 on the leader.
-const LEADER: &str = "systole_collector_cluster_leader";
+const LEADER: &str = "systole_cluster_leader";
 
 /// `pg_hba.conf` of a server that hosts of their own reach.
 const TRUST: &str = "local all all trust\nhost all all 10.0.0.0/8 trust\n";
