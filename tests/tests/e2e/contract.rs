@@ -251,7 +251,7 @@ async fn queries_answer_as_documented() {
             contract.assert_answer(&address, operation, &missing);
         }
     }
-    assert_eq!(with_items, 13, "lists");
+    assert_eq!(with_items, 16, "lists");
 }
 
 #[tokio::test]
