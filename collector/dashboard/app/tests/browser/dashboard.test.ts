@@ -150,6 +150,8 @@ test("filters are in the address, and a copied address shows the same", async ()
 });
 
 test("the collector sorts and filters: rates are there at once, and a click on a state shows its nodes", async () => {
+  await edge.report([{ id: "orders", events: 50 }]);
+  await core.report([{ id: "audit", events: 10 }]);
   const { page } = await visitAs("viewer", "/?sort=in&desc=1");
   const rows = page.locator("tbody tr:not(.space)");
   // Of the last report, before any other comes: 50 and 10 events in 5 s.

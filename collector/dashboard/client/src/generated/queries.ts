@@ -852,12 +852,12 @@ export type PipelineOnNode = {
 
 /** The last samples of a pipeline, summed over nodes. */
 export type PipelineRates = {
+  discardedRate: number;
+  errorsRate: number;
   /** Events per second that sources received. */
   eventsInRate: number;
   /** Events per second that sinks sent. */
   eventsOutRate: number;
-  errorsRate: number;
-  discardedRate: number;
 };
 
 /** The body of an answer that is not a success (RFC 9457). */

@@ -45,7 +45,6 @@ export function LogFilters({ filter, levels, pipelines, nodes, children }: LogFi
         onChange={(node) => setQuery({ node })}
       />
       <Menu
-        label="Lines until"
         summary={
           filter.until === undefined ? "Until now" : `Until ${day(filter.until)} ${clockTime(filter.until, false)}`
         }
