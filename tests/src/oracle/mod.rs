@@ -161,6 +161,7 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Outcome {
     }
     faults.let_run().await;
 
+    let reported_until = clock::now_ms();
     stop.send_replace(true);
     proxy.set_schedule(FaultSchedule::CALM);
     let drained = async {
@@ -173,6 +174,7 @@ pub async fn run(plan: Plan, bar: &ProgressBar) -> Outcome {
     let ledger = ledger.open().clone();
     assert_eq!(ledger.durable, ledger.made);
     let stored = checker.check_all(&ledger).await;
+    checker.check_reachable(reported_until).await;
     leave.send_replace(true);
     let mut feed = watching.await.expect("the subscriber does not panic");
     let events_in_gaps = watcher::check(&mut feed, &stored).await;
