@@ -146,9 +146,9 @@ fn read_smtp(lookup: &mut Lookup<'_>) -> Option<Smtp> {
 mod tests {
     use std::path::PathBuf;
 
-    use crate::config::{Config, Mistakes, Sources};
+    use crate::config::{Config, ConfigErrors, Sources};
 
-    fn read(variable: Option<&str>, file: &str) -> Result<Config, Mistakes> {
+    fn read(variable: Option<&str>, file: &str) -> Result<Config, ConfigErrors> {
         let environment = variable.map(|value| ("SYSTOLE_NOTIFY".to_owned(), value.to_owned())).into_iter().collect();
         let file = Some((PathBuf::from("collector.toml"), file.to_owned()));
         Config::read(&Sources { environment, file, ..Sources::default() })
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn email_needs_a_server_and_secrets_are_not_printed() {
-        let Mistakes(errors) = read(None, "notify = ['mailto:ops@example.org']").unwrap_err();
+        let ConfigErrors(errors) = read(None, "notify = ['mailto:ops@example.org']").unwrap_err();
         assert!(errors[0].starts_with("smtp_url: is missing"), "{errors:?}");
         let file = "notify = ['mailto:ops@example.org', 'https://hooks.slack.com/services/s3cret']\n\
             smtp_url = 'smtps://me:s3cret@mail.example'";
@@ -180,7 +180,7 @@ mod tests {
         let smtp = config.alerts.smtp.as_ref().unwrap();
         assert_eq!((smtp.host.as_str(), smtp.port, smtp.from.as_str()), ("mail.example", 465, "systole@mail.example"));
         assert!(!config.to_string().contains("s3cret") && !format!("{config:?}").contains("s3cret"));
-        let Mistakes(errors) = read(None, "smtp_url = 'imap://me:s3cret@mail.example'").unwrap_err();
+        let ConfigErrors(errors) = read(None, "smtp_url = 'imap://me:s3cret@mail.example'").unwrap_err();
         assert!(errors[0].starts_with("smtp_url: ") && !errors[0].contains("s3cret"), "{errors:?}");
     }
 
@@ -188,7 +188,7 @@ mod tests {
     fn every_wrong_entry_is_reported() {
         let file = "notify = [5, { name = 'x' }, { url = 'https://x', colour = 1 }, 'gopher:x']\nnotify_allow = '10.0.0.0/33'\n\
             external_url = 'systole.example'\nalert_group_wait = '1h'";
-        let Mistakes(errors) = read(None, file).unwrap_err();
+        let ConfigErrors(errors) = read(None, file).unwrap_err();
         let places: Vec<_> = errors.iter().map(|error| error.split(':').next().unwrap()).collect();
         let expected = [
             "notify[0]",
