@@ -7,6 +7,7 @@ export type FeedEvent =
   | ({ type: "status_change" } & StatusChange)
   | ({ type: "log_entry" } & LogEntry)
   | ({ type: "deployment" } & Deployment)
+  | ({ type: "alert" } & AlertChange)
   | ({ type: "fleet_totals" } & FleetTotals);
 
 /** The event types that a subscriber can ask for. */
@@ -16,6 +17,7 @@ export type EventType =
   | "status_change"
   | "log_entry"
   | "deployment"
+  | "alert"
   | "fleet_totals";
 
 /** The state of a node. */
@@ -166,6 +168,38 @@ export type DeploymentPhase =
   | "rolled_back"
   | "paused"
   | "removed";
+
+/** An alert changed its state. */
+export type AlertChange = {
+  /** The rule. */
+  rule: string;
+  /** What the alert is about, for people: a node, a pipeline on a node as `node/pipeline`, or a part of the collector. */
+  subject: string;
+  /** The environment; absent for an alert about the collector. */
+  environmentId?: EnvironmentId;
+  /** The node; absent for an alert about the collector. */
+  nodeId?: NodeId;
+  /** The pipeline on the node, if the alert is about one. */
+  pipelineId?: PipelineId;
+  /** The state now. */
+  state: AlertState;
+  /** How severe it is. */
+  severity: AlertSeverity;
+  /** What the rule measured; null when it measures nothing. */
+  value: number | null;
+  /** Since when the condition holds, or held. */
+  since: number;
+  /** What is wrong, for people. */
+  text: string;
+  /** When the state changed. */
+  timestamp: number;
+};
+
+/** How far an alert is. */
+export type AlertState = "pending" | "firing" | "resolved" | "cancelled";
+
+/** How severe an alert is. */
+export type AlertSeverity = "info" | "warning" | "critical";
 
 /**
  * Control events: they steer the connection and carry no id of their own, except the last chunk
