@@ -19,7 +19,7 @@ use crate::config::alerts::Rule;
 use crate::config::alerts::rule::Condition;
 use crate::model::watched::{WatchedNode, WatchedPipeline};
 use crate::model::{NodeKey, PipelineKey, SeriesKey};
-use crate::store::{MinuteRows, EventQuery, Store, StoreError, StoredEvent};
+use crate::store::{EventQuery, MinuteRows, Store, StoreError, StoredEvent};
 use crate::timeseries::TimeSeries;
 use crate::timeseries::minute_windows::{MinuteWindows, WHOLE_MINUTES};
 
@@ -196,13 +196,7 @@ async fn states(rule: &Rule, past: Past<'_>) -> Result<Preview, PreviewError> {
 }
 
 fn query(past: &Past<'_>, after: Option<i64>) -> EventQuery {
-    EventQuery {
-        from: Some(past.from),
-        to: Some(past.to),
-        after,
-        limit: CHANGES_AT_ONCE,
-        ..EventQuery::default()
-    }
+    EventQuery { from: Some(past.from), to: Some(past.to), after, limit: CHANGES_AT_ONCE, ..EventQuery::default() }
 }
 
 fn change(event: &StoredEvent) -> Option<StatusChange> {

@@ -270,7 +270,13 @@ pub(crate) fn main() -> ExitCode {
     let none = None;
     let flags = match &command {
         Command::Serve { settings: args, .. } | Command::CheckConfig(args) => args.flags(),
-        _ => [("listen", &none), ("advertise_url", &none), ("interval", &none), ("log_level", &none), ("log_format", &none)],
+        _ => [
+            ("listen", &none),
+            ("advertise_url", &none),
+            ("interval", &none),
+            ("log_level", &none),
+            ("log_format", &none),
+        ],
     };
     if let Command::Doctor(args) = &command {
         return doctor::run(args, &cli.settings);

@@ -6,7 +6,9 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::api::{
-    actions, agent, alerts, audit, badge, cluster, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes, vectorflow,
+    actions, agent, alerts, audit, badge, cluster, definitions, delivery, deployments, events, fleet, graph, health,
+    logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes,
+    vectorflow,
 };
 use super::error::ApiError;
 use super::{assets, forward, openapi, suggest};

@@ -165,7 +165,7 @@ pub(crate) struct Telemetry {
     /// 0 when there is none.
     pub backup_last_success: Gauge<f64, AtomicU64>,
     pub growth_bytes_per_day: Gauge<f64, AtomicU64>,
-    pub days_until_full: Gauge<f64, AtomicU64>,
+    pub seconds_until_full: Gauge<f64, AtomicU64>,
     pub resident_bytes: Gauge,
     pub cpu_seconds: Counter<f64, AtomicU64>,
     pub start_time_seconds: Gauge<f64, AtomicU64>,
@@ -392,9 +392,9 @@ impl Telemetry {
                 "Growth of the data in the database over the last week, 0 until it is known",
                 Gauge::default()
             ),
-            days_until_full: metric!(
-                "disk_days_until_full",
-                "Days until the disk is full at this growth, at most 3650; 3650 also until it is known",
+            seconds_until_full: metric!(
+                "disk_seconds_until_full",
+                "Time until the disk is full at this growth: at most ten years, also until it is known",
                 Gauge::default()
             ),
             resident_bytes: Gauge::default(),
@@ -413,7 +413,7 @@ impl Telemetry {
         process.register("cpu_seconds", "CPU time used so far", telemetry.cpu_seconds.clone());
         process.register("start_time_seconds", "Start, in Unix seconds", telemetry.start_time_seconds.clone());
         telemetry.registry = registry;
-        telemetry.days_until_full.set(MAX_DAYS_UNTIL_FULL);
+        telemetry.seconds_until_full.set(MAX_DAYS_UNTIL_FULL * 86_400.0);
         telemetry
     }
 

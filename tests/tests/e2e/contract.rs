@@ -192,7 +192,7 @@ fn address(path: &str, operation: &Value, node: &NodeClient) -> String {
         path if path.contains("/rollouts/") => "1",
         _ => "orders",
     };
-    let filled = path.replace("{id}", thing).replace("{version}", "1");
+    let filled = path.replace("{id}", thing).replace("{version}", "1").replace("{name}", "node-unreachable");
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let required = parameters.filter(|parameter| parameter["in"] == "query" && parameter["required"] == true);
     let query = required.map(|parameter| match parameter["name"].as_str().expect("a name") {
@@ -235,8 +235,12 @@ async fn queries_answer_as_documented() {
         assert_eq!(answer.status, 200, "GET {address}: {answer:?}");
         contract.assert_answer(&address, operation, &answer);
         if contract.response(operation, 200)["content"].get("text/csv").is_some() {
-            assert_ne!(answer.json::<Value>()["items"], json!([]), "{address} returned no items to check");
-            with_items += 1;
+            // Nothing fires here: `alerts` checks those lists with items.
+            let may_be_empty = path.starts_with("/api/v1/alerts") || path.starts_with("/api/v1/silences");
+            if !may_be_empty {
+                assert_ne!(answer.json::<Value>()["items"], json!([]), "{address} returned no items to check");
+                with_items += 1;
+            }
             let csv = viewer.get(&format!("{address}&format=csv")).await;
             contract.assert_answer(&address, operation, &csv);
         }

@@ -22,7 +22,8 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use super::extract::SESSION_COOKIE;
 use super::openapi;
 use crate::http::api::{
-    actions, agent, alerts, audit, badge, cluster, definitions, delivery, deployments, events, fleet, graph, health, logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes,
+    actions, agent, alerts, audit, badge, cluster, definitions, delivery, deployments, events, fleet, graph, health,
+    logs, metrics, node_settings, nodes, pipelines, rollouts, samples, secrets, session, silences, status_changes,
 };
 use crate::http::error::Problem;
 

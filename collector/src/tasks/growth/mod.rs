@@ -62,7 +62,7 @@ impl Task for Growth {
         write(&self.data_dir, &samples).map_err(TaskError::Sizes)?;
         if let Some(Forecast { bytes_per_day, days_until_full }) = forecast(&samples, room_bytes) {
             self.telemetry.growth_bytes_per_day.set(bytes_per_day);
-            self.telemetry.days_until_full.set(days_until_full.unwrap_or(MAX_DAYS_UNTIL_FULL));
+            self.telemetry.seconds_until_full.set(days_until_full.unwrap_or(MAX_DAYS_UNTIL_FULL) * 86_400.0);
         }
         Ok(Activation::IdleFor(PAUSE))
     }
@@ -145,7 +145,11 @@ mod tests {
         let mut task = Growth { store, data_dir: data_dir.clone(), database: Some(path), telemetry };
         task.activate().await.unwrap();
         task.activate().await.unwrap();
-        assert_eq!(task.telemetry.days_until_full.get(), MAX_DAYS_UNTIL_FULL, "no alert before it is known");
+        assert_eq!(
+            task.telemetry.seconds_until_full.get(),
+            MAX_DAYS_UNTIL_FULL * 86_400.0,
+            "no alert before it is known"
+        );
         let samples = read(&data_dir);
         assert!(samples.len() == 1 && samples[0].used_bytes > 4_096, "{samples:?}");
         std::fs::write(data_dir.join(FILE), "{").unwrap();

@@ -7,8 +7,8 @@ export type FeedEvent =
   | ({ type: "status_change" } & StatusChange)
   | ({ type: "log_entry" } & LogEntry)
   | ({ type: "deployment" } & Deployment)
-  | ({ type: "fleet_totals" } & FleetTotals)
-  | ({ type: "alert" } & AlertChange);
+  | ({ type: "alert" } & AlertChange)
+  | ({ type: "fleet_totals" } & FleetTotals);
 
 /** The event types that a subscriber can ask for. */
 export type EventType =
@@ -17,8 +17,8 @@ export type EventType =
   | "status_change"
   | "log_entry"
   | "deployment"
-  | "fleet_totals"
-  | "alert";
+  | "alert"
+  | "fleet_totals";
 
 /** The state of a node. */
 export type FleetStatus = {

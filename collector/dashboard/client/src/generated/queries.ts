@@ -361,7 +361,7 @@ export interface Queries {
       /** Milliseconds that an empty answer waits for a sample. */
       wait?: number | undefined;
     };
-    answer: Page<RateSample>;
+    answer: SamplePage;
   };
   /** Status changes of nodes and pipelines, oldest first or newest first */
   list_status_changes: {
@@ -878,6 +878,14 @@ export type ReportGap = {
   fromSeq: number;
   recordedAt: UnixMillis;
   toSeq: number;
+};
+
+/** Rates, and whether all collectors that may have some have answered. */
+export type SamplePage = {
+  items: Array<RateSample>;
+  next: string | null;
+  /** Whether some may be missing, because another collector of the cluster did not answer. */
+  partial: boolean;
 };
 
 /** A log line. */
