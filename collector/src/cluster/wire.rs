@@ -175,7 +175,7 @@ impl Writer {
         self.frame(kind::ADMINISTERED, &(request, result.map_err(AdministerFailure::from)));
     }
 
-    fn to_leader(&mut self, message: &ToLeader<&Submission>) {
+    fn message(&mut self, message: &ToLeader<&Submission>) {
         self.frame(kind::TO_LEADER, message);
     }
 
@@ -288,7 +288,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, WireError> {
 /// The frame of one message.
 pub(crate) fn message(message: &ToLeader<&Submission>) -> Bytes {
     let mut writer = Writer::default();
-    writer.to_leader(message);
+    writer.message(message);
     writer.take()
 }
 

@@ -92,14 +92,15 @@ pub(crate) struct LastResult {
 
 /// Last results of all tasks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TaskStatuses(Arc<Mutex<Vec<(&'static str, watch::Receiver<LastResult>)>>>);
+pub(crate) struct TaskStatuses(Arc<Mutex<Vec<ListedTask>>>);
+
+/// A task by its name.
+type ListedTask = (&'static str, watch::Receiver<LastResult>);
 
 impl TaskStatuses {
     /// Tasks whose last activation failed, and for how long they have been failing.
     pub(crate) fn failing(&self) -> Vec<(&'static str, Duration)> {
-        let failing = |(name, last): &(&'static str, watch::Receiver<LastResult>)| {
-            Some((*name, last.borrow().failing_since?.elapsed()))
-        };
+        let failing = |(name, last): &ListedTask| Some((*name, last.borrow().failing_since?.elapsed()));
         self.lock().iter().filter_map(failing).collect()
     }
 
@@ -110,7 +111,7 @@ impl TaskStatuses {
         listed.push((name, last));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(&'static str, watch::Receiver<LastResult>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<ListedTask>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

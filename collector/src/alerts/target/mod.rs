@@ -147,7 +147,7 @@ impl Sender {
         if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
             request = request.header(IDEMPOTENCY_KEY, key);
         }
-        let answer = request.send().await.map_err(|error| SendError::Network(cause(error.without_url())))?;
+        let answer = request.send().await.map_err(|error| SendError::Network(cause(&error.without_url())))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());
@@ -159,8 +159,8 @@ impl Sender {
 }
 
 /// The innermost cause says what to do; the outer ones only say that a request failed.
-fn cause(error: reqwest::Error) -> String {
-    let mut cause: &dyn Error = &error;
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }

@@ -304,7 +304,7 @@ pub(crate) async fn preview_alert_rule(
         PreviewError::NotStored(_) => ApiError::bad_parameter("name", error),
         PreviewError::Store(error) => error.into(),
     })?;
-    Ok(Json(AlertPreview::new(rule, from, to, found)))
+    Ok(Json(AlertPreview::new(rule, from, to, &found)))
 }
 
 /// A rule that is on.

@@ -74,7 +74,7 @@ pub(crate) async fn add_silence(
     };
     let now = clock::now_ms();
     let actor = Actor::of(&app.auth, &operator.0);
-    let row = new_row(input, environment, actor.name.clone(), now)?;
+    let row = new_row(&input, environment, actor.name.clone(), now)?;
     let matchers = row.matchers.clone();
     let silence = silence::Silence::read(app.store.add_silence(row).await?);
     app.alerts.silences.set(app.store.list_silences(now).await?.into_iter().map(silence::Silence::read).collect());
@@ -123,7 +123,7 @@ pub(crate) async fn end_silence(
 }
 
 fn new_row(
-    input: SilenceInput,
+    input: &SilenceInput,
     environment: Option<EnvironmentKey>,
     author: String,
     now: UnixMillis,

@@ -268,7 +268,7 @@ const PREVIEWED: usize = 1_000;
 
 impl AlertPreview {
     /// Of a rule from and to times.
-    pub(crate) fn new(rule: &Rule, from: UnixMillis, to: UnixMillis, found: Preview) -> Self {
+    pub(crate) fn new(rule: &Rule, from: UnixMillis, to: UnixMillis, found: &Preview) -> Self {
         let item = |alert: &Alert| PreviewedAlert {
             subject: alert.about.name.clone(),
             node_id: alert.about.node_id.map(|id| id.to_string()),

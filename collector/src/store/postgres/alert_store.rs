@@ -26,7 +26,7 @@ impl AlertStore for PostgresStore {
     }
 
     async fn finish_messages(&self, done: Vec<i64>, result: TargetRow) -> Result<(), StoreError> {
-        (&mut *self.short.get().await?)
+        (*self.short.get().await?)
             .transaction(async |connection: &mut AsyncPgConnection| alerts::finish(connection, &done, &result).await)
             .await
     }
@@ -36,7 +36,7 @@ impl AlertStore for PostgresStore {
     }
 
     async fn retain_targets(&self, targets: Vec<String>) -> Result<(), StoreError> {
-        (&mut *self.short.get().await?)
+        (*self.short.get().await?)
             .transaction(async |connection: &mut AsyncPgConnection| alerts::retain_targets(connection, &targets).await)
             .await
     }

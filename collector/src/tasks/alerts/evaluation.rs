@@ -385,7 +385,7 @@ impl Evaluation {
         let mut has_messages = false;
         for message in due {
             let State { engine, groups, next_message, .. } = state;
-            let work = notify::prepare(&self.parts, engine, groups, next_message, message, now);
+            let work = notify::prepare(&self.parts, engine, groups, next_message, &message, now);
             if work.batch.row_count() > 0 {
                 has_messages = true;
                 self.submit(work).await?;

@@ -27,7 +27,7 @@ pub(super) fn prepare(
     engine: &mut Engine,
     groups: &mut BTreeMap<String, GroupState>,
     next_message: &mut i64,
-    due: DueMessage,
+    due: &DueMessage,
     now: UnixMillis,
 ) -> AlertWork {
     let targets = targets(parts, &due.group.notify);
@@ -37,7 +37,7 @@ pub(super) fn prepare(
         let batch = AlertBatch { alerts: ended.iter().map(rows::row).collect(), ..AlertBatch::default() };
         return AlertWork { batch, events: Vec::new() };
     }
-    let message = write(parts, engine, &due, now);
+    let message = write(parts, engine, due, now);
     let text = serde_json::to_string(&message).unwrap_or_default();
     let is_about_itself = |target: &Target| {
         let is_about = |key: &AlertKey| {

@@ -4,7 +4,7 @@ use super::{Dialect, Source, Subject, found};
 use crate::model::Resolution;
 use crate::store::level::Level;
 
-/// The extremes of the minutes of pipeline $3 in each step from $1 to before $2, as [`history`] takes the parts: of each series
+/// The extremes of the minutes of pipeline $3 in each step from $1 to before $2, as `history` takes the parts: of each series
 /// its own, added up over nodes, or of node $4. Minutes from $5 on are not complete yet. Two rows of each step, of which the
 /// second has `is_max`. A value is null when that of a part is not known.
 pub(in crate::store) fn extremes(dialect: Dialect, subject: Subject, step: Resolution) -> String {
