@@ -327,7 +327,8 @@ async fn is_silent(store: &Arc<dyn ClusterStore>, cluster: &Cluster, term: u64) 
 async fn stop_leading(leading: Leading) {
     leading.tasks.stop(TASKS_TIMEOUT).await;
     leading.stop.cancel();
-    if timeout(COMMITTER_TIMEOUT, leading.committer_task).await.is_err() {
+    // Its end may have been the reason.
+    if !leading.committer_task.is_finished() && timeout(COMMITTER_TIMEOUT, leading.committer_task).await.is_err() {
         tracing::error!("the last reports were not committed in time; their agents will send them again");
     }
 }
