@@ -18,7 +18,7 @@ use crate::alerts::board::AlertBoard;
 use crate::alerts::target::{NoClient, Sender};
 use crate::auth::Authenticator;
 use crate::cluster::members::Announcement;
-use crate::cluster::{Cluster, ClusterError, Follower, RoleTask};
+use crate::cluster::{Cluster, ClusterError, Follower, Repeated, RoleTask};
 use crate::config::{Config, Database};
 use crate::control::actions::Actions;
 use crate::control::delivery::Delivery;
@@ -265,6 +265,7 @@ pub(crate) async fn create_app(config: Config, served: Served) -> Result<(Arc<Ap
             state: leader,
         },
         store: cluster_store.clone(),
+        repeated: Repeated::default(),
     };
     let disk = guard.state();
     tasks.spawn(TokenRefresh::new(Arc::clone(&auth), Arc::clone(&store)));

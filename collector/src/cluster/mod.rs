@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::link::Link;
 use self::peers::Peers;
 pub(crate) use self::pinned::fingerprint;
-pub(crate) use self::role::{ClusterError, Follower, Lead, Leading, RoleTask};
+pub(crate) use self::role::{ClusterError, Follower, Lead, Leading, Repeated, RoleTask};
 use self::serve::Session;
 use crate::ingest::commit_log::CommitLog;
 use crate::ingest::committer::{AdministerError, Committed, Committer, NodeAction, SubmitError};

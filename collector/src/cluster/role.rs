@@ -5,8 +5,8 @@
 //! connection and in the database its session is ended. In each case the mark in the database decides: what an
 //! earlier leader still sends is not committed.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rand::RngExt;
@@ -106,6 +106,21 @@ pub(crate) struct RoleTask {
     pub follower: Follower,
     /// `None` on SQLite: it leads alone.
     pub store: Option<Arc<dyn ClusterStore>>,
+    pub repeated: Repeated,
+}
+
+/// How the last following ended, and how often in a row. A leader that cannot be reached is tried several times a second.
+#[derive(Debug, Default)]
+pub(crate) struct Repeated(Mutex<(String, u32)>);
+
+impl Repeated {
+    /// Whether to log it: less and less often.
+    fn is_news(&self, end: &FollowEnd) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = end.to_string();
+        *last = if last.0 == text { (text, last.1.saturating_add(1)) } else { (text, 1) };
+        last.1.is_power_of_two()
+    }
 }
 
 /// How a term of this collector ended.
@@ -166,7 +181,9 @@ impl RoleTask {
         };
         if let Some(url) = other_leader(&leader, cluster) {
             let end = self.follower.follow(&leader, url, stop).await;
-            log_end(&end);
+            if self.repeated.is_news(&end) {
+                log_end(&end);
+            }
             if matches!(end, FollowEnd::Stopped | FollowEnd::Resync(_)) {
                 return Ok(Turn::Again);
             }
@@ -330,5 +347,18 @@ async fn stop_leading(leading: Leading) {
     // Its end may have been the reason.
     if !leading.committer_task.is_finished() && timeout(COMMITTER_TIMEOUT, leading.committer_task).await.is_err() {
         tracing::error!("the last reports were not committed in time; their agents will send them again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_end_is_logged_less_and_less_often() {
+        let repeated = Repeated::default();
+        let logged = (1..=20).filter(|_| repeated.is_news(&FollowEnd::Ended)).count();
+        assert_eq!(logged, 5, "the first, second, fourth, eighth and sixteenth time");
+        assert!(repeated.is_news(&FollowEnd::Resigned) && repeated.is_news(&FollowEnd::Ended), "another end is news");
     }
 }

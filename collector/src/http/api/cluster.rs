@@ -96,7 +96,7 @@ pub(crate) async fn get_cluster(app: Data<App>, _reader: QueryAccess) -> Result<
     let leader = members.iter().filter(|member| member.role == "leader").max_by_key(|member| member.term);
     let status = ClusterStatus {
         id: app.cluster.id.clone(),
-        term: app.cluster.term(),
+        term: members.iter().map(|member| member.term).fold(app.cluster.term(), u64::max),
         leader: leader.map(|leader| leader.url.clone()),
         members,
     };
